@@ -1,0 +1,59 @@
+"""Every limit and timeout that a user can set, each default explained once.
+
+Values come from ``reference/reliability.md`` 2.7, where the go, rust and js figures stand side by side;
+``None`` switches a limit or a timeout off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeouts:
+    """Seconds; each is one absolute deadline for the whole phase, never per read."""
+
+    request: float | None = 10.0  # dial, negotiation, body and answer together (rust request-response)
+    ask: float | None = 8.0  # below ``request``, so that the refusal still reaches the requester
+    dial: float | None = 30.0  # over all addresses of a peer
+    connect: float | None = 5.0  # one TCP connect (go)
+    upgrade: float | None = 10.0  # socket accepted (or connected) until the connection is registered
+    negotiate: float | None = 10.0  # multistream-select on one stream (go, rust, js)
+    identify: float | None = 5.0  # go and js
+    idle: float | None = 120.0  # without streams or pings of the application
+    keepalive: float | None = 30.0  # yamux ping interval (go); keeps a js peer's socket alive too
+    keepalive_answer: float | None = 10.0  # an unanswered ping ends the connection (go)
+    write_stall: float | None = 10.0  # a socket that takes nothing (go ConnectionWriteTimeout)
+    close: float | None = 3.0  # orderly shutdown of a whole network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Counts and bytes. ``streams_in`` and below are per connection."""
+
+    connections: int | None = 300  # js and py
+    inbound: int | None = None
+    outbound: int | None = None
+    per_peer: int | None = 8  # go
+    per_subnet: int | None = 8  # per IPv4 address and per IPv6 /56; loopback exempt
+    pending_in: int | None = 128  # accepted sockets that are not yet connections
+    pending_per_ip: int | None = 16  # of those, from one address; loopback exempt
+    pending_out: int | None = 128
+    accept_rate: float | None = 5.0  # per second and address, burst 16 (js 5/s, go burst 16); loopback exempt
+    accept_burst: int = 16
+    dial_addresses: int = 16  # addresses of one peer that a dial tries
+    streams_in: int | None = 512
+    negotiating: int | None = 128  # inbound streams still in multistream-select (rust)
+    ack_backlog: int = 256  # streams that we opened and the peer has not acknowledged (yamux spec)
+    window: int = 262_144  # initial receive window; the yamux spec fixes it
+    max_window: int = 16 << 20  # what auto-tuning may reach (go, js)
+    receive_memory: int = 32 << 20  # bytes buffered and unread on one connection, and windows grown beyond the initial
+    control_queue: int = 1_024  # control frames (acks, pongs, resets, updates) waiting to be written
+    pongs: int = 32  # ping answers waiting to be written (go)
+    reset_rate: float = 200.0  # stream resets per second, both sides' together, with ``reset_burst``
+    reset_burst: int = 1_024
+    empty_frames: int = 1_000  # frames in a row that carry nothing
+    send_buffer: int = 1 << 20  # bytes waiting for the socket before writers wait
+    requests_per_peer: int | None = 100  # each way
+    asks: int | None = 256
+    asks_per_peer: int | None = 16

@@ -1,0 +1,184 @@
+"""Every exception that the package raises on purpose.
+
+One root, ``P2PError``; below it one class for each phase in which something can go wrong. Where the
+standard library has a class for the same thing (``TimeoutError``, ``ConnectionError``), ours derives from
+it too, so that code which knows nothing of this package still handles it.
+
+    P2PError
+    ├── UsageError (RuntimeError)            the call itself is wrong: not open, another loop, two readers
+    ├── ConfigError (ValueError)             an option, an address or a file
+    │   └── IdentityError                    a key file
+    ├── ListenError (OSError)                an address cannot be listened on
+    ├── DialError (ConnectionError)          no address of a peer worked
+    ├── HandshakeError (ConnectionError)     between the socket and the finished connection
+    │   ├── NegotiationError                 multistream-select found no common protocol, or nonsense
+    │   └── PeerIdMismatch                   somebody else answered
+    ├── ConnectionClosed (ConnectionError)   the connection ended under a call
+    │   ├── DecryptError                     a record did not authenticate
+    │   └── MuxerError                       a yamux invariant was broken
+    ├── DeadlineExceeded (TimeoutError)      any timeout
+    ├── UnsupportedProtocol (LookupError)    the other side does not serve it (or rejects us)
+    ├── Rejected (PermissionError)           a rule, a hook or a handler said no
+    ├── LimitExceeded (RuntimeError)         ours or theirs
+    ├── DecodeError (ValueError)             bytes that are not what their format says
+    │   └── Malformed                        a message body
+    ├── StreamReset (ConnectionResetError)   the other side (or a deadline) reset one stream
+    └── StreamEnded (EOFError)               a stream ended before what was expected of it
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class P2PError(Exception):
+    """The root. ``peer``: whom it concerns, if known. ``sent``: the peer may have acted on our request."""
+
+    def __init__(self, message: str = "", *, peer: Any = None, sent: bool = False) -> None:
+        super().__init__(message)
+        self.peer = peer
+        self.sent = sent
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class UsageError(P2PError, RuntimeError):
+    """The call cannot be made now: the network is not open, or another event loop owns it."""
+
+
+class ConfigError(P2PError, ValueError):
+    """An option, an address or a file cannot be used; ``where`` names the place."""
+
+    def __init__(self, message: str, *, where: str = "") -> None:
+        super().__init__(message)
+        self.where = where
+
+
+class IdentityError(ConfigError):
+    """A key or a key file cannot be used."""
+
+
+class ListenError(P2PError, OSError):
+    """The address cannot be listened on; ``address`` is its text."""
+
+    def __init__(self, message: str, *, address: str = "") -> None:
+        super().__init__(message)
+        self.address = address
+
+
+class DialError(P2PError, ConnectionError):
+    """No address worked; ``attempts`` maps each address that was tried to why it failed."""
+
+    def __init__(self, message: str, *, peer: Any = None, attempts: dict[Any, Exception] | None = None) -> None:
+        super().__init__(message, peer=peer)
+        self.attempts: dict[Any, Exception] = attempts or {}
+
+
+class HandshakeError(P2PError, ConnectionError):
+    """The upgrade of a raw connection failed in ``phase``: ``multistream``, ``noise`` or ``muxer``."""
+
+    def __init__(self, message: str, *, phase: str = "noise", peer: Any = None) -> None:
+        super().__init__(message, peer=peer)
+        self.phase = phase
+
+
+class NegotiationError(HandshakeError):
+    """multistream-select: no common protocol (``refused``), or a message that is none."""
+
+    def __init__(self, message: str, *, refused: bool = False, phase: str = "multistream") -> None:
+        super().__init__(message, phase=phase)
+        self.refused = refused
+
+
+class PeerIdMismatch(HandshakeError):
+    """The dialed address belongs to ``actual``, not to ``expected``."""
+
+    def __init__(self, *, expected: Any, actual: Any) -> None:
+        super().__init__(f"found {actual} where {expected} was expected: correct the /p2p/ part", peer=expected)
+        self.expected = expected
+        self.actual = actual
+
+
+class ConnectionClosed(P2PError, ConnectionError):
+    """The connection ended; ``code`` is the go-away code, ``remote`` whether the peer ended it."""
+
+    def __init__(self, message: str = "connection closed", *, code: int = 0, remote: bool = False) -> None:
+        super().__init__(message)
+        self.reason = message
+        self.code = code
+        self.remote = remote
+
+
+class DecryptError(ConnectionClosed):
+    """A Noise record did not authenticate: nothing on this connection can be trusted any more."""
+
+
+class MuxerError(ConnectionClosed):
+    """A yamux invariant was broken; ``code`` goes into the go-away that we send."""
+
+
+class DeadlineExceeded(P2PError, TimeoutError):
+    """``timeout`` seconds passed; ``phase`` says what was waited for."""
+
+    def __init__(self, message: str, *, timeout: float, phase: str = "", peer: Any = None, sent: bool = False) -> None:
+        super().__init__(message, peer=peer, sent=sent)
+        self.timeout = timeout
+        self.phase = phase
+
+
+class UnsupportedProtocol(P2PError, LookupError):
+    """The peer serves none of ``protocols``, or its firewall hides them from us."""
+
+    def __init__(self, message: str, *, protocols: tuple[str, ...] = (), peer: Any = None) -> None:
+        super().__init__(message, peer=peer)
+        self.protocols = protocols
+
+
+class Rejected(P2PError, PermissionError):
+    """A rule, a hook or a handler refused; ``local``: on our side."""
+
+    def __init__(self, message: str = "rejected", *, peer: Any = None, local: bool = False, sent: bool = False) -> None:
+        super().__init__(message, peer=peer, sent=sent)
+        self.local = local
+
+
+class LimitExceeded(P2PError, RuntimeError):
+    """``limit`` (name of the option) is full: ``current`` of ``maximum``; ``remote``: the peer's limit."""
+
+    def __init__(
+        self, message: str, *, limit: str, current: int, maximum: int, remote: bool = False, peer: Any = None
+    ) -> None:
+        super().__init__(message, peer=peer)
+        self.limit = limit
+        self.current = current
+        self.maximum = maximum
+        self.remote = remote
+
+
+class DecodeError(P2PError, ValueError):
+    """Bytes or text that are not what their format says."""
+
+
+class Malformed(DecodeError):
+    """A message body that cannot be read; ``path`` names the field."""
+
+    def __init__(self, message: str, *, path: str = "", peer: Any = None) -> None:
+        super().__init__(message, peer=peer)
+        self.path = path
+
+
+class StreamReset(P2PError, ConnectionResetError):
+    """The stream was reset; ``code`` is the peer's reason (0: none given)."""
+
+    def __init__(self, message: str = "stream reset", *, code: int = 0, peer: Any = None) -> None:
+        super().__init__(message, peer=peer)
+        self.code = code
+
+
+class StreamEnded(P2PError, EOFError):
+    """The stream ended early; ``partial`` is what had arrived."""
+
+    def __init__(self, message: str, *, partial: bytes = b"") -> None:
+        super().__init__(message)
+        self.partial = partial
