@@ -1,0 +1,300 @@
+"""Protocol Buffers messages as frozen dataclasses, without generated code.
+
+A message is a dataclass whose fields carry their numbers::
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class PublicKeyMessage(Message):
+        type: int | None = field(1, "enum")
+        data: bytes | None = field(2, "bytes")
+
+What libp2p needs beyond the bare format ("Protocol Buffers, Encoding"):
+
+* Explicit presence, as in proto2: an absent field is ``None``, and a field that is present is written even when
+  its value is 0. go, rust and js check presence, so that a relay's ``RESERVE`` (0) has to be on the wire.
+* One canonical order, by field number: a peer id is the hash of an encoded message (peer-ids/peer-ids.md, "Keys").
+* Bounds: a size, a number of fields (so that 64 KiB cost no more than some milliseconds), a cap on the elements of
+  each repeated field, and no recursion but into declared messages, whose nesting the class definitions themselves
+  limit. Unknown fields are walked over and not kept.
+
+Decoding accepts what the format allows (any order, packed or not, varints that are not minimal, the last of several
+scalars, merged messages) and refuses groups, which are deprecated and occur in no libp2p message.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final, Literal, TypeAlias, TypeVar
+
+from stronghold_p2p.errors import DecodeError
+
+MAX_SIZE: Final = 1 << 16
+MAX_FIELDS: Final = 4_096
+MAX_ELEMENTS: Final = 1_024
+
+Scalar: TypeAlias = Literal["bytes", "string", "uint64", "bool", "enum"]
+_Values: TypeAlias = dict[str, Any]
+_Taker: TypeAlias = Callable[[_Values, "_Pass", int, int], None]
+
+_SPEC: Final = "protobuf"
+_MAX_NUMBER: Final = (1 << 29) - 1
+_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
+_FIXED_SIZES: Final = {_FIXED64: 8, _FIXED32: 4}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """The base of every message: a frozen dataclass of ``field``s, compared by value."""
+
+
+M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True)
+class _Spec:
+    number: int
+    kind: Scalar | type[Message]
+    repeated: bool
+    limit: int
+
+
+class _Pass:
+    """One decoding: the bytes, and how many more fields and packed elements they may hold."""
+
+    __slots__ = ("data", "left")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.left = MAX_FIELDS
+
+    def count(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise DecodeError(f"more than {MAX_FIELDS} fields")
+
+
+@dataclass(frozen=True)
+class _Schema:
+    """A message class, compiled once: what to write in order, and what to do with each tag."""
+
+    order: tuple[tuple[str, Callable[[Any], Iterable[bytes]]], ...]
+    varints: dict[int, tuple[str, Callable[[int], Any], int]]  # tag -> name, conversion, limit (0: singular)
+    lengths: dict[int, _Taker]
+    finish: dict[str, Callable[[Any], Any]]
+
+
+def field(number: int, kind: Scalar | type[Message], *, repeated: bool = False, limit: int = MAX_ELEMENTS) -> Any:
+    """Declare a field: its ``number`` and its ``kind``, a scalar's name or another message class.
+
+    Absent is ``None``; a ``repeated`` field is a tuple of at most ``limit`` elements when decoded. An ``enum`` is an
+    ``int`` of 32 bits with sign, and may be a value that nobody knows. ``ValueError`` for a number that cannot be.
+    """
+    if not 1 <= number <= _MAX_NUMBER:
+        raise ValueError(f"{number} is no field number")
+    return dataclasses.field(default=() if repeated else None, metadata={_SPEC: _Spec(number, kind, repeated, limit)})
+
+
+def encode(message: Message) -> bytes:
+    """The canonical bytes of ``message``: fields by number, each that is present, repeated ones unpacked.
+
+    ``ValueError`` for a number that does not fit its kind.
+    """
+    parts: list[bytes] = []
+    for name, pieces in _schema(type(message)).order:
+        value = getattr(message, name)
+        if value is not None:
+            parts.extend(pieces(value))
+    return b"".join(parts)
+
+
+def decode(cls: type[M], data: bytes | bytearray | memoryview, *, max_size: int = MAX_SIZE) -> M:
+    """Read ``data``, all of it, as a ``cls``; ``DecodeError`` if it is none or longer than ``max_size`` bytes."""
+    if len(data) > max_size:
+        raise DecodeError(f"message of {len(data)} bytes, {max_size} allowed")
+    values: _Values = {}
+    _walk(_schema(cls), _Pass(bytes(data)), 0, len(data), values)
+    return _build(cls, values)
+
+
+def _walk(schema: _Schema, run: _Pass, offset: int, end: int, values: _Values) -> None:
+    """One flat pass over the fields between ``offset`` and ``end``; what is known lands in ``values``."""
+    data, varints, lengths = run.data, schema.varints, schema.lengths
+    while offset < end:
+        run.count()
+        tag, offset = (data[offset], offset + 1) if data[offset] < 0x80 else _varint(data, offset, end)
+        if not 8 <= tag <= 0xFFFFFFFF:
+            raise DecodeError("field number out of range")
+        wire = tag & 7
+        if wire > _LENGTH and wire != _FIXED32:
+            raise DecodeError(f"wire type {wire} is not supported")
+        if wire == _FIXED64 or wire == _FIXED32:
+            offset += _FIXED_SIZES[wire]
+        else:
+            if offset < end and data[offset] < 0x80:
+                value = data[offset]
+                offset += 1
+            else:
+                value, offset = _varint(data, offset, end)
+            if wire == _LENGTH:
+                start, offset = offset, offset + value
+                if offset <= end and tag in lengths:
+                    lengths[tag](values, run, start, offset)
+            elif tag in varints:
+                name, convert, limit = varints[tag]
+                _put(values, name, convert(value), limit)
+        if offset > end:
+            raise DecodeError("a field reaches past the end of its message")
+
+
+def _varint(data: bytes, offset: int, end: int) -> tuple[int, int]:
+    """A protobuf varint: up to 64 bits in ten bytes, minimal or not."""
+    value = shift = 0
+    for byte in data[offset : min(end, offset + 10)]:
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            if value >> 64:
+                raise DecodeError("varint of more than 64 bits")
+            return value, offset + shift // 7
+    raise DecodeError("varint of more than ten bytes" if shift == 70 else "truncated varint")
+
+
+def _put(values: _Values, name: str, value: Any, limit: int) -> None:
+    """The last singular scalar wins; elements of a repeated field are collected up to ``limit``."""
+    if not limit:
+        values[name] = value
+        return
+    elements = values.setdefault(name, [])
+    if len(elements) >= limit:
+        raise DecodeError(f"more than {limit} elements in {name}")
+    elements.append(value)
+
+
+def _build(cls: type[M], values: _Values) -> M:
+    finish = _schema(cls).finish
+    return cls(**{name: finish[name](value) for name, value in values.items()})
+
+
+def _compile(cls: type[Message]) -> _Schema:
+    specs = {item.name: item.metadata[_SPEC] for item in dataclasses.fields(cls)}
+    numbers = [spec.number for spec in specs.values()]
+    if len(set(numbers)) != len(numbers):
+        raise ValueError(f"{cls.__name__} uses a field number twice")
+    ordered = sorted(specs.items(), key=lambda entry: entry[1].number)
+    return _Schema(
+        order=tuple((name, _writer(spec)) for name, spec in ordered),
+        varints={
+            spec.number << 3 | _VARINT: (name, _FROM_VARINT[spec.kind], spec.limit if spec.repeated else 0)
+            for name, spec in ordered
+            if spec.kind in _FROM_VARINT
+        },
+        lengths={
+            spec.number << 3 | _LENGTH: _taker(name, spec)
+            for name, spec in ordered
+            if spec.kind not in _FROM_VARINT or spec.repeated
+        },
+        finish={name: _finisher(spec) for name, spec in ordered},
+    )
+
+
+def _finisher(spec: _Spec) -> Callable[[Any], Any]:
+    """From what the walk collected (lists, and dicts for messages) to the value of the field."""
+    kind = spec.kind
+    if isinstance(kind, str):
+        return tuple if spec.repeated else _same
+    if spec.repeated:
+        return lambda elements: tuple(_build(kind, values) for values in elements)
+    return lambda values: _build(kind, values)
+
+
+def _taker(name: str, spec: _Spec) -> _Taker:
+    """What to do with a length-delimited field: cut bytes, check text, walk a message, or unpack varints."""
+    limit = spec.limit if spec.repeated else 0
+    kind = spec.kind
+
+    def take_bytes(values: _Values, run: _Pass, start: int, stop: int) -> None:
+        _put(values, name, run.data[start:stop], limit)
+
+    def take_string(values: _Values, run: _Pass, start: int, stop: int) -> None:
+        try:
+            _put(values, name, run.data[start:stop].decode(), limit)
+        except UnicodeDecodeError:
+            raise DecodeError(f"{name} is not UTF-8") from None
+
+    def take_message(values: _Values, run: _Pass, start: int, stop: int) -> None:
+        assert not isinstance(kind, str)
+        inner: _Values = {} if limit else values.setdefault(name, {})
+        if limit:
+            _put(values, name, inner, limit)
+        _walk(_schema(kind), run, start, stop, inner)
+
+    def take_packed(values: _Values, run: _Pass, start: int, stop: int) -> None:
+        while start < stop:
+            run.count()
+            value, start = _varint(run.data, start, stop)
+            _put(values, name, _FROM_VARINT[kind](value), limit)
+
+    if not isinstance(kind, str):
+        return take_message
+    return {"bytes": take_bytes, "string": take_string}.get(kind, take_packed)
+
+
+def _writer(spec: _Spec) -> Callable[[Any], Iterable[bytes]]:
+    """The pieces to write for a field that is present."""
+    one = _length_writer(spec) if spec.kind not in _FROM_VARINT else _varint_writer(spec)
+    if spec.repeated:
+        return lambda elements: [piece for element in elements for piece in one(element)]
+    return one
+
+
+def _varint_writer(spec: _Spec) -> Callable[[Any], Iterable[bytes]]:
+    tag = _uvarint(spec.number << 3 | _VARINT)
+    return lambda value: (tag, _uvarint(_checked(value, spec.kind)))
+
+
+def _length_writer(spec: _Spec) -> Callable[[Any], Iterable[bytes]]:
+    tag = _uvarint(spec.number << 3 | _LENGTH)
+    to_bytes: Callable[[Any], bytes] = encode
+    if isinstance(spec.kind, str):
+        to_bytes = str.encode if spec.kind == "string" else bytes
+
+    def pieces(value: Any) -> Iterable[bytes]:
+        body = to_bytes(value)
+        return tag, _uvarint(len(body)), body
+
+    return pieces
+
+
+def _uvarint(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _checked(value: int, kind: Any) -> int:
+    """The 64 bits that stand for ``value``: a negative enum is sign-extended ("Encoding", Signed Integers)."""
+    if kind == "enum" and -(1 << 31) <= value < 1 << 31:
+        return value & 0xFFFFFFFFFFFFFFFF
+    if kind == "enum" or not 0 <= value < 1 << 64:
+        raise ValueError(f"{value} does not fit a field of kind {kind}")
+    return int(value)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _int32(value: int) -> int:
+    """The low 32 bits with sign: a decoder truncates an enum as if cast to int32 ("Encoding", updating a type)."""
+    return ((value & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
+
+
+_FROM_VARINT: Final[dict[Any, Callable[[int], Any]]] = {"uint64": _same, "bool": bool, "enum": _int32}
+
+# Any: type checkers take the class of a dataclass for unhashable.
+_schema: Callable[[Any], _Schema] = cache(_compile)
