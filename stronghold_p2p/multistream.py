@@ -1,0 +1,225 @@
+"""multistream-select 1.0: two sides agree on what is spoken next, on a connection or on one stream.
+
+Every message is ``uvarint(n) ‖ UTF-8 text ‖ \\n``, where n counts the newline. Both sides send the header
+``/multistream/1.0.0``; the dialer proposes one protocol at a time; the listener echoes the one it accepts
+and answers ``na`` to any other. The dialer never waits for the listener's header before its own proposal,
+so a negotiation that succeeds costs one round trip, and with ``lazy`` none: the next layer's first bytes
+leave together with the proposal.
+
+Spec: multiformats/multistream-select README; libp2p specs connections/README.md, Protocol Negotiation.
+The generators follow ``exchange.Exchange``; every fault of the peer is a ``NegotiationError``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import TypeVar
+
+from stronghold_p2p import varint
+from stronghold_p2p.errors import ConfigError, DecodeError, NegotiationError
+from stronghold_p2p.exchange import Exchange
+
+T = TypeVar("T")
+
+MAX_LINE = 1024
+"""Bytes of one message, newline included: what go and js accept."""
+
+MAX_PROPOSALS = 64
+"""Messages that a listener reads after the header before it gives up."""
+
+_PREFIX_BYTES = 2
+_CACHED = 256
+
+
+@lru_cache(_CACHED)
+def message(name: str) -> bytes:
+    """One message on the wire. ``ConfigError`` for a name that is empty, too long, broken over lines or not UTF-8."""
+    try:
+        text = name.encode()
+    except UnicodeEncodeError:
+        raise ConfigError("a protocol name must be valid Unicode", where="protocol") from None
+    if not text or b"\n" in text or b"\r" in text:
+        raise ConfigError(f"{name!r:.80} is no protocol name: empty, or broken over lines", where="protocol")
+    if len(text) >= MAX_LINE:
+        raise ConfigError(f"a protocol name has at most {MAX_LINE - 1} bytes, not {len(text)}", where="protocol")
+    return varint.encode(len(text) + 1) + text + b"\n"
+
+
+_HEADER_NAME = "/multistream/1.0.0"
+HEADER = message(_HEADER_NAME)
+NA = message("na")
+
+# Neither is a protocol: ``ls`` was removed from go and its answer may not be relied on, and a header that
+# comes twice is answered as go does. Both get ``na`` and never reach the caller's table.
+_NEVER = frozenset({_HEADER_NAME, "ls", "na"})
+
+
+@lru_cache(_CACHED)
+def propose(protocol: str) -> bytes:
+    """The header and the proposal: the whole first flight of a dialer that knows what it wants."""
+    return HEADER + message(protocol)
+
+
+def match_confirm(protocol: str) -> bytes:
+    """The header and the echo: the bytes with which a listener accepts ``propose(protocol)``.
+
+    They are the same bytes as the proposal's, because an acceptance repeats the name verbatim.
+    """
+    return propose(protocol)
+
+
+def match_first(data: bytes | bytearray | memoryview) -> tuple[str, int] | None:
+    """The protocol that ``data`` proposes and the bytes this took, if a whole first flight is there.
+
+    The fast path of ``listen``: ``None`` for anything but the exact header and one complete, well-formed
+    proposal. Then ``listen`` takes over from the first byte, and finds the fault or waits for the rest.
+    The caller still has to look the protocol up; ``match_confirm`` is the answer when it serves it, and
+    ``listen`` again when it does not.
+    """
+    start = len(HEADER) + 1
+    if len(data) < start or data[: len(HEADER)] != HEADER:
+        return None
+    size = data[start - 1]
+    if size > 0x7F:
+        high = data[start] if len(data) > start else 0
+        start += 1
+        size = size & 0x7F | high << 7
+        if not 0 < high < 0x80 or size > MAX_LINE:
+            return None
+    end = start + size
+    if size < 2 or len(data) < end:
+        return None
+    try:
+        name = _name(bytes(data[start:end]))
+    except NegotiationError:
+        return None
+    return None if name in _NEVER else (name, end)
+
+
+def dial(protocols: Sequence[str]) -> Exchange[str]:
+    """Propose ``protocols`` in the order of preference; the result is the one that the listener echoed.
+
+    ``NegotiationError``, with ``refused`` when the listener answered ``na`` to all of them. An answer that
+    is neither ``na`` nor the echo, byte for byte, ends the negotiation: there is no closest match
+    (connections/README.md, Protocol Negotiation).
+    """
+    greeted = False
+    for protocol in protocols:
+        if greeted:
+            yield message(protocol)
+        else:
+            yield propose(protocol)
+            yield from _read_header()
+            greeted = True
+        if (yield from _read_answer(protocol)):
+            return protocol
+    raise NegotiationError("the peer speaks none of the protocols offered", refused=True)
+
+
+def listen(supported: Callable[[str], bool], *, eager: bool = False) -> Exchange[str]:
+    """Answer a dialer; the result is the protocol that was accepted.
+
+    ``supported`` decides, by exact name. Every other proposal is answered ``na``, and so are ``ls`` and a
+    repeated header. After ``MAX_PROPOSALS`` messages, ``NegotiationError`` with ``refused``.
+
+    Our header follows the dialer's, before the proposal is looked at, because some dialers propose only
+    after they have seen it; when both arrived together, header and answer leave in one piece. ``eager``
+    sends it at once, as go does: it suits a new connection, where it costs no segment of its own later.
+    """
+    if eager:
+        yield HEADER
+    yield from _read_header()
+    if not eager:
+        yield HEADER
+    for _ in range(MAX_PROPOSALS):
+        name = yield from _read_line()
+        if name not in _NEVER and supported(name):
+            yield message(name)
+            return name
+        yield NA
+    raise NegotiationError(f"{MAX_PROPOSALS} proposals, none of them served", refused=True)
+
+
+def confirm(protocol: str) -> Exchange[None]:
+    """Read the listener's header and its echo of ``protocol``, after ``propose`` was sent.
+
+    ``NegotiationError``, with ``refused`` when the answer is ``na``.
+    """
+    yield from _read_header()
+    if not (yield from _read_answer(protocol)):
+        raise NegotiationError(f"the peer does not speak {protocol}", refused=True)
+
+
+def lazy(protocol: str, inner: Exchange[T]) -> Exchange[T]:
+    """Run ``inner`` as if ``protocol`` were agreed on: its first writes leave together with the proposal.
+
+    Before the first byte reaches ``inner`` the answer is confirmed, so nothing of a peer that refused, or
+    that answered something else, is taken for the next layer's (``NegotiationError``). The result is that
+    of ``inner``, which is closed whatever happens. ``inner`` must be fresh.
+    """
+    try:
+        step: int | bytes | None
+        step, result = yield from _send_first(protocol, inner)
+        yield from confirm(protocol)
+        while step is not None:
+            try:
+                step = inner.send((yield step))
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+        return result[0]
+    finally:
+        inner.close()
+
+
+def _send_first(protocol: str, inner: Exchange[T]) -> Exchange[tuple[int | None, list[T]]]:
+    """Send the proposal and all that ``inner`` writes before its first read: that read, or else its result."""
+    flight = [propose(protocol)]
+    read: int | None = None
+    result: list[T] = []
+    try:
+        step = next(inner)
+        while not isinstance(step, int):
+            flight.append(step)
+            step = inner.send(b"")
+        read = step
+    except StopIteration as stop:
+        result.append(stop.value)
+    yield b"".join(flight)
+    return read, result
+
+
+def _read_header() -> Exchange[None]:
+    name = yield from _read_line()
+    if name != _HEADER_NAME:
+        raise NegotiationError(f"{name!r:.80} where the multistream header was expected")
+
+
+def _read_answer(protocol: str) -> Exchange[bool]:
+    name = yield from _read_line()
+    if name == protocol:
+        return True
+    if name == "na":
+        return False
+    raise NegotiationError(f"{name!r:.80} in answer to {protocol}")
+
+
+def _read_line() -> Exchange[str]:
+    """The text of one message. The length is judged when its last byte is read, before any of the body."""
+    try:
+        size = yield from varint.read(maximum=MAX_LINE, max_bytes=_PREFIX_BYTES)
+    except DecodeError as error:
+        raise NegotiationError(f"length of a multistream message: {error}") from None
+    if size < 2:
+        raise NegotiationError("an empty multistream message")
+    return _name((yield size))
+
+
+def _name(line: bytes) -> str:
+    """The text of a message's body, which ends in its only line break."""
+    if line[-1:] != b"\n" or b"\r" in line or line.index(b"\n") != len(line) - 1:
+        raise NegotiationError("a multistream message is one line, ended by a newline")
+    try:
+        return line[:-1].decode()
+    except UnicodeDecodeError:
+        raise NegotiationError("a multistream message that is not UTF-8") from None

@@ -1,0 +1,191 @@
+"""The Noise handshake XX: three messages, written as rows of tokens, walked by both roles alike.
+
+    -> e
+    <- e, ee, s, es
+    -> s, se
+
+Noise spec, 5.3 The HandshakeState object, 7.5 Interactive handshake patterns and 12.1 The 25519 DH
+functions; noise/README.md, Handshake Pattern. The names are the spec's: ``s`` and ``e`` are our static
+and ephemeral key pairs, ``rs`` and ``re`` the remote side's public keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+
+from stronghold_p2p.errors import HandshakeError, UsageError
+from stronghold_p2p.noise.cipher import TAGLEN, CipherState
+from stronghold_p2p.noise.symmetric import SymmetricState
+
+DHLEN: Final = 32
+"""Bytes of a public key, of a private key and of a DH result."""
+
+MAX_MESSAGE: Final = 65_535
+"""Bytes of any Noise message, in the handshake and after it (Noise spec, 3.4)."""
+
+
+class Token(Enum):
+    """One step of a handshake message (Noise spec, 5.3)."""
+
+    E = "e"
+    S = "s"
+    EE = "ee"
+    ES = "es"
+    SE = "se"
+
+
+XX: Final[tuple[tuple[Token, ...], ...]] = (
+    (Token.E,),
+    (Token.E, Token.EE, Token.S, Token.ES),
+    (Token.S, Token.SE),
+)
+"""The initiator writes rows 0 and 2, the responder row 1."""
+
+_BROKEN: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """An X25519 key pair; ``public`` is its RFC 7748 form, 32 bytes."""
+
+    private: X25519PrivateKey = field(repr=False)
+    public: bytes
+
+    @classmethod
+    def create(cls, private: bytes) -> KeyPair:
+        """From 32 private bytes, any of which are valid (RFC 7748, 5)."""
+        key = X25519PrivateKey.from_private_bytes(private)
+        return cls(key, key.public_key().public_bytes_raw())
+
+
+def DH(pair: KeyPair, public: bytes) -> bytes:
+    """The shared secret. ``HandshakeError`` when it is all zero, which every low-order point leads to.
+
+    Noise spec, 12.1, leaves that check to the implementation; it keeps a peer from fixing the result.
+    """
+    try:
+        return pair.private.exchange(X25519PublicKey.from_public_bytes(public))
+    except ValueError:
+        raise HandshakeError("a Noise public key of low order") from None
+
+
+class HandshakeState:
+    """One run of XX. ``WriteMessage`` and ``ReadMessage`` alternate; after row 2, ``Split``.
+
+    ``s`` is our static key pair; ``random(n)`` gives the n bytes that the ephemeral key is made of. A call
+    out of turn, or after a failure, is a ``UsageError``; what the peer got wrong, a ``HandshakeError``.
+    """
+
+    __slots__ = ("_initiator", "_mine", "_random", "_row", "_symmetric", "_theirs")
+
+    def __init__(self, *, initiator: bool, s: KeyPair, random: Callable[[int], bytes], prologue: bytes = b"") -> None:
+        self._initiator = initiator
+        self._mine = {"s": s}
+        self._theirs: dict[str, bytes] = {}
+        self._random = random
+        self._symmetric = SymmetricState()
+        self._symmetric.MixHash(prologue)
+        self._row = 0
+
+    @property
+    def rs(self) -> bytes:
+        """The remote static public key, once it was read. ``UsageError`` before."""
+        if "s" not in self._theirs:
+            raise UsageError("the remote static key has not been received")
+        return self._theirs["s"]
+
+    @property
+    def handshake_hash(self) -> bytes:
+        """The hash of all that was said so far, ``h``; after the last message it binds the channel (11.2)."""
+        return self._symmetric.h
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last message was written or read."""
+        return self._row == len(XX)
+
+    def WriteMessage(self, payload: bytes) -> bytes:
+        """The next message, carrying ``payload``."""
+        tokens = self._take_turn(writing=True)
+        row = self._begin()
+        parts = [self._write(token) for token in tokens]
+        parts.append(self._symmetric.EncryptAndHash(payload))
+        message = b"".join(parts)
+        if len(message) > MAX_MESSAGE:
+            raise UsageError(f"a Noise message has at most {MAX_MESSAGE} bytes, not {len(message)}")
+        self._row = row + 1
+        return message
+
+    def ReadMessage(self, message: bytes) -> bytes:
+        """The payload of the next message of the other side."""
+        tokens = self._take_turn(writing=False)
+        row = self._begin()
+        rest = message
+        for token in tokens:
+            rest = self._read(token, rest)
+        payload = self._symmetric.DecryptAndHash(rest)
+        self._row = row + 1
+        return payload
+
+    def Split(self) -> tuple[CipherState, CipherState]:
+        """The ciphers (send, receive) of our side, once the handshake is finished."""
+        if not self.finished:
+            raise UsageError("the Noise handshake is not finished")
+        first, second = self._symmetric.Split()
+        return (first, second) if self._initiator else (second, first)
+
+    def _take_turn(self, *, writing: bool) -> tuple[Token, ...]:
+        ours = self._row % 2 == (0 if self._initiator else 1)
+        if not 0 <= self._row < len(XX) or ours is not writing:
+            raise UsageError("a Noise handshake message out of turn, or after the end")
+        return XX[self._row]
+
+    def _begin(self) -> int:
+        """The current row. Until it is done the state counts as broken, so that a failure is final."""
+        row, self._row = self._row, _BROKEN
+        return row
+
+    def _write(self, token: Token) -> bytes:
+        match token:
+            case Token.E:
+                e = KeyPair.create(self._random(DHLEN))
+                self._mine["e"] = e
+                self._symmetric.MixHash(e.public)
+                return e.public
+            case Token.S:
+                return self._symmetric.EncryptAndHash(self._mine["s"].public)
+            case _:
+                self._symmetric.MixKey(self._dh(token))
+                return b""
+
+    def _read(self, token: Token, data: bytes) -> bytes:
+        """Apply ``token`` to the front of ``data``; what is left of it."""
+        match token:
+            case Token.E:
+                self._theirs["e"], rest = _cut(data, DHLEN)
+                self._symmetric.MixHash(self._theirs["e"])
+                return rest
+            case Token.S:
+                # XX sends no static key before the first DH, so it is always encrypted here.
+                sealed, rest = _cut(data, DHLEN + TAGLEN)
+                self._theirs["s"] = self._symmetric.DecryptAndHash(sealed)
+                return rest
+            case _:
+                self._symmetric.MixKey(self._dh(token))
+                return data
+
+    def _dh(self, token: Token) -> bytes:
+        # Noise spec, 5.3: the first letter names the initiator's key, the second the responder's.
+        keys = token.value if self._initiator else token.value[::-1]
+        return DH(self._mine[keys[0]], self._theirs[keys[1]])
+
+
+def _cut(data: bytes, size: int) -> tuple[bytes, bytes]:
+    if len(data) < size:
+        raise HandshakeError("a Noise handshake message is too short")
+    return data[:size], data[size:]
