@@ -1,0 +1,88 @@
+# `make` alone lists the commands. Everything is installed below this folder, nothing outside it.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test test-all install lint types test-cores test-rest test-serial bench docs pins clean
+
+PYTHON ?= $(shell sh .ci/pythons | head -n 1)
+VENV ?= .venv
+ARGS ?=
+WORKERS ?= 2
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO := .demo
+PIP := -m pip --disable-pip-version-check --quiet
+NO_PYTHON := no Python that can be used: this needs CPython 3.11 or newer with its venv and ensurepip modules (on Debian: the package python3-venv)
+NO_INSTALL := the packages could not be installed, see above: this needs a package index within reach, and wheels of cryptography for this Python and machine
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: $(DEMO)/.installed  ## two processes meet: one asks, the other's firewall decides (ARGS="--answer no" refuses)
+	@$(DEMO)/bin/stronghold-p2p demo $(ARGS)
+
+$(DEMO)/.installed: pyproject.toml constraints.txt $(shell find stronghold_p2p -name '*.py')
+	@test -n "$(PYTHON)" || { echo "$(NO_PYTHON)" >&2; exit 1; }
+	@echo "installing into $(DEMO)/ (once) ..."
+	@"$(PYTHON)" -m venv --clear $(DEMO)
+	@$(DEMO)/bin/python $(PIP) install --prefer-binary -c constraints.txt . || { echo "$(NO_INSTALL)" >&2; exit 1; }
+	@touch $@
+
+test: install lint types test-cores test-rest test-serial  ## installs, then checks and tests everything that CI does
+
+test-all:  ## make test on each CPython >= 3.11 of this machine
+	@sh .ci/pythons | { while read -r python; do \
+		minor=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+		echo "== CPython $$minor"; \
+		$(MAKE) test PYTHON="$$python" VENV=.cache/venv-$$minor </dev/null || exit 1; \
+		tested="$$tested $$minor"; \
+	done; test -n "$$tested" || { echo "$(NO_PYTHON)" >&2; exit 1; }; echo "== passed on$$tested"; }
+
+install: $(STAMP)  ## the package (editable) and its tools into .venv
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "$(NO_PYTHON)" >&2; exit 1; }
+	@echo "installing into $(VENV)/ ..."
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
+	@$(BIN)/python $(PIP) install -c constraints.txt setuptools || { echo "$(NO_INSTALL)" >&2; exit 1; }
+	@$(BIN)/python $(PIP) install -c constraints.txt --prefer-binary --no-build-isolation -e '.[dev,bench]' \
+		|| { echo "$(NO_INSTALL)" >&2; exit 1; }
+	@touch $@
+
+lint: install  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install  ## mypy --strict over the package, the tests and the benchmarks
+	$(BIN)/mypy
+
+test-cores: install  ## the tests of the cores, and their coverage: at least 95 % of statements and branches
+	@mkdir -p .cache/coverage
+	$(BIN)/coverage erase
+	$(BIN)/python -m pytest -n $(WORKERS) -q -m "not serial" --cov --cov-report= $$($(BIN)/python -m tests.cores tests)
+	$(BIN)/python -m tests.cores coverage
+
+test-rest: install  ## all other tests
+	$(BIN)/python -m pytest -n $(WORKERS) -q -m "not serial" $$($(BIN)/python -m tests.cores ignore)
+
+test-serial: install  ## the tests that measure time, one after the other
+	$(BIN)/python -m pytest -q -m serial
+
+bench: install  ## measures ours and the others side by side, writes benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks.run $(ARGS)
+
+docs: install  ## writes the generated parts of the documentation anew
+	$(BIN)/python -m tests.closure write
+
+pins: ## constraints.txt anew, with the newest version of everything
+	@test -n "$(PYTHON)" || { echo "$(NO_PYTHON)" >&2; exit 1; }
+	@"$(PYTHON)" -m venv --clear .cache/pins
+	@.cache/pins/bin/python $(PIP) install --upgrade setuptools '.[dev,bench]'
+	@head -n 1 constraints.txt > .cache/pins/new
+	@.cache/pins/bin/python $(PIP) freeze --all --exclude pip --exclude stronghold-p2p >> .cache/pins/new
+	@mv .cache/pins/new constraints.txt && rm -rf .cache/pins
+
+clean:  ## removes everything that these commands made
+	rm -rf .venv $(DEMO) .cache build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
