@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+)
+
+// openStream opens a stream on an existing connection.
+func openStream(ctx context.Context, h host.Host, to peer.ID, protocolName string) (network.Stream, error) {
+	return h.NewStream(network.WithNoDial(ctx, "test"), to, protocol.ID(protocolName))
+}
+
+// openWithDeadline is openStream where the context's deadline becomes the stream's.
+func openWithDeadline(ctx context.Context, to target, protocolName string) (network.Stream, error) {
+	stream, err := to.open(ctx, protocolName)
+	if err != nil {
+		return nil, err
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := stream.SetDeadline(deadline); err != nil {
+			stream.Reset()
+			return nil, err
+		}
+	}
+	return stream, nil
+}
+
+// perfTimes are counted from the first byte: until the write side was closed, and until the server's EOF.
+type perfTimes struct {
+	upload time.Duration
+	total  time.Duration
+}
+
+// perf runs /perf/1.0.0 once (specs: perf/perf.md) and checks the number of bytes that came back.
+func perf(ctx context.Context, to target, up, down int64, size int) (perfTimes, error) {
+	stream, err := to.open(ctx, perfProtocol)
+	if err != nil {
+		return perfTimes{}, err
+	}
+	times, err := perfOn(stream, up, down, size)
+	if err != nil {
+		stream.Reset()
+		return times, err
+	}
+	return times, stream.Close()
+}
+
+func perfOn(stream network.Stream, up, down int64, size int) (times perfTimes, err error) {
+	begin := time.Now()
+	if _, err := stream.Write(binary.BigEndian.AppendUint64(nil, uint64(down))); err != nil {
+		return times, err
+	}
+	if err := writeZeros(stream, up, size); err != nil {
+		return times, err
+	}
+	if err := stream.CloseWrite(); err != nil {
+		return times, err
+	}
+	times.upload = time.Since(begin)
+	received, err := discard(stream)
+	times.total = time.Since(begin)
+	if err == nil && received != down {
+		err = fmt.Errorf("asked for %d bytes, got %d", down, received)
+	}
+	return times, err
+}
