@@ -190,7 +190,8 @@ def _send_first(protocol: str, inner: Exchange[T]) -> Exchange[tuple[int | None,
 
 
 def _read_header() -> Exchange[None]:
-    name = yield from _read_line()
+    # Anything longer is no header: a peer that skips the negotiation is found by its first bytes.
+    name = yield from _read_line(longest=len(_HEADER_NAME) + 1)
     if name != _HEADER_NAME:
         raise NegotiationError(f"{name!r:.80} where the multistream header was expected")
 
@@ -204,10 +205,10 @@ def _read_answer(protocol: str) -> Exchange[bool]:
     raise NegotiationError(f"{name!r:.80} in answer to {protocol}")
 
 
-def _read_line() -> Exchange[str]:
+def _read_line(longest: int = MAX_LINE) -> Exchange[str]:
     """The text of one message. The length is judged when its last byte is read, before any of the body."""
     try:
-        size = yield from varint.read(maximum=MAX_LINE, max_bytes=_PREFIX_BYTES)
+        size = yield from varint.read(maximum=longest, max_bytes=_PREFIX_BYTES)
     except DecodeError as error:
         raise NegotiationError(f"length of a multistream message: {error}") from None
     if size < 2:
