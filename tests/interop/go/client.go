@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/host"
-	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
@@ -46,16 +44,6 @@ var modes = map[string]mode{
 	"rtt":      measureRoundTrip,
 	"seq":      measureSequential,
 	"conc":     measureConcurrent,
-}
-
-// target is whom a mode measures: the peer, and the host to do it from (nil in connect, which makes its own).
-type target struct {
-	host host.Host
-	info peer.AddrInfo
-}
-
-func (t target) open(ctx context.Context, protocolName string) (network.Stream, error) {
-	return openStream(ctx, t.host, t.info.ID, protocolName)
 }
 
 func client(args []string) error {

@@ -39,11 +39,13 @@ import (
 //	source             peer bytes                          /test/source/1
 //	sink               peer bytes                          /test/sink/1
 //	bulk_with_small    peer bytes others [down pause_ms]   one perf stream, while others ping-pong 64 bytes each
-//	events                                                 what happened since the last such command
+//	events                                                 what happened since the last such command: connections, identify,
+//	                                                       served test streams, and contract streams that failed
 //	warnings                                               what go-libp2p logged as warning or worse, or as failed identify
 //	close              peer                                close the connections to a peer
 //	close_host                                             shut the host down
 //
+// Commands on many streams answer with done, failed and failures (the first hundred: index, error, code).
 // The end of stdin ends the program.
 type command struct {
 	ID          json.RawMessage `json:"id"`
@@ -147,7 +149,7 @@ func drive(args []string) error {
 	if d.happenings, err = watch(host); err != nil {
 		return err
 	}
-	serveContract(host, d.happenings.streamEnded)
+	serveContract(host, d.happenings.streamFailed)
 	serveTests(host, d.happenings.streamEnded)
 	if err := d.ready(); err != nil {
 		return err
@@ -216,7 +218,7 @@ func (d *driver) print(value any) {
 // target resolves the command's peer.
 func (d *driver) target(c command) (target, error) {
 	id, err := peer.Decode(c.Peer)
-	return target{host: d.host, info: peer.AddrInfo{ID: id}}, err
+	return target{host: d.host, info: peer.AddrInfo{ID: id}, deadlines: true}, err
 }
 
 // describeError adds the text, and the code when the error is a stream reset.

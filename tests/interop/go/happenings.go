@@ -69,6 +69,13 @@ func (h *happenings) streamEnded(stream network.Stream, received int64, err erro
 	h.add(ended)
 }
 
+// streamFailed is streamEnded for the protocols of which tests open thousands.
+func (h *happenings) streamFailed(stream network.Stream, received int64, err error) {
+	if err != nil {
+		h.streamEnded(stream, received, err)
+	}
+}
+
 func (h *happenings) add(happened fields) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

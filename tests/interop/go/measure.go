@@ -53,7 +53,7 @@ func connectOnce(ctx context.Context, to target, firstByte bool) (time.Duration,
 	if err := h.Connect(ctx, to.info); err != nil {
 		return 0, err
 	}
-	stream, err := openStream(ctx, h, to.info.ID, echoProtocol)
+	stream, err := target{host: h, info: to.info}.open(ctx, echoProtocol)
 	if err != nil {
 		return 0, err
 	}

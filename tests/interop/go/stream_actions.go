@@ -43,10 +43,7 @@ func (d *driver) streamsConcurrent(ctx context.Context, c command) (fields, erro
 		})
 	}
 	all.Wait()
-	failed := describeFailures(failures)
-	return fields{
-		"done": c.count() - len(failed), "failures": failed, "seconds": time.Since(begin).Seconds(),
-	}, nil
+	return describeFailures(fields{"seconds": time.Since(begin).Seconds()}, failures), nil
 }
 
 func inTwoHalves(ctx context.Context, to target, c command, opened *sync.WaitGroup) error {
@@ -90,6 +87,9 @@ func (d *driver) openHold(ctx context.Context, c command) (fields, error) {
 		if err == nil {
 			err = sendByte(stream, !c.NoEcho)
 		}
+		if err == nil {
+			err = stream.SetDeadline(time.Time{})
+		}
 		failures[i] = err
 		if err == nil {
 			d.keep(stream)
@@ -97,8 +97,7 @@ func (d *driver) openHold(ctx context.Context, c command) (fields, error) {
 			stream.Reset()
 		}
 	}
-	failed := describeFailures(failures)
-	return fields{"done": c.count() - len(failed), "failures": failed}, nil
+	return describeFailures(fields{}, failures), nil
 }
 
 func (d *driver) keep(stream network.Stream) {
@@ -114,8 +113,7 @@ func (d *driver) checkHeld(_ context.Context, c command) (fields, error) {
 	for i, stream := range d.held {
 		failures[i] = sendByte(stream, !c.NoEcho)
 	}
-	failed := describeFailures(failures)
-	return fields{"done": len(d.held) - len(failed), "failures": failed}, nil
+	return describeFailures(fields{}, failures), nil
 }
 
 func (d *driver) release(_ context.Context, c command) (fields, error) {
@@ -240,10 +238,10 @@ func (d *driver) bulkWithSmall(ctx context.Context, c command) (fields, error) {
 	if err != nil {
 		return nil, err
 	}
-	result := fields{
+	result := describeFailures(fields{
 		"seconds": times.total.Seconds(), "mb_per_s": float64(up+down) / 1e6 / times.total.Seconds(),
-		"failures": describeFailures(failures), "least_answers": leastAnswers(latencies),
-	}
+		"least_answers": leastAnswers(latencies),
+	}, failures)
 	if all := slices.Sorted(slices.Values(slices.Concat(latencies...))); len(all) > 0 {
 		result["answers"] = len(all)
 		result["median_ms"] = millis(quantile(all, 0.5))
@@ -303,15 +301,26 @@ func sendByte(stream network.Stream, echoed bool) error {
 	return err
 }
 
-// describeFailures lists the failed ones with their index, the error and its reset code.
-func describeFailures(failures []error) []fields {
-	failed := []fields{}
+// toldFailures bounds the answer line.
+const toldFailures = 100
+
+// describeFailures counts the failed ones, and tells the first of them with index, error and reset code.
+func describeFailures(into fields, failures []error) fields {
+	told := []fields{}
+	failed := 0
 	for i, err := range failures {
-		if err != nil {
+		if err == nil {
+			continue
+		}
+		failed++
+		if len(told) < toldFailures {
 			entry := fields{"index": i}
 			describeError(entry, err)
-			failed = append(failed, entry)
+			told = append(told, entry)
 		}
 	}
-	return failed
+	into["done"] = len(failures) - failed
+	into["failed"] = failed
+	into["failures"] = told
+	return into
 }
