@@ -1,0 +1,135 @@
+"""Peer ids: the name of a peer is the multihash of its public key (peer-ids/peer-ids.md, "Peer Ids").
+
+A key whose protobuf has at most 42 bytes is its own hash (the identity multihash), so that the key can be taken out
+of the id again; of a longer one the id is the SHA-256. A key has exactly one id: the SHA-256 of a short key names
+nobody.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import total_ordering
+from typing import Final
+
+from stronghold_p2p.errors import DecodeError
+from stronghold_p2p.identity import base58
+from stronghold_p2p.identity.public_key import PublicKey
+
+MAX_INLINE: Final = 42
+
+_IDENTITY, _SHA2_256 = 0x00, 0x12  # multicodec table, "multihash"
+_CID_PREFIX: Final = b"\x01\x72"  # CIDv1, multicodec libp2p-key
+
+
+@total_ordering
+class PeerId:
+    """A peer's name, from its text (base58btc, or CIDv1 in base32, base36 or base58btc) or its multihash bytes.
+
+    ``str()`` is base58btc, ``bytes()`` the multihash. Immutable, hashable, ordered by bytes.
+    ``DecodeError`` if the value is no peer id.
+    """
+
+    __slots__ = ("_hash", "_multihash", "_text")
+
+    def __init__(self, value: str | bytes) -> None:
+        self._multihash = _check(_from_text(value) if isinstance(value, str) else bytes(value))
+        self._hash = hash(self._multihash)
+        self._text = ""
+
+    @staticmethod
+    def from_public_key(key: PublicKey) -> PeerId:
+        """The one id of ``key``."""
+        encoded = key.encode()
+        if len(encoded) <= MAX_INLINE:
+            return PeerId(bytes((_IDENTITY, len(encoded))) + encoded)
+        return PeerId(bytes((_SHA2_256, 32)) + hashlib.sha256(encoded).digest())
+
+    def public_key(self) -> PublicKey | None:
+        """The key inside the id; ``None`` if the id is a hash, or what it holds is no key in canonical form."""
+        if self._multihash[0] != _IDENTITY:
+            return None
+        try:
+            key = PublicKey.decode(self._multihash[2:])
+        except DecodeError:
+            return None
+        return key if self.matches(key) else None
+
+    def matches(self, key: PublicKey) -> bool:
+        """Whether this is the id of ``key``: the canonical one, not another hash of it."""
+        return PeerId.from_public_key(key) == self
+
+    def to_cid(self) -> str:
+        """The other text form: a CIDv1 with multicodec ``libp2p-key`` in base32."""
+        return _base32(_CID_PREFIX + self._multihash)
+
+    def __bytes__(self) -> bytes:
+        return self._multihash
+
+    def __str__(self) -> str:
+        if not self._text:
+            self._text = base58.encode(self._multihash)
+        return self._text
+
+    def __repr__(self) -> str:
+        return f"PeerId({str(self)!r})"
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, PeerId) and self._multihash == other._multihash)
+
+    def __lt__(self, other: object) -> bool:
+        if not isinstance(other, PeerId):
+            return NotImplemented
+        return self._multihash < other._multihash
+
+
+def _check(multihash: bytes) -> bytes:
+    """Only the two hash functions of peer ids, with the lengths that they have; nothing behind them."""
+    if len(multihash) < 2 or len(multihash) != 2 + multihash[1]:
+        raise DecodeError("peer id: the length is not that of its multihash")
+    code, size = multihash[0], multihash[1]
+    if not (code == _IDENTITY and 0 < size <= MAX_INLINE) and not (code == _SHA2_256 and size == 32):
+        raise DecodeError(f"peer id: hash 0x{code:02x} of {size} bytes is not allowed")
+    return multihash
+
+
+def _from_text(text: str) -> bytes:
+    """peer-ids/peer-ids.md, "Decoding"."""
+    if len(text) > base58.MAX_TEXT:
+        raise DecodeError(f"peer id of {len(text)} characters, {base58.MAX_TEXT} allowed")
+    if text.startswith(("1", "Qm")):
+        return base58.decode(text)
+    cid = _from_multibase(text)
+    if not cid.startswith(_CID_PREFIX):
+        raise DecodeError("peer id: not a CIDv1 of a libp2p key")
+    return cid[len(_CID_PREFIX) :]
+
+
+def _from_multibase(text: str) -> bytes:
+    match text[:1]:
+        case "b":
+            return _from_base32(text)
+        case "k":
+            return base58.decode(text[1:], base58.BASE36)
+        case "z":
+            return base58.decode(text[1:])
+        case _:
+            raise DecodeError("peer id: starts with neither 1, Qm nor a known multibase prefix")
+
+
+def _from_base32(text: str) -> bytes:
+    body = text[1:]
+    try:
+        data = base64.b32decode(body.upper() + "=" * (-len(body) % 8))
+    except ValueError:
+        data = b""
+    if _base32(data) != text:
+        raise DecodeError("peer id: not base32")
+    return data
+
+
+def _base32(data: bytes) -> str:
+    return "b" + base64.b32encode(data).decode("ascii").rstrip("=").lower()

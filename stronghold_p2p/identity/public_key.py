@@ -1,0 +1,83 @@
+"""Public keys as they travel (peer-ids/peer-ids.md, "Keys"): a type and its data, in one canonical protobuf."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from stronghold_p2p import protobuf
+from stronghold_p2p.errors import DecodeError
+from stronghold_p2p.identity import verify as signatures
+from stronghold_p2p.protobuf import Message, field
+
+MAX_ENCODED: Final = 2_048
+
+
+class KeyType(IntEnum):
+    """``KeyType`` of the key protobuf."""
+
+    RSA = 0
+    ED25519 = 1
+    SECP256K1 = 2
+    ECDSA = 3
+
+
+_VERIFIERS: Final[Mapping[KeyType, Callable[[bytes, bytes, bytes], bool]]] = {
+    KeyType.RSA: signatures.rsa,
+    KeyType.ED25519: signatures.ed25519,
+    KeyType.SECP256K1: signatures.secp256k1,
+    KeyType.ECDSA: signatures.ecdsa,
+}
+_SIZES: Final[Mapping[KeyType, range]] = {
+    KeyType.RSA: range(signatures.RSA_KEY + 1),
+    KeyType.ED25519: range(signatures.ED25519_KEY, signatures.ED25519_KEY + 1),
+    KeyType.SECP256K1: range(signatures.SECP256K1_KEY, signatures.SECP256K1_KEY + 1),
+    KeyType.ECDSA: range(signatures.ECDSA_KEY + 1),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyMessage(Message):
+    """``PublicKey`` and ``PrivateKey``, which have the same shape."""
+
+    type: int | None = field(1, "enum")
+    data: bytes | None = field(2, "bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """An identity key: its ``type`` and the ``data`` in that type's own form."""
+
+    type: KeyType
+    data: bytes
+
+    def message(self) -> KeyMessage:
+        """As the nested message of other protobufs."""
+        return KeyMessage(type=self.type, data=self.data)
+
+    def encode(self) -> bytes:
+        """The canonical protobuf, which a peer id is the hash of: both fields, in order, minimal."""
+        return protobuf.encode(self.message())
+
+    @staticmethod
+    def decode(data: bytes | bytearray | memoryview) -> PublicKey:
+        """Read the protobuf, canonical or not; ``DecodeError`` for an unknown type or a size that cannot be."""
+        return PublicKey.from_message(protobuf.decode(KeyMessage, data, max_size=MAX_ENCODED))
+
+    @staticmethod
+    def from_message(message: KeyMessage) -> PublicKey:
+        """Check a nested message; ``DecodeError`` as for ``decode``."""
+        if message.type is None or message.data is None:
+            raise DecodeError("public key without type or data")
+        if message.type not in _SIZES:
+            raise DecodeError(f"unknown key type {message.type}")
+        key_type = KeyType(message.type)
+        if len(message.data) not in _SIZES[key_type]:
+            raise DecodeError(f"{key_type.name} key of {len(message.data)} bytes")
+        return PublicKey(key_type, message.data)
+
+    def verify(self, message: bytes, signature: bytes) -> bool:
+        """Whether ``signature`` is this key's over ``message``; never raises, whatever the bytes are."""
+        return _VERIFIERS[self.type](self.data, message, signature)
