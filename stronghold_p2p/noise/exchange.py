@@ -12,8 +12,8 @@ from typing import Final
 
 from stronghold_p2p.errors import HandshakeError
 from stronghold_p2p.exchange import Exchange
-from stronghold_p2p.identity.keys import PublicKey
 from stronghold_p2p.identity.peer_id import PeerId
+from stronghold_p2p.identity.public_key import PublicKey
 from stronghold_p2p.noise import payload
 from stronghold_p2p.noise.cipher import TAGLEN, CipherState
 from stronghold_p2p.noise.handshake import DHLEN, HandshakeState

@@ -12,8 +12,9 @@ from typing import Final
 
 from stronghold_p2p import protobuf
 from stronghold_p2p.errors import DecodeError, HandshakeError, PeerIdMismatch
-from stronghold_p2p.identity.keys import Identity, PublicKey
+from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.identity.peer_id import PeerId
+from stronghold_p2p.identity.public_key import PublicKey
 from stronghold_p2p.noise.handshake import DHLEN, KeyPair
 
 SIGNATURE_PREFIX: Final = b"noise-libp2p-static-key:"
@@ -40,7 +41,7 @@ class NoiseHandshakePayload(protobuf.Message):
 
     identity_key: bytes | None = protobuf.field(1, "bytes")
     identity_sig: bytes | None = protobuf.field(2, "bytes")
-    extensions: NoiseExtensions | None = protobuf.field(4, NoiseExtensions)
+    extensions: NoiseExtensions | None = protobuf.field(4, NoiseExtensions)  # noqa: RUF009 (a declaration)
 
 
 @dataclass(frozen=True, slots=True)
