@@ -1,0 +1,110 @@
+"""IP addresses and networks as the firewall counts them: one name for one place.
+
+An IPv4 address that arrives mapped into IPv6 (``::ffff:a.b.c.d``, RFC 4291 section 2.5.5.2) is that IPv4
+address, so that no rule and no counter can be passed by writing it the other way.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+
+from stronghold_p2p.errors import ConfigError
+
+if TYPE_CHECKING:
+    from multiaddr import Multiaddr
+
+T = TypeVar("T")
+
+Address: TypeAlias = IPv4Address | IPv6Address
+Network: TypeAlias = IPv4Network | IPv6Network
+
+# Codes of the multicodec table: what a multiaddr's first byte says, and the mark of a relayed connection.
+_IP4, _IP6, _P2P_CIRCUIT = 4, 41, 290
+_MAPPED_BITS = 96
+
+
+def parse_subnet(text: str) -> Network:
+    """The network that ``text`` names; a bare address is a network of one. ``ConfigError``: it names none."""
+    try:
+        if "%" in text:
+            raise ValueError("a zone belongs to one machine")
+        network = ip_network(text)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"subnet {text!r}: {error}") from None
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    if mapped is None or network.prefixlen < _MAPPED_BITS:
+        return network
+    return IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
+
+
+def parse_host(text: str) -> Address | None:
+    """The address in a socket's host text, without its zone; None if it is no IP address."""
+    try:
+        return unmapped(ip_address(text.partition("%")[0]))
+    except ValueError:
+        return None
+
+
+def unmapped(address: Address) -> Address:
+    """The IPv4 address for a mapped one, any other as it is."""
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def host_of(address: Multiaddr) -> Address | None:
+    """The IP address of the machine at the other end; None if there is none or it is not known.
+
+    A relayed address (``.../p2p-circuit``) begins with the relay's IP address, which says nothing about the
+    peer behind it: no rule about subnets speaks of it.
+    """
+    data = address.to_bytes()
+    kind = data[0] if data else 0
+    if kind not in (_IP4, _IP6) or any(protocol.code == _P2P_CIRCUIT for protocol in address.protocols()):
+        return None
+    return IPv4Address(data[1:5]) if kind == _IP4 else unmapped(IPv6Address(data[1:17]))
+
+
+class SubnetMap(Generic[T]):
+    """Values by network, found by the longest prefix that covers an address.
+
+    A look-up costs one step for each prefix length in use, however many networks there are.
+    """
+
+    __slots__ = ("_tables",)
+
+    def __init__(self) -> None:
+        # (IP version, prefix length) -> the prefix as a number -> value; the longest prefixes first.
+        self._tables: dict[tuple[int, int], dict[int, T]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._tables)
+
+    def set(self, network: Network, value: T) -> None:
+        """Store ``value`` for exactly this network."""
+        key, prefix = _place(network)
+        if key not in self._tables:
+            self._tables[key] = {}
+            self._tables = dict(sorted(self._tables.items(), key=lambda item: -item[0][1]))
+        self._tables[key][prefix] = value
+
+    def remove(self, network: Network) -> None:
+        """Forget this network, which must be there."""
+        key, prefix = _place(network)
+        del self._tables[key][prefix]
+        if not self._tables[key]:
+            del self._tables[key]
+
+    def find(self, host: Address) -> T | None:
+        """The value of the smallest network that holds ``host``."""
+        number, width, ip_version = int(host), host.max_prefixlen, host.version
+        for (version, length), table in self._tables.items():
+            if version == ip_version and (prefix := number >> (width - length)) in table:
+                return table[prefix]
+        return None
+
+
+def _place(network: Network) -> tuple[tuple[int, int], int]:
+    length = network.prefixlen
+    return (network.version, length), int(network.network_address) >> (network.max_prefixlen - length)

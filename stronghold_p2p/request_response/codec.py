@@ -1,0 +1,104 @@
+"""How a message becomes bytes: codecs for its body, and the frame around it.
+
+On the wire a message is its length as an unsigned varint, minimally encoded, and its body
+(``reference/stronghold-parity.md`` 2.2); the body of the first protocol is JSON with enums in serde's
+externally tagged form: ``"Ping"`` or ``{"Message":"hi"}`` (2.3).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol, TypeVar
+
+from stronghold_p2p import varint
+from stronghold_p2p.errors import DecodeError, Malformed
+from stronghold_p2p.exchange import Exchange
+from stronghold_p2p.request_response import strict_json
+
+T = TypeVar("T")
+
+
+class Codec(Protocol[T]):
+    """Turns messages into bytes and back. Write your own for the models of your application."""
+
+    def encode(self, value: T, /) -> bytes:
+        """The body of ``value``; a ``ValueError`` becomes ``Malformed``."""
+
+    def decode(self, body: bytes, /) -> T:
+        """The message in ``body``, which comes from a peer; a ``ValueError`` becomes ``Malformed``."""
+
+
+class _Bytes:
+    """A message is its body."""
+
+    def encode(self, value: bytes, /) -> bytes:
+        return bytes(value)
+
+    def decode(self, body: bytes, /) -> bytes:
+        return body
+
+    def __repr__(self) -> str:
+        return "BYTES"
+
+
+class _Json:
+    """A message is what JSON can say; ``strict_json`` tells what is refused."""
+
+    def encode(self, value: Any, /) -> bytes:
+        return strict_json.dumps(value)
+
+    def decode(self, body: bytes, /) -> Any:
+        return strict_json.loads(body)
+
+    def __repr__(self) -> str:
+        return "JSON"
+
+
+BYTES: Final[Codec[bytes]] = _Bytes()
+JSON: Final[Codec[Any]] = _Json()
+
+
+def encode(codec: Codec[T], value: T) -> bytes:
+    """``codec.encode``, with every ``ValueError`` of a user's codec as ``Malformed``."""
+    try:
+        return codec.encode(value)
+    except Malformed:
+        raise
+    except ValueError as error:
+        raise Malformed(str(error)) from error
+
+
+def decode(codec: Codec[T], body: bytes) -> T:
+    """``codec.decode``, with every ``ValueError`` of a user's codec as ``Malformed``."""
+    try:
+        return codec.decode(body)
+    except Malformed:
+        raise
+    except ValueError as error:
+        raise Malformed(str(error)) from error
+
+
+def variant_of(value: Any) -> str | None:
+    """The class tag of a message in serde's externally tagged form; None if it has none.
+
+    A unit variant is the string itself, any other variant the only key of an object.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict) and len(value) == 1:
+        tag = next(iter(value))
+        return tag if isinstance(tag, str) else None
+    return None
+
+
+def frame(body: bytes) -> bytes:
+    """A message as it goes over a stream. The length is minimal: the Rust peer hangs up on any other."""
+    return varint.encode(len(body)) + body
+
+
+def unframe(maximum: int) -> Exchange[bytes]:
+    """Read one message of at most ``maximum`` bytes, refused as soon as its length is known: ``Malformed``."""
+    try:
+        length = yield from varint.read(maximum=maximum)
+    except DecodeError as error:
+        raise Malformed(f"message length: {error}") from None
+    return (yield length)

@@ -1,0 +1,27 @@
+"""What a handler of requests is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from stronghold_p2p.identity import PeerId
+
+M = TypeVar("M")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request(Generic[M]):
+    """One request that the firewall let through.
+
+    ``id`` counts this network's inbound requests and is never used twice; ``peer`` is the authenticated one;
+    ``deadline`` is when an answer is of no more use, in the event loop's seconds.
+    """
+
+    id: int
+    peer: PeerId
+    message: M
+    protocol: str
+    connection: Any
+    deadline: float

@@ -1,0 +1,63 @@
+"""What two peers agree on before they exchange messages: protocol ids, codecs and sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+from stronghold_p2p.errors import ConfigError
+from stronghold_p2p.request_response.codec import JSON, Codec
+
+Rq = TypeVar("Rq")
+Rs = TypeVar("Rs")
+
+# multistream-select sends an id as one line of at most 1,024 bytes, its newline included (reliability.md 2.7).
+_MAX_ID: Final = 1_023
+
+
+@dataclass(frozen=True, init=False)
+class RequestProtocol(Generic[Rq, Rs]):
+    """A request-response protocol under one or more ids.
+
+    All ``ids`` are served, and offered in this order; rules of the firewall name the first. ``max_request``
+    and ``max_response`` are bytes of a message body (1 MiB and 10 MiB), checked when its length is read.
+    ``view`` makes of a request what the firewall sees of it; without one it sees the request.
+    ``ConfigError``: no id, one that cannot be an id, one twice, or a size below zero.
+    """
+
+    ids: tuple[str, ...]
+    request: Codec[Rq]
+    response: Codec[Rs]
+    max_request: int
+    max_response: int
+    view: Callable[[Rq], Any] | None
+
+    def __init__(
+        self,
+        *ids: str,
+        request: Codec[Rq],
+        response: Codec[Rs],
+        max_request: int = 1 << 20,
+        max_response: int = 10 << 20,
+        view: Callable[[Rq], Any] | None = None,
+    ) -> None:
+        _check(ids, max_request, max_response)
+        values = {"ids": ids, "request": request, "response": response, "view": view}
+        values |= {"max_request": max_request, "max_response": max_response}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)  # frozen dataclasses are filled this way
+
+
+def _check(ids: tuple[str, ...], *sizes: int) -> None:
+    if not ids or len(set(ids)) != len(ids):
+        raise ConfigError(f"protocol ids {ids}: give at least one, each once")
+    for name in ids:
+        if not name.startswith("/") or not name.isprintable() or len(name.encode(errors="replace")) > _MAX_ID:
+            raise ConfigError(f"protocol id {name!r}: a slash, then up to {_MAX_ID - 1} printable bytes")
+    if min(sizes) < 0:
+        raise ConfigError("a maximum size is a number of bytes, so not below zero")
+
+
+STRONGHOLD: Final[RequestProtocol[Any, Any]] = RequestProtocol("/stronghold-p2p/1.0.0", request=JSON, response=JSON)
+"""What the first library of this name speaks (``reference/stronghold-parity.md`` 0, 2.2)."""

@@ -1,0 +1,178 @@
+"""JSON as two peers must agree on it: RFC 8259 and RFC 7493 (I-JSON), read strictly, written as serde writes it.
+
+Python's own parser is lenient where another one is not, and a message that two parsers read differently can
+pass a rule as one thing and be acted on as another. Refused here: duplicate keys, NaN and infinities, lone
+surrogates, trailing bytes, and what costs more than it carries: nesting beyond ``MAX_DEPTH`` and numbers of
+more than ``MAX_DIGITS`` digits. Both are checked without recursion before the parser sees the text.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NoReturn, TypeAlias
+
+from stronghold_p2p.errors import Malformed
+
+MAX_DEPTH: Final = 64
+MAX_DIGITS: Final = 1_000
+_MAX_PATH: Final = 200
+
+# A string from its first quote to its last, or to the end of the text: linear in any input.
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_LONG_NUMBER: Final = re.compile(rb"(?<![0-9])[0-9]{%d}" % (MAX_DIGITS + 1))
+_SURROGATE: Final = re.compile(rb"\\u[dD]")
+
+_AS_ROUND: Final = bytes.maketrans(b"[]{}", b"()()")
+_NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+
+_CONTAINERS: Final = (dict, list, tuple)
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+
+_Container: TypeAlias = dict[Any, Any] | list[Any] | tuple[Any, ...]
+
+
+def loads(body: bytes) -> Any:
+    """The value of a JSON text in UTF-8. ``Malformed``: anything else, down to the last byte."""
+    _check_cost(body)
+    try:
+        value = _DECODER.decode(body.decode())
+        if _SURROGATE.search(body):
+            _ENCODER.encode(value).encode()
+    except UnicodeDecodeError as error:
+        raise Malformed(f"not UTF-8 at byte {error.start}") from None
+    except UnicodeEncodeError:
+        raise Malformed("a lone surrogate is no text") from None
+    except json.JSONDecodeError as error:
+        raise Malformed(f"not JSON: {error.msg} at character {error.pos}") from None
+    except Malformed:
+        raise
+    except ValueError as error:  # a process may allow integers fewer digits than MAX_DIGITS
+        raise Malformed(f"not JSON: {error}") from None
+    return value
+
+
+def dumps(value: Any) -> bytes:
+    """The compact JSON text of ``value``, non-ASCII text as it is.
+
+    ``Malformed``, with the path of the field: a NaN or an infinity, a key that is no text, a lone surrogate,
+    a value that JSON does not have, nesting beyond ``MAX_DEPTH``, a number beyond ``MAX_DIGITS``.
+    """
+    _check_containers(value)
+    try:
+        body = _ENCODER.encode(value).encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Malformed(f"not JSON: {_reason(error)}", path=_culprit(value)) from None
+    _check_digits(body)
+    return body
+
+
+def _check_cost(body: bytes) -> None:
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+        brackets = _STRING.sub(b"", body).translate(_AS_ROUND, _NOT_BRACKETS)
+        # Each round takes the innermost pairs away, so what is left after n rounds is deeper than n, or unpaired.
+        for _ in range(MAX_DEPTH):
+            before, brackets = len(brackets), brackets.replace(b"()", b"")
+            if len(brackets) == before:
+                break
+        if brackets:
+            raise Malformed(f"brackets that do not pair, or nest deeper than {MAX_DEPTH}")
+    _check_digits(body)
+
+
+def _check_digits(body: bytes) -> None:
+    if _LONG_NUMBER.search(body) and _LONG_NUMBER.search(_STRING.sub(b'""', body)):
+        raise Malformed(f"a number of more than {MAX_DIGITS} digits")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise Malformed("duplicate key", path=_printable(key))
+            seen.add(key)
+    return value
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise Malformed("a number beyond the range of a double")
+    return value
+
+
+def _constant(text: str) -> NoReturn:
+    raise Malformed(f"{text} is no JSON")
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_constant=_constant)
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _check_containers(value: Any) -> None:
+    """Depth and keys, which the encoder would recurse into or turn into text without a word."""
+    if not isinstance(value, _CONTAINERS):
+        return
+    level: list[tuple[_Container, _Path]] = [(value, None)]
+    stack = [level]
+    while stack:
+        if not stack[-1]:
+            stack.pop()
+            continue
+        container, path = stack[-1].pop()
+        if len(stack) > MAX_DEPTH:
+            raise Malformed(f"nested deeper than {MAX_DEPTH}", path=_text(path))
+        if isinstance(container, dict) and not all(isinstance(key, str) for key in container):
+            raise Malformed("a key that is no text", path=_text(path))
+        children = container.values() if isinstance(container, dict) else container
+        if not _SCALARS.issuperset(map(type, children)):
+            stack.append([(child, (path, key)) for key, child in _items(container) if isinstance(child, _CONTAINERS)])
+
+
+# The way to a value, from the inside out.
+_Path: TypeAlias = "tuple[_Path, Any] | None"
+
+
+def _items(container: _Container) -> Iterable[tuple[Any, Any]]:
+    return container.items() if isinstance(container, Mapping) else enumerate(container)
+
+
+def _text(path: _Path) -> str:
+    names: list[str] = []
+    while path is not None:
+        path, name = path
+        names.append(str(name))
+    return _printable(".".join(reversed(names)))
+
+
+def _printable(text: str) -> str:
+    return ascii(text[:_MAX_PATH])[1:-1]
+
+
+def _culprit(value: Any) -> str:
+    """The path of the first value inside ``value`` that cannot be written; depth is bounded by now."""
+    path: _Path = None
+    while isinstance(value, _CONTAINERS):
+        for key, child in _items(value):
+            if not _writable(child):
+                path, value = (path, key), child
+                break
+        else:
+            break
+    return _text(path)
+
+
+def _writable(value: Any) -> bool:
+    try:
+        _ENCODER.encode(value).encode()
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return True
+
+
+def _reason(error: Exception) -> str:
+    return "a lone surrogate is no text" if isinstance(error, UnicodeError) else str(error)
