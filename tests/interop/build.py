@@ -59,7 +59,13 @@ def _go(go: str, *arguments: str) -> str:
     environment = {**os.environ, **GO_SETTINGS}
     try:
         done = subprocess.run(
-            [go, *arguments], cwd=SOURCES, env=environment, capture_output=True, text=True, timeout=BUILD_TIMEOUT
+            [go, *arguments],
+            cwd=SOURCES,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=BUILD_TIMEOUT,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise BuildError(f"go {arguments[0]} took longer than {BUILD_TIMEOUT:.0f} s") from error
