@@ -1,0 +1,111 @@
+"""Two sides of Noise with fixed keys, joined by nothing but bytes; and one side that says what we tell it to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any
+
+from stronghold_p2p.exchange import Exchange, ExchangeRunner
+from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.peer_id import PeerId
+from stronghold_p2p.noise.cipher import CipherState
+from stronghold_p2p.noise.exchange import Secured, secure
+from stronghold_p2p.noise.handshake import HandshakeState, KeyPair
+from stronghold_p2p.noise.payload import StaticKeys
+
+YAMUX = "/yamux/1.0.0"
+KEY = bytes(range(32))
+
+# Every encoding of a point whose order divides 8: canonical, not reduced, and on the twist. X25519 ignores the
+# highest bit, so each has a second form.
+_P = 2**255 - 19
+_ORDER_8 = (
+    325606250916557431795983626356110631294008115727848805560023387167927233504,
+    39382357235489614581723060781553021112529911719440698176882885853963445705823,
+)
+LOW_ORDER = [
+    (point | high << 255).to_bytes(32, "little") for point in (0, 1, *_ORDER_8, _P - 1, _P, _P + 1) for high in (0, 1)
+]
+
+
+def randomness(seed: int) -> Callable[[int], bytes]:
+    """A source that gives the same bytes in each run."""
+    return lambda size: bytes([seed]) * size
+
+
+@cache
+def keys(seed: int) -> StaticKeys:
+    """The static keys of a peer; 1 is ours by custom, 2 the other side's."""
+    return StaticKeys.create(identity(seed), bytes([seed + 100]) * 32)
+
+
+@cache
+def identity(seed: int) -> Identity:
+    """The identity that ``keys(seed)`` belongs to."""
+    return Identity.from_seed(bytes([seed]) * 32)
+
+
+def side(
+    *, initiator: bool, seed: int, expected: PeerId | None = None, muxers: tuple[str, ...] = (YAMUX,)
+) -> Exchange[Secured]:
+    """An honest side; the ephemeral key follows from role and seed."""
+    random = randomness(seed + (50 if initiator else 60))
+    return secure(initiator=initiator, local=keys(seed), expected=expected, muxers=muxers, random=random)
+
+
+def framed(message: bytes) -> bytes:
+    """A handshake message on the wire."""
+    return len(message).to_bytes(2, "big") + message
+
+
+def speaker(
+    *, initiator: bool, payload: bytes, first: bytes = b"", pair: KeyPair | None = None
+) -> Exchange[tuple[CipherState, CipherState]]:
+    """A side that does the Noise part right, with any payload, static key pair, and payload of message 1."""
+    state = HandshakeState(initiator=initiator, s=pair or keys(2).pair, random=randomness(9))
+    if initiator:
+        yield framed(state.WriteMessage(first))
+        state.ReadMessage((yield int.from_bytes((yield 2), "big")))
+        yield framed(state.WriteMessage(payload))
+    else:
+        state.ReadMessage((yield int.from_bytes((yield 2), "big")))
+        yield framed(state.WriteMessage(payload))
+        state.ReadMessage((yield int.from_bytes((yield 2), "big")))
+    return state.Split()
+
+
+def talk(one: Exchange[Any], two: Exchange[Any]) -> tuple[ExchangeRunner[Any], ExchangeRunner[Any]]:
+    """Pass on what each says until neither has anything to say; whoever fails raises."""
+    runners = ExchangeRunner(one), ExchangeRunner(two)
+    waiting = [runners[0].start(), runners[1].start()]
+    while any(waiting):
+        for this in (0, 1):
+            said, waiting[this] = waiting[this], b""
+            if said:
+                waiting[1 - this] += runners[1 - this].feed(said)
+    return runners
+
+
+def handshake(**options: Any) -> tuple[Secured, Secured]:
+    """Both results of a handshake that works: the initiator's (keys 1) and the responder's (keys 2)."""
+    ours, theirs = talk(
+        side(initiator=True, seed=1, **options.get("initiator", {})),
+        side(initiator=False, seed=2, **options.get("responder", {})),
+    )
+    return ours.result, theirs.result
+
+
+def transcript() -> tuple[bytes, bytes, bytes]:
+    """The three framed messages of the handshake between keys 1 and 2."""
+    initiator = ExchangeRunner(side(initiator=True, seed=1))
+    responder = ExchangeRunner(side(initiator=False, seed=2))
+    first = initiator.start()
+    responder.start()
+    second = responder.feed(first)
+    return first, second, initiator.feed(second)
+
+
+def feed_all(runner: ExchangeRunner[Any], pieces: Iterable[bytes]) -> bytes:
+    """Everything that is said in answer to the pieces."""
+    return b"".join([runner.feed(piece) for piece in pieces])

@@ -1,0 +1,212 @@
+"""noise/handshake.py: published vectors, another implementation, misuse, and points of low order."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from noise.connection import Keypair, NoiseConnection
+
+from stronghold_p2p.errors import HandshakeError, UsageError
+from stronghold_p2p.noise.handshake import DH, MAX_MESSAGE, HandshakeState, KeyPair
+from tests.noise.pair import LOW_ORDER, randomness
+
+VECTORS_FILE = Path(__file__).parent.parent / "vectors" / "noise_xx.json"
+VECTORS = json.loads(VECTORS_FILE.read_text(encoding="utf-8"))["vectors"]
+
+S1, S2 = KeyPair.create(b"\x11" * 32), KeyPair.create(b"\x12" * 32)
+
+
+def state(*, initiator: bool, prologue: bytes = b"") -> HandshakeState:
+    """One side, with its own static and ephemeral key."""
+    return HandshakeState(
+        initiator=initiator, s=S1 if initiator else S2, random=randomness(21 if initiator else 22), prologue=prologue
+    )
+
+
+def finished() -> tuple[HandshakeState, HandshakeState]:
+    """Both sides after three messages."""
+    one, two = state(initiator=True), state(initiator=False)
+    two.ReadMessage(one.WriteMessage(b""))
+    one.ReadMessage(two.WriteMessage(b""))
+    two.ReadMessage(one.WriteMessage(b""))
+    return one, two
+
+
+def test_the_vectors_are_ours() -> None:
+    assert {vector["protocol_name"] for vector in VECTORS} == {"Noise_XX_25519_ChaChaPoly_SHA256"}
+    assert len({vector["source"] for vector in VECTORS}) == len(VECTORS) == 3
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=[vector["source"] for vector in VECTORS])
+def test_vectors(vector: dict[str, Any]) -> None:
+    sides = [
+        HandshakeState(
+            initiator=role == "init",
+            s=KeyPair.create(bytes.fromhex(vector[f"{role}_static"])),
+            random=lambda _, role=role: bytes.fromhex(vector[f"{role}_ephemeral"]),
+            prologue=bytes.fromhex(vector[f"{role}_prologue"]),
+        )
+        for role in ("init", "resp")
+    ]
+    messages = [(bytes.fromhex(m["payload"]), bytes.fromhex(m["ciphertext"])) for m in vector["messages"]]
+    for number, (payload, ciphertext) in enumerate(messages[:3]):
+        writer, reader = sides[number % 2], sides[1 - number % 2]
+        assert writer.WriteMessage(payload) == ciphertext
+        assert reader.ReadMessage(ciphertext) == payload
+    assert sides[0].finished
+    assert sides[1].finished
+    assert sides[0].rs == KeyPair.create(bytes.fromhex(vector["resp_static"])).public
+    assert sides[1].rs == KeyPair.create(bytes.fromhex(vector["init_static"])).public
+    assert sides[0].handshake_hash == sides[1].handshake_hash
+    if "handshake_hash" in vector:
+        assert sides[0].handshake_hash.hex() == vector["handshake_hash"]
+    ciphers = [each.Split() for each in sides]
+    assert len(messages) > 3
+    for number, (payload, ciphertext) in enumerate(messages[3:], start=3):
+        send, receive = ciphers[number % 2][0], ciphers[1 - number % 2][1]
+        assert send.EncryptWithAd(b"", payload) == ciphertext
+        assert receive.DecryptWithAd(b"", ciphertext) == payload
+
+
+@pytest.mark.parametrize("ours_initiates", [True, False])
+def test_against_the_noiseprotocol_package(ours_initiates: bool) -> None:
+    ours = state(initiator=ours_initiates, prologue=b"prologue")
+    other = NoiseConnection.from_name(b"Noise_XX_25519_ChaChaPoly_SHA256")
+    other.set_keypair_from_private_bytes(Keypair.STATIC, b"\x33" * 32)
+    other.set_prologue(b"prologue")
+    if ours_initiates:
+        other.set_as_responder()
+    else:
+        other.set_as_initiator()
+    other.start_handshake()
+    for number, payload in enumerate([b"", b"two" * 500, b"three"]):
+        if (number % 2 == 0) is ours_initiates:
+            assert bytes(other.read_message(ours.WriteMessage(payload))) == payload
+        else:
+            assert ours.ReadMessage(bytes(other.write_message(payload))) == payload
+    assert ours.finished
+    assert other.handshake_finished
+    assert other.get_handshake_hash() == ours.handshake_hash
+    assert ours.rs == KeyPair.create(b"\x33" * 32).public
+    send, receive = ours.Split()
+    for text in (b"", b"one", b"x" * 65_519):
+        assert other.decrypt(send.EncryptWithAd(b"", text)) == text
+        assert receive.DecryptWithAd(b"", other.encrypt(text)) == text
+
+
+def test_messages_out_of_turn() -> None:
+    one, two = state(initiator=True), state(initiator=False)
+    with pytest.raises(UsageError):
+        two.WriteMessage(b"")
+    with pytest.raises(UsageError):
+        one.ReadMessage(bytes(32))
+    with pytest.raises(UsageError):
+        one.Split()
+    with pytest.raises(UsageError):
+        assert one.rs
+    first = one.WriteMessage(b"")
+    with pytest.raises(UsageError):
+        one.WriteMessage(b"")
+    two.ReadMessage(first)
+    with pytest.raises(UsageError):
+        two.ReadMessage(first)
+    one.ReadMessage(two.WriteMessage(b""))
+    assert not one.finished
+    assert not two.finished
+
+
+def test_no_fourth_message() -> None:
+    one, two = finished()
+    for each in (one, two):
+        with pytest.raises(UsageError):
+            each.WriteMessage(b"")
+        with pytest.raises(UsageError):
+            each.ReadMessage(bytes(96))
+
+
+def test_a_failure_is_final() -> None:
+    one, two = state(initiator=True), state(initiator=False)
+    two.ReadMessage(one.WriteMessage(b""))
+    second = two.WriteMessage(b"")
+    with pytest.raises(HandshakeError):
+        one.ReadMessage(second[:-1])
+    with pytest.raises(UsageError):
+        one.ReadMessage(second)
+    with pytest.raises(UsageError):
+        one.WriteMessage(b"")
+    with pytest.raises(UsageError):
+        one.Split()
+
+
+def test_every_cut_and_every_flipped_byte_of_message_2_and_3() -> None:
+    """reliability.md row 46."""
+
+    def pair() -> tuple[HandshakeState, bytes, HandshakeState]:
+        one, two = state(initiator=True), state(initiator=False)
+        two.ReadMessage(one.WriteMessage(b""))
+        return one, two.WriteMessage(b"payload"), two
+
+    _, second, _ = pair()
+    damaged = [second[:cut] for cut in range(len(second))]
+    damaged += [second[:at] + bytes([second[at] ^ 0x40]) + second[at + 1 :] for at in range(len(second))]
+    for bad in [*damaged, second + b"\0"]:
+        one, _, _ = pair()
+        with pytest.raises(HandshakeError):
+            one.ReadMessage(bad)
+    one, good, _ = pair()
+    one.ReadMessage(good)
+    third = one.WriteMessage(b"payload")
+    damaged = [third[:cut] for cut in range(len(third))]
+    damaged += [third[:at] + bytes([third[at] ^ 0x40]) + third[at + 1 :] for at in range(len(third))]
+    for bad in [*damaged, third + b"\0"]:
+        _, _, two = pair()
+        with pytest.raises(HandshakeError):
+            two.ReadMessage(bad)
+
+
+@pytest.mark.parametrize("size", range(32))
+def test_message_1_shorter_than_a_key(size: int) -> None:
+    with pytest.raises(HandshakeError):
+        state(initiator=False).ReadMessage(bytes(size))
+
+
+def test_a_message_has_at_most_65535_bytes() -> None:
+    assert len(state(initiator=True).WriteMessage(bytes(MAX_MESSAGE - 32))) == 65_535
+    with pytest.raises(UsageError):
+        state(initiator=True).WriteMessage(bytes(MAX_MESSAGE - 31))
+
+
+@pytest.mark.parametrize("point", LOW_ORDER, ids=[point.hex() for point in LOW_ORDER])
+def test_points_of_low_order(point: bytes) -> None:
+    """reliability.md row 49: as e in message 1 and 2, and as s in message 2 and 3."""
+    with pytest.raises(HandshakeError):
+        DH(S1, point)
+
+    two = state(initiator=False)
+    two.ReadMessage(point)
+    with pytest.raises(HandshakeError):
+        two.WriteMessage(b"")
+
+    one = state(initiator=True)
+    one.WriteMessage(b"")
+    with pytest.raises(HandshakeError):
+        one.ReadMessage(point + bytes(64))
+
+    bad = KeyPair(S2.private, point)
+    one, two = state(initiator=True), HandshakeState(initiator=False, s=bad, random=randomness(5))
+    two.ReadMessage(one.WriteMessage(b""))
+    with pytest.raises(HandshakeError, match="low order"):
+        one.ReadMessage(two.WriteMessage(b""))
+
+    one, two = HandshakeState(initiator=True, s=bad, random=randomness(5)), state(initiator=False)
+    two.ReadMessage(one.WriteMessage(b""))
+    one.ReadMessage(two.WriteMessage(b""))
+    with pytest.raises(HandshakeError, match="low order"):
+        two.ReadMessage(one.WriteMessage(b""))
+
+
+def test_no_private_key_in_a_repr() -> None:
+    assert repr(S1) == f"KeyPair(public={S1.public!r})"
