@@ -87,7 +87,7 @@ def _of_package(name: str) -> Callable[[str], bytes]:
 
     def to_bytes(text: str) -> bytes:
         try:
-            encoded = Multiaddr(f"/{name}/{text}").to_bytes()
+            encoded: bytes = Multiaddr(f"/{name}/{text}").to_bytes()
         except PackageError:
             raise DecodeError(f"{text[:64]!r} is no value of {name}") from None
         protocol = _BY_NAME[name]
