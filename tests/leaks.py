@@ -8,8 +8,9 @@ After a test, and after its fixtures have ended, nothing of it may be left:
   can forget one), and nothing that reached the loop's exception handler, "never retrieved" included.
 
 What is on its way out gets one second (``leak_patience_seconds``). A test that has failed is not checked: its
-traceback keeps everything alive. The loop runs in debug mode, which is slow: tests marked ``speed`` run without it, under the same check.
-Coroutines that were never awaited and unclosed sockets and files are warnings, and warnings are errors here.
+traceback keeps everything alive. The loop runs in debug mode, which is slow: tests marked ``speed`` run
+without it, under the same check. Coroutines that were never awaited and unclosed sockets and files are warnings, and
+warnings are errors here.
 """
 
 from __future__ import annotations

@@ -1,0 +1,126 @@
+"""House rules that no linter knows: sizes, nesting, where imports stand, what catches everything."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cores import ROOT, modules
+
+FILE_LINES = 400
+FUNCTION_LINES = 40
+HOT_LINES = 60
+NESTING = 4
+
+# The hot loops, where a call costs more than a long function.
+HOT: dict[tuple[str, str], str] = {}
+# Modules that are imported when first used, because they are slow to import and few need them.
+LAZY: dict[tuple[str, str], str] = {}
+# Where a handler may catch everything: the border to code of the application, and the one of a connection.
+BROAD: dict[tuple[str, str], str] = {
+    ("stronghold_p2p/transport/link.py", "_process"): "the one catch of a connection",
+}
+
+FILES = modules() + sorted((ROOT / "benchmarks").rglob("*.py"))
+BLOCKS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.Match)
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def place(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def functions(path: Path) -> Iterator[Function]:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, Function):
+            yield node
+
+
+def code_lines(function: Function, lines: list[str]) -> int:
+    """Lines of a function that are neither empty, nor comment, nor docstring."""
+    first, doc = function.body[0], 0
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+        doc = (first.end_lineno or first.lineno) - first.lineno + 1
+    body = [line.strip() for line in lines[function.lineno - 1 : function.end_lineno]]
+    return sum(1 for line in body if line and not line.startswith("#")) - doc
+
+
+def depth(node: ast.AST, level: int = 0) -> int:
+    """How deep blocks lie in each other; an elif counts as deep as its if."""
+    deepest = level
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, Function | ast.Lambda | ast.ClassDef):
+            continue
+        chained = isinstance(node, ast.If) and isinstance(child, ast.If) and node.orelse == [child]
+        deepest = max(deepest, depth(child, level + (isinstance(child, BLOCKS) and not chained)))
+    return deepest
+
+
+@pytest.mark.parametrize("path", FILES, ids=place)
+def test_files_are_small(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= FILE_LINES
+
+
+@pytest.mark.parametrize("path", FILES, ids=place)
+def test_functions_are_small_and_flat(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for function in functions(path):
+        limit = HOT_LINES if (place(path), function.name) in HOT else FUNCTION_LINES
+        assert code_lines(function, lines) <= limit, f"{function.name} at line {function.lineno}"
+        assert depth(function) <= NESTING, f"{function.name} at line {function.lineno}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=place)
+def test_imports_stand_at_the_top(path: Path) -> None:
+    for function in functions(path):
+        for node in ast.walk(function):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+                assert all((place(path), name) in LAZY for name in names), f"line {node.lineno}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=place)
+def test_log_calls_format_lazily(path: Path) -> None:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+            logs = node.func.attr in {"debug", "info", "warning", "error", "exception", "critical", "log"}
+            if logs and "log" in ast.unparse(node.func.value).lower():
+                assert not any(isinstance(arg, ast.JoinedStr | ast.BinOp) for arg in node.args), f"line {node.lineno}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=place)
+def test_no_environment_and_no_abstract_bases(path: Path) -> None:
+    names = {node.attr for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}
+    names |= {node.id for node in ast.walk(tree(path)) if isinstance(node, ast.Name)}
+    assert names & {"environ", "getenv", "ABC", "ABCMeta", "abstractmethod"} == set()
+
+
+@pytest.mark.parametrize("path", modules(), ids=place)
+def test_only_the_borders_catch_everything(path: Path) -> None:
+    for function in functions(path):
+        for node in ast.walk(function):
+            if not isinstance(node, ast.ExceptHandler):
+                continue
+            broad = node.type is None or ast.unparse(node.type) in {"Exception", "BaseException"}
+            raises = any(isinstance(inner, ast.Raise) and inner.exc is None for inner in ast.walk(node))
+            if broad and not raises:
+                assert (place(path), function.name) in BROAD, f"{function.name} at line {node.lineno}"
+
+
+def test_no_exception_is_left_over() -> None:
+    assert len(HOT) <= 2
+    named = {
+        (place(path), function.name): code_lines(function, path.read_text(encoding="utf-8").splitlines())
+        for path in FILES
+        for function in functions(path)
+    }
+    assert all(named[key] > FUNCTION_LINES for key in HOT)
+    assert set(BROAD) <= set(named)
+    assert len(FILES) >= 30

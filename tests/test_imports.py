@@ -1,0 +1,63 @@
+"""What `import stronghold_p2p` costs, and what it loads."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.metadata import packages_distributions
+
+import pytest
+from packaging.utils import canonicalize_name
+
+from tests import closure
+from tests.cores import ROOT
+
+ROUNDS = 9
+LIMIT = 0.2  # seconds over bare Python
+LATE = {"dns", "trio", "websockets", "zeroconf"}  # slow to import, and most programs never need them
+
+TIMED = """
+import time
+start = time.perf_counter()
+import stronghold_p2p
+print(time.perf_counter() - start)
+"""
+
+LOADED = """
+import json, sys
+before = set(sys.modules)
+import stronghold_p2p
+print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - before})))
+"""
+
+
+def python(code: str) -> str:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+@pytest.mark.serial
+def test_import_is_quick() -> None:
+    python(TIMED)  # bytecode is written once
+    assert min(float(python(TIMED)) for _ in range(ROUNDS)) <= LIMIT
+
+
+def test_import_loads_only_what_was_asked_for() -> None:
+    loaded = set(json.loads(python(LOADED)))
+    assert "stronghold_p2p" in loaded
+    assert loaded & LATE == set()
+    owners = packages_distributions()
+    brought = {canonicalize_name(owner) for module in loaded for owner in owners.get(module, [])}
+    assert brought - set(closure.closure()) <= {closure.OWN}
+    assert {"cryptography", "multiaddr"} <= brought
+
+
+def test_only_two_packages_are_asked_for() -> None:
+    assert closure.needs(closure.OWN) == {"cryptography", "multiaddr"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the table is that of Linux")
+def test_the_document_lists_the_closure() -> None:
+    assert closure.written() == closure.table()
+    assert len(closure.closure()) >= 2
