@@ -26,6 +26,17 @@ def state(*, initiator: bool, prologue: bytes = b"") -> HandshakeState:
     )
 
 
+def published(vector: dict[str, Any], role: str) -> HandshakeState:
+    """One side of a vector."""
+    ephemeral = bytes.fromhex(vector[f"{role}_ephemeral"])
+    return HandshakeState(
+        initiator=role == "init",
+        s=KeyPair.create(bytes.fromhex(vector[f"{role}_static"])),
+        random=lambda _: ephemeral,
+        prologue=bytes.fromhex(vector[f"{role}_prologue"]),
+    )
+
+
 def finished() -> tuple[HandshakeState, HandshakeState]:
     """Both sides after three messages."""
     one, two = state(initiator=True), state(initiator=False)
@@ -42,15 +53,7 @@ def test_the_vectors_are_ours() -> None:
 
 @pytest.mark.parametrize("vector", VECTORS, ids=[vector["source"] for vector in VECTORS])
 def test_vectors(vector: dict[str, Any]) -> None:
-    sides = [
-        HandshakeState(
-            initiator=role == "init",
-            s=KeyPair.create(bytes.fromhex(vector[f"{role}_static"])),
-            random=lambda _, role=role: bytes.fromhex(vector[f"{role}_ephemeral"]),
-            prologue=bytes.fromhex(vector[f"{role}_prologue"]),
-        )
-        for role in ("init", "resp")
-    ]
+    sides = [published(vector, "init"), published(vector, "resp")]
     messages = [(bytes.fromhex(m["payload"]), bytes.fromhex(m["ciphertext"])) for m in vector["messages"]]
     for number, (payload, ciphertext) in enumerate(messages[:3]):
         writer, reader = sides[number % 2], sides[1 - number % 2]

@@ -1,0 +1,150 @@
+"""noise/payload.py: what proves an identity, and all that does not."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stronghold_p2p import protobuf, varint
+from stronghold_p2p.errors import HandshakeError, PeerIdMismatch
+from stronghold_p2p.noise.payload import (
+    MAX_MUXERS,
+    MAX_PAYLOAD,
+    NoiseExtensions,
+    NoiseHandshakePayload,
+    StaticKeys,
+    check,
+    make,
+)
+from tests.noise.pair import YAMUX, identity, keys, randomness
+
+RS = keys(2).pair.public
+GOOD = make(keys(2), (YAMUX,))
+KEY_1 = keys(1).identity_key
+KEY, SIGNATURE = keys(2).identity_key, keys(2).signature
+
+
+def test_the_payload_on_the_wire() -> None:
+    expected = b"\x0a\x24" + KEY + b"\x12\x40" + SIGNATURE
+    assert make(keys(2), ()) == expected
+    assert expected + b"\x22\x0e\x12\x0c/yamux/1.0.0" == GOOD
+
+
+def test_the_signature_is_over_prefix_and_static_key() -> None:
+    assert identity(2).public_key.verify(b"noise-libp2p-static-key:" + RS, SIGNATURE)
+    assert not identity(2).public_key.verify(RS, SIGNATURE)
+
+
+def test_static_keys_from_bytes_or_from_a_source() -> None:
+    given_bytes = StaticKeys.create(identity(1), b"\x07" * 32)
+    assert given_bytes.identity_key == KEY_1
+    assert given_bytes.pair.public == StaticKeys.create(identity(1), randomness(7)).pair.public
+
+
+def test_a_good_payload() -> None:
+    peer = identity(2).peer_id
+    for expected in (None, peer):
+        assert check(GOOD, RS, expected) == (peer, identity(2).public_key, (YAMUX,))
+    assert check(make(keys(2), ()), RS, None)[2] == ()
+
+
+def test_unknown_fields_and_extensions_are_skipped() -> None:
+    extensions = protobuf.encode(NoiseExtensions(webtransport_certhashes=(b"hash",), stream_muxers=("/a", "/b")))
+    unknown = b"\x1a\x04data" + b"\xc2\x3e\x03abc"
+    wire = unknown + b"\x0a\x24" + KEY + b"\x12\x40" + SIGNATURE + b"\x22" + bytes([len(extensions)]) + extensions
+    assert check(wire, RS, None)[2] == ("/a", "/b")
+
+
+def test_somebody_else() -> None:
+    with pytest.raises(PeerIdMismatch) as caught:
+        check(GOOD, RS, identity(3).peer_id)
+    assert (caught.value.expected, caught.value.actual) == (identity(3).peer_id, identity(2).peer_id)
+
+
+def payload(key: bytes | None, signature: bytes | None) -> bytes:
+    """A payload with these two fields."""
+    return protobuf.encode(NoiseHandshakePayload(identity_key=key, identity_sig=signature))
+
+
+UNPROVEN = {
+    "empty": b"",
+    "no key": payload(None, SIGNATURE),
+    "no signature": payload(KEY, None),
+    "empty key": payload(b"", SIGNATURE),
+    "empty signature": payload(KEY, b""),
+    "the key of another": payload(KEY_1, SIGNATURE),
+    "signed by another": payload(KEY, keys(1).signature),
+    "over another static key": payload(KEY, identity(2).sign(b"noise-libp2p-static-key:" + keys(1).pair.public)),
+    "without the prefix": payload(KEY, identity(2).sign(RS)),
+    "signature of 63 bytes": payload(KEY, SIGNATURE[:63]),
+    "signature of 65 bytes": payload(KEY, SIGNATURE + b"\0"),
+    "key of type 99": payload(b"\x08\x63" + KEY[2:], SIGNATURE),
+    "key type missing": payload(KEY[2:], SIGNATURE),
+    "key of 31 bytes": payload(b"\x08\x01\x12\x1f" + KEY[4:35], SIGNATURE),
+    "a second signature wins": GOOD + b"\x12\x01x",
+    "garbage": b"\xff" * 40,
+    "DER": bytes.fromhex("308201223082") + bytes(200),
+    "group": b"\x0b\x0c" + GOOD,
+    "truncated": GOOD[:-1],
+    "muxers that are not UTF-8": make(keys(2), ()) + b"\x22\x03\x12\x01\xff",
+    "trailing": GOOD + b"\x12",
+}
+
+
+@pytest.mark.parametrize("data", UNPROVEN.values(), ids=UNPROVEN.keys())
+def test_what_proves_nothing(data: bytes) -> None:
+    """reliability.md rows 46, 50 and 52."""
+    with pytest.raises(HandshakeError) as caught:
+        check(data, RS, None)
+    assert not isinstance(caught.value, PeerIdMismatch)
+
+
+def test_every_byte_of_the_signature_counts() -> None:
+    """reliability.md row 50."""
+    for at in range(64):
+        bad = SIGNATURE[:at] + bytes([SIGNATURE[at] ^ 1]) + SIGNATURE[at + 1 :]
+        with pytest.raises(HandshakeError):
+            check(payload(KEY, bad), RS, None)
+
+
+def test_a_good_payload_beside_another_static_key_is_a_replay() -> None:
+    with pytest.raises(HandshakeError):
+        check(GOOD, keys(1).pair.public, None)
+
+
+def test_the_identity_is_proven_before_it_is_compared() -> None:
+    with pytest.raises(HandshakeError) as caught:
+        check(payload(KEY, keys(1).signature), RS, identity(3).peer_id)
+    assert not isinstance(caught.value, PeerIdMismatch)
+
+
+@pytest.mark.parametrize(("count", "kept"), [(MAX_MUXERS, MAX_MUXERS), (MAX_MUXERS + 1, 0), (1000, 0)])
+def test_a_list_of_more_than_100_muxers_is_ignored(count: int, kept: int) -> None:
+    muxers = ("/a",) * count
+    assert check(make(keys(2), muxers), RS, None)[2] == muxers[:kept]
+
+
+def test_a_payload_over_the_limit() -> None:
+    filler = MAX_PAYLOAD - len(GOOD) - 3
+    for size in (filler, filler + 1):
+        wire = GOOD + b"\x1a" + varint.encode(size) + bytes(size)
+        if size == filler:
+            assert len(wire) == MAX_PAYLOAD
+            assert check(wire, RS, None)[2] == (YAMUX,)
+        else:
+            with pytest.raises(HandshakeError, match="allowed"):
+                check(wire, RS, None)
+
+
+@given(st.binary(max_size=200))
+def test_only_our_errors_leave(data: bytes) -> None:
+    for wire in (data, GOOD + data):
+        try:
+            assert check(wire, RS, None)[0] == identity(2).peer_id
+        except HandshakeError as error:
+            assert error.phase == "noise"
+
+
+def test_no_secret_in_a_repr() -> None:
+    assert repr(keys(1)) == f"StaticKeys(pair=KeyPair(public={keys(1).pair.public!r}))"

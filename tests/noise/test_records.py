@@ -1,0 +1,229 @@
+"""noise/records.py: any plaintext in any pieces comes out again, and nothing else ever does."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from noise.connection import Keypair, NoiseConnection
+
+from stronghold_p2p.errors import ConnectionClosed, DecryptError, UsageError
+from stronghold_p2p.noise.cipher import CipherState
+from stronghold_p2p.noise.handshake import HandshakeState
+from stronghold_p2p.noise.records import MAX_PLAINTEXT, Opener, Sealer
+from tests.noise.pair import KEY, keys, randomness
+
+LAST = 2**64 - 2
+SIZES = [1, 15, 16, 64, 16_383, 16_384, 16_385, 65_518, 65_519, 65_520, 131_038, 131_039, 200_000]
+
+
+def sealer(n: int = 0) -> Sealer:
+    """The sending end of the test key."""
+    return Sealer(CipherState(KEY, n=n))
+
+
+def opener(n: int = 0) -> Opener:
+    """The receiving end of the test key."""
+    return Opener(CipherState(KEY, n=n))
+
+
+def records(*texts: bytes, n: int = 0) -> list[bytes]:
+    """One record for each text, an empty one too."""
+    cipher = CipherState(KEY, n=n)
+    sealed = [cipher.EncryptWithAd(b"", text) for text in texts]
+    return [len(each).to_bytes(2, "big") + each for each in sealed]
+
+
+def text(size: int) -> bytes:
+    """Bytes of which no two places are alike."""
+    return b"".join(number.to_bytes(4, "big") for number in range(size // 4 + 1))[:size]
+
+
+def test_the_largest_plaintext() -> None:
+    assert MAX_PLAINTEXT == 65_519
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_records_as_the_specification_has_them(size: int, kind: type) -> None:
+    plaintext = text(size)
+    sealed = sealer().seal(kind(plaintext))
+    chunks = [plaintext[at : at + 65_519] for at in range(0, size, 65_519)]
+    assert sealed == b"".join(records(*chunks))
+    assert opener().open(memoryview(sealed)) == (chunks, len(sealed))
+
+
+def test_nothing_for_nothing() -> None:
+    ours = sealer()
+    assert ours.seal(b"") == b""
+    assert ours.seal(b"x") == records(b"x")[0]
+    assert opener().open(memoryview(b"")) == ([], 0)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(1, 70_000) | st.integers(1, 100), max_size=6), st.lists(st.integers(1, 66_000), max_size=40)
+)
+def test_any_plaintext_in_any_pieces(sizes: list[int], steps: list[int]) -> None:
+    ours, theirs = sealer(), opener()
+    plaintext = [text(size) for size in sizes]
+    wire = b"".join(bytes(ours.seal(each)) for each in plaintext)
+    got, buffer, at = [], b"", 0
+    for step in [*steps, len(wire)]:
+        buffer += wire[at : at + step]
+        at += step
+        pieces, used = theirs.open(memoryview(buffer))
+        got += pieces
+        buffer = buffer[used:]
+    assert b"".join(got) == b"".join(plaintext)
+    assert buffer == b""
+    assert theirs.failure is None
+
+
+def test_byte_by_byte_and_with_a_part_of_the_next() -> None:
+    one, two = records(b"one", b"two")
+    theirs = opener()
+    for cut in range(len(one)):
+        assert theirs.open(memoryview(one[:cut])) == ([], 0)
+    assert theirs.open(memoryview(one + two[:5])) == ([b"one"], len(one))
+    assert theirs.open(memoryview(two)) == ([b"two"], len(two))
+
+
+def test_records_without_plaintext_are_legal() -> None:
+    wire = b"".join(records(b"", b"one", b"", b"", b"two", b""))
+    assert opener().open(memoryview(wire)) == ([b"one", b"two"], len(wire))
+    (empty,) = records(b"")
+    assert opener().open(memoryview(empty)) == ([], 18)
+
+
+def test_plaintext_does_not_depend_on_the_buffer_it_came_in() -> None:
+    buffer = bytearray(records(b"stays")[0])
+    (plaintext,), _ = opener().open(memoryview(buffer))
+    buffer[:] = bytes(len(buffer))
+    assert plaintext == b"stays"
+
+
+def refuse(theirs: Opener, wire: bytes) -> None:
+    """The first record fails at once, and every later call the same way, whatever comes."""
+    with pytest.raises(DecryptError) as first:
+        theirs.open(memoryview(wire))
+    assert theirs.failure is first.value
+    for later in (b"", wire, records(b"good")[0]):
+        with pytest.raises(DecryptError):
+            theirs.open(memoryview(later))
+
+
+def test_every_flipped_bit() -> None:
+    """reliability.md row 47: no plaintext of a record with one wrong bit, nor of the next one."""
+    one, two = records(b"plaintext", b"next")
+    for bit in range(16, len(one) * 8):
+        bad = bytearray(one)
+        bad[bit // 8] ^= 1 << bit % 8
+        refuse(opener(), bytes(bad) + two)
+
+
+@pytest.mark.parametrize("order", [(1, 0), (1,), (2, 0, 1)], ids=["swapped", "dropped", "moved"])
+def test_records_out_of_order(order: tuple[int, ...]) -> None:
+    sent = records(b"one", b"two", b"three")
+    refuse(opener(), b"".join(sent[each] for each in order))
+
+
+def test_a_duplicate_fails_behind_the_first() -> None:
+    (one,) = records(b"one")
+    theirs = opener()
+    assert theirs.open(memoryview(one + one)) == ([b"one"], len(one))
+    assert isinstance(theirs.failure, DecryptError)
+    with pytest.raises(DecryptError) as caught:
+        theirs.open(memoryview(one))
+    assert caught.value is theirs.failure
+
+
+def test_what_authenticated_before_a_failure_is_delivered_and_nothing_behind_it() -> None:
+    one, two, three = records(b"one", b"two", b"three")
+    theirs = opener()
+    wire = one + two[:-1] + b"\0" + three
+    assert theirs.open(memoryview(wire)) == ([b"one"], len(one))
+    assert isinstance(theirs.failure, DecryptError)
+
+
+@pytest.mark.parametrize("size", [*range(16)])
+def test_a_length_below_the_tag_is_refused_at_the_prefix(size: int) -> None:
+    refuse(opener(), size.to_bytes(2, "big"))
+    (one,) = records(b"one")
+    theirs = opener()
+    assert theirs.open(memoryview(one + size.to_bytes(2, "big"))) == ([b"one"], len(one))
+    assert isinstance(theirs.failure, DecryptError)
+
+
+def test_the_longest_length_waits_for_its_record() -> None:
+    theirs = opener()
+    assert theirs.open(memoryview(b"\xff\xff" + bytes(65_534))) == ([], 0)
+    refuse(theirs, b"\xff\xff" + bytes(65_535))
+
+
+def test_plaintext_is_no_record() -> None:
+    """reliability.md row 55: a yamux frame fails at its first bytes, text once it fills the length it seems to have."""
+    refuse(opener(), bytes.fromhex("000100010000000100000000"))
+    negotiation = b"\x13/multistream/1.0.0\n"
+    assert opener().open(memoryview(negotiation)) == ([], 0)
+    refuse(opener(), negotiation * 300)
+
+
+def test_records_of_another_session_and_our_own_reflected() -> None:
+    """reliability.md row 55."""
+    other = Sealer(CipherState(b"other session".ljust(32))).seal(b"replayed")
+    refuse(opener(), bytes(other))
+    own = Sealer(CipherState(b"the other direction".ljust(32)))
+    refuse(opener(), bytes(own.seal(b"reflected")))
+
+
+def test_the_counter_ends_before_its_last_value_when_sealing() -> None:
+    """reliability.md row 48."""
+    for last in (b"x", bytes(20_000)):
+        ours = sealer(LAST)
+        assert ours.seal(last) == records(last, n=LAST)[0]
+        for more in (b"x", bytes(20_000)):
+            with pytest.raises(ConnectionClosed):
+                ours.seal(more)
+    ours = sealer(LAST)
+    with pytest.raises(ConnectionClosed):
+        ours.seal(bytes(65_520))
+    assert ours.seal(b"one still fits") == records(b"one still fits", n=LAST)[0]
+
+
+def test_the_counter_ends_before_its_last_value_when_opening() -> None:
+    """reliability.md row 48."""
+    (last,) = records(b"last", n=LAST)
+    theirs = opener(LAST)
+    assert theirs.open(memoryview(last + last)) == ([b"last"], len(last))
+    assert isinstance(theirs.failure, ConnectionClosed)
+    with pytest.raises(ConnectionClosed):
+        theirs.open(memoryview(last))
+
+
+def test_a_cipher_without_a_key_makes_no_record_layer() -> None:
+    for layer in (Sealer, Opener):
+        with pytest.raises(UsageError):
+            layer(CipherState())
+
+
+def test_no_key_in_a_repr() -> None:
+    for layer in (sealer(), opener()):
+        assert str(KEY)[2:20] not in repr(layer)
+
+
+def test_transport_records_against_the_noiseprotocol_package() -> None:
+    ours = HandshakeState(initiator=True, s=keys(1).pair, random=randomness(3))
+    other = NoiseConnection.from_name(b"Noise_XX_25519_ChaChaPoly_SHA256")
+    other.set_keypair_from_private_bytes(Keypair.STATIC, b"\x33" * 32)
+    other.set_as_responder()
+    other.start_handshake()
+    other.read_message(ours.WriteMessage(b""))
+    ours.ReadMessage(bytes(other.write_message(b"")))
+    other.read_message(ours.WriteMessage(b""))
+    send, receive = ours.Split()
+    sending, receiving = Sealer(send), Opener(receive)
+    for size in (1, 64, 20_000, 65_519):
+        assert other.decrypt(bytes(sending.seal(text(size)))[2:]) == text(size)
+        sealed = bytes(other.encrypt(text(size)))
+        assert receiving.open(memoryview(len(sealed).to_bytes(2, "big") + sealed)) == ([text(size)], size + 18)
