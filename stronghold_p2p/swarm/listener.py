@@ -1,0 +1,84 @@
+"""A listener: accepted sockets, admitted before any cryptography, upgraded without a task."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from multiaddr import Multiaddr
+
+from stronghold_p2p.errors import LimitExceeded, P2PError
+from stronghold_p2p.swarm.events import AcceptFailed, AddressRemoved
+from stronghold_p2p.transport import tcp
+from stronghold_p2p.transport.link import Link
+from stronghold_p2p.transport.upgrading import Upgrading
+
+if TYPE_CHECKING:
+    from stronghold_p2p.swarm.swarm import Swarm
+    from stronghold_p2p.transport.upgrader import Upgraded
+
+
+class Listener:
+    """Accepts connections on one address. ``addresses``: where it can be reached, without ``/p2p/``."""
+
+    def __init__(self, swarm: Swarm) -> None:
+        self._swarm = swarm
+        self._server: asyncio.Server | None = None
+        self.addresses: tuple[Multiaddr, ...] = ()
+
+    async def start(self, address: Multiaddr) -> None:
+        self._server = await tcp.listen(address, self._accepted)
+        self.addresses = tcp.bound_addresses(self._server)
+
+    async def close(self) -> None:
+        """Accept no more; connections stay."""
+        self.stop()
+
+    def stop(self) -> None:
+        """``close`` for callers that cannot await."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close()
+        self._swarm.forget_listener(self)
+        for address in self.addresses:
+            self._swarm.emit(AddressRemoved(address))
+
+    def _accepted(self, link: Link) -> None:
+        swarm = self._swarm
+        ends = tcp.addresses_of(link.transport)
+        if ends is None or swarm.closing:  # reset before we came to it
+            link.abort()
+            return
+        host = tcp.remote_host(link.transport)
+        try:
+            admission = swarm.gate.admit(host, swarm.loop.time())
+        except LimitExceeded as error:
+            link.abort()
+            swarm.emit(AcceptFailed(host, error))
+            return
+        if admission.gives_way is not None:
+            swarm.pending.pop(admission.gives_way).cancel()
+        token = admission.token
+
+        def done(upgraded: Upgraded) -> None:
+            swarm.pending.pop(token, None)
+            try:
+                swarm.established(link, upgraded, token, "in", ends[1])
+            except P2PError as error:
+                failed(error)
+
+        def failed(error: Exception) -> None:
+            swarm.pending.pop(token, None)
+            token.release()
+            swarm.emit(AcceptFailed(host, error))
+
+        swarm.pending[token] = Upgrading(
+            link,
+            swarm.upgrade.inbound(),
+            timeout=swarm.timeouts.upgrade,
+            done=done,
+            failed=failed,
+            loop=swarm.loop,
+        )
+        swarm.pending[token].start()

@@ -1,0 +1,171 @@
+"""multistream-select on streams, inside the receive callback: no task, no queue.
+
+The usual stream costs no round trip: the opener sends header, proposal and its first data at once, and the
+accepter answers header and echo together with its own first data. Both common cases are compared as whole
+byte strings; whatever does not match goes through the generators of ``multistream``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from stronghold_p2p import multistream
+from stronghold_p2p.errors import LimitExceeded, NegotiationError, StreamReset, UnsupportedProtocol
+from stronghold_p2p.exchange import ExchangeRunner
+from stronghold_p2p.yamux import Reset, Stream
+
+if TYPE_CHECKING:
+    from stronghold_p2p.swarm.connection import Connection
+
+
+def explain_reset(error: Exception, protocols: tuple[str, ...]) -> Exception:
+    """What a reset before the answer means, by go-libp2p's codes (core/network/mux.go)."""
+    if isinstance(error, StreamReset) and error.code == Reset.NEGOTIATION_FAILED:
+        return UnsupportedProtocol(f"the peer serves none of {', '.join(protocols)}", protocols=protocols)
+    if isinstance(error, StreamReset) and error.code == Reset.RESOURCE_LIMIT:
+        return LimitExceeded("the peer takes no more streams now", limit="streams", current=0, maximum=0, remote=True)
+    return error
+
+
+class LazyConfirm:
+    """The opener's side of a lazy negotiation: consume ``header ‖ echo`` before anything reaches the reader.
+
+    Any other answer fails the stream: what was sent with the proposal went nowhere
+    (multistream-select, lazy negotiation).
+    """
+
+    __slots__ = ("_buffer", "_connection", "_expected", "_protocol", "_stream")
+
+    def __init__(self, connection: Connection, stream: Stream, protocol: str) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._protocol = protocol
+        self._expected = multistream.match_confirm(protocol)
+        self._buffer = b""
+
+    def data(self, piece: bytes | memoryview) -> None:
+        self._stream.consumed(len(piece))
+        received = self._buffer + piece if self._buffer else piece
+        size = len(self._expected)
+        if len(received) >= size and received[:size] == self._expected:
+            self._connection.settled(self._stream)
+            leftover = received[size:]
+            self._stream.negotiated(self._protocol, leftover)
+        else:
+            self._buffer = bytes(received)
+            self._slow()
+
+    def _slow(self) -> None:
+        runner = ExchangeRunner(multistream.confirm(self._protocol))
+        try:
+            runner.start()
+            runner.feed(self._buffer)
+        except NegotiationError as error:
+            self._connection.settled(self._stream)
+            cause: Exception = error
+            if error.refused:
+                cause = UnsupportedProtocol(
+                    f"the peer does not serve {self._protocol}, or its firewall hides it",
+                    protocols=(self._protocol,),
+                    peer=self._connection.peer,
+                )
+            self._stream.abandon(cause, Reset.NEGOTIATION_FAILED)
+        finally:
+            runner.close()
+
+    def end(self) -> None:
+        self._connection.settled(self._stream)
+        cause = NegotiationError(f"the peer closed the stream instead of answering {self._protocol}")
+        self._stream.abandon(cause, Reset.NEGOTIATION_FAILED)
+
+    def failed(self, error: Exception) -> None:
+        self._connection.settled(self._stream)
+        self._stream.explain(explain_reset(error, (self._protocol,)))
+
+
+class Listening:
+    """The accepter's side: ends in a handler, in a reset, or at the deadline for negotiations."""
+
+    __slots__ = ("_connection", "_registered", "_runner", "_stream", "_verdict")
+
+    def __init__(self, connection: Connection, stream: Stream) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._runner: ExchangeRunner[str] | None = None
+        self._registered = False
+        self._verdict: bool | None = False
+
+    def data(self, piece: bytes | memoryview) -> None:
+        self._stream.consumed(len(piece))
+        if self._runner is None:
+            first = multistream.match_first(piece)
+            if first is not None and self._supported(first[0]):
+                answer = multistream.match_confirm(first[0])
+                self._finish(first[0], answer, piece[first[1] :])
+                return
+            self._runner = ExchangeRunner(multistream.listen(self._supported))
+            self._feed(self._runner.start)
+        runner = self._runner
+        self._feed(lambda: runner.feed(piece))
+
+    def _feed(self, step: Callable[[], bytes]) -> None:
+        runner = self._runner
+        assert runner is not None
+        try:
+            out = step()
+        except NegotiationError as error:
+            self._settled()
+            self._stream.abandon(error, Reset.NEGOTIATION_FAILED)
+            return
+        if runner.done:
+            self._finish(runner.result, out, runner.leftover)
+            return
+        if out:
+            self._stream.write_now(out)
+        if not self._registered:
+            self._registered = True
+            self._connection.negotiating(self._stream)
+
+    def _supported(self, protocol: str) -> bool:
+        self._verdict = self._connection.admits(protocol)
+        return self._verdict is not False
+
+    def _finish(self, protocol: str, answer: bytes, leftover: bytes | memoryview) -> None:
+        self._settled()
+        if self._verdict is None:
+            self._connection.ask_first(self._stream, protocol, answer, bytes(leftover))
+            return
+        self._stream.write_now(answer)
+        self._stream.negotiated(protocol, leftover)
+        self._connection.start_handler(self._stream)
+
+    def end(self) -> None:
+        self._settled()
+        self._stream.abandon(NegotiationError("the stream ended during negotiation"), Reset.NEGOTIATION_FAILED)
+
+    def failed(self, error: Exception) -> None:
+        self._settled()
+
+    def _settled(self) -> None:
+        if self._registered:
+            self._registered = False
+            self._connection.settled(self._stream, inbound=True)
+
+
+class Withheld:
+    """Keeps what arrives while the application is asked whether the stream may be opened at all."""
+
+    __slots__ = ("pieces",)
+
+    def __init__(self, first: bytes) -> None:
+        self.pieces = [first]
+
+    def data(self, piece: bytes | memoryview) -> None:
+        self.pieces.append(bytes(piece))
+
+    def end(self) -> None:
+        """The opener may close its side before it is let in; the stream remembers."""
+
+    def failed(self, error: Exception) -> None:
+        self.pieces.clear()

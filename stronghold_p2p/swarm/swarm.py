@@ -1,0 +1,323 @@
+"""All connections of one network: dialed, accepted, counted, reused, and closed in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from multiaddr import Multiaddr
+
+from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, UsageError
+from stronghold_p2p.firewall.approval import Approval
+from stronghold_p2p.firewall.firewall import Firewall
+from stronghold_p2p.firewall.gate import Gate, Token
+from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Rule
+from stronghold_p2p.identity import Identity, PeerId
+from stronghold_p2p.noise.payload import StaticKeys
+from stronghold_p2p.swarm.addresses import AddressBook
+from stronghold_p2p.swarm.connection import Connection, Direction
+from stronghold_p2p.swarm.dialer import Dialer
+from stronghold_p2p.swarm.events import AddressAdded, DialFailed, Ended, Event, Opened
+from stronghold_p2p.swarm.listener import Listener
+from stronghold_p2p.transport import tcp
+from stronghold_p2p.transport.link import Link
+from stronghold_p2p.transport.upgrader import Upgrade, Upgraded
+from stronghold_p2p.transport.upgrading import Upgrading
+from stronghold_p2p.yamux import GoAway, Stream
+from stronghold_p2p.yamux.header import GO_AWAY, frame
+
+Handler = Callable[[Stream], Awaitable[None]]
+
+REMEMBERED_VERDICTS: Final = 64  # per connection; a peer may try any number of protocol names
+
+log = logging.getLogger("stronghold_p2p.network")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A handler for one protocol. ``judges``: it asks the firewall itself once it has read the request, so an
+    ``ASK`` rule lets the stream pass; otherwise the application is asked before the protocol is echoed.
+    """
+
+    handler: Handler
+    judges: bool = False
+
+
+class Swarm:
+    """The engine behind a network. ``start`` binds it to the running loop; ``close`` ends everything."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        firewall: Firewall | None = None,
+        timeouts: Timeouts | None = None,
+        limits: Limits | None = None,
+        book: AddressBook | None = None,
+        early_muxer: bool = True,
+        exempt_loopback: bool = True,
+    ) -> None:
+        self.identity = identity
+        self.peer_id = identity.peer_id
+        self.timeouts = timeouts or Timeouts()
+        self.limits = limits or Limits()
+        self.firewall = firewall or Firewall()
+        self.book = book or AddressBook()
+        self.gate = Gate(self.limits, exempt_loopback=exempt_loopback)
+        self.approval = Approval(
+            self.firewall,
+            ask=self.timeouts.ask,
+            asks=self.limits.asks,
+            asks_per_peer=self.limits.asks_per_peer,
+        )
+        self.upgrade = Upgrade(StaticKeys.create(identity, os.urandom), os.urandom, early_muxer)
+        self.listeners: list[Listener] = []
+        self.pending: dict[Token, Upgrading] = {}
+        self.protected: set[PeerId] = set()
+        self.peer_protocols: dict[PeerId, frozenset[str]] = {}
+        self.closing = False
+        self._services: dict[str, Service] = {}
+        self._connections: dict[PeerId, list[Connection]] = {}
+        self._tokens: dict[Connection, Token] = {}
+        self._ending: set[Connection] = set()
+        self._listeners_of_events: list[Callable[[Event], None]] = []
+        self._verdicts: dict[Connection, dict[str, bool | None]] = {}
+        self._dialer = Dialer(self)
+        self._unwatch: Callable[[], None] = _nothing
+
+    def start(self) -> None:
+        """Take the running event loop. A swarm is started once."""
+        self.loop = asyncio.get_running_loop()
+        self._unwatch = self.firewall.watch(self._rules_changed)
+
+    # ------------------------------------------------------------------ services and events
+
+    def handle(self, protocol: str, handler: Handler, *, judges: bool = False) -> None:
+        """Serve ``protocol``: ``handler(stream)`` runs as a task; returning closes the stream, raising resets it."""
+        self._services[protocol] = Service(handler, judges)
+
+    def unhandle(self, protocol: str) -> None:
+        """Serve ``protocol`` no longer; streams that run go on."""
+        self._services.pop(protocol, None)
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """What we serve."""
+        return tuple(self._services)
+
+    def handler(self, protocol: str) -> Handler | None:
+        service = self._services.get(protocol)
+        return None if service is None else service.handler
+
+    def on_event(self, callback: Callable[[Event], None]) -> None:
+        """Call ``callback`` with every event, at once; it must not block."""
+        self._listeners_of_events.append(callback)
+
+    def emit(self, event: Event) -> None:
+        for callback in self._listeners_of_events:
+            try:
+                callback(event)
+            except Exception:  # the application's own; nothing of ours may depend on it
+                log.exception("an event callback failed")
+
+    # ------------------------------------------------------------------ the firewall
+
+    def admits(self, connection: Connection, protocol: str) -> bool | None:
+        """Whether ``connection``'s peer may open a stream for ``protocol``; None: ask first."""
+        service = self._services.get(protocol)
+        if service is None:
+            return False
+        verdicts = self._verdicts.setdefault(connection, {})
+        if protocol in verdicts:
+            return verdicts[protocol]
+        rule = self.firewall.decide(self._attempt(connection, protocol))
+        verdict: bool | None = rule == Rule.ALLOW
+        if rule == Rule.ASK:
+            verdict = True if service.judges else None
+        if len(verdicts) < REMEMBERED_VERDICTS:
+            verdicts[protocol] = verdict
+        return verdict
+
+    async def ask(self, connection: Connection, protocol: str) -> bool:
+        """Let the application decide about a stream."""
+        return await self.approval.judge(self._attempt(connection, protocol))
+
+    def _attempt(self, connection: Connection, protocol: str) -> Attempt:
+        ask = self.timeouts.ask
+        return Attempt(
+            peer=connection.peer,
+            protocol=protocol,
+            direction="in",
+            address=connection.remote_address,
+            deadline=float("inf") if ask is None else self.loop.time() + ask,
+        )
+
+    def _rules_changed(self) -> None:
+        self._verdicts.clear()
+
+    # ------------------------------------------------------------------ connections
+
+    def connections(self, peer: PeerId | None = None) -> tuple[Connection, ...]:
+        """Open connections, of one peer or of all."""
+        if peer is not None:
+            return tuple(self._connections.get(peer, ()))
+        return tuple(connection for group in self._connections.values() for connection in group)
+
+    async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr] = ()) -> Connection:
+        """The open connection to ``peer``, or a new one.
+
+        ``addresses`` are tried before the known ones. ``DialError`` names each address and its cause;
+        a single address' own error is raised as it is (``PeerIdMismatch``, ``HandshakeError``, ...).
+        """
+        self._check_running()
+        if peer == self.peer_id:
+            raise DialError("that is our own peer id", peer=peer)
+        if peer is not None and (open_ones := self._connections.get(peer)):
+            return open_ones[0]
+        candidates = list(addresses) + (list(self.book.addresses(peer)) if peer is not None else [])
+        own = self.addresses
+        try:
+            return await self._dialer.dial(peer, [address for address in candidates if address not in own])
+        except Exception as error:
+            self.emit(DialFailed(peer, error))
+            raise
+
+    async def open_stream(self, peer: PeerId, *protocols: str) -> Stream:
+        """A stream to ``peer`` over an open connection, or over one that is dialed for it."""
+        connection = await self.dial(peer)
+        return await connection.open_stream(*protocols)
+
+    def established(
+        self, link: Link, upgraded: Upgraded, token: Token, direction: Direction, remote: Multiaddr
+    ) -> Connection:
+        """A finished upgrade becomes a connection, if the limits and the firewall take it."""
+        try:
+            self._admit_peer(upgraded, token, direction, remote)
+        except LimitExceeded:
+            self._turn_away(link, upgraded, GoAway.RESOURCE_LIMIT)
+            raise
+        except ConnectionClosed:
+            self._turn_away(link, upgraded, GoAway.GATED)
+            raise
+        ends = tcp.addresses_of(link.transport)
+        local = ends[0] if ends else remote
+        connection = Connection(link, upgraded, self, direction=direction, local=local, remote=remote)
+        self._tokens[connection] = token
+        self._connections.setdefault(connection.peer, []).append(connection)
+        self.emit(Opened(connection))
+        connection.start(upgraded)
+        return connection
+
+    def _admit_peer(self, upgraded: Upgraded, token: Token, direction: Direction, remote: Multiaddr) -> None:
+        if self.closing:
+            raise ConnectionClosed("the network is closing")
+        if upgraded.peer == self.peer_id:
+            raise ConnectionClosed("we reached ourselves")
+        attempt = Attempt(
+            peer=upgraded.peer, protocol=CONNECTION, direction=direction, address=remote, deadline=self.loop.time()
+        )
+        rule = self.firewall.decide(attempt)
+        if rule != Rule.ALLOW and not (rule is None and direction == "out"):
+            raise ConnectionClosed(f"the firewall keeps {upgraded.peer} out", code=GoAway.GATED)
+        self.gate.establish(token, upgraded.peer)
+
+    def _turn_away(self, link: Link, upgraded: Upgraded, code: int) -> None:
+        link.write(upgraded.sealer.seal(frame(GO_AWAY, 0, 0, code)))
+        link.receiver = len
+        link.close()
+
+    def ended(self, connection: Connection, error: Exception) -> None:
+        """A connection is over; its socket may take a moment longer."""
+        token = self._tokens.pop(connection, None)
+        if token is None:
+            return
+        token.release()
+        self._verdicts.pop(connection, None)
+        group = self._connections[connection.peer]
+        group.remove(connection)
+        if not group:
+            del self._connections[connection.peer]
+            self.peer_protocols.pop(connection.peer, None)
+        self._ending.add(connection)
+        self.emit(Ended(connection, error))
+
+    def gone(self, connection: Connection) -> None:
+        """A connection's socket is gone, too."""
+        self._ending.discard(connection)
+
+    def known(self, peer: PeerId, protocols: Sequence[str]) -> str | None:
+        """The first of ``protocols`` that the peer has said to serve."""
+        served = self.peer_protocols.get(peer, frozenset())
+        return next((protocol for protocol in protocols if protocol in served), None)
+
+    def is_protected(self, peer: PeerId) -> bool:
+        """Whether connections to ``peer`` are kept although nothing happens on them."""
+        return peer in self.protected
+
+    # ------------------------------------------------------------------ listening and closing
+
+    async def listen(self, address: Multiaddr) -> Listener:
+        """Accept connections on ``address``; ``ListenError`` with the system's reason."""
+        self._check_running()
+        listener = Listener(self)
+        await listener.start(address)
+        self.listeners.append(listener)
+        for found in listener.addresses:
+            self.emit(AddressAdded(found))
+        return listener
+
+    def forget_listener(self, listener: Listener) -> None:
+        if listener in self.listeners:
+            self.listeners.remove(listener)
+
+    @property
+    def addresses(self) -> tuple[Multiaddr, ...]:
+        """Where we listen, without ``/p2p/``."""
+        return tuple(address for listener in self.listeners for address in listener.addresses)
+
+    async def close(self) -> None:
+        """Stop accepting and dialing, say goodbye, and end everything within ``Timeouts.close`` seconds."""
+        if self.closing:
+            return
+        self.closing = True
+        self._unwatch()
+        for listener in list(self.listeners):
+            listener.stop()
+        for upgrading in list(self.pending.values()):
+            upgrading.cancel()
+        for token in list(self.pending):
+            token.release()
+        self.pending.clear()
+        tasks = {task for connection in self.connections() for task in connection.handlers}
+        closes = [self.loop.create_task(connection.close()) for connection in self.connections()]
+        try:
+            async with asyncio.timeout(self.timeouts.close):
+                await self._dialer.close()
+                await asyncio.gather(*closes, *tasks, return_exceptions=True)
+                await self._drained()
+        except TimeoutError:
+            log.warning("closing took longer than %s s: the rest is aborted", self.timeouts.close)
+        finally:
+            for connection in [*self.connections(), *self._ending]:
+                connection.abort()
+
+    async def _drained(self) -> None:
+        """Transports that were told to close get the turns of the loop that they need for it."""
+        while self._ending:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
+
+    def _check_running(self) -> None:
+        if self.closing or not hasattr(self, "loop"):
+            raise UsageError("the network is not open: use async with")
+
+
+def _nothing() -> None:
+    return None

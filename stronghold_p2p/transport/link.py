@@ -1,0 +1,153 @@
+"""The asyncio end of a connection: one ``BufferedProtocol``, which owns the socket's transport.
+
+``buffer_updated`` hands what arrived to the receiver of the current phase (first the upgrade, then the
+session), synchronously. On a selector loop ``get_buffer``, ``recv_into`` and ``buffer_updated`` are one
+callback, so one large inbox serves every connection of the loop; between callbacks a connection keeps only
+the tail of a record that is not complete. A proactor loop reads ahead: there each connection has its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, cast
+from weakref import WeakKeyDictionary
+
+from stronghold_p2p.errors import ConnectionClosed
+
+INBOX_BYTES: Final = 256 << 10  # four full records; more only delays the first reader
+WRITE_HIGH: Final = 256 << 10  # bytes in asyncio's buffer before writers wait
+WRITE_LOW: Final = 64 << 10
+
+Receiver = Callable[[memoryview], int]
+
+
+class Inbox:
+    """A fixed buffer: a bytearray with live views cannot be resized."""
+
+    __slots__ = ("size", "view")
+
+    def __init__(self, size: int = INBOX_BYTES) -> None:
+        self.size = size
+        self.view = memoryview(bytearray(size))
+
+
+_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, Inbox] = WeakKeyDictionary()
+
+
+def inbox_for(loop: asyncio.AbstractEventLoop) -> Inbox:
+    """The inbox that connections of this loop share, or a fresh one where they cannot."""
+    proactor = getattr(asyncio, "ProactorEventLoop", None)
+    if proactor is not None and isinstance(loop, proactor):
+        return Inbox()
+    inbox = _shared.get(loop)
+    if inbox is None:
+        inbox = _shared[loop] = Inbox()
+    return inbox
+
+
+class Link(asyncio.BufferedProtocol):
+    """Wire of one connection.
+
+    ``receiver`` gets all bytes that have not been used yet and returns how many it used; an exception out of
+    it goes to ``on_failed`` and never into asyncio. ``on_lost`` is called once, after the transport is gone.
+    ``on_room`` is called when the socket takes bytes again. ``bytes_in`` and ``incomplete`` serve deadlines.
+    """
+
+    __slots__ = (
+        "_inbox",
+        "_on_made",
+        "_tail",
+        "congested",
+        "lost",
+        "on_failed",
+        "on_lost",
+        "on_room",
+        "receiver",
+        "transport",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, inbox: Inbox, on_made: Callable[[Link], None]) -> None:
+        self._inbox = inbox
+        self._on_made = on_made
+        self._tail = b""
+        self.congested = False
+        self.lost = False
+        self.receiver: Receiver = len
+        self.on_failed: Callable[[Exception], None] = _ignore
+        self.on_lost: Callable[[Exception | None], None] = _ignore
+        self.on_room: Callable[[], None] = _nothing
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
+        self._on_made(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        kept = len(self._tail)
+        if not kept:
+            return self._inbox.view
+        self._inbox.view[:kept] = self._tail
+        return self._inbox.view[kept:]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._process(self._inbox.view[: len(self._tail) + nbytes])
+
+    def feed(self, data: bytes) -> None:
+        """Process bytes that an earlier phase left over."""
+        self._process(memoryview(data))
+
+    def _process(self, view: memoryview) -> None:
+        self._tail = b""
+        try:
+            used = self.receiver(view)
+        except Exception as error:  # the one catch of a connection: whatever it is ends this connection only
+            self.on_failed(error)
+            return
+        if used < len(view):
+            self._tail = bytes(view[used:])
+
+    @property
+    def incomplete(self) -> bool:
+        """Part of a record has arrived and the rest is missing."""
+        return bool(self._tail)
+
+    def eof_received(self) -> None:
+        """A record cut in the middle is a truncation; between records FIN is an ordinary end."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+        if exc is None and self._tail:
+            exc = ConnectionClosed("the peer closed in the middle of a record", remote=True)
+        on_lost, self.on_lost = self.on_lost, _ignore
+        self.receiver, self.on_failed, self.on_room = len, _ignore, _nothing
+        on_lost(exc)
+
+    def pause_writing(self) -> None:
+        self.congested = True
+
+    def resume_writing(self) -> None:
+        self.congested = False
+        self.on_room()
+
+    def write(self, data: bytes | bytearray) -> None:
+        if not self.lost:
+            self.transport.write(data)
+
+    def close(self) -> None:
+        """Let what was written leave, then close."""
+        self.transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self.transport.abort()
+
+
+def _ignore(_: Exception | None) -> None:
+    return None
+
+
+def _nothing() -> None:
+    return None

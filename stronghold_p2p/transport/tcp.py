@@ -1,0 +1,70 @@
+"""TCP: listening and connecting. What is said on the socket is ``link`` and the layers above."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from multiaddr import Multiaddr
+
+from stronghold_p2p import multiaddrs
+from stronghold_p2p.errors import ConfigError, DialError, ListenError
+from stronghold_p2p.transport.interfaces import host_addresses
+from stronghold_p2p.transport.link import Link, inbox_for
+
+BACKLOG = 1_024  # rust's
+
+
+async def connect(address: Multiaddr, on_made: Callable[[Link], None]) -> Link:
+    """A raw connection to ``address`` (``/ip4|ip6/../tcp/..``); ``DialError`` with the system's reason."""
+    target = multiaddrs.tcp_address(address)
+    if target is None or not target[1]:
+        raise DialError(f"{address} is no TCP address that can be dialed")
+    loop = asyncio.get_running_loop()
+    inbox = inbox_for(loop)
+    try:
+        _, link = await loop.create_connection(lambda: Link(inbox, on_made), target[0], target[1])
+    except OSError as error:
+        raise DialError(f"{address}: {error.strerror or error}") from error
+    return link
+
+
+async def listen(address: Multiaddr, on_made: Callable[[Link], None]) -> asyncio.Server:
+    """Accept connections on ``address``; each calls ``on_made`` before anything is read from it."""
+    target = multiaddrs.tcp_address(address)
+    if target is None:
+        raise ConfigError(f"{address} is no TCP address", where="listen")
+    loop = asyncio.get_running_loop()
+    inbox = inbox_for(loop)
+    try:
+        return await loop.create_server(lambda: Link(inbox, on_made), target[0], target[1], backlog=BACKLOG)
+    except OSError as error:
+        raise ListenError(f"cannot listen on {address}: {error.strerror or error}", address=str(address)) from error
+
+
+def bound_addresses(server: asyncio.Server) -> tuple[Multiaddr, ...]:
+    """Where the server can be reached: an unspecified address stands for each address of this host."""
+    found: list[Multiaddr] = []
+    for listening in server.sockets:
+        bound = listening.getsockname()
+        address = multiaddrs.from_socket(bound)
+        if multiaddrs.is_unspecified(address):
+            hosts = host_addresses(listening.family)
+            found += [multiaddrs.from_socket((host, *bound[1:])) for host in hosts]
+        else:
+            found.append(address)
+    return tuple(found)
+
+
+def addresses_of(transport: asyncio.BaseTransport) -> tuple[Multiaddr, Multiaddr] | None:
+    """Local and remote address of a connected socket; None when the peer has gone already."""
+    local, remote = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
+    if not local or not remote:
+        return None
+    return multiaddrs.from_socket(local), multiaddrs.from_socket(remote)
+
+
+def remote_host(transport: asyncio.BaseTransport) -> str | None:
+    """The remote IP address as the socket tells it."""
+    remote = transport.get_extra_info("peername")
+    return str(remote[0]) if remote else None

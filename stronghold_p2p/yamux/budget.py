@@ -1,0 +1,75 @@
+"""What a peer may make us do for nothing: resets, and bytes for streams that are gone."""
+
+from __future__ import annotations
+
+REMEMBERED = 1_024  # ids of streams that ended early, or that the peer opened lately
+
+
+class ResetBudget:
+    """A token bucket for stream resets, ours and the peer's together (HTTP/2 "rapid reset" and its mirror)."""
+
+    __slots__ = ("_at", "_burst", "_rate", "_tokens")
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._tokens = float(burst)
+        self._at = 0.0
+
+    def spend(self, now: float) -> bool:
+        """Take one token; False: none is left."""
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
+
+
+class DroppedBytes:
+    """Remembers what may still arrive for streams that are gone.
+
+    A stream that we reset while the peer was sending has credit left: what arrives within it is in order.
+    Anything else (ids never opened, or long gone) is counted against ``maximum`` in total.
+    """
+
+    __slots__ = ("_credit", "_opened", "_opened_highest", "_total", "maximum")
+
+    def __init__(self, maximum: int) -> None:
+        self.maximum = maximum
+        self._total = 0
+        self._credit: dict[int, int] = {}
+        self._opened: dict[int, None] = {}
+        self._opened_highest = 0
+
+    def bury(self, stream_id: int, credit: int) -> None:
+        """The stream is gone while the peer could still send ``credit`` bytes."""
+        if len(self._credit) >= REMEMBERED:
+            del self._credit[next(iter(self._credit))]
+        self._credit[stream_id] = credit
+
+    def allow(self, stream_id: int, length: int) -> bool:
+        """Count bytes that were dropped; False: too many."""
+        left = self._credit.get(stream_id, -1)
+        if left >= length:
+            self._credit[stream_id] = left - length
+            return True
+        return self.add(length)
+
+    def add(self, length: int) -> bool:
+        self._total += length
+        return self._total <= self.maximum
+
+    def fresh(self, stream_id: int) -> bool:
+        """Whether the peer may open this id now: ids are never used twice.
+
+        go-yamux takes its ids before it takes the lock for sending, so that SYNs may overtake each other:
+        an id below the highest is taken as long as it is among the last ones and has not been seen.
+        """
+        if stream_id in self._opened or stream_id < self._opened_highest - 2 * REMEMBERED:
+            return False
+        if len(self._opened) >= REMEMBERED:
+            del self._opened[next(iter(self._opened))]
+        self._opened[stream_id] = None
+        self._opened_highest = max(self._opened_highest, stream_id)
+        return True

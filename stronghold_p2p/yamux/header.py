@@ -1,0 +1,85 @@
+"""The frame header: 12 bytes, big-endian (yamux/README.md, "Framing").
+
+| Version(8) | Type(8) | Flags(16) | StreamID(32) | Length(32) |
+
+Only Data frames have a body of Length bytes; elsewhere Length carries the credit delta, the ping value,
+the go-away code or, on a RST, the error code of go-libp2p (core/network/mux.go).
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum, IntFlag
+from typing import Final
+
+HEADER: Final = struct.Struct(">BBHII")
+HEADER_SIZE: Final = HEADER.size
+VERSION: Final = 0
+
+DATA: Final = 0
+WINDOW_UPDATE: Final = 1
+PING: Final = 2
+GO_AWAY: Final = 3
+
+SYN: Final = 0x1
+ACK: Final = 0x2
+FIN: Final = 0x4
+RST: Final = 0x8
+
+INITIAL_WINDOW: Final = 262_144  # "Flow Control": both sides start with 256 KB, there is no negotiation
+MAX_CREDIT: Final = 0xFFFF_FFFF
+
+# One frame of ours is one Noise record: 65,535 less the 16 bytes of the tag and the 12 of the header
+# (noise/README.md, "Wire Format"). go-yamux's full frame of 64 KiB takes two records.
+MAX_BODY: Final = 65_535 - 16 - HEADER_SIZE
+
+
+class Type(IntEnum):
+    """Names for diagnostics; the session dispatches on the bare numbers."""
+
+    DATA = DATA
+    WINDOW_UPDATE = WINDOW_UPDATE
+    PING = PING
+    GO_AWAY = GO_AWAY
+
+
+class Flag(IntFlag):
+    SYN = SYN
+    ACK = ACK
+    FIN = FIN
+    RST = RST
+
+
+class GoAway(IntEnum):
+    """Codes of a Go Away frame: 0 to 2 of the yamux spec, the rest of go-libp2p (core/network/conn.go)."""
+
+    NORMAL = 0
+    PROTOCOL_ERROR = 1
+    INTERNAL_ERROR = 2
+    NEGOTIATION_FAILED = 0x1000
+    RESOURCE_LIMIT = 0x1001
+    RATE_LIMITED = 0x1002
+    PROTOCOL_VIOLATION = 0x1003
+    SUPPLANTED = 0x1004
+    GARBAGE_COLLECTED = 0x1005
+    SHUTDOWN = 0x1006
+    GATED = 0x1007
+
+
+class Reset(IntEnum):
+    """Codes in the Length of a RST (go-libp2p core/network/mux.go; shifted by one against ``GoAway``)."""
+
+    NONE = 0
+    NEGOTIATION_FAILED = 0x1001
+    RESOURCE_LIMIT = 0x1002
+    RATE_LIMITED = 0x1003
+    PROTOCOL_VIOLATION = 0x1004
+    SUPPLANTED = 0x1005
+    GARBAGE_COLLECTED = 0x1006
+    SHUTDOWN = 0x1007
+    GATED = 0x1008
+
+
+def frame(kind: int, flags: int, stream_id: int, length: int) -> bytes:
+    """The bytes of one header."""
+    return HEADER.pack(VERSION, kind, flags, stream_id, length)

@@ -1,0 +1,498 @@
+"""The session: all streams of one connection, as a function of bytes and time.
+
+``receive`` takes plaintext in any pieces and tells the streams' sinks; ``data_to_send`` gives the frames
+that have collected since the last call, to be sealed and written together. Nothing here waits, and
+nothing here calls the application. A broken invariant raises ``MuxerError`` with the go-away code.
+
+Source: yamux/README.md of the libp2p specs; where go, rust and js differ, the comment says whom we follow.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from stronghold_p2p.config import Limits
+from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, MuxerError, StreamReset
+from stronghold_p2p.yamux.budget import DroppedBytes, ResetBudget
+from stronghold_p2p.yamux.header import (
+    ACK,
+    DATA,
+    FIN,
+    GO_AWAY,
+    HEADER,
+    HEADER_SIZE,
+    MAX_BODY,
+    MAX_CREDIT,
+    PING,
+    RST,
+    SYN,
+    WINDOW_UPDATE,
+    GoAway,
+    Reset,
+    frame,
+)
+from stronghold_p2p.yamux.state import Sink, StreamState
+from stronghold_p2p.yamux.window import ReceiveBudget, ReceiveWindow
+
+# What one loop turn may collect before writers wait: four records, so that joined plaintext and
+# ciphertext together stay within a core's second-level cache.
+TURN_BYTES: Final = 4 * (MAX_BODY + HEADER_SIZE)
+# Writers woken together after a flush; the next flush wakes the next ones, in the order of their waiting.
+WAKE_TOGETHER: Final = 16
+# A view pins its whole record: a body smaller than this share of it is copied out.
+PIN_SHARE: Final = 2
+LAST_STREAM_ID: Final = 0xFFFF_FFFF
+
+_unpack = HEADER.unpack_from
+_pack = HEADER.pack
+
+
+class Session:
+    """``client``: we dialed, so our ids are odd (yamux/README.md, "StreamID Field").
+
+    ``accept`` is called with each stream that the peer opens and returns its sink; it may reset the stream
+    at once. ``notify`` is called once whenever there is something to send after there was nothing.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: bool,
+        limits: Limits,
+        accept: Callable[[StreamState], Sink],
+        notify: Callable[[], None],
+    ) -> None:
+        self.limits = limits
+        self.streams: dict[int, StreamState] = {}
+        self.inbound = 0
+        self.unacknowledged = 0
+        self.budget = ReceiveBudget(limits.receive_memory)
+        self.round_trip = 0.0
+        self.now = 0.0
+        self.incomplete_since: float | None = None
+        self.congested = False
+        self.closed = False
+        self.violation: MuxerError | None = None  # found outside ``receive``: whoever flushes ends the connection
+        self.control_frames = 0
+        self.pongs = 0
+        self.out_size = 0
+        self._accept = accept
+        self._notify = notify
+        self._next_id = 1 if client else 2
+        self._remote_parity = 0 if client else 1
+        self._out: list[bytes | memoryview] = []
+        self._notified = False
+        self._owed: list[StreamState] = []
+        self._stalled: deque[StreamState] = deque()
+        self._opening: deque[Callable[[], None]] = deque()
+        self._ping: tuple[int, float] | None = None
+        self._ping_value = 0
+        self._empty = 0
+        self._resets = ResetBudget(limits.reset_rate, limits.reset_burst)
+        self._dropped = DroppedBytes(limits.receive_memory)
+        self._partial = b""
+        self._body_left = 0
+        self._body_stream: StreamState | None = None
+        self._body_flags = 0
+
+    # ------------------------------------------------------------------ receiving
+
+    def receive(self, data: bytes | bytearray | memoryview, now: float) -> None:
+        """Process plaintext. Raises ``MuxerError``, or ``ConnectionClosed`` on the peer's go-away."""
+        self.now = now
+        if self._partial:
+            data = self._partial + bytes(data)
+            self._partial = b""
+        view = memoryview(data)
+        pos, end = 0, len(view)
+        if self._body_left:
+            pos = min(self._body_left, end)
+            self._body(view[:pos], end)
+        while end - pos >= HEADER_SIZE and not self.closed:
+            version, kind, flags, stream_id, length = _unpack(view, pos)
+            pos += HEADER_SIZE
+            if version:
+                raise MuxerError(f"yamux version {version}", code=GoAway.PROTOCOL_ERROR)
+            if kind == DATA:
+                self._on_data(flags, stream_id, length)
+                if self._body_left:
+                    stop = min(pos + length, end)
+                    self._body(view[pos:stop], end)
+                    pos = stop
+            elif kind == WINDOW_UPDATE:
+                self._on_window_update(flags, stream_id, length)
+            else:
+                self._on_session_frame(kind, flags, stream_id, length)
+        if pos < end:
+            self._partial = bytes(view[pos:])
+        self._note_incomplete()
+        if self.violation is not None:
+            raise self.violation
+
+    def _note_incomplete(self) -> None:
+        if not self._partial and not self._body_left:
+            self.incomplete_since = None
+        elif self.incomplete_since is None:
+            self.incomplete_since = self.now
+
+    def _on_data(self, flags: int, stream_id: int, length: int) -> None:
+        stream = self._find(flags, stream_id)
+        if stream is None:
+            if length:
+                self._drop(stream_id, length)
+                self._body_left, self._body_stream, self._body_flags = length, None, 0
+            return
+        if flags & ACK and not stream.acknowledged:
+            self._acknowledged(stream)
+        if length:
+            self._start_body(stream, flags, length)
+        elif flags & (FIN | RST):
+            self._ended(stream, flags, 0)
+        elif not flags & (SYN | ACK):
+            self._nothing_useful()
+
+    def _start_body(self, stream: StreamState, flags: int, length: int) -> None:
+        self._empty = 0
+        self._body_left, self._body_flags = length, flags
+        if stream.fin_received:
+            # A breach, but go and rust drop it silently; the bytes count as dropped.
+            self._dropped.add(length)
+            self._body_stream = None
+            return
+        if not stream.window.received(length):
+            raise MuxerError(f"stream {stream.id}: {length} bytes beyond the window", code=GoAway.PROTOCOL_ERROR)
+        self._body_stream = stream
+        if self.budget.buffered > self.budget.maximum:
+            self.reset(stream, Reset.RESOURCE_LIMIT)
+            maximum = self.budget.maximum
+            stream.sink.failed(LimitExceeded("unread bytes", limit="receive_memory", current=maximum, maximum=maximum))
+
+    def _body(self, piece: memoryview, record: int) -> None:
+        """One piece of the current frame's body; a body is passed on as it arrives."""
+        self._body_left -= len(piece)
+        stream = self._body_stream
+        if stream is None:
+            return
+        if not stream.gone and not stream.discarding and piece:
+            stream.sink.data(bytes(piece) if len(piece) * PIN_SHARE < record else piece)
+        if not self._body_left:
+            self._body_stream = None
+            # The body comes before the FIN that shares its frame: js peers lose it the other way round.
+            if self._body_flags & (FIN | RST):
+                self._ended(stream, self._body_flags, 0)
+
+    def _on_window_update(self, flags: int, stream_id: int, length: int) -> None:
+        stream = self._find(flags, stream_id)
+        if stream is None:
+            return
+        if flags & ACK and not stream.acknowledged:
+            self._acknowledged(stream)
+        if flags & RST:  # the Length of a RST is an error code, never credit (go-libp2p core/network/mux.go)
+            self._ended(stream, flags, length)
+            return
+        if length:
+            self._empty = 0
+            had = stream.credit
+            stream.credit = min(had + length, MAX_CREDIT)
+            if not had:
+                stream.sink.ready()
+        elif not flags:
+            self._nothing_useful()
+        if flags & FIN:
+            self._ended(stream, flags, 0)
+
+    def _on_session_frame(self, kind: int, flags: int, stream_id: int, length: int) -> None:
+        if kind > GO_AWAY or stream_id:
+            raise MuxerError(f"frame type {kind} on stream {stream_id}", code=GoAway.PROTOCOL_ERROR)
+        if kind == GO_AWAY:
+            raise ConnectionClosed(f"the peer went away with code {length:#x}", code=length, remote=True)
+        if flags & SYN:
+            self.pongs += 1
+            self._control(PING, ACK, 0, length)
+        elif flags & ACK and self._ping is not None and self._ping[0] == length:
+            self.round_trip = max(self.now - self._ping[1], 1e-6)
+            self._ping = None
+
+    def _find(self, flags: int, stream_id: int) -> StreamState | None:
+        stream = self.streams.get(stream_id)
+        if not flags & SYN:
+            if stream is None and not stream_id:
+                raise MuxerError("stream frame on stream 0", code=GoAway.PROTOCOL_ERROR)
+            return stream
+        if stream is not None or stream_id & 1 != self._remote_parity or not stream_id:
+            raise MuxerError(f"SYN for stream {stream_id}", code=GoAway.PROTOCOL_ERROR)
+        return self._incoming(stream_id)
+
+    def _incoming(self, stream_id: int) -> StreamState | None:
+        if not self._dropped.fresh(stream_id):
+            raise MuxerError(f"stream id {stream_id} was used before", code=GoAway.PROTOCOL_ERROR)
+        maximum = self.limits.streams_in
+        if maximum is not None and self.inbound >= maximum:
+            self._control(WINDOW_UPDATE, RST, stream_id, Reset.RESOURCE_LIMIT)
+            self._dropped.bury(stream_id, self.limits.window)
+            self._spend_reset()
+            return None
+        stream = StreamState(stream_id, self._window(), inbound=True)
+        self.streams[stream_id] = stream
+        self.inbound += 1
+        self._owed.append(stream)
+        self._wake()
+        stream.sink = self._accept(stream)
+        return None if stream.gone else stream
+
+    def _window(self) -> ReceiveWindow:
+        return ReceiveWindow(self.budget, self.limits.max_window)
+
+    def _acknowledged(self, stream: StreamState) -> None:
+        stream.acknowledged = True
+        self.unacknowledged -= 1
+        if self._opening:
+            self._opening.popleft()()
+
+    def _ended(self, stream: StreamState, flags: int, code: int) -> None:
+        if stream.gone:
+            return
+        if flags & RST:
+            self._remove(stream)
+            if stream.inbound:
+                self._spend_reset()
+            stream.sink.failed(StreamReset(f"the peer reset the stream with code {code:#x}", code=code))
+        elif not stream.fin_received:
+            stream.fin_received = True
+            if stream.fin_sent:
+                self._remove(stream)
+            stream.sink.end()
+
+    def _nothing_useful(self) -> None:
+        self._empty += 1
+        if self._empty > self.limits.empty_frames:
+            raise MuxerError("too many frames that carry nothing", code=GoAway.PROTOCOL_ERROR)
+
+    def _drop(self, stream_id: int, length: int) -> None:
+        """Frames for streams that are gone occur in races: go and rust drop them silently."""
+        if not self._dropped.allow(stream_id, length):
+            raise MuxerError("too many bytes for streams that do not exist", code=GoAway.PROTOCOL_ERROR)
+
+    def _spend_reset(self) -> None:
+        if not self._resets.spend(self.now) and self.violation is None:
+            self.violation = MuxerError("too many stream resets", code=GoAway.RATE_LIMITED)
+            self._wake()
+
+    # ------------------------------------------------------------------ streams
+
+    def open(self) -> StreamState:
+        """A new stream of ours; the caller sets its ``sink``. Its SYN leaves with its first frame.
+
+        Raises ``LimitExceeded`` when the ids are used up or 256 streams wait for the peer's ACK
+        (yamux/README.md, "ACK backlog"); ``when_openable`` tells when it is worth another try.
+        """
+        if self._next_id > LAST_STREAM_ID:
+            raise LimitExceeded(
+                "stream ids used up: connect again",
+                limit="stream ids",
+                current=LAST_STREAM_ID // 2,
+                maximum=LAST_STREAM_ID // 2,
+            )
+        if self.unacknowledged >= self.limits.ack_backlog:
+            raise LimitExceeded(
+                f"{self.unacknowledged} streams wait for the peer's acknowledgement",
+                limit="ack_backlog",
+                current=self.unacknowledged,
+                maximum=self.limits.ack_backlog,
+            )
+        stream = StreamState(self._next_id, self._window(), inbound=False)
+        self._next_id += 2
+        self.streams[stream.id] = stream
+        self.unacknowledged += 1
+        return stream
+
+    def when_openable(self, wake: Callable[[], None]) -> None:
+        """Call ``wake`` once, when a place in the ACK backlog is free (in order of asking)."""
+        self._opening.append(wake)
+
+    def forget_opening(self, wake: Callable[[], None]) -> None:
+        """The caller of ``when_openable`` has given up."""
+        if wake in self._opening:
+            self._opening.remove(wake)
+        elif self._opening and self.unacknowledged < self.limits.ack_backlog:
+            self._opening.popleft()()
+
+    def send(self, stream: StreamState, data: bytes | memoryview) -> int:
+        """Frame as much of ``data`` as window and buffer take; returns how much.
+
+        ``data`` must not change until the next ``data_to_send``. Less than all: wait for ``Sink.ready``.
+        """
+        room = TURN_BYTES - self.out_size
+        if room <= 0 or self.congested:
+            return 0
+        size = len(data)
+        allowed = min(size, stream.credit, room)
+        if allowed == size <= MAX_BODY:
+            self._data_frame(stream, data, size)
+            return size
+        view = memoryview(data)
+        sent = 0
+        while sent < allowed:
+            stop = min(sent + MAX_BODY, allowed)
+            self._data_frame(stream, view[sent:stop], stop - sent)
+            sent = stop
+        return sent
+
+    def send_now(self, stream: StreamState, data: bytes) -> None:
+        """Frame a short answer even when the connection is full; it counts as a control frame."""
+        self.control_frames += 1
+        self._data_frame(stream, data, len(data))
+
+    def _data_frame(self, stream: StreamState, body: bytes | memoryview, size: int) -> None:
+        stream.credit -= size
+        self._out.append(_pack(0, DATA, self._first_flags(stream), stream.id, size))
+        self._out.append(body)
+        self.out_size += HEADER_SIZE + size
+        if not self._notified:
+            self._notified = True
+            self._notify()
+
+    def _first_flags(self, stream: StreamState) -> int:
+        if stream.ack_owed:
+            stream.ack_owed = False
+            return ACK
+        if stream.syn_owed:
+            stream.syn_owed = False
+            return SYN
+        return 0
+
+    def wait_turn(self, stream: StreamState) -> None:
+        """The stream has credit, but the connection is full: tell its sink after a flush, first come first served."""
+        if not stream.stalled:
+            stream.stalled = True
+            self._stalled.append(stream)
+
+    def finish(self, stream: StreamState) -> None:
+        """Close our direction (FIN, as a frame of its own)."""
+        if stream.fin_sent or stream.gone:
+            return
+        stream.fin_sent = True
+        self._control(WINDOW_UPDATE, FIN | self._first_flags(stream), stream.id, 0)
+        if stream.fin_received:
+            self._remove(stream)
+
+    def discard(self, stream: StreamState) -> None:
+        """Nobody will read any more: what still comes is dropped, within the credit that the peer has."""
+        stream.discarding = True
+        if not stream.gone:
+            self.budget.buffered -= stream.window.buffered
+            stream.window.buffered = 0
+
+    def reset(self, stream: StreamState, code: int = 0) -> None:
+        """End both directions at once; the code travels as go-libp2p's does. The caller tells the sink."""
+        if stream.gone:
+            return
+        if not stream.syn_owed:  # the peer has heard of it
+            self._control(WINDOW_UPDATE, RST, stream.id, code)
+        stream.ack_owed = stream.syn_owed = False
+        self._remove(stream)
+        if stream.inbound and code:
+            self._spend_reset()
+
+    def consumed(self, stream: StreamState, count: int, now: float) -> None:
+        """The reader took ``count`` bytes: give credit back when half the window is free."""
+        if stream.gone or stream.discarding:
+            return
+        if stream.fin_received:
+            stream.window.consumed(count, now, 0.0)
+            return
+        delta = stream.window.consumed(count, now, self.round_trip)
+        if delta:
+            if not self.round_trip and self._ping is None:
+                self.ping(now)
+            self._control(WINDOW_UPDATE, self._first_flags(stream), stream.id, delta)
+
+    def _remove(self, stream: StreamState) -> None:
+        stream.gone = True
+        self.streams.pop(stream.id, None)
+        if stream.inbound:
+            self.inbound -= 1
+        if not stream.acknowledged:
+            self._acknowledged(stream)
+        if not stream.fin_received:
+            self._dropped.bury(stream.id, stream.window.credit)
+        stream.window.close()
+
+    # ------------------------------------------------------------------ sending
+
+    def _control(self, kind: int, flags: int, stream_id: int, length: int) -> None:
+        self._out.append(frame(kind, flags, stream_id, length))
+        self.out_size += HEADER_SIZE
+        self.control_frames += 1
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self._notified:
+            self._notified = True
+            self._notify()
+
+    def data_to_send(self) -> bytes:
+        """All frames since the last call, in order."""
+        self._notified = False
+        if self._owed:
+            for stream in self._owed:
+                if stream.ack_owed and not stream.gone:
+                    stream.ack_owed = False
+                    self._out.append(frame(WINDOW_UPDATE, ACK, stream.id, 0))
+            self._owed.clear()
+        out = b"".join(self._out)
+        self._out.clear()
+        self.out_size = self.control_frames = self.pongs = 0
+        return out
+
+    def flushed(self, *, congested: bool) -> None:
+        """The frames are on their way; ``congested``: the socket wants no more for now."""
+        self.congested = congested
+        if congested or not self._stalled:
+            return
+        for _ in range(min(WAKE_TOGETHER, len(self._stalled))):
+            stream = self._stalled.popleft()
+            stream.stalled = False
+            if not stream.gone:
+                stream.sink.ready()
+        if self._stalled:
+            self._wake()
+
+    @property
+    def overloaded(self) -> bool:
+        """The peer does not take our answers: stop reading until it does (reliability 4.3, rows 33 and 34)."""
+        return self.control_frames > self.limits.control_queue or self.pongs > self.limits.pongs
+
+    def ping(self, now: float) -> None:
+        """Send a ping unless one is out (rust and js close on an unexpected pong: one at a time)."""
+        if self._ping is None:
+            self._ping = (self._ping_value, now)
+            self._control(PING, SYN, 0, self._ping_value)
+            self._ping_value = (self._ping_value + 1) & MAX_CREDIT
+
+    @property
+    def ping_sent_at(self) -> float | None:
+        """When the unanswered ping left, if there is one."""
+        return None if self._ping is None else self._ping[1]
+
+    def go_away(self, code: int) -> bytes:
+        """The last frame of a session; nothing is processed or framed after it."""
+        self.closed = True
+        return frame(GO_AWAY, 0, 0, code)
+
+    def fail(self, error: Exception) -> None:
+        """The connection is over: every stream and every waiting opener learns the same cause."""
+        self.closed = True
+        streams, self.streams = list(self.streams.values()), {}
+        for stream in streams:
+            stream.gone = True
+            stream.window.close()
+            stream.sink.failed(error)
+        self.inbound = self.unacknowledged = 0
+        self._stalled.clear()
+        self._owed.clear()
+        self._out.clear()
+        while self._opening:
+            self._opening.popleft()()

@@ -1,0 +1,69 @@
+"""One stream as the session sees it: two half-streams, two windows, and who is told about it.
+
+A stream is two independent directions. Ours is open until we send FIN, the peer's until its FIN arrives;
+with both sent the stream is gone, and a RST ends both at once (yamux/README.md, "Closing a stream").
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Protocol
+
+from stronghold_p2p.yamux.header import INITIAL_WINDOW
+from stronghold_p2p.yamux.window import ReceiveWindow
+
+
+class Sink(Protocol):
+    """What the session tells the owner of a stream. Called from inside ``Session.receive``: never block,
+    never call back into application code.
+    """
+
+    def data(self, piece: bytes | memoryview) -> None:
+        """Bytes of the body, in order, within the window."""
+
+    def end(self) -> None:
+        """The peer sent FIN: nothing more will come."""
+
+    def failed(self, error: Exception) -> None:
+        """The stream was reset, or the connection ended."""
+
+    def ready(self) -> None:
+        """Writing may go on: there is credit, or room in the connection's buffer."""
+
+
+class StreamState:
+    """Bookkeeping of one stream. ``credit`` is what we may still send."""
+
+    __slots__ = (
+        "ack_owed",
+        "acknowledged",
+        "closing_at",
+        "credit",
+        "discarding",
+        "fin_received",
+        "fin_sent",
+        "gone",
+        "id",
+        "inbound",
+        "sink",
+        "stalled",
+        "syn_owed",
+        "window",
+    )
+
+    sink: Sink
+
+    def __init__(self, stream_id: int, window: ReceiveWindow, *, inbound: bool) -> None:
+        self.id = stream_id
+        self.window = window
+        self.inbound = inbound
+        self.credit = INITIAL_WINDOW
+        self.syn_owed = not inbound
+        self.ack_owed = inbound
+        self.acknowledged = inbound
+        self.fin_sent = False
+        self.fin_received = False
+        self.gone = False
+        self.discarding = False
+        self.stalled = False
+        self.closing_at = inf  # when the shell resets a stream that we closed and the peer did not
