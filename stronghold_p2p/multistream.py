@@ -49,6 +49,7 @@ def message(name: str) -> bytes:
 _HEADER_NAME = "/multistream/1.0.0"
 HEADER = message(_HEADER_NAME)
 NA = message("na")
+_FIRST = len(HEADER) + 1
 
 # Neither is a protocol: ``ls`` was removed from go and its answer may not be relied on, and a header that
 # comes twice is answered as go does. Both get ``na`` and never reach the caller's table.
@@ -77,24 +78,33 @@ def match_first(data: bytes | bytearray | memoryview) -> tuple[str, int] | None:
     The caller still has to look the protocol up; ``match_confirm`` is the answer when it serves it, and
     ``listen`` again when it does not.
     """
-    start = len(HEADER) + 1
-    if len(data) < start or data[: len(HEADER)] != HEADER:
+    start = _FIRST
+    if len(data) <= start:
         return None
     size = data[start - 1]
     if size > 0x7F:
-        high = data[start] if len(data) > start else 0
+        high = data[start]
         start += 1
         size = size & 0x7F | high << 7
         if not 0 < high < 0x80 or size > MAX_LINE:
             return None
     end = start + size
-    if size < 2 or len(data) < end:
+    if len(data) < end:
+        return None
+    name = _flight(bytes(data[:end]), start)
+    return None if name is None else (name, end)
+
+
+@lru_cache(_CACHED)
+def _flight(data: bytes, start: int) -> str | None:
+    """The proposal of a first flight whose text begins at ``start``; peers repeat theirs on every stream."""
+    if data[: len(HEADER)] != HEADER or len(data) < start + 2:
         return None
     try:
-        name = _name(bytes(data[start:end]))
+        name = _name(data[start:])
     except NegotiationError:
         return None
-    return None if name in _NEVER else (name, end)
+    return None if name in _NEVER else name
 
 
 def dial(protocols: Sequence[str]) -> Exchange[str]:
