@@ -19,8 +19,9 @@ T = TypeVar("T")
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
-# Codes of the multicodec table: what a multiaddr's first byte says, and the mark of a relayed connection.
-_IP4, _IP6, _P2P_CIRCUIT = 4, 41, 290
+# Codes of the multicodec table, as a multiaddr's components begin.
+_IP4, _IP6, _IP6ZONE = 4, 41, 42
+_P2P_CIRCUIT = b"\xa2\x02"
 _MAPPED_BITS = 96
 
 
@@ -59,11 +60,15 @@ def host_of(address: Multiaddr) -> Address | None:
     A relayed address (``.../p2p-circuit``) begins with the relay's IP address, which says nothing about the
     peer behind it: no rule about subnets speaks of it.
     """
-    data = address.to_bytes()
-    kind = data[0] if data else 0
-    if kind not in (_IP4, _IP6) or any(protocol.code == _P2P_CIRCUIT for protocol in address.protocols()):
+    data = bytes(address.to_bytes())
+    # The two bytes may also stand inside a peer id: only the text tells.
+    if _P2P_CIRCUIT in data and "/p2p-circuit" in str(address):
         return None
-    return IPv4Address(data[1:5]) if kind == _IP4 else unmapped(IPv6Address(data[1:17]))
+    if data[:1] == bytes((_IP6ZONE,)):
+        data = data[2 + data[1] :]
+    if data[:1] == bytes((_IP4,)):
+        return IPv4Address(data[1:5])
+    return unmapped(IPv6Address(data[1:17])) if data[:1] == bytes((_IP6,)) else None
 
 
 class SubnetMap(Generic[T]):
