@@ -1,0 +1,475 @@
+"""One or more scenarios for every parser of the package; tests/test_parsers.py finds the parsers and runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Generic, Protocol, TypeVar
+
+from stronghold_p2p import exchange, multiaddrs, multistream, protobuf, varint
+from stronghold_p2p.config import Limits
+from stronghold_p2p.exchange import ExchangeRunner
+from stronghold_p2p.identity import Envelope, Identity, PeerId, PeerRecord, PublicKey
+from stronghold_p2p.noise import payload
+from stronghold_p2p.noise.exchange import Secured, secure
+from stronghold_p2p.noise.handshake import HandshakeState, KeyPair
+from stronghold_p2p.noise.payload import StaticKeys
+from stronghold_p2p.noise.records import Opener, Sealer
+from stronghold_p2p.request_response import codec, strict_json
+from stronghold_p2p.transport.link import Inbox, Link
+from stronghold_p2p.transport.upgrader import Upgrade, Upgraded
+from stronghold_p2p.yamux import header as yamux
+from stronghold_p2p.yamux.session import Session
+from stronghold_p2p.yamux.state import Sink, StreamState
+
+T = TypeVar("T")
+
+# The next layer's bytes: no field of a protobuf message, no JSON, no address and no base58 begins like this.
+TAIL = b"\x07\xff\x00next"
+
+
+@dataclass(frozen=True)
+class Exchange(Generic[T]):
+    """``given`` comes in; ``look`` makes of the result what is compared with ``expected``."""
+
+    name: str
+    make: Callable[[], exchange.Exchange[T]]
+    given: bytes
+    expected: Any
+    sends: bytes | None
+    look: Callable[[T], Any] = lambda result: result
+
+
+class Feeding(Protocol):
+    """A parser that keeps what is unfinished; ``outcome`` is all that it has told so far."""
+
+    def feed(self, data: bytes) -> None: ...
+
+    def outcome(self) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Stream:
+    """``tail`` is a beginning that tells nothing yet."""
+
+    name: str
+    make: Callable[[], Feeding]
+    given: bytes
+    tail: bytes
+    expected: Any
+
+
+@dataclass(frozen=True)
+class Block:
+    """Every prefix of ``given``, and ``given`` with a tail, is refused, unless ``lenient`` knows better."""
+
+    name: str
+    parse: Callable[[Any], Any]
+    given: bytes
+    expected: Any
+    lenient: Callable[[bytes, Any], bool] | None = None
+    any_buffer: bool = True
+
+
+# ---------------------------------------------------------------------- material
+
+
+def lots(seed: str) -> Callable[[int], bytes]:
+    """A source of the same random bytes, however often it is asked."""
+    return lambda count: sha256(seed.encode()).digest()[:count]
+
+
+ALICE, BOB = Identity.from_seed(b"A" * 32), Identity.from_seed(b"B" * 32)
+KEYS = {who: StaticKeys.create(who, lots(str(who.peer_id))) for who in (ALICE, BOB)}
+ADDRESS = bytes.fromhex("04 7f000001 06 0fa1")  # /ip4/127.0.0.1/tcp/4001
+RECORD = PeerRecord(ALICE.peer_id, 7, (ADDRESS,))
+JSON = b'{"Ping":[1,"\xc3\xa9"]}'
+
+
+def converse(one: exchange.Exchange[Any], other: exchange.Exchange[Any]) -> tuple[bytes, bytes]:
+    """What each side of a conversation sends; with the same lots drawn it is always the same."""
+    sides = ExchangeRunner(one), ExchangeRunner(other)
+    said = [sides[0].start(), sides[1].start()]
+    new = list(said)
+    while any(new):
+        new = [sides[0].feed(new[1]), sides[1].feed(new[0])]
+        said = [before + more for before, more in zip(said, new, strict=True)]
+    assert sides[0].done
+    assert sides[1].done
+    return said[0], said[1]
+
+
+def pair(
+    name: str,
+    one: Callable[[], exchange.Exchange[T]],
+    other: Callable[[], exchange.Exchange[Any]],
+    expected: Any,
+    look: Callable[[T], Any] = lambda result: result,
+) -> Exchange[T]:
+    """The scenario of ``one``, in conversation with ``other``."""
+    sent, received = converse(one(), other())
+    return Exchange(name, one, received, expected, sent, look)
+
+
+# ---------------------------------------------------------------------- exchanges
+
+
+def noise(who: Identity, *, initiator: bool, muxers: tuple[str, ...] = ("/yamux/1.0.0",)) -> exchange.Exchange[Secured]:
+    return secure(initiator=initiator, local=KEYS[who], expected=None, muxers=muxers, random=lots("ephemeral"))
+
+
+def dialed() -> exchange.Exchange[str]:
+    return multistream.dial(["/a", "/b"])
+
+
+def answered() -> exchange.Exchange[str]:
+    return multistream.listen({"/b"}.__contains__)
+
+
+def proposed() -> exchange.Exchange[None]:
+    yield multistream.propose("/b")
+    yield from multistream.confirm("/b")
+
+
+def secured(result: Secured) -> Any:
+    return result.peer, result.early_muxer, result.remote_muxers, result.send.n, result.receive.n
+
+
+def upgraded(result: Upgraded) -> Any:
+    return result.peer, result.early_muxer, result.plaintext
+
+
+def upgrade(who: Identity, *, early: bool) -> Upgrade:
+    return Upgrade(KEYS[who], lots("ephemeral"), early)
+
+
+EXCHANGES: dict[str, list[Exchange[Any]]] = {
+    "stronghold_p2p.varint.read": [
+        Exchange("varint-1", lambda: varint.read(maximum=127), b"\x05", 5, b""),
+        Exchange("varint-3", lambda: varint.read(maximum=1 << 20), b"\xff\xff\x03", 65_535, b""),
+    ],
+    "stronghold_p2p.multistream.dial": [pair("dial", dialed, answered, "/b")],
+    "stronghold_p2p.multistream.listen": [pair("listen", answered, dialed, "/b")],
+    "stronghold_p2p.multistream.confirm": [
+        Exchange("confirm", lambda: multistream.confirm("/b"), multistream.match_confirm("/b"), None, b"")
+    ],
+    "stronghold_p2p.multistream.lazy": [
+        Exchange(
+            "lazy",
+            lambda: multistream.lazy("/b", codec.unframe(100)),
+            multistream.match_confirm("/b") + b"\x05hello",
+            b"hello",
+            multistream.propose("/b"),
+        )
+    ],
+    "stronghold_p2p.noise.exchange.secure": [
+        pair(
+            f"noise-{'initiator' if initiator else 'responder'}",
+            lambda who=who, initiator=initiator: noise(who, initiator=initiator),  # type: ignore[misc]
+            lambda peer=peer, initiator=initiator: noise(peer, initiator=not initiator),  # type: ignore[misc]
+            (peer.peer_id, "/yamux/1.0.0", ("/yamux/1.0.0",), 0, 0),
+            secured,
+        )
+        for who, peer, initiator in ((ALICE, BOB, True), (BOB, ALICE, False))
+    ],
+    "stronghold_p2p.transport.upgrader.Upgrade.outbound": [
+        pair(
+            f"outbound-{'early' if early else 'negotiated'}",
+            lambda early=early: upgrade(ALICE, early=early).outbound(BOB.peer_id),  # type: ignore[misc]
+            lambda: upgrade(BOB, early=True).inbound(),
+            (BOB.peer_id, early, b""),
+            upgraded,
+        )
+        for early in (True, False)
+    ],
+    "stronghold_p2p.transport.upgrader.Upgrade.inbound": [
+        pair(
+            f"inbound-{'early' if early else 'negotiated'}",
+            lambda: upgrade(BOB, early=True).inbound(),
+            lambda early=early: upgrade(ALICE, early=early).outbound(BOB.peer_id),  # type: ignore[misc]
+            (ALICE.peer_id, early, b""),
+            upgraded,
+        )
+        for early in (True, False)
+    ],
+    "stronghold_p2p.request_response.codec.unframe": [
+        Exchange("unframe", lambda: codec.unframe(200), codec.frame(b"x" * 130), b"x" * 130, b""),
+        Exchange("unframe-empty", lambda: codec.unframe(200), b"\0", b"", b""),
+    ],
+}
+
+# ---------------------------------------------------------------------- streams
+
+
+class Running:
+    """``ExchangeRunner.feed`` itself."""
+
+    def __init__(self) -> None:
+        self._runner = ExchangeRunner(codec.unframe(100))
+        self._runner.start()
+
+    def feed(self, data: bytes) -> None:
+        self._runner.feed(data)
+
+    def outcome(self) -> Any:
+        return self._runner.done, self._runner.result
+
+
+class Opening:
+    """A record layer behind a buffer, as a connection has it."""
+
+    def __init__(self) -> None:
+        self._opener = Opener(ciphers()[1])
+        self._buffer = b""
+        self._plain = b""
+
+    def feed(self, data: bytes) -> None:
+        self._buffer += data
+        plaintexts, used = self._opener.open(memoryview(self._buffer))
+        self._plain += b"".join(plaintexts)
+        self._buffer = self._buffer[used:]
+
+    def outcome(self) -> Any:
+        return self._plain
+
+
+class Linked:
+    """A link whose receiver takes whole units of four bytes."""
+
+    def __init__(self) -> None:
+        self._link = Link(Inbox(1024), lambda _: None)
+        self._link.receiver = self._take
+        self._link.feed(b"")
+        self._units: list[bytes] = []
+
+    def _take(self, view: memoryview) -> int:
+        whole = len(view) // 4 * 4
+        self._units += [bytes(view[at : at + 4]) for at in range(0, whole, 4)]
+        return whole
+
+    def feed(self, data: bytes) -> None:
+        self._link.get_buffer(-1)[: len(data)] = data
+        self._link.buffer_updated(len(data))
+
+    def outcome(self) -> Any:
+        return self._units
+
+
+class Recorder:
+    """A sink that joins what belongs together."""
+
+    def __init__(self) -> None:
+        self.body = b""
+        self.told: list[str] = []
+
+    def data(self, piece: bytes | memoryview) -> None:
+        self.body += piece
+
+    def end(self) -> None:
+        self.told.append("end")
+
+    def failed(self, error: Exception) -> None:
+        self.told.append(f"{type(error).__name__} {getattr(error, 'code', '')}")
+
+    def ready(self) -> None:
+        """Nothing is written here."""
+
+
+class Muxed:
+    """A listener's session that accepts everything."""
+
+    def __init__(self) -> None:
+        self._sinks: dict[int, Recorder] = {}
+        self._session = Session(client=False, limits=Limits(), accept=self._accept, notify=lambda: None)
+
+    def _accept(self, stream: StreamState) -> Sink:
+        return self._sinks.setdefault(stream.id, Recorder())
+
+    def feed(self, data: bytes) -> None:
+        self._session.receive(data, 0.0)
+
+    def outcome(self) -> Any:
+        heard = {stream: (sink.body, sink.told) for stream, sink in self._sinks.items()}
+        return heard, self._session.data_to_send(), sorted(self._session.streams)
+
+
+def ciphers() -> tuple[Any, Any]:
+    """The two ends of one direction: a sender's cipher and a receiver's."""
+    sides = ExchangeRunner(noise(ALICE, initiator=True)), ExchangeRunner(noise(BOB, initiator=False))
+    sides[0].feed(sides[1].feed(sides[0].start() + sides[1].start()))
+    message, _ = converse(noise(ALICE, initiator=True), noise(BOB, initiator=False))
+    responder = ExchangeRunner(noise(BOB, initiator=False))
+    responder.start()
+    responder.feed(message)
+    return sides[0].result.send, responder.result.receive
+
+
+def sealed() -> bytes:
+    sealer = Sealer(ciphers()[0])
+    return b"".join(bytes(sealer.seal(text)) for text in (b"one", b"", b"x" * 90, b"three"))
+
+
+FRAMES = (
+    yamux.frame(yamux.WINDOW_UPDATE, yamux.SYN, 1, 0)
+    + yamux.frame(yamux.DATA, 0, 1, 5)
+    + b"hello"
+    + yamux.frame(yamux.PING, yamux.SYN, 0, 77)
+    + yamux.frame(yamux.DATA, yamux.SYN, 3, 3)
+    + b"abc"
+    + yamux.frame(yamux.DATA, yamux.FIN, 1, 2)
+    + b"!!"
+    + yamux.frame(yamux.WINDOW_UPDATE, yamux.RST, 3, 9)
+    + yamux.frame(yamux.DATA, yamux.SYN | yamux.FIN, 5, 0)
+)
+ANSWERS = (
+    yamux.frame(yamux.PING, yamux.ACK, 0, 77)
+    + yamux.frame(yamux.WINDOW_UPDATE, yamux.ACK, 1, 0)
+    + yamux.frame(yamux.WINDOW_UPDATE, yamux.ACK, 5, 0)
+)
+HEARD = {1: (b"hello!!", ["end"]), 3: (b"abc", ["StreamReset 9"]), 5: (b"", ["end"])}
+
+STREAMS: dict[str, list[Stream]] = {
+    "stronghold_p2p.exchange.ExchangeRunner.feed": [
+        Stream("runner", Running, b"\x05hello", b"\x05", (True, b"hello")),
+    ],
+    "stronghold_p2p.noise.records.Opener.open": [
+        Stream("records", Opening, sealed(), b"\x00\x20\x01", b"one" + b"x" * 90 + b"three"),
+    ],
+    "stronghold_p2p.transport.link.Link.feed": [
+        Stream("link", Linked, b"abcdefgh", b"ij", [b"abcd", b"efgh"]),
+    ],
+    "stronghold_p2p.yamux.session.Session.receive": [
+        Stream("yamux", Muxed, FRAMES, b"\0\0\0\0\0", (HEARD, ANSWERS, [1, 5])),
+    ],
+}
+
+# ---------------------------------------------------------------------- blocks
+
+
+def initiated() -> HandshakeState:
+    """A Noise initiator that waits for the second message."""
+    state = HandshakeState(initiator=True, s=KeyPair.create(b"s" * 32), random=lots("e"))
+    state.WriteMessage(b"")
+    return state
+
+
+def second_message() -> bytes:
+    first = HandshakeState(initiator=True, s=KeyPair.create(b"s" * 32), random=lots("e")).WriteMessage(b"")
+    responder = HandshakeState(initiator=False, s=KeyPair.create(b"t" * 32), random=lots("f"))
+    responder.ReadMessage(first)
+    return responder.WriteMessage(b"payload")
+
+
+def same_again(message: bytes, result: Any) -> bool:
+    """A shorter message that is one too: encoded again it is what was given."""
+    return protobuf.encode(result) == message
+
+
+def same_in_front(expected: Any) -> Callable[[bytes, Any], bool]:
+    """The result with its length tells where the next layer begins."""
+    return lambda message, result: message.endswith(TAIL) and result == expected
+
+
+STATIC = KEYS[ALICE].pair.public
+PAYLOAD = payload.make(KEYS[ALICE], ("/yamux/1.0.0",))
+PLAIN_PAYLOAD = payload.make(KEYS[ALICE], ())
+MESSAGE = payload.NoiseExtensions(stream_muxers=("/yamux/1.0.0", "/mplex"))
+FLIGHT = multistream.propose("/echo/1.0.0")
+
+BLOCKS: dict[str, list[Block]] = {
+    "stronghold_p2p.varint.decode": [
+        Block("varint", varint.decode, b"\xac\x02", (300, 2), same_in_front((300, 2))),
+    ],
+    "stronghold_p2p.protobuf.decode": [
+        Block(
+            "protobuf",
+            lambda data: protobuf.decode(payload.NoiseExtensions, data),
+            protobuf.encode(MESSAGE),
+            MESSAGE,
+            same_again,
+        ),
+    ],
+    "stronghold_p2p.identity.envelope.Envelope.open": [
+        Block(
+            "envelope",
+            lambda data: Envelope.open(data, "domain", b"\x03\x02"),
+            Envelope.seal(ALICE, "domain", b"\x03\x02", b"text"),
+            Envelope(ALICE.public_key, b"text"),
+        ),
+    ],
+    "stronghold_p2p.identity.keys.Identity.from_private_protobuf": [
+        Block(
+            "private-key",
+            lambda data: Identity.from_private_protobuf(bytes(data)).peer_id,
+            ALICE.private_protobuf(),
+            ALICE.peer_id,
+        ),
+    ],
+    "stronghold_p2p.identity.peer_id.PeerId.__init__": [
+        Block("peer-id", PeerId, bytes(ALICE.peer_id), ALICE.peer_id, any_buffer=False),
+        Block(
+            "peer-id-text",
+            lambda data: PeerId(data.decode("latin-1")),
+            str(ALICE.peer_id).encode(),
+            ALICE.peer_id,
+            lambda text, result: str(result).encode() == text,
+            any_buffer=False,
+        ),
+        Block(
+            "peer-id-cid",
+            lambda data: PeerId(data.decode("latin-1")),
+            ALICE.peer_id.to_cid().encode(),
+            ALICE.peer_id,
+            any_buffer=False,
+        ),
+    ],
+    "stronghold_p2p.identity.peer_record.PeerRecord.open": [
+        Block("peer-record", PeerRecord.open, RECORD.seal(ALICE), RECORD),
+    ],
+    "stronghold_p2p.identity.public_key.PublicKey.decode": [
+        Block("public-key", PublicKey.decode, ALICE.public_key.encode(), ALICE.public_key),
+    ],
+    "stronghold_p2p.multiaddrs.check": [
+        Block("address", multiaddrs.check, ADDRESS, None, lambda data, _: data == ADDRESS[:5], any_buffer=False),
+    ],
+    "stronghold_p2p.multiaddrs.parse": [
+        Block(
+            "address-parsed",
+            lambda data: bytes(multiaddrs.parse(data)),
+            ADDRESS,
+            ADDRESS,
+            lambda data, result: data == result == ADDRESS[:5],
+            any_buffer=False,
+        ),
+    ],
+    "stronghold_p2p.multistream.match_first": [
+        Block(
+            "first-flight",
+            multistream.match_first,
+            FLIGHT,
+            ("/echo/1.0.0", len(FLIGHT)),
+            lambda data, result: result == (("/echo/1.0.0", len(FLIGHT)) if data.startswith(FLIGHT) else None),
+        ),
+    ],
+    "stronghold_p2p.noise.handshake.HandshakeState.ReadMessage": [
+        Block("noise-message", lambda data: initiated().ReadMessage(data), second_message(), b"payload", None, False),
+    ],
+    "stronghold_p2p.noise.payload.check": [
+        Block(
+            "noise-payload",
+            lambda data: payload.check(data, STATIC, ALICE.peer_id),
+            PAYLOAD,
+            (ALICE.peer_id, ALICE.public_key, ("/yamux/1.0.0",)),
+            lambda data, result: data == PLAIN_PAYLOAD and result == (ALICE.peer_id, ALICE.public_key, ()),
+            any_buffer=False,
+        ),
+    ],
+    "stronghold_p2p.request_response.codec.decode": [
+        Block("json-body", lambda data: codec.decode(codec.JSON, data), JSON, {"Ping": [1, "é"]}, None, False),
+        Block("bytes-body", lambda data: codec.decode(codec.BYTES, data), b"ab", b"ab", bytes.__eq__, False),
+    ],
+    "stronghold_p2p.request_response.strict_json.loads": [
+        Block("json", strict_json.loads, JSON, {"Ping": [1, "é"]}, any_buffer=False),
+    ],
+}
