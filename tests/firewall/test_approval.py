@@ -354,9 +354,16 @@ async def test_a_settled_verdict_makes_no_task_and_no_future(monkeypatch: pytest
     firewall.set(Rule.REJECT, peer=BOB)
     made: list[str] = []
     loop = asyncio.get_running_loop()
+
+    def counted(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            made.append(name)
+            return original(*arguments, **options)
+
+        return call
+
     for name in ("create_task", "create_future", "call_at"):
-        original = getattr(loop, name)
-        monkeypatch.setattr(loop, name, lambda *a, _n=name, _o=original, **k: (made.append(_n), _o(*a, **k))[1])
+        monkeypatch.setattr(loop, name, counted(name, getattr(loop, name)))
     assert approval.verdict(attempt(ALICE)) is True
     assert await approval.judge(attempt(ALICE)) is True
     assert await approval.judge(attempt(BOB)) is False
@@ -394,7 +401,12 @@ async def test_what_a_peer_sends_stays_one_word_of_an_audit_line(caplog: pytest.
 def test_no_audit_line_is_built_when_nobody_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
     logging.getLogger(AUDIT).setLevel(logging.WARNING)
     printed: list[PeerId] = []
-    monkeypatch.setattr(PeerId, "__str__", lambda self: printed.append(self) or "peer")
+
+    def printing(peer: PeerId) -> str:
+        printed.append(peer)
+        return "peer"
+
+    monkeypatch.setattr(PeerId, "__str__", printing)
     assert Approval(Firewall()).verdict(attempt()) is False
     assert printed == []
     logging.getLogger(AUDIT).setLevel(logging.NOTSET)

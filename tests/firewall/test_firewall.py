@@ -166,6 +166,19 @@ def test_nothing_set_refuses_inbound_and_says_no_rule() -> None:
     assert firewall.ask_hook is None
 
 
+def test_removing_one_entry_leaves_its_neighbours() -> None:
+    firewall = Firewall()
+    firewall.set(Rule.ALLOW, peer=ALICE, protocol=ECHO)
+    firewall.set(Rule.REJECT, peer=ALICE, protocol=ECHO, subnet="10.0.0.0/8")
+    firewall.set(Rule.ASK, peer=ALICE)
+    assert firewall.remove(peer=ALICE, protocol=ECHO, subnet="10.0.0.0/8")
+    assert firewall.decide(attempt()) == Rule.ALLOW
+    assert firewall.remove(peer=ALICE, protocol=ECHO)
+    assert firewall.decide(attempt()) == Rule.ASK
+    assert firewall.remove(peer=ALICE)
+    assert firewall.decide(attempt()) is None
+
+
 @pytest.mark.parametrize("protocol", sorted(OPEN_PROTOCOLS))
 def test_open_protocols_pass_unless_an_entry_names_them(protocol: str) -> None:
     firewall = Firewall()
@@ -288,7 +301,12 @@ def test_listeners_hear_each_change_until_they_leave() -> None:
 def test_a_listener_may_leave_while_it_is_told() -> None:
     firewall = Firewall()
     heard: list[int] = []
-    leave = [firewall.watch(lambda: (heard.append(1), leave[0]())[0])]
+
+    def once() -> None:
+        heard.append(1)
+        leave()
+
+    leave = firewall.watch(once)
     firewall.watch(lambda: heard.append(2))
     firewall.set(Rule.ASK)
     firewall.set(Rule.ALLOW)

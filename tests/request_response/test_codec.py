@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stronghold_p2p.errors import Malformed
+from stronghold_p2p.exchange import ExchangeRunner
+from stronghold_p2p.request_response import codec
+from stronghold_p2p.request_response.codec import BYTES, JSON, Codec, frame, unframe, variant_of
+
+PING = bytes.fromhex("06 22 50 69 6e 67 22")
+
+
+def unframed(data: bytes, maximum: int, sizes: list[int]) -> tuple[bytes, bytes]:
+    """Feed ``data`` in pieces of ``sizes``, then the rest; the message and what is left over."""
+    runner = ExchangeRunner(unframe(maximum))
+    assert runner.start() == b""
+    for size in sizes:
+        assert runner.feed(data[:size]) == b""
+        data = data[size:]
+    runner.feed(data)
+    assert runner.done
+    return runner.result, runner.leftover
+
+
+def test_published_bytes() -> None:
+    """reference/stronghold-parity.md 2.3."""
+    assert frame(JSON.encode("Ping")) == PING
+    message = frame(JSON.encode({"Message": "hi"}))
+    assert message == b"\x10" + b'{"Message":"hi"}'
+    assert JSON.decode(unframed(PING, 100, [])[0]) == "Ping"
+
+
+@given(st.binary(max_size=300), st.binary(max_size=20), st.data())
+def test_frames_in_one_piece_byte_by_byte_and_with_more_behind(body: bytes, more: bytes, data: st.DataObject) -> None:
+    framed = frame(body)
+    assert unframed(framed + more, 300, []) == (body, more)
+    assert unframed(framed + more, 300, [1] * len(framed)) == (body, more)
+    sizes = data.draw(st.lists(st.integers(0, 50), max_size=10))
+    assert unframed(framed + more, 300, sizes) == (body, more)
+
+
+@pytest.mark.parametrize("size", [0, 1, 127, 128, 16_383, 16_384, 1 << 20])
+def test_lengths_are_minimal(size: int) -> None:
+    framed = frame(bytes(size))
+    prefix = framed[: len(framed) - size]
+    assert len(prefix) == max(1, (size.bit_length() + 6) // 7)
+    assert unframed(framed, size, [])[0] == bytes(size)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        b"\x80\x00",  # not minimal (D32)
+        b"\x86\x00",
+        b"\xff" * 9,
+        b"\xff" * 10 + b"\x01",
+        b"\x0b",  # 11 of at most 10
+        b"\xe8\x07",
+        b"\xff\xff\xff\xff\x7f",
+    ],
+)
+def test_bad_lengths_are_refused_at_the_prefix(prefix: bytes) -> None:
+    runner = ExchangeRunner(unframe(10))
+    runner.start()
+    with pytest.raises(Malformed, match="length"):
+        for byte in prefix:
+            runner.feed(bytes((byte,)))
+
+
+def test_a_message_of_the_greatest_size() -> None:
+    assert unframed(b"\x0a" + bytes(10), 10, [3]) == (bytes(10), b"")
+
+
+@pytest.mark.parametrize(
+    ("value", "variant"),
+    [
+        ("Ping", "Ping"),
+        ({"Message": "hi"}, "Message"),
+        ({"Ping": None}, "Ping"),
+        ("", ""),
+        ({}, None),
+        ({"a": 1, "b": 2}, None),
+        ({1: 2}, None),
+        ([1], None),
+        (None, None),
+        (7, None),
+        (b"Ping", None),
+    ],
+)
+def test_the_class_tag_of_a_message(value: Any, variant: str | None) -> None:
+    assert variant_of(value) == variant
+
+
+def test_bytes_are_themselves() -> None:
+    assert BYTES.decode(BYTES.encode(b"\x00\xff")) == b"\x00\xff"
+    assert BYTES.encode(bytearray(b"a")) == b"a"  # type: ignore[arg-type]
+    assert type(BYTES.encode(memoryview(b"a"))) is bytes  # type: ignore[arg-type]
+    assert repr(BYTES) == "BYTES"
+    assert repr(JSON) == "JSON"
+
+
+class Numbers:
+    """What a user writes: its ValueErrors say what is wrong."""
+
+    def encode(self, value: int, /) -> bytes:
+        if value < 0:
+            raise ValueError("below zero")
+        return str(value).encode()
+
+    def decode(self, body: bytes, /) -> int:
+        return int(body.decode())
+
+
+def test_a_users_codec() -> None:
+    numbers: Codec[int] = Numbers()
+    assert codec.decode(numbers, codec.encode(numbers, 5)) == 5
+    for body in (b"x", b"\xff"):
+        with pytest.raises(Malformed):
+            codec.decode(numbers, body)
+    with pytest.raises(Malformed, match="below zero"):
+        codec.encode(numbers, -1)
+
+
+def test_malformed_of_a_codec_keeps_its_path() -> None:
+    with pytest.raises(Malformed) as caught:
+        codec.encode(JSON, {"a": object()})
+    assert caught.value.path == "a"
+    with pytest.raises(Malformed) as caught:
+        codec.decode(JSON, b'{"a":1,"a":2}')
+    assert caught.value.path == "a"

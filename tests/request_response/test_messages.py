@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from stronghold_p2p.request_response.messages import Request
+from tests.firewall.attempts import ALICE
+
+
+def test_a_request_cannot_be_changed() -> None:
+    request = Request(id=1, peer=ALICE, message="Ping", protocol="/echo/1.0.0", connection=None, deadline=5.0)
+    assert (request.id, request.peer, request.message, request.deadline) == (1, ALICE, "Ping", 5.0)
+    with pytest.raises(FrozenInstanceError):
+        request.message = "Pong"  # type: ignore[misc]
