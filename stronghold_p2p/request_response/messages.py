@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from stronghold_p2p.identity import PeerId
+    from stronghold_p2p.swarm.connection import Connection
 
 M = TypeVar("M")
 
@@ -23,5 +24,5 @@ class Request(Generic[M]):
     peer: PeerId
     message: M
     protocol: str
-    connection: Any
+    connection: Connection
     deadline: float
