@@ -9,7 +9,11 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-const warmUpBytes = 16 << 20
+// What goes before a measurement: bytes of the same direction in a transfer, requests of the same kind elsewhere.
+const (
+	warmUpBytes    = 16 << 20
+	warmUpRequests = 50
+)
 
 // clientOptions are the options of the peer contract; 0 stands for the mode's default.
 type clientOptions struct {

@@ -102,8 +102,10 @@ func measureRoundTrip(ctx context.Context, to target, options clientOptions) (ma
 	defer stream.Close()
 	payload := randomBytes(options.payload(32))
 	answer := make([]byte, len(payload))
-	if err := pingPong(stream, payload, answer); err != nil {
-		return nil, err
+	for range warmUpRequests {
+		if err := pingPong(stream, payload, answer); err != nil {
+			return nil, err
+		}
 	}
 	times := make([]time.Duration, options.count(2000))
 	for i := range times {
@@ -120,6 +122,9 @@ func measureRoundTrip(ctx context.Context, to target, options clientOptions) (ma
 func measureSequential(ctx context.Context, to target, options clientOptions) (map[string]any, error) {
 	payload := randomBytes(options.payload(64))
 	times := make([]time.Duration, options.count(2000))
+	if err := warmUp(ctx, to, payload); err != nil {
+		return nil, err
+	}
 	begin := time.Now()
 	for i := range times {
 		start := time.Now()
@@ -142,6 +147,9 @@ func measureConcurrent(ctx context.Context, to target, options clientOptions) (m
 	var next, failed atomic.Int64
 	var firstError atomic.Pointer[error]
 	var workers sync.WaitGroup
+	if err := warmUp(ctx, to, payload); err != nil {
+		return nil, err
+	}
 	begin := time.Now()
 	for range options.c {
 		workers.Go(func() {
@@ -164,6 +172,15 @@ func measureConcurrent(ctx context.Context, to target, options clientOptions) (m
 	return map[string]any{
 		"req_per_s": float64(len(times)) / total.Seconds(), "p99_ms": millis(quantile(times, 0.99)), "failed": 0,
 	}, nil
+}
+
+func warmUp(ctx context.Context, to target, payload []byte) error {
+	for range warmUpRequests {
+		if err := request(ctx, to, requestProtocol, payload); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // request sends payload on a stream of its own, ends it, and wants the same bytes back.
