@@ -30,11 +30,10 @@ class PeerId:
     ``DecodeError`` if the value is no peer id.
     """
 
-    __slots__ = ("_hash", "_multihash", "_text")
+    __slots__ = ("_multihash", "_text")
 
     def __init__(self, value: str | bytes) -> None:
         self._multihash = _check(_from_text(value) if isinstance(value, str) else bytes(value))
-        self._hash = hash(self._multihash)
         self._text = ""
 
     @staticmethod
@@ -75,7 +74,7 @@ class PeerId:
         return f"PeerId({str(self)!r})"
 
     def __hash__(self) -> int:
-        return self._hash
+        return hash(self._multihash)  # which bytes remember
 
     def __eq__(self, other: object) -> bool:
         return self is other or (isinstance(other, PeerId) and self._multihash == other._multihash)

@@ -58,8 +58,8 @@ def save(key: Ed25519PrivateKey, path: Path, *, passphrase: bytes = b"") -> None
     data = _serialize(key, path, passphrase)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        _write(temporary, data)
         try:
+            _write(temporary, data)
             _publish(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -73,16 +73,22 @@ def save(key: Ed25519PrivateKey, path: Path, *, passphrase: bytes = b"") -> None
 def _read(path: Path) -> bytes:
     """Check and read through one descriptor, so that the file that was checked is the one that is read."""
     descriptor = os.open(path, _READ)
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise IdentityError(f"{path} is not a regular file", where=str(path))
-        if os.name == "posix" and status.st_mode & 0o077:
-            raise IdentityError(f"others can read it: chmod 600 {path}", where=str(path))
-        data = file.read(MAX_FILE + 1)
+    try:
+        _check_status(os.fstat(descriptor), path)
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read(MAX_FILE + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > MAX_FILE:
         raise IdentityError(f"{path} is too large for a key file", where=str(path))
     return data
+
+
+def _check_status(status: os.stat_result, path: Path) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise IdentityError(f"{path} is not a regular file", where=str(path))
+    if os.name == "posix" and status.st_mode & 0o077:
+        raise IdentityError(f"others can read it: chmod 600 {path}", where=str(path))
 
 
 def _parse(data: bytes, path: Path, passphrase: bytes) -> Ed25519PrivateKey:

@@ -1,0 +1,117 @@
+"""identity/peer_record.py: a peer speaks for itself, and for nobody else."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stronghold_p2p import protobuf
+from stronghold_p2p.errors import DecodeError
+from stronghold_p2p.identity.envelope import Envelope, EnvelopeMessage
+from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.peer_id import PeerId
+from stronghold_p2p.identity.peer_record import (
+    DOMAIN,
+    MAX_ADDRESSES,
+    PAYLOAD_TYPE,
+    AddressInfo,
+    PeerRecord,
+    PeerRecordMessage,
+)
+
+ALICE = Identity.from_seed(b"a" * 32)
+BOB = Identity.from_seed(b"b" * 32)
+ADDRESS = bytes.fromhex("047f000001060fa1")
+RECORD = PeerRecord(ALICE.peer_id, 7, (ADDRESS, b"\x29" + bytes(16) + b"\x06\x00\x01"))
+
+
+def sealed(identity: Identity, **fields: object) -> bytes:
+    message = PeerRecordMessage(**fields)  # type: ignore[arg-type]
+    return Envelope.seal(identity, DOMAIN, PAYLOAD_TYPE, protobuf.encode(message))
+
+
+def test_the_bytes() -> None:
+    """The deployed form: wire order, and the signed prefix that go and js use."""
+    data = PeerRecord(ALICE.peer_id, 300, (ADDRESS,)).seal(ALICE)
+    payload = b"\x0a\x26" + bytes(ALICE.peer_id) + b"\x10\xac\x02" + b"\x1a\x0a\x0a\x08" + ADDRESS
+    envelope = protobuf.decode(EnvelopeMessage, data)
+    assert (envelope.payload_type, envelope.payload) == (b"\x03\x01", payload)
+    prefix = bytes.fromhex("126c69627032702d706565722d7265636f7264" + "020301")
+    assert envelope.signature == ALICE.sign(prefix + bytes((len(payload),)) + payload)
+
+
+def test_round_trip() -> None:
+    assert PeerRecord.open(RECORD.seal(ALICE)) == RECORD
+    assert PeerRecord.open(PeerRecord(BOB.peer_id, 0, ()).seal(BOB)) == PeerRecord(BOB.peer_id, 0, ())
+
+
+@given(st.integers(0, (1 << 64) - 1), st.lists(st.binary(max_size=20), max_size=8).map(tuple))
+def test_any_record(seq: int, addresses: tuple[bytes, ...]) -> None:
+    record = PeerRecord(ALICE.peer_id, seq, addresses)
+    assert PeerRecord.open(record.seal(ALICE)) == record
+
+
+def test_only_the_peer_itself_signs() -> None:
+    with pytest.raises(ValueError, match="signed by the peer"):
+        RECORD.seal(BOB)
+    with pytest.raises(DecodeError, match="signed by another peer"):
+        PeerRecord.open(sealed(BOB, peer_id=bytes(ALICE.peer_id), seq=7))
+
+
+def test_the_other_hash_of_the_key_is_another_peer() -> None:
+    hashed = PeerId(b"\x12\x20" + bytes(32))
+    with pytest.raises(DecodeError, match="signed by another peer"):
+        PeerRecord.open(sealed(ALICE, peer_id=bytes(hashed), seq=7))
+
+
+def test_absent_fields() -> None:
+    assert PeerRecord.open(sealed(ALICE, peer_id=bytes(ALICE.peer_id))) == PeerRecord(ALICE.peer_id, 0, ())
+    with pytest.raises(DecodeError, match="without a peer id"):
+        PeerRecord.open(sealed(ALICE, seq=7))
+    empty = sealed(ALICE, peer_id=bytes(ALICE.peer_id), addresses=(AddressInfo(),))
+    assert PeerRecord.open(empty).addresses == (b"",)
+
+
+def test_a_peer_id_that_is_none() -> None:
+    with pytest.raises(DecodeError, match="peer id"):
+        PeerRecord.open(sealed(ALICE, peer_id=b"alice"))
+
+
+@pytest.mark.parametrize(
+    ("domain", "payload_type"),
+    [
+        ("libp2p-routing-state", b"/libp2p/routing-state-record"),
+        ("libp2p-routing-state", PAYLOAD_TYPE),
+        (DOMAIN, b"\x03\x02"),
+        ("libp2p-relay-rsvp", b"\x03\x02"),
+    ],
+)
+def test_other_domains_and_types(domain: str, payload_type: bytes) -> None:
+    payload = protobuf.encode(PeerRecordMessage(peer_id=bytes(ALICE.peer_id), seq=7))
+    with pytest.raises(DecodeError):
+        PeerRecord.open(Envelope.seal(ALICE, domain, payload_type, payload))
+
+
+def test_too_many_addresses() -> None:
+    most = PeerRecord(ALICE.peer_id, 1, (b"x",) * MAX_ADDRESSES)
+    assert PeerRecord.open(most.seal(ALICE)) == most
+    with pytest.raises(DecodeError, match="more than 128 elements"):
+        PeerRecord.open(PeerRecord(ALICE.peer_id, 1, (b"x",) * 500).seal(ALICE))
+    with pytest.raises(DecodeError, match="allowed"):
+        PeerRecord.open(PeerRecord(ALICE.peer_id, 1, (bytes(65_536),)).seal(ALICE))
+
+
+def test_every_prefix_and_trailing_bytes() -> None:
+    data = RECORD.seal(ALICE)
+    for end in range(len(data)):
+        with pytest.raises(DecodeError):
+            PeerRecord.open(data[:end])
+    with pytest.raises(DecodeError):
+        PeerRecord.open(data + b"\0")
+
+
+def test_a_payload_that_is_no_record() -> None:
+    for payload in (b"\x0a", b"\x0b", b"\0\0", RECORD.seal(ALICE)):
+        with pytest.raises(DecodeError):
+            PeerRecord.open(Envelope.seal(ALICE, DOMAIN, PAYLOAD_TYPE, payload))

@@ -1,0 +1,200 @@
+"""identity/storage.py: the owner's eyes only, never overwritten, whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from stronghold_p2p.errors import IdentityError
+from stronghold_p2p.identity import storage
+
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+
+
+def write(path: Path, data: bytes, mode: int = 0o600) -> Path:
+    path.write_bytes(data)
+    path.chmod(mode)
+    return path
+
+
+def is_key(key: Ed25519PrivateKey) -> bool:
+    return key.private_bytes_raw() == KEY.private_bytes_raw()
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    storage.save(KEY, path)
+    assert is_key(storage.load(path))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_bytes().startswith(b"-----BEGIN PRIVATE KEY-----\n")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_mode_does_not_depend_on_the_umask(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        storage.save(KEY, tmp_path / "key")
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
+
+
+def test_passphrase(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    storage.save(KEY, path, passphrase=b"correct horse")
+    assert path.read_bytes().startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
+    assert is_key(storage.load(path, passphrase=b"correct horse"))
+    with pytest.raises(IdentityError, match="is encrypted: pass its passphrase"):
+        storage.load(path)
+    with pytest.raises(IdentityError, match="the passphrase is wrong"):
+        storage.load(path, passphrase=b"battery staple")
+
+
+def test_a_passphrase_that_protects_nothing(tmp_path: Path) -> None:
+    storage.save(KEY, tmp_path / "key")
+    with pytest.raises(IdentityError, match="is not encrypted: pass no passphrase"):
+        storage.load(tmp_path / "key", passphrase=b"secret")
+
+
+def test_a_passphrase_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(IdentityError):
+        storage.save(KEY, tmp_path / "key", passphrase=b"x" * 5_000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_create(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    key = storage.load(path, create=True, passphrase=b"secret")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    again = storage.load(path, create=True, passphrase=b"secret")
+    assert again.private_bytes_raw() == key.private_bytes_raw()
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    with pytest.raises(IdentityError, match="does not exist: create the key first") as caught:
+        storage.load(path)
+    assert caught.value.where == str(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"an existing key"])
+def test_never_overwritten(tmp_path: Path, content: bytes) -> None:
+    path = write(tmp_path / "key", content)
+    with pytest.raises(IdentityError, match="never overwritten"):
+        storage.save(KEY, path)
+    assert path.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_dangling_link_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "key").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(IdentityError, match="never overwritten"):
+        storage.save(KEY, tmp_path / "key")
+    with pytest.raises(IdentityError, match="never overwritten"):
+        storage.load(tmp_path / "key", create=True)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_link_is_followed_to_a_file_that_is_checked(tmp_path: Path) -> None:
+    storage.save(KEY, tmp_path / "real")
+    (tmp_path / "key").symlink_to(tmp_path / "real")
+    assert is_key(storage.load(tmp_path / "key"))
+    (tmp_path / "real").chmod(0o644)
+    with pytest.raises(IdentityError, match="others can read it"):
+        storage.load(tmp_path / "key")
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o620, 0o602, 0o610, 0o601])
+def test_files_that_others_can_use(tmp_path: Path, mode: int) -> None:
+    storage.save(KEY, tmp_path / "key")
+    (tmp_path / "key").chmod(mode)
+    with pytest.raises(IdentityError, match=f"others can read it: chmod 600 {tmp_path}"):
+        storage.load(tmp_path / "key")
+
+
+def test_a_read_only_file_is_fine(tmp_path: Path) -> None:
+    storage.save(KEY, tmp_path / "key")
+    (tmp_path / "key").chmod(0o400)
+    assert is_key(storage.load(tmp_path / "key"))
+
+
+def test_things_that_are_no_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo", 0o600)
+    with pytest.raises(IdentityError, match="not a regular file"):
+        storage.load(tmp_path / "fifo")
+    (tmp_path / "folder").mkdir(0o700)
+    with pytest.raises(IdentityError, match="not a regular file"):
+        storage.load(tmp_path / "folder")
+    with pytest.raises(IdentityError, match="cannot be read"):
+        storage.load(tmp_path / "fifo" / "key")
+
+
+def test_where_nothing_can_be_written(tmp_path: Path) -> None:
+    with pytest.raises(IdentityError, match="cannot be written: No such file"):
+        storage.save(KEY, tmp_path / "missing" / "key")
+
+
+@pytest.mark.parametrize("content", [b"", b"no key", b"\xff" * 100, b"-----BEGIN PRIVATE KEY-----\nAAAA\n"])
+def test_files_that_hold_no_key(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(IdentityError, match="not a private key in PKCS#8 PEM"):
+        storage.load(write(tmp_path / "key", content))
+
+
+def test_a_file_cut_anywhere(tmp_path: Path) -> None:
+    storage.save(KEY, tmp_path / "key")
+    whole = (tmp_path / "key").read_bytes()
+    for end in range(len(whole) - 1):
+        with pytest.raises(IdentityError, match="not a private key"):
+            storage.load(write(tmp_path / "cut", whole[:end]))
+
+
+def test_a_large_file(tmp_path: Path) -> None:
+    with pytest.raises(IdentityError, match="too large"):
+        storage.load(write(tmp_path / "key", b"x" * 20_000))
+
+
+def test_a_key_of_another_type(tmp_path: Path) -> None:
+    data = X25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    with pytest.raises(IdentityError, match="only Ed25519"):
+        storage.load(write(tmp_path / "key", data))
+
+
+def _no_links(*_args: object, **_kwargs: object) -> None:
+    raise OSError(errno.EPERM, "no hard links here")
+
+
+def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "link", _no_links)
+    storage.save(KEY, tmp_path / "key")
+    assert is_key(storage.load(tmp_path / "key"))
+    with pytest.raises(IdentityError, match="never overwritten"):
+        storage.save(Ed25519PrivateKey.generate(), tmp_path / "key")
+    assert is_key(storage.load(tmp_path / "key"))
+    assert list(tmp_path.iterdir()) == [tmp_path / "key"]
+
+
+def _full(_descriptor: int) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", _full)
+    with pytest.raises(IdentityError, match="cannot be written: No space"):
+        storage.save(KEY, tmp_path / "key")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_elsewhere_modes_mean_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows every file looks readable by all, and folders cannot be flushed."""
+    path, text = tmp_path / "key", str(tmp_path / "key")
+    monkeypatch.setattr(os, "name", "nt")
+    storage.save(KEY, path)
+    os.chmod(text, 0o644)
+    assert is_key(storage.load(path))
