@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from multiaddr import Multiaddr
 
@@ -117,6 +117,8 @@ class Connection:
             session.receive(plaintext, now)
         if self._opener.failure is not None:
             raise self._opener.failure
+        # Whoever was woken runs in the next turn of the loop: have the flush in that turn, right behind them.
+        session.wake()
         if session.overloaded and not self._reading_paused:
             self._reading_paused = True
             self._link.transport.pause_reading()
@@ -166,7 +168,12 @@ class Connection:
         then comes as ``UnsupportedProtocol`` from the first read. ``LimitExceeded`` if the peer takes no more
         streams, ``ConnectionClosed`` if the connection ends.
         """
-        state = await self._open()
+        self._check_open()
+        self._idle_since = None
+        if self._session.unacknowledged < self._swarm.limits.ack_backlog:
+            state = self._session.open()
+        else:
+            state = await self._open()
         stream = self._stream(state)
         state.sink = stream
         known = protocols[0] if len(protocols) == 1 else self._swarm.known(self.peer, protocols)
@@ -261,7 +268,7 @@ class Connection:
     def ask_first(self, stream: Stream, protocol: str, answer: bytes, leftover: bytes) -> None:
         """Ask the application before the protocol's id is echoed; what arrives meanwhile is kept."""
         stream.intake = withheld = Withheld(leftover)
-        self._run_task(self._ask(stream, protocol, answer, withheld))
+        self._handlers.add(self._loop.create_task(self._ask(stream, protocol, answer, withheld)))
 
     async def _ask(self, stream: Stream, protocol: str, answer: bytes, withheld: Withheld) -> None:
         stream.protocol = protocol
@@ -269,6 +276,7 @@ class Connection:
             stream.write_now(answer[: -len(multistream.message(protocol))] + multistream.NA)
             stream.intake = None
             stream.close_nowait()
+            self._handlers.discard(_current_task())
         elif stream.intake is withheld:
             stream.write_now(answer)
             stream.negotiated(protocol)
@@ -278,12 +286,7 @@ class Connection:
             await self._handle(stream)
 
     def start_handler(self, stream: Stream) -> None:
-        self._run_task(self._handle(stream))
-
-    def _run_task(self, coroutine: asyncio._CoroutineLike[None]) -> None:
-        task = self._loop.create_task(coroutine)
-        self._handlers.add(task)
-        task.add_done_callback(self._handlers.discard)
+        self._handlers.add(self._loop.create_task(self._handle(stream)))
 
     async def _handle(self, stream: Stream) -> None:
         handler: Handler | None = self._swarm.handler(stream.protocol)
@@ -303,6 +306,8 @@ class Connection:
             stream.reset()
         else:
             stream.close_nowait()
+        finally:
+            self._handlers.discard(_current_task())
 
     # ------------------------------------------------------------------ the one timer
 
@@ -486,3 +491,7 @@ class Connection:
     def handlers(self) -> frozenset[asyncio.Task[None]]:
         """Tasks of handlers that are running."""
         return frozenset(self._handlers)
+
+
+def _current_task() -> asyncio.Task[None]:
+    return cast("asyncio.Task[None]", asyncio.current_task())

@@ -33,7 +33,7 @@ from stronghold_p2p.yamux.header import (
     Reset,
     frame,
 )
-from stronghold_p2p.yamux.state import Sink, StreamState
+from stronghold_p2p.yamux.state import NOBODY, Sink, StreamState
 from stronghold_p2p.yamux.window import ReceiveBudget, ReceiveWindow
 
 # What one loop turn may collect before writers wait: four records, so that joined plaintext and
@@ -41,6 +41,8 @@ from stronghold_p2p.yamux.window import ReceiveBudget, ReceiveWindow
 TURN_BYTES: Final = 4 * (MAX_BODY + HEADER_SIZE)
 # Writers woken together after a flush; the next flush wakes the next ones, in the order of their waiting.
 WAKE_TOGETHER: Final = 16
+# Up to this size a write is joined with a piece that waits for it: the copy is cheaper than a frame.
+JOIN_UP_TO: Final = 4_096
 # A view pins its whole record: a body smaller than this share of it is copied out.
 PIN_SHARE: Final = 2
 LAST_STREAM_ID: Final = 0xFFFF_FFFF
@@ -107,6 +109,7 @@ class Session:
             self._partial = b""
         view = memoryview(data)
         pos, end = 0, len(view)
+        streams = self.streams
         if self._body_left:
             pos = min(self._body_left, end)
             self._body(view[:pos], end)
@@ -116,9 +119,17 @@ class Session:
             if version:
                 raise MuxerError(f"yamux version {version}", code=GoAway.PROTOCOL_ERROR)
             if kind == DATA:
-                self._on_data(flags, stream_id, length)
+                stop = pos + length
+                stream = streams.get(stream_id)
+                if stream is None or flags & SYN:
+                    stream = self._find(flags, stream_id)
+                if stream is not None and length and stop <= end and not flags & (FIN | RST):
+                    self._whole_body(stream, flags, view[pos:stop], end)  # the usual frame
+                    pos = stop
+                    continue
+                self._on_data(stream, flags, stream_id, length)
                 if self._body_left:
-                    stop = min(pos + length, end)
+                    stop = min(stop, end)
                     self._body(view[pos:stop], end)
                     pos = stop
             elif kind == WINDOW_UPDATE:
@@ -137,8 +148,21 @@ class Session:
         elif self.incomplete_since is None:
             self.incomplete_since = self.now
 
-    def _on_data(self, flags: int, stream_id: int, length: int) -> None:
-        stream = self._find(flags, stream_id)
+    def _whole_body(self, stream: StreamState, flags: int, piece: memoryview, record: int) -> None:
+        if flags & ACK and not stream.acknowledged:
+            self._acknowledged(stream)
+        size = len(piece)
+        if stream.fin_received or self.budget.buffered + size > self.budget.maximum:
+            self._start_body(stream, flags, size)
+            self._body(piece, record)
+            return
+        if not stream.window.received(size):
+            raise _overrun(stream, size)
+        self._empty = 0
+        if not stream.discarding:
+            stream.sink.data(bytes(piece) if size * PIN_SHARE < record else piece)
+
+    def _on_data(self, stream: StreamState | None, flags: int, stream_id: int, length: int) -> None:
         if stream is None:
             if length:
                 self._drop(stream_id, length)
@@ -162,12 +186,12 @@ class Session:
             self._body_stream = None
             return
         if not stream.window.received(length):
-            raise MuxerError(f"stream {stream.id}: {length} bytes beyond the window", code=GoAway.PROTOCOL_ERROR)
+            raise _overrun(stream, length)
         self._body_stream = stream
         if self.budget.buffered > self.budget.maximum:
+            sink, maximum = stream.sink, self.budget.maximum
             self.reset(stream, Reset.RESOURCE_LIMIT)
-            maximum = self.budget.maximum
-            stream.sink.failed(LimitExceeded("unread bytes", limit="receive_memory", current=maximum, maximum=maximum))
+            sink.failed(LimitExceeded("unread bytes", limit="receive_memory", current=maximum, maximum=maximum))
 
     def _body(self, piece: memoryview, record: int) -> None:
         """One piece of the current frame's body; a body is passed on as it arrives."""
@@ -238,9 +262,12 @@ class Session:
         self.streams[stream_id] = stream
         self.inbound += 1
         self._owed.append(stream)
-        self._wake()
-        stream.sink = self._accept(stream)
-        return None if stream.gone else stream
+        self.wake()
+        sink = self._accept(stream)
+        if stream.gone:
+            return None
+        stream.sink = sink
+        return stream
 
     def _window(self) -> ReceiveWindow:
         return ReceiveWindow(self.budget, self.limits.max_window)
@@ -254,16 +281,17 @@ class Session:
     def _ended(self, stream: StreamState, flags: int, code: int) -> None:
         if stream.gone:
             return
+        sink = stream.sink
         if flags & RST:
             self._remove(stream)
             if stream.inbound:
                 self._spend_reset()
-            stream.sink.failed(StreamReset(f"the peer reset the stream with code {code:#x}", code=code))
+            sink.failed(StreamReset(f"the peer reset the stream with code {code:#x}", code=code))
         elif not stream.fin_received:
             stream.fin_received = True
             if stream.fin_sent:
                 self._remove(stream)
-            stream.sink.end()
+            sink.end()
 
     def _nothing_useful(self) -> None:
         self._empty += 1
@@ -278,7 +306,7 @@ class Session:
     def _spend_reset(self) -> None:
         if not self._resets.spend(self.now) and self.violation is None:
             self.violation = MuxerError("too many stream resets", code=GoAway.RATE_LIMITED)
-            self._wake()
+            self.wake()
 
     # ------------------------------------------------------------------ streams
 
@@ -328,6 +356,13 @@ class Session:
         if room <= 0 or self.congested:
             return 0
         size = len(data)
+        if held := stream.held:
+            if size > JOIN_UP_TO or size + len(held) > stream.credit:
+                self._release(stream)
+            else:
+                stream.held = b""
+                self._data_frame(stream, held + data, len(held) + size)
+                return size
         allowed = min(size, stream.credit, room)
         if allowed == size <= MAX_BODY:
             self._data_frame(stream, data, size)
@@ -341,9 +376,21 @@ class Session:
         return sent
 
     def send_now(self, stream: StreamState, data: bytes) -> None:
-        """Frame a short answer even when the connection is full; it counts as a control frame."""
+        """Send a short piece even when the connection is full; it counts as a control frame.
+
+        It leaves in one frame with what is written next in this turn of the loop, or else by itself.
+        """
         self.control_frames += 1
-        self._data_frame(stream, data, len(data))
+        if stream.held:
+            stream.held += data
+            return
+        stream.held = data
+        self._owed.append(stream)
+        self.wake()
+
+    def _release(self, stream: StreamState) -> None:
+        held, stream.held = stream.held, b""
+        self._data_frame(stream, held, len(held))
 
     def _data_frame(self, stream: StreamState, body: bytes | memoryview, size: int) -> None:
         stream.credit -= size
@@ -373,6 +420,8 @@ class Session:
         """Close our direction (FIN, as a frame of its own)."""
         if stream.fin_sent or stream.gone:
             return
+        if stream.held:
+            self._release(stream)
         stream.fin_sent = True
         self._control(WINDOW_UPDATE, FIN | self._first_flags(stream), stream.id, 0)
         if stream.fin_received:
@@ -392,18 +441,19 @@ class Session:
         if not stream.syn_owed:  # the peer has heard of it
             self._control(WINDOW_UPDATE, RST, stream.id, code)
         stream.ack_owed = stream.syn_owed = False
+        stream.held = b""
         self._remove(stream)
         if stream.inbound and code:
             self._spend_reset()
 
-    def consumed(self, stream: StreamState, count: int, now: float) -> None:
+    def consumed(self, stream: StreamState, count: int, clock: Callable[[], float]) -> None:
         """The reader took ``count`` bytes: give credit back when half the window is free."""
         if stream.gone or stream.discarding:
             return
-        if stream.fin_received:
-            stream.window.consumed(count, now, 0.0)
+        if not stream.window.consumed(count) or stream.fin_received:
             return
-        delta = stream.window.consumed(count, now, self.round_trip)
+        now = clock()
+        delta = stream.window.announce(now, self.round_trip)
         if delta:
             if not self.round_trip and self._ping is None:
                 self.ping(now)
@@ -411,6 +461,7 @@ class Session:
 
     def _remove(self, stream: StreamState) -> None:
         stream.gone = True
+        stream.sink = NOBODY  # or the stream and its owner would keep each other alive until the next collection
         self.streams.pop(stream.id, None)
         if stream.inbound:
             self.inbound -= 1
@@ -426,24 +477,27 @@ class Session:
         self._out.append(frame(kind, flags, stream_id, length))
         self.out_size += HEADER_SIZE
         self.control_frames += 1
-        self._wake()
+        self.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Have ``notify`` called, unless it has been since the last ``data_to_send``."""
         if not self._notified:
             self._notified = True
             self._notify()
 
     def data_to_send(self) -> bytes:
         """All frames since the last call, in order."""
-        self._notified = False
         if self._owed:
             for stream in self._owed:
-                if stream.ack_owed and not stream.gone:
+                if stream.held and not stream.gone:
+                    self._release(stream)
+                elif stream.ack_owed and not stream.gone:
                     stream.ack_owed = False
                     self._out.append(frame(WINDOW_UPDATE, ACK, stream.id, 0))
             self._owed.clear()
         out = b"".join(self._out)
         self._out.clear()
+        self._notified = False
         self.out_size = self.control_frames = self.pongs = 0
         return out
 
@@ -458,7 +512,7 @@ class Session:
             if not stream.gone:
                 stream.sink.ready()
         if self._stalled:
-            self._wake()
+            self.wake()
 
     @property
     def overloaded(self) -> bool:
@@ -489,10 +543,15 @@ class Session:
         for stream in streams:
             stream.gone = True
             stream.window.close()
-            stream.sink.failed(error)
+            sink, stream.sink = stream.sink, NOBODY
+            sink.failed(error)
         self.inbound = self.unacknowledged = 0
         self._stalled.clear()
         self._owed.clear()
         self._out.clear()
         while self._opening:
             self._opening.popleft()()
+
+
+def _overrun(stream: StreamState, length: int) -> MuxerError:
+    return MuxerError(f"stream {stream.id}: a body of {length} bytes exceeds the window", code=GoAway.PROTOCOL_ERROR)

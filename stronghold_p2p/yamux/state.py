@@ -7,7 +7,7 @@ with both sent the stream is gone, and a RST ends both at once (yamux/README.md,
 from __future__ import annotations
 
 from math import inf
-from typing import Protocol
+from typing import Final, Protocol
 
 from stronghold_p2p.yamux.header import INITIAL_WINDOW
 from stronghold_p2p.yamux.window import ReceiveWindow
@@ -31,6 +31,25 @@ class Sink(Protocol):
         """Writing may go on: there is credit, or room in the connection's buffer."""
 
 
+class _Nobody:
+    """Takes the place of a sink that needs no more telling."""
+
+    def data(self, piece: bytes | memoryview) -> None:
+        """Nobody reads."""
+
+    def end(self) -> None:
+        """Nobody waits."""
+
+    def failed(self, error: Exception) -> None:
+        """Nobody asks why."""
+
+    def ready(self) -> None:
+        """Nobody writes."""
+
+
+NOBODY: Final = _Nobody()
+
+
 class StreamState:
     """Bookkeeping of one stream. ``credit`` is what we may still send."""
 
@@ -43,6 +62,7 @@ class StreamState:
         "fin_received",
         "fin_sent",
         "gone",
+        "held",
         "id",
         "inbound",
         "sink",
@@ -51,9 +71,8 @@ class StreamState:
         "window",
     )
 
-    sink: Sink
-
     def __init__(self, stream_id: int, window: ReceiveWindow, *, inbound: bool) -> None:
+        self.sink: Sink = NOBODY
         self.id = stream_id
         self.window = window
         self.inbound = inbound
@@ -66,4 +85,5 @@ class StreamState:
         self.gone = False
         self.discarding = False
         self.stalled = False
+        self.held = b""  # a short piece that leaves together with the next write
         self.closing_at = inf  # when the shell resets a stream that we closed and the peer did not

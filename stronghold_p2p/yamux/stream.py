@@ -112,7 +112,7 @@ class Stream:
         else:
             piece = bytes(chunk[:n])
             self._chunks[0] = memoryview(chunk)[n:]
-        self._session.consumed(self._state, len(piece), self._loop.time())
+        self._session.consumed(self._state, len(piece), self._loop.time)
         return piece
 
     async def readexactly(self, n: int) -> bytes:
@@ -315,7 +315,7 @@ class Stream:
 
     def consumed(self, count: int) -> None:
         """The negotiation has taken ``count`` bytes."""
-        self._session.consumed(self._state, count, self._loop.time())
+        self._session.consumed(self._state, count, self._loop.time)
 
     def explain(self, error: Exception) -> None:
         """Replace the stored cause by one that says more."""

@@ -60,13 +60,15 @@ class ReceiveWindow:
         self._budget.buffered += count
         return True
 
-    def consumed(self, count: int, now: float, round_trip: float) -> int:
-        """The reader took ``count`` bytes; returns the credit to announce, or 0."""
+    def consumed(self, count: int) -> bool:
+        """The reader took ``count`` bytes; True: half of the window is free, so credit is worth a frame."""
         self.buffered -= count
         self._budget.buffered -= count
+        return (self.size - self.buffered - self.credit) * 2 >= self.size
+
+    def announce(self, now: float, round_trip: float) -> int:
+        """Promise all that is free; returns the increment of credit for the peer."""
         freed = self.size - self.buffered - self.credit
-        if freed < self.size // 2:
-            return 0
         if now - self._updated < GROW_WITHIN_ROUND_TRIPS * round_trip and self.size < self._maximum:
             freed += self._grow()
         self._updated = now
