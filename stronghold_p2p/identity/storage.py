@@ -7,7 +7,6 @@ name whole or not at all. The only module of this room that touches files.
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from pathlib import Path
 from typing import Final
@@ -56,7 +55,7 @@ def save(key: Ed25519PrivateKey, path: Path, *, passphrase: bytes = b"") -> None
     ``IdentityError`` if anything exists at ``path``, be it a dangling symbolic link, or if it cannot be written.
     """
     data = _serialize(key, path, passphrase)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     try:
         try:
             _write(temporary, data)
