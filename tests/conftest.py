@@ -1,6 +1,10 @@
-"""What every test runs under: the leak check (see tests/leaks.py)."""
+"""What every test runs under: the leak check (tests/leaks.py), and hypothesis without a stopwatch."""
 
 from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
 
 from tests.leaks import (
     no_leaks,
@@ -10,6 +14,16 @@ from tests.leaks import (
     pytest_collection_modifyitems,
     pytest_runtest_makereport,
 )
+
+# A busy machine is no finding. CI repeats the same examples, so that it fails for a change and not by chance.
+settings.register_profile(
+    "stronghold",
+    deadline=None,
+    derandomize=os.environ.get("CI") == "true",
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+)
+settings.load_profile("stronghold")
 
 __all__ = [
     "no_leaks",
