@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from hashlib import sha256
+from types import SimpleNamespace
 from typing import Any, Generic, Protocol, TypeVar
 
 from stronghold_p2p import exchange, multiaddrs, multistream, protobuf, varint
 from stronghold_p2p.config import Limits
+from stronghold_p2p.errors import StreamEnded
 from stronghold_p2p.exchange import ExchangeRunner
 from stronghold_p2p.identity import Envelope, Identity, PeerId, PeerRecord, PublicKey
 from stronghold_p2p.noise import payload
@@ -17,11 +19,13 @@ from stronghold_p2p.noise.handshake import HandshakeState, KeyPair
 from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.noise.records import Opener, Sealer
 from stronghold_p2p.request_response import codec, strict_json
+from stronghold_p2p.swarm.negotiation import LazyConfirm, Listening, Withheld
 from stronghold_p2p.transport.link import Inbox, Link
 from stronghold_p2p.transport.upgrader import Upgrade, Upgraded
 from stronghold_p2p.yamux import header as yamux
 from stronghold_p2p.yamux.session import Session
 from stronghold_p2p.yamux.state import Sink, StreamState
+from stronghold_p2p.yamux.stream import Stream as MuxedStream
 
 T = TypeVar("T")
 
@@ -294,6 +298,62 @@ class Muxed:
         return heard, self._session.data_to_send(), sorted(self._session.streams)
 
 
+class Talking:
+    """A stream between a session and a connection that only take note; what is read from it are messages."""
+
+    def __init__(self, intake: Callable[[Any, MuxedStream], Any] | None = None) -> None:
+        self._sent: list[bytes] = []
+        self._started: list[str] = []
+        session = SimpleNamespace(consumed=lambda *_: None, send_now=lambda _, data: self._sent.append(data))
+        state = SimpleNamespace(id=1, gone=False, fin_sent=False)
+        connection = SimpleNamespace(
+            admits="/b".__eq__,
+            negotiating=lambda _: None,
+            settled=lambda _, inbound=False: None,
+            start_handler=lambda stream: self._started.append(stream.protocol),
+        )
+        shells: tuple[Any, ...] = (session, state, connection, SimpleNamespace(time=lambda: 0.0))
+        self._stream = MuxedStream(*shells)
+        if intake is not None:
+            self._stream.intake = intake(connection, self._stream)
+
+    def feed(self, data: bytes) -> None:
+        self._stream.data(data)
+
+    def outcome(self) -> Any:
+        self._stream.end()
+        messages = []
+        try:
+            while (message := at_once(self._stream.read_message())) is not None:
+                messages.append(message)
+        except StreamEnded:
+            pass
+        return self._stream.protocol, messages, b"".join(self._sent), self._started
+
+
+class Keeping:
+    """``Withheld`` keeps everything."""
+
+    def __init__(self) -> None:
+        self._withheld = Withheld(b"first ")
+
+    def feed(self, data: bytes) -> None:
+        self._withheld.data(data)
+
+    def outcome(self) -> Any:
+        return b"".join(self._withheld.pieces)
+
+
+def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that has nothing to wait for."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    raise AssertionError("it waits")
+
+
 def ciphers() -> tuple[Any, Any]:
     """The two ends of one direction: a sender's cipher and a receiver's."""
     sides = ExchangeRunner(noise(ALICE, initiator=True)), ExchangeRunner(noise(BOB, initiator=False))
@@ -327,6 +387,9 @@ ANSWERS = (
     + yamux.frame(yamux.WINDOW_UPDATE, yamux.ACK, 1, 0)
     + yamux.frame(yamux.WINDOW_UPDATE, yamux.ACK, 5, 0)
 )
+MESSAGES = [b"one", b"", b"x" * 130]
+FRAMED = b"".join(map(codec.frame, MESSAGES))
+REFUSED_FIRST = multistream.propose("/a") + multistream.message("/b")
 HEARD = {1: (b"hello!!", ["end"]), 3: (b"abc", ["StreamReset 9"]), 5: (b"", ["end"])}
 
 STREAMS: dict[str, list[Stream]] = {
@@ -342,6 +405,35 @@ STREAMS: dict[str, list[Stream]] = {
     "stronghold_p2p.yamux.session.Session.receive": [
         Stream("yamux", Muxed, FRAMES, b"\0\0\0\0\0", (HEARD, ANSWERS, [1, 5])),
     ],
+    "stronghold_p2p.yamux.stream.Stream.data": [
+        Stream("messages", Talking, FRAMED, b"\x05ab", ("", MESSAGES, b"", [])),
+    ],
+    "stronghold_p2p.swarm.negotiation.LazyConfirm.data": [
+        Stream(
+            "lazy-confirm",
+            lambda: Talking(lambda connection, stream: LazyConfirm(connection, stream, "/b")),
+            multistream.match_confirm("/b") + FRAMED,
+            b"\x05ab",
+            ("/b", MESSAGES, b"", []),
+        ),
+    ],
+    "stronghold_p2p.swarm.negotiation.Listening.data": [
+        Stream(
+            "listening",
+            lambda: Talking(Listening),
+            multistream.propose("/b") + FRAMED,
+            b"\x05ab",
+            ("/b", MESSAGES, multistream.match_confirm("/b"), ["/b"]),
+        ),
+        Stream(
+            "listening-second",
+            lambda: Talking(Listening),
+            REFUSED_FIRST + FRAMED,
+            b"\x05ab",
+            ("/b", MESSAGES, multistream.HEADER + multistream.NA + multistream.message("/b"), ["/b"]),
+        ),
+    ],
+    "stronghold_p2p.swarm.negotiation.Withheld.data": [Stream("withheld", Keeping, b"second", b"", b"first second")],
 }
 
 # ---------------------------------------------------------------------- blocks

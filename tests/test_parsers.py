@@ -24,7 +24,7 @@ from tests import cores
 from tests.parser_scenarios import BLOCKS, EXCHANGES, STREAMS, TAIL, Block, Stream
 from tests.parser_scenarios import Exchange as ExchangeScenario
 
-STREAMING = {"receive", "feed", "open"}
+STREAMING = {"receive", "feed", "open", "data"}
 BLOCK = re.compile(r"(decode|parse|check|open|loads|match|read|from_private|from_bytes|unseal|ReadMessage)")
 BUFFER = re.compile(r"\b(bytes|bytearray|memoryview|Buffer)\b")
 
