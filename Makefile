@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-all install lint types test-cores test-rest test-serial bench docs pins clean
+.PHONY: help demo test test-all toolchains install lint types test-cores test-rest test-serial bench docs pins clean
 
 PYTHON ?= $(shell sh .ci/pythons | head -n 1)
 VENV ?= .venv
@@ -29,7 +29,10 @@ $(DEMO)/.installed: pyproject.toml constraints.txt $(shell find stronghold_p2p -
 	@$(DEMO)/bin/python $(PIP) install --prefer-binary -c constraints.txt . || { echo "$(NO_INSTALL)" >&2; exit 1; }
 	@touch $@
 
-test: install lint types test-cores test-rest test-serial  ## installs, then checks and tests everything that CI does
+test: toolchains install lint types test-cores test-rest test-serial  ## installs, then checks and tests everything that CI does
+
+toolchains:
+	@command -v go >/dev/null || { echo "no go on this machine: the tests in tests/interop are skipped"; test "$$CI" != true; }
 
 test-all:  ## make test on each CPython >= 3.11 of this machine
 	@sh .ci/pythons | { while read -r python; do \
