@@ -1,0 +1,112 @@
+"""Installs the implementations that ours is compared with, below ``.cache/bench``, once per change of their pins.
+
+Each function returns the command that runs a peer of the contract. ``Unavailable`` says why there is none; the
+benchmarks show that as a row instead of figures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+from tests.interop import build as interop
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = Path(__file__).resolve().parent
+CACHE = ROOT / ".cache" / "bench"
+INSTALL_TIMEOUT = 600.0
+"""Seconds that one step of an installation may take."""
+
+Command = tuple[str, ...]
+
+
+class Unavailable(Exception):
+    """This implementation cannot be had here; the text says why."""
+
+
+def ours() -> Command:
+    if not (SOURCES / "peer.py").exists():
+        raise Unavailable("there is no benchmarks/peer.py")
+    return (sys.executable, "-m", "benchmarks.peer")
+
+
+def ours_on_uvloop() -> Command:
+    if find_spec("uvloop") is None:
+        raise Unavailable("uvloop is not installed (the package's extra 'bench')")
+    return (*ours(), "--uvloop")
+
+
+def raw() -> Command:
+    return (sys.executable, "-m", "benchmarks.raw")
+
+
+def go() -> Command:
+    try:
+        program = interop.go_peer()
+    except interop.BuildError as error:
+        raise Unavailable(str(error)) from error
+    if program is None:
+        raise Unavailable("there is no go on the PATH")
+    return (str(program),)
+
+
+def js() -> Command:
+    node, npm = _tool("node"), _tool("npm")
+    folder = CACHE / "js"
+    pins = [SOURCES / "js" / name for name in ("package.json", "package-lock.json")]
+
+    def install() -> None:
+        for pin in pins:
+            shutil.copy(pin, folder)
+        _run((npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"), folder)
+
+    _once(folder, pins, _run((node, "--version"), SOURCES), install)
+    for source in (SOURCES / "js").glob("*.js"):
+        shutil.copy(source, folder)
+    return (node, str(folder / "peer.js"))
+
+
+def py() -> Command:
+    folder = CACHE / "py"
+    python = folder / "bin" / "python"
+    pins = SOURCES / "py" / "requirements.txt"
+
+    def install() -> None:
+        _run((sys.executable, "-m", "venv", "--clear", str(folder)), SOURCES)
+        _run((str(python), "-m", "pip", "install", "--disable-pip-version-check", "-q", "-r", str(pins)), SOURCES)
+
+    _once(folder, [pins], platform.python_version(), install)
+    return (str(python), str(SOURCES / "py" / "peer.py"))
+
+
+def _once(folder: Path, pins: list[Path], toolchain: str, install: Callable[[], None]) -> None:
+    wanted = hashlib.sha256(toolchain.encode() + b"".join(pin.read_bytes() for pin in pins)).hexdigest()
+    stamp = folder / ".installed"
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    install()
+    stamp.write_text(wanted)
+
+
+def _tool(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise Unavailable(f"there is no {name} on the PATH")
+    return found
+
+
+def _run(command: Command, folder: Path) -> str:
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=INSTALL_TIMEOUT, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unavailable(str(error)) from error
+    if done.returncode != 0:
+        raise Unavailable(f"{Path(command[0]).name} {command[1]} failed: {done.stderr.strip()[-300:]}")
+    return done.stdout

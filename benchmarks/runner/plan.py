@@ -1,0 +1,131 @@
+"""What is measured: the pairings, the modes with their figures, how much of each, and the bars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks import build
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """A program that keeps the peer contract. ``modes`` is None where it keeps all of them."""
+
+    name: str
+    prepare: Callable[[], build.Command]
+    pace: str = "fast"
+    modes: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """A row: who asks and who answers. ``key`` is its name for ``--only``."""
+
+    key: str
+    title: str
+    client: Implementation
+    server: Implementation
+
+    @property
+    def pace(self) -> str:
+        return min(self.client.pace, self.server.pace, key=PACES.index)
+
+    def has(self, mode: str) -> bool:
+        return all(side.modes is None or mode in side.modes for side in (self.client, self.server))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure of a mode's JSON line."""
+
+    name: str
+    mode: str
+    field: str
+    unit: str
+    digits: int
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Bar:
+    """``row`` divided by ``reference``, both medians, must be at least (or at most) ``limit``."""
+
+    metric: str
+    row: str
+    reference: str
+    limit: float
+    at_least: bool
+
+    def met(self, ratio: float) -> bool:
+        return ratio >= self.limit if self.at_least else ratio <= self.limit
+
+
+OURS = Implementation("ours", build.ours)
+OURS_UVLOOP = Implementation("ours on uvloop", build.ours_on_uvloop)
+GO = Implementation("go-libp2p", build.go)
+JS = Implementation("js-libp2p", build.js, pace="middle")
+PY = Implementation("py-libp2p", build.py, pace="slow")
+RAW = Implementation("raw asyncio", build.raw, modes=frozenset({"rtt"}))
+
+PACES = ("slow", "middle", "fast")
+
+REFERENCE = "go"
+PAIRINGS = (
+    Pairing("raw", "raw asyncio, no protocol", RAW, RAW),
+    Pairing("ours", "ours → ours", OURS, OURS),
+    Pairing("uvloop", "ours → ours, both on uvloop", OURS_UVLOOP, OURS_UVLOOP),
+    Pairing("ours-go", "ours → go", OURS, GO),
+    Pairing("go-ours", "go → ours", GO, OURS),
+    Pairing(REFERENCE, "go → go", GO, GO),
+    Pairing("js", "js → js", JS, JS),
+    Pairing("py", "py → py", PY, PY),
+)
+
+METRICS = (
+    Metric("upload", "upload", "mb_per_s", "MB/s", 0, "one stream, writes of 64 KiB, client to server"),
+    Metric("download", "download", "mb_per_s", "MB/s", 0, "one stream, writes of 64 KiB, server to client"),
+    Metric("rtt", "rtt", "median_us", "µs", 0, "32 bytes there and back on an open stream, median"),
+    Metric("seq", "seq", "req_per_s", "requests/s", 0, "64 bytes there and back, each on a new stream, one at a time"),
+    Metric("conc", "conc", "req_per_s", "requests/s", 0, "the same, 32 at a time on one connection"),
+    Metric("connect", "connect", "median_ms", "ms", 2, "a fresh host dials until a stream is open, median"),
+    Metric("first byte", "connect", "fb_median_ms", "ms", 2, "the same until one byte has come back, median"),
+)
+MODES = tuple(dict.fromkeys(metric.mode for metric in METRICS))
+
+Counts = dict[str, dict[str, int]]
+MIB = 1 << 20
+
+
+def counts(transfer: int, rtt: int, seq: int, conc: int, connect: int) -> dict[str, int]:
+    """How much of each mode: MiB, ping-pongs, requests, requests, dials."""
+    mib = transfer * MIB
+    return {"upload": mib, "download": mib, "rtt": rtt, "seq": seq, "conc": conc, "connect": connect}
+
+
+FULL: Counts = {
+    "fast": counts(256, 5000, 5000, 20000, 20),
+    "middle": counts(128, 2000, 1000, 2000, 10),
+    "slow": counts(32, 500, 300, 500, 5),
+}
+QUICK: Counts = {
+    "fast": counts(64, 1000, 1000, 5000, 5),
+    "middle": counts(32, 500, 200, 500, 3),
+    "slow": counts(8, 200, 100, 100, 2),
+}
+
+BARS = (
+    *(
+        Bar(metric, row, REFERENCE, 0.8, at_least=True)
+        for metric in ("upload", "download")
+        for row in ("ours", "ours-go", "go-ours")
+    ),
+    Bar("seq", "ours", REFERENCE, 0.65, at_least=True),
+    Bar("conc", "ours", REFERENCE, 1.0, at_least=True),
+    Bar("seq", "ours", "py", 10.0, at_least=True),
+    Bar("conc", "ours", "py", 10.0, at_least=True),
+    Bar("rtt", "ours", REFERENCE, 2.0, at_least=False),
+    Bar("rtt", "uvloop", REFERENCE, 1.75, at_least=False),
+    Bar("connect", "ours", REFERENCE, 2.5, at_least=False),
+    Bar("first byte", "ours", REFERENCE, 2.5, at_least=False),
+)
