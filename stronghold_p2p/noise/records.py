@@ -14,6 +14,7 @@ cost more than the cipher. The choices below were measured on CPython 3.11 with 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from struct import Struct
 from typing import Final
 
@@ -29,6 +30,7 @@ MAX_PLAINTEXT: Final = MAX_MESSAGE - TAGLEN
 _PREFIX: Final = 2
 _OVERHEAD: Final = _PREFIX + TAGLEN
 _SMALL: Final = 16_384
+_MANY: Final = 64  # pieces; more are joined first, as that costs less than a copy of each
 
 _length: Final = Struct(">H")
 
@@ -64,6 +66,34 @@ class Sealer:
             raise _exhausted()
         self._n = n + 1
         return _length.pack(size + TAGLEN) + self._encrypt(pack_nonce(n), plaintext, None)
+
+    def seal_pieces(self, pieces: Sequence[bytes | memoryview]) -> list[bytes | bytearray]:
+        """The same for plaintext in pieces, as buffers to be written one after the other.
+
+        A long plaintext gives one buffer for each record, below the size from which the C library maps and
+        unmaps memory for each allocation: the page faults of one buffer for 256 KiB cost more than its cipher.
+        """
+        size = sum(map(len, pieces))
+        if size <= _SMALL:
+            return [self.seal(b"".join(pieces))] if size else []
+        if len(pieces) > _MANY:
+            pieces = [b"".join(pieces)]
+        records: list[bytes | bytearray] = []
+        scratch = memoryview(bytearray(MAX_PLAINTEXT))
+        at = 0
+        for piece in pieces:
+            start, length = 0, len(piece)
+            while start < length:
+                taken = min(length - start, MAX_PLAINTEXT - at)
+                scratch[at : at + taken] = piece if taken == length else memoryview(piece)[start : start + taken]
+                at += taken
+                start += taken
+                if at == MAX_PLAINTEXT:
+                    records.append(self._seal_large(scratch, at))
+                    at = 0
+        if at:
+            records.append(self.seal(scratch[:at]))
+        return records
 
     def _seal_large(self, plaintext: memoryview, size: int) -> bytearray:
         n = self._n

@@ -68,7 +68,7 @@ class Connection:
         self._swarm = swarm
         self._loop = swarm.loop
         self._link = link
-        self._seal = upgraded.sealer.seal
+        self._seal = upgraded.sealer.seal_pieces
         self._opener = upgraded.opener
         self._timeouts = swarm.timeouts
         self._session = Session(
@@ -140,8 +140,8 @@ class Connection:
             return
         self._stalled_at = None
         try:
-            if data := session.data_to_send():
-                link.write(self._seal(data))
+            for record in self._seal(session.data_to_send()):
+                link.write(record)
         except ConnectionClosed as error:  # the Noise counter is used up
             self._failed(error)
             return
@@ -423,10 +423,11 @@ class Connection:
         """Say goodbye and read no more; ``abort`` or the peer's close ends it."""
         if self.closed:
             return
-        farewell = self._session.data_to_send() + self._session.go_away(code)
+        farewell = [*self._session.data_to_send(), self._session.go_away(code)]
         self._end(error or ConnectionClosed("we closed the connection", code=code))
         if not self._link.lost:
-            self._link.write(self._seal(farewell))
+            for record in self._seal(farewell):
+                self._link.write(record)
             self._link.receiver = len
             self._link.transport.resume_reading()
             self._link.transport.write_eof()

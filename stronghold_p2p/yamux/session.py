@@ -23,7 +23,6 @@ from stronghold_p2p.yamux.header import (
     GO_AWAY,
     HEADER,
     HEADER_SIZE,
-    MAX_BODY,
     MAX_CREDIT,
     PING,
     RST,
@@ -31,14 +30,11 @@ from stronghold_p2p.yamux.header import (
     WINDOW_UPDATE,
     GoAway,
     Reset,
-    frame,
 )
+from stronghold_p2p.yamux.outbox import Outbox
 from stronghold_p2p.yamux.state import NOBODY, Sink, StreamState
 from stronghold_p2p.yamux.window import ReceiveBudget, ReceiveWindow
 
-# What one loop turn may collect before writers wait: four records, so that joined plaintext and
-# ciphertext together stay within a core's second-level cache.
-TURN_BYTES: Final = 4 * (MAX_BODY + HEADER_SIZE)
 # Writers woken together after a flush; the next flush wakes the next ones, in the order of their waiting.
 WAKE_TOGETHER: Final = 16
 # Up to this size a write is joined with a piece that waits for it: the copy is cheaper than a frame.
@@ -48,7 +44,6 @@ PIN_SHARE: Final = 2
 LAST_STREAM_ID: Final = 0xFFFF_FFFF
 
 _unpack = HEADER.unpack_from
-_pack = HEADER.pack
 
 
 class Session:
@@ -77,15 +72,11 @@ class Session:
         self.congested = False
         self.closed = False
         self.violation: MuxerError | None = None  # found outside ``receive``: whoever flushes ends the connection
-        self.control_frames = 0
         self.pongs = 0
-        self.out_size = 0
         self._accept = accept
-        self._notify = notify
+        self._out = Outbox(notify)
         self._next_id = 1 if client else 2
         self._remote_parity = 0 if client else 1
-        self._out: list[bytes | memoryview] = []
-        self._notified = False
         self._owed: list[StreamState] = []
         self._stalled: deque[StreamState] = deque()
         self._opening: deque[Callable[[], None]] = deque()
@@ -352,7 +343,7 @@ class Session:
 
         ``data`` must not change until the next ``data_to_send``. Less than all: wait for ``Sink.ready``.
         """
-        room = TURN_BYTES - self.out_size
+        room = self._out.room
         if room <= 0 or self.congested:
             return 0
         size = len(data)
@@ -361,26 +352,19 @@ class Session:
                 self._release(stream)
             else:
                 stream.held = b""
-                self._data_frame(stream, held + data, len(held) + size)
+                self._data(stream, held + data, len(held) + size)
                 return size
         allowed = min(size, stream.credit, room)
-        if allowed == size <= MAX_BODY:
-            self._data_frame(stream, data, size)
-            return size
-        view = memoryview(data)
-        sent = 0
-        while sent < allowed:
-            stop = min(sent + MAX_BODY, allowed)
-            self._data_frame(stream, view[sent:stop], stop - sent)
-            sent = stop
-        return sent
+        if allowed:
+            self._data(stream, data if allowed == size else memoryview(data)[:allowed], allowed)
+        return allowed
 
     def send_now(self, stream: StreamState, data: bytes) -> None:
         """Send a short piece even when the connection is full; it counts as a control frame.
 
         It leaves in one frame with what is written next in this turn of the loop, or else by itself.
         """
-        self.control_frames += 1
+        self._out.control += 1
         if stream.held:
             stream.held += data
             return
@@ -390,16 +374,12 @@ class Session:
 
     def _release(self, stream: StreamState) -> None:
         held, stream.held = stream.held, b""
-        self._data_frame(stream, held, len(held))
+        self._data(stream, held, len(held))
 
-    def _data_frame(self, stream: StreamState, body: bytes | memoryview, size: int) -> None:
+    def _data(self, stream: StreamState, body: bytes | memoryview, size: int) -> None:
         stream.credit -= size
-        self._out.append(_pack(0, DATA, self._first_flags(stream), stream.id, size))
-        self._out.append(body)
-        self.out_size += HEADER_SIZE + size
-        if not self._notified:
-            self._notified = True
-            self._notify()
+        flags = self._first_flags(stream) if stream.ack_owed or stream.syn_owed else 0
+        self._out.data(stream.id, flags, body)
 
     def _first_flags(self, stream: StreamState) -> int:
         if stream.ack_owed:
@@ -474,32 +454,24 @@ class Session:
     # ------------------------------------------------------------------ sending
 
     def _control(self, kind: int, flags: int, stream_id: int, length: int) -> None:
-        self._out.append(frame(kind, flags, stream_id, length))
-        self.out_size += HEADER_SIZE
-        self.control_frames += 1
-        self.wake()
+        self._out.add(kind, flags, stream_id, length)
 
     def wake(self) -> None:
         """Have ``notify`` called, unless it has been since the last ``data_to_send``."""
-        if not self._notified:
-            self._notified = True
-            self._notify()
+        self._out.wake()
 
-    def data_to_send(self) -> bytes:
-        """All frames since the last call, in order."""
+    def data_to_send(self) -> list[bytes | memoryview]:
+        """All frames since the last call, in order, as the pieces of one plaintext."""
         if self._owed:
             for stream in self._owed:
                 if stream.held and not stream.gone:
                     self._release(stream)
                 elif stream.ack_owed and not stream.gone:
                     stream.ack_owed = False
-                    self._out.append(frame(WINDOW_UPDATE, ACK, stream.id, 0))
+                    self._control(WINDOW_UPDATE, ACK, stream.id, 0)
             self._owed.clear()
-        out = b"".join(self._out)
-        self._out.clear()
-        self._notified = False
-        self.out_size = self.control_frames = self.pongs = 0
-        return out
+        self.pongs = 0
+        return self._out.take()
 
     def flushed(self, *, congested: bool) -> None:
         """The frames are on their way; ``congested``: the socket wants no more for now."""
@@ -517,7 +489,7 @@ class Session:
     @property
     def overloaded(self) -> bool:
         """The peer does not take our answers: stop reading until it does (reliability 4.3, rows 33 and 34)."""
-        return self.control_frames > self.limits.control_queue or self.pongs > self.limits.pongs
+        return self._out.control > self.limits.control_queue or self.pongs > self.limits.pongs
 
     def ping(self, now: float) -> None:
         """Send a ping unless one is out (rust and js close on an unexpected pong: one at a time)."""
@@ -534,7 +506,7 @@ class Session:
     def go_away(self, code: int) -> bytes:
         """The last frame of a session; nothing is processed or framed after it."""
         self.closed = True
-        return frame(GO_AWAY, 0, 0, code)
+        return HEADER.pack(0, GO_AWAY, 0, 0, code)
 
     def fail(self, error: Exception) -> None:
         """The connection is over: every stream and every waiting opener learns the same cause."""

@@ -1,0 +1,99 @@
+"""What leaves with the next write: the frames of one turn of the loop, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from stronghold_p2p.yamux.header import DATA, HEADER, HEADER_SIZE, MAX_BODY, frame
+
+# What one loop turn may collect before writers wait: four records, so that plaintext and ciphertext
+# together stay within a core's second-level cache.
+TURN_BYTES: Final = 4 * (MAX_BODY + HEADER_SIZE)
+
+_pack = HEADER.pack
+
+
+class Outbox:
+    """Collects frames until ``take``; calls ``notify`` once after there was nothing.
+
+    Bodies of one stream that follow each other share a frame, up to ``MAX_BODY``, so that writes of any
+    size travel in full records.
+    """
+
+    __slots__ = ("_flags", "_frames", "_header_at", "_notified", "_notify", "_open_size", "_stream", "control", "size")
+
+    def __init__(self, notify: Callable[[], None]) -> None:
+        self.size = 0
+        self.control = 0  # frames that the peer made us send
+        self._notify = notify
+        self._notified = False
+        self._frames: list[bytes | memoryview] = []
+        self._stream = 0  # whose frame is the last one and may still grow
+        self._header_at = 0
+        self._flags = 0
+        self._open_size = 0
+
+    def wake(self) -> None:
+        """Have ``notify`` called, unless it has been since the last ``take``."""
+        if not self._notified:
+            self._notified = True
+            self._notify()
+
+    @property
+    def room(self) -> int:
+        """Bytes of data that writers may still add in this turn."""
+        return TURN_BYTES - self.size
+
+    def data(self, stream_id: int, flags: int, body: bytes | memoryview) -> None:
+        """Add a body, to the last frame where it fits."""
+        size = len(body)
+        if self._stream == stream_id and not flags and self._open_size < MAX_BODY:
+            taken = min(size, MAX_BODY - self._open_size)
+            self._grow(body if taken == size else memoryview(body)[:taken], taken)
+            if taken == size:
+                return
+            body = memoryview(body)[taken:]
+            size -= taken
+        while size > MAX_BODY:
+            view = memoryview(body)
+            self._begin(stream_id, flags, view[:MAX_BODY], MAX_BODY)
+            body, flags = view[MAX_BODY:], 0
+            size -= MAX_BODY
+        self._begin(stream_id, flags, body, size)
+
+    def _begin(self, stream_id: int, flags: int, body: bytes | memoryview, size: int) -> None:
+        frames = self._frames
+        self._stream, self._header_at, self._flags, self._open_size = stream_id, len(frames), flags, size
+        frames.append(_pack(0, DATA, flags, stream_id, size))
+        frames.append(body)
+        self.size += HEADER_SIZE + size
+        if not self._notified:
+            self._notified = True
+            self._notify()
+
+    def _grow(self, body: bytes | memoryview, size: int) -> None:
+        self._open_size += size
+        self._frames[self._header_at] = _pack(0, DATA, self._flags, self._stream, self._open_size)
+        self._frames.append(body)
+        self.size += size
+
+    def add(self, kind: int, flags: int, stream_id: int, length: int) -> None:
+        """Add a frame that has no body."""
+        self._frames.append(frame(kind, flags, stream_id, length))
+        self._stream = 0
+        self.size += HEADER_SIZE
+        self.control += 1
+        self.wake()
+
+    def take(self) -> list[bytes | memoryview]:
+        """Everything collected, as the pieces of one plaintext."""
+        frames, self._frames = self._frames, []
+        self.size = self.control = self._stream = 0
+        self._notified = False
+        return frames
+
+    def clear(self) -> None:
+        """Drop everything: the session is over."""
+        self._frames.clear()
+        self.size = self.control = self._stream = 0
