@@ -16,18 +16,19 @@ from packaging.utils import canonicalize_name
 from tests.cores import ROOT
 
 OWN = "stronghold-p2p"
+OLDEST = {"extra": "", "python_version": "3.11", "python_full_version": "3.11.0"}
 DOCUMENT = ROOT / "docs" / "dependencies.md"
 BEGIN, END = "<!-- python -m tests.closure write -->\n", "<!-- end -->"
 
 
 def needs(name: str) -> set[str]:
-    """What one installed distribution asks for on this Python and machine, without its extras."""
+    """What one installed distribution asks for on the oldest Python that we support, without its extras."""
     asked = map(Requirement, distribution(name).requires or [])
-    return {canonicalize_name(one.name) for one in asked if one.marker is None or one.marker.evaluate({"extra": ""})}
+    return {canonicalize_name(one.name) for one in asked if one.marker is None or one.marker.evaluate(OLDEST)}
 
 
 def closure(root: str = OWN) -> dict[str, set[str]]:
-    """Each distribution below ``root``, and those that ask for it."""
+    """Each distribution below ``root``, and those that ask for it; newer Pythons need some of them no more."""
     brought: dict[str, set[str]] = {}
     waiting = [root]
     while waiting:

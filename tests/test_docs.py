@@ -142,3 +142,38 @@ def test_a_shell_keeps_variables_and_ends_its_jobs(tmp_path: Path) -> None:
         assert shell.run(Command("echo ready; sleep 60 &", "ready\n")) == (0, "ready\n")
     finally:
         shell.close()
+
+
+SAMPLE = """# Title
+
+```python
+x = 1
+```
+
+Text.
+
+```python continued
+print(x)
+```
+
+```text output
+1
+```
+
+```console
+$ echo one \\
+    two
+one two
+$ true
+```
+"""
+
+
+def test_blocks_are_found(tmp_path: Path) -> None:
+    document = tmp_path / "sample.md"
+    document.write_text(SAMPLE, encoding="utf-8")
+    first, second = snippets.scripts(document)
+    assert (first.code, first.shown, first.block.line) == ("x = 1\n", None, 4)
+    assert (second.code, second.shown) == ("x = 1\n\nprint(x)\n", "1\n")
+    console = snippets.blocks(document)[-1]
+    assert snippets.commands(console) == [Command("echo one     two", "one two\n"), Command("true", "")]

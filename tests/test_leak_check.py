@@ -38,7 +38,7 @@ def told() -> dict[str, str]:
     """Test name to what its failure says, empty if it passed; from one run of its own."""
     with TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        plain = ["-p", "no:cacheprovider", "-p", "no:cov", "-o", "leak_patience_seconds=0.4"]
+        plain = ["-p", "no:cov", "-o", "leak_patience_seconds=0.4"]
         command = [sys.executable, "-m", "pytest", *plain, f"--junitxml={report}", str(LEAKY)]
         subprocess.run(command, cwd=ROOT, capture_output=True, timeout=120, check=False)
         cases = list(ElementTree.parse(report).iter("testcase"))
