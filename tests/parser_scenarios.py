@@ -295,7 +295,7 @@ class Muxed:
 
     def outcome(self) -> Any:
         heard = {stream: (sink.body, sink.told) for stream, sink in self._sinks.items()}
-        return heard, self._session.data_to_send(), sorted(self._session.streams)
+        return heard, b"".join(self._session.data_to_send()), sorted(self._session.streams)
 
 
 class Talking:

@@ -47,9 +47,11 @@ def functions(module: ModuleType) -> Iterator[tuple[str, Any]]:
                     yield f"{module.__name__}.{name}.{method}", function
 
 
-def takes_bytes(function: Any) -> bool:
-    annotations = [str(one.annotation) for one in inspect.signature(function).parameters.values()]
-    return any(BUFFER.search(text) for text in annotations if not text.startswith("Callable"))
+def buffers(function: Any) -> list[bool]:
+    """Which of the parameters take bytes, ``self`` left out."""
+    parameters = inspect.signature(function).parameters.values()
+    annotations = [str(one.annotation) for one in parameters if one.name != "self"]
+    return [bool(BUFFER.search(text)) and not text.startswith("Callable") for text in annotations]
 
 
 def kind(name: str, function: Any) -> str | None:
@@ -60,11 +62,12 @@ def kind(name: str, function: Any) -> str | None:
         return None
     if returned.startswith("Exchange["):
         return "exchange"
-    if not takes_bytes(function):
+    taken = buffers(function)
+    if not any(taken):
         return None
     method = "self" in inspect.signature(function).parameters
     if method and last in STREAMING:
-        return "stream"
+        return "stream" if taken[0] else None
     constructs = last == "__init__" and "str | bytes" in str(inspect.signature(function))
     return "block" if BLOCK.match(last) or constructs else None
 
