@@ -66,7 +66,7 @@ class DroppedBytes:
         go-yamux takes its ids before it takes the lock for sending, so that SYNs may overtake each other:
         an id below the highest is taken as long as it is among the last ones and has not been seen.
         """
-        if stream_id in self._opened or stream_id < self._opened_highest - 2 * REMEMBERED:
+        if stream_id in self._opened or stream_id <= self._opened_highest - 2 * REMEMBERED:
             return False
         if len(self._opened) >= REMEMBERED:
             del self._opened[next(iter(self._opened))]

@@ -104,6 +104,7 @@ class Session:
         if self._body_left:
             pos = min(self._body_left, end)
             self._body(view[:pos], end)
+        begun = pos
         while end - pos >= HEADER_SIZE and not self.closed:
             version, kind, flags, stream_id, length = _unpack(view, pos)
             pos += HEADER_SIZE
@@ -129,14 +130,15 @@ class Session:
                 self._on_session_frame(kind, flags, stream_id, length)
         if pos < end:
             self._partial = bytes(view[pos:])
-        self._note_incomplete()
+        self._note_incomplete(another=pos > begun or (begun > 0 and not self._body_left))
         if self.violation is not None:
             raise self.violation
 
-    def _note_incomplete(self) -> None:
+    def _note_incomplete(self, *, another: bool) -> None:
+        """``another``: what is unfinished now is not what was before, or it is the body behind that header."""
         if not self._partial and not self._body_left:
             self.incomplete_since = None
-        elif self.incomplete_since is None:
+        elif another or self.incomplete_since is None:
             self.incomplete_since = self.now
 
     def _whole_body(self, stream: StreamState, flags: int, piece: memoryview, record: int) -> None:
@@ -150,7 +152,9 @@ class Session:
         if not stream.window.received(size):
             raise _overrun(stream, size)
         self._empty = 0
-        if not stream.discarding:
+        if stream.discarding:
+            stream.window.dropped(size)
+        else:
             stream.sink.data(bytes(piece) if size * PIN_SHARE < record else piece)
 
     def _on_data(self, stream: StreamState | None, flags: int, stream_id: int, length: int) -> None:
@@ -173,13 +177,17 @@ class Session:
         self._body_left, self._body_flags = length, flags
         if stream.fin_received:
             # A breach, but go and rust drop it silently; the bytes count as dropped.
-            self._dropped.add(length)
+            self._drop(stream.id, length)
             self._body_stream = None
+            if flags & RST:
+                self._ended(stream, flags, 0)
             return
         if not stream.window.received(length):
             raise _overrun(stream, length)
         self._body_stream = stream
-        if self.budget.buffered > self.budget.maximum:
+        if stream.discarding:
+            stream.window.dropped(length)
+        elif self.budget.buffered > self.budget.maximum:
             sink, maximum = stream.sink, self.budget.maximum
             self.reset(stream, Reset.RESOURCE_LIMIT)
             sink.failed(LimitExceeded("unread bytes", limit="receive_memory", current=maximum, maximum=maximum))
@@ -410,9 +418,7 @@ class Session:
     def discard(self, stream: StreamState) -> None:
         """Nobody will read any more: what still comes is dropped, within the credit that the peer has."""
         stream.discarding = True
-        if not stream.gone:
-            self.budget.buffered -= stream.window.buffered
-            stream.window.buffered = 0
+        stream.window.dropped(stream.window.buffered)
 
     def reset(self, stream: StreamState, code: int = 0) -> None:
         """End both directions at once; the code travels as go-libp2p's does. The caller tells the sink."""

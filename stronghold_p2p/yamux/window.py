@@ -66,6 +66,11 @@ class ReceiveWindow:
         self._budget.buffered -= count
         return (self.size - self.buffered - self.credit) * 2 >= self.size
 
+    def dropped(self, count: int) -> None:
+        """Nobody will read ``count`` bytes: they are not kept, and their credit is not given back."""
+        self.buffered -= count
+        self._budget.buffered -= count
+
     def announce(self, now: float, round_trip: float) -> int:
         """Promise all that is free; returns the increment of credit for the peer."""
         freed = self.size - self.buffered - self.credit
