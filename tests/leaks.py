@@ -5,7 +5,8 @@ After a test, and after its fixtures have ended, nothing of it may be left:
 * every test: no new file descriptor and no new thread;
 * a test with an event loop, besides: no task, no waiting timer whose callback is ours, no living object of ours that
   can be closed or reset (connections, sessions, streams, listeners, networks: told by their methods, so that no list
-  can forget one), and nothing that reached the loop's exception handler, "never retrieved" included.
+  can forget one), no place taken in a limiter of ours (each has a ``snapshot``), and nothing that reached the loop's
+  exception handler, "never retrieved" included.
 
 What is on its way out gets one second (``leak_patience_seconds``). A test that has failed is not checked: its
 traceback keeps everything alive. The loop runs in debug mode, which is slow: tests marked ``speed`` run
@@ -29,7 +30,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from stronghold_p2p.firewall.approval import Approval
+from stronghold_p2p.firewall.gate import Gate
+
 OURS = "stronghold_p2p"
+LIMITERS: tuple[type[Gate | Approval], ...] = (Gate, Approval)
 CLOSERS = ("close", "abort", "reset")
 
 _FOLDERS = [folder for folder in (Path("/proc/self/fd"), Path("/dev/fd")) if folder.is_dir()]
@@ -91,13 +96,18 @@ async def no_loop_leaks(request: pytest.FixtureRequest, no_leaks: None) -> Async
     complaints: list[str] = []
     loop.set_exception_handler(lambda _, context: complaints.append(_told(context)))
     objects = _living()
-    yield
+    limiters: list[Gate | Approval] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in LIMITERS:
+            patch.setattr(kind, "__init__", _noted(kind.__init__, limiters))
+        yield
     if _FAILED in request.node.stash:
         return
     request.node.funcargs.clear()  # pytest keeps the values of fixtures that have ended
 
     def look() -> list[str]:
-        return _tasks() + _timers(loop) + [f"alive: {count} of {name}" for name, count in (_living() - objects).items()]
+        alive = [f"alive: {count} of {name}" for name, count in (_living() - objects).items()]
+        return _tasks() + _timers(loop) + _taken(limiters) + alive
 
     end = _deadline(request)
     while (left := look()) and time.monotonic() < end:
@@ -147,6 +157,23 @@ def _is_ours(callback: Callable[..., Any]) -> bool:
 @functools.cache
 def _can_be_closed(kind: type) -> bool:
     return kind.__module__.split(".")[0] == OURS and any(callable(getattr(kind, name, None)) for name in CLOSERS)
+
+
+def _noted(make: Callable[..., None], made: list[Gate | Approval]) -> Callable[..., None]:
+    """``make``, an ``__init__``, which also puts what it makes on a list."""
+
+    @functools.wraps(make)
+    def noting(self: Gate | Approval, *args: Any, **options: Any) -> None:
+        make(self, *args, **options)
+        made.append(self)
+
+    return noting
+
+
+def _taken(limiters: list[Gate | Approval]) -> list[str]:
+    """The limiters with a place taken; the others are let go, as they may keep alive who uses them."""
+    limiters[:] = [limiter for limiter in limiters if any(limiter.snapshot().values())]
+    return [f"taken: {type(limiter).__name__} {dict(limiter.snapshot())}" for limiter in limiters]
 
 
 def _living() -> Counter[str]:

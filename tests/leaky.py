@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from stronghold_p2p.config import Limits
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
+from stronghold_p2p.firewall.gate import Gate
 
 kept: list[object] = []
 
@@ -39,6 +40,10 @@ async def test_leaks_object() -> None:
 
 async def test_leaks_socket_with_loop() -> None:
     kept.append(socket.socket())
+
+
+async def test_leaks_place() -> None:
+    Gate(Limits()).dial()
 
 
 def test_leaks_socket() -> None:
@@ -103,6 +108,11 @@ async def test_clean_when_the_end_takes_a_moment() -> None:
     loop.call_later(0.2, reader.close)
     loop.call_later(0.2, writer.close)
     kept.append(asyncio.ensure_future(asyncio.sleep(0.2)))
+
+
+async def test_clean_place() -> None:
+    gate = Gate(Limits())
+    gate.release(gate.dial())
 
 
 @pytest.mark.speed
