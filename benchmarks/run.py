@@ -6,6 +6,7 @@ Prints the tables, and writes them to ``benchmarks/RESULTS.md`` unless only a pa
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def main() -> int:
     counts = QUICK if options.quick else FULL
     rounds = 1 if options.quick else options.rounds
     pinned = can_pin()
-    results = Results()
+    results = Results(load=load())
     commands = prepare(pairings, results)
     for number in range(1, rounds + 1):
         say(f"round {number} of {rounds}")
@@ -42,6 +43,11 @@ def main() -> int:
     return 0
 
 
+def load() -> str:
+    """How busy the machine was before: on a busy one the figures say little."""
+    return f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown"
+
+
 def chosen(only: str) -> tuple[Pairing, ...]:
     """The pairings of ``--only``, always with the reference that the ratios are to."""
     if not only:
@@ -55,7 +61,7 @@ def chosen(only: str) -> tuple[Pairing, ...]:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of which the medians are taken (default 3)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of which the medians are taken (default 5)")
     parser.add_argument("--only", default="", help=f"rows to measure, with commas between: {', '.join(KEYS)}")
     parser.add_argument("--quick", action="store_true", help="one small round, to see whether everything works")
     return parser.parse_args()

@@ -25,6 +25,7 @@ class Series:
 
 @dataclass
 class Results:
+    load: str
     series: dict[tuple[str, str], Series] = field(default_factory=dict)
     failures: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)

@@ -25,7 +25,12 @@ def render(results: Results, pairings: tuple[Pairing, ...], counts: Counts, roun
 
 def head(results: Results, rounds: int, *, pinned: bool) -> str:
     how = "server and client pinned to a core each" if pinned else "NOT pinned: this machine has no two cores to pin to"
-    rows = [("date", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"), *machine.describe(), *results.versions.items()]
+    rows = [
+        ("date", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"),
+        *machine.describe(),
+        ("load average before", results.load),
+        *results.versions.items(),
+    ]
     return "\n".join(
         [
             "# Benchmarks",
