@@ -113,12 +113,14 @@ class Connection:
         plaintexts, used = self._opener.open(view)
         session = self._session
         now = self._heard = self._loop.time()
+        scheduled = session.hold()
         for plaintext in plaintexts:
             session.receive(plaintext, now)
         if self._opener.failure is not None:
             raise self._opener.failure
-        # Whoever was woken runs in the next turn of the loop: have the flush in that turn, right behind them.
-        session.wake()
+        # Whoever was woken or started runs in the next turn of the loop; the flush of that turn comes behind them.
+        if not scheduled:
+            self._loop.call_soon(self._flush)
         if session.overloaded and not self._reading_paused:
             self._reading_paused = True
             self._link.transport.pause_reading()

@@ -40,6 +40,11 @@ class Outbox:
             self._notified = True
             self._notify()
 
+    def hold(self) -> bool:
+        """Take over the duty to call ``notify``; whether it has been called since the last ``take`` already."""
+        notified, self._notified = self._notified, True
+        return notified
+
     @property
     def room(self) -> int:
         """Bytes of data that writers may still add in this turn."""

@@ -466,6 +466,10 @@ class Session:
         """Have ``notify`` called, unless it has been since the last ``data_to_send``."""
         self._out.wake()
 
+    def hold(self) -> bool:
+        """From now to the next ``data_to_send`` the caller sees to it; False: nobody did before."""
+        return self._out.hold()
+
     def data_to_send(self) -> list[bytes | memoryview]:
         """All frames since the last call, in order, as the pieces of one plaintext."""
         if self._owed:
