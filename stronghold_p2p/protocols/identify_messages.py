@@ -1,0 +1,253 @@
+"""identify's message: how ours is made, and what is taken from a peer's (identify/README.md, "The Identify Message").
+
+Pure functions. A peer's message may be spread over several parts and may be partly nonsense: each field, each
+address and each name is judged by itself, and what cannot be used is left out, so that one bad entry costs
+nothing but itself. Only a public key that is not the connection's makes the whole message void.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from multiaddr import Multiaddr
+
+from stronghold_p2p import multiaddrs, protobuf, varint
+from stronghold_p2p.errors import DecodeError, HandshakeError
+from stronghold_p2p.identity import Identity, PeerId, PeerRecord, PublicKey
+from stronghold_p2p.protobuf import Message, field
+
+PROTOCOL_VERSION: Final = "ipfs/0.1.0"  # informational; what every stack says
+
+MAX_SENT: Final = 4_096  # rust reads one message of at most this size, go and js twice as much
+MAX_OBSERVED: Final = 256  # room that is kept for the one field that differs for each connection
+MAX_PART: Final = 8_192  # reliability 2.7, IDENTIFY; go and js
+MAX_PARTS: Final = 10
+MAX_TOTAL: Final = 65_536
+MAX_PROTOCOLS: Final = 1_024
+MAX_NAME: Final = 256  # bytes of a protocol's name, and of the two versions
+MAX_ADDRESSES: Final = 64
+
+_ELEMENTS: Final = protobuf.MAX_FIELDS  # as many as a part can hold at all: too many are cut, not refused
+_SLACK: Final = 32  # by how much the lengths around the addresses can grow with them
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IdentifyMessage(Message):
+    """``Identify`` on the wire; there is no field 7. Text is kept as bytes until it is judged."""
+
+    public_key: bytes | None = field(1, "bytes")
+    listen_addrs: tuple[bytes, ...] = field(2, "bytes", repeated=True, limit=_ELEMENTS)
+    protocols: tuple[bytes, ...] = field(3, "bytes", repeated=True, limit=_ELEMENTS)
+    observed_addr: bytes | None = field(4, "bytes")
+    protocol_version: bytes | None = field(5, "bytes")
+    agent_version: bytes | None = field(6, "bytes")
+    signed_peer_record: bytes | None = field(8, "bytes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerInfo:
+    """What a peer says about itself, as far as it can be used; nothing of it is proven but ``peer``.
+
+    ``agent`` and ``version`` are its software and the protocol family; ``protocols`` what it says to serve;
+    ``addresses`` where it says to be reachable (without ``/p2p``, only those that can mean something from here);
+    ``observed`` how it sees us. ``record`` is its signed peer record, if it sent one that is valid and not older
+    than an earlier one: then ``addresses`` are the record's.
+    """
+
+    peer: PeerId
+    agent: str = ""
+    protocols: tuple[str, ...] = ()
+    addresses: tuple[Multiaddr, ...] = ()
+    observed: Multiaddr | None = None
+    version: str = ""
+    record: PeerRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """Our message without ``observedAddr``, the only field that differs from connection to connection.
+
+    Fields are in the order of their numbers, so the encoded message is ``head``, the observed address, ``tail``.
+    """
+
+    head: bytes
+    tail: bytes
+
+    def message(self, observed: Multiaddr | None) -> bytes:
+        """The message for a connection whose other end is at ``observed``: at most ``MAX_SENT`` bytes."""
+        data = b"" if observed is None else bytes(observed)
+        if not 0 < len(data) <= MAX_OBSERVED - 8:
+            return self.head + self.tail
+        return b"".join((self.head, protobuf.encode(IdentifyMessage(observed_addr=data)), self.tail))
+
+
+def build(
+    identity: Identity, agent: str, protocols: Sequence[str], addresses: Sequence[Multiaddr], seq: int
+) -> Template:
+    """Our message. Surplus addresses are dropped first, then surplus protocols, each from the end.
+
+    ``seq`` has to grow from record to record (RFC 0003, "Peer Record").
+    """
+    names = [name.encode() for name in protocols]
+    room = MAX_SENT - MAX_OBSERVED - _SLACK
+    while names and _size(_template(identity, agent, names, (), seq)) > room:
+        names.pop()
+    left = room - _size(_template(identity, agent, names, (), seq))
+    kept: list[bytes] = []
+    for address in map(bytes, addresses):
+        left -= _cost(address)
+        if left < 0:
+            break
+        kept.append(address)
+    return _template(identity, agent, names, tuple(kept), seq)
+
+
+def _template(
+    identity: Identity, agent: str, names: Sequence[bytes], addresses: tuple[bytes, ...], seq: int
+) -> Template:
+    head = IdentifyMessage(public_key=identity.public_key.encode(), listen_addrs=addresses, protocols=tuple(names))
+    tail = IdentifyMessage(
+        protocol_version=PROTOCOL_VERSION.encode(),
+        agent_version=agent.encode()[:MAX_NAME],
+        signed_peer_record=PeerRecord(identity.peer_id, seq, addresses).seal(identity),
+    )
+    return Template(protobuf.encode(head), protobuf.encode(tail))
+
+
+def _size(template: Template) -> int:
+    return len(template.head) + len(template.tail)
+
+
+def _cost(address: bytes) -> int:
+    """An address stands in the message and, one message deeper, in the signed record."""
+    plain = 1 + len(varint.encode(len(address))) + len(address)
+    return plain + 1 + len(varint.encode(plain)) + plain
+
+
+def merge(parts: Iterable[IdentifyMessage]) -> IdentifyMessage:
+    """One message of several parts: later scalars replace earlier ones, lists are appended."""
+    whole = IdentifyMessage()
+    for part in parts:
+        whole = IdentifyMessage(
+            public_key=_last(part.public_key, whole.public_key),
+            listen_addrs=whole.listen_addrs + part.listen_addrs,
+            protocols=whole.protocols + part.protocols,
+            observed_addr=_last(part.observed_addr, whole.observed_addr),
+            protocol_version=_last(part.protocol_version, whole.protocol_version),
+            agent_version=_last(part.agent_version, whole.agent_version),
+            signed_peer_record=_last(part.signed_peer_record, whole.signed_peer_record),
+        )
+    return whole
+
+
+def _last(new: bytes | None, old: bytes | None) -> bytes | None:
+    return old if new is None else new
+
+
+def check_key(message: IdentifyMessage, peer: PeerId) -> None:
+    """``HandshakeError`` if the message names a key that is not ``peer``'s; an absent one is tolerated (go omits it
+    in no message, js in a push), as the handshake has proven the key anyway.
+    """
+    if message.public_key is None:
+        return
+    try:
+        same = peer.matches(PublicKey.decode(message.public_key))
+    except DecodeError:
+        same = False
+    if not same:
+        raise HandshakeError("identify: the public key is not that of the connection", phase="identify", peer=peer)
+
+
+def interpret(message: IdentifyMessage, known: PeerInfo, remote: Multiaddr) -> PeerInfo:
+    """What ``message`` changes of what is ``known``: fields that are absent stay, lists replace.
+
+    ``remote`` is where the peer's connection comes from or goes to; it decides which of the peer's addresses
+    can mean anything here.
+    """
+    record = _record(message.signed_peer_record, known)
+    if record is not None:
+        addresses = usable(record.addresses, known.peer, remote)
+    elif message.listen_addrs:
+        addresses = usable(message.listen_addrs, known.peer, remote)
+    else:
+        addresses = known.addresses
+    return PeerInfo(
+        peer=known.peer,
+        agent=_text(message.agent_version, known.agent),
+        protocols=_names(message.protocols) if message.protocols else known.protocols,
+        addresses=addresses,
+        observed=_address(message.observed_addr) or known.observed,
+        version=_text(message.protocol_version, known.version),
+        record=record or known.record,
+    )
+
+
+def _record(sealed: bytes | None, known: PeerInfo) -> PeerRecord | None:
+    """The peer's own record, newer than the one that we have; anything else is dropped, as go does."""
+    if not sealed:
+        return None
+    try:
+        record = PeerRecord.open(sealed)
+    except DecodeError:
+        return None
+    newer = known.record is None or record.seq > known.record.seq
+    return record if record.peer_id == known.peer and newer else None
+
+
+def usable(listed: Iterable[bytes], peer: PeerId, remote: Multiaddr) -> tuple[Multiaddr, ...]:
+    """Of binary addresses that ``peer`` told, the first 64 that can be parsed and reached from where we are.
+
+    A peer on a public address cannot mean its loopback or private ones for us, nor a peer in our network its
+    loopback ones. An address that ends in another peer's id is not this peer's.
+    """
+    found: dict[Multiaddr, None] = {}
+    for data in listed:
+        address = _address(data, peer)
+        if address is not None and _reachable(address, remote):
+            found[address] = None
+        if len(found) == MAX_ADDRESSES:
+            break
+    return tuple(found)
+
+
+def _address(data: bytes | None, peer: PeerId | None = None) -> Multiaddr | None:
+    if not data:
+        return None
+    try:
+        address, named = multiaddrs.split_peer(multiaddrs.parse(data))
+    except DecodeError:
+        return None
+    return address if bytes(address) and (named is None or named == peer) else None
+
+
+def _reachable(address: Multiaddr, remote: Multiaddr) -> bool:
+    if multiaddrs.is_unspecified(address):
+        return False
+    if multiaddrs.is_loopback(remote):
+        return True
+    return multiaddrs.is_public(address) if multiaddrs.is_public(remote) else not multiaddrs.is_loopback(address)
+
+
+def _names(listed: Iterable[bytes]) -> tuple[str, ...]:
+    """Protocol names without duplicates, in order; what is not UTF-8 or too long cannot be anybody's protocol."""
+    found: dict[str, None] = {}
+    for data in listed:
+        if not data or len(data) > MAX_NAME:
+            continue
+        try:
+            found[data.decode()] = None
+        except UnicodeDecodeError:
+            continue
+        if len(found) == MAX_PROTOCOLS:
+            break
+    return tuple(found)
+
+
+def _text(data: bytes | None, known: str) -> str:
+    """A version for people to read: one printable line of at most 256 bytes."""
+    if data is None:
+        return known
+    text = data[:MAX_NAME].decode(errors="replace")
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

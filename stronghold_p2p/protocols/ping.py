@@ -1,0 +1,136 @@
+"""ping: 32 random bytes there, the same 32 back, as often as one likes on one stream (ping/ping.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+from stronghold_p2p.errors import Malformed, StreamEnded, StreamReset
+from stronghold_p2p.swarm.deadline import Deadline
+from stronghold_p2p.swarm.events import Ended, Event
+from stronghold_p2p.yamux import Reset
+
+if TYPE_CHECKING:
+    from stronghold_p2p.identity import PeerId
+    from stronghold_p2p.swarm.connection import Connection
+    from stronghold_p2p.swarm.swarm import Swarm
+    from stronghold_p2p.yamux import Stream
+
+PING: Final = "/ipfs/ping/1.0.0"
+SIZE: Final = 32
+STREAMS_IN: Final = 2  # of one peer (ping/ping.md: the listener SHOULD allow two)
+IDLE: Final = 30.0  # seconds until the next ping on an inbound stream; rust pings every 15
+KEEP: Final = 10.0  # seconds that our own stream waits for another ping, then the connection may become idle
+
+
+class _Kept:
+    """Our one ping stream on a connection."""
+
+    __slots__ = ("lock", "stream", "timer")
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.stream: Stream | None = None
+        self.timer: asyncio.TimerHandle | None = None
+
+    def take(self) -> Stream | None:
+        stream, self.stream = self.stream, None
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        return stream
+
+    def let_go(self) -> None:
+        stream = self.take()
+        if stream is not None:
+            stream.close_nowait()
+
+
+class Ping:
+    """ping in both roles for one swarm. ``idle``: seconds that an inbound stream may be silent."""
+
+    def __init__(self, swarm: Swarm, *, idle: float = IDLE, keep: float = KEEP) -> None:
+        self._swarm = swarm
+        self._idle = idle
+        self._keep = keep
+        self._serving: Counter[PeerId] = Counter()
+        self._kept: dict[Connection, _Kept] = {}
+        swarm.handle(PING, self._answer)
+        swarm.on_event(self._on_event)
+
+    async def ping(self, connection: Connection, *, timeout: float | None = 10.0) -> float:
+        """One round trip to the peer's ping handler, in seconds.
+
+        Pings on one connection wait for each other and share a stream. ``DeadlineExceeded`` after ``timeout``
+        seconds, ``Malformed`` if other bytes come back, ``UnsupportedProtocol`` if the peer does not serve ping.
+        """
+        kept = self._kept.setdefault(connection, _Kept())
+        try:
+            async with Deadline(timeout, "ping", peer=connection.peer), kept.lock:
+                return await self._ping(connection, kept)
+        finally:
+            if connection.closed:
+                self._kept.pop(connection, None)
+
+    async def _ping(self, connection: Connection, kept: _Kept) -> float:
+        stream = kept.take()
+        try:
+            return await self._measure(connection, kept, stream)
+        except (StreamEnded, StreamReset) as error:
+            # go ends a ping stream after 30 s, whatever happens on it; that is no failure of the peer.
+            if stream is None or (isinstance(error, StreamEnded) and error.partial):
+                raise
+        return await self._measure(connection, kept, None)
+
+    async def _measure(self, connection: Connection, kept: _Kept, stream: Stream | None) -> float:
+        if stream is None:
+            stream = await connection.open_stream(PING)
+        message = os.urandom(SIZE)
+        try:
+            start = perf_counter()
+            await stream.write(message)
+            answer = await stream.readexactly(SIZE)
+            took = perf_counter() - start
+            if answer != message:
+                raise Malformed("the ping came back as other bytes", peer=connection.peer)
+        except BaseException:
+            stream.reset()  # or the next ping would be given the answer to this one
+            raise
+        if connection.closed:
+            return took
+        kept.stream = stream
+        kept.timer = self._swarm.loop.call_later(self._keep, kept.let_go)
+        return took
+
+    async def _answer(self, stream: Stream) -> None:
+        peer = stream.peer
+        if self._serving[peer] >= STREAMS_IN:
+            stream.reset(Reset.RESOURCE_LIMIT)
+            return
+        self._serving[peer] += 1
+        try:
+            await self._echo(stream)
+        except StreamEnded:
+            pass
+        finally:
+            self._serving[peer] -= 1
+            if not self._serving[peer]:
+                del self._serving[peer]
+
+    async def _echo(self, stream: Stream) -> None:
+        """Until the peer has no more, or is silent for too long; js ends its side together with its ping."""
+        try:
+            while True:
+                async with asyncio.timeout(self._idle):
+                    await stream.write(await stream.readexactly(SIZE))
+        except TimeoutError:
+            return
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, Ended):
+            kept = self._kept.pop(event.connection, None)
+            if kept is not None:
+                kept.let_go()
