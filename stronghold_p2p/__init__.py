@@ -1,0 +1,101 @@
+"""libp2p for asyncio in pure Python: requests over encrypted connections, behind a firewall that refuses by default.
+
+Everything that a program needs is here; ``Network`` is where it begins.
+"""
+
+from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.errors import (
+    ConfigError,
+    ConnectionClosed,
+    DeadlineExceeded,
+    DecodeError,
+    DecryptError,
+    DialError,
+    HandshakeError,
+    IdentityError,
+    LimitExceeded,
+    ListenError,
+    Malformed,
+    MuxerError,
+    NegotiationError,
+    P2PError,
+    PeerIdMismatch,
+    Rejected,
+    StreamEnded,
+    StreamReset,
+    UnsupportedProtocol,
+    UsageError,
+)
+from stronghold_p2p.firewall.firewall import Firewall
+from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Rule, Scope
+from stronghold_p2p.identity import Identity, PeerId
+from stronghold_p2p.network import Address, Network, Opening, Target
+from stronghold_p2p.protocols.identify_messages import PeerInfo
+from stronghold_p2p.request_response.codec import BYTES, JSON, Codec
+from stronghold_p2p.request_response.messages import Request
+from stronghold_p2p.request_response.protocol import STRONGHOLD, RequestProtocol
+from stronghold_p2p.swarm.connection import Connection
+from stronghold_p2p.swarm.events import (
+    AcceptFailed,
+    AddressAdded,
+    AddressRemoved,
+    DialFailed,
+    Ended,
+    Event,
+    Opened,
+)
+from stronghold_p2p.swarm.listener import Listener
+from stronghold_p2p.yamux import Stream
+
+__all__ = [
+    "BYTES",
+    "CONNECTION",
+    "JSON",
+    "STRONGHOLD",
+    "AcceptFailed",
+    "Address",
+    "AddressAdded",
+    "AddressRemoved",
+    "Attempt",
+    "Codec",
+    "ConfigError",
+    "Connection",
+    "ConnectionClosed",
+    "DeadlineExceeded",
+    "DecodeError",
+    "DecryptError",
+    "DialError",
+    "DialFailed",
+    "Ended",
+    "Event",
+    "Firewall",
+    "HandshakeError",
+    "Identity",
+    "IdentityError",
+    "LimitExceeded",
+    "Limits",
+    "ListenError",
+    "Listener",
+    "Malformed",
+    "MuxerError",
+    "NegotiationError",
+    "Network",
+    "Opened",
+    "Opening",
+    "P2PError",
+    "PeerId",
+    "PeerIdMismatch",
+    "PeerInfo",
+    "Rejected",
+    "Request",
+    "RequestProtocol",
+    "Rule",
+    "Scope",
+    "Stream",
+    "StreamEnded",
+    "StreamReset",
+    "Target",
+    "Timeouts",
+    "UnsupportedProtocol",
+    "UsageError",
+]

@@ -1,0 +1,365 @@
+"""The face of the package: one ``Network`` in ``async with``; nothing before it, nothing after it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from types import EllipsisType, TracebackType
+from typing import Any, Final, Generic, NoReturn, Protocol, Self, TypeAlias, TypeVar, overload
+
+from multiaddr import Multiaddr
+
+from stronghold_p2p import multiaddrs
+from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.errors import ConfigError, DecodeError, NegotiationError, Rejected, UnsupportedProtocol, UsageError
+from stronghold_p2p.firewall.firewall import Firewall
+from stronghold_p2p.firewall.rules import Attempt
+from stronghold_p2p.identity import Identity, PeerId
+from stronghold_p2p.protocols.identify import Identify
+from stronghold_p2p.protocols.identify_messages import PeerInfo
+from stronghold_p2p.protocols.ping import Ping
+from stronghold_p2p.request_response.client import Client
+from stronghold_p2p.request_response.protocol import STRONGHOLD, RequestProtocol
+from stronghold_p2p.request_response.server import Handler, Server
+from stronghold_p2p.swarm.connection import Connection
+from stronghold_p2p.swarm.deadline import Deadline
+from stronghold_p2p.swarm.events import Event
+from stronghold_p2p.swarm.listener import Listener
+from stronghold_p2p.swarm.swarm import Swarm
+from stronghold_p2p.yamux import Stream
+
+__all__ = ["AGENT", "Address", "Network", "Opening", "StreamHandler", "Target"]
+
+AGENT: Final = "stronghold-p2p/0.1.0"
+
+Address: TypeAlias = Multiaddr | str
+Target: TypeAlias = PeerId | Address
+"""Whom to reach: a peer that is known, or an address; with ``/p2p/<id>`` nobody else can answer there."""
+
+StreamHandler: TypeAlias = Callable[[Stream], Awaitable[None]]
+Timeout: TypeAlias = float | EllipsisType | None
+Rq = TypeVar("Rq")
+Rs = TypeVar("Rs")
+
+
+class _Scoped(Protocol):
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+
+T = TypeVar("T", bound=_Scoped)
+
+
+class Opening(Generic[T]):
+    """Something that is being opened: ``await`` it and close it yourself, or use it in ``async with``. Use it once."""
+
+    __slots__ = ("_opened", "_opening")
+
+    def __init__(self, opening: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._opening = opening
+        self._opened: T | None = None
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._opening().__await__()
+
+    async def __aenter__(self) -> T:
+        self._opened = await self._opening()
+        return self._opened
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await opened.__aexit__(kind, error, trace)
+
+
+class Network:
+    """A peer: it listens, connects, asks and answers, as one ``identity``, behind one ``firewall``.
+
+    ``async with Network(...) as network`` opens it once, and closes it in order within ``timeouts.close`` seconds.
+    Handlers are best added before. Without options it has a fresh identity, listens nowhere, and lets nobody in but
+    for connecting, identify and ping: ``firewall.set`` opens it. ``agent`` is what identify tells about the software,
+    ``name`` what ``repr`` shows.
+
+    Every ``timeout`` is seconds, one absolute deadline with the dial included; None is none. Without one the
+    call takes its default from ``timeouts``.
+    """
+
+    def __init__(
+        self,
+        *,
+        identity: Identity | None = None,
+        listen: Iterable[Address] = (),
+        firewall: Firewall | None = None,
+        timeouts: Timeouts | None = None,
+        limits: Limits | None = None,
+        agent: str = AGENT,
+        name: str = "",
+    ) -> None:
+        self.identity = identity or Identity()
+        self.firewall = firewall or Firewall()
+        self.timeouts = timeouts or Timeouts()
+        self.limits = limits or Limits()
+        self.name = name
+        self._listen = tuple(_parsed(address) for address in listen)
+        self._swarm = Swarm(self.identity, firewall=self.firewall, timeouts=self.timeouts, limits=self.limits)
+        self._identify = Identify(self._swarm, agent)
+        self._ping = Ping(self._swarm)
+        self._client = Client(self._swarm)
+        self._server = Server(self._swarm)
+        self._entered = False
+
+    def __repr__(self) -> str:
+        return f"<Network {' '.join(filter(None, (self.name, str(self.peer_id))))}>"
+
+    # ------------------------------------------------------------------ opening and closing
+
+    async def __aenter__(self) -> Self:
+        if self._entered:
+            raise UsageError("a network is opened once: make a new one")
+        self._entered = True
+        self._swarm.start()
+        try:
+            for address in self._listen:
+                await self.listen(address)
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._close()
+
+    async def _close(self) -> None:
+        try:
+            await self._identify.close()
+        finally:
+            await self._swarm.close()
+
+    async def serve_forever(self) -> NoReturn:
+        """Wait until this task is cancelled; requests are answered meanwhile, as they are without it."""
+        self._check_open()
+        while True:
+            await asyncio.Event().wait()
+
+    # ------------------------------------------------------------------ who and where we are
+
+    @property
+    def peer_id(self) -> PeerId:
+        """Who we are for others."""
+        return self.identity.peer_id
+
+    @property
+    def addresses(self) -> tuple[Multiaddr, ...]:
+        """Where others reach us, each ending in ``/p2p/`` and our peer id."""
+        return tuple(multiaddrs.with_peer(address, self.peer_id) for address in self._swarm.addresses)
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """What accepts connections now."""
+        return tuple(self._swarm.listeners)
+
+    @property
+    def protected(self) -> set[PeerId]:
+        """Peers whose connections are kept although nothing happens on them; change the set as you like."""
+        return self._swarm.protected
+
+    async def listen(self, address: Address) -> Listener:
+        """Accept connections on ``/ip4/<ip>/tcp/<port>`` or ``/ip6/...``; port 0 is a free one, ``0.0.0.0`` every
+        address of this host. ``ConfigError``: no such address; ``ListenError``: the system refuses it.
+        """
+        self._check_open()
+        place, peer = multiaddrs.split_peer(_parsed(address))
+        if peer not in (None, self.peer_id):
+            raise ConfigError(f"{address} names another peer than us", where=str(address))
+        return await self._swarm.listen(place)
+
+    # ------------------------------------------------------------------ connections
+
+    async def connect(self, to: Target, *, timeout: Timeout = ...) -> Connection:
+        """The open connection to ``to``, or a new one; callers for one peer share the dial.
+
+        ``DialError`` names every address that was tried and why it failed; a single address' own error comes as it
+        is (``PeerIdMismatch``, ``HandshakeError``). ``timeout``: by default ``timeouts.dial``.
+        """
+        async with Deadline(self._timeout(timeout, self.timeouts.dial), "dial") as deadline:
+            return await self._connected(to, deadline)
+
+    async def disconnect(self, peer: PeerId) -> int:
+        """Close every connection to ``peer`` in order; how many there were."""
+        self._check_open()
+        open_ones = self._swarm.connections(peer)
+        await asyncio.gather(*(connection.close() for connection in open_ones))
+        return len(open_ones)
+
+    def connections(self, peer: PeerId | None = None) -> tuple[Connection, ...]:
+        """The open connections, to ``peer`` or to everybody."""
+        return self._swarm.connections(peer)
+
+    # ------------------------------------------------------------------ requests
+
+    @overload
+    async def request(self, to: Target, message: Any, /, *, timeout: Timeout = ...) -> Any: ...
+    @overload
+    async def request(
+        self, to: Target, message: Rq, protocol: RequestProtocol[Rq, Rs], /, *, timeout: Timeout = ...
+    ) -> Rs: ...
+    async def request(
+        self, to: Target, message: Any, protocol: RequestProtocol[Any, Any] = STRONGHOLD, /, *, timeout: Timeout = ...
+    ) -> Any:
+        """Send ``message`` and return the answer.
+
+        ``timeout`` (default ``timeouts.request``, 10 s) covers dial, negotiation and answer. Each call ends in its
+        answer or one error: ``DeadlineExceeded``, ``DialError`` (or another error of the dial), ``ConnectionClosed``,
+        ``UnsupportedProtocol``, ``Rejected``, ``LimitExceeded``, ``Malformed``, ``StreamReset``; ``error.sent`` tells
+        whether the peer may have acted.
+        """
+        self._check_open()
+        peer, addresses = _resolved(to)
+        limit = self._timeout(timeout, self.timeouts.request)
+        return await self._client.request(peer, addresses, message, protocol, timeout=limit)
+
+    @overload
+    def on_request(self, handler: Handler[Any, Any], /) -> Handler[Any, Any]: ...
+    @overload
+    def on_request(self, protocol: RequestProtocol[Rq, Rs], /) -> Callable[[Handler[Rq, Rs]], Handler[Rq, Rs]]: ...
+    def on_request(self, given: Any, /) -> Any:
+        """Let a function answer requests (a decorator): ``@network.on_request`` for the protocol ``STRONGHOLD``,
+        ``@network.on_request(protocol)`` for another one.
+
+        It is called with each ``Request`` that the firewall lets through, and returns the answer or an awaitable of
+        it; ``raise Rejected`` refuses, anything else that it raises resets the stream. It is cancelled after
+        ``timeouts.request`` seconds and when the requester has gone.
+        """
+        if isinstance(given, RequestProtocol):
+            return lambda handler: self._answer_with(given, handler)
+        return self._answer_with(STRONGHOLD, given)
+
+    def _answer_with(self, protocol: RequestProtocol[Any, Any], handler: Handler[Any, Any]) -> Handler[Any, Any]:
+        self._check_free(protocol.ids)
+        self._server.serve(protocol, handler)
+        self._identify.changed()
+        return handler
+
+    # ------------------------------------------------------------------ streams
+
+    def open_stream(self, to: Target, *protocols: str, timeout: Timeout = ...) -> Opening[Stream]:
+        """A stream for the first of ``protocols`` that the peer serves; await it, or use it in ``async with``.
+
+        With one protocol nothing is waited for beyond the connection: a refusal comes from the first read, as
+        ``UnsupportedProtocol``. ``timeout``: by default ``timeouts.dial``.
+        """
+        if not protocols:
+            raise UsageError("name at least one protocol")
+        return Opening(lambda: self._open_stream(to, protocols, self._timeout(timeout, self.timeouts.dial)))
+
+    async def _open_stream(self, to: Target, protocols: tuple[str, ...], timeout: float | None) -> Stream:
+        async with Deadline(timeout, "dial") as deadline:
+            connection = await self._connected(to, deadline)
+            deadline.phase = "firewall"
+            allowed = [protocol for protocol in protocols if await self._permits(connection, protocol, deadline.when)]
+            if not allowed:
+                raise Rejected("our own firewall keeps this stream back", peer=connection.peer, local=True)
+            deadline.phase = "negotiate"
+            try:
+                return await connection.open_stream(*allowed)
+            except NegotiationError as error:
+                if not error.refused:
+                    raise
+                raise UnsupportedProtocol(
+                    f"the peer serves none of {', '.join(allowed)}", protocols=tuple(allowed), peer=connection.peer
+                ) from error
+
+    async def _permits(self, connection: Connection, protocol: str, deadline: float) -> bool:
+        attempt = Attempt(
+            peer=connection.peer,
+            protocol=protocol,
+            direction="out",
+            address=connection.remote_address,
+            deadline=deadline,
+        )
+        allowed = self._swarm.approval.verdict(attempt)
+        return await self._swarm.approval.judge(attempt) if allowed is None else allowed
+
+    def on_stream(self, *protocols: str) -> Callable[[StreamHandler], StreamHandler]:
+        """Let a coroutine function handle streams of your own ``protocols`` (a decorator).
+
+        The firewall is asked before the stream is accepted. Returning closes the stream, raising resets it.
+        """
+        if not protocols:
+            raise UsageError("name at least one protocol")
+
+        def register(handler: StreamHandler) -> StreamHandler:
+            self._check_free(protocols)
+            for protocol in protocols:
+                self._swarm.handle(protocol, handler)
+            self._identify.changed()
+            return handler
+
+        return register
+
+    # ------------------------------------------------------------------ ping, identify, events
+
+    async def ping(self, to: Target, *, timeout: Timeout = ...) -> float:
+        """One round trip through the peer's ping handler, in seconds. ``timeout``: by default ``timeouts.request``."""
+        async with Deadline(self._timeout(timeout, self.timeouts.request), "dial") as deadline:
+            connection = await self._connected(to, deadline)
+            deadline.phase = "ping"
+            return await self._ping.ping(connection, timeout=None)
+
+    async def identify(self, to: Target, *, timeout: Timeout = ...) -> PeerInfo:
+        """What the peer says about itself, asked now. ``timeout``: by default ``timeouts.request``."""
+        async with Deadline(self._timeout(timeout, self.timeouts.request), "dial") as deadline:
+            connection = await self._connected(to, deadline)
+            deadline.phase = "identify"
+            return await self._identify.identify(connection)
+
+    def on_event(self, callback: Callable[[Event], None]) -> Callable[[Event], None]:
+        """Call ``callback`` with every event at once (a decorator): connections that open and end, failed dials and
+        accepts, our addresses. It must not block; what it raises is logged.
+        """
+        self._swarm.on_event(callback)
+        return callback
+
+    # ------------------------------------------------------------------ inside
+
+    async def _connected(self, to: Target, deadline: Deadline) -> Connection:
+        self._check_open()
+        peer, addresses = _resolved(to)
+        deadline.peer = peer
+        connection = await self._swarm.dial(peer, addresses)
+        deadline.peer = connection.peer
+        return connection
+
+    def _timeout(self, given: Timeout, default: float | None) -> float | None:
+        return default if isinstance(given, EllipsisType) else given
+
+    def _check_open(self) -> None:
+        if not self._entered or self._swarm.closing:
+            raise UsageError("the network is not open: use async with")
+        if asyncio.get_running_loop() is not self._swarm.loop:
+            raise UsageError("the network belongs to another event loop")
+
+    def _check_free(self, protocols: Iterable[str]) -> None:
+        for protocol in protocols:
+            if self._swarm.handler(protocol) is not None:
+                raise ConfigError(f"{protocol} has a handler already", where=protocol)
+
+
+def _parsed(address: Address) -> Multiaddr:
+    try:
+        return multiaddrs.parse(address)
+    except DecodeError as error:
+        raise ConfigError(f"{address}: {error}", where=str(address)) from None
+
+
+def _resolved(to: Target) -> tuple[PeerId | None, tuple[Multiaddr, ...]]:
+    """The peer, and the addresses to try besides those that are known."""
+    if isinstance(to, PeerId):
+        return to, ()
+    address, peer = multiaddrs.split_peer(_parsed(to))
+    return peer, (address,) if bytes(address) else ()
