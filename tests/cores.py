@@ -24,6 +24,7 @@ PACKAGE = ROOT / "stronghold_p2p"
 TABLE = ROOT / "docs" / "architecture.md"
 NEEDED = 95.0
 
+_HEAD = "| level | rooms |\n"
 _ROW = re.compile(r"^\|\s*(\d+)( core)?\s*\|([^|]*)\|")
 _ROOM = re.compile(r"`([\w/.]+)`")
 
@@ -42,7 +43,8 @@ def _table() -> dict[str, Place]:
     """Path or folder below the package, and where it stands; a path beats the folder that it lies in."""
     listed: dict[str, Place] = {}
     excepted: dict[str, Place] = {}
-    for line in TABLE.read_text(encoding="utf-8").splitlines():
+    table = TABLE.read_text(encoding="utf-8").partition(_HEAD)[2].partition("\n\n")[0]
+    for line in table.splitlines():
         if (row := _ROW.match(line)) is None:
             continue
         level, core, cell = int(row[1]), row[2] is not None, row[3]
