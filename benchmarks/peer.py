@@ -30,6 +30,8 @@ from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import Identity
 from stronghold_p2p.multiaddrs import parse, split_peer
 from stronghold_p2p.protocols import perf
+from stronghold_p2p.protocols.identify import Identify
+from stronghold_p2p.protocols.ping import Ping
 from stronghold_p2p.swarm.connection import Connection
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.yamux import Stream
@@ -70,6 +72,8 @@ async def running() -> AsyncIterator[Swarm]:
     firewall = Firewall()
     firewall.set(Rule.ALLOW)
     swarm = Swarm(Identity(), firewall=firewall, limits=LIFTED, timeouts=replace(Timeouts(), idle=None))
+    identify = Identify(swarm, "stronghold-p2p/bench")
+    Ping(swarm)
     swarm.start()
     swarm.handle(perf.PERF, perf.serve)
     swarm.handle(RR, answer)
@@ -77,12 +81,13 @@ async def running() -> AsyncIterator[Swarm]:
     try:
         yield swarm
     finally:
+        await identify.close()
         await swarm.close()
 
 
-async def serve(port: int) -> None:
+async def serve(host: str, port: int) -> None:
     async with running() as swarm:
-        listener = await swarm.listen(parse(f"/ip4/127.0.0.1/tcp/{port}"))
+        listener = await swarm.listen(parse(f"/ip4/{host}/tcp/{port}"))
         ready = {
             "peer": str(swarm.peer_id),
             "addr": f"{listener.addresses[0]}/p2p/{swarm.peer_id}",
@@ -231,6 +236,7 @@ def main() -> None:
     parser.add_argument("--uvloop", action="store_true")
     commands = parser.add_subparsers(dest="command", required=True)
     server = commands.add_parser("serve")
+    server.add_argument("--host", default="127.0.0.1")
     server.add_argument("--port", type=int, default=0)
     caller = commands.add_parser("client")
     caller.add_argument("--addr", required=True)
@@ -245,7 +251,7 @@ def main() -> None:
     gc.freeze()
     factory = importlib.import_module("uvloop").new_event_loop if options.uvloop else None
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(serve(options.port) if options.command == "serve" else client(options))
+        runner.run(serve(options.host, options.port) if options.command == "serve" else client(options))
 
 
 if __name__ == "__main__":

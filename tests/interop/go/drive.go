@@ -32,12 +32,13 @@ import (
 //	streams_concurrent peer n [protocol size]              all open at once, half sent, then the rest
 //	open_hold          peer n [protocol no_echo]           open streams and keep them; the failures are told one by one
 //	check_held         [no_echo]                           one more byte on each of them
-//	release            [code]                              end them, or reset them with code
+//	release            [n code]                            end the first n (all), or reset them with code
 //	half_close         peer [protocol size remote_first]   end our side first, or (remote_first) wait for theirs to end
 //	reset              peer code [protocol]                one echoed byte, then reset with code
 //	expect_reset       peer [protocol]                     one byte, then read until the remote resets
 //	source             peer bytes                          /test/source/1
-//	sink               peer bytes                          /test/sink/1
+//	sink               peer bytes [protocol]               /test/sink/1
+//	raw                peer send want                      send bytes (hex) on a stream without negotiation, read want of them
 //	bulk_with_small    peer bytes others [down pause_ms]   one perf stream, while others ping-pong 64 bytes each
 //	events                                                 what happened since the last such command: connections, identify,
 //	                                                       served test streams, and contract streams that failed
@@ -59,6 +60,8 @@ type command struct {
 	Down        int64           `json:"down"`
 	Bytes       int64           `json:"bytes"`
 	Size        int             `json:"size"`
+	Send        string          `json:"send"`
+	Want        int             `json:"want"`
 	Others      int             `json:"others"`
 	PauseMS     int             `json:"pause_ms"`
 	Code        *uint32         `json:"code"`
@@ -106,6 +109,7 @@ var actions = map[string]action{
 	"expect_reset":       (*driver).expectReset,
 	"source":             (*driver).source,
 	"sink":               (*driver).sink,
+	"raw":                (*driver).raw,
 	"bulk_with_small":    (*driver).bulkWithSmall,
 	"events":             (*driver).takeEvents,
 	"warnings":           (*driver).takeWarnings,

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/binary"
 	"io"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
@@ -23,11 +24,14 @@ const (
 	resetProtocol     = "/test/reset/1"     // reads one byte, then resets with resetCode
 	halfCloseProtocol = "/test/halfclose/1" // closes its write side first, then reads to EOF
 	holdProtocol      = "/test/hold/1"      // reads, and writes nothing, until the other side ends
+	slowProtocol      = "/test/slow/1"      // as sink, but takes its time for each 16 KiB
 )
 
 const (
 	resetCode = 0x2a
 	chunkSize = 65536
+	slowChunk = 16384
+	slowPause = 5 * time.Millisecond
 )
 
 // handler serves one stream and says how many bytes it read. An error resets the stream.
@@ -48,6 +52,7 @@ func serveTests(h host.Host, done report) {
 	register(h, resetProtocol, serveReset, done)
 	register(h, halfCloseProtocol, serveHalfClose, done)
 	register(h, holdProtocol, serveHold, done)
+	register(h, slowProtocol, serveSlow, done)
 }
 
 func register(h host.Host, name protocol.ID, serve handler, done report) {
@@ -106,12 +111,28 @@ func serveEcho(stream network.Stream) (int64, error) {
 }
 
 func serveSink(stream network.Stream) (int64, error) {
-	received, err := discard(stream)
+	return countTo(stream, stream)
+}
+
+func serveSlow(stream network.Stream) (int64, error) {
+	return countTo(stream, slowly{stream})
+}
+
+func countTo(stream network.Stream, from io.Reader) (int64, error) {
+	received, err := discard(from)
 	if err != nil {
 		return received, err
 	}
 	_, err = stream.Write(binary.BigEndian.AppendUint64(nil, uint64(received)))
 	return received, err
+}
+
+// slowly is a reader that takes slowChunk bytes at most, and slowPause before each.
+type slowly struct{ from io.Reader }
+
+func (s slowly) Read(buffer []byte) (int, error) {
+	time.Sleep(slowPause)
+	return s.from.Read(buffer[:min(len(buffer), slowChunk)])
 }
 
 func serveSource(stream network.Stream) (int64, error) {

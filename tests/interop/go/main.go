@@ -1,6 +1,6 @@
 // Command peer is a stock go-libp2p host over TCP, Noise and Yamux, in three faces.
 //
-//	peer serve  --port P                      the server of the peer contract
+//	peer serve  --port P [--host H]           the server of the peer contract
 //	peer client --addr A --mode M [...]       the client of the peer contract
 //	peer drive  [--listen] [--key-type T]     driven by JSON lines, for the interoperability tests
 //

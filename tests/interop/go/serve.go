@@ -19,11 +19,12 @@ type readyLine struct {
 
 func serve(args []string) error {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
-	port := flags.Int("port", 0, "TCP port on 127.0.0.1")
+	ip := flags.String("host", "127.0.0.1", "IPv4 address to listen on")
+	port := flags.Int("port", 0, "TCP port")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	host, err := newHost(hostOptions{listen: []string{fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", *port)}})
+	host, err := newHost(hostOptions{listen: []string{fmt.Sprintf("/ip4/%s/tcp/%d", *ip, *port)}})
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"slices"
@@ -119,15 +120,18 @@ func (d *driver) checkHeld(_ context.Context, c command) (fields, error) {
 func (d *driver) release(_ context.Context, c command) (fields, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, stream := range d.held {
+	released := len(d.held)
+	if c.N > 0 {
+		released = min(c.N, released)
+	}
+	for _, stream := range d.held[:released] {
 		if c.Code != nil {
 			stream.ResetWithError(network.StreamErrorCode(*c.Code))
 		} else {
 			stream.Close()
 		}
 	}
-	released := len(d.held)
-	d.held = nil
+	d.held = d.held[released:]
 	return fields{"done": released}, nil
 }
 
@@ -217,6 +221,32 @@ func (d *driver) sink(ctx context.Context, c command) (fields, error) {
 		return nil, err
 	}
 	return fields{"counted": binary.BigEndian.Uint64(answer)}, nil
+}
+
+// raw speaks on a new stream without any negotiation of go-libp2p's.
+func (d *driver) raw(ctx context.Context, c command) (fields, error) {
+	to, err := d.target(c)
+	if err != nil {
+		return nil, err
+	}
+	data, err := hex.DecodeString(c.Send)
+	if err != nil {
+		return nil, err
+	}
+	stream, err := d.host.Network().NewStream(network.WithNoDial(ctx, "test"), to.info.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer stream.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		stream.SetDeadline(deadline)
+	}
+	if _, err := stream.Write(data); err != nil {
+		return nil, err
+	}
+	answer := make([]byte, c.Want)
+	n, err := io.ReadFull(stream, answer)
+	return fields{"received": hex.EncodeToString(answer[:n])}, err
 }
 
 func (d *driver) bulkWithSmall(ctx context.Context, c command) (fields, error) {
