@@ -102,8 +102,11 @@ def matches(shown: str, printed: str) -> bool:
 
 
 def environment() -> dict[str, str]:
-    """That of the tests, with the commands of their Python first."""
-    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    """That of the tests, with the commands of their Python first, and without what a make around them has set."""
+    plain = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "VIRTUAL_ENV"))
+    }
+    return plain | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 def copy_of_the_tree(folder: Path) -> Path:
