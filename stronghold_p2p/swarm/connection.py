@@ -9,21 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from typing import TYPE_CHECKING, Final, Literal, cast
 
 from multiaddr import Multiaddr
 
 from stronghold_p2p import multistream
-from stronghold_p2p.errors import (
-    ConnectionClosed,
-    DeadlineExceeded,
-    DecryptError,
-    LimitExceeded,
-    MuxerError,
-    P2PError,
-)
-from stronghold_p2p.swarm.negotiation import LazyConfirm, Listening, Withheld
+from stronghold_p2p.errors import ConnectionClosed, DecryptError, LimitExceeded, MuxerError, P2PError
+from stronghold_p2p.swarm.negotiation import LazyConfirm, Listening, Withheld, negotiate
+from stronghold_p2p.swarm.timer import Timer
 from stronghold_p2p.transport.link import Link
 from stronghold_p2p.yamux import GoAway, Reset, Session, Stream, StreamState
 
@@ -34,8 +27,6 @@ if TYPE_CHECKING:
 
 Direction = Literal["in", "out"]
 
-LINGER: Final = 10.0  # seconds that a stream which we closed may take to end before we reset it
-INCOMPLETE: Final = 30.0  # seconds for the rest of a frame or record (reliability 4.3, row 31)
 CLOSE_GRACE: Final = 1.0  # seconds for the peer to close after we did, so that nothing it sent is answered by RST
 
 log = logging.getLogger("stronghold_p2p.connection")
@@ -70,25 +61,18 @@ class Connection:
         self._link = link
         self._seal = upgraded.sealer.seal_pieces
         self._opener = upgraded.opener
-        self._timeouts = swarm.timeouts
         self._session = Session(
             client=direction == "out", limits=swarm.limits, accept=self._accept, notify=self._schedule
         )
         self._handlers: set[asyncio.Task[None]] = set()
-        self._negotiating: dict[Stream, float] = {}
+        self._timer = Timer(self, link, self._session, swarm.timeouts)
         self._parked = 0
-        self._heard = self._loop.time()
-        self._idle_since: float | None = self._heard
-        self._stalled_at: tuple[float, int] | None = None
         self._reading_paused = False
         self._gone: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = math.inf
         link.receiver = self._receive
-        link.on_failed = self._failed
+        link.on_failed = self.failed
         link.on_lost = self._lost
         link.on_room = self._flush
-        self._rearm(self._heard)
 
     def __repr__(self) -> str:
         return f"<Connection {self.direction} {self.peer} {self.remote_address}>"
@@ -102,6 +86,11 @@ class Connection:
     def latency(self) -> float | None:
         return self._session.round_trip or None
 
+    @property
+    def protected(self) -> bool:
+        """Whether it is kept although nothing happens on it."""
+        return self._swarm.is_protected(self.peer)
+
     # ------------------------------------------------------------------ bytes in
 
     def start(self, upgraded: Upgraded) -> None:
@@ -112,7 +101,7 @@ class Connection:
     def _receive(self, view: memoryview) -> int:
         plaintexts, used = self._opener.open(view)
         session = self._session
-        now = self._heard = self._loop.time()
+        now = self._timer.heard = self._loop.time()
         scheduled = session.hold()
         for plaintext in plaintexts:
             session.receive(plaintext, now)
@@ -135,31 +124,24 @@ class Connection:
         session, link = self._session, self._link
         if self.closed or link.congested:
             if link.congested and not session.congested:
-                self._note_stall()
+                session.congested = True
+                self._timer.stalled()
             return
         if session.violation is not None:
-            self._failed(session.violation)
+            self.failed(session.violation)
             return
-        self._stalled_at = None
         try:
             for record in self._seal(session.data_to_send()):
                 link.write(record)
         except ConnectionClosed as error:  # the Noise counter is used up
-            self._failed(error)
+            self.failed(error)
             return
         session.flushed(congested=link.congested)
         if link.congested:
-            self._note_stall()
+            self._timer.stalled()
         if self._reading_paused and not session.overloaded:
             self._reading_paused = False
             link.transport.resume_reading()
-
-    def _note_stall(self) -> None:
-        self._session.congested = True
-        now = self._loop.time()
-        self._stalled_at = (now, self._link.transport.get_write_buffer_size())
-        if self._timeouts.write_stall is not None:
-            self._rearm(now + self._timeouts.write_stall)
 
     # ------------------------------------------------------------------ streams
 
@@ -171,7 +153,7 @@ class Connection:
         streams, ``ConnectionClosed`` if the connection ends.
         """
         self._check_open()
-        self._idle_since = None
+        self._timer.idle_since = None
         if self._session.unacknowledged < self._swarm.limits.ack_backlog:
             state = self._session.open()
         else:
@@ -186,32 +168,17 @@ class Connection:
             self.negotiating(stream, outbound=True)
             return stream
         try:
-            stream.protocol = await self._negotiate(stream, protocols)
+            stream.protocol = await negotiate(stream, protocols)
         except BaseException:
             stream.reset()
             raise
         return stream
 
-    async def _negotiate(self, stream: Stream, protocols: tuple[str, ...]) -> str:
-        exchange = multistream.dial(protocols)
-        reply = b""
-        step = next(exchange)
-        while True:
-            if isinstance(step, int):
-                reply = await stream.readexactly(step)
-            else:
-                await stream.write(step)
-                reply = b""
-            try:
-                step = exchange.send(reply)
-            except StopIteration as stop:
-                return str(stop.value)
-
     async def _open(self) -> StreamState:
         while True:
             self._check_open()
             try:
-                self._idle_since = None
+                self._timer.idle_since = None
                 return self._session.open()
             except LimitExceeded as error:
                 if error.limit != "ack_backlog":
@@ -233,7 +200,7 @@ class Connection:
         return Stream(self._session, state, self, self._loop)
 
     def _accept(self, state: StreamState) -> Stream:
-        self._idle_since = None
+        self._timer.idle_since = None
         stream = self._stream(state)
         stream.intake = Listening(self, stream)
         maximum = self._swarm.limits.negotiating
@@ -245,23 +212,16 @@ class Connection:
         """The stream's negotiation waits for the peer: it has ``Timeouts.negotiate`` seconds."""
         if not outbound:
             self._parked += 1
-        limit = self._timeouts.negotiate
-        due = math.inf if limit is None else self._loop.time() + limit
-        self._negotiating[stream] = due
-        if due < self._timer_at:
-            self._rearm(due)
+        self._timer.negotiating(stream)
 
     def settled(self, stream: Stream, *, inbound: bool = False) -> None:
         """The stream's negotiation is over, one way or the other."""
-        if self._negotiating.pop(stream, None) is not None and inbound:
+        if self._timer.negotiations.pop(stream, None) is not None and inbound:
             self._parked -= 1
 
     def closing(self, state: StreamState) -> None:
-        """We closed the stream; if the peer does not within ``LINGER`` seconds, it is reset."""
-        due = self._loop.time() + LINGER
-        state.closing_at = due
-        if due < self._timer_at:
-            self._rearm(due)
+        """We closed the stream; the peer has a while to do so, too."""
+        self._timer.closing(state)
 
     def admits(self, protocol: str) -> bool | None:
         """Whether the peer may open a stream for this protocol now; None: the application has to be asked."""
@@ -311,94 +271,6 @@ class Connection:
         finally:
             self._handlers.discard(_current_task())
 
-    # ------------------------------------------------------------------ the one timer
-
-    def _rearm(self, due: float) -> None:
-        if self.closed or due >= self._timer_at:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = due
-        self._timer = self._loop.call_at(due, self._tick)
-
-    def _tick(self) -> None:
-        self._timer, self._timer_at = None, math.inf
-        now = self._loop.time()
-        error = self._silent(now) or self._stuck(now)
-        if error is not None:
-            self._failed(error)
-            return
-        if self._idle(now):
-            self._loop.create_task(self.close())
-            return
-        self._expire_negotiations(now)
-        self._expire_closing(now)
-        for due in self._deadlines(now):
-            self._rearm(due)
-
-    def _silent(self, now: float) -> Exception | None:
-        every, answer = self._timeouts.keepalive, self._timeouts.keepalive_answer
-        sent = self._session.ping_sent_at
-        if sent is not None and answer is not None and now - max(sent, self._heard) >= answer:
-            return ConnectionClosed(f"no answer to a keep-alive ping within {answer:g} s")
-        if every is not None and now - self._heard >= every:
-            self._session.ping(now)
-        return None
-
-    def _stuck(self, now: float) -> Exception | None:
-        since = self._session.incomplete_since
-        if since is not None and now - since >= INCOMPLETE:
-            return MuxerError(f"a frame was not complete after {INCOMPLETE:g} s", code=GoAway.PROTOCOL_ERROR)
-        stall = self._timeouts.write_stall
-        if self._stalled_at is None or stall is None:
-            return None
-        at, waiting = self._stalled_at
-        left = self._link.transport.get_write_buffer_size()
-        if left < waiting:
-            self._stalled_at = (now, left)
-        elif now - at >= stall:
-            return ConnectionClosed(f"the peer took no bytes for {stall:g} s")
-        return None
-
-    def _idle(self, now: float) -> bool:
-        if self._session.streams or self._swarm.is_protected(self.peer):
-            self._idle_since = None
-        elif self._idle_since is None:
-            self._idle_since = now
-        limit = self._timeouts.idle
-        return limit is not None and self._idle_since is not None and now - self._idle_since >= limit
-
-    def _expire_negotiations(self, now: float) -> None:
-        for stream, due in list(self._negotiating.items()):
-            if due > now:
-                break
-            limit = self._timeouts.negotiate or 0.0
-            stream.abandon(
-                DeadlineExceeded("no answer in the negotiation", timeout=limit, phase="negotiate", peer=self.peer),
-                Reset.NEGOTIATION_FAILED,
-            )
-
-    def _expire_closing(self, now: float) -> None:
-        for state in list(self._session.streams.values()):
-            if state.closing_at <= now:
-                self._session.reset(state, 0)
-
-    def _deadlines(self, now: float) -> list[float]:
-        limits, session = self._timeouts, self._session
-        due = list(self._negotiating.values())[:1]
-        due += [min((state.closing_at for state in session.streams.values()), default=math.inf)]
-        if limits.keepalive is not None:
-            due.append(max(self._heard + limits.keepalive, now + 1.0))
-        if session.ping_sent_at is not None and limits.keepalive_answer is not None:
-            due.append(max(session.ping_sent_at, self._heard) + limits.keepalive_answer)
-        if limits.idle is not None and self._idle_since is not None:
-            due.append(self._idle_since + limits.idle)
-        if session.incomplete_since is not None:
-            due.append(session.incomplete_since + INCOMPLETE)
-        if self._stalled_at is not None and limits.write_stall is not None:
-            due.append(self._stalled_at[0] + limits.write_stall)
-        return [max(at, now + 0.001) for at in due if at < math.inf]
-
     # ------------------------------------------------------------------ the end
 
     async def close(self, code: int = GoAway.NORMAL) -> None:
@@ -433,14 +305,14 @@ class Connection:
             self._link.receiver = len
             self._link.transport.resume_reading()
             self._link.transport.write_eof()
-            self._timer = self._loop.call_later(CLOSE_GRACE, self.abort)
+            self._timer.last(CLOSE_GRACE, self.abort)
 
     def abort(self) -> None:
         """End at once."""
         self._end(ConnectionClosed("we aborted the connection"))
         self._link.abort()
 
-    def _failed(self, error: Exception) -> None:
+    def failed(self, error: Exception) -> None:
         if self.closed:
             return
         if isinstance(error, DecryptError):  # nothing on this channel can be trusted, so nothing is said on it
@@ -461,9 +333,7 @@ class Connection:
             closed = ConnectionClosed("the peer closed the connection", remote=True)
             closed.__cause__ = error
             self._end(closed)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.stop()
         self._swarm.gone(self)
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
@@ -473,11 +343,8 @@ class Connection:
             return
         self.closed = True
         self.error = error
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         self._session.fail(error)
-        self._negotiating.clear()
+        self._timer.stop()
         for task in self._handlers:
             task.cancel()
         self._swarm.ended(self, error)

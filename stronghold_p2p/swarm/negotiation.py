@@ -28,6 +28,23 @@ def explain_reset(error: Exception, protocols: tuple[str, ...]) -> Exception:
     return error
 
 
+async def negotiate(stream: Stream, protocols: tuple[str, ...]) -> str:
+    """The first of ``protocols`` that the peer serves, asked for one after the other."""
+    exchange = multistream.dial(protocols)
+    reply = b""
+    step = next(exchange)
+    while True:
+        if isinstance(step, int):
+            reply = await stream.readexactly(step)
+        else:
+            await stream.write(step)
+            reply = b""
+        try:
+            step = exchange.send(reply)
+        except StopIteration as stop:
+            return str(stop.value)
+
+
 class LazyConfirm:
     """The opener's side of a lazy negotiation: consume ``header ‖ echo`` before anything reaches the reader.
 
