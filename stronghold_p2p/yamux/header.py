@@ -44,6 +44,8 @@ class Type(IntEnum):
 
 
 class Flag(IntFlag):
+    """Bits of the Flags field; they combine, and unknown ones are ignored."""
+
     SYN = SYN
     ACK = ACK
     FIN = FIN

@@ -79,6 +79,7 @@ class Session:
         self._remote_parity = 0 if client else 1
         self._owed: list[StreamState] = []
         self._stalled: deque[StreamState] = deque()
+        self._passed_over: list[StreamState] = []
         self._opening: deque[Callable[[], None]] = deque()
         self._ping: tuple[int, float] | None = None
         self._ping_value = 0
@@ -398,11 +399,14 @@ class Session:
             return SYN
         return 0
 
-    def wait_turn(self, stream: StreamState) -> None:
-        """The stream has credit, but the connection is full: tell its sink after a flush, first come first served."""
+    def wait_turn(self, stream: StreamState, *, again: bool = False) -> None:
+        """The stream has credit, but the connection is full: tell its sink after a flush, first come first served.
+
+        ``again``: it was told, and found that others had been quicker; it keeps its place.
+        """
         if not stream.stalled:
             stream.stalled = True
-            self._stalled.append(stream)
+            (self._passed_over if again else self._stalled).append(stream)
 
     def finish(self, stream: StreamState) -> None:
         """Close our direction (FIN, as a frame of its own)."""
@@ -486,6 +490,9 @@ class Session:
     def flushed(self, *, congested: bool) -> None:
         """The frames are on their way; ``congested``: the socket wants no more for now."""
         self.congested = congested
+        if self._passed_over:
+            self._stalled.extendleft(reversed(self._passed_over))
+            self._passed_over.clear()
         if congested or not self._stalled:
             return
         for _ in range(min(WAKE_TOGETHER, len(self._stalled))):
@@ -529,6 +536,7 @@ class Session:
             sink.failed(error)
         self.inbound = self.unacknowledged = 0
         self._stalled.clear()
+        self._passed_over.clear()
         self._owed.clear()
         self._out.clear()
         while self._opening:

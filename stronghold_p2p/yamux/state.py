@@ -31,6 +31,16 @@ class Sink(Protocol):
         """Writing may go on: there is credit, or room in the connection's buffer."""
 
 
+class Intake(Protocol):
+    """Takes what arrives on a stream while its protocol is negotiated; ends with ``Stream.negotiated``."""
+
+    def data(self, piece: bytes | memoryview) -> None: ...
+
+    def end(self) -> None: ...
+
+    def failed(self, error: Exception) -> None: ...
+
+
 class _Nobody:
     """Takes the place of a sink that needs no more telling."""
 

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from stronghold_p2p import varint
 from stronghold_p2p.errors import (
@@ -26,20 +26,14 @@ from stronghold_p2p.errors import (
 if TYPE_CHECKING:
     from stronghold_p2p.identity import PeerId
     from stronghold_p2p.yamux.session import Session
-    from stronghold_p2p.yamux.state import StreamState
-
-
-class Intake(Protocol):
-    """Takes what arrives on a stream while its protocol is negotiated; ends with ``Stream.negotiated``."""
-
-    def data(self, piece: bytes | memoryview) -> None: ...
-
-    def end(self) -> None: ...
-
-    def failed(self, error: Exception) -> None: ...
+    from stronghold_p2p.yamux.state import Intake, StreamState
 
 
 Buffer = bytes | bytearray | memoryview
+
+# Pieces below this size that wait for a reader are joined: as objects of their own, the frames of two bytes
+# that fill a window would take twenty times its size.
+SMALL: Final = 512
 
 
 class Stream:
@@ -60,6 +54,7 @@ class Stream:
         "_error",
         "_loop",
         "_reader",
+        "_returned",
         "_session",
         "_state",
         "_writer",
@@ -73,6 +68,7 @@ class Stream:
         self._state = state
         self._loop = loop
         self._chunks: deque[bytes | memoryview] = deque()
+        self._returned = 0  # bytes at the front that a cancelled read had taken: the session has counted them
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._ended = False
@@ -98,6 +94,8 @@ class Stream:
         """The next 1 to ``n`` bytes; ``b""`` once the peer has closed its side and all has been read."""
         if n < 1:
             raise ValueError("read at least one byte")
+        if self._reader is not None:
+            raise UsageError("another task is reading this stream")
         while not self._chunks:
             if self._ended and not self._closed:
                 return b""  # a clean end stays one, whatever becomes of the connection
@@ -112,7 +110,12 @@ class Stream:
         else:
             piece = bytes(chunk[:n])
             self._chunks[0] = memoryview(chunk)[n:]
-        self._session.consumed(self._state, len(piece), self._loop.time)
+        size = len(piece)
+        if self._returned:
+            counted = min(size, self._returned)
+            self._returned -= counted
+            size -= counted
+        self._session.consumed(self._state, size, self._loop.time)
         return piece
 
     async def readexactly(self, n: int) -> bytes:
@@ -136,7 +139,13 @@ class Stream:
         return b"".join(pieces)
 
     def _give_back(self, pieces: list[bytes]) -> None:
-        self._chunks.extendleft(reversed([piece for piece in pieces if piece]))
+        if not self._closed:
+            self._chunks.extendleft(reversed([piece for piece in pieces if piece]))
+            self._returned += sum(map(len, pieces))
+
+    def _drop_unread(self) -> None:
+        self._chunks.clear()
+        self._returned = 0
 
     async def read_to_end(self, maximum: int = 1 << 20) -> bytes:
         """Everything up to the peer's FIN; ``Malformed`` as soon as it is more than ``maximum`` bytes."""
@@ -197,8 +206,6 @@ class Stream:
             raise self._failure()
         if self._closed:
             raise UsageError("the stream is closed")
-        if self._reader is not None:
-            raise UsageError("another task is reading this stream")
         self._reader = self._loop.create_future()
         try:
             await self._reader
@@ -215,16 +222,19 @@ class Stream:
         """
         self._check_writable()
         rest: bytes | memoryview = data if isinstance(data, bytes) else bytes(data)
+        again = False
         while len(rest):
             taken = self._session.send(self._state, rest)
             if taken == len(rest):
                 return
             rest = memoryview(rest)[taken:]
-            await self._wait_writable()
+            await self._wait_writable(again=again and not taken)
+            again = True
 
     async def write_message(self, data: Buffer) -> None:
         """Send one message: its length as an unsigned varint, then ``data``."""
-        await self.write(b"".join((varint.encode(len(data)), data)))
+        body = bytes(data)
+        await self.write(varint.encode(len(body)) + body)
 
     def _check_writable(self) -> None:
         if self._error is not None:
@@ -234,10 +244,10 @@ class Stream:
         if self._writer is not None:
             raise UsageError("another task is writing to this stream")
 
-    async def _wait_writable(self) -> None:
+    async def _wait_writable(self, *, again: bool) -> None:
         # With credit left it is the connection that is full: wait for its next flush.
         if self._state.credit:
-            self._session.wait_turn(self._state)
+            self._session.wait_turn(self._state, again=again)
         self._writer = self._loop.create_future()
         try:
             await self._writer
@@ -246,15 +256,20 @@ class Stream:
         self._check_writable()
 
     async def close_write(self) -> None:
-        """Close our direction (FIN); reading goes on. Does nothing the second time."""
+        """Close our direction (FIN); reading goes on. Does nothing the second time.
+
+        ``UsageError`` while another task's write waits: the peer would take half of it for the whole.
+        """
+        if self._writer is not None:
+            raise UsageError("another task is writing to this stream")
         if self._error is None:
             self._session.finish(self._state)
 
     async def close(self) -> None:
         """Close both directions; in any state, as often as you like.
 
-        What was written still leaves. What the peer still sends is dropped; a peer that goes on sending is
-        reset after a while.
+        What was written still leaves; a write that still waits makes it a reset, as the peer would take half of
+        it for the whole. What the peer still sends is dropped; a peer that goes on sending is reset after a while.
         """
         self.close_nowait()
 
@@ -262,10 +277,13 @@ class Stream:
         """``close`` for callers that cannot await."""
         if self._closed:
             return
+        if self._writer is not None:
+            self.reset()
+            return
         self._closed = True
         self._session.finish(self._state)
         if self.intake is None:
-            self._chunks.clear()
+            self._drop_unread()
             self._session.discard(self._state)
         if not self._state.gone:
             self.connection.closing(self._state)
@@ -277,7 +295,7 @@ class Stream:
             return
         self._closed = True
         self._session.reset(self._state, code)
-        self._chunks.clear()
+        self._drop_unread()
         if self._error is None:
             self._error = StreamReset(f"we reset the stream with code {code:#x}", code=code)
         intake, self.intake = self.intake, None
@@ -332,7 +350,11 @@ class Stream:
         if self.intake is not None:
             self.intake.data(piece)
             return
-        self._chunks.append(piece)
+        chunks = self._chunks
+        if chunks and len(piece) < SMALL and len(chunks[-1]) < SMALL:
+            chunks[-1] = b"".join((chunks[-1], piece))
+        else:
+            chunks.append(piece)
         reader = self._reader
         if reader is not None and not reader.done():
             reader.set_result(None)
@@ -346,6 +368,9 @@ class Stream:
     def failed(self, error: Exception) -> None:
         if self._error is None:
             self._error = error
+        # As go-yamux: a reset takes with it what has not been read, unless the peer's FIN had come before.
+        if not self._ended and not isinstance(error, ConnectionClosed):
+            self._drop_unread()
         intake, self.intake = self.intake, None
         if intake is not None:
             intake.failed(error)
@@ -368,7 +393,6 @@ class Stream:
         self.protocol = protocol
         self.intake = None
         if self._closed:
-            self._chunks.clear()
             self._session.discard(self._state)
         elif len(leftover):
             self.data(leftover)

@@ -1,0 +1,90 @@
+"""Streams over a connection that is nothing but memory: the test plays the peer, or two ends are joined."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from stronghold_p2p.config import Limits
+from stronghold_p2p.identity import Identity
+from stronghold_p2p.yamux.session import Session
+from stronghold_p2p.yamux.state import Intake, StreamState
+from stronghold_p2p.yamux.stream import Stream
+from tests.yamux.wire import Frame, parse
+
+PEER = Identity.from_seed(bytes(32)).peer_id
+
+
+class End:
+    """What a ``Stream`` needs of its connection. Without ``other`` all that leaves collects in ``sent``."""
+
+    def __init__(self, *, client: bool, limits: Limits | None = None) -> None:
+        self.peer = PEER
+        self.loop = asyncio.get_running_loop()
+        self.session = Session(
+            client=client, limits=limits or Limits(), accept=self._accept, notify=lambda: self._schedule()
+        )
+        self.accepted: asyncio.Queue[Stream] = asyncio.Queue()
+        self.intake: Callable[[Stream], Intake] | None = None
+        self.closed_states: list[StreamState] = []
+        self.other: End | None = None
+        self.congested = False
+        self.sent = b""
+
+    def closing(self, state: StreamState) -> None:
+        self.closed_states.append(state)
+
+    def _accept(self, state: StreamState) -> Stream:
+        stream = Stream(self.session, state, self, self.loop)
+        if self.intake is not None:
+            stream.intake = self.intake(stream)
+        self.accepted.put_nowait(stream)
+        return stream
+
+    def open(self) -> Stream:
+        state = self.session.open()
+        stream = Stream(self.session, state, self, self.loop)
+        state.sink = stream
+        return stream
+
+    def _schedule(self) -> None:
+        self.loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """What ``Connection._flush`` does, with no cipher and no socket."""
+        if self.congested:
+            self.session.congested = True
+            return
+        sent = b"".join(self.session.data_to_send())
+        if self.other is None:
+            self.sent += sent
+        elif sent:
+            self.other.hear(sent)
+        self.session.flushed(congested=False)
+
+    def hear(self, *frames: bytes) -> None:
+        """Bytes from the peer."""
+        self.session.receive(b"".join(frames), self.loop.time())
+
+    def frames(self) -> list[Frame]:
+        """What has left since the last look."""
+        self.flush()
+        sent, self.sent = self.sent, b""
+        return parse(sent)
+
+    def fail(self, error: Exception) -> None:
+        """The connection ends."""
+        self.session.fail(error)
+
+
+def joined(limits: Limits | None = None) -> tuple[End, End]:
+    """A client and a server, joined."""
+    client, server = End(client=True, limits=limits), End(client=False, limits=limits)
+    client.other, server.other = server, client
+    return client, server
+
+
+async def turns(count: int = 5) -> None:
+    """Let the loop go round."""
+    for _ in range(count):
+        await asyncio.sleep(0)

@@ -1,0 +1,249 @@
+"""One session whose other side the test plays frame by frame, and two sessions joined by nothing but bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from stronghold_p2p.config import Limits
+from stronghold_p2p.yamux.header import (
+    ACK,
+    DATA,
+    FIN,
+    GO_AWAY,
+    HEADER,
+    HEADER_SIZE,
+    INITIAL_WINDOW,
+    PING,
+    RST,
+    SYN,
+    WINDOW_UPDATE,
+)
+from stronghold_p2p.yamux.session import Session
+from stronghold_p2p.yamux.state import StreamState
+
+
+class Frame(NamedTuple):
+    """A frame as the tests speak of it."""
+
+    kind: int
+    flags: int
+    stream: int
+    length: int
+    body: bytes = b""
+
+
+def data(stream: int, body: bytes = b"", flags: int = 0) -> bytes:
+    """A Data frame."""
+    return HEADER.pack(0, DATA, flags, stream, len(body)) + body
+
+
+def update(stream: int, delta: int = 0, flags: int = 0) -> bytes:
+    """A Window Update frame."""
+    return HEADER.pack(0, WINDOW_UPDATE, flags, stream, delta)
+
+
+def syn(stream: int, delta: int = 0) -> bytes:
+    """How go-yamux opens a stream."""
+    return update(stream, delta, SYN)
+
+
+def ping(value: int, flags: int = SYN) -> bytes:
+    """A Ping frame: SYN asks, ACK answers."""
+    return HEADER.pack(0, PING, flags, 0, value)
+
+
+def go_away(code: int) -> bytes:
+    """A Go Away frame."""
+    return HEADER.pack(0, GO_AWAY, 0, 0, code)
+
+
+def parse(sent: bytes) -> list[Frame]:
+    """What was sent, frame by frame; half a frame is a failure."""
+    found: list[Frame] = []
+    at = 0
+    while at < len(sent):
+        version, kind, flags, stream, length = HEADER.unpack_from(sent, at)
+        at += HEADER_SIZE
+        body = sent[at : at + length] if kind == DATA else b""
+        assert version == 0
+        assert kind != DATA or len(body) == length
+        at += len(body)
+        found.append(Frame(kind, flags, stream, length, body))
+    return found
+
+
+class Sink:
+    """Takes note of all that the session tells. ``on`` is called with the name of each event (re-entrancy)."""
+
+    def __init__(self, on: Callable[[str], None] = lambda _: None) -> None:
+        self.pieces: list[bytes | memoryview] = []
+        self.events: list[str] = []
+        self.error: Exception | None = None
+        self.readies = 0
+        self.on = on
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.pieces)
+
+    def data(self, piece: bytes | memoryview) -> None:
+        assert len(piece)
+        self.pieces.append(piece)
+        self.on("data")
+
+    def end(self) -> None:
+        self.events.append("end")
+        self.on("end")
+
+    def failed(self, error: Exception) -> None:
+        self.events.append("failed")
+        self.error = error
+        self.on("failed")
+
+    def ready(self) -> None:
+        self.readies += 1
+        self.on("ready")
+
+
+class Side:
+    """A session with everything that it told. The test is the peer, or another ``Side`` is."""
+
+    def __init__(self, *, client: bool = False, limits: Limits | None = None) -> None:
+        self.notified = 0
+        self.now = 1_000.0
+        self.accepted: list[StreamState] = []
+        self.sinks: dict[int, Sink] = {}
+        self.accepting: Callable[[StreamState], None] = lambda _: None
+        self.session = Session(client=client, limits=limits or Limits(), accept=self._accept, notify=self._notify)
+
+    def _notify(self) -> None:
+        self.notified += 1
+
+    def _accept(self, state: StreamState) -> Sink:
+        self.accepted.append(state)
+        sink = self.sinks[state.id] = Sink()
+        self.accepting(state)
+        return sink
+
+    def hear(self, *frames: bytes) -> Side:
+        """All of it arrives in one piece."""
+        self.session.receive(b"".join(frames), self.now)
+        return self
+
+    def take(self, *, congested: bool = False) -> bytes:
+        """One flush: what has to be sent is written; the next writers are woken."""
+        out = b"".join(self.session.data_to_send())
+        self.session.flushed(congested=congested)
+        return out
+
+    def frames(self) -> list[Frame]:
+        """One flush, frame by frame."""
+        return parse(self.take())
+
+    def open(self) -> StreamState:
+        """A stream of ours with its sink; nothing is sent yet."""
+        state = self.session.open()
+        state.sink = self.sinks[state.id] = Sink()
+        return state
+
+    def opened(self) -> StreamState:
+        """A stream of ours that the peer has heard of and acknowledged."""
+        state = self.open()
+        assert self.session.send(state, b"?") == 1
+        self.take()
+        self.hear(update(state.id, 1, ACK))
+        return state
+
+    def given(self, stream: int) -> StreamState:
+        """A stream of the peer that we have accepted and acknowledged."""
+        self.hear(syn(stream))
+        self.take()
+        return self.session.streams[stream]
+
+    def sink(self, state: StreamState) -> Sink:
+        return self.sinks[state.id]
+
+    def read(self, state: StreamState, count: int) -> None:
+        """The application takes ``count`` bytes."""
+        self.session.consumed(state, count, self.clock)
+
+    def clock(self) -> float:
+        return self.now
+
+    def check(self) -> None:
+        """What must hold between any two calls (reliability.md, test plan, "Sans-IO state machines")."""
+        session, budget = self.session, self.session.budget
+        windows = [stream.window for stream in session.streams.values()]
+        assert session.inbound == sum(stream.inbound for stream in session.streams.values())
+        assert session.unacknowledged == sum(not stream.acknowledged for stream in session.streams.values())
+        assert budget.buffered == sum(window.buffered for window in windows)
+        assert budget.grown == sum(window.size - INITIAL_WINDOW for window in windows)
+        assert 0 <= budget.buffered <= budget.maximum
+        assert 0 <= budget.grown <= budget.maximum
+        for stream_id, stream in session.streams.items():
+            assert stream.id == stream_id
+            assert not stream.gone
+            assert not (stream.fin_sent and stream.fin_received)
+            assert stream.credit >= 0
+            window = stream.window
+            assert window.credit >= 0
+            assert window.buffered >= 0
+            assert window.credit + window.buffered <= window.size
+            assert INITIAL_WINDOW <= window.size <= session.limits.max_window
+
+    def empty(self) -> None:
+        """Nothing is left of any stream."""
+        self.check()
+        session = self.session
+        assert not session.streams
+        assert (session.inbound, session.unacknowledged) == (0, 0)
+        assert (session.budget.buffered, session.budget.grown) == (0, 0)
+
+
+class Pair:
+    """A client and a server; ``run`` carries bytes until both are silent."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.client = Side(client=True, limits=limits)
+        self.server = Side(client=False, limits=limits)
+
+    def run(self) -> None:
+        while True:
+            there, back = self.client.take(), self.server.take()
+            if not there and not back:
+                break
+            if there:
+                self.server.hear(there)
+            if back:
+                self.client.hear(back)
+            self.client.check()
+            self.server.check()
+
+    def stream(self) -> tuple[StreamState, StreamState]:
+        """One stream, acknowledged: the client's state of it and the server's."""
+        ours = self.client.open()
+        self.client.session.send(ours, b"?")
+        self.run()
+        theirs = self.server.session.streams[ours.id]
+        self.server.read(theirs, 1)
+        self.server.sink(theirs).pieces.clear()
+        return ours, theirs
+
+
+__all__ = [
+    "ACK",
+    "FIN",
+    "RST",
+    "SYN",
+    "Frame",
+    "Pair",
+    "Side",
+    "Sink",
+    "data",
+    "go_away",
+    "parse",
+    "ping",
+    "syn",
+    "update",
+]
