@@ -1,0 +1,7 @@
+"""``python -m stronghold_p2p``: the command line."""
+
+import sys
+
+from stronghold_p2p.cli import main
+
+sys.exit(main())

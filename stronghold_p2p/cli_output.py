@@ -1,0 +1,69 @@
+"""What the command line prints, and how its errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any, Final
+
+from stronghold_p2p.errors import (
+    ConfigError,
+    DeadlineExceeded,
+    DialError,
+    HandshakeError,
+    Rejected,
+    UnsupportedProtocol,
+)
+
+DONE: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+REFUSED: Final = 3
+DEADLINE: Final = 4
+UNREACHABLE: Final = 5
+
+# The first class that fits counts.
+_CODES: Final[tuple[tuple[type[Exception] | tuple[type[Exception], ...], int], ...]] = (
+    ((Rejected, UnsupportedProtocol), REFUSED),
+    (DeadlineExceeded, DEADLINE),
+    ((DialError, HandshakeError), UNREACHABLE),
+    (ConfigError, USAGE),
+)
+
+
+def code_of(error: Exception) -> int:
+    """The exit code that tells what kind of failure it was."""
+    return next((code for kinds, code in _CODES if isinstance(error, kinds)), FAILED)
+
+
+def report(error: Exception, *, as_json: bool = False) -> int:
+    """Print one line about ``error`` (to standard error, or as JSON to standard output); returns the exit code."""
+    code = code_of(error)
+    message = printable(str(error) or type(error).__name__)
+    if as_json:
+        tell_json({"error": type(error).__name__, "message": message, "code": code})
+        return code
+    prefix = {REFUSED: "refused: ", DEADLINE: "too late: ", UNREACHABLE: "unreachable: "}.get(code, "")
+    print(f"stronghold-p2p: {prefix}{message}", file=sys.stderr, flush=True)
+    return code
+
+
+def tell(line: str) -> None:
+    """One line to standard output, at once."""
+    print(line, flush=True)
+
+
+def tell_json(value: dict[str, Any]) -> None:
+    """One JSON object as one line to standard output, at once."""
+    print(json.dumps(value, default=str), flush=True)
+
+
+def compact(message: Any) -> str:
+    """A JSON value as one line that is safe for a terminal."""
+    text = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
+    return text if text.isprintable() else json.dumps(message, separators=(",", ":"))
+
+
+def printable(text: str) -> str:
+    """Text from elsewhere as one line that cannot steer a terminal."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
