@@ -168,7 +168,7 @@ class Connection:
             self.negotiating(stream, outbound=True)
             return stream
         try:
-            stream.protocol = await negotiate(stream, protocols)
+            stream.protocol = await negotiate(stream, protocols, self._swarm.timeouts.negotiate)
         except BaseException:
             stream.reset()
             raise

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 from stronghold_p2p import multistream
 from stronghold_p2p.errors import LimitExceeded, NegotiationError, StreamReset, UnsupportedProtocol
 from stronghold_p2p.exchange import ExchangeRunner
+from stronghold_p2p.swarm.deadline import Deadline
 from stronghold_p2p.yamux import Reset, Stream
 
 if TYPE_CHECKING:
+    from stronghold_p2p.identity import PeerId
     from stronghold_p2p.swarm.connection import Connection
 
 
@@ -28,8 +30,27 @@ def explain_reset(error: Exception, protocols: tuple[str, ...]) -> Exception:
     return error
 
 
-async def negotiate(stream: Stream, protocols: tuple[str, ...]) -> str:
-    """The first of ``protocols`` that the peer serves, asked for one after the other."""
+async def negotiate(stream: Stream, protocols: tuple[str, ...], timeout: float | None) -> str:
+    """The first of ``protocols`` that the peer serves, asked for one after the other within ``timeout`` seconds."""
+    try:
+        async with Deadline(timeout, "negotiate", peer=stream.peer):
+            return await _ask(stream, protocols)
+    except NegotiationError as error:
+        if error.refused:
+            raise _unsupported(protocols, stream.peer) from None
+        raise
+    except StreamReset as error:
+        raise explain_reset(error, protocols) from None
+
+
+def _unsupported(protocols: tuple[str, ...], peer: PeerId) -> UnsupportedProtocol:
+    names = ", ".join(protocols)
+    return UnsupportedProtocol(
+        f"the peer does not serve {names}, or its firewall hides it", protocols=protocols, peer=peer
+    )
+
+
+async def _ask(stream: Stream, protocols: tuple[str, ...]) -> str:
     exchange = multistream.dial(protocols)
     reply = b""
     step = next(exchange)
@@ -82,11 +103,7 @@ class LazyConfirm:
             self._connection.settled(self._stream)
             cause: Exception = error
             if error.refused:
-                cause = UnsupportedProtocol(
-                    f"the peer does not serve {self._protocol}, or its firewall hides it",
-                    protocols=(self._protocol,),
-                    peer=self._connection.peer,
-                )
+                cause = _unsupported((self._protocol,), self._connection.peer)
             self._stream.abandon(cause, Reset.NEGOTIATION_FAILED)
         finally:
             runner.close()
