@@ -9,8 +9,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/peerstore"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/core/record"
 	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
 )
 
@@ -65,15 +65,14 @@ func (d *driver) identified(last event.EvtPeerIdentificationCompleted, count int
 	if err != nil {
 		return nil, err
 	}
-	signed, err := signedRecord(store, last.Peer)
+	signed, err := signedRecord(last.SignedPeerRecord)
 	if err != nil {
 		return nil, err
 	}
 	result := fields{
 		"count": count, "key": key, "listen_addrs": texts(last.ListenAddrs), "protocols": last.Protocols,
 		"observed_addr": nil, "protocol_version": last.ProtocolVersion, "agent_version": last.AgentVersion,
-		"signed_record_received": last.SignedPeerRecord != nil, "signed_record": signed,
-		"known_addrs": texts(store.Addrs(last.Peer)),
+		"signed_record": signed, "known_addrs": texts(store.Addrs(last.Peer)),
 	}
 	if last.ObservedAddr != nil {
 		result["observed_addr"] = last.ObservedAddr.String()
@@ -81,13 +80,8 @@ func (d *driver) identified(last event.EvtPeerIdentificationCompleted, count int
 	return result, nil
 }
 
-// signedRecord is the record that the certified address book has accepted, or nil.
-func signedRecord(store peerstore.Peerstore, id peer.ID) (fields, error) {
-	book, ok := peerstore.GetCertifiedAddrBook(store)
-	if !ok {
-		return nil, fmt.Errorf("the peer store keeps no certified addresses")
-	}
-	envelope := book.GetPeerRecord(id)
+// signedRecord tells what the record says; the envelope is nil unless identify has verified it for this peer.
+func signedRecord(envelope *record.Envelope) (fields, error) {
 	if envelope == nil {
 		return nil, nil
 	}
@@ -95,11 +89,11 @@ func signedRecord(store peerstore.Peerstore, id peer.ID) (fields, error) {
 	if err != nil {
 		return nil, err
 	}
-	record, ok := content.(*peer.PeerRecord)
+	accepted, ok := content.(*peer.PeerRecord)
 	if !ok {
 		return nil, fmt.Errorf("the envelope holds %T", content)
 	}
-	return fields{"peer": record.PeerID.String(), "seq": record.Seq, "addrs": texts(record.Addrs)}, nil
+	return fields{"peer": accepted.PeerID.String(), "seq": accepted.Seq, "addrs": texts(accepted.Addrs)}, nil
 }
 
 func (d *driver) protocols(_ context.Context, c command) (fields, error) {

@@ -1,0 +1,219 @@
+"""Our side of the interoperability tests: a swarm with identify, ping, perf and the protocols of the go peer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.errors import P2PError
+from stronghold_p2p.firewall.firewall import Firewall
+from stronghold_p2p.firewall.rules import Rule
+from stronghold_p2p.identity import Identity, PeerId
+from stronghold_p2p.multiaddrs import parse, split_peer
+from stronghold_p2p.protocols import perf
+from stronghold_p2p.protocols.identify import Identify
+from stronghold_p2p.protocols.identify_messages import PeerInfo
+from stronghold_p2p.protocols.ping import Ping
+from stronghold_p2p.swarm.connection import Connection
+from stronghold_p2p.swarm.events import Ended, Event
+from stronghold_p2p.swarm.swarm import Swarm
+from stronghold_p2p.yamux import Stream
+from tests.interop.go_peer import GoPeer, go_peer
+
+AGENT = "stronghold-p2p/interop"
+
+RR = "/bench/rr/1"
+ECHO = "/bench/echo/1"
+SINK = "/test/sink/1"
+SOURCE = "/test/source/1"
+RESET = "/test/reset/1"
+HALF_CLOSE = "/test/halfclose/1"
+HOLD = "/test/hold/1"
+SLOW = "/test/slow/1"
+
+RESET_CODE = 0x2A
+SLOW_CHUNK = 16_384
+SLOW_PAUSE = 0.005
+
+Role = Literal["ours dials", "go dials"]
+ROLES: tuple[Role, ...] = ("ours dials", "go dials")
+
+
+@dataclass(frozen=True)
+class Served:
+    """How a stream that we served has ended: the bytes read, and the error if it was none of the end."""
+
+    protocol: str
+    received: int
+    error: Exception | None
+
+
+@dataclass
+class OurPeer:
+    """A listening swarm and what it saw."""
+
+    swarm: Swarm
+    identify: Identify
+    ping: Ping
+    events: list[Event] = field(default_factory=list)
+    served: list[Served] = field(default_factory=list)
+
+    @property
+    def peer(self) -> PeerId:
+        return self.swarm.peer_id
+
+    @property
+    def address(self) -> str:
+        """Where we listen, with our peer id."""
+        return f"{self.swarm.addresses[0]}/p2p/{self.peer}"
+
+    @property
+    def endings(self) -> list[Ended]:
+        return [event for event in self.events if isinstance(event, Ended)]
+
+    async def dial(self, address: str) -> Connection:
+        bare, peer = split_peer(parse(address))
+        return await self.swarm.dial(peer, [bare])
+
+    async def identified(self, peer: PeerId) -> PeerInfo:
+        """What the peer has told; waits for it."""
+        await eventually(lambda: self.identify.info(peer) is not None)
+        info = self.identify.info(peer)
+        assert info is not None
+        return info
+
+    def serve(self, protocol: str, handler: Callable[[Stream], Awaitable[int]]) -> None:
+        async def serve(stream: Stream) -> None:
+            received = 0
+            try:
+                received = await handler(stream)
+            except P2PError as error:
+                self.served.append(Served(protocol, received, error))
+                raise
+            self.served.append(Served(protocol, received, None))
+
+        self.swarm.handle(protocol, serve)
+
+
+async def eventually(condition: Callable[[], bool], *, timeout: float = 10.0) -> None:
+    """Wait until it is true."""
+    async with asyncio.timeout(timeout):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def answer(stream: Stream) -> None:
+    await stream.write(await stream.read_to_end(1 << 24))
+
+
+async def echo(stream: Stream) -> int:
+    received = 0
+    async for chunk in stream:
+        received += len(chunk)
+        await stream.write(chunk)
+    return received
+
+
+async def sink(stream: Stream) -> int:
+    received = await perf.drain(stream)
+    await stream.write(received.to_bytes(8, "big"))
+    return received
+
+
+async def slow(stream: Stream) -> int:
+    received = 0
+    while chunk := await stream.read(SLOW_CHUNK):
+        received += len(chunk)
+        await asyncio.sleep(SLOW_PAUSE)
+    await stream.write(received.to_bytes(8, "big"))
+    return received
+
+
+async def source(stream: Stream) -> int:
+    await perf.send_zeros(stream, int.from_bytes(await stream.readexactly(8), "big"))
+    return 8
+
+
+async def reset(stream: Stream) -> int:
+    await stream.readexactly(1)
+    stream.reset(RESET_CODE)
+    return 1
+
+
+async def half_close(stream: Stream) -> int:
+    await stream.close_write()
+    return await perf.drain(stream)
+
+
+TESTED: dict[str, Callable[[Stream], Awaitable[int]]] = {
+    SINK: sink,
+    SOURCE: source,
+    RESET: reset,
+    HALF_CLOSE: half_close,
+    HOLD: perf.drain,
+    SLOW: slow,
+}
+
+
+@asynccontextmanager
+async def our_peer(
+    *, limits: Limits | None = None, timeouts: Timeouts | None = None, early_muxer: bool = True
+) -> AsyncIterator[OurPeer]:
+    """Listens on loopback, and lets everybody in."""
+    firewall = Firewall()
+    firewall.set(Rule.ALLOW)
+    swarm = Swarm(Identity(), firewall=firewall, limits=limits, timeouts=timeouts, early_muxer=early_muxer)
+    ours = OurPeer(swarm, Identify(swarm, AGENT), Ping(swarm))
+    swarm.on_event(ours.events.append)
+    swarm.start()
+    swarm.handle(perf.PERF, perf.serve)
+    swarm.handle(RR, answer)
+    ours.serve(ECHO, echo)
+    for protocol, handler in TESTED.items():
+        ours.serve(protocol, handler)
+    try:
+        await swarm.listen(parse("/ip4/127.0.0.1/tcp/0"))
+        yield ours
+    finally:
+        await ours.identify.close()
+        await swarm.close()
+        ours.events.clear()  # or they would keep connections alive
+
+
+@dataclass
+class Pair:
+    """Ours and go, connected, each with the other's identify message read."""
+
+    ours: OurPeer
+    go: GoPeer
+    connection: Connection
+
+
+@asynccontextmanager
+async def connected(
+    program: Path,
+    role: Role,
+    *go_options: str,
+    limits: Limits | None = None,
+    timeouts: Timeouts | None = None,
+    early_muxer: bool = True,
+    may_say: tuple[str, ...] = (),
+) -> AsyncIterator[Pair]:
+    """One connection between the two, dialed by the one that ``role`` names; go leaves first."""
+    async with (
+        our_peer(limits=limits, timeouts=timeouts, early_muxer=early_muxer) as ours,
+        go_peer(program, *go_options, may_say=may_say) as go,
+    ):
+        if role == "ours dials":
+            await ours.dial(go.address)
+        else:
+            await go.call("connect", addr=ours.address)
+        await go.call("identify", peer=str(ours.peer), timeout=10.0)
+        await ours.identified(go.peer)
+        (connection,) = ours.swarm.connections(go.peer)
+        yield Pair(ours, go, connection)
