@@ -129,7 +129,7 @@ class Session:
                 self._on_window_update(flags, stream_id, length)
             else:
                 self._on_session_frame(kind, flags, stream_id, length)
-        if pos < end:
+        if pos < end and not self.closed:
             self._partial = bytes(view[pos:])
         self._note_incomplete(another=pos > begun or (begun > 0 and not self._body_left))
         if self.violation is not None:

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import random
+
+from stronghold_p2p.yamux.budget import REMEMBERED, DroppedBytes, ResetBudget
+
+
+def test_resets_burst_and_refill() -> None:
+    budget = ResetBudget(200.0, 1_024)
+    assert sum(budget.spend(1_000.0) for _ in range(2_000)) == 1_024
+    assert sum(budget.spend(1_001.0) for _ in range(2_000)) == 200
+    assert not budget.spend(1_001.004)
+    assert budget.spend(1_001.006)
+    assert sum(budget.spend(9_000.0) for _ in range(2_000)) == 1_024
+
+
+def test_resets_at_the_rate_go_on_for_ever() -> None:
+    budget = ResetBudget(200.0, 10)
+    assert all(budget.spend(1_000.0 + step / 200) for step in range(5_000))
+
+
+def test_bytes_within_the_buried_credit_are_free() -> None:
+    dropped = DroppedBytes(0)
+    dropped.bury(1, 100)
+    assert dropped.allow(1, 60)
+    assert dropped.allow(1, 40)
+    assert not dropped.allow(1, 1)
+
+
+def test_bytes_for_unknown_streams_add_up() -> None:
+    dropped = DroppedBytes(100)
+    assert dropped.allow(7, 60)
+    assert dropped.allow(9, 40)
+    assert not dropped.allow(11, 1)
+
+
+def test_a_body_that_exceeds_the_buried_credit_counts_whole() -> None:
+    dropped = DroppedBytes(100)
+    dropped.bury(1, 50)
+    assert dropped.allow(1, 51)
+    assert dropped.allow(1, 50)
+    assert not dropped.allow(1, 50)
+
+
+def test_only_so_many_graves_are_remembered() -> None:
+    """Row 43: no map of tombstones without bound."""
+    dropped = DroppedBytes(0)
+    for stream in range(1, 200_000, 2):
+        dropped.bury(stream, 10)
+    assert len(dropped._credit) == REMEMBERED
+    assert not dropped.allow(1, 1)
+    assert dropped.allow(199_999, 10)
+
+
+def test_an_id_is_fresh_once() -> None:
+    dropped = DroppedBytes(0)
+    assert dropped.fresh(1)
+    assert not dropped.fresh(1)
+    assert dropped.fresh(3)
+
+
+def test_ids_may_overtake_each_other() -> None:
+    """go-yamux draws ids before it takes the lock for sending."""
+    order = random.Random(1)
+    ids: list[int] = []
+    for start in range(1, 20_000, 128):
+        block = list(range(start, start + 128, 2))
+        order.shuffle(block)
+        ids += block
+    dropped = DroppedBytes(0)
+    assert all(dropped.fresh(stream) for stream in ids)
+    assert not any(dropped.fresh(stream) for stream in ids)
+    assert len(dropped._opened) <= REMEMBERED
+
+
+def test_no_id_is_fresh_again_however_many_follow() -> None:
+    for count in range(REMEMBERED - 2, REMEMBERED + 3):
+        dropped = DroppedBytes(0)
+        ids = range(1, 2 * count, 2)
+        assert all(dropped.fresh(stream) for stream in ids)
+        assert not any(dropped.fresh(stream) for stream in ids), count

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stronghold_p2p.yamux.header import (
+    ACK,
+    DATA,
+    FIN,
+    GO_AWAY,
+    HEADER,
+    HEADER_SIZE,
+    INITIAL_WINDOW,
+    MAX_BODY,
+    PING,
+    RST,
+    SYN,
+    WINDOW_UPDATE,
+    Flag,
+    GoAway,
+    Reset,
+    Type,
+    frame,
+)
+
+# wire-facts 6.1, "Sample frames".
+SAMPLES = {
+    "go open": ("00 01 0001 00000001 00000000", (WINDOW_UPDATE, SYN, 1, 0)),
+    "go accept": ("00 01 0002 00000001 00000000", (WINDOW_UPDATE, ACK, 1, 0)),
+    "data 5 B": ("00 00 0000 00000001 00000005", (DATA, 0, 1, 5)),
+    "go close": ("00 01 0004 00000001 00000000", (WINDOW_UPDATE, FIN, 1, 0)),
+    "rust close": ("00 00 0004 00000001 00000000", (DATA, FIN, 1, 0)),
+    "go reset": ("00 01 0008 00000001 00001001", (WINDOW_UPDATE, RST, 1, Reset.NEGOTIATION_FAILED)),
+    "rust reset": ("00 00 0008 00000001 00000000", (DATA, RST, 1, 0)),
+    "ping": ("00 02 0001 00000000 0000002a", (PING, SYN, 0, 42)),
+    "pong": ("00 02 0002 00000000 0000002a", (PING, ACK, 0, 42)),
+    "go away": ("00 03 0000 00000000 00000000", (GO_AWAY, 0, 0, GoAway.NORMAL)),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_sample_frames(name: str) -> None:
+    text, fields = SAMPLES[name]
+    assert frame(*fields) == bytes.fromhex(text)
+    assert HEADER.unpack(bytes.fromhex(text)) == (0, *fields)
+
+
+@given(st.integers(0, 3), st.integers(0, 0xFFFF), st.integers(0, 0xFFFF_FFFF), st.integers(0, 0xFFFF_FFFF))
+def test_round_trip(kind: int, flags: int, stream: int, length: int) -> None:
+    packed = frame(kind, flags, stream, length)
+    assert len(packed) == HEADER_SIZE == 12
+    assert HEADER.unpack(packed) == (0, kind, flags, stream, length)
+
+
+def test_names_for_numbers() -> None:
+    assert [Type(kind).name for kind in range(4)] == ["DATA", "WINDOW_UPDATE", "PING", "GO_AWAY"]
+    assert [Flag(1 << bit).name for bit in range(4)] == ["SYN", "ACK", "FIN", "RST"]
+    assert Flag.SYN | Flag.FIN == SYN | FIN
+
+
+def test_the_codes_of_streams_are_shifted_by_one() -> None:
+    """core/network/mux.go against conn.go of go-libp2p: a classic slip (reliability.md 2.5)."""
+    shared = set(GoAway.__members__) & set(Reset.__members__)
+    assert len(shared) == 8
+    assert all(Reset[name] == GoAway[name] + 1 for name in shared)
+    assert [GoAway(code).name for code in range(3)] == ["NORMAL", "PROTOCOL_ERROR", "INTERNAL_ERROR"]
+
+
+def test_a_full_frame_is_one_noise_record() -> None:
+    assert HEADER_SIZE + MAX_BODY + 16 == 65_535
+    assert INITIAL_WINDOW == 256 * 1_024
