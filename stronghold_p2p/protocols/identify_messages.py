@@ -86,7 +86,7 @@ class Template:
 def build(
     identity: Identity, agent: str, protocols: Sequence[str], addresses: Sequence[Multiaddr], seq: int
 ) -> Template:
-    """Our message. Surplus addresses are dropped first, then surplus protocols, each from the end.
+    """Our message, with at most 64 addresses. What does not fit is dropped from the end, addresses before protocols.
 
     ``seq`` has to grow from record to record (RFC 0003, "Peer Record").
     """
@@ -96,7 +96,7 @@ def build(
         names.pop()
     left = room - _size(_template(identity, agent, names, (), seq))
     kept: list[bytes] = []
-    for address in map(bytes, addresses):
+    for address in map(bytes, addresses[:MAX_ADDRESSES]):
         left -= _cost(address)
         if left < 0:
             break

@@ -1,0 +1,263 @@
+"""identify's message as pure functions: what we make, and what is taken from anybody's bytes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multiaddr import Multiaddr
+
+from stronghold_p2p import protobuf
+from stronghold_p2p.errors import DecodeError, HandshakeError
+from stronghold_p2p.identity import Envelope, Identity, PeerRecord
+from stronghold_p2p.multiaddrs import parse, with_peer
+from stronghold_p2p.protocols.identify_messages import (
+    MAX_ADDRESSES,
+    MAX_NAME,
+    MAX_PART,
+    MAX_PROTOCOLS,
+    MAX_SENT,
+    IdentifyMessage,
+    PeerInfo,
+    build,
+    check_key,
+    interpret,
+    merge,
+    usable,
+)
+
+US = Identity.from_seed(b"u" * 32)
+PEER = Identity.from_seed(b"p" * 32)
+STRANGER = Identity.from_seed(b"s" * 32)
+PUBLIC, PRIVATE, LOOPBACK = (parse(f"/ip4/{ip}/tcp/4001") for ip in ("8.8.8.8", "192.168.1.7", "127.0.0.1"))
+KNOWN = PeerInfo(peer=PEER.peer_id)
+
+
+def addresses(count: int) -> list[bytes]:
+    return [bytes(parse(f"/ip4/9.9.{number >> 8}.{number & 255}/tcp/4001")) for number in range(count)]
+
+
+def named(size: int) -> Multiaddr:
+    """An address of about ``size`` bytes: labels of 40 characters and a rest."""
+    return parse(f"/dns4/{('y' * 40 + '.') * (size // 41)}{'x' * (size % 41 + 1)}/tcp/1")
+
+
+def record(seq: int, *listed: bytes, identity: Identity = PEER) -> bytes:
+    return PeerRecord(identity.peer_id, seq, tuple(listed)).seal(identity)
+
+
+def decoded(data: bytes) -> IdentifyMessage:
+    return protobuf.decode(IdentifyMessage, data, max_size=MAX_PART)
+
+
+# ---------------------------------------------------------------------- ours
+
+
+def test_our_message_has_every_field() -> None:
+    message = decoded(build(US, "agent/1", ["/a/1", "/b/1"], [PUBLIC, PRIVATE], 7).message(LOOPBACK))
+    assert message.public_key == US.public_key.encode()
+    assert message.listen_addrs == (bytes(PUBLIC), bytes(PRIVATE))
+    assert message.protocols == (b"/a/1", b"/b/1")
+    assert message.observed_addr == bytes(LOOPBACK)
+    assert (message.protocol_version, message.agent_version) == (b"ipfs/0.1.0", b"agent/1")
+    signed = PeerRecord.open(message.signed_peer_record or b"")
+    assert signed == PeerRecord(US.peer_id, 7, (bytes(PUBLIC), bytes(PRIVATE)))
+
+
+def test_the_parts_of_our_message_are_in_canonical_order() -> None:
+    data = build(US, "agent/1", ["/a/1"], [PUBLIC], 7).message(LOOPBACK)
+    assert protobuf.encode(decoded(data)) == data
+
+
+@pytest.mark.parametrize("observed", [None, parse(f"/unix/{'x' * 300}")])
+def test_an_observed_address_that_does_not_fit_is_left_out(observed: Multiaddr | None) -> None:
+    message = decoded(build(US, "a", [], [], 1).message(observed))
+    assert message.observed_addr is None
+    assert message.agent_version == b"a"
+
+
+@pytest.mark.parametrize("count", [0, 1, 60, 64, 100, 500])
+def test_surplus_addresses_are_dropped_first(count: int) -> None:
+    listed = [parse(data) for data in addresses(count)]
+    data = build(US, "agent/1", [f"/protocol/{number:030}" for number in range(50)], listed, 1).message(PUBLIC)
+    message = decoded(data)
+    assert len(data) <= MAX_SENT
+    assert len(message.protocols) == 50
+    kept = len(message.listen_addrs)
+    assert message.listen_addrs == tuple(addresses(count)[:kept])
+    assert PeerRecord.open(message.signed_peer_record or b"").addresses == message.listen_addrs
+    assert kept == min(count, MAX_ADDRESSES) or len(data) > MAX_SENT - 300
+
+
+def test_then_surplus_protocols_are_dropped() -> None:
+    names = [f"/protocol/{number:03}/{'x' * 40}" for number in range(200)]
+    data = build(US, "a" * 1_000, names, [PUBLIC], 1).message(LOOPBACK)
+    message = decoded(data)
+    assert len(data) <= MAX_SENT
+    assert message.protocols == tuple(name.encode() for name in names[: len(message.protocols)])
+    assert len(message.protocols) > 40
+    assert len(message.agent_version or b"") == MAX_NAME
+    assert PeerRecord.open(message.signed_peer_record or b"").peer_id == US.peer_id
+
+
+@given(st.lists(st.integers(1, 200), max_size=80), st.integers(0, 60))
+def test_our_message_never_exceeds_what_rust_reads(sizes: list[int], protocols: int) -> None:
+    listed = [named(size) for size in sizes]
+    template = build(US, "agent", [f"/{'y' * 30}/{n}" for n in range(protocols)], listed, 2**63)
+    data = template.message(named(230))
+    assert len(data) <= MAX_SENT
+    assert decoded(data).public_key == US.public_key.encode()
+
+
+# ---------------------------------------------------------------------- a peer's
+
+
+def test_parts_are_merged() -> None:
+    one = IdentifyMessage(public_key=b"1", listen_addrs=(b"a",), protocols=(b"x",), agent_version=b"old")
+    two = IdentifyMessage(listen_addrs=(b"b",), protocols=(b"y",), agent_version=b"new", observed_addr=b"o")
+    assert merge([one, two]) == IdentifyMessage(
+        public_key=b"1", listen_addrs=(b"a", b"b"), protocols=(b"x", b"y"), agent_version=b"new", observed_addr=b"o"
+    )
+    assert merge([]) == IdentifyMessage()
+
+
+def test_parts_are_merged_as_protobuf_would() -> None:
+    parts = [build(US, "a", ["/x"], [PUBLIC], 1).message(None), build(PEER, "b", ["/y"], [], 2).message(LOOPBACK)]
+    assert merge(map(decoded, parts)) == decoded(b"".join(parts))
+
+
+def test_everything_is_taken() -> None:
+    message = decoded(build(PEER, "agent/2", ["/a", "/b"], [PUBLIC], 5).message(PRIVATE))
+    check_key(message, PEER.peer_id)
+    info = interpret(message, KNOWN, LOOPBACK)
+    assert info == PeerInfo(
+        peer=PEER.peer_id,
+        agent="agent/2",
+        protocols=("/a", "/b"),
+        addresses=(PUBLIC,),
+        observed=PRIVATE,
+        version="ipfs/0.1.0",
+        record=PeerRecord(PEER.peer_id, 5, (bytes(PUBLIC),)),
+    )
+
+
+@pytest.mark.parametrize(
+    "key", [b"", b"nonsense", STRANGER.public_key.encode(), PEER.public_key.encode()[:-1], b"\x08\x63\x12\x00"]
+)
+def test_another_key_is_refused(key: bytes) -> None:
+    with pytest.raises(HandshakeError, match="public key") as caught:
+        check_key(IdentifyMessage(public_key=key), PEER.peer_id)
+    assert (caught.value.phase, caught.value.peer) == ("identify", PEER.peer_id)
+
+
+def test_an_absent_key_is_tolerated() -> None:
+    check_key(IdentifyMessage(), PEER.peer_id)
+    # Not canonical, but the same key.
+    check_key(IdentifyMessage(public_key=PEER.public_key.encode() + b"\x18\x00"), PEER.peer_id)
+
+
+def test_what_is_absent_stays_and_lists_replace() -> None:
+    before = interpret(decoded(build(PEER, "old", ["/a", "/b"], [PUBLIC], 5).message(PRIVATE)), KNOWN, LOOPBACK)
+    assert interpret(IdentifyMessage(), before, LOOPBACK) == before
+    after = interpret(IdentifyMessage(protocols=(b"/c",), listen_addrs=(bytes(PRIVATE),)), before, LOOPBACK)
+    assert after == replace(before, protocols=("/c",), addresses=(PRIVATE,))
+
+
+FOREIGN = Envelope.seal(PEER, "libp2p-routing-state", b"\x03\x01", b"")
+OTHER_TYPE = Envelope.seal(PEER, "libp2p-peer-record", b"\x03\x02", b"")
+
+
+@pytest.mark.parametrize(
+    "sealed",
+    [
+        record(9, bytes(PUBLIC), identity=STRANGER),
+        FOREIGN,
+        OTHER_TYPE,
+        b"nonsense",
+        bytes(MAX_PART),
+        record(9, bytes(PUBLIC))[:-1],
+        record(5),
+        record(4),
+        record(9, *addresses(129)),
+    ],
+    ids=["stranger", "domain", "type", "nonsense", "zeros", "cut", "equal", "older", "129 addresses"],
+)
+def test_a_record_that_is_not_good_is_dropped_and_the_rest_kept(sealed: bytes) -> None:
+    first = interpret(IdentifyMessage(signed_peer_record=record(5, bytes(PUBLIC))), KNOWN, LOOPBACK)
+    message = IdentifyMessage(signed_peer_record=sealed, listen_addrs=(bytes(PRIVATE),), agent_version=b"x")
+    info = interpret(message, first, LOOPBACK)
+    assert info.record == first.record
+    assert (info.addresses, info.agent) == ((PRIVATE,), "x")
+
+
+def test_a_newer_record_speaks_for_the_addresses() -> None:
+    first = interpret(IdentifyMessage(signed_peer_record=record(5, bytes(PUBLIC))), KNOWN, LOOPBACK)
+    assert first.addresses == (PUBLIC,)
+    message = IdentifyMessage(signed_peer_record=record(6), listen_addrs=(bytes(PRIVATE),))
+    second = interpret(message, first, LOOPBACK)
+    assert (second.addresses, second.record) == ((), PeerRecord(PEER.peer_id, 6, ()))
+
+
+def test_bad_addresses_are_skipped_one_by_one() -> None:
+    bad = [b"", b"\x04\x7f", b"\xff\xff\x7f", bytes(1 << 16), bytes(PUBLIC) + b"\x04", b"\x35\x02\xff\xfe"]
+    listed = [item for one in bad for item in (one, bytes(PUBLIC), bytes(PRIVATE))]
+    assert usable(listed, PEER.peer_id, LOOPBACK) == (PUBLIC, PRIVATE)
+    assert interpret(IdentifyMessage(observed_addr=b"\x04\x7f"), KNOWN, LOOPBACK).observed is None
+
+
+def test_an_address_belongs_to_its_peer() -> None:
+    own, foreign = (bytes(with_peer(PUBLIC, one.peer_id)) for one in (PEER, STRANGER))
+    bare = bytes(with_peer(PUBLIC, PEER.peer_id))[len(bytes(PUBLIC)) :]
+    assert usable([foreign, own, bare], PEER.peer_id, LOOPBACK) == (PUBLIC,)
+
+
+@pytest.mark.parametrize(
+    ("remote", "kept"),
+    [(LOOPBACK, {PUBLIC, PRIVATE, LOOPBACK}), (PRIVATE, {PUBLIC, PRIVATE}), (PUBLIC, {PUBLIC})],
+    ids=["loopback", "private", "public"],
+)
+def test_only_addresses_that_mean_something_here_are_kept(remote: Multiaddr, kept: set[Multiaddr]) -> None:
+    listed = map(bytes, (PUBLIC, PRIVATE, LOOPBACK, parse("/ip4/0.0.0.0/tcp/1"), parse("/ip6/::/tcp/1")))
+    assert set(usable(listed, PEER.peer_id, remote)) == kept
+
+
+def test_numbers_are_capped() -> None:
+    many = tuple(f"/{number}".encode() for number in range(MAX_PROTOCOLS + 1))
+    names = (b"", b"\xff\xfe", b"x" * (MAX_NAME + 1), b"x" * MAX_NAME, b"x" * MAX_NAME, *many)
+    message = IdentifyMessage(protocols=names, listen_addrs=tuple(addresses(10_000)))
+    info = interpret(message, KNOWN, LOOPBACK)
+    assert len(info.protocols) == MAX_PROTOCOLS
+    assert info.protocols[:2] == ("x" * MAX_NAME, "/0")
+    assert len(info.addresses) == MAX_ADDRESSES
+    again = interpret(IdentifyMessage(protocols=many[:1]), info, LOOPBACK)
+    assert again.protocols == ("/0",)
+
+
+def test_versions_are_short_and_printable() -> None:
+    message = IdentifyMessage(agent_version=b"\x1b[31mred\xff\n" + b"x" * 1_000, protocol_version=b"\x00")
+    info = interpret(message, KNOWN, LOOPBACK)
+    assert info.agent.startswith("\ufffd[31mred\ufffd\ufffdxxx")
+    assert len(info.agent.encode()) <= 3 * MAX_NAME
+    assert info.agent.isprintable()
+    assert info.version == "\ufffd"
+
+
+@given(st.binary(max_size=2_048))
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    try:
+        message = decoded(data)
+    except DecodeError:
+        return
+    info = interpret(message, KNOWN, PUBLIC)
+    assert info.peer == PEER.peer_id
+
+
+def test_a_whole_part_of_nothing_is_read_quickly() -> None:
+    for data in (b"\x1a\x00" * (MAX_PART // 2), b"\x12\x00" * (MAX_PART // 2), b"\x0a\x00" * (MAX_PART // 2)):
+        start = time.perf_counter()
+        info = interpret(decoded(data), KNOWN, PUBLIC)
+        assert time.perf_counter() - start < 0.2
+        assert (info.protocols, info.addresses) == ((), ())
