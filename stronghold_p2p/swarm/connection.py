@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal, cast
 
 from multiaddr import Multiaddr
 
 from stronghold_p2p import multistream
-from stronghold_p2p.errors import ConnectionClosed, DecryptError, LimitExceeded, MuxerError, P2PError
+from stronghold_p2p.errors import ConnectionClosed, DecryptError, LimitExceeded, MuxerError, P2PError, UsageError
 from stronghold_p2p.swarm.negotiation import LazyConfirm, Listening, Withheld, negotiate
 from stronghold_p2p.swarm.timer import Timer
 from stronghold_p2p.transport.link import Link
@@ -96,7 +97,10 @@ class Connection:
     def start(self, upgraded: Upgraded) -> None:
         """Take what the peer had sent along with the end of the handshake."""
         if upgraded.plaintext:
-            self._session.receive(upgraded.plaintext, self._loop.time())
+            try:
+                self._session.receive(upgraded.plaintext, self._loop.time())
+            except ConnectionClosed as error:
+                self.failed(error)
 
     def _receive(self, view: memoryview) -> int:
         plaintexts, used = self._opener.open(view)
@@ -107,6 +111,8 @@ class Connection:
             session.receive(plaintext, now)
         if self._opener.failure is not None:
             raise self._opener.failure
+        if used < len(view) or session.incomplete_since is not None:
+            self._timer.incomplete(now, used)
         # Whoever was woken or started runs in the next turn of the loop; the flush of that turn comes behind them.
         if not scheduled:
             self._loop.call_soon(self._flush)
@@ -149,10 +155,14 @@ class Connection:
         """A stream for the first of ``protocols`` that the peer serves.
 
         With one protocol, or when identify has told which the peer serves, nothing is waited for: a refusal
-        then comes as ``UnsupportedProtocol`` from the first read. ``LimitExceeded`` if the peer takes no more
-        streams, ``ConnectionClosed`` if the connection ends.
+        then comes as ``UnsupportedProtocol`` from the first read, and silence as ``DeadlineExceeded``.
+        ``LimitExceeded`` if the peer takes no more streams, ``ConnectionClosed`` if the connection ends.
         """
         self._check_open()
+        if not protocols:
+            raise UsageError("name at least one protocol")
+        known = protocols[0] if len(protocols) == 1 else self._swarm.known(self.peer, protocols)
+        proposal = None if known is None else multistream.propose(known)
         self._timer.idle_since = None
         if self._session.unacknowledged < self._swarm.limits.ack_backlog:
             state = self._session.open()
@@ -160,17 +170,15 @@ class Connection:
             state = await self._open()
         stream = self._stream(state)
         state.sink = stream
-        known = protocols[0] if len(protocols) == 1 else self._swarm.known(self.peer, protocols)
-        if known is not None:
-            stream.write_now(multistream.propose(known))
+        if known is not None and proposal is not None:
+            stream.write_now(proposal)
             stream.protocol = known
-            stream.intake = LazyConfirm(self, stream, known)
-            self.negotiating(stream, outbound=True)
+            stream.intake = LazyConfirm(stream, known, self._timer.negotiation(self._loop.time()))
             return stream
         try:
             stream.protocol = await negotiate(stream, protocols, self._swarm.timeouts.negotiate)
         except BaseException:
-            stream.reset()
+            stream.reset(Reset.NEGOTIATION_FAILED)
             raise
         return stream
 
@@ -200,24 +208,24 @@ class Connection:
         return Stream(self._session, state, self, self._loop)
 
     def _accept(self, state: StreamState) -> Stream:
-        self._timer.idle_since = None
+        timer = self._timer
+        timer.idle_since = None
         stream = self._stream(state)
-        stream.intake = Listening(self, stream)
+        stream.intake = Listening(self, stream, timer.negotiation(timer.heard))
+        return stream
+
+    def park(self, stream: Stream) -> bool:
+        """The stream's negotiation has begun and waits for more; if too many do, the stream is reset."""
         maximum = self._swarm.limits.negotiating
         if maximum is not None and self._parked >= maximum:
             stream.reset(Reset.RESOURCE_LIMIT)
-        return stream
+            return False
+        self._parked += 1
+        return True
 
-    def negotiating(self, stream: Stream, *, outbound: bool = False) -> None:
-        """The stream's negotiation waits for the peer: it has ``Timeouts.negotiate`` seconds."""
-        if not outbound:
-            self._parked += 1
-        self._timer.negotiating(stream)
-
-    def settled(self, stream: Stream, *, inbound: bool = False) -> None:
-        """The stream's negotiation is over, one way or the other."""
-        if self._timer.negotiations.pop(stream, None) is not None and inbound:
-            self._parked -= 1
+    def unpark(self) -> None:
+        """A negotiation that had to wait is over, one way or the other."""
+        self._parked -= 1
 
     def closing(self, state: StreamState) -> None:
         """We closed the stream; the peer has a while to do so, too."""
@@ -230,7 +238,9 @@ class Connection:
     def ask_first(self, stream: Stream, protocol: str, answer: bytes, leftover: bytes) -> None:
         """Ask the application before the protocol's id is echoed; what arrives meanwhile is kept."""
         stream.intake = withheld = Withheld(leftover)
-        self._handlers.add(self._loop.create_task(self._ask(stream, protocol, answer, withheld)))
+        withheld.asking = task = self._loop.create_task(self._ask(stream, protocol, answer, withheld))
+        self._handlers.add(task)
+        task.add_done_callback(self._handlers.discard)
 
     async def _ask(self, stream: Stream, protocol: str, answer: bytes, withheld: Withheld) -> None:
         stream.protocol = protocol
@@ -238,7 +248,6 @@ class Connection:
             stream.write_now(answer[: -len(multistream.message(protocol))] + multistream.NA)
             stream.intake = None
             stream.close_nowait()
-            self._handlers.discard(_current_task())
         elif stream.intake is withheld:
             stream.write_now(answer)
             stream.negotiated(protocol)
@@ -300,8 +309,9 @@ class Connection:
         farewell = [*self._session.data_to_send(), self._session.go_away(code)]
         self._end(error or ConnectionClosed("we closed the connection", code=code))
         if not self._link.lost:
-            for record in self._seal(farewell):
-                self._link.write(record)
+            with suppress(ConnectionClosed):  # the Noise counter is used up: nothing more can be said
+                for record in self._seal(farewell):
+                    self._link.write(record)
             self._link.receiver = len
             self._link.transport.resume_reading()
             self._link.transport.write_eof()
@@ -345,8 +355,10 @@ class Connection:
         self.error = error
         self._session.fail(error)
         self._timer.stop()
+        current = asyncio.current_task()  # a handler may close its own connection
         for task in self._handlers:
-            task.cancel()
+            if task is not current:
+                task.cancel()
         self._swarm.ended(self, error)
 
     def _check_open(self) -> None:

@@ -7,11 +7,12 @@ byte strings; whatever does not match goes through the generators of ``multistre
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from stronghold_p2p import multistream
-from stronghold_p2p.errors import LimitExceeded, NegotiationError, StreamReset, UnsupportedProtocol
+from stronghold_p2p.errors import LimitExceeded, NegotiationError, StreamEnded, StreamReset, UnsupportedProtocol
 from stronghold_p2p.exchange import ExchangeRunner
 from stronghold_p2p.swarm.deadline import Deadline
 from stronghold_p2p.yamux import Reset, Stream
@@ -41,6 +42,8 @@ async def negotiate(stream: Stream, protocols: tuple[str, ...], timeout: float |
         raise
     except StreamReset as error:
         raise explain_reset(error, protocols) from None
+    except StreamEnded:
+        raise NegotiationError(f"the peer closed the stream instead of answering {protocols[0]}") from None
 
 
 def _unsupported(protocols: tuple[str, ...], peer: PeerId) -> UnsupportedProtocol:
@@ -73,12 +76,12 @@ class LazyConfirm:
     (multistream-select, lazy negotiation).
     """
 
-    __slots__ = ("_buffer", "_connection", "_expected", "_protocol", "_stream")
+    __slots__ = ("_buffer", "_expected", "_protocol", "_stream", "due")
 
-    def __init__(self, connection: Connection, stream: Stream, protocol: str) -> None:
-        self._connection = connection
+    def __init__(self, stream: Stream, protocol: str, due: float) -> None:
         self._stream = stream
         self._protocol = protocol
+        self.due = due  # when the answer has to be there; the connection's timer looks at it
         self._expected = multistream.match_confirm(protocol)
         self._buffer = b""
 
@@ -87,7 +90,6 @@ class LazyConfirm:
         received = self._buffer + piece if self._buffer else piece
         size = len(self._expected)
         if len(received) >= size and received[:size] == self._expected:
-            self._connection.settled(self._stream)
             leftover = received[size:]
             self._stream.negotiated(self._protocol, leftover)
         else:
@@ -100,35 +102,33 @@ class LazyConfirm:
             runner.start()
             runner.feed(self._buffer)
         except NegotiationError as error:
-            self._connection.settled(self._stream)
             cause: Exception = error
             if error.refused:
-                cause = _unsupported((self._protocol,), self._connection.peer)
+                cause = _unsupported((self._protocol,), self._stream.peer)
             self._stream.abandon(cause, Reset.NEGOTIATION_FAILED)
         finally:
             runner.close()
 
     def end(self) -> None:
-        self._connection.settled(self._stream)
         cause = NegotiationError(f"the peer closed the stream instead of answering {self._protocol}")
         self._stream.abandon(cause, Reset.NEGOTIATION_FAILED)
 
     def failed(self, error: Exception) -> None:
-        self._connection.settled(self._stream)
         self._stream.explain(explain_reset(error, (self._protocol,)))
 
 
 class Listening:
     """The accepter's side: ends in a handler, in a reset, or at the deadline for negotiations."""
 
-    __slots__ = ("_connection", "_registered", "_runner", "_stream", "_verdict")
+    __slots__ = ("_connection", "_parked", "_runner", "_stream", "_verdict", "due")
 
-    def __init__(self, connection: Connection, stream: Stream) -> None:
+    def __init__(self, connection: Connection, stream: Stream, due: float) -> None:
         self._connection = connection
         self._stream = stream
         self._runner: ExchangeRunner[str] | None = None
-        self._registered = False
+        self._parked = False
         self._verdict: bool | None = False
+        self.due = due  # when the proposal has to be there; the connection's timer looks at it
 
     def data(self, piece: bytes | memoryview) -> None:
         self._stream.consumed(len(piece))
@@ -157,9 +157,8 @@ class Listening:
             return
         if out:
             self._stream.write_now(out)
-        if not self._registered:
-            self._registered = True
-            self._connection.negotiating(self._stream)
+        if not self._parked:
+            self._parked = self._connection.park(self._stream)
 
     def _supported(self, protocol: str) -> bool:
         self._verdict = self._connection.admits(protocol)
@@ -182,18 +181,19 @@ class Listening:
         self._settled()
 
     def _settled(self) -> None:
-        if self._registered:
-            self._registered = False
-            self._connection.settled(self._stream, inbound=True)
+        if self._parked:
+            self._parked = False
+            self._connection.unpark()
 
 
 class Withheld:
     """Keeps what arrives while the application is asked whether the stream may be opened at all."""
 
-    __slots__ = ("pieces",)
+    __slots__ = ("asking", "pieces")
 
     def __init__(self, first: bytes) -> None:
         self.pieces = [first]
+        self.asking: asyncio.Task[None] | None = None
 
     def data(self, piece: bytes | memoryview) -> None:
         self.pieces.append(bytes(piece))
@@ -203,3 +203,5 @@ class Withheld:
 
     def failed(self, error: Exception) -> None:
         self.pieces.clear()
+        if self.asking is not None:  # nobody waits for the answer any more
+            self.asking.cancel()

@@ -1,7 +1,8 @@
 """The one timer of a connection: whatever is due first, for all its streams together.
 
 No task waits for anything. Each deadline is an absolute time; the timer is set to the earliest, and when it
-fires it looks at all of them. What happens often (a byte came, a stream was opened) only stores a time.
+fires it looks at all of them. What happens often (a byte came, a stream was opened) only stores a time, and
+compares it with what the timer is set to.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConnectionClosed, DeadlineExceeded, MuxerError
+from stronghold_p2p.swarm.negotiation import LazyConfirm, Listening
 from stronghold_p2p.transport.link import Link
 from stronghold_p2p.yamux import GoAway, Reset, Session, Stream, StreamState
 
@@ -21,24 +23,29 @@ if TYPE_CHECKING:
 
 LINGER: Final = 10.0  # seconds that a stream which we closed may take to end before we reset it
 INCOMPLETE: Final = 30.0  # seconds for the rest of a frame or record (reliability 4.3, row 31)
-SOONEST: Final = 0.001  # seconds: a deadline that is over already is looked at in the next millisecond
+COARSE: Final = 0.02  # seconds between two looks at least, however many deadlines there are
 
 
 class Timer:
-    """Deadlines of one connection. ``heard``: when the last byte came, in the loop's seconds."""
+    """Deadlines of one connection; all times are the loop's seconds.
+
+    ``at``: when it fires. ``heard``: when the last byte came. ``idle_since``: None while there may be streams.
+    ``partial``: since when the rest of a record is missing.
+    """
 
     __slots__ = (
-        "_at",
         "_connection",
         "_handle",
         "_link",
         "_loop",
+        "_negotiate",
         "_session",
         "_stalled",
         "_timeouts",
+        "at",
         "heard",
         "idle_since",
-        "negotiations",
+        "partial",
     )
 
     def __init__(self, connection: Connection, link: Link, session: Session, timeouts: Timeouts) -> None:
@@ -48,26 +55,26 @@ class Timer:
         self._timeouts = timeouts
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.TimerHandle | None = None
-        self._at = math.inf
         self._stalled: tuple[float, int] | None = None
+        self._negotiate = math.inf if timeouts.negotiate is None else timeouts.negotiate
+        self.at = math.inf
         self.heard = self._loop.time()
         self.idle_since: float | None = self.heard
-        self.negotiations: dict[Stream, float] = {}
+        self.partial: float | None = None
         self.rearm(self._next(self.heard))
 
     def rearm(self, due: float) -> None:
         """Look at the deadlines at ``due``, if not earlier."""
-        if due >= self._at:
+        if due >= self.at:
             return
         if self._handle is not None:
             self._handle.cancel()
-        self._at = due
+        self.at = due
         self._handle = self._loop.call_at(due, self._tick)
 
     def stop(self) -> None:
         """Nothing is due any more."""
-        self._at = -math.inf
-        self.negotiations.clear()
+        self.at = -math.inf
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
@@ -77,19 +84,25 @@ class Timer:
         self.stop()
         self._handle = self._loop.call_later(delay, callback)
 
-    def negotiating(self, stream: Stream) -> None:
-        """The stream's negotiation waits for the peer: it has ``Timeouts.negotiate`` seconds."""
-        limit = self._timeouts.negotiate
-        due = math.inf if limit is None else self._loop.time() + limit
-        self.negotiations[stream] = due
-        if due < self._at:
+    def negotiation(self, now: float) -> float:
+        """When a negotiation that begins now has to be over."""
+        due = now + self._negotiate
+        if due < self.at:
             self.rearm(due)
+        return due
+
+    def incomplete(self, now: float, used: int) -> None:
+        """The rest of a record or of a frame is missing; ``used``: bytes of records that were complete."""
+        if used or self.partial is None:
+            self.partial = now
+        if now + INCOMPLETE < self.at:
+            self.rearm(now + INCOMPLETE)
 
     def closing(self, state: StreamState) -> None:
         """We closed the stream; if the peer does not within ``LINGER`` seconds, it is reset."""
         due = self._loop.time() + LINGER
         state.closing_at = due
-        if due < self._at:
+        if due < self.at:
             self.rearm(due)
 
     def stalled(self) -> None:
@@ -102,7 +115,7 @@ class Timer:
     # ------------------------------------------------------------------ what is due
 
     def _tick(self) -> None:
-        self._handle, self._at = None, math.inf
+        self._handle, self.at = None, math.inf
         now = self._loop.time()
         error = self._silent(now) or self._stuck(now)
         if error is not None:
@@ -111,8 +124,7 @@ class Timer:
         if self._idle(now):
             self._connection.shut()
             return
-        self._expire_negotiations(now)
-        self._expire_closing(now)
+        self._expire_streams(now)
         self.rearm(self._next(now))
 
     def _silent(self, now: float) -> Exception | None:
@@ -125,9 +137,9 @@ class Timer:
         return None
 
     def _stuck(self, now: float) -> Exception | None:
-        since = self._session.incomplete_since
-        if since is not None and now - since >= INCOMPLETE:
-            return MuxerError(f"a frame was not complete after {INCOMPLETE:g} s", code=GoAway.PROTOCOL_ERROR)
+        for since in self._incomplete():
+            if now - since >= INCOMPLETE:
+                return MuxerError(f"a frame was not complete after {INCOMPLETE:g} s", code=GoAway.PROTOCOL_ERROR)
         stall = self._timeouts.write_stall
         if self._stalled is None or stall is None or not self._session.congested:
             return None
@@ -147,31 +159,36 @@ class Timer:
         limit = self._timeouts.idle
         return limit is not None and self.idle_since is not None and now - self.idle_since >= limit
 
-    def _expire_negotiations(self, now: float) -> None:
-        peer, limit = self._connection.peer, self._timeouts.negotiate or 0.0
-        for stream, due in list(self.negotiations.items()):
-            if due > now:
-                break
-            late = DeadlineExceeded("no answer in the negotiation", timeout=limit, phase="negotiate", peer=peer)
-            stream.abandon(late, Reset.NEGOTIATION_FAILED)
+    def _incomplete(self) -> list[float]:
+        record = self.partial if self._link.incomplete else None
+        return [since for since in (record, self._session.incomplete_since) if since is not None]
 
-    def _expire_closing(self, now: float) -> None:
+    def _expire_streams(self, now: float) -> None:
+        peer, limit = self._connection.peer, self._negotiate
         for state in list(self._session.streams.values()):
+            stream = state.sink
             if state.closing_at <= now:
                 self._session.reset(state, 0)
+            elif _negotiation_due(state) <= now and isinstance(stream, Stream):
+                late = DeadlineExceeded("no answer in the negotiation", timeout=limit, phase="negotiate", peer=peer)
+                stream.abandon(late, Reset.NEGOTIATION_FAILED)
 
     def _next(self, now: float) -> float:
         limits, session = self._timeouts, self._session
-        due = list(self.negotiations.values())[:1]
-        due += [state.closing_at for state in session.streams.values()]
+        due = [min(state.closing_at, _negotiation_due(state)) for state in session.streams.values()]
+        due += [since + INCOMPLETE for since in self._incomplete()]
         if limits.keepalive is not None:
             due.append(max(self.heard + limits.keepalive, now + 1.0))
         if session.ping_sent_at is not None and limits.keepalive_answer is not None:
             due.append(max(session.ping_sent_at, self.heard) + limits.keepalive_answer)
         if limits.idle is not None:
             due.append((now if self.idle_since is None else self.idle_since) + limits.idle)
-        if session.incomplete_since is not None:
-            due.append(session.incomplete_since + INCOMPLETE)
         if self._stalled is not None and limits.write_stall is not None and session.congested:
             due.append(self._stalled[0] + limits.write_stall)
-        return max(min(due, default=math.inf), now + SOONEST)
+        return max(min(due, default=math.inf), now + COARSE)
+
+
+def _negotiation_due(state: StreamState) -> float:
+    stream = state.sink
+    intake = stream.intake if isinstance(stream, Stream) else None
+    return intake.due if isinstance(intake, Listening | LazyConfirm) else math.inf
