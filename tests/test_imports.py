@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import packages_distributions
+from pathlib import Path
 
 import pytest
 from packaging.utils import canonicalize_name
@@ -32,17 +34,22 @@ print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - b
 """
 
 
-def python(code: str) -> str:
+def python(code: str, **environment: str) -> str:
     command = [sys.executable, "-c", code]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
+    run = subprocess.run(
+        command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    return run.stdout
 
 
 @pytest.mark.serial
-def test_import_is_quick() -> None:
-    python(TIMED)  # bytecode is written once
-    taken = [float(python(TIMED))]
+def test_import_is_quick(tmp_path: Path) -> None:
+    """With bytecode, as every installation has it: the first run writes it, even where the environment forbids that."""
+    bytecode = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    python(TIMED, **bytecode)
+    taken = [float(python(TIMED, **bytecode))]
     while taken[-1] > LIMIT and len(taken) < ROUNDS:
-        taken.append(float(python(TIMED)))
+        taken.append(float(python(TIMED, **bytecode)))
     assert min(taken) <= LIMIT, taken
 
 
