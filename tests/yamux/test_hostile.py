@@ -1,0 +1,681 @@
+"""The rows 26 to 45 of reliability.md 4.3, as far as a session decides about them; each test bears its row's number.
+
+A negative control lifts the limit (or keeps to it) and sees the opposite happen.
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stronghold_p2p.config import Limits
+from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, MuxerError
+from stronghold_p2p.yamux.budget import REMEMBERED
+from stronghold_p2p.yamux.header import HEADER, HEADER_SIZE, INITIAL_WINDOW, MAX_CREDIT, PING, GoAway, Reset
+from stronghold_p2p.yamux.state import StreamState
+from tests.yamux.wire import ACK, FIN, RST, SYN, Pair, Side, data, go_away, ping, syn, update
+
+KIB = 1 << 10
+MIB = 1 << 20
+
+
+@contextmanager
+def at_most(maximum: int) -> Iterator[None]:
+    """What is newly allocated inside, at its peak, in bytes."""
+    tracemalloc.start()
+    try:
+        yield
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak <= maximum, f"{peak} bytes, not {maximum}"
+
+
+def refused(side: Side, *frames: bytes, code: int = GoAway.PROTOCOL_ERROR) -> None:
+    """The connection ends with this go-away."""
+    with pytest.raises(MuxerError) as caught:
+        side.hear(*frames)
+    assert type(caught.value) is MuxerError
+    assert caught.value.code == code
+
+
+# ---------------------------------------------------------------------- row 26
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        HEADER.pack(1, 0, 0, 1, 0),
+        HEADER.pack(0xFF, 1, SYN, 3, 0),
+        HEADER.pack(0, 4, 0, 0, 0),
+        HEADER.pack(0, 0xFF, SYN, 1, 0),
+        data(0, b"x"),
+        data(0),
+        update(0, 1),
+        HEADER.pack(0, 2, SYN, 1, 0),
+        HEADER.pack(0, 2, ACK, 99, 0),
+        HEADER.pack(0, 3, 0, 1, 0),
+    ],
+    ids=["version 1", "version 255", "type 4", "type 255", "data 0", "empty 0", "update 0", "ping 1", "pong", "away 1"],
+)
+def test_row_26_a_broken_header_ends_the_connection(frame: bytes) -> None:
+    side = Side()
+    side.given(1)
+    refused(side, frame[:HEADER_SIZE])
+    assert side.take() == b""
+
+
+@pytest.mark.parametrize("unknown", [0x10, 0x8000, 0xFFF0])
+def test_row_26_unknown_flags_are_ignored(unknown: int) -> None:
+    side = Side()
+    side.hear(update(1, 5, SYN | unknown), data(1, b"x", unknown), ping(7, SYN | unknown), update(1, 0, FIN | unknown))
+    assert side.sinks[1].body == b"x"
+    assert side.sinks[1].events == ["end"]
+    assert side.session.streams[1].credit == INITIAL_WINDOW + 5
+
+
+# ---------------------------------------------------------------------- rows 27, 28
+
+
+@pytest.mark.parametrize("length", [MAX_CREDIT, 16 * MIB + 1, INITIAL_WINDOW + 1])
+@pytest.mark.parametrize("flags", [0, SYN])
+def test_row_27_an_impossible_length_is_refused_at_the_header(length: int, flags: int) -> None:
+    side = Side()
+    side.given(1)
+    with at_most(64 * KIB):
+        refused(side, HEADER.pack(0, 0, flags, 3 if flags else 1, length))
+
+
+def test_row_27_an_impossible_length_for_an_unknown_stream() -> None:
+    with at_most(64 * KIB):
+        refused(Side(), HEADER.pack(0, 0, 0, 99, MAX_CREDIT))
+
+
+def overrun_in_the_syn(side: Side) -> tuple[StreamState | None, bytes]:
+    return None, data(3, bytes(INITIAL_WINDOW), SYN)
+
+
+def overrun_later(side: Side) -> tuple[StreamState | None, bytes]:
+    return side.given(3), data(3, bytes(INITIAL_WINDOW))
+
+
+def overrun_spread(side: Side) -> tuple[StreamState | None, bytes]:
+    state = side.given(3)
+    side.hear(data(3, bytes(INITIAL_WINDOW - 10)))
+    return state, data(3, bytes(10))
+
+
+def overrun_after_reading(side: Side) -> tuple[StreamState | None, bytes]:
+    state = side.given(3)
+    side.hear(data(3, bytes(200_000)))
+    side.read(state, 150_000)
+    assert state.window.credit == INITIAL_WINDOW - 50_000
+    return state, data(3, bytes(INITIAL_WINDOW - 50_000))
+
+
+def overrun_after_growth(side: Side) -> tuple[StreamState | None, bytes]:
+    state = side.given(3)
+    side.session.round_trip = 1.0
+    for _ in range(3):
+        side.hear(data(3, bytes(state.window.credit)))
+        side.read(state, state.window.buffered)
+    assert state.window.credit == 4 * INITIAL_WINDOW
+    return state, data(3, bytes(state.window.credit))
+
+
+@pytest.mark.parametrize(
+    "prepare", [overrun_in_the_syn, overrun_later, overrun_spread, overrun_after_reading, overrun_after_growth]
+)
+@pytest.mark.parametrize("cut", [False, True])
+def test_row_28_one_byte_beyond_the_window(
+    prepare: Callable[[Side], tuple[StreamState | None, bytes]], cut: bool
+) -> None:
+    side = Side()
+    _, full = prepare(side)
+    before = len(side.sinks[3].body) if 3 in side.sinks else 0
+    kind, flags, stream, length = HEADER.unpack(full[:HEADER_SIZE])[1:]
+    frame = HEADER.pack(0, kind, flags, stream, length + 1) + full[HEADER_SIZE:] + b"!"
+    with pytest.raises(MuxerError) as caught:
+        for piece in (frame[:100], frame[100:]) if cut else (frame,):
+            side.hear(piece)
+    assert caught.value.code == GoAway.PROTOCOL_ERROR
+    assert len(side.sinks[3].body) == before
+    # The control: without that byte it is in order, and one more in a frame of its own is not.
+    side = Side()
+    prepare(side)
+    side.hear(full)
+    assert len(side.sinks[3].body) == before + length
+    refused(side, data(3, b"!"))
+    assert len(side.sinks[3].body) == before + length
+
+
+# ---------------------------------------------------------------------- rows 30, 31
+
+
+@pytest.mark.parametrize("delta", [MAX_CREDIT, 0, 5])
+@pytest.mark.parametrize("flags", [0, FIN, RST, FIN | RST, ACK])
+def test_row_30_an_update_that_opens_has_no_body(delta: int, flags: int) -> None:
+    side = Side().hear(update(1, delta, SYN | flags), syn(3), data(3, b"next"))
+    assert side.sinks[3].body == b"next"
+    if flags & RST:
+        assert side.sinks[1].events == ["failed"]
+        assert 1 not in side.session.streams
+    else:
+        assert side.session.streams[1].credit == min(INITIAL_WINDOW + delta, MAX_CREDIT)
+        assert side.sinks[1].events == (["end"] if flags & FIN else [])
+    side.check()
+
+
+def test_row_31_a_frame_that_never_ends() -> None:
+    side = Side()
+    side.given(1)
+    side.now = 1_000.0
+    with at_most(64 * KIB):
+        side.hear(HEADER.pack(0, 0, 0, 1, 65_536))
+        for second in range(9, 40, 9):
+            side.now = 1_000.0 + second
+            side.hear(b"x")
+    assert side.sinks[1].body == b"xxxx"
+    assert side.session.incomplete_since == 1_000.0  # the shell closes 30 s after this
+
+
+# ---------------------------------------------------------------------- row 32
+
+
+def long_gone(side: Side) -> int:
+    side.hear(syn(1), update(1, 0, FIN))
+    side.session.finish(side.accepted[0])
+    return 1
+
+
+def never_opened(side: Side) -> int:
+    return 77
+
+
+def after_fin(side: Side) -> int:
+    side.hear(syn(1), update(1, 0, FIN))
+    return 1
+
+
+@pytest.mark.parametrize("prepare", [long_gone, never_opened, after_fin])
+@pytest.mark.parametrize("size", [100, 5_000])
+def test_row_32_dropped_bytes_add_up(prepare: Callable[[Side], int], size: int) -> None:
+    side = Side(limits=Limits(receive_memory=20_000))
+    stream = prepare(side)
+    with at_most(64 * KIB):
+        for _ in range(20_000 // size):
+            side.hear(data(stream, bytes(size)))
+        refused(side, data(stream, b"x"))
+    control = Side(limits=Limits(receive_memory=200_000))
+    prepare(control)
+    for _ in range(20_000 // size + 1):
+        control.hear(data(stream, bytes(size)))
+
+
+def test_row_32_what_was_under_way_to_a_reset_stream_is_free() -> None:
+    side = Side(limits=Limits(receive_memory=1_000_000))
+    for stream in range(1, 41, 2):
+        state = side.given(stream)
+        side.session.reset(state)
+        side.hear(data(stream, bytes(INITIAL_WINDOW)), update(stream, 0, FIN))
+    side.hear(data(1, bytes(1_000_000)))
+    refused(side, data(1, b"x"))
+
+
+def test_row_32_bytes_for_a_refused_stream_are_within_its_window() -> None:
+    side = Side(limits=Limits(streams_in=0, receive_memory=0))
+    side.hear(data(1, bytes(INITIAL_WINDOW - 1), SYN), data(1, b"x"))
+    refused(side, data(1, b"x"))
+
+
+# ---------------------------------------------------------------------- rows 33, 34
+
+
+def test_row_33_pings_of_a_peer_that_does_not_read() -> None:
+    flood = ping(1) * (256 * KIB // HEADER_SIZE)  # what one turn of the loop can bring
+    side = Side()
+    side.take(congested=True)
+    side.hear(ping(1) * 32)
+    assert not side.session.overloaded
+    side.hear(ping(1))
+    assert side.session.overloaded
+    side.hear(flood)
+    assert len(side.take()) <= 256 * KIB + 33 * HEADER_SIZE
+    assert not side.session.overloaded
+    control = Side(limits=Limits(pongs=320))
+    control.hear(ping(1) * 33)
+    assert not control.session.overloaded
+
+
+@pytest.mark.parametrize("limit", [1_024, 10_240])
+def test_row_34_answers_owed_to_a_peer_that_does_not_read(limit: int) -> None:
+    side = Side(limits=Limits(control_queue=limit, reset_burst=20_000))
+    side.accepting = lambda state: side.session.reset(state, Reset.NEGOTIATION_FAILED)
+    side.take(congested=True)
+    opened = 0
+    while not side.session.overloaded and opened < 2_000:
+        side.hear(data(2 * opened + 1, b"\xff\xff", SYN))
+        opened += 1
+    assert opened == (limit + 1 if limit == 1_024 else 2_000)
+    assert len(side.take()) == opened * HEADER_SIZE <= 256 * KIB
+    assert not side.session.overloaded
+
+
+# ---------------------------------------------------------------------- row 35
+
+
+def test_row_35_a_peer_that_never_acknowledges() -> None:
+    side = Side(client=True)
+    for _ in range(256):
+        side.open()
+    with pytest.raises(LimitExceeded):
+        side.open()
+    control = Side(client=True, limits=Limits(ack_backlog=2_560))
+    for _ in range(257):
+        control.open()
+
+
+def test_row_35_acknowledged_twice_and_never_opened() -> None:
+    side = Side(client=True)
+    states = [side.open() for _ in range(256)]
+    for state in states:
+        side.session.send(state, b"x")
+    for _ in range(5):
+        side.hear(update(1, 0, ACK), update(999, 0, ACK), data(2, b"x", ACK), data(1, b"x", ACK))
+    assert side.session.unacknowledged == 255
+    side.open()
+    with pytest.raises(LimitExceeded):
+        side.open()
+    side.check()
+
+
+def test_row_35_reset_before_the_acknowledgement() -> None:
+    side = Side(client=True)
+    waiting: list[int] = []
+    for number in range(10_000):
+        state = side.open()
+        side.session.send(state, b"x")
+        side.session.when_openable(lambda number=number: waiting.append(number))  # type: ignore[misc]
+        side.hear(update(state.id, Reset.RESOURCE_LIMIT, RST))
+        side.take()
+    assert waiting == list(range(10_000))
+    side.empty()
+    for _ in range(256):
+        side.open()
+
+
+# ---------------------------------------------------------------------- rows 37, 38
+
+
+def test_row_37_more_streams_than_are_allowed() -> None:
+    side = Side()
+    refusals = []
+    for stream in range(1, 1_027, 2):
+        side.hear(data(stream, b"/multistream/1.0.0", SYN))
+        refusals += [frame.stream for frame in side.frames() if frame.flags == RST and frame.length == 0x1002]
+    assert refusals == [1_025]
+    control = Side(limits=Limits(streams_in=5_120))
+    for stream in range(1, 1_027, 2):
+        control.hear(syn(stream))
+    assert control.session.inbound == 513
+
+
+def test_row_37_an_idle_stream_is_small() -> None:
+    side = Side()
+    tracemalloc.start()
+    for stream in range(1, 1_025, 2):
+        side.hear(syn(stream))
+    side.take()
+    used = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert side.session.inbound == 512
+    assert used / 512 <= 8 * KIB
+
+
+def test_row_37_all_who_try_again_get_in() -> None:
+    """1,024 workers against 16 places; whoever is refused comes again a moment later, not at once (row 39)."""
+    pair = Pair(Limits(streams_in=16))
+    waiting = list(range(1_024))
+    rounds = 0
+    while waiting and rounds < 100:
+        rounds += 1
+        pair.client.now = pair.server.now = pair.client.now + 1.5
+        streams = {worker: pair.client.open() for worker in waiting[:256]}
+        for stream in streams.values():
+            pair.client.session.send(stream, b"ask")
+        pair.run()
+        refused_ones = [worker for worker, stream in streams.items() if pair.client.sink(stream).error is not None]
+        for worker, stream in streams.items():
+            if worker not in refused_ones:
+                pair.client.session.finish(stream)
+                theirs = pair.server.session.streams[stream.id]
+                pair.server.session.discard(theirs)
+                pair.server.session.finish(theirs)
+        pair.run()
+        waiting = waiting[256:] + refused_ones
+    assert (waiting, rounds) == ([], 64)
+    pair.client.empty()
+    pair.server.empty()
+
+
+def test_row_38_unread_bodies_on_every_stream() -> None:
+    maximum = 4 * MIB
+
+    def unread(memory: int) -> tuple[Side, int]:
+        side = Side(limits=Limits(receive_memory=memory))
+        for stream in range(1, 101, 2):
+            side.hear(data(stream, bytes(200 * KIB), SYN))
+            side.check()
+        refusals = [frame for frame in side.frames() if frame.flags == RST]
+        assert all(frame.length == 0x1002 for frame in refusals)
+        return side, len(refusals)
+
+    side, refusals = unread(maximum)
+    assert refusals == 50 - maximum // (200 * KIB)
+    assert side.session.budget.buffered <= maximum
+    state = side.session.streams[1]
+    side.read(state, 200 * KIB)
+    side.hear(data(1, b"goes on"))
+    assert bytes(side.sinks[1].pieces[-1]) == b"goes on"
+    assert unread(maximum * 10)[1] == 0
+
+
+# ---------------------------------------------------------------------- rows 39, 40
+
+
+def test_row_39_rapid_reset() -> None:
+    for limits, expected in ((Limits(), 1_024), (Limits(reset_burst=10_240), 10_240)):
+        side = Side(limits=limits)
+        with pytest.raises(MuxerError) as caught:
+            for stream in range(1, 100_000, 2):
+                side.hear(syn(stream), update(stream, 0, RST))
+        assert caught.value.code == 0x1002
+        assert len(side.accepted) == expected + 1
+        assert side.session.inbound == 0
+
+
+def test_row_39_rapid_reset_in_one_piece() -> None:
+    pairs = b"".join(syn(stream) + update(stream, 0, RST) for stream in range(1, 10_001, 2))
+    refused(Side(), pairs, code=GoAway.RATE_LIMITED)
+
+
+def test_row_39_resets_at_a_moderate_rate_are_in_order() -> None:
+    side = Side()
+    for stream in range(1, 10_001, 2):
+        side.now += 1 / 200
+        side.hear(syn(stream), update(stream, 0, RST))
+    assert side.session.violation is None
+
+
+def test_row_39_refusals_of_surplus_streams_count_too() -> None:
+    side = Side(limits=Limits(streams_in=0))
+    refused(side, b"".join(syn(stream) for stream in range(1, 2_053, 2)), code=GoAway.RATE_LIMITED)
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["from inside receive", "by a handler"])
+def test_row_40_made_you_reset(later: bool) -> None:
+    side = Side()
+
+    def bad(state: StreamState) -> None:
+        side.session.reset(state, Reset.NEGOTIATION_FAILED)
+
+    if not later:
+        side.accepting = bad
+    stream = 1
+    with pytest.raises(MuxerError) as caught:
+        while stream < 100_000:
+            side.hear(data(stream, b"\xff\xff\xff", SYN))
+            if later:
+                bad(side.session.streams[stream])
+                assert (side.session.violation is None) == (stream < 2 * 1_024)
+            side.take()
+            stream += 2
+    assert caught.value.code == GoAway.RATE_LIMITED
+    assert stream <= 2 * 1_026 + 1
+
+
+def test_row_40_a_violation_found_outside_receive_is_told() -> None:
+    side = Side(limits=Limits(reset_burst=0, reset_rate=0.0))
+    state = side.given(1)
+    before = side.notified
+    side.session.reset(state, Reset.PROTOCOL_VIOLATION)
+    assert side.notified == before + 1
+    assert side.session.violation is not None
+    refused(side, b"", code=GoAway.RATE_LIMITED)
+
+
+def test_row_40_resets_of_our_own_accord_cost_nothing() -> None:
+    side = Side(limits=Limits(reset_burst=0, reset_rate=0.0))
+    side.session.reset(side.given(1))
+    client = Side(client=True, limits=Limits(reset_burst=0, reset_rate=0.0))
+    state = client.opened()
+    client.session.reset(state, Reset.SHUTDOWN)
+    assert side.session.violation is client.session.violation is None
+
+
+# ---------------------------------------------------------------------- frames that carry nothing
+
+
+@pytest.mark.parametrize("frame", [data(1), update(1), data(1, b"", 0x10)])
+def test_empty_frames_in_a_row(frame: bytes) -> None:
+    side = Side(limits=Limits(empty_frames=100))
+    side.given(1)
+    side.hear(frame * 100, data(1, b"x"), frame * 100, update(1, 1), frame * 100)
+    refused(side, frame)
+    control = Side(limits=Limits(empty_frames=1_000))
+    control.given(1)
+    control.hear(frame * 101)
+
+
+# ---------------------------------------------------------------------- row 41
+
+
+def test_row_41_all_write_before_anybody_reads() -> None:
+    pair = Pair()
+    streams = [pair.stream() for _ in range(64)]
+    size = 3 * INITIAL_WINDOW
+    sides = [(pair.client, 0, pair.server, 1), (pair.server, 1, pair.client, 0)]
+    left = {(number, here): size for number in range(64) for here in (0, 1)}
+    got = dict.fromkeys(left, 0)
+
+    def write_all() -> bool:
+        moved = False
+        for number, states in enumerate(streams):
+            for side, here, _, _ in sides:
+                taken = side.session.send(states[here], bytes(left[number, here]))
+                left[number, here] -= taken
+                moved |= taken > 0
+        pair.run()
+        return moved
+
+    while write_all():
+        pass
+    assert all(state.credit == 0 for states in streams for state in states)
+    for side, _, _, _ in sides:
+        assert side.session.budget.buffered <= 64 * INITIAL_WINDOW + 4 * MIB
+    for _ in range(10_000):
+        for number, states in enumerate(streams):
+            for _, here, side, there in sides:
+                waiting = states[there].window.buffered
+                side.read(states[there], waiting)
+                got[number, here] += waiting
+        pair.run()
+        if not write_all() and not any(states[at].window.buffered for states in streams for at in (0, 1)):
+            break
+    assert set(got.values()) == {size}
+
+
+def test_row_41_one_reader_stops_and_63_go_on() -> None:
+    pair = Pair()
+    streams = [pair.stream() for _ in range(64)]
+    left = dict.fromkeys(range(64), 3 * INITIAL_WINDOW)
+    for _ in range(1_000):
+        for number, (ours, theirs) in enumerate(streams):
+            left[number] -= pair.client.session.send(ours, bytes(left[number]))
+            if number:
+                pair.server.read(theirs, theirs.window.buffered)
+        pair.run()
+        if not any(left[number] for number in range(1, 64)):
+            break
+    assert left == {0: 2 * INITIAL_WINDOW + 1} | dict.fromkeys(range(1, 64), 0)  # one byte opened the stream
+
+
+# ---------------------------------------------------------------------- row 43
+
+
+def test_row_43_half_closed_streams_count() -> None:
+    side = Side(limits=Limits(streams_in=16))
+    for stream in range(1, 33, 2):
+        side.hear(syn(stream), update(stream, 0, FIN))
+    side.frames()
+    side.hear(syn(33))
+    assert [frame.length for frame in side.frames()] == [0x1002]
+    ours = side.session.streams[1]
+    side.session.finish(ours)
+    side.hear(syn(35), update(35, 0, FIN))
+    assert 35 in side.session.streams
+    control = Side(limits=Limits(streams_in=160))
+    for stream in range(1, 35, 2):
+        control.hear(syn(stream), update(stream, 0, FIN))
+    assert control.session.inbound == 17
+
+
+def test_row_43_we_finished_and_the_peer_never_does() -> None:
+    side = Side(limits=Limits(streams_in=2))
+    for stream in (1, 3):
+        state = side.given(stream)
+        side.session.finish(state)
+        side.session.discard(state)
+    side.hear(syn(5))
+    assert 5 not in side.session.streams
+    side.session.reset(side.session.streams[1])  # the shell, after a while
+    side.hear(syn(7))
+    assert 7 in side.session.streams
+
+
+def test_row_43_no_tombstones_without_bound() -> None:
+    side = Side()
+    with at_most(MIB):
+        for stream in range(1, 60_001, 2):
+            side.now += 0.01
+            state = side.given(stream)
+            side.session.reset(state)
+            side.accepted.clear()
+            side.sinks.clear()
+    dropped = side.session._dropped
+    assert len(dropped._credit) <= REMEMBERED
+    assert len(dropped._opened) <= REMEMBERED
+    side.empty()
+
+
+# ---------------------------------------------------------------------- row 45
+
+
+def test_row_45_wrong_answers_are_ignored_and_the_right_one_counts() -> None:
+    side = Side()
+    side.session.ping(1_000.0)
+    side.hear(*(ping(value, ACK) for value in (1, 2, MAX_CREDIT)))
+    assert side.session.ping_sent_at == 1_000.0
+    side.hear(ping(0, ACK))
+    assert side.session.ping_sent_at is None
+    assert [frame.kind for frame in side.frames()] == [PING]
+
+
+# ---------------------------------------------------------------------- every cut, every byte
+
+RECORDED = b"".join(
+    [
+        syn(1),
+        data(3, b"first", SYN),
+        data(1, b"hello "),
+        ping(7),
+        data(1, b"world", FIN),
+        data(99, b"for nobody"),
+        update(3, 1_000),
+        data(3, b"", 0x40),
+        update(5, 9, SYN | FIN),
+        data(3, b" second", RST),
+        update(1, 0x1001, RST),
+        data(7, b"x" * 300, SYN | FIN),
+        ping(8, ACK),
+        update(5, 2, RST),
+    ]
+)
+
+
+def outcome(pieces: list[bytes]) -> object:
+    """All that a session tells about bytes that arrive in these pieces."""
+    side = Side()
+    for piece in pieces:
+        side.session.receive(piece, side.now)
+        side.check()
+    told = {stream: (sink.body, sink.events, getattr(sink.error, "code", None)) for stream, sink in side.sinks.items()}
+    credit = {stream: state.credit for stream, state in side.session.streams.items()}
+    return told, credit, sorted(side.frames()), side.session.incomplete_since
+
+
+def test_every_cut_of_a_session_tells_the_same() -> None:
+    whole = outcome([RECORDED])
+    assert outcome([RECORDED[at : at + 1] for at in range(len(RECORDED))]) == whole
+    for at in range(1, len(RECORDED)):
+        assert outcome([RECORDED[:at], RECORDED[at:]]) == whole
+    assert outcome([RECORDED + b"\0\0\0\0\0"])[:3] == whole[:3]  # type: ignore[index]
+
+
+@given(st.lists(st.integers(0, len(RECORDED)), max_size=8))
+def test_any_cuts_of_a_session_tell_the_same(cuts: list[int]) -> None:
+    at = [0, *sorted(cuts), len(RECORDED)]
+    assert outcome([RECORDED[start:stop] for start, stop in pairwise(at)]) == outcome([RECORDED])
+
+
+FRAMES = st.one_of(
+    st.builds(data, st.integers(0, 9), st.binary(max_size=40), st.integers(0, 31)),
+    st.builds(update, st.integers(0, 9), st.integers(0, MAX_CREDIT), st.integers(0, 31)),
+    st.builds(ping, st.integers(0, 3), st.integers(0, 3)),
+    st.builds(HEADER.pack, st.sampled_from([0] * 20 + [1]), st.integers(0, 5), st.integers(0, 15), st.integers(0, 5),
+              st.integers(0, 70)),
+    st.builds(go_away, st.integers(0, 3)),
+    st.binary(max_size=30),
+)  # fmt: skip
+
+
+@given(st.lists(FRAMES, max_size=40), st.booleans(), st.integers(1, 100))
+def test_whatever_arrives_only_typed_errors_leave(frames: list[bytes], client: bool, cut: int) -> None:
+    side = Side(client=client, limits=Limits(streams_in=3, receive_memory=500, empty_frames=5, reset_burst=4))
+    side.open()
+    side.session.send(side.session.streams[1 if client else 2], b"x")
+    received = b"".join(frames)
+    try:
+        for start in range(0, len(received), cut):
+            side.session.receive(received[start : start + cut], side.now)
+            side.check()
+            assert side.session.inbound <= 3
+            assert len(side.session._partial) < HEADER_SIZE
+    except ConnectionClosed as error:
+        assert 0 <= error.code <= MAX_CREDIT
+        side.session.fail(error)
+    else:
+        side.session.fail(ConnectionClosed("over"))
+    side.empty()
+    assert all(len(sink.events) <= 2 for sink in side.sinks.values())
+    assert all(sink.events.count("failed") <= 1 for sink in side.sinks.values())
+    side.session.receive(b"".join(frames), side.now)
+    assert side.take() == b""
+
+
+@given(st.binary(max_size=2_000), st.integers(1, 2_000))
+def test_random_bytes_end_the_connection_or_wait(noise: bytes, cut: int) -> None:
+    side = Side()
+    try:
+        for start in range(0, len(noise), cut):
+            side.session.receive(noise[start : start + cut], side.now)
+    except ConnectionClosed:
+        return
+    assert len(noise) < HEADER_SIZE or noise[0] == 0
+    side.check()
