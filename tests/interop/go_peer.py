@@ -33,7 +33,10 @@ class GoError(Exception):
 
 
 class GoPeer:
-    """One running process. ``ready`` is its first line: peer, addrs, key, protocols, version."""
+    """One running process. ``ready`` is its first line: peer, addrs, key, protocols, version.
+
+    ``exit_code`` is what the process has to end with.
+    """
 
     def __init__(self, process: asyncio.subprocess.Process, ready: Answer) -> None:
         self.process = process
@@ -41,6 +44,7 @@ class GoPeer:
         self.peer = PeerId(ready["peer"])
         self.addresses: list[Multiaddr] = [parse(text) for text in ready["addrs"]]
         self.stderr: list[str] = []
+        self.exit_code = 0
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
         self._last = 0
         self._tasks = [asyncio.create_task(self._read_answers()), asyncio.create_task(self._read_stderr())]
@@ -140,7 +144,7 @@ async def go_peer(program: Path, *options: str, may_say: Sequence[str] = ()) -> 
         yield peer
         code = await peer.end()
         said = [line for line in peer.stderr if not any(re.search(known, line) for known in may_say)]
-        assert (code, said) == (0, []), f"exit code {code}, and it said {said}"
+        assert (code, said) == (peer.exit_code, []), f"exit code {code}, and it said {said}"
     finally:
         if peer is not None:
             await peer.kill()

@@ -67,6 +67,7 @@ async def test_we_expect_somebody_else(go: Path) -> None:
         assert [event for event in ours.events if isinstance(event, Opened)] == []
         # Nothing is left that would be in the way of the right one.
         assert (await ours.swarm.dial(peer.peer, [address])).peer == peer.peer
+        await peer.call("identify", peer=str(ours.peer))
 
 
 async def test_go_expects_somebody_else(go: Path) -> None:
