@@ -77,6 +77,7 @@ bench: install  ## measures ours and the others side by side, writes benchmarks/
 
 docs: install  ## writes the generated parts of the documentation anew
 	$(BIN)/python -m tests.closure write
+	$(BIN)/python -m tools.journey > .cache/journey.md && mv .cache/journey.md docs/journey.md
 
 pins: ## constraints.txt anew, with the newest version of everything
 	@test -n "$(PYTHON)" || { echo "$(NO_PYTHON)" >&2; exit 1; }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any, Generic, Protocol, TypeVar
+from unittest.mock import MagicMock
 
 from stronghold_p2p import exchange, multiaddrs, multistream, protobuf, varint
 from stronghold_p2p.config import Limits
@@ -304,14 +306,11 @@ class Talking:
     def __init__(self, intake: Callable[[Any, MuxedStream], Any] | None = None) -> None:
         self._sent: list[bytes] = []
         self._started: list[str] = []
-        session = SimpleNamespace(consumed=lambda *_: None, send_now=lambda _, data: self._sent.append(data))
+        session, connection = MagicMock(), MagicMock()
+        session.send_now.side_effect = lambda _, data: self._sent.append(data)
+        connection.admits.side_effect = "/b".__eq__
+        connection.start_handler.side_effect = lambda stream: self._started.append(stream.protocol)
         state = SimpleNamespace(id=1, gone=False, fin_sent=False)
-        connection = SimpleNamespace(
-            admits="/b".__eq__,
-            negotiating=lambda _: None,
-            settled=lambda _, inbound=False: None,
-            start_handler=lambda stream: self._started.append(stream.protocol),
-        )
         shells: tuple[Any, ...] = (session, state, connection, SimpleNamespace(time=lambda: 0.0))
         self._stream = MuxedStream(*shells)
         if intake is not None:
@@ -411,7 +410,7 @@ STREAMS: dict[str, list[Stream]] = {
     "stronghold_p2p.swarm.negotiation.LazyConfirm.data": [
         Stream(
             "lazy-confirm",
-            lambda: Talking(lambda connection, stream: LazyConfirm(connection, stream, "/b")),
+            lambda: Talking(lambda _, stream: LazyConfirm(stream, "/b", math.inf)),
             multistream.match_confirm("/b") + FRAMED,
             b"\x05ab",
             ("/b", MESSAGES, b"", []),
@@ -420,14 +419,14 @@ STREAMS: dict[str, list[Stream]] = {
     "stronghold_p2p.swarm.negotiation.Listening.data": [
         Stream(
             "listening",
-            lambda: Talking(Listening),
+            lambda: Talking(lambda connection, stream: Listening(connection, stream, math.inf)),
             multistream.propose("/b") + FRAMED,
             b"\x05ab",
             ("/b", MESSAGES, multistream.match_confirm("/b"), ["/b"]),
         ),
         Stream(
             "listening-second",
-            lambda: Talking(Listening),
+            lambda: Talking(lambda connection, stream: Listening(connection, stream, math.inf)),
             REFUSED_FIRST + FRAMED,
             b"\x05ab",
             ("/b", MESSAGES, multistream.HEADER + multistream.NA + multistream.message("/b"), ["/b"]),

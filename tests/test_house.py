@@ -26,7 +26,7 @@ BROAD: dict[tuple[str, str], str] = {
     ("stronghold_p2p/swarm/swarm.py", "emit"): "a callback of the application: nothing of ours depends on it",
 }
 
-FILES = modules() + sorted((ROOT / "benchmarks").rglob("*.py"))
+FILES = modules() + [path for folder in ("benchmarks", "tools") for path in sorted((ROOT / folder).rglob("*.py"))]
 BLOCKS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.Match)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
