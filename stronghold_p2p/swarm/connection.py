@@ -314,7 +314,7 @@ class Connection:
                     self._link.write(record)
             self._link.receiver = len
             self._link.transport.resume_reading()
-            self._link.transport.write_eof()
+            self._link.finish()
             self._timer.last(CLOSE_GRACE, self.abort)
 
     def abort(self) -> None:

@@ -7,34 +7,58 @@ ends in the expected peer wins, and the others are cancelled.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.errors import DeadlineExceeded, DialError, P2PError
+from stronghold_p2p import multiaddrs
+from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded
+from stronghold_p2p.swarm.deadline import Deadline
+from stronghold_p2p.swarm.events import DialFailed
 from stronghold_p2p.transport import tcp
-from stronghold_p2p.transport.link import Link
 from stronghold_p2p.transport.upgrading import Upgrading
 
 if TYPE_CHECKING:
-    from stronghold_p2p.firewall.gate import Token
     from stronghold_p2p.identity import PeerId
     from stronghold_p2p.swarm.connection import Connection
     from stronghold_p2p.swarm.swarm import Swarm
+    from stronghold_p2p.transport.link import Link
     from stronghold_p2p.transport.upgrader import Upgraded
 
 STAGGER: Final = 0.25  # reliability 2.7, DIAL
 
 
-class _Shared:
-    """A dial in progress and how many wait for it."""
+class _Dial:
+    """A dial in progress. ``todo``: addresses that have not been tried; who joins later may bring more."""
 
-    __slots__ = ("task", "waiters")
+    __slots__ = ("_known", "_maximum", "failures", "outcome", "peer", "running", "todo", "waiters")
 
-    def __init__(self, task: asyncio.Task[Connection]) -> None:
-        self.task = task
+    def __init__(self, peer: PeerId | None, maximum: int, outcome: asyncio.Future[Connection]) -> None:
+        self.peer = peer
+        self.outcome = outcome
         self.waiters = 0
+        self.todo: list[Multiaddr] = []
+        self.running: dict[asyncio.Task[Connection], Multiaddr] = {}
+        self.failures: dict[Multiaddr, Exception] = {}
+        self._known: set[Multiaddr] = set()
+        self._maximum = maximum
+
+    def add(self, addresses: Iterable[Multiaddr]) -> None:
+        for address in addresses:
+            if address not in self._known and len(self._known) < self._maximum:
+                self._known.add(address)
+                self.todo.append(address)
+
+    def explain(self) -> Exception:
+        """Why no address worked: a single one's own error, or all of them together."""
+        errors = list(self.failures.values())
+        if not errors:
+            return DialError(f"no address of {self.peer} is known: add one", peer=self.peer)
+        if len(errors) == 1 or all(isinstance(error, LimitExceeded) for error in errors):
+            return errors[0]
+        reasons = "; ".join(f"{address}: {error}" for address, error in self.failures.items())
+        return DialError(f"no address worked: {reasons}", peer=self.peer, attempts=self.failures)
 
 
 class Dialer:
@@ -42,161 +66,156 @@ class Dialer:
 
     def __init__(self, swarm: Swarm) -> None:
         self._swarm = swarm
-        self._shared: dict[PeerId, _Shared] = {}
+        self._shared: dict[PeerId, _Dial] = {}
+        self._tasks: dict[asyncio.Task[Connection], _Dial] = {}
 
     async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr]) -> Connection:
         """Connect to ``peer`` (None: to whoever proves an identity at the address).
 
         All callers for one peer share one dial; it is cancelled when the last of them is.
         """
-        if peer is None:
-            return await self._attempt_all(None, addresses)
-        shared = self._shared.get(peer)
-        if shared is None:
-            task = self._swarm.loop.create_task(self._attempt_all(peer, addresses))
-            shared = self._shared[peer] = _Shared(task)
-            task.add_done_callback(lambda task: self._forget(peer, task))
-        shared.waiters += 1
+        dial = None if peer is None else self._shared.get(peer)
+        if dial is None:
+            dial = self._start(peer)
+        dial.add(addresses)
+        dial.waiters += 1
         try:
-            return await asyncio.shield(shared.task)
+            return await asyncio.shield(dial.outcome)
         finally:
-            shared.waiters -= 1
-            if not shared.waiters and not shared.task.done():
-                self._shared.pop(peer, None)
-                shared.task.cancel()
-
-    def _forget(self, peer: PeerId, task: asyncio.Task[Connection]) -> None:
-        shared = self._shared.get(peer)
-        if shared is not None and shared.task is task:
-            del self._shared[peer]
-        if not task.cancelled():
-            task.exception()  # whoever still waits raises it; if all have gone it is nobody's
+            dial.waiters -= 1
+            if not dial.waiters:
+                self._abandon(dial)
 
     async def close(self) -> None:
-        """Cancel every dial."""
-        tasks = [shared.task for shared in self._shared.values()]
+        """Cancel every dial; who waits for one gets ``ConnectionClosed``."""
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks)
 
-    async def _attempt_all(self, peer: PeerId | None, addresses: Sequence[Multiaddr]) -> Connection:
-        limits, timeouts = self._swarm.limits, self._swarm.timeouts
-        todo = list(dict.fromkeys(addresses))[: limits.dial_addresses]
-        failures: dict[Multiaddr, Exception] = {}
-        running: dict[asyncio.Task[Connection], Multiaddr] = {}
-        try:
-            async with asyncio.timeout(timeouts.dial):
-                return await self._race(peer, todo, running, failures)
-        except TimeoutError:
-            limit = timeouts.dial or 0.0
-            raise DeadlineExceeded(f"{limit:g} s in the dial", timeout=limit, phase="dial", peer=peer) from None
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-
-    async def _race(
-        self,
-        peer: PeerId | None,
-        todo: list[Multiaddr],
-        running: dict[asyncio.Task[Connection], Multiaddr],
-        failures: dict[Multiaddr, Exception],
-    ) -> Connection:
-        while todo or running:
-            if todo:
-                address = todo.pop(0)
-                running[self._swarm.loop.create_task(self._attempt(peer, address))] = address
-            pause = STAGGER if todo else None
-            done, _ = await asyncio.wait(running, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
-            won = [task for task in done if task.exception() is None]
-            for task in done - set(won):
-                failed = running.pop(task)
-                failures[failed] = _as_exception(task)
-            if won:
-                self._learn(peer, running.pop(won[0]), failures)
-                return won[0].result()
-        raise self._no_address(peer, failures)
-
-    def _learn(self, peer: PeerId | None, address: Multiaddr, failures: dict[Multiaddr, Exception]) -> None:
+    def _start(self, peer: PeerId | None) -> _Dial:
+        loop = self._swarm.loop
+        dial = _Dial(peer, self._swarm.limits.dial_addresses, loop.create_future())
+        task = loop.create_task(self._run(dial))
+        self._tasks[task] = dial
         if peer is not None:
-            self._swarm.book.worked(peer, address)
-            for failed in failures:
-                self._swarm.book.failed(peer, failed)
+            self._shared[peer] = dial
+        task.add_done_callback(self._ended)
+        return dial
 
-    def _no_address(self, peer: PeerId | None, failures: dict[Multiaddr, Exception]) -> Exception:
-        if not failures:
-            return DialError(f"no address of {peer} is known: add one", peer=peer)
-        if len(failures) == 1:
-            error = next(iter(failures.values()))
-            if not isinstance(error, DialError):
-                return error
-        reasons = "; ".join(f"{address}: {error}" for address, error in failures.items())
-        return DialError(f"no address worked: {reasons}", peer=peer, attempts=dict(failures))
+    def _abandon(self, dial: _Dial) -> None:
+        self._forget(dial)
+        for task, running in self._tasks.items():
+            if running is dial:
+                task.cancel()
 
-    async def _attempt(self, peer: PeerId | None, address: Multiaddr) -> Connection:
-        token = self._swarm.gate.dial()
-        try:
-            return await self._upgrade(peer, address, await self._connect(address), token)
-        except BaseException:
-            token.release()
-            raise
+    def _forget(self, dial: _Dial) -> None:
+        if dial.peer is not None and self._shared.get(dial.peer) is dial:
+            del self._shared[dial.peer]
 
-    async def _upgrade(self, peer: PeerId | None, address: Multiaddr, link: Link, token: Token) -> Connection:
-        swarm = self._swarm
-        outcome: asyncio.Future[Connection] = swarm.loop.create_future()
-        upgrading = Upgrading(
-            link,
-            swarm.upgrade.outbound(peer),
-            timeout=swarm.timeouts.upgrade,
-            done=_settle(outcome, lambda upgraded: swarm.established(link, upgraded, token, "out", address)),
-            failed=lambda error: None if outcome.done() else outcome.set_exception(error),
-            loop=swarm.loop,
-        )
-        try:
-            upgrading.start()
-            return await outcome
-        except asyncio.CancelledError:
-            if outcome.done() and not outcome.cancelled() and outcome.exception() is None:
-                outcome.result().abort()
-            else:
-                upgrading.cancel()
-            raise
-
-    async def _connect(self, address: Multiaddr) -> Link:
-        limit = self._swarm.timeouts.connect
-        try:
-            async with asyncio.timeout(limit):
-                return await tcp.connect(address, _made)
-        except TimeoutError:
-            raise DeadlineExceeded(
-                f"{address} did not answer within {limit or 0:g} s", timeout=limit or 0.0, phase="connect"
-            ) from None
-
-
-def _made(link: Link) -> None:
-    """Nothing to do before the upgrade: the dialer admitted the attempt already."""
-
-
-def _settle(
-    outcome: asyncio.Future[Connection], establish: Callable[[Upgraded], Connection]
-) -> Callable[[Upgraded], None]:
-    def done(upgraded: Upgraded) -> None:
-        try:
-            connection = establish(upgraded)
-        except P2PError as error:
-            if not outcome.done():
-                outcome.set_exception(error)
-            return
-        if outcome.done():
-            connection.abort()
+    def _ended(self, task: asyncio.Task[Connection]) -> None:
+        dial = self._tasks.pop(task)
+        self._forget(dial)
+        if task.cancelled():
+            dial.outcome.set_exception(ConnectionClosed("the network is closing"))
+        elif (error := task.exception()) is not None:
+            dial.outcome.set_exception(error)
+            if isinstance(error, Exception):
+                self._swarm.emit(DialFailed(dial.peer, error))
         else:
-            outcome.set_result(connection)
+            dial.outcome.set_result(task.result())
+            return
+        dial.outcome.exception()  # whoever still waits raises it; if all have gone it is nobody's
 
-    return done
+    async def _run(self, dial: _Dial) -> Connection:
+        winner: Connection | None = None
+        try:
+            async with Deadline(self._swarm.timeouts.dial, "the dial", peer=dial.peer):
+                winner = await self._race(dial)
+                return winner
+        finally:
+            for task in dial.running:
+                if task.cancel() or task.exception() is not None:
+                    continue
+                if task.result() is not winner:  # two came in at once, or one while everybody left
+                    task.result().shut()
+            await asyncio.gather(*dial.running, return_exceptions=True)
+
+    async def _race(self, dial: _Dial) -> Connection:
+        loop, running = self._swarm.loop, dial.running
+        while dial.todo or running:
+            if dial.todo:
+                address = dial.todo.pop(0)
+                attempt = _Attempt(self._swarm, dial.peer, address)
+                running[loop.create_task(attempt.run())] = address
+            done, _ = await asyncio.wait(running, timeout=STAGGER, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                error = task.exception()
+                if error is None:
+                    self._learn(dial, running[task])
+                    return task.result()
+                if not isinstance(error, Exception):
+                    raise error
+                dial.failures[running.pop(task)] = error
+        raise dial.explain()
+
+    def _learn(self, dial: _Dial, address: Multiaddr) -> None:
+        if dial.peer is not None:
+            self._swarm.book.worked(dial.peer, address)
+            for failed in dial.failures:
+                self._swarm.book.failed(dial.peer, failed)
 
 
-def _as_exception(task: asyncio.Task[Connection]) -> Exception:
-    error = task.exception()
-    if isinstance(error, Exception):
-        return error
-    raise error if error is not None else RuntimeError("the attempt did not fail")
+class _Attempt:
+    """One address: a socket, its upgrade, the connection. Ends with nothing left unless it succeeds."""
+
+    __slots__ = ("_address", "_outcome", "_peer", "_swarm", "_token", "_upgrading")
+
+    def __init__(self, swarm: Swarm, peer: PeerId | None, address: Multiaddr) -> None:
+        self._swarm = swarm
+        # An address that names its peer has to keep its word, also when the caller takes anybody.
+        self._address, named = multiaddrs.split_peer(address)
+        self._peer = named if peer is None else peer
+        self._outcome: asyncio.Future[Connection] = swarm.loop.create_future()
+        self._upgrading: Upgrading | None = None
+
+    async def run(self) -> Connection:
+        swarm = self._swarm
+        if self._peer is not None:
+            swarm.check_dial(self._peer, self._address)
+        self._token = swarm.gate.dial()
+        try:
+            async with Deadline(swarm.timeouts.connect, "connecting", peer=self._peer):
+                await tcp.connect(self._address, self._made)
+            return await self._outcome
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _made(self, link: Link) -> None:
+        """The socket is there: the upgrade owns it before its first byte can arrive."""
+        self._upgrading = Upgrading(
+            link,
+            self._swarm.upgrade.outbound(self._peer),
+            timeout=self._swarm.timeouts.upgrade,
+            done=lambda upgraded: self._upgraded(link, upgraded),
+            failed=self._failed,
+            loop=self._swarm.loop,
+        )
+        self._upgrading.start()
+
+    def _upgraded(self, link: Link, upgraded: Upgraded) -> None:
+        self._outcome.set_result(self._swarm.established(link, upgraded, self._token, "out", self._address))
+
+    def _failed(self, error: Exception) -> None:
+        if not self._outcome.done():
+            self._outcome.set_exception(error)
+            self._outcome.exception()  # it may be that nobody waits for it any more
+
+    def _give_up(self) -> None:
+        if self._upgrading is not None:
+            self._upgrading.cancel()
+        if self._outcome.done() and not self._outcome.cancelled() and self._outcome.exception() is None:
+            self._outcome.result().shut()
+        self._token.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from multiaddr import Multiaddr
@@ -14,6 +15,7 @@ from stronghold_p2p.transport.link import Link
 from stronghold_p2p.transport.upgrading import Upgrading
 
 if TYPE_CHECKING:
+    from stronghold_p2p.firewall.gate import Token
     from stronghold_p2p.swarm.swarm import Swarm
     from stronghold_p2p.transport.upgrader import Upgraded
 
@@ -60,25 +62,26 @@ class Listener:
         if admission.gives_way is not None:
             swarm.pending.pop(admission.gives_way).cancel()
         token = admission.token
-
-        def done(upgraded: Upgraded) -> None:
-            swarm.pending.pop(token, None)
-            try:
-                swarm.established(link, upgraded, token, "in", ends[1])
-            except P2PError as error:
-                failed(error)
-
-        def failed(error: Exception) -> None:
-            swarm.pending.pop(token, None)
-            token.release()
-            swarm.emit(AcceptFailed(host, error))
-
-        swarm.pending[token] = Upgrading(
+        swarm.pending[token] = upgrading = Upgrading(
             link,
             swarm.upgrade.inbound(),
             timeout=swarm.timeouts.upgrade,
-            done=done,
-            failed=failed,
+            done=partial(self._upgraded, link, token, ends[1]),
+            failed=partial(self._failed, host, token),
             loop=swarm.loop,
         )
-        swarm.pending[token].start()
+        upgrading.start()
+
+    def _upgraded(self, link: Link, token: Token, remote: Multiaddr, upgraded: Upgraded) -> None:
+        swarm = self._swarm
+        upgrading = swarm.pending.pop(token)
+        try:
+            swarm.established(link, upgraded, token, "in", remote)
+        except P2PError:
+            swarm.pending[token] = upgrading  # it counts until its socket is gone
+            raise
+
+    def _failed(self, host: str | None, token: Token, error: Exception) -> None:
+        self._swarm.pending.pop(token, None)
+        token.release()
+        self._swarm.emit(AcceptFailed(host, error))

@@ -22,7 +22,7 @@ from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.swarm.addresses import AddressBook
 from stronghold_p2p.swarm.connection import Connection, Direction
 from stronghold_p2p.swarm.dialer import Dialer
-from stronghold_p2p.swarm.events import AddressAdded, DialFailed, Ended, Event, Opened
+from stronghold_p2p.swarm.events import AddressAdded, Ended, Event, Opened
 from stronghold_p2p.swarm.listener import Listener
 from stronghold_p2p.transport import tcp
 from stronghold_p2p.transport.link import Link
@@ -87,6 +87,9 @@ class Swarm:
         self._connections: dict[PeerId, list[Connection]] = {}
         self._tokens: dict[Connection, Token] = {}
         self._ending: set[Connection] = set()
+        self._drained: asyncio.Future[None] | None = None
+        self._over: asyncio.Future[None] | None = None
+        self._running = False
         self._listeners_of_events: list[Callable[[Event], None]] = []
         self._verdicts: dict[Connection, dict[str, bool | None]] = {}
         self._dialer = Dialer(self)
@@ -95,6 +98,7 @@ class Swarm:
     def start(self) -> None:
         """Take the running event loop. A swarm is started once."""
         self.loop = asyncio.get_running_loop()
+        self._running = True
         self._unwatch = self.firewall.watch(self._rules_changed)
 
     # ------------------------------------------------------------------ services and events
@@ -102,10 +106,12 @@ class Swarm:
     def handle(self, protocol: str, handler: Handler, *, judges: bool = False) -> None:
         """Serve ``protocol``: ``handler(stream)`` runs as a task; returning closes the stream, raising resets it."""
         self._services[protocol] = Service(handler, judges)
+        self._verdicts.clear()
 
     def unhandle(self, protocol: str) -> None:
         """Serve ``protocol`` no longer; streams that run go on."""
         self._services.pop(protocol, None)
+        self._verdicts.clear()
 
     @property
     def protocols(self) -> tuple[str, ...]:
@@ -159,8 +165,21 @@ class Swarm:
             deadline=float("inf") if ask is None else self.loop.time() + ask,
         )
 
+    def check_dial(self, peer: PeerId, address: Multiaddr) -> None:
+        """``DialError`` if the firewall keeps us from connecting to ``peer`` there."""
+        if not self._lets_connect(peer, "out", address):
+            raise DialError(f"our firewall keeps us from {peer} at {address}", peer=peer)
+
+    def _lets_connect(self, peer: PeerId, direction: Direction, address: Multiaddr) -> bool:
+        now = self.loop.time()
+        attempt = Attempt(peer=peer, protocol=CONNECTION, direction=direction, address=address, deadline=now)
+        return self.firewall.decide(attempt) == Rule.ALLOW
+
     def _rules_changed(self) -> None:
         self._verdicts.clear()
+        for connection in self.connections():
+            if not self._lets_connect(connection.peer, connection.direction, connection.remote_address):
+                connection.shut(GoAway.GATED, _kept_out(connection.peer))
 
     # ------------------------------------------------------------------ connections
 
@@ -182,12 +201,10 @@ class Swarm:
         if peer is not None and (open_ones := self._connections.get(peer)):
             return open_ones[0]
         candidates = list(addresses) + (list(self.book.addresses(peer)) if peer is not None else [])
-        own = self.addresses
-        try:
-            return await self._dialer.dial(peer, [address for address in candidates if address not in own])
-        except Exception as error:
-            self.emit(DialFailed(peer, error))
-            raise
+        others = [address for address in candidates if address not in self.addresses]
+        if candidates and not others:
+            raise DialError("that is our own address", peer=peer)
+        return await self._dialer.dial(peer, others)
 
     async def open_stream(self, peer: PeerId, *protocols: str) -> Stream:
         """A stream to ``peer`` over an open connection, or over one that is dialed for it."""
@@ -197,14 +214,15 @@ class Swarm:
     def established(
         self, link: Link, upgraded: Upgraded, token: Token, direction: Direction, remote: Multiaddr
     ) -> Connection:
-        """A finished upgrade becomes a connection, if the limits and the firewall take it."""
+        """A finished upgrade becomes a connection, if the limits and the firewall take it.
+
+        If they do not, the reason is written as a go-away, and ``LimitExceeded`` or ``ConnectionClosed`` raised.
+        """
         try:
             self._admit_peer(upgraded, token, direction, remote)
-        except LimitExceeded:
-            self._turn_away(link, upgraded, GoAway.RESOURCE_LIMIT)
-            raise
-        except ConnectionClosed:
-            self._turn_away(link, upgraded, GoAway.GATED)
+        except (LimitExceeded, ConnectionClosed) as error:
+            code = error.code if isinstance(error, ConnectionClosed) else GoAway.RESOURCE_LIMIT
+            link.write(upgraded.sealer.seal(frame(GO_AWAY, 0, 0, code)))
             raise
         ends = tcp.addresses_of(link.transport)
         local = ends[0] if ends else remote
@@ -220,18 +238,9 @@ class Swarm:
             raise ConnectionClosed("the network is closing")
         if upgraded.peer == self.peer_id:
             raise ConnectionClosed("we reached ourselves")
-        attempt = Attempt(
-            peer=upgraded.peer, protocol=CONNECTION, direction=direction, address=remote, deadline=self.loop.time()
-        )
-        rule = self.firewall.decide(attempt)
-        if rule != Rule.ALLOW and not (rule is None and direction == "out"):
-            raise ConnectionClosed(f"the firewall keeps {upgraded.peer} out", code=GoAway.GATED)
+        if not self._lets_connect(upgraded.peer, direction, remote):
+            raise _kept_out(upgraded.peer)
         self.gate.establish(token, upgraded.peer)
-
-    def _turn_away(self, link: Link, upgraded: Upgraded, code: int) -> None:
-        link.write(upgraded.sealer.seal(frame(GO_AWAY, 0, 0, code)))
-        link.receiver = len
-        link.close()
 
     def ended(self, connection: Connection, error: Exception) -> None:
         """A connection is over; its socket may take a moment longer."""
@@ -251,6 +260,8 @@ class Swarm:
     def gone(self, connection: Connection) -> None:
         """A connection's socket is gone, too."""
         self._ending.discard(connection)
+        if self._drained is not None and not self._ending and not self._drained.done():
+            self._drained.set_result(None)
 
     def known(self, peer: PeerId, protocols: Sequence[str]) -> str | None:
         """The first of ``protocols`` that the peer has said to serve."""
@@ -269,6 +280,9 @@ class Swarm:
         listener = Listener(self)
         await listener.start(address)
         self.listeners.append(listener)
+        if self.closing:
+            listener.stop()
+            self._check_running()
         for found in listener.addresses:
             self.emit(AddressAdded(found))
         return listener
@@ -283,40 +297,59 @@ class Swarm:
         return tuple(address for listener in self.listeners for address in listener.addresses)
 
     async def close(self) -> None:
-        """Stop accepting and dialing, say goodbye, and end everything within ``Timeouts.close`` seconds."""
-        if self.closing:
-            return
+        """Stop accepting and dialing, say goodbye, and end everything within ``Timeouts.close`` seconds.
+
+        May be called at any time, any number of times and from a handler; all calls return at the end.
+        """
         self.closing = True
+        if not self._running:
+            return
+        if self._over is not None:
+            await asyncio.shield(self._over)
+            return
+        self._over = self.loop.create_future()
+        try:
+            await self._close()
+        finally:
+            self._over.set_result(None)
+
+    async def _close(self) -> None:
         self._unwatch()
         for listener in list(self.listeners):
             listener.stop()
-        for upgrading in list(self.pending.values()):
+        for token, upgrading in list(self.pending.items()):
             upgrading.cancel()
-        for token in list(self.pending):
             token.release()
         self.pending.clear()
-        tasks = {task for connection in self.connections() for task in connection.handlers}
-        closes = [self.loop.create_task(connection.close()) for connection in self.connections()]
+        handlers = {task for connection in self.connections() for task in connection.handlers}
+        for connection in self.connections():
+            connection.shut()
         try:
             async with asyncio.timeout(self.timeouts.close):
                 await self._dialer.close()
-                await asyncio.gather(*closes, *tasks, return_exceptions=True)
-                await self._drained()
+                await self._drain()
+                if running := {*handlers, *self.approval.hooks} - {asyncio.current_task()}:
+                    await asyncio.wait(running)
         except TimeoutError:
             log.warning("closing took longer than %s s: the rest is aborted", self.timeouts.close)
         finally:
             for connection in [*self.connections(), *self._ending]:
                 connection.abort()
+        await asyncio.sleep(0)  # the turn of the loop in which aborted sockets are closed
 
-    async def _drained(self) -> None:
-        """Transports that were told to close get the turns of the loop that they need for it."""
-        while self._ending:
-            await asyncio.sleep(0.001)
-        await asyncio.sleep(0)
+    async def _drain(self) -> None:
+        """Wait for the sockets of connections that have said goodbye."""
+        if self._ending:
+            self._drained = self.loop.create_future()
+            await self._drained
 
     def _check_running(self) -> None:
-        if self.closing or not hasattr(self, "loop"):
+        if self.closing or not self._running:
             raise UsageError("the network is not open: use async with")
+
+
+def _kept_out(peer: PeerId) -> ConnectionClosed:
+    return ConnectionClosed(f"the firewall keeps {peer} out", code=GoAway.GATED)
 
 
 def _nothing() -> None:

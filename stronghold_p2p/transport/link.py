@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Final, cast
 from weakref import WeakKeyDictionary
 
@@ -91,7 +93,7 @@ class Link(asyncio.BufferedProtocol):
         self.receiver: Receiver = len
         self.on_failed: Callable[[Exception], None] = _ignore
         self.on_lost: Callable[[Exception | None], None] = _ignore
-        self.on_room: Callable[[], None] = _nothing
+        self.on_room: Callable[[], object] = _nothing
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -148,6 +150,19 @@ class Link(asyncio.BufferedProtocol):
     def write(self, data: bytes | bytearray) -> None:
         if not self.lost:
             self.transport.write(data)
+
+    def finish(self) -> None:
+        """Let what was written leave, then send FIN; reading goes on."""
+        loop = asyncio.get_running_loop()
+        self.on_room = partial(loop.call_soon, self._fin)
+        self.transport.set_write_buffer_limits(high=0)  # there is room once everything has left
+        if not self.transport.get_write_buffer_size():
+            self._fin()
+
+    def _fin(self) -> None:
+        # ENOTCONN: the peer has reset the connection. asyncio lets the error out, to the caller or to the loop.
+        with suppress(OSError):
+            self.transport.write_eof()
 
     def close(self) -> None:
         """Let what was written leave, then close."""

@@ -18,7 +18,7 @@ BACKLOG = 1_024  # rust's
 async def connect(address: Multiaddr, on_made: Callable[[Link], None]) -> Link:
     """A raw connection to ``address`` (``/ip4|ip6/../tcp/..``); ``DialError`` with the system's reason."""
     target = multiaddrs.tcp_address(address)
-    if target is None or not target[1]:
+    if target is None or not target[1] or multiaddrs.is_unspecified(address):
         raise DialError(f"{address} is no TCP address that can be dialed")
     loop = asyncio.get_running_loop()
     inbox = inbox_for(loop)
@@ -37,9 +37,17 @@ async def listen(address: Multiaddr, on_made: Callable[[Link], None]) -> asyncio
     loop = asyncio.get_running_loop()
     inbox = inbox_for(loop)
     try:
-        return await loop.create_server(lambda: Link(inbox, on_made), target[0], target[1], backlog=BACKLOG)
+        server = await loop.create_server(
+            lambda: Link(inbox, on_made), target[0], target[1], backlog=BACKLOG, start_serving=False
+        )
+        try:
+            await server.start_serving()
+        except BaseException:
+            server.close()
+            raise
     except OSError as error:
         raise ListenError(f"cannot listen on {address}: {error.strerror or error}", address=str(address)) from error
+    return server
 
 
 def bound_addresses(server: asyncio.Server) -> tuple[Multiaddr, ...]:

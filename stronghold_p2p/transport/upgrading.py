@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from stronghold_p2p.errors import ConnectionClosed, DeadlineExceeded, HandshakeError, P2PError
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
@@ -16,15 +17,19 @@ from stronghold_p2p.transport.upgrader import Upgraded
 Done = Callable[[Upgraded], None]
 Failed = Callable[[Exception], None]
 
+CLOSE_GRACE: Final = 1.0  # seconds for the peer to close after we did: RST would destroy what it has not read yet
+
 
 class Upgrading:
-    """One upgrade in progress. Exactly one of ``done`` and ``failed`` is called, unless ``cancel`` is.
+    """One upgrade in progress.
 
     ``timeout`` seconds from now is one absolute deadline: a byte now and then does not move it. ``done`` takes
-    the link over, and then gets what was left over; after ``failed`` the link is closed.
+    the link over, and what was left over follows; or it raises a ``P2PError``, because the connection is not
+    wanted: then what it wrote still leaves. Unless ``done`` has returned or ``cancel`` was called, ``failed``
+    is called once, and the link is on its way out.
     """
 
-    __slots__ = ("_done", "_failed", "_link", "_loop", "_runner", "_timeout", "_timer")
+    __slots__ = ("_done", "_failed", "_link", "_loop", "_over", "_refusal", "_runner", "_timeout", "_timer")
 
     def __init__(
         self,
@@ -37,11 +42,13 @@ class Upgrading:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._link = link
-        self._runner: ExchangeRunner[Upgraded] | None = ExchangeRunner(exchange)
+        self._runner: ExchangeRunner[Upgraded] = ExchangeRunner(exchange)
         self._timeout = timeout
         self._done = done
         self._failed = failed
         self._loop = loop
+        self._over = False
+        self._refusal: P2PError | None = None
         self._timer = None if timeout is None else loop.call_later(timeout, self._expired)
         link.receiver = self._receive
         link.on_failed = self._fail
@@ -49,38 +56,56 @@ class Upgrading:
 
     def start(self) -> None:
         """Send what the dialer sends first."""
-        assert self._runner is not None
         self._link.write(self._runner.start())
+
+    def cancel(self) -> None:
+        """Give up without a word to anybody; the link is aborted. Does nothing once it is over."""
+        if not self._over:
+            self._end()
+            self._link.abort()
 
     def _receive(self, view: memoryview) -> int:
         runner = self._runner
-        if runner is None:
-            return len(view)
         out = runner.feed(view)
         if out:
             self._link.write(out)
         if runner.done:
-            self._end()
-            self._done(runner.result)
-            if runner.leftover:
-                self._link.feed(runner.leftover)
+            self._finish(runner.result, runner.leftover)
         return len(view)
 
-    def cancel(self) -> None:
-        """Give up without a word to anybody; the link is aborted."""
+    def _finish(self, upgraded: Upgraded, leftover: bytes) -> None:
+        self._stop_timer()
+        try:
+            self._done(upgraded)
+        except P2PError as error:
+            self._turn_away(error)
+            return
+        except Exception as error:
+            self._fail(error)
+            raise
         self._end()
-        self._link.abort()
+        if leftover:
+            self._link.feed(leftover)
+
+    def _turn_away(self, error: P2PError) -> None:
+        """Close as a connection does: half, then wait for the peer, whatever it still says."""
+        self._refusal = error
+        self._link.receiver = len
+        self._link.transport.write_eof()
+        self._timer = self._loop.call_later(CLOSE_GRACE, self._link.abort)
 
     def _end(self) -> None:
-        runner, self._runner = self._runner, None
+        self._over = True
+        self._stop_timer()
+        self._runner.close()
+
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if runner is not None:
-            runner.close()
 
     def _fail(self, error: Exception) -> None:
-        if self._runner is None:
+        if self._over:
             return
         self._end()
         # No error message exists in any handshake: the peer sees the connection close.
@@ -92,6 +117,9 @@ class Upgrading:
         self._failed(error)
 
     def _lost(self, error: Exception | None) -> None:
+        if self._refusal is not None:
+            self._fail(self._refusal)
+            return
         cause = ConnectionClosed("the peer closed the connection during the upgrade", remote=True)
         cause.__cause__ = error
         self._fail(cause)
