@@ -46,6 +46,7 @@ class GoPeer:
         self.stderr: list[str] = []
         self.exit_code = 0
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
+        self._events: list[Answer] = []
         self._last = 0
         self._tasks = [asyncio.create_task(self._read_answers()), asyncio.create_task(self._read_stderr())]
 
@@ -71,19 +72,16 @@ class GoPeer:
             raise GoError(result)
         return result
 
-    async def events(self) -> list[Answer]:
-        """What has happened since the last call."""
-        events: list[Answer] = (await self.call("events"))["events"]
-        return events
-
     async def until(self, name: str, *, timeout: float = 10.0, **expected: object) -> Answer:
-        """The first event of that name from now on (or since the last look) whose fields are as expected."""
+        """The first event of that name whose fields are as expected; each event is given out once."""
         async with asyncio.timeout(timeout):
             while True:
-                for event in await self.events():
+                for event in self._events:
                     if event["event"] == name and all(event.get(key) == value for key, value in expected.items()):
+                        self._events.remove(event)
                         return event
                 await asyncio.sleep(0.01)
+                self._events += (await self.call("events"))["events"]
 
     async def end(self) -> int:
         """Have the host shut down and the process end; its exit code."""

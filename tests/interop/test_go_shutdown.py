@@ -1,0 +1,168 @@
+"""Ends of connections with go-libp2p: told once on each side, without losses, leaks and complaints."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from stronghold_p2p.errors import ConnectionClosed
+from stronghold_p2p.swarm.events import Ended, Opened
+from stronghold_p2p.yamux import GoAway, Stream
+from tests.interop.our_peer import ECHO, HOLD, ROLES, SINK, Pair, Role, connected, eventually
+
+MIB = 1 << 20
+
+
+async def we_close_the_connection(pair: Pair) -> None:
+    await pair.connection.close()
+
+
+async def we_close_everything(pair: Pair) -> None:
+    await pair.ours.identify.close()
+    await pair.ours.swarm.close()
+
+
+async def go_closes_the_connection(pair: Pair) -> None:
+    await pair.go.call("close", peer=str(pair.ours.peer))
+
+
+async def go_closes_everything(pair: Pair) -> None:
+    await pair.go.call("close_host")
+
+
+OUR_WAYS = [we_close_the_connection, we_close_everything]
+GO_WAYS = [go_closes_the_connection, go_closes_everything]
+
+
+async def both_know(pair: Pair, *, remote: bool) -> None:
+    """go has seen it, and we were told exactly once."""
+    await pair.go.until("disconnected", peer=str(pair.ours.peer))
+    await eventually(lambda: pair.connection.closed)
+    await asyncio.sleep(0.05)
+    (opened,) = [event for event in pair.ours.events if isinstance(event, Opened)]
+    (ended,) = [event for event in pair.ours.events if isinstance(event, Ended)]
+    assert opened.connection is ended.connection is pair.connection
+    assert isinstance(ended.error, ConnectionClosed)
+    assert (ended.error.code, ended.error.remote) == (GoAway.NORMAL, remote)
+    assert pair.connection.error is ended.error
+    assert pair.connection.streams == 0
+    assert pair.ours.swarm.connections() == ()
+    with pytest.raises(ConnectionClosed):
+        await pair.connection.open_stream(ECHO)
+
+
+@pytest.mark.parametrize("end", OUR_WAYS)
+@pytest.mark.parametrize("role", ROLES)
+async def test_we_end_what_is_idle(go: Path, role: Role, end: type) -> None:
+    async with connected(go, role) as pair:
+        begin = time.perf_counter()
+        await end(pair)
+        assert time.perf_counter() - begin < 1.0  # go answers by closing its end
+        await both_know(pair, remote=False)
+
+
+@pytest.mark.parametrize("end", GO_WAYS)
+@pytest.mark.parametrize("role", ROLES)
+async def test_go_ends_what_is_idle(go: Path, role: Role, end: type) -> None:
+    async with connected(go, role) as pair:
+        await end(pair)
+        await both_know(pair, remote=True)
+
+
+async def held(pair: Pair) -> list[Stream]:
+    streams = [await pair.connection.open_stream(HOLD) for _ in range(3)]
+    for stream in streams:
+        await stream.write(b"x")
+    await pair.go.call("open_hold", peer=str(pair.ours.peer), n=3)
+    return streams
+
+
+@pytest.mark.parametrize("end", OUR_WAYS)
+@pytest.mark.parametrize("role", ROLES)
+async def test_we_end_in_the_middle(go: Path, role: Role, end: type) -> None:
+    """Streams of both sides are open, handlers run, a reader waits: each of them ends, with the cause."""
+    async with connected(go, role) as pair:
+        streams = await held(pair)
+        waiting = asyncio.create_task(streams[0].read())
+        await asyncio.sleep(0)
+        await end(pair)
+        await both_know(pair, remote=False)
+        with pytest.raises(ConnectionClosed):
+            await waiting
+        for stream in streams:
+            with pytest.raises(ConnectionClosed):
+                await stream.write(b"more")
+        checked = await pair.go.call("check_held")
+        assert (checked["done"], checked["failed"]) == (0, 3)
+
+
+@pytest.mark.parametrize("end", GO_WAYS)
+@pytest.mark.parametrize("role", ROLES)
+async def test_go_ends_in_the_middle(go: Path, role: Role, end: type) -> None:
+    async with connected(go, role) as pair:
+        streams = await held(pair)
+        waiting = asyncio.create_task(streams[0].read())
+        await asyncio.sleep(0)
+        await end(pair)
+        await both_know(pair, remote=True)
+        with pytest.raises(ConnectionClosed) as caught:
+            await waiting
+        assert caught.value.remote
+        for stream in streams:
+            with pytest.raises(ConnectionClosed):
+                await stream.write(b"more")
+
+
+@pytest.mark.parametrize("end", OUR_WAYS)
+@pytest.mark.parametrize("role", ROLES)
+async def test_what_we_wrote_before_we_end_arrives(go: Path, role: Role, end: type) -> None:
+    """Written and closed, then the connection closed at once: go reads all of it and the clean end behind it."""
+    async with connected(go, role) as pair:
+        stream = await pair.connection.open_stream(HOLD)
+        await stream.write(bytes(MIB))
+        await stream.close_write()
+        await end(pair)
+        served = await pair.go.until("stream", protocol=HOLD)
+        assert served["bytes"] == MIB
+        assert "error" not in served
+        await both_know(pair, remote=False)
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_what_go_wrote_before_it_ends_arrives(go: Path, role: Role) -> None:
+    """go closes a connection with a reset, so it waits for the answer first (wire-facts 6)."""
+    async with connected(go, role) as pair:
+        assert (await pair.go.call("sink", peer=str(pair.ours.peer), bytes=MIB))["counted"] == MIB
+        await go_closes_everything(pair)
+        await both_know(pair, remote=True)
+        (served,) = pair.ours.served
+        assert (served.protocol, served.received, served.error) == (SINK, MIB, None)
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_both_end_at_once(go: Path, role: Role) -> None:
+    async with connected(go, role) as pair:
+        await held(pair)
+        await asyncio.gather(we_close_everything(pair), go_closes_everything(pair))
+        await pair.go.until("disconnected", peer=str(pair.ours.peer))
+        assert len(pair.ours.endings) == 1
+
+
+async def test_again_and_again(go: Path) -> None:
+    """A new connection after each end, by turns from both sides."""
+    async with connected(go, "ours dials") as pair:
+        peer = str(pair.ours.peer)
+        for turn in range(10):
+            if turn % 2:
+                await pair.go.call("close", peer=peer)
+            else:
+                await pair.ours.swarm.connections(pair.go.peer)[0].close()
+            await pair.go.until("disconnected", peer=peer)
+            await eventually(lambda: not pair.ours.swarm.connections())
+            await pair.go.call("connect", addr=pair.ours.address)
+            await pair.ours.identified(pair.go.peer)
+            assert (await pair.go.call("streams_sequential", peer=peer))["done"] == 1
+        assert len(pair.ours.endings) == 10
