@@ -1,0 +1,362 @@
+"""The command line, as processes: what is printed, and with which code each command ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stronghold_p2p import Identity, Network, Rejected, Request, RequestProtocol, Rule
+from stronghold_p2p import errors as failures
+from stronghold_p2p.cli import main, parser
+from stronghold_p2p.cli_output import code_of, compact, printable, report
+from stronghold_p2p.request_response.codec import JSON
+from tests.peers import LOOPBACK
+
+COMMAND = (sys.executable, "-m", "stronghold_p2p")
+NOBODY = f"/ip4/127.0.0.1/tcp/1/p2p/{Identity.from_seed(b'n' * 32).peer_id}"
+
+
+async def run(*arguments: str) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error; never a traceback."""
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, *arguments, stdin=subprocess.DEVNULL, stdout=PIPE, stderr=PIPE
+    )
+    async with asyncio.timeout(30):
+        out, err = await process.communicate()
+    assert "Traceback" not in err.decode()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+@asynccontextmanager
+async def serving(rule: Rule | None = Rule.ALLOW) -> AsyncIterator[tuple[Network, str]]:
+    network = Network(listen=[LOOPBACK], agent="tester/1")
+    if rule is not None:
+        network.firewall.set(rule)
+
+    @network.on_request
+    async def answer(request: Request[Any]) -> Any:
+        if request.message == "Refuse":
+            raise Rejected
+        if request.message == "Hang":
+            await asyncio.Event().wait()
+        if request.message == "Break":
+            return object()
+        return {"Got": request.message}
+
+    own: RequestProtocol[Any, Any] = RequestProtocol("/own/1", request=JSON, response=JSON)
+    network.on_request(own)(lambda request: "own")
+    async with network:
+        yield network, str(network.addresses[0])
+
+
+# ---------------------------------------------------------------------- request, ping, identify
+
+
+async def test_request() -> None:
+    async with serving() as (_, address):
+        assert await run("request", address, '{"Say":"h\\u00e9"}') == (0, '{"Got":{"Say":"h\u00e9"}}\n', "")
+        code, out, _ = await run("request", address, "1", "--json")
+        assert (code, json.loads(out)) == (0, {"answer": {"Got": 1}})
+        assert await run("request", address, "1", "--protocol", "/own/1") == (0, '"own"\n', "")
+
+
+async def test_request_as_a_known_peer(tmp_path: Path) -> None:
+    async with serving(rule=None) as (network, address):
+        code, _, err = await run("request", address, '"Ping"')
+        assert (code, err.startswith("stronghold-p2p: refused: ")) == (3, True)
+        key = tmp_path / "alice.key"
+        network.firewall.set(Rule.ALLOW, peer=Identity.load(key, create=True).peer_id)
+        assert await run("request", address, '"Ping"', "--key", str(key)) == (0, '{"Got":"Ping"}\n', "")
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "about"),
+    [('"Refuse"', 3, "refused: .* refused the request"), ('"Hang"', 4, "too late: .* wait"), ('"Break"', 1, "reset")],
+)
+async def test_a_request_that_fails(message: str, code: int, about: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as (_, address):
+        got, out, err = await run("request", address, message, "--timeout", "2")
+        assert (got, out) == (code, "")
+        assert re.fullmatch(f"stronghold-p2p: .*{about}.*\n", err)
+        got, out, err = await run("request", address, message, "--timeout", "2", "--json")
+        assert (got, err) == (code, "")
+        assert json.loads(out)["code"] == code
+    caplog.clear()
+
+
+@pytest.mark.parametrize("command", [["request", NOBODY, "1"], ["ping", NOBODY], ["identify", NOBODY]])
+async def test_nobody_there(command: list[str]) -> None:
+    code, out, err = await run(*command)
+    assert (code, out) == (5, "")
+    assert re.fullmatch("stronghold-p2p: unreachable: .*(failed|refused).*\n", err)
+
+
+async def test_somebody_else_there() -> None:
+    async with serving() as (network, address):
+        other = address.replace(str(network.peer_id), NOBODY.rpartition("/")[2])
+        code, _, err = await run("ping", other)
+        assert (code, "unreachable: found" in err) == (5, True)
+
+
+async def test_ping() -> None:
+    async with serving() as (_, address):
+        code, out, err = await run("ping", address, "-n", "4")
+        assert (code, err) == (0, "")
+        assert re.fullmatch(r"(\d+\.\d\d ){4}ms; 4 of 4\n", out)
+        code, out, _ = await run("ping", address, "--json")
+        times = json.loads(out)["ms"]
+        assert (code, len(times)) == (0, 3)
+        assert all(0 < time < 1_000 for time in times)
+
+
+async def test_identify() -> None:
+    async with serving() as (network, address):
+        code, out, err = await run("identify", address)
+        assert (code, err) == (0, "")
+        assert re.match(r"tester/1; you are /ip4/127\.0\.0\.1/tcp/\d+\n", out)
+        assert "serves /ipfs/ping/1.0.0\n" in out
+        place = address.partition("/p2p/")[0]
+        assert f"listens on {place} (signed)\n" in out
+        code, out, _ = await run("identify", address, "--json")
+        told = json.loads(out)
+        assert (code, told["peer"], told["agent"]) == (0, str(network.peer_id), "tester/1")
+        assert (told["addresses"], told["signed"]) == ([place], True)
+
+
+# ---------------------------------------------------------------------- key
+
+
+async def test_key(tmp_path: Path) -> None:
+    file = tmp_path / "bob.key"
+    code, out, _ = await run("key", str(file))
+    peer = str(Identity.load(file).peer_id)
+    assert (code, out) == (0, f"{peer} (new key in {file})\n")
+    assert await run("key", str(file)) == (0, f"{peer} (key in {file})\n", "")
+    code, out, _ = await run("key", str(file), "--json")
+    assert json.loads(out) == {"peer": peer, "file": str(file), "created": False}
+    file.chmod(0o644)
+    code, out, err = await run("key", str(file))
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert "chmod" in err
+
+
+# ---------------------------------------------------------------------- listen
+
+
+@asynccontextmanager
+async def listening(*arguments: str) -> AsyncIterator[tuple[Process, str]]:
+    """A process that listens, and its address."""
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, "listen", LOOPBACK, *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE
+    )
+    try:
+        yield process, (await line_of(process)).split()[-1].strip('"}')
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            _, err = await process.communicate()
+        assert process.returncode == 0
+        assert b"Traceback" not in err
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def line_of(process: Process) -> str:
+    assert process.stdout is not None
+    async with asyncio.timeout(10):
+        return (await process.stdout.readline()).decode().rstrip("\n")
+
+
+async def question_of(process: Process) -> str:
+    assert process.stderr is not None
+    async with asyncio.timeout(10):
+        return (await process.stderr.readuntil(b" s) ")).decode()
+
+
+async def answer(process: Process, text: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(text.encode())
+    await process.stdin.drain()
+
+
+async def test_listening_asks_at_the_terminal() -> None:
+    async with listening() as (process, address), Network() as alice:
+        assert re.fullmatch(r"/ip4/127\.0\.0\.1/tcp/\d+/p2p/12D3\w+", address)
+
+        request = asyncio.ensure_future(alice.request(address, {"Say": "\x1b[31m\u009bhi"}))
+        question = await question_of(process)
+        assert question.startswith(f"{alice.peer_id} (/ip4/127.0.0.1/tcp/")
+        assert question.endswith(r'asks {"Say":"\u001b[31m\u009bhi"}: [y]es [a]lways [n]o ne[v]er (8 s) ')
+        await answer(process, "what?\nyes\n")
+        assert await request == {"Say": "\x1b[31m\u009bhi"}
+        assert await line_of(process) == rf'answered {alice.peer_id}: {{"Say":"\u001b[31m\u009bhi"}}'
+
+        request = asyncio.ensure_future(alice.request(address, "x"))
+        await question_of(process)
+        await answer(process, "n\n")
+        with pytest.raises(Rejected):
+            await request
+
+        request = asyncio.ensure_future(alice.request(address, "x"))
+        await question_of(process)
+        await answer(process, "a\n")
+        assert await request == "x"
+        assert await alice.request(address, "not asked any more") == "not asked any more"
+
+
+async def test_never_is_remembered_too() -> None:
+    async with listening("--reply", '{"Pong":1}') as (process, address), Network() as alice:
+        request = asyncio.ensure_future(alice.request(address, "x"))
+        await question_of(process)
+        await answer(process, "v\n")
+        with pytest.raises(Rejected):
+            await request
+        with pytest.raises(failures.UnsupportedProtocol):
+            await alice.request(address, "x")
+
+
+async def test_nobody_at_the_terminal_is_a_no() -> None:
+    async with listening() as (process, address), Network() as alice:
+        assert process.stdin is not None
+        process.stdin.close()
+        await asyncio.sleep(0.1)
+        with pytest.raises(Rejected):
+            await alice.request(address, "x")
+
+
+async def test_a_terminal_that_closes_in_the_middle_is_a_no() -> None:
+    async with listening() as (process, address), Network() as alice:
+        request = asyncio.ensure_future(alice.request(address, "x"))
+        await question_of(process)
+        assert process.stdin is not None
+        process.stdin.close()
+        with pytest.raises(Rejected):
+            await request
+
+
+async def test_peers_that_are_allowed_are_not_asked_about(tmp_path: Path) -> None:
+    key = tmp_path / "bob.key"
+    async with Network() as alice, Network() as carol:
+        options = ["--allow", str(alice.peer_id), "--allow", str(carol.peer_id), "--json", "--key", str(key)]
+        async with listening(*options, "--reply", "7") as (process, address):
+            assert address.endswith(f"/p2p/{Identity.load(key).peer_id}")
+            assert await alice.request(address, [1]) == 7
+            assert await carol.request(address, [2]) == 7
+            assert json.loads(await line_of(process)) == {"peer": str(alice.peer_id), "request": [1]}
+
+
+async def test_an_address_that_is_taken() -> None:
+    async with serving() as (_, address):
+        code, out, err = await run("listen", address.partition("/p2p/")[0])
+        assert (code, out) == (1, "")
+        assert re.fullmatch("stronghold-p2p: cannot listen on .*\n", err)
+
+
+async def test_stopped_by_the_keyboard() -> None:
+    async with listening() as (process, _):
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(10):
+            assert await process.wait() == 0
+
+
+# ---------------------------------------------------------------------- usage, errors
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["request"],
+        ["request", "nonsense", "1"],
+        ["request", NOBODY, "{"],
+        ["ping", NOBODY, "-n", "0"],
+        ["ping", NOBODY, "--timeout", "0"],
+        ["ping", NOBODY, "--timeout", "x"],
+        ["listen", "--allow", "nonsense"],
+        ["demo", "--answer", "maybe"],
+    ],
+)
+def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: stronghold-p2p")
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ["demo"], ["key"], ["listen"], ["request"], ["ping"], ["identify"]):
+        with pytest.raises(SystemExit) as caught:
+            parser().parse_args([*arguments, "--help"])
+        assert caught.value.code == 0
+        out = capsys.readouterr().out
+        assert "exit codes: 0 done" in out
+    with pytest.raises(SystemExit):
+        parser().parse_args(["--help"])
+    out = capsys.readouterr().out
+    assert all(f"\n    {name} " in out for name in ("demo", "key", "listen", "request", "ping", "identify"))
+
+
+def test_logs_go_to_standard_error() -> None:
+    done = subprocess.run([*COMMAND, "ping", NOBODY, "-v"], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 5
+    assert done.stdout == ""
+    assert "asyncio" in done.stderr
+
+
+def test_a_reader_that_has_gone() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run([*COMMAND, "demo"], stdout=writing, stderr=PIPE, text=True, timeout=60, check=False)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (failures.Rejected(), 3),
+        (failures.UnsupportedProtocol("x"), 3),
+        (failures.DeadlineExceeded("x", timeout=1), 4),
+        (failures.DialError("x"), 5),
+        (failures.PeerIdMismatch(expected="a", actual="b"), 5),
+        (failures.ConfigError("x"), 2),
+        (failures.ConnectionClosed("x"), 1),
+        (failures.StreamReset(), 1),
+        (failures.ListenError("x"), 1),
+        (OSError("x"), 1),
+    ],
+)
+def test_each_error_has_its_code(error: Exception, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of(error) == report(error) == code
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert len(told.err.splitlines()) == 1
+    assert report(error, as_json=True) == code
+    told = capsys.readouterr()
+    assert told.err == ""
+    assert json.loads(told.out) == {"error": type(error).__name__, "message": str(error), "code": code}
+
+
+def test_nothing_can_steer_the_terminal() -> None:
+    assert printable("a\x1b[31m\nb\u202e") == "a\ufffd[31m\ufffdb\ufffd"
+    assert compact({"a": "\u00e9"}) == '{"a":"\u00e9"}'
+    assert compact({"a": "\u009b\u202e"}) == '{"a":"\\u009b\\u202e"}'
