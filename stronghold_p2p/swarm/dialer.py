@@ -206,6 +206,8 @@ class _Attempt:
         self._upgrading.start()
 
     def _upgraded(self, link: Link, upgraded: Upgraded) -> None:
+        if self._outcome.cancelled():
+            raise ConnectionClosed("the dial was given up")
         self._outcome.set_result(self._swarm.established(link, upgraded, self._token, "out", self._address))
 
     def _failed(self, error: Exception) -> None:

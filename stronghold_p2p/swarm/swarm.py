@@ -52,6 +52,8 @@ class Swarm:
     """The engine behind a network. ``start`` binds it to the running loop; ``close`` ends everything."""
 
     loop: asyncio.AbstractEventLoop
+    closing = False
+    _running = False
 
     def __init__(
         self,
@@ -82,14 +84,12 @@ class Swarm:
         self.pending: dict[Token, Upgrading] = {}
         self.protected: set[PeerId] = set()
         self.peer_protocols: dict[PeerId, frozenset[str]] = {}
-        self.closing = False
         self._services: dict[str, Service] = {}
         self._connections: dict[PeerId, list[Connection]] = {}
         self._tokens: dict[Connection, Token] = {}
         self._ending: set[Connection] = set()
         self._drained: asyncio.Future[None] | None = None
         self._over: asyncio.Future[None] | None = None
-        self._running = False
         self._listeners_of_events: list[Callable[[Event], None]] = []
         self._verdicts: dict[Connection, dict[str, bool | None]] = {}
         self._dialer = Dialer(self)

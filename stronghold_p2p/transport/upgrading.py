@@ -91,7 +91,7 @@ class Upgrading:
         """Close as a connection does: half, then wait for the peer, whatever it still says."""
         self._refusal = error
         self._link.receiver = len
-        self._link.transport.write_eof()
+        self._link.finish()
         self._timer = self._loop.call_later(CLOSE_GRACE, self._link.abort)
 
     def _end(self) -> None:
