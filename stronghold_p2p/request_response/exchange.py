@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from stronghold_p2p.errors import LimitExceeded, Malformed
@@ -22,6 +20,7 @@ Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")
 
 CHUNK: Final = 65_536
+_SHORT: Final = 127
 _JSON: Final = (str, int, float, list, dict, bytes, type(None))
 
 
@@ -30,17 +29,20 @@ async def receive(stream: Stream, maximum: int) -> bytes | None:
 
     ``Malformed``: longer (said as soon as the length is read), cut short, or with bytes behind it.
     """
+    piece = await stream.read(CHUNK)
+    if not piece:
+        return None
+    # The usual short message comes whole, with a length of one byte: it needs no parser.
+    if len(piece) == piece[0] + 1 <= min(maximum, _SHORT) + 1:
+        return piece[1:]
     runner = ExchangeRunner(unframe(maximum))
     runner.start()
-    begun = False
     try:
+        runner.feed(piece)
         while not runner.done:
             piece = await stream.read(CHUNK)
             if not piece:
-                if begun:
-                    raise Malformed("the stream ended inside a message", peer=stream.peer)
-                return None
-            begun = True
+                raise Malformed("the stream ended inside a message", peer=stream.peer)
             runner.feed(piece)
     finally:
         runner.close()
@@ -78,11 +80,10 @@ class Places:
         self._maximum = maximum
         self._taken: Counter[PeerId] = Counter()
 
-    @contextmanager
-    def take(self, peer: PeerId) -> Iterator[None]:
-        """A place for the time of the block; ``LimitExceeded`` at once if there is none."""
-        if self._maximum is not None and self._taken[peer] >= self._maximum:
-            current = self._taken[peer]
+    def take(self, peer: PeerId) -> _Place:
+        """A place for the time of a ``with`` block; ``LimitExceeded`` at once if there is none."""
+        current = self._taken[peer]
+        if self._maximum is not None and current >= self._maximum:
             raise LimitExceeded(
                 f"{current} of {self._maximum} requests with {peer} are running: wait for one, or raise the limit",
                 limit="requests_per_peer",
@@ -90,15 +91,29 @@ class Places:
                 maximum=self._maximum,
                 peer=peer,
             )
-        self._taken[peer] += 1
-        try:
-            yield
-        finally:
-            self._taken[peer] -= 1
-            if not self._taken[peer]:
-                del self._taken[peer]
+        return _Place(self._taken, peer)
 
     @property
     def taken(self) -> int:
         """Requests that are running, of all peers together."""
         return self._taken.total()
+
+
+class _Place:
+    """Counted from the beginning of its block to the end; nothing between can lose it."""
+
+    __slots__ = ("_peer", "_taken")
+
+    def __init__(self, taken: Counter[PeerId], peer: PeerId) -> None:
+        self._taken = taken
+        self._peer = peer
+
+    def __enter__(self) -> None:
+        self._taken[self._peer] += 1
+
+    def __exit__(self, *_: object) -> None:
+        left = self._taken[self._peer] - 1
+        if left:
+            self._taken[self._peer] = left
+        else:
+            del self._taken[self._peer]
