@@ -63,11 +63,11 @@ types: install  ## mypy --strict over the package, the tests and the benchmarks
 test-cores: install  ## the tests of the cores, and their coverage: at least 95 % of statements and branches
 	@mkdir -p .cache/coverage
 	$(BIN)/coverage erase
-	$(BIN)/python -m pytest -n $(WORKERS) -q -m "not serial" --cov --cov-report= $$($(BIN)/python -m tests.cores tests)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q -m "not serial" --cov --cov-report= $$($(BIN)/python -m tests.cores tests)
 	$(BIN)/python -m tests.cores coverage
 
 test-rest: install  ## all other tests
-	$(BIN)/python -m pytest -n $(WORKERS) -q -m "not serial" $$($(BIN)/python -m tests.cores ignore)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q -m "not serial" $$($(BIN)/python -m tests.cores ignore)
 
 test-serial: install  ## the tests that measure time, one after the other
 	$(BIN)/python -m pytest -q -m serial
