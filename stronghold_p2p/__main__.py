@@ -4,4 +4,5 @@ import sys
 
 from stronghold_p2p.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

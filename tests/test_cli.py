@@ -88,10 +88,10 @@ async def test_request_as_a_known_peer(tmp_path: Path) -> None:
 )
 async def test_a_request_that_fails(message: str, code: int, about: str, caplog: pytest.LogCaptureFixture) -> None:
     async with serving() as (_, address):
-        got, out, err = await run("request", address, message, "--timeout", "2")
+        got, out, err = await run("request", address, message, "--timeout", "1.5")
         assert (got, out) == (code, "")
         assert re.fullmatch(f"stronghold-p2p: .*{about}.*\n", err)
-        got, out, err = await run("request", address, message, "--timeout", "2", "--json")
+        got, out, err = await run("request", address, message, "--timeout", "1.5", "--json")
         assert (got, err) == (code, "")
         assert json.loads(out)["code"] == code
     caplog.clear()
