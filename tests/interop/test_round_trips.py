@@ -1,0 +1,78 @@
+"""How often a new connection goes there and back before the first byte is echoed, over a link of 100 ms.
+
+TCP takes one round trip. Noise XX takes two, in which the first message goes with the proposal and the muxer is
+chosen; its last message is on its way together with the stream's proposal and the byte, so the third round trip
+brings the echo.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.netns import B_ADDRESS, Link, Unavailable, slow_link
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = [sys.executable, "-m", "benchmarks.peer"]
+
+DELAY = 0.05
+RTT_MS = 2 * DELAY * 1e3
+MOST = 3.2
+TIMES = 5
+PATIENCE = 60.0
+
+pytestmark = pytest.mark.serial
+
+
+@pytest.fixture
+def link() -> Iterator[Link]:
+    try:
+        with slow_link(DELAY) as between:
+            yield between
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+
+
+@contextmanager
+def serving(link: Link, peer: list[str]) -> Iterator[str]:
+    """A server of the peer contract at the far end; its address."""
+    command = link.run_in(link.b, *peer, "serve", "--host", B_ADDRESS)
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        yield json.loads(server.stdout.readline())["addr"]
+    finally:
+        server.terminate()
+        server.wait(PATIENCE)
+        if server.stdout is not None:
+            server.stdout.close()
+
+
+def first_byte(link: Link, address: str) -> float:
+    """Median time from before ``connect`` to the first echoed byte, in round trips."""
+    command = link.run_in(link.a, *OURS, "client", "--addr", address, "--mode", "connect", "--n", str(TIMES))
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stderr
+    return float(json.loads(done.stdout)["fb_median_ms"]) / RTT_MS
+
+
+def judge(between: str, round_trips: float) -> None:
+    print(f"connect and first echoed byte {between}: {round_trips:.2f} round trips of {RTT_MS:.0f} ms")
+    assert round_trips >= 2.9, "the link is not as slow as it has to be"
+    assert round_trips <= MOST
+
+
+def test_between_two_of_ours(link: Link) -> None:
+    with serving(link, OURS) as address:
+        judge("between two of ours", first_byte(link, address))
+
+
+def test_from_ours_to_go(go: Path, link: Link) -> None:
+    with serving(link, [str(go)]) as address:
+        judge("from ours to go", first_byte(link, address))

@@ -1,0 +1,203 @@
+"""Two network namespaces joined by a link that is as slow as a test wants it: no netem, only TUN devices.
+
+    python -m tests.netns 50 'command in B' 'command in A'
+
+runs the first command at 10.9.0.2 and the second at 10.9.0.1 with 50 ms of delay in each direction, and ends with
+the second one's exit code. A process of its own carries the packets, so a busy test does not slow the link down.
+Needs root, ``/dev/net/tun`` and ``ip`` (iproute2); ``missing()`` tells what is not there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+A_ADDRESS = "10.9.0.1"
+B_ADDRESS = "10.9.0.2"
+
+TUN = Path("/dev/net/tun")
+TUNSETIFF = 0x400454CA  # linux/if_tun.h
+IFF_TUN = 0x0001
+IFF_NO_PI = 0x1000  # bare IP packets, no header before them
+MTU = 1_500
+BURST = 64  # packets read before those that are due get their turn
+
+READY = b"ready\n"
+PATIENCE = 10.0
+
+
+class Unavailable(Exception):
+    """This machine gives no such link; the text is one line that says why."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """The two ends: names of network namespaces. ``run_in`` makes a command run inside."""
+
+    a: str
+    b: str
+
+    @staticmethod
+    def run_in(namespace: str, *command: str) -> list[str]:
+        return ["ip", "netns", "exec", namespace, *command]
+
+
+def missing() -> str | None:
+    """What this machine lacks, or None; does not try to make a namespace."""
+    if sys.platform != "linux":
+        return "network namespaces exist on Linux only"
+    if os.geteuid() != 0:
+        return "network namespaces need root"
+    if not TUN.exists():
+        return f"no {TUN}"
+    if shutil.which("ip") is None:
+        return "no ip command (iproute2)"
+    return None
+
+
+@contextmanager
+def slow_link(delay: float) -> Iterator[Link]:
+    """A link that holds each packet for ``delay`` seconds, in each direction; ``Unavailable`` if it cannot be had.
+
+    Afterwards nothing is left of it, whatever has happened; whoever still runs in the namespaces is killed.
+    """
+    reason = missing()
+    if reason is not None:
+        raise Unavailable(reason)
+    with ExitStack() as stack:
+        names = [f"n{os.getpid()}{end}" for end in "ab"]
+        try:
+            for name in names:
+                _ip("netns", "add", name)
+                stack.callback(_remove, name)
+            carrier = _carrier(stack, names, delay)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise Unavailable(f"no network namespaces here: {_reason(error)}") from error
+        yield Link(*names)
+        if carrier.poll() is not None:
+            raise RuntimeError(f"the link has ended with {carrier.returncode}")
+
+
+def _carrier(stack: ExitStack, names: list[str], delay: float) -> subprocess.Popen[bytes]:
+    """The process that owns both devices; they go away with it."""
+    carrier = subprocess.Popen([sys.executable, "-P", __file__, "carry", str(delay), *names], stdout=subprocess.PIPE)
+    stack.callback(_stop, carrier)
+    assert carrier.stdout is not None
+    readable, _, _ = select.select([carrier.stdout], [], [], PATIENCE)
+    if not readable or carrier.stdout.readline() != READY:
+        raise OSError("the TUN devices cannot be made")
+    return carrier
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _remove(namespace: str) -> None:
+    inside = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True, check=False)
+    for pid in inside.stdout.split():
+        os.kill(int(pid), signal.SIGKILL)
+    subprocess.run(["ip", "netns", "delete", namespace], capture_output=True, check=False)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, subprocess.CalledProcessError):
+        return str(error.stderr).strip()
+    return str(error)
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], capture_output=True, text=True, check=True, timeout=PATIENCE)
+
+
+# ---------------------------------------------------------------------- the process that carries the packets
+
+
+def _device(name: str) -> int:
+    device = os.open(TUN, os.O_RDWR | os.O_NONBLOCK)
+    fcntl.ioctl(device, TUNSETIFF, struct.pack("16sH14x", name.encode(), IFF_TUN | IFF_NO_PI))
+    return device
+
+
+def _plug(device: str, namespace: str, address: str) -> None:
+    """Put one end of the link into its namespace, and bring it up there."""
+    _ip("link", "set", device, "netns", namespace)
+    _ip("-netns", namespace, "address", "add", f"{address}/24", "dev", device)
+    _ip("-netns", namespace, "link", "set", device, "mtu", str(MTU), "up")
+    _ip("-netns", namespace, "link", "set", "lo", "up")
+
+
+def carry(delay: float, a: str, b: str) -> None:
+    """Carry packets between the namespaces until the process is killed."""
+    with suppress(OSError):  # before everybody else, so that a busy machine does not make the link slower
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    ends = []
+    for namespace, address in ((a, A_ADDRESS), (b, B_ADDRESS)):
+        ends.append(_device(f"t{namespace}"))
+        _plug(f"t{namespace}", namespace, address)
+    sys.stdout.buffer.write(READY)
+    sys.stdout.buffer.flush()
+    _shuttle(delay, ends[0], ends[1])
+
+
+def _shuttle(delay: float, a: int, b: int) -> None:
+    across = {a: b, b: a}
+    waiting: deque[tuple[float, int, bytes]] = deque()  # the same delay for all: in the order of their time
+    while True:
+        left = max(0.0, waiting[0][0] - time.monotonic()) if waiting else None
+        for end in select.select(list(across), [], [], left)[0]:
+            due = time.monotonic() + delay
+            waiting.extend((due, across[end], packet) for packet in _arrived(end))
+        while waiting and waiting[0][0] <= time.monotonic():
+            _, end, packet = waiting.popleft()
+            _deliver(end, packet)
+
+
+def _arrived(end: int) -> Iterator[bytes]:
+    for _ in range(BURST):
+        try:
+            yield os.read(end, MTU + 64)
+        except BlockingIOError:
+            return
+
+
+def _deliver(end: int, packet: bytes) -> None:
+    """A device that cannot take a packet loses it, as links do."""
+    try:
+        os.write(end, packet)
+    except OSError:
+        return
+
+
+# ---------------------------------------------------------------------- by hand
+
+
+def run(delay_ms: float, in_b: str, in_a: str) -> int:
+    """Both commands over the link; the exit code of the one in A."""
+    with slow_link(delay_ms / 1e3) as link, ExitStack() as stack:
+        other = subprocess.Popen(link.run_in(link.b, "sh", "-c", in_b))
+        stack.callback(other.wait)
+        stack.callback(other.terminate)
+        return subprocess.run(link.run_in(link.a, "sh", "-c", in_a), check=False).returncode
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "carry":
+        carry(float(sys.argv[2]), *sys.argv[3:5])
+    else:
+        sys.exit(run(float(sys.argv[1]), *sys.argv[2:4]))
