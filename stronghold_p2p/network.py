@@ -11,7 +11,7 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p import multiaddrs
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.errors import ConfigError, DecodeError, NegotiationError, Rejected, UnsupportedProtocol, UsageError
+from stronghold_p2p.errors import ConfigError, DecodeError, Rejected, UsageError
 from stronghold_p2p.firewall.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt
 from stronghold_p2p.identity import Identity, PeerId
@@ -265,14 +265,7 @@ class Network:
             if not allowed:
                 raise Rejected("our own firewall keeps this stream back", peer=connection.peer, local=True)
             deadline.phase = "negotiate"
-            try:
-                return await connection.open_stream(*allowed)
-            except NegotiationError as error:
-                if not error.refused:
-                    raise
-                raise UnsupportedProtocol(
-                    f"the peer serves none of {', '.join(allowed)}", protocols=tuple(allowed), peer=connection.peer
-                ) from error
+            return await connection.open_stream(*allowed)
 
     async def _permits(self, connection: Connection, protocol: str, deadline: float) -> bool:
         attempt = Attempt(

@@ -34,8 +34,10 @@ async def swarm(seed: int, rule: Rule | None = Rule.ALLOW, **options: Any) -> As
 
 
 async def connect(one: Swarm, other: Swarm) -> Connection:
-    """A new connection from ``one`` to ``other``."""
-    return await one.dial(other.peer_id, other.addresses)
+    """A new connection from ``one`` to ``other``, which ``other`` has, too."""
+    connection = await one.dial(other.peer_id, other.addresses)
+    await until(lambda: other.connections(one.peer_id))
+    return connection
 
 
 async def until(condition: Callable[[], object], patience: float = 5.0) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from multiaddr import Multiaddr
@@ -28,6 +29,7 @@ MAX_TOTAL: Final = 65_536
 MAX_PROTOCOLS: Final = 1_024
 MAX_NAME: Final = 256  # bytes of a protocol's name, and of the two versions
 MAX_ADDRESSES: Final = 64
+MAX_EXAMINED: Final = 1_024  # addresses that are looked at to find those: a bad one costs as much as a good one
 
 _ELEMENTS: Final = protobuf.MAX_FIELDS  # as many as a part can hold at all: too many are cut, not refused
 _SLACK: Final = 32  # by how much the lengths around the addresses can grow with them
@@ -203,7 +205,7 @@ def usable(listed: Iterable[bytes], peer: PeerId, remote: Multiaddr) -> tuple[Mu
     loopback ones. An address that ends in another peer's id is not this peer's.
     """
     found: dict[Multiaddr, None] = {}
-    for data in listed:
+    for data in islice(listed, MAX_EXAMINED):
         address = _address(data, peer)
         if address is not None and _reachable(address, remote):
             found[address] = None

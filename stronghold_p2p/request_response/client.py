@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, TypeVar
 from stronghold_p2p.errors import (
     LimitExceeded,
     Malformed,
-    NegotiationError,
     P2PError,
     Rejected,
     StreamReset,
@@ -127,10 +126,8 @@ class Client:
 
 
 def _explain(error: P2PError, protocol: RequestProtocol[Rq, Rs]) -> P2PError:
-    """What a reset or a refused negotiation means for a request."""
+    """What a reset means for a request, also one that came after the protocol was agreed on."""
     if isinstance(error, StreamReset):
         explained = explain_reset(error, protocol.ids)
         return explained if isinstance(explained, P2PError) else error
-    if isinstance(error, NegotiationError) and error.refused:
-        return UnsupportedProtocol(f"the peer serves none of {', '.join(protocol.ids)}", protocols=protocol.ids)
     return error

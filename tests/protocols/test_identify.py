@@ -24,6 +24,7 @@ from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.multiaddrs import parse
 from stronghold_p2p.protocols.identify import IDENTIFY, PUSH, Identify
 from stronghold_p2p.protocols.identify_messages import MAX_PART, MAX_PARTS, IdentifyMessage, PeerInfo, build
+from stronghold_p2p.swarm.events import Ended, Event
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.yamux import GoAway, Reset, Stream
 from tests.peers import LOOPBACK, connect, saying, swarm, until
@@ -202,17 +203,21 @@ async def test_the_deadline_is_one_for_all_bytes() -> None:
 
 async def test_another_key_ends_the_connection() -> None:
     async with swarm(1) as alice, swarm(2) as bob, swarm(3) as carol:
+        ends: list[Event] = []
+        bob.on_event(lambda event: ends.append(event) if isinstance(event, Ended) else None)
         service = Identify(alice, "a")
         bob.handle(IDENTIFY, saying(message(public_key=carol.identity.public_key.encode(), **names("/x"))))
-        connection = await connect(alice, bob)
-        (his,) = bob.connections()
-        await until(lambda: his.closed and connection.closed)
+        connection = await alice.dial(bob.peer_id, bob.addresses)
+        await until(lambda: ends and connection.closed)
         assert isinstance(connection.error, ConnectionClosed)
         assert connection.error.code == GoAway.PROTOCOL_VIOLATION
-        assert isinstance(his.error, ConnectionClosed)
-        assert (his.error.code, his.error.remote) == (GoAway.PROTOCOL_VIOLATION, True)
+        (end,) = ends
+        assert isinstance(end, Ended)
+        assert isinstance(end.error, ConnectionClosed)
+        assert (end.error.code, end.error.remote) == (GoAway.PROTOCOL_VIOLATION, True)
         assert service.info(bob.peer_id) is None
         assert served(alice, bob) == frozenset()
+        ends.clear()
 
 
 async def test_another_key_in_a_fresh_answer_is_told_to_the_caller() -> None:
