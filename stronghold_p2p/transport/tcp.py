@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 
 from multiaddr import Multiaddr
@@ -25,7 +26,7 @@ async def connect(address: Multiaddr, on_made: Callable[[Link], None]) -> Link:
     try:
         _, link = await loop.create_connection(lambda: Link(inbox, on_made), target[0], target[1])
     except OSError as error:
-        raise DialError(f"{address}: {error.strerror or error}") from error
+        raise DialError(f"{address}: {_reason(error)}") from error
     return link
 
 
@@ -46,7 +47,7 @@ async def listen(address: Multiaddr, on_made: Callable[[Link], None]) -> asyncio
             server.close()
             raise
     except OSError as error:
-        raise ListenError(f"cannot listen on {address}: {error.strerror or error}", address=str(address)) from error
+        raise ListenError(f"cannot listen on {address}: {_reason(error)}", address=str(address)) from error
     return server
 
 
@@ -76,3 +77,8 @@ def remote_host(transport: asyncio.BaseTransport) -> str | None:
     """The remote IP address as the socket tells it."""
     remote = transport.get_extra_info("peername")
     return str(remote[0]) if remote else None
+
+
+def _reason(error: OSError) -> str:
+    """The system's own words: asyncio puts the address into theirs, which we name already."""
+    return os.strerror(error.errno) if error.errno else str(error)

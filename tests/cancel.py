@@ -1,0 +1,75 @@
+"""Cancels a coroutine wherever it can be cancelled.
+
+Between two steps of a coroutine the event loop may run anything, also ``task.cancel()``. So a coroutine that
+suspends n times is run n times, and cancelled at its first, second, ... n-th suspension.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any
+
+MOST = 200
+
+
+class _CancelAt:
+    """Awaits ``inner`` and cancels the task that does so at the ``n``-th suspension."""
+
+    def __init__(self, inner: Coroutine[Any, Any, Any], n: int) -> None:
+        self._inner = inner
+        self._n = n
+        self.hit = False
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        steps = self._inner.__await__()
+        error: BaseException | None = None
+        number = 0
+        while True:
+            try:
+                waiting = steps.send(None) if error is None else steps.throw(error)
+            except StopIteration as stop:
+                return stop.value
+            number, error = number + 1, None
+            if number == self._n:
+                self.hit = True
+                task = asyncio.current_task()
+                assert task is not None
+                task.cancel()
+            try:
+                yield waiting
+            except BaseException as raised:
+                error = raised
+
+
+async def _run(wrapped: _CancelAt) -> Any:
+    return await wrapped
+
+
+async def everywhere(
+    make: Callable[[], Coroutine[Any, Any, Any]],
+    check: Callable[[], Awaitable[None]],
+    *,
+    finished: Callable[[Any], Awaitable[None]] | None = None,
+) -> int:
+    """Run ``make()`` again and again, cancelled one suspension later each time, until it is not reached.
+
+    A cancellation has to come out as ``CancelledError``. After each run ``check`` says whether everything is as
+    if nothing had happened; the last run, which was not cancelled, gives its result to ``finished`` before that.
+    The result is the number of suspensions.
+    """
+    for n in range(1, MOST):
+        wrapped = _CancelAt(make(), n)
+        task = asyncio.ensure_future(_run(wrapped))
+        try:
+            result = await task
+        except asyncio.CancelledError:
+            assert wrapped.hit
+        else:
+            assert not wrapped.hit, f"cancellation {n} was swallowed"
+            if finished is not None:
+                await finished(result)
+        await check()
+        if not wrapped.hit:
+            return n - 1
+    raise AssertionError(f"more than {MOST} suspensions")

@@ -1,0 +1,82 @@
+"""Both ends of an upgrade, joined by nothing but bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cache
+
+from stronghold_p2p.exchange import Exchange, ExchangeRunner
+from stronghold_p2p.identity import Identity, PeerId
+from stronghold_p2p.noise.payload import StaticKeys
+from stronghold_p2p.transport.upgrader import Upgrade, Upgraded
+
+
+def randomness(seed: int) -> Callable[[int], bytes]:
+    """A source that gives the same bytes in each run."""
+    return lambda size: bytes([seed]) * size
+
+
+@cache
+def identity(seed: int) -> Identity:
+    return Identity.from_seed(bytes([seed]) * 32)
+
+
+@cache
+def upgrade(seed: int, *, early_muxer: bool = True) -> Upgrade:
+    """How the peer with this seed upgrades; the same bytes each time."""
+    keys = StaticKeys.create(identity(seed), bytes([seed + 100]) * 32)
+    return Upgrade(keys, randomness(seed + 50), early_muxer)
+
+
+def dialer(*, early: bool = True, expected: PeerId | None = None) -> Exchange[Upgraded]:
+    return upgrade(1, early_muxer=early).outbound(expected)
+
+
+def listener(*, early: bool = True) -> Exchange[Upgraded]:
+    return upgrade(2, early_muxer=early).inbound()
+
+
+class End:
+    """One end, fed in pieces. ``sent``: everything that it has said."""
+
+    def __init__(self, exchange: Exchange[Upgraded]) -> None:
+        self.runner = ExchangeRunner(exchange)
+        self.sent = bytearray()
+        self.unread = bytearray()
+        self._say(self.runner.start())
+
+    def _say(self, data: bytes) -> None:
+        self.sent += data
+        self.unread += data
+
+    def feed(self, pieces: Iterable[bytes]) -> None:
+        for piece in pieces:
+            self._say(self.runner.feed(piece))
+
+    def take(self) -> bytes:
+        """What it has said since it was last asked."""
+        said = bytes(self.unread)
+        self.unread.clear()
+        return said
+
+
+def bytewise(data: bytes) -> list[bytes]:
+    return [data[i : i + 1] for i in range(len(data))]
+
+
+def whole(data: bytes) -> list[bytes]:
+    return [data]
+
+
+def join(one: End, other: End, cut: Callable[[bytes], list[bytes]] = whole) -> None:
+    """Carry bytes between both until nobody says more."""
+    while one.unread or other.unread:
+        other.feed(cut(one.take()))
+        one.feed(cut(other.take()))
+
+
+def upgraded(*, early: tuple[bool, bool] = (True, True)) -> tuple[Upgraded, Upgraded]:
+    """Both ends after a whole upgrade."""
+    one, other = End(dialer(early=early[0])), End(listener(early=early[1]))
+    join(one, other)
+    return one.runner.result, other.runner.result
