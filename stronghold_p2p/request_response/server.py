@@ -50,7 +50,8 @@ class Server:
         is cancelled after ``Timeouts.request`` seconds and when the requester has gone.
         """
         for name in protocol.ids:
-            self._swarm.handle(name, partial(self._serve, protocol, handler), judges=True)
+            answer = partial(self._serve, protocol, handler)
+            self._swarm.handle(name, answer, judges=True, rule_name=protocol.ids[0])
 
     async def _serve(self, protocol: RequestProtocol[Rq, Rs], handler: Handler[Rq, Rs], stream: Stream) -> None:
         try:

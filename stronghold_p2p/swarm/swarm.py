@@ -42,10 +42,12 @@ log = logging.getLogger("stronghold_p2p.network")
 class Service:
     """A handler for one protocol. ``judges``: it asks the firewall itself once it has read the request, so an
     ``ASK`` rule lets the stream pass; otherwise the application is asked before the protocol is echoed.
+    ``rule_name``: the protocol id under which rules speak of it.
     """
 
     handler: Handler
-    judges: bool = False
+    judges: bool
+    rule_name: str
 
 
 class Swarm:
@@ -103,9 +105,12 @@ class Swarm:
 
     # ------------------------------------------------------------------ services and events
 
-    def handle(self, protocol: str, handler: Handler, *, judges: bool = False) -> None:
-        """Serve ``protocol``: ``handler(stream)`` runs as a task; returning closes the stream, raising resets it."""
-        self._services[protocol] = Service(handler, judges)
+    def handle(self, protocol: str, handler: Handler, *, judges: bool = False, rule_name: str = "") -> None:
+        """Serve ``protocol``: ``handler(stream)`` runs as a task; returning closes the stream, raising resets it.
+
+        ``rule_name``: the id that rules name where a protocol has several; by default the protocol itself.
+        """
+        self._services[protocol] = Service(handler, judges, rule_name or protocol)
         self._verdicts.clear()
 
     def unhandle(self, protocol: str) -> None:
@@ -143,7 +148,7 @@ class Swarm:
         verdicts = self._verdicts.setdefault(connection, {})
         if protocol in verdicts:
             return verdicts[protocol]
-        rule = self.firewall.decide(self._attempt(connection, protocol))
+        rule = self.firewall.decide(self._attempt(connection, service.rule_name))
         verdict: bool | None = rule == Rule.ALLOW
         if rule == Rule.ASK:
             verdict = True if service.judges else None

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -143,6 +144,22 @@ async def test_all_ids_are_served() -> None:
         for name in both.ids:
             one: RequestProtocol[Any, Any] = RequestProtocol(name, request=JSON, response=JSON)
             assert await two.client.request(two.bob.peer_id, (), 1, one, timeout=5) == name
+
+
+async def test_rules_name_the_first_id_and_mean_all() -> None:
+    both: RequestProtocol[Any, Any] = RequestProtocol("/new/1", "/old/1", request=JSON, response=JSON)
+    old: RequestProtocol[Any, Any] = RequestProtocol("/old/1", request=JSON, response=JSON)
+    async with pair(rule=None) as two:
+        two.server.serve(both, lambda request: request.protocol)
+        ask = partial(two.client.request, two.bob.peer_id, (), 1, old, timeout=5)
+        two.bob.firewall.set(Rule.ALLOW, protocol="/old/1")
+        with pytest.raises(UnsupportedProtocol):
+            await ask()
+        two.bob.firewall.set(Rule.ALLOW, protocol="/new/1")
+        assert await ask() == "/old/1"
+        two.bob.firewall.set(Rule.REJECT, protocol="/new/1")
+        with pytest.raises(UnsupportedProtocol):
+            await ask()
 
 
 # ---------------------------------------------------------------------- refusals
