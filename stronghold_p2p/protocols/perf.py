@@ -45,7 +45,7 @@ async def drain(stream: Stream) -> int:
 
 
 async def measure(stream: Stream, *, upload: int, download: int) -> None:
-    """The client's side on a fresh stream; ``StreamEnded`` or ``Malformed`` when the count is not what was asked for."""
+    """The client's side on a fresh stream; ``StreamEnded`` or ``Malformed``: not as many bytes as were asked for."""
     await stream.write(download.to_bytes(8, "big"))
     await send_zeros(stream, upload)
     await stream.close_write()
