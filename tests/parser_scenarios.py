@@ -404,6 +404,9 @@ STREAMS: dict[str, list[Stream]] = {
     "stronghold_p2p.yamux.session.Session.receive": [
         Stream("yamux", Muxed, FRAMES, b"\0\0\0\0\0", (HEARD, ANSWERS, [1, 5])),
     ],
+    "stronghold_p2p.yamux.receiver.Receiver.receive": [  # reached through its session, as everywhere
+        Stream("frames", Muxed, FRAMES, FRAMES[:11], (HEARD, ANSWERS, [1, 5])),
+    ],
     "stronghold_p2p.yamux.stream.Stream.data": [
         Stream("messages", Talking, FRAMED, b"\x05ab", ("", MESSAGES, b"", [])),
     ],

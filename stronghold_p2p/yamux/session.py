@@ -14,15 +14,13 @@ from collections.abc import Callable
 from typing import Final
 
 from stronghold_p2p.config import Limits
-from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, MuxerError, StreamReset
+from stronghold_p2p.errors import LimitExceeded, MuxerError, StreamReset
 from stronghold_p2p.yamux.budget import DroppedBytes, ResetBudget
 from stronghold_p2p.yamux.header import (
     ACK,
-    DATA,
     FIN,
     GO_AWAY,
     HEADER,
-    HEADER_SIZE,
     MAX_CREDIT,
     PING,
     RST,
@@ -32,6 +30,7 @@ from stronghold_p2p.yamux.header import (
     Reset,
 )
 from stronghold_p2p.yamux.outbox import Outbox
+from stronghold_p2p.yamux.receiver import Receiver
 from stronghold_p2p.yamux.state import NOBODY, Sink, StreamState
 from stronghold_p2p.yamux.window import ReceiveBudget, ReceiveWindow
 
@@ -39,11 +38,7 @@ from stronghold_p2p.yamux.window import ReceiveBudget, ReceiveWindow
 WAKE_TOGETHER: Final = 16
 # Up to this size a write is joined with a piece that waits for it: the copy is cheaper than a frame.
 JOIN_UP_TO: Final = 4_096
-# A view pins its whole record: a body smaller than this share of it is copied out.
-PIN_SHARE: Final = 2
 LAST_STREAM_ID: Final = 0xFFFF_FFFF
-
-_unpack = HEADER.unpack_from
 
 
 class Session:
@@ -68,7 +63,6 @@ class Session:
         self.budget = ReceiveBudget(limits.receive_memory)
         self.round_trip = 0.0
         self.now = 0.0
-        self.incomplete_since: float | None = None
         self.congested = False
         self.closed = False
         self.violation: MuxerError | None = None  # found outside ``receive``: whoever flushes ends the connection
@@ -83,163 +77,34 @@ class Session:
         self._opening: deque[Callable[[], None]] = deque()
         self._ping: tuple[int, float] | None = None
         self._ping_value = 0
-        self._empty = 0
         self._resets = ResetBudget(limits.reset_rate, limits.reset_burst)
         self._dropped = DroppedBytes(limits.receive_memory)
-        self._partial = b""
-        self._body_left = 0
-        self._body_stream: StreamState | None = None
-        self._body_flags = 0
+        self._receiver = Receiver(self)
 
     # ------------------------------------------------------------------ receiving
 
     def receive(self, data: bytes | bytearray | memoryview, now: float) -> None:
         """Process plaintext. Raises ``MuxerError``, or ``ConnectionClosed`` on the peer's go-away."""
-        self.now = now
-        if self._partial:
-            data = self._partial + bytes(data)
-            self._partial = b""
-        view = memoryview(data)
-        pos, end = 0, len(view)
-        streams = self.streams
-        if self._body_left:
-            pos = min(self._body_left, end)
-            self._body(view[:pos], end)
-        begun = pos
-        while end - pos >= HEADER_SIZE and not self.closed:
-            version, kind, flags, stream_id, length = _unpack(view, pos)
-            pos += HEADER_SIZE
-            if version:
-                raise MuxerError(f"yamux version {version}", code=GoAway.PROTOCOL_ERROR)
-            if kind == DATA:
-                stop = pos + length
-                stream = streams.get(stream_id)
-                if stream is None or flags & SYN:
-                    stream = self._find(flags, stream_id)
-                if stream is not None and length and stop <= end and not flags & (FIN | RST):
-                    self._whole_body(stream, flags, view[pos:stop], end)  # the usual frame
-                    pos = stop
-                    continue
-                self._on_data(stream, flags, stream_id, length)
-                if self._body_left:
-                    stop = min(stop, end)
-                    self._body(view[pos:stop], end)
-                    pos = stop
-            elif kind == WINDOW_UPDATE:
-                self._on_window_update(flags, stream_id, length)
-            else:
-                self._on_session_frame(kind, flags, stream_id, length)
-        if pos < end and not self.closed:
-            self._partial = bytes(view[pos:])
-        self._note_incomplete(another=pos > begun or (begun > 0 and not self._body_left))
-        if self.violation is not None:
-            raise self.violation
+        self._receiver.receive(data, now)
 
-    def _note_incomplete(self, *, another: bool) -> None:
-        """``another``: what is unfinished now is not what was before, or it is the body behind that header."""
-        if not self._partial and not self._body_left:
-            self.incomplete_since = None
-        elif another or self.incomplete_since is None:
-            self.incomplete_since = self.now
+    @property
+    def incomplete_since(self) -> float | None:
+        """Since when a frame has been incomplete, if one is."""
+        return self._receiver.incomplete_since
 
-    def _whole_body(self, stream: StreamState, flags: int, piece: memoryview, record: int) -> None:
-        if flags & ACK and not stream.acknowledged:
-            self._acknowledged(stream)
-        size = len(piece)
-        if stream.fin_received or self.budget.buffered + size > self.budget.maximum:
-            self._start_body(stream, flags, size)
-            self._body(piece, record)
-            return
-        if not stream.window.received(size):
-            raise _overrun(stream, size)
-        self._empty = 0
-        if stream.discarding:
-            stream.window.dropped(size)
-        else:
-            stream.sink.data(bytes(piece) if size * PIN_SHARE < record else piece)
+    def pinged(self, value: int) -> None:
+        """Answer a ping, promptly and only then (rust and js close on an unexpected pong)."""
+        self.pongs += 1
+        self._control(PING, ACK, 0, value)
 
-    def _on_data(self, stream: StreamState | None, flags: int, stream_id: int, length: int) -> None:
-        if stream is None:
-            if length:
-                self._drop(stream_id, length)
-                self._body_left, self._body_stream, self._body_flags = length, None, 0
-            return
-        if flags & ACK and not stream.acknowledged:
-            self._acknowledged(stream)
-        if length:
-            self._start_body(stream, flags, length)
-        elif flags & (FIN | RST):
-            self._ended(stream, flags, 0)
-        elif not flags & (SYN | ACK):
-            self._nothing_useful()
-
-    def _start_body(self, stream: StreamState, flags: int, length: int) -> None:
-        self._empty = 0
-        self._body_left, self._body_flags = length, flags
-        if stream.fin_received:
-            # A breach, but go and rust drop it silently; the bytes count as dropped.
-            self._drop(stream.id, length)
-            self._body_stream = None
-            if flags & RST:
-                self._ended(stream, flags, 0)
-            return
-        if not stream.window.received(length):
-            raise _overrun(stream, length)
-        self._body_stream = stream
-        if stream.discarding:
-            stream.window.dropped(length)
-        elif self.budget.buffered > self.budget.maximum:
-            sink, maximum = stream.sink, self.budget.maximum
-            self.reset(stream, Reset.RESOURCE_LIMIT)
-            sink.failed(LimitExceeded("unread bytes", limit="receive_memory", current=maximum, maximum=maximum))
-
-    def _body(self, piece: memoryview, record: int) -> None:
-        """One piece of the current frame's body; a body is passed on as it arrives."""
-        self._body_left -= len(piece)
-        stream = self._body_stream
-        if stream is None:
-            return
-        if not stream.gone and not stream.discarding and piece:
-            stream.sink.data(bytes(piece) if len(piece) * PIN_SHARE < record else piece)
-        if not self._body_left:
-            self._body_stream = None
-            # The body comes before the FIN that shares its frame: js peers lose it the other way round.
-            if self._body_flags & (FIN | RST):
-                self._ended(stream, self._body_flags, 0)
-
-    def _on_window_update(self, flags: int, stream_id: int, length: int) -> None:
-        stream = self._find(flags, stream_id)
-        if stream is None:
-            return
-        if flags & ACK and not stream.acknowledged:
-            self._acknowledged(stream)
-        if flags & RST:  # the Length of a RST is an error code, never credit (go-libp2p core/network/mux.go)
-            self._ended(stream, flags, length)
-            return
-        if length:
-            self._empty = 0
-            had = stream.credit
-            stream.credit = min(had + length, MAX_CREDIT)
-            if not had:
-                stream.sink.ready()
-        elif not flags:
-            self._nothing_useful()
-        if flags & FIN:
-            self._ended(stream, flags, 0)
-
-    def _on_session_frame(self, kind: int, flags: int, stream_id: int, length: int) -> None:
-        if kind > GO_AWAY or stream_id:
-            raise MuxerError(f"frame type {kind} on stream {stream_id}", code=GoAway.PROTOCOL_ERROR)
-        if kind == GO_AWAY:
-            raise ConnectionClosed(f"the peer went away with code {length:#x}", code=length, remote=True)
-        if flags & SYN:
-            self.pongs += 1
-            self._control(PING, ACK, 0, length)
-        elif flags & ACK and self._ping is not None and self._ping[0] == length:
+    def ponged(self, value: int) -> None:
+        """A pong: of our ping, or of none."""
+        if self._ping is not None and self._ping[0] == value:
             self.round_trip = max(self.now - self._ping[1], 1e-6)
             self._ping = None
 
-    def _find(self, flags: int, stream_id: int) -> StreamState | None:
+    def find(self, flags: int, stream_id: int) -> StreamState | None:
+        """The stream that a frame is about; a SYN makes it. None: gone, unknown or refused."""
         stream = self.streams.get(stream_id)
         if not flags & SYN:
             if stream is None and not stream_id:
@@ -272,13 +137,15 @@ class Session:
     def _window(self) -> ReceiveWindow:
         return ReceiveWindow(self.budget, self.limits.max_window)
 
-    def _acknowledged(self, stream: StreamState) -> None:
+    def acknowledged(self, stream: StreamState) -> None:
+        """The peer's ACK: another stream may be opened."""
         stream.acknowledged = True
         self.unacknowledged -= 1
         if self._opening:
             self._opening.popleft()()
 
-    def _ended(self, stream: StreamState, flags: int, code: int) -> None:
+    def ended(self, stream: StreamState, flags: int, code: int) -> None:
+        """The peer ended its direction (FIN), or both (RST, with its code)."""
         if stream.gone:
             return
         sink = stream.sink
@@ -293,12 +160,7 @@ class Session:
                 self._remove(stream)
             sink.end()
 
-    def _nothing_useful(self) -> None:
-        self._empty += 1
-        if self._empty > self.limits.empty_frames:
-            raise MuxerError("too many frames that carry nothing", code=GoAway.PROTOCOL_ERROR)
-
-    def _drop(self, stream_id: int, length: int) -> None:
+    def drop(self, stream_id: int, length: int) -> None:
         """Frames for streams that are gone occur in races: go and rust drop them silently."""
         if not self._dropped.allow(stream_id, length):
             raise MuxerError("too many bytes for streams that do not exist", code=GoAway.PROTOCOL_ERROR)
@@ -317,19 +179,10 @@ class Session:
         (yamux/README.md, "ACK backlog"); ``when_openable`` tells when it is worth another try.
         """
         if self._next_id > LAST_STREAM_ID:
-            raise LimitExceeded(
-                "stream ids used up: connect again",
-                limit="stream ids",
-                current=LAST_STREAM_ID // 2,
-                maximum=LAST_STREAM_ID // 2,
-            )
-        if self.unacknowledged >= self.limits.ack_backlog:
-            raise LimitExceeded(
-                f"{self.unacknowledged} streams wait for the peer's acknowledgement",
-                limit="ack_backlog",
-                current=self.unacknowledged,
-                maximum=self.limits.ack_backlog,
-            )
+            raise _full("stream ids used up: connect again", "stream ids", LAST_STREAM_ID // 2, LAST_STREAM_ID // 2)
+        waiting, maximum = self.unacknowledged, self.limits.ack_backlog
+        if waiting >= maximum:
+            raise _full(f"{waiting} streams wait for the peer's acknowledgement", "ack_backlog", waiting, maximum)
         stream = StreamState(self._next_id, self._window(), inbound=False)
         self._next_id += 2
         self.streams[stream.id] = stream
@@ -456,7 +309,7 @@ class Session:
         if stream.inbound:
             self.inbound -= 1
         if not stream.acknowledged:
-            self._acknowledged(stream)
+            self.acknowledged(stream)
         if not stream.fin_received:
             self._dropped.bury(stream.id, stream.window.credit)
         stream.window.close()
@@ -543,5 +396,5 @@ class Session:
             self._opening.popleft()()
 
 
-def _overrun(stream: StreamState, length: int) -> MuxerError:
-    return MuxerError(f"stream {stream.id}: a body of {length} bytes exceeds the window", code=GoAway.PROTOCOL_ERROR)
+def _full(message: str, limit: str, current: int, maximum: int) -> LimitExceeded:
+    return LimitExceeded(message, limit=limit, current=current, maximum=maximum)

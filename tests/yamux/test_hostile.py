@@ -656,7 +656,7 @@ def test_whatever_arrives_only_typed_errors_leave(frames: list[bytes], client: b
             side.session.receive(received[start : start + cut], side.now)
             side.check()
             assert side.session.inbound <= 3
-            assert len(side.session._partial) < HEADER_SIZE
+            assert len(side.session._receiver._partial) < HEADER_SIZE
     except ConnectionClosed as error:
         assert 0 <= error.code <= MAX_CREDIT
         side.session.fail(error)

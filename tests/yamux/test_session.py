@@ -665,7 +665,7 @@ def test_our_go_away_is_the_last_frame() -> None:
     assert side.sinks[1].pieces == []
     for _ in range(3):
         side.hear(bytes(1_000))
-    assert len(side.session._partial) <= HEADER_SIZE
+    assert len(side.session._receiver._partial) <= HEADER_SIZE
 
 
 # ---------------------------------------------------------------------- limits

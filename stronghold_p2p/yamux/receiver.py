@@ -1,0 +1,203 @@
+"""Frames out of plaintext: the parser of a session.
+
+A record may hold many frames and a frame may span records. Headers are unpacked in place and dispatched by
+type; a body is passed on as it arrives, as a view of its record.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, MuxerError
+from stronghold_p2p.yamux.header import (
+    ACK,
+    DATA,
+    FIN,
+    GO_AWAY,
+    HEADER,
+    HEADER_SIZE,
+    MAX_CREDIT,
+    RST,
+    SYN,
+    WINDOW_UPDATE,
+    GoAway,
+    Reset,
+)
+
+if TYPE_CHECKING:
+    from stronghold_p2p.yamux.session import Session
+    from stronghold_p2p.yamux.state import StreamState
+
+# A view pins its whole record: a body smaller than this share of it is copied out.
+PIN_SHARE: Final = 2
+
+_unpack = HEADER.unpack_from
+
+
+class Receiver:
+    """Parses for one ``session``. ``incomplete_since``: when the frame began that is not complete yet."""
+
+    __slots__ = ("_body_flags", "_body_left", "_body_stream", "_empty", "_partial", "_session", "incomplete_since")
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._partial = b""
+        self._body_left = 0
+        self._body_stream: StreamState | None = None
+        self._body_flags = 0
+        self._empty = 0
+        self.incomplete_since: float | None = None
+
+    def receive(self, data: bytes | bytearray | memoryview, now: float) -> None:
+        """Process plaintext. Raises ``MuxerError``, or ``ConnectionClosed`` on the peer's go-away."""
+        session = self._session
+        session.now = now
+        if self._partial:
+            data = self._partial + bytes(data)
+            self._partial = b""
+        view = memoryview(data)
+        pos, end = 0, len(view)
+        streams = session.streams
+        if self._body_left:
+            pos = min(self._body_left, end)
+            self._body(view[:pos], end)
+        begun = pos
+        while end - pos >= HEADER_SIZE and not session.closed:
+            version, kind, flags, stream_id, length = _unpack(view, pos)
+            pos += HEADER_SIZE
+            if version:
+                raise MuxerError(f"yamux version {version}", code=GoAway.PROTOCOL_ERROR)
+            if kind == DATA:
+                stop = pos + length
+                stream = streams.get(stream_id)
+                if stream is None or flags & SYN:
+                    stream = session.find(flags, stream_id)
+                if stream is not None and length and stop <= end and not flags & (FIN | RST):
+                    self._whole_body(stream, flags, view[pos:stop], end)  # the usual frame
+                    pos = stop
+                    continue
+                self._on_data(stream, flags, stream_id, length)
+                if self._body_left:
+                    stop = min(stop, end)
+                    self._body(view[pos:stop], end)
+                    pos = stop
+            elif kind == WINDOW_UPDATE:
+                self._on_window_update(flags, stream_id, length)
+            else:
+                self._on_session_frame(kind, flags, stream_id, length)
+        if pos < end and not session.closed:
+            self._partial = bytes(view[pos:])
+        self._note_incomplete(another=pos > begun or (begun > 0 and not self._body_left))
+        if session.violation is not None:
+            raise session.violation
+
+    def _note_incomplete(self, *, another: bool) -> None:
+        """``another``: what is unfinished now is not what was before, or it is the body behind that header."""
+        if not self._partial and not self._body_left:
+            self.incomplete_since = None
+        elif another or self.incomplete_since is None:
+            self.incomplete_since = self._session.now
+
+    def _whole_body(self, stream: StreamState, flags: int, piece: memoryview, record: int) -> None:
+        if flags & ACK and not stream.acknowledged:
+            self._session.acknowledged(stream)
+        size = len(piece)
+        if stream.fin_received or self._session.budget.buffered + size > self._session.budget.maximum:
+            self._start_body(stream, flags, size)
+            self._body(piece, record)
+            return
+        if not stream.window.received(size):
+            raise _overrun(stream, size)
+        self._empty = 0
+        if stream.discarding:
+            stream.window.dropped(size)
+        else:
+            stream.sink.data(bytes(piece) if size * PIN_SHARE < record else piece)
+
+    def _on_data(self, stream: StreamState | None, flags: int, stream_id: int, length: int) -> None:
+        if stream is None:
+            if length:
+                self._session.drop(stream_id, length)
+                self._body_left, self._body_stream, self._body_flags = length, None, 0
+            return
+        if flags & ACK and not stream.acknowledged:
+            self._session.acknowledged(stream)
+        if length:
+            self._start_body(stream, flags, length)
+        elif flags & (FIN | RST):
+            self._session.ended(stream, flags, 0)
+        elif not flags & (SYN | ACK):
+            self._nothing_useful()
+
+    def _start_body(self, stream: StreamState, flags: int, length: int) -> None:
+        self._empty = 0
+        self._body_left, self._body_flags = length, flags
+        if stream.fin_received:
+            # A breach, but go and rust drop it silently; the bytes count as dropped.
+            self._session.drop(stream.id, length)
+            self._body_stream = None
+            if flags & RST:
+                self._session.ended(stream, flags, 0)
+            return
+        if not stream.window.received(length):
+            raise _overrun(stream, length)
+        self._body_stream = stream
+        if stream.discarding:
+            stream.window.dropped(length)
+        elif self._session.budget.buffered > self._session.budget.maximum:
+            sink, maximum = stream.sink, self._session.budget.maximum
+            self._session.reset(stream, Reset.RESOURCE_LIMIT)
+            sink.failed(LimitExceeded("unread bytes", limit="receive_memory", current=maximum, maximum=maximum))
+
+    def _body(self, piece: memoryview, record: int) -> None:
+        """One piece of the current frame's body; a body is passed on as it arrives."""
+        self._body_left -= len(piece)
+        stream = self._body_stream
+        if stream is None:
+            return
+        if not stream.gone and not stream.discarding and piece:
+            stream.sink.data(bytes(piece) if len(piece) * PIN_SHARE < record else piece)
+        if not self._body_left:
+            self._body_stream = None
+            # The body comes before the FIN that shares its frame: js peers lose it the other way round.
+            if self._body_flags & (FIN | RST):
+                self._session.ended(stream, self._body_flags, 0)
+
+    def _on_window_update(self, flags: int, stream_id: int, length: int) -> None:
+        stream = self._session.find(flags, stream_id)
+        if stream is None:
+            return
+        if flags & ACK and not stream.acknowledged:
+            self._session.acknowledged(stream)
+        if flags & RST:  # the Length of a RST is an error code, never credit (go-libp2p core/network/mux.go)
+            self._session.ended(stream, flags, length)
+            return
+        if length:
+            self._empty = 0
+            had = stream.credit
+            stream.credit = min(had + length, MAX_CREDIT)
+            if not had:
+                stream.sink.ready()
+        elif not flags:
+            self._nothing_useful()
+        if flags & FIN:
+            self._session.ended(stream, flags, 0)
+
+    def _on_session_frame(self, kind: int, flags: int, stream_id: int, length: int) -> None:
+        if kind > GO_AWAY or stream_id:
+            raise MuxerError(f"frame type {kind} on stream {stream_id}", code=GoAway.PROTOCOL_ERROR)
+        if kind == GO_AWAY:
+            raise ConnectionClosed(f"the peer went away with code {length:#x}", code=length, remote=True)
+        if flags & SYN:
+            self._session.pinged(length)
+        elif flags & ACK:
+            self._session.ponged(length)
+
+    def _nothing_useful(self) -> None:
+        self._empty += 1
+        if self._empty > self._session.limits.empty_frames:
+            raise MuxerError("too many frames that carry nothing", code=GoAway.PROTOCOL_ERROR)
+
+
+def _overrun(stream: StreamState, length: int) -> MuxerError:
+    return MuxerError(f"stream {stream.id}: a body of {length} bytes exceeds the window", code=GoAway.PROTOCOL_ERROR)
