@@ -110,22 +110,25 @@ async def connect(addr: str, options: argparse.Namespace) -> Result:
     """N dials by fresh hosts until a stream could be opened, then N with one byte echoed."""
     result: Result = {}
     for prefix, first_byte in (("", False), ("fb_", True)):
-        times = []
-        for _ in range(options.n or 20):
-            async with running() as swarm:
-                start = perf_counter()
-                async with await (await dial(swarm, addr)).open_stream(ECHO) as stream:
-                    if first_byte:
-                        await stream.write(b"x")
-                        if await stream.readexactly(1) != b"x":
-                            raise SystemExit("wrong echo")
-                    times.append((perf_counter() - start) * 1e3)
+        times = [await first_contact(addr, first_byte=first_byte) for _ in range(options.n or 20)]
         result |= {
             f"{prefix}median_ms": round(statistics.median(times), 3),
             f"{prefix}min_ms": round(min(times), 3),
             f"{prefix}p90_ms": round(sorted(times)[int(len(times) * 0.9)], 3),
         }
     return result
+
+
+async def first_contact(addr: str, *, first_byte: bool) -> float:
+    """Milliseconds until a fresh host has a stream open, or has one byte echoed on it."""
+    async with running() as swarm:
+        start = perf_counter()
+        async with await (await dial(swarm, addr)).open_stream(ECHO) as stream:
+            if first_byte:
+                await stream.write(b"x")
+                if await stream.readexactly(1) != b"x":
+                    raise SystemExit("wrong echo")
+            return (perf_counter() - start) * 1e3
 
 
 async def dial(swarm: Swarm, addr: str) -> Connection:
