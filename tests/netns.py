@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 A_ADDRESS = "10.9.0.1"
@@ -36,6 +37,8 @@ BURST = 64  # packets read before those that are due get their turn
 
 READY = b"ready\n"
 PATIENCE = 10.0
+
+_numbers = count()
 
 
 class Unavailable(Exception):
@@ -76,8 +79,9 @@ def slow_link(delay: float) -> Iterator[Link]:
     reason = missing()
     if reason is not None:
         raise Unavailable(reason)
+    number = next(_numbers)
+    names = [f"n{os.getpid()}.{number}{end}" for end in "ab"]
     with ExitStack() as stack:
-        names = [f"n{os.getpid()}{end}" for end in "ab"]
         try:
             for name in names:
                 _ip("netns", "add", name)

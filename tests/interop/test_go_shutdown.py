@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,10 @@ async def go_closes_everything(pair: Pair) -> None:
     await pair.go.call("close_host")
 
 
-OUR_WAYS = [we_close_the_connection, we_close_everything]
-GO_WAYS = [go_closes_the_connection, go_closes_everything]
+End = Callable[[Pair], Awaitable[None]]
+
+OUR_WAYS: list[End] = [we_close_the_connection, we_close_everything]
+GO_WAYS: list[End] = [go_closes_the_connection, go_closes_everything]
 
 
 async def both_know(pair: Pair, *, remote: bool) -> None:
@@ -56,7 +59,7 @@ async def both_know(pair: Pair, *, remote: bool) -> None:
 
 @pytest.mark.parametrize("end", OUR_WAYS)
 @pytest.mark.parametrize("role", ROLES)
-async def test_we_end_what_is_idle(go: Path, role: Role, end: type) -> None:
+async def test_we_end_what_is_idle(go: Path, role: Role, end: End) -> None:
     async with connected(go, role) as pair:
         begin = time.perf_counter()
         await end(pair)
@@ -66,7 +69,7 @@ async def test_we_end_what_is_idle(go: Path, role: Role, end: type) -> None:
 
 @pytest.mark.parametrize("end", GO_WAYS)
 @pytest.mark.parametrize("role", ROLES)
-async def test_go_ends_what_is_idle(go: Path, role: Role, end: type) -> None:
+async def test_go_ends_what_is_idle(go: Path, role: Role, end: End) -> None:
     async with connected(go, role) as pair:
         await end(pair)
         await both_know(pair, remote=True)
@@ -82,7 +85,7 @@ async def held(pair: Pair) -> list[Stream]:
 
 @pytest.mark.parametrize("end", OUR_WAYS)
 @pytest.mark.parametrize("role", ROLES)
-async def test_we_end_in_the_middle(go: Path, role: Role, end: type) -> None:
+async def test_we_end_in_the_middle(go: Path, role: Role, end: End) -> None:
     """Streams of both sides are open, handlers run, a reader waits: each of them ends, with the cause."""
     async with connected(go, role) as pair:
         streams = await held(pair)
@@ -101,7 +104,7 @@ async def test_we_end_in_the_middle(go: Path, role: Role, end: type) -> None:
 
 @pytest.mark.parametrize("end", GO_WAYS)
 @pytest.mark.parametrize("role", ROLES)
-async def test_go_ends_in_the_middle(go: Path, role: Role, end: type) -> None:
+async def test_go_ends_in_the_middle(go: Path, role: Role, end: End) -> None:
     async with connected(go, role) as pair:
         streams = await held(pair)
         waiting = asyncio.create_task(streams[0].read())
@@ -118,7 +121,7 @@ async def test_go_ends_in_the_middle(go: Path, role: Role, end: type) -> None:
 
 @pytest.mark.parametrize("end", OUR_WAYS)
 @pytest.mark.parametrize("role", ROLES)
-async def test_what_we_wrote_before_we_end_arrives(go: Path, role: Role, end: type) -> None:
+async def test_what_we_wrote_before_we_end_arrives(go: Path, role: Role, end: End) -> None:
     """Written and closed, then the connection closed at once: go reads all of it and the clean end behind it."""
     async with connected(go, role) as pair:
         stream = await pair.connection.open_stream(HOLD)

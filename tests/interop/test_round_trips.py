@@ -76,3 +76,21 @@ def test_between_two_of_ours(link: Link) -> None:
 def test_from_ours_to_go(go: Path, link: Link) -> None:
     with serving(link, [str(go)]) as address:
         judge("from ours to go", first_byte(link, address))
+
+
+def test_nothing_is_left_of_a_link(link: Link) -> None:
+    """Neither the namespaces nor who runs in them, when whoever wanted the link fails."""
+    names: list[str] = []
+    running: list[subprocess.Popen[bytes]] = []
+    with pytest.raises(ZeroDivisionError), slow_link(DELAY) as other:
+        names += [other.a, other.b]
+        running += [subprocess.Popen(other.run_in(name, "sleep", "60")) for name in names]
+        assert set(names) <= _namespaces()
+        raise ZeroDivisionError
+    assert [process.wait(PATIENCE) for process in running] == [-9, -9]
+    assert set(names) & _namespaces() == set()
+
+
+def _namespaces() -> set[str]:
+    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True)
+    return {line.split()[0] for line in listed.stdout.splitlines()}
