@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,18 +62,23 @@ def first_byte(link: Link, address: str) -> float:
     return float(json.loads(done.stdout)["fb_median_ms"]) / RTT_MS
 
 
-def judge(between: str, round_trips: float) -> None:
-    print(f"connect and first echoed byte {between}: {round_trips:.2f} round trips of {RTT_MS:.0f} ms")
-    assert round_trips >= 2.9, "the link is not as slow as it has to be"
-    assert round_trips <= MOST
+@pytest.fixture
+def judge(capsys: pytest.CaptureFixture[str]) -> Callable[[str, float], None]:
+    def judge(between: str, round_trips: float) -> None:
+        with capsys.disabled():
+            print(f"\nconnect and first echoed byte {between}: {round_trips:.2f} round trips of {RTT_MS:.0f} ms")
+        assert round_trips >= 2.9, "the link is not as slow as it has to be"
+        assert round_trips <= MOST
+
+    return judge
 
 
-def test_between_two_of_ours(link: Link) -> None:
+def test_between_two_of_ours(link: Link, judge: Callable[[str, float], None]) -> None:
     with serving(link, OURS) as address:
         judge("between two of ours", first_byte(link, address))
 
 
-def test_from_ours_to_go(go: Path, link: Link) -> None:
+def test_from_ours_to_go(go: Path, link: Link, judge: Callable[[str, float], None]) -> None:
     with serving(link, [str(go)]) as address:
         judge("from ours to go", first_byte(link, address))
 
