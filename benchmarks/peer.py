@@ -4,7 +4,8 @@
     python -m benchmarks.peer client --addr /ip4/127.0.0.1/tcp/P/p2p/ID --mode seq
 
 One JSON line on standard output; anything wrong is a line on standard error and a non-zero exit. The limits
-on connections, streams and rates are lifted. ``--uvloop`` runs on uvloop.
+on connections, streams and rates are lifted; ``serve --default-limits`` leaves limits and timeouts as a user has
+them, which is what ``tests/hostile`` plays against. ``--uvloop`` runs on uvloop.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import statistics
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from time import perf_counter
 from typing import Any
 
@@ -38,6 +39,7 @@ from stronghold_p2p.yamux import Stream
 
 RR = "/bench/rr/1"
 ECHO = "/bench/echo/1"
+HOLD = "/bench/hold/1"
 WARM_UP = 16 << 20
 
 LIFTED = Limits(
@@ -67,11 +69,24 @@ async def echo(stream: Stream) -> None:
         await stream.write(chunk)
 
 
+async def hold(_stream: Stream) -> None:
+    """``/bench/hold/1``: never read, until the stream ends."""
+    await asyncio.Event().wait()
+
+
 @asynccontextmanager
-async def running() -> AsyncIterator[Swarm]:
+async def running(
+    limits: Limits = LIFTED, timeouts: Timeouts | None = None, *, exempt_loopback: bool = True
+) -> AsyncIterator[Swarm]:
     firewall = Firewall()
     firewall.set(Rule.ALLOW)
-    swarm = Swarm(Identity(), firewall=firewall, limits=LIFTED, timeouts=replace(Timeouts(), idle=None))
+    swarm = Swarm(
+        Identity(),
+        firewall=firewall,
+        limits=limits,
+        timeouts=timeouts or replace(Timeouts(), idle=None),
+        exempt_loopback=exempt_loopback,
+    )
     identify = Identify(swarm, "stronghold-p2p/bench")
     Ping(swarm)
     swarm.start()
@@ -85,9 +100,13 @@ async def running() -> AsyncIterator[Swarm]:
         await swarm.close()
 
 
-async def serve(host: str, port: int) -> None:
-    async with running() as swarm:
-        listener = await swarm.listen(parse(f"/ip4/{host}/tcp/{port}"))
+async def serve(options: argparse.Namespace) -> None:
+    timeouts = replace(Timeouts(), **({} if options.default_limits else {"idle": None}) | dict(options.timeout))
+    limits = Limits() if options.default_limits else LIFTED
+    async with running(limits, timeouts, exempt_loopback=not options.count_loopback) as swarm:
+        if options.default_limits:
+            swarm.handle(HOLD, hold)
+        listener = await swarm.listen(parse(f"/ip4/{options.host}/tcp/{options.port}"))
         ready = {
             "peer": str(swarm.peer_id),
             "addr": f"{listener.addresses[0]}/p2p/{swarm.peer_id}",
@@ -234,6 +253,13 @@ async def client(options: argparse.Namespace) -> None:
     print(json.dumps(result), flush=True)
 
 
+def seconds(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    if name not in {field.name for field in fields(Timeouts)}:
+        raise argparse.ArgumentTypeError(f"no timeout is called {name!r}")
+    return name, float(value)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peer", description="see peer-contract")
     parser.add_argument("--uvloop", action="store_true")
@@ -241,6 +267,9 @@ def main() -> None:
     server = commands.add_parser("serve")
     server.add_argument("--host", default="127.0.0.1")
     server.add_argument("--port", type=int, default=0)
+    server.add_argument("--default-limits", action="store_true", help="limits and timeouts as a user has them")
+    server.add_argument("--count-loopback", action="store_true", help="limits by source hold for loopback, too")
+    server.add_argument("--timeout", type=seconds, action="append", default=[], metavar="NAME=SECONDS")
     caller = commands.add_parser("client")
     caller.add_argument("--addr", required=True)
     caller.add_argument("--mode", required=True, choices=["connect", *MODES])
@@ -254,7 +283,7 @@ def main() -> None:
     gc.freeze()
     factory = importlib.import_module("uvloop").new_event_loop if options.uvloop else None
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(serve(options.host, options.port) if options.command == "serve" else client(options))
+        runner.run(serve(options) if options.command == "serve" else client(options))
 
 
 if __name__ == "__main__":
