@@ -16,7 +16,9 @@ HOT_LINES = 60
 NESTING = 4
 
 # The hot loops, where a call costs more than a long function.
-HOT: dict[tuple[str, str], str] = {}
+HOT: dict[tuple[str, str], str] = {
+    ("stronghold_p2p/yamux/receiver.py", "receive"): "every frame of a connection passes here",
+}
 # Modules that are imported when first used, because they are slow to import and few need them.
 LAZY: dict[tuple[str, str], str] = {}
 # Where a handler may catch everything: the border to code of the application, and the one of a connection.
