@@ -86,13 +86,14 @@ class LazyConfirm:
         self._buffer = b""
 
     def data(self, piece: bytes | memoryview) -> None:
-        self._stream.consumed(len(piece))
         received = self._buffer + piece if self._buffer else piece
         size = len(self._expected)
         if len(received) >= size and received[:size] == self._expected:
             leftover = received[size:]
+            self._stream.consumed(len(piece) - len(leftover))
             self._stream.negotiated(self._protocol, leftover)
         else:
+            self._stream.consumed(len(piece))
             self._buffer = bytes(received)
             self._slow()
 
@@ -131,19 +132,19 @@ class Listening:
         self.due = due  # when the proposal has to be there; the connection's timer looks at it
 
     def data(self, piece: bytes | memoryview) -> None:
-        self._stream.consumed(len(piece))
         if self._runner is None:
             first = multistream.match_first(piece)
             if first is not None and self._supported(first[0]):
+                self._stream.consumed(first[1])
                 answer = multistream.match_confirm(first[0])
                 self._finish(first[0], answer, piece[first[1] :])
                 return
             self._runner = ExchangeRunner(multistream.listen(self._supported))
-            self._feed(self._runner.start)
+            self._feed(self._runner.start, 0)
         runner = self._runner
-        self._feed(lambda: runner.feed(piece))
+        self._feed(lambda: runner.feed(piece), len(piece))
 
-    def _feed(self, step: Callable[[], bytes]) -> None:
+    def _feed(self, step: Callable[[], bytes], size: int) -> None:
         runner = self._runner
         assert runner is not None
         try:
@@ -152,6 +153,7 @@ class Listening:
             self._settled()
             self._stream.abandon(error, Reset.NEGOTIATION_FAILED)
             return
+        self._stream.consumed(size - len(runner.leftover) if runner.done else size)
         if runner.done:
             self._finish(runner.result, out, runner.leftover)
             return

@@ -4,11 +4,13 @@ import asyncio
 from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from math import inf
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from stronghold_p2p import varint
+from stronghold_p2p import multistream, varint
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import (
     ConnectionClosed,
@@ -21,6 +23,7 @@ from stronghold_p2p.errors import (
     StreamReset,
     UsageError,
 )
+from stronghold_p2p.swarm.negotiation import LazyConfirm, Listening
 from stronghold_p2p.yamux.header import DATA, INITIAL_WINDOW, WINDOW_UPDATE
 from stronghold_p2p.yamux.outbox import TURN_BYTES
 from stronghold_p2p.yamux.stream import SMALL, Stream
@@ -732,6 +735,26 @@ async def test_explain_replaces_the_cause(end: End) -> None:
     stream.explain(LimitExceeded("full", limit="streams", current=0, maximum=0, remote=True))
     with pytest.raises(LimitExceeded):
         await stream.read()
+
+
+@pytest.mark.parametrize("cut", [None, 1, 30])
+@pytest.mark.parametrize("listens", [True, False])
+async def test_what_a_negotiation_leaves_over_is_counted_once(end: End, listens: bool, cut: int | None) -> None:
+    """A window that is given back twice lets the peer send more than it holds."""
+    connection: Any = SimpleNamespace(
+        admits=lambda _: True, park=lambda _: False, unpark=lambda: None, start_handler=lambda _: None
+    )
+    end.intake = lambda one: Listening(connection, one, inf) if listens else LazyConfirm(one, "/a/1", inf)
+    stream = await given(end)
+    window = end.session.streams[1].window
+    body = multistream.propose("/a/1") + bytes(200_000)
+    for piece in (body[:cut], body[cut:]) if cut else (body,):
+        end.hear(data(1, piece))
+        end.flush()
+    assert (window.buffered, buffered(end)) == (200_000, 200_000)
+    assert await stream.readexactly(200_000) == bytes(200_000)
+    assert (window.buffered, buffered(end)) == (0, 0)
+    assert window.credit <= window.size
 
 
 async def test_closed_while_negotiating_the_intake_goes_on(end: End) -> None:
