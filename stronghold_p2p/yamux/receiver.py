@@ -120,13 +120,15 @@ class Receiver:
                 self._session.drop(stream_id, length)
                 self._body_left, self._body_stream, self._body_flags = length, None, 0
             return
+        useful = flags & (SYN | RST) or (flags & FIN and not stream.fin_received)
         if flags & ACK and not stream.acknowledged:
             self._session.acknowledged(stream)
+            useful = True
         if length:
             self._start_body(stream, flags, length)
         elif flags & (FIN | RST):
             self._session.ended(stream, flags, 0)
-        elif not flags & (SYN | ACK):
+        if not length and not useful:
             self._nothing_useful()
 
     def _start_body(self, stream: StreamState, flags: int, length: int) -> None:
@@ -167,8 +169,10 @@ class Receiver:
         stream = self._session.find(flags, stream_id)
         if stream is None:
             return
+        useful = flags & SYN or (flags & FIN and not stream.fin_received)
         if flags & ACK and not stream.acknowledged:
             self._session.acknowledged(stream)
+            useful = True
         if flags & RST:  # the Length of a RST is an error code, never credit (go-libp2p core/network/mux.go)
             self._session.ended(stream, flags, length)
             return
@@ -178,7 +182,7 @@ class Receiver:
             stream.credit = min(had + length, MAX_CREDIT)
             if not had:
                 stream.sink.ready()
-        elif not flags:
+        elif not useful:
             self._nothing_useful()
         if flags & FIN:
             self._session.ended(stream, flags, 0)

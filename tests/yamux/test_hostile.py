@@ -462,15 +462,28 @@ def test_row_40_resets_of_our_own_accord_cost_nothing() -> None:
 # ---------------------------------------------------------------------- frames that carry nothing
 
 
-@pytest.mark.parametrize("frame", [data(1), update(1), data(1, b"", 0x10)])
+EMPTY = [kind(1, flags=flags) for kind in (data, update) for flags in (0, ACK, FIN, ACK | FIN, 0x10)]
+
+
+@pytest.mark.parametrize("frame", EMPTY, ids=lambda frame: bytes(frame[:4]).hex())
 def test_empty_frames_in_a_row(frame: bytes) -> None:
     side = Side(limits=Limits(empty_frames=100))
     side.given(1)
+    side.hear(update(1, 1, FIN) if frame[3] & FIN else b"")
     side.hear(frame * 100, data(1, b"x"), frame * 100, update(1, 1), frame * 100)
     refused(side, frame)
     control = Side(limits=Limits(empty_frames=1_000))
     control.given(1)
-    control.hear(frame * 101)
+    control.hear(frame * 102)
+
+
+def test_frames_that_change_something_are_not_empty() -> None:
+    side = Side(client=True, limits=Limits(empty_frames=0))
+    for _ in range(3):
+        state = side.open()
+        side.session.send(state, b"x")
+        side.hear(update(state.id, 0, ACK), update(state.id, 0, FIN))
+    side.hear(data(2, b"", SYN), data(2, b"", FIN), data(2, b"", RST), syn(4), update(4, 0, RST))
 
 
 # ---------------------------------------------------------------------- row 41

@@ -1028,3 +1028,31 @@ def test_both_reset_at_once() -> None:
     pair.run()
     pair.client.empty()
     pair.server.empty()
+
+
+# ---------------------------------------------------------------------- who flushes
+
+
+def test_who_holds_the_outbox_is_not_notified() -> None:
+    side = Side()
+    assert side.session.hold() is False
+    assert side.session.hold() is True
+    side.hear(ping(1))
+    assert side.notified == 0
+    assert len(side.frames()) == 1
+    side.hear(ping(2))
+    assert side.notified == 1
+    assert side.session.hold() is True
+    side.take()
+    side.hear(ping(3))
+    assert side.notified == 2
+
+
+def test_a_reader_that_frees_nothing_promises_nothing() -> None:
+    side = Side()
+    state = side.given(1)
+    state.window.credit = 0
+    state.window.buffered = state.window.size
+    side.session.budget.buffered = state.window.size
+    side.read(state, 0)
+    assert side.frames() == []
