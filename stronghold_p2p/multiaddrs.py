@@ -28,6 +28,7 @@ MAX_COMPONENTS: Final = 32
 MAX_NAME: Final = 253  # of a domain (RFC 1035)
 
 _Ip: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 def _uint(bits: int) -> Callable[[str], bytes]:
@@ -248,6 +249,18 @@ def is_unspecified(address: Multiaddr) -> bool:
     return ip is not None and ip.is_unspecified
 
 
+def is_multicast(address: Multiaddr) -> bool:
+    """Nobody can be dialed there."""
+    ip = _first_ip(address)
+    return ip is not None and ip.is_multicast
+
+
+def is_link_local(address: Multiaddr) -> bool:
+    """Reaches only neighbours on the same link; in a cloud also the service that knows a machine's secrets."""
+    ip = _first_ip(address)
+    return ip is not None and ip.is_link_local
+
+
 def is_public(address: Multiaddr) -> bool:
     """May be reached from anywhere: a global unicast IP address, or a name other than ``localhost``."""
     ip = _first_ip(address)
@@ -321,7 +334,7 @@ def _first_ip(address: Multiaddr) -> _Ip | None:
     """The IP address at the start; of a relayed address it is the relay's."""
     parts = _walk(bytes(address))
     ip = _ip_of(parts[0]) or (_ip_of(parts[1]) if len(parts) > 1 and parts[0].protocol is _IP6ZONE else None)
-    return _unmapped(ip) if ip else None
+    return _innermost(ip) if ip else None
 
 
 def _ip_of(part: _Part) -> _Ip | None:
@@ -332,6 +345,11 @@ def _ip_of(part: _Part) -> _Ip | None:
 
 def _unmapped(ip: _Ip) -> _Ip:
     return ip.ipv4_mapped or ip if isinstance(ip, ipaddress.IPv6Address) else ip
+
+
+def _innermost(ip: _Ip) -> _Ip:
+    """Where it leads in the end: an IPv4 address behind the well-known prefix of NAT64 (RFC 6052, 2.1)."""
+    return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF) if ip in _NAT64 else _unmapped(ip)
 
 
 def _name(address: Multiaddr) -> str:

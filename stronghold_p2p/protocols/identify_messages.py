@@ -202,7 +202,8 @@ def usable(listed: Iterable[bytes], peer: PeerId, remote: Multiaddr) -> tuple[Mu
     """Of binary addresses that ``peer`` told, the first 64 that can be parsed and reached from where we are.
 
     A peer on a public address cannot mean its loopback or private ones for us, nor a peer in our network its
-    loopback ones. An address that ends in another peer's id is not this peer's.
+    loopback or (unless it is a neighbour) its link-local ones. An address that ends in another peer's id is not
+    this peer's.
     """
     found: dict[Multiaddr, None] = {}
     for data in islice(listed, MAX_EXAMINED):
@@ -225,11 +226,14 @@ def _address(data: bytes | None, peer: PeerId | None = None) -> Multiaddr | None
 
 
 def _reachable(address: Multiaddr, remote: Multiaddr) -> bool:
-    if multiaddrs.is_unspecified(address):
+    if multiaddrs.is_unspecified(address) or multiaddrs.is_multicast(address):
         return False
     if multiaddrs.is_loopback(remote):
         return True
-    return multiaddrs.is_public(address) if multiaddrs.is_public(remote) else not multiaddrs.is_loopback(address)
+    if multiaddrs.is_public(remote):
+        return multiaddrs.is_public(address)
+    near = multiaddrs.is_link_local(remote) or not multiaddrs.is_link_local(address)
+    return near and not multiaddrs.is_loopback(address)
 
 
 def _names(listed: Iterable[bytes]) -> tuple[str, ...]:

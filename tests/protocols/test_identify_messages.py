@@ -226,6 +226,20 @@ def test_only_addresses_that_mean_something_here_are_kept(remote: Multiaddr, kep
     assert set(usable(listed, PEER.peer_id, remote)) == kept
 
 
+def test_addresses_that_lead_elsewhere_than_they_say() -> None:
+    """Reliability 4.1, row 10: multicast, a cloud's metadata service, loopback behind NAT64."""
+    texts = (
+        "/ip4/224.0.0.1/tcp/1",
+        "/ip4/169.254.169.254/tcp/80",
+        "/ip6/64:ff9b::127.0.0.1/tcp/1",
+        "/ip6/fe80::1/tcp/1",
+    )
+    listed = [bytes(parse(text)) for text in texts]
+    assert usable(listed, PEER.peer_id, PRIVATE) == ()
+    neighbour = parse("/ip4/169.254.7.7/tcp/1")
+    assert usable(listed, PEER.peer_id, neighbour) == (parse(texts[1]), parse(texts[3]))
+
+
 def test_numbers_are_capped() -> None:
     many = tuple(f"/{number}".encode() for number in range(MAX_PROTOCOLS + 1))
     names = (b"", b"\xff\xfe", b"x" * (MAX_NAME + 1), b"x" * MAX_NAME, b"x" * MAX_NAME, *many)
