@@ -1,0 +1,165 @@
+"""Where a row is played: the process under test, the honest probe beside it, and what has to hold at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from tests.hostile.client import Peer, connect
+from tests.hostile.codec import Identity
+from tests.hostile.process import Process, soon
+from tests.hostile.wire import Wire
+
+KIB = 1 << 10
+MIB = 1 << 20
+PROBE_WITHIN = 0.25
+HONEST_SOURCE = "127.66.66.66"
+
+# Resident memory moves by itself: allocator pools, a first traceback, code that runs for the first time.
+NOISE_FLOOR = 2 * MIB
+
+
+class SlowProbe(AssertionError):
+    """The honest user had to wait: measured again, best of three."""
+
+
+@dataclass
+class Figures:
+    """What a row has shown; each is the worst of its processes."""
+
+    memory: int = 0
+    probe: float | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+class Target(Process):
+    """``python -m benchmarks.peer serve``."""
+
+    def __init__(self, *arguments: str, tolerated: str | None = None) -> None:
+        super().__init__("benchmarks.peer", "serve", *arguments, tolerated=tolerated)
+        parts = self.ready["addr"].split("/")
+        self.address = (parts[2], int(parts[4]))
+        self.peer: str = self.ready["peer"]
+        self.base = 0
+        self.sockets = 0
+
+    def wire(self, *, source: str | None = None, small: bool = False) -> Wire:
+        return Wire.connect(self.address, source=source, small=small)
+
+    def connect(
+        self, identity: Identity | None = None, *, source: str | None = None, small: bool = False, early: bool = True
+    ) -> Peer:
+        """Honest up to the session."""
+        return connect(self.address, identity, source=source, small=small, early=early)
+
+    def warm_up(self) -> None:
+        """What happens for the first time takes memory once; then the base is taken."""
+        sockets = self.descriptors()
+        for number in range(12):
+            with self.connect(source=HONEST_SOURCE, early=number % 2 == 0) as peer:
+                peer.request(bytes(200_000))
+        with self.wire(source=HONEST_SOURCE) as wire:
+            wire.send(b"GET / HTTP/1.1\r\n\r\n")
+            wire.until_closed()
+        with self.connect(source=HONEST_SOURCE) as peer:
+            peer.send(b"\xff" * 12)
+            peer.ends(1)
+        self.settle(sockets)
+
+    def settle(self, sockets: int) -> None:
+        """Wait until there are no more sockets than these, and take what is there now as the base."""
+        assert soon(lambda: self.descriptors() <= sockets), f"{self.descriptors()} descriptors, not {sockets}"
+        self.sockets = self.descriptors()
+        self.base = self.memory()
+        self.forget_peak()
+
+    def growth(self) -> int:
+        """How much memory it has taken at most since ``settle``."""
+        return max(0, self.peak() - self.base)
+
+
+class Arena:
+    """``full``: floods and deadlines as the row says, with the probe and all bounds; else about 3 s of it."""
+
+    def __init__(self, *, full: bool) -> None:
+        self.full = full
+        self.figures = Figures()
+
+    def pick(self, quick: float, full: float) -> float:
+        return full if self.full else quick
+
+    def count(self, quick: int, full: int) -> int:
+        return full if self.full else quick
+
+    def note(self, text: str) -> None:
+        """A figure for the line of this row."""
+        self.figures.notes.append(text)
+
+    def bound(self, what: str, value: float, maximum: float) -> None:
+        """A time or a load: asserted in full only, a busy machine is no finding."""
+        self.note(f"{what} {value:.3g}")
+        if self.full:
+            assert value <= maximum, f"{what}: {value:.3g}, at most {maximum:g} allowed"
+
+    @contextmanager
+    def serve(
+        self,
+        *arguments: str,
+        limits: bool = True,
+        memory: int | None = None,
+        probe: bool = True,
+        probe_connects: bool = False,
+        tolerated: str | None = None,
+    ) -> Iterator[Target]:
+        """The process under test. ``memory``: how much it may grow, beside what memory moves by itself.
+
+        In the end it must answer an honest request, and have no descriptor left of what was done to it.
+        """
+        options = ("--default-limits",) if limits else ()
+        with ExitStack() as stack:
+            target = stack.enter_context(Target(*options, *arguments, tolerated=tolerated))
+            target.warm_up()
+            with self._probed(target, probe_connects) if probe and self.full else ExitStack():
+                if probe and self.full:
+                    time.sleep(0.5)
+                    target.settle(target.descriptors())
+                yield target
+                grown = target.growth()
+            self.figures.memory = max(self.figures.memory, grown)
+            if memory is not None:
+                assert grown <= memory + NOISE_FLOOR, f"grew by {grown / MIB:.1f} MiB, {memory / MIB:.1f} allowed"
+            time.sleep(0.25 if "--count-loopback" in arguments else 0)  # what the rate of connections wants
+            with target.connect(source="127.55.55.55") as honest:
+                honest.request(b"still there?")
+            assert soon(lambda: target.descriptors() <= target.sockets), (
+                f"{target.descriptors()} descriptors, {target.sockets} before"
+            )
+
+    @contextmanager
+    def _probed(self, target: Target, anew: bool) -> Iterator[None]:
+        host, port = target.address
+        with Process("tests.hostile.probe", host, str(port), *(["--connect"] if anew else [])) as probe:
+            yield
+            probe.signal(15)
+            said = probe.read()
+        self.figures.probe = max(self.figures.probe or 0.0, said["p99"])
+        assert not said["failures"], f"the honest probe failed: {said['failures']}"
+        if said["p99"] > PROBE_WITHIN:
+            raise SlowProbe(f"the honest probe waited {said['p99'] * 1e3:.0f} ms")
+
+    @contextmanager
+    def dialer(self, *timeouts: str) -> Iterator[Process]:
+        """The package as a dialer; in the end nothing may be left in it but itself."""
+        with Process("tests.hostile.dialer", *timeouts) as dialer:
+            dialer.ask(do="state")
+            before = dialer.ask(do="state")
+            yield dialer
+            dialer.ask(do="hang_up")
+
+            def clean() -> bool:
+                after = dialer.ask(do="state")
+                return all(after[name] <= before[name] for name in ("connections", "tasks", "files", "gate"))
+
+            assert soon(clean), f"left behind: {dialer.ask(do='state')}, before: {before}"

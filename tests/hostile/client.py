@@ -1,0 +1,302 @@
+"""A peer of our own: every layer by hand, on a blocking socket, in both roles. It imports nothing of the package.
+
+``connect`` dials and ``Host`` listens; both give a ``Peer``, which keeps what has come in and sends what it is told,
+right or wrong.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple, Self
+
+from tests.hostile.codec import MULTISTREAM, NOISE, RR, YAMUX, Identity, line, propose
+from tests.hostile.secure import Channel, Handshake, framed, read_framed
+from tests.hostile.wire import PATIENCE, Ended, Late, Wire
+
+DATA, UPDATE, PINGS, GO_AWAY = range(4)
+SYN, ACK, FIN, RST = 1, 2, 4, 8
+WINDOW = 262_144
+
+_HEADER = struct.Struct(">BBHII")
+
+
+class Frame(NamedTuple):
+    version: int
+    kind: int
+    flags: int
+    stream: int
+    length: int
+    body: bytes = b""
+
+
+def frame(kind: int, flags: int, stream: int, length: int, body: bytes = b"", version: int = 0) -> bytes:
+    return _HEADER.pack(version, kind, flags, stream, length) + body
+
+
+def data(stream: int, body: bytes, flags: int = 0) -> bytes:
+    return frame(DATA, flags, stream, len(body), body)
+
+
+def update(stream: int, credit: int = 0, flags: int = 0) -> bytes:
+    return frame(UPDATE, flags, stream, credit)
+
+
+def ping(value: int, flags: int = SYN) -> bytes:
+    return frame(PINGS, flags, 0, value)
+
+
+class Peer:
+    """The session over a channel: counts, bodies, credit and ends of all streams, as they arrive."""
+
+    def __init__(self, channel: Channel, *, client: bool) -> None:
+        self.channel = channel
+        self.wire = channel.wire
+        self.next_id = 1 if client else 2
+        self.bodies: dict[int, bytearray] = {}
+        self.credit: dict[int, int] = {}  # what the other side still lets us send
+        self.opened: list[int] = []  # streams of the other side
+        self.finished: set[int] = set()
+        self.resets: dict[int, int] = {}
+        self.acked: set[int] = set()
+        self.pongs: list[int] = []
+        self.pings: list[int] = []
+        self.seen: Counter[int] = Counter()  # frames by kind
+        self.go_away: int | None = None
+        self.generous = True  # give credit back for what arrives
+        self.answers_pings = True
+        self._rest = bytearray()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wire.close()
+
+    # ------------------------------------------------------------------ sending
+
+    def send(self, *frames: bytes) -> None:
+        """All frames together in as few records as possible."""
+        self.channel.send(b"".join(frames))
+
+    def write(self, stream: int, body: bytes, flags: int = 0, size: int = 65_000) -> None:
+        """Data within the credit that is known; waits for more."""
+        while body:
+            assert self.pump(lambda: self.credit.get(stream, WINDOW) > 0 or stream in self.resets), "no credit"
+            if stream in self.resets:
+                return
+            piece = body[: min(size, self.credit.get(stream, WINDOW))]
+            self.credit[stream] = self.credit.get(stream, WINDOW) - len(piece)
+            body = body[len(piece) :]
+            self.send(data(stream, piece, flags))
+            flags = 0
+
+    def open(self, protocol: str, body: bytes = b"", *, fin: bool = False) -> int:
+        """A new stream: its SYN, the proposal and ``body`` in one frame."""
+        stream, self.next_id = self.next_id, self.next_id + 2
+        first = propose(protocol) + body
+        self.credit[stream] = WINDOW - len(first)
+        self.send(data(stream, first, SYN), update(stream, 0, FIN) if fin else b"")
+        return stream
+
+    # ------------------------------------------------------------------ receiving
+
+    def pump(self, until: Callable[[], bool], within: float = PATIENCE) -> bool:
+        """Take what comes until the condition holds; False when it does not in time, or the other side has gone."""
+        end = time.monotonic() + within
+        while not until():
+            try:
+                if self.channel.whole():
+                    self._take(self.channel.receive())
+                elif not self.wire.fill(end - time.monotonic()) and time.monotonic() >= end:
+                    return False
+            except (Ended, Late):
+                return until()
+        return True
+
+    def rest(self, within: float) -> None:
+        """Take what comes for ``within`` seconds."""
+        self.pump(lambda: False, within)
+
+    def _take(self, plaintext: bytes) -> None:
+        self._rest += plaintext
+        rest, at = self._rest, 0
+        while len(rest) - at >= 12:
+            version, kind, flags, stream, length = _HEADER.unpack_from(rest, at)
+            size = length if kind == DATA else 0
+            if len(rest) - at < 12 + size:
+                break
+            self._on_frame(Frame(version, kind, flags, stream, length, bytes(rest[at + 12 : at + 12 + size])))
+            at += 12 + size
+        del rest[:at]
+
+    def _on_frame(self, got: Frame) -> None:
+        assert got.version == 0, got
+        self.seen[got.kind] += 1
+        if got.kind == GO_AWAY:
+            self.go_away = got.length
+        elif got.kind == PINGS:
+            self._on_ping(got)
+        else:
+            self._on_stream(got)
+
+    def _on_ping(self, got: Frame) -> None:
+        if not got.flags & SYN:
+            self.pongs.append(got.length)
+            return
+        self.pings.append(got.length)
+        if self.answers_pings:
+            self.send(ping(got.length, ACK))
+
+    def _on_stream(self, got: Frame) -> None:
+        if got.flags & SYN:
+            self.opened.append(got.stream)
+        if got.flags & ACK:
+            self.acked.add(got.stream)
+        if got.flags & RST:
+            self.resets[got.stream] = got.length if got.kind == UPDATE else 0
+            return
+        if got.kind == UPDATE:
+            self.credit[got.stream] = self.credit.get(got.stream, WINDOW) + got.length
+        elif got.body:
+            self.bodies.setdefault(got.stream, bytearray()).extend(got.body)
+            if self.generous and not got.flags & FIN:
+                self.send(update(got.stream, len(got.body)))
+        if got.flags & FIN:
+            self.finished.add(got.stream)
+
+    # ------------------------------------------------------------------ what is expected
+
+    def body(self, stream: int) -> bytes:
+        return bytes(self.bodies.get(stream, b""))
+
+    def alive(self, within: float = PATIENCE) -> bool:
+        """A ping of ours is answered."""
+        value = 0x5EED0000 + len(self.pongs)
+        try:
+            self.send(ping(value))
+        except Ended:
+            return False
+        return self.pump(lambda: value in self.pongs, within)
+
+    def ends(self, code: int | None, within: float = PATIENCE) -> float:
+        """The connection ends with this go-away (None: without one); the seconds it took."""
+        start = time.monotonic()
+        self.pump(lambda: False, within)
+        assert self.wire.ending is not None, f"not closed after {within:g} s"
+        assert self.go_away == code, f"go-away {self.go_away}, not {code}"
+        return time.monotonic() - start
+
+    def reset_with(self, stream: int, code: int, within: float = PATIENCE) -> None:
+        """The stream is reset with this code."""
+        assert self.pump(lambda: stream in self.resets, within), f"stream {stream} is not reset"
+        assert self.resets[stream] == code, f"reset with {self.resets[stream]:#x}, not {code:#x}"
+
+    def request(self, body: bytes, within: float = PATIENCE) -> None:
+        """One request with its answer, in order: what an honest user does."""
+        stream = self.open(RR, body if len(body) < 60_000 else b"", fin=len(body) < 60_000)
+        if len(body) >= 60_000:
+            self.write(stream, body)
+            self.send(update(stream, 0, FIN))
+        assert self.pump(lambda: stream in self.finished or stream in self.resets, within), "no answer"
+        assert self.body(stream) == propose(RR) + body, "a wrong answer"
+        del self.bodies[stream]
+
+
+# ---------------------------------------------------------------------- upgrades
+
+
+def connect(
+    address: tuple[str, int],
+    identity: Identity | None = None,
+    *,
+    source: str | None = None,
+    small: bool = False,
+    early: bool = True,
+) -> Peer:
+    """Dial, honestly up to the session. ``early``: the muxer is chosen inside the handshake."""
+    wire = Wire.connect(address, source=source, small=small)
+    try:
+        return upgrade_out(wire, identity or Identity(), early=early)
+    except BaseException:
+        wire.close()
+        raise
+
+
+def upgrade_out(wire: Wire, identity: Identity, *, early: bool = True) -> Peer:
+    """The dialer's side."""
+    handshake = Handshake(identity, initiator=True)
+    wire.send(propose(NOISE) + framed(handshake.write()))
+    expect_lines(wire, MULTISTREAM, line(NOISE))
+    handshake.read(read_framed(wire))
+    wire.send(framed(handshake.write(handshake.payload((YAMUX,) if early else ()))))
+    channel = handshake.channel(wire)
+    if not early:
+        channel.send(propose(YAMUX))
+        got = b""
+        while len(got) < len(propose(YAMUX)):
+            got += channel.receive()
+        assert got == propose(YAMUX)
+    return Peer(channel, client=True)
+
+
+def upgrade_in(wire: Wire, identity: Identity, *, early: bool = True) -> Peer:
+    """The listener's side."""
+    handshake = answer_security(wire, identity)
+    wire.send(framed(handshake.write(handshake.payload((YAMUX,) if early else ()))))
+    handshake.read(read_framed(wire))
+    channel = handshake.channel(wire)
+    if not early:
+        got = b""
+        while len(got) < len(propose(YAMUX)):
+            got += channel.receive()
+        assert got == propose(YAMUX)
+        channel.send(propose(YAMUX))
+    return Peer(channel, client=False)
+
+
+def answer_security(wire: Wire, identity: Identity) -> Handshake:
+    """The listener's side, up to message 1."""
+    handshake = Handshake(identity, initiator=False)
+    expect_lines(wire, MULTISTREAM, line(NOISE))
+    wire.send(propose(NOISE))
+    handshake.read(read_framed(wire))
+    return handshake
+
+
+def expect_lines(wire: Wire, *lines: bytes) -> None:
+    for expected in lines:
+        got = wire.exactly(len(expected))
+        assert got == expected, got
+
+
+class Host:
+    """A listening socket of ours."""
+
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.sock = socket.create_server((host, 0), backlog=64)
+        self.identity = Identity()
+        self.port: int = self.sock.getsockname()[1]
+        self.address = f"/ip4/{host}/tcp/{self.port}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sock.close()
+
+    def accept(self, within: float = PATIENCE) -> Wire:
+        self.sock.settimeout(within)
+        return Wire(self.sock.accept()[0])
+
+    def peer(self, *, early: bool = True) -> Peer:
+        """Accept, honestly up to the session."""
+        wire = self.accept()
+        try:
+            return upgrade_in(wire, self.identity, early=early)
+        except BaseException:
+            wire.close()
+            raise

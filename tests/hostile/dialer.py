@@ -1,0 +1,174 @@
+"""The program under test as a dialer: does what JSON lines on its standard input say, and tells how that ended.
+
+    python -m tests.hostile.dialer [--timeout NAME=SECONDS ...]
+
+This is the one module of the suite, beside the benchmarks' peer, that imports the package: it is what is attacked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from benchmarks.peer import seconds
+from stronghold_p2p.config import Timeouts
+from stronghold_p2p.errors import DialError
+from stronghold_p2p.firewall.firewall import Firewall
+from stronghold_p2p.firewall.rules import Rule
+from stronghold_p2p.identity import Identity, PeerId
+from stronghold_p2p.multiaddrs import parse
+from stronghold_p2p.protocols.identify import Identify
+from stronghold_p2p.protocols.ping import Ping
+from stronghold_p2p.swarm.events import Event
+from stronghold_p2p.swarm.swarm import Swarm
+from stronghold_p2p.yamux import Stream
+
+Result = dict[str, Any]
+
+
+class Dialer:
+    """One swarm, and a method for each command."""
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        firewall = Firewall()
+        firewall.set(Rule.ALLOW)
+        self.swarm = Swarm(Identity(), firewall=firewall, timeouts=timeouts)
+        self.identify = Identify(self.swarm, "dialer")
+        self.ping_service = Ping(self.swarm)
+        self.events: list[str] = []
+        self.streams: list[Stream] = []
+        self.swarm.start()
+        self.swarm.on_event(self._note)
+
+    def _note(self, event: Event) -> None:
+        self.events.append(type(event).__name__)
+
+    async def dial(self, addrs: list[str], peer: str | None = None) -> Result:
+        found = await self.swarm.dial(None if peer is None else PeerId(peer), [parse(text) for text in addrs])
+        return {"peer": str(found.peer), "remote": str(found.remote_address), "early": found.early_muxer}
+
+    async def request(
+        self, protocols: list[str], write: str = "", *, fin: bool = True, maximum: int = 1 << 20, close: bool = False
+    ) -> Result:
+        """A stream, ``write``, and all that comes back; ``close``: closed at once instead."""
+        stream = await self._connection().open_stream(*protocols)
+        async with stream:
+            await stream.write(write.encode())
+            if close:
+                await stream.close()
+                return {}
+            if fin:
+                await stream.close_write()
+            return {"got": (await stream.read_to_end(maximum)).hex()}
+
+    async def opens(self, protocol: str, count: int, timeout: float) -> Result:
+        """``count`` streams, kept; how many could be opened in time, and what kept the others."""
+
+        async def one() -> str:
+            try:
+                async with asyncio.timeout(timeout):
+                    stream = await self._connection().open_stream(protocol)
+                    await stream.write(b"x")
+                    self.streams.append(stream)
+            except Exception as error:
+                return type(error).__name__
+            return "ok"
+
+        outcomes = await asyncio.gather(*(one() for _ in range(count)))
+        return {name: outcomes.count(name) for name in set(outcomes)}
+
+    async def forget(self) -> Result:
+        """Close the streams that are kept."""
+        for stream in self.streams:
+            await stream.close()
+        self.streams.clear()
+        return {}
+
+    async def ping(self, timeout: float = 2.0) -> Result:
+        return {"took": await self.ping_service.ping(self._connection(), timeout=timeout)}
+
+    async def info(self) -> Result:
+        """What the peer has told, and what is stored about others."""
+        peer = self._connection().peer
+        told = self.identify.info(peer)
+        return {
+            "known": told is not None,
+            "agent": "" if told is None else told.agent,
+            "protocols": 0 if told is None else len(told.protocols),
+            "addresses": [] if told is None else [str(address) for address in told.addresses],
+            "record": told is not None and told.record is not None,
+            "book": {str(other): list(map(str, self.swarm.book.addresses(other))) for other in self.swarm.book.peers()},
+        }
+
+    async def state(self) -> Result:
+        """What is left: connections, sockets, tasks, counts; and the events since the last time."""
+        gc.collect()
+        events, self.events = self.events, []
+        return {
+            "connections": len(self.swarm.connections()),
+            "tasks": len(asyncio.all_tasks()),
+            "files": len(os.listdir("/proc/self/fd")),
+            "gate": sum(self.swarm.gate.snapshot().values()),
+            "events": events,
+        }
+
+    async def hang_up(self) -> Result:
+        """Close all connections."""
+        for connection in self.swarm.connections():
+            await connection.close()
+        return {}
+
+    def _connection(self) -> Any:
+        return self.swarm.connections()[0]
+
+    async def close(self) -> None:
+        await self.identify.close()
+        await self.swarm.close()
+
+
+async def obey(dialer: Dialer, command: Result) -> Result:
+    run: Callable[..., Awaitable[Result]] = getattr(dialer, command.pop("do"))
+    start = time.monotonic()
+    try:
+        result = {"error": "", **await run(**command)}
+    except Exception as error:
+        result = {"error": type(error).__name__, "text": str(error), "code": getattr(error, "code", None)}
+        if isinstance(error, DialError):
+            result["attempts"] = {str(address): type(cause).__name__ for address, cause in error.attempts.items()}
+    result["seconds"] = time.monotonic() - start
+    return result
+
+
+async def main(arguments: list[str]) -> None:
+    timeouts = replace(Timeouts(), **dict(seconds(text) for text in arguments if "=" in text))
+    dialer = Dialer(timeouts)
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    reader = asyncio.StreamReader()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    print(json.dumps({"peer": str(dialer.swarm.peer_id)}), flush=True)
+    stopping = asyncio.create_task(stop.wait())
+    while not stopping.done():
+        reading = asyncio.create_task(reader.readline())
+        await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not reading.done():
+            reading.cancel()
+            break
+        if not reading.result():
+            break
+        print(json.dumps(await obey(dialer, json.loads(reading.result()))), flush=True)
+    stopping.cancel()
+    transport.close()
+    await dialer.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1:]))

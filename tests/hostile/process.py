@@ -1,0 +1,158 @@
+"""A process under test: started, measured from outside through /proc, and ended; it must have said nothing wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+READY_WITHIN = 20.0
+STOP_WITHIN = 6.0
+KIB = 1 << 10
+
+
+class Process:
+    """``python -m module arguments``, which prints one JSON line when it is ready.
+
+    At the end it is asked to stop; its exit code has to be 0 and its standard error empty, except for lines that
+    match ``tolerated``.
+    """
+
+    def __init__(self, module: str, *arguments: str, tolerated: str | None = None) -> None:
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
+        self._tolerated = tolerated
+        self._process = subprocess.Popen(
+            [sys.executable, "-X", "faulthandler", "-m", module, *arguments],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+        )
+        self.pid = self._process.pid
+        self._told = False
+        try:
+            self.ready = self.read()
+        except BaseException:
+            self.kill()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.kill()
+            return
+        self.stop()
+
+    # ------------------------------------------------------------------ talking
+
+    def read(self) -> dict[str, Any]:
+        """One JSON line of its standard output."""
+        assert self._process.stdout is not None
+        text = self._process.stdout.readline()
+        if not text:
+            raise AssertionError(f"the process has ended: {self.errors()}")
+        answer: dict[str, Any] = json.loads(text)
+        return answer
+
+    def tell(self, **command: Any) -> None:
+        """One JSON line for its standard input."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(command).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def ask(self, **command: Any) -> dict[str, Any]:
+        self.tell(**command)
+        return self.read()
+
+    def signal(self, number: int) -> None:
+        self._told = self._told or number == signal.SIGTERM
+        self._process.send_signal(number)
+
+    def limit_files(self, maximum: int) -> None:
+        _, hard = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (maximum, hard))
+
+    # ------------------------------------------------------------------ figures
+
+    def memory(self) -> int:
+        """Resident bytes."""
+        return self._status("VmRSS")
+
+    def peak(self) -> int:
+        """The most resident bytes since ``forget_peak``."""
+        return self._status("VmHWM")
+
+    def forget_peak(self) -> None:
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5", encoding="ascii")
+
+    def _status(self, name: str) -> int:
+        found = re.search(
+            rf"^{name}:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text(encoding="ascii"), re.MULTILINE
+        )
+        assert found is not None
+        return int(found[1]) * KIB
+
+    def cpu(self) -> float:
+        """Seconds on a processor, all threads together."""
+        total = 0
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            total += int((task / "schedstat").read_text(encoding="ascii").split()[0])
+        return total / 1e9
+
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def errors(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read().decode(errors="replace")
+
+    # ------------------------------------------------------------------ the end
+
+    def stop(self) -> None:
+        if not self._told:
+            self.signal(signal.SIGTERM)
+        try:
+            code = self._process.wait(STOP_WITHIN)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"does not end within {STOP_WITHIN:g} s") from None
+        errors = self.errors()
+        self._close()
+        assert code == 0, f"exit code {code}: {errors}"
+        left = [text for text in errors.splitlines() if self._tolerated is None or not re.match(self._tolerated, text)]
+        assert not left, "on standard error:\n" + "\n".join(left[:40])
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        self._process.wait()
+        self._close()
+
+    def _close(self) -> None:
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
+            if stream is not None:
+                with suppress(BrokenPipeError):
+                    stream.close()
+
+
+def soon(condition: Callable[[], bool], within: float = 3.0) -> bool:
+    """Whether the condition comes true in time."""
+    end = time.monotonic() + within
+    while not condition():
+        if time.monotonic() >= end:
+            return False
+        time.sleep(0.01)
+    return True

@@ -1,0 +1,447 @@
+"""Rows 1 to 8 and 10 of reliability.md 4.1, TCP. Rows 11 to 14 are of DNS and WebSocket, which do not exist yet."""
+
+from __future__ import annotations
+
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+
+from tests.hostile.arena import KIB, MIB, Arena, Target
+from tests.hostile.client import Host, Peer, upgrade_in, upgrade_out
+from tests.hostile.codec import (
+    ECHO,
+    IDENTIFY,
+    MULTISTREAM,
+    NOISE,
+    YAMUX,
+    Identity,
+    identify,
+    ip4_tcp,
+    noise,
+    prefixed,
+    propose,
+)
+from tests.hostile.process import soon
+from tests.hostile.secure import Handshake, framed, read_framed
+from tests.hostile.wire import Cut, Ended, Late, Wire
+
+Stage = Callable[[Wire], None]
+
+# ---------------------------------------------------------------------- row 1
+
+
+def says_nothing(_wire: Wire) -> None:
+    """Not a byte."""
+
+
+def half_a_header(wire: Wire) -> None:
+    wire.send(MULTISTREAM[:7])
+
+
+def half_of_message_1(wire: Wire) -> None:
+    wire.send(propose(NOISE) + framed(bytes(32))[:20])
+
+
+def half_of_message_3(wire: Wire) -> None:
+    handshake = Handshake(Identity(), initiator=True)
+    wire.send(propose(NOISE) + framed(handshake.write()))
+    wire.exactly(len(propose(NOISE)))
+    handshake.read(read_framed(wire))
+    wire.send(framed(handshake.write(handshake.payload()))[:60])
+
+
+def half_of_the_muxer(wire: Wire) -> None:
+    handshake = Handshake(Identity(), initiator=True)
+    wire.send(propose(NOISE) + framed(handshake.write()))
+    wire.exactly(len(propose(NOISE)))
+    handshake.read(read_framed(wire))
+    wire.send(framed(handshake.write(handshake.payload(()))))
+    handshake.channel(wire).send(propose(YAMUX)[:22])
+
+
+STAGES: tuple[Stage, ...] = (says_nothing, half_a_header, half_of_message_1, half_of_message_3, half_of_the_muxer)
+
+
+def open_slowly(target: Target, count: int, sources: int) -> dict[Wire, float]:
+    """``count`` connections, each stuck in some stage; those that were refused at once are left out."""
+    wires: dict[Wire, float] = {}
+    for number in range(count):
+        wire = target.wire(source=f"127.1.0.{1 + number % sources}")
+        wires[wire] = time.monotonic()
+        with suppress(Ended, OSError):
+            STAGES[number // sources % len(STAGES)](wire)
+            continue
+        wires.pop(wire)
+        wire.close()
+    return wires
+
+
+def watch(wires: dict[Wire, float], until: float, every: float) -> list[float]:
+    """Send a byte on each now and then; how long each one has lived."""
+    lives: list[float] = []
+    poll = select.epoll()
+    by_number = {wire.fileno(): wire for wire in wires}
+    for number in by_number:
+        poll.register(number, select.EPOLLIN)
+    next_bytes = time.monotonic() + every
+    while by_number and time.monotonic() < until:
+        for number, _ in poll.poll(0.05):
+            wire = by_number[number]
+            try:
+                wire.fill(0)
+                wire.buffer.clear()
+            except Ended:
+                lives.append(time.monotonic() - wires[wire])
+                poll.unregister(number)
+                del by_number[number]
+                wire.close()
+        if time.monotonic() >= next_bytes:
+            next_bytes += every
+            for wire in by_number.values():
+                with suppress(Ended):
+                    wire.push(b"\0")
+    poll.close()
+    for wire in by_number.values():
+        wire.close()
+    lives += [float("inf")] * len(by_number)
+    return lives
+
+
+def test_row_1_slowloris(arena: Arena) -> None:
+    """Slowloris at each stage, from 60 addresses"""
+    count, sources = arena.count(600, 5_000), 60
+    deadline = arena.pick(2.0, 10.0)
+    options = ("--count-loopback", "--timeout", f"upgrade={deadline}")
+    with arena.serve(*options, memory=128 * 20 * KIB, probe_connects=True) as target:
+        wires = open_slowly(target, count, sources)
+        lives = watch(wires, time.monotonic() + deadline + 3, deadline * 0.45)
+        slack = 1.0 if arena.full else 2.5
+        assert max(lives) <= deadline + slack, f"one of {len(lives)} lived for {max(lives):.1f} s"
+        assert max(lives) >= deadline * 0.8  # the negative control: it was the deadline that ended the last ones
+        arena.note(f"{len(lives)} let in, the last closed after {max(lives):.1f} s")
+    with arena.serve("--timeout", "upgrade=60", limits=False, probe=False) as target:
+        count = arena.count(400, 2_000)
+        wires = open_slowly(target, count, sources)
+        assert soon(lambda: target.descriptors() >= target.sockets + count)  # without limits they all stay
+        each = target.growth() / count
+        assert each <= 20 * KIB, f"{each / KIB:.1f} KiB for each"
+        arena.note(f"{each / KIB:.1f} KiB each")
+        for wire in wires:
+            wire.close()
+
+
+# ---------------------------------------------------------------------- row 2
+
+
+def flood(target: Target, seconds: float, rate: float, source: str) -> tuple[int, int]:
+    """Connect and close, so many times a second; how many, and how many of them we were not refused."""
+    start, done, answered = time.monotonic(), 0, 0
+    while (passed := time.monotonic() - start) < seconds:
+        if done > passed * rate:
+            time.sleep(0.001)
+            continue
+        done += 1
+        with suppress(OSError, Ended, Late):
+            target.wire(source=source).crash()
+            answered += 1
+    return done, answered
+
+
+def test_row_2_accept_flood(arena: Arena) -> None:
+    """1,000 connects a second from one address"""
+    with arena.serve("--count-loopback", memory=1 * MIB, probe_connects=True) as target:
+        before, seconds = target.cpu(), arena.pick(3.0, 60.0)
+        done, _ = flood(target, seconds, 1_000, "127.2.0.1")
+        share = (target.cpu() - before) / seconds
+        arena.note(f"{done / seconds:.0f}/s")
+        arena.bound("share of a core", share, 0.6)
+        refused = 0
+        for _ in range(20):  # whoever has used up the rate is closed before a byte is read
+            with target.wire(source="127.2.0.1") as wire:
+                try:
+                    wire.send(propose(NOISE))
+                    wire.exactly(len(MULTISTREAM), 1.0)
+                except (Ended, Late):
+                    refused += 1
+        assert refused >= 18
+        with target.connect(source="127.2.0.2") as other:  # the negative control: another address
+            other.request(b"x")
+
+
+# ---------------------------------------------------------------------- row 3
+
+
+def handshake_to_message_3(target: Target, source: str) -> tuple[Wire, Handshake, bytes]:
+    """Everything but the last message, which is given back."""
+    wire = target.wire(source=source)
+    handshake = Handshake(Identity(), initiator=True)
+    wire.send(propose(NOISE) + framed(handshake.write()))
+    wire.exactly(len(propose(NOISE)))
+    handshake.read(read_framed(wire))
+    return wire, handshake, framed(handshake.write(handshake.payload()))
+
+
+def test_row_3_many_connections_of_one_address(arena: Arena) -> None:
+    """One address brings 100 connections with 100 keys"""
+    source = "127.3.0.1"
+    with arena.serve("--count-loopback", probe_connects=True) as target, ExitStack() as stack:
+        pending = [handshake_to_message_3(target, source) for _ in range(16)]
+        peers: list[Peer] = []
+        for wire, handshake, message in pending:
+            stack.enter_context(wire)
+            wire.send(message)
+            peers.append(Peer(handshake.channel(wire), client=True))
+        refused = [peer for peer in peers if not peer.alive(1.0)]
+        assert len(refused) == 8
+        for peer in refused:
+            peer.ends(0x1001)
+        for _ in range(84):  # now before any cryptography
+            with target.wire(source=source) as wire:
+                with suppress(Ended):
+                    wire.send(propose(NOISE))
+                wire.until_closed(1.0)
+                assert not wire.buffer
+        kept = [peer for peer in peers if peer not in refused]
+        assert all(peer.alive() for peer in kept)
+        with target.connect(source="127.3.0.2") as other:
+            other.request(b"another address is another matter")
+        kept.pop().wire.close()
+        time.sleep(2.0)  # the rate of connections: what the 84 have used up
+        with target.connect(source=source) as again:
+            again.request(b"one place is free")
+    with arena.serve(probe=False) as target, ExitStack() as stack:  # exempt: an option
+        some = [stack.enter_context(target.connect(source=source)) for _ in range(20)]
+        assert all(peer.alive() for peer in some)
+
+
+# ---------------------------------------------------------------------- row 4
+
+ASYNCIO_SAYS = r"socket\.accept\(\) out of system resource|socket: |Traceback|  |OSError: \[Errno 24\]"
+
+
+def test_row_4_no_descriptors_left(arena: Arena) -> None:
+    """RLIMIT_NOFILE 64: accept and dial hit EMFILE"""
+    with arena.serve(probe=False, tolerated=ASYNCIO_SAYS) as target, target.connect() as inside:
+        target.limit_files(64)
+        crowd = [target.wire() for _ in range(90)]
+        assert soon(lambda: target.descriptors() >= 64)
+        time.sleep(0.3)
+        before, start = target.cpu(), time.monotonic()
+        said = len(target.errors().splitlines())
+        while time.monotonic() - start < arena.pick(2.0, 10.0):
+            inside.request(b"what exists goes on")
+            time.sleep(0.1)
+        seconds = time.monotonic() - start
+        said = len(target.errors().splitlines()) - said
+        assert said <= 20 * (seconds + 1), f"{said} lines on standard error in {seconds:.1f} s"
+        arena.bound("share of a core while full", (target.cpu() - before) / seconds, 0.05)
+        for wire in crowd:
+            wire.close()
+        start = time.monotonic()
+        with target.connect() as peer:
+            peer.request(b"it recovers by itself")
+        arena.bound("recovery", time.monotonic() - start, 2.0)
+    with arena.dialer() as dialer, Host() as host:
+        for files in (64, 0, 64):
+            dialer.limit_files(files or dialer.descriptors())
+            dialer.tell(do="dial", addrs=[host.address])
+            if not files:
+                answer = dialer.read()
+                assert answer["error"] == "DialError"
+                assert "open files" in answer["text"]
+                continue
+            with host.peer():
+                assert dialer.read()["error"] == ""
+                dialer.tell(do="hang_up")
+            assert dialer.read()["error"] == ""
+
+
+# ---------------------------------------------------------------------- row 5
+
+
+def test_row_5_reset_before_accept(arena: Arena) -> None:
+    """Connect, then RST before it is accepted"""
+    count, batch = arena.count(2_000, 10_000), 1_000
+    with arena.serve(memory=1 * MIB, probe=False) as target:
+        before = target.cpu()
+        for _ in range(count // batch):
+            target.signal(signal.SIGSTOP)
+            for _ in range(batch):
+                target.wire().crash()
+            target.signal(signal.SIGCONT)
+            with target.connect() as peer:
+                peer.request(b"behind them all")
+        arena.bound("seconds of a core", target.cpu() - before, 2.0)
+
+
+# ---------------------------------------------------------------------- row 6
+
+
+def test_row_6_silent_death(arena: Arena) -> None:
+    """The peer is gone without a word: keep-alive, both roles"""
+    every, answer = arena.pick(0.5, 30.0), arena.pick(0.5, 10.0)
+    timeouts = ("--timeout", f"keepalive={every}", "--timeout", f"keepalive_answer={answer}")
+    with arena.serve(*timeouts) as target, target.connect() as silent, target.connect() as talks:
+        silent.answers_pings = False
+        start = time.monotonic()
+        stream = silent.open(ECHO, b"x")  # a stream keeps it from being idle
+        kept = talks.open(ECHO, b"x")
+        while silent.wire.ending is None and time.monotonic() - start < every + answer + 3:
+            silent.rest(0.2)
+            talks.rest(0.05)
+        took = time.monotonic() - start
+        assert silent.wire.ending is not None
+        assert len(silent.pings) == 1
+        assert stream not in silent.resets
+        assert took <= every + answer + (1.0 if arena.full else 2.5)
+        arena.note(f"closed after {took:.1f} s")
+        assert talks.alive()  # the negative control: it answered
+        assert kept not in talks.resets
+    with arena.dialer("keepalive=0.3", "keepalive_answer=0.3") as dialer, Host() as host:
+        dialer.tell(do="dial", addrs=[host.address])
+        with host.peer() as peer:
+            assert dialer.read()["error"] == ""
+            peer.answers_pings = False
+            dialer.tell(do="request", protocols=[ECHO], write="waiting")
+            peer.ends(0)
+            asked = dialer.read()
+            assert asked["error"] == "ConnectionClosed"
+            assert asked["seconds"] <= arena.pick(3.0, 1.6)
+            assert dialer.ask(do="state")["events"].count("Ended") == 1
+
+
+# ---------------------------------------------------------------------- row 7
+
+
+def whole_session(wire: Wire) -> None:
+    """Everything that an honest dialer says, from the first byte to the answer."""
+    peer = upgrade_out(wire, Identity(), early=False)
+    peer.request(b"one request")
+
+
+def test_row_7_fin_at_every_byte(arena: Arena) -> None:
+    """FIN after every byte of a session, both roles"""
+    with arena.serve(memory=1 * MIB) as target:
+        with target.wire() as wire:
+            whole_session(wire)
+            total = wire.sent
+        slowest = 0.0
+        for size in range(0, total, arena.count(7, 1)):
+            with target.wire() as wire:
+                wire.allowance = size
+                with suppress(Cut):
+                    whole_session(wire)
+                    wire.finish()  # credit and pongs at the end come as they come
+                slowest = max(slowest, wire.until_closed(2.0))
+        arena.note(f"{total} bytes")
+        arena.bound("slowest close", slowest, 0.1)
+        idle = target.cpu()
+        time.sleep(0.5)
+        arena.bound("share of a core afterwards", (target.cpu() - idle) / 0.5, 0.01 if not arena.figures.probe else 1.0)
+    cut_as_listener(arena)
+
+
+def cut_as_listener(arena: Arena) -> None:
+    """The dialer learns at which stage it was: never more than that."""
+    with arena.dialer() as dialer, Host() as host:
+        total, seen = 0, set()
+        size: int | None = None
+        while size is None or size < total:
+            dialer.tell(do="dial", addrs=[host.address], peer=host.identity.name)
+            with host.accept() as wire:
+                wire.allowance = size
+                with suppress(Cut, Ended):
+                    upgrade_in(wire, host.identity, early=False)
+                answer = dialer.read()
+                if size is None:
+                    assert answer["error"] == ""
+                    total = wire.sent
+                    wire.close()
+                    dialer.ask(do="hang_up")
+                else:
+                    seen.add(answer["error"])
+                    assert answer["seconds"] <= arena.pick(2.0, 0.2)
+            size = 0 if size is None else size + arena.count(11, 1)
+        assert seen <= {"ConnectionClosed", "HandshakeError", "NegotiationError"}, seen
+
+
+# ---------------------------------------------------------------------- row 8
+
+
+def test_row_8_another_protocol(arena: Arena) -> None:
+    """HTTP, TLS, SSH, zeros, noise"""
+    hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + noise(508)
+    openings = {
+        "http": b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n",
+        "tls": hello,
+        "ssh": b"SSH-2.0-OpenSSH_9.6\r\n",
+        "zeros": bytes(1 * MIB),
+        "noise": b"\x7f" + noise(1_023),
+    }
+    with arena.serve(memory=256 * KIB) as target:
+        for name, opening in openings.items():
+            with target.wire() as wire:
+                with suppress(Ended):
+                    wire.push(opening)
+                took = wire.until_closed(1.0)
+                assert not wire.buffer, f"an answer to {name}: {bytes(wire.buffer[:40])!r}"
+                assert took <= arena.pick(1.0, 0.1)
+        before, count = target.cpu(), arena.count(500, 5_000)
+        for number in range(count):
+            with target.wire() as wire, suppress(Ended):
+                wire.push((openings["http"], openings["ssh"], hello)[number % 3])
+                wire.until_closed(1.0)
+        arena.bound("ms of a core for each", (target.cpu() - before) * 1e3 / count, 1.0)
+
+
+# ---------------------------------------------------------------------- row 10
+
+
+def own_address() -> str | None:
+    """An address of this machine that is not loopback; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("198.51.100.1", 9))
+        except OSError:
+            return None
+        host: str = probe.getsockname()[0]
+        return None if host.startswith("127.") else host
+
+
+def test_row_10_addresses_that_lead_inwards(arena: Arena) -> None:
+    """A peer advertises loopback, wildcards, nonsense"""
+    outside = own_address()
+    if outside is None:
+        arena.note("no address but loopback: only what loopback may say")
+    with arena.dialer() as dialer, Host(outside or "127.0.0.1") as host, Host() as canary:
+        mapped = bytes(10) + b"\xff\xff" + bytes([127, 0, 0, 1])
+        nat64 = b"\x00\x64\xff\x9b" + bytes(8) + bytes([127, 0, 0, 1])
+        told = [ip4_tcp("0.0.0.0", canary.port), ip4_tcp("127.0.0.1", 0), b"\x29" + bytes(16) + b"\x06\x00\x16"]
+        if outside:
+            told += [ip4_tcp("127.0.0.1", canary.port), b"\x29" + mapped + b"\x06" + canary.port.to_bytes(2, "big")]
+            told += [b"\x29" + bytes(15) + b"\x01\x06" + canary.port.to_bytes(2, "big")]
+        told += [ip4_tcp("169.254.169.254", 80), ip4_tcp("224.0.0.1", 22), b"\x29" + nat64 + b"\x06\x00\x16"]
+        dialer.tell(do="dial", addrs=[host.address])
+        with host.peer() as peer:
+            assert dialer.read()["error"] == ""
+            assert peer.pump(lambda: bool(peer.opened))
+            stream = peer.opened[0]
+            peer.write(stream, propose(IDENTIFY) + prefixed(identify(host.identity, addresses=told)))
+            peer.send(bytes.fromhex("00010004") + stream.to_bytes(4, "big") + bytes(4))
+            assert soon(lambda: dialer.ask(do="info")["known"])
+            dialer.tell(do="hang_up")
+            peer.rest(0.3)
+        dialer.read()
+        answer = dialer.ask(do="dial", addrs=[], peer=host.identity.name)
+        assert answer["error"] == "DialError"
+        dialed = set(answer.get("attempts", {}))
+        inwards = ("127.", "0.0.0.0", "/::", "/tcp/0", "224.", "169.254.", "64:ff9b")
+        assert not [text for text in dialed if any(inner in text for inner in inwards)], dialed
+        arena.note(f"dialed: {', '.join(sorted(dialed)) or 'nothing'}")
+        canary.sock.settimeout(0.2)
+        with suppress(TimeoutError):
+            canary.sock.accept()[0].close()
+            raise AssertionError("the canary was dialed")
