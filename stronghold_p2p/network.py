@@ -219,8 +219,8 @@ class Network:
         whether the peer may have acted.
         """
         self._check_open()
-        peer, addresses = _resolved(to)
-        limit = self._timeout(timeout, self.timeouts.request)
+        peer, addresses = (to, ()) if isinstance(to, PeerId) else _resolved(to)
+        limit = self.timeouts.request if timeout is ... else timeout
         return await self._client.request(peer, addresses, message, protocol, timeout=limit)
 
     @overload

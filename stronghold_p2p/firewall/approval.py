@@ -11,7 +11,7 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -35,7 +35,8 @@ class Approval:
 
     ``ask`` is how long the hook may take, in seconds (None: until the attempt's own deadline), ``asks`` and
     ``asks_per_peer`` how many hooks run at once (``config.Timeouts.ask``, ``config.Limits``); what comes
-    beyond is rejected at once. A hook counts until it has really ended.
+    beyond is rejected at once. A hook counts until it has really ended. ``watchers`` are called with each attempt
+    and what became of it; they must not raise.
     """
 
     def __init__(
@@ -45,8 +46,14 @@ class Approval:
         self._ask = math.inf if ask is None else ask
         self._asks = math.inf if asks is None else asks
         self._asks_per_peer = math.inf if asks_per_peer is None else asks_per_peer
+        self.watchers: list[Callable[[Attempt, Rule], None]] = []
         self._running: dict[asyncio.Task[bool | Rule], PeerId] = {}
         self._per_peer: Counter[PeerId] = Counter()
+
+    @property
+    def followed(self) -> bool:
+        """Whether somebody wants to know each judgement: the audit log or one of ``watchers``."""
+        return bool(self.watchers) or _audit.isEnabledFor(logging.INFO)
 
     def verdict(self, attempt: Attempt) -> bool | None:
         """The answer if the rules alone give it; None: the application has to be asked, so await ``judge``."""
@@ -128,6 +135,8 @@ class Approval:
             del self._per_peer[peer]
 
     def _settle(self, attempt: Attempt, judgement: Judgement, allowed: bool) -> bool:
+        for watcher in self.watchers:
+            watcher(attempt, Rule.ALLOW if allowed else Rule.REJECT)
         if _audit.isEnabledFor(logging.INFO):
             variant = "-" if attempt.variant is None else _word(attempt.variant)
             verdict = "allow" if allowed else "reject"

@@ -6,10 +6,12 @@ requester that has gone. One deadline covers everything, and every call has exac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from stronghold_p2p.errors import (
+    DeadlineExceeded,
     LimitExceeded,
     Malformed,
     P2PError,
@@ -18,8 +20,8 @@ from stronghold_p2p.errors import (
     UnsupportedProtocol,
 )
 from stronghold_p2p.request_response.codec import decode, encode, frame
-from stronghold_p2p.request_response.exchange import Places, attempt_of, receive
-from stronghold_p2p.swarm.deadline import Deadline
+from stronghold_p2p.request_response.exchange import Place, Places, attempt_of, receive
+from stronghold_p2p.swarm.deadline import Deadline, late
 from stronghold_p2p.swarm.negotiation import explain_reset
 from stronghold_p2p.yamux import Reset
 
@@ -59,23 +61,77 @@ class Client:
         ``ConnectionClosed``, ``UnsupportedProtocol``, ``Rejected``, ``LimitExceeded``, ``Malformed``,
         ``StreamReset``. ``error.sent`` tells whether the peer may have acted. Cancelled, it resets its stream.
         """
-        body = frame(self._encoded(protocol, message, peer))
+        framed = frame(self._encoded(protocol, message, peer))
+        due = math.inf if timeout is None else self._swarm.loop.time() + timeout
+        opened = self._open_now(peer, protocol)
+        if opened is None:
+            opened = await self._open(peer, addresses, message, protocol, timeout)
+        stream, place = opened
+        phase = "send"
+        try:
+            if timeout is not None:
+                stream.expire(due)
+            await stream.write(framed)
+            phase = "wait"
+            reply = await receive(stream, protocol.max_response)
+            if reply is None:
+                raise Rejected(f"{stream.peer} refused the request: ask its owner")
+            answer = decode(protocol.response, reply)
+        except P2PError as error:
+            stream.reset(Reset.PROTOCOL_VIOLATION if isinstance(error, Malformed) else 0)
+            if isinstance(error, DeadlineExceeded) and timeout is not None and self._swarm.loop.time() >= due:
+                raise late(timeout, phase, stream.peer, sent=True) from None
+            _fail(error, protocol, stream.peer, sent=True)
+        except BaseException:
+            stream.reset()
+            raise
+        finally:
+            self.places.leave(place)
+        stream.close_nowait()
+        return answer
+
+    def _open_now(self, peer: PeerId | None, protocol: RequestProtocol[Rq, Rs]) -> tuple[Stream, Place] | None:
+        """A stream and a place, if nothing has to be waited for; else None."""
+        connection = None if peer is None else self._swarm.connected(peer)
+        if connection is None or protocol.view is not None:
+            return None
+        if not self._swarm.passes(connection, protocol.ids[0], "out"):
+            return None
+        place = self.places.enter(connection.peer)
+        stream = None
+        try:
+            stream = connection.open_now(protocol.ids)
+        except P2PError as error:
+            _fail(error, protocol, connection.peer)
+        finally:
+            if stream is None:
+                self.places.leave(place)
+        return None if stream is None else (stream, place)
+
+    async def _open(
+        self,
+        peer: PeerId | None,
+        addresses: Sequence[Multiaddr],
+        message: Rq,
+        protocol: RequestProtocol[Rq, Rs],
+        timeout: float | None,
+    ) -> tuple[Stream, Place]:
+        """Dial, ask our own firewall, agree on the protocol; the place is taken when it returns."""
         async with Deadline(timeout, "dial", peer=peer) as deadline:
             connection = await self._swarm.dial(peer, addresses)
             deadline.peer = connection.peer
-            with self.places.take(connection.peer):
+            place = self.places.enter(connection.peer)
+            try:
                 deadline.phase = "firewall"
                 await self._permit(connection, protocol, message, deadline.when)
-                try:
-                    return await self._exchange(connection, protocol, body, deadline)
-                except P2PError as error:
-                    explained = _explain(error, protocol)
-                    explained.peer = connection.peer
-                    refused = isinstance(explained, (UnsupportedProtocol, Rejected, LimitExceeded))
-                    explained.sent = deadline.sent and not refused
-                    if explained is error:
-                        raise
-                    raise explained from error
+                deadline.phase = "negotiate"
+                return await connection.open_stream(*protocol.ids), place
+            except P2PError as error:
+                self.places.leave(place)
+                _fail(error, protocol, connection.peer)
+            except BaseException:
+                self.places.leave(place)
+                raise
 
     def _encoded(self, protocol: RequestProtocol[Rq, Rs], message: Rq, peer: PeerId | None) -> bytes:
         body = encode(protocol.request, message)
@@ -99,35 +155,14 @@ class Client:
         if not allowed:
             raise Rejected("our own firewall keeps this request back", peer=connection.peer, local=True)
 
-    async def _exchange(
-        self, connection: Connection, protocol: RequestProtocol[Rq, Rs], body: bytes, deadline: Deadline
-    ) -> Rs:
-        deadline.phase = "negotiate"
-        stream = await connection.open_stream(*protocol.ids)
-        try:
-            deadline.phase, deadline.sent = "send", True
-            await stream.write(body)
-            deadline.phase = "wait"
-            answer = await self._answer(stream, protocol)
-        except Malformed:
-            stream.reset(Reset.PROTOCOL_VIOLATION)
-            raise
-        except BaseException:
-            stream.reset()
-            raise
-        stream.close_nowait()
-        return answer
 
-    async def _answer(self, stream: Stream, protocol: RequestProtocol[Rq, Rs]) -> Rs:
-        body = await receive(stream, protocol.max_response)
-        if body is None:
-            raise Rejected(f"{stream.peer} refused the request: ask its owner")
-        return decode(protocol.response, body)
-
-
-def _explain(error: P2PError, protocol: RequestProtocol[Rq, Rs]) -> P2PError:
-    """What a reset means for a request, also one that came after the protocol was agreed on."""
-    if isinstance(error, StreamReset):
-        explained = explain_reset(error, protocol.ids)
-        return explained if isinstance(explained, P2PError) else error
-    return error
+def _fail(error: P2PError, protocol: RequestProtocol[Rq, Rs], peer: PeerId, *, sent: bool = False) -> NoReturn:
+    """Raise what an error means for a request, also a reset that came after the protocol was agreed on."""
+    explained = explain_reset(error, protocol.ids) if isinstance(error, StreamReset) else error
+    if not isinstance(explained, P2PError):
+        explained = error
+    explained.peer = peer
+    explained.sent = sent and not isinstance(explained, (UnsupportedProtocol, Rejected, LimitExceeded))
+    if explained is error:
+        raise error
+    raise explained from error

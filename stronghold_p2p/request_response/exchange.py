@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from stronghold_p2p.errors import LimitExceeded, Malformed
@@ -73,47 +73,48 @@ def attempt_of(
     )
 
 
+class Place:
+    """How many requests run with one peer. Requests share it; the last one to leave takes it away."""
+
+    __slots__ = ("peer", "requests")
+
+    def __init__(self, peer: PeerId) -> None:
+        self.peer = peer
+        self.requests = 0
+
+
 class Places:
     """How many requests run at once with each peer, at most ``maximum`` (None: any number)."""
 
     def __init__(self, maximum: int | None) -> None:
-        self._maximum = maximum
-        self._taken: Counter[PeerId] = Counter()
+        self._maximum = math.inf if maximum is None else maximum
+        self._places: dict[PeerId, Place] = {}
 
-    def take(self, peer: PeerId) -> _Place:
-        """A place for the time of a ``with`` block; ``LimitExceeded`` at once if there is none."""
-        current = self._taken[peer]
-        if self._maximum is not None and current >= self._maximum:
+    def enter(self, peer: PeerId) -> Place:
+        """Take a place, to be given back with ``leave``; ``LimitExceeded`` at once if there is none."""
+        place = self._places.get(peer)
+        if place is None:
+            place = self._places[peer] = Place(peer)
+        if place.requests >= self._maximum:
+            self.leave(place, 0)
             raise LimitExceeded(
-                f"{current} of {self._maximum} requests with {peer} are running: wait for one, or raise the limit",
+                f"requests_per_peer {place.requests}/{self._maximum} with {peer}: "
+                "wait for one to end, or raise it in Limits",
                 limit="requests_per_peer",
-                current=current,
-                maximum=self._maximum,
+                current=place.requests,
+                maximum=int(self._maximum),
                 peer=peer,
             )
-        return _Place(self._taken, peer)
+        place.requests += 1
+        return place
+
+    def leave(self, place: Place, requests: int = 1) -> None:
+        """Give one place back."""
+        place.requests -= requests
+        if not place.requests:
+            del self._places[place.peer]
 
     @property
     def taken(self) -> int:
         """Requests that are running, of all peers together."""
-        return self._taken.total()
-
-
-class _Place:
-    """Counted from the beginning of its block to the end; nothing between can lose it."""
-
-    __slots__ = ("_peer", "_taken")
-
-    def __init__(self, taken: Counter[PeerId], peer: PeerId) -> None:
-        self._taken = taken
-        self._peer = peer
-
-    def __enter__(self) -> None:
-        self._taken[self._peer] += 1
-
-    def __exit__(self, *_: object) -> None:
-        left = self._taken[self._peer] - 1
-        if left:
-            self._taken[self._peer] = left
-        else:
-            del self._taken[self._peer]
+        return sum(place.requests for place in self._places.values())

@@ -8,19 +8,19 @@ handler fails or is late; each costs its own stream only.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import itertools
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from stronghold_p2p.errors import LimitExceeded, Malformed, P2PError, Rejected
+from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, Malformed, P2PError, Rejected
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.request_response.codec import decode, encode, frame
 from stronghold_p2p.request_response.exchange import Places, attempt_of, receive
 from stronghold_p2p.request_response.messages import Request
-from stronghold_p2p.swarm.deadline import Deadline
+from stronghold_p2p.swarm.events import RequestFailed
 from stronghold_p2p.yamux import Reset
 
 if TYPE_CHECKING:
@@ -55,55 +55,69 @@ class Server:
 
     async def _serve(self, protocol: RequestProtocol[Rq, Rs], handler: Handler[Rq, Rs], stream: Stream) -> None:
         try:
-            with self.places.take(stream.peer):
-                await self._answer(protocol, handler, stream)
-        except LimitExceeded as error:
-            if error.limit != "requests_per_peer":
-                raise
+            place = self.places.enter(stream.peer)
+        except LimitExceeded:
             stream.reset(Reset.RESOURCE_LIMIT)
+            return
+        try:
+            await self._answer(protocol, handler, stream)
         except Malformed as error:
             log.debug("a request of %s for %s cannot be read: %s", stream.peer, stream.protocol, error)
             stream.reset(Reset.PROTOCOL_VIOLATION)
+        finally:
+            self.places.leave(place)
 
     async def _answer(self, protocol: RequestProtocol[Rq, Rs], handler: Handler[Rq, Rs], stream: Stream) -> None:
-        async with Deadline(self._swarm.timeouts.request, "the request", peer=stream.peer) as deadline:
-            body = await receive(stream, protocol.max_request)
-            if body is None:
-                return
-            message = decode(protocol.request, body)
-            attempt = attempt_of(stream.connection, protocol, message, direction="in", deadline=deadline.when)
-            allowed = self._swarm.approval.verdict(attempt)
-            if allowed is None:
-                deadline.phase = "the approval"
-                allowed = await _while_wanted(self._swarm.approval.judge(attempt), stream)
-            if not allowed:
-                return
-            deadline.phase = "the answer"
-            request = Request(
-                id=next(self._ids),
-                peer=stream.peer,
-                message=message,
-                protocol=stream.protocol,
-                connection=stream.connection,
-                deadline=deadline.when,
-            )
-            answer = await self._handled(handler, request, stream)
-            # The rules may have changed since: a peer that was shut out is told nothing.
-            if answer is not None and self._swarm.firewall.decide(attempt) in {Rule.ALLOW, Rule.ASK}:
-                await stream.write(frame(self._encoded(protocol, answer[0])))
-
-    async def _handled(self, handler: Handler[Rq, Rs], request: Request[Rq], stream: Stream) -> tuple[Rs] | None:
-        """The handler's answer; None if it refused."""
+        swarm, connection = self._swarm, stream.connection
+        due = math.inf
+        if swarm.timeouts.request is not None:
+            due = swarm.loop.time() + swarm.timeouts.request
+            stream.expire(due)
+        body = await receive(stream, protocol.max_request)
+        if body is None:
+            return
+        message = decode(protocol.request, body)
+        # A view is looked at even where the rules do not care: one that fails lets nobody in.
+        judged = protocol.view is not None or not swarm.passes(connection, protocol.ids[0], "in")
+        if judged and not await self._allowed(protocol, message, stream, due):
+            return
+        request = Request(
+            id=next(self._ids),
+            peer=stream.peer,
+            message=message,
+            protocol=stream.protocol,
+            connection=connection,
+            deadline=due,
+        )
+        answering = False
         try:
             outcome: Any = handler(request)
-            if inspect.isawaitable(outcome):
+            if hasattr(outcome, "__await__"):
                 outcome = await _while_wanted(outcome, stream)
+            answering = True
+            if connection.passing["in"].get(protocol.ids[0]) or self._still_passes(protocol, request):
+                await stream.write(frame(self._encoded(protocol, outcome)))
         except Rejected:
-            return None
-        except (P2PError, TimeoutError) as error:
+            return
+        except (Exception, asyncio.CancelledError) as error:
+            swarm.emit(RequestFailed(request, _reason(error)))
+            if answering or not isinstance(error, (P2PError, TimeoutError)):
+                raise
             # Raised by what the handler did with other peers: no wire code of that belongs on this stream.
             raise RuntimeError(f"the handler of {stream.protocol} failed: {error}") from error
-        return (outcome,)
+
+    async def _allowed(self, protocol: RequestProtocol[Rq, Rs], message: Rq, stream: Stream, due: float) -> bool:
+        approval = self._swarm.approval
+        attempt = attempt_of(stream.connection, protocol, message, direction="in", deadline=due)
+        allowed = approval.verdict(attempt)
+        if allowed is None:
+            allowed = bool(await _while_wanted(approval.judge(attempt), stream))
+        return allowed
+
+    def _still_passes(self, protocol: RequestProtocol[Rq, Rs], request: Request[Rq]) -> bool:
+        """The rules may have changed since: a peer that was shut out is told nothing."""
+        attempt = attempt_of(request.connection, protocol, request.message, direction="in", deadline=request.deadline)
+        return self._swarm.firewall.decide(attempt) in {Rule.ALLOW, Rule.ASK}
 
     def _encoded(self, protocol: RequestProtocol[Rq, Rs], answer: Rs) -> bytes:
         try:
@@ -115,6 +129,14 @@ class Server:
         return body
 
 
+def _reason(error: BaseException) -> Exception:
+    """Why a request failed: behind a cancellation stands what became of its stream."""
+    if isinstance(error, Exception):
+        return error
+    cause = error.__cause__
+    return cause if isinstance(cause, Exception) else ConnectionClosed("the network is closing")
+
+
 async def _while_wanted(outcome: Awaitable[Any], stream: Stream) -> Any:
     """Await the application, and cancel it when the requester resets the stream or breaks the protocol."""
     task = asyncio.current_task()
@@ -122,6 +144,8 @@ async def _while_wanted(outcome: Awaitable[Any], stream: Stream) -> Any:
     stream.intake = watch = _Watch(stream, task)
     try:
         return await outcome
+    except asyncio.CancelledError as error:
+        raise error from watch.error
     finally:
         watch.done = True
         if stream.intake is watch:
@@ -131,12 +155,13 @@ async def _while_wanted(outcome: Awaitable[Any], stream: Stream) -> Any:
 class _Watch:
     """Takes what arrives while the application works: an end is all that may come."""
 
-    __slots__ = ("_stream", "_task", "done")
+    __slots__ = ("_stream", "_task", "done", "error")
 
     def __init__(self, stream: Stream, task: asyncio.Task[Any]) -> None:
         self._stream = stream
         self._task = task
         self.done = False
+        self.error: Exception | None = None
 
     def data(self, piece: bytes | memoryview) -> None:
         if len(piece):
@@ -147,4 +172,5 @@ class _Watch:
 
     def failed(self, error: Exception) -> None:
         if not self.done:
+            self.error = error
             self._task.cancel(str(error))

@@ -39,7 +39,7 @@ def loads(body: bytes) -> Any:
     _check_cost(body)
     try:
         value = _DECODER.decode(body.decode())
-        if _SURROGATE.search(body):
+        if b"\\u" in body and _SURROGATE.search(body):
             _ENCODER.encode(value).encode()
     except UnicodeDecodeError as error:
         raise Malformed(f"not UTF-8 at byte {error.start}") from None
@@ -60,7 +60,8 @@ def dumps(value: Any) -> bytes:
     ``Malformed``, with the path of the field: a NaN or an infinity, a key that is no text, a lone surrogate,
     a value that JSON does not have, nesting beyond ``MAX_DEPTH``, a number beyond ``MAX_DIGITS``.
     """
-    _check_containers(value)
+    if not _is_plain(value, MAX_DEPTH):
+        _check_containers(value)
     try:
         body = _ENCODER.encode(value).encode()
     except (ValueError, TypeError, RecursionError) as error:
@@ -70,6 +71,8 @@ def dumps(value: Any) -> bytes:
 
 
 def _check_cost(body: bytes) -> None:
+    if len(body) <= MAX_DEPTH:  # too short for either
+        return
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
         brackets = _STRING.sub(b"", body).translate(_AS_ROUND, _NOT_BRACKETS)
         # Each round takes the innermost pairs away, so what is left after n rounds is deeper than n, or unpaired.
@@ -83,7 +86,7 @@ def _check_cost(body: bytes) -> None:
 
 
 def _check_digits(body: bytes) -> None:
-    if _LONG_NUMBER.search(body) and _LONG_NUMBER.search(_STRING.sub(b'""', body)):
+    if len(body) > MAX_DIGITS and _LONG_NUMBER.search(body) and _LONG_NUMBER.search(_STRING.sub(b'""', body)):
         raise Malformed(f"a number of more than {MAX_DIGITS} digits")
 
 
@@ -111,6 +114,26 @@ def _constant(text: str) -> NoReturn:
 
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_constant=_constant)
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    """A quick yes for what ``_check_containers`` would find nothing in; a no says nothing."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return True
+    if not depth:
+        return False
+    if kind is dict:
+        for key in value:
+            if type(key) is not str:
+                return False
+        value = value.values()
+    elif kind is not list and kind is not tuple:
+        return False
+    for child in value:  # noqa: SIM110 - twice as fast as a generator
+        if type(child) not in _SCALARS and not _is_plain(child, depth - 1):
+            return False
+    return True
 
 
 def _check_containers(value: Any) -> None:

@@ -57,6 +57,7 @@ class Connection:
         self.remote_address = remote
         self.error: Exception | None = None
         self.closed = False
+        self.passing: dict[Direction, dict[str, bool]] = {"in": {}, "out": {}}  # see Swarm.passes
         self._swarm = swarm
         self._loop = swarm.loop
         self._link = link
@@ -67,6 +68,9 @@ class Connection:
         )
         self._handlers: set[asyncio.Task[None]] = set()
         self._timer = Timer(self, link, self._session, swarm.timeouts)
+        # For the streams: one was closed, and the peer has a while to do so, too; one is over at a time that is given.
+        self.closing = self._timer.closing
+        self.expire = self._timer.expire
         self._parked = 0
         self._reading_paused = False
         self._gone: asyncio.Future[None] | None = None
@@ -158,28 +162,43 @@ class Connection:
         then comes as ``UnsupportedProtocol`` from the first read, and silence as ``DeadlineExceeded``.
         ``LimitExceeded`` if the peer takes no more streams, ``ConnectionClosed`` if the connection ends.
         """
-        self._check_open()
         if not protocols:
             raise UsageError("name at least one protocol")
-        known = protocols[0] if len(protocols) == 1 else self._swarm.known(self.peer, protocols)
-        proposal = None if known is None else multistream.propose(known)
-        self._timer.idle_since = None
-        if self._session.unacknowledged < self._swarm.limits.ack_backlog:
-            state = self._session.open()
-        else:
-            state = await self._open()
-        stream = self._stream(state)
-        state.sink = stream
-        if known is not None and proposal is not None:
-            stream.write_now(proposal)
-            stream.protocol = known
-            stream.intake = LazyConfirm(stream, known, self._timer.negotiation(self._loop.time()))
+        stream = self.open_now(protocols)
+        if stream is not None:
             return stream
+        known = self._known(protocols)
+        proposal = b"" if known is None else multistream.propose(known)
+        state = await self._open()
+        stream = state.sink = self._stream(state)
+        if known is not None:
+            return self._propose(stream, known, proposal)
         try:
             stream.protocol = await negotiate(stream, protocols, self._swarm.timeouts.negotiate)
         except BaseException:
             stream.reset(Reset.NEGOTIATION_FAILED)
             raise
+        return stream
+
+    def open_now(self, protocols: tuple[str, ...]) -> Stream | None:
+        """``open_stream`` where nothing has to be waited for; else None."""
+        self._check_open()
+        known = self._known(protocols)
+        if known is None or self._session.unacknowledged >= self._swarm.limits.ack_backlog:
+            return None
+        proposal = multistream.propose(known)
+        self._timer.idle_since = None
+        state = self._session.open()
+        stream = state.sink = self._stream(state)
+        return self._propose(stream, known, proposal)
+
+    def _known(self, protocols: tuple[str, ...]) -> str | None:
+        return protocols[0] if len(protocols) == 1 else self._swarm.known(self.peer, protocols)
+
+    def _propose(self, stream: Stream, protocol: str, proposal: bytes) -> Stream:
+        stream.write_now(proposal)
+        stream.protocol = protocol
+        stream.intake = LazyConfirm(stream, protocol, self._timer.negotiation(self._loop.time()))
         return stream
 
     async def _open(self) -> StreamState:
@@ -226,10 +245,6 @@ class Connection:
     def unpark(self) -> None:
         """A negotiation that had to wait is over, one way or the other."""
         self._parked -= 1
-
-    def closing(self, state: StreamState) -> None:
-        """We closed the stream; the peer has a while to do so, too."""
-        self._timer.closing(state)
 
     def admits(self, protocol: str) -> bool | None:
         """Whether the peer may open a stream for this protocol now; None: the application has to be asked."""

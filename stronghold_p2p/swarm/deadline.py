@@ -41,6 +41,10 @@ class Deadline:
         try:
             await self._scope.__aexit__(kind, error, trace)
         except TimeoutError:
-            limit = self.timeout or 0.0
-            message = f"{limit:g} s were over in {self.phase}"
-            raise DeadlineExceeded(message, timeout=limit, phase=self.phase, peer=self.peer, sent=self.sent) from None
+            raise late(self.timeout or 0.0, self.phase, self.peer, sent=self.sent) from None
+
+
+def late(timeout: float, phase: str, peer: Any, *, sent: bool) -> DeadlineExceeded:
+    """The error for ``timeout`` seconds that were over in ``phase``."""
+    message = f"{timeout:g} s were over in {phase}"
+    return DeadlineExceeded(message, timeout=timeout, phase=phase, peer=peer, sent=sent)

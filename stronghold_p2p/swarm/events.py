@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from multiaddr import Multiaddr
 
+    from stronghold_p2p.firewall.rules import Attempt, Rule
     from stronghold_p2p.identity import PeerId
     from stronghold_p2p.swarm.connection import Connection
 
@@ -57,4 +58,32 @@ class AddressRemoved:
     address: Multiaddr
 
 
-Event: TypeAlias = Opened | Ended | AcceptFailed | DialFailed | AddressAdded | AddressRemoved
+@dataclass(frozen=True, slots=True)
+class RequestFailed:
+    """A request that the firewall had let through was not answered: its handler failed, or was late, or the peer left.
+
+    ``request`` is the ``Request`` that the handler was given. A handler that refuses has not failed.
+    """
+
+    request: Any
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The firewall let ``attempt`` pass (``Rule.ALLOW``) or not (``Rule.REJECT``), by its rules or by asking."""
+
+    attempt: Attempt
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """``count`` events are missing here: the reader was too slow for its buffer."""
+
+    count: int
+
+
+Event: TypeAlias = (
+    Opened | Ended | AcceptFailed | DialFailed | AddressAdded | AddressRemoved | RequestFailed | Judged | Dropped
+)

@@ -156,16 +156,31 @@ class Swarm:
             verdicts[protocol] = verdict
         return verdict
 
+    def passes(self, connection: Connection, protocol: str, direction: Direction) -> bool:
+        """Whether the rules allow every request for ``protocol`` here, whatever is in it; else each is judged.
+
+        Remembered until the rules change; never true while somebody follows each judgement.
+        """
+        if self.approval.followed:
+            return False
+        passing = connection.passing[direction]
+        known = passing.get(protocol)
+        if known is None:
+            known = self.firewall.decide(self._attempt(connection, protocol, direction)) == Rule.ALLOW
+            if len(passing) < REMEMBERED_VERDICTS and not connection.closed:
+                passing[protocol] = known
+        return known
+
     async def ask(self, connection: Connection, protocol: str) -> bool:
         """Let the application decide about a stream."""
         return await self.approval.judge(self._attempt(connection, protocol))
 
-    def _attempt(self, connection: Connection, protocol: str) -> Attempt:
+    def _attempt(self, connection: Connection, protocol: str, direction: Direction = "in") -> Attempt:
         ask = self.timeouts.ask
         return Attempt(
             peer=connection.peer,
             protocol=protocol,
-            direction="in",
+            direction=direction,
             address=connection.remote_address,
             deadline=float("inf") if ask is None else self.loop.time() + ask,
         )
@@ -183,6 +198,7 @@ class Swarm:
     def _rules_changed(self) -> None:
         self._verdicts.clear()
         for connection in self.connections():
+            connection.passing = {"in": {}, "out": {}}
             if not self._lets_connect(connection.peer, connection.direction, connection.remote_address):
                 connection.shut(GoAway.GATED, _kept_out(connection.peer))
 
@@ -194,6 +210,11 @@ class Swarm:
             return tuple(self._connections.get(peer, ()))
         return tuple(connection for group in self._connections.values() for connection in group)
 
+    def connected(self, peer: PeerId) -> Connection | None:
+        """An open connection to ``peer``, if there is one."""
+        open_ones = self._connections.get(peer)
+        return open_ones[0] if open_ones else None
+
     async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr] = ()) -> Connection:
         """The open connection to ``peer``, or a new one.
 
@@ -203,8 +224,8 @@ class Swarm:
         self._check_running()
         if peer == self.peer_id:
             raise DialError("that is our own peer id", peer=peer)
-        if peer is not None and (open_ones := self._connections.get(peer)):
-            return open_ones[0]
+        if peer is not None and (connection := self.connected(peer)) is not None:
+            return connection
         candidates = list(addresses) + (list(self.book.addresses(peer)) if peer is not None else [])
         others = [address for address in candidates if address not in self.addresses]
         if candidates and not others:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LINGER: Final = 10.0  # seconds that a stream which we closed may take to end before we reset it
 INCOMPLETE: Final = 30.0  # seconds for the rest of a frame or record (reliability 4.3, row 31)
+STALL_LOOKS: Final = 4  # looks at a socket that takes nothing, so that the bytes of the first moment count as such
 COARSE: Final = 0.02  # seconds between two looks at least, however many deadlines there are
 
 
@@ -100,7 +101,10 @@ class Timer:
 
     def closing(self, state: StreamState) -> None:
         """We closed the stream; if the peer does not within ``LINGER`` seconds, it is reset."""
-        due = self._loop.time() + LINGER
+        self.expire(state, self._loop.time() + LINGER)
+
+    def expire(self, state: StreamState, due: float) -> None:
+        """Whatever the stream is doing, it is over at ``due``."""
         state.closing_at = due
         if due < self.at:
             self.rearm(due)
@@ -108,9 +112,9 @@ class Timer:
     def stalled(self) -> None:
         """The socket takes no more bytes: something has to leave within ``Timeouts.write_stall`` seconds."""
         now = self._loop.time()
-        self._stalled = (now, self._link.transport.get_write_buffer_size())
+        self._stalled = (now, self._link.unsent)
         if self._timeouts.write_stall is not None:
-            self.rearm(now + self._timeouts.write_stall)
+            self.rearm(now + self._timeouts.write_stall / STALL_LOOKS)
 
     # ------------------------------------------------------------------ what is due
 
@@ -144,7 +148,7 @@ class Timer:
         if self._stalled is None or stall is None or not self._session.congested:
             return None
         at, waiting = self._stalled
-        left = self._link.transport.get_write_buffer_size()
+        left = self._link.unsent
         if left < waiting:
             self._stalled = (now, left)
         elif now - at >= stall:
@@ -168,7 +172,10 @@ class Timer:
         for state in list(self._session.streams.values()):
             stream = state.sink
             if state.closing_at <= now:
-                self._session.reset(state, 0)
+                if isinstance(stream, Stream):
+                    stream.abandon(DeadlineExceeded("the time of the stream is over", timeout=0.0, peer=peer), 0)
+                else:
+                    self._session.reset(state, 0)
             elif _negotiation_due(state) <= now and isinstance(stream, Stream):
                 late = DeadlineExceeded("no answer in the negotiation", timeout=limit, phase="negotiate", peer=peer)
                 stream.abandon(late, Reset.NEGOTIATION_FAILED)
@@ -184,7 +191,7 @@ class Timer:
         if limits.idle is not None:
             due.append((now if self.idle_since is None else self.idle_since) + limits.idle)
         if self._stalled is not None and limits.write_stall is not None and session.congested:
-            due.append(self._stalled[0] + limits.write_stall)
+            due.append(min(self._stalled[0] + limits.write_stall, now + limits.write_stall / STALL_LOOKS))
         return max(min(due, default=math.inf), now + COARSE)
 
 

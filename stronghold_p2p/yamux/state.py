@@ -96,4 +96,4 @@ class StreamState:
         self.discarding = False
         self.stalled = False
         self.held = b""  # a short piece that leaves together with the next write
-        self.closing_at = inf  # when the shell resets a stream that we closed and the peer did not
+        self.closing_at = inf  # when the shell ends it: its time is over, or we closed it and the peer did not

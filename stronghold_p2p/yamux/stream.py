@@ -28,11 +28,9 @@ if TYPE_CHECKING:
     from stronghold_p2p.yamux.session import Session
     from stronghold_p2p.yamux.state import Intake, StreamState
 
-
 Buffer = bytes | bytearray | memoryview
 
-# Pieces below this size that wait for a reader are joined: as objects of their own, the frames of two bytes
-# that fill a window would take twenty times its size.
+# Pieces below this size that wait for a reader are joined: a window full of them would take twenty times its size.
 SMALL: Final = 512
 
 
@@ -71,8 +69,7 @@ class Stream:
         self._returned = 0  # bytes at the front that a cancelled read had taken: the session has counted them
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
-        self._ended = False
-        self._closed = False
+        self._ended = self._closed = False
         self._error: Exception | None = None
         self.connection = connection
         self.protocol = ""
@@ -191,8 +188,7 @@ class Stream:
                 taken.append(byte)
                 exchange.send(byte)
         except StopIteration as stop:
-            length: int = stop.value
-            return length
+            return int(stop.value)
         except DecodeError as error:
             raise Malformed(f"message length: {error}") from None
 
@@ -330,6 +326,10 @@ class Stream:
             fresh.__cause__ = cause
             return fresh
         return cause if isinstance(cause, P2PError) else ConnectionClosed(str(cause))
+
+    def expire(self, due: float) -> None:
+        """``abandon`` with ``DeadlineExceeded`` at ``due``, in the loop's seconds; closing it ends that."""
+        self.connection.expire(self._state, due)
 
     def consumed(self, count: int) -> None:
         """The negotiation has taken ``count`` bytes."""

@@ -70,30 +70,35 @@ async def test_too_long_is_said_at_the_prefix() -> None:
 
 def test_places_are_counted_per_peer() -> None:
     places = Places(2)
-    with places.take(ALICE), places.take(ALICE), places.take(BOB):
-        assert places.taken == 3
-        with pytest.raises(LimitExceeded) as caught, places.take(ALICE):
-            raise AssertionError
-        assert (caught.value.limit, caught.value.current, caught.value.maximum) == ("requests_per_peer", 2, 2)
-        assert (caught.value.peer, caught.value.remote) == (ALICE, False)
-        with places.take(BOB):
-            assert places.taken == 4
+    first, second, third = places.enter(ALICE), places.enter(ALICE), places.enter(BOB)
+    assert (places.taken, first, first is third) == (3, second, False)
+    with pytest.raises(LimitExceeded, match=r"requests_per_peer 2/2 .*Limits") as caught:
+        places.enter(ALICE)
+    assert (caught.value.limit, caught.value.current, caught.value.maximum) == ("requests_per_peer", 2, 2)
+    assert caught.value.peer == ALICE
+    assert places.taken == 3
+    places.leave(first)
+    assert places.enter(ALICE) is first
+    for place in (first, second, third):
+        places.leave(place)
     assert places.taken == 0
-    assert not places._taken
+    assert not places._places
 
 
-def test_places_are_given_back_whatever_happens() -> None:
-    places = Places(1)
-    for error in (ValueError, asyncio.CancelledError, KeyboardInterrupt):
-        with pytest.raises(error), places.take(ALICE):
-            raise error
-        assert not places._taken
+def test_no_place_at_all() -> None:
+    places = Places(0)
+    with pytest.raises(LimitExceeded):
+        places.enter(ALICE)
+    assert not places._places
 
 
 def test_there_may_be_any_number_of_places() -> None:
     places = Places(None)
-    with places.take(ALICE), places.take(ALICE):
-        assert places.taken == 2
+    taken = [places.enter(ALICE) for _ in range(1_000)]
+    assert places.taken == 1_000
+    for place in taken:
+        places.leave(place)
+    assert not places._places
 
 
 @dataclass(frozen=True)
