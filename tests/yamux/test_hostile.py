@@ -692,3 +692,52 @@ def test_random_bytes_end_the_connection_or_wait(noise: bytes, cut: int) -> None
         return
     assert len(noise) < HEADER_SIZE or noise[0] == 0
     side.check()
+
+
+# ---------------------------------------------------------------------- mutated sessions
+
+
+def cut_frames(recorded: bytes) -> list[bytes]:
+    frames = []
+    at = 0
+    while at < len(recorded):
+        kind, length = recorded[at + 1], int.from_bytes(recorded[at + 8 : at + 12], "big")
+        stop = at + HEADER_SIZE + (0 if kind else length)
+        frames.append(recorded[at:stop])
+        at = stop
+    return frames
+
+
+PLACES = st.integers(0, 10_000)
+MUTATIONS = st.lists(
+    st.tuples(st.sampled_from(["flip", "drop", "twice", "swap", "truncate"]), PLACES, PLACES), min_size=1, max_size=6
+)
+
+
+@given(MUTATIONS, st.integers(1, 400))
+def test_mutated_sessions_end_in_typed_errors_or_go_on(mutations: list[tuple[str, int, int]], cut: int) -> None:
+    frames = cut_frames(RECORDED)
+    for how, where, detail in mutations:
+        at = where % len(frames)
+        other = detail % len(frames)
+        frame = frames[at]
+        if how == "flip":
+            bit = detail % (8 * len(frame)) if frame else 0
+            mutated = bytearray(frame or b"\0")
+            mutated[bit // 8] ^= 1 << bit % 8
+            frames[at] = bytes(mutated)
+        elif how == "swap":
+            frames[at], frames[other] = frames[other], frames[at]
+        else:
+            frames[at] = {"drop": b"", "twice": frame * 2, "truncate": frame[: detail % (len(frame) + 1)]}[how]
+    side = Side()
+    received = b"".join(frames)
+    try:
+        for start in range(0, len(received), cut):
+            side.session.receive(received[start : start + cut], side.now)
+            side.check()
+    except ConnectionClosed as error:
+        side.session.fail(error)
+        side.empty()
+    delivered = sum(len(sink.body) for sink in side.sinks.values())
+    assert delivered <= len(received)

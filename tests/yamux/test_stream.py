@@ -808,3 +808,50 @@ async def test_syn_leaves_with_the_first_write() -> None:
     sent = client.frames()
     assert [(frame.kind, frame.flags, frame.body) for frame in sent] == [(DATA, SYN, b"first second")]
     stream.reset()
+
+
+@pytest.mark.parametrize("turn", range(40))
+async def test_a_reader_cancelled_at_any_turn_misses_nothing(end: End, turn: int) -> None:
+    stream = await given(end)
+    messages = [bytes([number]) * size for number, size in enumerate([0, 1, 5, 200, 3, 17])]
+    pieces = b"".join(varint.encode(len(message)) + message for message in messages)
+    got: list[bytes | None] = []
+
+    async def read() -> None:
+        while len(got) < len(messages):
+            got.append(await stream.read_message())
+
+    reading = asyncio.create_task(read())
+    for number, start in enumerate(range(0, len(pieces), 6)):
+        if number == turn:
+            reading.cancel()
+            await turns(1)
+            reading = asyncio.create_task(read())
+        end.hear(data(1, pieces[start : start + 6]))
+        await turns(1)
+    await reading
+    assert got == messages
+    assert buffered(end) == 0
+
+
+@pytest.mark.parametrize("turn", range(12))
+async def test_a_writer_cancelled_at_any_turn_sends_a_beginning(turn: int) -> None:
+    client, server = joined()
+    stream = client.open()
+    payload = bytes(range(251)) * 4_000
+    writing = asyncio.create_task(stream.write(payload))
+    await turns(1)
+    theirs = await server.accepted.get()
+    reading = asyncio.create_task(theirs.read_to_end(len(payload) + 10))
+    await turns(turn)
+    writing.cancel()
+    with suppress(asyncio.CancelledError):
+        await writing
+    await stream.write(b"the rest")
+    await stream.close_write()
+    got = await reading
+    assert got.endswith(b"the rest")
+    assert payload.startswith(got[: -len(b"the rest")])
+    await theirs.close()
+    await turns()
+    assert (client.session.streams, server.session.streams) == ({}, {})
