@@ -18,7 +18,9 @@ from typing import Final
 
 import pytest
 
-SETTLE = 0.0003  # real seconds without any news of a socket, before the clock jumps
+PATIENCE = 86_400.0  # seconds of virtual time
+# Real seconds without any news of a socket, before the clock jumps: more before a jump that may be a deadline.
+SETTLE, SETTLE_LONG = 0.0003, 0.005
 
 
 class _Selector(selectors.DefaultSelector):
@@ -31,11 +33,15 @@ class _Selector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is not None and timeout <= 0:
             return super().select(0)
-        events = super().select(SETTLE if timeout is not None else 5.0)
-        if not events:
-            if timeout is None:
+        if timeout is None:
+            if not (events := super().select(5.0)):
                 raise RuntimeError("nothing is ever going to happen in this loop")
+            return events
+        events = super().select(SETTLE if timeout < 0.5 else SETTLE_LONG)
+        if not events:
             self.passed += timeout
+            if self.passed > PATIENCE:
+                raise RuntimeError("a day has passed in this loop: it waits for what is not going to happen")
         return events
 
 
@@ -62,3 +68,10 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> L
     assert module is not None
     loops: Loops = getattr(module.obj, "LOOPS", REAL)
     return loops
+
+
+async def eventually(condition: Callable[[], object], patience: float = 1_000.0, step: float = 0.25) -> None:
+    """Wait for something that takes its time."""
+    async with asyncio.timeout(patience):
+        while not condition():
+            await asyncio.sleep(step)

@@ -12,14 +12,25 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from struct import Struct
 from typing import Final, cast
 from weakref import WeakKeyDictionary
 
 from stronghold_p2p.errors import ConnectionClosed
 
+try:
+    from fcntl import ioctl
+    from termios import TIOCOUTQ
+
+    UNACKNOWLEDGED = int(TIOCOUTQ)
+except ImportError:  # Windows
+    UNACKNOWLEDGED = 0
+
 INBOX_BYTES: Final = 256 << 10  # four full records; more only delays the first reader
 WRITE_HIGH: Final = 256 << 10  # bytes in asyncio's buffer before writers wait
 WRITE_LOW: Final = 64 << 10
+
+_int: Final = Struct("i")
 
 HEAP_KEPT: Final = 1 << 20  # free memory that the process may keep
 
@@ -146,6 +157,19 @@ class Link(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         self.congested = False
         self.on_room()
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that we wrote and the peer's system has not acknowledged, as far as ours tells.
+
+        asyncio's buffer alone stands still on a slow way: the socket asks for more when a third of its own has left.
+        """
+        queued = 0
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and UNACKNOWLEDGED:
+            with suppress(OSError):
+                (queued,) = _int.unpack(ioctl(sock.fileno(), UNACKNOWLEDGED, bytes(_int.size)))
+        return self.transport.get_write_buffer_size() + queued
 
     def write(self, data: bytes | bytearray) -> None:
         if not self.lost:

@@ -20,6 +20,7 @@ class Bare:
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what was sent is there at once
         self.sock = sock
 
     async def send(self, data: bytes) -> None:

@@ -1,0 +1,43 @@
+"""Handlers and small clients that the tests of a swarm share."""
+
+from __future__ import annotations
+
+import asyncio
+
+from stronghold_p2p.swarm.connection import Connection
+from stronghold_p2p.yamux import Stream
+
+ECHO = "/echo/1.0.0"
+
+
+async def echo(stream: Stream) -> None:
+    """Everything back, until the peer's FIN."""
+    async for piece in stream:
+        await stream.write(piece)
+
+
+async def swallow(stream: Stream) -> None:
+    """Read until the peer's FIN."""
+    async for _ in stream:
+        pass
+
+
+async def never(_stream: Stream) -> None:
+    """Wait for ever, without reading."""
+    await asyncio.Event().wait()
+
+
+async def stubborn(_stream: Stream) -> None:
+    """Wait, and go on waiting when cancelled, for a while."""
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        await asyncio.sleep(1.5)
+
+
+async def ask(connection: Connection, data: bytes = b"hello", protocol: str = ECHO) -> bytes:
+    """One echoed message on a stream of its own."""
+    async with await connection.open_stream(protocol) as stream:
+        await stream.write(data)
+        await stream.close_write()
+        return await stream.read_to_end(1 << 24)
