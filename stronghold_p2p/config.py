@@ -45,8 +45,7 @@ class Limits:
     streams_in: int | None = 512
     negotiating: int | None = 128  # inbound streams still in multistream-select (rust)
     ack_backlog: int = 256  # streams that we opened and the peer has not acknowledged (yamux spec)
-    window: int = 262_144  # initial receive window; the yamux spec fixes it
-    max_window: int = 16 << 20  # what auto-tuning may reach (go, js)
+    max_window: int = 16 << 20  # what auto-tuning of a stream's receive window may reach (go, js); it starts at 256 KiB
     receive_memory: int = 32 << 20  # bytes buffered and unread on one connection, and windows grown beyond the initial
     control_queue: int = 1_024  # control frames (acks, pongs, resets, updates) waiting to be written
     pongs: int = 32  # ping answers waiting to be written (go)

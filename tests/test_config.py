@@ -7,6 +7,7 @@ from dataclasses import FrozenInstanceError, fields
 import pytest
 
 from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.yamux.header import INITIAL_WINDOW
 
 
 @pytest.mark.parametrize("kind", [Limits, Timeouts])
@@ -31,8 +32,7 @@ def test_a_refusal_still_reaches_the_requester() -> None:
 
 def test_the_windows_fit_the_memory() -> None:
     limits = Limits()
-    assert limits.window == 256 * 1024  # yamux/README.md, "Flow Control"
-    assert limits.window <= limits.max_window <= limits.receive_memory
+    assert INITIAL_WINDOW <= limits.max_window <= limits.receive_memory
 
 
 def test_positions_mean_nothing() -> None:

@@ -10,20 +10,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal
 
 from multiaddr import Multiaddr
 
 from stronghold_p2p import multistream
-from stronghold_p2p.errors import ConnectionClosed, DecryptError, LimitExceeded, MuxerError, P2PError, UsageError
-from stronghold_p2p.swarm.negotiation import LazyConfirm, Listening, Withheld, negotiate
+from stronghold_p2p.errors import (
+    ConnectionClosed,
+    DecryptError,
+    LimitExceeded,
+    MuxerError,
+    UsageError,
+)
+from stronghold_p2p.swarm.handlers import Handlers
+from stronghold_p2p.swarm.negotiation import LazyConfirm, Listening, negotiate
 from stronghold_p2p.swarm.timer import Timer
 from stronghold_p2p.transport.link import Link
 from stronghold_p2p.yamux import GoAway, Reset, Session, Stream, StreamState
 
 if TYPE_CHECKING:
     from stronghold_p2p.identity import PeerId, PublicKey
-    from stronghold_p2p.swarm.swarm import Handler, Swarm
+    from stronghold_p2p.swarm.swarm import Swarm
     from stronghold_p2p.transport.upgrader import Upgraded
 
 Direction = Literal["in", "out"]
@@ -66,7 +73,7 @@ class Connection:
         self._session = Session(
             client=direction == "out", limits=swarm.limits, accept=self._accept, notify=self._schedule
         )
-        self._handlers: set[asyncio.Task[None]] = set()
+        self._running = Handlers(swarm, self)
         self._timer = Timer(self, link, self._session, swarm.timeouts)
         # For the streams: one was closed, and the peer has a while to do so, too; one is over at a time that is given.
         self.closing = self._timer.closing
@@ -252,48 +259,11 @@ class Connection:
 
     def ask_first(self, stream: Stream, protocol: str, answer: bytes, leftover: bytes) -> None:
         """Ask the application before the protocol's id is echoed; what arrives meanwhile is kept."""
-        stream.intake = withheld = Withheld(leftover)
-        withheld.asking = task = self._loop.create_task(self._ask(stream, protocol, answer, withheld))
-        self._handlers.add(task)
-        task.add_done_callback(self._handlers.discard)
-
-    async def _ask(self, stream: Stream, protocol: str, answer: bytes, withheld: Withheld) -> None:
-        stream.protocol = protocol
-        if not await self._swarm.ask(self, protocol):
-            stream.write_now(answer[: -len(multistream.message(protocol))] + multistream.NA)
-            stream.intake = None
-            stream.close_nowait()
-        elif stream.intake is withheld:
-            stream.write_now(answer)
-            stream.negotiated(protocol)
-            for piece in withheld.pieces:
-                if piece:
-                    stream.data(piece)
-            await self._handle(stream)
+        self._running.ask_first(stream, protocol, answer, leftover)
 
     def start_handler(self, stream: Stream) -> None:
-        self._handlers.add(self._loop.create_task(self._handle(stream)))
-
-    async def _handle(self, stream: Stream) -> None:
-        handler: Handler | None = self._swarm.handler(stream.protocol)
-        try:
-            if handler is None:  # removed since the negotiation (reliability 4.2, row 25)
-                stream.reset(Reset.NEGOTIATION_FAILED)
-                return
-            await handler(stream)
-        except asyncio.CancelledError:
-            stream.reset(Reset.SHUTDOWN)
-            raise
-        except (P2PError, TimeoutError) as error:
-            log.debug("handler of %s for %s: %s", stream.protocol, self.peer, error)
-            stream.reset()
-        except Exception:  # the application's own: only its stream pays for it
-            log.exception("handler of %s failed", stream.protocol)
-            stream.reset()
-        else:
-            stream.close_nowait()
-        finally:
-            self._handlers.discard(_current_task())
+        """The stream's protocol is agreed on: its handler runs as a task."""
+        self._running.start(stream)
 
     # ------------------------------------------------------------------ the end
 
@@ -367,13 +337,11 @@ class Connection:
         if self.closed:
             return
         self.closed = True
-        self.error = error
+        # Its frames would hold the connection, and everything on it, until the next full collection.
+        self.error = error.with_traceback(None)
         self._session.fail(error)
         self._timer.stop()
-        current = asyncio.current_task()  # a handler may close its own connection
-        for task in self._handlers:
-            if task is not current:
-                task.cancel()
+        self._running.cancel()
         self._swarm.ended(self, error)
 
     def _check_open(self) -> None:
@@ -387,8 +355,4 @@ class Connection:
     @property
     def handlers(self) -> frozenset[asyncio.Task[None]]:
         """Tasks of handlers that are running."""
-        return frozenset(self._handlers)
-
-
-def _current_task() -> asyncio.Task[None]:
-    return cast("asyncio.Task[None]", asyncio.current_task())
+        return frozenset(self._running.tasks)

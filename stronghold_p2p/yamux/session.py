@@ -21,6 +21,7 @@ from stronghold_p2p.yamux.header import (
     FIN,
     GO_AWAY,
     HEADER,
+    INITIAL_WINDOW,
     MAX_CREDIT,
     PING,
     RST,
@@ -120,7 +121,7 @@ class Session:
         maximum = self.limits.streams_in
         if maximum is not None and self.inbound >= maximum:
             self._control(WINDOW_UPDATE, RST, stream_id, Reset.RESOURCE_LIMIT)
-            self._dropped.bury(stream_id, self.limits.window)
+            self._dropped.bury(stream_id, INITIAL_WINDOW)
             self._spend_reset()
             return None
         stream = StreamState(stream_id, self._window(), inbound=True)
@@ -369,8 +370,7 @@ class Session:
             self._ping_value = (self._ping_value + 1) & MAX_CREDIT
 
     @property
-    def ping_sent_at(self) -> float | None:
-        """When the unanswered ping left, if there is one."""
+    def ping_sent_at(self) -> float | None:  # of the unanswered one
         return None if self._ping is None else self._ping[1]
 
     def go_away(self, code: int) -> bytes:
@@ -388,10 +388,8 @@ class Session:
             sink, stream.sink = stream.sink, NOBODY
             sink.failed(error)
         self.inbound = self.unacknowledged = 0
-        self._stalled.clear()
-        self._passed_over.clear()
-        self._owed.clear()
-        self._out.clear()
+        for waiting in (self._stalled, self._passed_over, self._owed, self._out):
+            waiting.clear()
         while self._opening:
             self._opening.popleft()()
 
