@@ -34,16 +34,21 @@ from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.request_response.codec import BYTES, JSON, Codec
 from stronghold_p2p.request_response.messages import Request
 from stronghold_p2p.request_response.protocol import STRONGHOLD, RequestProtocol
+from stronghold_p2p.swarm.addresses import AddressBook
 from stronghold_p2p.swarm.connection import Connection
 from stronghold_p2p.swarm.events import (
     AcceptFailed,
     AddressAdded,
     AddressRemoved,
     DialFailed,
+    Dropped,
     Ended,
     Event,
+    Judged,
     Opened,
+    RequestFailed,
 )
+from stronghold_p2p.swarm.hub import Events
 from stronghold_p2p.swarm.listener import Listener
 from stronghold_p2p.yamux import Stream
 
@@ -55,6 +60,7 @@ __all__ = [
     "AcceptFailed",
     "Address",
     "AddressAdded",
+    "AddressBook",
     "AddressRemoved",
     "Attempt",
     "Codec",
@@ -66,12 +72,15 @@ __all__ = [
     "DecryptError",
     "DialError",
     "DialFailed",
+    "Dropped",
     "Ended",
     "Event",
+    "Events",
     "Firewall",
     "HandshakeError",
     "Identity",
     "IdentityError",
+    "Judged",
     "LimitExceeded",
     "Limits",
     "ListenError",
@@ -88,6 +97,7 @@ __all__ = [
     "PeerInfo",
     "Rejected",
     "Request",
+    "RequestFailed",
     "RequestProtocol",
     "Rule",
     "Scope",

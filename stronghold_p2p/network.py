@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
 from types import EllipsisType, TracebackType
 from typing import Any, Final, Generic, NoReturn, Protocol, Self, TypeAlias, TypeVar, overload
 
@@ -21,9 +21,11 @@ from stronghold_p2p.protocols.ping import Ping
 from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.protocol import STRONGHOLD, RequestProtocol
 from stronghold_p2p.request_response.server import Handler, Server
+from stronghold_p2p.swarm.addresses import AddressBook
 from stronghold_p2p.swarm.connection import Connection
 from stronghold_p2p.swarm.deadline import Deadline
 from stronghold_p2p.swarm.events import Event
+from stronghold_p2p.swarm.hub import Events, Overflow
 from stronghold_p2p.swarm.listener import Listener
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.yamux import Stream
@@ -80,8 +82,9 @@ class Network:
 
     ``async with Network(...) as network`` opens it once, and closes it in order within ``timeouts.close`` seconds.
     Handlers are best added before. Without options it has a fresh identity, listens nowhere, and lets nobody in but
-    for connecting, identify and ping: ``firewall.set`` opens it. ``agent`` is what identify tells about the software,
-    ``name`` what ``repr`` shows.
+    for connecting, identify and ping: ``firewall.set`` opens it. ``announce`` is where peers are told to reach us,
+    instead of where we listen (behind a port forwarding). ``agent`` is what identify tells about the software,
+    ``name`` what ``repr`` shows. Networks share nothing, unless they are given the same ``firewall`` or ``book``.
 
     Every ``timeout`` is seconds, one absolute deadline with the dial included; None is none. Without one the
     call takes its default from ``timeouts``.
@@ -93,8 +96,10 @@ class Network:
         identity: Identity | None = None,
         listen: Iterable[Address] = (),
         firewall: Firewall | None = None,
+        book: AddressBook | None = None,
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
+        announce: Iterable[Address] | None = None,
         agent: str = AGENT,
         name: str = "",
     ) -> None:
@@ -104,7 +109,15 @@ class Network:
         self.limits = limits or Limits()
         self.name = name
         self._listen = tuple(_parsed(address) for address in listen)
-        self._swarm = Swarm(self.identity, firewall=self.firewall, timeouts=self.timeouts, limits=self.limits)
+        self.book = AddressBook() if book is None else book
+        self._swarm = Swarm(
+            self.identity,
+            firewall=self.firewall,
+            timeouts=self.timeouts,
+            limits=self.limits,
+            book=self.book,
+            announce=None if announce is None else [self._ours(address) for address in announce],
+        )
         self._identify = Identify(self._swarm, agent)
         self._ping = Ping(self._swarm)
         self._client = Client(self._swarm)
@@ -155,7 +168,7 @@ class Network:
 
     @property
     def addresses(self) -> tuple[Multiaddr, ...]:
-        """Where others reach us, each ending in ``/p2p/`` and our peer id."""
+        """Where others reach us, each ending in ``/p2p/`` and our peer id: where we listen, or what is announced."""
         return tuple(multiaddrs.with_peer(address, self.peer_id) for address in self._swarm.addresses)
 
     @property
@@ -173,10 +186,7 @@ class Network:
         address of this host. ``ConfigError``: no such address; ``ListenError``: the system refuses it.
         """
         self._check_open()
-        place, peer = multiaddrs.split_peer(_parsed(address))
-        if peer not in (None, self.peer_id):
-            raise ConfigError(f"{address} names another peer than us", where=str(address))
-        return await self._swarm.listen(place)
+        return await self._swarm.listen(self._ours(address))
 
     # ------------------------------------------------------------------ connections
 
@@ -312,11 +322,32 @@ class Network:
             return await self._identify.identify(connection)
 
     def on_event(self, callback: Callable[[Event], None]) -> Callable[[Event], None]:
-        """Call ``callback`` with every event at once (a decorator): connections that open and end, failed dials and
-        accepts, our addresses. It must not block; what it raises is logged.
-        """
-        self._swarm.on_event(callback)
+        """Call ``callback`` with every event at once (a decorator). It must not block; what it raises is logged."""
+        self._swarm.hub.follow(callback)
         return callback
+
+    def events(self, *, buffer: int = 256, overflow: Overflow = "drop_oldest") -> Events:
+        """What happens from now on, for ``async for``, until the network closes.
+
+        At most ``buffer`` events wait for the reader; beyond that the oldest, or with ``"drop_newest"`` the newest,
+        are lost, and ``Dropped(count)`` stands in their place.
+        """
+        if self._swarm.closing:
+            raise UsageError("the network is closed: nothing will happen any more")
+        return Events(self._swarm.hub, buffer, overflow)
+
+    def stats(self) -> Mapping[str, int]:
+        """Counts of what there is now: connections by direction, sockets on their way, streams, requests, questions."""
+        connections = self._swarm.connections()
+        return {
+            **self._swarm.gate.snapshot(),
+            **self._swarm.approval.snapshot(),
+            "listeners": len(self._swarm.listeners),
+            "streams": sum(connection.streams for connection in connections),
+            "requests_in": self._server.places.taken,
+            "requests_out": self._client.places.taken,
+            "known_peers": len(self.book.peers()),
+        }
 
     # ------------------------------------------------------------------ inside
 
@@ -327,6 +358,12 @@ class Network:
         connection = await self._swarm.dial(peer, addresses)
         deadline.peer = connection.peer
         return connection
+
+    def _ours(self, address: Address) -> Multiaddr:
+        place, peer = multiaddrs.split_peer(_parsed(address))
+        if peer not in (None, self.peer_id):
+            raise ConfigError(f"{address} names another peer than us", where=str(address))
+        return place
 
     def _timeout(self, given: Timeout, default: float | None) -> float | None:
         return default if isinstance(given, EllipsisType) else given

@@ -15,6 +15,9 @@ import stronghold_p2p
 from stronghold_p2p import (
     JSON,
     STRONGHOLD,
+    AddressAdded,
+    AddressBook,
+    AddressRemoved,
     Attempt,
     ConfigError,
     ConnectionClosed,
@@ -24,6 +27,7 @@ from stronghold_p2p import (
     Event,
     Firewall,
     Identity,
+    Judged,
     Limits,
     ListenError,
     Network,
@@ -32,6 +36,7 @@ from stronghold_p2p import (
     PeerIdMismatch,
     Rejected,
     Request,
+    RequestFailed,
     RequestProtocol,
     Rule,
     Stream,
@@ -474,3 +479,150 @@ async def test_an_error_in_the_block_passes() -> None:
     with pytest.raises(ValueError, match="mine"):
         async with open_to_all():
             raise ValueError("mine")
+
+
+# ---------------------------------------------------------------------- the book, events, counts
+
+
+async def test_addresses_of_the_caller_and_of_dials_stay() -> None:
+    async with open_to_all() as bob, Network() as alice:
+        place = split_peer(bob.addresses[0])[0]
+        alice.book.add(bob.peer_id, bob.addresses[0])
+        assert alice.book.addresses(bob.peer_id) == (place,)
+        assert (await alice.connect(bob.peer_id)).peer == bob.peer_id
+        assert alice.book.peers() == (bob.peer_id,)
+        told = [parse(f"/ip4/127.0.0.1/tcp/{port}") for port in range(1, 100)]
+        alice.book.learn(bob.peer_id, told)
+        assert len(alice.book.addresses(bob.peer_id)) == 64
+        assert alice.book.addresses(bob.peer_id)[0] == place
+
+
+async def test_an_address_without_a_peer_is_learned_when_it_works() -> None:
+    async with open_to_all() as bob, Network() as alice:
+        place = split_peer(bob.addresses[0])[0]
+        await alice.connect(place)
+        assert alice.book.addresses(bob.peer_id) == (place,)
+
+
+async def test_a_book_may_be_given() -> None:
+    book = AddressBook()
+    async with open_to_all() as bob:
+        book.add(bob.peer_id, bob.addresses[0])
+        async with Network(book=book) as alice:
+            assert alice.book is book
+            assert await alice.ping(bob.peer_id) > 0
+
+
+async def test_announced_addresses_are_the_ones_that_peers_are_told() -> None:
+    outside = "/ip4/127.0.0.1/tcp/4001"
+    async with open_to_all(announce=[outside]) as bob, Network() as alice:
+        assert [str(address) for address in bob.addresses] == [f"{outside}/p2p/{bob.peer_id}"]
+        (listener,) = bob.listeners
+        info = await alice.identify(listener.addresses[0])
+        assert [str(address) for address in info.addresses] == [outside]
+    with pytest.raises(ConfigError, match="another peer"):
+        Network(announce=[f"{outside}/p2p/{Identity().peer_id}"])
+
+
+async def test_events_can_be_read() -> None:
+    bob = Network(listen=[LOOPBACK])
+    bob.on_request(lambda request: request.message)
+    events = bob.events()
+    async with bob, Network() as alice:
+        bob.firewall.set(Rule.ALLOW, peer=alice.peer_id)
+        assert await alice.request(bob.addresses[0], "Ping") == "Ping"
+        bob.firewall.set(Rule.REJECT, peer=alice.peer_id)
+        with pytest.raises(UnsupportedProtocol):
+            await alice.request(bob.peer_id, "Ping")
+    seen = [event async for event in events]
+    kinds = [type(event) for event in seen if not isinstance(event, Judged)]
+    assert kinds == [AddressAdded, Opened, AddressRemoved, Ended] or kinds == [
+        AddressAdded,
+        Opened,
+        Ended,
+        AddressRemoved,
+    ]
+    judged = [event for event in seen if isinstance(event, Judged)]
+    assert [(event.attempt.variant, event.rule) for event in judged] == [("Ping", Rule.ALLOW)]
+    with pytest.raises(UsageError, match="closed"):
+        bob.events()
+
+
+async def test_a_request_whose_handler_fails_is_an_event(caplog: pytest.LogCaptureFixture) -> None:
+    bob = open_to_all(timeouts=Timeouts(request=0.2))
+
+    @bob.on_request
+    async def answer(request: Request[Any]) -> Any:
+        if request.message == "Refuse":
+            raise Rejected
+        if request.message == "Break":
+            raise ValueError("mine")
+        await asyncio.Event().wait()
+
+    failed: list[RequestFailed] = []
+    bob.on_event(lambda event: failed.append(event) if isinstance(event, RequestFailed) else None)
+    async with bob, Network() as alice:
+        for message, error in (("Refuse", Rejected), ("Break", StreamReset), ("Hang", StreamReset)):
+            with pytest.raises(error):
+                await alice.request(bob.addresses[0], message, timeout=2)
+        with pytest.raises(DeadlineExceeded):
+            await alice.request(bob.peer_id, "Leave", timeout=0.05)
+        await until(lambda: len(failed) == 3)
+        assert [(event.request.message, type(event.error)) for event in failed] == [
+            ("Break", ValueError),
+            ("Hang", DeadlineExceeded),
+            ("Leave", StreamReset),
+        ]
+        assert failed[0].request.peer == alice.peer_id
+    caplog.clear()
+
+
+async def test_counts() -> None:
+    going: asyncio.Event = asyncio.Event()
+
+    async def wait(request: Request[Any]) -> Any:
+        await going.wait()
+
+    bob = open_to_all()
+    bob.on_request(wait)
+    async with bob, Network() as alice:
+        task = asyncio.ensure_future(alice.request(bob.addresses[0], 1))
+        await until(lambda: bob.stats()["requests_in"])
+        there, here = bob.stats(), alice.stats()
+        assert (there["inbound"], there["outbound"], there["listeners"], there["peers"]) == (1, 0, 1, 1)
+        assert (here["outbound"], here["requests_out"], here["listeners"]) == (1, 1, 0)
+        assert here["streams"] >= 1
+        assert here["known_peers"] == 1
+        going.set()
+        await task
+        assert alice.stats()["requests_out"] == 0
+
+
+async def test_rules_that_change_are_noticed_by_the_next_request() -> None:
+    bob = open_to_all()
+    bob.on_request(lambda request: request.message)
+    async with bob, Network() as alice:
+        for _ in range(3):
+            assert await alice.request(bob.addresses[0], "x") == "x"
+            bob.firewall.set(Rule.REJECT, protocol=STRONGHOLD.ids[0])
+            with pytest.raises(UnsupportedProtocol):
+                await alice.request(bob.peer_id, "x")
+            bob.firewall.remove(protocol=STRONGHOLD.ids[0])
+        alice.firewall.set(Rule.REJECT, protocol=STRONGHOLD.ids[0], direction="out")
+        with pytest.raises(Rejected):
+            await alice.request(bob.peer_id, "x")
+        alice.firewall.remove(protocol=STRONGHOLD.ids[0], direction="out")
+        assert await alice.request(bob.peer_id, "x") == "x"
+
+
+async def test_a_handler_that_bans_its_requester_tells_it_nothing() -> None:
+    bob = open_to_all()
+
+    @bob.on_request
+    def answer(request: Request[Any]) -> Any:
+        bob.firewall.set(Rule.REJECT, peer=request.peer)
+        return "secret"
+
+    async with bob, Network() as alice:
+        with pytest.raises(Rejected):
+            await alice.request(bob.addresses[0], "x")

@@ -188,7 +188,7 @@ class Identify:
             self._known[peer] = info
             self._swarm.peer_protocols[peer] = frozenset(info.protocols)
             if info.addresses:
-                self._swarm.book.add(peer, info.addresses)
+                self._swarm.book.learn(peer, info.addresses)
             self._keep_told(peer)
         return info
 

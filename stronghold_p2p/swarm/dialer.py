@@ -54,7 +54,7 @@ class _Dial:
         """Why no address worked: a single one's own error, or all of them together."""
         errors = list(self.failures.values())
         if not errors:
-            return DialError(f"no address of {self.peer} is known: add one", peer=self.peer)
+            return DialError(f"no address of {self.peer} is known: give one, or book.add(...) it", peer=self.peer)
         if len(errors) == 1 or all(isinstance(error, LimitExceeded) for error in errors):
             return errors[0]
         reasons = "; ".join(f"{address}: {error}" for address, error in self.failures.items())
@@ -153,18 +153,19 @@ class Dialer:
             for task in done:
                 error = task.exception()
                 if error is None:
-                    self._learn(dial, running[task])
+                    self._learn(dial, task.result().peer, running[task])
                     return task.result()
                 if not isinstance(error, Exception):
                     raise error
                 dial.failures[running.pop(task)] = error
         raise dial.explain()
 
-    def _learn(self, dial: _Dial, address: Multiaddr) -> None:
+    def _learn(self, dial: _Dial, peer: PeerId, address: Multiaddr) -> None:
+        book = self._swarm.book
+        book.worked(peer, multiaddrs.split_peer(address)[0])
         if dial.peer is not None:
-            self._swarm.book.worked(dial.peer, address)
             for failed in dial.failures:
-                self._swarm.book.failed(dial.peer, failed)
+                book.failed(peer, failed)
 
 
 class _Attempt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,7 +22,8 @@ from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.swarm.addresses import AddressBook
 from stronghold_p2p.swarm.connection import Connection, Direction
 from stronghold_p2p.swarm.dialer import Dialer
-from stronghold_p2p.swarm.events import AddressAdded, Ended, Event, Opened
+from stronghold_p2p.swarm.events import AddressAdded, Ended, Opened
+from stronghold_p2p.swarm.hub import Hub
 from stronghold_p2p.swarm.listener import Listener
 from stronghold_p2p.transport import tcp
 from stronghold_p2p.transport.link import Link
@@ -50,6 +51,10 @@ class Service:
     rule_name: str
 
 
+def _nothing() -> None:
+    return None
+
+
 class Swarm:
     """The engine behind a network. ``start`` binds it to the running loop; ``close`` ends everything."""
 
@@ -65,6 +70,7 @@ class Swarm:
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
         book: AddressBook | None = None,
+        announce: Iterable[Multiaddr] | None = None,
         early_muxer: bool = True,
         exempt_loopback: bool = True,
     ) -> None:
@@ -73,14 +79,13 @@ class Swarm:
         self.timeouts = timeouts or Timeouts()
         self.limits = limits or Limits()
         self.firewall = firewall or Firewall()
-        self.book = book or AddressBook()
+        self.book = AddressBook() if book is None else book
+        self.announce = None if announce is None else tuple(announce)
         self.gate = Gate(self.limits, exempt_loopback=exempt_loopback)
-        self.approval = Approval(
-            self.firewall,
-            ask=self.timeouts.ask,
-            asks=self.limits.asks,
-            asks_per_peer=self.limits.asks_per_peer,
-        )
+        asks = {"asks": self.limits.asks, "asks_per_peer": self.limits.asks_per_peer}
+        self.approval = Approval(self.firewall, ask=self.timeouts.ask, **asks)
+        self.hub = Hub(self.approval)
+        self.on_event, self.emit = self.hub.on_event, self.hub.emit
         self.upgrade = Upgrade(StaticKeys.create(identity, os.urandom), os.urandom, early_muxer)
         self.listeners: list[Listener] = []
         self.pending: dict[Token, Upgrading] = {}
@@ -92,7 +97,6 @@ class Swarm:
         self._ending: set[Connection] = set()
         self._drained: asyncio.Future[None] | None = None
         self._over: asyncio.Future[None] | None = None
-        self._listeners_of_events: list[Callable[[Event], None]] = []
         self._verdicts: dict[Connection, dict[str, bool | None]] = {}
         self._dialer = Dialer(self)
         self._unwatch: Callable[[], None] = _nothing
@@ -126,17 +130,6 @@ class Swarm:
     def handler(self, protocol: str) -> Handler | None:
         service = self._services.get(protocol)
         return None if service is None else service.handler
-
-    def on_event(self, callback: Callable[[Event], None]) -> None:
-        """Call ``callback`` with every event, at once; it must not block."""
-        self._listeners_of_events.append(callback)
-
-    def emit(self, event: Event) -> None:
-        for callback in self._listeners_of_events:
-            try:
-                callback(event)
-            except Exception:  # the application's own; nothing of ours may depend on it
-                log.exception("an event callback failed")
 
     # ------------------------------------------------------------------ the firewall
 
@@ -227,7 +220,7 @@ class Swarm:
         if peer is not None and (connection := self.connected(peer)) is not None:
             return connection
         candidates = list(addresses) + (list(self.book.addresses(peer)) if peer is not None else [])
-        others = [address for address in candidates if address not in self.addresses]
+        others = [address for address in candidates if address not in self.bound]
         if candidates and not others:
             raise DialError("that is our own address", peer=peer)
         return await self._dialer.dial(peer, others)
@@ -319,6 +312,11 @@ class Swarm:
 
     @property
     def addresses(self) -> tuple[Multiaddr, ...]:
+        """Where others are told to reach us, without ``/p2p/``: where we listen, unless other places are announced."""
+        return self.announce if self.announce is not None else self.bound
+
+    @property
+    def bound(self) -> tuple[Multiaddr, ...]:
         """Where we listen, without ``/p2p/``."""
         return tuple(address for listener in self.listeners for address in listener.addresses)
 
@@ -338,6 +336,7 @@ class Swarm:
             await self._close()
         finally:
             self._over.set_result(None)
+            self.hub.end()
 
     async def _close(self) -> None:
         self._unwatch()
@@ -376,7 +375,3 @@ class Swarm:
 
 def _kept_out(peer: PeerId) -> ConnectionClosed:
     return ConnectionClosed(f"the firewall keeps {peer} out", code=GoAway.GATED)
-
-
-def _nothing() -> None:
-    return None

@@ -1,0 +1,136 @@
+"""Events: callbacks at once, readers behind a bounded buffer."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+import pytest
+
+from stronghold_p2p import AddressAdded, ConfigError, Dropped, Event, Events, Firewall, Judged, UsageError
+from stronghold_p2p.firewall.approval import Approval
+from stronghold_p2p.firewall.rules import Rule
+from stronghold_p2p.multiaddrs import parse
+from stronghold_p2p.swarm.hub import Hub, Overflow
+from tests.firewall.attempts import attempt
+
+
+def event(number: int) -> Event:
+    return AddressAdded(parse(f"/ip4/192.0.2.1/tcp/{number}"))
+
+
+def hub() -> Hub:
+    return Hub(Approval(Firewall()))
+
+
+async def rest(events: Events) -> list[Event]:
+    events.close()
+    return [one async for one in events]
+
+
+async def test_events_wait_for_their_reader() -> None:
+    one = hub()
+    events = Events(one, 256, "drop_oldest")
+    for number in range(5):
+        one.emit(event(number))
+    assert [await anext(events) for _ in range(5)] == [event(number) for number in range(5)]
+    waiting = asyncio.ensure_future(anext(events))
+    await asyncio.sleep(0)
+    with pytest.raises(UsageError):
+        await anext(events)
+    one.emit(event(7))
+    one.emit(event(8))
+    assert await waiting == event(7)
+    one.end()
+    assert [found async for found in events] == [event(8)]
+    assert not one._followers
+
+
+@pytest.mark.parametrize(
+    ("overflow", "kept"),
+    [
+        ("drop_oldest", [Dropped(7), event(7), event(8), event(9)]),
+        ("drop_newest", [event(0), event(1), event(2), Dropped(7)]),
+    ],
+)
+async def test_what_is_lost_is_counted(overflow: Overflow, kept: list[Event]) -> None:
+    one = hub()
+    events = Events(one, 3, overflow)
+    for number in range(10):
+        one.emit(event(number))
+    assert await rest(events) == kept
+
+
+async def test_a_gap_stays_in_its_place() -> None:
+    one = hub()
+    events = Events(one, 2, "drop_newest")
+    for number in range(4):
+        one.emit(event(number))
+    assert await anext(events) == event(0)
+    assert await anext(events) == event(1)
+    one.emit(event(4))
+    assert await rest(events) == [Dropped(2), event(4)]
+
+
+async def test_cancelling_the_reader_loses_nothing() -> None:
+    one = hub()
+    async with Events(one, 2, "drop_oldest") as events:
+        task = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0)
+        task.cancel()
+        one.emit(event(1))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await anext(events) == event(1)
+    with pytest.raises(StopAsyncIteration):
+        await anext(events)
+
+
+def test_an_iterator_that_is_forgotten_collects_nothing() -> None:
+    one = hub()
+    Events(one, 2, "drop_oldest")
+    gc.collect()
+    assert not one._followers
+    one.end()
+
+
+@pytest.mark.parametrize(("buffer", "overflow"), [(0, "drop_oldest"), (1, "wait")])
+def test_options_are_checked(buffer: int, overflow: Overflow) -> None:
+    with pytest.raises(ConfigError):
+        Events(hub(), buffer, overflow)
+
+
+def test_judgements_cost_nothing_while_nobody_follows() -> None:
+    firewall = Firewall()
+    approval = Approval(firewall)
+    one = Hub(approval)
+    heard: list[Event] = []
+    one.on_event(heard.append)
+    assert not approval.followed
+    seen: list[Event] = []
+    unfollow = one.follow(seen.append)
+    other = one.follow(seen.append)
+    assert approval.followed
+    asked = attempt()
+    approval.verdict(asked)
+    assert seen == [Judged(asked, Rule.REJECT)] * 2
+    assert heard == []
+    unfollow()
+    assert approval.followed
+    other()
+    assert not approval.followed
+
+
+def test_a_callback_that_fails_is_logged_and_the_others_are_called(caplog: pytest.LogCaptureFixture) -> None:
+    one = hub()
+    seen: list[Event] = []
+
+    def fail(_: Event) -> None:
+        raise ValueError
+
+    one.on_event(fail)
+    one.follow(seen.append)
+    one.emit(event(1))
+    assert seen == [event(1)]
+    assert "an event callback failed" in caplog.text
+    caplog.clear()
