@@ -67,7 +67,7 @@ class Sealer:
         self._n = n + 1
         return _length.pack(size + TAGLEN) + self._encrypt(pack_nonce(n), plaintext, None)
 
-    def seal_pieces(self, pieces: Sequence[bytes | memoryview]) -> list[bytes | bytearray]:
+    def seal_pieces(self, pieces: Sequence[bytes | bytearray | memoryview]) -> list[bytes | bytearray]:
         """The same for plaintext in pieces, as buffers to be written one after the other.
 
         A long plaintext gives one buffer for each record, below the size from which the C library maps and

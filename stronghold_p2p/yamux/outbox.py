@@ -28,7 +28,7 @@ class Outbox:
         self.control = 0  # frames that the peer made us send
         self._notify = notify
         self._notified = False
-        self._frames: list[bytes | memoryview] = []
+        self._frames: list[bytes | bytearray | memoryview] = []
         self._stream = 0  # whose frame is the last one and may still grow
         self._header_at = 0
         self._flags = 0
@@ -84,14 +84,19 @@ class Outbox:
         self.size += size
 
     def add(self, kind: int, flags: int, stream_id: int, length: int) -> None:
-        """Add a frame that has no body."""
-        self._frames.append(frame(kind, flags, stream_id, length))
-        self._stream = 0
+        """Add a frame that has no body. Those that follow each other are one piece: an inbox of pings has 20,000."""
+        frames, header = self._frames, frame(kind, flags, stream_id, length)
+        last = frames[-1] if frames and not self._stream else None
+        if isinstance(last, bytearray):
+            last += header
+        else:
+            frames.append(bytearray(header))
+            self._stream = 0
         self.size += HEADER_SIZE
         self.control += 1
         self.wake()
 
-    def take(self) -> list[bytes | memoryview]:
+    def take(self) -> list[bytes | bytearray | memoryview]:
         """Everything collected, as the pieces of one plaintext."""
         frames, self._frames = self._frames, []
         self.size = self.control = self._stream = 0

@@ -328,7 +328,7 @@ class Session:
         """From now to the next ``data_to_send`` the caller sees to it; False: nobody did before."""
         return self._out.hold()
 
-    def data_to_send(self) -> list[bytes | memoryview]:
+    def data_to_send(self) -> list[bytes | bytearray | memoryview]:
         """All frames since the last call, in order, as the pieces of one plaintext."""
         if self._owed:
             for stream in self._owed:
