@@ -12,9 +12,11 @@ looks for that.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import selectors
+import socket
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -45,6 +47,15 @@ class _Selector(selectors.DefaultSelector):
         return events
 
 
+def at_once(sock: socket.socket) -> None:
+    """What is written to the socket leaves without delay: no Nagle, and no pacing (BBR paces, on loopback too)."""
+    if sock.family in {socket.AF_INET, socket.AF_INET6}:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_CONGESTION"):
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """``time()`` starts at 1,000 and moves only when everybody waits."""
 
@@ -54,6 +65,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return 1_000.0 + self._virtual.passed
+
+    def _make_socket_transport(self, sock: socket.socket, *args: Any, **options: Any) -> Any:
+        at_once(sock)
+        return super()._make_socket_transport(sock, *args, **options)  # type: ignore[misc]
 
 
 Loops = Mapping[str, Callable[[], asyncio.AbstractEventLoop]]

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable
 
 from stronghold_p2p.transport.link import Link, inbox_for
+from tests.virtual import at_once
 
 
 def ignore(_link: Link) -> None:
@@ -20,7 +21,7 @@ class Bare:
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what was sent is there at once
+        at_once(sock)
         self.sock = sock
 
     async def send(self, data: bytes) -> None:
