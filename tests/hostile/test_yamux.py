@@ -1,0 +1,458 @@
+"""Rows 26 to 35 and 37 to 45 of reliability.md 4.3; row 43 (priority 2) stands in tests/yamux."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+
+from tests.hostile.arena import KIB, MIB, Arena, Target
+from tests.hostile.client import (
+    ACK,
+    DATA,
+    FIN,
+    GO_AWAY,
+    PINGS,
+    RST,
+    SYN,
+    UPDATE,
+    WINDOW,
+    Host,
+    Peer,
+    data,
+    frame,
+    ping,
+    update,
+)
+from tests.hostile.codec import ECHO, HOLD, PERF, RR, propose
+from tests.hostile.process import soon
+from tests.hostile.test_multistream import dialed
+from tests.hostile.wire import Ended
+
+PROTOCOL_ERROR, RATE_LIMITED = 1, 0x1002
+NEGOTIATION_FAILED, RESOURCE_LIMIT = 0x1001, 0x1002
+
+
+def each_ends(target: Target, openings: Iterable[list[bytes]], code: int = PROTOCOL_ERROR) -> None:
+    """A connection of its own for each; stream 1 is open and waits."""
+    for frames in openings:
+        with target.connect() as peer:
+            peer.open(ECHO)
+            assert peer.alive()
+            with suppress(Ended):
+                peer.send(*frames)
+            peer.ends(code, 2.0)
+
+
+def test_row_26_frames_that_are_none(arena: Arena) -> None:
+    """Versions, types, streams and flags that are none"""
+    with arena.serve() as target:
+        bad = [
+            [frame(DATA, 0, 1, 0, version=1)],
+            [frame(UPDATE, SYN, 3, 0, version=255)],
+            [frame(4, 0, 0, 0)],
+            [frame(255, SYN, 1, 0)],
+            [data(0, b"x")],
+            [data(0, b"", SYN)],
+            [update(0, 1)],
+            [frame(PINGS, SYN, 1, 7)],
+            [frame(GO_AWAY, 0, 1, 0)],
+            [data(2, b"x", SYN)],
+            [data(1, b"x", SYN)],
+        ]
+        each_ends(target, bad)
+        with target.connect() as peer:  # unknown flags are ignored
+            stream = peer.open(ECHO, b"x")
+            peer.send(data(stream, b"y", 0xFF00), frame(UPDATE, 0x8000, stream, 5), frame(PINGS, SYN | 0x4000, 0, 9))
+            assert peer.pump(lambda: peer.body(stream).endswith(b"xy"))
+            assert peer.pump(lambda: 9 in peer.pongs)
+
+
+def test_row_27_lengths_refused_at_the_header(arena: Arena) -> None:
+    """A length beyond the window, header only"""
+    with arena.serve(memory=64 * KIB) as target:
+        for length in (0xFFFFFFFF, 16 * MIB + 1, WINDOW + 1):
+            each_ends(target, [[frame(DATA, 0, 1, length)], [frame(DATA, SYN, 3, length)]])
+        with target.connect() as peer:  # the negative control: a whole window is in order
+            peer.send(update(1, 0, SYN), frame(DATA, 0, 1, WINDOW))
+            assert peer.alive(0.3) is False  # it is a body now
+            peer.send(bytes(WINDOW))
+            peer.reset_with(1, NEGOTIATION_FAILED)
+
+
+def exhausted(peer: Peer, protocol: str, body: bytes) -> int:
+    """A stream whose window is used up to the last byte, as far as the other side has told."""
+    stream = peer.open(protocol)
+    peer.write(stream, body)
+    peer.rest(0.2)
+    while peer.credit[stream]:
+        peer.write(stream, bytes(peer.credit[stream]))
+        peer.rest(0.2)
+    return stream
+
+
+def test_row_28_one_byte_too_many(arena: Arena) -> None:
+    """The window overrun by one byte, at any time"""
+    with arena.serve() as target:
+        each_ends(target, [[data(3, bytes(WINDOW + 1), SYN)]])
+        first = propose(HOLD)
+        full = WINDOW - len(first)
+        rest = [data(3, bytes(65_536)), data(3, bytes(65_536)), data(3, bytes(65_536))]
+        left = full - 3 * 65_536
+        later = [data(3, first, SYN), *rest, data(3, bytes(left + 1))]
+        spread = [data(3, first, SYN), *rest, data(3, bytes(left)), data(3, b"x")]
+        each_ends(target, [later, spread])
+        with target.connect() as peer:  # the negative control
+            peer.open(HOLD)
+            peer.send(*rest[:0], *(data(1, bytes(65_536)) for _ in range(3)), data(1, bytes(left)))
+            assert peer.alive()
+        with target.connect() as peer:  # after it was consumed in part: an echo that cannot write any more
+            peer.generous = False
+            exhausted(peer, ECHO, bytes(700_000))
+            assert peer.alive()
+            peer.send(data(1, b"x"))
+            peer.ends(PROTOCOL_ERROR)
+        with target.connect() as peer:  # after a resize
+            stream = peer.open(RR)
+            while peer.credit[stream] <= WINDOW:
+                peer.write(stream, bytes(200_000))
+            peer.rest(0.3)
+            peer.send(data(stream, bytes(peer.credit[stream] + 1)))
+            peer.ends(PROTOCOL_ERROR)
+
+
+def test_row_30_credit_is_no_body(arena: Arena) -> None:
+    """WINDOW_UPDATE with SYN, FIN, RST and any delta"""
+    with arena.serve() as target, target.connect() as peer:
+        stream = 1
+        for flags in (SYN, SYN | FIN, SYN | RST, SYN | FIN | RST):
+            for delta in (0xFFFFFFFF, 0, 5):
+                peer.send(update(stream, delta, flags), ping(stream))
+                assert peer.pump(lambda stream=stream: stream in peer.pongs)  # type: ignore[misc]
+                stream += 2
+        peer.next_id = stream
+        stream = peer.open(ECHO, b"x")
+        for _ in range(3):
+            peer.send(update(stream, 0xFFFFFFFF))  # credit cannot overflow
+        assert peer.pump(lambda: peer.body(stream).endswith(b"x"))
+        peer.request(bytes(300_000))
+
+
+def test_row_31_a_body_that_does_not_come(arena: Arena) -> None:
+    """65,536 bytes announced, a few follow"""
+    with arena.serve(memory=256 * KIB) as target, target.connect() as peer, target.connect() as drips:
+        peer.generous = drips.generous = False  # a frame of ours would be part of the body
+        stream = peer.open(ECHO)
+        peer.send(frame(DATA, 0, stream, 65_536) + b"ten bytes.")
+        assert peer.pump(lambda: peer.body(stream).endswith(b"ten bytes."))  # delivered as it comes
+        if not arena.full:
+            return
+        dripping = drips.open(ECHO)
+        drips.send(frame(DATA, 0, dripping, 65_536))
+        start = time.monotonic()
+        while drips.wire.ending is None and time.monotonic() - start < 35:
+            with suppress(Ended):
+                drips.send(b".")
+            drips.rest(1.0)
+            peer.rest(0.05)
+        took = time.monotonic() - start
+        assert drips.go_away == peer.go_away == PROTOCOL_ERROR
+        assert 29 <= took <= 33
+        arena.note(f"closed after {took:.1f} s")
+
+
+def test_row_32_frames_for_streams_that_are_gone(arena: Arena) -> None:
+    """DATA and FIN for streams reset, gone, never opened"""
+    with arena.serve(memory=1 * MIB) as target:
+        with target.connect() as peer:
+            streams = [peer.open(RR) for _ in range(50)]
+            peer.send(*(update(stream, 0, RST) for stream in streams))
+            peer.send(*(data(stream, bytes(1_000), FIN) for stream in streams))
+            peer.send(data(99_999, bytes(1_000)), data(99_999, b"", FIN), update(77_777, 5), update(77_777, 0, RST))
+            assert peer.alive()
+            peer.request(b"all of this occurs in races")
+        with target.connect() as peer:
+            block = data(99_999, bytes(65_000))
+            sent = 0
+            with suppress(Ended):
+                while sent < 60 * MIB and peer.go_away is None:
+                    peer.send(block * 10)
+                    sent += 650_000
+                    peer.pump(lambda: peer.go_away is not None, 0.01)
+                    if sent == 650_000 * 40:
+                        assert peer.alive()
+            peer.ends(PROTOCOL_ERROR)
+            assert 31 * MIB <= sent <= 36 * MIB
+            arena.note(f"{sent / MIB:.0f} MiB dropped")
+
+
+# ---------------------------------------------------------------------- rows 33 and 34
+
+
+def drown(target: Target, peer: Peer, block: bytes, within: float) -> tuple[int, float]:
+    """Send and never read, until the other side has closed: bytes sent, and seconds."""
+    start, sent, record, sockets = time.monotonic(), 0, b"", target.descriptors()
+    while time.monotonic() - start < within and target.descriptors() >= sockets:
+        record = record or peer.channel.records(block)
+        with suppress(Ended):
+            done = peer.wire.push(record, 0.02)
+            record = record[done:]
+            sent += done
+        time.sleep(0.002)
+    assert target.descriptors() < sockets, f"not closed after {within:g} s"
+    return sent, time.monotonic() - start
+
+
+def test_row_33_pings_and_nobody_reads(arena: Arena) -> None:
+    """10 million pings, answers never read"""
+    stall = arena.pick(1.5, 10.0)
+    block = b"".join(ping(number) for number in range(5_400))
+    with (
+        arena.serve("--timeout", f"write_stall={stall}", memory=256 * KIB) as target,
+        target.connect(small=True) as peer,
+    ):
+        sent, took = drown(target, peer, block, stall + 4)
+        assert stall * 0.9 <= took <= stall + (2.0 if arena.full else 3.0)
+        arena.note(f"{sent / 12:.0f} pings sent, closed after {took:.1f} s")
+    with arena.serve(memory=1 * MIB) as target, target.connect() as peer:  # the negative control: somebody reads
+        for _ in range(arena.count(40, 1_860)):
+            peer.send(block)
+            peer.pump(lambda: False, 0.0)
+            peer.pongs.clear()
+        assert peer.alive()
+
+
+def test_row_34_answers_that_are_owed(arena: Arena) -> None:
+    """We owe RST, ACK and credit to one who never reads"""
+    stall = arena.pick(1.5, 10.0)
+    with arena.serve("--timeout", f"write_stall={stall}", memory=256 * KIB) as target:
+        with target.connect(small=True) as peer:  # streams that are accepted, used and reset, within the budget
+            frames, stream = [], 1
+            for _ in range(400):
+                frames.append(data(stream, propose(ECHO) + bytes(600), SYN))
+                stream += 2
+            sent, took = drown(target, peer, b"".join(frames), stall + 4)
+            assert took <= stall + 3
+        with target.connect(small=True) as peer:  # credit: it is owed for every half window
+            peer.open(RR)
+            sent, took = drown(target, peer, data(1, bytes(1)) * 2_000 + ping(1) * 2_000, stall + 8)
+            assert took <= stall + 6  # its sockets have to be full first
+            arena.note(f"{sent} bytes taken, closed after {took:.1f} s")
+
+
+# ---------------------------------------------------------------------- row 35
+
+
+def test_row_35_acknowledgements(arena: Arena) -> None:
+    """The peer never ACKs, ACKs twice, ACKs nothing"""
+    with arena.dialer("negotiate=60") as dialer, Host() as host, dialed(dialer, host) as peer:
+        got = dialer.ask(do="opens", protocol="/x/1", count=258, timeout=1.0)
+        in_use = 256 - got["ok"]
+        assert 0 <= in_use <= 1  # identify's
+        assert got["TimeoutError"] == 258 - got["ok"]
+        assert peer.pump(lambda: len(peer.opened) >= 256)
+        peer.send(update(0xFFFFFFF1, 0, ACK), update(7, 0, ACK))  # strays, or early
+        for _ in range(2):
+            peer.send(*(update(stream, 0, ACK) for stream in peer.opened))
+        assert peer.alive()
+        got = dialer.ask(do="opens", protocol="/x/1", count=200, timeout=2.0)
+        assert got["ok"] == 200
+        peer.rest(0.3)
+        peer.send(*(update(stream, 0, RST) for stream in peer.opened))
+        dialer.ask(do="forget")
+        rounds = arena.count(4, 40)
+        for _ in range(rounds):  # RST before ACK: every place comes back
+            peer.opened.clear()
+            dialer.tell(do="opens", protocol="/x/1", count=250, timeout=3.0)
+            assert peer.pump(lambda: len(peer.opened) >= 250)
+            peer.send(*(update(stream, 0, RST) for stream in peer.opened))
+            assert dialer.read()["ok"] >= 249
+            dialer.ask(do="forget")
+        arena.note(f"{rounds * 250} resets before ACK")
+
+
+# ---------------------------------------------------------------------- rows 37 and 38
+
+
+def test_row_37_streams_beyond_the_limit(arena: Arena) -> None:
+    """513 streams whose handlers hang"""
+    with arena.serve(memory=512 * 8 * KIB) as target, target.connect() as peer:
+        streams = [peer.open(ECHO, b"x") for _ in range(512)]
+        assert peer.pump(lambda: len(peer.bodies) >= 512 and peer.alive())
+        assert not set(streams) & set(peer.resets)
+        surplus = [peer.open(ECHO, b"x") for _ in range(5)]
+        for stream in surplus:
+            peer.reset_with(stream, RESOURCE_LIMIT)
+        peer.send(update(streams.pop(), 0, FIN))
+        assert peer.pump(lambda: bool(peer.finished))
+        again = peer.open(ECHO, b"again")  # one has ended: the next succeeds
+        assert peer.pump(lambda: peer.body(again).endswith(b"again"))
+        peer.reset_with(peer.open(ECHO), RESOURCE_LIMIT)
+        arena.note(f"{target.growth() / 512 / KIB:.1f} KiB each")
+
+
+def test_row_38_unread_bodies(arena: Arena) -> None:
+    """512 streams, each with 200 KiB that nobody reads"""
+    budget = 32 * MIB
+    with arena.serve(memory=int(budget * 1.3), probe=True) as target:
+        with target.connect() as pinned, target.connect() as peer:
+            streams = [peer.open(HOLD) for _ in range(500)]
+            assert peer.alive()
+            piece = bytes(50_000)
+            with suppress(Ended):
+                for _ in range(4):
+                    for stream in streams:
+                        peer.send(data(stream, piece))
+            assert peer.alive()
+            refused = [stream for stream in streams if stream in peer.resets]
+            assert {peer.resets[stream] for stream in refused} == {RESOURCE_LIMIT}
+            kept = 500 - len(refused)
+            assert kept * 200_000 <= budget * 1.02 + 500 * 50_000 * 0.5
+            pinned.request(b"the others")
+            arena.note(f"{kept} of 500 streams kept, {target.growth() / MIB:.0f} MiB")
+        assert soon(lambda: target.descriptors() <= target.sockets)
+
+
+# ---------------------------------------------------------------------- rows 39 and 40
+
+
+def test_row_39_rapid_reset(arena: Arena) -> None:
+    """SYN and RST at line rate"""
+    with arena.serve(memory=1 * MIB) as target:
+        for opening in (b"", propose(RR) + b"x"):
+            with target.connect() as peer:
+                peer.rest(0.1)
+                before, start, stream = target.cpu(), time.monotonic(), 1
+                with suppress(Ended):
+                    for _ in range(20):
+                        pairs = []
+                        for _ in range(700):
+                            pairs += [data(stream, opening, SYN), update(stream, 0, RST)]
+                            stream += 2
+                        peer.send(*pairs)
+                peer.ends(RATE_LIMITED)
+                arena.bound("s to the end", time.monotonic() - start, 1.0)
+                arena.bound("s of a core", target.cpu() - before, 0.5)
+        with target.connect() as peer:  # the negative control: 1,000 are within the burst
+            peer.send(*(data(stream, b"", SYN) + update(stream, 0, RST) for stream in range(1, 2_001, 2)))
+            assert peer.alive()
+
+
+def test_row_40_made_you_reset(arena: Arena) -> None:
+    """Each stream makes us reset it"""
+    ways = (b"\x80\x80\x01", b"\xff" * 20, propose("/none/1") + b"\0\0")
+    with arena.serve(memory=1 * MIB) as target:
+        for way in ways:
+            with target.connect() as peer:
+                start, stream = time.monotonic(), 1
+                with suppress(Ended):
+                    for _ in range(200):
+                        peer.send(*(data(number, way, SYN) for number in range(stream, stream + 100, 2)))
+                        stream += 100
+                peer.ends(RATE_LIMITED)
+                arena.bound("s to the end", time.monotonic() - start, 1.0)
+
+
+# ---------------------------------------------------------------------- row 41
+
+
+def write_until_full(peer: Peer, streams: list[int], left: dict[int, int]) -> int:
+    """Write on all streams in turn and never read, until nothing goes any more; how much went."""
+    piece, total, before = bytes(16_000), 0, -1
+    pending = b""
+    while total != before or pending:
+        before = total
+        for stream in streams:
+            size = min(len(piece), left[stream], peer.credit[stream])
+            if size and not pending:
+                pending = peer.channel.records(data(stream, piece[:size]))
+                left[stream] -= size
+                peer.credit[stream] -= size
+                total += size
+            done = peer.wire.push(pending, 0.2)
+            pending = pending[done:]
+            if pending:
+                peer.wire.buffer += b""
+                peer.pump(lambda: False, 0.0)  # a record must not be left in pieces: read until it has gone
+    return total
+
+
+def test_row_41_both_write_before_they_read(arena: Arena) -> None:
+    """Both ends write on 64 streams before they read"""
+    each = arena.count(500_000, 1_600_000)
+    with arena.serve(memory=64 * WINDOW + 4 * MIB) as target, target.connect(small=True) as peer:
+        peer.generous = False
+        streams = [peer.open(ECHO) for _ in range(64)]
+        left = dict.fromkeys(streams, each)
+        wrote = write_until_full(peer, streams, left)
+        arena.note(f"{wrote / MIB:.0f} MiB written before the first byte was read")
+        time.sleep(0.5)
+        peer.generous = True
+        peer.send(*(update(stream, len(peer.body(stream))) for stream in streams))
+        for stream in streams:
+            while left[stream]:
+                size = min(left[stream], 100_000)
+                peer.write(stream, bytes(size))
+                left[stream] -= size
+            peer.send(update(stream, 0, FIN))
+        assert peer.pump(lambda: peer.finished >= set(streams), 30.0)
+        assert {len(peer.body(stream)) for stream in streams} == {each + len(propose(ECHO))}
+    with arena.serve(probe=False) as target, target.connect() as peer:
+        never = exhausted(peer, HOLD, bytes(200_000))  # one stream that is not read; the 63 others finish
+        for _ in range(63):
+            peer.request(bytes(100_000))
+        assert never not in peer.resets
+
+
+# ---------------------------------------------------------------------- rows 44 and 45
+
+
+def test_row_44_stalled_reader(arena: Arena) -> None:
+    """A reader whose TCP window is 0, 10 MiB answers wait"""
+    stall, count = arena.pick(1.5, 10.0), arena.count(100, 500)
+    options = ("--timeout", f"write_stall={stall}")
+    with arena.serve(*options, memory=1 * MIB + count * 8 * KIB) as target, target.connect(small=True) as peer:
+        start = time.monotonic()
+        for _ in range(count):
+            peer.open(PERF, (10 * MIB).to_bytes(8, "big"), fin=True)
+        assert soon(lambda: target.descriptors() <= target.sockets, stall + 4)
+        took = time.monotonic() - start
+        assert took <= stall + (2.0 if arena.full else 3.0)
+        arena.note(f"closed after {took:.1f} s")
+    with arena.serve(*options, probe=False) as target, target.connect() as peer:  # yamux's window 0 is no stall
+        peer.generous = False
+        stream = peer.open(PERF, (1 * MIB).to_bytes(8, "big"), fin=True)
+        assert peer.pump(lambda: len(peer.body(stream)) >= WINDOW)
+        time.sleep(stall + 0.5)
+        assert peer.alive()
+        peer.send(update(stream, MIB))
+        assert peer.pump(lambda: stream in peer.finished)
+
+
+def test_row_45_keep_alive(arena: Arena) -> None:
+    """Keep-alive answered wrongly; a go-away that cannot leave"""
+    every, answer = arena.pick(0.5, 30.0), arena.pick(0.5, 10.0)
+    timeouts = ("--timeout", f"keepalive={every}", "--timeout", f"keepalive_answer={answer}")
+    with arena.serve(*timeouts) as target, target.connect() as peer:
+        peer.answers_pings = False
+        peer.open(ECHO, b"x")
+        start, answered = time.monotonic(), 0
+        while peer.wire.ending is None and time.monotonic() - start < every + 2 * answer + 3:
+            peer.rest(0.05)
+            if len(peer.pings) > answered:
+                answered = len(peer.pings)
+                with suppress(Ended):
+                    peer.send(ping(peer.pings[-1] + 1, ACK), ping(0xFFFFFFFF, ACK))
+        took = time.monotonic() - start
+        assert peer.wire.ending is not None
+        assert answered == 1  # one ping at a time
+        assert took <= every + answer + (1.0 if arena.full else 2.5)
+        arena.note(f"closed after {took:.1f} s")
+    with arena.serve(probe=False) as target, target.connect(small=True) as peer:
+        for _ in range(20):
+            peer.open(PERF, (10 * MIB).to_bytes(8, "big"), fin=True)
+        time.sleep(0.3)  # its socket is full now
+        start = time.monotonic()
+        peer.send(frame(9, 0, 0, 0))
+        assert soon(lambda: target.descriptors() <= target.sockets, 3.0)
+        arena.bound("s to close without a reader", time.monotonic() - start, 1.5)
