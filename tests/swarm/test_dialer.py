@@ -1,0 +1,483 @@
+"""Dialing: addresses in parallel, one dial for all, nothing left of what lost. Time is virtual."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from itertools import count
+
+import pytest
+from multiaddr import Multiaddr
+
+from stronghold_p2p import multiaddrs
+from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.errors import (
+    ConnectionClosed,
+    DeadlineExceeded,
+    DialError,
+    LimitExceeded,
+    P2PError,
+    PeerIdMismatch,
+    UsageError,
+)
+from stronghold_p2p.firewall.firewall import Firewall
+from stronghold_p2p.firewall.rules import Rule
+from stronghold_p2p.identity import Identity
+from stronghold_p2p.multiaddrs import parse
+from stronghold_p2p.swarm.dialer import STAGGER
+from stronghold_p2p.swarm.events import DialFailed, Ended, Opened
+from stronghold_p2p.swarm.swarm import Swarm
+from stronghold_p2p.yamux import GoAway
+from tests.peers import swarm, until
+from tests.swarm.handlers import ECHO, ask, echo
+from tests.swarm.raw import SEED, Events, Server, shake
+from tests.transport.ends import identity, upgrade
+from tests.virtual import VIRTUAL, eventually
+
+LOOPS = VIRTUAL
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def closed_port(host: str = "127.0.0.1") -> Multiaddr:
+    """An address at which nobody listens."""
+    with socket.create_server((host, 0)) as server:
+        return multiaddrs.from_socket(server.getsockname())
+
+
+@contextmanager
+def black_holes(number: int) -> Iterator[list[Multiaddr]]:
+    """Addresses that accept a connection and never say a word."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(contextlib.closing(Server(f"127.0.0.{2 + n}"))).address for n in range(number)]
+
+
+@contextmanager
+def deaf() -> Iterator[Multiaddr]:
+    """An address whose SYNs are not answered: its backlog is full."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, contextlib.ExitStack() as stack:
+        for _ in range(4):
+            sock = stack.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(server.getsockname())
+        yield multiaddrs.from_socket(server.getsockname())
+
+
+@asynccontextmanager
+async def alone(**options: object) -> AsyncIterator[Swarm]:
+    """A swarm that only dials."""
+    firewall = Firewall()
+    one = Swarm(Identity.from_seed(bytes([77]) * 32), firewall=firewall, **options)  # type: ignore[arg-type]
+    one.start()
+    try:
+        yield one
+    finally:
+        await one.close()
+
+
+# ---------------------------------------------------------------------- one and several addresses
+
+
+@pytest.mark.parametrize("expected", [True, False])
+async def test_dial(expected: bool) -> None:
+    async with alone() as alice, swarm(2) as bob:
+        events, others = Events(alice), Events(bob)
+        connection = await alice.dial(bob.peer_id if expected else None, bob.addresses)
+        assert (connection.peer, connection.direction) == (bob.peer_id, "out")
+        assert connection.remote_address == bob.addresses[0]
+        assert connection.early_muxer
+        await until(lambda: others.all)
+        assert [type(event) for event in events.all + others.all] == [Opened, Opened]
+        assert alice.gate.snapshot()["outbound"] == 1
+        assert bob.connections()[0].remote_address == connection.local_address
+
+
+async def test_an_open_connection_is_used_again() -> None:
+    async with alone() as alice, swarm(2) as bob:
+        first = await alice.dial(bob.peer_id, bob.addresses)
+        assert await alice.dial(bob.peer_id) is first
+        assert await alice.dial(bob.peer_id, [closed_port()]) is first
+        await first.close()
+        second = await alice.dial(bob.peer_id)  # from the address book: it worked before
+        assert second is not first
+
+
+async def test_the_address_that_names_its_peer_is_held_to_it() -> None:
+    """Whatever the caller says, ``/p2p/`` is checked inside the handshake."""
+    async with alone() as alice, swarm(2) as bob:
+        (address,) = bob.addresses
+        stranger = identity(7).peer_id
+        with pytest.raises(PeerIdMismatch):
+            await alice.dial(None, [multiaddrs.with_peer(address, stranger)])
+        connection = await alice.dial(None, [multiaddrs.with_peer(address, bob.peer_id)])
+        assert connection.peer == bob.peer_id
+        assert connection.remote_address == address
+
+
+async def test_black_holes_before_the_good_address() -> None:
+    """Row 9: the good one is the 16th; nobody before it ever answers."""
+    async with alone() as alice, swarm(2) as bob:
+        with black_holes(15) as holes:
+            began = now()
+            connection = await alice.dial(bob.peer_id, [*holes, *bob.addresses])
+            assert now() - began == pytest.approx(15 * STAGGER, abs=0.1)
+            assert connection.remote_address == bob.addresses[0]
+            await until(lambda: alice.gate.snapshot()["pending_out"] == 0)
+            assert alice.book.addresses(bob.peer_id) == bob.addresses
+
+
+async def test_refusals_do_not_wait_for_each_other() -> None:
+    async with alone() as alice, swarm(2) as bob:
+        began = now()
+        await alice.dial(bob.peer_id, [closed_port() for _ in range(10)] + [*bob.addresses])
+        assert now() - began < STAGGER
+
+
+async def test_a_good_address_that_comes_with_the_next_caller() -> None:
+    async with alone() as alice, swarm(2) as bob:
+        with black_holes(1) as holes:
+            first = asyncio.ensure_future(alice.dial(bob.peer_id, holes))
+            await asyncio.sleep(1)
+            second = await alice.dial(bob.peer_id, bob.addresses)
+            assert await first is second
+
+
+async def test_a_wrong_peer_beside_the_right_one() -> None:
+    """Row 54: the right one wins, and the other address comes last from now on."""
+    async with alone() as alice, swarm(2) as bob, swarm(3) as carol:
+        for address in (*carol.addresses, *bob.addresses):
+            alice.book.add(bob.peer_id, address)
+        events, others = Events(alice), Events(carol)
+        connection = await alice.dial(bob.peer_id)
+        assert connection.peer == bob.peer_id
+        assert alice.book.addresses(bob.peer_id) == (*bob.addresses, *carol.addresses)
+        await asyncio.sleep(1)
+        assert [type(event) for event in events.all] == [Opened]
+        assert others.of(Opened) == []
+
+
+async def test_a_wrong_peer() -> None:
+    async with alone() as alice, swarm(3) as carol:
+        stranger = identity(7).peer_id
+        events = Events(alice)
+        with pytest.raises(PeerIdMismatch) as caught:
+            await alice.dial(stranger, carol.addresses)
+        assert (caught.value.expected, caught.value.actual) == (stranger, carol.peer_id)
+        (failed,) = events.all
+        assert isinstance(failed, DialFailed)
+        assert (failed.peer, failed.error) == (stranger, caught.value)
+
+
+async def test_each_address_and_its_reason() -> None:
+    async with alone() as alice, swarm(3) as carol:
+        dead, wrong = closed_port(), carol.addresses[0]
+        nonsense = parse("/ip4/127.0.0.1/udp/4001")
+        with pytest.raises(DialError, match="refused") as caught:
+            await alice.dial(identity(7).peer_id, [dead, wrong, nonsense])
+        assert {address: type(error) for address, error in caught.value.attempts.items()} == {
+            dead: DialError,
+            wrong: PeerIdMismatch,
+            nonsense: DialError,
+        }
+        assert caught.value.peer == identity(7).peer_id
+
+
+async def test_no_address() -> None:
+    async with alone() as alice:
+        with pytest.raises(DialError, match="no address"):
+            await alice.dial(identity(7).peer_id)
+        with pytest.raises(DialError):
+            await alice.dial(None, [])
+
+
+async def test_ourselves() -> None:
+    async with swarm(1) as alice:
+        with pytest.raises(DialError, match="our own peer id"):
+            await alice.dial(alice.peer_id, alice.addresses)
+        with pytest.raises(DialError, match="our own address"):
+            await alice.dial(None, alice.addresses)
+        with pytest.raises(DialError, match="our own address"):
+            await alice.dial(identity(7).peer_id, alice.addresses)
+
+
+async def test_ourselves_by_an_address_that_we_do_not_know() -> None:
+    async with swarm(1) as alice:
+        await alice.listen(parse("/ip4/127.0.0.9/tcp/0"))
+        address = alice.listeners[1].addresses[0]
+        alice.listeners[1].addresses = ()
+        with pytest.raises(P2PError):
+            await alice.dial(None, [address])
+        await until(lambda: not alice.pending)
+        assert alice.connections() == ()
+
+
+async def test_more_addresses_than_we_try() -> None:
+    async with alone(limits=Limits(dial_addresses=3)) as alice, swarm(2) as bob:
+        dead = [closed_port(f"127.0.0.{n}") for n in range(1, 4)]
+        with pytest.raises(DialError) as caught:
+            await alice.dial(bob.peer_id, [*dead, *bob.addresses])
+        assert list(caught.value.attempts) == dead
+
+
+async def test_the_same_address_twice() -> None:
+    async with alone() as alice:
+        dead = closed_port()
+        with pytest.raises(DialError) as caught:
+            await alice.dial(identity(7).peer_id, [dead, dead, multiaddrs.parse(str(dead))])
+        assert caught.value.attempts == {}  # one address: its own error
+
+
+@pytest.mark.parametrize("host", ["/ip4/0.0.0.0/tcp/4001", "/ip6/::/tcp/4001", "/ip4/127.0.0.1/tcp/0"])
+async def test_addresses_that_are_none(host: str) -> None:
+    """Row 10, as far as it is ours: no SYN leaves for them."""
+    async with alone() as alice:
+        with pytest.raises(DialError):
+            await alice.dial(identity(7).peer_id, [parse(host)])
+
+
+# ---------------------------------------------------------------------- deadlines
+
+
+async def test_nobody_accepts() -> None:
+    """TCP has 5 seconds for each address."""
+    async with alone() as alice:
+        with deaf() as address:
+            began = now()
+            with pytest.raises(DeadlineExceeded) as caught:
+                await alice.dial(identity(7).peer_id, [address])
+            assert (caught.value.timeout, caught.value.phase) == (5.0, "connecting")
+            assert now() - began == pytest.approx(5, abs=0.1)
+
+
+async def test_nobody_speaks() -> None:
+    async with alone() as alice:
+        with black_holes(1) as holes:
+            began = now()
+            with pytest.raises(DeadlineExceeded) as caught:
+                await alice.dial(identity(7).peer_id, holes)
+            assert (caught.value.timeout, caught.value.phase) == (10.0, "upgrade")
+            assert now() - began == pytest.approx(10, abs=0.1)
+
+
+async def test_the_whole_dial_has_a_deadline() -> None:
+    async with alone(timeouts=Timeouts(dial=3.0)) as alice:
+        with black_holes(4) as holes:
+            began = now()
+            with pytest.raises(DeadlineExceeded) as caught:
+                await alice.dial(identity(7).peer_id, holes)
+            assert (caught.value.timeout, caught.value.peer) == (3.0, identity(7).peer_id)
+            assert "dial" in caught.value.phase
+            assert now() - began == pytest.approx(3, abs=0.1)
+
+
+# ---------------------------------------------------------------------- shared, cancelled
+
+
+async def test_fifty_callers_one_connection() -> None:
+    async with alone() as alice, swarm(2) as bob:
+        others = Events(bob)
+        connections = await asyncio.gather(*(alice.dial(bob.peer_id, bob.addresses) for _ in range(50)))
+        assert len(set(connections)) == 1
+        await until(lambda: bob.connections())
+        assert len(others.of(Opened)) == 1
+
+
+async def test_fifty_callers_one_failure() -> None:
+    async with alone() as alice:
+        events = Events(alice)
+        dead = closed_port()
+        results = await asyncio.gather(
+            *(alice.dial(identity(7).peer_id, [dead]) for _ in range(50)), return_exceptions=True
+        )
+        assert {type(result) for result in results} == {DialError}
+        assert len(events.of(DialFailed)) == 1
+
+
+@pytest.mark.parametrize("steps", range(0, 24, 3))
+async def test_some_leave_the_rest_stay(steps: int) -> None:
+    async with alone() as alice, swarm(2) as bob:
+        tasks = [asyncio.ensure_future(alice.dial(bob.peer_id, bob.addresses)) for _ in range(10)]
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        for task in tasks[:9]:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert results[9].peer == bob.peer_id  # type: ignore[union-attr]
+        assert len(alice.connections()) == 1
+
+
+async def test_all_leave() -> None:
+    async with alone() as alice:
+        events = Events(alice)
+        with black_holes(3) as holes:
+            tasks = [asyncio.ensure_future(alice.dial(identity(7).peer_id, holes)) for _ in range(10)]
+            await asyncio.sleep(1)
+            assert alice.gate.snapshot()["pending_out"] == 3
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            assert {type(result) for result in results} == {asyncio.CancelledError}
+            await until(lambda: alice.gate.snapshot()["pending_out"] == 0)
+        assert events.all == []
+
+
+async def test_the_next_one_after_all_left() -> None:
+    async with alone() as alice, swarm(2) as bob:
+        with black_holes(1) as holes:
+            task = asyncio.ensure_future(alice.dial(bob.peer_id, holes))
+            await asyncio.sleep(1)
+            task.cancel()
+            again = asyncio.ensure_future(alice.dial(bob.peer_id, bob.addresses))
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert (await again).peer == bob.peer_id
+
+
+async def test_two_that_answer_at_once_end_in_one_connection() -> None:
+    """Both upgrades finish in the same turn of the loop: the one that is too many says goodbye."""
+    async with alone() as alice:
+        with contextlib.closing(Server()) as one, contextlib.closing(Server("127.0.0.2")) as other:
+            dialing = asyncio.ensure_future(alice.dial(identity(SEED).peer_id, [one.address, other.address]))
+            first, second = await one.accept(), await other.accept()
+            events = Events(alice)
+            raws = await asyncio.gather(*(shake(bare, upgrade(SEED).inbound()) for bare in (first, second)))
+            connection = await dialing
+            await until(lambda: len(events.of(Opened)) == 1 + len(events.of(Ended)))
+            assert alice.connections() == (connection,)
+            assert len(raws) == 2
+            await asyncio.sleep(2)
+
+
+# ---------------------------------------------------------------------- limits and rules
+
+
+async def test_the_limit_of_pending_dials() -> None:
+    async with alone(limits=Limits(pending_out=2)) as alice, swarm(2) as bob:
+        with black_holes(2) as holes:
+            busy = asyncio.ensure_future(alice.dial(identity(7).peer_id, holes))
+            await asyncio.sleep(1)
+            with pytest.raises(LimitExceeded) as caught:
+                await alice.dial(bob.peer_id, [*bob.addresses, closed_port()])
+            assert (caught.value.limit, caught.value.maximum) == ("pending_out", 2)
+            busy.cancel()
+            await asyncio.gather(busy, return_exceptions=True)
+        await until(lambda: alice.gate.snapshot()["pending_out"] == 0)
+        assert (await alice.dial(bob.peer_id, bob.addresses)).peer == bob.peer_id
+
+
+@pytest.mark.parametrize("limit", ["connections", "outbound"])
+async def test_the_limit_of_connections(limit: str) -> None:
+    async with alone(limits=Limits(**{limit: 1})) as alice, swarm(2) as bob, swarm(3) as carol:
+        connection = await alice.dial(bob.peer_id, bob.addresses)
+        with pytest.raises(LimitExceeded) as caught:
+            await alice.dial(carol.peer_id, carol.addresses)
+        assert caught.value.limit == limit
+        await connection.close()
+        await alice.dial(carol.peer_id, carol.addresses)
+
+
+async def test_the_limit_is_reached_while_we_dial() -> None:
+    """Both are let off; the second finds the place taken when its handshake is over, and says why it goes."""
+    async with alone(limits=Limits(connections=1)) as alice, swarm(2) as bob, swarm(3) as carol:
+        ended = Events(carol), Events(bob)
+        results = await asyncio.gather(
+            alice.dial(bob.peer_id, bob.addresses),
+            alice.dial(carol.peer_id, carol.addresses),
+            return_exceptions=True,
+        )
+        (error,) = [result for result in results if isinstance(result, Exception)]
+        assert isinstance(error, LimitExceeded)
+        await until(lambda: any(events.of(Ended) for events in ended))
+        (told,) = [event for events in ended for event in events.of(Ended)]
+        assert told.error.code == GoAway.RESOURCE_LIMIT
+        assert len(alice.connections()) == 1
+
+
+async def test_a_banned_peer_is_not_dialed() -> None:
+    async with alone() as alice, swarm(2) as bob:
+        others = Events(bob)
+        alice.firewall.ban(bob.peer_id)
+        with pytest.raises(DialError, match="firewall"):
+            await alice.dial(bob.peer_id, bob.addresses)
+        alice.firewall.unban(bob.peer_id)
+        alice.firewall.ban("127.0.0.0/8")
+        with pytest.raises(DialError, match="firewall"):
+            await alice.dial(bob.peer_id, bob.addresses)
+        await asyncio.sleep(1)
+        assert others.all == []
+
+
+async def test_a_peer_whose_name_we_learn_too_late() -> None:
+    async with alone() as alice, swarm(2) as bob:
+        others = Events(bob)
+        alice.firewall.set(Rule.REJECT, peer=bob.peer_id, protocol="connection", direction="out")
+        with pytest.raises(ConnectionClosed, match="firewall"):
+            await alice.dial(None, bob.addresses)
+        await until(lambda: others.of(Ended))
+        assert others.of(Ended)[0].error.code == GoAway.GATED
+
+
+async def test_the_other_side_does_not_want_us() -> None:
+    async with alone() as alice, swarm(2) as bob:
+        bob.firewall.ban(alice.peer_id)
+        events = Events(alice)
+        with contextlib.suppress(ConnectionClosed):
+            await alice.dial(bob.peer_id, bob.addresses)
+        await until(lambda: events.of(Ended) or events.of(DialFailed))
+        for event in events.of(Ended):
+            assert (event.error.code, event.error.remote) == (GoAway.GATED, True)
+        assert alice.connections() == ()
+
+
+# ---------------------------------------------------------------------- closing
+
+
+async def test_close_ends_dials_of_every_kind() -> None:
+    async with alone() as alice:
+        with black_holes(2) as holes, deaf() as silent:
+            tasks = [
+                asyncio.ensure_future(alice.dial(identity(7).peer_id, holes)),
+                asyncio.ensure_future(alice.dial(identity(7).peer_id, holes)),
+                asyncio.ensure_future(alice.dial(None, holes)),
+                asyncio.ensure_future(alice.dial(identity(8).peer_id, [silent])),
+            ]
+            await asyncio.sleep(1)
+            began = now()
+            await alice.close()
+            assert now() - began < 0.5
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            assert {type(result) for result in results} == {ConnectionClosed}
+        with pytest.raises(UsageError):
+            await alice.dial(None, holes)
+
+
+async def test_a_stream_by_the_peers_name() -> None:
+    async with alone() as alice, swarm(2) as bob:
+        bob.handle(ECHO, echo)
+        alice.book.add(bob.peer_id, bob.addresses[0])
+        stream = await alice.open_stream(bob.peer_id, ECHO)
+        await stream.write(b"x")
+        assert await stream.readexactly(1) == b"x"
+        await stream.close()
+        assert await ask(alice.connections(bob.peer_id)[0]) == b"hello"
+
+
+async def test_a_peer_that_leaves_during_the_handshake() -> None:
+    async with alone() as alice:
+        with contextlib.closing(Server()) as server:
+            for stage in count():
+                dialing = asyncio.ensure_future(alice.dial(None, [server.address]))
+                bare = await server.accept()
+                if stage:
+                    await bare.receive()
+                bare.reset()
+                with pytest.raises(ConnectionClosed):
+                    await dialing
+                if stage:
+                    break
+        await eventually(lambda: not any(alice.gate.snapshot().values()))

@@ -1,0 +1,485 @@
+"""Accepting: limits before any cryptography, one deadline, a listener that survives everything. Virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from stronghold_p2p import multiaddrs
+from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.errors import (
+    ConfigError,
+    ConnectionClosed,
+    DeadlineExceeded,
+    DialError,
+    LimitExceeded,
+    ListenError,
+    NegotiationError,
+    UsageError,
+)
+from stronghold_p2p.firewall.firewall import Firewall
+from stronghold_p2p.firewall.rules import Rule
+from stronghold_p2p.identity import Identity
+from stronghold_p2p.multiaddrs import parse
+from stronghold_p2p.swarm.events import AcceptFailed, AddressAdded, AddressRemoved, Ended, Opened
+from stronghold_p2p.swarm.swarm import Swarm
+from stronghold_p2p.transport import tcp
+from stronghold_p2p.yamux import GoAway
+from tests.cores import ROOT
+from tests.peers import connect, swarm, until
+from tests.swarm.handlers import ECHO, ask, echo
+from tests.swarm.raw import Events, bare_to, dial_raw, shake
+from tests.transport.ends import identity, upgrade
+from tests.transport.wire import Bare
+from tests.virtual import VIRTUAL, eventually
+
+LOOPS = VIRTUAL
+STRICT: dict[str, Any] = {"exempt_loopback": False}
+NONE = Limits(accept_rate=None, pending_per_ip=None, per_subnet=None)
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+@asynccontextmanager
+async def sockets(target: Swarm, number: int) -> AsyncIterator[list[Bare]]:
+    """Connections on which nobody says anything."""
+    bares = [await bare_to(target.addresses[0]) for _ in range(number)]
+    try:
+        yield bares
+    finally:
+        for bare in bares:
+            bare.close()
+
+
+async def still_serves(target: Swarm) -> None:
+    """The universal side-condition: the listener accepts, and its service answers."""
+    target.handle(ECHO, echo)
+    async with swarm(200) as friend:
+        connection = await connect(friend, target)
+        assert await ask(connection) == b"hello"
+
+
+# ---------------------------------------------------------------------- addresses
+
+
+@pytest.mark.parametrize(("host", "version"), [("/ip4/0.0.0.0", 4), ("/ip6/::", 6)])
+async def test_unspecified_listeners_tell_the_real_addresses(host: str, version: int) -> None:
+    async with swarm(1) as alice:
+        listener = await alice.listen(parse(f"{host}/tcp/0"))
+        assert listener.addresses
+        for address in listener.addresses:
+            text, port, _ = multiaddrs.tcp_address(address) or ("", 0, None)
+            assert ip_address(text).version == version
+            assert not ip_address(text).is_unspecified
+            assert port
+        async with swarm(2) as bob:
+            for address in listener.addresses[:2]:
+                connection = await bob.dial(None, [address])
+                assert connection.peer == alice.peer_id
+                assert connection.remote_address == address
+                await connection.close()
+
+
+async def test_several_listeners() -> None:
+    async with swarm(1) as alice, swarm(2) as bob:
+        events = Events(alice)
+        second = await alice.listen(parse("/ip6/::1/tcp/0"))
+        third = await alice.listen(parse("/ip4/127.0.0.5/tcp/0"))
+        assert [event.address for event in events.of(AddressAdded)] == [*second.addresses, *third.addresses]
+        assert len(alice.addresses) == 3
+        for address in alice.addresses:
+            connection = await bob.dial(None, [address])
+            assert connection.peer == alice.peer_id
+            await connection.close()
+        kept = await bob.dial(None, third.addresses)
+        await third.close()
+        await third.close()
+        assert [event.address for event in events.of(AddressRemoved)] == list(third.addresses)
+        assert third not in alice.listeners
+        assert not kept.closed
+        with pytest.raises(DialError):
+            await bob.dial(identity(7).peer_id, third.addresses)
+
+
+async def test_where_nobody_can_listen() -> None:
+    async with swarm(1) as alice:
+        events = Events(alice)
+        with pytest.raises(ListenError):
+            await alice.listen(alice.addresses[0])
+        with pytest.raises(ConfigError):
+            await alice.listen(parse("/ip4/127.0.0.1/udp/0"))
+        assert len(alice.listeners) == 1
+        assert events.all == []
+    with pytest.raises(UsageError):
+        await alice.listen(parse("/ip4/127.0.0.1/tcp/0"))
+
+
+async def test_closed_while_it_begins_to_listen() -> None:
+    async with swarm(1) as alice:
+        listening = asyncio.ensure_future(alice.listen(parse("/ip4/127.0.0.1/tcp/0")))
+        await asyncio.sleep(0)
+        alice.closing = True
+        with pytest.raises(UsageError):
+            await listening
+        alice.closing = False
+        assert len(alice.listeners) == 1
+
+
+# ---------------------------------------------------------------------- before the handshake
+
+
+async def test_one_deadline_from_accept_on() -> None:
+    """Row 1: silent, or a byte every nine seconds, at each stage; the application never sees them."""
+    async with swarm(1) as alice:
+        events = Events(alice)
+        async with sockets(alice, 10) as bares:
+            began = now()
+            dripping = [asyncio.ensure_future(_drip(bare)) for bare in bares[5:]]
+            await eventually(lambda: len(events.of(AcceptFailed)) == 10)
+            assert now() - began <= 10.5
+            assert {type(event.error) for event in events.all} == {DeadlineExceeded}
+            assert {event.remote for event in events.all} == {"127.0.0.1"}
+            assert alice.pending == {}
+            await asyncio.gather(*dripping, return_exceptions=True)
+        await still_serves(alice)
+
+
+async def _drip(bare: Bare) -> None:
+    for byte in b"\x13/multistream/1.0.0\n":
+        await bare.send(bytes([byte]))
+        await asyncio.sleep(9)
+
+
+async def test_wrong_protocols() -> None:
+    """Row 8."""
+    async with swarm(1) as alice:
+        events = Events(alice)
+        said = [b"GET / HTTP/1.1\r\n\r\n", bytes.fromhex("1603010200010001fc0303"), b"SSH-2.0-x\r\n", bytes(1 << 20)]
+        said.append(random.Random(3).randbytes(2_000))  # noqa: S311
+        async with sockets(alice, len(said)) as bares:
+            for bare, data in zip(bares, said, strict=True):
+                with contextlib.suppress(ConnectionError):
+                    await bare.send(data)
+                assert await bare.rest() == b""
+        await until(lambda: len(events.all) == len(said))
+        assert {type(event.error) for event in events.all} == {NegotiationError}
+        await still_serves(alice)
+
+
+async def test_resets_before_we_come_to_them() -> None:
+    """Row 5: 500 connections that are gone when they are accepted."""
+    async with swarm(1) as alice:
+        for _ in range(500):
+            (await bare_to(alice.addresses[0])).reset()
+        await still_serves(alice)
+        await until(lambda: alice.pending == {})
+        assert alice.connections() == () or alice.gate.snapshot()["pending_in"] == 0
+
+
+async def test_a_socket_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 5: getpeername fails."""
+    async with swarm(1) as alice:
+        events = Events(alice)
+        monkeypatch.setattr(tcp, "addresses_of", lambda _transport: None)
+        async with sockets(alice, 3) as bares:
+            assert [await bare.rest() for bare in bares] == [b"", b"", b""]
+        monkeypatch.undo()
+        assert events.all == []
+        assert alice.gate.snapshot()["pending_in"] == 0
+        await still_serves(alice)
+
+
+async def test_the_oldest_gives_way() -> None:
+    async with swarm(1, limits=Limits(pending_in=3)) as alice:
+        async with sockets(alice, 3) as (first, second, third):
+            await until(lambda: len(alice.pending) == 3)
+            async with swarm(2) as bob:
+                await connect(bob, alice)
+                assert await first.rest() == b""
+                assert len(alice.pending) == 2
+            async with sockets(alice, 2):
+                assert await second.rest() == b""
+                await third.send(b"\x13/multistream/1.0.0\n")
+                assert len(alice.pending) == 3
+            await until(lambda: len(alice.pending) == 1)
+
+
+async def test_the_one_that_gave_way_has_finished_its_handshake_meanwhile() -> None:
+    """Its connection stays; only who still waits gives way."""
+    async with swarm(1, limits=Limits(pending_in=1)) as alice:
+        raw = await dial_raw(alice)
+        await until(lambda: alice.connections())
+        async with sockets(alice, 2) as (first, _):
+            assert await first.rest() == b""
+        assert len(alice.connections()) == 1
+        raw.close()
+
+
+async def test_pending_of_one_address() -> None:
+    limits = Limits(pending_per_ip=4, accept_rate=None)
+    async with swarm(1, limits=limits, **STRICT) as alice:
+        events = Events(alice)
+        async with sockets(alice, 6) as bares:
+            await until(lambda: len(events.all) == 2)
+            assert {event.error.limit for event in events.all} == {"pending_per_ip"}
+            assert len(alice.pending) == 4
+            assert [await bare.rest() for bare in bares[4:]] == [b"", b""]
+        await until(lambda: alice.pending == {})
+
+
+async def test_the_rate_of_one_address() -> None:
+    """Row 2: over the rate they are closed at once, without any cryptography."""
+    async with swarm(1, limits=Limits(pending_per_ip=None), **STRICT) as alice:
+        events = Events(alice)
+        async with sockets(alice, 100) as bares:
+            await until(lambda: len(events.all) == 84)
+            assert {event.error.limit for event in events.all} == {"accept_rate"}
+            assert await bares[99].rest() == b""
+        await asyncio.sleep(1.1)  # five more
+        async with sockets(alice, 6):
+            await until(lambda: len(events.of(AcceptFailed)) >= 101)
+            assert events.all[-1].error.limit == "accept_rate"
+        await until(lambda: alice.pending == {})
+
+
+async def test_the_peer_leaves_after_any_byte() -> None:
+    """Row 7: one outcome each, the right one, and nothing left."""
+    recorded = bytearray()
+
+    class Recording(Bare):
+        async def send(self, data: bytes) -> None:
+            recorded.extend(data)
+            await super().send(data)
+
+    async with swarm(1) as alice:
+        bare = await bare_to(alice.addresses[0])
+        raw = await shake(Recording(bare.sock), upgrade(9).outbound(None))
+        await until(lambda: alice.connections())
+        raw.close()
+        await until(lambda: alice.connections() == ())
+        events = Events(alice)
+        for size in range(0, len(recorded), 3):
+            async with sockets(alice, 1) as (bare,):
+                await bare.send(bytes(recorded[:size]))
+                bare.finish()
+                await until(lambda: events.all)
+            (failed,) = events.all
+            assert isinstance(failed, AcceptFailed)
+            assert failed.error.__class__ in {ConnectionClosed, NegotiationError}
+            events.all.clear()
+        await still_serves(alice)
+
+
+# ---------------------------------------------------------------------- after the handshake
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_the_limit_of_one_peer(early: bool) -> None:
+    """Row 3: who is too many learns it inside the secure channel, whatever he is saying."""
+    async with swarm(1, limits=Limits(per_peer=2)) as alice:
+        events = Events(alice)
+        raws = [await dial_raw(alice, early=early) for _ in range(2)]
+        await until(lambda: len(alice.connections()) == 2)
+        third = await dial_raw(alice, early=early)
+        with contextlib.suppress(ConnectionError):
+            for number in range(1, 9, 2):
+                await third.open(number, ECHO, bytes(1_000))
+        assert await third.gone() == GoAway.RESOURCE_LIMIT
+        third.close()
+        await until(lambda: events.of(AcceptFailed))
+        (failed,) = events.of(AcceptFailed)
+        assert isinstance(failed.error, LimitExceeded)
+        assert failed.error.limit == "per_peer"
+        assert len(alice.connections()) == len(events.of(Opened)) == 2
+        raws[0].close()
+        await until(lambda: len(alice.connections()) == 1)
+        raws.append(await dial_raw(alice, early=early))
+        await until(lambda: len(alice.connections()) == 2)
+        for raw in raws:
+            raw.close()
+
+
+async def test_many_keys_from_one_address() -> None:
+    """Row 3: 20 peers, 8 are kept. Who is turned away and stays counts until he has gone."""
+    async with swarm(1, limits=Limits(accept_rate=None, pending_per_ip=None), **STRICT) as alice:
+        events = Events(alice)
+        raws = []
+        for seed in range(10, 30):
+            with contextlib.suppress(ConnectionError):
+                raws.append(await dial_raw(alice, seed))
+        await eventually(lambda: len(events.of(AcceptFailed)) == 12)
+        assert {event.error.limit for event in events.of(AcceptFailed)} == {"per_subnet"}
+        assert len(alice.connections()) == 8
+        for raw in raws:
+            raw.close()
+        await until(lambda: not alice.connections())
+
+
+async def test_turned_away_and_it_stays() -> None:
+    async with swarm(1, limits=Limits(per_peer=1)) as alice:
+        first, second = await dial_raw(alice), await dial_raw(alice)
+        await until(lambda: alice.connections())
+        await asyncio.sleep(0.5)
+        assert alice.gate.snapshot()["pending_in"] == 1
+        assert len(alice.pending) == 1
+        await asyncio.sleep(1)
+        assert alice.gate.snapshot()["pending_in"] == 0
+        first.close()
+        second.close()
+
+
+async def test_turned_away_and_we_close() -> None:
+    async with swarm(1, limits=Limits(per_peer=1)) as alice:
+        first, second = await dial_raw(alice), await dial_raw(alice)
+        await until(lambda: alice.connections() and alice.pending)
+        await alice.close()
+        first.close()
+        second.close()
+
+
+async def test_a_banned_peer_is_turned_away() -> None:
+    async with swarm(1) as alice:
+        events = Events(alice)
+        alice.firewall.ban(identity(9).peer_id)
+        raw = await dial_raw(alice)
+        assert await raw.gone() == GoAway.GATED
+        raw.close()
+        await until(lambda: events.of(AcceptFailed))
+        assert isinstance(events.all[0].error, ConnectionClosed)
+        assert events.of(Opened) == []
+
+
+async def test_only_an_allowing_rule_for_connections_lets_in() -> None:
+    async with swarm(1) as alice:
+        for rule in (Rule.REJECT, Rule.ASK):
+            alice.firewall.set(rule, protocol="connection")
+            raw = await dial_raw(alice)
+            assert await raw.gone() == GoAway.GATED
+            raw.close()
+        alice.firewall.set(Rule.ALLOW, protocol="connection", peer=identity(9).peer_id)
+        raw = await dial_raw(alice)
+        await until(lambda: alice.connections())
+        raw.close()
+
+
+async def test_frames_that_break_the_rules_along_with_the_last_message() -> None:
+    """They were inside the record that ended the negotiation: opened, then ended, once each."""
+    async with swarm(1) as alice:
+        events = Events(alice)
+        for early in (True, False):
+            raw = await dial_raw(alice, early=early)
+            await raw.bare.send(bytes(raw.seal(b"\x07" * 12)))
+            assert await raw.gone() == GoAway.PROTOCOL_ERROR
+            raw.close()
+            await until(lambda: len(events.all) == 2)
+            assert [type(event) for event in events.all] == [Opened, Ended]
+            events.all.clear()
+
+
+async def test_a_callback_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+    async with swarm(1) as alice:
+
+        def broken(event: object) -> None:
+            raise ZeroDivisionError(event)
+
+        alice.on_event(broken)
+        async with swarm(2) as bob:
+            await connect(bob, alice)
+            await until(lambda: alice.connections())
+    assert "an event callback failed" in caplog.text
+    caplog.clear()  # the records hold the connections
+
+
+EMFILE = """
+    import asyncio, logging, resource, socket, sys, time
+    from stronghold_p2p.errors import DialError
+    from tests.peers import connect, swarm
+    from tests.swarm.handlers import ECHO, ask, echo
+    from tests.swarm.raw import bare_to
+
+    async def main():
+        async with swarm(1) as alice, swarm(2) as bob:
+            alice.handle(ECHO, echo)
+            connection = await connect(bob, alice)
+            assert await ask(connection) == b"hello"
+            asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+            print(alice.addresses, file=sys.stderr)  # multiaddr imports what it needs for that when it is needed
+            resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))
+            taken = []
+            try:
+                while True:
+                    taken.append(socket.socket())
+            except OSError:
+                pass
+            try:
+                await bob.dial(None, alice.addresses + (connection.remote_address,))
+            except DialError as error:
+                assert "Too many open files" in str(error), error
+            else:
+                raise AssertionError("there was a socket left")
+            taken.pop().close()
+            bare = socket.socket()
+            bare.setblocking(False)
+            port = int(str(alice.addresses[0]).split("/")[-1])
+            bare.connect_ex(("127.0.0.1", port))
+            used = time.process_time()
+            for _ in range(10):
+                await asyncio.sleep(0.05)
+                assert await ask(connection) == b"hello"
+            assert time.process_time() - used < 0.4
+            for sock in taken:
+                sock.close()
+            bare.close()
+            await asyncio.sleep(1.1)
+            async with swarm(3) as carol:
+                assert await ask(await connect(carol, alice)) == b"hello"
+
+    asyncio.run(main())
+    print("recovered")
+"""
+
+
+def test_no_more_file_descriptors() -> None:
+    """Row 4: traffic goes on, a dial says why, and it recovers by itself."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(EMFILE)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "recovered"), done.stderr
+
+
+async def test_timeouts_off() -> None:
+    """None switches a deadline off, not on."""
+    off = Timeouts(upgrade=None, idle=None, keepalive=None, negotiate=None, write_stall=None, dial=None, connect=None)
+    async with swarm(1, timeouts=off) as alice, swarm(2, timeouts=off) as bob:
+        await still_serves(alice)
+        connection = await connect(bob, alice)
+        async with sockets(alice, 1):
+            await asyncio.sleep(3_600)
+            assert len(alice.pending) == 1
+        assert await ask(connection) == b"hello"
+
+
+def test_a_swarm_that_was_never_started() -> None:
+    one = Swarm(Identity(), firewall=Firewall())
+    with pytest.raises(UsageError):
+        asyncio.run(one.listen(parse("/ip4/127.0.0.1/tcp/0")))
+    asyncio.run(one.close())
+    with pytest.raises(UsageError):
+        asyncio.run(one.dial(None, []))
