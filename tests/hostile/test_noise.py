@@ -1,0 +1,477 @@
+"""Rows 46 to 55 of reliability.md 4.4. Row 48, the last counters, needs a hook and stands in tests/noise.
+
+In both roles the answer to any fault is the same: the connection closes, and nothing more is said on it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from tests.hostile.arena import KIB, Arena, Target
+from tests.hostile.client import SYN, Host, Peer, answer_security, data, ping, upgrade_in
+from tests.hostile.codec import (
+    ECHO,
+    MULTISTREAM,
+    NOISE,
+    RR,
+    SIGNATURE_PREFIX,
+    YAMUX,
+    Identity,
+    blob,
+    handshake_payload,
+    integer,
+    line,
+    noise,
+    propose,
+)
+from tests.hostile.process import Process
+from tests.hostile.secure import Handshake, framed, read_framed
+from tests.hostile.wire import Ended, Late, Wire
+
+PAYLOAD_MAX = 8_192
+
+# X25519 points of small order (RFC 7748, 6.1, and the ones next to the prime), as they travel.
+_PRIME = 2**255 - 19
+LOW_ORDER = [
+    number.to_bytes(32, "little")
+    for number in (
+        0,
+        1,
+        325606250916557431795983626356110631294008115727848805560023387167927233504,
+        39382357235489614581723060781553021112529911719440698176882885853963445705823,
+        _PRIME - 1,
+        _PRIME,
+        _PRIME + 1,
+    )
+]
+LOW_ORDER += [point[:31] + bytes([point[31] | 0x80]) for point in LOW_ORDER]
+
+Payload = Callable[[Handshake], bytes]
+
+# ---------------------------------------------------------------------- tools: a fault in one message, in both roles
+
+
+def greeted(target: Target, identity: Identity | None = None) -> tuple[Wire, Handshake]:
+    """As dialer: /noise is proposed, nothing else."""
+    wire = target.wire()
+    wire.send(propose(NOISE))
+    assert wire.exactly(len(propose(NOISE))) == propose(NOISE)
+    return wire, Handshake(identity or Identity(), initiator=True)
+
+
+def half_way(target: Target, identity: Identity | None = None) -> tuple[Wire, Handshake]:
+    """As dialer: messages 1 and 2 are done."""
+    wire, handshake = greeted(target, identity)
+    wire.send(framed(handshake.write()))
+    handshake.read(read_framed(wire))
+    return wire, handshake
+
+
+def silent_close(wire: Wire, within: float = 1.0) -> float:
+    """It closes and says nothing; the seconds it took."""
+    took = wire.until_closed(within)
+    assert not wire.buffer, f"an answer: {bytes(wire.buffer[:40])!r}"
+    wire.close()
+    return took
+
+
+def third_messages(target: Target, payloads: Iterable[tuple[str, Payload]]) -> float:
+    """Each payload in a message 3 of its own must be refused; seconds on a core for each."""
+    before, count = target.cpu(), 0
+    for name, payload in payloads:
+        wire, handshake = half_way(target)
+        with suppress(Ended):
+            wire.send(framed(handshake.write(payload(handshake))))
+            with suppress(Ended):
+                wire.send(handshake.channel(wire).record(ping(1)))
+        try:
+            silent_close(wire)
+        except (AssertionError, Late) as error:
+            raise AssertionError(f"message 3: {name}: {error}") from error
+        count += 1
+    return (target.cpu() - before) / count
+
+
+def second_messages(dialer: Process, host: Host, payloads: Iterable[tuple[str, Payload]]) -> None:
+    """The same as listener: the dialer says HandshakeError, and tells us nothing about itself."""
+    for name, payload in payloads:
+        dialer.tell(do="dial", addrs=[host.address])
+        with host.accept() as wire:
+            handshake = answer_security(wire, host.identity)
+            wire.send(framed(handshake.write(payload(handshake))))
+            answer = dialer.read()
+            assert answer["error"] == "HandshakeError", (name, answer)
+            silent_close(wire)
+    assert "Opened" not in dialer.ask(do="state")["events"]
+
+
+def signed(prefix: bytes = SIGNATURE_PREFIX, signer: Identity | None = None, over: bytes | None = None) -> Payload:
+    """A payload whose signature is right but for one thing."""
+
+    def make(handshake: Handshake) -> bytes:
+        subject = handshake.static if over is None else over
+        signature = (signer or handshake.identity).sign(prefix + subject)
+        return handshake_payload(handshake.identity.public, signature)
+
+    return make
+
+
+def flipped(at: int) -> Payload:
+    """One bit of the signature is another."""
+
+    def make(handshake: Handshake) -> bytes:
+        signature = bytearray(handshake.identity.sign(SIGNATURE_PREFIX + handshake.static))
+        signature[at] ^= 1
+        return handshake_payload(handshake.identity.public, bytes(signature))
+
+    return make
+
+
+def cut(size: int) -> Payload:
+    """The beginning of an honest one."""
+    return lambda handshake: handshake.payload()[:size]
+
+
+def with_key(key: bytes, signature: bytes = bytes(64)) -> Payload:
+    return lambda _: handshake_payload(key, signature)
+
+
+# ---------------------------------------------------------------------- row 46
+
+
+def nonsense(arena: Arena) -> list[tuple[str, Payload]]:
+    """Payloads that prove nothing, whatever they look like."""
+    found: list[tuple[str, Payload]] = [
+        ("empty", lambda _: b""),
+        ("garbage", lambda _: noise(300)),
+        ("no key", lambda h: blob(2, h.identity.sign(SIGNATURE_PREFIX + h.static))),
+        ("no signature", lambda h: blob(1, h.identity.public)),
+        ("a second key", lambda h: h.payload() + blob(1, Identity().public)),
+        ("a second signature", lambda h: h.payload() + blob(2, bytes(64))),
+        ("60 KiB of extensions", lambda h: h.payload(extra=blob(4, bytes(60 * KIB)))),
+        ("9 KiB of an unknown field", lambda h: h.payload(extra=blob(9, bytes(9 * KIB)))),
+        ("a certificate as key", with_key(b"\x30\x82\x01\x0a\x02\x82\x01\x01" + noise(260))),
+        ("DER in the key", with_key(integer(1, 0) + blob(2, b"\x30\x80\x00\x00" + noise(200)))),
+        ("a group", lambda h: h.payload(extra=b"\x0b\x0c" * 200)),
+        ("a length past the end", lambda h: h.payload() + b"\x4a\xff\x7f"),
+        ("field 0", lambda h: b"\x02\x01x" + h.payload()),
+    ]
+    found.extend((f"cut after {size}", cut(size)) for size in range(0, 100, arena.count(9, 1)))
+    return found
+
+
+def test_row_46_handshake_messages(arena: Arena) -> None:
+    """Each handshake message empty, cut, garbled, too long"""
+    with arena.serve(memory=128 * KIB) as target:
+        for size in (0, 31, 33, 65_535):  # message 1 is 32 bytes
+            wire, _ = greeted(target)
+            wire.send(size.to_bytes(2, "big"))
+            silent_close(wire)  # the body was not waited for
+        for size in (0, 63, 48 + PAYLOAD_MAX + 17, 65_535):
+            wire, _ = half_way(target)
+            wire.send(size.to_bytes(2, "big"))
+            silent_close(wire)
+        for flip in range(0, 64, arena.count(8, 1)):
+            wire, handshake = half_way(target)
+            message = bytearray(handshake.write(handshake.payload()))
+            message[flip] ^= 1
+            wire.send(framed(bytes(message)))
+            silent_close(wire)
+        wire, handshake = half_way(target)
+        wire.send(framed(handshake.write(handshake.payload())) + framed(noise(100)))  # a fourth message
+        wire.until_closed(1.0)
+        wire.close()
+        each = third_messages(target, nonsense(arena))
+        arena.bound("ms of a core each", each * 1e3, 5.0)
+        with target.connect() as peer:  # the negative control
+            peer.request(b"x")
+    with arena.dialer() as dialer, Host() as host:
+        for size in (0, 31, 95, 96 + PAYLOAD_MAX + 1, 65_535):
+            dialer.tell(do="dial", addrs=[host.address])
+            with host.accept() as wire:
+                answer_security(wire, host.identity)
+                wire.send(size.to_bytes(2, "big"))
+                answer = dialer.read()
+                assert answer["error"] == "HandshakeError"
+                assert answer["seconds"] <= 2.0
+                silent_close(wire)
+        second_messages(dialer, host, nonsense(arena))
+        dialer.tell(do="dial", addrs=[host.address])
+        with host.accept() as wire:
+            handshake = answer_security(wire, host.identity)
+            message = bytearray(handshake.write(handshake.payload()))
+            message[40] ^= 0x80
+            wire.send(framed(bytes(message)))
+            assert dialer.read()["error"] == "HandshakeError"
+            silent_close(wire)
+
+
+# ---------------------------------------------------------------------- row 47
+
+
+def broken_records(peer: Peer) -> Iterable[tuple[str, bytes]]:
+    """What the channel must not survive; each is made from two records that would be in order."""
+    channel, start = peer.channel, peer.channel.sent
+    first, second = channel.record(data(1, b"first")), channel.record(data(1, b"second"))
+    for bit in range(0, len(first) * 8, 37):
+        flipped = bytearray(first)
+        flipped[bit // 8] ^= 1 << bit % 8
+        yield f"bit {bit}", bytes(flipped) + second + bytes(65_535)
+    yield "swapped", second + first
+    yield "duplicated", first + first
+    yield "dropped", second
+    yield "shorter than the tag", b"\x00\x0f" + bytes(15)
+    yield "length 0", b"\x00\x00" + first
+    yield "65,535 bytes", b"\xff\xff" + noise(65_535)
+    channel.sent = start
+
+
+def test_row_47_transport_records(arena: Arena) -> None:
+    """Records flipped, swapped, repeated, dropped, cut"""
+    with arena.serve(memory=256 * KIB) as target:
+        with target.connect() as peer:
+            names = [name for name, _ in broken_records(peer)]
+        for index, name in enumerate(names[:: arena.count(3, 1)]):
+            index *= arena.count(3, 1)
+            with target.connect() as peer:
+                stream = peer.open(ECHO, b"before")
+                assert peer.pump(lambda peer=peer, stream=stream: peer.body(stream).endswith(b"before"))  # type: ignore[misc]
+                peer.generous = False
+                peer.rest(0.05)
+                with suppress(Ended):
+                    peer.wire.send(dict(broken_records(peer))[name])
+                took = peer.ends(None, 1.0)  # no go-away: nothing is said on a channel that is not trusted
+                assert took <= arena.pick(1.0, 0.25), name
+                assert b"second" not in peer.body(stream), name
+
+
+# ---------------------------------------------------------------------- rows 49 and 50
+
+
+def test_row_49_points_of_low_order(arena: Arena) -> None:
+    """X25519 points of low order, as e and as s"""
+    with arena.serve() as target:
+        for point in LOW_ORDER:
+            wire, _ = greeted(target)
+            wire.send(framed(point))
+            silent_close(wire)
+            wire, handshake = half_way(target)
+            handshake.pretend_static(point)
+            wire.send(framed(handshake.write(handshake.payload())))
+            silent_close(wire)
+    with arena.dialer() as dialer, Host() as host:
+        for point in LOW_ORDER:
+            dialer.tell(do="dial", addrs=[host.address])
+            with host.accept() as wire:
+                answer_security(wire, host.identity)
+                wire.send(framed(point + noise(120)))
+                assert dialer.read()["error"] == "HandshakeError"
+                silent_close(wire)
+            dialer.tell(do="dial", addrs=[host.address])
+            with host.accept() as wire:
+                handshake = answer_security(wire, host.identity)
+                handshake.pretend_static(point)
+                wire.send(framed(handshake.write(handshake.payload())))
+                assert dialer.read()["error"] == "HandshakeError"
+                silent_close(wire)
+
+
+def forged(arena: Arena) -> list[tuple[str, Payload]]:
+    """Signatures that are not this key's word for this static key."""
+    stranger = Identity()
+    found: list[tuple[str, Payload]] = [
+        ("over another static key", signed(over=noise(32))),
+        ("without the prefix", signed(prefix=b"")),
+        ("with another prefix", signed(prefix=b"noise-libp2p-static-key;")),
+        ("by another key", signed(signer=stranger)),
+        ("empty", lambda h: handshake_payload(h.identity.public, b"")),
+        ("zeros", lambda h: handshake_payload(h.identity.public, bytes(64))),
+        ("too short", lambda h: h.payload(())[:-4] + blob(2, bytes(63))),
+    ]
+    honest_one = Handshake(stranger, initiator=True)
+    replayed = handshake_payload(stranger.public, stranger.sign(SIGNATURE_PREFIX + honest_one.static))
+    found.append(("replayed", lambda _: replayed))
+    found.extend((f"byte {at}", flipped(at)) for at in range(0, 64, arena.count(8, 1)))
+    return found
+
+
+def test_row_50_identity_signatures(arena: Arena) -> None:
+    """Identity signatures forged in every way, both roles"""
+    with arena.serve() as target:
+        third_messages(target, forged(arena))
+        with target.connect() as peer:
+            peer.request(b"x")
+    with arena.dialer() as dialer, Host() as host:
+        second_messages(dialer, host, forged(arena))
+
+
+# ---------------------------------------------------------------------- row 52
+
+
+def spki(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def der(kind: int, body: bytes) -> bytes:
+    size = len(body)
+    length = bytes([size]) if size < 0x80 else b"\x82" + size.to_bytes(2, "big")
+    return bytes([kind]) + length + body
+
+
+def der_integer(number: int) -> bytes:
+    return der(2, number.to_bytes(number.bit_length() // 8 + 1, "big"))
+
+
+_RSA = bytes.fromhex("300d06092a864886f70d0101010500")
+
+
+def rsa_key(bits: int, exponent: int) -> bytes:
+    """SubjectPublicKeyInfo with any numbers."""
+    modulus = int.from_bytes(noise(bits // 8), "big") | 1 << bits - 1 | 1
+    inner = der(0x30, der_integer(modulus) + der_integer(exponent))
+    return der(0x30, _RSA + der(3, b"\0" + inner))
+
+
+def strange_keys() -> dict[str, tuple[int, bytes]]:
+    """Key type and data; each has to be refused before it costs anything."""
+    p224 = ec.generate_private_key(ec.SECP224R1()).public_key()
+    bitcoin = ec.generate_private_key(ec.SECP256K1()).public_key()
+    good = rsa_key(2_048, 65_537)
+    return {
+        "RSA 1,024": (0, rsa_key(1_024, 65_537)),
+        "RSA 8,193": (0, rsa_key(8_200, 65_537)),
+        "RSA 16,384": (0, rsa_key(16_384, 65_537)),
+        "e = 1": (0, rsa_key(2_048, 1)),
+        "e even": (0, rsa_key(2_048, 65_536)),
+        "e of 3,001 bits": (0, rsa_key(4_096, 1 << 3_000 | 1)),
+        "DER with a byte behind": (0, good + b"\0"),
+        "DER of indefinite length": (0, b"\x30\x80" + good[4:] + b"\0\0"),
+        "PKCS#1": (0, der(0x30, der_integer(1 << 2_047 | 1) + der_integer(65_537))),
+        "P-224": (3, spki(p224)),
+        "secp256k1 as ECDSA": (3, spki(bitcoin)),
+        "secp256k1 off the curve": (2, b"\x02" + b"\xff" * 32),
+        "secp256k1, uncompressed": (2, b"\x04" + bytes(64)),
+        "Ed25519 of 31 bytes": (1, bytes(31)),
+        "type 99": (99, bytes(32)),
+        "type 2**31": (1 << 31, bytes(32)),
+    }
+
+
+def test_row_52_identity_keys(arena: Arena) -> None:
+    """RSA, ECDSA and other keys that are none"""
+    payloads = [
+        (name, with_key(integer(1, kind) + blob(2, key), noise(256 if kind == 0 else 70)))
+        for name, (kind, key) in strange_keys().items()
+    ]
+    with arena.serve() as target:
+        base = third_messages(target, [("empty", lambda _: b"")] * 40)
+        for name, payload in payloads:
+            each = third_messages(target, [(name, payload)] * arena.count(3, 40)) - base
+            if arena.full:
+                assert each <= 1e-3, f"{name}: {each * 1e3:.2f} ms"
+    with arena.dialer() as dialer, Host() as host:
+        second_messages(dialer, host, payloads)
+
+
+# ---------------------------------------------------------------------- rows 53 to 55
+
+
+def test_row_53_data_before_the_proof(arena: Arena) -> None:
+    """Frames before message 3; no identity at all"""
+    flight = data(1, propose(RR) + b"too early", SYN)
+    with arena.serve() as target:
+        for early in (flight, framed(flight), framed(noise(16)) + flight):
+            wire, _ = half_way(target)
+            wire.send(early)
+            wire.until_closed(1.0) if len(early) < 64 else silent_close(wire)
+            wire.close()
+        third_messages(target, [("no payload", lambda _: b""), ("zeros", lambda _: bytes(100))])
+    with arena.dialer() as dialer, Host() as host:
+        dialer.tell(do="dial", addrs=[host.address])
+        with host.accept() as wire:
+            answer_security(wire, host.identity)
+            wire.send(framed(flight))
+            assert dialer.read()["error"] == "HandshakeError"
+            silent_close(wire)
+        assert "Opened" not in dialer.ask(do="state")["events"]
+
+
+def test_row_54_somebody_else_answers(arena: Arena) -> None:
+    """Q is dialed, R answers; a correct address beside it"""
+    with arena.dialer() as dialer, Host() as wrong, Host() as right:
+        expected = right.identity.name
+        dialer.tell(do="dial", addrs=[wrong.address], peer=expected)
+        with wrong.accept() as wire:
+            handshake = answer_security(wire, wrong.identity)
+            wire.send(framed(handshake.write(handshake.payload())))
+            answer = dialer.read()
+            assert answer["error"] == "PeerIdMismatch"
+            assert wrong.identity.name in answer["text"]
+            assert expected in answer["text"]
+            assert answer["seconds"] <= 2.0
+            silent_close(wire)  # it has not told a stranger who it is
+        assert "Opened" not in dialer.ask(do="state")["events"]
+        dialer.tell(do="dial", addrs=[wrong.address, right.address], peer=expected)
+        with wrong.accept() as wire:
+            handshake = answer_security(wire, wrong.identity)
+            wire.send(framed(handshake.write(handshake.payload())))
+            with right.accept() as other:
+                peer = upgrade_in(other, right.identity)
+                answer = dialer.read()
+                assert answer["peer"] == expected
+                assert answer["remote"] == right.address
+                assert answer["seconds"] <= arena.pick(3.0, 1.0)
+                assert peer.alive()
+                book = dialer.ask(do="info")["book"]
+                assert list(book) == [expected]
+                assert book[expected][0] == right.address
+                dialer.tell(do="hang_up")
+                peer.rest(0.2)
+        dialer.read()
+
+
+def test_row_55_after_the_handshake(arena: Arena) -> None:
+    """Plaintext, replayed and reflected records; muxers stripped"""
+    with arena.serve() as target:
+        with target.connect() as other:
+            recorded = other.channel.record(ping(7))
+        for name in ("plaintext", "replayed", "reflected"):
+            with target.connect() as peer:
+                peer.generous = peer.answers_pings = False
+                assert peer.pump(lambda peer=peer: bool(peer.opened))  # type: ignore[misc]
+                reflected = framed(peer.channel.last)
+                peer.wire.send({"plaintext": ping(7), "replayed": recorded, "reflected": reflected}[name])
+                with suppress(Ended):
+                    peer.wire.send(bytes(3_000))  # a plaintext header may announce a record of any length
+                    peer.wire.send(bytes(64_000))
+                peer.ends(None, 1.0)
+                assert not peer.pongs, name
+        # What was said before Noise counts for nothing; without a list of muxers, multistream decides inside.
+        with target.connect(early=False) as peer:
+            peer.request(b"no list")
+        wire, handshake = half_way(target)
+        wire.send(framed(handshake.write(handshake.payload(()))))
+        channel = handshake.channel(wire)
+        channel.send(propose("/mplex/6.7.0"))
+        got = channel.receive()
+        while len(got) < len(MULTISTREAM) + 4:
+            got += channel.receive()
+        assert got == MULTISTREAM + line("na")
+        channel.send(line(YAMUX) + ping(5))  # and what we all speak is still served
+        while line(YAMUX) not in got:
+            got += channel.receive()
+        with Peer(channel, client=True) as peer:
+            peer._take(got[got.index(line(YAMUX)) + len(line(YAMUX)) :])
+            assert peer.alive()
+        start = time.monotonic()
+        wire, handshake = half_way(target)
+        wire.send(framed(handshake.write(handshake.payload(()))))
+        handshake.channel(wire).send(ping(7) * 100)  # frames where the choice of a muxer belongs
+        wire.until_closed(1.0)
+        wire.close()
+        assert time.monotonic() - start <= 2.0
