@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 import os
 import signal
@@ -17,21 +16,41 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p import multiaddrs
 from stronghold_p2p.cli_demo import demo
-from stronghold_p2p.cli_listen import listen
-from stronghold_p2p.cli_output import DONE, FAILED, compact, printable, report, tell, tell_json
+from stronghold_p2p.cli_listen import AFTERWARDS, listen
+from stronghold_p2p.cli_output import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    TERMINATED,
+    compact,
+    printable,
+    report,
+    safe_output,
+    tell,
+    tell_json,
+)
+from stronghold_p2p.cli_perf import perf
 from stronghold_p2p.errors import DecodeError, DialError, P2PError
 from stronghold_p2p.identity import Identity, PeerId
 from stronghold_p2p.network import Network
+from stronghold_p2p.request_response import strict_json
 from stronghold_p2p.request_response.codec import JSON
 from stronghold_p2p.request_response.protocol import STRONGHOLD, RequestProtocol
 
 Command: TypeAlias = Callable[[argparse.Namespace], Coroutine[Any, Any, int]]
 
-CODES: Final = "exit codes: 0 done, 1 failed, 2 usage, 3 refused, 4 deadline, 5 unreachable"
+CODES: Final = (
+    "exit codes: 0 done (listen: also when it is stopped), 1 failed, 2 usage, 3 refused, 4 deadline, 5 unreachable, "
+    "130 interrupted (Ctrl-C), 143 terminated"
+)
+ASK: Final = 60.0  # seconds; a person has to answer
+BYTES: Final = 64 << 20
+MOST: Final = 1 << 40
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. Errors are one line each."""
+    safe_output()
     options = parser().parse_args(arguments)
     if options.verbose:
         logging.basicConfig(level=logging.DEBUG, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
@@ -44,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (P2PError, OSError) as error:
         return report(error, as_json=options.json)
     except KeyboardInterrupt:
-        return FAILED
+        return INTERRUPTED
 
 
 async def _until_stopped(command: Coroutine[Any, Any, int]) -> int:
@@ -56,7 +75,9 @@ async def _until_stopped(command: Coroutine[Any, Any, int]) -> int:
     try:
         return await task
     except asyncio.CancelledError:
-        return FAILED
+        if (current := asyncio.current_task()) is not None and current.cancelling():
+            raise  # Ctrl-C
+        return TERMINATED
 
 
 async def key(options: argparse.Namespace) -> int:
@@ -139,7 +160,6 @@ def parser() -> argparse.ArgumentParser:
     peer.add_argument("--key", type=Path, metavar="FILE", help="be this identity (see: key); else a fresh one")
     reach = argparse.ArgumentParser(add_help=False, parents=[peer])
     reach.add_argument("addr", type=_address, metavar="ADDR", help="/ip4/<ip>/tcp/<port>/p2p/<peer id>")
-    reach.add_argument("--timeout", type=_seconds, default=10.0, metavar="S", help="seconds for everything (10)")
 
     whole = argparse.ArgumentParser(prog="stronghold-p2p", description=__doc__, epilog=CODES)
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
@@ -160,18 +180,35 @@ def parser() -> argparse.ArgumentParser:
     shown.add_argument("--answer", choices=["yes", "no"], default="yes", help="what bob says when he is asked (yes)")
     shown.set_defaults(json=False, verbose=False)
     add(key, common).add_argument("file", type=Path, metavar="FILE", help="made with mode 0600 if it is not there")
-    listening = add(listen, peer)
-    listening.add_argument("addrs", nargs="*", type=_address, metavar="ADDR", help="default: /ip4/0.0.0.0/tcp/4001")
-    listening.add_argument(
-        "--allow", action="append", default=[], type=_peer, metavar="PEER", help="answer without asking"
-    )
-    listening.add_argument("--reply", type=_message, metavar="JSON", help="the answer to every request; else an echo")
+    _add_listening(add(listen, peer))
     asking = add(request, reach)
     asking.add_argument("message", type=_message, metavar="JSON", help="for example '\"Ping\"'")
     asking.add_argument("--protocol", metavar="ID", help=f"default: {STRONGHOLD.ids[0]}")
-    add(ping, reach).add_argument("-n", dest="count", type=_count, default=3, metavar="N", help="how often (3)")
-    add(identify, reach)
+    _add_timeout(asking, ASK + AFTERWARDS, "for everything; whoever is asked has to answer")
+    pinging = add(ping, reach)
+    pinging.add_argument("-n", dest="count", type=_count, default=3, metavar="N", help="how often (3)")
+    _add_timeout(pinging, 10.0, "for everything")
+    _add_timeout(add(identify, reach), 10.0, "for everything")
+    measuring = add(perf, reach)
+    measuring.add_argument("--bytes", type=_count, default=BYTES, metavar="N", help=f"each way ({BYTES})")
+    _add_timeout(measuring, 60.0, "for everything")
     return whole
+
+
+def _add_listening(listening: argparse.ArgumentParser) -> None:
+    listening.add_argument("addrs", nargs="*", type=_address, metavar="ADDR", help="default: /ip4/0.0.0.0/tcp/4001")
+    listening.add_argument(
+        "--allow", action="append", default=[], type=_peer, metavar="PEER", help="answer this peer without asking"
+    )
+    reply = "the answer to every request (else an echo), to everybody unasked unless there is an --allow"
+    listening.add_argument("--reply", type=_message, default=..., metavar="JSON", help=reply)
+    listening.add_argument("--perf", action="store_true", help="serve /perf/1.0.0 to those who are let in")
+    _add_timeout(listening, ASK, "for an answer at the terminal")
+
+
+def _add_timeout(command: argparse.ArgumentParser, default: float, what: str) -> None:
+    told = f"seconds {what} ({default:g})"
+    command.add_argument("--timeout", type=_seconds, default=default, metavar="S", help=told)
 
 
 def _address(text: str) -> Multiaddr:
@@ -190,9 +227,9 @@ def _peer(text: str) -> PeerId:
 
 def _message(text: str) -> Any:
     try:
-        return json.loads(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
+        return strict_json.loads(text.encode())
+    except (DecodeError, UnicodeError) as error:
+        raise argparse.ArgumentTypeError(f"{error}; a text needs quotes of its own: '\"Ping\"'") from None
 
 
 def _seconds(text: str) -> float:
@@ -204,6 +241,6 @@ def _seconds(text: str) -> float:
 
 def _count(text: str) -> int:
     count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError("at least 1")
+    if not 1 <= count <= MOST:
+        raise argparse.ArgumentTypeError(f"1 to {MOST}")
     return count

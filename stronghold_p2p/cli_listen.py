@@ -4,118 +4,36 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any, Final
 
-from stronghold_p2p.cli_output import DONE, compact, printable, tell, tell_json
-from stronghold_p2p.firewall.rules import Attempt, Rule
+from stronghold_p2p.cli_output import DONE, printable, short, tell, tell_json
+from stronghold_p2p.cli_terminal import Terminal, shown
+from stronghold_p2p.config import Timeouts
+from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import Identity
 from stronghold_p2p.network import Network
+from stronghold_p2p.protocols import perf
 from stronghold_p2p.request_response.messages import Request
-from stronghold_p2p.swarm.events import AcceptFailed, Event
+from stronghold_p2p.request_response.protocol import STRONGHOLD
+from stronghold_p2p.swarm.events import AcceptFailed, Event, Judged
 
 DEFAULT: Final = "/ip4/0.0.0.0/tcp/4001"
-ANSWERS: Final[dict[str, bool | Rule]] = {"y": True, "a": Rule.ALLOW, "n": False, "v": Rule.REJECT}
-SHOWN: Final = 200  # characters of a request
-
-
-class Terminal:
-    """Asks one question at a time on standard error, and reads the answers from standard input."""
-
-    def __init__(self) -> None:
-        self._one_at_a_time = asyncio.Lock()
-        self._lines: asyncio.Queue[str] = asyncio.Queue()
-        self._rest = b""
-        self.ended = False
-
-    @contextmanager
-    def reading(self) -> Iterator[Terminal]:
-        """Listen to standard input, if it is something that can be listened to."""
-        loop = asyncio.get_running_loop()
-        try:
-            loop.add_reader(sys.stdin.fileno(), self._read)
-        except (OSError, ValueError, NotImplementedError):  # a file, nothing at all, or Windows
-            self.ended = True
-        try:
-            yield self
-        finally:
-            if not self.ended:
-                loop.remove_reader(sys.stdin.fileno())
-
-    def _read(self) -> None:
-        data = os.read(sys.stdin.fileno(), 4_096)
-        if not data:
-            self.ended = True
-            asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
-            self._lines.put_nowait("")
-            return
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._lines.put_nowait(line.decode(errors="replace").strip().lower())
-
-    async def ask(self, attempt: Attempt) -> bool | Rule:
-        """The answer of whoever sits there; no answer is a no."""
-        async with self._one_at_a_time:
-            if self.ended:
-                self._say(f"{_question(attempt)}: nobody to ask, refused\n")
-                return False
-            while not self._lines.empty():
-                self._lines.get_nowait()
-            left = max(attempt.deadline - asyncio.get_running_loop().time(), 0.0)
-            self._say(f"{_question(attempt)}: [y]es [a]lways [n]o ne[v]er ({left:.0f} s) ")
-            try:
-                return await self._answer()
-            except asyncio.CancelledError:
-                self._say("too late, refused\n")
-                raise
-
-    async def _answer(self) -> bool | Rule:
-        while (line := await self._lines.get())[:1] not in ANSWERS:
-            if self.ended:
-                return False
-            self._say("y, a, n or v: ")
-        return ANSWERS[line[0]]
-
-    def _say(self, text: str) -> None:
-        print(text, end="", file=sys.stderr, flush=True)
-
-
-def _question(attempt: Attempt) -> str:
-    return f"{attempt.peer} ({attempt.address}) asks {_short(attempt.view)}"
-
-
-def _short(message: Any) -> str:
-    text = compact(message)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}\N{HORIZONTAL ELLIPSIS}"
+AFTERWARDS: Final = 5.0  # seconds for a handler after the longest question
+NOBODY: Final = "no terminal, so nobody can be asked: only peers given with --allow are let in"
 
 
 async def listen(options: argparse.Namespace) -> int:
     """Answer requests; ask at the terminal whom to let in."""
     network = Network(
-        identity=Identity.load(options.key, create=True) if options.key else None, listen=options.addrs or [DEFAULT]
+        identity=Identity.load(options.key, create=True) if options.key else None,
+        listen=options.addrs or [DEFAULT],
+        timeouts=Timeouts(ask=options.timeout, request=options.timeout + AFTERWARDS),
     )
-    network.firewall.set(Rule.ASK)
-    for peer in options.allow:
-        network.firewall.set(Rule.ALLOW, peer=peer)
     terminal = Terminal()
-    network.firewall.on_ask(terminal.ask)
-
-    @network.on_request
-    def answer(request: Request[Any]) -> Any:
-        if options.json:
-            tell_json({"peer": request.peer, "request": request.message})
-        else:
-            tell(f"answered {request.peer}: {_short(request.message)}")
-        return request.message if options.reply is None else options.reply
-
-    @network.on_event
-    def show(event: Event) -> None:
-        if isinstance(event, AcceptFailed) and options.verbose:
-            print(f"turned away {event.remote}: {printable(str(event.error))}", file=sys.stderr, flush=True)
-
+    _set_rules(network, terminal, options)
+    _serve(network, terminal, options)
     with terminal.reading():
         async with network:
             for address in network.addresses:
@@ -123,6 +41,46 @@ async def listen(options: argparse.Namespace) -> int:
                     tell_json({"listening": address})
                 else:
                     tell(f"listening on {address}")
+            if not (terminal.here or options.allow or options.reply is not ...):
+                print(f"stronghold-p2p: {NOBODY}", file=sys.stderr, flush=True)
             with suppress(asyncio.CancelledError):
                 await network.serve_forever()
     return DONE
+
+
+def _set_rules(network: Network, terminal: Terminal, options: argparse.Namespace) -> None:
+    firewall = network.firewall
+    for peer in options.allow:
+        firewall.set(Rule.ALLOW, peer=peer)
+    if options.reply is not ... and not options.allow:
+        firewall.set(Rule.ALLOW, protocol=STRONGHOLD.ids[0])
+    if terminal.here:
+        firewall.set(Rule.ASK)
+        firewall.on_ask(terminal.ask)
+
+
+def _serve(network: Network, terminal: Terminal, options: argparse.Namespace) -> None:
+    def told(what: str, peer: Any, view: Any, protocol: str) -> None:
+        if options.json:
+            tell_json({"peer": peer, "request": view, "verdict": what, "protocol": protocol})
+        else:
+            who = peer if options.verbose else short(peer)
+            terminal.tell(f"{what} {who}: {shown(view, protocol)}", answer=True)
+
+    @network.on_request
+    def answer(request: Request[Any]) -> Any:
+        told("answered", request.peer, request.message, request.protocol)
+        return request.message if options.reply is ... else options.reply
+
+    if options.perf:
+        network.on_stream(perf.PERF)(perf.serve)
+
+    @network.on_event
+    def show(event: Event) -> None:
+        match event:
+            case Judged(attempt, Rule.REJECT) if attempt.direction == "in":
+                told("refused", attempt.peer, attempt.view, attempt.protocol)
+            case AcceptFailed(remote, error) if options.verbose:
+                terminal.tell(f"turned away {remote}: {printable(str(error))}")
+            case _:
+                pass

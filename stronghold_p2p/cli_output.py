@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from typing import Any, Final
@@ -21,6 +22,8 @@ USAGE: Final = 2
 REFUSED: Final = 3
 DEADLINE: Final = 4
 UNREACHABLE: Final = 5
+INTERRUPTED: Final = 130
+TERMINATED: Final = 143
 
 # The first class that fits counts.
 _CODES: Final[tuple[tuple[type[Exception] | tuple[type[Exception], ...], int], ...]] = (
@@ -29,6 +32,13 @@ _CODES: Final[tuple[tuple[type[Exception] | tuple[type[Exception], ...], int], .
     ((DialError, HandshakeError), UNREACHABLE),
     (ConfigError, USAGE),
 )
+
+
+def safe_output() -> None:
+    """What the encoding of the terminal lacks is escaped instead of raised."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def code_of(error: Exception) -> int:
@@ -46,6 +56,12 @@ def report(error: Exception, *, as_json: bool = False) -> int:
     prefix = {REFUSED: "refused: ", DEADLINE: "too late: ", UNREACHABLE: "unreachable: "}.get(code, "")
     print(f"stronghold-p2p: {prefix}{message}", file=sys.stderr, flush=True)
     return code
+
+
+def short(peer: object) -> str:
+    """A peer id as people tell them apart: the beginning is the same for all, the end is not."""
+    text = str(peer)
+    return f"{text[:4]}..{text[-8:]}"
 
 
 def tell(line: str) -> None:

@@ -17,12 +17,14 @@ from typing import Any
 
 import pytest
 
-from stronghold_p2p import Identity, Network, Rejected, Request, RequestProtocol, Rule
+from stronghold_p2p import Identity, Network, Rejected, Request, RequestProtocol, Rule, StreamReset
 from stronghold_p2p import errors as failures
 from stronghold_p2p.cli import main, parser
 from stronghold_p2p.cli_output import code_of, compact, printable, report
+from stronghold_p2p.cli_terminal import shown
 from stronghold_p2p.request_response.codec import JSON
-from tests.peers import LOOPBACK
+from tests.peers import LOOPBACK, until
+from tests.terminals import Terminal, at_terminal
 
 COMMAND = (sys.executable, "-m", "stronghold_p2p")
 NOBODY = f"/ip4/127.0.0.1/tcp/1/p2p/{Identity.from_seed(b'n' * 32).peer_id}"
@@ -183,82 +185,168 @@ async def line_of(process: Process) -> str:
         return (await process.stdout.readline()).decode().rstrip("\n")
 
 
-async def question_of(process: Process) -> str:
-    assert process.stderr is not None
-    async with asyncio.timeout(10):
-        return (await process.stderr.readuntil(b" s) ")).decode()
+@asynccontextmanager
+async def watched(*arguments: str) -> AsyncIterator[tuple[Terminal, str]]:
+    """``listen`` at a terminal, and its address."""
+    async with at_terminal(*COMMAND, "listen", LOOPBACK, *arguments) as terminal:
+        yield terminal, (await terminal.shows(r"listening on (\S+)\r\n"))[1]
 
 
-async def answer(process: Process, text: str) -> None:
-    assert process.stdin is not None
-    process.stdin.write(text.encode())
-    await process.stdin.drain()
+QUESTION = r"\[y\]es \[a\]lways \[n\]o ne\[v\]er \((\d+) s(, \d+ more)?\) "
 
 
-async def test_listening_asks_at_the_terminal() -> None:
-    async with listening() as (process, address), Network() as alice:
-        assert re.fullmatch(r"/ip4/127\.0\.0\.1/tcp/\d+/p2p/12D3\w+", address)
+def brief(peer: object) -> str:
+    return f"12D3..{str(peer)[-8:]}"
 
+
+async def test_the_user_is_the_firewall() -> None:
+    async with watched() as (terminal, address), Network() as alice:
         request = asyncio.ensure_future(alice.request(address, {"Say": "\x1b[31m\u009bhi"}))
-        question = await question_of(process)
-        assert question.startswith(f"{alice.peer_id} (/ip4/127.0.0.1/tcp/")
-        assert question.endswith(r'asks {"Say":"\u001b[31m\u009bhi"}: [y]es [a]lways [n]o ne[v]er (8 s) ')
-        await answer(process, "what?\nyes\n")
+        asked = await terminal.shows(r"(12D3\S+) \(/ip4/127\.0\.0\.1/tcp/\d+\) asks (.*)\r\n")
+        assert (asked[1], asked[2]) == (brief(alice.peer_id), r'{"Say":"\u001b[31m\u009bhi"}')
+        assert 58 <= int((await terminal.shows(QUESTION))[1]) <= 60
+        terminal.press("x?y")
+        await terminal.shows("yes\r\n")
         assert await request == {"Say": "\x1b[31m\u009bhi"}
-        assert await line_of(process) == rf'answered {alice.peer_id}: {{"Say":"\u001b[31m\u009bhi"}}'
+        await terminal.shows(rf"answered {re.escape(brief(alice.peer_id))}: ")
 
-        request = asyncio.ensure_future(alice.request(address, "x"))
-        await question_of(process)
-        await answer(process, "n\n")
+        request = asyncio.ensure_future(alice.request(address, "x" * 5_000))
+        assert len((await terminal.shows(r"asks (\S+)\r\n"))[1]) == 201
+        await terminal.shows(QUESTION)
+        terminal.press("n\n")
         with pytest.raises(Rejected):
             await request
+        await terminal.shows("refused ")
 
         request = asyncio.ensure_future(alice.request(address, "x"))
-        await question_of(process)
-        await answer(process, "a\n")
+        await terminal.shows(QUESTION)
+        terminal.press("a")
         assert await request == "x"
         assert await alice.request(address, "not asked any more") == "not asked any more"
+        assert not terminal.is_as_usual()
+        terminal.press("\x03")
+        assert await terminal.ends() == 0
+        assert terminal.is_as_usual()
 
 
 async def test_never_is_remembered_too() -> None:
-    async with listening("--reply", '{"Pong":1}') as (process, address), Network() as alice:
+    async with watched() as (terminal, address), Network() as alice:
         request = asyncio.ensure_future(alice.request(address, "x"))
-        await question_of(process)
-        await answer(process, "v\n")
+        await terminal.shows(QUESTION)
+        terminal.press("v")
         with pytest.raises(Rejected):
             await request
         with pytest.raises(failures.UnsupportedProtocol):
             await alice.request(address, "x")
 
 
-async def test_nobody_at_the_terminal_is_a_no() -> None:
-    async with listening() as (process, address), Network() as alice:
-        assert process.stdin is not None
-        process.stdin.close()
-        await asyncio.sleep(0.1)
+async def test_questions_queue_up_and_their_time_is_shown() -> None:
+    async with watched("--timeout", "3") as (terminal, address), Network() as alice, Network() as carol:
+        first = asyncio.ensure_future(alice.request(address, 1))
+        await terminal.shows("asks 1")
+        assert (await terminal.shows(QUESTION))[1] == "3"
+        second = asyncio.ensure_future(carol.request(address, 2))
+        assert (await terminal.shows(QUESTION))[0].endswith(", 1 more) ")
+        terminal.press("y")
+        assert await first == 1
+        await terminal.shows("asks 2")
+        assert (await terminal.shows(QUESTION))[1] in {"1", "2"}
         with pytest.raises(Rejected):
+            await second
+        await terminal.shows("too late: refused")
+        third = asyncio.ensure_future(alice.request(address, 3))
+        await terminal.shows("asks 3")
+        third.cancel()
+        await terminal.shows("no answer is needed any more")
+        assert terminal.process.returncode is None
+
+
+async def test_stopped_while_a_question_stands_there() -> None:
+    async with watched() as (terminal, address), Network() as alice:
+        request = asyncio.ensure_future(alice.request(address, 1))
+        await terminal.shows(QUESTION)
+        terminal.press("\x03")
+        assert await terminal.ends() == 0
+        assert terminal.is_as_usual()
+        with pytest.raises((failures.ConnectionClosed, StreamReset, Rejected)):
+            await request
+
+
+async def test_streams_are_asked_about_by_their_protocol() -> None:
+    async with (
+        watched("--perf") as (terminal, address),
+        at_terminal(*COMMAND, "perf", address, "--bytes", "300000000") as measuring,
+    ):
+        await terminal.shows("asks /perf/1.0.0")
+        terminal.press("a")
+        await measuring.shows(r"upload \d+ %, \d+ MB/s")
+        await measuring.shows(r"download \d+ %, \d+ MB/s")
+        await measuring.shows(r"upload \d+\.\d MB/s, download \d+\.\d MB/s; 300000000 bytes each\r\n")
+        assert await measuring.ends() == 0
+
+
+async def test_perf_says_what_is_wrong() -> None:
+    async with serving() as (_, address):
+        code, out, err = await run("perf", address)
+        assert (code, out) == (3, "")
+        assert err.startswith("stronghold-p2p: refused: ")
+    async with listening("--perf", "--reply", "1") as (_, address):
+        code, _, err = await run("perf", address, "--bytes", "1000000")
+        assert (code, len(err.splitlines())) == (3, 1)
+
+
+async def test_perf_in_json(tmp_path: Path) -> None:
+    key = tmp_path / "alice.key"
+    peer = Identity.load(key, create=True).peer_id
+    async with listening("--perf", "--allow", str(peer)) as (_, address):
+        code, out, err = await run("perf", address, "--bytes", "1000001", "--json", "--key", str(key))
+        assert (code, err) == (0, "")
+        told = json.loads(out)
+        assert (told["bytes"], set(told)) == (1_000_001, {"bytes", "upload_mb_s", "download_mb_s"})
+        assert min(told["upload_mb_s"], told["download_mb_s"]) > 0
+
+
+async def test_a_command_that_is_interrupted() -> None:
+    async with serving() as (network, address):
+        async with at_terminal(*COMMAND, "request", address, '"Hang"') as terminal:
+            await until(lambda: network.stats()["requests_in"], 20)
+            terminal.press("\x03")
+            assert await terminal.ends() == 130
+        await until(lambda: not network.stats()["requests_in"])
+        process = await asyncio.create_subprocess_exec(*COMMAND, "request", address, '"Hang"', stderr=PIPE)
+        await until(lambda: network.stats()["requests_in"], 20)
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            _, err = await process.communicate()
+        assert (process.returncode, err) == (143, b"")
+
+
+async def test_without_a_terminal_only_rules_count() -> None:
+    async with listening() as (process, address), Network() as alice:
+        assert process.stderr is not None
+        assert b"nobody can be asked" in await process.stderr.readline()
+        with pytest.raises(failures.UnsupportedProtocol):
             await alice.request(address, "x")
 
 
-async def test_a_terminal_that_closes_in_the_middle_is_a_no() -> None:
-    async with listening() as (process, address), Network() as alice:
-        request = asyncio.ensure_future(alice.request(address, "x"))
-        await question_of(process)
-        assert process.stdin is not None
-        process.stdin.close()
-        with pytest.raises(Rejected):
-            await request
+async def test_a_fixed_reply_is_for_everybody() -> None:
+    async with listening("--reply", "null") as (process, address), Network() as alice:
+        assert await alice.request(address, [1]) is None
+        assert await line_of(process) == f"answered {brief(alice.peer_id)}: [1]"
 
 
 async def test_peers_that_are_allowed_are_not_asked_about(tmp_path: Path) -> None:
     key = tmp_path / "bob.key"
-    async with Network() as alice, Network() as carol:
+    async with Network() as alice, Network() as carol, Network() as mallory:
         options = ["--allow", str(alice.peer_id), "--allow", str(carol.peer_id), "--json", "--key", str(key)]
         async with listening(*options, "--reply", "7") as (process, address):
             assert address.endswith(f"/p2p/{Identity.load(key).peer_id}")
             assert await alice.request(address, [1]) == 7
             assert await carol.request(address, [2]) == 7
-            assert json.loads(await line_of(process)) == {"peer": str(alice.peer_id), "request": [1]}
+            told = json.loads(await line_of(process))
+            assert (told["peer"], told["request"], told["verdict"]) == (str(alice.peer_id), [1], "answered")
+            with pytest.raises(failures.UnsupportedProtocol):
+                await mallory.request(address, [3])
 
 
 async def test_an_address_that_is_taken() -> None:
@@ -286,6 +374,9 @@ async def test_stopped_by_the_keyboard() -> None:
         ["request"],
         ["request", "nonsense", "1"],
         ["request", NOBODY, "{"],
+        ["request", NOBODY, "[" * 5_000],
+        ["request", NOBODY, "Ping"],
+        ["perf", NOBODY, "--bytes", "1" * 20],
         ["ping", NOBODY, "-n", "0"],
         ["ping", NOBODY, "--timeout", "0"],
         ["ping", NOBODY, "--timeout", "x"],
@@ -301,7 +392,7 @@ def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in ([], ["demo"], ["key"], ["listen"], ["request"], ["ping"], ["identify"]):
+    for arguments in ([], ["demo"], ["key"], ["listen"], ["request"], ["ping"], ["identify"], ["perf"]):
         with pytest.raises(SystemExit) as caught:
             parser().parse_args([*arguments, "--help"])
         assert caught.value.code == 0
@@ -310,7 +401,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parser().parse_args(["--help"])
     out = capsys.readouterr().out
-    assert all(f"\n    {name} " in out for name in ("demo", "key", "listen", "request", "ping", "identify"))
+    assert all(f"\n    {name} " in out for name in ("demo", "key", "listen", "request", "ping", "identify", "perf"))
 
 
 def test_logs_go_to_standard_error() -> None:
@@ -360,3 +451,9 @@ def test_nothing_can_steer_the_terminal() -> None:
     assert printable("a\x1b[31m\nb\u202e") == "a\ufffd[31m\ufffdb\ufffd"
     assert compact({"a": "\u00e9"}) == '{"a":"\u00e9"}'
     assert compact({"a": "\u009b\u202e"}) == '{"a":"\\u009b\\u202e"}'
+
+
+def test_what_is_shown_of_a_request() -> None:
+    assert shown(None, "/x\x1b/1") == "/x\ufffd/1"
+    assert shown({"a": 1}, "/x/1") == '{"a":1}'
+    assert len(shown("x" * 500, "/x/1")) == 201
