@@ -23,6 +23,7 @@ PING: Final = "/ipfs/ping/1.0.0"
 SIZE: Final = 32
 STREAMS_IN: Final = 2  # of one peer (ping/ping.md: the listener SHOULD allow two)
 IDLE: Final = 30.0  # seconds until the next ping on an inbound stream; rust pings every 15
+TOGETHER: Final = 64  # pings of one flood that are answered before others get their turn: half a millisecond
 KEEP: Final = 10.0  # seconds that our own stream waits for another ping, then the connection may become idle
 
 
@@ -122,10 +123,14 @@ class Ping:
 
     async def _echo(self, stream: Stream) -> None:
         """Until the peer has no more, or is silent for too long; js ends its side together with its ping."""
+        served = 0
         try:
             while True:
                 async with asyncio.timeout(self._idle):
                     await stream.write(await stream.readexactly(SIZE))
+                served += 1
+                if not served % TOGETHER:
+                    await asyncio.sleep(0)
         except TimeoutError:
             return
 
