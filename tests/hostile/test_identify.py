@@ -1,0 +1,433 @@
+"""Rows 57 to 65 of reliability.md 4.5. The prefixes of multistream, yamux and Noise (row 65) are rows 16, 27 and 46."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from tests.hostile.arena import KIB, MIB, Arena, Target
+from tests.hostile.client import FIN, Host, Peer, update
+from tests.hostile.codec import (
+    IDENTIFY,
+    PING,
+    PUSH,
+    Identity,
+    blob,
+    envelope,
+    identify,
+    integer,
+    ip4_tcp,
+    noise,
+    peer_record,
+    prefixed,
+    propose,
+    varint,
+)
+from tests.hostile.process import Process, soon
+from tests.hostile.test_multistream import accepted, dialed
+
+RESOURCE_LIMIT, RATE_LIMITED = 0x1002, 0x1003
+PROTOCOL_VIOLATION = 0x1003  # as go-away
+PART = 8_192
+PARTS = 10
+
+
+def asked(peer: Peer) -> int:
+    """The stream on which the other side wants to know who we are."""
+    wanted = propose(IDENTIFY)
+    assert peer.pump(lambda: any(peer.body(stream).startswith(wanted) for stream in peer.opened))
+    return next(stream for stream in peer.opened if peer.body(stream).startswith(wanted))
+
+
+def answer(peer: Peer, stream: int, body: bytes, *, fin: bool = True) -> None:
+    """Agree, and say ``body``."""
+    peer.write(stream, propose(IDENTIFY) + body)
+    if fin:
+        peer.send(update(stream, 0, FIN))
+
+
+def push(peer: Peer, body: bytes, *, fin: bool = True) -> int:
+    """Open a push, say ``body``."""
+    stream = peer.open(PUSH)
+    peer.write(stream, body)
+    if fin:
+        peer.send(update(stream, 0, FIN))
+    return stream
+
+
+def over(peer: Peer, stream: int, within: float = 5.0) -> bool:
+    """The other side has ended the stream."""
+    return peer.pump(lambda: stream in peer.resets or stream in peer.finished, within)
+
+
+@contextmanager
+def introduced(dialer: Process, host: Host, body: bytes) -> Iterator[tuple[Peer, dict[str, Any]]]:
+    """The package has dialed us and been told ``body``: what it has made of it."""
+    with dialed(dialer, host) as peer:
+        stream = accepted(peer, IDENTIFY)
+        answer(peer, stream, body)
+        assert over(peer, stream)
+        time.sleep(0.05)
+        yield peer, dialer.ask(do="info")
+
+
+# ---------------------------------------------------------------------- row 57
+
+
+def records(own: Identity) -> dict[str, bytes]:
+    """Signed records that are not this peer's word."""
+    other, address = Identity(), ip4_tcp("127.0.0.1", 4_444)
+    mine = peer_record(own.peer, 1 << 40, [address])
+    theirs = peer_record(other.peer, 1, [address])
+    sealed = envelope(own, mine)
+    return {
+        "of another peer": envelope(other, theirs),
+        "another's record under our key": envelope(own, theirs),
+        "ours, signed by another": envelope(own, mine, signer=other),
+        "another domain": envelope(own, mine, domain=b"libp2p-routing-state"),
+        "another payload type": envelope(own, mine, kind=b"\x03\x02"),
+        "cut": sealed[:-1],
+        "a bit flipped": sealed[:-9] + bytes([sealed[-9] ^ 1]) + sealed[-8:],
+        "nonsense": noise(200),
+        "empty": b"",
+        "7 KiB": envelope(own, peer_record(own.peer, 2, [noise(100)] * 70)),
+    }
+
+
+def test_row_57_signed_records(arena: Arena) -> None:
+    """Signed records of others, old, forged, too long"""
+    listed = ip4_tcp("127.0.0.1", 5_555)
+    with arena.dialer() as dialer, Host() as host:
+        own = host.identity
+        for name, record in records(own).items():
+            told = identify(own, addresses=[listed], protocols=["/a/1"], agent=b"kept", record=record)
+            with introduced(dialer, host, prefixed(told)) as (_, info):
+                assert info["agent"] == "kept", name
+                assert info["protocols"] == 1, name
+                assert set(info["book"]) <= {own.name}, name  # nothing under any other peer
+                if name != "7 KiB":
+                    assert info["record"] is False, name
+                    assert info["addresses"] == ["/ip4/127.0.0.1/tcp/5555"], name
+        newer, older = ip4_tcp("127.0.0.1", 1_002), ip4_tcp("127.0.0.1", 1_001)
+        many = [ip4_tcp("127.0.0.1", 10_000 + number) for number in range(300)]
+        tagged = ip4_tcp("127.0.0.1", 1_003) + b"\xa5\x03" + prefixed(Identity().peer)
+        with introduced(dialer, host, told_with(own, 5, [newer, tagged])) as (peer, info):
+            assert info["record"] is True  # the negative control
+            assert info["addresses"] == ["/ip4/127.0.0.1/tcp/1002"]
+            for seq in (4, 5):
+                assert over(peer, push(peer, told_with(own, seq, [older])))
+                assert soon(lambda: dialer.ask(do="info")["addresses"] == ["/ip4/127.0.0.1/tcp/1002"])
+            assert over(peer, push(peer, told_with(own, 6, many)))
+            assert dialer.ask(do="info")["addresses"] == ["/ip4/127.0.0.1/tcp/1002"]  # 300 addresses: no record
+            assert over(peer, push(peer, told_with(own, 6, many[:120])))
+            assert soon(lambda: len(dialer.ask(do="info")["addresses"]) == 64)
+            assert dialer.ask(do="info")["book"].keys() == {own.name}
+    with arena.serve(memory=1 * MIB) as target, target.connect() as peer:
+        start, done = time.monotonic(), 0
+        while time.monotonic() - start < arena.pick(2.0, 30.0):
+            other = Identity()
+            record = envelope(other, peer_record(other.peer, done, [noise(60)] * 8))
+            assert over(peer, push(peer, prefixed(identify(None, addresses=[noise(40)], record=record))))
+            done += 1
+        arena.note(f"{done} strangers' records")
+
+
+def told_with(own: Identity, seq: int, addresses: list[bytes]) -> bytes:
+    return prefixed(identify(own, record=envelope(own, peer_record(own.peer, seq, addresses))))
+
+
+# ---------------------------------------------------------------------- row 58
+
+
+def test_row_58_parts_without_end(arena: Arena) -> None:
+    """11 parts, no end, a byte a second, another's key"""
+    deadline = arena.pick(1.5, 5.0)
+    with arena.serve("--timeout", f"identify={deadline}", memory=256 * KIB) as target:
+        with target.connect() as peer:  # the key of somebody else
+            answer(peer, asked(peer), prefixed(identify(Identity())))
+            peer.ends(PROTOCOL_VIOLATION)
+        with target.connect() as peer:
+            over(peer, push(peer, prefixed(identify(Identity()))))
+            peer.ends(PROTOCOL_VIOLATION)
+        with target.connect() as dribbles, target.connect() as silent:
+            start = time.monotonic()
+            slow, mute = asked(dribbles), asked(silent)
+            answer(dribbles, slow, prefixed(bytes(8_000))[:2], fin=False)
+            answer(silent, mute, prefixed(identify(None)), fin=False)
+            while slow not in dribbles.resets and time.monotonic() - start < deadline + 3:
+                dribbles.write(slow, b"\x0a")
+                dribbles.rest(0.3)
+                silent.rest(0.05)
+            took = time.monotonic() - start
+            assert slow in dribbles.resets
+            assert silent.pump(lambda: mute in silent.resets, 1.0)
+            assert deadline * 0.8 <= took <= deadline + 1.5
+            assert dribbles.alive()
+            assert silent.alive()
+            arena.note(f"given up after {took:.1f} s")
+        heavy = prefixed(full_part())
+        with target.connect() as peer:
+            before, count = target.cpu(), arena.count(5, 40)
+            for _ in range(count):
+                assert over(peer, push(peer, heavy * 8, fin=True))
+            arena.bound("ms of a core for 64 KiB", (target.cpu() - before) * 1e3 / count, 50)
+            endless = push(peer, heavy * 12, fin=False)  # it stops at ten parts, or 64 KiB
+            assert over(peer, endless, deadline * 0.8)
+            assert peer.alive()
+    with arena.dialer() as dialer, Host() as host:
+        parts = b"".join(prefixed(identify(None, protocols=[f"/{number}"])) for number in range(11))
+        with introduced(dialer, host, parts) as (_, info):
+            assert info["protocols"] == PARTS
+
+
+def full_part() -> bytes:
+    """Names and addresses, as many as one part holds."""
+    names = [b"/%d" % number for number in range(300)]
+    addresses = [ip4_tcp("127.0.0.1", 1 + number) for number in range(500)]
+    return identify(None, protocols=names, addresses=addresses)
+
+
+# ---------------------------------------------------------------------- row 59
+
+
+def test_row_59_ping(arena: Arena) -> None:
+    """Ping: too many streams, wrong sizes, wrong echo, a flood"""
+    with arena.serve(memory=512 * KIB) as target:
+        with target.connect() as peer:
+            streams = [peer.open(PING, bytes(32)) for _ in range(3)]
+            peer.reset_with(streams[2], RESOURCE_LIMIT)
+            head = len(propose(PING))
+            assert peer.pump(lambda: all(len(peer.body(stream)) == head + 32 for stream in streams[:2]))
+            peer.write(streams[0], bytes(31))
+            peer.rest(0.2)
+            assert len(peer.body(streams[0])) == head + 32  # not before the 32nd
+            peer.write(streams[0], bytes(33 + 1))
+            assert peer.pump(lambda: len(peer.body(streams[0])) == head + 96)
+            peer.write(streams[0], bytes(1))
+            peer.send(update(streams[0], 0, FIN))
+            assert over(peer, streams[0])
+            again = peer.open(PING, bytes(32))
+            assert peer.pump(lambda: len(peer.body(again)) == head + 32)  # one has ended
+            flood(arena, target, peer, streams[1])
+            if arena.full:
+                start = time.monotonic()
+                assert over(peer, again, 33.0)
+                assert time.monotonic() - start >= 10
+        with target.connect() as peer:  # the rate is that of who reads
+            peer.generous = False
+            stream = peer.open(PING)
+            left = 2_000_000
+            while left and peer.pump(lambda stream=stream: peer.credit[stream] > 0, 0.5):  # type: ignore[misc]
+                piece = min(left, peer.credit[stream], 60_000)
+                peer.write(stream, bytes(piece))
+                left -= piece
+            assert left > 1_000_000
+            assert peer.alive()
+    with arena.dialer() as dialer, Host() as host, dialed(dialer, host) as peer:
+        for wrong in (True, False):
+            dialer.tell(do="ping")
+            stream = accepted(peer, PING)
+            assert peer.pump(lambda stream=stream: len(peer.body(stream)) == len(propose(PING)) + 32)  # type: ignore[misc]
+            peer.write(stream, propose(PING) + (noise(32) if wrong else peer.body(stream)[-32:]))
+            assert dialer.read()["error"] == ("Malformed" if wrong else "")
+
+
+def flood(arena: Arena, target: Target, peer: Peer, stream: int) -> None:
+    """As many pings as the stream takes."""
+    start, before, done = time.monotonic(), target.cpu(), 0
+    peer.bodies[stream].clear()
+    while time.monotonic() - start < arena.pick(1.0, 10.0):
+        peer.write(stream, bytes(32_000))
+        done += 1_000
+        peer.bodies[stream].clear()
+    assert peer.alive(10.0)
+    arena.note(f"{done / (time.monotonic() - start):.0f} pings/s, {(target.cpu() - before) * 1e6 / done:.0f} us each")
+
+
+# ---------------------------------------------------------------------- rows 60 and 61
+
+
+def test_row_60_protocol_names(arena: Arena) -> None:
+    """1,025 names and more; long, broken, repeated"""
+    ten = [prefixed(identify(None, protocols=[f"/{part}/{name}" for name in range(700)])) for part in range(PARTS)]
+    plain = [[f"/n/{part * 103 + name}" for name in range(103)] for part in range(PARTS)]
+    names = [prefixed(identify(None, protocols=part)) for part in plain]
+    strange: list[str | bytes] = ["/ok/1", "/ok/1", b"/" + b"a" * 256, b"/\xff\xfe", b"", "/ok/2", b"/" + b"b" * 255]
+    with arena.dialer() as dialer, Host() as host:
+        with introduced(dialer, host, b"".join(names)) as (peer, info):
+            assert info["protocols"] == 1_024  # of 1,030
+            assert over(peer, push(peer, prefixed(identify(None, protocols=["/only/1"]))))
+            assert soon(lambda: dialer.ask(do="info")["protocols"] == 1)  # replaced, not added
+        with introduced(dialer, host, prefixed(identify(host.identity, protocols=strange))) as (_, info):
+            assert info["protocols"] == 3
+        assert max(map(len, ten)) <= PART + 3
+        with introduced(dialer, host, b"".join(ten)) as (_, info):
+            assert info["protocols"] <= 1_024
+    peers = arena.count(4, 30)
+    with arena.serve(memory=peers * 512 * KIB) as target:
+        connected = [target.connect() for _ in range(peers)]
+        for peer in connected:
+            answer(peer, asked(peer), b"".join(ten))
+            for _ in range(3):
+                assert over(peer, push(peer, b"".join(names)))
+        arena.note(f"{target.growth() / peers / KIB:.0f} KiB a peer")
+        for peer in connected:
+            assert peer.alive()
+            peer.wire.close()
+
+
+def test_row_61_addresses_that_are_none(arena: Arena) -> None:
+    """Multiaddrs empty, cut, unknown, 10,000 of them"""
+    good = [ip4_tcp("127.0.0.1", 1_000 + number) for number in range(70)]
+    bad = [
+        b"",
+        b"\x04",
+        b"\x04\x7f\x00",
+        good[0][:-1],
+        b"\xff\xff\xff\x7f",
+        b"\x04\x7f\x00\x00\x01\x06",
+        good[0] + b"\x99",
+        b"\x36\xff\xff\xff\xff\x0f",  # a dns4 name of 4 GiB
+        b"\xa5\x03\x00",
+        b"\x80" * 20,
+        noise(500),
+        bytes(7_000),
+    ]
+    with arena.dialer() as dialer, Host() as host:
+        mixed = [each for pair in zip(bad[:10], good[:10], strict=True) for each in pair]
+        with introduced(dialer, host, prefixed(identify(None, addresses=[*bad[10:11], *mixed]))) as (_, info):
+            assert len(info["addresses"]) == 10
+        with introduced(dialer, host, prefixed(identify(None, addresses=[b"\x04"] * 900 + good))) as (_, info):
+            assert len(info["addresses"]) == 64
+        with introduced(dialer, host, prefixed(identify(None, addresses=bad))) as (_, info):
+            assert info["addresses"] == []
+    with arena.serve(memory=256 * KIB) as target, target.connect() as peer:
+        parts = b"".join(prefixed(identify(None, addresses=[noise(5) for _ in range(1_000)])) for _ in range(PARTS))
+        before, count = target.cpu(), arena.count(3, 20)
+        for _ in range(count):
+            stream = push(peer, parts)
+            assert over(peer, stream)
+        arena.bound("ms of a core for 10,000", (target.cpu() - before) * 1e3 / count, 100)
+        peer.send(update(push(peer, prefixed(blob(2, bytes(MIB)))[:200_000], fin=False), 0, FIN))
+        assert peer.alive()
+
+
+# ---------------------------------------------------------------------- row 62
+
+
+def test_row_62_pushes(arena: Arena) -> None:
+    """1,000 pushes a second, half ones, ones that hang"""
+    deadline = arena.pick(1.5, 5.0)
+    with Host() as canary, arena.serve("--timeout", f"identify={deadline}", memory=512 * KIB) as target:
+        told = prefixed(identify(None, addresses=[ip4_tcp("127.0.0.1", canary.port)], protocols=["/a/1", PUSH]))
+        with target.connect() as peer:
+            assert over(peer, push(peer, told))  # before it has been told who we are
+            hanging = push(peer, told[:20], fin=False)
+            assert peer.alive()
+            excess = [push(peer, told) for _ in range(20)]
+            for stream in excess:
+                peer.reset_with(stream, RATE_LIMITED)
+            assert hanging not in peer.resets
+            assert over(peer, hanging, deadline + 2)  # half a push ends at the deadline
+            assert over(peer, push(peer, told))
+            half = push(peer, told[:20])
+            assert over(peer, half)
+            assert over(peer, push(peer, prefixed(identify(None)) + prefixed(b"")))
+            start, done, rate = time.monotonic(), 0, 1_000
+            while (passed := time.monotonic() - start) < arena.pick(1.0, 10.0):
+                if done < passed * rate:
+                    assert over(peer, push(peer, told))
+                    done += 1
+            assert peer.alive()
+            arena.note(f"{done / passed:.0f} pushes/s")
+            leaves = push(peer, told[:10], fin=False)
+            assert leaves not in peer.resets
+        canary.sock.settimeout(0.3)
+        with suppress(TimeoutError):
+            canary.sock.accept()[0].close()
+            raise AssertionError("a push was answered with a dial")
+
+
+# ---------------------------------------------------------------------- rows 64 and 65
+
+
+def protobufs() -> dict[str, tuple[bytes, bool]]:
+    """Messages, and whether they have to be refused; what is merely unknown is skipped."""
+    ok = identify(None, protocols=["/a/1"])
+    return {
+        "a group": (b"\x0b" * 4_000, True),
+        "the end of a group": (b"\x0c", True),
+        "wire type 6": (b"\x0e\x01", True),
+        "wire type 7": (b"\x0f", True),
+        "field 0": (b"\x02\x00", True),
+        "a varint of 11 bytes": (b"\x48" + b"\xff" * 10 + b"\x01", True),
+        "a varint beyond 64 bits": (b"\x48" + b"\xff" * 9 + b"\x7f", True),
+        "a length past the end": (b"\x0a\xff\x7f", True),
+        "a length of 2**63": (b"\x0a" + b"\x80" * 9 + b"\x01", True),
+        "cut in a key": (b"\x80", True),
+        "fixed64, cut": (b"\x49\x00", True),
+        "a scalar of another type": (b"\x28\x05", False),
+        "unknown fields": (integer(99, 5) * 2_700 + ok, False),
+        "nested 2,700 deep": (b"\x52" + prefixed(b"\x52" * 8_000), False),
+        "duplicated scalars": (blob(5, b"a") * 1_000 + ok, False),
+        "bad UTF-8": (blob(6, b"\xff\xfe") + ok, False),
+    }
+
+
+def test_row_64_protobuf(arena: Arena) -> None:
+    """Protobuf: groups, overflows, depth, unknown fields"""
+    refused = []
+    with arena.serve(memory=256 * KIB) as target, target.connect() as peer:
+        for name, (body, bad) in protobufs().items():
+            assert len(body) <= PART, name
+            before = target.cpu()
+            for _ in range(8):
+                stream = push(peer, prefixed(body))
+                assert over(peer, stream), name
+                if bad:
+                    assert stream in peer.resets, name
+                elif stream in peer.resets:
+                    refused.append(name)
+            arena_ms = (target.cpu() - before) * 1e3
+            if arena.full:
+                assert arena_ms <= 10 + 8, f"{name}: {arena_ms:.1f} ms for 64 KiB"
+        assert peer.alive()
+        assert over(peer, push(peer, prefixed(identify(None))))
+    arena.note(f"refused although it could be skipped: {', '.join(sorted(set(refused))) or 'nothing'}")
+
+
+def test_row_65_length_prefixes(arena: Arena) -> None:
+    """Length prefixes 2**63, cap + 1, over-long; no body"""
+    prefixes = {
+        "2**63": varint(1 << 63),
+        "2**64": varint(1 << 64),
+        "cap + 1": varint(PART + 1),
+        "over-long": b"\x81\x00",
+        "over-long, ten bytes": b"\x85" + b"\x80" * 8 + b"\x00",
+        "endless": b"\xff" * 200,
+    }
+    deadline = arena.pick(1.5, 5.0)
+    with arena.serve("--timeout", f"identify={deadline}", memory=64 * KIB) as target:
+        with target.connect() as peer:
+            for name, prefix in prefixes.items():
+                start = time.monotonic()
+                stream = push(peer, prefix, fin=False)
+                assert over(peer, stream), name
+                assert stream in peer.resets, name
+                assert time.monotonic() - start <= deadline * 0.7, f"{name}: the body was waited for"
+        for name, prefix in prefixes.items():
+            with target.connect() as peer:
+                start = time.monotonic()
+                stream = asked(peer)
+                answer(peer, stream, prefix, fin=False)
+                assert over(peer, stream), name
+                assert stream in peer.resets, name
+                assert time.monotonic() - start <= deadline * 0.7, f"{name}: the body was waited for"
+                assert peer.alive()
+        with target.connect() as peer:
+            start = time.monotonic()
+            stream = push(peer, varint(PART), fin=False)  # a length that may be: its body has a deadline
+            assert over(peer, stream, deadline + 2)
+            assert time.monotonic() - start >= deadline * 0.8
