@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-all toolchains install lint types test-cores test-rest test-serial bench docs pins clean
+.PHONY: help demo test test-all toolchains install lint types test-cores test-rest test-serial hostile bench docs pins clean
 
 PYTHON ?= $(shell sh .ci/pythons | head -n 1)
 VENV ?= .venv
@@ -71,6 +71,9 @@ test-rest: install  ## all other tests
 
 test-serial: install  ## the tests that measure time, one after the other
 	$(BIN)/python -m pytest -q -m serial
+
+hostile: install  ## every hostile row in full, one line each (ARGS="33 39": these rows only)
+	$(BIN)/python -m tests.hostile $(ARGS)
 
 bench: install  ## measures ours and the others side by side, writes benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.run $(ARGS)
