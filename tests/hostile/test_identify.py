@@ -378,7 +378,7 @@ def protobufs() -> dict[str, tuple[bytes, bool]]:
 
 def test_row_64_protobuf(arena: Arena) -> None:
     """Protobuf: groups, overflows, depth, unknown fields"""
-    refused = []
+    refused, worst = [], 0.0
     with arena.serve(memory=256 * KIB) as target, target.connect() as peer:
         for name, (body, bad) in protobufs().items():
             assert len(body) <= PART, name
@@ -390,9 +390,9 @@ def test_row_64_protobuf(arena: Arena) -> None:
                     assert stream in peer.resets, name
                 elif stream in peer.resets:
                     refused.append(name)
-            arena_ms = (target.cpu() - before) * 1e3
-            if arena.full:
-                assert arena_ms <= 10 + 8, f"{name}: {arena_ms:.1f} ms for 64 KiB"
+            worst = max(worst, (target.cpu() - before) * 1e3)
+        # One message has at most 4,096 fields, so 64 KiB in one cost some milliseconds; these are eight.
+        arena.bound("ms of a core for 8 messages, 64 KiB", worst, 50)
         assert peer.alive()
         assert over(peer, push(peer, prefixed(identify(None))))
     arena.note(f"refused although it could be skipped: {', '.join(sorted(set(refused))) or 'nothing'}")
