@@ -435,12 +435,13 @@ def test_row_10_addresses_that_lead_inwards(arena: Arena) -> None:
             dialer.tell(do="hang_up")
             peer.rest(0.3)
         dialer.read()
+        host.sock.close()
         answer = dialer.ask(do="dial", addrs=[], peer=host.identity.name)
         assert answer["error"] == "DialError"
-        dialed = set(answer.get("attempts", {}))
+        dialed = set(answer.get("attempts", {})) or {answer["text"]}
         inwards = ("127.", "0.0.0.0", "/::", "/tcp/0", "224.", "169.254.", "64:ff9b")
         assert not [text for text in dialed if any(inner in text for inner in inwards)], dialed
-        arena.note(f"dialed: {', '.join(sorted(dialed)) or 'nothing'}")
+        arena.note(f"dialed: {', '.join(sorted(dialed))}")
         canary.sock.settimeout(0.2)
         with suppress(TimeoutError):
             canary.sock.accept()[0].close()
