@@ -150,10 +150,10 @@ class Connection:
         try:
             for record in self._seal(session.data_to_send()):
                 link.write(record)
-        except ConnectionClosed as error:  # the Noise counter is used up
+            session.flushed(congested=link.congested)
+        except Exception as error:  # the Noise counter is used up; or a fault of ours, for which only this one pays
             self.failed(error)
             return
-        session.flushed(congested=link.congested)
         if link.congested:
             self._timer.stalled()
         if self._reading_paused and not session.overloaded:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConnectionClosed, DeadlineExceeded, MuxerError
+from stronghold_p2p.swarm.deadline import late
 from stronghold_p2p.swarm.negotiation import LazyConfirm, Listening
 from stronghold_p2p.transport.link import Link
 from stronghold_p2p.yamux import GoAway, Reset, Session, Stream, StreamState
@@ -120,13 +121,19 @@ class Timer:
 
     def _tick(self) -> None:
         self._handle, self.at = None, math.inf
-        now = self._loop.time()
+        try:
+            self._look(self._loop.time())
+        except Exception as error:  # a fault of ours: this connection pays for it
+            self._connection.failed(error)
+
+    def _look(self, now: float) -> None:
         error = self._silent(now) or self._stuck(now)
         if error is not None:
             self._connection.failed(error)
             return
         if self._idle(now):
-            self._connection.shut()
+            idle = f"idle for {self._timeouts.idle:g} s: add the peer to protected, or raise Timeouts.idle"
+            self._connection.shut(error=ConnectionClosed(idle))
             return
         self._expire_streams(now)
         self.rearm(self._next(now))
@@ -135,7 +142,7 @@ class Timer:
         every, answer = self._timeouts.keepalive, self._timeouts.keepalive_answer
         sent = self._session.ping_sent_at
         if sent is not None and answer is not None and now - max(sent, self.heard) >= answer:
-            return ConnectionClosed(f"no answer to a keep-alive ping within {answer:g} s")
+            return ConnectionClosed(f"no answer to a keep-alive ping within Timeouts.keepalive_answer, {answer:g} s")
         if every is not None and now - self.heard >= every:
             self._session.ping(now)
         return None
@@ -152,7 +159,7 @@ class Timer:
         if left < waiting:
             self._stalled = (now, left)
         elif now - at >= stall:
-            return ConnectionClosed(f"the peer took no bytes for {stall:g} s")
+            return ConnectionClosed(f"the peer took no bytes for Timeouts.write_stall, {stall:g} s")
         return None
 
     def _idle(self, now: float) -> bool:
@@ -177,8 +184,8 @@ class Timer:
                 else:
                     self._session.reset(state, 0)
             elif _negotiation_due(state) <= now and isinstance(stream, Stream):
-                late = DeadlineExceeded("no answer in the negotiation", timeout=limit, phase="negotiate", peer=peer)
-                stream.abandon(late, Reset.NEGOTIATION_FAILED)
+                error = late(limit, "negotiate", peer, sent=False, setting="Timeouts.negotiate")
+                stream.abandon(error, Reset.NEGOTIATION_FAILED)
 
     def _next(self, now: float) -> float:
         limits, session = self._timeouts, self._session

@@ -17,7 +17,7 @@ async def test_it_tells_in_which_step_it_came() -> None:
             await asyncio.Event().wait()
     error = caught.value
     assert (error.phase, error.peer, error.sent, error.timeout) == ("wait", "bob", True, 0.02)
-    assert str(error) == "0.02 s were over in wait"
+    assert str(error) == "0.02 s were over in wait: raise timeout="
 
 
 async def test_nothing_happens_in_time() -> None:

@@ -167,7 +167,7 @@ async def test_wrong_protocols() -> None:
     async with swarm(1) as alice:
         events = Events(alice)
         said = [b"GET / HTTP/1.1\r\n\r\n", bytes.fromhex("1603010200010001fc0303"), b"SSH-2.0-x\r\n", bytes(1 << 20)]
-        said.append(random.Random(3).randbytes(2_000))  # noqa: S311
+        said.append(random.Random(3).randbytes(2_000))
         async with sockets(alice, len(said)) as bares:
             for bare, data in zip(bares, said, strict=True):
                 with contextlib.suppress(ConnectionError):
@@ -202,18 +202,17 @@ async def test_a_socket_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_the_oldest_gives_way() -> None:
-    async with swarm(1, limits=Limits(pending_in=3)) as alice:
-        async with sockets(alice, 3) as (first, second, third):
-            await until(lambda: len(alice.pending) == 3)
-            async with swarm(2) as bob:
-                await connect(bob, alice)
-                assert await first.rest() == b""
-                assert len(alice.pending) == 2
-            async with sockets(alice, 2):
-                assert await second.rest() == b""
-                await third.send(b"\x13/multistream/1.0.0\n")
-                assert len(alice.pending) == 3
-            await until(lambda: len(alice.pending) == 1)
+    async with swarm(1, limits=Limits(pending_in=3)) as alice, sockets(alice, 3) as (first, second, third):
+        await until(lambda: len(alice.pending) == 3)
+        async with swarm(2) as bob:
+            await connect(bob, alice)
+            assert await first.rest() == b""
+            assert len(alice.pending) == 2
+        async with sockets(alice, 2):
+            assert await second.rest() == b""
+            await third.send(b"\x13/multistream/1.0.0\n")
+            assert len(alice.pending) == 3
+        await until(lambda: len(alice.pending) == 1)
 
 
 async def test_the_one_that_gave_way_has_finished_its_handshake_meanwhile() -> None:
