@@ -388,7 +388,7 @@ async def test_a_fault_of_ours_while_sending(
     async with swarm(1) as alice, raw_in(alice) as (_, connection):
         stream = await connection.open_stream(ECHO)
         original = getattr(Session, where)
-        calls = []
+        calls: list[int] = []
 
         def broken(*args: Any, **options: Any) -> Any:
             if not calls:

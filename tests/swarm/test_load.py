@@ -1,0 +1,92 @@
+"""Fairness, and much of everything. Bounds on time are generous: they catch a standstill, not a slow machine."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import pytest
+
+from stronghold_p2p.config import Limits
+from stronghold_p2p.yamux import Stream
+from tests.peers import connect, swarm, until
+from tests.swarm.handlers import ECHO, ask, echo, swallow
+
+BULK = "/bulk/1.0.0"
+
+
+@pytest.mark.speed
+async def test_one_stream_moves_much_and_63_others_answer(record_property: Callable[[str, object], None]) -> None:
+    """100 MB on one stream; the others ask all the while, and each gets its turn."""
+    async with swarm(1) as alice, swarm(2) as bob:
+        alice.handle(BULK, swallow)
+        alice.handle(ECHO, echo)
+        connection = await connect(bob, alice)
+        delays: list[float] = []
+        done = asyncio.Event()
+
+        async def asking(stream: Stream) -> int:
+            rounds = 0
+            while not done.is_set():
+                began = time.perf_counter()
+                await stream.write(b"x" * 64)
+                assert await stream.readexactly(64) == b"x" * 64
+                delays.append(time.perf_counter() - began)
+                rounds += 1
+            await stream.close()
+            return rounds
+
+        others = [asyncio.ensure_future(asking(await connection.open_stream(ECHO))) for _ in range(63)]
+        piece = bytes(65_536)
+        async with await connection.open_stream(BULK) as stream:
+            for _ in range(100_000_000 // len(piece)):
+                await stream.write(piece)
+            await stream.close_write()
+            assert await stream.read() == b""
+        done.set()
+        rounds = await asyncio.gather(*others)
+        delays.sort()
+        record_property("worst_ms", round(delays[-1] * 1_000, 1))
+        record_property("p99_ms", round(delays[len(delays) * 99 // 100] * 1_000, 1))
+        assert min(rounds) >= 3
+        assert min(rounds) * 4 >= max(rounds)
+        assert delays[-1] < 2.0
+
+
+@pytest.mark.speed
+async def test_a_thousand_streams_at_once() -> None:
+    limits = Limits(streams_in=1_000)
+    async with swarm(1, limits=limits) as alice, swarm(2) as bob:
+        alice.handle(ECHO, echo)
+        connection = await connect(bob, alice)
+        data = [str(number).encode() * 20 for number in range(1_000)]
+        assert await asyncio.gather(*(ask(connection, each) for each in data)) == data
+        await until(lambda: connection.streams == 0 and alice.connections()[0].streams == 0)
+
+
+@pytest.mark.speed
+async def test_three_thousand_streams_one_after_the_other() -> None:
+    async with swarm(1) as alice, swarm(2) as bob:
+        alice.handle(ECHO, echo)
+        connection = await connect(bob, alice)
+        for number in range(3_000):
+            data = number.to_bytes(4, "big")
+            assert await ask(connection, data) == data
+        await until(lambda: alice.connections()[0].streams == 0)
+
+
+@pytest.mark.speed
+async def test_a_hundred_connections() -> None:
+    async with swarm(1) as alice:
+        alice.handle(ECHO, echo)
+        limits = Limits(per_peer=None)
+        async with swarm(2, limits=limits) as bob:
+            alice.limits = limits
+            alice.gate._limits = limits
+            for _ in range(100):
+                connection = await bob._dialer.dial(alice.peer_id, alice.addresses)
+                assert await ask(connection) == b"hello"
+            assert len(bob.connections()) == 100
+            await asyncio.gather(*(ask(connection, bytes(10_000)) for connection in bob.connections()))
+        await until(lambda: not alice.connections())

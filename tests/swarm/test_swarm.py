@@ -1,0 +1,336 @@
+"""A whole swarm: its end at any moment, bans, events, several side by side. Virtual time where time matters."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from stronghold_p2p.config import Timeouts
+from stronghold_p2p.errors import ConnectionClosed, P2PError, UnsupportedProtocol, UsageError
+from stronghold_p2p.firewall.firewall import Firewall
+from stronghold_p2p.firewall.rules import Attempt, Rule
+from stronghold_p2p.identity import Identity
+from stronghold_p2p.multiaddrs import parse
+from stronghold_p2p.swarm.events import AddressAdded, AddressRemoved, Ended, Opened
+from stronghold_p2p.swarm.swarm import Swarm
+from stronghold_p2p.yamux import GoAway, Stream
+from tests.peers import connect, swarm, until
+from tests.swarm.handlers import ECHO, ask, echo, never, stubborn
+from tests.swarm.raw import Events, Raw, Server, bare_to, dial_raw, raw_in
+from tests.transport.ends import identity
+from tests.virtual import VIRTUAL
+
+LOOPS = VIRTUAL
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+@asynccontextmanager
+async def crowd(target: Swarm, number: int) -> AsyncIterator[list[Raw]]:
+    """Peers that read nothing and do not close."""
+    raws = [await dial_raw(target, 20 + n) for n in range(number)]
+    await until(lambda: len(target.connections()) >= number)
+    try:
+        yield raws
+    finally:
+        for raw in raws:
+            raw.close()
+
+
+# ---------------------------------------------------------------------- the end
+
+
+async def test_close_with_everything_hanging() -> None:
+    """Row 111: stalled peers, half-open sockets, dials in flight, hung handlers, questions without answers."""
+    async with swarm(1) as alice, crowd(alice, 30) as raws:
+        alice.handle("/stubborn", stubborn)
+        alice.handle("/never", never)
+        alice.handle(ECHO, echo)
+        alice.firewall.set(Rule.ASK, protocol=ECHO)
+
+        @alice.firewall.on_ask
+        async def hung(_attempt: Attempt) -> bool:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+            await asyncio.sleep(1.0)
+            return True
+
+        for raw in raws[:10]:
+            await raw.open(1, "/stubborn")
+            await raw.open(3, "/never")
+            await raw.open(5, ECHO)
+        writing = []
+        for connection in alice.connections()[:10]:
+            stream = await connection.open_stream("/x")
+            writing.append(asyncio.ensure_future(stream.write(bytes(1 << 20))))
+        half_open = [await bare_to(alice.addresses[0]) for _ in range(30)]
+        with contextlib.closing(Server()) as server:
+            dials = [asyncio.ensure_future(alice.dial(identity(50 + n).peer_id, [server.address])) for n in range(10)]
+            await until(lambda: alice.approval.snapshot()["asks"] == 10 and len(alice.pending) == 30)
+            began = now()
+            await alice.close()
+            assert now() - began <= 3.1
+            results = await asyncio.gather(*dials, *writing, return_exceptions=True)
+            assert {type(result) for result in results} == {ConnectionClosed}
+        for bare in half_open:
+            assert await bare.rest() == b""
+            bare.close()
+        assert alice.connections() == ()
+        assert not any(alice.gate.snapshot().values())
+
+
+async def test_a_handler_that_does_not_end_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    async with swarm(1, timeouts=Timeouts(close=0.5)) as alice, raw_in(alice) as (raw, _):
+        alice.handle(ECHO, stubborn)
+        await raw.open(1, ECHO)
+        await raw.body(1, 33)
+        began = now()
+        await alice.close()
+        assert now() - began == pytest.approx(0.5, abs=0.1)
+        assert "closing took longer" in caplog.text
+        await asyncio.sleep(2)
+    caplog.clear()
+
+
+async def test_close_says_goodbye() -> None:
+    async with swarm(1) as alice, swarm(2) as bob, swarm(3) as carol:
+        await connect(alice, bob)
+        await connect(carol, alice)
+        await until(lambda: len(alice.connections()) == 2)
+        events = Events(alice), Events(bob), Events(carol)
+        began = now()
+        await alice.close()
+        assert now() - began < 0.5
+        await until(lambda: events[1].all and events[2].all)
+        for (ended,) in (events[1].all, events[2].all):
+            assert isinstance(ended, Ended)
+            assert isinstance(ended.error, ConnectionClosed)
+            assert (ended.error.code, ended.error.remote) == (GoAway.NORMAL, True)
+        assert len(events[0].of(Ended)) == 2
+        assert len(events[0].of(AddressRemoved)) == 1
+
+
+async def test_close_again_and_at_once() -> None:
+    """Row 109."""
+    async with swarm(1) as alice, crowd(alice, 3):
+        ends: list[float] = []
+
+        async def close() -> None:
+            await alice.close()
+            ends.append(now())
+
+        await asyncio.gather(*(close() for _ in range(5)))
+        assert max(ends) - min(ends) < 0.1
+        await alice.close()
+        assert alice.connections() == ()
+        with pytest.raises(UsageError):
+            await alice.dial(None, [])
+
+
+async def test_close_from_inside_a_handler() -> None:
+    """Row 109."""
+    async with swarm(1) as alice, swarm(2) as bob:
+        done: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+
+        async def closing(_stream: Stream) -> None:
+            began = now()
+            await alice.close()
+            done.set_result(now() - began)
+
+        alice.handle(ECHO, closing)
+        connection = await connect(bob, alice)
+        with pytest.raises(ConnectionClosed):
+            await ask(connection)
+        assert await done < 1.5
+
+
+async def test_close_from_a_callback_and_before_everything() -> None:
+    """Row 109: during start, before start, on an event."""
+    async with swarm(1) as alice, swarm(2) as bob:
+        tasks: list[asyncio.Task[None]] = []
+        alice.on_event(lambda _: tasks.append(asyncio.ensure_future(alice.close())))
+        with contextlib.suppress(P2PError):
+            await bob.dial(alice.peer_id, alice.addresses)
+        await until(lambda: tasks)
+        await asyncio.gather(*tasks)
+    never_started = Swarm(Identity(), firewall=Firewall())
+    await never_started.close()
+    started = Swarm(Identity(), firewall=Firewall())
+    started.start()
+    await started.close()
+
+
+async def test_close_is_cancelled() -> None:
+    async with swarm(1) as alice, crowd(alice, 3):
+        closing = asyncio.ensure_future(alice.close())
+        await asyncio.sleep(0.1)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        await alice.close()
+        assert alice.connections() == ()
+        await until(lambda: not alice._ending)
+
+
+async def test_peers_that_end_in_every_way() -> None:
+    """Row 105 in small: all counts are back where they were."""
+    async with swarm(1) as alice, swarm(2) as bob:
+        alice.handle(ECHO, echo)
+        events = Events(alice)
+        for round_ in range(30):
+            end = ("close", "abort", "rst", "ban", "cancel", "other side")[round_ % 6]
+            if end == "rst":
+                raw = await dial_raw(alice)
+                await until(lambda: alice.connections())
+                raw.bare.reset()
+            else:
+                connection = await connect(bob, alice)
+                assert await ask(connection) == b"hello"
+                await until(lambda: alice.connections())
+                if end == "close":
+                    await connection.close()
+                elif end == "abort":
+                    connection.abort()
+                elif end == "ban":
+                    alice.firewall.ban(bob.peer_id)
+                    alice.firewall.unban(bob.peer_id)
+                elif end == "cancel":
+                    task = asyncio.ensure_future(ask(connection))
+                    await asyncio.sleep(0)
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
+                    await connection.close()
+                else:
+                    await alice.connections()[0].close()
+            await until(lambda: not alice.connections() and not bob.connections())
+        assert len(events.of(Opened)) == len(events.of(Ended)) == 30
+        assert [event.connection for event in events.of(Opened)] == [event.connection for event in events.of(Ended)]
+        assert not any(alice.gate.snapshot().values())
+        assert not any(bob.gate.snapshot().values())
+        assert alice._verdicts == {}
+        events.all.clear()
+
+
+# ---------------------------------------------------------------------- the firewall and connections
+
+
+@pytest.mark.parametrize("whom", ["peer", "subnet", "rule"])
+async def test_a_ban_ends_connections(whom: str) -> None:
+    """Row 77."""
+    async with swarm(1) as alice, swarm(2) as bob, raw_in(alice) as (raw, stays):
+        alice.handle(ECHO, never)
+        connection = await connect(bob, alice)
+        waiting = asyncio.ensure_future(ask(connection))
+        await until(lambda: alice.connections(bob.peer_id) and alice.connections(bob.peer_id)[0].handlers)
+        events = Events(alice)
+        if whom == "peer":
+            alice.firewall.ban(bob.peer_id)
+        elif whom == "subnet":
+            alice.firewall.ban("127.0.0.1")
+        else:
+            alice.firewall.set(Rule.REJECT, peer=bob.peer_id, protocol="connection")
+        with pytest.raises(ConnectionClosed) as caught:
+            await waiting
+        assert (caught.value.code, caught.value.remote) == (GoAway.GATED, True)
+        assert alice.connections(bob.peer_id) == ()
+        assert "firewall" in str(events.of(Ended)[0].error)
+        if whom == "subnet":
+            assert await raw.gone() == GoAway.GATED
+        else:
+            assert not stays.closed
+
+
+async def test_a_ban_counts_for_connections_that_we_opened() -> None:
+    async with swarm(1) as alice, swarm(2) as bob:
+        connection = await connect(alice, bob)
+        alice.firewall.ban(bob.peer_id)
+        assert connection.closed
+        await until(lambda: not bob.connections())
+
+
+async def test_other_rules_leave_connections_alone() -> None:
+    async with swarm(1) as alice, swarm(2) as bob:
+        alice.handle(ECHO, echo)
+        connection = await connect(bob, alice)
+        stream = await connection.open_stream(ECHO)
+        await stream.write(b"x")
+        await stream.readexactly(1)
+        alice.firewall.set(Rule.REJECT)
+        alice.firewall.set(Rule.REJECT, direction="out")
+        alice.firewall.set(Rule.REJECT, peer=bob.peer_id, protocol=ECHO)
+        assert not connection.closed
+        await stream.write(b"y")
+        assert await stream.readexactly(1) == b"y"  # what runs goes on
+        with pytest.raises(UnsupportedProtocol):
+            await ask(connection)
+        await stream.close()
+
+
+# ---------------------------------------------------------------------- events, several swarms
+
+
+async def test_events_in_their_order() -> None:
+    async with swarm(1) as alice:
+        events = Events(alice)
+        listener = await alice.listen(parse("/ip4/127.0.0.1/tcp/0"))
+        async with swarm(2) as bob:
+            connection = await bob.dial(None, listener.addresses)
+            await until(lambda: alice.connections())
+            await listener.close()
+            await connection.close()
+            await until(lambda: not alice.connections())
+        assert [type(event) for event in events.all] == [AddressAdded, Opened, AddressRemoved, Ended]
+        assert isinstance(events.all[-1].error, ConnectionClosed)
+        events.all.clear()
+
+
+async def test_several_swarms_share_a_loop_and_nothing_else() -> None:
+    async with swarm(1) as alice, swarm(2) as bob, swarm(3) as carol, swarm(4) as dave:
+        swarms = [alice, bob, carol, dave]
+        for one in swarms:
+            one.handle(ECHO, echo)
+        pairs = [(one, other) for one in swarms for other in swarms if one is not other]
+        connections = await asyncio.gather(*(connect(one, other) for one, other in pairs))
+        data = [bytes([n]) * 50_000 for n in range(len(pairs))]
+        for connection in connections:
+            connection._swarm.handle(ECHO, echo)
+        answers = await asyncio.gather(*(ask(each, sent) for each, sent in zip(connections, data, strict=True)))
+        assert answers == data
+        await alice.close()
+        assert await ask(await connect(bob, carol)) == b"hello"
+
+
+async def test_nothing_of_a_closed_swarm_is_left() -> None:
+    async with swarm(1) as alice:
+        alice.handle(ECHO, echo)
+        async with swarm(2) as bob:
+            await ask(await connect(bob, alice))
+        await until(lambda: not alice.connections())
+        gc.collect()
+        kinds: dict[str, int] = {}
+        for thing in gc.get_objects():
+            name = type(thing).__module__
+            if name.startswith("stronghold_p2p.") and type(thing).__name__ in {"Connection", "Stream", "Session"}:
+                kinds[name] = kinds.get(name, 0) + 1
+        assert kinds == {}
+
+
+def test_a_swarm_belongs_to_one_loop() -> None:
+    one = Swarm(Identity(), firewall=Firewall())
+
+    async def run() -> Any:
+        one.start()
+        await one.listen(parse("/ip4/127.0.0.1/tcp/0"))
+        assert len(one.addresses) == 1
+        await one.close()
+        return one.addresses
+
+    assert asyncio.run(run()) == ()

@@ -1,0 +1,65 @@
+"""The main scenarios once more on uvloop, which nothing of ours depends on."""
+
+# ruff: noqa: E402, F401
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+uvloop = pytest.importorskip("uvloop")
+
+from tests.swarm.test_connection import (
+    test_a_broken_invariant,
+    test_a_peer_that_does_not_take_our_answers,
+    test_a_record_that_does_not_open,
+    test_close_while_everything_runs,
+    test_half_close_both_ways,
+    test_returning_closes_raising_resets,
+    test_the_code_of_a_reset,
+    test_the_peer_goes_away,
+    test_we_go_away,
+)
+from tests.swarm.test_connection import test_an_orderly_close as test_orderly_close
+from tests.swarm.test_dialer import (
+    test_a_wrong_peer_beside_the_right_one,
+    test_all_leave,
+    test_dial,
+    test_fifty_callers_one_connection,
+    test_the_limit_is_reached_while_we_dial,
+)
+from tests.swarm.test_listener import (
+    test_several_listeners,
+    test_the_limit_of_one_peer,
+    test_the_oldest_gives_way,
+    test_wrong_protocols,
+)
+from tests.swarm.test_load import test_a_thousand_streams_at_once
+from tests.swarm.test_negotiation import (
+    test_asked_and_our_side_says_so,
+    test_refused_after_the_first_data,
+    test_the_proposal_in_pieces,
+)
+from tests.swarm.test_swarm import (
+    test_a_ban_ends_connections,
+    test_close_again_and_at_once,
+    test_close_from_inside_a_handler,
+    test_close_says_goodbye,
+    test_peers_that_end_in_every_way,
+    test_several_swarms_share_a_loop_and_nothing_else,
+)
+from tests.transport.test_link import (
+    test_an_exception_goes_to_its_connection_only,
+    test_congestion_begins_and_ends,
+    test_finish_lets_everything_leave_and_reads_on,
+    test_two_links_share_an_inbox_and_keep_their_own_rest,
+    test_what_was_not_used_comes_again,
+)
+
+for _ in range(3):  # libuv keeps a pipe for signals from its first loop on
+    _loop = uvloop.new_event_loop()
+    _loop.run_until_complete(asyncio.sleep(0))
+    _loop.close()
+
+LOOPS = {"uvloop": uvloop.new_event_loop}
