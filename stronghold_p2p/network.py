@@ -273,7 +273,9 @@ class Network:
             deadline.phase = "firewall"
             allowed = [protocol for protocol in protocols if await self._permits(connection, protocol, deadline.when)]
             if not allowed:
-                raise Rejected("our own firewall keeps this stream back", peer=connection.peer, local=True)
+                raise Rejected(
+                    "our own firewall keeps this stream back: see firewall.rules()", peer=connection.peer, local=True
+                )
             deadline.phase = "negotiate"
             return await connection.open_stream(*allowed)
 
@@ -377,7 +379,7 @@ class Network:
     def _check_free(self, protocols: Iterable[str]) -> None:
         for protocol in protocols:
             if self._swarm.handler(protocol) is not None:
-                raise ConfigError(f"{protocol} has a handler already", where=protocol)
+                raise ConfigError(f"{protocol} has a handler already: one per network", where=protocol)
 
 
 def _parsed(address: Address) -> Multiaddr:

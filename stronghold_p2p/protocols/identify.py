@@ -72,7 +72,7 @@ class Identify:
         """
         limit = self._swarm.timeouts.identify
         async with (
-            Deadline(limit, "identify", peer=connection.peer),
+            Deadline(limit, "identify", peer=connection.peer, setting="Timeouts.identify"),
             await connection.open_stream(IDENTIFY) as stream,
         ):
             message = await self._read(stream)

@@ -137,7 +137,7 @@ class Client:
         body = encode(protocol.request, message)
         if len(body) > protocol.max_request:
             raise LimitExceeded(
-                f"the request has {len(body)} bytes, {protocol.max_request} allowed",
+                f"max_request {len(body)}/{protocol.max_request}: send less, or raise it in the RequestProtocol",
                 limit="max_request",
                 current=len(body),
                 maximum=protocol.max_request,
@@ -153,14 +153,23 @@ class Client:
         if allowed is None:
             allowed = await self._swarm.approval.judge(attempt)
         if not allowed:
-            raise Rejected("our own firewall keeps this request back", peer=connection.peer, local=True)
+            raise Rejected(
+                "our own firewall keeps this request back: see firewall.rules()", peer=connection.peer, local=True
+            )
+
+
+def _told(error: P2PError) -> P2PError:
+    """A reset whose code says nothing, with the advice that there is."""
+    if not isinstance(error, StreamReset):
+        return error
+    return StreamReset(f"{error}: its handler failed or was late, its own log tells", code=error.code)
 
 
 def _fail(error: P2PError, protocol: RequestProtocol[Rq, Rs], peer: PeerId, *, sent: bool = False) -> NoReturn:
     """Raise what an error means for a request, also a reset that came after the protocol was agreed on."""
     explained = explain_reset(error, protocol.ids) if isinstance(error, StreamReset) else error
-    if not isinstance(explained, P2PError):
-        explained = error
+    if not isinstance(explained, P2PError) or explained is error:
+        explained = _told(error)
     explained.peer = peer
     explained.sent = sent and not isinstance(explained, (UnsupportedProtocol, Rejected, LimitExceeded))
     if explained is error:

@@ -104,5 +104,6 @@ def unframe(maximum: int) -> Exchange[bytes]:
     try:
         length = yield from varint.read(maximum=maximum)
     except DecodeError as error:
-        raise Malformed(f"message length: {error}") from None
+        advice = f"; at most {maximum} bytes, see max_request and max_response of the RequestProtocol"
+        raise Malformed(f"message length: {error}{advice}") from None
     return (yield length)

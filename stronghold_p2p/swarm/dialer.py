@@ -54,11 +54,18 @@ class _Dial:
         """Why no address worked: a single one's own error, or all of them together."""
         errors = list(self.failures.values())
         if not errors:
-            return DialError(f"no address of {self.peer} is known: give one, or book.add(...) it", peer=self.peer)
+            who = "the peer" if self.peer is None else self.peer
+            return DialError(f"no address of {who} is known: give one, or book.add(...) it", peer=self.peer)
         if len(errors) == 1 or all(isinstance(error, LimitExceeded) for error in errors):
-            return errors[0]
+            return self._alone(errors[0])
         reasons = "; ".join(f"{address}: {error}" for address, error in self.failures.items())
         return DialError(f"no address worked: {reasons}", peer=self.peer, attempts=self.failures)
+
+    def _alone(self, error: Exception) -> Exception:
+        if isinstance(error, DialError):
+            error.attempts = error.attempts or {next(iter(self.failures)): error.__cause__ or error}  # type: ignore[dict-item]
+            error.peer = self.peer
+        return error
 
 
 class Dialer:
@@ -131,7 +138,7 @@ class Dialer:
     async def _run(self, dial: _Dial) -> Connection:
         winner: Connection | None = None
         try:
-            async with Deadline(self._swarm.timeouts.dial, "the dial", peer=dial.peer):
+            async with Deadline(self._swarm.timeouts.dial, "the dial", peer=dial.peer, setting="Timeouts.dial"):
                 winner = await self._race(dial)
                 return winner
         finally:
@@ -187,7 +194,7 @@ class _Attempt:
             swarm.check_dial(self._peer, self._address)
         self._token = swarm.gate.dial()
         try:
-            async with Deadline(swarm.timeouts.connect, "connecting", peer=self._peer):
+            async with Deadline(swarm.timeouts.connect, "connecting", peer=self._peer, setting="Timeouts.connect"):
                 await tcp.connect(self._address, self._made)
             return await self._outcome
         except BaseException:

@@ -25,16 +25,17 @@ if TYPE_CHECKING:
 def explain_reset(error: Exception, protocols: tuple[str, ...]) -> Exception:
     """What a reset before the answer means, by go-libp2p's codes (core/network/mux.go)."""
     if isinstance(error, StreamReset) and error.code == Reset.NEGOTIATION_FAILED:
-        return UnsupportedProtocol(f"the peer serves none of {', '.join(protocols)}", protocols=protocols)
+        return _unsupported(protocols)
     if isinstance(error, StreamReset) and error.code == Reset.RESOURCE_LIMIT:
-        return LimitExceeded("the peer takes no more streams now", limit="streams", current=0, maximum=0, remote=True)
+        told = "the peer takes no more streams now (its Limits.streams_in or requests_per_peer): wait and try again"
+        return LimitExceeded(told, limit="streams", current=0, maximum=0, remote=True)
     return error
 
 
 async def negotiate(stream: Stream, protocols: tuple[str, ...], timeout: float | None) -> str:
     """The first of ``protocols`` that the peer serves, asked for one after the other within ``timeout`` seconds."""
     try:
-        async with Deadline(timeout, "negotiate", peer=stream.peer):
+        async with Deadline(timeout, "negotiate", peer=stream.peer, setting="Timeouts.negotiate"):
             return await _ask(stream, protocols)
     except NegotiationError as error:
         if error.refused:
@@ -46,11 +47,9 @@ async def negotiate(stream: Stream, protocols: tuple[str, ...], timeout: float |
         raise NegotiationError(f"the peer closed the stream instead of answering {protocols[0]}") from None
 
 
-def _unsupported(protocols: tuple[str, ...], peer: PeerId) -> UnsupportedProtocol:
-    names = ", ".join(protocols)
-    return UnsupportedProtocol(
-        f"the peer does not serve {names}, or its firewall hides it", protocols=protocols, peer=peer
-    )
+def _unsupported(protocols: tuple[str, ...], peer: PeerId | None = None) -> UnsupportedProtocol:
+    told = f"the peer does not serve {', '.join(protocols)}, or its firewall rejects us: ask its owner"
+    return UnsupportedProtocol(told, protocols=protocols, peer=peer)
 
 
 async def _ask(stream: Stream, protocols: tuple[str, ...]) -> str:

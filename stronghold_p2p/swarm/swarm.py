@@ -181,7 +181,10 @@ class Swarm:
     def check_dial(self, peer: PeerId, address: Multiaddr) -> None:
         """``DialError`` if the firewall keeps us from connecting to ``peer`` there."""
         if not self._lets_connect(peer, "out", address):
-            raise DialError(f"our firewall keeps us from {peer} at {address}", peer=peer)
+            raise DialError(
+                f"our own firewall keeps us from {peer} at {address}: see firewall.banned and firewall.rules()",
+                peer=peer,
+            )
 
     def _lets_connect(self, peer: PeerId, direction: Direction, address: Multiaddr) -> bool:
         now = self.loop.time()

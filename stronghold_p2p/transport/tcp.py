@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -55,7 +56,9 @@ async def listen(address: Multiaddr, on_made: Callable[[Link], None]) -> asyncio
             server.close()
             raise
     except OSError as error:
-        raise ListenError(f"cannot listen on {address}: {_reason(error)}", address=str(address)) from error
+        raise ListenError(
+            f"cannot listen on {address}: {_reason(error)}{_advice(error, target[1])}", address=str(address)
+        ) from error
     return server
 
 
@@ -85,6 +88,14 @@ def remote_host(transport: asyncio.BaseTransport) -> str | None:
     """The remote IP address as the socket tells it."""
     remote = transport.get_extra_info("peername")
     return str(remote[0]) if remote else None
+
+
+def _advice(error: OSError, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "; take another port, or 0 for a free one"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "; take an address of this machine, or 0.0.0.0 for all"
+    return "; take a port above 1023" if error.errno == errno.EACCES and port < 1_024 else ""
 
 
 def _reason(error: OSError) -> str:

@@ -149,7 +149,8 @@ class Receiver:
         elif self._session.budget.buffered > self._session.budget.maximum:
             sink, maximum = stream.sink, self._session.budget.maximum
             self._session.reset(stream, Reset.RESOURCE_LIMIT)
-            sink.failed(LimitExceeded("unread bytes", limit="receive_memory", current=maximum, maximum=maximum))
+            told = f"receive_memory {maximum}/{maximum} bytes are unread: read faster, or raise it in Limits"
+            sink.failed(LimitExceeded(told, limit="receive_memory", current=maximum, maximum=maximum))
 
     def _body(self, piece: memoryview, record: int) -> None:
         """One piece of the current frame's body; a body is passed on as it arrives."""
