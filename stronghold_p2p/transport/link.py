@@ -9,6 +9,7 @@ the tail of a record that is not complete. A proactor loop reads ahead: there ea
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -109,6 +110,7 @@ class Link(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
+        _without_delay(self.transport)
         self._on_made(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -195,6 +197,18 @@ class Link(asyncio.BufferedProtocol):
     def abort(self) -> None:
         """Close at once."""
         self.transport.abort()
+
+
+def _without_delay(transport: asyncio.Transport) -> None:
+    """Have the system send at once: whatever leaves here has been collected already.
+
+    asyncio does so too, but only on sockets that were made with the protocol number of TCP. With Nagle's
+    algorithm a second small write waits for the acknowledgement of the first: a round trip.
+    """
+    connected = transport.get_extra_info("socket")
+    if connected is not None:
+        with suppress(OSError):
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _ignore(_: Exception | None) -> None:

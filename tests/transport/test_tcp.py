@@ -110,6 +110,19 @@ async def test_what_cannot_be_listened_on() -> None:
         await tcp.listen(parse(f"/ip4/127.0.0.1/tcp/{taken.getsockname()[1]}"), Arrivals())
 
 
+async def test_nothing_waits_for_an_acknowledgement() -> None:
+    accepted, made = Arrivals(), Arrivals()
+    server = await tcp.listen(parse("/ip4/127.0.0.1/tcp/0"), accepted)
+    await tcp.connect(tcp.bound_addresses(server)[0], made)
+    await until(lambda: accepted.links)
+    for link in accepted.links + made.links:
+        connected = link.transport.get_extra_info("socket")
+        assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    server.close()
+    await accepted.end()
+    await made.end()
+
+
 async def test_a_listen_that_is_cancelled_leaves_no_socket() -> None:
     task = asyncio.ensure_future(tcp.listen(parse("/ip4/127.0.0.1/tcp/0"), Arrivals()))
     await asyncio.sleep(0)
