@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 
 import pytest
 
@@ -17,7 +16,7 @@ BULK = "/bulk/1.0.0"
 
 
 @pytest.mark.speed
-async def test_one_stream_moves_much_and_63_others_answer(record_property: Callable[[str, object], None]) -> None:
+async def test_one_stream_moves_much_and_63_others_answer() -> None:
     """100 MB on one stream; the others ask all the while, and each gets its turn."""
     async with swarm(1) as alice, swarm(2) as bob:
         alice.handle(BULK, swallow)
@@ -47,8 +46,8 @@ async def test_one_stream_moves_much_and_63_others_answer(record_property: Calla
         done.set()
         rounds = await asyncio.gather(*others)
         delays.sort()
-        record_property("worst_ms", round(delays[-1] * 1_000, 1))
-        record_property("p99_ms", round(delays[len(delays) * 99 // 100] * 1_000, 1))
+        p99 = delays[len(delays) * 99 // 100]
+        print(f"{len(delays)} answers, p99 {p99 * 1_000:.1f} ms, worst {delays[-1] * 1_000:.1f} ms")
         assert min(rounds) >= 3
         assert min(rounds) * 4 >= max(rounds)
         assert delays[-1] < 2.0
