@@ -1,0 +1,50 @@
+"""The snippets for users type-check under ``mypy --strict``, from outside the package, against the installed one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+from tests import snippets
+from tests.cores import ROOT
+
+DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "api.md")
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """The output of a command that has to succeed."""
+    environment = snippets.environment()
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+def installed(folder: Path) -> Path:
+    """The Python of a fresh environment with our package in it, and what it needs behind that."""
+    venv.create(folder / "env")
+    python = folder / "env" / "bin" / "python"
+    packages = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder))
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index", "--no-deps")
+    tree = snippets.copy_of_the_tree(folder)
+    run(*pip, "--no-build-isolation", f"--target={packages}", tree, cwd=folder)
+    (packages / "others.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
+    return python
+
+
+def test_snippets_type_check_as_programs_of_a_user(tmp_path: Path) -> None:
+    scripts = [script for document in DOCUMENTS for script in snippets.scripts(document)]
+    assert len(scripts) >= 10
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for script in scripts:
+        name = f"{script.block.document.stem.lower()}_{script.block.line}.py"
+        (programs / name).write_text(script.code, encoding="utf-8")
+    python, cache = installed(tmp_path), tmp_path / "cache"
+    mypy = (sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--cache-dir={cache}")
+    run(*mypy, f"--python-executable={python}", ".", cwd=programs)
+    (programs / "wrong.py").write_text("import stronghold_p2p\n\nstronghold_p2p.Network(listen=5)\n", encoding="utf-8")
+    wrong = [*mypy, f"--python-executable={python}", "wrong.py"]
+    assert "arg-type" in subprocess.run(wrong, cwd=programs, capture_output=True, text=True, check=False).stdout
