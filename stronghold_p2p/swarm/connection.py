@@ -140,9 +140,6 @@ class Connection:
     def _flush(self) -> None:
         session, link = self._session, self._link
         if self.closed or link.congested:
-            if link.congested and not session.congested:
-                session.congested = True
-                self._timer.stalled()
             return
         if session.violation is not None:
             self.failed(session.violation)

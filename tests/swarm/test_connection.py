@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from stronghold_p2p import multistream
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import (
     ConnectionClosed,
@@ -19,12 +20,18 @@ from stronghold_p2p.errors import (
     StreamReset,
     UnsupportedProtocol,
 )
-from stronghold_p2p.swarm.events import Ended
+from stronghold_p2p.exchange import ExchangeRunner
+from stronghold_p2p.noise.exchange import secure
+from stronghold_p2p.noise.records import Opener, Sealer
+from stronghold_p2p.swarm.events import Ended, Opened
+from stronghold_p2p.swarm.swarm import Swarm
+from stronghold_p2p.transport.upgrader import NOISE, YAMUX, Upgraded
 from stronghold_p2p.yamux import GoAway, Reset, Session, Stream
 from stronghold_p2p.yamux.header import ACK, DATA, GO_AWAY, PING, RST, SYN, WINDOW_UPDATE, frame
 from tests.peers import connect, saying, swarm, until
 from tests.swarm.handlers import ECHO, ask, echo, never, swallow
-from tests.swarm.raw import Events, raw_in, raw_out
+from tests.swarm.raw import SEED, Events, Raw, bare_to, raw_in, raw_out
+from tests.transport.ends import randomness, upgrade
 
 HELLO = b"hello"
 
@@ -423,6 +430,88 @@ async def test_the_counter_of_the_channel_is_used_up() -> None:
         with pytest.raises(ConnectionClosed, match="counter"):
             await stream.read()
         assert await raw.gone() is None
+
+
+async def secured(target: Swarm) -> tuple[Raw, bytes]:
+    """A hand-made dialer that has finished Noise without an early muxer: what it says next is its choice."""
+    bare = await bare_to(target.addresses[0])
+    keys = upgrade(SEED).local
+    noise = secure(initiator=True, local=keys, expected=None, muxers=(), random=randomness(5))
+    runner = ExchangeRunner(multistream.lazy(NOISE, noise))
+    await bare.send(runner.start())
+    last = b""
+    while not runner.done:
+        last = runner.feed(await bare.receive())
+    result = runner.result
+    upgraded = Upgraded(result.peer, result.public_key, Sealer(result.send), Opener(result.receive), early_muxer=False)
+    return Raw(bare, upgraded, runner.leftover), last
+
+
+@pytest.mark.parametrize("good", [True, False])
+async def test_frames_in_the_record_that_ends_the_negotiation(good: bool) -> None:
+    """The first frames share a record with the muxer's proposal: they are the session's, good or bad."""
+    async with swarm(1) as alice:
+        alice.handle(ECHO, echo)
+        events = Events(alice)
+        raw, last = await secured(alice)
+        body = multistream.propose(ECHO) + HELLO
+        frames = frame(DATA, SYN, 1, len(body)) + body if good else b"\x07" * 12
+        record = bytes(raw.seal(multistream.propose(YAMUX) + frames))
+        await raw.bare.send(last + record)
+        assert await raw.fill(len(multistream.match_confirm(YAMUX)))
+        del raw.plain[: len(multistream.match_confirm(YAMUX))]
+        if good:
+            assert await raw.body(1, 38) == body
+            connection = alice.connections()[0]
+            assert not connection.early_muxer
+        else:
+            assert await raw.gone() == GoAway.PROTOCOL_ERROR
+        raw.close()
+        await until(lambda: not alice.connections())
+        await until(lambda: len(events.all) == 2)
+        assert [type(event) for event in events.all] == [Opened, Ended]
+        events.all.clear()
+
+
+async def test_deadlines_spend_the_budget_of_resets() -> None:
+    """Found by the timer, not by a receive: the next turn that sends ends the connection."""
+    limits, timeouts = Limits(reset_burst=5, reset_rate=0.1), Timeouts(negotiate=0.05)
+    async with swarm(1, limits=limits, timeouts=timeouts) as alice, raw_in(alice) as (raw, connection):
+        await raw.send(*(frame(WINDOW_UPDATE, SYN, number, 0) for number in range(1, 41, 2)))
+        assert await raw.gone() == GoAway.RATE_LIMITED
+        assert isinstance(connection.error, MuxerError)
+
+
+async def test_handlers_that_do_not_notice_a_reset_are_counted() -> None:
+    async with swarm(1, limits=Limits(streams_in=4)) as alice, raw_in(alice) as (raw, connection):
+        alice.handle(ECHO, never)
+        for number in (1, 3, 5, 7):
+            await raw.open(number, ECHO)
+            await raw.body(number, 33)
+            await raw.reset(number)
+        await raw.open(9, ECHO)
+        assert (await raw.until(WINDOW_UPDATE, RST, 9)).length == Reset.RESOURCE_LIMIT
+        assert len(connection.handlers) == 4
+        assert connection.streams == 0
+
+
+async def test_a_swarm_waits_for_handlers_of_connections_that_are_over() -> None:
+    async with swarm(1) as alice, raw_in(alice) as (raw, connection):
+        ends: list[float] = []
+
+        async def slow(_stream: Stream) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0.1)
+                ends.append(time.monotonic())
+
+        alice.handle(ECHO, slow)
+        await raw.open(1, ECHO)
+        await raw.body(1, 33)
+        connection.abort()
+        await alice.close()
+        assert ends
 
 
 # ---------------------------------------------------------------------- overload
