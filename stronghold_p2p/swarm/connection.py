@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 Direction = Literal["in", "out"]
 
+HANDLER_GRACE: Final = 1.0  # seconds for handlers to deal with what a peer sent before it left
 CLOSE_GRACE: Final = 1.0  # seconds for the peer to close after we did, so that nothing it sent is answered by RST
 
 log = logging.getLogger("stronghold_p2p.connection")
@@ -338,7 +339,9 @@ class Connection:
         self.error = error.with_traceback(None)
         self._session.fail(error)
         self._timer.stop()
-        self._running.cancel()
+        # When the peer leaves, what it had sent before is still there to be read.
+        remote = isinstance(error, ConnectionClosed) and error.remote
+        self._running.cancel(HANDLER_GRACE if remote else 0.0)
         self._swarm.ended(self, error)
 
     def _check_open(self) -> None:

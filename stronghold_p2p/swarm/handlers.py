@@ -52,11 +52,15 @@ class Handlers:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    def cancel(self) -> None:
-        """The connection is over."""
+    def cancel(self, delay: float = 0.0) -> None:
+        """The connection is over; those that run ``delay`` seconds later are cancelled."""
         current = asyncio.current_task()  # a handler may close its own connection
         for task in self.tasks:
-            if task is not current:
+            if task is current:
+                continue
+            if delay:
+                self._swarm.loop.call_later(delay, task.cancel)
+            else:
                 task.cancel()
 
     async def _ask(self, stream: Stream, protocol: str, answer: bytes, withheld: Withheld) -> None:

@@ -95,7 +95,7 @@ class Swarm:
         self._connections: dict[PeerId, list[Connection]] = {}
         self._tokens: dict[Connection, Token] = {}
         self._ending: set[Connection] = set()
-        self._cancelled: set[asyncio.Task[None]] = set()  # handlers of connections that are over, until they end
+        self._leftover: set[asyncio.Task[None]] = set()  # handlers of connections that are over, until they end
         self._drained: asyncio.Future[None] | None = None
         self._over: asyncio.Future[None] | None = None
         self._verdicts: dict[Connection, dict[str, bool | None]] = {}
@@ -279,8 +279,8 @@ class Swarm:
             self.peer_protocols.pop(connection.peer, None)
         self._ending.add(connection)
         for task in connection.handlers:
-            self._cancelled.add(task)
-            task.add_done_callback(self._cancelled.discard)
+            self._leftover.add(task)
+            task.add_done_callback(self._leftover.discard)
         self.emit(Ended(connection, error))
 
     def gone(self, connection: Connection) -> None:
@@ -355,11 +355,14 @@ class Swarm:
         self.pending.clear()
         for connection in self.connections():
             connection.shut()
+        for task in self._leftover - {asyncio.current_task()}:
+            if not task.cancelling():
+                task.cancel()
         try:
             async with asyncio.timeout(self.timeouts.close):
                 await self._dialer.close()
                 await self._drain()
-                if running := {*self._cancelled, *self.approval.hooks} - {asyncio.current_task()}:
+                if running := {*self._leftover, *self.approval.hooks} - {asyncio.current_task()}:
                     await asyncio.wait(running)
         except TimeoutError:
             log.warning("closing took longer than %s s: the rest is aborted", self.timeouts.close)

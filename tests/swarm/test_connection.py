@@ -27,7 +27,7 @@ from stronghold_p2p.swarm.events import Ended, Opened
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport.upgrader import NOISE, YAMUX, Upgraded
 from stronghold_p2p.yamux import GoAway, Reset, Session, Stream
-from stronghold_p2p.yamux.header import ACK, DATA, GO_AWAY, PING, RST, SYN, WINDOW_UPDATE, frame
+from stronghold_p2p.yamux.header import ACK, DATA, FIN, GO_AWAY, PING, RST, SYN, WINDOW_UPDATE, frame
 from tests.peers import connect, saying, swarm, until
 from tests.swarm.handlers import ECHO, ask, echo, never, swallow
 from tests.swarm.raw import SEED, Events, Raw, bare_to, raw_in, raw_out
@@ -287,6 +287,29 @@ async def test_closing_from_inside_a_handler() -> None:
         with pytest.raises(ConnectionClosed):
             await ask(connection)
         assert await done == "still here"
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_message_and_goodbye(together: bool) -> None:
+    """What somebody says before he leaves is heard: the handler has a moment to read it."""
+    async with swarm(1) as alice, raw_in(alice) as (raw, connection):
+        heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        async def listening(stream: Stream) -> None:
+            heard.set_result(await stream.read_to_end())
+
+        alice.handle(ECHO, listening)
+        body = multistream.propose(ECHO) + HELLO
+        frames = [frame(DATA, SYN, 1, len(body)) + body, frame(WINDOW_UPDATE, FIN, 1, 0), frame(GO_AWAY, 0, 0, 0)]
+        if together:
+            await raw.send(*frames)
+        else:
+            for each in frames:
+                await raw.send(each)
+        raw.bare.finish()
+        assert await heard == HELLO
+        await raw.gone()
+        await until(lambda: connection._link.lost)
 
 
 async def test_handlers_are_cancelled_with_their_connection() -> None:
