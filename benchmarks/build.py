@@ -42,6 +42,10 @@ def ours_on_uvloop() -> Command:
     return (*ours(), "--uvloop")
 
 
+def ours_through_network() -> Command:
+    return (*ours(), "--facade")
+
+
 def raw() -> Command:
     return (sys.executable, "-m", "benchmarks.raw")
 

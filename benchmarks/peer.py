@@ -5,7 +5,8 @@
 
 One JSON line on standard output; anything wrong is a line on standard error and a non-zero exit. The limits
 on connections, streams and rates are lifted; ``serve --default-limits`` leaves limits and timeouts as a user has
-them, which is what ``tests/hostile`` plays against. ``--uvloop`` runs on uvloop.
+them, which is what ``tests/hostile`` plays against. ``--facade`` asks and answers over ``Network`` (modes seq and
+conc). ``--uvloop`` runs on uvloop.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import fields, replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
+from benchmarks import facade
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.firewall.firewall import Firewall
 from stronghold_p2p.firewall.rules import Rule
@@ -107,18 +110,22 @@ async def serve(options: argparse.Namespace) -> None:
         if options.default_limits:
             swarm.handle(HOLD, hold)
         listener = await swarm.listen(parse(f"/ip4/{options.host}/tcp/{options.port}"))
-        ready = {
-            "peer": str(swarm.peer_id),
-            "addr": f"{listener.addresses[0]}/p2p/{swarm.peer_id}",
-            "pid": os.getpid(),
-            "version": version(),
-        }
-        print(json.dumps(ready), flush=True)
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        await stop.wait()
+        await stay(str(swarm.peer_id), f"{listener.addresses[0]}/p2p/{swarm.peer_id}")
+
+
+async def serve_facade(options: argparse.Namespace) -> None:
+    async with facade.serving(LIFTED, f"/ip4/{options.host}/tcp/{options.port}") as network:
+        await stay(str(network.peer_id), str(network.addresses[0]))
+
+
+async def stay(peer: str, address: str) -> None:
+    """Say that we are ready, and wait for a signal."""
+    print(json.dumps({"peer": peer, "addr": address, "pid": os.getpid(), "version": version()}), flush=True)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()
 
 
 def version() -> str:
@@ -201,12 +208,12 @@ async def request(connection: Connection, body: bytes) -> float:
     return (perf_counter() - start) * 1e3
 
 
-async def seq(connection: Connection, options: argparse.Namespace) -> Result:
+async def seq(ask: facade.Ask, options: argparse.Namespace) -> Result:
     n, body = options.n or 2_000, os.urandom(options.size or 64)
     for _ in range(50):
-        await request(connection, body)
+        await ask(body)
     start = perf_counter()
-    times = sorted([await request(connection, body) for _ in range(n)])
+    times = sorted([await ask(body) for _ in range(n)])
     rate = n / (perf_counter() - start)
     return {
         "req_per_s": round(rate),
@@ -215,7 +222,7 @@ async def seq(connection: Connection, options: argparse.Namespace) -> Result:
     }
 
 
-async def conc(connection: Connection, options: argparse.Namespace) -> Result:
+async def conc(ask: facade.Ask, options: argparse.Namespace) -> Result:
     n, workers, body = options.n or 5_000, options.c, os.urandom(options.size or 64)
     times: list[float] = []
     left = n
@@ -224,10 +231,10 @@ async def conc(connection: Connection, options: argparse.Namespace) -> Result:
         nonlocal left
         while left:
             left -= 1
-            times.append(await request(connection, body))
+            times.append(await ask(body))
 
     for _ in range(50):
-        await request(connection, body)
+        await ask(body)
     start = perf_counter()
     await asyncio.gather(*(worker() for _ in range(workers)))
     rate = n / (perf_counter() - start)
@@ -239,17 +246,23 @@ MODES: dict[str, Callable[[Connection, argparse.Namespace], Awaitable[Result]]] 
     "upload": bulk,
     "download": bulk,
     "rtt": rtt,
-    "seq": seq,
-    "conc": conc,
 }
+REQUESTS: dict[str, Callable[[facade.Ask, argparse.Namespace], Awaitable[Result]]] = {"seq": seq, "conc": conc}
 
 
 async def client(options: argparse.Namespace) -> None:
     if options.mode == "connect":
         result = await connect(options.addr, options)
+    elif options.facade:
+        async with facade.asking(LIFTED, options.addr) as ask:
+            result = await REQUESTS[options.mode](ask, options)
     else:
         async with running() as swarm:
-            result = await MODES[options.mode](await dial(swarm, options.addr), options)
+            connection = await dial(swarm, options.addr)
+            if options.mode in REQUESTS:
+                result = await REQUESTS[options.mode](partial(request, connection), options)
+            else:
+                result = await MODES[options.mode](connection, options)
     print(json.dumps(result), flush=True)
 
 
@@ -263,6 +276,7 @@ def seconds(text: str) -> tuple[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peer", description="see peer-contract")
     parser.add_argument("--uvloop", action="store_true")
+    parser.add_argument("--facade", action="store_true", help="over Network.request; modes seq and conc")
     commands = parser.add_subparsers(dest="command", required=True)
     server = commands.add_parser("serve")
     server.add_argument("--host", default="127.0.0.1")
@@ -272,18 +286,20 @@ def main() -> None:
     server.add_argument("--timeout", type=seconds, action="append", default=[], metavar="NAME=SECONDS")
     caller = commands.add_parser("client")
     caller.add_argument("--addr", required=True)
-    caller.add_argument("--mode", required=True, choices=["connect", *MODES])
+    caller.add_argument("--mode", required=True, choices=["connect", *MODES, *REQUESTS])
     caller.add_argument("--n", type=int, default=0)
     caller.add_argument("--c", type=int, default=32)
     caller.add_argument("--bytes", type=int, default=268_435_456)
     caller.add_argument("--size", type=int, default=0)
     for command in (server, caller):
         command.add_argument("--uvloop", action="store_true", default=argparse.SUPPRESS)
+        command.add_argument("--facade", action="store_true", default=argparse.SUPPRESS)
     options = parser.parse_args()
     gc.freeze()
     factory = importlib.import_module("uvloop").new_event_loop if options.uvloop else None
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(serve(options) if options.command == "serve" else client(options))
+        serving = serve_facade if options.facade else serve
+        runner.run(serving(options) if options.command == "serve" else client(options))
 
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ class Bar:
 
 OURS = Implementation("ours", build.ours)
 OURS_UVLOOP = Implementation("ours on uvloop", build.ours_on_uvloop)
+FACADE = Implementation("ours through Network", build.ours_through_network, modes=frozenset({"seq", "conc"}))
 GO = Implementation("go-libp2p", build.go)
 JS = Implementation("js-libp2p", build.js, pace="middle")
 PY = Implementation("py-libp2p", build.py, pace="slow")
@@ -74,6 +75,7 @@ REFERENCE = "go"
 PAIRINGS = (
     Pairing("raw", "raw asyncio, no protocol", RAW, RAW),
     Pairing("ours", "ours → ours", OURS, OURS),
+    Pairing("network", "ours → ours, through Network", FACADE, FACADE),
     Pairing("uvloop", "ours → ours, both on uvloop", OURS_UVLOOP, OURS_UVLOOP),
     Pairing("ours-go", "ours → go", OURS, GO),
     Pairing("go-ours", "go → ours", GO, OURS),
@@ -122,6 +124,8 @@ BARS = (
     ),
     Bar("seq", "ours", REFERENCE, 0.65, at_least=True),
     Bar("conc", "ours", REFERENCE, 1.0, at_least=True),
+    Bar("seq", "network", "ours", 0.8, at_least=True),
+    Bar("conc", "network", "ours", 0.8, at_least=True),
     Bar("seq", "ours", "py", 10.0, at_least=True),
     Bar("conc", "ours", "py", 10.0, at_least=True),
     Bar("rtt", "ours", REFERENCE, 2.0, at_least=False),
