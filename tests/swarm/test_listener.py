@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,7 +36,6 @@ from stronghold_p2p.swarm.events import AcceptFailed, AddressAdded, AddressRemov
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport import tcp
 from stronghold_p2p.yamux import GoAway
-from tests.cores import ROOT
 from tests.peers import connect, swarm, until
 from tests.swarm.handlers import ECHO, ask, echo
 from tests.swarm.raw import Events, bare_to, dial_raw, shake
@@ -454,7 +454,7 @@ def test_no_more_file_descriptors() -> None:
     """Row 4: traffic goes on, a dial says why, and it recovers by itself."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(EMFILE)],
-        cwd=ROOT,
+        cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         timeout=30,
