@@ -30,11 +30,12 @@ log = logging.getLogger("stronghold_p2p.connection")
 class Handlers:
     """Runs the handlers of one connection; ``tasks`` are those that run."""
 
-    __slots__ = ("_connection", "_swarm", "tasks")
+    __slots__ = ("_connection", "_late", "_swarm", "tasks")
 
     def __init__(self, swarm: Swarm, connection: Connection) -> None:
         self._swarm = swarm
         self._connection = connection
+        self._late: asyncio.TimerHandle | None = None
         self.tasks: set[asyncio.Task[None]] = set()
 
     def start(self, stream: Stream) -> None:
@@ -55,13 +56,20 @@ class Handlers:
     def cancel(self, delay: float = 0.0) -> None:
         """The connection is over; those that run ``delay`` seconds later are cancelled."""
         current = asyncio.current_task()  # a handler may close its own connection
-        for task in self.tasks:
-            if task is current:
-                continue
-            if delay:
-                self._swarm.loop.call_later(delay, task.cancel)
-            else:
+        running = [task for task in self.tasks if task is not current]
+        if not delay:
+            for task in running:
                 task.cancel()
+        elif running:
+            self._late = self._swarm.loop.call_later(delay, self.cancel)
+            for task in running:
+                task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        if not self.tasks and self._late is not None:
+            self._late.cancel()
+            self._late = None
 
     async def _ask(self, stream: Stream, protocol: str, answer: bytes, withheld: Withheld) -> None:
         stream.protocol = protocol

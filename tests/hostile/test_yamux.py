@@ -225,7 +225,8 @@ def test_row_33_pings_and_nobody_reads(arena: Arena) -> None:
 def test_row_34_answers_that_are_owed(arena: Arena) -> None:
     """We owe RST, ACK and credit to one who never reads"""
     stall = arena.pick(1.5, 10.0)
-    with arena.serve("--timeout", f"write_stall={stall}", memory=256 * KIB) as target:
+    owed, streams = 256 * KIB, 400 * 8 * KIB  # the streams themselves are row 37's: 8 KiB each
+    with arena.serve("--timeout", f"write_stall={stall}", memory=owed + streams) as target:
         with target.connect(small=True) as peer:  # streams that are accepted, used and reset, within the budget
             frames, stream = [], 1
             for _ in range(400):
