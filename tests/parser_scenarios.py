@@ -28,6 +28,7 @@ from stronghold_p2p.yamux import header as yamux
 from stronghold_p2p.yamux.session import Session
 from stronghold_p2p.yamux.state import Sink, StreamState
 from stronghold_p2p.yamux.stream import Stream as MuxedStream
+from tests.noise.opening import opened
 
 T = TypeVar("T")
 
@@ -232,7 +233,7 @@ class Opening:
 
     def feed(self, data: bytes) -> None:
         self._buffer += data
-        plaintexts, used = self._opener.open(memoryview(self._buffer))
+        plaintexts, used = opened(self._opener, self._buffer)
         self._plain += b"".join(plaintexts)
         self._buffer = self._buffer[used:]
 
@@ -413,7 +414,7 @@ STREAMS: dict[str, list[Stream]] = {
     "stronghold_p2p.swarm.negotiation.LazyConfirm.data": [
         Stream(
             "lazy-confirm",
-            lambda: Talking(lambda _, stream: LazyConfirm(stream, "/b", math.inf)),
+            lambda: Talking(lambda _, stream: LazyConfirm(stream, "/b", multistream.propose("/b"), math.inf)),
             multistream.match_confirm("/b") + FRAMED,
             b"\x05ab",
             ("/b", MESSAGES, b"", []),

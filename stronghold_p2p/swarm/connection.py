@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -27,6 +28,7 @@ from stronghold_p2p.swarm.negotiation import LazyConfirm, Listening, negotiate
 from stronghold_p2p.swarm.timer import Timer
 from stronghold_p2p.transport.link import Link
 from stronghold_p2p.yamux import GoAway, Reset, Session, Stream, StreamState
+from stronghold_p2p.yamux.waiter import Turn
 
 if TYPE_CHECKING:
     from stronghold_p2p.identity import PeerId, PublicKey
@@ -70,10 +72,10 @@ class Connection:
         self._loop = swarm.loop
         self._link = link
         self._seal = upgraded.sealer.seal_pieces
+        self._space = swarm.space
         self._opener = upgraded.opener
-        self._session = Session(
-            client=direction == "out", limits=swarm.limits, accept=self._accept, notify=self._schedule
-        )
+        self._session = self._make_session()
+        self.turn = Turn(swarm.loop)
         self._running = Handlers(swarm, self)
         self._timer = Timer(self, link, self._session, swarm.timeouts)
         # For the streams: one was closed, and the peer has a while to do so, too; one is over at a time that is given.
@@ -86,6 +88,15 @@ class Connection:
         link.on_failed = self.failed
         link.on_lost = self._lost
         link.on_room = self._flush
+
+    def _make_session(self) -> Session:
+        return Session(
+            client=self.direction == "out",
+            limits=self._swarm.limits,
+            accept=self._accept,
+            notify=self._schedule,
+            early=self._send_early,
+        )
 
     def __repr__(self) -> str:
         return f"<Connection {self.direction} {self.peer} {self.remote_address}>"
@@ -115,20 +126,26 @@ class Connection:
                 self.failed(error)
 
     def _receive(self, view: memoryview) -> int:
-        plaintexts, used = self._opener.open(view)
-        session = self._session
-        now = self._timer.heard = self._loop.time()
+        session, turn = self._session, self.turn
+        now = session.now = self._timer.heard = self._loop.time()
         scheduled = session.hold()
-        for plaintext in plaintexts:
-            session.receive(plaintext, now)
-        if self._opener.failure is not None:
-            raise self._opener.failure
+        turn.begin()
+        try:
+            used = self._opener.open(view, session.deliver, self._space)
+        finally:  # what came before a fault still counts
+            turn.resume()
         if used < len(view) or session.incomplete_since is not None:
             self._timer.incomplete(now, used)
-        # Whoever was woken or started runs in the next turn of the loop; the flush of that turn comes behind them.
-        if not scheduled:
-            self._loop.call_soon(self._flush)
-        if session.overloaded and not self._reading_paused:
+        if self._running.starting:
+            # Before Python 3.12 handlers start in the next turn of the loop; the flush of that turn comes behind them.
+            self._running.starting = False
+            if not scheduled:
+                self._loop.call_soon(self._flush)
+        elif session.stalled:
+            self._flush()
+        else:
+            self._send()
+        if session.overloaded and not self._reading_paused and not self.closed:
             self._reading_paused = True
             self._link.transport.pause_reading()
         return used
@@ -139,15 +156,28 @@ class Connection:
         self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        session, link = self._session, self._link
-        if self.closed or link.congested:
+        """Send, from a bare callback of the loop: who had to wait for room goes on in it."""
+        self.turn.begin()
+        self._send()
+        self.turn.resume()
+
+    def _send_early(self) -> None:
+        if not self.closed and not self._link.congested:
+            self._write(self._session.early_data)
+
+    def _send(self) -> None:
+        session = self._session
+        if self.closed or self._link.congested:
             return
         if session.violation is not None:
             self.failed(session.violation)
             return
+        self._write(session.data_to_send)
+
+    def _write(self, frames: Callable[[], list[bytes | bytearray | memoryview]]) -> None:
+        session, link = self._session, self._link
         try:
-            for record in self._seal(session.data_to_send()):
-                link.write(record)
+            self._seal(frames(), self._space, link.write)
             session.flushed(congested=link.congested)
         except Exception as error:  # the Noise counter is used up; or a fault of ours, for which only this one pays
             self.failed(error)
@@ -203,7 +233,8 @@ class Connection:
     def _propose(self, stream: Stream, protocol: str, proposal: bytes) -> Stream:
         stream.write_now(proposal)
         stream.protocol = protocol
-        stream.intake = LazyConfirm(stream, protocol, self._timer.negotiation(self._loop.time()))
+        # What accepts a proposal repeats it, byte for byte.
+        stream.intake = LazyConfirm(stream, protocol, proposal, self._timer.negotiation(self._loop.time()))
         return stream
 
     async def _open(self) -> StreamState:
@@ -293,8 +324,7 @@ class Connection:
         self._end(error or ConnectionClosed("we closed the connection", code=code))
         if not self._link.lost:
             with suppress(ConnectionClosed):  # the Noise counter is used up: nothing more can be said
-                for record in self._seal(farewell):
-                    self._link.write(record)
+                self._seal(farewell, self._space, self._link.write)
             self._link.receiver = len
             self._link.transport.resume_reading()
             self._link.finish()

@@ -77,11 +77,11 @@ class LazyConfirm:
 
     __slots__ = ("_buffer", "_expected", "_protocol", "_stream", "due")
 
-    def __init__(self, stream: Stream, protocol: str, due: float) -> None:
+    def __init__(self, stream: Stream, protocol: str, expected: bytes, due: float) -> None:
         self._stream = stream
         self._protocol = protocol
+        self._expected = expected  # ``multistream.match_confirm(protocol)``
         self.due = due  # when the answer has to be there; the connection's timer looks at it
-        self._expected = multistream.match_confirm(protocol)
         self._buffer = b""
 
     def data(self, piece: bytes | memoryview) -> None:

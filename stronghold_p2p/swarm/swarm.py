@@ -19,6 +19,7 @@ from stronghold_p2p.firewall.gate import Gate, Token
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Rule
 from stronghold_p2p.identity import Identity, PeerId
 from stronghold_p2p.noise.payload import StaticKeys
+from stronghold_p2p.noise.records import Workspace
 from stronghold_p2p.swarm.addresses import AddressBook
 from stronghold_p2p.swarm.connection import Connection, Direction
 from stronghold_p2p.swarm.dialer import Dialer
@@ -87,6 +88,7 @@ class Swarm:
         self.hub = Hub(self.approval)
         self.on_event, self.emit = self.hub.on_event, self.hub.emit
         self.upgrade = Upgrade(StaticKeys.create(identity, os.urandom), os.urandom, early_muxer)
+        self.space = Workspace()
         self.listeners: list[Listener] = []
         self.pending: dict[Token, Upgrading] = {}
         self.protected: set[PeerId] = set()
