@@ -76,7 +76,7 @@ class Client:
             reply = await receive(stream, protocol.max_response)
             if reply is None:
                 raise Rejected(f"{stream.peer} refused the request: ask its owner")
-            answer = decode(protocol.response, reply)
+            answer = decode(protocol.response, reply, "response")
         except P2PError as error:
             stream.reset(Reset.PROTOCOL_VIOLATION if isinstance(error, Malformed) else 0)
             if isinstance(error, DeadlineExceeded) and timeout is not None and self._swarm.loop.time() >= due:
@@ -134,7 +134,7 @@ class Client:
                 raise
 
     def _encoded(self, protocol: RequestProtocol[Rq, Rs], message: Rq, peer: PeerId | None) -> bytes:
-        body = encode(protocol.request, message)
+        body = encode(protocol.request, message, "request")
         if len(body) > protocol.max_request:
             raise LimitExceeded(
                 f"max_request {len(body)}/{protocol.max_request}: send less, or raise it in the RequestProtocol",
