@@ -20,8 +20,9 @@ _MAX_ID: Final = 1_023
 class RequestProtocol(Generic[Rq, Rs]):
     """A request-response protocol under one or more ids.
 
-    All ``ids`` are served, and offered in this order; rules of the firewall name the first. ``max_request``
-    and ``max_response`` are bytes of a message body (1 MiB and 10 MiB), checked when its length is read.
+    All ``ids`` are served; rules of the firewall name the first. A request goes out under the first that the peer is
+    known to serve, else under the first, and under the others once that is refused. ``max_request`` and
+    ``max_response`` are bytes of a message body (1 MiB and 10 MiB), checked when its length is read.
     ``view`` makes of a request what the firewall sees of it; without one it sees the request.
     ``ConfigError``: no id, one that cannot be an id, one twice, or a size below zero.
     """
@@ -59,5 +60,8 @@ def _check(ids: tuple[str, ...], *sizes: int) -> None:
         raise ConfigError("a maximum size is a number of bytes, so not below zero")
 
 
-STRONGHOLD: Final[RequestProtocol[Any, Any]] = RequestProtocol("/stronghold-p2p/1.0.0", request=JSON, response=JSON)
-"""What the first library of this name speaks (``reference/stronghold-parity.md`` 0, 2.2)."""
+STRONGHOLD: Final[RequestProtocol[Any, Any]] = RequestProtocol(
+    "/stronghold-p2p/1.0.0", "/p2p/1.0.0", request=JSON, response=JSON
+)
+"""What the first library of this name speaks, under its published id and that of its successor
+(``reference/stronghold-parity.md`` 0, 2.2)."""
