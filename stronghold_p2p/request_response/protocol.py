@@ -10,14 +10,15 @@ from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.request_response.codec import JSON, Codec
 
 Rq = TypeVar("Rq")
-Rs = TypeVar("Rs")
+# Covariant, although a codec writes, too: in ``print(await network.request(...))`` mypy takes what print wants for it.
+Rs_co = TypeVar("Rs_co", covariant=True)
 
 # multistream-select sends an id as one line of at most 1,024 bytes, its newline included (reliability.md 2.7).
 _MAX_ID: Final = 1_023
 
 
 @dataclass(frozen=True, init=False)
-class RequestProtocol(Generic[Rq, Rs]):
+class RequestProtocol(Generic[Rq, Rs_co]):
     """A request-response protocol under one or more ids.
 
     All ``ids`` are served; rules of the firewall name the first. A request goes out under the first that the peer is
@@ -29,7 +30,7 @@ class RequestProtocol(Generic[Rq, Rs]):
 
     ids: tuple[str, ...]
     request: Codec[Rq]
-    response: Codec[Rs]
+    response: Codec[Rs_co]
     max_request: int
     max_response: int
     view: Callable[[Rq], Any] | None
@@ -38,7 +39,7 @@ class RequestProtocol(Generic[Rq, Rs]):
         self,
         *ids: str,
         request: Codec[Rq],
-        response: Codec[Rs],
+        response: Codec[Rs_co],
         max_request: int = 1 << 20,
         max_response: int = 10 << 20,
         view: Callable[[Rq], Any] | None = None,

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, NewType, TypeVar, Union, get_args, get
 
 from stronghold_p2p.errors import ConfigError
 
-# What evaluating an annotation is known to raise; a name that is not there is dealt with before.
+# What looking at somebody's annotations is known to raise.
 _BROKEN: Final = (NameError, AttributeError, TypeError, ValueError, SyntaxError, LookupError, ImportError)
 
 
@@ -107,14 +107,14 @@ def fields(cls: type, form: Any, known: Mapping[str, type]) -> list[FieldForm]:
     names = {field.name for field in declared}
     try:
         parameters = set(inspect.signature(cls).parameters)
-    except (TypeError, ValueError) as error:
+    except _BROKEN as error:
         raise refused(cls.__name__, f"its constructor cannot be looked at: {error}") from None
     if parameters != names:
         odd = ", ".join(sorted(parameters ^ names))
         raise refused(cls.__name__, f"its constructor has to take its fields and nothing else, see {odd}")
     if any(getattr(base, "__parameters__", ()) for base in cls.__mro__[1:] if message_class(base)):
         raise refused(cls.__name__, "it derives from a generic class: declare the fields itself")
-    hints = _hints(cls, {cls.__name__: cls, **known})
+    hints = _hints(cls, {**known, cls.__name__: cls})
     bound = bindings(getattr(cls, "__parameters__", ()), form)
     found = []
     for field in declared:

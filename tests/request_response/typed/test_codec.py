@@ -84,6 +84,11 @@ class Tree:
 
 
 @dataclass(frozen=True)
+class Held:
+    ping: Ping
+
+
+@dataclass(frozen=True)
 class Checked:
     age: int
 
@@ -100,7 +105,7 @@ class Optionals:
     names: list[str] = field(default_factory=lambda: ["bob"])
 
 
-Message = Ping | Say | Shout | Pair | Nothing | Named | Everything | Tree | Checked | Optionals
+Message = Ping | Say | Shout | Pair | Nothing | Named | Everything | Tree | Checked | Optionals | Held
 MESSAGE = messages(Message)
 
 WIRE: list[tuple[Message, bytes]] = [
@@ -110,6 +115,7 @@ WIRE: list[tuple[Message, bytes]] = [
     (Shout("hi"), b'{"Shout":"hi"}'),
     (Pair(1, "x"), b'{"Pair":[1,"x"]}'),
     (Named(b"\x01", 18446744073709551615), b'{"Named":{"key":[1],"n":18446744073709551615}}'),
+    (Held(Ping()), b'{"Held":{"ping":null}}'),
     (Named(b"", -1), b'{"Named":{"key":[],"n":-1}}'),
     (Tree([]), b'{"Tree":{"children":[]}}'),
     (Tree([Tree([]), Tree([])]), b'{"Tree":{"children":[{"children":[]},{"children":[]}]}}'),
@@ -487,6 +493,7 @@ UNWRITABLE: list[tuple[Any, str, str]] = [
     (Named("x", 1), "Named.key", "not bytes"),  # type: ignore[arg-type]
     (Named(bytearray(b"x"), 1), "Named.key", "not bytes"),  # type: ignore[arg-type]
     (Tree([Ping()]), "Tree.children.0", "not Tree"),  # type: ignore[list-item]
+    (Held(Say("hi")), "Held.ping", "not Ping"),  # type: ignore[arg-type]
     (Tree(()), "Tree.children", "not list"),  # type: ignore[arg-type]
     (Louder("hi"), "", "not Ping | Say | "),
     ("Ping", "", "not Ping | Say | "),

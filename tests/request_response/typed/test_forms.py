@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 from dataclasses import KW_ONLY, InitVar, dataclass, field
+from types import GenericAlias
 from typing import Annotated, Any, ClassVar, Generic, NamedTuple, NewType, Optional, TypeAlias, TypeVar, Union
 
 import pytest
@@ -189,6 +190,12 @@ class Handmade:
 
 
 @dataclass
+class Hidden:
+    n: int
+    __signature__: ClassVar[Any] = 5
+
+
+@dataclass
 class Unresolved:
     n: Nowhere  # type: ignore[name-defined]  # noqa: F821
 
@@ -215,6 +222,7 @@ Untyped = namedtuple("Untyped", "a b")  # noqa: PYI024
         (Known, "Known", "derives from a generic class"),
         (Started, "Started", "its constructor .* see factor"),
         (Handmade, "Handmade", "its constructor .* see n, whole"),
+        (Hidden, "Hidden", "its constructor cannot be looked at"),
         (Unresolved, "Unresolved", "Nowhere.* is not defined; define it"),
         (Broken, "Broken", "cannot be resolved"),
         (Missing, "Missing", "cannot be resolved: .*Nowhere"),
@@ -231,6 +239,25 @@ def test_what_cannot_be_resolved(form: Any, where: str, told: str) -> None:
     with pytest.raises(ConfigError, match=rf"^messages\(\): .*{told}") as caught:
         messages(form)
     assert caught.value.where == where
+
+
+def test_a_class_knows_itself_better_than_the_form_does() -> None:
+    def inner() -> Any:
+        @dataclass(frozen=True)
+        class Node:
+            nodes: list[Node]
+
+        return Node
+
+    @dataclass(frozen=True)
+    class Holder:
+        held: Any
+
+    one, other = inner(), inner()
+    kept: Any = Union[one, Holder]  # noqa: UP007
+    assert messages(kept).decode(b'{"Node":{"nodes":[{"nodes":[]}]}}') == one([one([])])
+    deeper: Any = GenericAlias(list, (other,)) | one
+    assert messages(deeper).decode(b'[{"nodes":[{"nodes":[]}]}]') == [other([other([])])]
 
 
 def test_members_are_flat() -> None:
