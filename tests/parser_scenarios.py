@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from hashlib import sha256
 from types import SimpleNamespace
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from unittest.mock import MagicMock
 
 from stronghold_p2p import exchange, multiaddrs, multistream, protobuf, varint
@@ -21,6 +21,7 @@ from stronghold_p2p.noise.handshake import HandshakeState, KeyPair
 from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.noise.records import Opener, Sealer
 from stronghold_p2p.request_response import codec, strict_json
+from stronghold_p2p.request_response.typed.codec import messages
 from stronghold_p2p.swarm.negotiation import LazyConfirm, Listening, Withheld
 from stronghold_p2p.transport.link import Inbox, Link
 from stronghold_p2p.transport.upgrader import Upgrade, Upgraded
@@ -92,6 +93,14 @@ KEYS = {who: StaticKeys.create(who, lots(str(who.peer_id))) for who in (ALICE, B
 ADDRESS = bytes.fromhex("04 7f000001 06 0fa1")  # /ip4/127.0.0.1/tcp/4001
 RECORD = PeerRecord(ALICE.peer_id, 7, (ADDRESS,))
 JSON = b'{"Ping":[1,"\xc3\xa9"]}'
+
+
+class Ping(NamedTuple):
+    number: int
+    text: str
+
+
+TYPED = messages(Ping)
 
 
 def converse(one: exchange.Exchange[Any], other: exchange.Exchange[Any]) -> tuple[bytes, bytes]:
@@ -566,5 +575,8 @@ BLOCKS: dict[str, list[Block]] = {
     ],
     "stronghold_p2p.request_response.strict_json.loads": [
         Block("json", strict_json.loads, JSON, {"Ping": [1, "é"]}, any_buffer=False),
+    ],
+    "stronghold_p2p.request_response.typed.codec.MessageCodec.decode": [
+        Block("typed", TYPED.decode, JSON, Ping(1, "é"), any_buffer=False),
     ],
 }

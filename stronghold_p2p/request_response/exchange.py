@@ -21,7 +21,6 @@ Rs = TypeVar("Rs")
 
 CHUNK: Final = 65_536
 _SHORT: Final = 127
-_JSON: Final = (str, int, float, list, dict, bytes, type(None))
 
 
 async def receive(stream: Stream, maximum: int) -> bytes | None:
@@ -61,14 +60,13 @@ def attempt_of(
 ) -> Attempt:
     """A request as the firewall sees it, under the first of the protocol's ids."""
     view: Any = message if protocol.view is None else protocol.view(message)
-    variant = variant_of(view) if isinstance(view, _JSON) else type(view).__name__
     return Attempt(
         peer=connection.peer,
         protocol=protocol.ids[0],
         direction=direction,
         address=connection.remote_address,
         deadline=deadline,
-        variant=variant,
+        variant=variant_of(view),
         view=view,
     )
 

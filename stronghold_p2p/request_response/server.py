@@ -76,7 +76,7 @@ class Server:
         body = await receive(stream, protocol.max_request)
         if body is None:
             return
-        message = decode(protocol.request, body)
+        message = decode(protocol.request, body, "request")
         # A view is looked at even where the rules do not care: one that fails lets nobody in.
         judged = protocol.view is not None or not swarm.passes(connection, protocol.ids[0], "in")
         if judged and not await self._allowed(protocol, message, stream, due):
@@ -121,7 +121,7 @@ class Server:
 
     def _encoded(self, protocol: RequestProtocol[Rq, Rs], answer: Rs) -> bytes:
         try:
-            body = encode(protocol.response, answer)
+            body = encode(protocol.response, answer, "response")
         except Malformed as error:
             raise RuntimeError(f"the answer of the handler of {protocol.ids[0]} has no form: {error}") from error
         if len(body) > protocol.max_response:

@@ -190,19 +190,19 @@ class Connection:
 
     # ------------------------------------------------------------------ streams
 
-    async def open_stream(self, *protocols: str) -> Stream:
+    async def open_stream(self, *protocols: str, wait: bool = False) -> Stream:
         """A stream for the first of ``protocols`` that the peer serves.
 
-        With one protocol, or when identify has told which the peer serves, nothing is waited for: a refusal
-        then comes as ``UnsupportedProtocol`` from the first read, and silence as ``DeadlineExceeded``.
+        With one protocol, or when identify has told which the peer serves, nothing is waited for (unless ``wait``): a
+        refusal then comes as ``UnsupportedProtocol`` from the first read, and silence as ``DeadlineExceeded``.
         ``LimitExceeded`` if the peer takes no more streams, ``ConnectionClosed`` if the connection ends.
         """
         if not protocols:
             raise UsageError("name at least one protocol")
-        stream = self.open_now(protocols)
+        stream = None if wait else self.open_now(protocols)
         if stream is not None:
             return stream
-        known = self._known(protocols)
+        known = None if wait else self._known(protocols)
         proposal = b"" if known is None else multistream.propose(known)
         state = await self._open()
         stream = state.sink = self._stream(state)
@@ -226,6 +226,10 @@ class Connection:
         state = self._session.open()
         stream = state.sink = self._stream(state)
         return self._propose(stream, known, proposal)
+
+    def likely(self, protocols: tuple[str, ...]) -> str:
+        """The one of ``protocols`` to try without waiting: what the peer has said to serve, else the first."""
+        return self._known(protocols) or protocols[0]
 
     def _known(self, protocols: tuple[str, ...]) -> str | None:
         return protocols[0] if len(protocols) == 1 else self._swarm.known(self.peer, protocols)

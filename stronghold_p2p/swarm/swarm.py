@@ -293,8 +293,12 @@ class Swarm:
 
     def known(self, peer: PeerId, protocols: Sequence[str]) -> str | None:
         """The first of ``protocols`` that the peer has said to serve."""
-        served = self.peer_protocols.get(peer, frozenset())
-        return next((protocol for protocol in protocols if protocol in served), None)
+        served = self.peer_protocols.get(peer)
+        if served is not None:
+            for protocol in protocols:
+                if protocol in served:
+                    return protocol
+        return None
 
     def is_protected(self, peer: PeerId) -> bool:
         """Whether connections to ``peer`` are kept although nothing happens on them."""
