@@ -27,6 +27,9 @@ _MAX_WORD = 128
 _audit = logging.getLogger("stronghold_p2p.audit")
 _log = logging.getLogger("stronghold_p2p.request")
 
+auditing = _audit.isEnabledFor
+"""Whether the audit log takes lines of a level."""
+
 _Answer: TypeAlias = bool | Rule | Literal["changed", "late"] | None
 
 
@@ -49,11 +52,6 @@ class Approval:
         self.watchers: list[Callable[[Attempt, Rule], None]] = []
         self._running: dict[asyncio.Task[bool | Rule], PeerId] = {}
         self._per_peer: Counter[PeerId] = Counter()
-
-    @property
-    def followed(self) -> bool:
-        """Whether somebody wants to know each judgement: the audit log or one of ``watchers``."""
-        return bool(self.watchers) or _audit.isEnabledFor(logging.INFO)
 
     def verdict(self, attempt: Attempt) -> bool | None:
         """The answer if the rules alone give it; None: the application has to be asked, so await ``judge``."""
@@ -137,7 +135,7 @@ class Approval:
     def _settle(self, attempt: Attempt, judgement: Judgement, allowed: bool) -> bool:
         for watcher in self.watchers:
             watcher(attempt, Rule.ALLOW if allowed else Rule.REJECT)
-        if _audit.isEnabledFor(logging.INFO):
+        if auditing(logging.INFO):
             variant = "-" if attempt.variant is None else _word(attempt.variant)
             verdict = "allow" if allowed else "reject"
             protocol = _word(attempt.protocol)

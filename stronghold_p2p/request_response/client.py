@@ -20,8 +20,8 @@ from stronghold_p2p.errors import (
     StreamReset,
     UnsupportedProtocol,
 )
-from stronghold_p2p.request_response.codec import decode, encode, frame
-from stronghold_p2p.request_response.exchange import Place, Places, attempt_of, receive
+from stronghold_p2p.request_response.codec import decode, frame, malformed
+from stronghold_p2p.request_response.exchange import CHUNK, Place, Places, attempt_of, receive, short
 from stronghold_p2p.swarm.deadline import Deadline, late
 from stronghold_p2p.swarm.negotiation import explain_reset, unsupported
 from stronghold_p2p.yamux import Reset
@@ -62,10 +62,24 @@ class Client:
         ``ConnectionClosed``, ``UnsupportedProtocol``, ``Rejected``, ``LimitExceeded``, ``Malformed``,
         ``StreamReset``. ``error.sent`` tells whether the peer may have acted. Cancelled, it resets its stream.
         """
-        framed = frame(self._encoded(protocol, message, peer))
-        due = math.inf if timeout is None else self._swarm.loop.time() + timeout
-        opened = self._open_now(peer, protocol)
+        try:
+            body = protocol.request.encode(message)
+        except ValueError as error:
+            raise malformed(error, "request") from error
+        if len(body) > protocol.max_request:
+            raise _too_long(len(body), protocol.max_request, peer)
+        now = self._swarm.loop.time()
+        opened = self._open_now(peer, protocol, now)
         stream, place = opened or await self._open(peer, addresses, message, protocol, timeout)
+        try:
+            return await self._converse(stream, frame(body), protocol, timeout, now)
+        finally:
+            self.places.leave(place)
+
+    async def _converse(
+        self, stream: Stream, framed: bytes, protocol: RequestProtocol[Rq, Rs], timeout: float | None, began: float
+    ) -> Rs:
+        due = math.inf if timeout is None else began + timeout
         reply, phase = None, "send"
         try:
             while phase != "wait":
@@ -74,7 +88,10 @@ class Client:
                 try:
                     await stream.write(framed)
                     phase = "wait"
-                    reply = await receive(stream, protocol.max_response)
+                    piece = await stream.read(CHUNK)
+                    reply = short(piece, protocol.max_response)
+                    if not reply:
+                        reply = await receive(stream, protocol.max_response, piece)
                 except UnsupportedProtocol:  # said before the protocol was agreed on: nobody has seen the request
                     phase = "negotiate"
                     stream = await self._elsewhere(stream, protocol, due)
@@ -89,12 +106,12 @@ class Client:
         except BaseException:
             stream.reset()
             raise
-        finally:
-            self.places.leave(place)
         stream.close_nowait()
         return answer
 
-    def _open_now(self, peer: PeerId | None, protocol: RequestProtocol[Rq, Rs]) -> tuple[Stream, Place] | None:
+    def _open_now(
+        self, peer: PeerId | None, protocol: RequestProtocol[Rq, Rs], now: float
+    ) -> tuple[Stream, Place] | None:
         """A stream and a place, if nothing has to be waited for; else None."""
         connection = None if peer is None else self._swarm.connected(peer)
         if connection is None or protocol.view is not None:
@@ -104,7 +121,8 @@ class Client:
         place = self.places.enter(connection.peer)
         stream = None
         try:
-            stream = connection.open_now((connection.likely(protocol.ids),))
+            ids = protocol.ids
+            stream = connection.open_now(ids if len(ids) == 1 else (connection.likely(ids),), now)
         except P2PError as error:
             _fail(error, protocol, connection.peer)
         finally:
@@ -154,18 +172,6 @@ class Client:
                 raise unsupported(protocol.ids) from error
         return stream
 
-    def _encoded(self, protocol: RequestProtocol[Rq, Rs], message: Rq, peer: PeerId | None) -> bytes:
-        body = encode(protocol.request, message, "request")
-        if len(body) > protocol.max_request:
-            raise LimitExceeded(
-                f"max_request {len(body)}/{protocol.max_request}: send less, or raise it in the RequestProtocol",
-                limit="max_request",
-                current=len(body),
-                maximum=protocol.max_request,
-                peer=peer,
-            )
-        return body
-
     async def _permit(
         self, connection: Connection, protocol: RequestProtocol[Rq, Rs], message: Rq, deadline: float
     ) -> None:
@@ -177,6 +183,11 @@ class Client:
             raise Rejected(
                 "our own firewall keeps this request back: see firewall.rules()", peer=connection.peer, local=True
             )
+
+
+def _too_long(size: int, maximum: int, peer: PeerId | None) -> LimitExceeded:
+    told = f"max_request {size}/{maximum}: send less, or raise it in the RequestProtocol"
+    return LimitExceeded(told, limit="max_request", current=size, maximum=maximum, peer=peer)
 
 
 def _told(error: P2PError) -> P2PError:

@@ -68,7 +68,7 @@ def encode(codec: Codec[T], value: T, part: str = "") -> bytes:
     try:
         return codec.encode(value)
     except ValueError as error:
-        raise _malformed(error, part) from error
+        raise malformed(error, part) from error
 
 
 def decode(codec: Codec[T], body: bytes, part: str = "") -> T:
@@ -76,10 +76,11 @@ def decode(codec: Codec[T], body: bytes, part: str = "") -> T:
     try:
         return codec.decode(body)
     except ValueError as error:
-        raise _malformed(error, part) from error
+        raise malformed(error, part) from error
 
 
-def _malformed(error: ValueError, part: str) -> Malformed:
+def malformed(error: ValueError, part: str) -> Malformed:
+    """What a codec raised, as the error for the caller; ``part`` begins its path."""
     path = error.path if isinstance(error, Malformed) else ""
     between = "." if part and path else ": " if part else ""
     return Malformed(f"{part}{between}{error}", path=".".join(filter(None, (part, path))))

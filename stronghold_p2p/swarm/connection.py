@@ -69,7 +69,7 @@ class Connection:
         self.closed = False
         self.passing: dict[Direction, dict[str, bool]] = {"in": {}, "out": {}}  # see Swarm.passes
         self._swarm = swarm
-        self._loop = swarm.loop
+        self.loop = swarm.loop
         self._link = link
         self._seal = upgraded.sealer.seal_pieces
         self._space = swarm.space
@@ -77,6 +77,7 @@ class Connection:
         self._session = self._make_session()
         self.turn = Turn(swarm.loop)
         self._running = Handlers(swarm, self)
+        self.cancel_handler = self._running.cancel_one
         self._timer = Timer(self, link, self._session, swarm.timeouts)
         # For the streams: one was closed, and the peer has a while to do so, too; one is over at a time that is given.
         self.closing = self._timer.closing
@@ -107,6 +108,11 @@ class Connection:
         return len(self._session.streams)
 
     @property
+    def heard(self) -> float:
+        """When the last bytes came, in the loop's seconds."""
+        return self._session.now
+
+    @property
     def latency(self) -> float | None:
         return self._session.round_trip or None
 
@@ -121,13 +127,13 @@ class Connection:
         """Take what the peer had sent along with the end of the handshake."""
         if upgraded.plaintext:
             try:
-                self._session.receive(upgraded.plaintext, self._loop.time())
+                self._session.receive(upgraded.plaintext, self.loop.time())
             except ConnectionClosed as error:
                 self.failed(error)
 
     def _receive(self, view: memoryview) -> int:
         session, turn = self._session, self.turn
-        now = session.now = self._timer.heard = self._loop.time()
+        now = session.now = self._timer.heard = self.loop.time()
         scheduled = session.hold()
         turn.begin()
         try:
@@ -140,7 +146,7 @@ class Connection:
             # Before Python 3.12 handlers start in the next turn of the loop; the flush of that turn comes behind them.
             self._running.starting = False
             if not scheduled:
-                self._loop.call_soon(self._flush)
+                self.loop.call_soon(self._flush)
         elif session.stalled:
             self._flush()
         else:
@@ -153,7 +159,7 @@ class Connection:
     # ------------------------------------------------------------------ bytes out
 
     def _schedule(self) -> None:
-        self._loop.call_soon(self._flush)
+        self.loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         """Send, from a bare callback of the loop: who had to wait for room goes on in it."""
@@ -215,8 +221,8 @@ class Connection:
             raise
         return stream
 
-    def open_now(self, protocols: tuple[str, ...]) -> Stream | None:
-        """``open_stream`` where nothing has to be waited for; else None."""
+    def open_now(self, protocols: tuple[str, ...], now: float | None = None) -> Stream | None:
+        """``open_stream`` where nothing has to be waited for; else None. ``now``: the loop's time, if it is known."""
         self._check_open()
         known = self._known(protocols)
         if known is None or self._session.unacknowledged >= self._swarm.limits.ack_backlog:
@@ -225,7 +231,7 @@ class Connection:
         self._timer.idle_since = None
         state = self._session.open()
         stream = state.sink = self._stream(state)
-        return self._propose(stream, known, proposal)
+        return self._propose(stream, known, proposal, now)
 
     def likely(self, protocols: tuple[str, ...]) -> str:
         """The one of ``protocols`` to try without waiting: what the peer has said to serve, else the first."""
@@ -234,11 +240,12 @@ class Connection:
     def _known(self, protocols: tuple[str, ...]) -> str | None:
         return protocols[0] if len(protocols) == 1 else self._swarm.known(self.peer, protocols)
 
-    def _propose(self, stream: Stream, protocol: str, proposal: bytes) -> Stream:
+    def _propose(self, stream: Stream, protocol: str, proposal: bytes, now: float | None = None) -> Stream:
         stream.write_now(proposal)
         stream.protocol = protocol
         # What accepts a proposal repeats it, byte for byte.
-        stream.intake = LazyConfirm(stream, protocol, proposal, self._timer.negotiation(self._loop.time()))
+        due = self._timer.negotiation(self.loop.time() if now is None else now)
+        stream.intake = LazyConfirm(stream, protocol, proposal, due)
         return stream
 
     async def _open(self) -> StreamState:
@@ -250,7 +257,7 @@ class Connection:
             except LimitExceeded as error:
                 if error.limit != "ack_backlog":
                     raise
-            place: asyncio.Future[None] = self._loop.create_future()
+            place: asyncio.Future[None] = self.loop.create_future()
 
             def wake(place: asyncio.Future[None] = place) -> None:
                 if not place.done():
@@ -264,7 +271,7 @@ class Connection:
                 raise
 
     def _stream(self, state: StreamState) -> Stream:
-        return Stream(self._session, state, self, self._loop)
+        return Stream(self._session, state, self, self.loop)
 
     def _accept(self, state: StreamState) -> Stream:
         timer = self._timer
@@ -310,7 +317,7 @@ class Connection:
         if self._link.lost:
             return
         if self._gone is None:
-            self._gone = self._loop.create_future()
+            self._gone = self.loop.create_future()
         try:
             async with asyncio.timeout(CLOSE_GRACE):
                 await asyncio.shield(self._gone)
@@ -389,4 +396,4 @@ class Connection:
     @property
     def handlers(self) -> frozenset[asyncio.Task[None]]:
         """Tasks of handlers that are running."""
-        return frozenset(self._running.tasks)
+        return frozenset(self._running.tasks.values())

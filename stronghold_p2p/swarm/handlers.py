@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from stronghold_p2p import multistream
 from stronghold_p2p.errors import (
@@ -33,7 +33,7 @@ log = logging.getLogger("stronghold_p2p.connection")
 
 
 class Handlers:
-    """Runs the handlers of one connection; ``tasks`` are those that run.
+    """Runs the handlers of one connection; ``tasks`` are those that run, by their streams.
 
     ``starting``: one was given to the loop, which starts it in its next turn.
     """
@@ -47,7 +47,7 @@ class Handlers:
         self._due = 0
         self._ended = False
         self.starting = False
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks: dict[Stream, asyncio.Task[None]] = {}
 
     def start(self, stream: Stream) -> None:
         """Start the handler of the stream's protocol, once the callback that agreed on it is through."""
@@ -66,7 +66,9 @@ class Handlers:
             return
         task = self._task(self._handle(stream))
         if not task.done():
-            self.tasks.add(task)
+            self.tasks[stream] = task
+            if self._connection.closed:
+                self._swarm.leave_behind(task)
 
     def _task(self, handling: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         loop = self._swarm.loop
@@ -79,14 +81,20 @@ class Handlers:
         """Ask the application before the protocol's id is echoed; what arrives meanwhile is kept."""
         stream.intake = withheld = Withheld(leftover)
         withheld.asking = task = self._swarm.loop.create_task(self._ask(stream, protocol, answer, withheld))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        self.tasks[stream] = task
+        task.add_done_callback(lambda _: self.tasks.pop(stream, None))
+
+    def cancel_one(self, stream: Stream, reason: str) -> None:
+        """Nobody waits for the handler of this stream any more."""
+        task = self.tasks.get(stream)
+        if task is not None:
+            task.cancel(reason)
 
     def cancel(self, delay: float = 0.0) -> None:
         """The connection is over; those that run ``delay`` seconds later are cancelled."""
         self._ended = not delay
         current = asyncio.current_task()  # a handler may close its own connection
-        running = [task for task in self.tasks if task is not current]
+        running = [task for task in self.tasks.values() if task is not current]
         if not delay:
             for task in running:
                 task.cancel()
@@ -95,9 +103,8 @@ class Handlers:
             for task in running:
                 task.add_done_callback(self._done)
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self.tasks.discard(task)
-        if not self.tasks and self._late is not None:
+    def _done(self, _: asyncio.Task[None]) -> None:
+        if self._late is not None and all(task.done() for task in self.tasks.values()):
             self._late.cancel()
             self._late = None
 
@@ -134,4 +141,4 @@ class Handlers:
         else:
             stream.close_nowait()
         finally:
-            self.tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            self.tasks.pop(stream, None)

@@ -13,7 +13,7 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, UsageError
-from stronghold_p2p.firewall.approval import Approval
+from stronghold_p2p.firewall.approval import Approval, auditing
 from stronghold_p2p.firewall.firewall import Firewall
 from stronghold_p2p.firewall.gate import Gate, Token
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Rule
@@ -157,7 +157,7 @@ class Swarm:
 
         Remembered until the rules change; never true while somebody follows each judgement.
         """
-        if self.approval.followed:
+        if self.approval.watchers or auditing(logging.INFO):
             return False
         passing = connection.passing[direction]
         known = passing.get(protocol)
@@ -281,9 +281,13 @@ class Swarm:
             self.peer_protocols.pop(connection.peer, None)
         self._ending.add(connection)
         for task in connection.handlers:
-            self._leftover.add(task)
-            task.add_done_callback(self._leftover.discard)
+            self.leave_behind(task)
         self.emit(Ended(connection, error))
+
+    def leave_behind(self, task: asyncio.Task[None]) -> None:
+        """A handler that runs although its connection is over; ``close`` sees to it."""
+        self._leftover.add(task)
+        task.add_done_callback(self._leftover.discard)
 
     def gone(self, connection: Connection) -> None:
         """A connection's socket is gone, too."""

@@ -40,8 +40,8 @@ WAKE_TOGETHER: Final = 16
 # Up to this size a write is joined with a piece that waits for it: the copy is cheaper than a frame.
 JOIN_UP_TO: Final = 4_096
 LAST_STREAM_ID: Final = 0xFFFF_FFFF
-# Frames, eight answers' worth, that are sent before the turn of the loop is over: the peer works while we do.
-EARLY: Final = 16
+# Frames, twelve answers' worth, that are sent before the turn of the loop is over: the peer works while we do.
+EARLY: Final = 24
 
 
 class Session:

@@ -1,7 +1,7 @@
 """The awaitable face of one stream.
 
 Everything that arrives is put here by the session, synchronously; a reader takes it from here. No task and
-no queue stands between: one deque, and one future when somebody waits.
+no queue stands between: one deque, and one ``Waiter`` when somebody waits.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -97,8 +98,15 @@ class Stream:
         while not self._chunks:
             if self._ended and not self._closed:
                 return b""  # a clean end stays one, whatever becomes of the connection
-            await self._wait_readable()
+            try:
+                await self._until_readable()
+            finally:
+                self._reader = None
         return self._take(n)
+
+    def read_now(self, n: int = 65_536) -> bytes:
+        """What ``read`` gives if it does not have to wait; ``b""`` if it does, or at the end."""
+        return self._take(n) if self._chunks and self._reader is None else b""
 
     def _take(self, n: int) -> bytes:
         chunk = self._chunks[0]
@@ -199,16 +207,13 @@ class Stream:
         while chunk := await self.read():
             yield chunk
 
-    async def _wait_readable(self) -> None:
+    def _until_readable(self) -> Waiter:
         if self._error is not None:
             raise again(self._error)
         if self._closed:
             raise UsageError("the stream is closed")
         self._reader = Waiter(self.connection.turn)
-        try:
-            await self._reader
-        finally:
-            self._reader = None
+        return self._reader
 
     # ------------------------------------------------------------------ writing
 
@@ -285,9 +290,8 @@ class Stream:
             self._session.finish(state)
         if self.intake is None:
             self._drop_unread()
-            if not state.gone:
-                self._session.discard(state)
-        if not state.gone:
+            self._session.discard(state)
+        if not state.gone and state.closing_at == inf:
             self.connection.closing(state)
         if self._reader is not None:
             self._reader.set()
