@@ -24,6 +24,7 @@ from stronghold_p2p.errors import (
 )
 from stronghold_p2p.swarm.handlers import Handlers
 from stronghold_p2p.swarm.negotiation import LazyConfirm, Listening, negotiate
+from stronghold_p2p.swarm.release import Tie, forget_frames
 from stronghold_p2p.swarm.timer import Timer
 from stronghold_p2p.transport.link import Link
 from stronghold_p2p.yamux import GoAway, Reset, Session, Stream, StreamState
@@ -71,10 +72,9 @@ class Connection:
         self._link = link
         self._seal = upgraded.sealer.seal_pieces
         self._opener = upgraded.opener
-        self._session = Session(
-            client=direction == "out", limits=swarm.limits, accept=self._accept, notify=self._schedule
-        )
-        self._running = Handlers(swarm, self)
+        self._tie = tie = Tie(self)
+        self._session = Session(client=direction == "out", limits=swarm.limits, accept=tie.accept, notify=tie.notify)
+        self._running = Handlers(swarm)
         self._timer = Timer(self, link, self._session, swarm.timeouts)
         # For the streams: one was closed, and the peer has a while to do so, too; one is over at a time that is given.
         self.closing = self._timer.closing
@@ -135,7 +135,8 @@ class Connection:
 
     # ------------------------------------------------------------------ bytes out
 
-    def _schedule(self) -> None:
+    def flush_soon(self) -> None:
+        """Seal and write what has collected, behind everything that is due before in this turn of the loop."""
         self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
@@ -231,7 +232,8 @@ class Connection:
     def _stream(self, state: StreamState) -> Stream:
         return Stream(self._session, state, self, self._loop)
 
-    def _accept(self, state: StreamState) -> Stream:
+    def accept(self, state: StreamState) -> Stream:
+        """The peer opens a stream: its protocol is what comes first."""
         timer = self._timer
         timer.idle_since = None
         stream = self._stream(state)
@@ -326,7 +328,9 @@ class Connection:
             closed = ConnectionClosed("the peer closed the connection", remote=True)
             closed.__cause__ = error
             self._end(closed)
-        self._timer.stop()
+        # Nothing that it has leads back to it any more: it goes when the last one who holds it lets go.
+        self._timer.end()
+        self._tie.connection = None
         self._swarm.gone(self)
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
@@ -335,8 +339,8 @@ class Connection:
         if self.closed:
             return
         self.closed = True
-        # Its frames would hold the connection, and everything on it, until the next full collection.
-        self.error = error.with_traceback(None)
+        forget_frames(error)
+        self.error = error
         self._session.fail(error)
         self._timer.stop()
         # When the peer leaves, what it had sent before is still there to be read.

@@ -196,10 +196,13 @@ class _Attempt:
         try:
             async with Deadline(swarm.timeouts.connect, "connecting", peer=self._peer, setting="Timeouts.connect"):
                 await tcp.connect(self._address, self._made)
-            return await self._outcome
+            connection = await self._outcome
         except BaseException:
             self._give_up()
             raise
+        self._upgrading = None
+        del self._outcome  # the link knows who asked for it: both would keep each other, and the connection
+        return connection
 
     def _made(self, link: Link) -> None:
         """The socket is there: the upgrade owns it before its first byte can arrive."""

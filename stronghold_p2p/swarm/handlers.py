@@ -19,7 +19,6 @@ from stronghold_p2p.swarm.negotiation import Withheld
 from stronghold_p2p.yamux import Reset, Stream
 
 if TYPE_CHECKING:
-    from stronghold_p2p.swarm.connection import Connection
     from stronghold_p2p.swarm.swarm import Swarm
 
 PEERS_DOING = (ConnectionClosed, DeadlineExceeded, DecodeError, HandshakeError, StreamEnded, StreamReset)
@@ -30,11 +29,10 @@ log = logging.getLogger("stronghold_p2p.connection")
 class Handlers:
     """Runs the handlers of one connection; ``tasks`` are those that run."""
 
-    __slots__ = ("_connection", "_late", "_swarm", "tasks")
+    __slots__ = ("_late", "_swarm", "tasks")
 
-    def __init__(self, swarm: Swarm, connection: Connection) -> None:
+    def __init__(self, swarm: Swarm) -> None:
         self._swarm = swarm
-        self._connection = connection
         self._late: asyncio.TimerHandle | None = None
         self.tasks: set[asyncio.Task[None]] = set()
 
@@ -73,7 +71,7 @@ class Handlers:
 
     async def _ask(self, stream: Stream, protocol: str, answer: bytes, withheld: Withheld) -> None:
         stream.protocol = protocol
-        if not await self._swarm.ask(self._connection, protocol):
+        if not await self._swarm.ask(stream.connection, protocol):
             stream.write_now(answer[: -len(multistream.message(protocol))] + multistream.NA)
             stream.intake = None
             stream.close_nowait()
