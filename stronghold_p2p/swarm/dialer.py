@@ -219,7 +219,9 @@ class _Attempt:
     def _upgraded(self, link: Link, upgraded: Upgraded) -> None:
         if self._outcome.cancelled():
             raise ConnectionClosed("the dial was given up")
-        self._outcome.set_result(self._swarm.established(link, upgraded, self._token, "out", self._address))
+        found = tcp.addresses_of(link.transport)
+        ends = (found[0] if found else self._address, self._address)
+        self._outcome.set_result(self._swarm.established(link, upgraded, self._token, "out", ends))
 
     def _failed(self, error: Exception) -> None:
         if not self._outcome.done():
