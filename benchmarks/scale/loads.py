@@ -13,14 +13,12 @@ from time import perf_counter
 from typing import Any, Final
 
 from benchmarks.peer import transfer
-from benchmarks.scale.server import HASH, ID_BYTES
-from stronghold_p2p import Network, PeerId, Timeouts
+from benchmarks.scale.server import HASH, ID_BYTES, PATIENT
+from stronghold_p2p import Network, PeerId
 
 TOGETHER: Final = 500  # peers that are made before they come: all at once would keep the collector busy
 WRITE: Final = 65_536  # bytes of one write in bulk
 PAYLOAD: Final = 56  # bytes behind the number of a request
-# The clients have patience: on a busy machine it is the rate that tells.
-PATIENT: Final = Timeouts(request=60, connect=60, upgrade=60, negotiate=60, identify=60, close=60)
 TURNS: Final = 12  # a request is cancelled at most so many turns of the loop after it began, or
 DELAY: Final = 0.004  # so many seconds: within what one takes when 64 run
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from benchmarks import build
+from benchmarks.run import load
 from benchmarks.runner import machine
 from benchmarks.scale.figures import Figure
 from benchmarks.scale.parts import RESIDENT
@@ -27,6 +28,7 @@ SHOWN = {"processor", "system", "Python", "cryptography", "this repository"}
 def table(figures: list[Figure]) -> str:
     """All figures in Markdown, and what a reader must know about the machine."""
     where = [f"{name}: {value}" for name, value in machine.describe() if name in SHOWN]
+    where.append(f"load average at the end: {load()}")
     lines = [f"{datetime.now(UTC):%Y-%m-%d}; {'; '.join(where)}."]
     for part, title in TITLES.items():
         lines += ["", f"| {title} | measured | bar | |", "|---|---:|---:|---|"]
