@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
+from benchmarks.run import load
 from benchmarks.scale import parts, report
 from benchmarks.scale.figures import Figure
 
@@ -27,6 +28,7 @@ def main() -> int:
     sizes = {name: getattr(options, name) for name in PARTS}
     if options.write and sizes != FULL:
         raise SystemExit("--write takes the full measurement only")
+    busy = load()
     found: list[Figure] = []
     for name, part in PARTS.items():
         if sizes[name]:
@@ -34,7 +36,7 @@ def main() -> int:
             found += figures
             print("\n".join(figure.line() for figure in figures), flush=True)
     if options.write:
-        report.write(report.MARK, report.table(found))
+        report.write(report.MARK, report.table(found, busy))
     return 0 if all(figure.met for figure in found) else 1
 
 

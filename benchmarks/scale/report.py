@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Final
 
 from benchmarks import build
-from benchmarks.run import load
 from benchmarks.runner import machine
 from benchmarks.scale.figures import Figure
 from benchmarks.scale.parts import RESIDENT
@@ -25,10 +24,10 @@ OTHERS = {"go-libp2p 0.51": 34.8, "rust-libp2p 0.57": 34.2, "py-libp2p 0.8.1": 5
 SHOWN = {"processor", "system", "Python", "cryptography", "this repository"}
 
 
-def table(figures: list[Figure]) -> str:
+def table(figures: list[Figure], load: str) -> str:
     """All figures in Markdown, and what a reader must know about the machine."""
     where = [f"{name}: {value}" for name, value in machine.describe() if name in SHOWN]
-    where.append(f"load average at the end: {load()}")
+    where.append(f"load average before: {load}")
     lines = [f"{datetime.now(UTC):%Y-%m-%d}; {'; '.join(where)}."]
     for part, title in TITLES.items():
         lines += ["", f"| {title} | measured | bar | |", "|---|---:|---:|---|"]

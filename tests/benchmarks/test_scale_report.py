@@ -48,8 +48,9 @@ def test_what_is_left_is_named() -> None:
 
 
 def test_the_table_goes_between_its_marks() -> None:
-    text = report.table([Figure("idle", "tasks", 0, least=0, most=0), Figure("bulk", "peak", 5, "KiB")])
+    text = report.table([Figure("idle", "tasks", 0, least=0, most=0), Figure("bulk", "peak", 5, "KiB")], "0.25")
     assert "| tasks | 0 | 0 | met |\n" in text
+    assert "load average before: 0.25" in text
     whole = "before\n<!-- a -->\nold\n<!-- end -->\nbetween\n<!-- b -->\n<!-- end -->\nafter\n"
     placed = report.placed(whole, "a", text)
     assert placed == whole.replace("old\n", text)
