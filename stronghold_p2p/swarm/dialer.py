@@ -196,10 +196,13 @@ class _Attempt:
         try:
             async with Deadline(swarm.timeouts.connect, "connecting", peer=self._peer, setting="Timeouts.connect"):
                 await tcp.connect(self._address, self._made)
-            return await self._outcome
+            connection = await self._outcome
         except BaseException:
             self._give_up()
             raise
+        self._upgrading = None
+        del self._outcome  # the link knows who asked for it: both would keep each other, and the connection
+        return connection
 
     def _made(self, link: Link) -> None:
         """The socket is there: the upgrade owns it before its first byte can arrive."""
@@ -216,7 +219,9 @@ class _Attempt:
     def _upgraded(self, link: Link, upgraded: Upgraded) -> None:
         if self._outcome.cancelled():
             raise ConnectionClosed("the dial was given up")
-        self._outcome.set_result(self._swarm.established(link, upgraded, self._token, "out", self._address))
+        found = tcp.addresses_of(link.transport)
+        ends = (found[0] if found else self._address, self._address)
+        self._outcome.set_result(self._swarm.established(link, upgraded, self._token, "out", ends))
 
     def _failed(self, error: Exception) -> None:
         if not self._outcome.done():

@@ -22,7 +22,6 @@ from stronghold_p2p.swarm.negotiation import Withheld
 from stronghold_p2p.yamux import Reset, Stream
 
 if TYPE_CHECKING:
-    from stronghold_p2p.swarm.connection import Connection
     from stronghold_p2p.swarm.swarm import Swarm
 
 PEERS_DOING = (ConnectionClosed, DeadlineExceeded, DecodeError, HandshakeError, StreamEnded, StreamReset)
@@ -38,11 +37,10 @@ class Handlers:
     ``starting``: one was given to the loop, which starts it in its next turn.
     """
 
-    __slots__ = ("_connection", "_due", "_ended", "_late", "_swarm", "starting", "tasks")
+    __slots__ = ("_due", "_ended", "_late", "_swarm", "starting", "tasks")
 
-    def __init__(self, swarm: Swarm, connection: Connection) -> None:
+    def __init__(self, swarm: Swarm) -> None:
         self._swarm = swarm
-        self._connection = connection
         self._late: asyncio.TimerHandle | None = None
         self._due = 0
         self._ended = False
@@ -57,7 +55,7 @@ class Handlers:
             stream.reset(Reset.RESOURCE_LIMIT)
             return
         self._due += 1
-        self._connection.turn.add(partial(self._start, stream))
+        stream.connection.turn.add(partial(self._start, stream))
 
     def _start(self, stream: Stream) -> None:
         self._due -= 1
@@ -67,7 +65,7 @@ class Handlers:
         task = self._task(self._handle(stream))
         if not task.done():
             self.tasks[stream] = task
-            if self._connection.closed:
+            if stream.connection.closed:
                 self._swarm.leave_behind(task)
 
     def _task(self, handling: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -110,7 +108,7 @@ class Handlers:
 
     async def _ask(self, stream: Stream, protocol: str, answer: bytes, withheld: Withheld) -> None:
         stream.protocol = protocol
-        if not await self._swarm.ask(self._connection, protocol):
+        if not await self._swarm.ask(stream.connection, protocol):
             stream.write_now(answer[: -len(multistream.message(protocol))] + multistream.NA)
             stream.intake = None
             stream.close_nowait()
