@@ -13,6 +13,7 @@ import pytest
 
 import stronghold_p2p
 from stronghold_p2p import (
+    CONNECTION,
     JSON,
     STRONGHOLD,
     AddressAdded,
@@ -362,6 +363,42 @@ async def test_a_stream_that_nobody_serves() -> None:
             await alice.open_stream(bob.addresses[0], "/none/1", "/none/2")
         assert caught.value.protocols == ("/none/1", "/none/2")
         assert caught.value.peer == bob.peer_id
+
+
+async def test_streams_and_rules_that_look() -> None:
+    """Where there is no request, ``only`` rejects; a predicate is asked anew for each stream."""
+    bob = Network(listen=[LOOPBACK])
+    bob.on_stream(UPPER)(upper)
+    welcome = True
+
+    async def speaks(alice: Network) -> bool:
+        try:
+            async with alice.open_stream(bob.addresses[0], UPPER, timeout=5) as stream:
+                await stream.write(b"x")
+                return await stream.readexactly(1) == b"X"
+        except UnsupportedProtocol:
+            return False
+
+    async with bob, Network() as alice:
+        bob.firewall.set(Rule.only(["Ping"], otherwise=Rule.ALLOW))
+        assert not await speaks(alice)
+        bob.firewall.set(Rule.when(lambda attempt: welcome, then=Rule.ALLOW))
+        assert await speaks(alice)
+        welcome = False
+        assert not await speaks(alice)
+        welcome = True
+        assert await speaks(alice)
+
+
+async def test_connections_and_rules_that_look() -> None:
+    bob = Network(listen=[LOOPBACK])
+    async with bob, Network() as alice:
+        bob.firewall.set(Rule.when(lambda attempt: attempt.peer == alice.peer_id), protocol=CONNECTION)
+        await alice.ping(bob.addresses[0])
+        bob.firewall.set(Rule.only(["Ping"], otherwise=Rule.ALLOW), protocol=CONNECTION)
+        await until(lambda: not alice.connections())
+        with pytest.raises(ConnectionClosed):
+            await alice.ping(bob.addresses[0])
 
 
 async def test_our_own_firewall_is_asked_about_streams() -> None:

@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from stronghold_p2p.firewall.firewall import AskHook, Firewall, Judgement
+from stronghold_p2p.firewall.entries import Judgement
+from stronghold_p2p.firewall.firewall import AskHook, Firewall
 from stronghold_p2p.firewall.rules import Attempt, Rule
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Approval:
         self.watchers: list[Callable[[Attempt, Rule], None]] = []
         self._running: dict[asyncio.Task[bool | Rule], PeerId] = {}
         self._per_peer: Counter[PeerId] = Counter()
+        firewall.report = _report
 
     @property
     def followed(self) -> bool:
@@ -80,9 +82,10 @@ class Approval:
             return self._settle(attempt, now, now.rule == Rule.ALLOW)
         if isinstance(answer, Rule):
             self._firewall.set(answer, peer=attempt.peer, direction=attempt.direction)
+            answer = self._firewall.resolve(answer, attempt) == Rule.ALLOW
         elif answer == "late":
             _log.info("on_ask gave no answer in time: peer=%s protocol=%s", attempt.peer, _word(attempt.protocol))
-        return self._settle(attempt, judgement, answer is True or answer == Rule.ALLOW)
+        return self._settle(attempt, judgement, answer is True)
 
     def snapshot(self) -> Mapping[str, int]:
         """How many hooks are running, and for how many peers."""
@@ -141,8 +144,13 @@ class Approval:
             variant = "-" if attempt.variant is None else _word(attempt.variant)
             verdict = "allow" if allowed else "reject"
             protocol = _word(attempt.protocol)
-            _audit.info(AUDIT_FORMAT, verdict, attempt.peer, protocol, variant, attempt.address, judgement.source)
+            source = _word(judgement.source)  # the name of a predicate may hold anything
+            _audit.info(AUDIT_FORMAT, verdict, attempt.peer, protocol, variant, attempt.address, source)
         return allowed
+
+
+def _report(rule: Rule, error: BaseException) -> None:
+    _log.error("the predicate of %r failed, so it rejects (told once)", rule, exc_info=error)
 
 
 async def _run(hook: AskHook, attempt: Attempt) -> bool | Rule:

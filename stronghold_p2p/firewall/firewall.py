@@ -9,12 +9,12 @@ and an address is not. Without any entry, outbound passes and inbound has no rul
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from stronghold_p2p.errors import ConfigError
-from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule, Scope
-from stronghold_p2p.firewall.subnets import Address, Network, SubnetMap, host_of, parse_subnet
+from stronghold_p2p.firewall.entries import Bans, Entries, Judgement, banned_of, key_of
+from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Fault, Rule, Scope
+from stronghold_p2p.firewall.subnets import host_of
 from stronghold_p2p.identity import PeerId
 
 AskHook: TypeAlias = Callable[[Attempt], Awaitable[bool | Rule]]
@@ -22,68 +22,6 @@ Listener: TypeAlias = Callable[[], None]
 
 OPEN_PROTOCOLS = frozenset({CONNECTION, "/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0"})
 """What passes unless an entry names it: connecting, identify (specs: identify/README.md) and ping."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """A decision and where it comes from: ``source`` is one word for the audit log."""
-
-    rule: Rule | None
-    source: str
-
-
-class _Key(NamedTuple):
-    direction: Direction
-    peer: PeerId | None
-    protocol: str | None
-    network: Network | None
-
-    @property
-    def place(self) -> tuple[bool, bool, int, list[str]]:
-        """Sorts the strongest first; the texts only make the order of equals the same each time."""
-        prefix = -1 if self.network is None else self.network.prefixlen
-        return self.peer is None, self.protocol is None, -prefix, [str(part) for part in self]
-
-    @property
-    def scope(self) -> Scope:
-        scope = Scope(direction=self.direction)
-        if self.peer is not None:
-            scope["peer"] = self.peer
-        if self.protocol is not None:
-            scope["protocol"] = self.protocol
-        if self.network is not None:
-            scope["subnet"] = str(self.network)
-        return scope
-
-
-@dataclass(slots=True)
-class _Slot:
-    """The entries that name the same peer and protocol."""
-
-    anywhere: Judgement | None = None
-    subnets: SubnetMap[Judgement] = field(default_factory=SubnetMap)
-
-    def find(self, host: Address | None) -> Judgement | None:
-        if host is not None and self.subnets:
-            return self.subnets.find(host) or self.anywhere
-        return self.anywhere
-
-    def put(self, network: Network | None, judgement: Judgement) -> None:
-        if network is None:
-            self.anywhere = judgement
-        else:
-            self.subnets.set(network, judgement)
-
-    def drop(self, network: Network | None) -> bool:
-        """Forget one entry; whether the slot is empty now."""
-        if network is None:
-            self.anywhere = None
-        else:
-            self.subnets.remove(network)
-        return self.anywhere is None and not self.subnets
-
-
-_Protocols: TypeAlias = dict[str | None, _Slot]
 
 _NONE = Judgement(None, "none")
 _OPEN = Judgement(Rule.ALLOW, "open")
@@ -100,15 +38,14 @@ class Firewall:
     """
 
     def __init__(self, *, open_protocols: frozenset[str] = OPEN_PROTOCOLS) -> None:
+        self.version = 0  # how often rules and bans have changed
         self._open = open_protocols
-        self._entries: dict[_Key, Rule] = {}
-        self._tables: dict[Direction, dict[PeerId | None, _Protocols]] = {"in": {}, "out": {}}
-        self._with_subnet = 0
-        self._banned_peers: set[PeerId] = set()
-        self._banned_networks: set[Network] = set()
-        self._banned_subnets: SubnetMap[Judgement] = SubnetMap()
+        self._entries = Entries()
+        self._bans = Bans()
         self._listeners: dict[object, Listener] = {}
         self._ask_hook: AskHook | None = None
+        self.report: Fault | None = None  # is told of a predicate that failed: once for each rule until rules change
+        self._faulty: set[Rule] = set()
 
     def set(
         self,
@@ -124,13 +61,8 @@ class Firewall:
         A protocol id matches exactly. ``ConfigError``: not a rule, or a selector that could never match.
         """
         if not isinstance(rule, Rule):
-            raise ConfigError(f"{rule!r} is no rule: take Rule.ALLOW, Rule.REJECT or Rule.ASK")
-        key = _key(peer, protocol, subnet, direction)
-        if key not in self._entries and key.network is not None:
-            self._with_subnet += 1
-        self._entries[key] = rule
-        slot = self._tables[direction].setdefault(peer, {}).setdefault(protocol, _Slot())
-        slot.put(key.network, Judgement(rule, _source(rule, key)))
+            raise ConfigError(f"{rule!r} is no rule: take Rule.ALLOW, Rule.REJECT, Rule.ASK, Rule.only or Rule.when")
+        self._entries.put(key_of(peer, protocol, subnet, direction), rule)
         self._changed()
 
     def remove(
@@ -142,73 +74,62 @@ class Firewall:
         direction: Direction = "in",
     ) -> bool:
         """Remove the rule of exactly this scope; whether there was one. ``ConfigError`` as for ``set``."""
-        key = _key(peer, protocol, subnet, direction)
-        if self._entries.pop(key, None) is None:
+        if not self._entries.drop(key_of(peer, protocol, subnet, direction)):
             return False
-        if key.network is not None:
-            self._with_subnet -= 1
-        table = self._tables[direction]
-        if table[peer][protocol].drop(key.network):
-            del table[peer][protocol]
-        if not table[peer]:
-            del table[peer]
         self._changed()
         return True
 
     def rules(self) -> tuple[tuple[Scope, Rule], ...]:
         """All entries by precedence, the strongest first; each can be given to ``set`` again."""
-        ordered = sorted(self._entries, key=lambda key: key.place)
-        return tuple((key.scope, self._entries[key]) for key in ordered)
+        entries = self._entries.rules
+        return tuple((key.scope, entries[key]) for key in sorted(entries, key=lambda key: key.place))
 
     def decide(self, attempt: Attempt) -> Rule | None:
-        """What the rules say: allow, reject, ask; None: nothing. Asks nobody."""
+        """What the rules say of this attempt: ``ALLOW``, ``REJECT``, ``ASK``; None: no rule matches. Asks nobody."""
         return self.judgement(attempt).rule
 
     def judgement(self, attempt: Attempt) -> Judgement:
         """``decide``, with the name of the entry that spoke."""
-        host = host_of(attempt.address) if self._with_subnet or self._banned_networks else None
-        if self._is_banned(attempt.peer, host):
+        found = self.effective(attempt)
+        if found.rule is None or found.rule.verdict is not None:
+            return found
+        return Judgement(self.resolve(found.rule, attempt), found.source)
+
+    def effective(self, attempt: Attempt) -> Judgement:
+        """The rule that matches, as it was set: one that has yet to look at the request is not asked to."""
+        with_subnet = self._entries.with_subnet or self._bans.with_subnet
+        host = host_of(attempt.address) if with_subnet else None
+        if self._bans.hold(attempt.peer, host):
             return _BANNED
-        table = self._tables[attempt.direction]
         is_open = attempt.protocol in self._open
-        for peer in (attempt.peer, None):
-            protocols = table.get(peer)
-            if protocols is None:
-                continue
-            found = _find(protocols, attempt.protocol, host)
-            if found is None and not is_open:
-                found = _find(protocols, None, host)
-            if found is not None:
-                return found
+        found = self._entries.find(attempt.direction, attempt.peer, attempt.protocol, host, named_only=is_open)
+        if found is not None:
+            return found
         if is_open:
             return _OPEN
         return _OUTBOUND if attempt.direction == "out" else _NONE
 
+    def resolve(self, rule: Rule, attempt: Attempt) -> Rule:
+        """What ``rule`` says of this attempt: ``ALLOW``, ``REJECT`` or ``ASK``."""
+        return rule.resolve(attempt, self._fault)
+
     @property
     def banned(self) -> frozenset[PeerId | str]:
         """Who is banned: peer ids, and subnets as text."""
-        return frozenset({*self._banned_peers, *map(str, self._banned_networks)})
+        return frozenset(whom if isinstance(whom, PeerId) else str(whom) for whom in self._bans.all)
 
     def ban(self, whom: PeerId | str) -> None:
         """Refuse a peer, or every address of a subnet, both ways, whatever the rules say.
 
-        ``ConfigError``: neither a ``PeerId`` nor the text of a subnet.
+        Open connections are closed, and what waits on them fails. ``ConfigError``: neither a ``PeerId`` nor the text
+        of a subnet.
         """
-        if isinstance(whom, PeerId):
-            self._banned_peers.add(whom)
-        else:
-            network = parse_subnet(whom)
-            self._banned_networks.add(network)
-            self._banned_subnets.set(network, _BANNED)
+        self._bans.add(banned_of(whom))
         self._changed()
 
     def unban(self, whom: PeerId | str) -> None:
-        """Take one ban back; the rules decide again. Nothing happens if there is none."""
-        if isinstance(whom, PeerId):
-            self._banned_peers.discard(whom)
-        elif (network := parse_subnet(whom)) in self._banned_networks:
-            self._banned_networks.remove(network)
-            self._banned_subnets.remove(network)
+        """Take one ban back, if there is one; the rules decide again. ``ConfigError`` as for ``ban``."""
+        self._bans.drop(banned_of(whom))
         self._changed()
 
     @property
@@ -235,33 +156,13 @@ class Firewall:
 
         return unwatch
 
-    def _is_banned(self, peer: PeerId, host: Address | None) -> bool:
-        if peer in self._banned_peers:
-            return True
-        return host is not None and bool(self._banned_subnets) and self._banned_subnets.find(host) is not None
+    def _fault(self, rule: Rule, error: BaseException) -> None:
+        if self.report is not None and rule not in self._faulty:
+            self._faulty.add(rule)
+            self.report(rule, error)
 
     def _changed(self) -> None:
+        self.version += 1
+        self._faulty.clear()
         for listener in tuple(self._listeners.values()):
             listener()
-
-
-def _find(protocols: _Protocols, protocol: str | None, host: Address | None) -> Judgement | None:
-    slot = protocols.get(protocol)
-    return None if slot is None else slot.find(host)
-
-
-def _key(peer: PeerId | None, protocol: str | None, subnet: str | None, direction: Direction) -> _Key:
-    # A selector of the wrong type would match nothing: a rejecting rule would silently let everything through.
-    for name, value, kind in (("peer", peer, PeerId), ("protocol", protocol, str)):
-        if value is not None and not (isinstance(value, kind) and value):
-            raise ConfigError(f"{name} {value!r}: take a {kind.__name__}")
-    if direction not in ("in", "out"):
-        raise ConfigError(f"direction {direction!r}: take 'in' or 'out'")
-    return _Key(direction, peer, protocol, None if subnet is None else parse_subnet(subnet))
-
-
-def _source(rule: Rule, key: _Key) -> str:
-    parts = ["peer"] if key.peer is not None else []
-    parts += ["protocol"] if key.protocol is not None else []
-    parts += [f"subnet:{key.network}"] if key.network is not None else []
-    return f"{rule}@{'+'.join(parts) or 'default'}"

@@ -81,6 +81,7 @@ class Server:
         judged = protocol.view is not None or not swarm.passes(connection, protocol.ids[0], "in")
         if judged and not await self._allowed(protocol, message, stream, due):
             return
+        version = swarm.firewall.version
         request = Request(
             id=next(self._ids),
             peer=stream.peer,
@@ -95,7 +96,7 @@ class Server:
             if hasattr(outcome, "__await__"):
                 outcome = await _while_wanted(outcome, stream)
             answering = True
-            if connection.passing["in"].get(protocol.ids[0]) or self._still_passes(protocol, request):
+            if version == swarm.firewall.version or self._still_passes(protocol, request):
                 await stream.write(frame(self._encoded(protocol, outcome)))
         except Rejected:
             return

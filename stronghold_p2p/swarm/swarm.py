@@ -41,9 +41,9 @@ log = logging.getLogger("stronghold_p2p.network")
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A handler for one protocol. ``judges``: it asks the firewall itself once it has read the request, so an
-    ``ASK`` rule lets the stream pass; otherwise the application is asked before the protocol is echoed.
-    ``rule_name``: the protocol id under which rules speak of it.
+    """A handler for one protocol. ``judges``: it asks the firewall itself once it has read the request, so every
+    rule that may allow lets the stream pass; otherwise it is judged, and the application asked, before the protocol
+    is echoed. ``rule_name``: the protocol id under which rules speak of it.
     """
 
     handler: Handler
@@ -142,10 +142,10 @@ class Swarm:
         verdicts = self._verdicts.setdefault(connection, {})
         if protocol in verdicts:
             return verdicts[protocol]
-        rule = self.firewall.decide(self._attempt(connection, service.rule_name))
-        verdict: bool | None = rule == Rule.ALLOW
-        if rule == Rule.ASK:
-            verdict = True if service.judges else None
+        rule = self.firewall.effective(self._attempt(connection, service.rule_name)).rule
+        verdict: bool | None = rule is not None and rule.may_allow
+        if verdict and not service.judges and rule != Rule.ALLOW:
+            verdict = None
         if len(verdicts) < REMEMBERED_VERDICTS:
             verdicts[protocol] = verdict
         return verdict
@@ -160,7 +160,7 @@ class Swarm:
         passing = connection.passing[direction]
         known = passing.get(protocol)
         if known is None:
-            known = self.firewall.decide(self._attempt(connection, protocol, direction)) == Rule.ALLOW
+            known = self.firewall.effective(self._attempt(connection, protocol, direction)).rule == Rule.ALLOW
             if len(passing) < REMEMBERED_VERDICTS and not connection.closed:
                 passing[protocol] = known
         return known
