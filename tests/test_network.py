@@ -390,6 +390,27 @@ async def test_streams_and_rules_that_look() -> None:
         assert await speaks(alice)
 
 
+async def test_streams_of_a_peer_without_a_rule() -> None:
+    bob = Network(listen=[LOOPBACK])
+    bob.on_stream(UPPER)(upper)
+    asked: list[Attempt] = []
+
+    @bob.firewall.on_no_rule
+    async def decide(attempt: Attempt) -> Rule | None:
+        asked.append(attempt)
+        return Rule.ALLOW if len(asked) > 1 else None
+
+    async with bob, Network() as alice:
+        async with alice.open_stream(bob.addresses[0], UPPER) as stream:
+            with pytest.raises(UnsupportedProtocol):
+                await stream.read()
+        for _ in range(2):
+            async with alice.open_stream(bob.peer_id, UPPER) as stream:
+                await stream.write(b"x")
+                assert await stream.readexactly(1) == b"X"
+        assert [(attempt.protocol, attempt.variant) for attempt in asked] == [(UPPER, None)] * 2
+
+
 async def test_connections_and_rules_that_look() -> None:
     bob = Network(listen=[LOOPBACK])
     async with bob, Network() as alice:

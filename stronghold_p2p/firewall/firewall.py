@@ -18,6 +18,7 @@ from stronghold_p2p.firewall.subnets import host_of
 from stronghold_p2p.identity import PeerId
 
 AskHook: TypeAlias = Callable[[Attempt], Awaitable[bool | Rule]]
+RuleHook: TypeAlias = Callable[[Attempt], Awaitable[Rule | None]]
 Listener: TypeAlias = Callable[[], None]
 
 OPEN_PROTOCOLS = frozenset({CONNECTION, "/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0"})
@@ -44,6 +45,7 @@ class Firewall:
         self._bans = Bans()
         self._listeners: dict[object, Listener] = {}
         self._ask_hook: AskHook | None = None
+        self._rule_hook: RuleHook | None = None
         self.report: Fault | None = None  # is told of a predicate that failed: once for each rule until rules change
         self._faulty: set[Rule] = set()
 
@@ -144,6 +146,23 @@ class Firewall:
         peer's. Without a hook, and whenever it raises, is late or returns anything else, ``ASK`` rejects.
         """
         self._ask_hook = hook
+        return hook
+
+    @property
+    def rule_hook(self) -> RuleHook | None:
+        """The hook that ``on_no_rule`` registered last."""
+        return self._rule_hook
+
+    def on_no_rule(self, hook: RuleHook) -> RuleHook:
+        """Let ``hook`` give a rule to peers that none covers (a decorator; the last one counts).
+
+        It is called once for each such peer, with the first of its attempts, while they all wait. The ``Rule`` that
+        it returns becomes the peer's, and they are judged by it. If it returns None, raises, is late or returns
+        anything else, they are rejected and nothing is kept. Without a hook a peer without a rule is told that
+        nothing is served.
+        """
+        self._rule_hook = hook
+        self._changed()
         return hook
 
     def watch(self, listener: Listener) -> Listener:

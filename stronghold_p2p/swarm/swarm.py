@@ -143,7 +143,7 @@ class Swarm:
         if protocol in verdicts:
             return verdicts[protocol]
         rule = self.firewall.effective(self._attempt(connection, service.rule_name)).rule
-        verdict: bool | None = rule is not None and rule.may_allow
+        verdict: bool | None = rule.may_allow if rule is not None else self.firewall.rule_hook is not None
         if verdict and not service.judges and rule != Rule.ALLOW:
             verdict = None
         if len(verdicts) < REMEMBERED_VERDICTS:

@@ -253,6 +253,63 @@ async def test_who_was_shut_out_meanwhile_gets_no_answer() -> None:
             await task
 
 
+async def test_a_peer_without_a_rule_is_asked_about_once() -> None:
+    asked: list[Attempt] = []
+    async with pair(echo, rule=None) as two:
+
+        @two.bob.firewall.on_no_rule
+        async def decide(attempt: Attempt) -> Rule | None:
+            asked.append(attempt)
+            await asyncio.sleep(0.02)
+            return None if len(asked) == 1 else Rule.only(["Ping"])
+
+        for _ in range(2):
+            outcomes = await asyncio.gather(two.ask("Ping"), two.ask("Say"), return_exceptions=True)
+            if len(asked) == 1:
+                assert [type(outcome) for outcome in outcomes] == [Rejected, Rejected]
+        assert outcomes[0] == "Ping"
+        assert isinstance(outcomes[1], Rejected)
+        assert await two.ask("Ping") == "Ping"
+        assert [(attempt.peer, attempt.protocol) for attempt in asked] == [(two.alice.peer_id, ID)] * 2
+        asked.clear()
+
+
+@pytest.mark.parametrize("answer", [None, Rule.REJECT])
+async def test_a_peer_that_gets_no_rule_or_a_rejecting_one(answer: Rule | None) -> None:
+    async with pair(echo, rule=None) as two:
+
+        @two.bob.firewall.on_no_rule
+        async def decide(attempt: Attempt) -> Rule | None:
+            return answer
+
+        with pytest.raises(Rejected):
+            await two.ask()
+        with pytest.raises(Rejected if answer is None else UnsupportedProtocol):
+            await two.ask()
+
+
+async def test_a_requester_that_leaves_takes_the_question_with_it() -> None:
+    started, ended = asyncio.Event(), asyncio.Event()
+    async with pair(echo, rule=None) as two:
+
+        @two.bob.firewall.on_no_rule
+        async def decide(attempt: Attempt) -> Rule | None:
+            started.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+            return Rule.ALLOW
+
+        task = asyncio.ensure_future(two.ask(timeout=None))
+        await started.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        async with asyncio.timeout(1):
+            await ended.wait()
+        assert two.bob.firewall.rules() == ()
+
+
 # ---------------------------------------------------------------------- rules that look at the request
 
 
