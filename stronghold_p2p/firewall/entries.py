@@ -168,8 +168,8 @@ class Bans:
             if not isinstance(whom, PeerId):
                 self._subnets.remove(whom)
 
-    def hold(self, peer: PeerId, host: Address | None) -> bool:
-        """Whether this peer, or where it is, is banned."""
+    def hold(self, peer: PeerId | None, host: Address | None) -> bool:
+        """Whether this peer, or where it is, is banned; None: not known."""
         return peer in self.all or (host is not None and bool(self._subnets) and self._subnets.find(host) is not None)
 
 

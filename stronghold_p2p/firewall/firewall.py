@@ -9,13 +9,16 @@ and an address is not. Without any entry, outbound passes and inbound has no rul
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall.entries import Bans, Entries, Judgement, banned_of, key_of
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Fault, Rule, Scope
 from stronghold_p2p.firewall.subnets import host_of
 from stronghold_p2p.identity import PeerId
+
+if TYPE_CHECKING:
+    from multiaddr import Multiaddr
 
 AskHook: TypeAlias = Callable[[Attempt], Awaitable[bool | Rule]]
 RuleHook: TypeAlias = Callable[[Attempt], Awaitable[Rule | None]]
@@ -114,6 +117,10 @@ class Firewall:
     def resolve(self, rule: Rule, attempt: Attempt) -> Rule:
         """What ``rule`` says of this attempt: ``ALLOW``, ``REJECT`` or ``ASK``."""
         return rule.resolve(attempt, self._fault)
+
+    def bans(self, address: Multiaddr) -> bool:
+        """Whether a banned subnet holds this address, whoever is there."""
+        return self._bans.with_subnet and self._bans.hold(None, host_of(address))
 
     @property
     def banned(self) -> frozenset[PeerId | str]:

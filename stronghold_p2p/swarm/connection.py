@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -258,6 +259,15 @@ class Connection:
     def ask_first(self, stream: Stream, protocol: str, answer: bytes, leftover: bytes) -> None:
         """Ask the application before the protocol's id is echoed; what arrives meanwhile is kept."""
         self._running.ask_first(stream, protocol, answer, leftover)
+
+    def recheck(self, kept: Callable[[str], bool]) -> None:
+        """Rules have changed: reset what the peer has opened for protocols that are not ``kept``."""
+        for state in list(self._session.streams.values()):
+            stream = state.sink
+            if not state.inbound or not isinstance(stream, Stream) or stream.intake is not None:
+                continue  # ours, or still negotiating: that is judged when it is agreed on
+            if stream.protocol and not kept(stream.protocol):
+                stream.reset(Reset.GATED)
 
     def start_handler(self, stream: Stream) -> None:
         """The stream's protocol is agreed on: its handler runs as a task."""

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from multiaddr import Multiaddr
@@ -179,13 +180,11 @@ class Swarm:
             deadline=float("inf") if ask is None else self.loop.time() + ask,
         )
 
-    def check_dial(self, peer: PeerId, address: Multiaddr) -> None:
-        """``DialError`` if the firewall keeps us from connecting to ``peer`` there."""
-        if not self._lets_connect(peer, "out", address):
-            raise DialError(
-                f"our own firewall keeps us from {peer} at {address}: see firewall.banned and firewall.rules()",
-                peer=peer,
-            )
+    def check_dial(self, peer: PeerId | None, address: Multiaddr) -> None:
+        """``DialError`` if the firewall keeps us from connecting to ``peer`` (None: not known yet) there."""
+        if self.firewall.bans(address) if peer is None else not self._lets_connect(peer, "out", address):
+            what = f"our own firewall keeps us from {peer or 'whoever is'} at {address}"
+            raise DialError(f"{what}: see firewall.banned and firewall.rules()", peer=peer)
 
     def _lets_connect(self, peer: PeerId, direction: Direction, address: Multiaddr) -> bool:
         now = self.loop.time()
@@ -198,6 +197,16 @@ class Swarm:
             connection.passing = {"in": {}, "out": {}}
             if not self._lets_connect(connection.peer, connection.direction, connection.remote_address):
                 connection.shut(GoAway.GATED, _kept_out(connection.peer))
+            else:
+                connection.recheck(partial(self._keeps, connection))
+        self._dialer.recheck()
+
+    def _keeps(self, connection: Connection, protocol: str) -> bool:
+        """Whether a stream that the peer has opened stays: one for requests does, each of them is judged anew."""
+        service = self._services.get(protocol)
+        if service is None or service.judges:
+            return True
+        return self.firewall.decide(self._attempt(connection, service.rule_name)) in {Rule.ALLOW, Rule.ASK}
 
     # ------------------------------------------------------------------ connections
 
