@@ -8,12 +8,15 @@ and an address is not. Without any entry, outbound passes and inbound has no rul
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from stronghold_p2p.errors import ConfigError
+from stronghold_p2p.firewall import storage, toml
 from stronghold_p2p.firewall.entries import Bans, Entries, Judgement, banned_of, key_of
-from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Fault, Rule, Scope
+from stronghold_p2p.firewall.filed import Filed
+from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Fault, Predicate, Rule, Scope
 from stronghold_p2p.firewall.subnets import host_of
 from stronghold_p2p.identity import PeerId
 
@@ -46,11 +49,51 @@ class Firewall:
         self._open = open_protocols
         self._entries = Entries()
         self._bans = Bans()
+        self._filed = Filed(self._entries, self._bans)
+        self.file: storage.RulesFile | None = None
         self._listeners: dict[object, Listener] = {}
         self._ask_hook: AskHook | None = None
         self._rule_hook: RuleHook | None = None
         self.report: Fault | None = None  # is told of a predicate that failed: once for each rule until rules change
         self._faulty: set[Rule] = set()
+
+    @staticmethod
+    def load(
+        path: Path | str, *, predicates: Mapping[str, Predicate] | None = None, watch: bool = True, create: bool = False
+    ) -> Firewall:
+        """The firewall that a TOML file describes (docs/api.md, "Rules in a file").
+
+        ``predicates`` are those that it may name. With ``watch`` a network that uses the firewall follows changes of
+        the file while it is open: ``RulesLoaded`` tells of each, a file that cannot be used changes nothing. With
+        ``create`` a file that is not there is an empty one, made by the first ``save``. ``ConfigError``, whose
+        ``where`` tells file and line: it cannot be read, or not be understood.
+        """
+        firewall = Firewall()
+        firewall.file = storage.RulesFile(Path(path), predicates or {}, watch=watch)
+        firewall._filed.replace(firewall.file.read(create=create))
+        return firewall
+
+    def save(self, path: Path | str | None = None) -> None:
+        """Write all rules and bans to the file that they were loaded from, or to ``path``; comments are not kept.
+
+        The file is replaced in one step and keeps its mode; a new one is readable by its owner only. Predicates need
+        names. ``ConfigError``: no file, a predicate without a name, or it cannot be written.
+        """
+        content = self._filed.all
+        if self.file is not None and path in (None, str(self.file.path), self.file.path):
+            self.file.write(content)
+            self._filed.saved(content)
+        elif path is not None:
+            storage.write(Path(path), toml.dumps(content))
+        else:
+            raise ConfigError("these rules come from no file: give save(path) one")
+
+    def refresh(self, now: float) -> None:
+        """Follow the file, if it has changed and been at rest since an earlier call; ``now`` is on any clock."""
+        content = None if self.file is None else self.file.read_again(now)
+        if content is not None:
+            self._filed.replace(content)
+            self._changed()
 
     def set(
         self,
@@ -67,7 +110,9 @@ class Firewall:
         """
         if not isinstance(rule, Rule):
             raise ConfigError(f"{rule!r} is no rule: take Rule.ALLOW, Rule.REJECT, Rule.ASK, Rule.only or Rule.when")
-        self._entries.put(key_of(peer, protocol, subnet, direction), rule)
+        key = key_of(peer, protocol, subnet, direction)
+        self._entries.put(key, rule)
+        self._filed.rules.discard(key)
         self._changed()
 
     def remove(
@@ -79,8 +124,10 @@ class Firewall:
         direction: Direction = "in",
     ) -> bool:
         """Remove the rule of exactly this scope; whether there was one. ``ConfigError`` as for ``set``."""
-        if not self._entries.drop(key_of(peer, protocol, subnet, direction)):
+        key = key_of(peer, protocol, subnet, direction)
+        if not self._entries.drop(key):
             return False
+        self._filed.rules.discard(key)
         self._changed()
         return True
 
@@ -134,11 +181,13 @@ class Firewall:
         of a subnet.
         """
         self._bans.add(banned_of(whom))
+        self._filed.banned.discard(banned_of(whom))
         self._changed()
 
     def unban(self, whom: PeerId | str) -> None:
         """Take one ban back, if there is one; the rules decide again. ``ConfigError`` as for ``ban``."""
         self._bans.drop(banned_of(whom))
+        self._filed.banned.discard(banned_of(whom))
         self._changed()
 
     @property

@@ -198,7 +198,7 @@ class _Attempt:
 
     async def run(self) -> Connection:
         swarm = self._swarm
-        swarm.check_dial(self._peer, self._address)
+        swarm.judging.check_dial(self._peer, self._address)
         self._token = swarm.gate.dial()
         try:
             async with Deadline(swarm.timeouts.connect, "connecting", peer=self._peer, setting="Timeouts.connect"):
@@ -213,7 +213,7 @@ class _Attempt:
     def recheck(self, task: asyncio.Task[Connection]) -> None:
         """Rules have changed: end ``task``, which runs this, if they keep us from there now."""
         try:
-            self._swarm.check_dial(self._peer, self._address)
+            self._swarm.judging.check_dial(self._peer, self._address)
         except DialError as error:
             if not self._outcome.done() and task.cancel():
                 self._refused = error
