@@ -88,6 +88,13 @@ class Firewall:
         else:
             raise ConfigError("these rules come from no file: give save(path) one")
 
+    def reload(self) -> None:
+        """Read the file of these rules again, now. ``ConfigError`` as for ``load``: then nothing has changed."""
+        if self.file is None:
+            raise ConfigError("these rules come from no file: take Firewall.load")
+        self._filed.replace(self.file.read())
+        self._changed()
+
     def refresh(self, now: float) -> None:
         """Follow the file, if it has changed and been at rest since an earlier call; ``now`` is on any clock."""
         content = None if self.file is None else self.file.read_again(now)

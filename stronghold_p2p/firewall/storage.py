@@ -15,7 +15,7 @@ from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall import toml
 from stronghold_p2p.firewall.rules import Predicate
 
-MAX_FILE: Final = 1 << 20  # bytes; some 10,000 rules, which take half a second to read
+MAX_FILE: Final = 1 << 19  # bytes; some 5,000 rules, which take half a second to read
 REST: Final = 0.5  # seconds that a file has to stay as it is before it is read again: editors may write it in parts
 
 Stamp: TypeAlias = tuple[int, int, int]

@@ -10,7 +10,7 @@
 
 A name or a value that is not known is an error, never passed over: a selector that is misspelt would make its rule
 one for everybody. A file that was cut short must not allow more than the whole one, so ``rule`` stands last in its
-entry, and a file that we wrote begins and ends with a line that says where its end is.
+entry, and a file that we wrote begins with a line that promises another one at its end.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from stronghold_p2p.identity import PeerId
 
 VERSION: Final = 1
 
-_BEGIN: Final = '# Of all entries that match, the first one counts. The last line of this file is "# end".'
+_BEGIN: Final = '# Of all entries that match, the first one counts. The line "# end" shows that none is missing.'
 _END: Final = "# end"
 _VERDICTS: Final = {"allow": Rule.ALLOW, "reject": Rule.REJECT, "ask": Rule.ASK}
 _SELECTORS: Final = ("peer", "protocol", "subnet", "direction")
@@ -50,8 +50,8 @@ def loads(text: str, predicates: Mapping[str, Predicate], name: str) -> Content:
 
     ``ConfigError`` for anything that is not understood, with the line in ``where`` and in front of the message.
     """
-    if text.startswith(_BEGIN) and not text.rstrip().endswith(f"\n{_END}"):
-        raise ConfigError(f"{name}: cut short: its last line is not {_END!r}", where=name)
+    if text.startswith(_BEGIN) and _END not in map(str.rstrip, text.split("\n")):
+        raise ConfigError(f"{name}: cut short: there is no line {_END!r}", where=name)
     try:
         document = tomllib.loads(text)
     except RecursionError:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 LOOK: Final = 1.0  # seconds between two looks
 
-log = logging.getLogger("stronghold_p2p.network")
+log = logging.getLogger("stronghold_p2p.network.rules")
 
 
 class RulesWatch:

@@ -298,7 +298,24 @@ def test_a_file_that_is_made_later(tmp_path: Path) -> None:
     assert (firewall.file.loads, firewall.decide(attempt())) == (1, Rule.ASK)
 
 
+def test_the_file_can_be_read_again_at_any_time(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    firewall, file = following(path)
+    change(path, ALLOWING)
+    firewall.reload()
+    assert firewall.decide(attempt()) == Rule.ALLOW
+    change(path, "version = 2")
+    with pytest.raises(ConfigError, match="version 2"):
+        firewall.reload()
+    assert firewall.decide(attempt()) == Rule.ALLOW
+    for now in range(5):
+        firewall.refresh(float(now))
+    assert file.loads == 0  # whoever called it has been told
+
+
 def test_no_file_is_no_work() -> None:
     firewall = Firewall()
+    with pytest.raises(ConfigError, match=r"take Firewall\.load"):
+        firewall.reload()
     firewall.refresh(1.0)
     assert firewall.version == 0

@@ -227,7 +227,7 @@ def test_how_it_looks() -> None:
     )
     assert (
         dumps(content)
-        == f"""# Of all entries that match, the first one counts. The last line of this file is "# end".
+        == f"""# Of all entries that match, the first one counts. The line "# end" shows that none is missing.
 version = 1
 banned = [
   "10.0.0.0/8",
@@ -305,6 +305,11 @@ def test_a_file_of_ours_that_was_cut_short_is_refused(content: Content) -> None:
         with pytest.raises(ConfigError):
             loads(data[:size].decode(errors="replace"), PREDICATES, "x")
     assert loads(data[:-1].decode(), PREDICATES, "x") == content
+
+
+def test_what_a_person_adds_below_the_end_counts() -> None:
+    text = dumps(Content(rules={key_of(): Rule.ASK})) + '[[rules]]\nprotocol = "/echo/1.0.0"\nrule = "allow"\n'
+    assert load(text).rules == {key_of(): Rule.ASK, key_of(protocol=ECHO): Rule.ALLOW}
 
 
 CASES = [

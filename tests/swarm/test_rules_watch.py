@@ -46,7 +46,7 @@ def change(path: Path, text: str) -> None:
 
 
 async def test_a_change_holds_after_two_looks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "stronghold_p2p.network")
+    caplog.set_level(logging.INFO, "stronghold_p2p.network.rules")
     path = tmp_path / "rules.toml"
     path.write_text(ASKING)
     firewall = Firewall.load(path)
