@@ -52,9 +52,10 @@ class Approval:
     def verdict(self, attempt: Attempt) -> bool | None:
         """The answer if the rules alone give it; None: the application has to be asked, so await ``judge``."""
         judgement = self._firewall.judgement(attempt)
-        if judgement.rule == Rule.ASK or (judgement.rule is None and self._firewall.rule_hook is not None):
+        said = None if judgement.rule is None else judgement.rule.verdict  # every judged request passes here
+        if said == "ask" or (said is None and self._firewall.rule_hook is not None):
             return None
-        return self._settle(attempt, judgement, judgement.rule == Rule.ALLOW)
+        return self._settle(attempt, judgement, said == "allow")
 
     async def judge(self, attempt: Attempt) -> bool:
         """Whether the attempt is allowed, after asking if need be.

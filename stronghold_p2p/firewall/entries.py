@@ -134,12 +134,17 @@ class Entries:
             slots = table.get(whose)
             if slots is None:
                 continue
-            for name in (protocol,) if named_only else (protocol, None):
-                slot = slots.get(name)
-                found = None if slot is None else slot.find(host)
-                if found is not None:
-                    return found
+            found = _find(slots, protocol, host)
+            if found is None and not named_only:
+                found = _find(slots, None, host)
+            if found is not None:
+                return found
         return None
+
+
+def _find(slots: dict[str | None, _Slot], protocol: str | None, host: Address | None) -> Judgement | None:
+    slot = slots.get(protocol)
+    return None if slot is None else slot.find(host)
 
 
 class Bans:

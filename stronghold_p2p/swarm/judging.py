@@ -43,6 +43,7 @@ class Judging:
         self._swarm = swarm
         self._services = services
         self._firewall = swarm.firewall
+        self._approval = swarm.approval
         self._file = RulesWatch(swarm)
         self._unwatch: Callable[[], None] | None = None
         self.verdicts: dict[Connection, dict[str, bool | None]] = {}
@@ -77,7 +78,7 @@ class Judging:
 
         Remembered until the rules change; never true while somebody follows each judgement.
         """
-        if self._swarm.approval.followed:
+        if self._approval.followed:
             return False
         passing = connection.passing[direction]
         known = passing.get(protocol)
@@ -89,7 +90,7 @@ class Judging:
 
     async def ask(self, connection: Connection, protocol: str) -> bool:
         """Judge a stream before its protocol is echoed; the application may be asked."""
-        return await self._swarm.approval.judge(self._attempt(connection, protocol))
+        return await self._approval.judge(self._attempt(connection, protocol))
 
     def check_dial(self, peer: PeerId | None, address: Multiaddr) -> None:
         """``DialError`` if the firewall keeps us from connecting to ``peer`` (None: not known yet) there."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
+from hashlib import sha256
 from ipaddress import ip_address, ip_network
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall.entries import Judgement
 from stronghold_p2p.firewall.firewall import OPEN_PROTOCOLS, Firewall
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule, Scope
-from stronghold_p2p.identity import PeerId
+from stronghold_p2p.identity import Identity, PeerId
 from tests.firewall.attempts import ALICE, BOB, CAROL, ECHO, UPPER, attempt
 
 PING = "/ipfs/ping/1.0.0"
@@ -259,6 +260,16 @@ def test_one_peer_under_each_text_form_is_one_peer() -> None:
     firewall.set(Rule.ALLOW)
     assert firewall.decide(attempt(PeerId(str(ALICE)))) == Rule.REJECT
     assert len(firewall.rules()) == 1 + firewall.remove(peer=ALICE)
+
+
+def test_another_name_of_a_key_is_no_peer() -> None:
+    """reliability.md row 81: the sha256 form of a key that stands in its id (peer-ids.md) matches nobody."""
+    identity = Identity.from_seed(bytes((1,)) * 32)
+    other = PeerId(b"\x12\x20" + sha256(identity.public_key.encode()).digest())
+    firewall = Firewall()
+    firewall.set(Rule.ALLOW, peer=other)
+    firewall.ban(other)
+    assert firewall.decide(attempt(identity.peer_id)) is None
 
 
 def test_a_relayed_peer_is_not_where_its_relay_is() -> None:
