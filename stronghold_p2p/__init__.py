@@ -34,6 +34,7 @@ from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.request_response.codec import BYTES, JSON, Codec
 from stronghold_p2p.request_response.messages import Request
 from stronghold_p2p.request_response.protocol import STRONGHOLD, RequestProtocol
+from stronghold_p2p.request_response.typed.codec import messages
 from stronghold_p2p.swarm.addresses import AddressBook
 from stronghold_p2p.swarm.connection import Connection
 from stronghold_p2p.swarm.events import (
@@ -110,4 +111,5 @@ __all__ = [
     "Timeouts",
     "UnsupportedProtocol",
     "UsageError",
+    "messages",
 ]

@@ -23,6 +23,8 @@ from stronghold_p2p.firewall.rules import Attempt, Rule
 AUDIT_FORMAT = "verdict=%s peer=%s protocol=%s variant=%s from=%s rule=%s"
 
 _audit = logging.getLogger("stronghold_p2p.audit")
+auditing = _audit.isEnabledFor
+"""Whether the audit log takes lines of a level."""
 
 
 class Approval:
@@ -43,11 +45,6 @@ class Approval:
         self._hooks = Hooks(asks, asks_per_peer)
         self._questions = Questions(firewall, self._hooks)
         firewall.report = _report
-
-    @property
-    def followed(self) -> bool:
-        """Whether somebody wants to know each judgement: the audit log or one of ``watchers``."""
-        return bool(self.watchers) or _audit.isEnabledFor(logging.INFO)
 
     def verdict(self, attempt: Attempt) -> bool | None:
         """The answer if the rules alone give it; None: the application has to be asked, so await ``judge``."""
@@ -122,7 +119,7 @@ class Approval:
     def _settle(self, attempt: Attempt, judgement: Judgement, allowed: bool) -> bool:
         for watcher in self.watchers:
             watcher(attempt, Rule.ALLOW if allowed else Rule.REJECT)
-        if _audit.isEnabledFor(logging.INFO):
+        if auditing(logging.INFO):
             variant = "-" if attempt.variant is None else word(attempt.variant)
             verdict, protocol = "allow" if allowed else "reject", word(attempt.protocol)
             source = word(judgement.source)  # the name of a predicate may hold anything

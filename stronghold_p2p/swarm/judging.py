@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import ConnectionClosed, DialError
+from stronghold_p2p.firewall.approval import auditing
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.swarm.rules_watch import RulesWatch
-from stronghold_p2p.yamux import GoAway, Stream
+from stronghold_p2p.yamux import GoAway, Reset, Stream
 
 if TYPE_CHECKING:
     from stronghold_p2p.swarm.connection import Connection
@@ -78,7 +79,7 @@ class Judging:
 
         Remembered until the rules change; never true while somebody follows each judgement.
         """
-        if self._approval.followed:
+        if self._approval.watchers or auditing(logging.INFO):
             return False
         passing = connection.passing[direction]
         known = passing.get(protocol)
@@ -121,8 +122,17 @@ class Judging:
             if not self.lets_connect(connection.peer, connection.direction, connection.remote_address):
                 connection.shut(GoAway.GATED, kept_out(connection.peer))
             else:
-                connection.recheck(partial(self._keeps, connection))
+                self._recheck(connection)
         self._swarm.dialer.recheck()
+
+    def _recheck(self, connection: Connection) -> None:
+        """Reset what the peer has opened and may not any more."""
+        for state in list(connection.states.values()):
+            stream = state.sink
+            if not state.inbound or not isinstance(stream, Stream) or stream.intake is not None:
+                continue  # ours, or still negotiating: that is judged when it is agreed on
+            if stream.protocol and not self._keeps(connection, stream.protocol):
+                stream.reset(Reset.GATED)
 
     def _keeps(self, connection: Connection, protocol: str) -> bool:
         """Whether a stream that the peer has opened stays: one for requests does, each of them is judged anew."""

@@ -16,6 +16,7 @@ from stronghold_p2p.firewall.firewall import Firewall
 from stronghold_p2p.firewall.gate import Gate, Token
 from stronghold_p2p.identity import Identity, PeerId
 from stronghold_p2p.noise.payload import StaticKeys
+from stronghold_p2p.noise.records import Workspace
 from stronghold_p2p.swarm.addresses import AddressBook
 from stronghold_p2p.swarm.connection import Connection, Direction
 from stronghold_p2p.swarm.dialer import Dialer
@@ -65,6 +66,7 @@ class Swarm:
         self.hub = Hub(self.approval)
         self.on_event, self.emit = self.hub.on_event, self.hub.emit
         self.upgrade = Upgrade(StaticKeys.create(identity, os.urandom), os.urandom, early_muxer)
+        self.space = Workspace()
         self.listeners: list[Listener] = []
         self.pending: dict[Token, Upgrading] = {}
         self.protected: set[PeerId] = set()
@@ -190,9 +192,13 @@ class Swarm:
             self.peer_protocols.pop(connection.peer, None)
         self._ending.add(connection)
         for task in connection.handlers:
-            self._leftover.add(task)
-            task.add_done_callback(self._leftover.discard)
+            self.leave_behind(task)
         self.emit(Ended(connection, error))
+
+    def leave_behind(self, task: asyncio.Task[None]) -> None:
+        """A handler that runs although its connection is over; ``close`` sees to it."""
+        self._leftover.add(task)
+        task.add_done_callback(self._leftover.discard)
 
     def gone(self, connection: Connection) -> None:
         """A connection's socket is gone, too."""
@@ -202,8 +208,12 @@ class Swarm:
 
     def known(self, peer: PeerId, protocols: Sequence[str]) -> str | None:
         """The first of ``protocols`` that the peer has said to serve."""
-        served = self.peer_protocols.get(peer, frozenset())
-        return next((protocol for protocol in protocols if protocol in served), None)
+        served = self.peer_protocols.get(peer)
+        if served is not None:
+            for protocol in protocols:
+                if protocol in served:
+                    return protocol
+        return None
 
     def is_protected(self, peer: PeerId) -> bool:
         """Whether connections to ``peer`` are kept although nothing happens on them."""
