@@ -7,6 +7,7 @@ import logging
 import re
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -45,6 +46,7 @@ from stronghold_p2p import (
     Timeouts,
     UnsupportedProtocol,
     UsageError,
+    messages,
 )
 from stronghold_p2p.multiaddrs import from_socket, parse, split_peer
 from tests.peers import LOOPBACK, until
@@ -363,6 +365,32 @@ async def test_a_stream_that_nobody_serves() -> None:
             await alice.open_stream(bob.addresses[0], "/none/1", "/none/2")
         assert caught.value.protocols == ("/none/1", "/none/2")
         assert caught.value.peer == bob.peer_id
+
+
+@dataclass(frozen=True)
+class Get:
+    key: str
+
+
+@dataclass(frozen=True)
+class Put:
+    key: str
+    value: str
+
+
+async def test_rules_name_the_classes_of_messages() -> None:
+    store: RequestProtocol[Get | Put, str] = RequestProtocol(
+        "/store/1", request=messages(Get | Put), response=messages(str)
+    )
+    bob = Network(listen=[LOOPBACK])
+    short = Rule.when(lambda attempt: len(attempt.view.value) < 5)
+    bob.firewall.set(Rule.only([Get], otherwise=Rule.only([Put], then=short)))
+    bob.on_request(store)(lambda request: type(request.message).__name__)
+    async with bob, Network() as alice:
+        assert await alice.request(bob.addresses[0], Get("a"), store) == "Get"
+        assert await alice.request(bob.peer_id, Put("a", "b"), store) == "Put"
+        with pytest.raises(Rejected):
+            await alice.request(bob.peer_id, Put("a", "too long"), store)
 
 
 async def test_streams_and_rules_that_look() -> None:
