@@ -57,7 +57,7 @@ class _Json:
 _PLAIN: Final = (dict, list, int, float, bytes, type(None))
 
 # A length below 128 is the byte itself.
-_SHORT: Final = tuple(bytes((size,)) for size in range(128))
+SHORT: Final = tuple(bytes((size,)) for size in range(128))
 
 BYTES: Final[Codec[bytes]] = _Bytes()
 JSON: Final[Codec[Any]] = _Json()
@@ -105,7 +105,7 @@ def variant_of(value: Any) -> str | None:
 def frame(body: bytes) -> bytes:
     """A message as it goes over a stream. The length is minimal: the Rust peer hangs up on any other."""
     size = len(body)
-    return (_SHORT[size] if size < 128 else varint.encode(size)) + body
+    return (SHORT[size] if size < 128 else varint.encode(size)) + body
 
 
 def unframe(maximum: int) -> Exchange[bytes]:

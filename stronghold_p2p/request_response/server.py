@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, P2PError, Rejected
 from stronghold_p2p.firewall.rules import Rule
-from stronghold_p2p.request_response.codec import frame, malformed
+from stronghold_p2p.request_response.codec import SHORT, frame, malformed
 from stronghold_p2p.request_response.exchange import CHUNK, Places, attempt_of, receive, short
 from stronghold_p2p.request_response.messages import Request
 from stronghold_p2p.swarm.events import RequestFailed
@@ -74,14 +74,7 @@ class Server:
             judged = protocol.view is not None or not swarm.passes(connection, protocol.ids[0], "in")
             if judged and not await self._allowed(protocol, message, stream, due):
                 return
-            request = Request(
-                id=next(self._ids),
-                peer=connection.peer,
-                message=message,
-                protocol=stream.protocol,
-                connection=connection,
-                deadline=due,
-            )
+            request = Request(next(self._ids), connection.peer, message, stream.protocol, connection, due)
             await self._answer(protocol, handler, request, stream)
         finally:
             self.places.leave(place)
@@ -97,10 +90,11 @@ class Server:
                 try:
                     outcome = await outcome
                 finally:
-                    watch.close()
+                    if stream.intake is watch:
+                        stream.intake = None
             answering = True
             if version == self._swarm.firewall.version or self._still_passes(protocol, request):
-                await stream.write(frame(_encoded(protocol, outcome)))
+                await stream.write(_framed(protocol, outcome))
         except Rejected:
             return
         except (Exception, asyncio.CancelledError) as error:
@@ -120,7 +114,8 @@ class Server:
             try:
                 allowed = await approval.judge(attempt)
             finally:
-                watch.close()
+                if stream.intake is watch:
+                    stream.intake = None
         return allowed
 
     def _still_passes(self, protocol: RequestProtocol[Rq, Rs], request: Request[Rq]) -> bool:
@@ -129,15 +124,16 @@ class Server:
         return self._swarm.firewall.decide(attempt) in {Rule.ALLOW, Rule.ASK}
 
 
-def _encoded(protocol: RequestProtocol[Rq, Rs], answer: Rs) -> bytes:
+def _framed(protocol: RequestProtocol[Rq, Rs], answer: Rs) -> bytes:
     try:
         body = protocol.response.encode(answer)
     except ValueError as error:
         reason = malformed(error, "response")
         raise RuntimeError(f"the answer of the handler of {protocol.ids[0]} has no form: {reason}") from error
-    if len(body) > protocol.max_response:
-        raise RuntimeError(f"an answer of {len(body)} bytes, {protocol.max_response} allowed")
-    return body
+    size = len(body)
+    if size > protocol.max_response:
+        raise RuntimeError(f"an answer of {size} bytes, {protocol.max_response} allowed")
+    return SHORT[size] + body if size < len(SHORT) else frame(body)
 
 
 class _Watch:
@@ -152,11 +148,6 @@ class _Watch:
         self._stream = stream
         self.error: Exception | None = None
         stream.intake = self
-
-    def close(self) -> None:
-        """The application has done its work, or failed."""
-        if self._stream.intake is self:
-            self._stream.intake = None
 
     def data(self, piece: bytes | memoryview) -> None:
         if len(piece):
