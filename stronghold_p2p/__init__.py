@@ -48,6 +48,7 @@ from stronghold_p2p.swarm.events import (
     Judged,
     Opened,
     RequestFailed,
+    RulesLoaded,
 )
 from stronghold_p2p.swarm.hub import Events
 from stronghold_p2p.swarm.listener import Listener
@@ -101,6 +102,7 @@ __all__ = [
     "RequestFailed",
     "RequestProtocol",
     "Rule",
+    "RulesLoaded",
     "Scope",
     "Stream",
     "StreamEnded",

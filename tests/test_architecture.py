@@ -38,6 +38,7 @@ PURE = frozenset(
         "re",
         "string",
         "struct",
+        "tomllib",
         "types",
         "typing",
         "unicodedata",
@@ -45,11 +46,13 @@ PURE = frozenset(
 )
 PACKAGES = frozenset({"cryptography", "multiaddr"})
 
-# The two seams that the rules do not foresee, each with its reason.
+# The seams that the rules do not foresee, each with its reason.
 UPWARD = {
+    ("firewall/firewall.py", "firewall/storage.py"): "Firewall.load and Firewall.save are the face of the rules file",
     ("identity/keys.py", "identity/storage.py"): "Identity.load and Identity.save are the face of the key file",
 }
 IMPURE = {
+    ("firewall/firewall.py", "pathlib"): "the type of the paths that Firewall hands to storage",
     ("identity/keys.py", "pathlib"): "the type of the paths that Identity hands to storage",
     ("identity/keys.py", "generate"): "Identity() makes a fresh key; everything else gets its keys passed in",
 }

@@ -25,6 +25,7 @@ BROAD: dict[tuple[str, str], str] = {
     ("stronghold_p2p/swarm/connection.py", "_write"): "the turn that sends: no receive is above it",
     ("stronghold_p2p/swarm/timer.py", "_tick"): "a look at the deadlines: no receive is above it",
     ("stronghold_p2p/swarm/handlers.py", "_handle"): "a handler of the application: only its stream pays for it",
+    ("stronghold_p2p/firewall/rules.py", "_applies"): "a predicate of the application: a broken one rejects",
     ("stronghold_p2p/swarm/hub.py", "emit"): "a callback of the application: nothing of ours depends on it",
 }
 

@@ -82,7 +82,7 @@ class Server:
     async def _answer(
         self, protocol: RequestProtocol[Rq, Rs], handler: Handler[Rq, Rs], request: Request[Rq], stream: Stream
     ) -> None:
-        answering, watch = False, None
+        answering, watch, version = False, None, self._swarm.firewall.version
         try:
             outcome: Any = handler(request)
             if hasattr(outcome, "__await__"):
@@ -93,7 +93,7 @@ class Server:
                     if stream.intake is watch:
                         stream.intake = None
             answering = True
-            if stream.connection.passing["in"].get(protocol.ids[0]) or self._still_passes(protocol, request):
+            if version == self._swarm.firewall.version or self._still_passes(protocol, request):
                 await stream.write(_framed(protocol, outcome))
         except Rejected:
             return

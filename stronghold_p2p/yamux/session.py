@@ -383,14 +383,13 @@ class Session:
     def fail(self, error: Exception) -> None:
         """The connection is over: every stream and every waiting opener learns the same cause."""
         self.closed = True
-        streams, self.streams = list(self.streams.values()), {}
-        for stream in streams:
+        for stream in list(self.streams.values()):
             stream.gone = True
             stream.window.close()
             sink, stream.sink = stream.sink, NOBODY
             sink.failed(error)
         self.inbound = self.unacknowledged = 0
-        for waiting in (self.stalled, self._passed_over, self._owed, self._out):
+        for waiting in (self.streams, self.stalled, self._passed_over, self._owed, self._out):
             waiting.clear()
         while self._opening:
             self._opening.popleft()()
