@@ -22,9 +22,11 @@ from stronghold_p2p.errors import (
     LimitExceeded,
     MuxerError,
     UsageError,
+    again,
 )
 from stronghold_p2p.swarm.handlers import Handlers
 from stronghold_p2p.swarm.negotiation import LazyConfirm, Listening, negotiate
+from stronghold_p2p.swarm.release import Tie, forget_frames
 from stronghold_p2p.swarm.timer import Timer
 from stronghold_p2p.transport.link import Link
 from stronghold_p2p.yamux import GoAway, Reset, Session, Stream, StreamState
@@ -74,11 +76,11 @@ class Connection:
         self._seal = upgraded.sealer.seal_pieces
         self._space = swarm.space
         self._opener = upgraded.opener
-        self._session = self._make_session()
-        self.states = self._session.streams  # what the rules are asked about when they change
+        self._tie = Tie(self)
+        self._session = self._make_session(self._tie)
         self.turn = Turn(swarm.loop)
-        self._running = Handlers(swarm, self)
-        self.cancel_handler = self._running.cancel_one
+        self._running = Handlers(swarm)
+        self.cancel_handler, self.recheck = self._running.cancel_one, self._running.recheck
         self._timer = Timer(self, link, self._session, swarm.timeouts)
         # For the streams: one was closed, and the peer has a while to do so, too; one is over at a time that is given.
         self.closing = self._timer.closing
@@ -91,14 +93,9 @@ class Connection:
         link.on_lost = self._lost
         link.on_room = self._flush
 
-    def _make_session(self) -> Session:
-        return Session(
-            client=self.direction == "out",
-            limits=self._swarm.limits,
-            accept=self._accept,
-            notify=self._schedule,
-            early=self._send_early,
-        )
+    def _make_session(self, tie: Tie) -> Session:
+        client, limits = self.direction == "out", self._swarm.limits
+        return Session(client=client, limits=limits, accept=tie.accept, notify=tie.notify, early=tie.early)
 
     def __repr__(self) -> str:
         return f"<Connection {self.direction} {self.peer} {self.remote_address}>"
@@ -159,7 +156,8 @@ class Connection:
 
     # ------------------------------------------------------------------ bytes out
 
-    def _schedule(self) -> None:
+    def flush_soon(self) -> None:
+        """Seal and write what has collected, behind everything that is due before in this turn of the loop."""
         self.loop.call_soon(self._flush)
 
     def _flush(self) -> None:
@@ -168,7 +166,8 @@ class Connection:
         self._send()
         self.turn.resume()
 
-    def _send_early(self) -> None:
+    def send_early(self) -> None:
+        """Seal and write what has collected, before the turn of the loop is over."""
         if not self.closed and not self._link.congested:
             self._write(self._session.early_data)
 
@@ -274,7 +273,8 @@ class Connection:
     def _stream(self, state: StreamState) -> Stream:
         return Stream(self._session, state, self, self.loop)
 
-    def _accept(self, state: StreamState) -> Stream:
+    def accept(self, state: StreamState) -> Stream:
+        """The peer opens a stream: its protocol is what comes first."""
         timer = self._timer
         timer.idle_since = None
         stream = self._stream(state)
@@ -368,7 +368,9 @@ class Connection:
             closed = ConnectionClosed("the peer closed the connection", remote=True)
             closed.__cause__ = error
             self._end(closed)
-        self._timer.stop()
+        # Nothing that it has leads back to it any more: it goes when the last one who holds it lets go.
+        self._timer.end()
+        self._tie.connection = None
         self._swarm.gone(self)
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
@@ -377,8 +379,8 @@ class Connection:
         if self.closed:
             return
         self.closed = True
-        # Its frames would hold the connection, and everything on it, until the next full collection.
-        self.error = error.with_traceback(None)
+        forget_frames(error)
+        self.error = error
         self._session.fail(error)
         self._timer.stop()
         # When the peer leaves, what it had sent before is still there to be read.
@@ -388,11 +390,7 @@ class Connection:
 
     def _check_open(self) -> None:
         if self.closed:
-            cause = self.error
-            reason = str(cause) if cause else "the connection is closed"
-            code = cause.code if isinstance(cause, ConnectionClosed) else 0
-            remote = cause.remote if isinstance(cause, ConnectionClosed) else False
-            raise ConnectionClosed(reason, code=code, remote=remote) from cause
+            raise ConnectionClosed("the connection is closed") if self.error is None else again(self.error)
 
     @property
     def handlers(self) -> frozenset[asyncio.Task[None]]:

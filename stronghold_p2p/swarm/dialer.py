@@ -203,19 +203,24 @@ class _Attempt:
         try:
             async with Deadline(swarm.timeouts.connect, "connecting", peer=self._peer, setting="Timeouts.connect"):
                 await tcp.connect(self._address, self._made)
-            return await self._outcome
+            connection = await self._outcome
         except BaseException:
             self._give_up()
             if self._refused is not None:
                 raise self._refused from None
             raise
+        self._upgrading = None
+        del self._outcome  # the link knows who asked for it: both would keep each other, and the connection
+        return connection
 
     def recheck(self, task: asyncio.Task[Connection]) -> None:
         """Rules have changed: end ``task``, which runs this, if they keep us from there now."""
+        if task.done() or self._outcome.done():
+            return
         try:
             self._swarm.judging.check_dial(self._peer, self._address)
         except DialError as error:
-            if not self._outcome.done() and task.cancel():
+            if task.cancel():
                 self._refused = error
 
     def _made(self, link: Link) -> None:
@@ -233,7 +238,9 @@ class _Attempt:
     def _upgraded(self, link: Link, upgraded: Upgraded) -> None:
         if self._outcome.cancelled():
             raise ConnectionClosed("the dial was given up")
-        self._outcome.set_result(self._swarm.established(link, upgraded, self._token, "out", self._address))
+        found = tcp.addresses_of(link.transport)
+        ends = (found[0] if found else self._address, self._address)
+        self._outcome.set_result(self._swarm.established(link, upgraded, self._token, "out", ends))
 
     def _failed(self, error: Exception) -> None:
         if not self._outcome.done():

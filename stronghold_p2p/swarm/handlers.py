@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +22,6 @@ from stronghold_p2p.swarm.negotiation import Withheld
 from stronghold_p2p.yamux import Reset, Stream
 
 if TYPE_CHECKING:
-    from stronghold_p2p.swarm.connection import Connection
     from stronghold_p2p.swarm.swarm import Swarm
 
 PEERS_DOING = (ConnectionClosed, DeadlineExceeded, DecodeError, HandshakeError, StreamEnded, StreamReset)
@@ -38,14 +37,14 @@ class Handlers:
     ``starting``: one was given to the loop, which starts it in its next turn.
     """
 
-    __slots__ = ("_connection", "_due", "_ended", "_late", "_swarm", "starting", "tasks")
+    __slots__ = ("_due", "_ended", "_kept", "_late", "_swarm", "starting", "tasks")
 
-    def __init__(self, swarm: Swarm, connection: Connection) -> None:
+    def __init__(self, swarm: Swarm) -> None:
         self._swarm = swarm
-        self._connection = connection
         self._late: asyncio.TimerHandle | None = None
         self._due = 0
         self._ended = False
+        self._kept: Callable[[str], bool] | None = None  # rules have changed since a handler that is due was let in
         self.starting = False
         self.tasks: dict[Stream, asyncio.Task[None]] = {}
 
@@ -57,17 +56,20 @@ class Handlers:
             stream.reset(Reset.RESOURCE_LIMIT)
             return
         self._due += 1
-        self._connection.turn.add(partial(self._start, stream))
+        stream.connection.turn.add(partial(self._start, stream))
 
     def _start(self, stream: Stream) -> None:
         self._due -= 1
         if self._ended:
             stream.reset(Reset.SHUTDOWN)
             return
+        if self._kept is not None and not self._is_kept(stream):
+            stream.reset(Reset.GATED)
+            return
         task = self._task(self._handle(stream))
         if not task.done():
             self.tasks[stream] = task
-            if self._connection.closed:
+            if stream.connection.closed:
                 self._swarm.leave_behind(task)
 
     def _task(self, handling: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -83,6 +85,19 @@ class Handlers:
         withheld.asking = task = self._swarm.loop.create_task(self._ask(stream, protocol, answer, withheld))
         self.tasks[stream] = task
         task.add_done_callback(lambda _: self.tasks.pop(stream, None))
+
+    def recheck(self, kept: Callable[[str], bool]) -> None:
+        """Rules have changed: reset the streams that the peer has opened for protocols which are not ``kept``."""
+        for stream in list(self.tasks):  # what is asked about is judged anew by itself
+            if stream.intake is None and not kept(stream.protocol):
+                stream.reset(Reset.GATED)
+        self._kept = kept if self._due else None
+
+    def _is_kept(self, stream: Stream) -> bool:
+        kept = self._kept
+        if not self._due:
+            self._kept = None
+        return kept is None or kept(stream.protocol)
 
     def cancel_one(self, stream: Stream, reason: str) -> None:
         """Nobody waits for the handler of this stream any more."""
@@ -110,7 +125,7 @@ class Handlers:
 
     async def _ask(self, stream: Stream, protocol: str, answer: bytes, withheld: Withheld) -> None:
         stream.protocol = protocol
-        if not await self._swarm.ask(self._connection, protocol):
+        if not await self._swarm.ask(stream.connection, protocol):
             stream.write_now(answer[: -len(multistream.message(protocol))] + multistream.NA)
             stream.intake = None
             stream.close_nowait()

@@ -24,7 +24,6 @@ from stronghold_p2p.swarm.events import AddressAdded, Ended, Opened
 from stronghold_p2p.swarm.hub import Hub
 from stronghold_p2p.swarm.judging import Handler, Judging, Service, kept_out
 from stronghold_p2p.swarm.listener import Listener
-from stronghold_p2p.transport import tcp
 from stronghold_p2p.transport.link import Link
 from stronghold_p2p.transport.upgrader import Upgrade, Upgraded
 from stronghold_p2p.transport.upgrading import Upgrading
@@ -148,20 +147,19 @@ class Swarm:
         return await connection.open_stream(*protocols)
 
     def established(
-        self, link: Link, upgraded: Upgraded, token: Token, direction: Direction, remote: Multiaddr
+        self, link: Link, upgraded: Upgraded, token: Token, direction: Direction, ends: tuple[Multiaddr, Multiaddr]
     ) -> Connection:
-        """A finished upgrade becomes a connection, if the limits and the firewall take it.
+        """A finished upgrade between our and the other end becomes a connection, if limits and firewall take it.
 
         If they do not, the reason is written as a go-away, and ``LimitExceeded`` or ``ConnectionClosed`` raised.
         """
+        local, remote = ends
         try:
             self._admit_peer(upgraded, token, direction, remote)
         except (LimitExceeded, ConnectionClosed) as error:
             code = error.code if isinstance(error, ConnectionClosed) else GoAway.RESOURCE_LIMIT
             link.write(upgraded.sealer.seal(frame(GO_AWAY, 0, 0, code)))
             raise
-        ends = tcp.addresses_of(link.transport)
-        local = ends[0] if ends else remote
         connection = Connection(link, upgraded, self, direction=direction, local=local, remote=remote)
         self._tokens[connection] = token
         self._connections.setdefault(connection.peer, []).append(connection)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
+from benchmarks.process import Process, soon
 from tests.hostile.client import Peer, connect
 from tests.hostile.codec import Identity
-from tests.hostile.process import Process, soon
 from tests.hostile.wire import Wire
 
 KIB = 1 << 10

@@ -12,6 +12,7 @@ from contextlib import suppress
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from benchmarks.process import Process
 from tests.hostile.arena import KIB, Arena, Target
 from tests.hostile.client import SYN, Host, Peer, answer_security, data, ping, upgrade_in
 from tests.hostile.codec import (
@@ -29,7 +30,6 @@ from tests.hostile.codec import (
     noise,
     propose,
 )
-from tests.hostile.process import Process
 from tests.hostile.secure import Handshake, framed, read_framed
 from tests.hostile.wire import Ended, Late, Wire
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
+from benchmarks.process import soon
 from tests.hostile.arena import KIB, MIB, Arena, Target
 from tests.hostile.client import Host, Peer, upgrade_in, upgrade_out
 from tests.hostile.codec import (
@@ -24,7 +25,6 @@ from tests.hostile.codec import (
     prefixed,
     propose,
 )
-from tests.hostile.process import soon
 from tests.hostile.secure import Handshake, framed, read_framed
 from tests.hostile.wire import Cut, Ended, Late, Wire
 

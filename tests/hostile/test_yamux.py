@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
+from benchmarks.process import soon
 from tests.hostile.arena import KIB, MIB, Arena, Target
 from tests.hostile.client import (
     ACK,
@@ -25,7 +26,6 @@ from tests.hostile.client import (
     update,
 )
 from tests.hostile.codec import ECHO, HOLD, PERF, RR, propose
-from tests.hostile.process import soon
 from tests.hostile.test_multistream import dialed
 from tests.hostile.wire import Ended
 
