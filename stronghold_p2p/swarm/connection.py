@@ -78,15 +78,15 @@ class Connection:
         self._opener = upgraded.opener
         self._tie = Tie(self)
         self._session = self._make_session(self._tie)
-        self.states = self._session.streams  # what the rules are asked about when they change
         self.turn = Turn(swarm.loop)
         self._running = Handlers(swarm)
-        self.cancel_handler = self._running.cancel_one
+        self.cancel_handler, self.recheck = self._running.cancel_one, self._running.recheck
         self._timer = Timer(self, link, self._session, swarm.timeouts)
         # For the streams: one was closed, and the peer has a while to do so, too; one is over at a time that is given.
         self.closing = self._timer.closing
         self.expire = self._timer.expire
-        self._parked, self._reading_paused = 0, False
+        self._parked = 0
+        self._reading_paused = False
         self._gone: asyncio.Future[None] | None = None
         link.receiver = self._receive
         link.on_failed = self.failed

@@ -215,10 +215,12 @@ class _Attempt:
 
     def recheck(self, task: asyncio.Task[Connection]) -> None:
         """Rules have changed: end ``task``, which runs this, if they keep us from there now."""
+        if task.done() or self._outcome.done():
+            return
         try:
             self._swarm.judging.check_dial(self._peer, self._address)
         except DialError as error:
-            if not self._outcome.done() and task.cancel():
+            if task.cancel():
                 self._refused = error
 
     def _made(self, link: Link) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,13 +37,14 @@ class Handlers:
     ``starting``: one was given to the loop, which starts it in its next turn.
     """
 
-    __slots__ = ("_due", "_ended", "_late", "_swarm", "starting", "tasks")
+    __slots__ = ("_due", "_ended", "_kept", "_late", "_swarm", "starting", "tasks")
 
     def __init__(self, swarm: Swarm) -> None:
         self._swarm = swarm
         self._late: asyncio.TimerHandle | None = None
         self._due = 0
         self._ended = False
+        self._kept: Callable[[str], bool] | None = None  # rules have changed since a handler that is due was let in
         self.starting = False
         self.tasks: dict[Stream, asyncio.Task[None]] = {}
 
@@ -61,6 +62,9 @@ class Handlers:
         self._due -= 1
         if self._ended:
             stream.reset(Reset.SHUTDOWN)
+            return
+        if self._kept is not None and not self._is_kept(stream):
+            stream.reset(Reset.GATED)
             return
         task = self._task(self._handle(stream))
         if not task.done():
@@ -81,6 +85,19 @@ class Handlers:
         withheld.asking = task = self._swarm.loop.create_task(self._ask(stream, protocol, answer, withheld))
         self.tasks[stream] = task
         task.add_done_callback(lambda _: self.tasks.pop(stream, None))
+
+    def recheck(self, kept: Callable[[str], bool]) -> None:
+        """Rules have changed: reset the streams that the peer has opened for protocols which are not ``kept``."""
+        for stream in list(self.tasks):  # what is asked about is judged anew by itself
+            if stream.intake is None and not kept(stream.protocol):
+                stream.reset(Reset.GATED)
+        self._kept = kept if self._due else None
+
+    def _is_kept(self, stream: Stream) -> bool:
+        kept = self._kept
+        if not self._due:
+            self._kept = None
+        return kept is None or kept(stream.protocol)
 
     def cancel_one(self, stream: Stream, reason: str) -> None:
         """Nobody waits for the handler of this stream any more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from multiaddr import Multiaddr
@@ -14,7 +15,7 @@ from stronghold_p2p.firewall.approval import auditing
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.swarm.rules_watch import RulesWatch
-from stronghold_p2p.yamux import GoAway, Reset, Stream
+from stronghold_p2p.yamux import GoAway, Stream
 
 if TYPE_CHECKING:
     from stronghold_p2p.swarm.connection import Connection
@@ -122,17 +123,8 @@ class Judging:
             if not self.lets_connect(connection.peer, connection.direction, connection.remote_address):
                 connection.shut(GoAway.GATED, kept_out(connection.peer))
             else:
-                self._recheck(connection)
+                connection.recheck(partial(self._keeps, connection))
         self._swarm.dialer.recheck()
-
-    def _recheck(self, connection: Connection) -> None:
-        """Reset what the peer has opened and may not any more."""
-        for state in list(connection.states.values()):
-            stream = state.sink
-            if not state.inbound or not isinstance(stream, Stream) or stream.intake is not None:
-                continue  # ours, or still negotiating: that is judged when it is agreed on
-            if stream.protocol and not self._keeps(connection, stream.protocol):
-                stream.reset(Reset.GATED)
 
     def _keeps(self, connection: Connection, protocol: str) -> bool:
         """Whether a stream that the peer has opened stays: one for requests does, each of them is judged anew."""

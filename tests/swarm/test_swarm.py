@@ -8,6 +8,7 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -356,6 +357,29 @@ async def test_a_rule_that_looks_is_asked_about_open_streams() -> None:
         alice.firewall.set(Rule.ALLOW, peer=identity(9).peer_id)
         with pytest.raises(StreamReset):
             await stream.read()
+
+
+async def test_a_handler_that_is_due_when_rules_change_does_not_start() -> None:
+    """A handler of the same turn may have changed them (from Python 3.12 on, when tasks begin at once)."""
+    started: list[str] = []
+    async with swarm(1) as alice, raw_in(alice) as (raw, connection):
+
+        async def handler(stream: Stream) -> None:
+            started.append(stream.protocol)
+            await stream.read_to_end()
+
+        alice.handle(ECHO, handler)
+        stream = MagicMock(protocol=ECHO, connection=connection, intake=None)
+        connection._running.start(stream)
+        alice.firewall.set(Rule.REJECT, protocol=ECHO)
+        await asyncio.sleep(0)
+        stream.reset.assert_called_once_with(Reset.GATED)
+        assert (connection.handlers, connection._running._kept) == (frozenset(), None)
+        alice.firewall.set(Rule.ALLOW, protocol=ECHO)
+        await raw.open(1, ECHO, b"x")
+        await until(lambda: started == [ECHO])
+        await raw.reset(1)
+        stream.reset_mock()
 
 
 async def test_streams_that_are_negotiated_or_asked_about_are_not_touched() -> None:
