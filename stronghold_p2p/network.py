@@ -339,11 +339,12 @@ class Network:
         return Events(self._swarm.hub, buffer, overflow)
 
     def stats(self) -> Mapping[str, int]:
-        """Counts of what there is now: connections by direction, sockets on their way, streams, requests, questions."""
+        """Counts of what there is now: connections, sockets on their way, streams, requests, asks, unread bytes."""
         connections = self._swarm.connections()
         return {
             **self._swarm.gate.snapshot(),
             **self._swarm.approval.snapshot(),
+            **self._swarm.pool.snapshot(),
             "listeners": len(self._swarm.listeners),
             "streams": sum(connection.streams for connection in connections),
             "requests_in": self._server.places.taken,

@@ -71,8 +71,9 @@ class Connection:
         self._link = link
         self._seal = upgraded.sealer.seal_pieces
         self._opener = upgraded.opener
+        out, budget = direction == "out", swarm.budget(upgraded.peer)
         self._session = Session(
-            client=direction == "out", limits=swarm.limits, accept=self._accept, notify=self._schedule
+            client=out, limits=swarm.limits, accept=self._accept, notify=self._schedule, budget=budget
         )
         self._running = Handlers(swarm, self)
         self._timer = Timer(self, link, self._session, swarm.timeouts)

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from multiaddr import Multiaddr
@@ -31,6 +32,7 @@ from stronghold_p2p.transport.upgrader import Upgrade, Upgraded
 from stronghold_p2p.transport.upgrading import Upgrading
 from stronghold_p2p.yamux import GoAway, Stream
 from stronghold_p2p.yamux.header import GO_AWAY, frame
+from stronghold_p2p.yamux.window import ReceiveBudget, ReceivePool
 
 Handler = Callable[[Stream], Awaitable[None]]
 
@@ -82,6 +84,7 @@ class Swarm:
         self.book = AddressBook() if book is None else book
         self.announce = None if announce is None else tuple(announce)
         self.gate = Gate(self.limits, exempt_loopback=exempt_loopback)
+        self.pool = ReceivePool(self.limits.receive_memory_total)
         asks = {"asks": self.limits.asks, "asks_per_peer": self.limits.asks_per_peer}
         self.approval = Approval(self.firewall, ask=self.timeouts.ask, **asks)
         self.hub = Hub(self.approval)
@@ -297,6 +300,10 @@ class Swarm:
     def is_protected(self, peer: PeerId) -> bool:
         """Whether connections to ``peer`` are kept although nothing happens on them."""
         return peer in self.protected
+
+    def budget(self, peer: PeerId) -> ReceiveBudget:
+        """What a new connection to ``peer`` may hold."""
+        return ReceiveBudget(self.limits.receive_memory, self.pool, partial(self.is_protected, peer))
 
     # ------------------------------------------------------------------ listening and closing
 
