@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -23,17 +24,20 @@ KIB = 1 << 10
 
 
 class Process:
-    """``python -m module arguments``, which prints one JSON line when it is ready.
+    """``python -m module arguments``, in a network ``namespace`` or not, which prints one JSON line when it is ready.
 
     At the end it is asked to stop; its exit code has to be 0 and its standard error empty, except for lines that
     match ``tolerated``.
     """
 
-    def __init__(self, module: str, *arguments: str, tolerated: str | None = None) -> None:
+    def __init__(
+        self, module: str, *arguments: str, tolerated: str | None = None, namespace: str | None = None
+    ) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         self._tolerated = tolerated
+        command = [sys.executable, "-X", "faulthandler", "-m", module, *arguments]
         self._process = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", "-m", module, *arguments],
+            [*(["ip", "netns", "exec", namespace] if namespace else []), *command],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -41,6 +45,7 @@ class Process:
         )
         self.pid = self._process.pid
         self._told = False
+        self._said = bytearray()
         try:
             self.ready = self.read()
         except BaseException:
@@ -58,13 +63,20 @@ class Process:
 
     # ------------------------------------------------------------------ talking
 
-    def read(self) -> dict[str, Any]:
+    def read(self, within: float = READY_WITHIN) -> dict[str, Any]:
         """One JSON line of its standard output."""
         assert self._process.stdout is not None
-        text = self._process.stdout.readline()
-        if not text:
-            raise AssertionError(f"the process has ended: {self.errors()}")
-        answer: dict[str, Any] = json.loads(text)
+        end = time.monotonic() + within
+        while b"\n" not in self._said:
+            if not select.select([self._process.stdout], [], [], max(0.0, end - time.monotonic()))[0]:
+                raise AssertionError(f"the process has said nothing within {within:g} s")
+            piece = os.read(self._process.stdout.fileno(), 1 << 16)
+            if not piece:
+                raise AssertionError(f"the process has ended: {self.errors()}")
+            self._said += piece
+        line, _, rest = self._said.partition(b"\n")
+        self._said = rest
+        answer: dict[str, Any] = json.loads(line)
         return answer
 
     def tell(self, **command: Any) -> None:

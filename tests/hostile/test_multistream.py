@@ -269,7 +269,7 @@ def test_row_21_lazy_dialer(arena: Arena) -> None:
         "na, then data": (MULTISTREAM + line("na") + b"taken for an answer", "UnsupportedProtocol"),
         "nothing": (b"", "DeadlineExceeded"),
     }
-    with arena.dialer("negotiate=1") as dialer, Host() as host, dialed(dialer, host) as peer:
+    with arena.dialer("--timeout", "negotiate=1") as dialer, Host() as host, dialed(dialer, host) as peer:
         for name, (answer, error) in answers.items():
             dialer.tell(do="request", protocols=["/x/1"], write="first")
             stream = accepted(peer, "/x/1")

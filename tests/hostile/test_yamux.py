@@ -247,7 +247,7 @@ def test_row_34_answers_that_are_owed(arena: Arena) -> None:
 
 def test_row_35_acknowledgements(arena: Arena) -> None:
     """The peer never ACKs, ACKs twice, ACKs nothing"""
-    with arena.dialer("negotiate=60") as dialer, Host() as host, dialed(dialer, host) as peer:
+    with arena.dialer("--timeout", "negotiate=60") as dialer, Host() as host, dialed(dialer, host) as peer:
         got = dialer.ask(do="opens", protocol="/x/1", count=258, timeout=1.0)
         in_use = 256 - got["ok"]
         assert 0 <= in_use <= 1  # identify's

@@ -9,6 +9,8 @@ import time
 from contextlib import suppress
 from typing import Self
 
+from tests.netns import IPV6_FREEBIND
+
 PATIENCE = 5.0
 CHUNK = 1 << 18
 
@@ -40,11 +42,13 @@ class Wire:
     @classmethod
     def connect(cls, address: tuple[str, int], *, source: str | None = None, small: bool = False) -> Wire:
         """``source``: our own address; ``small``: a receive buffer that is soon full."""
-        sock = socket.socket()
+        sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
         try:
             if small:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
             if source is not None:
+                if ":" in source:
+                    sock.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
                 sock.bind((source, 0))
             sock.settimeout(PATIENCE)
             sock.connect(address)
