@@ -60,6 +60,11 @@ class Target(Process):
         self.signal(signal.SIGUSR1)
         return self.read()
 
+    def toggle(self) -> None:
+        """Take away what ``--without`` and ``--counters`` say, or give it back."""
+        self.signal(signal.SIGUSR2)
+        self.read()
+
     def seen(self, event: str) -> int:
         """How often this has happened since ``settle``: ``"AcceptFailed LimitExceeded accept_rate"``."""
         return Counter[str](self.state()["seen"])[event] - self._seen[event]
@@ -158,6 +163,9 @@ class Arena:
                 Target(*options, *arguments, *self._weak, tolerated=tolerated, namespace=namespace)
             )
             target.warm_up()
+            toggles = {"--without", "--counters"} & {*arguments, *self._weak}
+            if toggles:
+                target.toggle()
             with self._probed(target, probe_connects) if probe and self.full else ExitStack():
                 if probe and self.full:
                     time.sleep(0.5)
@@ -167,6 +175,8 @@ class Arena:
             self.figures.memory = max(self.figures.memory, grown)
             if memory is not None:
                 assert grown <= memory + NOISE_FLOOR, f"grew by {grown / MIB:.1f} MiB, {memory / MIB:.1f} allowed"
+            if toggles:
+                target.toggle()
             time.sleep(0.25 if "--count-loopback" in arguments else 0)  # what the rate of connections wants
             with target.connect(source=target.honest[1]) as honest:
                 honest.request(b"still there?")

@@ -174,5 +174,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.hostile.dialer")
     settings.add_to(parser)
     given = parser.parse_args()
-    settings.apply(given)
+    settings.set_constants(given)
+    settings.weaken(given)
     asyncio.run(main(given))

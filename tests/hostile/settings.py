@@ -28,15 +28,19 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def apply(options: argparse.Namespace) -> None:
-    """Change the package as the options say; before anything of it runs."""
-    for name in options.without:
-        weak.CHECKS[name]()
+def set_constants(options: argparse.Namespace) -> None:
+    """Before anything of the package runs."""
     for name, value in options.constant:
         module, _, constant = name.rpartition(".")
         if not hasattr(import_module(f"stronghold_p2p.{module}"), constant):
             raise SystemExit(f"no constant {name}")
         setattr(import_module(f"stronghold_p2p.{module}"), constant, value)
+
+
+def weaken(options: argparse.Namespace) -> None:
+    """From now on the checks are taken out, and counters begin where the options say."""
+    for name in options.without:
+        weak.CHECKS[name]()
     if options.counters is not None:
         weak.begin_counting_at(*options.counters)
 

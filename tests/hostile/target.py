@@ -4,7 +4,8 @@
 
 One JSON line when it is ready, and one for each SIGUSR1: what has happened, and what it counts. ``--lifted`` takes the
 limits away that a measurement would run into, ``--count-loopback`` counts sources of this machine, too. The settings
-are those of tests/hostile/settings.py. Beside ``dialer``, this is what imports the package: it is what is attacked.
+are those of tests/hostile/settings.py; what takes checks away holds from a SIGUSR2 to the next one. Beside ``dialer``,
+this is what imports the package: it is what is attacked.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from stronghold_p2p.multiaddrs import parse
 from stronghold_p2p.swarm.events import Event
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.yamux import Stream
-from tests.hostile import settings
+from tests.hostile import settings, weak
 from tests.hostile.codec import HOLD
 
 
@@ -46,6 +47,15 @@ def state(swarm: Swarm, seen: Counter[str]) -> dict[str, Any]:
     return {"seen": seen, **swarm.gate.snapshot(), **swarm.pool.snapshot()}
 
 
+def toggle(options: argparse.Namespace) -> None:
+    options.weakened = not options.weakened
+    if options.weakened:
+        settings.weaken(options)
+    else:
+        weak.restore()
+    print(json.dumps({"weakened": options.weakened}), flush=True)
+
+
 async def serve(options: argparse.Namespace) -> None:
     base = LIFTED if options.lifted else Limits()
     limits, timeouts = settings.limits(options, base), settings.timeouts(options, Timeouts())
@@ -58,6 +68,7 @@ async def serve(options: argparse.Namespace) -> None:
         kind = "ip6" if ":" in options.host else "ip4"
         listener = await swarm.listen(parse(f"/{kind}/{options.host}/tcp/0"))
         loop.add_signal_handler(signal.SIGTERM, stop.set)
+        loop.add_signal_handler(signal.SIGUSR2, toggle, options)
         loop.add_signal_handler(signal.SIGUSR1, lambda: print(json.dumps(state(swarm, seen)), flush=True))
         print(
             json.dumps({"peer": str(swarm.peer_id), "addr": str(listener.addresses[0]), "pid": os.getpid()}), flush=True
@@ -72,8 +83,9 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--protect", action="append", default=[], metavar="PEER")
     settings.add_to(parser)
+    parser.set_defaults(weakened=False)
     options = parser.parse_args()
-    settings.apply(options)
+    settings.set_constants(options)
     asyncio.run(serve(options))
 
 

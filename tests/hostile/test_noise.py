@@ -1,4 +1,4 @@
-"""Rows 46 to 55 of reliability.md 4.4. Row 48, the last counters, needs a hook and stands in tests/noise.
+"""Rows 46 to 55 of reliability.md 4.4.
 
 In both roles the answer to any fault is the same: the connection closes, and nothing more is said on it.
 """
@@ -29,7 +29,7 @@ from tests.hostile.codec import (
     noise,
     propose,
 )
-from tests.hostile.process import Process
+from tests.hostile.process import Process, soon
 from tests.hostile.secure import Handshake, framed, read_framed
 from tests.hostile.wire import Ended, Late, Wire
 
@@ -248,6 +248,56 @@ def test_row_47_transport_records(arena: Arena) -> None:
                 took = peer.ends(None, 1.0)  # no go-away: nothing is said on a channel that is not trusted
                 assert took <= arena.pick(1.0, 0.25), name
                 assert b"second" not in peer.body(stream), name
+
+
+# ---------------------------------------------------------------------- row 48
+
+LAST = 2**64 - 2  # the last counter that may be used; 2**64 - 1 is reserved (Noise spec, 5.1)
+
+
+def use_up_receiving(peer: Peer) -> None:
+    """Their counter for what we send begins three records before its end."""
+    peer.channel.sent = LAST - 2
+    peer.generous = peer.answers_pings = False  # nothing but what stands here
+    stream = peer.open(ECHO, b"one")
+    peer.send(data(stream, b", two"))
+    peer.send(data(stream, b", last"))
+    assert peer.channel.sent == LAST + 1
+    assert peer.pump(lambda: peer.body(stream).endswith(b"one, two, last"))
+    assert peer.wire.ending is None
+    with suppress(Ended):
+        peer.send(data(stream, b", never"))
+    peer.ends(0, 1.0)  # what they send is still in order, so they may say goodbye
+    assert not peer.body(stream).endswith(b"never")
+
+
+def use_up_sending(peer: Peer) -> None:
+    """Their counter for what they send begins 20 records before its end; pings make them say something."""
+    peer.channel.received = LAST - 19
+    for number in range(25):
+        if peer.wire.ending is None:
+            with suppress(Ended):
+                peer.send(ping(number))
+                peer.pump(lambda number=number: number in peer.pongs, 1.0)  # type: ignore[misc]
+    peer.ends(None, 1.0)
+    assert peer.channel.received == LAST + 1  # not one less, not one more
+    assert len(peer.pongs) >= 15
+
+
+def test_row_48_the_last_counters(arena: Arena) -> None:
+    """Noise's counters at their end, both directions
+
+    That a record which does not open takes no counter is seen in tests/noise: from outside, it ends the connection.
+    """
+    for begin, use_up in (((0, LAST - 2), use_up_receiving), ((LAST - 19, 0), use_up_sending)):
+        with arena.serve("--counters", *map(str, begin), probe=False) as target, target.connect() as peer:
+            use_up(peer)
+    with arena.dialer("--counters", str(LAST - 19), "0") as dialer, Host() as host:
+        dialer.tell(do="dial", addrs=[host.address])
+        with host.peer() as peer:
+            assert dialer.read()["error"] == ""
+            use_up_sending(peer)
+        assert soon(lambda: "Ended" in dialer.ask(do="state")["events"])
 
 
 # ---------------------------------------------------------------------- rows 49 and 50

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from tests.hostile.arena import KIB, MIB, Arena, Target
 from tests.hostile.client import (
@@ -24,7 +24,7 @@ from tests.hostile.client import (
     ping,
     update,
 )
-from tests.hostile.codec import ECHO, HOLD, PERF, RR, propose
+from tests.hostile.codec import ECHO, HOLD, PERF, RR, Identity, propose
 from tests.hostile.process import soon
 from tests.hostile.test_multistream import dialed
 from tests.hostile.wire import Ended
@@ -293,26 +293,80 @@ def test_row_37_streams_beyond_the_limit(arena: Arena) -> None:
         arena.note(f"{target.growth() / 512 / KIB:.1f} KiB each")
 
 
+UNREAD, PIECE = 200_000, 50_000
+
+
+def open_all(peer: Peer, number: int) -> list[int]:
+    """Streams that nobody is going to read."""
+    streams = [peer.open(HOLD) for _ in range(number)]
+    assert peer.alive()
+    return streams
+
+
+def leave_unread(peer: Peer, streams: list[int]) -> None:
+    """One more piece for each that has not been reset; nobody is going to read it."""
+    piece = bytes(PIECE)
+    with suppress(Ended):
+        for stream in streams:
+            if stream not in peer.resets:
+                peer.send(data(stream, piece))
+    assert peer.alive(30.0)
+
+
+def kept(peer: Peer, streams: list[int]) -> int:
+    """How many streams hold all that was sent; the others were refused as the catalogue says."""
+    refused = [stream for stream in streams if stream in peer.resets]
+    assert {peer.resets[stream] for stream in refused} <= {RESOURCE_LIMIT}
+    return len(streams) - len(refused)
+
+
 def test_row_38_unread_bodies(arena: Arena) -> None:
     """512 streams, each with 200 KiB that nobody reads"""
     budget = 32 * MIB
     with arena.serve(memory=int(budget * 1.3), probe=True) as target:
-        with target.connect() as pinned, target.connect() as peer:
-            streams = [peer.open(HOLD) for _ in range(500)]
-            assert peer.alive()
-            piece = bytes(50_000)
-            with suppress(Ended):
-                for _ in range(4):
-                    for stream in streams:
-                        peer.send(data(stream, piece))
-            assert peer.alive()
-            refused = [stream for stream in streams if stream in peer.resets]
-            assert {peer.resets[stream] for stream in refused} == {RESOURCE_LIMIT}
-            kept = 500 - len(refused)
-            assert kept * 200_000 <= budget * 1.02 + 500 * 50_000 * 0.5
-            pinned.request(b"the others")
-            arena.note(f"{kept} of 500 streams kept, {target.growth() / MIB:.0f} MiB")
+        with target.connect() as other, target.connect() as peer:
+            streams = open_all(peer, 500)
+            for _ in range(UNREAD // PIECE):
+                leave_unread(peer, streams)
+            count = kept(peer, streams)
+            assert budget * 0.9 <= count * UNREAD <= budget * 1.02 + 500 * PIECE * 0.5
+            other.request(b"the others")
+            arena.note(f"{count} of 500 streams kept, {target.growth() / MIB:.0f} MiB")
         assert soon(lambda: target.descriptors() <= target.sockets)
+
+
+def test_row_38_unread_bodies_of_all(arena: Arena) -> None:
+    """The same on 290 connections; one peer is protected"""
+    total, crowd, number = arena.count(16 * MIB, 256 * MIB), arena.count(8, 290), arena.count(32, 512)
+    causes = crowd * number * KIB // 2  # why it was reset, of each stream whose handler hangs: of row 37's 8 KiB
+    pinned = Identity()
+    patient = ("--timeout", "keepalive=600", "--timeout", "idle=600")  # we speak with one after the other
+    options = ("--limit", f"receive_memory_total={total}", "--protect", pinned.name, *patient)
+    with arena.serve(*options, memory=int(total * 1.3) + causes) as target, ExitStack() as stack:
+        friend, other = (stack.enter_context(target.connect(who)) for who in (pinned, Identity()))
+        peers = [stack.enter_context(target.connect()) for _ in range(crowd)]
+        before = target.descriptors()
+        each = {peer: open_all(peer, number) for peer in peers}
+        own = open_all(friend, arena.count(10, 100))
+        target.settle(before)  # what so many streams take is row 37's
+        for _ in range(UNREAD // PIECE):
+            for peer, streams in each.items():
+                leave_unread(peer, streams)
+        for _ in range(UNREAD // PIECE):
+            leave_unread(friend, own)
+        count = sum(kept(peer, streams) for peer, streams in each.items())
+        assert total * 0.6 <= count * UNREAD <= total * 0.75 + crowd * WINDOW
+        assert kept(friend, own) == len(own)  # from the quarter that is theirs
+        friend.request(bytes(300_000))
+        other.request(bytes(200_000))  # the first 256 KiB are everybody's own
+        taken = target.state()["receive_memory"]
+        assert total * 0.75 <= taken <= total
+        peers.pop(0).wire.close()
+        assert soon(lambda: target.state()["receive_memory"] < taken)  # and what has gone makes room
+        arena.note(f"{count} of {crowd * number} streams kept, {target.growth() / MIB:.0f} MiB")
+        for peer in peers:
+            peer.wire.close()
+            time.sleep(0.02)  # 512 handlers end with each
 
 
 # ---------------------------------------------------------------------- rows 39 and 40

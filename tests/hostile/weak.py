@@ -39,9 +39,19 @@ def check(take_out: Callable[[], None]) -> Callable[[], None]:
     return take_out
 
 
+_before: list[tuple[object, str, Any]] = []
+
+
 def patch(target: object, name: str, instead: Any) -> None:
     assert hasattr(target, name), f"{target} has no {name}"
+    _before.append((target, name, getattr(target, name)))
     setattr(target, name, instead)
+
+
+def restore() -> None:
+    """Everything as it was."""
+    while _before:
+        setattr(*_before.pop())
 
 
 def begin_counting_at(send: int, receive: int) -> None:
