@@ -348,6 +348,8 @@ def test_row_5_reset_before_accept(arena: Arena) -> None:
             target.signal(signal.SIGCONT)
             with target.connect() as peer:
                 peer.request(b"behind them all")
+        assert soon(lambda: target.state()["pending_in"] == 0)
+        arena.note(f"{target.seen('AcceptFailed ConnectionClosed')} told of")
         arena.bound("seconds of a core", target.cpu() - before, 2.0)
 
 

@@ -6,14 +6,13 @@ stands here; tests/hostile/controls.py tells which row fails without which check
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 from typing import Any
 
 from stronghold_p2p import multistream, protobuf
 from stronghold_p2p.errors import ConnectionClosed, DecodeError, DecryptError, HandshakeError, MuxerError
 from stronghold_p2p.exchange import Exchange
-from stronghold_p2p.identity import PeerId, PublicKey
+from stronghold_p2p.identity import PeerId, PublicKey, verify
 from stronghold_p2p.identity.peer_record import PeerRecord
 from stronghold_p2p.noise import handshake, payload
 from stronghold_p2p.noise.cipher import CipherState
@@ -22,10 +21,10 @@ from stronghold_p2p.protocols import identify_messages
 from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.swarm.connection import Connection
 from stronghold_p2p.swarm.negotiation import LazyConfirm
-from stronghold_p2p.transport import tcp
 from stronghold_p2p.transport.link import Link
 from stronghold_p2p.transport.upgrader import NOISE, Upgrade
-from stronghold_p2p.yamux import Session
+from stronghold_p2p.transport.upgrading import Upgrading
+from stronghold_p2p.yamux import Session, Stream
 from stronghold_p2p.yamux.header import RST
 from stronghold_p2p.yamux.receiver import Receiver
 from stronghold_p2p.yamux.window import ReceiveWindow
@@ -70,17 +69,9 @@ def begin_counting_at(send: int, receive: int) -> None:
 
 
 @check
-def getpeername() -> None:
-    """That a socket may be gone before we ask where it comes from."""
-    addresses = tcp.addresses_of
-
-    def asked(transport: Any) -> Any:
-        found = addresses(transport)
-        if found is None:
-            raise OSError(errno.ENOTCONN, "no such peer")
-        return found
-
-    patch(tcp, "addresses_of", asked)
+def loss() -> None:
+    """That a socket which is gone gives its place back."""
+    patch(Upgrading, "_lost", lambda _self, _error: None)
 
 
 @check
@@ -255,6 +246,12 @@ def signature() -> None:
 
 
 @check
+def key_sizes() -> None:
+    """That RSA keys have 2,048 to 8,192 bits."""
+    patch(verify, "RSA_BITS", range(1, 1 << 20))
+
+
+@check
 def expected() -> None:
     """That it is the peer who was dialed."""
     checked = payload.check
@@ -277,21 +274,16 @@ def records() -> None:
     patch(identify_messages, "_record", opened)
 
 
-class _Forgetful(set[Connection]):
-    def __contains__(self, _: object) -> bool:
-        return False
-
-
 @check
 def one_push() -> None:
     """That one push of a connection is read at a time."""
-    make = Identify.__init__
+    read = Identify._read
 
-    def made(self: Identify, *args: Any) -> None:
-        make(self, *args)
-        self._told_by = _Forgetful()
+    async def forgetful(self: Identify, stream: Stream) -> identify_messages.IdentifyMessage:
+        self._told_by.discard(stream.connection)
+        return await read(self, stream)
 
-    patch(Identify, "__init__", made)
+    patch(Identify, "_read", forgetful)
 
 
 @check
