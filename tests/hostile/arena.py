@@ -16,7 +16,7 @@ from tests import netns
 from tests.hostile.client import Peer, upgrade_out
 from tests.hostile.codec import Identity
 from tests.hostile.process import Process, soon
-from tests.hostile.wire import Wire
+from tests.hostile.wire import Patience, Wire
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -119,6 +119,7 @@ class Arena:
 
     def __init__(self, *, full: bool, weak: tuple[str, ...] = ()) -> None:
         self.full = full
+        self.slack = Patience.of(3.0)  # seconds, beyond a deadline of theirs, in which its end has to be seen
         self._weak = weak
         self.figures = Figures()
 
@@ -141,6 +142,10 @@ class Arena:
         self.note(f"{what} {value:.3g}")
         if self.full:
             assert value <= maximum, f"{what}: {value:.3g}, at most {maximum:g} allowed"
+
+    def took(self, seconds: float, maximum: float) -> None:
+        """The same without a figure for the line."""
+        assert seconds <= maximum or not self.full, f"{seconds:.3g} s, at most {maximum:g} allowed"
 
     @contextmanager
     def serve(

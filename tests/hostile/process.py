@@ -17,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
+from tests.hostile.wire import Patience
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 READY_WITHIN = 20.0
 STOP_WITHIN = 6.0
@@ -66,7 +68,7 @@ class Process:
     def read(self, within: float = READY_WITHIN) -> dict[str, Any]:
         """One JSON line of its standard output."""
         assert self._process.stdout is not None
-        end = time.monotonic() + within
+        end = time.monotonic() + Patience.of(within)
         while b"\n" not in self._said:
             if not select.select([self._process.stdout], [], [], max(0.0, end - time.monotonic()))[0]:
                 raise AssertionError(f"the process has said nothing within {within:g} s")
@@ -137,7 +139,7 @@ class Process:
         if not self._told:
             self.signal(signal.SIGTERM)
         try:
-            code = self._process.wait(STOP_WITHIN)
+            code = self._process.wait(Patience.of(STOP_WITHIN))
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"does not end within {STOP_WITHIN:g} s") from None
@@ -162,7 +164,7 @@ class Process:
 
 def soon(condition: Callable[[], bool], within: float = 3.0) -> bool:
     """Whether the condition comes true in time."""
-    end = time.monotonic() + within
+    end = time.monotonic() + Patience.of(within)
     while not condition():
         if time.monotonic() >= end:
             return False

@@ -203,7 +203,7 @@ def test_row_46_handshake_messages(arena: Arena) -> None:
                 wire.send(size.to_bytes(2, "big"))
                 answer = dialer.read()
                 assert answer["error"] == "HandshakeError"
-                assert answer["seconds"] <= 2.0
+                arena.took(answer["seconds"], 2.0)  # the body was not waited for
                 silent_close(wire)
         second_messages(dialer, host, nonsense(arena))
         dialer.tell(do="dial", addrs=[host.address])
@@ -251,7 +251,7 @@ def test_row_47_transport_records(arena: Arena) -> None:
                 with suppress(Ended):
                     peer.wire.send(dict(broken_records(peer))[name])
                 took = peer.ends(None, 1.0)  # no go-away: nothing is said on a channel that is not trusted
-                assert took <= arena.pick(1.0, 0.25), name
+                arena.took(took, 0.25)
                 assert b"second" not in peer.body(stream), name
 
 
@@ -511,7 +511,7 @@ def test_row_54_somebody_else_answers(arena: Arena) -> None:
             assert answer["error"] == "PeerIdMismatch"
             assert wrong.identity.name in answer["text"]
             assert expected in answer["text"]
-            assert answer["seconds"] <= 2.0
+            arena.took(answer["seconds"], 2.0)
             silent_close(wire)  # it has not told a stranger who it is
         assert "Opened" not in dialer.ask(do="state")["events"]
         dialer.tell(do="dial", addrs=[wrong.address, right.address], peer=expected)
@@ -523,7 +523,7 @@ def test_row_54_somebody_else_answers(arena: Arena) -> None:
                 answer = dialer.read()
                 assert answer["peer"] == expected
                 assert answer["remote"] == right.address
-                assert answer["seconds"] <= arena.pick(3.0, 1.0)
+                arena.took(answer["seconds"], 1.0)
                 assert peer.alive()
                 book = dialer.ask(do="info")["book"]
                 assert list(book) == [expected]
@@ -572,4 +572,4 @@ def test_row_55_after_the_handshake(arena: Arena) -> None:
         handshake.channel(wire).send(ping(7) * 100)  # frames where the choice of a muxer belongs
         wire.until_closed(1.0)
         wire.close()
-        assert time.monotonic() - start <= 2.0
+        arena.took(time.monotonic() - start, 2.0)

@@ -133,9 +133,10 @@ def test_row_1_slowloris(arena: Arena) -> None:
     deadline = arena.pick(2.0, 10.0)
     options = ("--count-loopback", "--timeout", f"upgrade={deadline}")
     with arena.serve(*options, memory=128 * 20 * KIB, probe_connects=True) as target:
-        lives = watch(open_slowly(target, count, sources), time.monotonic() + deadline + 3, deadline * 0.45)
-        slack = 1.0 if arena.full else 2.5
-        assert max(lives) <= deadline + slack, f"one of {len(lives)} lived for {max(lives):.1f} s"
+        slow = open_slowly(target, count, sources)
+        lives = watch(slow, time.monotonic() + deadline + arena.slack, deadline * 0.45)
+        assert max(lives) < float("inf"), f"{lives.count(float('inf'))} of {len(lives)} live on"
+        arena.took(max(lives), deadline + 1.0)
         assert max(lives) >= deadline * 0.8  # the negative control: it was the deadline that ended the last ones
         assert target.seen("AcceptFailed DeadlineExceeded") >= 100  # with 128 pending places
         assert arena.full or not target.seen("Opened")  # in full the probe opens some
@@ -171,21 +172,20 @@ def flood(target: Target, seconds: float, rate: float, source: str) -> tuple[int
 def test_row_2_accept_flood(arena: Arena) -> None:
     """1,000 connects a second from one address"""
     with arena.serve("--count-loopback", memory=1 * MIB, probe_connects=True) as target:
-        before, seconds = target.cpu(), arena.pick(3.0, 60.0)
+        before, start, seconds = target.cpu(), time.monotonic(), arena.pick(3.0, 60.0)
         done, _ = flood(target, seconds, 1_000, "127.2.0.1")
         share = (target.cpu() - before) / seconds
         arena.note(f"{done / seconds:.0f}/s")
         arena.bound("share of a core", share, 0.6)
-        refused = 0
+        served = 0
         for _ in range(20):  # whoever has used up the rate is closed before a byte is read
-            with target.wire(source="127.2.0.1") as wire:
-                try:
-                    wire.send(propose(NOISE))
-                    wire.exactly(len(MULTISTREAM), 1.0)
-                except (Ended, Late):
-                    refused += 1
-        assert refused >= 18
-        assert target.seen("AcceptFailed LimitExceeded accept_rate") >= done * 0.8
+            with target.wire(source="127.2.0.1") as wire, suppress(Ended, Late):
+                wire.send(propose(NOISE))
+                wire.exactly(len(MULTISTREAM), 1.0)
+                served += 1
+        allowed = 16 + 5 * (time.monotonic() - start) + 1
+        assert served <= allowed - 16 - 5 * seconds
+        assert soon(lambda: target.seen("AcceptFailed LimitExceeded accept_rate") >= done - allowed)
         with target.connect(source="127.2.0.2") as other:  # the negative control: another address
             other.request(b"x")
 
@@ -358,22 +358,21 @@ def test_row_5_reset_before_accept(arena: Arena) -> None:
 
 def test_row_6_silent_death(arena: Arena) -> None:
     """The peer is gone without a word: keep-alive, both roles"""
-    every, answer = arena.pick(0.5, 30.0), arena.pick(0.5, 10.0)
+    every, answer = arena.pick(0.5, 30.0), arena.pick(1.5, 10.0)
     timeouts = ("--timeout", f"keepalive={every}", "--timeout", f"keepalive_answer={answer}")
     with arena.serve(*timeouts) as target, target.connect() as silent, target.connect() as talks:
         silent.answers_pings = False
         start = time.monotonic()
         stream = silent.open(ECHO, b"x")  # a stream keeps it from being idle
         kept = talks.open(ECHO, b"x")
-        while silent.wire.ending is None and time.monotonic() - start < every + answer + 3:
-            silent.rest(0.2)
+        while silent.wire.ending is None and time.monotonic() - start < every + answer + arena.slack:
+            silent.rest(0.05)
             talks.rest(0.05)
         took = time.monotonic() - start
         assert silent.wire.ending is not None
         assert len(silent.pings) == 1
         assert stream not in silent.resets
-        assert took <= every + answer + (1.0 if arena.full else 2.5)
-        arena.note(f"closed after {took:.1f} s")
+        arena.bound("s to the end", took, every + answer + 1.0)
         assert talks.alive()  # the negative control: it answered
         assert kept not in talks.resets
     with arena.dialer("--timeout", "keepalive=0.3", "--timeout", "keepalive_answer=0.3") as dialer, Host() as host:
@@ -385,7 +384,7 @@ def test_row_6_silent_death(arena: Arena) -> None:
             peer.ends(0)
             asked = dialer.read()
             assert asked["error"] == "ConnectionClosed"
-            assert asked["seconds"] <= arena.pick(3.0, 1.6)
+            arena.took(asked["seconds"], 1.6)
             assert dialer.ask(do="state")["events"].count("Ended") == 1
 
 
@@ -445,7 +444,7 @@ def cut_as_listener(arena: Arena) -> None:
                     dialer.ask(do="hang_up")
                 else:
                     seen.add(answer["error"])
-                    assert answer["seconds"] <= arena.pick(2.0, 0.2)
+                    arena.took(answer["seconds"], 0.2)
             size = 0 if size is None else size + arena.count(11, 1)
         assert seen <= {"ConnectionClosed", "HandshakeError", "NegotiationError"}, seen
 
@@ -470,7 +469,7 @@ def test_row_8_another_protocol(arena: Arena) -> None:
                     wire.push(opening)
                 took = wire.until_closed(1.0)
                 assert not wire.buffer, f"an answer to {name}: {bytes(wire.buffer[:40])!r}"
-                assert took <= arena.pick(1.0, 0.1)
+                arena.took(took, 0.1)
         before, count = target.cpu(), arena.count(500, 5_000)
         for number in range(count):
             with target.wire() as wire, suppress(Ended):

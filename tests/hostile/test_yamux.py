@@ -76,7 +76,9 @@ def test_row_27_lengths_refused_at_the_header(arena: Arena) -> None:
             each_ends(target, [[frame(DATA, 0, 1, length)], [frame(DATA, SYN, 3, length)]])
         with target.connect() as peer:  # the negative control: a whole window is in order
             peer.send(update(1, 0, SYN), frame(DATA, 0, 1, WINDOW))
-            assert peer.alive(0.3) is False  # it is a body now
+            peer.send(ping(77))
+            peer.rest(0.3)
+            assert not peer.pongs  # it is a body now
             peer.send(bytes(WINDOW))
             peer.reset_with(1, NEGOTIATION_FAILED)
 
@@ -85,11 +87,17 @@ def exhausted(peer: Peer, protocol: str, body: bytes) -> int:
     """A stream whose window is used up to the last byte, as far as the other side has told."""
     stream = peer.open(protocol)
     peer.write(stream, body)
-    peer.rest(0.2)
-    while peer.credit[stream]:
+    while not settled(peer, stream) or peer.credit[stream]:
         peer.write(stream, bytes(peer.credit[stream]))
-        peer.rest(0.2)
     return stream
+
+
+def settled(peer: Peer, stream: int) -> bool:
+    """No credit has come for a while: all that was sent has been looked at, and all that will be read has been."""
+    assert peer.alive()
+    before = peer.credit[stream]
+    peer.rest(0.3)
+    return peer.credit[stream] == before
 
 
 def test_row_28_one_byte_too_many(arena: Arena) -> None:
@@ -117,7 +125,8 @@ def test_row_28_one_byte_too_many(arena: Arena) -> None:
             stream = peer.open(RR)
             while peer.credit[stream] <= WINDOW:
                 peer.write(stream, bytes(200_000))
-            peer.rest(0.3)
+            while not settled(peer, stream):
+                pass
             peer.send(data(stream, bytes(peer.credit[stream] + 1)))
             peer.ends(PROTOCOL_ERROR)
 
@@ -150,7 +159,7 @@ def test_row_31_a_body_that_does_not_come(arena: Arena) -> None:
         peer.send(frame(DATA, 0, stream, 65_536) + b"ten bytes.")
         drips.send(frame(DATA, 0, dripping, 65_536))
         assert peer.pump(lambda: peer.body(stream).endswith(b"ten bytes."))  # delivered as it comes
-        while drips.wire.ending is None and time.monotonic() - start < deadline + 4:
+        while drips.wire.ending is None and time.monotonic() - start < deadline + arena.slack:
             with suppress(Ended):
                 drips.send(b".")
             drips.rest(deadline / 30)
@@ -212,7 +221,7 @@ def test_row_33_pings_and_nobody_reads(arena: Arena) -> None:
         arena.serve("--timeout", f"write_stall={stall}", memory=256 * KIB) as target,
         target.connect(small=True) as peer,
     ):
-        sent, took = drown(target, peer, repeat(block), stall + 4)
+        sent, took = drown(target, peer, repeat(block), stall + arena.slack)
         assert took >= stall * 0.9
         assert target.seen("Ended ConnectionClosed") - target.seen("Ended MuxerError") >= 1
         arena.bound("s to the end", took, stall + 2)
@@ -220,7 +229,7 @@ def test_row_33_pings_and_nobody_reads(arena: Arena) -> None:
     with arena.serve(memory=1 * MIB) as target, target.connect() as peer:  # the negative control: somebody reads
         for _ in range(arena.count(40, 1_860)):
             peer.send(block)
-            peer.pump(lambda: False, 0.0)
+            peer.rest(0.0)
             peer.pongs.clear()
         assert peer.alive()
 
@@ -239,16 +248,16 @@ def test_row_34_answers_that_are_owed(arena: Arena) -> None:
         sockets = target.descriptors()
         with target.connect() as peer:  # one who reads: what 512 streams take is row 37's, and part of the base
             peer.send(*(next(openings(peer)) for _ in range(6)))
-            peer.pump(lambda: False, 0.5)
+            peer.rest(0.5)
         target.settle(sockets)
         with target.connect(small=True) as peer:  # acknowledgements for 512, resets for the others: row 39's budget
-            sent, took = drown(target, peer, openings(peer), stall + 4)
+            sent, took = drown(target, peer, openings(peer), stall + arena.slack)
             assert target.seen("Ended MuxerError") == 1
             arena.bound("s to the end", took, stall + 3)
         with target.connect(small=True) as peer:  # credit: it is owed for every half window
             peer.open(RR)
             small = data(1, bytes(1)) * 2_000 + ping(1) * 2_000
-            sent, took = drown(target, peer, repeat(small), stall + 8)
+            sent, took = drown(target, peer, repeat(small), stall + 2 * arena.slack)
             assert took >= stall * 0.9
             assert target.seen("Ended MuxerError") == 1
             arena.bound("s to the end", took, stall + 6)  # its sockets have to be full first
@@ -261,7 +270,7 @@ def test_row_34_answers_that_are_owed(arena: Arena) -> None:
 def test_row_35_acknowledgements(arena: Arena) -> None:
     """The peer never ACKs, ACKs twice, ACKs nothing"""
     with arena.dialer("--timeout", "negotiate=60") as dialer, Host() as host, dialed(dialer, host) as peer:
-        got = dialer.ask(do="opens", protocol="/x/1", count=258, timeout=1.0)
+        got = dialer.ask(do="opens", protocol="/x/1", count=258, timeout=arena.pick(3.0, 1.0))
         in_use = 256 - got["ok"]
         assert 0 <= in_use <= 1  # identify's
         assert got["TimeoutError"] == 258 - got["ok"]
@@ -270,7 +279,7 @@ def test_row_35_acknowledgements(arena: Arena) -> None:
         for _ in range(2):
             peer.send(*(update(stream, 0, ACK) for stream in peer.opened))
         assert peer.alive()
-        got = dialer.ask(do="opens", protocol="/x/1", count=200, timeout=2.0)
+        got = dialer.ask(do="opens", protocol="/x/1", count=200, timeout=arena.pick(20.0, 2.0))
         assert got["ok"] == 200
         peer.rest(0.3)
         peer.send(*(update(stream, 0, RST) for stream in peer.opened))
@@ -278,7 +287,7 @@ def test_row_35_acknowledgements(arena: Arena) -> None:
         rounds = arena.count(4, 40)
         for _ in range(rounds):  # RST before ACK: every place comes back
             peer.opened.clear()
-            dialer.tell(do="opens", protocol="/x/1", count=250, timeout=3.0)
+            dialer.tell(do="opens", protocol="/x/1", count=250, timeout=arena.pick(20.0, 3.0))
             assert peer.pump(lambda: len(peer.opened) >= 250)
             peer.send(*(update(stream, 0, RST) for stream in peer.opened))
             assert dialer.read()["ok"] >= 249
@@ -442,7 +451,7 @@ def write_until_full(peer: Peer, streams: list[int], left: dict[int, int]) -> in
             pending = pending[done:]
             if pending:
                 peer.wire.buffer += b""
-                peer.pump(lambda: False, 0.0)  # a record must not be left in pieces: read until it has gone
+                peer.rest(0.0)  # a record must not be left in pieces: read until it has gone
     return total
 
 
@@ -484,10 +493,8 @@ def test_row_44_stalled_reader(arena: Arena) -> None:
         start = time.monotonic()
         for _ in range(count):
             peer.open(PERF, (10 * MIB).to_bytes(8, "big"), fin=True)
-        assert soon(lambda: target.descriptors() <= target.sockets, stall + 4)
-        took = time.monotonic() - start
-        assert took <= stall + (2.0 if arena.full else 3.0)
-        arena.note(f"closed after {took:.1f} s")
+        assert soon(lambda: target.descriptors() <= target.sockets, stall + 3)
+        arena.bound("s to the end", time.monotonic() - start, stall + 2.0)
     with arena.serve(*options, probe=False) as target, target.connect() as peer:  # yamux's window 0 is no stall
         peer.generous = False
         stream = peer.open(PERF, (1 * MIB).to_bytes(8, "big"), fin=True)
@@ -506,7 +513,7 @@ def test_row_45_keep_alive(arena: Arena) -> None:
         peer.answers_pings = False
         peer.open(ECHO, b"x")
         start, answered = time.monotonic(), 0
-        while peer.wire.ending is None and time.monotonic() - start < every + 2 * answer + 3:
+        while peer.wire.ending is None and time.monotonic() - start < every + 2 * answer + arena.slack:
             peer.rest(0.05)
             if len(peer.pings) > answered:
                 answered = len(peer.pings)
@@ -515,8 +522,7 @@ def test_row_45_keep_alive(arena: Arena) -> None:
         took = time.monotonic() - start
         assert peer.wire.ending is not None
         assert answered == 1  # one ping at a time
-        assert took <= every + answer + (1.0 if arena.full else 2.5)
-        arena.note(f"closed after {took:.1f} s")
+        arena.bound("s to the end", took, every + answer + 1.0)
     with arena.serve(probe=False) as target, target.connect(small=True) as peer:
         for _ in range(20):
             peer.open(PERF, (10 * MIB).to_bytes(8, "big"), fin=True)
