@@ -33,15 +33,16 @@ class Listener:
         self.addresses = tcp.bound_addresses(self._server)
 
     async def close(self) -> None:
-        """Accept no more; connections stay."""
+        """Accept no more; connections stay. The address is free again when it returns."""
         self.stop()
+        await asyncio.sleep(0)
 
     def stop(self) -> None:
         """``close`` for callers that cannot await."""
         server, self._server = self._server, None
         if server is None:
             return
-        server.close()
+        tcp.stop(server)
         self._swarm.forget_listener(self)
         for address in self.addresses:
             self._swarm.emit(AddressRemoved(address))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import random
+import socket
 import subprocess
 import sys
 import textwrap
@@ -356,6 +357,26 @@ async def test_where_connections_come_from(
         for raw in raws:
             raw.close()
         await until(lambda: not any(alice.gate.snapshot().values()))
+
+
+async def test_a_socket_that_was_accepted_in_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The listener ends between the acceptance of a socket and its transport: asyncio would lose both."""
+    loop = asyncio.get_running_loop()
+    transport_for = loop._accept_connection2  # type: ignore[attr-defined]
+    async with swarm(1) as alice:
+        listener = alice.listeners[0]
+
+        def accepted(*arguments: Any, **options: Any) -> Any:
+            loop.call_soon(listener.stop)
+            return transport_for(*arguments, **options)
+
+        monkeypatch.setattr(loop, "_accept_connection2", accepted)
+        connection = await shake(await bare_to(listener.addresses[0]), upgrade(20).outbound(None))
+        await until(lambda: alice.connections())  # it had been accepted
+        host, port, _ = multiaddrs.tcp_address(listener.addresses[0]) or ("", 0, None)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((host, port)).close()
+        connection.close()
 
 
 async def test_turned_away_and_it_stays() -> None:
