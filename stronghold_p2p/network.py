@@ -203,6 +203,8 @@ class Network:
         """Close every connection to ``peer`` in order; how many there were."""
         self._check_open()
         open_ones = self._swarm.connections(peer)
+        for connection in open_ones:
+            connection.shut()  # before anything is waited for: cancelled, the peer is gone all the same
         await asyncio.gather(*(connection.close() for connection in open_ones))
         return len(open_ones)
 
