@@ -11,7 +11,7 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p import multiaddrs
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.errors import ConfigError, DecodeError, Rejected, UsageError
+from stronghold_p2p.errors import ConfigError, DecodeError, UsageError
 from stronghold_p2p.firewall.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt
 from stronghold_p2p.identity import Identity, PeerId
@@ -19,6 +19,7 @@ from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.protocols.ping import Ping
 from stronghold_p2p.request_response.client import Client
+from stronghold_p2p.request_response.exchange import kept_back
 from stronghold_p2p.request_response.protocol import STRONGHOLD, RequestProtocol
 from stronghold_p2p.request_response.server import Handler, Server
 from stronghold_p2p.swarm.addresses import AddressBook
@@ -275,9 +276,7 @@ class Network:
             deadline.phase = "firewall"
             allowed = [protocol for protocol in protocols if await self._permits(connection, protocol, deadline.when)]
             if not allowed:
-                raise Rejected(
-                    "our own firewall keeps this stream back: see firewall.rules()", peer=connection.peer, local=True
-                )
+                raise kept_back(connection, "stream")
             deadline.phase = "negotiate"
             return await connection.open_stream(*allowed)
 

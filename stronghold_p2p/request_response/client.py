@@ -20,7 +20,7 @@ from stronghold_p2p.errors import (
     UnsupportedProtocol,
 )
 from stronghold_p2p.request_response.codec import decode, encode, frame
-from stronghold_p2p.request_response.exchange import Place, Places, attempt_of, receive
+from stronghold_p2p.request_response.exchange import Place, Places, attempt_of, kept_back, receive
 from stronghold_p2p.swarm.deadline import Deadline, late
 from stronghold_p2p.swarm.negotiation import explain_reset
 from stronghold_p2p.yamux import Reset
@@ -153,9 +153,7 @@ class Client:
         if allowed is None:
             allowed = await self._swarm.approval.judge(attempt)
         if not allowed:
-            raise Rejected(
-                "our own firewall keeps this request back: see firewall.rules()", peer=connection.peer, local=True
-            )
+            raise kept_back(connection, "request")
 
 
 def _told(error: P2PError) -> P2PError:

@@ -171,6 +171,7 @@ class _Watch:
         """The requester may close its side before it has the answer."""
 
     def failed(self, error: Exception) -> None:
-        if not self.done:
+        # The application may itself have ended the connection, from inside its handler.
+        if not self.done and asyncio.current_task() is not self._task:
             self.error = error
             self._task.cancel(str(error))

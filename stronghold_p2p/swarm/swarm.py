@@ -362,7 +362,7 @@ class Swarm:
         self.pending.clear()
         for connection in self.connections():
             connection.shut()
-        for task in self._leftover - {asyncio.current_task()}:
+        for task in (self._leftover | self.approval.hooks) - {asyncio.current_task()}:
             if not task.cancelling():
                 task.cancel()
         try:
