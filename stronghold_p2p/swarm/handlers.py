@@ -72,6 +72,13 @@ class Handlers:
             self._late = None
 
     async def _ask(self, stream: Stream, protocol: str, answer: bytes, withheld: Withheld) -> None:
+        try:
+            await self._ask_and_handle(stream, protocol, answer, withheld)
+        except Exception:  # a fault of ours: only the stream pays for it
+            log.exception("internal error before the handler of %s", protocol)
+            stream.reset()
+
+    async def _ask_and_handle(self, stream: Stream, protocol: str, answer: bytes, withheld: Withheld) -> None:
         stream.protocol = protocol
         if not await self._swarm.ask(self._connection, protocol):
             stream.write_now(answer[: -len(multistream.message(protocol))] + multistream.NA)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from stronghold_p2p.firewall.gate import Token
     from stronghold_p2p.swarm.swarm import Swarm
     from stronghold_p2p.transport.upgrader import Upgraded
+
+
+log = logging.getLogger("stronghold_p2p.network")
 
 
 class Listener:
@@ -48,6 +52,13 @@ class Listener:
             self._swarm.emit(AddressRemoved(address))
 
     def _accepted(self, link: Link) -> None:
+        try:
+            self._admit(link)
+        except Exception:  # a fault of ours: this socket pays for it, and the loop hears nothing of it
+            log.exception("internal error while accepting")
+            link.abort()
+
+    def _admit(self, link: Link) -> None:
         swarm = self._swarm
         ends = tcp.addresses_of(link.transport)
         if ends is None or swarm.closing:  # reset before we came to it
