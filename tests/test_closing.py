@@ -27,6 +27,7 @@ from stronghold_p2p import (
     UsageError,
 )
 from stronghold_p2p.multiaddrs import from_socket
+from stronghold_p2p.yamux.header import GO_AWAY, frame
 from tests.peers import LOOPBACK, until
 from tests.swarm.raw import Raw, Server, dial_raw
 
@@ -66,9 +67,9 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene() -> AsyncIterator[Scene]:
+async def scene(ack_backlog: int = 8) -> AsyncIterator[Scene]:
     def serving() -> Network:
-        one = Network(listen=[LOOPBACK], limits=Limits(ack_backlog=8))
+        one = Network(listen=[LOOPBACK], limits=Limits(ack_backlog=ack_backlog))
         one.firewall.set(Rule.ALLOW)
 
         @one.on_stream(HOLD)
@@ -248,6 +249,64 @@ async def test_closing_while(begin: Begin) -> None:
         with pytest.raises(UsageError):
             await one.network.connect(one.friends)
         await until(lambda: not one.friend.connections())
+
+
+# ---------------------------------------------------------------------- the connection ends under everybody
+
+
+async def reset(raw: Raw, _: Scene) -> None:
+    raw.bare.reset()
+
+
+async def leave(raw: Raw, _: Scene) -> None:
+    raw.close()
+
+
+async def go_away(raw: Raw, _: Scene) -> None:
+    await raw.send(frame(GO_AWAY, 0, 0, 1))
+
+
+async def disconnect(raw: Raw, one: Scene) -> None:
+    await one.network.disconnect(raw.id)
+
+
+async def ban(raw: Raw, one: Scene) -> None:
+    one.network.firewall.ban(raw.id)
+
+
+@pytest.mark.parametrize("end", [reset, leave, go_away, disconnect, ban], ids=lambda end: end.__name__)
+async def test_everybody_learns_the_same(end: Callable[[Raw, Scene], Awaitable[None]]) -> None:
+    """Row 110: 64 readers, 64 writers without a window, 16 openers, pings, identify, requests; one cause for all."""
+    async with scene(ack_backlog=160) as one:
+        raw = await stalled(one)
+        connection = one.network.connections(raw.id)[0]
+        streams = [await connection.open_stream(HOLD) for _ in range(128)]
+        for stream in streams[:64]:
+            one.call(stream.read())
+        for stream in streams[64:]:
+            one.call(stream.write(bytes(1 << 20)))
+        for _ in range(4):
+            one.call(one.network.ping(raw.id))
+            one.call(one.network.identify(raw.id))
+            one.call(one.network.request(raw.id, "x"))
+            one.call(connection.open_stream("/x/1", "/x/2"))
+        await asyncio.sleep(0.05)
+        for _ in range(40):
+            one.call(connection.open_stream(HOLD))
+        await asyncio.sleep(0.05)
+        one.waiting = [call for call in one.waiting if not call.done()]
+        assert len(one.waiting) >= 64 + 64 + 16 + 16
+        start = now()
+        ending = asyncio.ensure_future(end(raw, one))
+        outcomes = await asyncio.gather(*one.waiting, return_exceptions=True)
+        assert (
+            now() - start < 0.9
+        )  # 0.1 on a machine that has nothing else to do; before the grace for the peer is over
+        await ending
+        outcomes = [await fate(outcome) for outcome in outcomes]
+        assert {type(outcome) for outcome in outcomes} == {ConnectionClosed}
+        assert len({str(outcome) for outcome in outcomes}) == 1
+        assert one.network.stats()["requests_out"] == one.network.stats()["streams"] == 0
 
 
 # ---------------------------------------------------------------------- how it is closed

@@ -160,7 +160,8 @@ class Arena:
     ) -> Iterator[Target]:
         """The process under test. ``memory``: how much it may grow, beside what memory moves by itself.
 
-        In the end it must answer an honest request, and have no descriptor left of what was done to it.
+        In the end it must answer an honest request, and have no descriptor left of what was done to it, unless the row
+        has stopped it.
         """
         options = () if limits else ("--lifted",)
         with ExitStack() as stack:
@@ -176,6 +177,8 @@ class Arena:
                     time.sleep(0.5)
                     target.settle(target.descriptors())
                 yield target
+                if target.ended:
+                    return
                 grown = target.growth()
             self.figures.memory = max(self.figures.memory, grown)
             if memory is not None:

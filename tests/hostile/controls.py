@@ -59,9 +59,9 @@ class Control:
     @property
     def told(self) -> str:
         """For people: a limit with its value, or what is not checked."""
-        kind, what = self.options.split()[:2]
+        kind, what, *_ = given = self.options.split()
         if kind != "--without":
-            return f"`{what}`"
+            return ", ".join(f"`{setting}`" for setting in given[1::2])
         words = " ".join((weak.CHECKS[what].__doc__ or "").split()).rstrip(".")
         return f"not checked: {words[0].lower()}{words[1:]}"
 
@@ -78,6 +78,11 @@ CONTROLS = (
     Control("test_row_7_fin_at_every_byte", "--without fin", "wire.until_closed(2.0)"),
     Control("test_row_8_another_protocol", "--without header", "wire.until_closed(1.0)"),
     Control("test_row_10_addresses_that_lead_inwards", "--without reachable", "assert not [text for text in dialed"),
+    Control(
+        "test_row_111_the_end_with_stalled_peers",
+        "--timeout close=60 --constant swarm.connection.CLOSE_GRACE=60",
+        "does not end within",
+    ),
     # 4.2
     Control("test_row_15_bad_headers", "--without header", "wire.until_closed(1.0)"),
     Control("test_row_16_bad_lengths", "--without line-length", "wire.until_closed(1.0)"),

@@ -135,7 +135,13 @@ class Process:
 
     # ------------------------------------------------------------------ the end
 
+    @property
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
     def stop(self) -> None:
+        if self._errors.closed:
+            return
         if not self._told:
             self.signal(signal.SIGTERM)
         try:

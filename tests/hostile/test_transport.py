@@ -1,4 +1,4 @@
-"""Rows 1 to 8 and 10 of reliability.md 4.1, TCP. Rows 11 to 14 are of DNS and WebSocket, which do not exist yet."""
+"""Rows 1 to 8 and 10 of reliability.md 4.1, TCP, and row 111. Rows 11 to 14 are of DNS and WebSocket."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from tests.hostile.arena import KIB, MIB, Arena, Target
 from tests.hostile.client import Host, Peer, upgrade_in, upgrade_out
 from tests.hostile.codec import (
     ECHO,
+    HOLD,
     IDENTIFY,
     MULTISTREAM,
     NOISE,
+    PERF,
     YAMUX,
     Identity,
     identify,
@@ -527,3 +529,24 @@ def test_row_10_addresses_that_lead_inwards(arena: Arena) -> None:
         with suppress(TimeoutError):
             canary.sock.accept()[0].close()
             raise AssertionError("the canary was dialed")
+
+
+# ---------------------------------------------------------------------- row 111
+
+
+def test_row_111_the_end_with_stalled_peers(arena: Arena) -> None:
+    """The end, with peers who read nothing, and half-open ones"""
+    crowd = arena.count(30, 290)
+    with ExitStack() as stack, arena.serve(probe=False) as target:
+        for _ in range(crowd):
+            peer = stack.enter_context(target.connect(small=True))
+            for protocol in (PERF, ECHO, HOLD):
+                peer.open(protocol, (10 * MIB).to_bytes(8, "big") if protocol == PERF else b"x")
+        slow = open_slowly(target, 100, 60)
+        for one in slow:
+            stack.callback(one.wire.close)
+        assert soon(lambda: target.state()["inbound"] == crowd and target.state()["pending_in"] == 100)
+        time.sleep(0.5)
+        start = time.monotonic()
+        target.stop()
+        arena.bound("s to the end", time.monotonic() - start, 3.0 + 0.5)  # of the process
