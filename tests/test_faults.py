@@ -206,7 +206,12 @@ async def deadlines(one: Scene) -> None:
 
 @breaks("swarm.handlers.start")
 async def handler(one: Scene) -> None:
-    """The application's own."""
+    """Around the application's own, and in it."""
+    fault = one.breaks(Stream, "close_nowait")
+    stream = await one.alice.open_stream(one.bob.peer_id, ECHO)
+    await stream.close_write()  # so that the handler ends
+    await one.meets(fault, stream.read())
+    await stream.close()
 
     @one.bob.on_stream("/broken/1")
     async def broken(_: Stream) -> None:

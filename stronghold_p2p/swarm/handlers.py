@@ -99,6 +99,7 @@ class Handlers:
                 stream.reset(Reset.NEGOTIATION_FAILED)
                 return
             await handler(stream)
+            stream.close_nowait()
         except asyncio.CancelledError:
             stream.reset(Reset.SHUTDOWN)
             raise
@@ -108,7 +109,5 @@ class Handlers:
         except Exception:  # the application's own: only its stream pays for it
             log.exception("handler of %s failed", stream.protocol)
             stream.reset()
-        else:
-            stream.close_nowait()
         finally:
             self.tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
