@@ -46,7 +46,10 @@ REQUIRED = (
 
 @dataclass(frozen=True)
 class Control:
-    """``options`` of tests/hostile/settings.py, and the text of the line at which the row ``test`` fails with them."""
+    """``options`` of tests/hostile/settings.py, and the text of the line at which the row ``test`` fails with them.
+
+    On a busy machine it may be another line: ``|`` stands between them.
+    """
 
     test: str
     options: str
@@ -65,6 +68,8 @@ class Control:
         words = " ".join((weak.CHECKS[what].__doc__ or "").split()).rstrip(".")
         return f"not checked: {words[0].lower()}{words[1:]}"
 
+
+NO_PAUSE = "assert grown <= memory|assert target.descriptors() < sockets"  # it takes memory as fast as it can
 
 CONTROLS = (
     # 4.1
@@ -102,8 +107,8 @@ CONTROLS = (
     Control("test_row_30_credit_is_no_body", "--without delta", "in peer.pongs"),
     Control("test_row_31_a_body_that_does_not_come", "--constant swarm.timer.INCOMPLETE=20", "PROTOCOL_ERROR"),
     Control("test_row_32_frames_for_streams_that_are_gone", "--limit receive_memory=335544320", "peer.ends("),
-    Control("test_row_33_pings_and_nobody_reads", "--without pause", "assert grown <= memory"),
-    Control("test_row_34_answers_that_are_owed", "--without pause", "assert grown <= memory"),
+    Control("test_row_33_pings_and_nobody_reads", "--without pause", NO_PAUSE),
+    Control("test_row_34_answers_that_are_owed", "--without pause", NO_PAUSE),
     Control("test_row_35_acknowledgements", "--limit ack_backlog=2560", "assert 0 <= in_use"),
     Control("test_row_37_streams_beyond_the_limit", "--limit streams_in=5120", "peer.reset_with(stream"),
     Control("test_row_38_unread_bodies", "--limit receive_memory=335544320", "assert budget * 0.9 <="),
@@ -159,7 +164,7 @@ def missed(control: Control, row: Row) -> str | None:
         return None
     except Exception as error:
         lines = list(failing(error.__traceback__))
-        found = any(control.fails_at in line for line in lines)
+        found = any(text in line for text in control.fails_at.split("|") for line in lines)
         return None if found else f"fails elsewhere: {lines[-1:]}: {error}"
     return "does not fail"
 
