@@ -4,9 +4,8 @@
     python -m benchmarks.peer client --addr /ip4/127.0.0.1/tcp/P/p2p/ID --mode seq
 
 One JSON line on standard output; anything wrong is a line on standard error and a non-zero exit. The limits
-on connections, streams and rates are lifted; ``serve --default-limits`` leaves limits and timeouts as a user has
-them, which is what ``tests/hostile`` plays against. ``--facade`` asks and answers over ``Network`` (modes seq and
-conc). ``--uvloop`` runs on uvloop.
+on connections, streams and rates are lifted. ``--facade`` asks and answers over ``Network`` (modes seq and conc).
+``--uvloop`` runs on uvloop.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import statistics
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -42,7 +41,6 @@ from stronghold_p2p.yamux import Stream
 
 RR = "/bench/rr/1"
 ECHO = "/bench/echo/1"
-HOLD = "/bench/hold/1"
 WARM_UP = 16 << 20
 
 LIFTED = Limits(
@@ -72,11 +70,6 @@ async def echo(stream: Stream) -> None:
         await stream.write(chunk)
 
 
-async def hold(_stream: Stream) -> None:
-    """``/bench/hold/1``: never read, until the stream ends."""
-    await asyncio.Event().wait()
-
-
 @asynccontextmanager
 async def running(
     limits: Limits = LIFTED, timeouts: Timeouts | None = None, *, exempt_loopback: bool = True
@@ -104,11 +97,7 @@ async def running(
 
 
 async def serve(options: argparse.Namespace) -> None:
-    timeouts = replace(Timeouts(), **({} if options.default_limits else {"idle": None}) | dict(options.timeout))
-    limits = Limits() if options.default_limits else LIFTED
-    async with running(limits, timeouts, exempt_loopback=not options.count_loopback) as swarm:
-        if options.default_limits:
-            swarm.handle(HOLD, hold)
+    async with running() as swarm:
         listener = await swarm.listen(parse(f"/ip4/{options.host}/tcp/{options.port}"))
         await stay(str(swarm.peer_id), f"{listener.addresses[0]}/p2p/{swarm.peer_id}")
 
@@ -266,13 +255,6 @@ async def client(options: argparse.Namespace) -> None:
     print(json.dumps(result), flush=True)
 
 
-def seconds(text: str) -> tuple[str, float]:
-    name, _, value = text.partition("=")
-    if name not in {field.name for field in fields(Timeouts)}:
-        raise argparse.ArgumentTypeError(f"no timeout is called {name!r}")
-    return name, float(value)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peer", description="see peer-contract")
     parser.add_argument("--uvloop", action="store_true")
@@ -281,9 +263,6 @@ def main() -> None:
     server = commands.add_parser("serve")
     server.add_argument("--host", default="127.0.0.1")
     server.add_argument("--port", type=int, default=0)
-    server.add_argument("--default-limits", action="store_true", help="limits and timeouts as a user has them")
-    server.add_argument("--count-loopback", action="store_true", help="limits by source hold for loopback, too")
-    server.add_argument("--timeout", type=seconds, action="append", default=[], metavar="NAME=SECONDS")
     caller = commands.add_parser("client")
     caller.add_argument("--addr", required=True)
     caller.add_argument("--mode", required=True, choices=["connect", *MODES, *REQUESTS])

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
+from tests.hostile.wire import Patience
+
 ROOT = Path(__file__).resolve().parent.parent
 READY_WITHIN = 20.0
 STOP_WITHIN = 6.0
@@ -23,17 +26,20 @@ KIB = 1 << 10
 
 
 class Process:
-    """``python -m module arguments``, which prints one JSON line when it is ready.
+    """``python -m module arguments``, in a network ``namespace`` or not, which prints one JSON line when it is ready.
 
     At the end it is asked to stop; its exit code has to be 0 and its standard error empty, except for lines that
     match ``tolerated``.
     """
 
-    def __init__(self, module: str, *arguments: str, tolerated: str | None = None) -> None:
+    def __init__(
+        self, module: str, *arguments: str, tolerated: str | None = None, namespace: str | None = None
+    ) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         self._tolerated = tolerated
+        command = [sys.executable, "-X", "faulthandler", "-m", module, *arguments]
         self._process = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", "-m", module, *arguments],
+            [*(["ip", "netns", "exec", namespace] if namespace else []), *command],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -41,6 +47,7 @@ class Process:
         )
         self.pid = self._process.pid
         self._told = False
+        self._said = bytearray()
         try:
             self.ready = self.read()
         except BaseException:
@@ -58,13 +65,20 @@ class Process:
 
     # ------------------------------------------------------------------ talking
 
-    def read(self) -> dict[str, Any]:
+    def read(self, within: float = READY_WITHIN) -> dict[str, Any]:
         """One JSON line of its standard output."""
         assert self._process.stdout is not None
-        text = self._process.stdout.readline()
-        if not text:
-            raise AssertionError(f"the process has ended: {self.errors()}")
-        answer: dict[str, Any] = json.loads(text)
+        end = time.monotonic() + Patience.of(within)
+        while b"\n" not in self._said:
+            if not select.select([self._process.stdout], [], [], max(0.0, end - time.monotonic()))[0]:
+                raise AssertionError(f"the process has said nothing within {within:g} s")
+            piece = os.read(self._process.stdout.fileno(), 1 << 16)
+            if not piece:
+                raise AssertionError(f"the process has ended: {self.errors()}")
+            self._said += piece
+        line, _, rest = self._said.partition(b"\n")
+        self._said = rest
+        answer: dict[str, Any] = json.loads(line)
         return answer
 
     def tell(self, **command: Any) -> None:
@@ -121,11 +135,17 @@ class Process:
 
     # ------------------------------------------------------------------ the end
 
+    @property
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
     def stop(self) -> None:
+        if self._errors.closed:
+            return
         if not self._told:
             self.signal(signal.SIGTERM)
         try:
-            code = self._process.wait(STOP_WITHIN)
+            code = self._process.wait(Patience.of(STOP_WITHIN))
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"does not end within {STOP_WITHIN:g} s") from None
@@ -150,7 +170,7 @@ class Process:
 
 def soon(condition: Callable[[], bool], within: float = 3.0) -> bool:
     """Whether the condition comes true in time."""
-    end = time.monotonic() + within
+    end = time.monotonic() + Patience.of(within)
     while not condition():
         if time.monotonic() >= end:
             return False

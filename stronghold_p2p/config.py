@@ -42,6 +42,10 @@ class Limits:
     accept_rate: float | None = 5.0  # per second and address, burst 16 (js 5/s, go burst 16); loopback exempt
     accept_burst: int = 16
     dial_addresses: int = 16  # addresses of one peer that a dial tries
+    # Unread bytes of all connections together, beyond 256 KiB on each: eight may fill their ``receive_memory``. With
+    # all 300 at work that is 331 MiB, which leaves the rest of 1 GiB (row 97) to connections and streams. go begins at
+    # 128 MiB and adds as the machine has. The last quarter is kept for the peers in ``Network.protected``.
+    receive_memory_total: int | None = 256 << 20
     streams_in: int | None = 512
     negotiating: int | None = 128  # inbound streams still in multistream-select (rust)
     ack_backlog: int = 256  # streams that we opened and the peer has not acknowledged (yamux spec)

@@ -11,7 +11,7 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p import multiaddrs
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.errors import ConfigError, DecodeError, Rejected, UsageError
+from stronghold_p2p.errors import ConfigError, DecodeError, UsageError
 from stronghold_p2p.firewall.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt
 from stronghold_p2p.identity import Identity, PeerId
@@ -19,6 +19,7 @@ from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.protocols.ping import Ping
 from stronghold_p2p.request_response.client import Client
+from stronghold_p2p.request_response.exchange import kept_back
 from stronghold_p2p.request_response.protocol import STRONGHOLD, RequestProtocol
 from stronghold_p2p.request_response.server import Handler, Server
 from stronghold_p2p.swarm.addresses import AddressBook
@@ -203,6 +204,8 @@ class Network:
         """Close every connection to ``peer`` in order; how many there were."""
         self._check_open()
         open_ones = self._swarm.connections(peer)
+        for connection in open_ones:
+            connection.shut()  # before anything is waited for: cancelled, the peer is gone all the same
         await asyncio.gather(*(connection.close() for connection in open_ones))
         return len(open_ones)
 
@@ -274,9 +277,7 @@ class Network:
             deadline.phase = "firewall"
             allowed = [protocol for protocol in protocols if await self._permits(connection, protocol, deadline.when)]
             if not allowed:
-                raise Rejected(
-                    "our own firewall keeps this stream back: see firewall.rules()", peer=connection.peer, local=True
-                )
+                raise kept_back(connection, "stream")
             deadline.phase = "negotiate"
             return await connection.open_stream(*allowed)
 
@@ -340,11 +341,12 @@ class Network:
         return Events(self._swarm.hub, buffer, overflow)
 
     def stats(self) -> Mapping[str, int]:
-        """Counts of what there is now: connections by direction, sockets on their way, streams, requests, questions."""
+        """Counts of what there is now: connections, sockets on their way, streams, requests, asks, unread bytes."""
         connections = self._swarm.connections()
         return {
             **self._swarm.gate.snapshot(),
             **self._swarm.approval.snapshot(),
+            **self._swarm.pool.snapshot(),
             "listeners": len(self._swarm.listeners),
             "streams": sum(connection.streams for connection in connections),
             "requests_in": self._server.places.taken,

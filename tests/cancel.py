@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
 MOST = 200
+MOST_TURNS = 20_000
 
 
 class _CancelAt:
@@ -73,3 +74,35 @@ async def everywhere(
         if not wrapped.hit:
             return n - 1
     raise AssertionError(f"more than {MOST} suspensions")
+
+
+async def at_each_turn(
+    make: Callable[[], Coroutine[Any, Any, Any]],
+    check: Callable[[], Awaitable[None]],
+    *,
+    finished: Callable[[Any], Awaitable[None]] | None = None,
+) -> int:
+    """The same, but cancelled after so many turns of the loop: wherever it and the tasks that it has started are then.
+
+    Turns come one by one at first and then with growing gaps. The result is how many turns it took to the end.
+    """
+    turns = 0
+    while turns < MOST_TURNS:
+        task = asyncio.ensure_future(make())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        ended = task.done()
+        task.cancel()
+        try:
+            result = await task
+        except asyncio.CancelledError:
+            assert not ended
+        else:
+            assert ended, f"the cancellation after {turns} turns was swallowed"
+            if finished is not None:
+                await finished(result)
+        await check()
+        if ended:
+            return turns
+        turns += 1 + turns // 16
+    raise AssertionError(f"not over after {MOST_TURNS} turns")

@@ -25,16 +25,18 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 import pytest_asyncio
 
 from stronghold_p2p.firewall.approval import Approval
 from stronghold_p2p.firewall.gate import Gate
+from stronghold_p2p.yamux.window import ReceivePool
 
 OURS = "stronghold_p2p"
-LIMITERS: tuple[type[Gate | Approval], ...] = (Gate, Approval)
+Limiter: TypeAlias = Gate | Approval | ReceivePool
+LIMITERS: tuple[type[Limiter], ...] = (Gate, Approval, ReceivePool)
 CLOSERS = ("close", "abort", "reset")
 
 _FOLDERS = [folder for folder in (Path("/proc/self/fd"), Path("/dev/fd")) if folder.is_dir()]
@@ -96,7 +98,7 @@ async def no_loop_leaks(request: pytest.FixtureRequest, no_leaks: None) -> Async
     complaints: list[str] = []
     loop.set_exception_handler(lambda _, context: complaints.append(_told(context)))
     objects = _living()
-    limiters: list[Gate | Approval] = []
+    limiters: list[Limiter] = []
     with pytest.MonkeyPatch.context() as patch:
         for kind in LIMITERS:
             patch.setattr(kind, "__init__", _noted(kind.__init__, limiters))
@@ -159,18 +161,18 @@ def _can_be_closed(kind: type) -> bool:
     return kind.__module__.split(".")[0] == OURS and any(callable(getattr(kind, name, None)) for name in CLOSERS)
 
 
-def _noted(make: Callable[..., None], made: list[Gate | Approval]) -> Callable[..., None]:
+def _noted(make: Callable[..., None], made: list[Limiter]) -> Callable[..., None]:
     """``make``, an ``__init__``, which also puts what it makes on a list."""
 
     @functools.wraps(make)
-    def noting(self: Gate | Approval, *args: Any, **options: Any) -> None:
+    def noting(self: Limiter, *args: Any, **options: Any) -> None:
         make(self, *args, **options)
         made.append(self)
 
     return noting
 
 
-def _taken(limiters: list[Gate | Approval]) -> list[str]:
+def _taken(limiters: list[Limiter]) -> list[str]:
     """The limiters with a place taken; the others are let go, as they may keep alive who uses them."""
     limiters[:] = [limiter for limiter in limiters if any(limiter.snapshot().values())]
     return [f"taken: {type(limiter).__name__} {dict(limiter.snapshot())}" for limiter in limiters]

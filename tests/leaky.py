@@ -14,6 +14,7 @@ import pytest_asyncio
 from stronghold_p2p.config import Limits
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.firewall.gate import Gate
+from stronghold_p2p.yamux.window import ReceivePool
 
 kept: list[object] = []
 
@@ -44,6 +45,10 @@ async def test_leaks_socket_with_loop() -> None:
 
 async def test_leaks_place() -> None:
     Gate(Limits()).dial()
+
+
+async def test_leaks_unread_bytes() -> None:
+    ReceivePool(9).take(1, protected=True)
 
 
 def test_leaks_socket() -> None:

@@ -5,10 +5,13 @@
 runs the first command at 10.9.0.2 and the second at 10.9.0.1 with 50 ms of delay in each direction, and ends with
 the second one's exit code. A process of its own carries the packets, so a busy test does not slow the link down.
 Needs root, ``/dev/net/tun`` and ``ip`` (iproute2); ``missing()`` tells what is not there.
+
+``prefixes`` gives one namespace instead, in which any address of an IPv6 prefix may be a source.
 """
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import select
@@ -92,6 +95,43 @@ def slow_link(delay: float) -> Iterator[Link]:
         yield Link(*names)
         if carrier.poll() is not None:
             raise RuntimeError(f"the link has ended with {carrier.returncode}")
+
+
+# ---------------------------------------------------------------------- any address of a prefix
+
+IPV6_FREEBIND = 78  # linux/in6.h: bind to an address that no interface has
+CLONE_NEWNET = 0x4000_0000  # linux/sched.h
+
+
+@contextmanager
+def prefixes(*networks: str) -> Iterator[str]:
+    """A namespace whose loopback interface answers for all addresses of these IPv6 networks; its name."""
+    if sys.platform != "linux" or os.geteuid() != 0 or shutil.which("ip") is None:
+        raise Unavailable("network namespaces need Linux, root and ip (iproute2)")
+    name = f"n{os.getpid()}.{next(_numbers)}"
+    with ExitStack() as stack:
+        try:
+            _ip("netns", "add", name)
+            stack.callback(_remove, name)
+            _ip("-netns", name, "link", "set", "lo", "up")
+            for network in networks:
+                _ip("-netns", name, "-6", "route", "add", "local", network, "dev", "lo")
+        except (OSError, subprocess.SubprocessError) as error:
+            raise Unavailable(f"no network namespaces here: {_reason(error)}") from error
+        yield name
+
+
+@contextmanager
+def inside(namespace: str) -> Iterator[None]:
+    """This thread makes its sockets there; they stay there afterwards."""
+    setns = ctypes.CDLL(None, use_errno=True).setns
+    with open("/proc/thread-self/ns/net", "rb") as here, open(f"/run/netns/{namespace}", "rb") as there:
+        if setns(there.fileno(), CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "setns")
+        try:
+            yield
+        finally:
+            setns(here.fileno(), CLONE_NEWNET)
 
 
 def _carrier(stack: ExitStack, names: list[str], delay: float) -> subprocess.Popen[bytes]:

@@ -14,7 +14,13 @@ from pathlib import Path
 
 from tests.cores import ROOT
 
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "tests" / "README.md"])
+DOCUMENTS = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "tests" / where for where in ("README.md", "hostile/README.md")),
+    ]
+)
 PATIENCE = 180.0  # seconds for one command; `make demo` installs a whole environment
 
 _FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)

@@ -23,7 +23,12 @@ LAZY: dict[tuple[str, str], str] = {}
 BROAD: dict[tuple[str, str], str] = {
     ("stronghold_p2p/transport/link.py", "_process"): "the one catch of a connection",
     ("stronghold_p2p/swarm/connection.py", "_write"): "the turn that sends: no receive is above it",
+    ("stronghold_p2p/swarm/connection.py", "_flush"): "who goes on in that turn: the same",
+    ("stronghold_p2p/swarm/rules_watch.py", "_look"): "a look at a file: nothing but the loop is above it",
     ("stronghold_p2p/swarm/timer.py", "_tick"): "a look at the deadlines: no receive is above it",
+    ("stronghold_p2p/swarm/listener.py", "_accepted"): "a callback of the loop: only that socket pays for it",
+    ("stronghold_p2p/swarm/dialer.py", "_made"): "a callback of the loop: only that dial pays for it",
+    ("stronghold_p2p/swarm/handlers.py", "_ask"): "before a handler of the application: only its stream pays for it",
     ("stronghold_p2p/swarm/handlers.py", "_handle"): "a handler of the application: only its stream pays for it",
     ("stronghold_p2p/firewall/rules.py", "_applies"): "a predicate of the application: a broken one rejects",
     ("stronghold_p2p/swarm/hub.py", "emit"): "a callback of the application: nothing of ours depends on it",

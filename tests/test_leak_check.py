@@ -31,6 +31,7 @@ TOLD = {
     "test_leaks_task_exception": "exception handler: Task exception was never retrieved",
     "test_leaks_thread": "thread: <Thread",
     "test_leaks_timer": "timer: <TimerHandle",
+    "test_leaks_unread_bytes": "taken: ReceivePool {'receive_memory': 1",
 }
 
 

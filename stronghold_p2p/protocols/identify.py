@@ -210,4 +210,9 @@ class Identify:
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = self._swarm.loop.create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:  # a fault of ours
+            log.error("internal error in identify", exc_info=error)

@@ -21,7 +21,15 @@ from stronghold_p2p.errors import (
     UnsupportedProtocol,
 )
 from stronghold_p2p.request_response.codec import decode, frame, malformed
-from stronghold_p2p.request_response.exchange import CHUNK, Place, Places, attempt_of, receive, short
+from stronghold_p2p.request_response.exchange import (
+    CHUNK,
+    Place,
+    Places,
+    attempt_of,
+    kept_back,
+    receive,
+    short,
+)
 from stronghold_p2p.swarm.deadline import Deadline, late
 from stronghold_p2p.swarm.negotiation import explain_reset, unsupported
 from stronghold_p2p.yamux import Reset
@@ -180,9 +188,7 @@ class Client:
         if allowed is None:
             allowed = await self._swarm.approval.judge(attempt)
         if not allowed:
-            raise Rejected(
-                "our own firewall keeps this request back: see firewall.rules()", peer=connection.peer, local=True
-            )
+            raise kept_back(connection, "request")
 
 
 def _too_long(size: int, maximum: int, peer: PeerId | None) -> LimitExceeded:

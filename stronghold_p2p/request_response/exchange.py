@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from stronghold_p2p.errors import LimitExceeded, Malformed
+from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, Malformed, P2PError, Rejected
 from stronghold_p2p.exchange import ExchangeRunner
 from stronghold_p2p.firewall.rules import Attempt, Direction
 from stronghold_p2p.request_response.codec import unframe, variant_of
@@ -74,6 +74,16 @@ def attempt_of(
         variant=variant_of(view),
         view=view,
     )
+
+
+def kept_back(connection: Connection, what: str) -> P2PError:
+    """The error for ``what`` our own firewall does not let out; a no because the connection has ended is none."""
+    if connection.closed:
+        ended = ConnectionClosed("the connection ended while our own firewall asked")
+        ended.__cause__ = connection.error
+        return ended
+    told = f"our own firewall keeps this {what} back: see firewall.rules()"
+    return Rejected(told, peer=connection.peer, local=True)
 
 
 class Place:

@@ -19,13 +19,12 @@ from stronghold_p2p import multistream
 from stronghold_p2p.errors import (
     ConnectionClosed,
     DecryptError,
-    LimitExceeded,
     MuxerError,
     UsageError,
     again,
 )
 from stronghold_p2p.swarm.handlers import Handlers
-from stronghold_p2p.swarm.negotiation import LazyConfirm, Listening, negotiate
+from stronghold_p2p.swarm.negotiation import LazyConfirm, Listening, negotiate, opened
 from stronghold_p2p.swarm.release import Tie, forget_frames
 from stronghold_p2p.swarm.timer import Timer
 from stronghold_p2p.transport.link import Link
@@ -94,8 +93,14 @@ class Connection:
         link.on_room = self._flush
 
     def _make_session(self, tie: Tie) -> Session:
-        client, limits = self.direction == "out", self._swarm.limits
-        return Session(client=client, limits=limits, accept=tie.accept, notify=tie.notify, early=tie.early)
+        return Session(
+            client=self.direction == "out",
+            limits=self._swarm.limits,
+            accept=tie.accept,
+            notify=tie.notify,
+            early=tie.early,
+            budget=self._swarm.budget(self.peer),
+        )
 
     def __repr__(self) -> str:
         return f"<Connection {self.direction} {self.peer} {self.remote_address}>"
@@ -164,7 +169,10 @@ class Connection:
         """Send, from a bare callback of the loop: who had to wait for room goes on in it."""
         self.turn.begin()
         self._send()
-        self.turn.resume()
+        try:
+            self.turn.resume()
+        except Exception as error:  # a fault of ours: this connection pays for it
+            self.failed(error)
 
     def send_early(self) -> None:
         """Seal and write what has collected, before the turn of the loop is over."""
@@ -210,7 +218,8 @@ class Connection:
             return stream
         known = None if wait else self._known(protocols)
         proposal = b"" if known is None else multistream.propose(known)
-        state = await self._open()
+        self._timer.idle_since = None
+        state = await opened(self._session, self.loop, self._check_open)
         stream = state.sink = self._stream(state)
         if known is not None:
             return self._propose(stream, known, proposal)
@@ -247,28 +256,6 @@ class Connection:
         due = self._timer.negotiation(self.loop.time() if now is None else now)
         stream.intake = LazyConfirm(stream, protocol, proposal, due)
         return stream
-
-    async def _open(self) -> StreamState:
-        while True:
-            self._check_open()
-            try:
-                self._timer.idle_since = None
-                return self._session.open()
-            except LimitExceeded as error:
-                if error.limit != "ack_backlog":
-                    raise
-            place: asyncio.Future[None] = self.loop.create_future()
-
-            def wake(place: asyncio.Future[None] = place) -> None:
-                if not place.done():
-                    place.set_result(None)
-
-            self._session.when_openable(wake)
-            try:
-                await place
-            except BaseException:
-                self._session.forget_opening(wake)
-                raise
 
     def _stream(self, state: StreamState) -> Stream:
         return Stream(self._session, state, self, self.loop)

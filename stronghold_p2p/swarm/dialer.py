@@ -225,15 +225,19 @@ class _Attempt:
 
     def _made(self, link: Link) -> None:
         """The socket is there: the upgrade owns it before its first byte can arrive."""
-        self._upgrading = Upgrading(
-            link,
-            self._swarm.upgrade.outbound(self._peer),
-            timeout=self._swarm.timeouts.upgrade,
-            done=lambda upgraded: self._upgraded(link, upgraded),
-            failed=self._failed,
-            loop=self._swarm.loop,
-        )
-        self._upgrading.start()
+        try:
+            self._upgrading = Upgrading(
+                link,
+                self._swarm.upgrade.outbound(self._peer),
+                timeout=self._swarm.timeouts.upgrade,
+                done=lambda upgraded: self._upgraded(link, upgraded),
+                failed=self._failed,
+                loop=self._swarm.loop,
+            )
+            self._upgrading.start()
+        except Exception as error:  # a fault of ours: whoever dials hears of it, the loop does not
+            link.abort()
+            self._failed(error)
 
     def _upgraded(self, link: Link, upgraded: Upgraded) -> None:
         if self._outcome.cancelled():

@@ -102,7 +102,7 @@ class Handlers:
     def cancel_one(self, stream: Stream, reason: str) -> None:
         """Nobody waits for the handler of this stream any more."""
         task = self.tasks.get(stream)
-        if task is not None:
+        if task is not None and task is not asyncio.current_task():  # it may itself have ended the connection
             task.cancel(reason)
 
     def cancel(self, delay: float = 0.0) -> None:
@@ -124,6 +124,13 @@ class Handlers:
             self._late = None
 
     async def _ask(self, stream: Stream, protocol: str, answer: bytes, withheld: Withheld) -> None:
+        try:
+            await self._ask_and_handle(stream, protocol, answer, withheld)
+        except Exception:  # a fault of ours: only the stream pays for it
+            log.exception("internal error before the handler of %s", protocol)
+            stream.reset()
+
+    async def _ask_and_handle(self, stream: Stream, protocol: str, answer: bytes, withheld: Withheld) -> None:
         stream.protocol = protocol
         if not await self._swarm.ask(stream.connection, protocol):
             stream.write_now(answer[: -len(multistream.message(protocol))] + multistream.NA)
@@ -144,6 +151,7 @@ class Handlers:
                 stream.reset(Reset.NEGOTIATION_FAILED)
                 return
             await handler(stream)
+            stream.close_nowait()
         except asyncio.CancelledError:
             stream.reset(Reset.SHUTDOWN)
             raise
@@ -153,7 +161,5 @@ class Handlers:
         except Exception:  # the application's own: only its stream pays for it
             log.exception("handler of %s failed", stream.protocol)
             stream.reset()
-        else:
-            stream.close_nowait()
         finally:
             self.tasks.pop(stream, None)

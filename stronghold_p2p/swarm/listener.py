@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from stronghold_p2p.transport.upgrader import Upgraded
 
 
+log = logging.getLogger("stronghold_p2p.network")
+
+
 class Listener:
     """Accepts connections on one address. ``addresses``: where it can be reached, without ``/p2p/``."""
 
@@ -33,20 +37,28 @@ class Listener:
         self.addresses = tcp.bound_addresses(self._server)
 
     async def close(self) -> None:
-        """Accept no more; connections stay."""
+        """Accept no more; connections stay. The address is free again when it returns."""
         self.stop()
+        await asyncio.sleep(0)
 
     def stop(self) -> None:
         """``close`` for callers that cannot await."""
         server, self._server = self._server, None
         if server is None:
             return
-        server.close()
+        tcp.stop(server)
         self._swarm.forget_listener(self)
         for address in self.addresses:
             self._swarm.emit(AddressRemoved(address))
 
     def _accepted(self, link: Link) -> None:
+        try:
+            self._admit(link)
+        except Exception:  # a fault of ours: this socket pays for it, and the loop hears nothing of it
+            log.exception("internal error while accepting")
+            link.abort()
+
+    def _admit(self, link: Link) -> None:
         swarm = self._swarm
         ends = tcp.addresses_of(link.transport)
         if ends is None or swarm.closing:  # reset before we came to it

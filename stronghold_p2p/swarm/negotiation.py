@@ -15,7 +15,7 @@ from stronghold_p2p import multistream
 from stronghold_p2p.errors import LimitExceeded, NegotiationError, StreamEnded, StreamReset, UnsupportedProtocol
 from stronghold_p2p.exchange import ExchangeRunner
 from stronghold_p2p.swarm.deadline import Deadline
-from stronghold_p2p.yamux import Reset, Stream
+from stronghold_p2p.yamux import Reset, Session, Stream, StreamState
 
 if TYPE_CHECKING:
     from stronghold_p2p.identity import PeerId
@@ -30,6 +30,29 @@ def explain_reset(error: Exception, protocols: tuple[str, ...]) -> Exception:
         told = "the peer takes no more streams now (its Limits.streams_in or requests_per_peer): wait and try again"
         return LimitExceeded(told, limit="streams", current=0, maximum=0, remote=True)
     return error
+
+
+async def opened(session: Session, loop: asyncio.AbstractEventLoop, check: Callable[[], None]) -> StreamState:
+    """A new stream, once the ACK backlog has a place for it (yamux/README.md); ``check`` raises if it is too late."""
+    while True:
+        check()
+        try:
+            return session.open()
+        except LimitExceeded as error:
+            if error.limit != "ack_backlog":
+                raise
+        place: asyncio.Future[None] = loop.create_future()
+
+        def wake(place: asyncio.Future[None] = place) -> None:
+            if not place.done():
+                place.set_result(None)
+
+        session.when_openable(wake)
+        try:
+            await place
+        except BaseException:
+            session.forget_opening(wake)
+            raise
 
 
 async def negotiate(stream: Stream, protocols: tuple[str, ...], timeout: float | None) -> str:

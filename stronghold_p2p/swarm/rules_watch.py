@@ -35,9 +35,15 @@ class RulesWatch:
             self._timer.cancel()
 
     def _look(self) -> None:
-        firewall, loop = self._swarm.firewall, self._swarm.loop
-        self._timer = loop.call_later(LOOK, self._look)
-        firewall.refresh(loop.time())
+        self._timer = self._swarm.loop.call_later(LOOK, self._look)
+        try:
+            self._follow()
+        except Exception:  # a fault of ours: the rules stay as they are, and the next look comes
+            log.exception("internal error while looking at the rules file")
+
+    def _follow(self) -> None:
+        firewall = self._swarm.firewall
+        firewall.refresh(self._swarm.loop.time())
         file = firewall.file
         if file is None or file.loads == self._told:
             return

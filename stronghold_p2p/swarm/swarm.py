@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from multiaddr import Multiaddr
 
@@ -29,6 +30,7 @@ from stronghold_p2p.transport.upgrader import Upgrade, Upgraded
 from stronghold_p2p.transport.upgrading import Upgrading
 from stronghold_p2p.yamux import GoAway, Stream
 from stronghold_p2p.yamux.header import GO_AWAY, frame
+from stronghold_p2p.yamux.window import ReceiveBudget, ReceivePool
 
 log = logging.getLogger("stronghold_p2p.network")
 
@@ -52,16 +54,16 @@ class Swarm:
         early_muxer: bool = True,
         exempt_loopback: bool = True,
     ) -> None:
-        self.identity = identity
-        self.peer_id = identity.peer_id
+        self.identity, self.peer_id = identity, identity.peer_id
         self.timeouts = timeouts or Timeouts()
         self.limits = limits or Limits()
         self.firewall = firewall or Firewall()
         self.book = AddressBook() if book is None else book
         self.announce = None if announce is None else tuple(announce)
         self.gate = Gate(self.limits, exempt_loopback=exempt_loopback)
-        asks = {"asks": self.limits.asks, "asks_per_peer": self.limits.asks_per_peer}
-        self.approval = Approval(self.firewall, ask=self.timeouts.ask, **asks)
+        self.pool = ReceivePool(self.limits.receive_memory_total)
+        asks, per_peer = self.limits.asks, self.limits.asks_per_peer
+        self.approval = Approval(self.firewall, ask=self.timeouts.ask, asks=asks, asks_per_peer=per_peer)
         self.hub = Hub(self.approval)
         self.on_event, self.emit = self.hub.on_event, self.hub.emit
         self.upgrade = Upgrade(StaticKeys.create(identity, os.urandom), os.urandom, early_muxer)
@@ -217,6 +219,10 @@ class Swarm:
         """Whether connections to ``peer`` are kept although nothing happens on them."""
         return peer in self.protected
 
+    def budget(self, peer: PeerId) -> ReceiveBudget:
+        """What a new connection to ``peer`` may hold."""
+        return ReceiveBudget(self.limits.receive_memory, self.pool, partial(self.is_protected, peer))
+
     # ------------------------------------------------------------------ listening and closing
 
     async def listen(self, address: Multiaddr) -> Listener:
@@ -274,7 +280,7 @@ class Swarm:
         self.pending.clear()
         for connection in self.connections():
             connection.shut()
-        for task in self._leftover - {asyncio.current_task()}:
+        for task in (self._leftover | self.approval.hooks) - {asyncio.current_task()}:
             if not task.cancelling():
                 task.cancel()
         try:

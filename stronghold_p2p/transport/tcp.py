@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 from multiaddr import Multiaddr
 
@@ -60,6 +61,19 @@ async def listen(address: Multiaddr, on_made: Callable[[Link], None]) -> asyncio
             f"cannot listen on {address}: {_reason(error)}{_advice(error, target[1])}", address=str(address)
         ) from error
     return server
+
+
+def stop(server: asyncio.Server) -> None:
+    """Accept no more from now on; the listening sockets are closed in the next turn of the loop.
+
+    asyncio makes the transport of a socket a turn after it has accepted it, and loses both if the server was closed in
+    between.
+    """
+    loop = asyncio.get_running_loop()
+    for listening in server.sockets:
+        with suppress(NotImplementedError):  # Windows' other loop
+            loop.remove_reader(listening)
+    loop.call_soon(server.close)
 
 
 def bound_addresses(server: asyncio.Server) -> tuple[Multiaddr, ...]:

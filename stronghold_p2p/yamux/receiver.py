@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, MuxerError
+from stronghold_p2p.errors import ConnectionClosed, MuxerError
 from stronghold_p2p.yamux.header import (
     ACK,
     DATA,
@@ -148,10 +148,11 @@ class Receiver:
         if stream.discarding:
             stream.window.dropped(length)
         elif self._session.budget.buffered > self._session.budget.maximum:
-            sink, maximum = stream.sink, self._session.budget.maximum
-            self._session.reset(stream, Reset.RESOURCE_LIMIT)
-            told = f"receive_memory {maximum}/{maximum} bytes are unread: read faster, or raise it in Limits"
-            sink.failed(LimitExceeded(told, limit="receive_memory", current=maximum, maximum=maximum))
+            refusal = self._session.budget.refusal()
+            if refusal is not None:
+                sink = stream.sink
+                self._session.reset(stream, Reset.RESOURCE_LIMIT)
+                sink.failed(refusal)
 
     def _body(self, piece: Buffer) -> None:
         """One piece of the current frame's body; a body is passed on as it arrives."""

@@ -45,7 +45,7 @@ EARLY: Final = 24
 
 
 class Session:
-    """``client``: we dialed, so our ids are odd (yamux/README.md, "StreamID Field").
+    """``client``: we dialed, so our ids are odd (yamux/README.md, "StreamID Field"). ``budget``: out of a pool.
 
     ``accept`` is called with each stream that the peer opens and returns its sink; it may reset the stream
     at once. ``notify`` is called once whenever there is something to send after there was nothing, and ``early``
@@ -60,11 +60,12 @@ class Session:
         accept: Callable[[StreamState], Sink],
         notify: Callable[[], None],
         early: Callable[[], None] | None = None,
+        budget: ReceiveBudget | None = None,
     ) -> None:
         self.limits = limits
         self.streams: dict[int, StreamState] = {}
         self.inbound = self.unacknowledged = 0
-        self.budget = ReceiveBudget(limits.receive_memory)
+        self.budget = budget or ReceiveBudget(limits.receive_memory)
         self.round_trip = 0.0
         self.now = 0.0
         self.congested = False

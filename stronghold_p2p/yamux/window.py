@@ -1,33 +1,135 @@
-"""Receive windows: how much the peer may still send on one stream, and on all of them.
+"""Receive windows: how much the peer may still send on one stream, on all of them, and all peers together.
 
 Yamux only knows increments of credit (yamux/README.md, "Flow Control"). How far a window grows and when
 an increment is sent is the receiver's own business; here, as in go-yamux and rust-yamux: credit is given
 back once the reader has freed half of the window, and a window that is used up within four round trips
-doubles, up to ``max_window`` and as far as the connection's budget reaches.
+doubles, up to ``max_window`` and as far as the connection's budget and the pool of all connections reach.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from stronghold_p2p.errors import LimitExceeded
 from stronghold_p2p.yamux.header import INITIAL_WINDOW
 
 GROW_WITHIN_ROUND_TRIPS = 4
 
+# What each connection may hold whatever the others do: a peer that uses one stream as the specification lets it is
+# never refused, and most connections never come to the pool. They take from it in steps of the same size.
+OWN: Final = INITIAL_WINDOW
+STEP: Final = INITIAL_WINDOW
+
+
+class ReceivePool:
+    """What all connections of a network may hold together, beyond ``OWN`` on each; None is any amount.
+
+    ``taken`` counts unread bytes, in steps; ``grown`` what windows are beyond the initial one: a promise and no
+    memory yet, so it only reaches as far as unread bytes leave room. The last quarter is for protected peers alone:
+    whoever fills all the rest does not stop them (reliability 4.3, row 38).
+    """
+
+    __slots__ = ("_maximum", "grown", "taken")
+
+    def __init__(self, maximum: int | None) -> None:
+        self._maximum = maximum
+        self.taken = 0
+        self.grown = 0
+
+    def share(self, *, protected: bool) -> int | None:
+        """How far a peer's connections may fill it; None: without end."""
+        maximum = self._maximum
+        return maximum if maximum is None or protected else maximum - maximum // 4
+
+    def take(self, wanted: int, *, protected: bool) -> bool:
+        """Set ``wanted`` bytes aside; False: they are not there."""
+        share = self.share(protected=protected)
+        if share is not None and self.taken + wanted > share:
+            return False
+        self.taken += wanted
+        return True
+
+    def grow(self, wanted: int, *, protected: bool) -> int:
+        """Grant up to ``wanted`` more bytes of window."""
+        share = self.share(protected=protected)
+        granted = wanted if share is None else max(0, min(wanted, share - self.taken - self.grown))
+        self.grown += granted
+        return granted
+
+    def snapshot(self) -> Mapping[str, int]:
+        """The counts, in bytes."""
+        return {"receive_memory": self.taken, "grown_windows": self.grown}
+
+
+def _never() -> bool:
+    return False
+
 
 class ReceiveBudget:
-    """What one connection may hold: bytes that nobody has read, and windows beyond the initial one."""
+    """What one connection may hold: bytes that nobody has read, and windows beyond the initial one.
 
-    __slots__ = ("buffered", "grown", "maximum")
+    ``limit`` is for each of both. ``maximum`` is how many bytes may be unread for now: once there are more, either
+    ``refusal`` says why they cannot be kept, or it has raised ``maximum`` by what it took from the pool. At ``spare``
+    unread bytes or less, part of that goes back. ``protected`` tells whether the peer is, at the time.
+    """
 
-    def __init__(self, maximum: int) -> None:
-        self.maximum = maximum
+    __slots__ = ("_pool", "_protected", "buffered", "grown", "limit", "maximum", "spare")
+
+    def __init__(self, limit: int, pool: ReceivePool | None = None, protected: Callable[[], bool] = _never) -> None:
+        self.limit = limit
+        self.maximum = limit if pool is None else min(limit, OWN)
+        self.spare = -1
         self.buffered = 0
         self.grown = 0
+        self._pool = pool
+        self._protected = protected
+
+    def refusal(self) -> LimitExceeded | None:
+        """Why more than ``maximum`` bytes cannot be kept; None: they can."""
+        pool = self._pool
+        if pool is None or self.buffered > self.limit:
+            return _unread("receive_memory", self.limit, self.limit)
+        protected = self._protected()
+        if pool.take(self._needed() - self.maximum, protected=protected):
+            self._settle()
+            return None
+        return _unread("receive_memory_total", pool.taken, pool.share(protected=protected) or 0)
+
+    def give_back(self) -> None:
+        """Nobody needs as much any more."""
+        if self._pool is not None:
+            self._pool.taken -= self.maximum - self._needed()
+            self._settle()
 
     def grow(self, wanted: int) -> int:
         """Grant up to ``wanted`` more bytes of window."""
-        granted = max(0, min(wanted, self.maximum - self.grown))
+        granted = max(0, min(wanted, self.limit - self.grown))
+        if self._pool is not None:
+            granted = self._pool.grow(granted, protected=self._protected())
         self.grown += granted
         return granted
+
+    def shrink(self, count: int) -> None:
+        """``count`` bytes of window are gone."""
+        self.grown -= count
+        if self._pool is not None:
+            self._pool.grown -= count
+
+    def _needed(self) -> int:
+        """The least ``maximum`` for what is unread."""
+        steps = -(-max(0, self.buffered - OWN) // STEP)
+        return min(OWN + steps * STEP, self.limit)
+
+    def _settle(self) -> None:
+        self.maximum = self._needed()
+        steps = -(-max(0, self.maximum - OWN) // STEP)
+        self.spare = OWN + (steps - 1) * STEP if steps else -1
+
+
+def _unread(limit: str, current: int, maximum: int) -> LimitExceeded:
+    told = f"{limit} {current}/{maximum} bytes are unread: read faster, or raise it in Limits"
+    return LimitExceeded(told, limit=limit, current=current, maximum=maximum)
 
 
 class ReceiveWindow:
@@ -63,13 +165,19 @@ class ReceiveWindow:
     def consumed(self, count: int) -> bool:
         """The reader took ``count`` bytes; True: half of the window is free, so credit is worth a frame."""
         self.buffered -= count
-        self._budget.buffered -= count
+        budget = self._budget
+        budget.buffered -= count
+        if budget.buffered <= budget.spare:
+            budget.give_back()
         return (self.size - self.buffered - self.credit) * 2 >= self.size
 
     def dropped(self, count: int) -> None:
         """Nobody will read ``count`` bytes: they are not kept, and their credit is not given back."""
         self.buffered -= count
-        self._budget.buffered -= count
+        budget = self._budget
+        budget.buffered -= count
+        if budget.buffered <= budget.spare:
+            budget.give_back()
 
     def announce(self, now: float, round_trip: float) -> int:
         """Promise all that is free; returns the increment of credit for the peer."""
@@ -82,8 +190,12 @@ class ReceiveWindow:
 
     def close(self) -> None:
         """Give everything back to the budget; what is still in flight is the session's to drop."""
-        self._budget.buffered -= self.buffered
-        self._budget.grown -= self.size - INITIAL_WINDOW
+        budget = self._budget
+        budget.buffered -= self.buffered
+        if budget.buffered <= budget.spare:
+            budget.give_back()
+        if self.size > INITIAL_WINDOW:
+            budget.shrink(self.size - INITIAL_WINDOW)
         self.buffered = 0
         self.size = INITIAL_WINDOW
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import pytest
 
 from benchmarks.process import Process, soon
-from tests.hostile.client import Peer, connect
+from tests import netns
+from tests.hostile.client import Peer, upgrade_out
 from tests.hostile.codec import Identity
-from tests.hostile.wire import Wire
+from tests.hostile.wire import Patience, Wire
 
 KIB = 1 << 10
 MIB = 1 << 20
 PROBE_WITHIN = 0.25
-HONEST_SOURCE = "127.66.66.66"
+HONEST_SOURCES = ("127.66.66.66", "127.55.55.55")
+HONEST_SOURCES_6 = ("2001:db8:66::66", "2001:db8:55::55")
 
 # Resident memory moves by itself: allocator pools, a first traceback, code that runs for the first time.
 NOISE_FLOOR = 2 * MIB
@@ -35,35 +42,58 @@ class Figures:
 
 
 class Target(Process):
-    """``python -m benchmarks.peer serve``."""
+    """``python -m tests.hostile.target``."""
 
-    def __init__(self, *arguments: str, tolerated: str | None = None) -> None:
-        super().__init__("benchmarks.peer", "serve", *arguments, tolerated=tolerated)
+    def __init__(self, *arguments: str, tolerated: str | None = None, namespace: str | None = None) -> None:
+        super().__init__("tests.hostile.target", *arguments, tolerated=tolerated, namespace=namespace)
+        self._namespace = namespace
+        self.honest = HONEST_SOURCES if namespace is None else HONEST_SOURCES_6
         parts = self.ready["addr"].split("/")
         self.address = (parts[2], int(parts[4]))
         self.peer: str = self.ready["peer"]
         self.base = 0
         self.sockets = 0
+        self._seen: Counter[str] = Counter()
+
+    def state(self) -> dict[str, Any]:
+        """What it counts, and all that has happened in it."""
+        self.signal(signal.SIGUSR1)
+        return self.read()
+
+    def toggle(self) -> None:
+        """Take away what ``--without`` and ``--counters`` say, or give it back."""
+        self.signal(signal.SIGUSR2)
+        self.read()
+
+    def seen(self, event: str) -> int:
+        """How often this has happened since ``settle``: ``"AcceptFailed LimitExceeded accept_rate"``."""
+        return Counter[str](self.state()["seen"])[event] - self._seen[event]
 
     def wire(self, *, source: str | None = None, small: bool = False) -> Wire:
-        return Wire.connect(self.address, source=source, small=small)
+        with ExitStack() if self._namespace is None else netns.inside(self._namespace):
+            return Wire.connect(self.address, source=source, small=small)
 
     def connect(
         self, identity: Identity | None = None, *, source: str | None = None, small: bool = False, early: bool = True
     ) -> Peer:
         """Honest up to the session."""
-        return connect(self.address, identity, source=source, small=small, early=early)
+        wire = self.wire(source=source, small=small)
+        try:
+            return upgrade_out(wire, identity or Identity(), early=early)
+        except BaseException:
+            wire.close()
+            raise
 
     def warm_up(self) -> None:
         """What happens for the first time takes memory once; then the base is taken."""
         sockets = self.descriptors()
         for number in range(12):
-            with self.connect(source=HONEST_SOURCE, early=number % 2 == 0) as peer:
+            with self.connect(source=self.honest[0], early=number % 2 == 0) as peer:
                 peer.request(bytes(200_000))
-        with self.wire(source=HONEST_SOURCE) as wire:
+        with self.wire(source=self.honest[0]) as wire:
             wire.send(b"GET / HTTP/1.1\r\n\r\n")
             wire.until_closed()
-        with self.connect(source=HONEST_SOURCE) as peer:
+        with self.connect(source=self.honest[0]) as peer:
             peer.send(b"\xff" * 12)
             peer.ends(1)
         self.settle(sockets)
@@ -72,6 +102,7 @@ class Target(Process):
         """Wait until there are no more sockets than these, and take what is there now as the base."""
         assert soon(lambda: self.descriptors() <= sockets), f"{self.descriptors()} descriptors, not {sockets}"
         self.sockets = self.descriptors()
+        self._seen = Counter(self.state()["seen"])
         self.base = self.memory()
         self.forget_peak()
 
@@ -81,10 +112,15 @@ class Target(Process):
 
 
 class Arena:
-    """``full``: floods and deadlines as the row says, with the probe and all bounds; else about 3 s of it."""
+    """``full``: floods and deadlines as the row says, with the probe and all bounds; else about 3 s of it.
 
-    def __init__(self, *, full: bool) -> None:
+    ``weak``: options that take a check away from the programs under test, so that the row has to fail.
+    """
+
+    def __init__(self, *, full: bool, weak: tuple[str, ...] = ()) -> None:
         self.full = full
+        self.slack = Patience.of(3.0)  # seconds, beyond a deadline of theirs, in which its end has to be seen
+        self._weak = weak
         self.figures = Figures()
 
     def pick(self, quick: float, full: float) -> float:
@@ -97,11 +133,19 @@ class Arena:
         """A figure for the line of this row."""
         self.figures.notes.append(text)
 
+    def skip(self, reason: str) -> NoReturn:
+        """This machine cannot play the row."""
+        pytest.skip(reason)
+
     def bound(self, what: str, value: float, maximum: float) -> None:
         """A time or a load: asserted in full only, a busy machine is no finding."""
         self.note(f"{what} {value:.3g}")
         if self.full:
             assert value <= maximum, f"{what}: {value:.3g}, at most {maximum:g} allowed"
+
+    def took(self, seconds: float, maximum: float) -> None:
+        """The same without a figure for the line."""
+        assert seconds <= maximum or not self.full, f"{seconds:.3g} s, at most {maximum:g} allowed"
 
     @contextmanager
     def serve(
@@ -112,26 +156,37 @@ class Arena:
         probe: bool = True,
         probe_connects: bool = False,
         tolerated: str | None = None,
+        namespace: str | None = None,
     ) -> Iterator[Target]:
         """The process under test. ``memory``: how much it may grow, beside what memory moves by itself.
 
-        In the end it must answer an honest request, and have no descriptor left of what was done to it.
+        In the end it must answer an honest request, and have no descriptor left of what was done to it, unless the row
+        has stopped it.
         """
-        options = ("--default-limits",) if limits else ()
+        options = () if limits else ("--lifted",)
         with ExitStack() as stack:
-            target = stack.enter_context(Target(*options, *arguments, tolerated=tolerated))
+            target = stack.enter_context(
+                Target(*options, *arguments, *self._weak, tolerated=tolerated, namespace=namespace)
+            )
             target.warm_up()
+            toggles = {"--without", "--counters"} & {*arguments, *self._weak}
+            if toggles:
+                target.toggle()
             with self._probed(target, probe_connects) if probe and self.full else ExitStack():
                 if probe and self.full:
                     time.sleep(0.5)
                     target.settle(target.descriptors())
                 yield target
+                if target.ended:
+                    return
                 grown = target.growth()
             self.figures.memory = max(self.figures.memory, grown)
             if memory is not None:
                 assert grown <= memory + NOISE_FLOOR, f"grew by {grown / MIB:.1f} MiB, {memory / MIB:.1f} allowed"
+            if toggles:
+                target.toggle()
             time.sleep(0.25 if "--count-loopback" in arguments else 0)  # what the rate of connections wants
-            with target.connect(source="127.55.55.55") as honest:
+            with target.connect(source=target.honest[1]) as honest:
                 honest.request(b"still there?")
             assert soon(lambda: target.descriptors() <= target.sockets), (
                 f"{target.descriptors()} descriptors, {target.sockets} before"
@@ -150,9 +205,9 @@ class Arena:
             raise SlowProbe(f"the honest probe waited {said['p99'] * 1e3:.0f} ms")
 
     @contextmanager
-    def dialer(self, *timeouts: str) -> Iterator[Process]:
+    def dialer(self, *arguments: str) -> Iterator[Process]:
         """The package as a dialer; in the end nothing may be left in it but itself."""
-        with Process("tests.hostile.dialer", *timeouts) as dialer:
+        with Process("tests.hostile.dialer", *arguments, *self._weak) as dialer:
             dialer.ask(do="state")
             before = dialer.ask(do="state")
             yield dialer

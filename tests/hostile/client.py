@@ -15,7 +15,7 @@ from typing import NamedTuple, Self
 
 from tests.hostile.codec import MULTISTREAM, NOISE, RR, YAMUX, Identity, line, propose
 from tests.hostile.secure import Channel, Handshake, framed, read_framed
-from tests.hostile.wire import PATIENCE, Ended, Late, Wire
+from tests.hostile.wire import PATIENCE, Ended, Late, Patience, Wire
 
 DATA, UPDATE, PINGS, GO_AWAY = range(4)
 SYN, ACK, FIN, RST = 1, 2, 4, 8
@@ -106,6 +106,9 @@ class Peer:
 
     def pump(self, until: Callable[[], bool], within: float = PATIENCE) -> bool:
         """Take what comes until the condition holds; False when it does not in time, or the other side has gone."""
+        return self._take_until(until, Patience.of(within))
+
+    def _take_until(self, until: Callable[[], bool], within: float) -> bool:
         end = time.monotonic() + within
         while not until():
             try:
@@ -118,8 +121,8 @@ class Peer:
         return True
 
     def rest(self, within: float) -> None:
-        """Take what comes for ``within`` seconds."""
-        self.pump(lambda: False, within)
+        """Take what comes for ``within`` seconds, not more and not less."""
+        self._take_until(lambda: False, within)
 
     def _take(self, plaintext: bytes) -> None:
         self._rest += plaintext
@@ -289,7 +292,7 @@ class Host:
         self.sock.close()
 
     def accept(self, within: float = PATIENCE) -> Wire:
-        self.sock.settimeout(within)
+        self.sock.settimeout(Patience.of(within))
         return Wire(self.sock.accept()[0])
 
     def peer(self, *, early: bool = True) -> Peer:

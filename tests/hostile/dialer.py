@@ -1,24 +1,23 @@
 """The program under test as a dialer: does what JSON lines on its standard input say, and tells how that ended.
 
-    python -m tests.hostile.dialer [--timeout NAME=SECONDS ...]
+    python -m tests.hostile.dialer [settings]
 
-This is the one module of the suite, beside the benchmarks' peer, that imports the package: it is what is attacked.
+The settings are those of tests/hostile/settings.py. Beside ``target``, this is what imports the package: it is what is
+attacked.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import gc
 import os
-import sys
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 from benchmarks.commands import commands, say
-from benchmarks.peer import seconds
-from stronghold_p2p.config import Timeouts
+from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import DialError
 from stronghold_p2p.firewall.firewall import Firewall
 from stronghold_p2p.firewall.rules import Rule
@@ -29,6 +28,7 @@ from stronghold_p2p.protocols.ping import Ping
 from stronghold_p2p.swarm.events import Event
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.yamux import Stream
+from tests.hostile import settings
 
 Result = dict[str, Any]
 
@@ -36,10 +36,10 @@ Result = dict[str, Any]
 class Dialer:
     """One swarm, and a method for each command."""
 
-    def __init__(self, timeouts: Timeouts) -> None:
+    def __init__(self, timeouts: Timeouts, limits: Limits) -> None:
         firewall = Firewall()
         firewall.set(Rule.ALLOW)
-        self.swarm = Swarm(Identity(), firewall=firewall, timeouts=timeouts)
+        self.swarm = Swarm(Identity(), firewall=firewall, timeouts=timeouts, limits=limits)
         self.identify = Identify(self.swarm, "dialer")
         self.ping_service = Ping(self.swarm)
         self.events: list[str] = []
@@ -146,13 +146,17 @@ async def obey(dialer: Dialer, command: Result) -> Result:
     return result
 
 
-async def main(arguments: list[str]) -> None:
-    timeouts = replace(Timeouts(), **dict(seconds(text) for text in arguments if "=" in text))
-    dialer = Dialer(timeouts)
+async def main(options: argparse.Namespace) -> None:
+    dialer = Dialer(settings.timeouts(options, Timeouts()), settings.limits(options, Limits()))
     async for command in commands({"peer": str(dialer.swarm.peer_id)}):
         say(await obey(dialer, command))
     await dialer.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1:]))
+    parser = argparse.ArgumentParser(prog="python -m tests.hostile.dialer")
+    settings.add_to(parser)
+    given = parser.parse_args()
+    settings.set_constants(given)
+    settings.weaken(given)
+    asyncio.run(main(given))

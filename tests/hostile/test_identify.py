@@ -151,19 +151,20 @@ def test_row_58_parts_without_end(arena: Arena) -> None:
         with target.connect() as peer:
             over(peer, push(peer, prefixed(identify(Identity()))))
             peer.ends(PROTOCOL_VIOLATION)
+        start = time.monotonic()
         with target.connect() as dribbles, target.connect() as silent:
-            start = time.monotonic()
             slow, mute = asked(dribbles), asked(silent)
             answer(dribbles, slow, prefixed(bytes(8_000))[:2], fin=False)
             answer(silent, mute, prefixed(identify(None)), fin=False)
-            while slow not in dribbles.resets and time.monotonic() - start < deadline + 3:
+            while slow not in dribbles.resets and time.monotonic() - start < deadline + arena.slack:
                 dribbles.write(slow, b"\x0a")
                 dribbles.rest(0.3)
                 silent.rest(0.05)
             took = time.monotonic() - start
             assert slow in dribbles.resets
             assert silent.pump(lambda: mute in silent.resets, 1.0)
-            assert deadline * 0.8 <= took <= deadline + 1.5
+            assert took >= deadline * 0.8
+            arena.took(took, deadline + 1.5)
             assert dribbles.alive()
             assert silent.alive()
             arena.note(f"given up after {took:.1f} s")
@@ -174,7 +175,8 @@ def test_row_58_parts_without_end(arena: Arena) -> None:
                 assert over(peer, push(peer, heavy * 8, fin=True))
             arena.bound("ms of a core for 64 KiB", (target.cpu() - before) * 1e3 / count, 50)
             endless = push(peer, heavy * 12, fin=False)  # it stops at ten parts, or 64 KiB
-            assert over(peer, endless, deadline * 0.8)
+            assert over(peer, endless)
+            assert endless not in peer.resets  # it was not the deadline
             assert peer.alive()
     with arena.dialer() as dialer, Host() as host:
         parts = b"".join(prefixed(identify(None, protocols=[f"/{number}"])) for number in range(11))
@@ -319,7 +321,7 @@ def test_row_61_addresses_that_are_none(arena: Arena) -> None:
 
 def test_row_62_pushes(arena: Arena) -> None:
     """1,000 pushes a second, half ones, ones that hang"""
-    deadline = arena.pick(1.5, 5.0)
+    deadline = arena.pick(3.0, 5.0)
     with Host() as canary, arena.serve("--timeout", f"identify={deadline}", memory=512 * KIB) as target:
         told = prefixed(identify(None, addresses=[ip4_tcp("127.0.0.1", canary.port)], protocols=["/a/1", PUSH]))
         with target.connect() as peer:
@@ -330,7 +332,7 @@ def test_row_62_pushes(arena: Arena) -> None:
             for stream in excess:
                 peer.reset_with(stream, RATE_LIMITED)
             assert hanging not in peer.resets
-            assert over(peer, hanging, deadline + 2)  # half a push ends at the deadline
+            assert over(peer, hanging, deadline + 2.0)  # half a push ends at the deadline
             assert over(peer, push(peer, told))
             half = push(peer, told[:20])
             assert over(peer, half)
@@ -408,26 +410,27 @@ def test_row_65_length_prefixes(arena: Arena) -> None:
         "over-long, ten bytes": b"\x85" + b"\x80" * 8 + b"\x00",
         "endless": b"\xff" * 200,
     }
-    deadline = arena.pick(1.5, 5.0)
-    with arena.serve("--timeout", f"identify={deadline}", memory=64 * KIB) as target:
+    with arena.serve("--timeout", "identify=10", memory=64 * KIB) as target:
         with target.connect() as peer:
             for name, prefix in prefixes.items():
                 start = time.monotonic()
                 stream = push(peer, prefix, fin=False)
-                assert over(peer, stream), name
+                assert over(peer, stream, 1.0), name
                 assert stream in peer.resets, name
-                assert time.monotonic() - start <= deadline * 0.7, f"{name}: the body was waited for"
+                assert time.monotonic() - start <= 8.0, f"{name}: the body was waited for"
         for name, prefix in prefixes.items():
             with target.connect() as peer:
                 start = time.monotonic()
                 stream = asked(peer)
                 answer(peer, stream, prefix, fin=False)
-                assert over(peer, stream), name
+                assert over(peer, stream, 1.0), name
                 assert stream in peer.resets, name
-                assert time.monotonic() - start <= deadline * 0.7, f"{name}: the body was waited for"
+                assert time.monotonic() - start <= 8.0, f"{name}: the body was waited for"
                 assert peer.alive()
-        with target.connect() as peer:
-            start = time.monotonic()
-            stream = push(peer, varint(PART), fin=False)  # a length that may be: its body has a deadline
-            assert over(peer, stream, deadline + 2)
-            assert time.monotonic() - start >= deadline * 0.8
+    deadline = arena.pick(1.5, 5.0)
+    with arena.serve("--timeout", f"identify={deadline}", memory=64 * KIB) as target, target.connect() as peer:
+        start = time.monotonic()
+        stream = push(peer, varint(PART), fin=False)  # a length that may be: its body has a deadline
+        assert over(peer, stream, deadline + 2.0)
+        assert stream in peer.resets
+        assert time.monotonic() - start >= deadline * 0.8

@@ -231,7 +231,7 @@ def test_row_19_answers_to_another_question(arena: Arena) -> None:
 
 def test_row_20_parked_negotiations(arena: Arena) -> None:
     """129 streams parked in negotiation"""
-    deadline = arena.pick(1.5, 10.0)
+    deadline = arena.pick(3.0, 10.0)
     with arena.serve("--timeout", f"negotiate={deadline}", memory=128 * 4 * KIB) as target, target.connect() as peer:
         start = time.monotonic()
         parked = [raw_stream(peer, MULTISTREAM + b"\x10/bench") for _ in range(128)]
@@ -246,10 +246,11 @@ def test_row_20_parked_negotiations(arena: Arena) -> None:
         while time.monotonic() - start < deadline * 0.6:
             peer.rest(0.1)
         assert not set(peer.resets) & {*parked, silent}  # the negative control: it is the deadline that ends them
-        assert peer.pump(lambda: {*parked, silent} <= set(peer.resets), deadline + 2.0)
+        assert peer.pump(lambda: {*parked, silent} <= set(peer.resets), deadline)
         took = time.monotonic() - start
         assert {peer.resets[stream] for stream in (*parked, silent)} == {NEGOTIATION_FAILED}
-        assert took <= deadline + (1.0 if arena.full else 2.5)
+        assert took >= deadline * 0.9
+        arena.bound("s to the end", took, deadline + 1.0)
         again = raw_stream(peer, MULTISTREAM + b"\x10/bench")
         assert peer.alive()
         assert again not in peer.resets
@@ -269,7 +270,7 @@ def test_row_21_lazy_dialer(arena: Arena) -> None:
         "na, then data": (MULTISTREAM + line("na") + b"taken for an answer", "UnsupportedProtocol"),
         "nothing": (b"", "DeadlineExceeded"),
     }
-    with arena.dialer("negotiate=1") as dialer, Host() as host, dialed(dialer, host) as peer:
+    with arena.dialer("--timeout", "negotiate=1") as dialer, Host() as host, dialed(dialer, host) as peer:
         for name, (answer, error) in answers.items():
             dialer.tell(do="request", protocols=["/x/1"], write="first")
             stream = accepted(peer, "/x/1")
@@ -279,12 +280,12 @@ def test_row_21_lazy_dialer(arena: Arena) -> None:
             got = dialer.read()
             assert got["error"] == error, (name, got)
             assert "got" not in got
-            assert got["seconds"] <= 2.5
+            arena.took(got["seconds"], 2.5)
         dialer.tell(do="request", protocols=["/x/1"], write="first", close=True)
         accepted(peer, "/x/1")
         closed = dialer.read()
-        assert closed["error"] == ""
-        assert closed["seconds"] <= 1.0  # close does not wait for the echo
+        assert closed["error"] == ""  # close does not wait for the echo
+        arena.took(closed["seconds"], 1.0)
         dialer.tell(do="request", protocols=["/x/1"], write="first")  # the negative control
         stream = accepted(peer, "/x/1")
         peer.send(data(stream, propose("/x/1") + b"answer"), update(stream, 0, FIN))
@@ -331,7 +332,7 @@ def test_row_24_many_failed_negotiations(arena: Arena) -> None:
         peer.write(kept, b" and after")
         assert peer.pump(lambda: peer.body(kept) == propose(ECHO) + b"before and after")
         peer.request(b"the connection lives")
-        for _ in range(1_000):  # the negative control: beyond the budget it does not
+        for _ in range(4_000):  # the negative control: beyond the budget it does not
             with suppress(Ended):
                 raw_stream(peer, MULTISTREAM + b"\x00")
         peer.ends(0x1002)

@@ -1,4 +1,4 @@
-"""Rows 46 to 55 of reliability.md 4.4. Row 48, the last counters, needs a hook and stands in tests/noise.
+"""Rows 46 to 55 of reliability.md 4.4.
 
 In both roles the answer to any fault is the same: the connection closes, and nothing more is said on it.
 """
@@ -8,11 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from hashlib import sha256
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from benchmarks.process import Process
+from benchmarks.process import Process, soon
 from tests.hostile.arena import KIB, Arena, Target
 from tests.hostile.client import SYN, Host, Peer, answer_security, data, ping, upgrade_in
 from tests.hostile.codec import (
@@ -34,6 +37,8 @@ from tests.hostile.secure import Handshake, framed, read_framed
 from tests.hostile.wire import Ended, Late, Wire
 
 PAYLOAD_MAX = 8_192
+UNCOMPRESSED = (Encoding.X962, PublicFormat.UncompressedPoint)
+COMPRESSED = (Encoding.X962, PublicFormat.CompressedPoint)
 
 # X25519 points of small order (RFC 7748, 6.1, and the ones next to the prime), as they travel.
 _PRIME = 2**255 - 19
@@ -198,7 +203,7 @@ def test_row_46_handshake_messages(arena: Arena) -> None:
                 wire.send(size.to_bytes(2, "big"))
                 answer = dialer.read()
                 assert answer["error"] == "HandshakeError"
-                assert answer["seconds"] <= 2.0
+                arena.took(answer["seconds"], 2.0)  # the body was not waited for
                 silent_close(wire)
         second_messages(dialer, host, nonsense(arena))
         dialer.tell(do="dial", addrs=[host.address])
@@ -246,8 +251,58 @@ def test_row_47_transport_records(arena: Arena) -> None:
                 with suppress(Ended):
                     peer.wire.send(dict(broken_records(peer))[name])
                 took = peer.ends(None, 1.0)  # no go-away: nothing is said on a channel that is not trusted
-                assert took <= arena.pick(1.0, 0.25), name
+                arena.took(took, 0.25)
                 assert b"second" not in peer.body(stream), name
+
+
+# ---------------------------------------------------------------------- row 48
+
+LAST = 2**64 - 2  # the last counter that may be used; 2**64 - 1 is reserved (Noise spec, 5.1)
+
+
+def use_up_receiving(peer: Peer) -> None:
+    """Their counter for what we send begins three records before its end."""
+    peer.channel.sent = LAST - 2
+    peer.generous = peer.answers_pings = False  # nothing but what stands here
+    stream = peer.open(ECHO, b"one")
+    peer.send(data(stream, b", two"))
+    peer.send(data(stream, b", last"))
+    assert peer.channel.sent == LAST + 1
+    assert peer.pump(lambda: peer.body(stream).endswith(b"one, two, last"))
+    assert peer.wire.ending is None
+    with suppress(Ended):
+        peer.send(data(stream, b", never"))
+    peer.ends(0, 1.0)  # what they send is still in order, so they may say goodbye
+    assert not peer.body(stream).endswith(b"never")
+
+
+def use_up_sending(peer: Peer) -> None:
+    """Their counter for what they send begins 20 records before its end; pings make them say something."""
+    peer.channel.received = LAST - 19
+    for number in range(25):
+        if peer.wire.ending is None:
+            with suppress(Ended):
+                peer.send(ping(number))
+                peer.pump(lambda number=number: number in peer.pongs, 1.0)  # type: ignore[misc]
+    peer.ends(None, 1.0)
+    assert peer.channel.received == LAST + 1  # not one less, not one more
+    assert len(peer.pongs) >= 15
+
+
+def test_row_48_the_last_counters(arena: Arena) -> None:
+    """Noise's counters at their end, both directions
+
+    That a record which does not open takes no counter is seen in tests/noise: from outside, it ends the connection.
+    """
+    for begin, use_up in (((0, LAST - 2), use_up_receiving), ((LAST - 19, 0), use_up_sending)):
+        with arena.serve("--counters", *map(str, begin), probe=False) as target, target.connect() as peer:
+            use_up(peer)
+    with arena.dialer("--counters", str(LAST - 19), "0") as dialer, Host() as host:
+        dialer.tell(do="dial", addrs=[host.address])
+        with host.peer() as peer:
+            assert dialer.read()["error"] == ""
+            use_up_sending(peer)
+        assert soon(lambda: "Ended" in dialer.ask(do="state")["events"])
 
 
 # ---------------------------------------------------------------------- rows 49 and 50
@@ -337,39 +392,82 @@ def rsa_key(bits: int, exponent: int) -> bytes:
     return der(0x30, _RSA + der(3, b"\0" + inner))
 
 
-def strange_keys() -> dict[str, tuple[int, bytes]]:
-    """Key type and data; each has to be refused before it costs anything."""
-    p224 = ec.generate_private_key(ec.SECP224R1()).public_key()
-    bitcoin = ec.generate_private_key(ec.SECP256K1()).public_key()
+Sign = Callable[[bytes], bytes]
+
+
+def no_signature(_message: bytes) -> bytes:
+    """Nobody has the private key."""
+    return noise(256)
+
+
+def rsa_signs(key: rsa.RSAPrivateKey) -> Sign:
+    return lambda message: key.sign(message, PKCS1v15(), SHA256())
+
+
+def curve_signs(key: ec.EllipticCurvePrivateKey) -> Sign:
+    return lambda message: key.sign(message, ec.ECDSA(SHA256()))
+
+
+def signs_with_1(message: bytes) -> bytes:
+    """With the exponent 1 a signature is the padded hash itself (RFC 8017, 9.2): anybody can make it."""
+    info = bytes.fromhex("3031300d060960864801650304020105000420") + sha256(message).digest()
+    return b"\0\1" + b"\xff" * (256 - 3 - len(info)) + b"\0" + info
+
+
+def strange_keys() -> dict[str, tuple[int, bytes, Sign]]:
+    """Key type, data and signature; each has to be refused before it costs anything, the good signatures too."""
+    short = rsa.generate_private_key(65_537, 1_024)
+    p224, bitcoin = ec.generate_private_key(ec.SECP224R1()), ec.generate_private_key(ec.SECP256K1())
     good = rsa_key(2_048, 65_537)
     return {
-        "RSA 1,024": (0, rsa_key(1_024, 65_537)),
-        "RSA 8,193": (0, rsa_key(8_200, 65_537)),
-        "RSA 16,384": (0, rsa_key(16_384, 65_537)),
-        "e = 1": (0, rsa_key(2_048, 1)),
-        "e even": (0, rsa_key(2_048, 65_536)),
-        "e of 3,001 bits": (0, rsa_key(4_096, 1 << 3_000 | 1)),
-        "DER with a byte behind": (0, good + b"\0"),
-        "DER of indefinite length": (0, b"\x30\x80" + good[4:] + b"\0\0"),
-        "PKCS#1": (0, der(0x30, der_integer(1 << 2_047 | 1) + der_integer(65_537))),
-        "P-224": (3, spki(p224)),
-        "secp256k1 as ECDSA": (3, spki(bitcoin)),
-        "secp256k1 off the curve": (2, b"\x02" + b"\xff" * 32),
-        "secp256k1, uncompressed": (2, b"\x04" + bytes(64)),
-        "Ed25519 of 31 bytes": (1, bytes(31)),
-        "type 99": (99, bytes(32)),
-        "type 2**31": (1 << 31, bytes(32)),
+        "RSA 1,024": (0, spki(short.public_key()), rsa_signs(short)),
+        "RSA 8,193": (0, rsa_key(8_200, 65_537), no_signature),
+        "RSA 16,384": (0, rsa_key(16_384, 65_537), no_signature),
+        "e = 1": (0, rsa_key(2_048, 1), signs_with_1),
+        "e even": (0, rsa_key(2_048, 65_536), no_signature),
+        "e of 3,001 bits": (0, rsa_key(4_096, 1 << 3_000 | 1), no_signature),
+        "DER with a byte behind": (0, good + b"\0", no_signature),
+        "DER of indefinite length": (0, b"\x30\x80" + good[4:] + b"\0\0", no_signature),
+        "PKCS#1": (0, der(0x30, der_integer(1 << 2_047 | 1) + der_integer(65_537)), no_signature),
+        "P-224": (3, spki(p224.public_key()), curve_signs(p224)),
+        "secp256k1 as ECDSA": (3, spki(bitcoin.public_key()), curve_signs(bitcoin)),
+        "secp256k1 off the curve": (2, b"\x02" + b"\xff" * 32, no_signature),
+        "secp256k1, uncompressed": (2, bitcoin.public_key().public_bytes(*UNCOMPRESSED), curve_signs(bitcoin)),
+        "Ed25519 of 31 bytes": (1, bytes(31), no_signature),
+        "type 99": (99, bytes(32), no_signature),
+        "type 2**31": (1 << 31, bytes(32), no_signature),
     }
+
+
+def usual_keys() -> dict[str, tuple[int, bytes, Sign]]:
+    """The same from the other side: keys that have to be taken."""
+    long, p256, bitcoin = (
+        rsa.generate_private_key(65_537, 2_048),
+        ec.generate_private_key(ec.SECP256R1()),
+        ec.generate_private_key(ec.SECP256K1()),
+    )
+    return {
+        "RSA 2,048": (0, spki(long.public_key()), rsa_signs(long)),
+        "P-256": (3, spki(p256.public_key()), curve_signs(p256)),
+        "secp256k1": (2, bitcoin.public_key().public_bytes(*COMPRESSED), curve_signs(bitcoin)),
+    }
+
+
+def signed_by(kind: int, key: bytes, sign: Sign) -> Payload:
+    public = integer(1, kind) + blob(2, key)
+    return lambda handshake: handshake_payload(public, sign(SIGNATURE_PREFIX + handshake.static))
 
 
 def test_row_52_identity_keys(arena: Arena) -> None:
     """RSA, ECDSA and other keys that are none"""
-    payloads = [
-        (name, with_key(integer(1, kind) + blob(2, key), noise(256 if kind == 0 else 70)))
-        for name, (kind, key) in strange_keys().items()
-    ]
+    payloads = [(name, signed_by(*key)) for name, key in strange_keys().items()]
     with arena.serve() as target:
-        base = third_messages(target, [("empty", lambda _: b"")] * 40)
+        for name, key in usual_keys().items():  # the negative control
+            wire, handshake = half_way(target)
+            wire.send(framed(handshake.write(signed_by(*key)(handshake))))
+            with Peer(handshake.channel(wire), client=True) as peer:
+                assert peer.alive(), name
+        base = third_messages(target, [("empty", lambda _: b"")] * arena.count(5, 40))
         for name, payload in payloads:
             each = third_messages(target, [(name, payload)] * arena.count(3, 40)) - base
             if arena.full:
@@ -413,7 +511,7 @@ def test_row_54_somebody_else_answers(arena: Arena) -> None:
             assert answer["error"] == "PeerIdMismatch"
             assert wrong.identity.name in answer["text"]
             assert expected in answer["text"]
-            assert answer["seconds"] <= 2.0
+            arena.took(answer["seconds"], 2.0)
             silent_close(wire)  # it has not told a stranger who it is
         assert "Opened" not in dialer.ask(do="state")["events"]
         dialer.tell(do="dial", addrs=[wrong.address, right.address], peer=expected)
@@ -425,7 +523,7 @@ def test_row_54_somebody_else_answers(arena: Arena) -> None:
                 answer = dialer.read()
                 assert answer["peer"] == expected
                 assert answer["remote"] == right.address
-                assert answer["seconds"] <= arena.pick(3.0, 1.0)
+                arena.took(answer["seconds"], 1.0)
                 assert peer.alive()
                 book = dialer.ask(do="info")["book"]
                 assert list(book) == [expected]
@@ -474,4 +572,4 @@ def test_row_55_after_the_handshake(arena: Arena) -> None:
         handshake.channel(wire).send(ping(7) * 100)  # frames where the choice of a muxer belongs
         wire.until_closed(1.0)
         wire.close()
-        assert time.monotonic() - start <= 2.0
+        arena.took(time.monotonic() - start, 2.0)

@@ -1,4 +1,4 @@
-"""Rows 1 to 8 and 10 of reliability.md 4.1, TCP. Rows 11 to 14 are of DNS and WebSocket, which do not exist yet."""
+"""Rows 1 to 8 and 10 of reliability.md 4.1, TCP, and row 111. Rows 11 to 14 are of DNS and WebSocket."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 
 from benchmarks.process import soon
+from tests import netns
 from tests.hostile.arena import KIB, MIB, Arena, Target
 from tests.hostile.client import Host, Peer, upgrade_in, upgrade_out
 from tests.hostile.codec import (
     ECHO,
+    HOLD,
     IDENTIFY,
     MULTISTREAM,
     NOISE,
+    PERF,
     YAMUX,
     Identity,
     identify,
@@ -28,84 +32,99 @@ from tests.hostile.codec import (
 from tests.hostile.secure import Handshake, framed, read_framed
 from tests.hostile.wire import Cut, Ended, Late, Wire
 
-Stage = Callable[[Wire], None]
+Stage = Callable[[Wire], bytes]  # says half of something; what it gives back is the rest
 
 # ---------------------------------------------------------------------- row 1
 
 
-def says_nothing(_wire: Wire) -> None:
+def says_nothing(_wire: Wire) -> bytes:
     """Not a byte."""
+    return b""
 
 
-def half_a_header(wire: Wire) -> None:
+def half_a_header(wire: Wire) -> bytes:
     wire.send(MULTISTREAM[:7])
+    return MULTISTREAM[7:]
 
 
-def half_of_message_1(wire: Wire) -> None:
-    wire.send(propose(NOISE) + framed(bytes(32))[:20])
+def half_of_message_1(wire: Wire) -> bytes:
+    first = framed(bytes(32))
+    wire.send(propose(NOISE) + first[:20])
+    return first[20:]
 
 
-def half_of_message_3(wire: Wire) -> None:
+def half_of_message_3(wire: Wire) -> bytes:
     handshake = Handshake(Identity(), initiator=True)
     wire.send(propose(NOISE) + framed(handshake.write()))
     wire.exactly(len(propose(NOISE)))
     handshake.read(read_framed(wire))
-    wire.send(framed(handshake.write(handshake.payload()))[:60])
+    third = framed(handshake.write(handshake.payload()))
+    wire.send(third[:60])
+    return third[60:]
 
 
-def half_of_the_muxer(wire: Wire) -> None:
+def half_of_the_muxer(wire: Wire) -> bytes:
     handshake = Handshake(Identity(), initiator=True)
     wire.send(propose(NOISE) + framed(handshake.write()))
     wire.exactly(len(propose(NOISE)))
     handshake.read(read_framed(wire))
     wire.send(framed(handshake.write(handshake.payload(()))))
-    handshake.channel(wire).send(propose(YAMUX)[:22])
+    choice = handshake.channel(wire).record(propose(YAMUX))
+    wire.send(choice[:22])
+    return choice[22:]
 
 
 STAGES: tuple[Stage, ...] = (says_nothing, half_a_header, half_of_message_1, half_of_message_3, half_of_the_muxer)
 
 
-def open_slowly(target: Target, count: int, sources: int) -> dict[Wire, float]:
-    """``count`` connections, each stuck in some stage; those that were refused at once are left out."""
-    wires: dict[Wire, float] = {}
+@dataclass
+class Slow:
+    """A connection that is stuck in some stage; now and then it says one more byte of ``rest``."""
+
+    wire: Wire
+    since: float
+    rest: bytes
+
+
+def open_slowly(target: Target, count: int, sources: int) -> list[Slow]:
+    """``count`` connections; those that were refused at once are left out."""
+    slow: list[Slow] = []
     for number in range(count):
-        wire = target.wire(source=f"127.1.0.{1 + number % sources}")
-        wires[wire] = time.monotonic()
+        wire, since = target.wire(source=f"127.1.0.{1 + number % sources}"), time.monotonic()
         with suppress(Ended, OSError):
-            STAGES[number // sources % len(STAGES)](wire)
+            slow.append(Slow(wire, since, STAGES[number // sources % len(STAGES)](wire)))
             continue
-        wires.pop(wire)
         wire.close()
-    return wires
+    return slow
 
 
-def watch(wires: dict[Wire, float], until: float, every: float) -> list[float]:
-    """Send a byte on each now and then; how long each one has lived."""
+def watch(slow: list[Slow], until: float, every: float) -> list[float]:
+    """Say the next byte on each now and then; how long each one has lived."""
     lives: list[float] = []
     poll = select.epoll()
-    by_number = {wire.fileno(): wire for wire in wires}
+    by_number = {one.wire.fileno(): one for one in slow}
     for number in by_number:
         poll.register(number, select.EPOLLIN)
     next_bytes = time.monotonic() + every
     while by_number and time.monotonic() < until:
         for number, _ in poll.poll(0.05):
-            wire = by_number[number]
+            one = by_number[number]
             try:
-                wire.fill(0)
-                wire.buffer.clear()
+                one.wire.fill(0)
+                one.wire.buffer.clear()
             except Ended:
-                lives.append(time.monotonic() - wires[wire])
+                lives.append(time.monotonic() - one.since)
                 poll.unregister(number)
                 del by_number[number]
-                wire.close()
+                one.wire.close()
         if time.monotonic() >= next_bytes:
             next_bytes += every
-            for wire in by_number.values():
+            for one in by_number.values():
                 with suppress(Ended):
-                    wire.push(b"\0")
+                    one.rest = one.rest[one.wire.push(one.rest[:1]) :]
     poll.close()
-    for wire in by_number.values():
-        wire.close()
+    for one in by_number.values():
+        one.wire.close()
     lives += [float("inf")] * len(by_number)
     return lives
 
@@ -116,21 +135,23 @@ def test_row_1_slowloris(arena: Arena) -> None:
     deadline = arena.pick(2.0, 10.0)
     options = ("--count-loopback", "--timeout", f"upgrade={deadline}")
     with arena.serve(*options, memory=128 * 20 * KIB, probe_connects=True) as target:
-        wires = open_slowly(target, count, sources)
-        lives = watch(wires, time.monotonic() + deadline + 3, deadline * 0.45)
-        slack = 1.0 if arena.full else 2.5
-        assert max(lives) <= deadline + slack, f"one of {len(lives)} lived for {max(lives):.1f} s"
+        slow = open_slowly(target, count, sources)
+        lives = watch(slow, time.monotonic() + deadline + arena.slack, deadline * 0.45)
+        assert max(lives) < float("inf"), f"{lives.count(float('inf'))} of {len(lives)} live on"
+        arena.took(max(lives), deadline + 1.0)
         assert max(lives) >= deadline * 0.8  # the negative control: it was the deadline that ended the last ones
+        assert target.seen("AcceptFailed DeadlineExceeded") >= 100  # with 128 pending places
+        assert arena.full or not target.seen("Opened")  # in full the probe opens some
         arena.note(f"{len(lives)} let in, the last closed after {max(lives):.1f} s")
     with arena.serve("--timeout", "upgrade=60", limits=False, probe=False) as target:
         count = arena.count(400, 2_000)
-        wires = open_slowly(target, count, sources)
+        slow = open_slowly(target, count, sources)
         assert soon(lambda: target.descriptors() >= target.sockets + count)  # without limits they all stay
         each = target.growth() / count
         assert each <= 20 * KIB, f"{each / KIB:.1f} KiB for each"
         arena.note(f"{each / KIB:.1f} KiB each")
-        for wire in wires:
-            wire.close()
+        for one in slow:
+            one.wire.close()
 
 
 # ---------------------------------------------------------------------- row 2
@@ -153,20 +174,20 @@ def flood(target: Target, seconds: float, rate: float, source: str) -> tuple[int
 def test_row_2_accept_flood(arena: Arena) -> None:
     """1,000 connects a second from one address"""
     with arena.serve("--count-loopback", memory=1 * MIB, probe_connects=True) as target:
-        before, seconds = target.cpu(), arena.pick(3.0, 60.0)
+        before, start, seconds = target.cpu(), time.monotonic(), arena.pick(3.0, 60.0)
         done, _ = flood(target, seconds, 1_000, "127.2.0.1")
         share = (target.cpu() - before) / seconds
         arena.note(f"{done / seconds:.0f}/s")
         arena.bound("share of a core", share, 0.6)
-        refused = 0
+        served = 0
         for _ in range(20):  # whoever has used up the rate is closed before a byte is read
-            with target.wire(source="127.2.0.1") as wire:
-                try:
-                    wire.send(propose(NOISE))
-                    wire.exactly(len(MULTISTREAM), 1.0)
-                except (Ended, Late):
-                    refused += 1
-        assert refused >= 18
+            with target.wire(source="127.2.0.1") as wire, suppress(Ended, Late):
+                wire.send(propose(NOISE))
+                wire.exactly(len(MULTISTREAM), 1.0)
+                served += 1
+        allowed = 16 + 5 * (time.monotonic() - start) + 1
+        assert served <= allowed - 16 - 5 * seconds
+        assert soon(lambda: target.seen("AcceptFailed LimitExceeded accept_rate") >= done - allowed)
         with target.connect(source="127.2.0.2") as other:  # the negative control: another address
             other.request(b"x")
 
@@ -184,28 +205,45 @@ def handshake_to_message_3(target: Target, source: str) -> tuple[Wire, Handshake
     return wire, handshake, framed(handshake.write(handshake.payload()))
 
 
+def crowd(target: Target, sources: Iterable[str], stack: ExitStack) -> list[Peer]:
+    """One connection from each source, all with keys of their own, and all half-way before the first is ready."""
+    peers: list[Peer] = []
+    for wire, handshake, message in [handshake_to_message_3(target, source) for source in sources]:
+        stack.enter_context(wire)
+        wire.send(message)
+        peers.append(Peer(handshake.channel(wire), client=True))
+    return peers
+
+
+def refused_at_once(target: Target, source: str) -> None:
+    """Closed without a word, before any cryptography."""
+    with target.wire(source=source) as wire:
+        with suppress(Ended):
+            wire.send(propose(NOISE))
+        wire.until_closed(1.0)
+        assert not wire.buffer
+
+
 def test_row_3_many_connections_of_one_address(arena: Arena) -> None:
     """One address brings 100 connections with 100 keys"""
     source = "127.3.0.1"
     with arena.serve("--count-loopback", probe_connects=True) as target, ExitStack() as stack:
-        pending = [handshake_to_message_3(target, source) for _ in range(16)]
-        peers: list[Peer] = []
-        for wire, handshake, message in pending:
-            stack.enter_context(wire)
-            wire.send(message)
-            peers.append(Peer(handshake.channel(wire), client=True))
+        others = 0 if not arena.full else 2  # the probe's, now and then
+        peers = crowd(target, [source] * 16, stack)
         refused = [peer for peer in peers if not peer.alive(1.0)]
         assert len(refused) == 8
         for peer in refused:
             peer.ends(0x1001)
-        for _ in range(84):  # now before any cryptography
-            with target.wire(source=source) as wire:
-                with suppress(Ended):
-                    wire.send(propose(NOISE))
-                wire.until_closed(1.0)
-                assert not wire.buffer
+            peer.wire.close()
+        for _ in range(84):
+            refused_at_once(target, source)
         kept = [peer for peer in peers if peer not in refused]
         assert all(peer.alive() for peer in kept)
+        assert soon(lambda: target.state()["pending_in"] <= others)
+        counts = target.state()
+        assert 8 <= counts["inbound"] <= 8 + others
+        assert 1 <= counts["places"] <= 1 + others
+        assert target.seen("AcceptFailed LimitExceeded per_subnet") >= 8
         with target.connect(source="127.3.0.2") as other:
             other.request(b"another address is another matter")
         kept.pop().wire.close()
@@ -215,6 +253,44 @@ def test_row_3_many_connections_of_one_address(arena: Arena) -> None:
     with arena.serve(probe=False) as target, ExitStack() as stack:  # exempt: an option
         some = [stack.enter_context(target.connect(source=source)) for _ in range(20)]
         assert all(peer.alive() for peer in some)
+
+
+def test_row_3_many_connections_of_one_customer(arena: Arena) -> None:
+    """The same from a /56 and a /48 of IPv6
+
+    An IPv4 address that is written as IPv6 cannot come in here: the listener's sockets are of IPv6 only. That the
+    gate counts it as IPv4 all the same is seen in tests/swarm/test_listener.py, with an address that is made up.
+    """
+    with ExitStack() as stack:
+        try:
+            namespace = stack.enter_context(netns.prefixes("2001:db8::/32"))
+        except netns.Unavailable as error:
+            arena.skip(str(error))
+        target = stack.enter_context(arena.serve("--host", "::1", probe=False, namespace=namespace))
+        peers = crowd(target, [f"2001:db8:3:{number:x}::{number + 1:x}" for number in range(16)], stack)
+        assert len([peer for peer in peers if peer.alive(1.0)]) == 8  # 16 networks /64, one /56
+        for peer in peers:
+            if peer.wire.ending is not None:
+                peer.ends(0x1001)
+                peer.wire.close()
+        for site in range(1, 8):
+            peers += crowd(target, [f"2001:db8:3:{site:x}{number:02x}::1" for number in range(8)], stack)
+        assert len([peer for peer in peers if peer.wire.ending is None and peer.alive()]) == 64
+        for number in range(20):
+            refused_at_once(target, f"2001:db8:3:{number + 8:x}00::1")  # the /48 is full
+        assert soon(lambda: target.state()["pending_in"] == 0)
+        counts = target.state()
+        assert (counts["inbound"], counts["places"], counts["peers"]) == (64, 9, 64)
+        assert target.seen("AcceptFailed LimitExceeded per_subnet") == 8 + 20
+        with target.connect(source="2001:db8:4::1") as other:
+            other.request(b"another /48 is another matter")
+        peers.pop().wire.close()
+        assert soon(lambda: target.state()["inbound"] == 63)
+        with target.connect(source="2001:db8:3:800::1") as again:
+            again.request(b"one place is free")
+        with netns.inside(namespace), socket.socket() as mapped, suppress(ConnectionRefusedError):
+            mapped.connect(("127.0.0.1", target.address[1]))
+            raise AssertionError("a socket of IPv6 has taken an address of IPv4")
 
 
 # ---------------------------------------------------------------------- row 4
@@ -274,6 +350,8 @@ def test_row_5_reset_before_accept(arena: Arena) -> None:
             target.signal(signal.SIGCONT)
             with target.connect() as peer:
                 peer.request(b"behind them all")
+        assert soon(lambda: target.state()["pending_in"] == 0)
+        arena.note(f"{target.seen('AcceptFailed ConnectionClosed')} told of")
         arena.bound("seconds of a core", target.cpu() - before, 2.0)
 
 
@@ -282,25 +360,24 @@ def test_row_5_reset_before_accept(arena: Arena) -> None:
 
 def test_row_6_silent_death(arena: Arena) -> None:
     """The peer is gone without a word: keep-alive, both roles"""
-    every, answer = arena.pick(0.5, 30.0), arena.pick(0.5, 10.0)
+    every, answer = arena.pick(0.5, 30.0), arena.pick(1.5, 10.0)
     timeouts = ("--timeout", f"keepalive={every}", "--timeout", f"keepalive_answer={answer}")
     with arena.serve(*timeouts) as target, target.connect() as silent, target.connect() as talks:
         silent.answers_pings = False
         start = time.monotonic()
         stream = silent.open(ECHO, b"x")  # a stream keeps it from being idle
         kept = talks.open(ECHO, b"x")
-        while silent.wire.ending is None and time.monotonic() - start < every + answer + 3:
-            silent.rest(0.2)
+        while silent.wire.ending is None and time.monotonic() - start < every + answer + arena.slack:
+            silent.rest(0.05)
             talks.rest(0.05)
         took = time.monotonic() - start
         assert silent.wire.ending is not None
         assert len(silent.pings) == 1
         assert stream not in silent.resets
-        assert took <= every + answer + (1.0 if arena.full else 2.5)
-        arena.note(f"closed after {took:.1f} s")
+        arena.bound("s to the end", took, every + answer + 1.0)
         assert talks.alive()  # the negative control: it answered
         assert kept not in talks.resets
-    with arena.dialer("keepalive=0.3", "keepalive_answer=0.3") as dialer, Host() as host:
+    with arena.dialer("--timeout", "keepalive=0.3", "--timeout", "keepalive_answer=0.3") as dialer, Host() as host:
         dialer.tell(do="dial", addrs=[host.address])
         with host.peer() as peer:
             assert dialer.read()["error"] == ""
@@ -309,7 +386,7 @@ def test_row_6_silent_death(arena: Arena) -> None:
             peer.ends(0)
             asked = dialer.read()
             assert asked["error"] == "ConnectionClosed"
-            assert asked["seconds"] <= arena.pick(3.0, 1.6)
+            arena.took(asked["seconds"], 1.6)
             assert dialer.ask(do="state")["events"].count("Ended") == 1
 
 
@@ -369,7 +446,7 @@ def cut_as_listener(arena: Arena) -> None:
                     dialer.ask(do="hang_up")
                 else:
                     seen.add(answer["error"])
-                    assert answer["seconds"] <= arena.pick(2.0, 0.2)
+                    arena.took(answer["seconds"], 0.2)
             size = 0 if size is None else size + arena.count(11, 1)
         assert seen <= {"ConnectionClosed", "HandshakeError", "NegotiationError"}, seen
 
@@ -394,7 +471,7 @@ def test_row_8_another_protocol(arena: Arena) -> None:
                     wire.push(opening)
                 took = wire.until_closed(1.0)
                 assert not wire.buffer, f"an answer to {name}: {bytes(wire.buffer[:40])!r}"
-                assert took <= arena.pick(1.0, 0.1)
+                arena.took(took, 0.1)
         before, count = target.cpu(), arena.count(500, 5_000)
         for number in range(count):
             with target.wire() as wire, suppress(Ended):
@@ -452,3 +529,24 @@ def test_row_10_addresses_that_lead_inwards(arena: Arena) -> None:
         with suppress(TimeoutError):
             canary.sock.accept()[0].close()
             raise AssertionError("the canary was dialed")
+
+
+# ---------------------------------------------------------------------- row 111
+
+
+def test_row_111_the_end_with_stalled_peers(arena: Arena) -> None:
+    """The end, with peers who read nothing, and half-open ones"""
+    crowd = arena.count(30, 290)
+    with ExitStack() as stack, arena.serve(probe=False) as target:
+        for _ in range(crowd):
+            peer = stack.enter_context(target.connect(small=True))
+            for protocol in (PERF, ECHO, HOLD):
+                peer.open(protocol, (10 * MIB).to_bytes(8, "big") if protocol == PERF else b"x")
+        slow = open_slowly(target, 100, 60)
+        for one in slow:
+            stack.callback(one.wire.close)
+        assert soon(lambda: target.state()["inbound"] == crowd and target.state()["pending_in"] == 100)
+        time.sleep(0.5)
+        start = time.monotonic()
+        target.stop()
+        arena.bound("s to the end", time.monotonic() - start, 3.0 + 0.5)  # of the process

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
+from itertools import repeat
 
 from benchmarks.process import soon
 from tests.hostile.arena import KIB, MIB, Arena, Target
@@ -25,7 +26,7 @@ from tests.hostile.client import (
     ping,
     update,
 )
-from tests.hostile.codec import ECHO, HOLD, PERF, RR, propose
+from tests.hostile.codec import ECHO, HOLD, PERF, RR, Identity, propose
 from tests.hostile.test_multistream import dialed
 from tests.hostile.wire import Ended
 
@@ -75,7 +76,9 @@ def test_row_27_lengths_refused_at_the_header(arena: Arena) -> None:
             each_ends(target, [[frame(DATA, 0, 1, length)], [frame(DATA, SYN, 3, length)]])
         with target.connect() as peer:  # the negative control: a whole window is in order
             peer.send(update(1, 0, SYN), frame(DATA, 0, 1, WINDOW))
-            assert peer.alive(0.3) is False  # it is a body now
+            peer.send(ping(77))
+            peer.rest(0.3)
+            assert not peer.pongs  # it is a body now
             peer.send(bytes(WINDOW))
             peer.reset_with(1, NEGOTIATION_FAILED)
 
@@ -84,11 +87,17 @@ def exhausted(peer: Peer, protocol: str, body: bytes) -> int:
     """A stream whose window is used up to the last byte, as far as the other side has told."""
     stream = peer.open(protocol)
     peer.write(stream, body)
-    peer.rest(0.2)
-    while peer.credit[stream]:
+    while not settled(peer, stream) or peer.credit[stream]:
         peer.write(stream, bytes(peer.credit[stream]))
-        peer.rest(0.2)
     return stream
+
+
+def settled(peer: Peer, stream: int) -> bool:
+    """No credit has come for a while: all that was sent has been looked at, and all that will be read has been."""
+    assert peer.alive()
+    before = peer.credit[stream]
+    peer.rest(0.3)
+    return peer.credit[stream] == before
 
 
 def test_row_28_one_byte_too_many(arena: Arena) -> None:
@@ -116,7 +125,8 @@ def test_row_28_one_byte_too_many(arena: Arena) -> None:
             stream = peer.open(RR)
             while peer.credit[stream] <= WINDOW:
                 peer.write(stream, bytes(200_000))
-            peer.rest(0.3)
+            while not settled(peer, stream):
+                pass
             peer.send(data(stream, bytes(peer.credit[stream] + 1)))
             peer.ends(PROTOCOL_ERROR)
 
@@ -140,25 +150,25 @@ def test_row_30_credit_is_no_body(arena: Arena) -> None:
 
 def test_row_31_a_body_that_does_not_come(arena: Arena) -> None:
     """65,536 bytes announced, a few follow"""
-    with arena.serve(memory=256 * KIB) as target, target.connect() as peer, target.connect() as drips:
+    deadline = arena.pick(2.0, 30.0)
+    options = ("--constant", f"swarm.timer.INCOMPLETE={deadline}")
+    with arena.serve(*options, memory=256 * KIB) as target, target.connect() as peer, target.connect() as drips:
         peer.generous = drips.generous = False  # a frame of ours would be part of the body
-        stream = peer.open(ECHO)
-        peer.send(frame(DATA, 0, stream, 65_536) + b"ten bytes.")
-        assert peer.pump(lambda: peer.body(stream).endswith(b"ten bytes."))  # delivered as it comes
-        if not arena.full:
-            return
-        dripping = drips.open(ECHO)
-        drips.send(frame(DATA, 0, dripping, 65_536))
+        stream, dripping = peer.open(ECHO), drips.open(ECHO)
         start = time.monotonic()
-        while drips.wire.ending is None and time.monotonic() - start < 35:
+        peer.send(frame(DATA, 0, stream, 65_536) + b"ten bytes.")
+        drips.send(frame(DATA, 0, dripping, 65_536))
+        assert peer.pump(lambda: peer.body(stream).endswith(b"ten bytes."))  # delivered as it comes
+        while drips.wire.ending is None and time.monotonic() - start < deadline + arena.slack:
             with suppress(Ended):
                 drips.send(b".")
-            drips.rest(1.0)
-            peer.rest(0.05)
+            drips.rest(deadline / 30)
+            peer.rest(0.01)
         took = time.monotonic() - start
+        peer.rest(1.0)
         assert drips.go_away == peer.go_away == PROTOCOL_ERROR
-        assert 29 <= took <= 33
-        arena.note(f"closed after {took:.1f} s")
+        assert took >= deadline * 0.9
+        arena.bound("s to the end", took, deadline + 2)
 
 
 def test_row_32_frames_for_streams_that_are_gone(arena: Arena) -> None:
@@ -189,11 +199,11 @@ def test_row_32_frames_for_streams_that_are_gone(arena: Arena) -> None:
 # ---------------------------------------------------------------------- rows 33 and 34
 
 
-def drown(target: Target, peer: Peer, block: bytes, within: float) -> tuple[int, float]:
-    """Send and never read, until the other side has closed: bytes sent, and seconds."""
+def drown(target: Target, peer: Peer, blocks: Iterator[bytes], within: float) -> tuple[int, float]:
+    """Send one block after the other and never read, until the other side has closed: bytes sent, and seconds."""
     start, sent, record, sockets = time.monotonic(), 0, b"", target.descriptors()
     while time.monotonic() - start < within and target.descriptors() >= sockets:
-        record = record or peer.channel.records(block)
+        record = record or peer.channel.records(next(blocks))
         with suppress(Ended):
             done = peer.wire.push(record, 0.02)
             record = record[done:]
@@ -211,35 +221,47 @@ def test_row_33_pings_and_nobody_reads(arena: Arena) -> None:
         arena.serve("--timeout", f"write_stall={stall}", memory=256 * KIB) as target,
         target.connect(small=True) as peer,
     ):
-        sent, took = drown(target, peer, block, stall + 4)
-        assert stall * 0.9 <= took <= stall + (2.0 if arena.full else 3.0)
-        arena.note(f"{sent / 12:.0f} pings sent, closed after {took:.1f} s")
+        sent, took = drown(target, peer, repeat(block), stall + arena.slack)
+        assert took >= stall * 0.9
+        assert target.seen("Ended ConnectionClosed") - target.seen("Ended MuxerError") >= 1
+        arena.bound("s to the end", took, stall + 2)
+        arena.note(f"{sent / 12:.0f} pings sent")
     with arena.serve(memory=1 * MIB) as target, target.connect() as peer:  # the negative control: somebody reads
         for _ in range(arena.count(40, 1_860)):
             peer.send(block)
-            peer.pump(lambda: False, 0.0)
+            peer.rest(0.0)
             peer.pongs.clear()
         assert peer.alive()
+
+
+def openings(peer: Peer) -> Iterator[bytes]:
+    """Streams without end, 100 at a time, each with something to be echoed."""
+    while True:
+        first, peer.next_id = peer.next_id, peer.next_id + 200
+        yield b"".join(data(stream, propose(ECHO) + bytes(600), SYN) for stream in range(first, first + 200, 2))
 
 
 def test_row_34_answers_that_are_owed(arena: Arena) -> None:
     """We owe RST, ACK and credit to one who never reads"""
     stall = arena.pick(1.5, 10.0)
-    block = b"".join(data(stream, propose(ECHO) + bytes(600), SYN) for stream in range(1, 801, 2))
     with arena.serve("--timeout", f"write_stall={stall}", memory=256 * KIB) as target:
         sockets = target.descriptors()
-        with target.connect() as peer:  # one who reads: what 400 streams take is row 37's, and part of the base
-            peer.send(block)
-            peer.pump(lambda: False, 0.5)
+        with target.connect() as peer:  # one who reads: what 512 streams take is row 37's, and part of the base
+            peer.send(*(next(openings(peer)) for _ in range(6)))
+            peer.rest(0.5)
         target.settle(sockets)
-        with target.connect(small=True) as peer:  # streams that are accepted, used and reset, within the budget
-            sent, took = drown(target, peer, block, stall + 4)
-            assert took <= stall + 3
+        with target.connect(small=True) as peer:  # acknowledgements for 512, resets for the others: row 39's budget
+            sent, took = drown(target, peer, openings(peer), stall + arena.slack)
+            assert target.seen("Ended MuxerError") == 1
+            arena.bound("s to the end", took, stall + 3)
         with target.connect(small=True) as peer:  # credit: it is owed for every half window
             peer.open(RR)
-            sent, took = drown(target, peer, data(1, bytes(1)) * 2_000 + ping(1) * 2_000, stall + 8)
-            assert took <= stall + 6  # its sockets have to be full first
-            arena.note(f"{sent} bytes taken, closed after {took:.1f} s")
+            small = data(1, bytes(1)) * 2_000 + ping(1) * 2_000
+            sent, took = drown(target, peer, repeat(small), stall + 2 * arena.slack)
+            assert took >= stall * 0.9
+            assert target.seen("Ended MuxerError") == 1
+            arena.bound("s to the end", took, stall + 6)  # its sockets have to be full first
+            arena.note(f"{sent} bytes taken")
 
 
 # ---------------------------------------------------------------------- row 35
@@ -247,8 +269,8 @@ def test_row_34_answers_that_are_owed(arena: Arena) -> None:
 
 def test_row_35_acknowledgements(arena: Arena) -> None:
     """The peer never ACKs, ACKs twice, ACKs nothing"""
-    with arena.dialer("negotiate=60") as dialer, Host() as host, dialed(dialer, host) as peer:
-        got = dialer.ask(do="opens", protocol="/x/1", count=258, timeout=1.0)
+    with arena.dialer("--timeout", "negotiate=60") as dialer, Host() as host, dialed(dialer, host) as peer:
+        got = dialer.ask(do="opens", protocol="/x/1", count=258, timeout=arena.pick(3.0, 1.0))
         in_use = 256 - got["ok"]
         assert 0 <= in_use <= 1  # identify's
         assert got["TimeoutError"] == 258 - got["ok"]
@@ -257,7 +279,7 @@ def test_row_35_acknowledgements(arena: Arena) -> None:
         for _ in range(2):
             peer.send(*(update(stream, 0, ACK) for stream in peer.opened))
         assert peer.alive()
-        got = dialer.ask(do="opens", protocol="/x/1", count=200, timeout=2.0)
+        got = dialer.ask(do="opens", protocol="/x/1", count=200, timeout=arena.pick(20.0, 2.0))
         assert got["ok"] == 200
         peer.rest(0.3)
         peer.send(*(update(stream, 0, RST) for stream in peer.opened))
@@ -265,7 +287,7 @@ def test_row_35_acknowledgements(arena: Arena) -> None:
         rounds = arena.count(4, 40)
         for _ in range(rounds):  # RST before ACK: every place comes back
             peer.opened.clear()
-            dialer.tell(do="opens", protocol="/x/1", count=250, timeout=3.0)
+            dialer.tell(do="opens", protocol="/x/1", count=250, timeout=arena.pick(20.0, 3.0))
             assert peer.pump(lambda: len(peer.opened) >= 250)
             peer.send(*(update(stream, 0, RST) for stream in peer.opened))
             assert dialer.read()["ok"] >= 249
@@ -293,26 +315,80 @@ def test_row_37_streams_beyond_the_limit(arena: Arena) -> None:
         arena.note(f"{target.growth() / 512 / KIB:.1f} KiB each")
 
 
+UNREAD, PIECE = 200_000, 50_000
+
+
+def open_all(peer: Peer, number: int) -> list[int]:
+    """Streams that nobody is going to read."""
+    streams = [peer.open(HOLD) for _ in range(number)]
+    assert peer.alive()
+    return streams
+
+
+def leave_unread(peer: Peer, streams: list[int]) -> None:
+    """One more piece for each that has not been reset; nobody is going to read it."""
+    piece = bytes(PIECE)
+    with suppress(Ended):
+        for stream in streams:
+            if stream not in peer.resets:
+                peer.send(data(stream, piece))
+    assert peer.alive(30.0)
+
+
+def kept(peer: Peer, streams: list[int]) -> int:
+    """How many streams hold all that was sent; the others were refused as the catalogue says."""
+    refused = [stream for stream in streams if stream in peer.resets]
+    assert {peer.resets[stream] for stream in refused} <= {RESOURCE_LIMIT}
+    return len(streams) - len(refused)
+
+
 def test_row_38_unread_bodies(arena: Arena) -> None:
     """512 streams, each with 200 KiB that nobody reads"""
     budget = 32 * MIB
     with arena.serve(memory=int(budget * 1.3), probe=True) as target:
-        with target.connect() as pinned, target.connect() as peer:
-            streams = [peer.open(HOLD) for _ in range(500)]
-            assert peer.alive()
-            piece = bytes(50_000)
-            with suppress(Ended):
-                for _ in range(4):
-                    for stream in streams:
-                        peer.send(data(stream, piece))
-            assert peer.alive()
-            refused = [stream for stream in streams if stream in peer.resets]
-            assert {peer.resets[stream] for stream in refused} == {RESOURCE_LIMIT}
-            kept = 500 - len(refused)
-            assert kept * 200_000 <= budget * 1.02 + 500 * 50_000 * 0.5
-            pinned.request(b"the others")
-            arena.note(f"{kept} of 500 streams kept, {target.growth() / MIB:.0f} MiB")
+        with target.connect() as other, target.connect() as peer:
+            streams = open_all(peer, 500)
+            for _ in range(UNREAD // PIECE):
+                leave_unread(peer, streams)
+            count = kept(peer, streams)
+            assert budget * 0.9 <= count * UNREAD <= budget * 1.02 + 500 * PIECE * 0.5
+            other.request(b"the others")
+            arena.note(f"{count} of 500 streams kept, {target.growth() / MIB:.0f} MiB")
         assert soon(lambda: target.descriptors() <= target.sockets)
+
+
+def test_row_38_unread_bodies_of_all(arena: Arena) -> None:
+    """The same on 290 connections; one peer is protected"""
+    total, crowd, number = arena.count(16 * MIB, 256 * MIB), arena.count(8, 290), arena.count(32, 512)
+    causes = crowd * number * KIB // 2  # why it was reset, of each stream whose handler hangs: of row 37's 8 KiB
+    pinned = Identity()
+    patient = ("--timeout", "keepalive=600", "--timeout", "idle=600")  # we speak with one after the other
+    options = ("--limit", f"receive_memory_total={total}", "--protect", pinned.name, *patient)
+    with arena.serve(*options, memory=int(total * 1.3) + causes) as target, ExitStack() as stack:
+        friend, other = (stack.enter_context(target.connect(who)) for who in (pinned, Identity()))
+        peers = [stack.enter_context(target.connect()) for _ in range(crowd)]
+        before = target.descriptors()
+        each = {peer: open_all(peer, number) for peer in peers}
+        own = open_all(friend, arena.count(10, 100))
+        target.settle(before)  # what so many streams take is row 37's
+        for _ in range(UNREAD // PIECE):
+            for peer, streams in each.items():
+                leave_unread(peer, streams)
+        for _ in range(UNREAD // PIECE):
+            leave_unread(friend, own)
+        count = sum(kept(peer, streams) for peer, streams in each.items())
+        assert total * 0.6 <= count * UNREAD <= total * 0.75 + crowd * WINDOW
+        assert kept(friend, own) == len(own)  # from the quarter that is theirs
+        friend.request(bytes(300_000))
+        other.request(bytes(200_000))  # the first 256 KiB are everybody's own
+        taken = target.state()["receive_memory"]
+        assert total * 0.75 <= taken <= total
+        peers.pop(0).wire.close()
+        assert soon(lambda: target.state()["receive_memory"] < taken)  # and what has gone makes room
+        arena.note(f"{count} of {crowd * number} streams kept, {target.growth() / MIB:.0f} MiB")
+        for peer in peers:
+            peer.wire.close()
+            time.sleep(0.02)  # 512 handlers end with each
 
 
 # ---------------------------------------------------------------------- rows 39 and 40
@@ -375,7 +451,7 @@ def write_until_full(peer: Peer, streams: list[int], left: dict[int, int]) -> in
             pending = pending[done:]
             if pending:
                 peer.wire.buffer += b""
-                peer.pump(lambda: False, 0.0)  # a record must not be left in pieces: read until it has gone
+                peer.rest(0.0)  # a record must not be left in pieces: read until it has gone
     return total
 
 
@@ -417,10 +493,8 @@ def test_row_44_stalled_reader(arena: Arena) -> None:
         start = time.monotonic()
         for _ in range(count):
             peer.open(PERF, (10 * MIB).to_bytes(8, "big"), fin=True)
-        assert soon(lambda: target.descriptors() <= target.sockets, stall + 4)
-        took = time.monotonic() - start
-        assert took <= stall + (2.0 if arena.full else 3.0)
-        arena.note(f"closed after {took:.1f} s")
+        assert soon(lambda: target.descriptors() <= target.sockets, stall + 3)
+        arena.bound("s to the end", time.monotonic() - start, stall + 2.0)
     with arena.serve(*options, probe=False) as target, target.connect() as peer:  # yamux's window 0 is no stall
         peer.generous = False
         stream = peer.open(PERF, (1 * MIB).to_bytes(8, "big"), fin=True)
@@ -439,7 +513,7 @@ def test_row_45_keep_alive(arena: Arena) -> None:
         peer.answers_pings = False
         peer.open(ECHO, b"x")
         start, answered = time.monotonic(), 0
-        while peer.wire.ending is None and time.monotonic() - start < every + 2 * answer + 3:
+        while peer.wire.ending is None and time.monotonic() - start < every + 2 * answer + arena.slack:
             peer.rest(0.05)
             if len(peer.pings) > answered:
                 answered = len(peer.pings)
@@ -448,8 +522,7 @@ def test_row_45_keep_alive(arena: Arena) -> None:
         took = time.monotonic() - start
         assert peer.wire.ending is not None
         assert answered == 1  # one ping at a time
-        assert took <= every + answer + (1.0 if arena.full else 2.5)
-        arena.note(f"closed after {took:.1f} s")
+        arena.bound("s to the end", took, every + answer + 1.0)
     with arena.serve(probe=False) as target, target.connect(small=True) as peer:
         for _ in range(20):
             peer.open(PERF, (10 * MIB).to_bytes(8, "big"), fin=True)

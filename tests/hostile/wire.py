@@ -9,7 +9,9 @@ import time
 from contextlib import suppress
 from typing import Self
 
-PATIENCE = 5.0
+from tests.netns import IPV6_FREEBIND
+
+PATIENCE = 5.0  # seconds for what is expected to happen
 CHUNK = 1 << 18
 
 
@@ -23,6 +25,16 @@ class Late(AssertionError):
 
 class Cut(Exception):
     """Our own allowance of bytes is used up: the sending direction is closed."""
+
+
+class Patience:
+    """How much longer than usual everything that is waited for may take: a busy machine is no finding."""
+
+    factor = 1.0
+
+    @classmethod
+    def of(cls, seconds: float) -> float:
+        return seconds * cls.factor
 
 
 class Wire:
@@ -40,13 +52,15 @@ class Wire:
     @classmethod
     def connect(cls, address: tuple[str, int], *, source: str | None = None, small: bool = False) -> Wire:
         """``source``: our own address; ``small``: a receive buffer that is soon full."""
-        sock = socket.socket()
+        sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
         try:
             if small:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
             if source is not None:
+                if ":" in source:
+                    sock.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
                 sock.bind((source, 0))
-            sock.settimeout(PATIENCE)
+            sock.settimeout(Patience.of(PATIENCE))
             sock.connect(address)
         except BaseException:
             sock.close()
@@ -78,7 +92,7 @@ class Wire:
 
     def _send_all(self, data: bytes) -> None:
         try:
-            self.sock.settimeout(PATIENCE)
+            self.sock.settimeout(Patience.of(PATIENCE))
             self.sock.sendall(data)
         except TimeoutError:
             raise Late("the other side takes no bytes") from None
@@ -130,7 +144,7 @@ class Wire:
         return True
 
     def exactly(self, count: int, within: float = PATIENCE) -> bytes:
-        end = time.monotonic() + within
+        end = time.monotonic() + Patience.of(within)
         while len(self.buffer) < count:
             if not self.fill(end - time.monotonic()) and time.monotonic() >= end:
                 raise Late(f"{len(self.buffer)} of {count} bytes after {within:g} s")
@@ -150,7 +164,7 @@ class Wire:
 
     def until_closed(self, within: float = PATIENCE) -> float:
         """Seconds until the other side had closed; what it said before is in ``buffer``."""
-        start = time.monotonic()
+        start, within = time.monotonic(), Patience.of(within)
         while True:
             try:
                 self.fill(start + within - time.monotonic())

@@ -31,7 +31,7 @@ from stronghold_p2p.yamux.header import ACK, DATA, FIN, GO_AWAY, PING, RST, SYN,
 from tests.peers import connect, saying, swarm, until
 from tests.swarm.handlers import ECHO, ask, echo, never, swallow
 from tests.swarm.raw import SEED, Events, Raw, bare_to, raw_in, raw_out
-from tests.transport.ends import randomness, upgrade
+from tests.transport.ends import identity, randomness, upgrade
 
 HELLO = b"hello"
 
@@ -503,6 +503,43 @@ async def test_deadlines_spend_the_budget_of_resets() -> None:
         await raw.send(*(frame(WINDOW_UPDATE, SYN, number, 0) for number in range(1, 41, 2)))
         assert await raw.gone() == GoAway.RATE_LIMITED
         assert isinstance(connection.error, MuxerError)
+
+
+async def unread(raw: Raw, stream: int) -> int | None:
+    """A stream with 200,000 bytes that nobody reads; the code with which it was reset, if it was."""
+    await raw.open(stream, ECHO)
+    for _ in range(4):
+        await raw.data(stream, bytes(50_000))
+    await raw.send(frame(PING, SYN, 0, stream))
+    code = None
+    while (got := await raw.read()) is not None and (got.kind != PING or not got.flags & ACK):
+        if got.kind == PING:
+            await raw.send(frame(PING, ACK, 0, got.length))
+        elif got.flags & RST and got.stream == stream:
+            code = got.length
+    assert got is not None
+    return code
+
+
+async def test_all_connections_together_hold_so_much_and_protected_peers_a_quarter_more() -> None:
+    """Row 38: the budget of all, and who keeps working when it is used up."""
+    limits = Limits(receive_memory_total=4 << 20)
+    async with swarm(1, limits=limits) as alice, raw_in(alice, 20) as (one, _), raw_in(alice, 21) as (two, _):
+        alice.handle(ECHO, never)
+        codes = [await unread(one, stream) for stream in range(1, 61, 2)]
+        kept = codes.count(None)
+        assert codes == [None] * kept + [Reset.RESOURCE_LIMIT] * (30 - kept)
+        assert 15 <= kept <= 17  # 3 MiB of the pool, and 256 KiB of its own
+        assert alice.pool.snapshot()["receive_memory"] == 3 << 20
+        assert await unread(two, 1) is None  # its own 256 KiB
+        assert await unread(two, 3) == Reset.RESOURCE_LIMIT
+        alice.protected.add(identity(21).peer_id)
+        assert await unread(two, 5) is None
+        assert alice.pool.snapshot()["receive_memory"] == (3 << 20) + (256 << 10)
+        one.close()
+        await until(lambda: len(alice.connections()) == 1)
+        assert alice.pool.snapshot()["receive_memory"] == 256 << 10
+    assert not any(alice.pool.snapshot().values())
 
 
 async def test_handlers_that_do_not_notice_a_reset_are_counted() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import random
+import socket
 import subprocess
 import sys
 import textwrap
@@ -324,6 +326,57 @@ async def test_many_keys_from_one_address() -> None:
         for raw in raws:
             raw.close()
         await until(lambda: not alice.connections())
+
+
+@pytest.mark.parametrize(
+    ("hosts", "kept", "places"),
+    [
+        (["192.0.2.1", "::ffff:192.0.2.1", "::ffff:c000:201"], 8, 1),
+        ([f"2001:db8:7:{number:02x}::1" for number in range(20)], 8, 2),
+        ([f"2001:db8:7:{number}00::1" for number in range(3)], 20, 4),
+        (["::ffff:192.0.2.1", "::ffff:192.0.2.2"], 16, 2),
+    ],
+)
+async def test_where_connections_come_from(
+    hosts: list[str], kept: int, places: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 3 in its other forms: IPv4 written as IPv6 counts with IPv4; 8 for a /56. The addresses are made up."""
+    sources = itertools.cycle(hosts)
+    monkeypatch.setattr(tcp, "remote_host", lambda _: next(sources))
+    async with swarm(1, limits=Limits(accept_rate=None, pending_per_ip=None)) as alice:
+        events = Events(alice)
+        raws = []
+        for seed in range(10, 30):
+            with contextlib.suppress(ConnectionError):
+                raws.append(await dial_raw(alice, seed))
+        await eventually(lambda: len(alice.connections()) + len(events.of(AcceptFailed)) == 20)
+        assert len(alice.connections()) == kept
+        assert [event.error.limit for event in events.of(AcceptFailed)] == ["per_subnet"] * (20 - kept)
+        await until(lambda: not alice.pending)
+        assert (alice.gate.snapshot()["inbound"], alice.gate.snapshot()["places"]) == (kept, places)
+        for raw in raws:
+            raw.close()
+        await until(lambda: not any(alice.gate.snapshot().values()))
+
+
+async def test_a_socket_that_was_accepted_in_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The listener ends between the acceptance of a socket and its transport: asyncio would lose both."""
+    loop = asyncio.get_running_loop()
+    transport_for = loop._accept_connection2  # type: ignore[attr-defined]
+    async with swarm(1) as alice:
+        listener = alice.listeners[0]
+
+        def accepted(*arguments: Any, **options: Any) -> Any:
+            loop.call_soon(listener.stop)
+            return transport_for(*arguments, **options)
+
+        monkeypatch.setattr(loop, "_accept_connection2", accepted)
+        connection = await shake(await bare_to(listener.addresses[0]), upgrade(20).outbound(None))
+        await until(lambda: alice.connections())  # it had been accepted
+        host, port, _ = multiaddrs.tcp_address(listener.addresses[0]) or ("", 0, None)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((host, port)).close()
+        connection.close()
 
 
 async def test_turned_away_and_it_stays() -> None:

@@ -19,6 +19,7 @@ from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, MuxerError
 from stronghold_p2p.yamux.budget import REMEMBERED
 from stronghold_p2p.yamux.header import HEADER, HEADER_SIZE, INITIAL_WINDOW, MAX_CREDIT, PING, GoAway, Reset
 from stronghold_p2p.yamux.state import StreamState
+from stronghold_p2p.yamux.window import OWN, ReceiveBudget, ReceivePool
 from tests.yamux.wire import ACK, FIN, RST, SYN, Pair, Side, data, go_away, ping, syn, update
 
 KIB = 1 << 10
@@ -384,6 +385,39 @@ def test_row_38_unread_bodies_on_every_stream() -> None:
     side.hear(data(1, b"goes on"))
     assert bytes(side.sinks[1].pieces[-1]) == b"goes on"
     assert unread(maximum * 10)[1] == 0
+
+
+def test_row_38_unread_bodies_on_every_connection() -> None:
+    pool = ReceivePool(8 * MIB)
+
+    def crowd(pool: ReceivePool, count: int = 12, *, pinned: bool = False) -> tuple[int, int]:
+        kept = refused = 0
+        for _ in range(count):
+            side = Side(budget=ReceiveBudget(32 * MIB, pool, lambda: pinned))
+            sides.append(side)
+            for stream in range(1, 41, 2):
+                side.hear(data(stream, bytes(200 * KIB), SYN))
+                side.check()
+            codes = [frame.length for frame in side.frames() if frame.flags == RST]
+            assert set(codes) <= {0x1002}
+            refused += len(codes)
+            kept += side.session.budget.buffered
+        return kept, refused
+
+    sides: list[Side] = []
+    kept, refused = crowd(pool)
+    assert refused
+    assert 6 * MIB <= kept <= 6 * MIB + 12 * OWN
+    assert crowd(pool, 1, pinned=True)[0] > 2 * MIB  # a protected peer's part
+    error = sides[-1].sinks[39].error
+    assert isinstance(error, LimitExceeded)
+    assert error.limit == "receive_memory_total"
+    sides[0].read(sides[0].session.streams[1], 200 * KIB)  # who reads makes room
+    sides[0].hear(data(1, b"goes on"))
+    for side in sides:
+        side.session.fail(ConnectionClosed())
+    assert not any(pool.snapshot().values())
+    assert crowd(ReceivePool(80 * MIB))[1] == 0
 
 
 # ---------------------------------------------------------------------- rows 39, 40

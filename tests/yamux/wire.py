@@ -21,6 +21,7 @@ from stronghold_p2p.yamux.header import (
 )
 from stronghold_p2p.yamux.session import Session
 from stronghold_p2p.yamux.state import StreamState
+from stronghold_p2p.yamux.window import ReceiveBudget
 
 
 class Frame(NamedTuple):
@@ -109,13 +110,17 @@ class Sink:
 class Side:
     """A session with everything that it told. The test is the peer, or another ``Side`` is."""
 
-    def __init__(self, *, client: bool = False, limits: Limits | None = None) -> None:
+    def __init__(
+        self, *, client: bool = False, limits: Limits | None = None, budget: ReceiveBudget | None = None
+    ) -> None:
         self.notified = 0
         self.now = 1_000.0
         self.accepted: list[StreamState] = []
         self.sinks: dict[int, Sink] = {}
         self.accepting: Callable[[StreamState], None] = lambda _: None
-        self.session = Session(client=client, limits=limits or Limits(), accept=self._accept, notify=self._notify)
+        self.session = Session(
+            client=client, limits=limits or Limits(), accept=self._accept, notify=self._notify, budget=budget
+        )
 
     def _notify(self) -> None:
         self.notified += 1
@@ -180,7 +185,7 @@ class Side:
         assert budget.buffered == sum(window.buffered for window in windows)
         assert budget.grown == sum(window.size - INITIAL_WINDOW for window in windows)
         assert 0 <= budget.buffered <= budget.maximum
-        assert 0 <= budget.grown <= budget.maximum
+        assert 0 <= budget.grown <= budget.limit
         for stream_id, stream in session.streams.items():
             assert stream.id == stream_id
             assert not stream.gone

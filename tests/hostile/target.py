@@ -1,0 +1,93 @@
+"""The program under test as a listener: what the benchmarks' peer serves, with limits and timeouts as a user has them.
+
+    python -m tests.hostile.target [--lifted] [--count-loopback] [--host HOST] [--protect PEER] [settings]
+
+One JSON line when it is ready, and one for each SIGUSR1: what has happened, and what it counts. ``--lifted`` takes the
+limits away that a measurement would run into, ``--count-loopback`` counts sources of this machine, too. The settings
+are those of tests/hostile/settings.py; what takes checks away holds from a SIGUSR2 to the next one. Beside ``dialer``,
+this is what imports the package: it is what is attacked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+from collections import Counter
+from typing import Any
+
+from benchmarks.peer import LIFTED, running
+from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.errors import LimitExceeded
+from stronghold_p2p.identity import PeerId
+from stronghold_p2p.multiaddrs import parse
+from stronghold_p2p.swarm.events import Event
+from stronghold_p2p.swarm.swarm import Swarm
+from stronghold_p2p.yamux import Stream
+from tests.hostile import settings, weak
+from tests.hostile.codec import HOLD
+
+
+async def hold(_stream: Stream) -> None:
+    """Never read, until the stream ends."""
+    await asyncio.Event().wait()
+
+
+def told(event: Event) -> str:
+    """An event in words: its kind, its error, the limit that was full."""
+    error = getattr(event, "error", None)
+    limit = error.limit if isinstance(error, LimitExceeded) else None
+    words = [type(event).__name__, type(error).__name__ if error is not None else None, limit]
+    return " ".join(filter(None, words))
+
+
+def state(swarm: Swarm, seen: Counter[str]) -> dict[str, Any]:
+    return {"seen": seen, **swarm.gate.snapshot(), **swarm.pool.snapshot()}
+
+
+def toggle(options: argparse.Namespace) -> None:
+    options.weakened = not options.weakened
+    if options.weakened:
+        settings.weaken(options)
+    else:
+        weak.restore()
+    print(json.dumps({"weakened": options.weakened}), flush=True)
+
+
+async def serve(options: argparse.Namespace) -> None:
+    base = LIFTED if options.lifted else Limits()
+    limits, timeouts = settings.limits(options, base), settings.timeouts(options, Timeouts())
+    seen: Counter[str] = Counter()
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    async with running(limits, timeouts, exempt_loopback=not options.count_loopback) as swarm:
+        swarm.on_event(lambda event: seen.update([told(event)]))
+        swarm.protected |= set(map(PeerId, options.protect))
+        swarm.handle(HOLD, hold)
+        kind = "ip6" if ":" in options.host else "ip4"
+        listener = await swarm.listen(parse(f"/{kind}/{options.host}/tcp/0"))
+        loop.add_signal_handler(signal.SIGTERM, stop.set)
+        loop.add_signal_handler(signal.SIGUSR2, toggle, options)
+        loop.add_signal_handler(signal.SIGUSR1, lambda: print(json.dumps(state(swarm, seen)), flush=True))
+        print(
+            json.dumps({"peer": str(swarm.peer_id), "addr": str(listener.addresses[0]), "pid": os.getpid()}), flush=True
+        )
+        await stop.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.hostile.target")
+    parser.add_argument("--lifted", action="store_true")
+    parser.add_argument("--count-loopback", action="store_true")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--protect", action="append", default=[], metavar="PEER")
+    settings.add_to(parser)
+    parser.set_defaults(weakened=False)
+    options = parser.parse_args()
+    settings.set_constants(options)
+    asyncio.run(serve(options))
+
+
+if __name__ == "__main__":
+    main()

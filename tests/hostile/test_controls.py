@@ -1,0 +1,41 @@
+"""Which rows there are, and that each of them fails against a program whose check was taken out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.cores import ROOT
+from tests.hostile import weak
+from tests.hostile.controls import CONTROLS, REQUIRED, table
+from tests.hostile.rows import rows
+
+README = ROOT / "tests" / "hostile" / "README.md"
+
+
+def test_every_row_of_priority_1_is_played() -> None:
+    assert set(REQUIRED) <= {row.number for row in rows()}
+    assert len(REQUIRED) == 51
+
+
+def test_every_row_has_a_negative_control() -> None:
+    assert sorted(control.test for control in CONTROLS) == sorted(row.test for row in rows())
+
+
+def test_every_check_that_can_be_taken_out_is() -> None:
+    used = " ".join(control.options for control in CONTROLS)
+    assert [name for name in weak.CHECKS if f"--without {name}" not in used] == []
+
+
+def test_the_table_is_current() -> None:
+    assert table() in README.read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the rows are played on Linux")
+def test_every_row_fails_without_its_check() -> None:
+    command = [sys.executable, "-m", "tests.hostile.controls"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.endswith(f"{len(CONTROLS)} of {len(CONTROLS)} rows fail without their check\n")

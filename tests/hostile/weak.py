@@ -1,0 +1,300 @@
+"""Checks that can be taken out of a program under test, each by its name: the negative controls of the rows.
+
+Where a limit decides, the control raises the limit (``--limit``, ``--timeout``, ``--constant``). Everything else
+stands here; tests/hostile/controls.py tells which row fails without which check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from stronghold_p2p import multistream, protobuf
+from stronghold_p2p.errors import ConnectionClosed, DecodeError, DecryptError, HandshakeError, MuxerError
+from stronghold_p2p.exchange import Exchange
+from stronghold_p2p.identity import PeerId, PublicKey, verify
+from stronghold_p2p.identity.peer_record import PeerRecord
+from stronghold_p2p.noise import handshake, payload
+from stronghold_p2p.noise.cipher import CipherState
+from stronghold_p2p.noise.exchange import Secured
+from stronghold_p2p.protocols import identify_messages
+from stronghold_p2p.protocols.identify import Identify
+from stronghold_p2p.swarm.connection import Connection
+from stronghold_p2p.swarm.negotiation import LazyConfirm
+from stronghold_p2p.transport.link import Link
+from stronghold_p2p.transport.upgrader import NOISE, Upgrade
+from stronghold_p2p.transport.upgrading import Upgrading
+from stronghold_p2p.yamux import Session, Stream
+from stronghold_p2p.yamux.header import RST
+from stronghold_p2p.yamux.receiver import Receiver
+from stronghold_p2p.yamux.window import ReceiveWindow
+
+CHECKS: dict[str, Callable[[], None]] = {}
+
+
+def check(take_out: Callable[[], None]) -> Callable[[], None]:
+    """``bad_header`` is ``--without bad-header``."""
+    CHECKS[take_out.__name__.replace("_", "-")] = take_out
+    return take_out
+
+
+_before: list[tuple[object, str, Any]] = []
+
+
+def patch(target: object, name: str, instead: Any) -> None:
+    assert hasattr(target, name), f"{target} has no {name}"
+    _before.append((target, name, getattr(target, name)))
+    setattr(target, name, instead)
+
+
+def restore() -> None:
+    """Everything as it was."""
+    while _before:
+        setattr(*_before.pop())
+
+
+def begin_counting_at(send: int, receive: int) -> None:
+    """Noise's counters, once the handshake is over (row 48)."""
+    split = handshake.HandshakeState.Split
+
+    def counted(self: handshake.HandshakeState) -> tuple[CipherState, CipherState]:
+        sends, receives = split(self)
+        sends.n, receives.n = send, receive
+        return sends, receives
+
+    patch(handshake.HandshakeState, "Split", counted)
+
+
+# ---------------------------------------------------------------------- transport
+
+
+@check
+def loss() -> None:
+    """That a socket which is gone gives its place back."""
+    patch(Upgrading, "_lost", lambda _self, _error: None)
+
+
+@check
+def fin() -> None:
+    """That the other side's FIN ends a connection."""
+    patch(Link, "eof_received", lambda _: True)
+
+
+@check
+def reachable() -> None:
+    """That a peer's addresses have to mean something from here."""
+    patch(identify_messages, "_reachable", lambda _address, _remote: True)
+
+
+# ---------------------------------------------------------------------- multistream
+
+
+@check
+def header() -> None:
+    """That a negotiation begins with the header."""
+
+    def any_line() -> Exchange[None]:
+        yield from multistream._read_line()
+
+    patch(multistream, "_read_header", any_line)
+
+
+@check
+def line_length() -> None:
+    """That a message has at most 1,024 bytes: ten times as many."""
+    patch(multistream._read_line, "__defaults__", (10 * multistream.MAX_LINE,))
+
+
+@check
+def echo() -> None:
+    """That the answer is the proposal, byte for byte."""
+
+    def any_answer(_protocol: str) -> Exchange[bool]:
+        yield from multistream._read_line()
+        return True
+
+    patch(multistream, "_read_answer", any_answer)
+
+
+@check
+def lazy_answer() -> None:
+    """That nothing reaches the reader before the answer was confirmed."""
+
+    def take(self: LazyConfirm, piece: bytes | memoryview) -> None:
+        self._stream.negotiated(self._protocol, piece)
+        self._stream.end()
+
+    patch(LazyConfirm, "data", take)
+
+
+@check
+def security() -> None:
+    """That there is no way around Noise."""
+
+    def listen(self: Upgrade) -> Exchange[Secured]:
+        yield from multistream.listen(lambda name: name in {NOISE, "/plaintext/2.0.0"})
+        return (yield from self._noise(False, None))
+
+    patch(Upgrade, "_listen", listen)
+
+
+@check
+def coalesced() -> None:
+    """That what came together with the end of the negotiation belongs to the next layer."""
+    patch(Connection, "start", lambda _self, _upgraded: None)
+
+
+# ---------------------------------------------------------------------- yamux
+
+
+def forgive(kind: type[ConnectionClosed]) -> None:
+    failed = Connection.failed
+
+    def forgiving(self: Connection, error: Exception) -> None:
+        if not isinstance(error, kind):
+            failed(self, error)
+
+    patch(Connection, "failed", forgiving)
+
+
+@check
+def invariants() -> None:
+    """That a broken invariant ends the connection."""
+    forgive(MuxerError)
+
+
+@check
+def window() -> None:
+    """That a peer sends no more than it was allowed to."""
+
+    def received(self: ReceiveWindow, count: int) -> bool:
+        self.credit -= count
+        self.buffered += count
+        self._budget.buffered += count
+        return True
+
+    patch(ReceiveWindow, "received", received)
+
+
+@check
+def delta() -> None:
+    """That the Length of a window update announces no body."""
+    on_update = Receiver._on_window_update
+
+    def misread(self: Receiver, flags: int, stream_id: int, length: int) -> None:
+        on_update(self, flags, stream_id, length)
+        if not flags & RST:
+            self._body_left, self._body_stream, self._body_flags = length, None, 0
+
+    patch(Receiver, "_on_window_update", misread)
+
+
+@check
+def pause() -> None:
+    """That nothing is read from a peer who does not take our answers."""
+    patch(Session, "overloaded", False)
+
+
+@check
+def turns() -> None:
+    """That a writer who found the connection full is told when it is not any more."""
+    patch(Session, "wait_turn", lambda _self, _stream, again=False: None)
+
+
+# ---------------------------------------------------------------------- Noise and identity
+
+
+@check
+def tags() -> None:
+    """That a record which does not authenticate ends the connection."""
+    forgive(DecryptError)
+
+
+@check
+def low_order() -> None:
+    """That a shared secret is not zero."""
+    exchanged = handshake.DH
+
+    def exchange(pair: handshake.KeyPair, public: bytes) -> bytes:
+        try:
+            return exchanged(pair, public)
+        except HandshakeError:
+            return bytes(handshake.DHLEN)
+
+    patch(handshake, "DH", exchange)
+
+
+@check
+def proof() -> None:
+    """That a peer proves who it is."""
+    checked = payload.check
+
+    def believe(data: bytes, rs: bytes, expected: PeerId | None) -> tuple[PeerId, PublicKey, tuple[str, ...]]:
+        try:
+            return checked(data, rs, expected)
+        except HandshakeError:
+            nobody = PublicKey.decode(bytes.fromhex("08011220") + bytes(32))
+            return PeerId.from_public_key(nobody), nobody, ("/yamux/1.0.0",)
+
+    patch(payload, "check", believe)
+
+
+@check
+def signature() -> None:
+    """That the identity key has signed the static key."""
+    patch(PublicKey, "verify", lambda _self, _message, _signature: True)
+
+
+@check
+def key_sizes() -> None:
+    """That RSA keys have 2,048 to 8,192 bits."""
+    patch(verify, "RSA_BITS", range(1, 1 << 20))
+
+
+@check
+def expected() -> None:
+    """That it is the peer who was dialed."""
+    checked = payload.check
+    patch(payload, "check", lambda data, rs, _expected: checked(data, rs, None))
+
+
+# ---------------------------------------------------------------------- identify
+
+
+@check
+def records() -> None:
+    """That a signed record is the peer's own, and newer."""
+
+    def opened(sealed: bytes | None, _known: object) -> PeerRecord | None:
+        try:
+            return PeerRecord.open(sealed) if sealed else None
+        except DecodeError:
+            return None
+
+    patch(identify_messages, "_record", opened)
+
+
+@check
+def one_push() -> None:
+    """That one push of a connection is read at a time."""
+    read = Identify._read
+
+    async def forgetful(self: Identify, stream: Stream) -> identify_messages.IdentifyMessage:
+        self._told_by.discard(stream.connection)
+        return await read(self, stream)
+
+    patch(Identify, "_read", forgetful)
+
+
+@check
+def decoding() -> None:
+    """That a message which is none is refused."""
+    decode = protobuf.decode
+
+    def lenient(kind: Any, data: bytes, **options: Any) -> Any:
+        try:
+            return decode(kind, data, **options)
+        except DecodeError:
+            return kind()
+
+    patch(protobuf, "decode", lenient)

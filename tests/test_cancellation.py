@@ -1,0 +1,626 @@
+"""Everything that can be awaited on the public face, found by introspection, cancelled wherever it can be (row 108).
+
+``CancelledError`` comes out, nothing is left, and the same works afterwards. Whoever adds a coroutine to the face adds
+a scenario here: ``test_every_awaitable_has_a_scenario`` fails until then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+import stronghold_p2p
+from stronghold_p2p import (
+    BYTES,
+    Attempt,
+    Connection,
+    Dropped,
+    Event,
+    Listener,
+    Network,
+    Opening,
+    PeerInfo,
+    Request,
+    RequestProtocol,
+    Rule,
+    Stream,
+    StreamReset,
+    UsageError,
+)
+from stronghold_p2p.multiaddrs import parse
+from tests import cancel
+from tests.peers import LOOPBACK, until
+
+PROTOCOLS = {"__await__", "__aenter__", "__aexit__", "__aiter__", "__anext__"}
+ECHO, HOLD, LATE, SLOW = "/echo/1.0.0", "/hold/1.0.0", "/late/1.0.0", "/slow/1.0.0"
+VIEWED: RequestProtocol[bytes, bytes] = RequestProtocol("/viewed/1", request=BYTES, response=BYTES, view=len)
+WINDOW = 256 << 10
+
+
+def awaitables() -> Iterator[str]:
+    """``Class.method`` of what can be awaited, entered or iterated over asynchronously."""
+    for name in stronghold_p2p.__all__:
+        kind = getattr(stronghold_p2p, name)
+        if not inspect.isclass(kind):
+            assert not inspect.iscoroutinefunction(kind), f"{name}: a coroutine function needs a scenario, too"
+            continue
+        for attribute, found in inspect.getmembers(kind):
+            public = not attribute.startswith("_") and inspect.iscoroutinefunction(found)
+            if public or inspect.isasyncgenfunction(found) or attribute in PROTOCOLS:
+                yield f"{name}.{attribute}"
+            elif not attribute.startswith("_") and callable(found):
+                assert not _gives_something_to_await(found), f"{name}.{attribute}: what it returns is not on the face"
+
+
+def _gives_something_to_await(function: Any) -> bool:
+    """Whether it returns an awaitable that has no scenario of its own (those on the face have)."""
+    try:
+        returned = str(inspect.signature(function).return_annotation)
+    except (TypeError, ValueError):
+        return False
+    return any(word in returned for word in ("Awaitable", "Coroutine", "Future", "Task", "AsyncIterator"))
+
+
+@dataclass
+class Scene:
+    """Bob serves everybody; alice has an open connection to him, ``connection``."""
+
+    bob: Network
+    alice: Network
+    connection: Connection
+    base: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def address(self) -> str:
+        return str(self.bob.addresses[0])
+
+    def counts(self) -> dict[str, int]:
+        """What may not grow; ``known_peers`` and the listeners are the scenario's own."""
+        both = ((name, network) for network in (self.bob, self.alice) for name in network.stats())
+        kept = {f"{id(network)} {name}": network.stats()[name] for name, network in both}
+        tasks = {"tasks": len(asyncio.all_tasks())}
+        return {name: count for name, count in kept.items() if "known" not in name} | tasks
+
+    def grown(self) -> dict[str, int]:
+        return {name: count for name, count in self.counts().items() if count > self.base[name]}
+
+    async def calm(self) -> None:
+        """Everything is as it was before, and works."""
+        for _ in range(2):
+            with suppress(TimeoutError):
+                await until(lambda: not self.grown())
+            assert not self.grown()
+            assert await self.alice.request(self.bob.peer_id, "works") == "works"
+
+    async def everywhere(
+        self,
+        make: Callable[[], Coroutine[Any, Any, Any]],
+        finished: Callable[[Any], Awaitable[None]] | None = None,
+        tidy: Callable[[], Awaitable[None]] | None = None,
+    ) -> int:
+        """Cancel it at each suspension, then after each number of turns; ``tidy`` before each look at what is left."""
+        self.base = self.counts()
+
+        async def check() -> None:
+            if tidy is not None:
+                await tidy()
+            await self.calm()
+
+        number = await cancel.everywhere(make, check, finished=finished)
+        await cancel.at_each_turn(make, check, finished=finished)
+        return number
+
+
+def serving() -> Network:
+    bob = Network(listen=[LOOPBACK])
+    bob.firewall.set(Rule.ALLOW)
+
+    @bob.on_request
+    async def answer(request: Request[Any]) -> Any:
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return request.message
+
+    bob.on_request(VIEWED)(lambda request: request.message)
+
+    @bob.on_stream(ECHO)
+    async def echo(stream: Stream) -> None:
+        async for piece in stream:
+            await stream.write(piece)
+
+    @bob.on_stream(HOLD)
+    async def hold(stream: Stream) -> None:
+        await asyncio.Event().wait()
+
+    @bob.on_stream(LATE)
+    async def late(stream: Stream) -> None:
+        await asyncio.sleep(0.02)
+        await stream.read_to_end(4 * WINDOW)
+
+    @bob.on_stream(SLOW)
+    async def slow(stream: Stream) -> None:
+        """Reads now and then; a turn of the loop passes before each piece."""
+        async for _ in stream:
+            await asyncio.sleep(0)
+
+    return bob
+
+
+@asynccontextmanager
+async def scene() -> AsyncIterator[Scene]:
+    async with serving() as bob, Network() as alice:
+        connection = await alice.connect(bob.addresses[0])
+        await until(lambda: bob.connections())
+        await alice.request(bob.peer_id, "warm")
+        await until(lambda: not connection.streams and not bob.connections()[0].streams)
+        yield Scene(bob, alice, connection)
+
+
+Scenario = Callable[[Scene], Coroutine[Any, Any, int]]
+SCENARIOS: dict[str, tuple[Scenario, int]] = {}
+
+
+def scenario(*names: str, least: int) -> Callable[[Scenario], Scenario]:
+    """``least``: suspensions that there have to be, so that the scenario cannot become empty unnoticed."""
+
+    def register(play: Scenario) -> Scenario:
+        for name in names:
+            assert name not in SCENARIOS
+            SCENARIOS[name] = (play, least)
+        return play
+
+    return register
+
+
+def test_every_awaitable_has_a_scenario() -> None:
+    assert set(awaitables()) == set(SCENARIOS)
+    assert len(SCENARIOS) >= 25
+
+
+# ---------------------------------------------------------------------- Network
+
+
+async def closed(network: Network) -> None:
+    """It has ended, whatever became of the call that ended it."""
+    await network.__aexit__(None, None, None)
+    left = {name: count for name, count in network.stats().items() if name != "known_peers" and count}
+    assert not left
+    with pytest.raises(UsageError):
+        await network.connect(LOOPBACK)
+
+
+@scenario("Network.__aenter__", least=2)
+async def enter(one: Scene) -> int:
+    made: list[Network] = []
+
+    async def open_it() -> Network:
+        made.append(Network(listen=[LOOPBACK, LOOPBACK]))
+        return await made[-1].__aenter__()
+
+    async def finished(network: Network) -> None:
+        assert len(network.listeners) == 2
+        await one.alice.connect(network.addresses[1])
+        await one.alice.disconnect(network.peer_id)
+
+    async def tidy() -> None:
+        for network in made:
+            await closed(network)
+        made.clear()
+
+    return await one.everywhere(open_it, finished, tidy)
+
+
+@scenario("Network.__aexit__", least=1)
+async def leave(one: Scene) -> int:
+    made: list[Network] = []
+
+    async def close_it() -> None:
+        made.append(serving())
+        await made[-1].__aenter__()
+        await one.alice.open_stream(made[-1].addresses[0], HOLD)
+        dialing = asyncio.ensure_future(made[-1].connect("/ip4/127.0.0.1/tcp/1"))
+        try:
+            await made[-1].__aexit__(None, None, None)
+        finally:
+            dialing.cancel()
+            await asyncio.gather(dialing, return_exceptions=True)
+
+    async def tidy() -> None:
+        for network in made:
+            if hasattr(network._swarm, "loop"):
+                await closed(network)
+            await one.alice.disconnect(network.peer_id)
+        made.clear()
+
+    return await one.everywhere(close_it, None, tidy)
+
+
+@scenario("Network.connect", least=1)
+async def connect(one: Scene) -> int:
+    async with serving() as carol:
+
+        async def finished(connection: Connection) -> None:
+            assert connection.peer == carol.peer_id
+
+        async def tidy() -> None:
+            await one.alice.disconnect(carol.peer_id)
+            await until(lambda: not any(carol.stats()[name] for name in ("inbound", "pending_in", "streams")))
+
+        return await one.everywhere(lambda: one.alice.connect(carol.addresses[0]), finished, tidy)
+
+
+@scenario("Network.disconnect", least=1)
+async def disconnect(one: Scene) -> int:
+    async with serving() as carol:
+        await one.alice.connect(carol.addresses[0])
+
+        async def tidy() -> None:
+            """Once it has begun it goes through; the peer is told before anything is waited for."""
+            if begun:
+                await until(lambda: not one.alice.connections(carol.peer_id))
+            begun.clear()
+            await until(lambda: len(carol.connections()) == len(one.alice.connections(carol.peer_id)))
+            await one.alice.connect(carol.addresses[0])
+
+        begun: list[bool] = []
+
+        async def make() -> int:
+            begun.append(True)
+            return await one.alice.disconnect(carol.peer_id)
+
+        return await one.everywhere(make, None, tidy)
+
+
+@scenario("Network.listen", least=1)
+async def listen(one: Scene) -> int:
+    async def tidy() -> None:
+        for listener in one.alice.listeners:
+            await listener.close()
+
+    return await one.everywhere(lambda: one.alice.listen(LOOPBACK), None, tidy)
+
+
+@scenario("Network.request", least=1)
+async def request(one: Scene) -> int:
+    async def finished(answer: Any) -> None:
+        assert answer in ("hello", b"hello")
+
+    await one.everywhere(lambda: one.alice.request(one.bob.peer_id, b"hello", VIEWED), finished)
+    await asked(one, one.alice, "out", finished)
+    await asked(one, one.bob, "in", finished)
+    async with serving() as carol:
+
+        async def tidy() -> None:
+            await one.alice.disconnect(carol.peer_id)
+
+        await one.everywhere(lambda: one.alice.request(carol.addresses[0], "hello"), finished, tidy)
+    return await one.everywhere(lambda: one.alice.request(one.bob.peer_id, "hello"), finished)
+
+
+async def asked(one: Scene, whose: Network, direction: Any, finished: Callable[[Any], Awaitable[None]]) -> None:
+    """The same while a hook is asked."""
+
+    @whose.firewall.on_ask
+    async def approve(attempt: Attempt) -> bool:
+        await asyncio.sleep(0)
+        return True
+
+    whose.firewall.set(Rule.ASK, direction=direction)
+    await one.everywhere(lambda: one.alice.request(one.bob.peer_id, "hello"), finished)
+    whose.firewall.set(Rule.ALLOW, direction=direction)
+
+
+@scenario("Network.ping", least=1)
+async def ping(one: Scene) -> int:
+    async def finished(took: float) -> None:
+        assert took > 0
+
+    await one.alice.ping(one.bob.peer_id)  # its stream stays for a while
+    return await one.everywhere(lambda: one.alice.ping(one.bob.peer_id), finished)
+
+
+@scenario("Network.identify", least=1)
+async def identify(one: Scene) -> int:
+    async def finished(info: PeerInfo) -> None:
+        assert info.peer == one.bob.peer_id
+
+    return await one.everywhere(lambda: one.alice.identify(one.bob.peer_id), finished)
+
+
+@scenario("Network.serve_forever", least=1)
+async def serve_forever(one: Scene) -> int:
+    """It ends by being cancelled only."""
+    one.base = one.counts()
+    for turns in range(4):
+        task = asyncio.ensure_future(one.bob.serve_forever())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await one.calm()
+    return 1
+
+
+# ---------------------------------------------------------------------- Opening
+
+
+def forget(one: Scene) -> None:
+    """What identify has told: protocols have to be negotiated."""
+    one.alice._swarm.peer_protocols.clear()
+
+
+@scenario("Opening.__await__", least=1)
+async def opening(one: Scene) -> int:
+    async def opened() -> Stream:
+        forget(one)
+        return await one.alice.open_stream(one.bob.peer_id, "/none/1", ECHO)
+
+    async def finished(stream: Stream) -> None:
+        assert stream.protocol == ECHO
+        await stream.close()
+
+    return await one.everywhere(opened, finished)
+
+
+@scenario("Opening.__aenter__", "Opening.__aexit__", least=2)
+async def opening_in_a_block(one: Scene) -> int:
+    def opened() -> Opening[Stream]:
+        forget(one)
+        return one.alice.open_stream(one.bob.peer_id, "/none/1", ECHO)
+
+    async def block() -> bytes:
+        async with opened() as stream:
+            await stream.write(b"hello")
+            return await stream.readexactly(5)
+
+    async def finished(answer: bytes) -> None:
+        assert answer == b"hello"
+
+    return await one.everywhere(block, finished)
+
+
+# ---------------------------------------------------------------------- Connection, Listener
+
+
+@scenario("Connection.open_stream", least=1)
+async def open_stream(one: Scene) -> int:
+    async def finished(stream: Stream) -> None:
+        await stream.close()
+
+    async def negotiated() -> Stream:
+        forget(one)
+        return await one.connection.open_stream("/none/1", ECHO)
+
+    await one.everywhere(lambda: one.connection.open_stream(ECHO), finished)
+    return await one.everywhere(negotiated, finished)
+
+
+@scenario("Connection.close", least=1)
+async def close_connection(one: Scene) -> int:
+    async with serving() as carol:
+        connections = [await one.alice.connect(carol.addresses[0])]
+
+        async def tidy() -> None:
+            await connections[-1].close()  # a call that was cancelled before it began has done nothing
+            await until(lambda: not carol.connections())
+            connections.append(await one.alice.connect(carol.addresses[0]))
+
+        return await one.everywhere(lambda: connections[-1].close(), None, tidy)
+
+
+@scenario("Listener.start", least=1)
+async def start_listener(one: Scene) -> int:
+    made: list[Listener] = []
+
+    async def start() -> None:
+        made.append(Listener(one.alice._swarm))
+        await made[-1].start(parse(LOOPBACK))
+
+    async def tidy() -> None:
+        while made:
+            await made.pop().close()
+
+    return await one.everywhere(start, None, tidy)
+
+
+@scenario("Listener.close", least=0)
+async def close_listener(one: Scene) -> int:
+    async def close() -> None:
+        await (await one.alice.listen(LOOPBACK)).close()
+
+    async def tidy() -> None:
+        for listener in one.alice.listeners:
+            await listener.close()
+
+    await one.everywhere(close, None, tidy)
+    return 0  # it waits for nothing
+
+
+# ---------------------------------------------------------------------- Stream
+
+
+@dataclass
+class Counted:
+    """An echo stream on which numbered bytes go out, and what came back: no byte may be lost or come twice."""
+
+    stream: Stream
+    sent: int = 0
+    got: bytearray = field(default_factory=bytearray)
+
+    async def feed(self, count: int) -> None:
+        """Let bytes arrive, in two pieces and some turns apart."""
+        for size in (count // 2, count - count // 2):
+            await self.stream.write(bytes((self.sent + n) % 251 for n in range(size)))
+            self.sent += size
+
+    def take(self, piece: bytes) -> None:
+        self.got += piece
+
+    async def rest(self) -> None:
+        """All that was sent comes back, once and in order."""
+        while len(self.got) < self.sent:
+            self.take(await self.stream.read(1_000))
+        assert bytes(self.got) == bytes(n % 251 for n in range(self.sent))
+
+
+@asynccontextmanager
+async def counted(one: Scene) -> AsyncIterator[Counted]:
+    async with one.alice.open_stream(one.bob.peer_id, ECHO) as stream:
+        await stream.write(b"?")
+        assert await stream.readexactly(1) == b"?"
+        yield Counted(stream)
+
+
+async def reading(one: Scene, read: Callable[[Stream], Coroutine[Any, Any, Any]], least: int = 1) -> int:
+    """``read`` takes up to ten bytes; a cancelled one takes none."""
+    async with counted(one) as numbers:
+
+        async def make() -> Any:
+            await numbers.feed(10)
+            return await read(numbers.stream)
+
+        async def finished(piece: bytes) -> None:
+            numbers.take(piece)
+
+        return await one.everywhere(make, finished, numbers.rest)
+
+
+@scenario("Stream.read", least=1)
+async def read(one: Scene) -> int:
+    return await reading(one, lambda stream: stream.read(10))
+
+
+@scenario("Stream.readexactly", least=1)
+async def readexactly(one: Scene) -> int:
+    return await reading(one, lambda stream: stream.readexactly(10))
+
+
+@scenario("Stream.__aiter__", least=1)
+async def iterate(one: Scene) -> int:
+    async def first(stream: Stream) -> bytes:
+        async for piece in stream:
+            return piece
+        return b""
+
+    return await reading(one, first)
+
+
+@scenario("Stream.read_message", "Stream.write_message", least=1)
+async def messages(one: Scene) -> int:
+    async with counted(one) as numbers:
+        stream, waiting = numbers.stream, 0
+
+        async def make() -> bytes | None:
+            nonlocal waiting
+            if not waiting:
+                await stream.write_message(b"m" * 200)
+                waiting = 1
+            message = await stream.read_message()
+            waiting = 0
+            return message
+
+        async def finished(message: bytes | None) -> None:
+            assert message == b"m" * 200
+
+        return await one.everywhere(make, finished)
+
+
+@scenario("Stream.read_to_end", least=1)
+async def read_to_end(one: Scene) -> int:
+    made: list[Stream] = []
+
+    async def make() -> bytes:
+        stream = await one.alice.open_stream(one.bob.peer_id, ECHO)
+        made.append(stream)
+        await stream.write(b"x" * 5_000)
+        await stream.close_write()
+        return await stream.read_to_end()
+
+    async def tidy() -> None:
+        for stream in made:  # what had come is still there
+            assert await stream.read_to_end() in (b"x" * 5_000, b"")
+            await stream.close()
+        made.clear()
+
+    async def finished(data: bytes) -> None:
+        assert data == b"x" * 5_000
+
+    return await one.everywhere(make, finished, tidy)
+
+
+@scenario("Stream.write", "Stream.__aenter__", "Stream.__aexit__", least=2)
+async def write(one: Scene) -> int:
+    async def make() -> None:
+        async with await one.alice.open_stream(one.bob.peer_id, SLOW) as stream:
+            await stream.write(bytes(4 * WINDOW))
+
+    return await one.everywhere(make)
+
+
+@scenario("Stream.close", "Stream.close_write", least=0)
+async def close_stream(one: Scene) -> int:
+    """They wait for nothing, not for a write either: it makes a close a reset, and that of one direction an error."""
+    made: list[tuple[Stream, asyncio.Task[None]]] = []
+
+    async def make() -> None:
+        stream = await one.alice.open_stream(one.bob.peer_id, LATE)
+        made.append((stream, asyncio.ensure_future(stream.write(bytes(2 * WINDOW)))))
+        await asyncio.sleep(0)
+        with pytest.raises(UsageError):
+            await stream.close_write()
+        await stream.close()
+
+    async def tidy() -> None:
+        for stream, writing in made:
+            await stream.close()
+            await asyncio.gather(writing, return_exceptions=True)
+            with suppress(StreamReset, UsageError):
+                writing.result()
+        made.clear()
+
+    await one.everywhere(make, None, tidy)
+    return 0
+
+
+# ---------------------------------------------------------------------- Events
+
+
+@scenario("Events.__aiter__", "Events.__anext__", "Events.__aenter__", "Events.__aexit__", least=1)
+async def events(one: Scene) -> int:
+    async with Network() as quiet, quiet.events() as seen:
+        told = got = 0
+
+        async def make() -> Event:
+            nonlocal told
+            told += 1
+            asyncio.get_running_loop().call_later(0.001, quiet._swarm.emit, Dropped(told))
+            return await anext(aiter(seen))
+
+        async def finished(event: Event) -> None:
+            nonlocal got
+            assert event == Dropped(got + 1)
+            got += 1
+
+        async def tidy() -> None:
+            """A reader who was cancelled has taken nothing."""
+            while got < told:
+                await finished(await anext(seen))
+
+        return await one.everywhere(make, finished, tidy)
+
+
+PLAYS = dict.fromkeys(SCENARIOS.values())
+
+
+@pytest.mark.speed
+@pytest.mark.parametrize(("play", "least"), PLAYS, ids=[play.__name__ for play, _ in PLAYS])
+async def test_cancelled_everywhere(play: Scenario, least: int) -> None:
+    async with scene() as one:
+        assert await play(one) >= least

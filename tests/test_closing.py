@@ -1,0 +1,436 @@
+"""A network is closed while something is under way (rows 109 to 111): everybody is told, nothing is left, in time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from stronghold_p2p import (
+    Attempt,
+    ConnectionClosed,
+    Event,
+    Limits,
+    Network,
+    Opened,
+    P2PError,
+    Request,
+    Rule,
+    Stream,
+    StreamReset,
+    UsageError,
+)
+from stronghold_p2p.multiaddrs import from_socket
+from stronghold_p2p.yamux.header import GO_AWAY, frame
+from tests.peers import LOOPBACK, until
+from tests.swarm.raw import Raw, Server, dial_raw
+
+HOLD = "/hold/1.0.0"
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def close(network: Network) -> None:
+    """What the end of ``async with`` does."""
+    await network.__aexit__(None, None, None)
+
+
+def nothing_left(network: Network) -> None:
+    assert {name: count for name, count in network.stats().items() if name != "known_peers" and count} == {}
+    assert network.connections() == ()
+    assert network.listeners == ()
+
+
+@dataclass
+class Scene:
+    """``network`` is closed; ``waiting`` are calls that have to end in one of ``outcomes``."""
+
+    network: Network
+    friend: Network
+    stack: contextlib.AsyncExitStack
+    waiting: list[asyncio.Future[Any]] = field(default_factory=list)
+
+    def call(self, awaitable: Awaitable[Any]) -> None:
+        self.waiting.append(asyncio.ensure_future(awaitable))
+
+    @property
+    def friends(self) -> str:
+        return str(self.friend.addresses[0])
+
+
+@asynccontextmanager
+async def scene(ack_backlog: int = 8) -> AsyncIterator[Scene]:
+    def serving() -> Network:
+        one = Network(listen=[LOOPBACK], limits=Limits(ack_backlog=ack_backlog))
+        one.firewall.set(Rule.ALLOW)
+
+        @one.on_stream(HOLD)
+        async def hold(_: Stream) -> None:
+            await asyncio.Event().wait()
+
+        @one.on_request
+        async def never(_: Request[Any]) -> None:
+            await asyncio.Event().wait()
+
+        return one
+
+    async with contextlib.AsyncExitStack() as stack, serving() as network, serving() as friend:
+        yield Scene(network, friend, stack)
+
+
+# ---------------------------------------------------------------------- what is under way
+
+Begin = Callable[[Scene], Awaitable[None]]
+
+
+async def nothing(one: Scene) -> None:
+    """It only listens."""
+
+
+async def dialing(one: Scene) -> None:
+    """Twenty dials to one who accepts and says nothing, and one that several wait for."""
+    server = one.stack.enter_context(contextlib.closing(Server(backlog=64)))
+    for _ in range(20):
+        one.call(one.network.connect(server.address))
+    for _ in range(3):
+        one.call(one.network.request(f"{server.address}/p2p/{one.friend.peer_id}", "x"))
+    await until(lambda: one.network.stats()["pending_out"] == 21)
+
+
+async def accepting(one: Scene) -> None:
+    """Twenty sockets that say nothing."""
+    for _ in range(20):
+        host, port = str(one.network.addresses[0]).split("/")[2:5:2]
+        one.stack.enter_context(contextlib.closing(socket.create_connection((host, int(port)))))
+    await until(lambda: one.network.stats()["pending_in"] == 20)
+
+
+async def asking(one: Scene) -> None:
+    """The application is asked and does not answer."""
+
+    @one.network.firewall.on_ask
+    async def hung(_: Attempt) -> bool:
+        await asyncio.Event().wait()
+        return True
+
+    one.network.firewall.set(Rule.ASK)
+    for _ in range(5):
+        one.call(one.friend.request(one.network.addresses[0], "x"))
+    await until(lambda: one.network.stats()["asks"] == 5)
+
+
+async def asking_before_we_send(one: Scene) -> None:
+    """The same for what we would send ourselves."""
+    await one.network.connect(one.friends)
+    await asking(one)
+    one.network.firewall.set(Rule.ASK, direction="out")
+    one.call(one.network.request(one.friends, "x"))
+    one.call(one.network.open_stream(one.friends, HOLD).__aenter__())
+    await until(lambda: one.network.stats()["asks"] == 7)
+
+
+async def asking_a_stubborn_one(one: Scene) -> None:
+    """The hook goes on for a while when it is cancelled."""
+
+    @one.network.firewall.on_ask
+    async def stubborn(_: Attempt) -> bool:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.sleep(0.3)
+        return True
+
+    one.network.firewall.set(Rule.ASK)
+    one.call(one.friend.request(one.network.addresses[0], "x"))
+    await until(lambda: one.network.stats()["asks"] == 1)
+
+
+async def writing(one: Scene) -> None:
+    """To one who never reads: on his streams, and on his socket."""
+    for _ in range(10):
+        stream = await one.network.open_stream(one.friends, HOLD)
+        one.call(stream.write(bytes(1 << 20)))
+    raw = await stalled(one)
+    connection = one.network.connections(raw.id)[0]
+    for _ in range(5):
+        stream = await connection.open_stream(HOLD)
+        one.call(stream.write(bytes(1 << 20)))
+    await asyncio.sleep(0.05)
+
+
+async def stalled(one: Scene) -> Raw:
+    raw = await dial_raw(one.network._swarm)
+    one.stack.callback(raw.close)
+    await until(lambda: one.network.connections(raw.id))
+    return raw
+
+
+async def reading(one: Scene) -> None:
+    for _ in range(10):
+        stream = await one.network.open_stream(one.friends, HOLD)
+        one.call(stream.read())
+
+
+async def opening(one: Scene) -> None:
+    """Streams for which there is no place, and one whose protocol is negotiated, with one who answers nothing."""
+    raw = await stalled(one)
+    connection = one.network.connections(raw.id)[0]
+    await until(lambda: connection.streams == 1)  # identify's
+    for number in range(12):
+        one.call(connection.open_stream(f"/x/{number}"))
+    one.call(connection.open_stream("/x/1", "/x/2"))
+    await asyncio.sleep(0.05)
+    one.waiting = [call for call in one.waiting if not call.done()]
+    assert len(one.waiting) >= 5
+
+
+async def talking(one: Scene) -> None:
+    """Requests in both directions, pings and identify with one who does not answer."""
+    for _ in range(5):
+        one.call(one.network.request(one.friends, "x"))
+        one.call(one.friend.request(one.network.addresses[0], "x"))
+    raw = await stalled(one)
+    one.call(one.network.ping(raw.id))
+    one.call(one.network.identify(raw.id))
+    await until(lambda: one.network.stats()["requests_in"] == 5 == one.friend.stats()["requests_in"])
+
+
+async def listening(one: Scene) -> None:
+    """Listeners that are about to begin."""
+    for _ in range(5):
+        one.call(one.network.listen(LOOPBACK))
+    await asyncio.sleep(0)
+
+
+UNDER_WAY: tuple[Begin, ...] = (
+    nothing,
+    dialing,
+    accepting,
+    asking,
+    asking_before_we_send,
+    asking_a_stubborn_one,
+    writing,
+    reading,
+    opening,
+    talking,
+    listening,
+)
+
+
+async def fate(outcome: Any) -> Any:
+    """A stream that came in the last moment is as dead as the others."""
+    if not isinstance(outcome, Stream):
+        return outcome
+    with pytest.raises(P2PError) as caught:
+        await outcome.read()
+    return caught.value
+
+
+@pytest.mark.parametrize("begin", UNDER_WAY, ids=lambda begin: begin.__name__)
+async def test_closing_while(begin: Begin) -> None:
+    async with scene() as one:
+        await begin(one)
+        start = now()
+        await close(one.network)
+        assert now() - start < 3.0 + 1.0  # the time of ``Timeouts.close``, and a busy machine
+        nothing_left(one.network)
+        outcomes = await asyncio.gather(*one.waiting, return_exceptions=True)
+        outcomes = [await fate(outcome) for outcome in outcomes]
+        kinds = {type(outcome) for outcome in outcomes}
+        expected: set[type] = {UsageError} if begin is listening else {ConnectionClosed, StreamReset}
+        assert kinds <= expected, outcomes
+        with pytest.raises(UsageError):
+            await one.network.connect(one.friends)
+        await until(lambda: not one.friend.connections())
+
+
+# ---------------------------------------------------------------------- the connection ends under everybody
+
+
+async def reset(raw: Raw, _: Scene) -> None:
+    raw.bare.reset()
+
+
+async def leave(raw: Raw, _: Scene) -> None:
+    raw.close()
+
+
+async def go_away(raw: Raw, _: Scene) -> None:
+    await raw.send(frame(GO_AWAY, 0, 0, 1))
+
+
+async def disconnect(raw: Raw, one: Scene) -> None:
+    await one.network.disconnect(raw.id)
+
+
+async def ban(raw: Raw, one: Scene) -> None:
+    one.network.firewall.ban(raw.id)
+
+
+@pytest.mark.parametrize("end", [reset, leave, go_away, disconnect, ban], ids=lambda end: end.__name__)
+async def test_everybody_learns_the_same(end: Callable[[Raw, Scene], Awaitable[None]]) -> None:
+    """Row 110: 64 readers, 64 writers without a window, 16 openers, pings, identify, requests; one cause for all."""
+    async with scene(ack_backlog=160) as one:
+        raw = await stalled(one)
+        connection = one.network.connections(raw.id)[0]
+        streams = [await connection.open_stream(HOLD) for _ in range(128)]
+        for stream in streams[:64]:
+            one.call(stream.read())
+        for stream in streams[64:]:
+            one.call(stream.write(bytes(1 << 20)))
+        for _ in range(4):
+            one.call(one.network.ping(raw.id))
+            one.call(one.network.identify(raw.id))
+            one.call(one.network.request(raw.id, "x"))
+            one.call(connection.open_stream("/x/1", "/x/2"))
+        await asyncio.sleep(0.05)
+        for _ in range(40):
+            one.call(connection.open_stream(HOLD))
+        await asyncio.sleep(0.05)
+        one.waiting = [call for call in one.waiting if not call.done()]
+        assert len(one.waiting) >= 64 + 64 + 16 + 16
+        start = now()
+        ending = asyncio.ensure_future(end(raw, one))
+        outcomes = await asyncio.gather(*one.waiting, return_exceptions=True)
+        assert (
+            now() - start < 0.9
+        )  # 0.1 on a machine that has nothing else to do; before the grace for the peer is over
+        await ending
+        outcomes = [await fate(outcome) for outcome in outcomes]
+        assert {type(outcome) for outcome in outcomes} == {ConnectionClosed}
+        assert len({str(outcome) for outcome in outcomes}) == 1
+        assert one.network.stats()["requests_out"] == one.network.stats()["streams"] == 0
+
+
+# ---------------------------------------------------------------------- how it is closed
+
+
+@pytest.mark.parametrize("begin", [nothing, asking, talking], ids=lambda begin: begin.__name__)
+async def test_closing_again_and_several_times_at_once(begin: Begin) -> None:
+    async with scene() as one:
+        await begin(one)
+        await asyncio.gather(*(close(one.network) for _ in range(5)))
+        nothing_left(one.network)
+        start = now()
+        await close(one.network)
+        assert now() - start < 0.5
+        await asyncio.gather(*one.waiting, return_exceptions=True)
+
+
+async def test_closing_from_inside_a_handler() -> None:
+    async with scene() as one:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        @one.network.on_stream("/end/1")
+        async def end(_: Stream) -> None:
+            await close(one.network)
+            done.set_result(None)
+
+        stream = await one.friend.open_stream(one.network.addresses[0], "/end/1")
+        with pytest.raises((ConnectionClosed, StreamReset)):
+            await stream.read()
+        await asyncio.wait_for(done, 5)
+        nothing_left(one.network)
+
+
+async def test_closing_from_inside_a_request() -> None:
+    async with scene() as one:
+        ended = asyncio.Event()
+        carol = Network(listen=[LOOPBACK])
+        carol.firewall.set(Rule.ALLOW)
+
+        @carol.on_request
+        async def end(request: Request[Any]) -> Any:
+            await close(carol)
+            ended.set()
+            return request.message
+
+        await carol.__aenter__()
+        with pytest.raises(P2PError):
+            await one.friend.request(carol.addresses[0], "x")
+        await asyncio.wait_for(ended.wait(), 5)
+        nothing_left(carol)
+
+
+async def test_closing_from_inside_the_ask_hook() -> None:
+    """The hook is cancelled as all are; the network closes all the same."""
+    async with scene() as one:
+
+        @one.network.firewall.on_ask
+        async def end(_: Attempt) -> bool:
+            await close(one.network)
+            return True
+
+        one.network.firewall.set(Rule.ASK)
+        with pytest.raises(P2PError):
+            await one.friend.request(one.network.addresses[0], "x")
+        await close(one.network)
+        nothing_left(one.network)
+
+
+async def test_closing_from_an_event() -> None:
+    async with scene() as one:
+        tasks: list[asyncio.Task[None]] = []
+
+        @one.network.on_event
+        def end(event: Event) -> None:
+            if isinstance(event, Opened):
+                tasks.append(asyncio.ensure_future(close(one.network)))
+
+        with contextlib.suppress(P2PError):
+            await one.friend.request(one.network.addresses[0], "x")
+        await until(lambda: tasks)
+        await asyncio.gather(*tasks)
+        nothing_left(one.network)
+
+
+async def test_closing_before_it_was_opened() -> None:
+    network = Network(listen=[LOOPBACK])
+    await close(network)
+    await close(network)
+    nothing_left(network)
+    with pytest.raises(UsageError):
+        await network.connect(LOOPBACK)
+
+
+async def test_closing_while_it_is_being_opened() -> None:
+    """Whatever comes first: both calls end, and it stays closed."""
+    for turns in range(6):
+        network = Network(listen=[LOOPBACK] * 3)
+        entering = asyncio.ensure_future(network.__aenter__())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await close(network)
+        (outcome,) = await asyncio.gather(entering, return_exceptions=True)
+        if not isinstance(outcome, UsageError):
+            assert outcome is network
+            await close(network)
+        nothing_left(network)
+
+
+async def test_an_address_that_cannot_be_had_closes_what_was_opened() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        network = Network(listen=[LOOPBACK, from_socket(taken.getsockname())])
+        with pytest.raises(P2PError):
+            await network.__aenter__()
+        nothing_left(network)
+
+
+async def test_events_end_with_the_network() -> None:
+    async with scene() as one:
+        seen = one.network.events()
+        reading = asyncio.ensure_future(collect(seen))
+        await asyncio.sleep(0)
+        await close(one.network)
+        assert len(await reading) >= 1
+
+
+async def collect(events: Any) -> list[Event]:
+    return [event async for event in events]

@@ -1,0 +1,274 @@
+"""Row 113: a fault of ours in whatever the loop calls. At most its own connection ends, and the loop hears nothing.
+
+Every place where the package hands something to the event loop is found in its syntax trees. Each has a scenario that
+breaks it once, or a reason why nothing in it can fail. The leak check sees that nothing reaches the loop's exception
+handler, and that no exception is "never retrieved".
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import logging
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stronghold_p2p import Attempt, Connection, Firewall, Network, P2PError, Request, Rule, Stream, Timeouts
+from stronghold_p2p.firewall.gate import Gate
+from stronghold_p2p.protocols import identify_messages
+from stronghold_p2p.swarm import rules_watch
+from stronghold_p2p.swarm.dialer import Dialer
+from stronghold_p2p.swarm.handlers import Handlers
+from stronghold_p2p.swarm.swarm import Swarm
+from stronghold_p2p.swarm.timer import Timer
+from stronghold_p2p.transport import tcp
+from stronghold_p2p.transport.upgrader import Upgrade
+from stronghold_p2p.yamux import Session
+from tests.cores import PACKAGE, modules
+from tests.peers import LOOPBACK, until
+
+HANDS_OVER = {"create_task", "ensure_future", "call_soon", "call_later", "call_at", "add_done_callback"}
+CALLED_BY_ASYNCIO = {
+    "connection_made",
+    "buffer_updated",
+    "connection_lost",
+    "resume_writing",
+}  # those that lead further
+ECHO = "/echo/1.0.0"
+
+
+def places() -> Iterator[str]:
+    """``module.function`` of each place where something is given to the loop; the command line has one of its own."""
+    for path in modules():
+        if path.name.startswith("cli"):
+            continue
+        module = path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", ".")
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            named = {node.attr for node in ast.walk(function) if isinstance(node, ast.Attribute)}
+            if named & HANDS_OVER or (module == "transport.link" and function.name in CALLED_BY_ASYNCIO):
+                yield f"{module}.{function.name}"
+
+
+HARMLESS = {
+    "swarm.swarm.leave_behind": "forgets a task that has ended",
+    "yamux.waiter.add": "a step of a task, whose faults are the task's",
+    "swarm.timer.last": "the transport is aborted, nothing else",
+    "swarm.handlers.cancel": "cancels tasks",
+    "protocols.ping._measure": "closes one stream, as the end of each handler does",
+    "firewall.approval._wait": "sets a future",
+    "firewall.hooks.start": "the hook's own faults are answers; what follows counts",
+    "firewall.hooks.__enter__": "sets a future",
+    "firewall.questions._put": "settles who waits, which sets futures",
+    "transport.link.finish": "sends FIN; the system's errors are expected",
+    "transport.link.connection_lost": "what was open is counted no more",
+    "transport.tcp.stop": "closes asyncio's own server",
+    "transport.upgrading._turn_away": "the transport is aborted, nothing else",
+    "transport.upgrading.__init__": "gives the place back and tells of it",
+}
+
+
+class Broken:
+    """Raises the first time that it is called (by ``only`` this one), and is what it was afterwards."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, where: Any, name: str, only: object = None) -> None:
+        self.times = 0
+        original = getattr(where, name)
+
+        def broken(*arguments: Any, **options: Any) -> Any:
+            if only is None or arguments[0] is only:
+                self.times += 1
+                if self.times == 1:
+                    raise ZeroDivisionError("ours")
+            return original(*arguments, **options)
+
+        patch.setattr(where, name, broken)
+
+
+class Scene:
+    """Alice and carol are connected to bob; ``alice`` is who meets the fault."""
+
+    def __init__(self, bob: Network, alice: Network, carol: Network, patch: pytest.MonkeyPatch) -> None:
+        self.bob = bob
+        self.alice = alice
+        self.carol = carol
+        self._patch = patch
+
+    @property
+    def connection(self) -> Connection:
+        """Alice's to bob: the one that may end."""
+        return self.alice.connections(self.bob.peer_id)[0]
+
+    def breaks(self, where: Any, name: str, only: object = None) -> Broken:
+        return Broken(self._patch, where, name, only)
+
+    def every(self, module: Any, name: str, value: float) -> None:
+        self._patch.setattr(module, name, value)
+
+    async def meets(self, fault: Broken, call: Awaitable[Any]) -> None:
+        """The call fails, or does not notice; it does not wait for ever."""
+        with contextlib.suppress(P2PError, ZeroDivisionError):
+            async with asyncio.timeout(5):
+                await call
+        await until(lambda: fault.times)
+
+
+def serving() -> Network:
+    one = Network(listen=[LOOPBACK], timeouts=Timeouts(keepalive=0.2))
+    one.firewall.set(Rule.ALLOW)
+
+    @one.on_request
+    async def answer(request: Request[Any]) -> Any:
+        return request.message
+
+    @one.on_stream(ECHO)
+    async def echo(stream: Stream) -> None:
+        async for piece in stream:
+            await stream.write(piece)
+
+    return one
+
+
+Play = Callable[[Scene], Awaitable[None]]
+FAULTS: dict[str, Play] = {}
+
+
+def breaks(*where: str) -> Callable[[Play], Play]:
+    def register(play: Play) -> Play:
+        FAULTS.update(dict.fromkeys(where, play))
+        return play
+
+    return register
+
+
+def test_every_place_is_broken_or_harmless() -> None:
+    assert set(places()) == set(FAULTS) | set(HARMLESS)
+    assert not set(FAULTS) & set(HARMLESS)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "play" in metafunc.fixturenames:
+        plays = list(dict.fromkeys(FAULTS.values()))
+        metafunc.parametrize("play", plays, ids=[getattr(play, "__name__", "") for play in plays])
+
+
+async def test_a_fault_of_ours(play: Play, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR)
+    async with serving() as bob, serving() as alice, serving() as carol:
+        kept = await carol.connect(bob.addresses[0])
+        await alice.request(bob.addresses[0], "before")
+        await until(lambda: not bob.stats()["streams"] and not alice.stats()["streams"])
+        await play(Scene(bob, alice, carol, monkeypatch))
+        assert not kept.closed  # somebody else's connection lives
+        assert await carol.request(bob.peer_id, "others") == "others"
+        assert await alice.request(bob.addresses[0], "afterwards") == "afterwards"
+        async with Network() as dave:
+            assert await dave.request(bob.addresses[0], "new ones") == "new ones"
+        await until(lambda: not bob.stats()["pending_in"] and not alice.stats()["pending_out"])
+    assert len(caplog.records) <= 2
+    assert all(record.exc_info is not None for record in caplog.records)
+    caplog.clear()
+
+
+@breaks("swarm.dialer._start")
+async def dial(one: Scene) -> None:
+    """The task of a dial."""
+    await one.meets(one.breaks(Dialer, "_race"), one.alice.connect(one.carol.addresses[0]))
+
+
+@breaks("swarm.dialer._race")
+async def attempt(one: Scene) -> None:
+    """The task of one address."""
+    await one.meets(one.breaks(tcp, "connect"), one.alice.connect(one.carol.addresses[0]))
+
+
+@breaks("transport.link.connection_made")
+async def socket_is_there(one: Scene) -> None:
+    """The socket that we dialed, and the one that we accepted."""
+    await one.meets(one.breaks(Upgrade, "outbound"), one.alice.connect(one.carol.addresses[0]))
+    await one.meets(one.breaks(Gate, "admit"), one.alice.connect(one.carol.addresses[0]))
+
+
+@breaks("transport.link.buffer_updated")
+async def bytes_arrive(one: Scene) -> None:
+    """In the upgrade, and in the session."""
+    await one.meets(one.breaks(Swarm, "established"), one.alice.connect(one.carol.addresses[0]))
+    await one.meets(one.breaks(Session, "ended", one.connection._session), one.alice.request(one.bob.peer_id, "x"))
+
+
+@breaks("swarm.connection.flush_soon", "swarm.connection._receive", "transport.link.resume_writing")
+async def turn_that_sends(one: Scene) -> None:
+    fault = one.breaks(Session, "data_to_send", one.connection._session)
+    await one.meets(fault, one.alice.request(one.bob.peer_id, "x"))
+
+
+@breaks("yamux.waiter.resume")
+async def who_goes_on(one: Scene) -> None:
+    """A handler that is to start at the end of the callback which received."""
+    await one.meets(one.breaks(Handlers, "_start"), one.alice.request(one.bob.peer_id, "x"))
+
+
+@breaks("swarm.rules_watch.start", "swarm.rules_watch._look")
+async def rules_file(one: Scene) -> None:
+    """The next look comes all the same."""
+    one.every(rules_watch, "LOOK", 0.01)
+    with tempfile.TemporaryDirectory() as folder:
+        firewall = Firewall.load(Path(folder) / "rules.toml", create=True)
+        fault = one.breaks(Firewall, "refresh", firewall)
+        async with Network(firewall=firewall):
+            await until(lambda: fault.times >= 2)
+
+
+@breaks("swarm.timer.rearm")
+async def deadlines(one: Scene) -> None:
+    fault = one.breaks(Timer, "_silent", one.connection._timer)
+    await until(lambda: fault.times)
+
+
+@breaks("swarm.handlers._task")
+async def handler(one: Scene) -> None:
+    """Around the application's own, and in it."""
+    fault = one.breaks(Stream, "close_nowait")
+    stream = await one.alice.open_stream(one.bob.peer_id, ECHO)
+    await stream.close_write()  # so that the handler ends
+    await one.meets(fault, stream.read())
+    await stream.close()
+
+    @one.bob.on_stream("/broken/1")
+    async def broken(_: Stream) -> None:
+        raise ZeroDivisionError("theirs")
+
+    with pytest.raises(P2PError):
+        await (await one.alice.open_stream(one.bob.peer_id, "/broken/1")).read()
+
+
+@breaks("swarm.handlers.ask_first")
+async def asking(one: Scene) -> None:
+    """Before a stream is let in."""
+
+    @one.bob.firewall.on_ask
+    async def yes(_: Attempt) -> bool:
+        return True
+
+    one.bob.firewall.set(Rule.ASK, protocol=ECHO)
+    fault = one.breaks(one.bob._swarm, "ask")
+    stream = await one.alice.open_stream(one.bob.peer_id, ECHO)
+    await one.meets(fault, stream.read())
+    async with one.alice.open_stream(one.bob.peer_id, ECHO) as again:
+        await again.write(b"x")
+        assert await again.read() == b"x"
+
+
+@breaks("protocols.identify._start")
+async def identify(one: Scene) -> None:
+    """What a peer told of itself."""
+    fault = one.breaks(identify_messages, "interpret")
+    await one.alice.connect(one.carol.addresses[0])
+    await until(lambda: fault.times >= 2)  # theirs, too
+    assert (await one.alice.identify(one.carol.peer_id)).agent
