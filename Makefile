@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-all toolchains install lint types test-cores test-rest test-serial hostile bench docs pins clean
+.PHONY: help demo test test-all toolchains install lint types test-cores test-rest test-serial hostile bench scale docs pins clean
 
 PYTHON ?= $(shell sh .ci/pythons | head -n 1)
 VENV ?= .venv
@@ -77,6 +77,9 @@ hostile: install  ## every hostile row in full, one line each (ARGS="33 39": the
 
 bench: install  ## measures ours and the others side by side, writes benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.run $(ARGS)
+
+scale: install  ## memory and scale of connections against their bars (ARGS=--write: into docs/performance.md)
+	$(BIN)/python -m benchmarks.scale $(ARGS)
 
 docs: install  ## writes the generated parts of the documentation anew
 	$(BIN)/python -m tests.closure write

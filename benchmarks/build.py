@@ -7,14 +7,14 @@ benchmarks show that as a row instead of figures.
 from __future__ import annotations
 
 import hashlib
-import platform
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
+from benchmarks import interpreter
 from tests.interop import build as interop
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,15 +30,20 @@ class Unavailable(Exception):
     """This implementation cannot be had here; the text says why."""
 
 
+def python() -> str:
+    """The quickest interpreter with what the package needs at run time, and uvloop."""
+    folder = CACHE / "ours"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pins = [ROOT / "pyproject.toml", ROOT / "constraints.txt"]
+    packages = [*project["dependencies"], *project["optional-dependencies"]["bench"]]
+    return _environment(folder, pins, ("-c", str(pins[1]), *packages))
+
+
 def ours() -> Command:
-    if not (SOURCES / "peer.py").exists():
-        raise Unavailable("there is no benchmarks/peer.py")
-    return (sys.executable, "-m", "benchmarks.peer")
+    return (python(), "-m", "benchmarks.peer")
 
 
 def ours_on_uvloop() -> Command:
-    if find_spec("uvloop") is None:
-        raise Unavailable("uvloop is not installed (the package's extra 'bench')")
     return (*ours(), "--uvloop")
 
 
@@ -47,7 +52,11 @@ def ours_through_network() -> Command:
 
 
 def raw() -> Command:
-    return (sys.executable, "-m", "benchmarks.raw")
+    return (python(), "-m", "benchmarks.raw")
+
+
+def raw_on_uvloop() -> Command:
+    return (*raw(), "--uvloop")
 
 
 def go() -> Command:
@@ -77,16 +86,22 @@ def js() -> Command:
 
 
 def py() -> Command:
-    folder = CACHE / "py"
-    python = folder / "bin" / "python"
     pins = SOURCES / "py" / "requirements.txt"
+    return (_environment(CACHE / "py", [pins], ("-r", str(pins))), str(SOURCES / "py" / "peer.py"))
+
+
+def _environment(folder: Path, pins: list[Path], wanted: tuple[str, ...]) -> str:
+    """The Python of a virtual environment of the quickest interpreter; our own pip fills it, as it may have none."""
+    chosen = interpreter.quickest()[0]
+    inside = folder / "bin" / "python"
 
     def install() -> None:
-        _run((sys.executable, "-m", "venv", "--clear", str(folder)), SOURCES)
-        _run((str(python), "-m", "pip", "install", "--disable-pip-version-check", "-q", "-r", str(pins)), SOURCES)
+        _run((chosen.path, "-m", "venv", "--clear", "--without-pip", str(folder)), SOURCES)
+        pip = (sys.executable, "-m", "pip", "--python", str(inside), "--disable-pip-version-check")
+        _run((*pip, "install", "-q", "--prefer-binary", *wanted), SOURCES)
 
-    _once(folder, [pins], platform.python_version(), install)
-    return (str(python), str(SOURCES / "py" / "peer.py"))
+    _once(folder, pins, f"{chosen.path} {chosen.version}", install)
+    return str(inside)
 
 
 def _once(folder: Path, pins: list[Path], toolchain: str, install: Callable[[], None]) -> None:

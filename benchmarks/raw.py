@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import json
 import os
 import platform
 import signal
 from time import perf_counter
+from typing import cast
 
 WARM_UP = 50
 VERSION = f"asyncio of CPython {platform.python_version()}"
@@ -20,8 +22,7 @@ VERSION = f"asyncio of CPython {platform.python_version()}"
 
 class Echo(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self.transport.write(data)
@@ -38,8 +39,7 @@ class PingPong(asyncio.Protocol):
         self.done: asyncio.Future[list[float]] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
         self.send()
 
     def send(self) -> None:
@@ -91,6 +91,7 @@ async def client(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--uvloop", action="store_true")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("serve").add_argument("--port", type=int, default=0)
     measure = commands.add_parser("client")
@@ -99,7 +100,9 @@ def main() -> None:
     measure.add_argument("--n", type=int, default=0)
     measure.add_argument("--size", type=int, default=0)
     options = parser.parse_args()
-    asyncio.run(serve(options) if options.command == "serve" else client(options))
+    factory = importlib.import_module("uvloop").new_event_loop if options.uvloop else None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(serve(options) if options.command == "serve" else client(options))
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.request_response.codec import BYTES, JSON, Codec
 from stronghold_p2p.request_response.messages import Request
 from stronghold_p2p.request_response.protocol import STRONGHOLD, RequestProtocol
+from stronghold_p2p.request_response.typed.codec import messages
 from stronghold_p2p.swarm.addresses import AddressBook
 from stronghold_p2p.swarm.connection import Connection
 from stronghold_p2p.swarm.events import (
@@ -47,6 +48,7 @@ from stronghold_p2p.swarm.events import (
     Judged,
     Opened,
     RequestFailed,
+    RulesLoaded,
 )
 from stronghold_p2p.swarm.hub import Events
 from stronghold_p2p.swarm.listener import Listener
@@ -100,6 +102,7 @@ __all__ = [
     "RequestFailed",
     "RequestProtocol",
     "Rule",
+    "RulesLoaded",
     "Scope",
     "Stream",
     "StreamEnded",
@@ -108,4 +111,5 @@ __all__ = [
     "Timeouts",
     "UnsupportedProtocol",
     "UsageError",
+    "messages",
 ]

@@ -200,7 +200,9 @@ def _add_listening(listening: argparse.ArgumentParser) -> None:
     listening.add_argument(
         "--allow", action="append", default=[], type=_peer, metavar="PEER", help="answer this peer without asking"
     )
-    reply = "the answer to every request (else an echo), to everybody unasked unless there is an --allow"
+    rules = "rules and bans in TOML (docs/api.md); always and never at the terminal are kept there"
+    listening.add_argument("--rules", type=Path, metavar="FILE", help=rules)
+    reply = "the answer to every request (else an echo), to everybody unasked unless there is an --allow or --rules"
     listening.add_argument("--reply", type=_message, default=..., metavar="JSON", help=reply)
     listening.add_argument("--perf", action="store_true", help="serve /perf/1.0.0 to those who are let in")
     _add_timeout(listening, ASK, "for an answer at the terminal")

@@ -182,3 +182,14 @@ class StreamEnded(P2PError, EOFError):
     def __init__(self, message: str, *, partial: bytes = b"") -> None:
         super().__init__(message)
         self.partial = partial
+
+
+def again(cause: Exception) -> Exception:
+    """``cause`` as a fresh exception: several tasks may raise what ended their stream or connection."""
+    if isinstance(cause, StreamReset):
+        return StreamReset(str(cause), code=cause.code)
+    if isinstance(cause, ConnectionClosed):
+        fresh = ConnectionClosed(cause.reason, code=cause.code, remote=cause.remote)
+        fresh.__cause__ = cause
+        return fresh
+    return cause if isinstance(cause, P2PError) else ConnectionClosed(str(cause))

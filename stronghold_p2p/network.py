@@ -231,7 +231,8 @@ class Network:
         ``UnsupportedProtocol``, ``Rejected``, ``LimitExceeded``, ``Malformed``, ``StreamReset``; ``error.sent`` tells
         whether the peer may have acted.
         """
-        self._check_open()
+        if not self._entered or self._swarm.closing or asyncio.get_running_loop() is not self._swarm.loop:
+            self._check_open()
         peer, addresses = (to, ()) if isinstance(to, PeerId) else _resolved(to)
         limit = self.timeouts.request if timeout is ... else timeout
         return await self._client.request(peer, addresses, message, protocol, timeout=limit)

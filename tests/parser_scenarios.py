@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from hashlib import sha256
 from types import SimpleNamespace
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from unittest.mock import MagicMock
 
 from stronghold_p2p import exchange, multiaddrs, multistream, protobuf, varint
@@ -21,6 +21,7 @@ from stronghold_p2p.noise.handshake import HandshakeState, KeyPair
 from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.noise.records import Opener, Sealer
 from stronghold_p2p.request_response import codec, strict_json
+from stronghold_p2p.request_response.typed.codec import messages
 from stronghold_p2p.swarm.negotiation import LazyConfirm, Listening, Withheld
 from stronghold_p2p.transport.link import Inbox, Link
 from stronghold_p2p.transport.upgrader import Upgrade, Upgraded
@@ -28,6 +29,7 @@ from stronghold_p2p.yamux import header as yamux
 from stronghold_p2p.yamux.session import Session
 from stronghold_p2p.yamux.state import Sink, StreamState
 from stronghold_p2p.yamux.stream import Stream as MuxedStream
+from tests.noise.opening import opened
 
 T = TypeVar("T")
 
@@ -91,6 +93,14 @@ KEYS = {who: StaticKeys.create(who, lots(str(who.peer_id))) for who in (ALICE, B
 ADDRESS = bytes.fromhex("04 7f000001 06 0fa1")  # /ip4/127.0.0.1/tcp/4001
 RECORD = PeerRecord(ALICE.peer_id, 7, (ADDRESS,))
 JSON = b'{"Ping":[1,"\xc3\xa9"]}'
+
+
+class Ping(NamedTuple):
+    number: int
+    text: str
+
+
+TYPED = messages(Ping)
 
 
 def converse(one: exchange.Exchange[Any], other: exchange.Exchange[Any]) -> tuple[bytes, bytes]:
@@ -232,7 +242,7 @@ class Opening:
 
     def feed(self, data: bytes) -> None:
         self._buffer += data
-        plaintexts, used = self._opener.open(memoryview(self._buffer))
+        plaintexts, used = opened(self._opener, self._buffer)
         self._plain += b"".join(plaintexts)
         self._buffer = self._buffer[used:]
 
@@ -413,7 +423,7 @@ STREAMS: dict[str, list[Stream]] = {
     "stronghold_p2p.swarm.negotiation.LazyConfirm.data": [
         Stream(
             "lazy-confirm",
-            lambda: Talking(lambda _, stream: LazyConfirm(stream, "/b", math.inf)),
+            lambda: Talking(lambda _, stream: LazyConfirm(stream, "/b", multistream.propose("/b"), math.inf)),
             multistream.match_confirm("/b") + FRAMED,
             b"\x05ab",
             ("/b", MESSAGES, b"", []),
@@ -565,5 +575,8 @@ BLOCKS: dict[str, list[Block]] = {
     ],
     "stronghold_p2p.request_response.strict_json.loads": [
         Block("json", strict_json.loads, JSON, {"Ping": [1, "é"]}, any_buffer=False),
+    ],
+    "stronghold_p2p.request_response.typed.codec.MessageCodec.decode": [
+        Block("typed", TYPED.decode, JSON, Ping(1, "é"), any_buffer=False),
     ],
 }

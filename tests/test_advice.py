@@ -279,7 +279,7 @@ ROWS = [
         "connections 1/1: raise it in Limits",
     ),
     Row("an answer too long", Malformed, ValueError, long_answer, {"sent": True}, "at most 9 bytes.*max_response"),
-    Row("no JSON", Malformed, ValueError, no_form, {"path": "Say.text"}, "not JSON"),
+    Row("no JSON", Malformed, ValueError, no_form, {"path": "request.Say.text"}, r"^request\.Say\.text: not JSON"),
     Row("a handler that fails", StreamReset, ConnectionResetError, broken_handler, {"sent": True}, "its own log tells"),
     Row("an early end", StreamEnded, EOFError, short, {"partial": b"abc"}, "3 of 5 bytes"),
 ]

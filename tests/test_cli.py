@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from stronghold_p2p import Identity, Network, Rejected, Request, RequestProtocol, Rule, StreamReset
+from stronghold_p2p import Firewall, Identity, Network, Rejected, Request, RequestProtocol, Rule, StreamReset
 from stronghold_p2p import errors as failures
 from stronghold_p2p.cli import main, parser
 from stronghold_p2p.cli_output import code_of, compact, printable, report
@@ -240,6 +240,61 @@ async def test_never_is_remembered_too() -> None:
             await alice.request(address, "x")
 
 
+async def test_what_is_decided_for_good_is_kept_in_a_file(tmp_path: Path) -> None:
+    file, key = tmp_path / "bob.toml", tmp_path / "bob.key"
+    options = ("--rules", str(file), "--key", str(key))
+    async with Network() as alice, Network() as carol, Network() as dave:
+        async with watched(*options, "--allow", str(dave.peer_id)) as (terminal, address):
+            assert not file.exists()
+            assert await alice_asks(terminal, alice, address, "y") == "x"
+            assert not file.exists()
+            assert await alice_asks(terminal, alice, address, "a") == "x"
+            await terminal.shows(rf"kept in {re.escape(str(file))}\r\n")
+            with pytest.raises(Rejected):
+                await alice_asks(terminal, carol, address, "v")
+            await terminal.shows(rf"kept in {re.escape(str(file))}\r\n")
+            assert await dave.request(address, "by --allow") == "by --allow"
+            terminal.press("\x03")
+            assert await terminal.ends() == 0
+        kept = Firewall.load(file)
+        assert {scope.get("peer"): rule for scope, rule in kept.rules()} == {
+            None: Rule.ASK,
+            alice.peer_id: Rule.ALLOW,
+            carol.peer_id: Rule.REJECT,
+        }
+        async with watched(*options) as (terminal, address):
+            assert await alice.request(address, "known") == "known"
+            with pytest.raises(failures.UnsupportedProtocol):
+                await carol.request(address, "x")
+            assert await alice_asks(terminal, dave, address, "y") == "x"
+
+
+async def alice_asks(terminal: Terminal, who: Network, address: str, key: str) -> Any:
+    request = asyncio.ensure_future(who.request(address, "x"))
+    await terminal.shows(QUESTION)
+    terminal.press(key)
+    return await request
+
+
+async def test_a_rules_file_that_is_edited_while_listen_runs(tmp_path: Path) -> None:
+    file = tmp_path / "bob.toml"
+    file.write_text('version = 1\n[[rules]]\nrule = "ask"\n')
+    async with watched("--rules", str(file)) as (terminal, address), Network() as alice, Network() as carol:
+        assert await alice_asks(terminal, alice, address, "a") == "x"
+        await terminal.shows(r"kept in \S+\r\n")
+        file.write_text(file.read_text() + "maybe\n")
+        await terminal.shows(rf"the rules stay as they are: {re.escape(str(file))}:\d+: ")
+        request = asyncio.ensure_future(carol.request(address, "x"))
+        await terminal.shows(QUESTION)
+        terminal.press("a")
+        await terminal.shows(r"not kept: \S+bob.toml")
+        assert await request == "x"
+        file.write_text(f'version = 1\n[[rules]]\npeer = "{alice.peer_id}"\nrule = "reject"\n')
+        await terminal.shows(rf"rules loaded from {re.escape(str(file))}\r\n")
+        with pytest.raises(failures.UnsupportedProtocol):
+            await alice.request(address, "x")
+
+
 async def test_questions_queue_up_and_their_time_is_shown() -> None:
     async with watched("--timeout", "3") as (terminal, address), Network() as alice, Network() as carol:
         first = asyncio.ensure_future(alice.request(address, 1))
@@ -327,6 +382,42 @@ async def test_without_a_terminal_only_rules_count() -> None:
         assert b"nobody can be asked" in await process.stderr.readline()
         with pytest.raises(failures.UnsupportedProtocol):
             await alice.request(address, "x")
+
+
+async def test_rules_from_a_file_without_a_terminal(tmp_path: Path) -> None:
+    file = tmp_path / "bob.toml"
+    async with Network() as alice, Network() as carol:
+        file.write_text(f"""version = 1
+[[rules]]
+peer = "{alice.peer_id}"
+rule = {{ only = ["Ping"] }}
+""")
+        async with listening("--rules", str(file), "--reply", "7", "--json") as (process, address):
+            assert await alice.request(address, "Ping") == 7
+            assert json.loads(await line_of(process))["verdict"] == "answered"
+            with pytest.raises(Rejected):
+                await alice.request(address, "Delete")
+            assert json.loads(await line_of(process))["verdict"] == "refused"
+            with pytest.raises(failures.UnsupportedProtocol):  # --reply is for those whom the file lets in
+                await carol.request(address, "Ping")
+            file.write_text('version = 1\n[[rules]]\nrule = "allow"\n')
+            assert json.loads(await line_of(process)) == {"told": f"rules loaded from {file}"}
+            assert await carol.request(address, "Ping") == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "about"),
+    [("version = 2\n", ":1: version 2"), (None, "directory|regular file"), ("x" * (1 << 21), "too large")],
+)
+async def test_rules_that_cannot_be_used(tmp_path: Path, text: str | None, about: str) -> None:
+    file = tmp_path / "bob.toml"
+    if text is None:
+        file.mkdir()
+    else:
+        file.write_text(text)
+    code, out, err = await run("listen", LOOPBACK, "--rules", str(file))
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert re.search(f"^stronghold-p2p: {re.escape(str(file))}.*({about})", err)
 
 
 async def test_a_fixed_reply_is_for_everybody() -> None:

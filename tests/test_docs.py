@@ -21,6 +21,7 @@ NOT_RUN = {
     "make test": "runs this very test",
     "make test-all": "the same on every Python",
     "make bench": "takes many minutes and all cores; tests/benchmarks has its own tests",
+    "make scale": "measures time and memory for a minute; tests/benchmarks plays it in small",
 }
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 # What asyncio's debug mode says when the machine is busy.

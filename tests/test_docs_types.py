@@ -14,6 +14,58 @@ from tests.cores import ROOT
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "api.md")
 
 
+# What ``messages`` gives for each way to name a type, and that it is no other type.
+FORMS = """
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeAlias, TypeVar, assert_type
+
+from stronghold_p2p import Codec, Network, RequestProtocol, messages
+
+X = TypeVar("X")
+
+@dataclass
+class Ping: ...
+
+@dataclass
+class Say:
+    text: str
+
+class Pair(NamedTuple):
+    left: int
+    right: int
+
+@dataclass
+class Box(Generic[X]):
+    content: X
+
+Message = Ping | Say
+Explicit: TypeAlias = Ping | Pair
+
+assert_type(messages(Say), Codec[Say])
+assert_type(messages(Say, tagged=False), Codec[Say])
+assert_type(messages(Message), Codec[Ping | Say])
+assert_type(messages(Ping | Say), Codec[Ping | Say])
+assert_type(messages(Box[int]), Codec[Box[int]])
+assert_type(messages(list[Say] | None), Codec[list[Say] | None])
+explicit: Codec[Explicit] = messages(Explicit)
+echo = RequestProtocol("/echo/1", request=messages(Message), response=messages(Say))
+say = RequestProtocol("/say/1", request=messages(Say), response=messages(Say))
+assert_type(echo, RequestProtocol[Ping | Say, Say])
+
+async def ask(network: Network) -> None:
+    print(await network.request("/ip4/127.0.0.1/tcp/1", Say("hi"), say))
+    assert_type(await network.request("/ip4/127.0.0.1/tcp/1", Ping(), echo), Say)
+    await network.request("/ip4/127.0.0.1/tcp/1", Ping(), say)  # type: ignore[misc]
+    network.on_request(echo)(lambda request: Say(str(request.message)))
+    network.on_request(say)(lambda request: request.message)
+    network.on_request(say)(lambda request: Ping())  # type: ignore[arg-type, return-value]
+
+messages(Say).encode(Ping())  # type: ignore[arg-type]
+messages(Message).decode(b"").text  # type: ignore[union-attr]
+messages(3)  # type: ignore[arg-type]
+"""
+
+
 def run(*command: str | Path, cwd: Path) -> str:
     """The output of a command that has to succeed."""
     environment = snippets.environment()
@@ -42,6 +94,7 @@ def test_snippets_type_check_as_programs_of_a_user(tmp_path: Path) -> None:
     for script in scripts:
         name = f"{script.block.document.stem.lower()}_{script.block.line}.py"
         (programs / name).write_text(script.code, encoding="utf-8")
+    (programs / "forms.py").write_text(FORMS, encoding="utf-8")
     python, cache = installed(tmp_path), tmp_path / "cache"
     mypy = (sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--cache-dir={cache}")
     run(*mypy, f"--python-executable={python}", ".", cwd=programs)

@@ -11,20 +11,25 @@ import ast
 import asyncio
 import contextlib
 import logging
+import tempfile
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stronghold_p2p import Attempt, Connection, Network, P2PError, Request, Rule, Stream, Timeouts
+from stronghold_p2p import Attempt, Connection, Firewall, Network, P2PError, Request, Rule, Stream, Timeouts
 from stronghold_p2p.firewall.gate import Gate
 from stronghold_p2p.protocols import identify_messages
+from stronghold_p2p.swarm import rules_watch
 from stronghold_p2p.swarm.dialer import Dialer
+from stronghold_p2p.swarm.handlers import Handlers
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.swarm.timer import Timer
 from stronghold_p2p.transport import tcp
 from stronghold_p2p.transport.upgrader import Upgrade
 from stronghold_p2p.yamux import Session
+from stronghold_p2p.yamux.receiver import Receiver
 from tests.cores import PACKAGE, modules
 from tests.peers import LOOPBACK, until
 
@@ -53,12 +58,15 @@ def places() -> Iterator[str]:
 
 
 HARMLESS = {
-    "swarm.swarm.ended": "forgets a task that has ended",
+    "swarm.swarm.leave_behind": "forgets a task that has ended",
     "swarm.timer.last": "the transport is aborted, nothing else",
     "swarm.handlers.cancel": "cancels tasks",
     "protocols.ping._measure": "closes one stream, as the end of each handler does",
     "firewall.approval._wait": "sets a future",
-    "firewall.approval._start": "the hook's own faults are answers; what follows counts",
+    "firewall.hooks.__enter__": "sets a future",
+    "firewall.hooks.start": "the hook's own faults are answers; what follows counts",
+    "firewall.questions._put": "the hook's own faults are answers; what follows sets futures",
+    "swarm.rules_watch.start": "the first look is as the others",
     "transport.link.finish": "sends FIN; the system's errors are expected",
     "transport.link.connection_lost": "what was open is counted no more",
     "transport.tcp.stop": "closes asyncio's own server",
@@ -91,7 +99,7 @@ class Scene:
         self.bob = bob
         self.alice = alice
         self.carol = carol
-        self._patch = patch
+        self.patch = patch
 
     @property
     def connection(self) -> Connection:
@@ -99,7 +107,7 @@ class Scene:
         return self.alice.connections(self.bob.peer_id)[0]
 
     def breaks(self, where: Any, name: str, only: object = None) -> Broken:
-        return Broken(self._patch, where, name, only)
+        return Broken(self.patch, where, name, only)
 
     async def meets(self, fault: Broken, call: Awaitable[Any]) -> None:
         """The call fails, or does not notice; it does not wait for ever."""
@@ -189,13 +197,32 @@ async def socket_is_there(one: Scene) -> None:
 async def bytes_arrive(one: Scene) -> None:
     """In the upgrade, and in the session."""
     await one.meets(one.breaks(Swarm, "established"), one.alice.connect(one.carol.addresses[0]))
-    await one.meets(one.breaks(Session, "find", one.connection._session), one.alice.request(one.bob.peer_id, "x"))
+    fault = one.breaks(Receiver, "_whole_body", one.connection._session._receiver)
+    await one.meets(fault, one.alice.request(one.bob.peer_id, "x"))
 
 
-@breaks("swarm.connection._schedule", "swarm.connection._receive", "transport.link.resume_writing")
+@breaks("swarm.connection.flush_soon", "swarm.connection._receive", "transport.link.resume_writing")
 async def turn_that_sends(one: Scene) -> None:
     fault = one.breaks(Session, "data_to_send", one.connection._session)
     await one.meets(fault, one.alice.request(one.bob.peer_id, "x"))
+
+
+@breaks("yamux.waiter.add", "yamux.waiter.resume")
+async def who_goes_on(one: Scene) -> None:
+    """A handler that begins at the end of the callback which agreed on its protocol."""
+    running = one.bob.connections(one.alice.peer_id)[0]._running
+    await one.meets(one.breaks(Handlers, "_start", running), one.alice.request(one.bob.peer_id, "x"))
+
+
+@breaks("swarm.rules_watch._look")
+async def rules_of_a_file(one: Scene) -> None:
+    one.patch.setattr(rules_watch, "LOOK", 0.02)
+    firewall = Firewall()
+    with tempfile.TemporaryDirectory() as folder:
+        firewall.save(Path(folder) / "rules.toml")
+        fault = one.breaks(Firewall, "refresh")
+        async with Network(firewall=Firewall.load(Path(folder) / "rules.toml")):
+            await until(lambda: fault.times >= 3)
 
 
 @breaks("swarm.timer.rearm")
@@ -204,7 +231,7 @@ async def deadlines(one: Scene) -> None:
     await until(lambda: fault.times)
 
 
-@breaks("swarm.handlers.start")
+@breaks("swarm.handlers._task")
 async def handler(one: Scene) -> None:
     """Around the application's own, and in it."""
     fault = one.breaks(Stream, "close_nowait")
@@ -230,7 +257,7 @@ async def asking(one: Scene) -> None:
         return True
 
     one.bob.firewall.set(Rule.ASK, protocol=ECHO)
-    fault = one.breaks(Swarm, "ask")
+    fault = one.breaks(one.bob._swarm, "ask")
     stream = await one.alice.open_stream(one.bob.peer_id, ECHO)
     await one.meets(fault, stream.read())
     async with one.alice.open_stream(one.bob.peer_id, ECHO) as again:

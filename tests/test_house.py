@@ -16,20 +16,20 @@ HOT_LINES = 60
 NESTING = 4
 
 # The hot loops, where a call costs more than a long function.
-HOT: dict[tuple[str, str], str] = {
-    ("stronghold_p2p/yamux/receiver.py", "receive"): "every frame of a connection passes here",
-}
+HOT: dict[tuple[str, str], str] = {}
 # Modules that are imported when first used, because they are slow to import and few need them.
 LAZY: dict[tuple[str, str], str] = {}
 # Where a handler may catch everything: the border to code of the application, and the one of a connection.
 BROAD: dict[tuple[str, str], str] = {
     ("stronghold_p2p/transport/link.py", "_process"): "the one catch of a connection",
-    ("stronghold_p2p/swarm/connection.py", "_flush"): "the turn that sends: no receive is above it",
+    ("stronghold_p2p/swarm/connection.py", "_write"): "the turn that sends: no receive is above it",
     ("stronghold_p2p/swarm/timer.py", "_tick"): "a look at the deadlines: no receive is above it",
     ("stronghold_p2p/swarm/listener.py", "_accepted"): "a callback of the loop: only that socket pays for it",
+    ("stronghold_p2p/swarm/rules_watch.py", "_look"): "a callback of the loop: the rules stay, and it looks again",
     ("stronghold_p2p/swarm/dialer.py", "_made"): "a callback of the loop: only that dial pays for it",
     ("stronghold_p2p/swarm/handlers.py", "_ask"): "before a handler of the application: only its stream pays for it",
     ("stronghold_p2p/swarm/handlers.py", "_handle"): "a handler of the application: only its stream pays for it",
+    ("stronghold_p2p/firewall/rules.py", "_applies"): "a predicate of the application: a broken one rejects",
     ("stronghold_p2p/swarm/hub.py", "emit"): "a callback of the application: nothing of ours depends on it",
 }
 

@@ -22,6 +22,7 @@ from stronghold_p2p.noise.payload import check
 from stronghold_p2p.transport.upgrader import YAMUX
 from stronghold_p2p.yamux.header import HEADER_SIZE
 from tests.cores import ROOT
+from tests.noise import opening
 from tools.journey import sources
 from tools.journey.dissect import Dissected, dissect
 from tools.journey.pieces import JourneyError, Layer, Part, Piece, joined, leaves
@@ -171,7 +172,7 @@ def opened(states: dict[Side, HandshakeState]) -> list[bytes]:
     found = []
     for segment, part in parts():
         if any(piece.field == "record, encrypted" for piece in part.pieces):
-            plaintexts, _ = openers[segment.sender.other].open(memoryview(joined(part.pieces)))
+            plaintexts, _ = opening.opened(openers[segment.sender.other], joined(part.pieces))
             found += plaintexts
     return found
 

@@ -7,12 +7,14 @@ import logging
 import re
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 import stronghold_p2p
 from stronghold_p2p import (
+    CONNECTION,
     JSON,
     STRONGHOLD,
     AddressAdded,
@@ -44,6 +46,7 @@ from stronghold_p2p import (
     Timeouts,
     UnsupportedProtocol,
     UsageError,
+    messages,
 )
 from stronghold_p2p.multiaddrs import from_socket, parse, split_peer
 from tests.peers import LOOPBACK, until
@@ -362,6 +365,89 @@ async def test_a_stream_that_nobody_serves() -> None:
             await alice.open_stream(bob.addresses[0], "/none/1", "/none/2")
         assert caught.value.protocols == ("/none/1", "/none/2")
         assert caught.value.peer == bob.peer_id
+
+
+@dataclass(frozen=True)
+class Get:
+    key: str
+
+
+@dataclass(frozen=True)
+class Put:
+    key: str
+    value: str
+
+
+async def test_rules_name_the_classes_of_messages() -> None:
+    store: RequestProtocol[Get | Put, str] = RequestProtocol(
+        "/store/1", request=messages(Get | Put), response=messages(str)
+    )
+    bob = Network(listen=[LOOPBACK])
+    short = Rule.when(lambda attempt: len(attempt.view.value) < 5)
+    bob.firewall.set(Rule.only([Get], otherwise=Rule.only([Put], then=short)))
+    bob.on_request(store)(lambda request: type(request.message).__name__)
+    async with bob, Network() as alice:
+        assert await alice.request(bob.addresses[0], Get("a"), store) == "Get"
+        assert await alice.request(bob.peer_id, Put("a", "b"), store) == "Put"
+        with pytest.raises(Rejected):
+            await alice.request(bob.peer_id, Put("a", "too long"), store)
+
+
+async def test_streams_and_rules_that_look() -> None:
+    """Where there is no request, ``only`` rejects; a predicate is asked anew for each stream."""
+    bob = Network(listen=[LOOPBACK])
+    bob.on_stream(UPPER)(upper)
+    welcome = True
+
+    async def speaks(alice: Network) -> bool:
+        try:
+            async with alice.open_stream(bob.addresses[0], UPPER, timeout=5) as stream:
+                await stream.write(b"x")
+                return await stream.readexactly(1) == b"X"
+        except UnsupportedProtocol:
+            return False
+
+    async with bob, Network() as alice:
+        bob.firewall.set(Rule.only(["Ping"], otherwise=Rule.ALLOW))
+        assert not await speaks(alice)
+        bob.firewall.set(Rule.when(lambda attempt: welcome, then=Rule.ALLOW))
+        assert await speaks(alice)
+        welcome = False
+        assert not await speaks(alice)
+        welcome = True
+        assert await speaks(alice)
+
+
+async def test_streams_of_a_peer_without_a_rule() -> None:
+    bob = Network(listen=[LOOPBACK])
+    bob.on_stream(UPPER)(upper)
+    asked: list[Attempt] = []
+
+    @bob.firewall.on_no_rule
+    async def decide(attempt: Attempt) -> Rule | None:
+        asked.append(attempt)
+        return Rule.ALLOW if len(asked) > 1 else None
+
+    async with bob, Network() as alice:
+        async with alice.open_stream(bob.addresses[0], UPPER) as stream:
+            with pytest.raises(UnsupportedProtocol):
+                await stream.read()
+        for _ in range(2):
+            async with alice.open_stream(bob.peer_id, UPPER) as stream:
+                await stream.write(b"x")
+                assert await stream.readexactly(1) == b"X"
+        assert [(attempt.protocol, attempt.variant) for attempt in asked] == [(UPPER, None)] * 2
+
+
+async def test_connections_and_rules_that_look() -> None:
+    bob = Network(listen=[LOOPBACK])
+    async with bob, Network() as alice:
+        bob.firewall.set(Rule.when(lambda attempt: attempt.peer == alice.peer_id), protocol=CONNECTION)
+        await alice.ping(bob.addresses[0])
+        bob.firewall.set(Rule.only(["Ping"], otherwise=Rule.ALLOW), protocol=CONNECTION)
+        await until(lambda: not alice.connections())
+        with pytest.raises(ConnectionClosed):
+            await alice.ping(bob.addresses[0])
 
 
 async def test_our_own_firewall_is_asked_about_streams() -> None:

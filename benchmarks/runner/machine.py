@@ -9,7 +9,7 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import build
+from benchmarks import build, interpreter
 
 
 def describe() -> list[tuple[str, str]]:
@@ -17,7 +17,7 @@ def describe() -> list[tuple[str, str]]:
     return [
         ("processor", f"{processor()}, {os.cpu_count()} cores"),
         ("system", f"{system()}, Linux {platform.release()}" if platform.system() == "Linux" else platform.platform()),
-        ("Python", f"{platform.python_implementation()} {platform.python_version()}"),
+        ("Python", interpreter.describe()),
         ("cryptography", version("cryptography")),
         ("uvloop", optional_version("uvloop")),
         ("Go", tool("go", "version")),

@@ -68,12 +68,14 @@ GO = Implementation("go-libp2p", build.go)
 JS = Implementation("js-libp2p", build.js, pace="middle")
 PY = Implementation("py-libp2p", build.py, pace="slow")
 RAW = Implementation("raw asyncio", build.raw, modes=frozenset({"rtt"}))
+RAW_UVLOOP = Implementation("raw asyncio on uvloop", build.raw_on_uvloop, modes=frozenset({"rtt"}))
 
 PACES = ("slow", "middle", "fast")
 
 REFERENCE = "go"
 PAIRINGS = (
     Pairing("raw", "raw asyncio, no protocol", RAW, RAW),
+    Pairing("raw-uvloop", "raw asyncio on uvloop, no protocol", RAW_UVLOOP, RAW_UVLOOP),
     Pairing("ours", "ours → ours", OURS, OURS),
     Pairing("network", "ours → ours, through Network", FACADE, FACADE),
     Pairing("uvloop", "ours → ours, both on uvloop", OURS_UVLOOP, OURS_UVLOOP),

@@ -8,82 +8,27 @@ and an address is not. Without any entry, outbound passes and inbound has no rul
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from stronghold_p2p.errors import ConfigError
-from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule, Scope
-from stronghold_p2p.firewall.subnets import Address, Network, SubnetMap, host_of, parse_subnet
+from stronghold_p2p.firewall import storage, toml
+from stronghold_p2p.firewall.entries import Bans, Entries, Judgement, banned_of, key_of
+from stronghold_p2p.firewall.filed import Filed
+from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Fault, Predicate, Rule, Scope
+from stronghold_p2p.firewall.subnets import host_of
 from stronghold_p2p.identity import PeerId
 
+if TYPE_CHECKING:
+    from multiaddr import Multiaddr
+
 AskHook: TypeAlias = Callable[[Attempt], Awaitable[bool | Rule]]
+RuleHook: TypeAlias = Callable[[Attempt], Awaitable[Rule | None]]
 Listener: TypeAlias = Callable[[], None]
 
 OPEN_PROTOCOLS = frozenset({CONNECTION, "/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0"})
 """What passes unless an entry names it: connecting, identify (specs: identify/README.md) and ping."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """A decision and where it comes from: ``source`` is one word for the audit log."""
-
-    rule: Rule | None
-    source: str
-
-
-class _Key(NamedTuple):
-    direction: Direction
-    peer: PeerId | None
-    protocol: str | None
-    network: Network | None
-
-    @property
-    def place(self) -> tuple[bool, bool, int, list[str]]:
-        """Sorts the strongest first; the texts only make the order of equals the same each time."""
-        prefix = -1 if self.network is None else self.network.prefixlen
-        return self.peer is None, self.protocol is None, -prefix, [str(part) for part in self]
-
-    @property
-    def scope(self) -> Scope:
-        scope = Scope(direction=self.direction)
-        if self.peer is not None:
-            scope["peer"] = self.peer
-        if self.protocol is not None:
-            scope["protocol"] = self.protocol
-        if self.network is not None:
-            scope["subnet"] = str(self.network)
-        return scope
-
-
-@dataclass(slots=True)
-class _Slot:
-    """The entries that name the same peer and protocol."""
-
-    anywhere: Judgement | None = None
-    subnets: SubnetMap[Judgement] = field(default_factory=SubnetMap)
-
-    def find(self, host: Address | None) -> Judgement | None:
-        if host is not None and self.subnets:
-            return self.subnets.find(host) or self.anywhere
-        return self.anywhere
-
-    def put(self, network: Network | None, judgement: Judgement) -> None:
-        if network is None:
-            self.anywhere = judgement
-        else:
-            self.subnets.set(network, judgement)
-
-    def drop(self, network: Network | None) -> bool:
-        """Forget one entry; whether the slot is empty now."""
-        if network is None:
-            self.anywhere = None
-        else:
-            self.subnets.remove(network)
-        return self.anywhere is None and not self.subnets
-
-
-_Protocols: TypeAlias = dict[str | None, _Slot]
 
 _NONE = Judgement(None, "none")
 _OPEN = Judgement(Rule.ALLOW, "open")
@@ -100,15 +45,62 @@ class Firewall:
     """
 
     def __init__(self, *, open_protocols: frozenset[str] = OPEN_PROTOCOLS) -> None:
+        self.version = 0  # how often rules and bans have changed
         self._open = open_protocols
-        self._entries: dict[_Key, Rule] = {}
-        self._tables: dict[Direction, dict[PeerId | None, _Protocols]] = {"in": {}, "out": {}}
-        self._with_subnet = 0
-        self._banned_peers: set[PeerId] = set()
-        self._banned_networks: set[Network] = set()
-        self._banned_subnets: SubnetMap[Judgement] = SubnetMap()
+        self._entries = Entries()
+        self._bans = Bans()
+        self._filed = Filed(self._entries, self._bans)
+        self.file: storage.RulesFile | None = None
         self._listeners: dict[object, Listener] = {}
         self._ask_hook: AskHook | None = None
+        self._rule_hook: RuleHook | None = None
+        self.report: Fault | None = None  # is told of a predicate that failed: once for each rule until rules change
+        self._faulty: set[Rule] = set()
+
+    @staticmethod
+    def load(
+        path: Path | str, *, predicates: Mapping[str, Predicate] | None = None, watch: bool = True, create: bool = False
+    ) -> Firewall:
+        """The firewall that a TOML file describes (docs/api.md, "Rules in a file").
+
+        ``predicates`` are those that it may name. With ``watch`` a network that uses the firewall follows changes of
+        the file while it is open: ``RulesLoaded`` tells of each, a file that cannot be used changes nothing. With
+        ``create`` a file that is not there is an empty one, made by the first ``save``. ``ConfigError``, whose
+        ``where`` tells file and line: it cannot be read, or not be understood.
+        """
+        firewall = Firewall()
+        firewall.file = storage.RulesFile(Path(path), predicates or {}, watch=watch)
+        firewall._filed.replace(firewall.file.read(create=create))
+        return firewall
+
+    def save(self, path: Path | str | None = None) -> None:
+        """Write all rules and bans to the file that they were loaded from, or to ``path``; comments are not kept.
+
+        The file is replaced in one step and keeps its mode; a new one is readable by its owner only. Predicates need
+        names. ``ConfigError``: no file, a predicate without a name, or it cannot be written.
+        """
+        content = self._filed.all
+        if self.file is not None and path in (None, str(self.file.path), self.file.path):
+            self.file.write(content)
+            self._filed.saved(content)
+        elif path is not None:
+            storage.write(Path(path), toml.dumps(content))
+        else:
+            raise ConfigError("these rules come from no file: give save(path) one")
+
+    def reload(self) -> None:
+        """Read the file of these rules again, now. ``ConfigError`` as for ``load``: then nothing has changed."""
+        if self.file is None:
+            raise ConfigError("these rules come from no file: take Firewall.load")
+        self._filed.replace(self.file.read())
+        self._changed()
+
+    def refresh(self, now: float) -> None:
+        """Follow the file, if it has changed and been at rest since an earlier call; ``now`` is on any clock."""
+        content = None if self.file is None else self.file.read_again(now)
+        if content is not None:
+            self._filed.replace(content)
+            self._changed()
 
     def set(
         self,
@@ -124,13 +116,10 @@ class Firewall:
         A protocol id matches exactly. ``ConfigError``: not a rule, or a selector that could never match.
         """
         if not isinstance(rule, Rule):
-            raise ConfigError(f"{rule!r} is no rule: take Rule.ALLOW, Rule.REJECT or Rule.ASK")
-        key = _key(peer, protocol, subnet, direction)
-        if key not in self._entries and key.network is not None:
-            self._with_subnet += 1
-        self._entries[key] = rule
-        slot = self._tables[direction].setdefault(peer, {}).setdefault(protocol, _Slot())
-        slot.put(key.network, Judgement(rule, _source(rule, key)))
+            raise ConfigError(f"{rule!r} is no rule: take Rule.ALLOW, Rule.REJECT, Rule.ASK, Rule.only or Rule.when")
+        key = key_of(peer, protocol, subnet, direction)
+        self._entries.put(key, rule)
+        self._filed.rules.discard(key)
         self._changed()
 
     def remove(
@@ -142,73 +131,70 @@ class Firewall:
         direction: Direction = "in",
     ) -> bool:
         """Remove the rule of exactly this scope; whether there was one. ``ConfigError`` as for ``set``."""
-        key = _key(peer, protocol, subnet, direction)
-        if self._entries.pop(key, None) is None:
+        key = key_of(peer, protocol, subnet, direction)
+        if not self._entries.drop(key):
             return False
-        if key.network is not None:
-            self._with_subnet -= 1
-        table = self._tables[direction]
-        if table[peer][protocol].drop(key.network):
-            del table[peer][protocol]
-        if not table[peer]:
-            del table[peer]
+        self._filed.rules.discard(key)
         self._changed()
         return True
 
     def rules(self) -> tuple[tuple[Scope, Rule], ...]:
         """All entries by precedence, the strongest first; each can be given to ``set`` again."""
-        ordered = sorted(self._entries, key=lambda key: key.place)
-        return tuple((key.scope, self._entries[key]) for key in ordered)
+        entries = self._entries.rules
+        return tuple((key.scope, entries[key]) for key in sorted(entries, key=lambda key: key.place))
 
     def decide(self, attempt: Attempt) -> Rule | None:
-        """What the rules say: allow, reject, ask; None: nothing. Asks nobody."""
+        """What the rules say of this attempt: ``ALLOW``, ``REJECT``, ``ASK``; None: no rule matches. Asks nobody."""
         return self.judgement(attempt).rule
 
     def judgement(self, attempt: Attempt) -> Judgement:
         """``decide``, with the name of the entry that spoke."""
-        host = host_of(attempt.address) if self._with_subnet or self._banned_networks else None
-        if self._is_banned(attempt.peer, host):
+        found = self.effective(attempt)
+        if found.rule is None or found.rule.verdict is not None:
+            return found
+        return Judgement(self.resolve(found.rule, attempt), found.source)
+
+    def effective(self, attempt: Attempt) -> Judgement:
+        """The rule that matches, as it was set: one that has yet to look at the request is not asked to."""
+        with_subnet = self._entries.with_subnet or self._bans.with_subnet
+        host = host_of(attempt.address) if with_subnet else None
+        if self._bans.hold(attempt.peer, host):
             return _BANNED
-        table = self._tables[attempt.direction]
         is_open = attempt.protocol in self._open
-        for peer in (attempt.peer, None):
-            protocols = table.get(peer)
-            if protocols is None:
-                continue
-            found = _find(protocols, attempt.protocol, host)
-            if found is None and not is_open:
-                found = _find(protocols, None, host)
-            if found is not None:
-                return found
+        found = self._entries.find(attempt.direction, attempt.peer, attempt.protocol, host, named_only=is_open)
+        if found is not None:
+            return found
         if is_open:
             return _OPEN
         return _OUTBOUND if attempt.direction == "out" else _NONE
 
+    def resolve(self, rule: Rule, attempt: Attempt) -> Rule:
+        """What ``rule`` says of this attempt: ``ALLOW``, ``REJECT`` or ``ASK``."""
+        return rule.resolve(attempt, self._fault)
+
+    def bans(self, address: Multiaddr) -> bool:
+        """Whether a banned subnet holds this address, whoever is there."""
+        return self._bans.with_subnet and self._bans.hold(None, host_of(address))
+
     @property
     def banned(self) -> frozenset[PeerId | str]:
         """Who is banned: peer ids, and subnets as text."""
-        return frozenset({*self._banned_peers, *map(str, self._banned_networks)})
+        return frozenset(whom if isinstance(whom, PeerId) else str(whom) for whom in self._bans.all)
 
     def ban(self, whom: PeerId | str) -> None:
         """Refuse a peer, or every address of a subnet, both ways, whatever the rules say.
 
-        ``ConfigError``: neither a ``PeerId`` nor the text of a subnet.
+        Open connections are closed, and what waits on them fails. ``ConfigError``: neither a ``PeerId`` nor the text
+        of a subnet.
         """
-        if isinstance(whom, PeerId):
-            self._banned_peers.add(whom)
-        else:
-            network = parse_subnet(whom)
-            self._banned_networks.add(network)
-            self._banned_subnets.set(network, _BANNED)
+        self._bans.add(banned_of(whom))
+        self._filed.banned.discard(banned_of(whom))
         self._changed()
 
     def unban(self, whom: PeerId | str) -> None:
-        """Take one ban back; the rules decide again. Nothing happens if there is none."""
-        if isinstance(whom, PeerId):
-            self._banned_peers.discard(whom)
-        elif (network := parse_subnet(whom)) in self._banned_networks:
-            self._banned_networks.remove(network)
-            self._banned_subnets.remove(network)
+        """Take one ban back, if there is one; the rules decide again. ``ConfigError`` as for ``ban``."""
+        self._bans.drop(banned_of(whom))
+        self._filed.banned.discard(banned_of(whom))
         self._changed()
 
     @property
@@ -225,6 +211,23 @@ class Firewall:
         self._ask_hook = hook
         return hook
 
+    @property
+    def rule_hook(self) -> RuleHook | None:
+        """The hook that ``on_no_rule`` registered last."""
+        return self._rule_hook
+
+    def on_no_rule(self, hook: RuleHook) -> RuleHook:
+        """Let ``hook`` give a rule to peers that none covers (a decorator; the last one counts).
+
+        It is called once for each such peer, with the first of its attempts, while they all wait. The ``Rule`` that
+        it returns becomes the peer's, and they are judged by it. If it returns None, raises, is late or returns
+        anything else, they are rejected and nothing is kept. Without a hook a peer without a rule is told that
+        nothing is served.
+        """
+        self._rule_hook = hook
+        self._changed()
+        return hook
+
     def watch(self, listener: Listener) -> Listener:
         """Call ``listener`` after each change of rules or bans; returns what ends that. It must not raise."""
         token = object()
@@ -235,33 +238,13 @@ class Firewall:
 
         return unwatch
 
-    def _is_banned(self, peer: PeerId, host: Address | None) -> bool:
-        if peer in self._banned_peers:
-            return True
-        return host is not None and bool(self._banned_subnets) and self._banned_subnets.find(host) is not None
+    def _fault(self, rule: Rule, error: BaseException) -> None:
+        if self.report is not None and rule not in self._faulty:
+            self._faulty.add(rule)
+            self.report(rule, error)
 
     def _changed(self) -> None:
+        self.version += 1
+        self._faulty.clear()
         for listener in tuple(self._listeners.values()):
             listener()
-
-
-def _find(protocols: _Protocols, protocol: str | None, host: Address | None) -> Judgement | None:
-    slot = protocols.get(protocol)
-    return None if slot is None else slot.find(host)
-
-
-def _key(peer: PeerId | None, protocol: str | None, subnet: str | None, direction: Direction) -> _Key:
-    # A selector of the wrong type would match nothing: a rejecting rule would silently let everything through.
-    for name, value, kind in (("peer", peer, PeerId), ("protocol", protocol, str)):
-        if value is not None and not (isinstance(value, kind) and value):
-            raise ConfigError(f"{name} {value!r}: take a {kind.__name__}")
-    if direction not in ("in", "out"):
-        raise ConfigError(f"direction {direction!r}: take 'in' or 'out'")
-    return _Key(direction, peer, protocol, None if subnet is None else parse_subnet(subnet))
-
-
-def _source(rule: Rule, key: _Key) -> str:
-    parts = ["peer"] if key.peer is not None else []
-    parts += ["protocol"] if key.protocol is not None else []
-    parts += [f"subnet:{key.network}"] if key.network is not None else []
-    return f"{rule}@{'+'.join(parts) or 'default'}"

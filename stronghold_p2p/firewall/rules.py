@@ -6,8 +6,10 @@ of a peer, a protocol, a subnet and a direction, each of which may be left open.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypedDict
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, TypedDict
 
 from stronghold_p2p.errors import ConfigError
 
@@ -18,40 +20,159 @@ if TYPE_CHECKING:
 
 Direction: TypeAlias = Literal["in", "out"]
 Verdict: TypeAlias = Literal["allow", "reject", "ask"]
+Predicate: TypeAlias = "Callable[[Attempt], bool]"
+Fault: TypeAlias = "Callable[[Rule, BaseException], object]"
 
 CONNECTION = "connection"
 """The name under which rules speak of a connection as such; no protocol id, as those begin with a slash."""
 
-_VERDICTS = ("allow", "reject", "ask")
+_VERDICTS: Final = ("allow", "reject", "ask")
+_MAX_DEPTH: Final = 16  # rules inside rules: what is nested by mistake must not cost much
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """``Rule.ALLOW``, ``Rule.REJECT`` or ``Rule.ASK``; compare with ``==``.
+    """``Rule.ALLOW``, ``Rule.REJECT``, ``Rule.ASK``, or one that looks at the attempt: ``Rule.only``, ``Rule.when``.
 
-    ``ASK`` puts each attempt before the application's ``on_ask`` hook. ``ConfigError``: no such verdict.
+    A value: compare it with ``==``. ``ASK`` puts each attempt before the application's ``on_ask`` hook. A rule that
+    looks has no ``verdict`` of its own, but two rules, one of which speaks for it; they may look, too, up to 16 deep.
+    ``ConfigError``: no such verdict, or what ``only`` and ``when`` refuse.
     """
 
-    verdict: Verdict
+    verdict: Verdict | None
+    variants: frozenset[str] = frozenset()
+    predicate: Predicate | None = None
+    name: str = ""
+    then: Rule | None = None
+    otherwise: Rule | None = None
+    verdicts: frozenset[Verdict] = field(init=False, repr=False, compare=False)
+    depth: int = field(init=False, repr=False, compare=False)
 
     ALLOW: ClassVar[Rule]
     REJECT: ClassVar[Rule]
     ASK: ClassVar[Rule]
 
     def __post_init__(self) -> None:
-        if self.verdict not in _VERDICTS:
+        verdicts: frozenset[Verdict] = frozenset()
+        depth = 0
+        if self.verdict is None:
+            for branch in (self.then, self.otherwise):
+                if not isinstance(branch, Rule):
+                    raise ConfigError(f"{branch!r} is no rule: take one for then= and one for otherwise=")
+                verdicts, depth = verdicts | branch.verdicts, max(depth, branch.depth + 1)
+        elif self.verdict not in _VERDICTS:
             raise ConfigError(f"no rule {self.verdict!r}: take allow, reject or ask")
+        else:
+            verdicts = frozenset({self.verdict})
+        if not isinstance(self.name, str):
+            raise ConfigError(f"name {self.name!r} of a predicate: take a str")
+        if depth > _MAX_DEPTH:
+            raise ConfigError(f"rules inside each other {depth} deep: at most {_MAX_DEPTH}")
+        object.__setattr__(self, "verdicts", verdicts)  # frozen dataclasses are filled this way
+        object.__setattr__(self, "depth", depth)
+
+    @staticmethod
+    def only(variants: Collection[type | str], *, then: Rule | None = None, otherwise: Rule | None = None) -> Rule:
+        """``then`` (``ALLOW``) for requests of these variants, ``otherwise`` (``REJECT``) for all other requests.
+
+        A variant is a class, which stands for its name, or the text that ``Attempt.variant`` has. Where there is no
+        request to look at (a stream of another protocol, a connection: neither variant nor view) it rejects.
+        ``ConfigError``: something else than classes and texts.
+        """
+        then, otherwise = _branches(then, otherwise)
+        return Rule(None, _names(variants), then=then, otherwise=otherwise)
+
+    @staticmethod
+    def when(predicate: Predicate, *, name: str = "", then: Rule | None = None, otherwise: Rule | None = None) -> Rule:
+        """``then`` (``ALLOW``) if ``predicate(attempt)`` is true, ``otherwise`` (``REJECT``) if it is false.
+
+        It is a plain function that answers at once and changes nothing, as it may be called more than once for
+        an attempt. If it raises, or returns anything but a bool, the attempt is rejected. ``name`` is what files and
+        the audit log call it. ``ConfigError``: it cannot be called, or not be compared.
+        """
+        if not _is_predicate(predicate):
+            raise ConfigError(f"predicate {predicate!r}: take a function of an Attempt that returns a bool")
+        then, otherwise = _branches(then, otherwise)
+        return Rule(None, predicate=predicate, name=name, then=then, otherwise=otherwise)
+
+    @property
+    def may_allow(self) -> bool:
+        """Whether there can be an attempt that it lets through, by itself or after asking."""
+        return self.verdicts != {"reject"}
+
+    def resolve(self, attempt: Attempt, fault: Fault) -> Rule:
+        """``ALLOW``, ``REJECT`` or ``ASK``, whatever speaks for this attempt; ``fault`` is told of a predicate's."""
+        rule: Rule | None = self
+        while rule is not None and rule.verdict is None:
+            applies = _applies(rule, attempt, fault)
+            if applies is None:
+                return Rule.REJECT
+            rule = rule.then if applies else rule.otherwise
+        return rule or Rule.REJECT
 
     def __str__(self) -> str:
-        return self.verdict
+        if self.verdict is not None:
+            return self.verdict
+        if self.predicate is None:
+            return "only"
+        return f"when:{self.name}" if self.name else "when"
 
     def __repr__(self) -> str:
-        return f"Rule.{self.verdict.upper()}"
+        if self.verdict is not None:
+            return f"Rule.{self.verdict.upper()}"
+        if self.predicate is None:
+            parts = [f"only({sorted(self.variants)}"]
+        else:
+            parts = [f"when({self.predicate!r}", *([f"name={self.name!r}"] if self.name else [])]
+        parts += [] if self.then == Rule.ALLOW else [f"then={self.then!r}"]
+        parts += [] if self.otherwise == Rule.REJECT else [f"otherwise={self.otherwise!r}"]
+        return f"Rule.{', '.join(parts)})"
 
 
 Rule.ALLOW = Rule("allow")
 Rule.REJECT = Rule("reject")
 Rule.ASK = Rule("ask")
+
+
+def _branches(then: Rule | None, otherwise: Rule | None) -> tuple[Rule, Rule]:
+    return Rule.ALLOW if then is None else then, Rule.REJECT if otherwise is None else otherwise
+
+
+def _is_predicate(thing: object) -> bool:
+    try:
+        hash(thing)  # rules are values
+    except TypeError:
+        return False
+    return callable(thing)
+
+
+def _names(variants: object) -> frozenset[str]:
+    if isinstance(variants, (str, bytes)) or not isinstance(variants, Collection):  # a text is a collection, too
+        raise ConfigError(f"variants {variants!r}: take a list or a set of classes and names")
+    for variant in variants:
+        if not isinstance(variant, (type, str)):
+            raise ConfigError(f"variant {variant!r}: take a class or its name")
+    return frozenset(variant if isinstance(variant, str) else variant.__name__ for variant in variants)
+
+
+def _applies(rule: Rule, attempt: Attempt, fault: Fault) -> bool | None:
+    """Whether ``then`` speaks, or ``otherwise``; None: neither can."""
+    if rule.predicate is None:
+        shown = attempt.variant is not None or attempt.view is not None
+        return attempt.variant in rule.variants if shown else None
+    try:
+        answer: object = rule.predicate(attempt)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a CancelledError, too: out of here it would end whoever asks
+        fault(rule, error)
+        return None
+    if isinstance(answer, bool):
+        return answer
+    if isinstance(answer, CoroutineType):
+        answer.close()
+    fault(rule, TypeError(f"a predicate returned {type(answer).__name__}: take a plain function that returns a bool"))
+    return None
 
 
 class Scope(TypedDict, total=False):

@@ -30,10 +30,10 @@ class PeerId:
     ``DecodeError`` if the value is no peer id.
     """
 
-    __slots__ = ("_multihash", "_text")
+    __slots__ = ("_text", "multihash")
 
     def __init__(self, value: str | bytes) -> None:
-        self._multihash = _check(_from_text(value) if isinstance(value, str) else bytes(value))
+        self.multihash = _check(_from_text(value) if isinstance(value, str) else bytes(value))
         self._text = ""
 
     @staticmethod
@@ -46,10 +46,10 @@ class PeerId:
 
     def public_key(self) -> PublicKey | None:
         """The key inside the id; ``None`` if the id is a hash, or what it holds is no key in canonical form."""
-        if self._multihash[0] != _IDENTITY:
+        if self.multihash[0] != _IDENTITY:
             return None
         try:
-            key = PublicKey.decode(self._multihash[2:])
+            key = PublicKey.decode(self.multihash[2:])
         except DecodeError:
             return None
         return key if self.matches(key) else None
@@ -60,29 +60,29 @@ class PeerId:
 
     def to_cid(self) -> str:
         """The other text form: a CIDv1 with multicodec ``libp2p-key`` in base32."""
-        return _base32(_CID_PREFIX + self._multihash)
+        return _base32(_CID_PREFIX + self.multihash)
 
     def __bytes__(self) -> bytes:
-        return self._multihash
+        return self.multihash
 
     def __str__(self) -> str:
         if not self._text:
-            self._text = base58.encode(self._multihash)
+            self._text = base58.encode(self.multihash)
         return self._text
 
     def __repr__(self) -> str:
         return f"PeerId({str(self)!r})"
 
     def __hash__(self) -> int:
-        return hash(self._multihash)  # which bytes remember
+        return hash(self.multihash)  # which bytes remember
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, PeerId) and self._multihash == other._multihash)
+        return self is other or (isinstance(other, PeerId) and self.multihash == other.multihash)
 
     def __lt__(self, other: object) -> bool:
         if not isinstance(other, PeerId):
             return NotImplemented
-        return self._multihash < other._multihash
+        return self.multihash < other.multihash
 
 
 def _check(multihash: bytes) -> bytes:

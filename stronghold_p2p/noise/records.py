@@ -4,17 +4,14 @@ A record is ``u16 BE length ‖ ciphertext``, the ciphertext at most 65,535 byte
 records of one direction form a byte stream (noise/README.md, Wire Format; Noise spec, 3.4 and 5.1).
 
 Both classes repeat what ``CipherState`` says about counters, inlined: at 64 bytes a record the calls would
-cost more than the cipher. The choices below were measured on CPython 3.11 with OpenSSL's ChaCha20Poly1305:
-
-* Opening: ``decrypt`` makes its own ``bytes`` and beats ``decrypt_into`` a fresh bytearray at both ends
-  (64 B: 0.9 against 1.1 us; 65,519 B: equal), and unauthenticated plaintext never exists on our side.
-* Sealing: up to about 16 KiB the copy of ``encrypt`` behind a prefix is cheaper than the memoryview
-  that ``encrypt_into`` needs (64 B: 1.0 against 1.3 us); above, one copy of a record costs more (2 us).
+cost more than the cipher. Up to ``SMALL`` bytes the plain ``encrypt`` and ``decrypt`` are cheapest (64 B: 0.9
+against 1.3 us with a buffer of ours). Above it, memory costs: each fresh buffer is zeroed, filled, and pushes
+others out of the processor's cache. There both directions work in a ``Workspace`` that is used again and again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final
 
@@ -27,12 +24,31 @@ from stronghold_p2p.noise.handshake import MAX_MESSAGE
 MAX_PLAINTEXT: Final = MAX_MESSAGE - TAGLEN
 """Bytes of plaintext that one record carries: 65,519."""
 
+SMALL: Final = 8_192
+"""Bytes of plaintext up to which a record is sealed and opened in fresh memory."""
+
 _PREFIX: Final = 2
 _OVERHEAD: Final = _PREFIX + TAGLEN
-_SMALL: Final = 16_384
+_TOGETHER: Final = 4  # records that are sealed before they are written: with their plaintext they fit a core's cache
 _MANY: Final = 64  # pieces; more are joined first, as that costs less than a copy of each
 
 _length: Final = Struct(">H")
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Workspace:
+    """Memory in which large records are sealed and opened; one for all connections of an event loop.
+
+    Nothing in it is valid for longer than the call that it was handed to.
+    """
+
+    __slots__ = ("opened", "plaintext", "sealed")
+
+    def __init__(self) -> None:
+        self.opened = memoryview(bytearray(MAX_PLAINTEXT))
+        self.plaintext = memoryview(bytearray(MAX_PLAINTEXT))
+        self.sealed = memoryview(bytearray(_TOGETHER * (_PREFIX + MAX_MESSAGE)))
 
 
 class Sealer:
@@ -50,69 +66,68 @@ class Sealer:
         self._encrypt_into = cipher.aead.encrypt_into
         self._n = cipher.n
 
-    def seal(self, plaintext: bytes | bytearray | memoryview) -> bytes | bytearray:
-        """All of ``plaintext`` as records, in one buffer; each is filled before the next begins.
+    def seal(self, plaintext: Buffer) -> bytes:
+        """All of ``plaintext`` as records, each filled before the next begins.
 
         Nothing for nothing: an empty plaintext gives no record. ``ConnectionClosed`` when the counter does
         not reach; then nothing was sealed and the connection has to end (noise/README.md, Encryption and I/O).
         """
-        size = len(plaintext)
-        if size > _SMALL:
-            return self._seal_large(memoryview(plaintext), size)
+        size, n = len(plaintext), self._n
         if not size:
             return b""
-        n = self._n
-        if n >= MAX_NONCE:
+        if n + (size - 1) // MAX_PLAINTEXT >= MAX_NONCE:
             raise _exhausted()
+        if size > MAX_PLAINTEXT:
+            view = memoryview(plaintext)
+            return b"".join(self.seal(view[at : at + MAX_PLAINTEXT]) for at in range(0, size, MAX_PLAINTEXT))
         self._n = n + 1
         return _length.pack(size + TAGLEN) + self._encrypt(pack_nonce(n), plaintext, None)
 
-    def seal_pieces(self, pieces: Sequence[bytes | bytearray | memoryview]) -> list[bytes | bytearray]:
-        """The same for plaintext in pieces, as buffers to be written one after the other.
+    def seal_pieces(
+        self, pieces: Sequence[Buffer], space: Workspace, write: Callable[[bytes | memoryview], object]
+    ) -> None:
+        """The same for plaintext in pieces. ``write`` is called with records in order, several at a time.
 
-        A long plaintext gives one buffer for each record, below the size from which the C library maps and
-        unmaps memory for each allocation: the page faults of one buffer for 256 KiB cost more than its cipher.
+        What it is given is only valid during the call.
         """
         size = sum(map(len, pieces))
-        if size <= _SMALL:
-            return [self.seal(b"".join(pieces))] if size else []
+        if size <= SMALL:
+            if size:
+                write(self.seal(b"".join(pieces)))
+            return
         if len(pieces) > _MANY:
             pieces = [b"".join(pieces)]
-        records: list[bytes | bytearray] = []
-        scratch = memoryview(bytearray(MAX_PLAINTEXT))
-        at = 0
+        plaintext, sealed = space.plaintext, space.sealed
+        at = end = 0
         for piece in pieces:
             start, length = 0, len(piece)
             while start < length:
                 taken = min(length - start, MAX_PLAINTEXT - at)
-                scratch[at : at + taken] = piece if taken == length else memoryview(piece)[start : start + taken]
+                plaintext[at : at + taken] = piece if taken == length else memoryview(piece)[start : start + taken]
                 at += taken
                 start += taken
                 if at == MAX_PLAINTEXT:
-                    records.append(self._seal_large(scratch, at))
+                    end = self._seal_into(plaintext, sealed, end)
                     at = 0
+                    if end == len(sealed):
+                        write(sealed)
+                        end = 0
         if at:
-            records.append(self.seal(scratch[:at]))
-        return records
+            end = self._seal_into(plaintext[:at], sealed, end)
+        if end:
+            write(sealed[:end])
 
-    def _seal_large(self, plaintext: memoryview, size: int) -> bytearray:
+    def _seal_into(self, plaintext: memoryview, sealed: memoryview, at: int) -> int:
+        """One record into ``sealed`` from ``at`` on; where it ends."""
         n = self._n
-        count = -(-size // MAX_PLAINTEXT)
-        if n + count > MAX_NONCE:
+        if n >= MAX_NONCE:
             raise _exhausted()
-        self._n = n + count
-        records = bytearray(size + count * _OVERHEAD)
-        out = memoryview(records)
-        at = 0
-        for start in range(0, size, MAX_PLAINTEXT):
-            chunk = plaintext[start : start + MAX_PLAINTEXT]
-            body = at + _PREFIX
-            end = body + len(chunk) + TAGLEN
-            _length.pack_into(records, at, end - body)
-            self._encrypt_into(pack_nonce(n), chunk, None, out[body:end])
-            n += 1
-            at = end
-        return records
+        self._n = n + 1
+        body = at + _PREFIX
+        end = body + len(plaintext) + TAGLEN
+        _length.pack_into(sealed, at, end - body)
+        self._encrypt_into(pack_nonce(n), plaintext, None, sealed[body:end])
+        return end
 
 
 class Opener:
@@ -122,52 +137,61 @@ class Opener:
     ``failure`` is ``None`` until a record cannot be opened, and then final: nothing behind it can be trusted.
     """
 
-    __slots__ = ("_decrypt", "_n", "failure")
+    __slots__ = ("_decrypt", "_decrypt_into", "_n", "failure")
 
     def __init__(self, cipher: CipherState) -> None:
         if cipher.aead is None:
             raise UsageError("a record layer needs a cipher with a key")
         self._decrypt = cipher.aead.decrypt
+        self._decrypt_into = cipher.aead.decrypt_into
         self._n = cipher.n
         self.failure: ConnectionClosed | None = None
 
-    def open(self, view: memoryview) -> tuple[list[bytes], int]:
-        """Open every whole record at the front of ``view``: their plaintexts, and how many bytes they took.
+    def open(
+        self, view: memoryview, deliver: Callable[[bytes | memoryview], None], space: Workspace | None = None
+    ) -> int:
+        """Open every whole record at the front of ``view``; returns how many bytes they took.
 
-        Records without plaintext are legal and add none (``wire-facts`` 4.2). A length that cannot hold a tag
-        is refused as soon as it is there. When a record fails, those before it are still returned and
-        ``failure`` says so: deliver, then end the connection. If it is the first one, and in every later
-        call, ``failure`` is raised: ``DecryptError``, or ``ConnectionClosed`` when the counter is used up.
+        ``deliver`` is called with the plaintext of each, once it is authenticated; with a ``space`` it is only valid
+        during the call. Records without plaintext are legal and give none (``wire-facts`` 4.2). A length that cannot
+        hold a tag is refused as soon as it is there. When a record fails, those before it have been delivered, and
+        ``failure`` is raised, now and in every later call: ``DecryptError``, or ``ConnectionClosed`` when the
+        counter is used up.
         """
         if self.failure is not None:
             raise self.failure
-        plaintexts: list[bytes] = []
-        n = self._n
-        decrypt = self._decrypt
         available = len(view)
         at = 0
+        while at + _PREFIX <= available:
+            body = at + _PREFIX
+            size = view[at] << 8 | view[at + 1]
+            end = body + size
+            if end > available and size >= TAGLEN:
+                break
+            plaintext = self._open_one(view[body:end], size, space)
+            at = end
+            if size > TAGLEN:
+                deliver(plaintext)
+        return at
+
+    def _open_one(self, record: memoryview, size: int, space: Workspace | None) -> bytes | memoryview:
+        n = self._n
+        plaintext: bytes | memoryview
         try:
-            while at + _PREFIX <= available:
-                body = at + _PREFIX
-                size = view[at] << 8 | view[at + 1]
-                if size < TAGLEN:
-                    raise DecryptError("a Noise record shorter than its tag")
-                end = body + size
-                if end > available:
-                    break
-                if n >= MAX_NONCE:
-                    raise _exhausted()
-                plaintext = decrypt(pack_nonce(n), view[body:end], None)
-                n += 1
-                at = end
-                if plaintext:
-                    plaintexts.append(plaintext)
+            if size < TAGLEN:
+                raise DecryptError("a Noise record shorter than its tag")
+            if n >= MAX_NONCE:
+                raise _exhausted()
+            if size <= SMALL or space is None:
+                plaintext = self._decrypt(pack_nonce(n), record, None)
+            else:
+                plaintext = space.opened[: size - TAGLEN]
+                self._decrypt_into(pack_nonce(n), record, None, plaintext)
         except (InvalidTag, ConnectionClosed) as error:
             self.failure = _closing(error)
-            if not at:
-                raise self.failure from None
-        self._n = n
-        return plaintexts, at
+            raise self.failure from None
+        self._n = n + 1
+        return plaintext
 
 
 def _closing(error: InvalidTag | ConnectionClosed) -> ConnectionClosed:

@@ -94,16 +94,18 @@ def build(
     """
     names = [name.encode() for name in protocols]
     room = MAX_SENT - MAX_OBSERVED - _SLACK
-    while names and _size(_template(identity, agent, names, (), seq)) > room:
+    bare = _template(identity, agent, names, (), seq)
+    while names and _size(bare) > room:
         names.pop()
-    left = room - _size(_template(identity, agent, names, (), seq))
+        bare = _template(identity, agent, names, (), seq)
+    left = room - _size(bare)
     kept: list[bytes] = []
     for address in map(bytes, addresses[:MAX_ADDRESSES]):
         left -= _cost(address)
         if left < 0:
             break
         kept.append(address)
-    return _template(identity, agent, names, tuple(kept), seq)
+    return _template(identity, agent, names, tuple(kept), seq) if kept else bare
 
 
 def _template(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from stronghold_p2p.errors import (
+    ConnectionClosed,
     DeadlineExceeded,
     LimitExceeded,
     Malformed,
@@ -19,10 +20,10 @@ from stronghold_p2p.errors import (
     StreamReset,
     UnsupportedProtocol,
 )
-from stronghold_p2p.request_response.codec import decode, encode, frame
-from stronghold_p2p.request_response.exchange import Place, Places, attempt_of, kept_back, receive
+from stronghold_p2p.request_response.codec import decode, frame, malformed
+from stronghold_p2p.request_response.exchange import CHUNK, Place, Places, attempt_of, kept_back, receive, short
 from stronghold_p2p.swarm.deadline import Deadline, late
-from stronghold_p2p.swarm.negotiation import explain_reset
+from stronghold_p2p.swarm.negotiation import explain_reset, unsupported
 from stronghold_p2p.yamux import Reset
 
 if TYPE_CHECKING:
@@ -61,36 +62,56 @@ class Client:
         ``ConnectionClosed``, ``UnsupportedProtocol``, ``Rejected``, ``LimitExceeded``, ``Malformed``,
         ``StreamReset``. ``error.sent`` tells whether the peer may have acted. Cancelled, it resets its stream.
         """
-        framed = frame(self._encoded(protocol, message, peer))
-        due = math.inf if timeout is None else self._swarm.loop.time() + timeout
-        opened = self._open_now(peer, protocol)
-        if opened is None:
-            opened = await self._open(peer, addresses, message, protocol, timeout)
-        stream, place = opened
-        phase = "send"
         try:
-            if timeout is not None:
-                stream.expire(due)
-            await stream.write(framed)
-            phase = "wait"
-            reply = await receive(stream, protocol.max_response)
+            body = protocol.request.encode(message)
+        except ValueError as error:
+            raise malformed(error, "request") from error
+        if len(body) > protocol.max_request:
+            raise _too_long(len(body), protocol.max_request, peer)
+        now = self._swarm.loop.time()
+        opened = self._open_now(peer, protocol, now)
+        stream, place = opened or await self._open(peer, addresses, message, protocol, timeout)
+        try:
+            return await self._converse(stream, frame(body), protocol, timeout, now)
+        finally:
+            self.places.leave(place)
+
+    async def _converse(
+        self, stream: Stream, framed: bytes, protocol: RequestProtocol[Rq, Rs], timeout: float | None, began: float
+    ) -> Rs:
+        due = math.inf if timeout is None else began + timeout
+        reply, phase = None, "send"
+        try:
+            while phase != "wait":
+                if timeout is not None:
+                    stream.expire(due)
+                try:
+                    await stream.write(framed)
+                    phase = "wait"
+                    piece = await stream.read(CHUNK)
+                    reply = short(piece, protocol.max_response)
+                    if not reply:
+                        reply = await receive(stream, protocol.max_response, piece)
+                except UnsupportedProtocol:  # said before the protocol was agreed on: nobody has seen the request
+                    phase = "negotiate"
+                    stream = await self._elsewhere(stream, protocol, due)
             if reply is None:
                 raise Rejected(f"{stream.peer} refused the request: ask its owner")
-            answer = decode(protocol.response, reply)
+            answer = decode(protocol.response, reply, "response")
         except P2PError as error:
             stream.reset(Reset.PROTOCOL_VIOLATION if isinstance(error, Malformed) else 0)
             if isinstance(error, DeadlineExceeded) and timeout is not None and self._swarm.loop.time() >= due:
-                raise late(timeout, phase, stream.peer, sent=True) from None
-            _fail(error, protocol, stream.peer, sent=True)
+                raise late(timeout, phase, stream.peer, sent=phase != "negotiate") from None
+            _fail(error, protocol, stream.peer, sent=phase != "negotiate")
         except BaseException:
             stream.reset()
             raise
-        finally:
-            self.places.leave(place)
         stream.close_nowait()
         return answer
 
-    def _open_now(self, peer: PeerId | None, protocol: RequestProtocol[Rq, Rs]) -> tuple[Stream, Place] | None:
+    def _open_now(
+        self, peer: PeerId | None, protocol: RequestProtocol[Rq, Rs], now: float
+    ) -> tuple[Stream, Place] | None:
         """A stream and a place, if nothing has to be waited for; else None."""
         connection = None if peer is None else self._swarm.connected(peer)
         if connection is None or protocol.view is not None:
@@ -100,7 +121,8 @@ class Client:
         place = self.places.enter(connection.peer)
         stream = None
         try:
-            stream = connection.open_now(protocol.ids)
+            ids = protocol.ids
+            stream = connection.open_now(ids if len(ids) == 1 else (connection.likely(ids),), now)
         except P2PError as error:
             _fail(error, protocol, connection.peer)
         finally:
@@ -125,7 +147,7 @@ class Client:
                 deadline.phase = "firewall"
                 await self._permit(connection, protocol, message, deadline.when)
                 deadline.phase = "negotiate"
-                return await connection.open_stream(*protocol.ids), place
+                return await connection.open_stream(connection.likely(protocol.ids)), place
             except P2PError as error:
                 self.places.leave(place)
                 _fail(error, protocol, connection.peer)
@@ -133,17 +155,22 @@ class Client:
                 self.places.leave(place)
                 raise
 
-    def _encoded(self, protocol: RequestProtocol[Rq, Rs], message: Rq, peer: PeerId | None) -> bytes:
-        body = encode(protocol.request, message)
-        if len(body) > protocol.max_request:
-            raise LimitExceeded(
-                f"max_request {len(body)}/{protocol.max_request}: send less, or raise it in the RequestProtocol",
-                limit="max_request",
-                current=len(body),
-                maximum=protocol.max_request,
-                peer=peer,
-            )
-        return body
+    async def _elsewhere(self, refused: Stream, protocol: RequestProtocol[Rq, Rs], due: float) -> Stream:
+        """A stream for an id that is left, once the peer has refused the one that was tried.
+
+        This time the peer's word is waited for. The Rust library takes data behind a refusal for nonsense and hangs
+        up (``reference/stronghold-parity.md`` 2.4): that is its refusal, and nothing was sent.
+        """
+        others = tuple(name for name in protocol.ids if name != refused.protocol)
+        if not others:
+            raise unsupported(protocol.ids)
+        left = None if due == math.inf else due - self._swarm.loop.time()
+        async with Deadline(left, "negotiate", peer=refused.peer):
+            try:
+                stream: Stream = await refused.connection.open_stream(*others, wait=True)
+            except ConnectionClosed as error:
+                raise unsupported(protocol.ids) from error
+        return stream
 
     async def _permit(
         self, connection: Connection, protocol: RequestProtocol[Rq, Rs], message: Rq, deadline: float
@@ -154,6 +181,11 @@ class Client:
             allowed = await self._swarm.approval.judge(attempt)
         if not allowed:
             raise kept_back(connection, "request")
+
+
+def _too_long(size: int, maximum: int, peer: PeerId | None) -> LimitExceeded:
+    told = f"max_request {size}/{maximum}: send less, or raise it in the RequestProtocol"
+    return LimitExceeded(told, limit="max_request", current=size, maximum=maximum, peer=peer)
 
 
 def _told(error: P2PError) -> P2PError:
@@ -168,6 +200,8 @@ def _fail(error: P2PError, protocol: RequestProtocol[Rq, Rs], peer: PeerId, *, s
     explained = explain_reset(error, protocol.ids) if isinstance(error, StreamReset) else error
     if not isinstance(explained, P2PError) or explained is error:
         explained = _told(error)
+    if isinstance(explained, UnsupportedProtocol) and explained.protocols != protocol.ids:
+        explained = unsupported(protocol.ids)
     explained.peer = peer
     explained.sent = sent and not isinstance(explained, (UnsupportedProtocol, Rejected, LimitExceeded))
     if explained is error:

@@ -7,6 +7,7 @@ externally tagged form: ``"Ping"`` or ``{"Message":"hi"}`` (2.3).
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any, Final, Protocol, TypeVar
 
 from stronghold_p2p import varint
@@ -53,50 +54,58 @@ class _Json:
         return "JSON"
 
 
+_PLAIN: Final = (dict, list, int, float, bytes, type(None))
+
 # A length below 128 is the byte itself.
-_SHORT: Final = tuple(bytes((size,)) for size in range(128))
+SHORT: Final = tuple(bytes((size,)) for size in range(128))
 
 BYTES: Final[Codec[bytes]] = _Bytes()
 JSON: Final[Codec[Any]] = _Json()
 
 
-def encode(codec: Codec[T], value: T) -> bytes:
-    """``codec.encode``, with every ``ValueError`` of a user's codec as ``Malformed``."""
+def encode(codec: Codec[T], value: T, part: str = "") -> bytes:
+    """``codec.encode``, with every ``ValueError`` of a user's codec as ``Malformed``; ``part`` begins its path."""
     try:
         return codec.encode(value)
-    except Malformed:
-        raise
     except ValueError as error:
-        raise Malformed(str(error)) from error
+        raise malformed(error, part) from error
 
 
-def decode(codec: Codec[T], body: bytes) -> T:
-    """``codec.decode``, with every ``ValueError`` of a user's codec as ``Malformed``."""
+def decode(codec: Codec[T], body: bytes, part: str = "") -> T:
+    """``codec.decode``, with every ``ValueError`` of a user's codec as ``Malformed``; ``part`` begins its path."""
     try:
         return codec.decode(body)
-    except Malformed:
-        raise
     except ValueError as error:
-        raise Malformed(str(error)) from error
+        raise malformed(error, part) from error
+
+
+def malformed(error: ValueError, part: str) -> Malformed:
+    """What a codec raised, as the error for the caller; ``part`` begins its path."""
+    path = error.path if isinstance(error, Malformed) else ""
+    between = "." if part and path else ": " if part else ""
+    return Malformed(f"{part}{between}{error}", path=".".join(filter(None, (part, path))))
 
 
 def variant_of(value: Any) -> str | None:
-    """The class tag of a message in serde's externally tagged form; None if it has none.
+    """What the firewall calls a message: the tag that it has in serde's externally tagged form; None if it has none.
 
-    A unit variant is the string itself, any other variant the only key of an object.
+    Of JSON a unit variant is the string itself, any other variant the only key of an object. An object of a class
+    has the name of that class, a member of an ``Enum`` its own: as ``messages`` writes them.
     """
     if isinstance(value, str):
         return value
     if isinstance(value, dict) and len(value) == 1:
         tag = next(iter(value))
         return tag if isinstance(tag, str) else None
-    return None
+    if isinstance(value, Enum):
+        return value.name
+    return None if isinstance(value, _PLAIN) or type(value) is tuple else type(value).__name__
 
 
 def frame(body: bytes) -> bytes:
     """A message as it goes over a stream. The length is minimal: the Rust peer hangs up on any other."""
     size = len(body)
-    return (_SHORT[size] if size < 128 else varint.encode(size)) + body
+    return (SHORT[size] if size < 128 else varint.encode(size)) + body
 
 
 def unframe(maximum: int) -> Exchange[bytes]:

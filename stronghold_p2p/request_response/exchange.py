@@ -21,20 +21,24 @@ Rs = TypeVar("Rs")
 
 CHUNK: Final = 65_536
 _SHORT: Final = 127
-_JSON: Final = (str, int, float, list, dict, bytes, type(None))
 
 
-async def receive(stream: Stream, maximum: int) -> bytes | None:
-    """One message of at most ``maximum`` bytes; None if the stream ends instead.
+def short(piece: bytes, maximum: int) -> bytes:
+    """The message that ``piece`` is, if it is a whole one with a length of one byte: the usual one needs no parser."""
+    if not piece:
+        return b""
+    size = piece[0]
+    return piece[1:] if len(piece) == size + 1 and size <= maximum and size <= _SHORT else b""
+
+
+async def receive(stream: Stream, maximum: int, piece: bytes = b"") -> bytes | None:
+    """One message of at most ``maximum`` bytes, which begins with ``piece``; None if the stream ends instead.
 
     ``Malformed``: longer (said as soon as the length is read), cut short, or with bytes behind it.
     """
-    piece = await stream.read(CHUNK)
+    piece = piece or await stream.read(CHUNK)
     if not piece:
         return None
-    # The usual short message comes whole, with a length of one byte: it needs no parser.
-    if len(piece) == piece[0] + 1 <= min(maximum, _SHORT) + 1:
-        return piece[1:]
     runner = ExchangeRunner(unframe(maximum))
     runner.start()
     try:
@@ -61,14 +65,13 @@ def attempt_of(
 ) -> Attempt:
     """A request as the firewall sees it, under the first of the protocol's ids."""
     view: Any = message if protocol.view is None else protocol.view(message)
-    variant = variant_of(view) if isinstance(view, _JSON) else type(view).__name__
     return Attempt(
         peer=connection.peer,
         protocol=protocol.ids[0],
         direction=direction,
         address=connection.remote_address,
         deadline=deadline,
-        variant=variant,
+        variant=variant_of(view),
         view=view,
     )
 
@@ -98,13 +101,13 @@ class Places:
 
     def __init__(self, maximum: int | None) -> None:
         self._maximum = math.inf if maximum is None else maximum
-        self._places: dict[PeerId, Place] = {}
+        self._places: dict[bytes, Place] = {}  # by the peer's multihash, whose hash costs no call
 
     def enter(self, peer: PeerId) -> Place:
         """Take a place, to be given back with ``leave``; ``LimitExceeded`` at once if there is none."""
-        place = self._places.get(peer)
+        place = self._places.get(peer.multihash)
         if place is None:
-            place = self._places[peer] = Place(peer)
+            place = self._places[peer.multihash] = Place(peer)
         if place.requests >= self._maximum:
             self.leave(place, 0)
             raise LimitExceeded(
@@ -122,7 +125,7 @@ class Places:
         """Give one place back."""
         place.requests -= requests
         if not place.requests:
-            del self._places[place.peer]
+            del self._places[place.peer.multihash]
 
     @property
     def taken(self) -> int:

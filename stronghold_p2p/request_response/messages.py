@@ -1,9 +1,8 @@
-"""What a handler of requests is given."""
+"""What a handler of requests is given: a tuple, because each request makes one, and a frozen dataclass costs thrice."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from stronghold_p2p.identity import PeerId
@@ -12,8 +11,7 @@ if TYPE_CHECKING:
 M = TypeVar("M")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request(Generic[M]):
+class Request(NamedTuple, Generic[M]):
     """One request that the firewall let through.
 
     ``id`` counts this network's inbound requests and is never used twice; ``peer`` is the authenticated one;

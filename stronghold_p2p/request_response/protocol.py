@@ -10,25 +10,27 @@ from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.request_response.codec import JSON, Codec
 
 Rq = TypeVar("Rq")
-Rs = TypeVar("Rs")
+# Covariant, although a codec writes, too: in ``print(await network.request(...))`` mypy takes what print wants for it.
+Rs_co = TypeVar("Rs_co", covariant=True)
 
 # multistream-select sends an id as one line of at most 1,024 bytes, its newline included (reliability.md 2.7).
 _MAX_ID: Final = 1_023
 
 
 @dataclass(frozen=True, init=False)
-class RequestProtocol(Generic[Rq, Rs]):
+class RequestProtocol(Generic[Rq, Rs_co]):
     """A request-response protocol under one or more ids.
 
-    All ``ids`` are served, and offered in this order; rules of the firewall name the first. ``max_request``
-    and ``max_response`` are bytes of a message body (1 MiB and 10 MiB), checked when its length is read.
+    All ``ids`` are served; rules of the firewall name the first. A request goes out under the first that the peer is
+    known to serve, else under the first, and under the others once that is refused. ``max_request`` and
+    ``max_response`` are bytes of a message body (1 MiB and 10 MiB), checked when its length is read.
     ``view`` makes of a request what the firewall sees of it; without one it sees the request.
     ``ConfigError``: no id, one that cannot be an id, one twice, or a size below zero.
     """
 
     ids: tuple[str, ...]
     request: Codec[Rq]
-    response: Codec[Rs]
+    response: Codec[Rs_co]
     max_request: int
     max_response: int
     view: Callable[[Rq], Any] | None
@@ -37,7 +39,7 @@ class RequestProtocol(Generic[Rq, Rs]):
         self,
         *ids: str,
         request: Codec[Rq],
-        response: Codec[Rs],
+        response: Codec[Rs_co],
         max_request: int = 1 << 20,
         max_response: int = 10 << 20,
         view: Callable[[Rq], Any] | None = None,
@@ -59,5 +61,8 @@ def _check(ids: tuple[str, ...], *sizes: int) -> None:
         raise ConfigError("a maximum size is a number of bytes, so not below zero")
 
 
-STRONGHOLD: Final[RequestProtocol[Any, Any]] = RequestProtocol("/stronghold-p2p/1.0.0", request=JSON, response=JSON)
-"""What the first library of this name speaks (``reference/stronghold-parity.md`` 0, 2.2)."""
+STRONGHOLD: Final[RequestProtocol[Any, Any]] = RequestProtocol(
+    "/stronghold-p2p/1.0.0", "/p2p/1.0.0", request=JSON, response=JSON
+)
+"""What the first library of this name speaks, under its published id and that of its successor
+(``reference/stronghold-parity.md`` 0, 2.2)."""

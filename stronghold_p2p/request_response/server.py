@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import math
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, Malformed, P2PError, Rejected
+from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, P2PError, Rejected
 from stronghold_p2p.firewall.rules import Rule
-from stronghold_p2p.request_response.codec import decode, encode, frame
-from stronghold_p2p.request_response.exchange import Places, attempt_of, receive
+from stronghold_p2p.request_response.codec import SHORT, frame, malformed
+from stronghold_p2p.request_response.exchange import CHUNK, Places, attempt_of, receive, short
 from stronghold_p2p.request_response.messages import Request
 from stronghold_p2p.swarm.events import RequestFailed
 from stronghold_p2p.yamux import Reset
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")
 Handler: TypeAlias = Callable[[Request[Rq]], Awaitable[Rs] | Rs]
-
-log = logging.getLogger("stronghold_p2p.request")
 
 
 class Server:
@@ -54,53 +51,55 @@ class Server:
             self._swarm.handle(name, answer, judges=True, rule_name=protocol.ids[0])
 
     async def _serve(self, protocol: RequestProtocol[Rq, Rs], handler: Handler[Rq, Rs], stream: Stream) -> None:
+        swarm, connection = self._swarm, stream.connection
         try:
-            place = self.places.enter(stream.peer)
+            place = self.places.enter(connection.peer)
         except LimitExceeded:
             stream.reset(Reset.RESOURCE_LIMIT)
             return
         try:
-            await self._answer(protocol, handler, stream)
-        except Malformed as error:
-            log.debug("a request of %s for %s cannot be read: %s", stream.peer, stream.protocol, error)
-            stream.reset(Reset.PROTOCOL_VIOLATION)
+            due = math.inf
+            if swarm.timeouts.request is not None:
+                due = connection.heard + swarm.timeouts.request
+                stream.expire(due)
+            piece = stream.read_now(CHUNK)
+            body = short(piece, protocol.max_request) or await receive(stream, protocol.max_request, piece)
+            if body is None:
+                return
+            try:
+                message = protocol.request.decode(body)
+            except ValueError as error:
+                raise malformed(error, "request") from error
+            # A view is looked at even where the rules do not care: one that fails lets nobody in.
+            judged = protocol.view is not None or not swarm.passes(connection, protocol.ids[0], "in")
+            if judged and not await self._allowed(protocol, message, stream, due):
+                return
+            request = Request(next(self._ids), connection.peer, message, stream.protocol, connection, due)
+            await self._answer(protocol, handler, request, stream)
         finally:
             self.places.leave(place)
 
-    async def _answer(self, protocol: RequestProtocol[Rq, Rs], handler: Handler[Rq, Rs], stream: Stream) -> None:
-        swarm, connection = self._swarm, stream.connection
-        due = math.inf
-        if swarm.timeouts.request is not None:
-            due = swarm.loop.time() + swarm.timeouts.request
-            stream.expire(due)
-        body = await receive(stream, protocol.max_request)
-        if body is None:
-            return
-        message = decode(protocol.request, body)
-        # A view is looked at even where the rules do not care: one that fails lets nobody in.
-        judged = protocol.view is not None or not swarm.passes(connection, protocol.ids[0], "in")
-        if judged and not await self._allowed(protocol, message, stream, due):
-            return
-        request = Request(
-            id=next(self._ids),
-            peer=stream.peer,
-            message=message,
-            protocol=stream.protocol,
-            connection=connection,
-            deadline=due,
-        )
-        answering = False
+    async def _answer(
+        self, protocol: RequestProtocol[Rq, Rs], handler: Handler[Rq, Rs], request: Request[Rq], stream: Stream
+    ) -> None:
+        answering, watch, version = False, None, self._swarm.firewall.version
         try:
             outcome: Any = handler(request)
             if hasattr(outcome, "__await__"):
-                outcome = await _while_wanted(outcome, stream)
+                watch = _Watch(stream)
+                try:
+                    outcome = await outcome
+                finally:
+                    if stream.intake is watch:
+                        stream.intake = None
             answering = True
-            if connection.passing["in"].get(protocol.ids[0]) or self._still_passes(protocol, request):
-                await stream.write(frame(self._encoded(protocol, outcome)))
+            if version == self._swarm.firewall.version or self._still_passes(protocol, request):
+                await stream.write(_framed(protocol, outcome))
         except Rejected:
             return
         except (Exception, asyncio.CancelledError) as error:
-            swarm.emit(RequestFailed(request, _reason(error)))
+            gone = ConnectionClosed("the network is closing") if watch is None or watch.error is None else watch.error
+            self._swarm.emit(RequestFailed(request, error if isinstance(error, Exception) else gone))
             if answering or not isinstance(error, (P2PError, TimeoutError)):
                 raise
             # Raised by what the handler did with other peers: no wire code of that belongs on this stream.
@@ -111,7 +110,12 @@ class Server:
         attempt = attempt_of(stream.connection, protocol, message, direction="in", deadline=due)
         allowed = approval.verdict(attempt)
         if allowed is None:
-            allowed = bool(await _while_wanted(approval.judge(attempt), stream))
+            watch = _Watch(stream)
+            try:
+                allowed = await approval.judge(attempt)
+            finally:
+                if stream.intake is watch:
+                    stream.intake = None
         return allowed
 
     def _still_passes(self, protocol: RequestProtocol[Rq, Rs], request: Request[Rq]) -> bool:
@@ -119,49 +123,31 @@ class Server:
         attempt = attempt_of(request.connection, protocol, request.message, direction="in", deadline=request.deadline)
         return self._swarm.firewall.decide(attempt) in {Rule.ALLOW, Rule.ASK}
 
-    def _encoded(self, protocol: RequestProtocol[Rq, Rs], answer: Rs) -> bytes:
-        try:
-            body = encode(protocol.response, answer)
-        except Malformed as error:
-            raise RuntimeError(f"the answer of the handler of {protocol.ids[0]} has no form: {error}") from error
-        if len(body) > protocol.max_response:
-            raise RuntimeError(f"an answer of {len(body)} bytes, {protocol.max_response} allowed")
-        return body
 
-
-def _reason(error: BaseException) -> Exception:
-    """Why a request failed: behind a cancellation stands what became of its stream."""
-    if isinstance(error, Exception):
-        return error
-    cause = error.__cause__
-    return cause if isinstance(cause, Exception) else ConnectionClosed("the network is closing")
-
-
-async def _while_wanted(outcome: Awaitable[Any], stream: Stream) -> Any:
-    """Await the application, and cancel it when the requester resets the stream or breaks the protocol."""
-    task = asyncio.current_task()
-    assert task is not None
-    stream.intake = watch = _Watch(stream, task)
+def _framed(protocol: RequestProtocol[Rq, Rs], answer: Rs) -> bytes:
     try:
-        return await outcome
-    except asyncio.CancelledError as error:
-        raise error from watch.error
-    finally:
-        watch.done = True
-        if stream.intake is watch:
-            stream.intake = None
+        body = protocol.response.encode(answer)
+    except ValueError as error:
+        reason = malformed(error, "response")
+        raise RuntimeError(f"the answer of the handler of {protocol.ids[0]} has no form: {reason}") from error
+    size = len(body)
+    if size > protocol.max_response:
+        raise RuntimeError(f"an answer of {size} bytes, {protocol.max_response} allowed")
+    return SHORT[size] + body if size < len(SHORT) else frame(body)
 
 
 class _Watch:
-    """Takes what arrives while the application works: an end is all that may come."""
+    """While the application works: cancels it when the requester resets the stream or breaks the protocol.
 
-    __slots__ = ("_stream", "_task", "done", "error")
+    It takes what arrives, and an end is all that may come.
+    """
 
-    def __init__(self, stream: Stream, task: asyncio.Task[Any]) -> None:
+    __slots__ = ("_stream", "error")
+
+    def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        self._task = task
-        self.done = False
         self.error: Exception | None = None
+        stream.intake = self
 
     def data(self, piece: bytes | memoryview) -> None:
         if len(piece):
@@ -171,7 +157,5 @@ class _Watch:
         """The requester may close its side before it has the answer."""
 
     def failed(self, error: Exception) -> None:
-        # The application may itself have ended the connection, from inside its handler.
-        if not self.done and asyncio.current_task() is not self._task:
-            self.error = error
-            self._task.cancel(str(error))
+        self.error = error
+        self._stream.connection.cancel_handler(self._stream, str(error))

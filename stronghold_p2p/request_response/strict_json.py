@@ -18,7 +18,7 @@ from stronghold_p2p.errors import Malformed
 
 MAX_DEPTH: Final = 64
 MAX_DIGITS: Final = 1_000
-_MAX_PATH: Final = 200
+MAX_PATH: Final = 200
 
 # A string from its first quote to its last, or to the end of the text: linear in any input.
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
@@ -65,7 +65,7 @@ def dumps(value: Any) -> bytes:
     try:
         body = _ENCODER.encode(value).encode()
     except (ValueError, TypeError, RecursionError) as error:
-        raise Malformed(f"not JSON: {_reason(error)}", path=_culprit(value)) from None
+        raise at(_culprit(value), f"not JSON: {_reason(error)}") from None
     _check_digits(body)
     return body
 
@@ -96,7 +96,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise Malformed("duplicate key", path=_printable(key))
+                raise at(printable(key), "duplicate key")
             seen.add(key)
     return value
 
@@ -148,9 +148,9 @@ def _check_containers(value: Any) -> None:
             continue
         container, path = stack[-1].pop()
         if len(stack) > MAX_DEPTH:
-            raise Malformed(f"nested deeper than {MAX_DEPTH}", path=_text(path))
+            raise at(_text(path), f"nested deeper than {MAX_DEPTH}")
         if isinstance(container, dict) and not all(isinstance(key, str) for key in container):
-            raise Malformed("a key that is no text", path=_text(path))
+            raise at(_text(path), "a key that is no text")
         children = container.values() if isinstance(container, dict) else container
         if not _SCALARS.issuperset(map(type, children)):
             stack.append([(child, (path, key)) for key, child in _items(container) if isinstance(child, _CONTAINERS)])
@@ -169,11 +169,17 @@ def _text(path: _Path) -> str:
     while path is not None:
         path, name = path
         names.append(str(name))
-    return _printable(".".join(reversed(names)))
+    return printable(".".join(reversed(names)))
 
 
-def _printable(text: str) -> str:
-    return ascii(text[:_MAX_PATH])[1:-1]
+def at(path: str, what: str) -> Malformed:
+    """What is wrong with the field at ``path``; at the whole message if that is empty."""
+    return Malformed(f"{path}: {what}" if path else what, path=path)
+
+
+def printable(text: str) -> str:
+    """A text that may be a peer's, in ASCII and not too long for an error."""
+    return ascii(text[:MAX_PATH])[1:-1]
 
 
 def _culprit(value: Any) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -21,12 +22,15 @@ from stronghold_p2p.errors import (
     LimitExceeded,
     MuxerError,
     UsageError,
+    again,
 )
 from stronghold_p2p.swarm.handlers import Handlers
 from stronghold_p2p.swarm.negotiation import LazyConfirm, Listening, negotiate
+from stronghold_p2p.swarm.release import Tie, forget_frames
 from stronghold_p2p.swarm.timer import Timer
 from stronghold_p2p.transport.link import Link
 from stronghold_p2p.yamux import GoAway, Reset, Session, Stream, StreamState
+from stronghold_p2p.yamux.waiter import Turn
 
 if TYPE_CHECKING:
     from stronghold_p2p.identity import PeerId, PublicKey
@@ -67,15 +71,16 @@ class Connection:
         self.closed = False
         self.passing: dict[Direction, dict[str, bool]] = {"in": {}, "out": {}}  # see Swarm.passes
         self._swarm = swarm
-        self._loop = swarm.loop
+        self.loop = swarm.loop
         self._link = link
         self._seal = upgraded.sealer.seal_pieces
+        self._space = swarm.space
         self._opener = upgraded.opener
-        out, budget = direction == "out", swarm.budget(upgraded.peer)
-        self._session = Session(
-            client=out, limits=swarm.limits, accept=self._accept, notify=self._schedule, budget=budget
-        )
-        self._running = Handlers(swarm, self)
+        self._tie = Tie(self)
+        self._session = self._make_session(self._tie)
+        self.turn = Turn(swarm.loop)
+        self._running = Handlers(swarm)
+        self.cancel_handler, self.recheck = self._running.cancel_one, self._running.recheck
         self._timer = Timer(self, link, self._session, swarm.timeouts)
         # For the streams: one was closed, and the peer has a while to do so, too; one is over at a time that is given.
         self.closing = self._timer.closing
@@ -88,6 +93,12 @@ class Connection:
         link.on_lost = self._lost
         link.on_room = self._flush
 
+    def _make_session(self, tie: Tie) -> Session:
+        client, limits, budget = self.direction == "out", self._swarm.limits, self._swarm.budget(self.peer)
+        return Session(
+            client=client, limits=limits, accept=tie.accept, notify=tie.notify, early=tie.early, budget=budget
+        )
+
     def __repr__(self) -> str:
         return f"<Connection {self.direction} {self.peer} {self.remote_address}>"
 
@@ -95,6 +106,11 @@ class Connection:
     def streams(self) -> int:
         """Streams that are open, both directions together."""
         return len(self._session.streams)
+
+    @property
+    def heard(self) -> float:
+        """When the last bytes came, in the loop's seconds."""
+        return self._session.now
 
     @property
     def latency(self) -> float | None:
@@ -111,44 +127,65 @@ class Connection:
         """Take what the peer had sent along with the end of the handshake."""
         if upgraded.plaintext:
             try:
-                self._session.receive(upgraded.plaintext, self._loop.time())
+                self._session.receive(upgraded.plaintext, self.loop.time())
             except ConnectionClosed as error:
                 self.failed(error)
 
     def _receive(self, view: memoryview) -> int:
-        plaintexts, used = self._opener.open(view)
-        session = self._session
-        now = self._timer.heard = self._loop.time()
+        session, turn = self._session, self.turn
+        now = session.now = self._timer.heard = self.loop.time()
         scheduled = session.hold()
-        for plaintext in plaintexts:
-            session.receive(plaintext, now)
-        if self._opener.failure is not None:
-            raise self._opener.failure
+        turn.begin()
+        try:
+            used = self._opener.open(view, session.deliver, self._space)
+        finally:  # what came before a fault still counts
+            turn.resume()
         if used < len(view) or session.incomplete_since is not None:
             self._timer.incomplete(now, used)
-        # Whoever was woken or started runs in the next turn of the loop; the flush of that turn comes behind them.
-        if not scheduled:
-            self._loop.call_soon(self._flush)
-        if session.overloaded and not self._reading_paused:
+        if self._running.starting:
+            # Before Python 3.12 handlers start in the next turn of the loop; the flush of that turn comes behind them.
+            self._running.starting = False
+            if not scheduled:
+                self.loop.call_soon(self._flush)
+        elif session.stalled:
+            self._flush()
+        else:
+            self._send()
+        if session.overloaded and not self._reading_paused and not self.closed:
             self._reading_paused = True
             self._link.transport.pause_reading()
         return used
 
     # ------------------------------------------------------------------ bytes out
 
-    def _schedule(self) -> None:
-        self._loop.call_soon(self._flush)
+    def flush_soon(self) -> None:
+        """Seal and write what has collected, behind everything that is due before in this turn of the loop."""
+        self.loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        session, link = self._session, self._link
-        if self.closed or link.congested:
+        """Send, from a bare callback of the loop: who had to wait for room goes on in it."""
+        self.turn.begin()
+        self._send()
+        self.turn.resume()
+
+    def send_early(self) -> None:
+        """Seal and write what has collected, before the turn of the loop is over."""
+        if not self.closed and not self._link.congested:
+            self._write(self._session.early_data)
+
+    def _send(self) -> None:
+        session = self._session
+        if self.closed or self._link.congested:
             return
         if session.violation is not None:
             self.failed(session.violation)
             return
+        self._write(session.data_to_send)
+
+    def _write(self, frames: Callable[[], list[bytes | bytearray | memoryview]]) -> None:
+        session, link = self._session, self._link
         try:
-            for record in self._seal(session.data_to_send()):
-                link.write(record)
+            self._seal(frames(), self._space, link.write)
             session.flushed(congested=link.congested)
         except Exception as error:  # the Noise counter is used up; or a fault of ours, for which only this one pays
             self.failed(error)
@@ -161,19 +198,19 @@ class Connection:
 
     # ------------------------------------------------------------------ streams
 
-    async def open_stream(self, *protocols: str) -> Stream:
+    async def open_stream(self, *protocols: str, wait: bool = False) -> Stream:
         """A stream for the first of ``protocols`` that the peer serves.
 
-        With one protocol, or when identify has told which the peer serves, nothing is waited for: a refusal
-        then comes as ``UnsupportedProtocol`` from the first read, and silence as ``DeadlineExceeded``.
+        With one protocol, or when identify has told which the peer serves, nothing is waited for (unless ``wait``): a
+        refusal then comes as ``UnsupportedProtocol`` from the first read, and silence as ``DeadlineExceeded``.
         ``LimitExceeded`` if the peer takes no more streams, ``ConnectionClosed`` if the connection ends.
         """
         if not protocols:
             raise UsageError("name at least one protocol")
-        stream = self.open_now(protocols)
+        stream = None if wait else self.open_now(protocols)
         if stream is not None:
             return stream
-        known = self._known(protocols)
+        known = None if wait else self._known(protocols)
         proposal = b"" if known is None else multistream.propose(known)
         state = await self._open()
         stream = state.sink = self._stream(state)
@@ -186,8 +223,8 @@ class Connection:
             raise
         return stream
 
-    def open_now(self, protocols: tuple[str, ...]) -> Stream | None:
-        """``open_stream`` where nothing has to be waited for; else None."""
+    def open_now(self, protocols: tuple[str, ...], now: float | None = None) -> Stream | None:
+        """``open_stream`` where nothing has to be waited for; else None. ``now``: the loop's time, if it is known."""
         self._check_open()
         known = self._known(protocols)
         if known is None or self._session.unacknowledged >= self._swarm.limits.ack_backlog:
@@ -196,15 +233,21 @@ class Connection:
         self._timer.idle_since = None
         state = self._session.open()
         stream = state.sink = self._stream(state)
-        return self._propose(stream, known, proposal)
+        return self._propose(stream, known, proposal, now)
+
+    def likely(self, protocols: tuple[str, ...]) -> str:
+        """The one of ``protocols`` to try without waiting: what the peer has said to serve, else the first."""
+        return self._known(protocols) or protocols[0]
 
     def _known(self, protocols: tuple[str, ...]) -> str | None:
         return protocols[0] if len(protocols) == 1 else self._swarm.known(self.peer, protocols)
 
-    def _propose(self, stream: Stream, protocol: str, proposal: bytes) -> Stream:
+    def _propose(self, stream: Stream, protocol: str, proposal: bytes, now: float | None = None) -> Stream:
         stream.write_now(proposal)
         stream.protocol = protocol
-        stream.intake = LazyConfirm(stream, protocol, self._timer.negotiation(self._loop.time()))
+        # What accepts a proposal repeats it, byte for byte.
+        due = self._timer.negotiation(self.loop.time() if now is None else now)
+        stream.intake = LazyConfirm(stream, protocol, proposal, due)
         return stream
 
     async def _open(self) -> StreamState:
@@ -216,7 +259,7 @@ class Connection:
             except LimitExceeded as error:
                 if error.limit != "ack_backlog":
                     raise
-            place: asyncio.Future[None] = self._loop.create_future()
+            place: asyncio.Future[None] = self.loop.create_future()
 
             def wake(place: asyncio.Future[None] = place) -> None:
                 if not place.done():
@@ -230,9 +273,10 @@ class Connection:
                 raise
 
     def _stream(self, state: StreamState) -> Stream:
-        return Stream(self._session, state, self, self._loop)
+        return Stream(self._session, state, self, self.loop)
 
-    def _accept(self, state: StreamState) -> Stream:
+    def accept(self, state: StreamState) -> Stream:
+        """The peer opens a stream: its protocol is what comes first."""
         timer = self._timer
         timer.idle_since = None
         stream = self._stream(state)
@@ -276,7 +320,7 @@ class Connection:
         if self._link.lost:
             return
         if self._gone is None:
-            self._gone = self._loop.create_future()
+            self._gone = self.loop.create_future()
         try:
             async with asyncio.timeout(CLOSE_GRACE):
                 await asyncio.shield(self._gone)
@@ -294,8 +338,7 @@ class Connection:
         self._end(error or ConnectionClosed("we closed the connection", code=code))
         if not self._link.lost:
             with suppress(ConnectionClosed):  # the Noise counter is used up: nothing more can be said
-                for record in self._seal(farewell):
-                    self._link.write(record)
+                self._seal(farewell, self._space, self._link.write)
             self._link.receiver = len
             self._link.transport.resume_reading()
             self._link.finish()
@@ -327,7 +370,9 @@ class Connection:
             closed = ConnectionClosed("the peer closed the connection", remote=True)
             closed.__cause__ = error
             self._end(closed)
-        self._timer.stop()
+        # Nothing that it has leads back to it any more: it goes when the last one who holds it lets go.
+        self._timer.end()
+        self._tie.connection = None
         self._swarm.gone(self)
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
@@ -336,8 +381,8 @@ class Connection:
         if self.closed:
             return
         self.closed = True
-        # Its frames would hold the connection, and everything on it, until the next full collection.
-        self.error = error.with_traceback(None)
+        forget_frames(error)
+        self.error = error
         self._session.fail(error)
         self._timer.stop()
         # When the peer leaves, what it had sent before is still there to be read.
@@ -347,13 +392,9 @@ class Connection:
 
     def _check_open(self) -> None:
         if self.closed:
-            cause = self.error
-            reason = str(cause) if cause else "the connection is closed"
-            code = cause.code if isinstance(cause, ConnectionClosed) else 0
-            remote = cause.remote if isinstance(cause, ConnectionClosed) else False
-            raise ConnectionClosed(reason, code=code, remote=remote) from cause
+            raise ConnectionClosed("the connection is closed") if self.error is None else again(self.error)
 
     @property
     def handlers(self) -> frozenset[asyncio.Task[None]]:
         """Tasks of handlers that are running."""
-        return frozenset(self._running.tasks)
+        return frozenset(self._running.tasks.values())

@@ -39,7 +39,7 @@ class _Dial:
         self.outcome = outcome
         self.waiters = 0
         self.todo: list[Multiaddr] = []
-        self.running: dict[asyncio.Task[Connection], Multiaddr] = {}
+        self.running: dict[asyncio.Task[Connection], _Attempt] = {}
         self.failures: dict[Multiaddr, Exception] = {}
         self._known: set[Multiaddr] = set()
         self._maximum = maximum
@@ -92,6 +92,12 @@ class Dialer:
             dial.waiters -= 1
             if not dial.waiters:
                 self._abandon(dial)
+
+    def recheck(self) -> None:
+        """Rules have changed: give up what we may not dial any more."""
+        for dial in set(self._tasks.values()):
+            for task, attempt in dial.running.items():
+                attempt.recheck(task)
 
     async def close(self) -> None:
         """Cancel every dial; who waits for one gets ``ConnectionClosed``."""
@@ -155,16 +161,16 @@ class Dialer:
             if dial.todo:
                 address = dial.todo.pop(0)
                 attempt = _Attempt(self._swarm, dial.peer, address)
-                running[loop.create_task(attempt.run())] = address
+                running[loop.create_task(attempt.run())] = attempt
             done, _ = await asyncio.wait(running, timeout=STAGGER, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 error = task.exception()
                 if error is None:
-                    self._learn(dial, task.result().peer, running[task])
+                    self._learn(dial, task.result().peer, running[task].given)
                     return task.result()
                 if not isinstance(error, Exception):
                     raise error
-                dial.failures[running.pop(task)] = error
+                dial.failures[running.pop(task).given] = error
         raise dial.explain()
 
     def _learn(self, dial: _Dial, peer: PeerId, address: Multiaddr) -> None:
@@ -178,10 +184,12 @@ class Dialer:
 class _Attempt:
     """One address: a socket, its upgrade, the connection. Ends with nothing left unless it succeeds."""
 
-    __slots__ = ("_address", "_outcome", "_peer", "_swarm", "_token", "_upgrading")
+    __slots__ = ("_address", "_outcome", "_peer", "_refused", "_swarm", "_token", "_upgrading", "given")
 
     def __init__(self, swarm: Swarm, peer: PeerId | None, address: Multiaddr) -> None:
         self._swarm = swarm
+        self.given = address
+        self._refused: DialError | None = None
         # An address that names its peer has to keep its word, also when the caller takes anybody.
         self._address, named = multiaddrs.split_peer(address)
         self._peer = named if peer is None else peer
@@ -190,16 +198,30 @@ class _Attempt:
 
     async def run(self) -> Connection:
         swarm = self._swarm
-        if self._peer is not None:
-            swarm.check_dial(self._peer, self._address)
+        swarm.judging.check_dial(self._peer, self._address)
         self._token = swarm.gate.dial()
         try:
             async with Deadline(swarm.timeouts.connect, "connecting", peer=self._peer, setting="Timeouts.connect"):
                 await tcp.connect(self._address, self._made)
-            return await self._outcome
+            connection = await self._outcome
         except BaseException:
             self._give_up()
+            if self._refused is not None:
+                raise self._refused from None
             raise
+        self._upgrading = None
+        del self._outcome  # the link knows who asked for it: both would keep each other, and the connection
+        return connection
+
+    def recheck(self, task: asyncio.Task[Connection]) -> None:
+        """Rules have changed: end ``task``, which runs this, if they keep us from there now."""
+        if task.done() or self._outcome.done():
+            return
+        try:
+            self._swarm.judging.check_dial(self._peer, self._address)
+        except DialError as error:
+            if task.cancel():
+                self._refused = error
 
     def _made(self, link: Link) -> None:
         """The socket is there: the upgrade owns it before its first byte can arrive."""
@@ -220,7 +242,9 @@ class _Attempt:
     def _upgraded(self, link: Link, upgraded: Upgraded) -> None:
         if self._outcome.cancelled():
             raise ConnectionClosed("the dial was given up")
-        self._outcome.set_result(self._swarm.established(link, upgraded, self._token, "out", self._address))
+        found = tcp.addresses_of(link.transport)
+        ends = (found[0] if found else self._address, self._address)
+        self._outcome.set_result(self._swarm.established(link, upgraded, self._token, "out", ends))
 
     def _failed(self, error: Exception) -> None:
         if not self._outcome.done():

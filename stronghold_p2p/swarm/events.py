@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from multiaddr import Multiaddr
 
+    from stronghold_p2p.errors import ConfigError
     from stronghold_p2p.firewall.rules import Attempt, Rule
     from stronghold_p2p.identity import PeerId
     from stronghold_p2p.swarm.connection import Connection
@@ -78,6 +81,14 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
+class RulesLoaded:
+    """The rules file at ``path`` has changed: its rules hold now, or with an ``error`` those from before still do."""
+
+    path: Path
+    error: ConfigError | None
+
+
+@dataclass(frozen=True, slots=True)
 class Dropped:
     """``count`` events are missing here: the reader was too slow for its buffer."""
 
@@ -85,5 +96,14 @@ class Dropped:
 
 
 Event: TypeAlias = (
-    Opened | Ended | AcceptFailed | DialFailed | AddressAdded | AddressRemoved | RequestFailed | Judged | Dropped
+    Opened
+    | Ended
+    | AcceptFailed
+    | DialFailed
+    | AddressAdded
+    | AddressRemoved
+    | RequestFailed
+    | Judged
+    | RulesLoaded
+    | Dropped
 )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, cast
+import sys
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from stronghold_p2p import multistream
 from stronghold_p2p.errors import (
@@ -19,55 +22,104 @@ from stronghold_p2p.swarm.negotiation import Withheld
 from stronghold_p2p.yamux import Reset, Stream
 
 if TYPE_CHECKING:
-    from stronghold_p2p.swarm.connection import Connection
     from stronghold_p2p.swarm.swarm import Swarm
 
 PEERS_DOING = (ConnectionClosed, DeadlineExceeded, DecodeError, HandshakeError, StreamEnded, StreamReset)
+
+EAGER: Final = sys.version_info >= (3, 12)  # a task can begin at once
 
 log = logging.getLogger("stronghold_p2p.connection")
 
 
 class Handlers:
-    """Runs the handlers of one connection; ``tasks`` are those that run."""
+    """Runs the handlers of one connection; ``tasks`` are those that run, by their streams.
 
-    __slots__ = ("_connection", "_late", "_swarm", "tasks")
+    ``starting``: one was given to the loop, which starts it in its next turn.
+    """
 
-    def __init__(self, swarm: Swarm, connection: Connection) -> None:
+    __slots__ = ("_due", "_ended", "_kept", "_late", "_swarm", "starting", "tasks")
+
+    def __init__(self, swarm: Swarm) -> None:
         self._swarm = swarm
-        self._connection = connection
         self._late: asyncio.TimerHandle | None = None
-        self.tasks: set[asyncio.Task[None]] = set()
+        self._due = 0
+        self._ended = False
+        self._kept: Callable[[str], bool] | None = None  # rules have changed since a handler that is due was let in
+        self.starting = False
+        self.tasks: dict[Stream, asyncio.Task[None]] = {}
 
     def start(self, stream: Stream) -> None:
-        """Start the handler of the stream's protocol."""
+        """Start the handler of the stream's protocol, once the callback that agreed on it is through."""
         maximum = self._swarm.limits.streams_in
-        if maximum is not None and len(self.tasks) >= maximum:  # streams that were reset may leave theirs running
+        running = len(self.tasks) + self._due
+        if maximum is not None and running >= maximum:  # streams that were reset may leave theirs running
             stream.reset(Reset.RESOURCE_LIMIT)
             return
-        self.tasks.add(self._swarm.loop.create_task(self._handle(stream)))
+        self._due += 1
+        stream.connection.turn.add(partial(self._start, stream))
+
+    def _start(self, stream: Stream) -> None:
+        self._due -= 1
+        if self._ended:
+            stream.reset(Reset.SHUTDOWN)
+            return
+        if self._kept is not None and not self._is_kept(stream):
+            stream.reset(Reset.GATED)
+            return
+        task = self._task(self._handle(stream))
+        if not task.done():
+            self.tasks[stream] = task
+            if stream.connection.closed:
+                self._swarm.leave_behind(task)
+
+    def _task(self, handling: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        loop = self._swarm.loop
+        if EAGER and loop.get_task_factory() is None and asyncio.current_task() is None:
+            return asyncio.Task(handling, loop=loop, eager_start=True)  # type: ignore[call-arg,unused-ignore]
+        self.starting = True
+        return loop.create_task(handling)
 
     def ask_first(self, stream: Stream, protocol: str, answer: bytes, leftover: bytes) -> None:
         """Ask the application before the protocol's id is echoed; what arrives meanwhile is kept."""
         stream.intake = withheld = Withheld(leftover)
         withheld.asking = task = self._swarm.loop.create_task(self._ask(stream, protocol, answer, withheld))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        self.tasks[stream] = task
+        task.add_done_callback(lambda _: self.tasks.pop(stream, None))
+
+    def recheck(self, kept: Callable[[str], bool]) -> None:
+        """Rules have changed: reset the streams that the peer has opened for protocols which are not ``kept``."""
+        for stream in list(self.tasks):  # what is asked about is judged anew by itself
+            if stream.intake is None and not kept(stream.protocol):
+                stream.reset(Reset.GATED)
+        self._kept = kept if self._due else None
+
+    def _is_kept(self, stream: Stream) -> bool:
+        kept = self._kept
+        if not self._due:
+            self._kept = None
+        return kept is None or kept(stream.protocol)
+
+    def cancel_one(self, stream: Stream, reason: str) -> None:
+        """Nobody waits for the handler of this stream any more."""
+        task = self.tasks.get(stream)
+        if task is not None and task is not asyncio.current_task():  # it may have ended the connection itself
+            task.cancel(reason)
 
     def cancel(self, delay: float = 0.0) -> None:
         """The connection is over; those that run ``delay`` seconds later are cancelled."""
+        self._ended = not delay
         current = asyncio.current_task()  # a handler may close its own connection
-        running = [task for task in self.tasks if task is not current]
+        running = [task for task in self.tasks.values() if task is not current]
         if not delay:
             for task in running:
                 task.cancel()
-        elif running:
+        elif running or self._due:
             self._late = self._swarm.loop.call_later(delay, self.cancel)
             for task in running:
                 task.add_done_callback(self._done)
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self.tasks.discard(task)
-        if not self.tasks and self._late is not None:
+    def _done(self, _: asyncio.Task[None]) -> None:
+        if self._late is not None and all(task.done() for task in self.tasks.values()):
             self._late.cancel()
             self._late = None
 
@@ -80,7 +132,7 @@ class Handlers:
 
     async def _ask_and_handle(self, stream: Stream, protocol: str, answer: bytes, withheld: Withheld) -> None:
         stream.protocol = protocol
-        if not await self._swarm.ask(self._connection, protocol):
+        if not await self._swarm.ask(stream.connection, protocol):
             stream.write_now(answer[: -len(multistream.message(protocol))] + multistream.NA)
             stream.intake = None
             stream.close_nowait()
@@ -110,4 +162,4 @@ class Handlers:
             log.exception("handler of %s failed", stream.protocol)
             stream.reset()
         finally:
-            self.tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            self.tasks.pop(stream, None)

@@ -78,17 +78,17 @@ class Listener:
             link,
             swarm.upgrade.inbound(),
             timeout=swarm.timeouts.upgrade,
-            done=partial(self._upgraded, link, token, ends[1]),
+            done=partial(self._upgraded, link, token, ends),
             failed=partial(self._failed, host, token),
             loop=swarm.loop,
         )
         upgrading.start()
 
-    def _upgraded(self, link: Link, token: Token, remote: Multiaddr, upgraded: Upgraded) -> None:
+    def _upgraded(self, link: Link, token: Token, ends: tuple[Multiaddr, Multiaddr], upgraded: Upgraded) -> None:
         swarm = self._swarm
         upgrading = swarm.pending.pop(token)
         try:
-            swarm.established(link, upgraded, token, "in", remote)
+            swarm.established(link, upgraded, token, "in", ends)
         except P2PError:
             swarm.pending[token] = upgrading  # it counts until its socket is gone
             raise

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def explain_reset(error: Exception, protocols: tuple[str, ...]) -> Exception:
     """What a reset before the answer means, by go-libp2p's codes (core/network/mux.go)."""
     if isinstance(error, StreamReset) and error.code == Reset.NEGOTIATION_FAILED:
-        return _unsupported(protocols)
+        return unsupported(protocols)
     if isinstance(error, StreamReset) and error.code == Reset.RESOURCE_LIMIT:
         told = "the peer takes no more streams now (its Limits.streams_in or requests_per_peer): wait and try again"
         return LimitExceeded(told, limit="streams", current=0, maximum=0, remote=True)
@@ -39,7 +39,7 @@ async def negotiate(stream: Stream, protocols: tuple[str, ...], timeout: float |
             return await _ask(stream, protocols)
     except NegotiationError as error:
         if error.refused:
-            raise _unsupported(protocols, stream.peer) from None
+            raise unsupported(protocols, stream.peer) from None
         raise
     except StreamReset as error:
         raise explain_reset(error, protocols) from None
@@ -47,7 +47,8 @@ async def negotiate(stream: Stream, protocols: tuple[str, ...], timeout: float |
         raise NegotiationError(f"the peer closed the stream instead of answering {protocols[0]}") from None
 
 
-def _unsupported(protocols: tuple[str, ...], peer: PeerId | None = None) -> UnsupportedProtocol:
+def unsupported(protocols: tuple[str, ...], peer: PeerId | None = None) -> UnsupportedProtocol:
+    """The error for a peer that serves none of ``protocols``, or says so."""
     told = f"the peer does not serve {', '.join(protocols)}, or its firewall rejects us: ask its owner"
     return UnsupportedProtocol(told, protocols=protocols, peer=peer)
 
@@ -77,11 +78,11 @@ class LazyConfirm:
 
     __slots__ = ("_buffer", "_expected", "_protocol", "_stream", "due")
 
-    def __init__(self, stream: Stream, protocol: str, due: float) -> None:
+    def __init__(self, stream: Stream, protocol: str, expected: bytes, due: float) -> None:
         self._stream = stream
         self._protocol = protocol
+        self._expected = expected  # ``multistream.match_confirm(protocol)``
         self.due = due  # when the answer has to be there; the connection's timer looks at it
-        self._expected = multistream.match_confirm(protocol)
         self._buffer = b""
 
     def data(self, piece: bytes | memoryview) -> None:
@@ -104,7 +105,7 @@ class LazyConfirm:
         except NegotiationError as error:
             cause: Exception = error
             if error.refused:
-                cause = _unsupported((self._protocol,), self._stream.peer)
+                cause = unsupported((self._protocol,), self._stream.peer)
             self._stream.abandon(cause, Reset.NEGOTIATION_FAILED)
         finally:
             runner.close()

@@ -81,6 +81,11 @@ class Timer:
             self._handle.cancel()
             self._handle = None
 
+    def end(self) -> None:
+        """``stop`` for ever, and let the connection go."""
+        self.stop()
+        del self._connection
+
     def last(self, delay: float, callback: Callable[[], None]) -> None:
         """``stop``, except that ``callback`` is due in ``delay`` seconds."""
         self.stop()

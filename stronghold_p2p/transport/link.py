@@ -9,7 +9,9 @@ the tail of a record that is not complete. A proactor loop reads ahead: there ea
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -30,6 +32,9 @@ except ImportError:  # Windows
 INBOX_BYTES: Final = 256 << 10  # four full records; more only delays the first reader
 WRITE_HIGH: Final = 256 << 10  # bytes in asyncio's buffer before writers wait
 WRITE_LOW: Final = 64 << 10
+
+# The loop's own write keeps what it cannot send, so it must be given memory that is not used again: a copy.
+DIRECT: Final = sys.platform != "win32"
 
 _int: Final = Struct("i")
 
@@ -82,6 +87,7 @@ class Link(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
+        "_descriptor",
         "_inbox",
         "_on_made",
         "_tail",
@@ -100,6 +106,7 @@ class Link(asyncio.BufferedProtocol):
         self._inbox = inbox
         self._on_made = on_made
         self._tail = b""
+        self._descriptor = -1
         self.congested = False
         self.lost = False
         self.receiver: Receiver = len
@@ -110,7 +117,10 @@ class Link(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
-        _without_delay(self.transport)
+        connected = transport.get_extra_info("socket")
+        if connected is not None:
+            _without_delay(connected)
+            self._descriptor = connected.fileno() if DIRECT else -1
         self._on_made(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -147,6 +157,7 @@ class Link(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
+        self._descriptor = -1  # it is closed next, and may be another's soon
         if exc is None and self._tail:
             exc = ConnectionClosed("the peer closed in the middle of a record", remote=True)
         on_lost, self.on_lost = self.on_lost, _ignore
@@ -173,9 +184,24 @@ class Link(asyncio.BufferedProtocol):
                 (queued,) = _int.unpack(ioctl(sock.fileno(), UNACKNOWLEDGED, bytes(_int.size)))
         return self.transport.get_write_buffer_size() + queued
 
-    def write(self, data: bytes | bytearray) -> None:
-        if not self.lost:
-            self.transport.write(data)
+    def write(self, data: bytes | memoryview) -> None:
+        """Send ``data``, which may change afterwards.
+
+        It goes to the socket directly while nothing waits in the loop's buffer: what leaves at once, and that is
+        nearly everything, is not copied. What the socket does not take is copied and left to the loop, and so is
+        finding out that the connection has broken.
+        """
+        if self.lost:
+            return
+        if self._descriptor >= 0 and not self.transport.get_write_buffer_size():
+            try:
+                sent = os.write(self._descriptor, data)
+            except OSError:
+                sent = 0
+            if sent == len(data):
+                return
+            data = data[sent:]
+        self.transport.write(bytes(data))
 
     def finish(self) -> None:
         """Let what was written leave, then send FIN; reading goes on."""
@@ -192,23 +218,23 @@ class Link(asyncio.BufferedProtocol):
 
     def close(self) -> None:
         """Let what was written leave, then close."""
+        self._descriptor = -1
         self.transport.close()
 
     def abort(self) -> None:
         """Close at once."""
+        self._descriptor = -1
         self.transport.abort()
 
 
-def _without_delay(transport: asyncio.Transport) -> None:
+def _without_delay(connected: socket.socket) -> None:
     """Have the system send at once: whatever leaves here has been collected already.
 
     asyncio does so too, but only on sockets that were made with the protocol number of TCP. With Nagle's
     algorithm a second small write waits for the acknowledgement of the first: a round trip.
     """
-    connected = transport.get_extra_info("socket")
-    if connected is not None:
-        with suppress(OSError):
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with suppress(OSError):
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _ignore(_: Exception | None) -> None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from stronghold_p2p import multistream
-from stronghold_p2p.errors import HandshakeError
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity import PeerId, PublicKey
 from stronghold_p2p.noise.exchange import Secured, secure
@@ -84,7 +83,7 @@ def _inside(sealer: Sealer, opener: Opener, exchange: Exchange[str]) -> Exchange
         out = runner.start()
         while True:
             if out:
-                yield bytes(sealer.seal(out))
+                yield sealer.seal(out)
             if runner.done:
                 return runner.leftover
             out = runner.feed((yield from _record(opener)))
@@ -95,7 +94,6 @@ def _inside(sealer: Sealer, opener: Opener, exchange: Exchange[str]) -> Exchange
 def _record(opener: Opener) -> Exchange[bytes]:
     prefix = yield 2
     body = yield int.from_bytes(prefix, "big")
-    plaintexts, used = opener.open(memoryview(prefix + body))
-    if used != len(prefix) + len(body):
-        raise HandshakeError("a record that does not open", phase="muxer")
-    return b"".join(plaintexts)
+    plaintext: list[bytes | memoryview] = []
+    opener.open(memoryview(prefix + body), plaintext.append)
+    return b"".join(plaintext)

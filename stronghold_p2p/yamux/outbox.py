@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from stronghold_p2p.yamux.header import DATA, HEADER, HEADER_SIZE, MAX_BODY, frame
+from stronghold_p2p.yamux.header import DATA, HEADER, HEADER_SIZE, MAX_BODY
 
 # What one loop turn may collect before writers wait: four records, so that plaintext and ciphertext
 # together stay within a core's second-level cache.
@@ -21,11 +21,23 @@ class Outbox:
     size travel in full records.
     """
 
-    __slots__ = ("_flags", "_frames", "_header_at", "_notified", "_notify", "_open_size", "_stream", "control", "size")
+    __slots__ = (
+        "_flags",
+        "_frames",
+        "_header_at",
+        "_notified",
+        "_notify",
+        "_open_size",
+        "_stream",
+        "control",
+        "frames",
+        "size",
+    )
 
     def __init__(self, notify: Callable[[], None]) -> None:
         self.size = 0
         self.control = 0  # frames that the peer made us send
+        self.frames = 0
         self._notify = notify
         self._notified = False
         self._frames: list[bytes | bytearray | memoryview] = []
@@ -45,14 +57,12 @@ class Outbox:
         notified, self._notified = self._notified, True
         return notified
 
-    @property
-    def room(self) -> int:
-        """Bytes of data that writers may still add in this turn."""
-        return TURN_BYTES - self.size
-
     def data(self, stream_id: int, flags: int, body: bytes | memoryview) -> None:
         """Add a body, to the last frame where it fits."""
         size = len(body)
+        if self._stream != stream_id and size <= MAX_BODY:
+            self._begin(stream_id, flags, body, size)
+            return
         if self._stream == stream_id and not flags and self._open_size < MAX_BODY:
             taken = min(size, MAX_BODY - self._open_size)
             self._grow(body if taken == size else memoryview(body)[:taken], taken)
@@ -73,6 +83,7 @@ class Outbox:
         frames.append(_pack(0, DATA, flags, stream_id, size))
         frames.append(body)
         self.size += HEADER_SIZE + size
+        self.frames += 1
         if not self._notified:
             self._notified = True
             self._notify()
@@ -85,7 +96,7 @@ class Outbox:
 
     def add(self, kind: int, flags: int, stream_id: int, length: int) -> None:
         """Add a frame that has no body. Those that follow each other are one piece: an inbox of pings has 20,000."""
-        frames, header = self._frames, frame(kind, flags, stream_id, length)
+        frames, header = self._frames, _pack(0, kind, flags, stream_id, length)
         last = frames[-1] if frames and not self._stream else None
         if isinstance(last, bytearray):
             last += header
@@ -94,16 +105,23 @@ class Outbox:
             self._stream = 0
         self.size += HEADER_SIZE
         self.control += 1
-        self.wake()
+        self.frames += 1
+        if not self._notified:
+            self._notified = True
+            self._notify()
 
     def take(self) -> list[bytes | bytearray | memoryview]:
         """Everything collected, as the pieces of one plaintext."""
-        frames, self._frames = self._frames, []
-        self.size = self.control = self._stream = 0
         self._notified = False
+        return self.take_early()
+
+    def take_early(self) -> list[bytes | bytearray | memoryview]:
+        """The same, before whoever was notified has come."""
+        frames, self._frames = self._frames, []
+        self.size = self.control = self.frames = self._stream = 0
         return frames
 
     def clear(self) -> None:
         """Drop everything: the session is over."""
         self._frames.clear()
-        self.size = self.control = self._stream = 0
+        self.size = self.control = self.frames = self._stream = 0

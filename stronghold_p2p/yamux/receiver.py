@@ -1,12 +1,12 @@
 """Frames out of plaintext: the parser of a session.
 
 A record may hold many frames and a frame may span records. Headers are unpacked in place and dispatched by
-type; a body is passed on as it arrives, as a view of its record.
+type; a body is passed on as it arrives, in one copy.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from stronghold_p2p.errors import ConnectionClosed, MuxerError
 from stronghold_p2p.yamux.header import (
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from stronghold_p2p.yamux.session import Session
     from stronghold_p2p.yamux.state import StreamState
 
-# A view pins its whole record: a body smaller than this share of it is copied out.
-PIN_SHARE: Final = 2
+Buffer = bytes | bytearray | memoryview
 
 _unpack = HEADER.unpack_from
 
@@ -48,22 +47,23 @@ class Receiver:
         self._empty = 0
         self.incomplete_since: float | None = None
 
-    def receive(self, data: bytes | bytearray | memoryview, now: float) -> None:
-        """Process plaintext. Raises ``MuxerError``, or ``ConnectionClosed`` on the peer's go-away."""
+    def receive(self, data: Buffer) -> None:
+        """Process plaintext, which may change afterwards: what is kept of it is copied.
+
+        Raises ``MuxerError``, or ``ConnectionClosed`` on the peer's go-away.
+        """
         session = self._session
-        session.now = now
         if self._partial:
             data = self._partial + bytes(data)
             self._partial = b""
-        view = memoryview(data)
-        pos, end = 0, len(view)
+        pos, end = 0, len(data)
         streams = session.streams
         if self._body_left:
             pos = min(self._body_left, end)
-            self._body(view[:pos], end)
+            self._body(data[:pos])
         begun = pos
         while end - pos >= HEADER_SIZE and not session.closed:
-            version, kind, flags, stream_id, length = _unpack(view, pos)
+            version, kind, flags, stream_id, length = _unpack(data, pos)
             pos += HEADER_SIZE
             if version:
                 raise MuxerError(f"yamux version {version}", code=GoAway.PROTOCOL_ERROR)
@@ -73,38 +73,39 @@ class Receiver:
                 if stream is None or flags & SYN:
                     stream = session.find(flags, stream_id)
                 if stream is not None and length and stop <= end and not flags & (FIN | RST):
-                    self._whole_body(stream, flags, view[pos:stop], end)  # the usual frame
+                    self._whole_body(stream, flags, data[pos:stop])  # the usual frame
                     pos = stop
                     continue
                 self._on_data(stream, flags, stream_id, length)
                 if self._body_left:
                     stop = min(stop, end)
-                    self._body(view[pos:stop], end)
+                    self._body(data[pos:stop])
                     pos = stop
             elif kind == WINDOW_UPDATE:
                 self._on_window_update(flags, stream_id, length)
             else:
                 self._on_session_frame(kind, flags, stream_id, length)
-        if pos < end and not session.closed:
-            self._partial = bytes(view[pos:])
-        self._note_incomplete(another=pos > begun or (begun > 0 and not self._body_left))
+        if pos < end or self._body_left or self.incomplete_since is not None:
+            self._unfinished(data[pos:], another=pos > begun or (begun > 0 and not self._body_left))
         if session.violation is not None:
             raise session.violation
 
-    def _note_incomplete(self, *, another: bool) -> None:
+    def _unfinished(self, rest: Buffer, *, another: bool) -> None:
         """``another``: what is unfinished now is not what was before, or it is the body behind that header."""
+        if not self._session.closed:
+            self._partial = bytes(rest)
         if not self._partial and not self._body_left:
             self.incomplete_since = None
         elif another or self.incomplete_since is None:
             self.incomplete_since = self._session.now
 
-    def _whole_body(self, stream: StreamState, flags: int, piece: memoryview, record: int) -> None:
+    def _whole_body(self, stream: StreamState, flags: int, piece: Buffer) -> None:
         if flags & ACK and not stream.acknowledged:
             self._session.acknowledged(stream)
-        size = len(piece)
-        if stream.fin_received or self._session.budget.buffered + size > self._session.budget.maximum:
+        size, budget = len(piece), self._session.budget
+        if stream.fin_received or budget.buffered + size > budget.maximum:
             self._start_body(stream, flags, size)
-            self._body(piece, record)
+            self._body(piece)
             return
         if not stream.window.received(size):
             raise _overrun(stream, size)
@@ -112,7 +113,7 @@ class Receiver:
         if stream.discarding:
             stream.window.dropped(size)
         else:
-            stream.sink.data(bytes(piece) if size * PIN_SHARE < record else piece)
+            stream.sink.data(bytes(piece))
 
     def _on_data(self, stream: StreamState | None, flags: int, stream_id: int, length: int) -> None:
         if stream is None:
@@ -153,14 +154,14 @@ class Receiver:
                 self._session.reset(stream, Reset.RESOURCE_LIMIT)
                 sink.failed(refusal)
 
-    def _body(self, piece: memoryview, record: int) -> None:
+    def _body(self, piece: Buffer) -> None:
         """One piece of the current frame's body; a body is passed on as it arrives."""
         self._body_left -= len(piece)
         stream = self._body_stream
         if stream is None:
             return
         if not stream.gone and not stream.discarding and piece:
-            stream.sink.data(bytes(piece) if len(piece) * PIN_SHARE < record else piece)
+            stream.sink.data(bytes(piece))
         if not self._body_left:
             self._body_stream = None
             # The body comes before the FIN that shares its frame: js peers lose it the other way round.
@@ -168,9 +169,11 @@ class Receiver:
                 self._session.ended(stream, self._body_flags, 0)
 
     def _on_window_update(self, flags: int, stream_id: int, length: int) -> None:
-        stream = self._session.find(flags, stream_id)
-        if stream is None:
-            return
+        stream = self._session.streams.get(stream_id)
+        if stream is None or flags & SYN:
+            stream = self._session.find(flags, stream_id)
+            if stream is None:
+                return
         useful = flags & SYN or (flags & FIN and not stream.fin_received)
         if flags & ACK and not stream.acknowledged:
             self._session.acknowledged(stream)

@@ -30,7 +30,7 @@ from stronghold_p2p.yamux.header import (
     GoAway,
     Reset,
 )
-from stronghold_p2p.yamux.outbox import Outbox
+from stronghold_p2p.yamux.outbox import TURN_BYTES, Outbox
 from stronghold_p2p.yamux.receiver import Receiver
 from stronghold_p2p.yamux.state import NOBODY, Sink, StreamState
 from stronghold_p2p.yamux.window import ReceiveBudget, ReceiveWindow
@@ -40,13 +40,16 @@ WAKE_TOGETHER: Final = 16
 # Up to this size a write is joined with a piece that waits for it: the copy is cheaper than a frame.
 JOIN_UP_TO: Final = 4_096
 LAST_STREAM_ID: Final = 0xFFFF_FFFF
+# Frames, twelve answers' worth, that are sent before the turn of the loop is over: the peer works while we do.
+EARLY: Final = 24
 
 
 class Session:
     """``client``: we dialed, so our ids are odd (yamux/README.md, "StreamID Field"). ``budget``: out of a pool.
 
     ``accept`` is called with each stream that the peer opens and returns its sink; it may reset the stream
-    at once. ``notify`` is called once whenever there is something to send after there was nothing.
+    at once. ``notify`` is called once whenever there is something to send after there was nothing, and ``early``
+    when so many frames have collected that the peer should not wait for the end of the turn.
     """
 
     def __init__(
@@ -56,12 +59,12 @@ class Session:
         limits: Limits,
         accept: Callable[[StreamState], Sink],
         notify: Callable[[], None],
+        early: Callable[[], None] | None = None,
         budget: ReceiveBudget | None = None,
     ) -> None:
         self.limits = limits
         self.streams: dict[int, StreamState] = {}
-        self.inbound = 0
-        self.unacknowledged = 0
+        self.inbound = self.unacknowledged = 0
         self.budget = budget or ReceiveBudget(limits.receive_memory)
         self.round_trip = 0.0
         self.now = 0.0
@@ -70,11 +73,12 @@ class Session:
         self.violation: MuxerError | None = None  # found outside ``receive``: whoever flushes ends the connection
         self.pongs = 0
         self._accept = accept
+        self._early = early or self.wake
         self._out = Outbox(notify)
         self._next_id = 1 if client else 2
         self._remote_parity = 0 if client else 1
         self._owed: list[StreamState] = []
-        self._stalled: deque[StreamState] = deque()
+        self.stalled: deque[StreamState] = deque()  # wait for room on the connection
         self._passed_over: list[StreamState] = []
         self._opening: deque[Callable[[], None]] = deque()
         self._ping: tuple[int, float] | None = None
@@ -82,12 +86,14 @@ class Session:
         self._resets = ResetBudget(limits.reset_rate, limits.reset_burst)
         self._dropped = DroppedBytes(limits.receive_memory)
         self._receiver = Receiver(self)
+        self.deliver = self._receiver.receive  # ``receive`` at the time that ``now`` tells
 
     # ------------------------------------------------------------------ receiving
 
     def receive(self, data: bytes | bytearray | memoryview, now: float) -> None:
         """Process plaintext. Raises ``MuxerError``, or ``ConnectionClosed`` on the peer's go-away."""
-        self._receiver.receive(data, now)
+        self.now = now
+        self._receiver.receive(data)
 
     @property
     def incomplete_since(self) -> float | None:
@@ -97,7 +103,7 @@ class Session:
     def pinged(self, value: int) -> None:
         """Answer a ping, promptly and only then (rust and js close on an unexpected pong)."""
         self.pongs += 1
-        self._control(PING, ACK, 0, value)
+        self._out.add(PING, ACK, 0, value)
 
     def ponged(self, value: int) -> None:
         """A pong: of our ping, or of none."""
@@ -121,11 +127,11 @@ class Session:
             raise MuxerError(f"stream id {stream_id} was used before", code=GoAway.PROTOCOL_ERROR)
         maximum = self.limits.streams_in
         if maximum is not None and self.inbound >= maximum:
-            self._control(WINDOW_UPDATE, RST, stream_id, Reset.RESOURCE_LIMIT)
+            self._out.add(WINDOW_UPDATE, RST, stream_id, Reset.RESOURCE_LIMIT)
             self._dropped.bury(stream_id, INITIAL_WINDOW)
             self._spend_reset()
             return None
-        stream = StreamState(stream_id, self._window(), inbound=True)
+        stream = StreamState(stream_id, ReceiveWindow(self.budget, self.limits.max_window), inbound=True)
         self.streams[stream_id] = stream
         self.inbound += 1
         self._owed.append(stream)
@@ -135,9 +141,6 @@ class Session:
             return None
         stream.sink = sink
         return stream
-
-    def _window(self) -> ReceiveWindow:
-        return ReceiveWindow(self.budget, self.limits.max_window)
 
     def acknowledged(self, stream: StreamState) -> None:
         """The peer's ACK: another stream may be opened."""
@@ -182,10 +185,9 @@ class Session:
         """
         if self._next_id > LAST_STREAM_ID:
             raise _full("stream ids used up: connect again", "stream ids", LAST_STREAM_ID // 2, LAST_STREAM_ID // 2)
-        waiting, maximum = self.unacknowledged, self.limits.ack_backlog
-        if waiting >= maximum:
-            raise _full(f"{waiting} streams wait for the peer's acknowledgement", "ack_backlog", waiting, maximum)
-        stream = StreamState(self._next_id, self._window(), inbound=False)
+        if (waiting := self.unacknowledged) >= (most := self.limits.ack_backlog):
+            raise _full(f"{waiting} streams wait for the peer's acknowledgement", "ack_backlog", waiting, most)
+        stream = StreamState(self._next_id, ReceiveWindow(self.budget, self.limits.max_window), inbound=False)
         self._next_id += 2
         self.streams[stream.id] = stream
         self.unacknowledged += 1
@@ -207,7 +209,7 @@ class Session:
 
         ``data`` must not change until the next ``data_to_send``. Less than all: wait for ``Sink.ready``.
         """
-        room = self._out.room
+        room = TURN_BYTES - self._out.size
         if room <= 0 or self.congested:
             return 0
         size = len(data)
@@ -217,10 +219,14 @@ class Session:
             else:
                 stream.held = b""
                 self._data(stream, held + data, len(held) + size)
+                if self._out.frames >= EARLY:
+                    self._early()
                 return size
         allowed = min(size, stream.credit, room)
         if allowed:
             self._data(stream, data if allowed == size else memoryview(data)[:allowed], allowed)
+            if self._out.frames >= EARLY:
+                self._early()
         return allowed
 
     def send_now(self, stream: StreamState, data: bytes) -> None:
@@ -242,17 +248,8 @@ class Session:
 
     def _data(self, stream: StreamState, body: bytes | memoryview, size: int) -> None:
         stream.credit -= size
-        flags = self._first_flags(stream) if stream.ack_owed or stream.syn_owed else 0
+        flags, stream.first = stream.first, 0
         self._out.data(stream.id, flags, body)
-
-    def _first_flags(self, stream: StreamState) -> int:
-        if stream.ack_owed:
-            stream.ack_owed = False
-            return ACK
-        if stream.syn_owed:
-            stream.syn_owed = False
-            return SYN
-        return 0
 
     def wait_turn(self, stream: StreamState, *, again: bool = False) -> None:
         """The stream has credit, but the connection is full: tell its sink after a flush, first come first served.
@@ -261,7 +258,7 @@ class Session:
         """
         if not stream.stalled:
             stream.stalled = True
-            (self._passed_over if again else self._stalled).append(stream)
+            (self._passed_over if again else self.stalled).append(stream)
 
     def finish(self, stream: StreamState) -> None:
         """Close our direction (FIN, as a frame of its own)."""
@@ -270,9 +267,12 @@ class Session:
         if stream.held:
             self._release(stream)
         stream.fin_sent = True
-        self._control(WINDOW_UPDATE, FIN | self._first_flags(stream), stream.id, 0)
+        flags, stream.first = FIN | stream.first, 0
+        self._out.add(WINDOW_UPDATE, flags, stream.id, 0)
         if stream.fin_received:
             self._remove(stream)
+        if self._out.frames >= EARLY:
+            self._early()
 
     def discard(self, stream: StreamState) -> None:
         """Nobody will read any more: what still comes is dropped, within the credit that the peer has."""
@@ -283,9 +283,9 @@ class Session:
         """End both directions at once; the code travels as go-libp2p's does. The caller tells the sink."""
         if stream.gone:
             return
-        if not stream.syn_owed:  # the peer has heard of it
-            self._control(WINDOW_UPDATE, RST, stream.id, code)
-        stream.ack_owed = stream.syn_owed = False
+        if stream.first != SYN:  # the peer has heard of it
+            self._out.add(WINDOW_UPDATE, RST, stream.id, code)
+        stream.first = 0
         stream.held = b""
         self._remove(stream)
         if stream.inbound and code:
@@ -302,7 +302,8 @@ class Session:
         if delta:
             if not self.round_trip and self._ping is None:
                 self.ping(now)
-            self._control(WINDOW_UPDATE, self._first_flags(stream), stream.id, delta)
+            flags, stream.first = stream.first, 0
+            self._out.add(WINDOW_UPDATE, flags, stream.id, delta)
 
     def _remove(self, stream: StreamState) -> None:
         stream.gone = True
@@ -318,9 +319,6 @@ class Session:
 
     # ------------------------------------------------------------------ sending
 
-    def _control(self, kind: int, flags: int, stream_id: int, length: int) -> None:
-        self._out.add(kind, flags, stream_id, length)
-
     def wake(self) -> None:
         """Have ``notify`` called, unless it has been since the last ``data_to_send``."""
         self._out.wake()
@@ -329,15 +327,19 @@ class Session:
         """From now to the next ``data_to_send`` the caller sees to it; False: nobody did before."""
         return self._out.hold()
 
+    def early_data(self) -> list[bytes | bytearray | memoryview]:
+        """What has collected so far, but for what is held back to share a frame with what is written next."""
+        return self._out.take_early()
+
     def data_to_send(self) -> list[bytes | bytearray | memoryview]:
         """All frames since the last call, in order, as the pieces of one plaintext."""
         if self._owed:
             for stream in self._owed:
                 if stream.held and not stream.gone:
                     self._release(stream)
-                elif stream.ack_owed and not stream.gone:
-                    stream.ack_owed = False
-                    self._control(WINDOW_UPDATE, ACK, stream.id, 0)
+                elif stream.first == ACK and not stream.gone:
+                    stream.first = 0
+                    self._out.add(WINDOW_UPDATE, ACK, stream.id, 0)
             self._owed.clear()
         self.pongs = 0
         return self._out.take()
@@ -346,16 +348,16 @@ class Session:
         """The frames are on their way; ``congested``: the socket wants no more for now."""
         self.congested = congested
         if self._passed_over:
-            self._stalled.extendleft(reversed(self._passed_over))
+            self.stalled.extendleft(reversed(self._passed_over))
             self._passed_over.clear()
-        if congested or not self._stalled:
+        if congested or not self.stalled:
             return
-        for _ in range(min(WAKE_TOGETHER, len(self._stalled))):
-            stream = self._stalled.popleft()
+        for _ in range(min(WAKE_TOGETHER, len(self.stalled))):
+            stream = self.stalled.popleft()
             stream.stalled = False
             if not stream.gone:
                 stream.sink.ready()
-        if self._stalled:
+        if self.stalled:
             self.wake()
 
     @property
@@ -367,7 +369,7 @@ class Session:
         """Send a ping unless one is out (rust and js close on an unexpected pong: one at a time)."""
         if self._ping is None:
             self._ping = (self._ping_value, now)
-            self._control(PING, SYN, 0, self._ping_value)
+            self._out.add(PING, SYN, 0, self._ping_value)
             self._ping_value = (self._ping_value + 1) & MAX_CREDIT
 
     @property
@@ -382,14 +384,13 @@ class Session:
     def fail(self, error: Exception) -> None:
         """The connection is over: every stream and every waiting opener learns the same cause."""
         self.closed = True
-        streams, self.streams = list(self.streams.values()), {}
-        for stream in streams:
+        for stream in list(self.streams.values()):
             stream.gone = True
             stream.window.close()
             sink, stream.sink = stream.sink, NOBODY
             sink.failed(error)
         self.inbound = self.unacknowledged = 0
-        for waiting in (self._stalled, self._passed_over, self._owed, self._out):
+        for waiting in (self.streams, self.stalled, self._passed_over, self._owed, self._out):
             waiting.clear()
         while self._opening:
             self._opening.popleft()()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import inf
 from typing import Final, Protocol
 
-from stronghold_p2p.yamux.header import INITIAL_WINDOW
+from stronghold_p2p.yamux.header import ACK, INITIAL_WINDOW, SYN
 from stronghold_p2p.yamux.window import ReceiveWindow
 
 
@@ -64,20 +64,19 @@ class StreamState:
     """Bookkeeping of one stream. ``credit`` is what we may still send."""
 
     __slots__ = (
-        "ack_owed",
         "acknowledged",
         "closing_at",
         "credit",
         "discarding",
         "fin_received",
         "fin_sent",
+        "first",
         "gone",
         "held",
         "id",
         "inbound",
         "sink",
         "stalled",
-        "syn_owed",
         "window",
     )
 
@@ -87,8 +86,7 @@ class StreamState:
         self.window = window
         self.inbound = inbound
         self.credit = INITIAL_WINDOW
-        self.syn_owed = not inbound
-        self.ack_owed = inbound
+        self.first = ACK if inbound else SYN  # goes with our first frame; 0 once it has
         self.acknowledged = inbound
         self.fin_sent = False
         self.fin_received = False

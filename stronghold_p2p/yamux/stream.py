@@ -1,7 +1,7 @@
 """The awaitable face of one stream.
 
 Everything that arrives is put here by the session, synchronously; a reader takes it from here. No task and
-no queue stands between: one deque, and one future when somebody waits.
+no queue stands between: one deque, and one ``Waiter`` when somebody waits.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -17,11 +18,12 @@ from stronghold_p2p.errors import (
     ConnectionClosed,
     DecodeError,
     Malformed,
-    P2PError,
     StreamEnded,
     StreamReset,
     UsageError,
+    again,
 )
+from stronghold_p2p.yamux.waiter import Waiter
 
 if TYPE_CHECKING:
     from stronghold_p2p.identity import PeerId
@@ -67,8 +69,8 @@ class Stream:
         self._loop = loop
         self._chunks: deque[bytes | memoryview] = deque()
         self._returned = 0  # bytes at the front that a cancelled read had taken: the session has counted them
-        self._reader: asyncio.Future[None] | None = None
-        self._writer: asyncio.Future[None] | None = None
+        self._reader: Waiter | None = None
+        self._writer: Waiter | None = None
         self._ended = self._closed = False
         self._error: Exception | None = None
         self.connection = connection
@@ -96,18 +98,26 @@ class Stream:
         while not self._chunks:
             if self._ended and not self._closed:
                 return b""  # a clean end stays one, whatever becomes of the connection
-            await self._wait_readable()
+            try:
+                await self._until_readable()
+            finally:
+                self._reader = None
         return self._take(n)
+
+    def read_now(self, n: int = 65_536) -> bytes:
+        """What ``read`` gives if it does not have to wait; ``b""`` if it does, or at the end."""
+        return self._take(n) if self._chunks and self._reader is None else b""
 
     def _take(self, n: int) -> bytes:
         chunk = self._chunks[0]
-        if len(chunk) <= n:
+        size = len(chunk)
+        if size <= n:
             self._chunks.popleft()
             piece = chunk if isinstance(chunk, bytes) else bytes(chunk)
         else:
             piece = bytes(chunk[:n])
             self._chunks[0] = memoryview(chunk)[n:]
-        size = len(piece)
+            size = n
         if self._returned:
             counted = min(size, self._returned)
             self._returned -= counted
@@ -197,16 +207,13 @@ class Stream:
         while chunk := await self.read():
             yield chunk
 
-    async def _wait_readable(self) -> None:
+    def _until_readable(self) -> Waiter:
         if self._error is not None:
-            raise self._failure()
+            raise again(self._error)
         if self._closed:
             raise UsageError("the stream is closed")
-        self._reader = self._loop.create_future()
-        try:
-            await self._reader
-        finally:
-            self._reader = None
+        self._reader = Waiter(self.connection.turn)
+        return self._reader
 
     # ------------------------------------------------------------------ writing
 
@@ -216,7 +223,8 @@ class Stream:
         What several tasks write in one turn of the event loop leaves in one system call. The return says
         that the bytes are framed, not that the peer has them.
         """
-        self._check_writable()
+        if self._error is not None or self._closed or self._state.fin_sent or self._writer is not None:
+            self._check_writable()
         rest: bytes | memoryview = data if isinstance(data, bytes) else bytes(data)
         again = False
         while len(rest):
@@ -234,7 +242,7 @@ class Stream:
 
     def _check_writable(self) -> None:
         if self._error is not None:
-            raise self._failure()
+            raise again(self._error)
         if self._closed or self._state.fin_sent:
             raise UsageError("the stream is closed for writing")
         if self._writer is not None:
@@ -244,7 +252,7 @@ class Stream:
         # With credit left it is the connection that is full: wait for its next flush.
         if self._state.credit:
             self._session.wait_turn(self._state, again=again)
-        self._writer = self._loop.create_future()
+        self._writer = Waiter(self.connection.turn)
         try:
             await self._writer
         finally:
@@ -277,13 +285,16 @@ class Stream:
             self.reset()
             return
         self._closed = True
-        self._session.finish(self._state)
+        state = self._state
+        if not state.fin_sent:
+            self._session.finish(state)
         if self.intake is None:
             self._drop_unread()
-            self._session.discard(self._state)
-        if not self._state.gone:
-            self.connection.closing(self._state)
-        self._wake_all()
+            self._session.discard(state)
+        if not state.gone and state.closing_at == inf:
+            self.connection.closing(state)
+        if self._reader is not None:
+            self._reader.set()
 
     def reset(self, code: int = 0) -> None:
         """End both directions at once; the peer's calls fail. ``code`` as in go-libp2p's core/network/mux.go."""
@@ -316,17 +327,6 @@ class Stream:
         else:
             self.reset()
 
-    def _failure(self) -> Exception:
-        """The stored cause, as a fresh exception: several tasks may raise it."""
-        cause = self._error
-        if isinstance(cause, StreamReset):
-            return StreamReset(str(cause), code=cause.code)
-        if isinstance(cause, ConnectionClosed):
-            fresh = ConnectionClosed(cause.reason, code=cause.code, remote=cause.remote)
-            fresh.__cause__ = cause
-            return fresh
-        return cause if isinstance(cause, P2PError) else ConnectionClosed(str(cause))
-
     def expire(self, due: float) -> None:
         """``abandon`` with ``DeadlineExceeded`` at ``due``, in the loop's seconds; closing it ends that."""
         self.connection.expire(self._state, due)
@@ -355,15 +355,15 @@ class Stream:
             chunks[-1] = b"".join((chunks[-1], piece))
         else:
             chunks.append(piece)
-        reader = self._reader
-        if reader is not None and not reader.done():
-            reader.set_result(None)
+        if self._reader is not None:
+            self._reader.set()
 
     def end(self) -> None:
         self._ended = True
         if self.intake is not None:
             self.intake.end()
-        self._wake_all()
+        if self._reader is not None:
+            self._reader.set()
 
     def failed(self, error: Exception) -> None:
         if self._error is None:
@@ -377,14 +377,14 @@ class Stream:
         self._wake_all()
 
     def ready(self) -> None:
-        writer = self._writer
-        if writer is not None and not writer.done():
-            writer.set_result(None)
+        if self._writer is not None:
+            self._writer.set()
 
     def _wake_all(self) -> None:
-        for waiter in (self._reader, self._writer):
-            if waiter is not None and not waiter.done():
-                waiter.set_result(None)
+        if self._reader is not None:
+            self._reader.set()
+        if self._writer is not None:
+            self._writer.set()
 
     # ------------------------------------------------------------------ negotiation
 

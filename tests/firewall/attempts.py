@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from multiaddr import Multiaddr
 
 from stronghold_p2p.firewall.rules import Attempt, Direction
@@ -20,6 +22,7 @@ def attempt(
     address: str = "/ip4/10.0.0.1/tcp/4001",
     deadline: float = 1e9,
     variant: str | None = "Ping",
+    view: Any = None,
 ) -> Attempt:
     return Attempt(
         peer=peer,
@@ -28,4 +31,5 @@ def attempt(
         address=Multiaddr(address),
         deadline=deadline,
         variant=variant,
+        view=view,
     )

@@ -148,11 +148,10 @@ async def test_a_hook_that_is_cancelled_rejects() -> None:
     firewall, approval, asked = asking()
     tasks = await begin(approval, attempt(), attempt(BOB))
     asked.answers[0].cancel()
-    next(task for task in approval.hooks if not task.done()).cancel()
-    assert (await asyncio.gather(*tasks)).count(False) >= 1
-    for task in approval.hooks:
-        task.cancel()
-    assert await asyncio.gather(*tasks) == [False, False]
+    assert await tasks[0] is False
+    (task,) = approval.hooks
+    task.cancel()
+    assert await tasks[1] is False
     assert firewall.decide(attempt()) == Rule.ASK
     await nothing_left(approval)
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import itertools
+from collections.abc import Callable
+from hashlib import sha256
 from ipaddress import ip_address, ip_network
 from typing import Any, Literal
 
@@ -9,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stronghold_p2p.errors import ConfigError
+from stronghold_p2p.firewall.entries import Judgement
 from stronghold_p2p.firewall.firewall import OPEN_PROTOCOLS, Firewall
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule, Scope
-from stronghold_p2p.identity import PeerId
+from stronghold_p2p.identity import Identity, PeerId
 from tests.firewall.attempts import ALICE, BOB, CAROL, ECHO, UPPER, attempt
 
 PING = "/ipfs/ping/1.0.0"
@@ -23,17 +27,58 @@ SUBNETS = ("10.0.0.0/8", "10.0.0.0/16", "10.0.0.1", "0.0.0.0/0", "2001:db8::/32"
 Selectors = tuple[PeerId | None, str | None, str | None, Direction]
 
 
+def is_near(asked: Attempt) -> bool:
+    return str(asked.address).startswith("/ip4/10.")
+
+
+def is_broken(asked: Attempt) -> bool:
+    raise ValueError("in the predicate")
+
+
+def is_vague(asked: Attempt) -> Any:
+    return 1
+
+
+PREDICATES: tuple[Callable[[Attempt], Any], ...] = (is_near, is_broken, is_vague)
+# A rule as a test writes it down: a verdict, or what it looks at, and the two rules behind that.
+Tree = Rule | tuple[frozenset[str] | Callable[[Attempt], Any], Any, Any]
+LEAVES: st.SearchStrategy[Tree] = st.sampled_from(RULES)
+LOOKS = st.one_of(st.frozensets(st.sampled_from(("Ping", "Say", "")), max_size=2), st.sampled_from(PREDICATES))
+TREES: st.SearchStrategy[Tree] = st.recursive(LEAVES, lambda inner: st.tuples(LOOKS, inner, inner), max_leaves=6)
+
+
+def built(tree: Tree) -> Rule:
+    if isinstance(tree, Rule):
+        return tree
+    look, then, otherwise = tree
+    make: Any = Rule.only if isinstance(look, frozenset) else Rule.when
+    return make(look, then=built(then), otherwise=built(otherwise))  # type: ignore[no-any-return]
+
+
 class Model:
     """The decision as the documents word it, over a plain list: the independent reference."""
 
     def __init__(self) -> None:
-        self.entries: dict[Selectors, Rule] = {}
+        self.entries: dict[Selectors, Tree] = {}
         self.banned: set[PeerId | str] = set()
 
-    def decide(self, peer: PeerId, protocol: str, host: str, direction: Direction) -> Rule | None:
+    def says(self, tree: Tree, host: str, variant: str | None) -> Rule:
+        """A variant of None: there is no request to look at."""
+        if isinstance(tree, Rule):
+            return tree
+        look, then, otherwise = tree
+        if isinstance(look, frozenset):
+            return Rule.REJECT if variant is None else self.says(then if variant in look else otherwise, host, variant)
+        if look is is_near:
+            return self.says(then if host.startswith("10.") else otherwise, host, variant)
+        return Rule.REJECT
+
+    def decide(
+        self, peer: PeerId, protocol: str, host: str, direction: Direction, variant: str | None = "Ping"
+    ) -> Rule | None:
         if peer in self.banned or any(self.holds(ban, host) for ban in self.banned if isinstance(ban, str)):
             return Rule.REJECT
-        best: tuple[tuple[bool, bool, int], Rule] | None = None
+        best: tuple[tuple[bool, bool, int], Tree] | None = None
         for (its_peer, its_protocol, subnet, its_direction), rule in self.entries.items():
             if its_direction != direction or its_peer not in (None, peer) or its_protocol not in (None, protocol):
                 continue
@@ -46,7 +91,7 @@ class Model:
             if best is None or rank > best[0]:
                 best = rank, rule
         if best is not None:
-            return best[1]
+            return self.says(best[1], host, variant)
         return Rule.ALLOW if direction == "out" or protocol in OPEN_PROTOCOLS else None
 
     @staticmethod
@@ -55,9 +100,9 @@ class Model:
         return network.version == address.version and address in network
 
 
-def judged(peer: PeerId, protocol: str, host: str, direction: Direction) -> Attempt:
+def judged(peer: PeerId, protocol: str, host: str, direction: Direction, variant: str | None = "Ping") -> Attempt:
     kind = "ip6" if ":" in host else "ip4"
-    return attempt(peer, protocol, direction=direction, address=f"/{kind}/{host}/tcp/4001")
+    return attempt(peer, protocol, direction=direction, address=f"/{kind}/{host}/tcp/4001", variant=variant)
 
 
 def scope_of(selectors: Selectors) -> Scope:
@@ -73,9 +118,8 @@ def scope_of(selectors: Selectors) -> Scope:
 
 
 def agree(firewall: Firewall, model: Model) -> None:
-    for peer, protocol, host, direction in itertools.product((ALICE, BOB), (ECHO, UPPER, PING), HOSTS, DIRECTIONS):
-        found = firewall.decide(judged(peer, protocol, host, direction))
-        assert found == model.decide(peer, protocol, host, direction), (peer, protocol, host, direction)
+    for case in itertools.product((ALICE, BOB), (ECHO, UPPER, PING), HOSTS, DIRECTIONS, ("Ping", "Say", None)):
+        assert firewall.decide(judged(*case)) == model.decide(*case), case
 
 
 def test_every_rule_for_peer_and_default_in_both_directions_set_and_removed() -> None:
@@ -120,7 +164,7 @@ SELECTORS = st.tuples(
     st.sampled_from(DIRECTIONS),
 )
 STEPS = st.one_of(
-    st.tuples(st.just("set"), SELECTORS, st.sampled_from(RULES)),
+    st.tuples(st.just("set"), SELECTORS, TREES),
     st.tuples(st.just("remove"), SELECTORS, st.none()),
     st.tuples(st.sampled_from(("ban", "unban")), st.sampled_from((ALICE, "10.0.0.0/16", "2001:db8::/32")), st.none()),
 )
@@ -128,12 +172,13 @@ STEPS = st.one_of(
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(STEPS, max_size=12))
-def test_any_history_agrees_with_the_model(steps: list[tuple[str, Any, Rule]]) -> None:
+def test_any_history_agrees_with_the_model(steps: list[tuple[str, Any, Tree]]) -> None:
+    """reliability.md row 75, with rules that look at the request and bans."""
     firewall, model = Firewall(), Model()
-    for verb, what, rule in steps:
+    for verb, what, tree in steps:
         if verb == "set":
-            firewall.set(rule, **scope_of(what))
-            model.entries[what] = rule
+            firewall.set(built(tree), **scope_of(what))
+            model.entries[what] = tree
         elif verb == "remove":
             assert firewall.remove(**scope_of(what)) == (model.entries.pop(what, None) is not None)
         elif verb == "ban":
@@ -215,6 +260,16 @@ def test_one_peer_under_each_text_form_is_one_peer() -> None:
     firewall.set(Rule.ALLOW)
     assert firewall.decide(attempt(PeerId(str(ALICE)))) == Rule.REJECT
     assert len(firewall.rules()) == 1 + firewall.remove(peer=ALICE)
+
+
+def test_another_name_of_a_key_is_no_peer() -> None:
+    """reliability.md row 81: the sha256 form of a key that stands in its id (peer-ids.md) matches nobody."""
+    identity = Identity.from_seed(bytes((1,)) * 32)
+    other = PeerId(b"\x12\x20" + sha256(identity.public_key.encode()).digest())
+    firewall = Firewall()
+    firewall.set(Rule.ALLOW, peer=other)
+    firewall.ban(other)
+    assert firewall.decide(attempt(identity.peer_id)) is None
 
 
 def test_a_relayed_peer_is_not_where_its_relay_is() -> None:
@@ -326,3 +381,83 @@ def test_the_last_hook_counts() -> None:
 
     assert firewall.ask_hook is second
     assert first is not second
+
+
+def test_a_rule_that_looks_is_found_and_told_apart() -> None:
+    firewall = Firewall()
+    rule = Rule.only(["Ping"], otherwise=Rule.ASK)
+    firewall.set(rule, protocol=ECHO)
+    assert firewall.effective(attempt(variant="Say")).rule == rule
+    assert firewall.decide(attempt(variant="Ping")) == Rule.ALLOW
+    assert firewall.judgement(attempt(variant="Say")) == Judgement(Rule.ASK, "only@protocol")
+    assert firewall.decide(attempt(variant=None)) == Rule.REJECT
+    assert firewall.rules() == (({"direction": "in", "protocol": ECHO}, rule),)
+
+
+@pytest.mark.parametrize("predicate", [is_broken, is_vague])
+def test_a_predicate_that_fails_rejects_and_is_reported_once(predicate: Callable[[Attempt], bool]) -> None:
+    """reliability.md row 80."""
+    firewall = Firewall()
+    told: list[tuple[Rule, str]] = []
+    rule = Rule.when(predicate, then=Rule.ALLOW, otherwise=Rule.ALLOW)
+    firewall.set(Rule.only(["Say"], otherwise=rule))
+    assert firewall.decide(attempt()) == Rule.REJECT  # nobody to report to
+    firewall.report = lambda rule, error: told.append((rule, str(error)))
+    for _ in range(3):
+        assert firewall.decide(attempt()) == Rule.REJECT
+        assert firewall.decide(attempt(variant="Say")) == Rule.ALLOW
+    assert [one for one, _ in told] == [rule]
+    assert told[0][1] in {"in the predicate", "a predicate returned int: take a plain function that returns a bool"}
+    firewall.ban(CAROL)
+    assert firewall.decide(attempt()) == Rule.REJECT
+    assert [one for one, _ in told] == [rule, rule]
+
+
+def test_a_predicate_may_be_cancelled_or_be_no_plain_function() -> None:
+    """reliability.md row 80: a CancelledError of its own ends nobody, and no coroutine is left behind."""
+
+    async def coroutine(asked: Attempt) -> bool:
+        return True
+
+    def cancelled(asked: Attempt) -> bool:
+        raise asyncio.CancelledError
+
+    def stopped(asked: Attempt) -> bool:
+        raise KeyboardInterrupt
+
+    firewall = Firewall()
+    told: list[str] = []
+    firewall.report = lambda rule, error: told.append(type(error).__name__)
+    for predicate in (coroutine, cancelled):
+        firewall.set(Rule.when(predicate))  # type: ignore[arg-type]
+        assert firewall.decide(attempt()) == Rule.REJECT
+    assert told == ["TypeError", "CancelledError"]
+    firewall.set(Rule.when(stopped))
+    with pytest.raises(KeyboardInterrupt):
+        firewall.decide(attempt())
+
+
+def test_a_predicate_may_change_the_rules() -> None:
+    """reliability.md row 80: it uses the firewall that calls it; what it set counts from the next attempt on."""
+    firewall = Firewall()
+
+    def once(asked: Attempt) -> bool:
+        firewall.set(Rule.REJECT, peer=asked.peer)
+        return True
+
+    firewall.set(Rule.when(once))
+    assert firewall.decide(attempt(ALICE)) == Rule.ALLOW
+    assert firewall.decide(attempt(ALICE)) == Rule.REJECT
+    answers: list[Rule | None] = []
+    firewall.watch(lambda: answers.append(firewall.decide(attempt(BOB))))  # it is asked at each change, and changes
+    assert firewall.decide(attempt(CAROL)) == Rule.ALLOW
+    assert firewall.decide(attempt(BOB)) == Rule.REJECT
+
+
+def test_the_version_counts_changes() -> None:
+    firewall = Firewall()
+    firewall.set(Rule.ASK)
+    firewall.remove()
+    firewall.remove()
+    firewall.ban(ALICE)
+    assert firewall.version == 3

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import copy
 import pickle
-from dataclasses import FrozenInstanceError
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, dataclass
+from typing import Any
 
 import pytest
 
 from stronghold_p2p.errors import ConfigError
-from stronghold_p2p.firewall.rules import Rule
+from stronghold_p2p.firewall.rules import Attempt, Rule
 from tests.firewall.attempts import ALICE, attempt
 
 
@@ -32,3 +34,157 @@ def test_values_cannot_be_changed() -> None:
     asked = attempt(ALICE)
     with pytest.raises(FrozenInstanceError):
         asked.peer = ALICE  # type: ignore[misc]
+
+
+@dataclass(frozen=True)
+class Ping:
+    """A message; rules name its class."""
+
+
+@dataclass
+class Longer:
+    """A predicate that can be compared but not be kept in a set."""
+
+    than: int
+
+    def __call__(self, asked: Attempt) -> bool:
+        return len(asked.view) > self.than
+
+
+def is_short(asked: Attempt) -> bool:
+    return len(asked.view) < 5
+
+
+def never(rule: Rule, error: BaseException) -> None:
+    raise AssertionError(error)
+
+
+def says(rule: Rule, variant: str | None = "Ping", view: Any = "x") -> Rule:
+    return rule.resolve(attempt(variant=variant, view=view), never)
+
+
+def test_only_these_variants() -> None:
+    rule = Rule.only([Ping, "Say"])
+    assert [says(rule, variant) for variant in ("Ping", "Say", "ping", "", "Delete")] == [
+        Rule.ALLOW,
+        Rule.ALLOW,
+        Rule.REJECT,
+        Rule.REJECT,
+        Rule.REJECT,
+    ]
+    asking = Rule.only({"Ping"}, then=Rule.REJECT, otherwise=Rule.ASK)
+    assert (says(asking, "Ping"), says(asking, "Say")) == (Rule.REJECT, Rule.ASK)
+    assert says(Rule.only([]), "Ping") == Rule.REJECT
+    assert says(Rule.only([], otherwise=Rule.ALLOW), "Ping") == Rule.ALLOW
+    assert says(Rule.only([""], otherwise=Rule.REJECT), "") == Rule.ALLOW
+
+
+def test_a_request_without_a_tag_is_another_request() -> None:
+    rule = Rule.only(["Ping"], then=Rule.REJECT, otherwise=Rule.ASK)
+    assert says(rule, None, [1, 2]) == Rule.ASK
+    assert says(rule, None, 0) == Rule.ASK
+
+
+def test_where_no_request_is_shown_only_rejects() -> None:
+    """A stream or a connection cannot pass a rule about requests, whatever the rule says of other requests."""
+    for then in (Rule.ALLOW, Rule.ASK):
+        assert says(Rule.only(["Ping"], then=then, otherwise=Rule.ALLOW), None, None) == Rule.REJECT
+
+
+def test_when_a_predicate_holds() -> None:
+    rule = Rule.when(is_short, name="short", otherwise=Rule.ASK)
+    assert (says(rule, view="hi"), says(rule, view="long enough")) == (Rule.ALLOW, Rule.ASK)
+    assert says(Rule.when(is_short), view="long enough") == Rule.REJECT
+    assert says(Rule.when(lambda asked: asked.view is None), None, None) == Rule.ALLOW
+
+
+def test_rules_nest() -> None:
+    rule = Rule.only(["Ping"], otherwise=Rule.when(is_short, then=Rule.ASK, otherwise=Rule.only([Ping, "Say"])))
+    assert says(rule, "Ping") == Rule.ALLOW
+    assert says(rule, "Say", "hi") == Rule.ASK
+    assert says(rule, "Say", "long enough") == Rule.ALLOW
+    assert says(rule, "Tell", "long enough") == Rule.REJECT
+
+
+def test_a_fault_is_told_with_the_rule_that_has_it() -> None:
+    told: list[tuple[Rule, BaseException]] = []
+    inner = Rule.when(is_short, otherwise=Rule.ALLOW)
+    rule = Rule.only(["Ping"], then=inner)
+    assert rule.resolve(attempt(view=5), lambda *fault: told.append(fault)) == Rule.REJECT
+    assert [(one, type(error)) for one, error in told] == [(inner, TypeError)]
+    told.clear()
+
+
+@pytest.mark.parametrize(
+    ("rule", "may"),
+    [
+        (Rule.ALLOW, True),
+        (Rule.ASK, True),
+        (Rule.REJECT, False),
+        (Rule.only(["Ping"]), True),
+        (Rule.only(["Ping"], then=Rule.REJECT), False),
+        (Rule.only(["Ping"], then=Rule.REJECT, otherwise=Rule.when(is_short, then=Rule.REJECT)), False),
+        (Rule.only(["Ping"], then=Rule.REJECT, otherwise=Rule.when(is_short, then=Rule.ASK)), True),
+    ],
+)
+def test_whether_it_could_ever_let_somebody_in(rule: Rule, may: bool) -> None:
+    assert rule.may_allow is may
+
+
+def test_rules_are_values() -> None:
+    rule = Rule.only([Ping, "Say"], otherwise=Rule.ASK)
+    assert rule == Rule.only({"Say", "Ping"}, then=Rule.ALLOW, otherwise=Rule("ask"))
+    assert hash(rule) == hash(Rule.only(("Ping", "Say", "Say"), otherwise=Rule.ASK))
+    different = [
+        rule,
+        Rule.only(["Ping"], otherwise=Rule.ASK),
+        Rule.only([Ping, "Say"]),
+        Rule.when(is_short),
+        Rule.when(is_short, name="short"),
+        Rule.when(never),  # type: ignore[arg-type]
+        Rule.when(is_short, then=Rule.ASK),
+    ]
+    assert len(set(different)) == len(different)
+    assert Rule.when(is_short, name="short") == Rule.when(is_short, name="short")
+    for one in different:
+        assert pickle.loads(pickle.dumps(one)) == copy.deepcopy(one) == one
+        assert pickle.loads(pickle.dumps(one)).may_allow
+    with pytest.raises(FrozenInstanceError):
+        rule.then = Rule.REJECT  # type: ignore[misc]
+
+
+def test_a_rule_that_looks_prints_in_one_word_and_in_full() -> None:
+    only = Rule.only(["Say", Ping], otherwise=Rule.ASK)
+    assert (str(only), repr(only)) == ("only", "Rule.only(['Ping', 'Say'], otherwise=Rule.ASK)")
+    when = Rule.when(is_short, name="short", then=only)
+    assert str(when) == "when:short"
+    assert str(Rule.when(is_short)) == "when"
+    assert repr(when) == f"Rule.when({is_short!r}, name='short', then={only!r})"
+    assert eval(repr(only), {"Rule": Rule}) == only
+
+
+@pytest.mark.parametrize(
+    ("make", "about"),
+    [
+        (lambda: Rule.only("Ping"), "variants 'Ping'"),
+        (lambda: Rule.only(Ping), "variants"),  # type: ignore[arg-type]
+        (lambda: Rule.only([5]), "variant 5"),  # type: ignore[list-item]
+        (lambda: Rule.only(["Ping"], then="ask"), "'ask' is no rule"),  # type: ignore[arg-type]
+        (lambda: Rule.when("short"), "predicate 'short'"),  # type: ignore[arg-type]
+        (lambda: Rule.when(is_short, name=5), "name 5"),  # type: ignore[arg-type]
+        (lambda: Rule.when(Longer(5)), "predicate"),
+        (lambda: Rule(None), "None is no rule"),
+    ],
+)
+def test_what_makes_no_rule(make: Callable[[], Rule], about: str) -> None:
+    with pytest.raises(ConfigError, match=about):
+        make()
+
+
+def test_how_deep_rules_nest_is_limited() -> None:
+    rule = Rule.ASK
+    for _ in range(16):
+        rule = Rule.only(["Ping"], otherwise=rule)
+    assert says(rule, "Say") == Rule.ASK
+    with pytest.raises(ConfigError, match="17 deep: at most 16"):
+        Rule.only(["Ping"], otherwise=rule)

@@ -12,11 +12,11 @@ from typing import Any, NoReturn
 
 import pytest
 
+from benchmarks.process import Patience, Process, soon
 from tests import netns
 from tests.hostile.client import Peer, upgrade_out
 from tests.hostile.codec import Identity
-from tests.hostile.process import Process, soon
-from tests.hostile.wire import Patience, Wire
+from tests.hostile.wire import Wire
 
 KIB = 1 << 10
 MIB = 1 << 20

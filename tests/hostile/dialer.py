@@ -11,14 +11,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import json
 import os
-import signal
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from benchmarks.commands import commands, say
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import DialError
 from stronghold_p2p.firewall.firewall import Firewall
@@ -150,23 +148,8 @@ async def obey(dialer: Dialer, command: Result) -> Result:
 
 async def main(options: argparse.Namespace) -> None:
     dialer = Dialer(settings.timeouts(options, Timeouts()), settings.limits(options, Limits()))
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    reader = asyncio.StreamReader()
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    print(json.dumps({"peer": str(dialer.swarm.peer_id)}), flush=True)
-    stopping = asyncio.create_task(stop.wait())
-    while not stopping.done():
-        reading = asyncio.create_task(reader.readline())
-        await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not reading.done():
-            reading.cancel()
-            break
-        if not reading.result():
-            break
-        print(json.dumps(await obey(dialer, json.loads(reading.result()))), flush=True)
-    stopping.cancel()
-    transport.close()
+    async for command in commands({"peer": str(dialer.swarm.peer_id)}):
+        say(await obey(dialer, command))
     await dialer.close()
 
 

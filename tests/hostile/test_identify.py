@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from benchmarks.process import Process, soon
 from tests.hostile.arena import KIB, MIB, Arena, Target
 from tests.hostile.client import FIN, Host, Peer, update
 from tests.hostile.codec import (
@@ -25,7 +26,6 @@ from tests.hostile.codec import (
     propose,
     varint,
 )
-from tests.hostile.process import Process, soon
 from tests.hostile.test_multistream import accepted, dialed
 
 RESOURCE_LIMIT, RATE_LIMITED = 0x1002, 0x1003

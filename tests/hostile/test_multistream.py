@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from benchmarks.process import Process
 from tests.hostile.arena import KIB, Arena, Target
 from tests.hostile.client import DATA, FIN, SYN, Host, Peer, data, frame, update
 from tests.hostile.codec import ECHO, MULTISTREAM, NOISE, PING, RR, YAMUX, Identity, line, noise, prefixed, propose
-from tests.hostile.process import Process
 from tests.hostile.secure import Handshake, framed, read_framed
 from tests.hostile.wire import Ended
 

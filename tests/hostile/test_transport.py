@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
+from benchmarks.process import soon
 from tests import netns
 from tests.hostile.arena import KIB, MIB, Arena, Target
 from tests.hostile.client import Host, Peer, upgrade_in, upgrade_out
@@ -28,7 +29,6 @@ from tests.hostile.codec import (
     prefixed,
     propose,
 )
-from tests.hostile.process import soon
 from tests.hostile.secure import Handshake, framed, read_framed
 from tests.hostile.wire import Cut, Ended, Late, Wire
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from itertools import repeat
 
+from benchmarks.process import soon
 from tests.hostile.arena import KIB, MIB, Arena, Target
 from tests.hostile.client import (
     ACK,
@@ -26,7 +27,6 @@ from tests.hostile.client import (
     update,
 )
 from tests.hostile.codec import ECHO, HOLD, PERF, RR, Identity, propose
-from tests.hostile.process import soon
 from tests.hostile.test_multistream import dialed
 from tests.hostile.wire import Ended
 

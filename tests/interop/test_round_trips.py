@@ -3,6 +3,10 @@
 TCP takes one round trip. Noise XX takes two, in which the first message goes with the proposal and the muxer is
 chosen; its last message is on its way together with the stream's proposal and the byte, so the third round trip
 brings the echo.
+
+What a round trip of this link takes at this moment is measured beside it, by bare TCP connections: a busy machine
+carries packets later than it was told to. The best of three measurements counts (reliability.md, "What makes a row
+count as covered").
 """
 
 from __future__ import annotations
@@ -25,7 +29,19 @@ DELAY = 0.05
 RTT_MS = 2 * DELAY * 1e3
 MOST = 3.2
 TIMES = 5
+TRIES = 3
 PATIENCE = 60.0
+
+# Prints how many seconds a TCP connection to HOST PORT takes, the median of so many.
+CONNECT = """
+import socket, statistics, sys, time
+times = []
+for _ in range(int(sys.argv[3])):
+    start = time.perf_counter()
+    socket.create_connection((sys.argv[1], int(sys.argv[2]))).close()
+    times.append(time.perf_counter() - start)
+print(statistics.median(times))
+"""
 
 pytestmark = pytest.mark.serial
 
@@ -54,33 +70,44 @@ def serving(link: Link, peer: list[str]) -> Iterator[str]:
             server.stdout.close()
 
 
-def first_byte(link: Link, address: str) -> float:
-    """Median time from before ``connect`` to the first echoed byte, in round trips."""
-    command = link.run_in(link.a, *OURS, "client", "--addr", address, "--mode", "connect", "--n", str(TIMES))
+def said(command: list[str]) -> str:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
-    return float(json.loads(done.stdout)["fb_median_ms"]) / RTT_MS
+    return done.stdout
+
+
+def measured(link: Link, address: str) -> tuple[float, float]:
+    """Milliseconds from before ``connect`` to the first echoed byte, and those of one round trip; medians."""
+    host, port = address.split("/")[2], address.split("/")[4]
+    trip = float(said(link.run_in(link.a, sys.executable, "-c", CONNECT, host, port, str(TIMES)))) * 1e3
+    options = ["client", "--addr", address, "--mode", "connect", "--n", str(TIMES)]
+    return float(json.loads(said(link.run_in(link.a, *OURS, *options)))["fb_median_ms"]), trip
 
 
 @pytest.fixture
-def judge(capsys: pytest.CaptureFixture[str]) -> Callable[[str, float], None]:
-    def judge(between: str, round_trips: float) -> None:
-        with capsys.disabled():
-            print(f"\nconnect and first echoed byte {between}: {round_trips:.2f} round trips of {RTT_MS:.0f} ms")
-        assert round_trips >= 2.9, "the link is not as slow as it has to be"
-        assert round_trips <= MOST
+def judge(capsys: pytest.CaptureFixture[str]) -> Callable[[str, Link, str], None]:
+    def judge(between: str, link: Link, address: str) -> None:
+        for _ in range(TRIES):
+            first, trip = measured(link, address)
+            with capsys.disabled():
+                told = f"{first:.1f} ms, {first / trip:.2f} round trips of {trip:.1f} ms"
+                print(f"\nconnect and first echoed byte {between}: {told}")
+            assert trip >= RTT_MS, "the link is not as slow as it has to be"
+            if first <= MOST * trip:
+                return
+        raise AssertionError(f"{first / trip:.2f} round trips, {MOST} allowed; the best of {TRIES} was no better")
 
     return judge
 
 
-def test_between_two_of_ours(link: Link, judge: Callable[[str, float], None]) -> None:
+def test_between_two_of_ours(link: Link, judge: Callable[[str, Link, str], None]) -> None:
     with serving(link, OURS) as address:
-        judge("between two of ours", first_byte(link, address))
+        judge("between two of ours", link, address)
 
 
-def test_from_ours_to_go(go: Path, link: Link, judge: Callable[[str, float], None]) -> None:
+def test_from_ours_to_go(go: Path, link: Link, judge: Callable[[str, Link, str], None]) -> None:
     with serving(link, [str(go)]) as address:
-        judge("from ours to go", first_byte(link, address))
+        judge("from ours to go", link, address)
 
 
 def test_nothing_is_left_of_a_link(link: Link) -> None:

@@ -17,6 +17,7 @@ from stronghold_p2p.noise.exchange import Secured, choose_muxer
 from stronghold_p2p.noise.handshake import KeyPair
 from stronghold_p2p.noise.payload import make
 from stronghold_p2p.noise.records import Opener, Sealer
+from tests.noise.opening import opened
 from tests.noise.pair import (
     LOW_ORDER,
     YAMUX,
@@ -43,7 +44,7 @@ def ours(initiator: bool, **options: Any) -> Exchange[Secured]:
 def talks(sender: Secured, receiver: Secured) -> bool:
     """Whether what one seals, the other opens."""
     sealed = Sealer(sender.send).seal(b"text")
-    return Opener(receiver.receive).open(memoryview(sealed))[0] == [b"text"]
+    return opened(Opener(receiver.receive), sealed)[0] == [b"text"]
 
 
 def test_both_sides_know_each_other_and_can_talk() -> None:
@@ -288,7 +289,7 @@ def test_against_the_noiseprotocol_package(initiator: bool) -> None:
     assert secured.peer == identity(2).peer_id
     assert secured.early_muxer == YAMUX
     assert other.decrypt(bytes(Sealer(secured.send).seal(b"ours"))[2:]) == b"ours"
-    assert Opener(secured.receive).open(memoryview(framed(bytes(other.encrypt(b"theirs")))))[0] == [b"theirs"]
+    assert opened(Opener(secured.receive), framed(bytes(other.encrypt(b"theirs"))))[0] == [b"theirs"]
 
 
 @given(st.booleans(), st.binary(max_size=400))

@@ -1,4 +1,4 @@
-"""noise/records.py, ``seal_pieces``: the records are those of the joined plaintext, one buffer each when it is long."""
+"""noise/records.py, ``seal_pieces``: the records are those of the joined plaintext, four of them in a write."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 
 from stronghold_p2p.errors import ConnectionClosed
 from stronghold_p2p.noise.cipher import CipherState
-from stronghold_p2p.noise.records import MAX_PLAINTEXT, Sealer
+from stronghold_p2p.noise.records import MAX_PLAINTEXT, Sealer, Workspace
 from tests.noise.pair import KEY
 
 LAST = 2**64 - 2
 RECORD = MAX_PLAINTEXT + 18
+TOGETHER = 4
+SPACE = Workspace()
 
 
 def sealer(n: int = 0) -> Sealer:
@@ -24,11 +26,17 @@ def text(size: int) -> bytes:
 
 
 def check(pieces: list[bytes | memoryview]) -> None:
-    buffers = sealer().seal_pieces(pieces)
+    written: list[bytes] = []
+
+    def write(sealed: bytes | memoryview) -> None:
+        written.append(bytes(sealed))
+        SPACE.sealed[:] = bytes(len(SPACE.sealed))
+
+    sealer().seal_pieces(pieces, SPACE, write)
     whole = b"".join(pieces)
-    assert b"".join(buffers) == sealer().seal(whole)
-    assert len(buffers) == -(-len(whole) // MAX_PLAINTEXT)
-    assert all(len(buffer) == RECORD for buffer in buffers[:-1])
+    assert b"".join(written) == sealer().seal(whole)
+    assert len(written) == -(-len(whole) // (TOGETHER * MAX_PLAINTEXT))
+    assert all(len(sealed) == TOGETHER * RECORD for sealed in written[:-1])
 
 
 @given(sizes=st.lists(st.sampled_from([0, 1, 12, 500, 16_384, 65_507, 65_519, 65_520, 140_000]), max_size=6))
@@ -46,10 +54,10 @@ def test_many_small_pieces_are_one_plaintext() -> None:
 
 
 def test_no_pieces_are_no_records() -> None:
-    assert sealer().seal_pieces([]) == []
-    assert sealer().seal_pieces([b"", b""]) == []
+    check([])
+    check([b"", b""])
 
 
 def test_the_counter_ends_in_the_middle() -> None:
     with pytest.raises(ConnectionClosed):
-        sealer(LAST).seal_pieces([text(MAX_PLAINTEXT + 1)])
+        sealer(LAST).seal_pieces([text(MAX_PLAINTEXT + 1)], SPACE, len)

@@ -445,7 +445,7 @@ async def test_a_thousand_pushes_leave_nothing() -> None:
                 assert await stream.read() == b""
         assert served(alice, bob) == {"/299"}
         assert len(service._known) == 1
-        assert not alice._dialer._shared
+        assert not alice.dialer._shared
 
 
 async def test_identify_is_open_unless_a_rule_names_it() -> None:

@@ -192,7 +192,7 @@ async def test_a_third_stream_of_a_peer_is_reset() -> None:
     async with swarm(1) as alice, swarm(2) as bob:
         server = Ping(bob)
         connections = [await connect(alice, bob)]
-        connections += [await alice._dialer.dial(None, bob.addresses)]  # a second one to the same peer
+        connections += [await alice.dialer.dial(None, bob.addresses)]  # a second one to the same peer
         streams = []
         for number in range(STREAMS_IN):
             stream = await connections[number].open_stream(PING)

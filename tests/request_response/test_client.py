@@ -161,7 +161,7 @@ async def test_an_end_without_a_byte_is_a_refusal() -> None:
 async def test_a_peer_that_does_not_serve_it() -> None:
     error = await outcome(None)
     assert isinstance(error, UnsupportedProtocol)
-    assert (error.protocols, error.sent) == ((ID,), False)
+    assert (error.protocols, error.sent) == (STRONGHOLD.ids, False)
 
 
 async def test_several_ids_are_offered_in_order() -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,24 @@ from stronghold_p2p.request_response import codec
 from stronghold_p2p.request_response.codec import BYTES, JSON, Codec, frame, unframe, variant_of
 
 PING = bytes.fromhex("06 22 50 69 6e 67 22")
+
+
+class Pair(NamedTuple):
+    left: int
+    right: int
+
+
+@dataclass
+class Shout:
+    text: str
+
+
+class Level(Enum):
+    LOW = 1
+
+
+class Mode(StrEnum):
+    ON = "on"
 
 
 def unframed(data: bytes, maximum: int, sizes: list[int]) -> tuple[bytes, bytes]:
@@ -89,6 +109,13 @@ def test_a_message_of_the_greatest_size() -> None:
         (None, None),
         (7, None),
         (b"Ping", None),
+        ((1, 2), None),
+        (True, None),
+        (1.5, None),
+        (Pair(1, 2), "Pair"),
+        (Shout("x"), "Shout"),
+        (Level.LOW, "LOW"),
+        (Mode.ON, "on"),
     ],
 )
 def test_the_class_tag_of_a_message(value: Any, variant: str | None) -> None:
@@ -129,6 +156,21 @@ def test_malformed_of_a_codec_keeps_its_path() -> None:
     with pytest.raises(Malformed) as caught:
         codec.encode(JSON, {"a": object()})
     assert caught.value.path == "a"
+    assert str(caught.value).startswith("a: not JSON: ")
     with pytest.raises(Malformed) as caught:
         codec.decode(JSON, b'{"a":1,"a":2}')
-    assert caught.value.path == "a"
+    assert (caught.value.path, str(caught.value)) == ("a", "a: duplicate key")
+
+
+def test_the_part_of_an_exchange_begins_the_path() -> None:
+    with pytest.raises(Malformed) as caught:
+        codec.decode(JSON, b'{"a":1,"a":2}', "response")
+    assert (caught.value.path, str(caught.value)) == ("response.a", "response.a: duplicate key")
+    with pytest.raises(Malformed) as caught:
+        codec.decode(JSON, b"", "response")
+    assert caught.value.path == "response"
+    assert str(caught.value).startswith("response: not JSON: ")
+    with pytest.raises(Malformed) as caught:
+        codec.encode(Numbers(), -1, "request")
+    assert (caught.value.path, str(caught.value)) == ("request", "request: below zero")
+    assert isinstance(caught.value.__cause__, ValueError)

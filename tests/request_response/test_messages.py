@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
@@ -14,5 +13,5 @@ def test_a_request_cannot_be_changed() -> None:
     request = Request(id=1, peer=ALICE, message="Ping", protocol="/echo/1.0.0", connection=connection, deadline=5.0)
     assert request.connection is connection
     assert (request.id, request.peer, request.message, request.deadline) == (1, ALICE, "Ping", 5.0)
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         request.message = "Pong"  # type: ignore[misc]

@@ -11,7 +11,7 @@ from stronghold_p2p.request_response.protocol import STRONGHOLD, RequestProtocol
 
 
 def test_the_protocol_of_the_first_library() -> None:
-    assert STRONGHOLD.ids == ("/stronghold-p2p/1.0.0",)
+    assert STRONGHOLD.ids == ("/stronghold-p2p/1.0.0", "/p2p/1.0.0")
     assert STRONGHOLD.request is STRONGHOLD.response is JSON
     assert (STRONGHOLD.max_request, STRONGHOLD.max_response) == (1 << 20, 10 << 20)
     assert STRONGHOLD.view is None

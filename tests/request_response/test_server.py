@@ -253,6 +253,176 @@ async def test_who_was_shut_out_meanwhile_gets_no_answer() -> None:
             await task
 
 
+async def test_a_peer_without_a_rule_is_asked_about_once() -> None:
+    asked: list[Attempt] = []
+    async with pair(echo, rule=None) as two:
+
+        @two.bob.firewall.on_no_rule
+        async def decide(attempt: Attempt) -> Rule | None:
+            asked.append(attempt)
+            await asyncio.sleep(0.02)
+            return None if len(asked) == 1 else Rule.only(["Ping"])
+
+        for _ in range(2):
+            outcomes = await asyncio.gather(two.ask("Ping"), two.ask("Say"), return_exceptions=True)
+            if len(asked) == 1:
+                assert [type(outcome) for outcome in outcomes] == [Rejected, Rejected]
+        assert outcomes[0] == "Ping"
+        assert isinstance(outcomes[1], Rejected)
+        assert await two.ask("Ping") == "Ping"
+        assert [(attempt.peer, attempt.protocol) for attempt in asked] == [(two.alice.peer_id, ID)] * 2
+        asked.clear()
+
+
+@pytest.mark.parametrize("answer", [None, Rule.REJECT])
+async def test_a_peer_that_gets_no_rule_or_a_rejecting_one(answer: Rule | None) -> None:
+    async with pair(echo, rule=None) as two:
+
+        @two.bob.firewall.on_no_rule
+        async def decide(attempt: Attempt) -> Rule | None:
+            return answer
+
+        with pytest.raises(Rejected):
+            await two.ask()
+        with pytest.raises(Rejected if answer is None else UnsupportedProtocol):
+            await two.ask()
+
+
+async def test_a_requester_that_leaves_takes_the_question_with_it() -> None:
+    started, ended = asyncio.Event(), asyncio.Event()
+    async with pair(echo, rule=None) as two:
+
+        @two.bob.firewall.on_no_rule
+        async def decide(attempt: Attempt) -> Rule | None:
+            started.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+            return Rule.ALLOW
+
+        task = asyncio.ensure_future(two.ask(timeout=None))
+        await started.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        async with asyncio.timeout(1):
+            await ended.wait()
+        assert two.bob.firewall.rules() == ()
+
+
+# ---------------------------------------------------------------------- rules that look at the request
+
+
+async def test_only_some_variants() -> None:
+    async with pair(echo, rule=Rule.only(["Ping", "Say"])) as two:
+        assert await two.ask("Ping") == "Ping"
+        assert await two.ask({"Say": "hi"}) == {"Say": "hi"}
+        others: list[Any] = ["Delete", {"Delete": 1}, {"Say": 1, "Ping": 2}, [], None, 5]
+        for message in others:
+            with pytest.raises(Rejected):
+                await two.ask(message)
+        two.bob.firewall.set(Rule.only(["Ping"], then=Rule.REJECT, otherwise=Rule.ALLOW), peer=two.alice.peer_id)
+        assert await two.ask({"Say": 1, "Ping": 2}) == {"Say": 1, "Ping": 2}
+        with pytest.raises(Rejected):
+            await two.ask("Ping")
+
+
+async def test_a_rule_that_could_never_allow_hides_the_protocol() -> None:
+    hopeless = Rule.only(["Ping"], then=Rule.REJECT, otherwise=Rule.when(bool, then=Rule.REJECT))
+    async with pair(echo, rule=hopeless) as two:
+        with pytest.raises(UnsupportedProtocol):
+            await two.ask()
+        two.bob.firewall.set(Rule.only(["Ping"], then=Rule.REJECT, otherwise=Rule.ASK))
+        with pytest.raises(Rejected):
+            await two.ask()
+
+
+async def test_a_predicate_is_asked_once_about_each_request() -> None:
+    asked: list[Attempt] = []
+
+    def is_short(attempt: Attempt) -> bool:
+        asked.append(attempt)
+        return len(attempt.view["Say"]) < 5
+
+    async with pair(echo, rule=Rule.when(is_short)) as two:
+        assert await two.ask({"Say": "hi"}) == {"Say": "hi"}
+        with pytest.raises(Rejected):
+            await two.ask({"Say": "too long"})
+        assert [(attempt.variant, attempt.view) for attempt in asked] == [
+            ("Say", {"Say": "hi"}),
+            ("Say", {"Say": "too long"}),
+        ]
+        asked.clear()
+
+
+async def test_a_rule_that_allows_a_stream_without_request_is_not_taken_for_one_that_allows_all() -> None:
+    """What ``Swarm.passes`` remembers is about rules that look at nothing."""
+    rule = Rule.when(lambda attempt: attempt.variant != "Delete")
+    async with pair(echo, rule=rule) as two:
+        for _ in range(3):
+            assert await two.ask("Ping") == "Ping"
+            with pytest.raises(Rejected):
+                await two.ask("Delete")
+
+
+async def test_a_broken_predicate_rejects_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """reliability.md row 80."""
+    async with pair(echo, rule=Rule.when(lambda attempt: attempt.view["Say"], otherwise=Rule.ALLOW)) as two:
+        assert await two.ask({"Say": True}) == {"Say": True}
+        for message in ("Ping", {"Say": "no bool"}):
+            with pytest.raises(Rejected):
+                await two.ask(message)
+        assert "told once" in caplog.text
+    assert levels(caplog) == [logging.ERROR]
+
+
+async def test_a_rule_that_looks_may_ask() -> None:
+    asked: list[str | None] = []
+    async with pair(echo, rule=Rule.only(["Ping"], otherwise=Rule.ASK)) as two:
+
+        @two.bob.firewall.on_ask
+        async def decide(attempt: Attempt) -> bool | Rule:
+            asked.append(attempt.variant)
+            return Rule.only(["Say"]) if attempt.variant == "Say" else False
+
+        assert await two.ask("Ping") == "Ping"
+        with pytest.raises(Rejected):
+            await two.ask("Delete")
+        assert await two.ask({"Say": 1}) == {"Say": 1}  # the answer is a rule, which lets this one pass
+        with pytest.raises(Rejected):
+            await two.ask("Ping")  # by the rule that was the answer
+        assert asked == ["Delete", "Say"]
+
+
+async def test_a_rule_that_looks_holds_for_our_own_requests() -> None:
+    async with pair(echo) as two:
+        two.alice.firewall.set(Rule.only(["Ping"]), direction="out")
+        for _ in range(2):
+            assert await two.ask("Ping") == "Ping"
+            with pytest.raises(Rejected) as caught:
+                await two.ask("Delete")
+            assert caught.value.local
+
+
+async def test_who_a_rule_that_looks_shuts_out_meanwhile_gets_no_answer() -> None:
+    """reliability.md row 77: judged again before the answer is written, if rules have changed."""
+    go_on = asyncio.Event()
+
+    async def slow(request: Request[Any]) -> str:
+        await go_on.wait()
+        return "secret"
+
+    async with pair(slow, rule=Rule.only(["Ping", "Say"])) as two:
+        tasks = [asyncio.ensure_future(two.ask(message)) for message in ("Ping", {"Say": 1})]
+        await until(lambda: two.server.places.taken == 2)
+        await asyncio.sleep(0.02)
+        two.bob.firewall.set(Rule.only(["Say"]))
+        go_on.set()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(outcomes[0], Rejected)
+        assert outcomes[1] == "secret"
+
+
 # ---------------------------------------------------------------------- what goes wrong
 
 

@@ -31,6 +31,7 @@ from stronghold_p2p.yamux.header import (
     WINDOW_UPDATE,
     frame,
 )
+from tests.noise.opening import opened
 from tests.peers import until
 from tests.transport.ends import identity, upgrade
 from tests.transport.wire import Bare
@@ -71,7 +72,7 @@ class Raw:
     async def fill(self, size: int) -> bool:
         """Have ``size`` bytes of plaintext; False at the end of the connection."""
         while len(self.plain) < size:
-            plaintexts, used = self._opener.open(memoryview(bytes(self._wire)))
+            plaintexts, used = opened(self._opener, bytes(self._wire))
             del self._wire[:used]
             for plaintext in plaintexts:
                 self.plain += plaintext

@@ -399,7 +399,7 @@ async def test_reset_flood() -> None:
 async def test_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Row 113: one connection pays, with a code that says whose fault it was."""
     async with swarm(1) as alice, raw_in(alice) as (raw, connection), raw_in(alice, 8) as (_, other):
-        monkeypatch.setattr(Session, "receive", lambda *_: 1 // 0)
+        monkeypatch.setattr(connection._session, "deliver", lambda _: 1 // 0)
         await raw.send(frame(PING, SYN, 0, 1))
         assert await raw.gone() == GoAway.INTERNAL_ERROR
         monkeypatch.undo()

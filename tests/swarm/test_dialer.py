@@ -412,6 +412,51 @@ async def test_a_banned_peer_is_not_dialed() -> None:
         assert others.all == []
 
 
+@pytest.mark.parametrize("whom", ["peer", "subnet", "rule"])
+async def test_a_ban_ends_dials_at_once(whom: str) -> None:
+    """reliability.md row 77: what waits for a banned peer fails within 100 ms."""
+    wanted = identity(7).peer_id
+    async with alone() as alice:
+        with black_holes(2) as holes, deaf() as silent:
+            task = asyncio.ensure_future(alice.dial(wanted, [*holes, silent, *holes]))
+            other = asyncio.ensure_future(alice.dial(identity(8).peer_id, [silent]))
+            await asyncio.sleep(1)
+            began = now()
+            if whom == "peer":
+                alice.firewall.ban(wanted)
+            elif whom == "subnet":
+                for place in ("127.0.0.2", "127.0.0.3"):
+                    alice.firewall.ban(place)
+                assert not task.done()
+                alice.firewall.ban("127.0.0.0/8")
+            else:
+                alice.firewall.set(Rule.REJECT, peer=wanted, protocol="connection", direction="out")
+            with pytest.raises(DialError) as caught:
+                await task
+            assert now() - began < 0.1
+            assert {str(error).partition(" keeps")[0] for error in caught.value.attempts.values()} == {
+                "our own firewall"
+            }
+            if whom == "subnet":
+                with pytest.raises(DialError):
+                    await other
+                with pytest.raises(DialError, match="firewall"):
+                    await alice.dial(None, holes)  # whoever is there
+            assert other.done() == (whom == "subnet")
+            other.cancel()
+            await asyncio.gather(other, return_exceptions=True)
+        assert alice.gate.snapshot()["pending_out"] == 0
+
+
+async def test_a_ban_of_one_address_leaves_the_others() -> None:
+    async with alone() as alice, swarm(2) as bob:
+        with black_holes(1) as holes:
+            task = asyncio.ensure_future(alice.dial(bob.peer_id, [*holes, *bob.addresses]))
+            await asyncio.sleep(0.1)
+            alice.firewall.ban("127.0.0.2")
+            assert (await task).peer == bob.peer_id
+
+
 async def test_a_peer_whose_name_we_learn_too_late() -> None:
     async with alone() as alice, swarm(2) as bob:
         others = Events(bob)

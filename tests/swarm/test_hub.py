@@ -106,19 +106,19 @@ def test_judgements_cost_nothing_while_nobody_follows() -> None:
     one = Hub(approval)
     heard: list[Event] = []
     one.on_event(heard.append)
-    assert not approval.followed
+    assert not approval.watchers
     seen: list[Event] = []
     unfollow = one.follow(seen.append)
     other = one.follow(seen.append)
-    assert approval.followed
+    assert approval.watchers
     asked = attempt()
     approval.verdict(asked)
     assert seen == [Judged(asked, Rule.REJECT)] * 2
     assert heard == []
     unfollow()
-    assert approval.followed
+    assert approval.watchers
     other()
-    assert not approval.followed
+    assert not approval.watchers
 
 
 def test_a_callback_that_fails_is_logged_and_the_others_are_called(caplog: pytest.LogCaptureFixture) -> None:

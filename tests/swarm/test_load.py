@@ -84,7 +84,7 @@ async def test_a_hundred_connections() -> None:
             alice.limits = limits
             alice.gate._limits = limits
             for _ in range(100):
-                connection = await bob._dialer.dial(alice.peer_id, alice.addresses)
+                connection = await bob.dialer.dial(alice.peer_id, alice.addresses)
                 assert await ask(connection) == b"hello"
             assert len(bob.connections()) == 100
             await asyncio.gather(*(ask(connection, bytes(10_000)) for connection in bob.connections()))

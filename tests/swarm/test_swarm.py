@@ -8,18 +8,29 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
 from stronghold_p2p.config import Timeouts
-from stronghold_p2p.errors import ConnectionClosed, P2PError, UnsupportedProtocol, UsageError
+from stronghold_p2p.errors import (
+    ConnectionClosed,
+    DialError,
+    P2PError,
+    StreamReset,
+    UnsupportedProtocol,
+    UsageError,
+)
 from stronghold_p2p.firewall.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.identity import Identity
 from stronghold_p2p.multiaddrs import parse
+from stronghold_p2p.request_response.client import Client
+from stronghold_p2p.request_response.protocol import STRONGHOLD
+from stronghold_p2p.request_response.server import Server as Responder
 from stronghold_p2p.swarm.events import AddressAdded, AddressRemoved, Ended, Opened
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.yamux import GoAway, Stream
+from stronghold_p2p.yamux import GoAway, Reset, Stream
 from tests.peers import connect, swarm, until
 from tests.swarm.handlers import ECHO, ask, echo, never, stubborn
 from tests.swarm.raw import Events, Raw, Server, bare_to, dial_raw, raw_in
@@ -215,7 +226,7 @@ async def test_peers_that_end_in_every_way() -> None:
         assert [event.connection for event in events.of(Opened)] == [event.connection for event in events.of(Ended)]
         assert not any(alice.gate.snapshot().values())
         assert not any(bob.gate.snapshot().values())
-        assert alice._verdicts == {}
+        assert alice.judging.verdicts == {}
         events.all.clear()
 
 
@@ -248,6 +259,51 @@ async def test_a_ban_ends_connections(whom: str) -> None:
             assert not stays.closed
 
 
+@pytest.mark.parametrize("where", ["asked", "without a rule", "answered", "reading"])
+@pytest.mark.parametrize("who", ["responder", "requester"])
+async def test_what_waits_fails_at_once_when_a_peer_is_banned(where: str, who: str) -> None:
+    """Row 77: all within 100 ms, wherever the request is, and no handler or hook of it is left."""
+    rule = {"asked": Rule.ASK, "without a rule": None}.get(where, Rule.ALLOW)
+    ended: list[str] = []
+    async with swarm(1, rule) as alice, swarm(2) as bob:
+
+        async def hang(given: Any) -> Any:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append(where)
+
+        alice.firewall.on_ask(hang)
+        if rule is None:
+            alice.firewall.on_no_rule(hang)
+        server, client = Responder(alice), Client(bob)
+        server.serve(STRONGHOLD, hang)
+        connection = await connect(bob, alice)
+        if where == "reading":
+            stream = await connection.open_stream(STRONGHOLD.ids[0])
+            await stream.write(b"\x05ab")
+            waiting = asyncio.ensure_future(stream.read())
+        else:
+            request = client.request(alice.peer_id, (), "Ping", STRONGHOLD, timeout=None)
+            waiting = asyncio.ensure_future(request)
+        await until(lambda: server.places.taken)
+        await asyncio.sleep(0.1)
+        began = now()
+        if who == "responder":
+            alice.firewall.ban(bob.peer_id)
+        else:
+            bob.firewall.ban(alice.peer_id)
+        with pytest.raises(ConnectionClosed) as caught:
+            await waiting
+        assert caught.value.code == GoAway.GATED
+        assert now() - began < 0.1
+        await until(lambda: not server.places.taken and not alice.approval.hooks)
+        assert ended == ([] if where == "reading" else [where])
+        assert (alice.connections(), bob.connections()) == ((), ())
+        with pytest.raises((ConnectionClosed, DialError)):
+            await client.request(alice.peer_id, alice.addresses, "Ping", STRONGHOLD, timeout=5)
+
+
 async def test_a_ban_counts_for_connections_that_we_opened() -> None:
     async with swarm(1) as alice, swarm(2) as bob:
         connection = await connect(alice, bob)
@@ -256,22 +312,93 @@ async def test_a_ban_counts_for_connections_that_we_opened() -> None:
         await until(lambda: not bob.connections())
 
 
-async def test_other_rules_leave_connections_alone() -> None:
+async def test_other_rules_leave_connections_alone_and_end_streams() -> None:
     async with swarm(1) as alice, swarm(2) as bob:
-        alice.handle(ECHO, echo)
+        for name in (ECHO, "/other/1"):
+            alice.handle(name, echo)
+            bob.handle(name, echo)
         connection = await connect(bob, alice)
-        stream = await connection.open_stream(ECHO)
-        await stream.write(b"x")
-        await stream.readexactly(1)
-        alice.firewall.set(Rule.REJECT)
+        streams = [await connection.open_stream(name) for name in (ECHO, "/other/1")]
+        (hers,) = alice.connections()
+        streams.append(await hers.open_stream(ECHO))
+        for stream in streams:
+            await stream.write(b"x")
+            assert await stream.readexactly(1) == b"x"
+        rejected, other, opened_by_alice = streams
+        alice.firewall.set(Rule.ASK, peer=bob.peer_id)  # they were let in before
         alice.firewall.set(Rule.REJECT, direction="out")
         alice.firewall.set(Rule.REJECT, peer=bob.peer_id, protocol=ECHO)
+        with pytest.raises(StreamReset) as caught:
+            await rejected.read()
+        assert caught.value.code == Reset.GATED
         assert not connection.closed
-        await stream.write(b"y")
-        assert await stream.readexactly(1) == b"y"  # what runs goes on
+        for stream in (other, opened_by_alice):
+            await stream.write(b"y")
+            assert await stream.readexactly(1) == b"y"
         with pytest.raises(UnsupportedProtocol):
             await ask(connection)
-        await stream.close()
+        alice.firewall.remove(peer=bob.peer_id)
+        alice.firewall.remove()  # no rule is left for the other one
+        with pytest.raises(StreamReset):
+            await other.read()
+        await opened_by_alice.close()
+
+
+async def test_a_rule_that_looks_is_asked_about_open_streams() -> None:
+    welcome = True
+    async with swarm(1, Rule.when(lambda attempt: welcome)) as alice, swarm(2) as bob:
+        alice.handle(ECHO, echo)
+        stream = await (await connect(bob, alice)).open_stream(ECHO)
+        for _ in range(2):
+            await stream.write(b"x")
+            assert await stream.readexactly(1) == b"x"
+            alice.firewall.set(Rule.REJECT, peer=identity(9).peer_id)
+        welcome = False
+        alice.firewall.set(Rule.ALLOW, peer=identity(9).peer_id)
+        with pytest.raises(StreamReset):
+            await stream.read()
+
+
+async def test_a_handler_that_is_due_when_rules_change_does_not_start() -> None:
+    """A handler of the same turn may have changed them (from Python 3.12 on, when tasks begin at once)."""
+    started: list[str] = []
+    async with swarm(1) as alice, raw_in(alice) as (raw, connection):
+
+        async def handler(stream: Stream) -> None:
+            started.append(stream.protocol)
+            await stream.read_to_end()
+
+        alice.handle(ECHO, handler)
+        stream = MagicMock(protocol=ECHO, connection=connection, intake=None)
+        connection._running.start(stream)
+        alice.firewall.set(Rule.REJECT, protocol=ECHO)
+        await asyncio.sleep(0)
+        stream.reset.assert_called_once_with(Reset.GATED)
+        assert (connection.handlers, connection._running._kept) == (frozenset(), None)
+        alice.firewall.set(Rule.ALLOW, protocol=ECHO)
+        await raw.open(1, ECHO, b"x")
+        await until(lambda: started == [ECHO])
+        await raw.reset(1)
+        stream.reset_mock()
+
+
+async def test_streams_that_are_negotiated_or_asked_about_are_not_touched() -> None:
+    async with swarm(1, Rule.ASK) as alice, swarm(2) as bob:
+        alice.handle(ECHO, echo)
+        asked: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        @alice.firewall.on_ask
+        async def decide(attempt: Attempt) -> bool:
+            return await asked
+
+        connection = await connect(bob, alice)
+        waiting = await connection.open_stream(ECHO)
+        await waiting.write(b"x")
+        await until(lambda: alice.approval.hooks)
+        alice.firewall.set(Rule.REJECT)
+        with pytest.raises(UnsupportedProtocol):  # told as it is always told
+            await waiting.read()
+        waiting.reset()
 
 
 # ---------------------------------------------------------------------- events, several swarms

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 
 import pytest
 
@@ -180,3 +181,80 @@ async def test_a_proactor_loop_reads_ahead_so_nothing_is_shared(monkeypatch: pyt
     loop = asyncio.get_running_loop()
     monkeypatch.setattr(asyncio, "ProactorEventLoop", type(loop), raising=False)
     assert inbox_for(loop) is not inbox_for(loop)
+
+
+async def test_what_is_written_may_change_at_once() -> None:
+    """Also what the socket did not take: it waits in the loop's buffer, as a copy."""
+    link, bare = await linked()
+    Taker(link)
+    memory = bytearray(1 << 16)
+    view = memoryview(memory)
+    sent = b""
+    for value in range(200):
+        memory[:] = bytes([value]) * len(memory)
+        link.write(view)
+        sent += bytes(memory)
+    assert link.transport.get_write_buffer_size() > 0
+    got = b""
+    while len(got) < len(sent):
+        got += await bare.receive()
+    assert got == sent
+    bare.close()
+    link.abort()
+
+
+async def test_what_leaves_at_once_does_not_pass_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    link, bare = await linked()
+    Taker(link)
+    monkeypatch.setattr(type(link.transport), "write", None)
+    link.write(b"directly")
+    assert await bare.receive() == b"directly"
+    monkeypatch.undo()
+    bare.close()
+    link.abort()
+
+
+async def test_without_descriptors_the_loop_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows."""
+    monkeypatch.setattr("stronghold_p2p.transport.link.DIRECT", False)
+    monkeypatch.setattr("os.write", None)
+    link, bare = await linked()
+    Taker(link)
+    link.write(memoryview(b"by the loop"))
+    assert await bare.receive() == b"by the loop"
+    bare.close()
+    link.abort()
+
+
+async def test_writing_to_a_peer_that_has_gone_ends_the_connection_once() -> None:
+    link, bare = await linked()
+    taker = Taker(link)
+    bare.reset()
+
+    def lost() -> bool:
+        link.write(b"x")
+        return bool(taker.lost)
+
+    await until(lost)
+    assert len(taker.lost) == 1
+    link.write(b"too late")
+
+
+async def test_after_the_end_nothing_is_written_to_who_has_the_descriptor_now() -> None:
+    link, bare = await linked()
+    Taker(link)
+    number = link.transport.get_extra_info("socket").fileno()
+    link.abort()
+    link.write(b"not even before it is closed")
+    await until(lambda: link.lost)
+    reading, writing = os.pipe()
+    try:
+        assert number in (reading, writing)
+        link.write(b"never")
+        os.set_blocking(reading, False)
+        with pytest.raises(BlockingIOError):
+            os.read(reading, 10)
+    finally:
+        os.close(reading)
+        os.close(writing)
+    bare.close()

@@ -17,6 +17,7 @@ from stronghold_p2p.noise.exchange import secure
 from stronghold_p2p.noise.records import Opener, Sealer
 from stronghold_p2p.transport.upgrader import NOISE, YAMUX, Upgraded
 from stronghold_p2p.yamux.header import PING, SYN, frame
+from tests.noise.opening import opened
 from tests.transport.ends import End, bytewise, dialer, identity, join, listener, randomness, upgrade, upgraded
 
 Cut = Callable[[bytes], list[bytes]]
@@ -40,7 +41,7 @@ def check(one: Upgraded, other: Upgraded, *, early: bool) -> None:
     assert (one.early_muxer, other.early_muxer) == (early, early)
     for sealer, opener in ((one.sealer, other.opener), (other.sealer, one.opener)):
         record = bytes(sealer.seal(b"hello"))
-        assert opener.open(memoryview(record)) == ([b"hello"], len(record))
+        assert opened(opener, record) == ([b"hello"], len(record))
 
 
 @pytest.mark.parametrize("early", EARLY)
@@ -98,9 +99,9 @@ def test_what_follows_belongs_to_the_session(early: tuple[bool, bool]) -> None:
     assert other.runner.done
     result = other.runner.result
     read = result.plaintext
-    opened, used = result.opener.open(memoryview(other.runner.leftover))
+    plaintexts, used = opened(result.opener, other.runner.leftover)
     assert used == len(other.runner.leftover)
-    assert read + b"".join(opened) == b"first stream"
+    assert read + b"".join(plaintexts) == b"first stream"
 
 
 class Hand:
@@ -123,8 +124,8 @@ def test_one_record_with_the_muxer_negotiation_and_the_first_frames() -> None:
     other.feed([hand.last + hand.sealer.seal(flight) + hand.sealer.seal(b" and more")])
     result = other.runner.result
     assert result.plaintext == b"frames"
-    assert result.opener.open(memoryview(other.runner.leftover))[0] == [b" and more"]
-    answered = hand.opener.open(memoryview(other.take()))[0]
+    assert opened(result.opener, other.runner.leftover)[0] == [b" and more"]
+    answered = opened(hand.opener, other.take())[0]
     assert b"".join(answered) == multistream.match_confirm(YAMUX)
 
 
@@ -242,7 +243,7 @@ def test_another_muxer_is_refused(muxer: str) -> None:
     other = End(listener())
     hand = Hand(other)
     other.feed([hand.last + hand.sealer.seal(multistream.propose(muxer))])
-    assert b"".join(hand.opener.open(memoryview(other.take()))[0]) == multistream.HEADER + multistream.NA
+    assert b"".join(opened(hand.opener, other.take())[0]) == multistream.HEADER + multistream.NA
     assert not other.runner.done
 
 
@@ -275,10 +276,10 @@ def test_reflected_and_replayed_records() -> None:
     one, other = upgraded()
     mine = bytes(one.sealer.seal(b"mine"))
     with pytest.raises(DecryptError):
-        one.opener.open(memoryview(mine))
-    assert other.opener.open(memoryview(mine))[0] == [b"mine"]
+        opened(one.opener, mine)
+    assert opened(other.opener, mine)[0] == [b"mine"]
     with pytest.raises(DecryptError):
-        other.opener.open(memoryview(mine))
+        opened(other.opener, mine)
 
 
 @pytest.mark.parametrize("early", [(True, True), (False, False)])

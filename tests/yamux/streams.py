@@ -10,6 +10,7 @@ from stronghold_p2p.identity import Identity
 from stronghold_p2p.yamux.session import Session
 from stronghold_p2p.yamux.state import Intake, StreamState
 from stronghold_p2p.yamux.stream import Stream
+from stronghold_p2p.yamux.waiter import Turn
 from tests.yamux.wire import Frame, parse
 
 PEER = Identity.from_seed(bytes(32)).peer_id
@@ -21,6 +22,7 @@ class End:
     def __init__(self, *, client: bool, limits: Limits | None = None) -> None:
         self.peer = PEER
         self.loop = asyncio.get_running_loop()
+        self.turn = Turn(self.loop)
         self.session = Session(
             client=client, limits=limits or Limits(), accept=self._accept, notify=lambda: self._schedule()
         )

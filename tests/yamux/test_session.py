@@ -18,7 +18,7 @@ from stronghold_p2p.yamux.header import (
     Reset,
 )
 from stronghold_p2p.yamux.outbox import TURN_BYTES
-from stronghold_p2p.yamux.session import WAKE_TOGETHER
+from stronghold_p2p.yamux.session import EARLY, WAKE_TOGETHER
 from stronghold_p2p.yamux.state import NOBODY, StreamState
 from tests.yamux.wire import ACK, FIN, RST, SYN, Frame, Pair, Side, data, go_away, parse, ping, syn, update
 
@@ -101,7 +101,7 @@ def test_the_syn_rides_on_the_first_frame_whatever_it_is() -> None:
         Frame(WINDOW_UPDATE, SYN | FIN, 3, 0),
         Frame(DATA, SYN, 5, 9, b"/proposal"),
     ]
-    assert silent.syn_owed
+    assert silent.first == SYN
 
 
 def test_a_short_piece_leaves_with_the_next_write() -> None:
@@ -279,12 +279,34 @@ def test_a_body_is_passed_on_as_it_arrives() -> None:
     assert side.sinks[1].body == b"hello"
 
 
-def test_a_large_body_is_a_view_and_a_small_one_a_copy() -> None:
-    """A view would keep its whole record alive."""
+def test_twelve_answers_leave_early_and_what_is_held_back_stays() -> None:
+    """The peer works on them while we make the others; a frame that may still grow is not cut short."""
+    early: list[int] = []
+    side = Side()
+    side.session._early = lambda: early.append(len(parse(b"".join(side.session.early_data()))))
+    for number in range(1, 41, 2):
+        side.given(number)
+    for number in range(1, 41, 2):
+        side.session.send_now(side.session.streams[number], b"held")
+    for number in range(1, 39, 2):
+        state = side.session.streams[number]
+        assert side.session.send(state, b"answer") == 6
+        side.session.finish(state)
+    assert early == [EARLY]
+    last = parse(b"".join(side.session.data_to_send()))
+    assert [frame.body for frame in last if frame.body] == [b"heldanswer"] * 7 + [b"held"]
+
+
+def test_what_is_passed_on_is_a_copy() -> None:
+    """The memory in which records are opened is used again at once."""
     side = Side()
     side.given(1)
-    side.hear(data(1, bytes(100)), data(1, bytes(300)))
-    assert [type(piece) for piece in side.sinks[1].pieces] == [bytes, memoryview]
+    memory = bytearray(data(1, b"whole") + data(1, b"in two pieces"))
+    view = memoryview(memory)
+    for part in (view[:-6], view[-6:]):
+        side.session.receive(part, side.now)
+        part[:] = bytes(len(part))
+    assert side.sinks[1].body == b"wholein two pieces"
 
 
 def test_any_buffer_is_taken() -> None:

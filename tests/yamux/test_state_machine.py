@@ -15,7 +15,7 @@ from hypothesis.stateful import (
 
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, StreamReset
-from stronghold_p2p.yamux.header import INITIAL_WINDOW
+from stronghold_p2p.yamux.header import INITIAL_WINDOW, SYN
 from stronghold_p2p.yamux.state import StreamState
 from tests.yamux.wire import Side, Sink
 
@@ -331,10 +331,10 @@ class Joined(RuleBasedStateMachine):
     def agree(self) -> None:
         """With nothing under way both sides know the same streams, and the same windows."""
         one, other = (user.side.session for user in self.users)
-        silent = {stream.id for session in (one, other) for stream in session.streams.values() if stream.syn_owed}
+        silent = {stream.id for session in (one, other) for stream in session.streams.values() if stream.first == SYN}
         assert set(one.streams) - silent == set(other.streams) - silent
         for here, there in ((one, other), (other, one)):
-            assert here.unacknowledged == sum(stream.syn_owed for stream in here.streams.values())
+            assert here.unacknowledged == sum(stream.first == SYN for stream in here.streams.values())
             for stream_id in set(here.streams) - silent:
                 state, peer = here.streams[stream_id], there.streams[stream_id]
                 assert state.fin_sent == peer.fin_received

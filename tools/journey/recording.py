@@ -114,8 +114,8 @@ def _upgrade(wire: Wire, side: Side, swarm: Swarm) -> asyncio.Future[Connection]
     outcome: asyncio.Future[Connection] = swarm.loop.create_future()
 
     def done(upgraded: Upgraded) -> None:
-        remote = multiaddrs.from_socket(there)
-        outcome.set_result(swarm.established(link, upgraded, token, "out" if dials else "in", remote))
+        ends = multiaddrs.from_socket(here), multiaddrs.from_socket(there)
+        outcome.set_result(swarm.established(link, upgraded, token, "out" if dials else "in", ends))
 
     limit = swarm.timeouts.upgrade
     Upgrading(link, exchange, timeout=limit, done=done, failed=outcome.set_exception, loop=swarm.loop).start()

@@ -66,12 +66,13 @@ class Wire:
 
     async def carry(self, talk: Coroutine[Any, Any, T]) -> T:
         """Run ``talk`` and deliver what it writes, until it ends."""
-        task = asyncio.ensure_future(talk)
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(talk)
         try:
             while not task.done():
                 for _ in range(TURNS):
                     await asyncio.sleep(0)
-                self._deliver()
+                loop.call_soon(self._deliver)  # as from a socket: from the loop itself, not from a task
             return await task
         finally:
             task.cancel()

@@ -1,0 +1,163 @@
+"""The rules file on the disk: read whole or not at all, replaced in one step, looked at again when it has changed.
+
+The only module of this room that touches files.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from stronghold_p2p.errors import ConfigError
+from stronghold_p2p.firewall import toml
+from stronghold_p2p.firewall.rules import Predicate
+
+MAX_FILE: Final = 1 << 19  # bytes; some 5,000 rules, which take half a second to read
+REST: Final = 0.5  # seconds that a file has to stay as it is before it is read again: editors may write it in parts
+
+Stamp: TypeAlias = tuple[int, int, int]
+"""What changes with a file: its time of change in nanoseconds, its size, and which file it is."""
+
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+_READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)  # a FIFO must not hold us up; absent on Windows
+
+
+class RulesFile:
+    """One file, and the predicates that it may name.
+
+    ``watch``: whether a network looks whether it has changed. ``loads`` counts what came of that, ``error`` is None
+    or why the last one failed.
+    """
+
+    def __init__(self, path: Path, predicates: Mapping[str, Predicate], *, watch: bool) -> None:
+        self.path = path
+        self.watch = watch
+        self.loads = 0
+        self.error: ConfigError | None = None
+        self._predicates = dict(predicates)
+        self._stamp: Stamp | None = None
+        self._seen: tuple[Stamp | None, float] | None = None  # what it was when it was looked at, and since when
+
+    def read(self, *, create: bool = False) -> toml.Content:
+        """What it says; ``ConfigError`` tells why it cannot be used. ``create``: a file that is not there is empty."""
+        try:
+            data, stamp = _read(self.path)
+        except FileNotFoundError:
+            if create:
+                return toml.Content()
+            raise ConfigError(f"{self.path} does not exist", where=str(self.path)) from None
+        except OSError as error:
+            raise ConfigError(f"{self.path} cannot be read: {error.strerror}", where=str(self.path)) from error
+        self._stamp = stamp
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            where = f"{self.path}:{data[: error.start].count(10) + 1}"
+            raise ConfigError(f"{where}: not UTF-8", where=where) from None
+        return toml.loads(text, self._predicates, str(self.path))
+
+    def read_again(self, now: float) -> toml.Content | None:
+        """What it says, if it has changed and been at rest for a while; ``now`` is in seconds on any clock.
+
+        None: nothing new, or nothing that can be used. A file that cannot be read is tried again the next time.
+        """
+        stamp = _stamp(self.path)
+        if self._seen is None or stamp != self._seen[0]:
+            self._seen = (stamp, now)
+        if stamp == self._stamp or now - self._seen[1] < REST:
+            return None
+        try:
+            content = self.read()
+        except ConfigError as error:
+            if self.error is None or str(error) != str(self.error):
+                self.loads += 1
+            self.error = ConfigError(str(error), where=error.where)  # without the frames, and the text in them
+            return None
+        self.loads += 1
+        self.error = None
+        return content
+
+    def write(self, content: toml.Content) -> None:
+        """Make it say this. ``ConfigError``: it cannot be said, or not be written; then the file is as it was."""
+        self._stamp = write(self.path, toml.dumps(content, self._predicates))
+
+
+def write(path: Path, text: str) -> Stamp:
+    """Replace the file at ``path`` in one step, flushed to the disk; it keeps its mode, a new one has 0600.
+
+    A symbolic link is followed. ``ConfigError``: it cannot be written, or is too long to be read again.
+    """
+    data = text.encode()
+    if len(data) > MAX_FILE:
+        message = f"{path}: {len(data)} bytes of rules, at most {MAX_FILE}: put peers together by subnet or protocol"
+        raise ConfigError(message, where=str(path))
+    real = Path(os.path.realpath(path))
+    temporary = real.with_name(f".{real.name}.{os.urandom(8).hex()}")
+    try:
+        try:
+            stamp = _write(temporary, data, _mode(real))
+            os.replace(temporary, real)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _flush_directory(real.parent)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}", where=str(path)) from error
+    return stamp
+
+
+def _stamp_of(status: os.stat_result) -> Stamp:
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _stamp(path: Path) -> Stamp | None:
+    """None: it cannot be told."""
+    try:
+        return _stamp_of(path.stat())
+    except OSError:
+        return None
+
+
+def _read(path: Path) -> tuple[bytes, Stamp]:
+    """Check and read through one descriptor, so that the file that was checked is the one that is read."""
+    descriptor = os.open(path, _READ)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ConfigError(f"{path} is not a regular file", where=str(path))
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read(MAX_FILE + 1)
+    finally:
+        os.close(descriptor)
+    if len(data) > MAX_FILE:
+        raise ConfigError(f"{path} is too large for a rules file: at most {MAX_FILE} bytes", where=str(path))
+    return data, _stamp_of(status)
+
+
+def _mode(path: Path) -> int:
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return 0o600
+
+
+def _write(path: Path, data: bytes, mode: int) -> Stamp:
+    with open(os.open(path, _CREATE, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        if os.name == "posix":
+            os.fchmod(file.fileno(), mode)
+        os.fsync(file.fileno())
+        return _stamp_of(os.fstat(file.fileno()))
+
+
+def _flush_directory(directory: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,139 @@
+"""The firewall and the connections of one swarm: who is let in, whose streams, and what a change of the rules ends."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from multiaddr import Multiaddr
+
+from stronghold_p2p.errors import ConnectionClosed, DialError
+from stronghold_p2p.firewall.approval import auditing
+from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule
+from stronghold_p2p.identity import PeerId
+from stronghold_p2p.swarm.rules_watch import RulesWatch
+from stronghold_p2p.yamux import GoAway, Stream
+
+if TYPE_CHECKING:
+    from stronghold_p2p.swarm.connection import Connection
+    from stronghold_p2p.swarm.swarm import Swarm
+
+Handler = Callable[[Stream], Awaitable[None]]
+
+REMEMBERED_VERDICTS: Final = 64  # per connection; a peer may try any number of protocol names
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A handler for one protocol. ``judges``: it asks the firewall itself once it has read the request, so every
+    rule that may allow lets the stream pass; otherwise it is judged, and the application asked, before the protocol
+    is echoed. ``rule_name``: the protocol id under which rules speak of it.
+    """
+
+    handler: Handler
+    judges: bool
+    rule_name: str
+
+
+class Judging:
+    """Asks the firewall for one swarm, from ``start`` to ``stop``. ``verdicts`` are remembered until rules change."""
+
+    def __init__(self, swarm: Swarm, services: Mapping[str, Service]) -> None:
+        self._swarm = swarm
+        self._services = services
+        self._firewall = swarm.firewall
+        self._approval = swarm.approval
+        self._file = RulesWatch(swarm)
+        self._unwatch: Callable[[], None] | None = None
+        self.verdicts: dict[Connection, dict[str, bool | None]] = {}
+
+    def start(self) -> None:
+        self._unwatch = self._firewall.watch(self._rules_changed)
+        self._file.start()
+
+    def stop(self) -> None:
+        self._file.stop()
+        if self._unwatch is not None:
+            self._unwatch()
+
+    def admits(self, connection: Connection, protocol: str) -> bool | None:
+        """Whether ``connection``'s peer may open a stream for ``protocol``; None: ask first."""
+        service = self._services.get(protocol)
+        if service is None:
+            return False
+        verdicts = self.verdicts.setdefault(connection, {})
+        if protocol in verdicts:
+            return verdicts[protocol]
+        rule = self._firewall.effective(self._attempt(connection, service.rule_name)).rule
+        verdict: bool | None = rule.may_allow if rule is not None else self._firewall.rule_hook is not None
+        if verdict and not service.judges and rule != Rule.ALLOW:
+            verdict = None
+        if len(verdicts) < REMEMBERED_VERDICTS:
+            verdicts[protocol] = verdict
+        return verdict
+
+    def passes(self, connection: Connection, protocol: str, direction: Direction) -> bool:
+        """Whether the rules allow every request for ``protocol`` here, whatever is in it; else each is judged.
+
+        Remembered until the rules change; never true while somebody follows each judgement.
+        """
+        if self._approval.watchers or auditing(logging.INFO):
+            return False
+        passing = connection.passing[direction]
+        known = passing.get(protocol)
+        if known is None:
+            known = self._firewall.effective(self._attempt(connection, protocol, direction)).rule == Rule.ALLOW
+            if len(passing) < REMEMBERED_VERDICTS and not connection.closed:
+                passing[protocol] = known
+        return known
+
+    async def ask(self, connection: Connection, protocol: str) -> bool:
+        """Judge a stream before its protocol is echoed; the application may be asked."""
+        return await self._approval.judge(self._attempt(connection, protocol))
+
+    def check_dial(self, peer: PeerId | None, address: Multiaddr) -> None:
+        """``DialError`` if the firewall keeps us from connecting to ``peer`` (None: not known yet) there."""
+        if self._firewall.bans(address) if peer is None else not self.lets_connect(peer, "out", address):
+            what = f"our own firewall keeps us from {peer or 'whoever is'} at {address}"
+            raise DialError(f"{what}: see firewall.banned and firewall.rules()", peer=peer)
+
+    def lets_connect(self, peer: PeerId, direction: Direction, address: Multiaddr) -> bool:
+        """Whether there may be a connection. It is decided at once, so nobody is asked: ``ASK`` is a no."""
+        now = self._swarm.loop.time()
+        attempt = Attempt(peer=peer, protocol=CONNECTION, direction=direction, address=address, deadline=now)
+        return self._firewall.decide(attempt) == Rule.ALLOW
+
+    def _attempt(self, connection: Connection, protocol: str, direction: Direction = "in") -> Attempt:
+        ask = self._swarm.timeouts.ask
+        return Attempt(
+            peer=connection.peer,
+            protocol=protocol,
+            direction=direction,
+            address=connection.remote_address,
+            deadline=float("inf") if ask is None else self._swarm.loop.time() + ask,
+        )
+
+    def _rules_changed(self) -> None:
+        self.verdicts.clear()
+        for connection in self._swarm.connections():
+            connection.passing = {"in": {}, "out": {}}
+            if not self.lets_connect(connection.peer, connection.direction, connection.remote_address):
+                connection.shut(GoAway.GATED, kept_out(connection.peer))
+            else:
+                connection.recheck(partial(self._keeps, connection))
+        self._swarm.dialer.recheck()
+
+    def _keeps(self, connection: Connection, protocol: str) -> bool:
+        """Whether a stream that the peer has opened stays: one for requests does, each of them is judged anew."""
+        service = self._services.get(protocol)
+        if service is None or service.judges:
+            return True
+        return self._firewall.decide(self._attempt(connection, service.rule_name)) in {Rule.ALLOW, Rule.ASK}
+
+
+def kept_out(peer: PeerId) -> ConnectionClosed:
+    """Why a connection is closed that the firewall does not want."""
+    return ConnectionClosed(f"the firewall keeps {peer} out", code=GoAway.GATED)

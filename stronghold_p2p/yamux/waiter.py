@@ -1,0 +1,115 @@
+"""What a task waits on while a stream has nothing for it, and when it goes on.
+
+An ``asyncio.Future`` wakes its task one turn of the event loop later: another look at the selector, another
+system call, for each message. Here the callback that had the news (bytes came, the socket has room) resumes the
+tasks itself, once it is through with its own work. So a message that arrives, the task that answers it and the
+write of the answer share one turn of the loop. What is resumed runs on the loop's bare callback, never inside
+another task, and never while the session is processing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from contextvars import Context
+from typing import Any
+
+
+class Turn:
+    """One callback of a connection. Between ``begin`` and ``resume`` whoever is woken waits for its end.
+
+    At any other time, as when one task closes what another reads, the loop wakes them in its next turn.
+    """
+
+    __slots__ = ("_loop", "_waiting")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: list[Callable[[], object]] | None = None
+
+    def begin(self) -> None:
+        """From now on they wait for ``resume``."""
+        self._waiting = []
+
+    def add(self, go_on: Callable[[], object]) -> None:
+        """``go_on`` is due at the end of this callback; or, outside of one, in the loop's next turn."""
+        if self._waiting is None:
+            self._loop.call_soon(go_on)
+        else:
+            self._waiting.append(go_on)
+
+    def resume(self) -> None:
+        """The callback is through: all go on, in order; in the loop's next turn if this is inside a task after all."""
+        waiting, self._waiting = self._waiting, None
+        if not waiting:
+            return
+        going = iter(waiting)
+        try:
+            if asyncio.current_task(self._loop) is None:  # one task cannot run inside another
+                for go_on in going:
+                    go_on()
+        finally:  # if a task has ended with KeyboardInterrupt or SystemExit, the others are not to be lost
+            for go_on in going:
+                self._loop.call_soon(go_on)
+
+
+class Waiter:
+    """Awaited once by one task; ``set`` lets it go on. As much of ``asyncio.Future`` as ``asyncio.Task`` needs."""
+
+    __slots__ = ("_asyncio_future_blocking", "_callback", "_context", "_done", "_message", "_turn", "_wanted")
+
+    def __init__(self, turn: Turn) -> None:
+        self._asyncio_future_blocking = False
+        self._turn = turn
+        self._done = False
+        self._wanted = True
+        self._message: object = None
+        self._callback: Callable[[Waiter], object] | None = None
+        self._context: Context | None = None
+
+    def __await__(self) -> Generator[Waiter, None, None]:
+        if not self._done:
+            self._asyncio_future_blocking = True
+            yield self
+        self.result()
+
+    def set(self) -> None:
+        """The task may go on. Does nothing the second time."""
+        if not self._done:
+            self._finish()
+
+    def _finish(self) -> None:
+        self._done = True
+        if self._callback is not None:
+            self._turn.add(self._go_on)
+
+    def _go_on(self) -> None:
+        callback, context = self._callback, self._context
+        if callback is not None and context is not None:
+            context.run(callback, self)
+
+    # ------------------------------------------------------------------ what asyncio.Task calls
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return self._turn._loop  # noqa: SLF001 (one module)
+
+    def add_done_callback(self, callback: Callable[[Waiter], object], *, context: Context) -> None:
+        self._callback, self._context = callback, context
+        if self._done:
+            self._turn.add(self._go_on)
+
+    def cancel(self, msg: object = None) -> bool:
+        """The task is cancelled while it waits; False: it was woken already."""
+        if self._done:
+            return False
+        self._wanted = False
+        self._message = msg
+        self._finish()
+        return True
+
+    def done(self) -> bool:
+        return self._done
+
+    def result(self) -> Any:
+        if not self._wanted:
+            raise asyncio.CancelledError() if self._message is None else asyncio.CancelledError(self._message)

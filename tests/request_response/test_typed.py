@@ -1,0 +1,166 @@
+"""Typed messages from one network to another: what the handler, the firewall and the caller see of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, NamedTuple
+
+import pytest
+
+from stronghold_p2p import (
+    BYTES,
+    JSON,
+    STRONGHOLD,
+    Attempt,
+    Malformed,
+    Network,
+    Request,
+    RequestProtocol,
+    Rule,
+    StreamReset,
+    messages,
+)
+from tests.peers import LOOPBACK, until
+
+
+@dataclass(frozen=True)
+class Ping: ...
+
+
+@dataclass(frozen=True)
+class Say:
+    text: str
+
+
+class Pair(NamedTuple):
+    left: int
+    right: str
+
+
+class Mood(Enum):
+    GOOD = 1
+
+
+Message = Ping | Say | Pair
+ECHO = RequestProtocol("/echo/1.0.0", request=messages(Message), response=messages(Message))
+
+
+async def test_messages_arrive_as_what_they_were() -> None:
+    bob = Network(listen=[LOOPBACK])
+    bob.firewall.set(Rule.ALLOW, protocol="/echo/1.0.0")
+    seen: list[Message] = []
+
+    @bob.on_request(ECHO)
+    def echo(request: Request[Message]) -> Message:
+        seen.append(request.message)
+        return request.message
+
+    async with bob, Network() as alice:
+        for message in (Ping(), Say("hi"), Pair(1, "x")):
+            answer = await alice.request(bob.addresses[0], message, ECHO)
+            assert (answer, type(answer)) == (message, type(message))
+    assert seen == [Ping(), Say("hi"), Pair(1, "x")]
+
+
+@pytest.mark.parametrize("direction", ["in", "out"])
+async def test_the_firewall_sees_the_object_and_the_name_of_its_class(direction: Any) -> None:
+    bob, alice = Network(listen=[LOOPBACK]), Network()
+    bob.firewall.set(Rule.ALLOW)
+    asked = bob if direction == "in" else alice
+    asked.firewall.set(Rule.ASK, direction=direction)
+    seen: list[tuple[Any, str | None]] = []
+
+    @asked.firewall.on_ask
+    async def approve(attempt: Attempt) -> bool:
+        seen.append((attempt.view, attempt.variant))
+        return True
+
+    moods = RequestProtocol("/mood/1", request=messages(Mood), response=messages(None))
+    viewed = RequestProtocol("/viewed/1", request=messages(Message), response=JSON, view=lambda message: str(message))
+    bob.on_request(ECHO)(lambda request: request.message)
+    bob.on_request(moods)(lambda request: None)
+    bob.on_request(viewed)(lambda request: 1)
+    async with bob, alice:
+        for message in (Ping(), Say("hi"), Pair(1, "x")):
+            await alice.request(bob.addresses[0], message, ECHO)
+        await alice.request(bob.peer_id, Mood.GOOD, moods)
+        await alice.request(bob.peer_id, Say("hi"), viewed)
+    assert seen == [
+        (Ping(), "Ping"),
+        (Say("hi"), "Say"),
+        (Pair(1, "x"), "Pair"),
+        (Mood.GOOD, "GOOD"),
+        ("Say(text='hi')", "Say(text='hi')"),
+    ]
+
+
+async def test_a_typed_peer_and_one_that_speaks_json_understand_each_other() -> None:
+    """Both sides give the firewall the same name."""
+    plain = RequestProtocol("/echo/1.0.0", request=JSON, response=JSON)
+    seen: list[str | None] = []
+    bob, carol = Network(listen=[LOOPBACK]), Network(listen=[LOOPBACK])
+    for one in (bob, carol):
+        one.firewall.set(Rule.ASK)
+
+        @one.firewall.on_ask
+        async def approve(attempt: Attempt) -> bool:
+            seen.append(attempt.variant)
+            return True
+
+    bob.on_request(ECHO)(lambda request: request.message)
+    carol.on_request(plain)(lambda request: request.message)
+    async with bob, carol, Network() as alice:
+        assert await alice.request(carol.addresses[0], Say("hi"), ECHO) == Say("hi")
+        assert await alice.request(bob.addresses[0], {"Say": {"text": "hi"}}, plain) == {"Say": {"text": "hi"}}
+        assert await alice.request(bob.peer_id, "Ping", plain) == "Ping"
+    assert seen == ["Say", "Say", "Ping"]
+
+
+async def test_a_request_that_has_no_such_form_never_reaches_the_handler() -> None:
+    plain = RequestProtocol("/echo/1.0.0", request=BYTES, response=JSON)
+    bob = Network(listen=[LOOPBACK])
+    bob.firewall.set(Rule.ALLOW)
+    called: list[Message] = []
+
+    @bob.on_request(ECHO)
+    def answer(request: Request[Message]) -> Message:
+        called.append(request.message)
+        return Ping()
+
+    async with bob, Network() as alice:
+        connection = await alice.connect(bob.addresses[0])
+        for body in (b'"Delete"', b'{"Say":{"text":1}}', b'{"Say":{"text":"a","text":"b"}}', b"[" * 100_000, b""):
+            with pytest.raises(StreamReset):
+                await alice.request(bob.peer_id, body, plain)
+        assert await alice.request(bob.peer_id, b'"Ping"', plain) == "Ping"
+        assert alice.connections() == (connection,)
+        await until(lambda: not bob.stats()["requests_in"])
+    assert called == [Ping()]
+
+
+async def test_faults_are_told_with_their_place() -> None:
+    bob = Network(listen=[LOOPBACK])
+    bob.firewall.set(Rule.ALLOW)
+    bob.on_request(RequestProtocol("/echo/1.0.0", request=JSON, response=JSON))(lambda request: {"Say": {"text": 5}})
+    async with bob, Network() as alice:
+        with pytest.raises(Malformed) as caught:
+            await alice.request(bob.addresses[0], Ping(), ECHO)
+        assert (str(caught.value), caught.value.path) == ("response.Say.text: not str", "response.Say.text")
+        assert (caught.value.peer, caught.value.sent) == (bob.peer_id, True)
+        wrong: Any = Say(5)  # type: ignore[arg-type]
+        with pytest.raises(Malformed) as caught:
+            await alice.request(bob.peer_id, wrong, ECHO)
+        assert (str(caught.value), caught.value.path) == ("request.Say.text: not str", "request.Say.text")
+        assert not caught.value.sent
+
+
+async def test_the_default_protocol_may_be_typed() -> None:
+    """What the Rust library calls a request and an answer: two enums."""
+    typed = RequestProtocol(*STRONGHOLD.ids, request=messages(Message), response=messages(Message))
+    bob = Network(listen=[LOOPBACK])
+    bob.firewall.set(Rule.ALLOW)
+    bob.on_request(typed)(lambda request: request.message)
+    async with bob, Network() as alice:
+        assert await alice.request(bob.addresses[0], {"Pair": [1, "x"]}) == {"Pair": [1, "x"]}
+        assert await alice.request(bob.peer_id, Pair(1, "x"), typed) == Pair(1, "x")

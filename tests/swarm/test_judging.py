@@ -1,0 +1,108 @@
+"""What a swarm asks its firewall, and what it remembers of the answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from stronghold_p2p.errors import DialError
+from stronghold_p2p.firewall.entries import Judgement
+from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Rule
+from stronghold_p2p.multiaddrs import parse
+from tests.peers import connect, swarm
+from tests.swarm.handlers import ECHO, echo
+from tests.transport.ends import identity
+
+ONLY = Rule.only(["Ping"], otherwise=Rule.ASK)
+HOPELESS = Rule.only(["Ping"], then=Rule.REJECT, otherwise=Rule.REJECT)
+
+
+def holds(attempt: Attempt) -> bool:
+    return True
+
+
+async def rule_for(attempt: Attempt) -> Rule | None:
+    return None
+
+
+@pytest.mark.parametrize(
+    ("rule", "stream", "requests", "passes"),
+    [
+        (Rule.ALLOW, True, True, True),
+        (Rule.REJECT, False, False, False),
+        (Rule.ASK, None, True, False),
+        (None, False, False, False),
+        (ONLY, None, True, False),
+        (HOPELESS, False, False, False),
+        (Rule.when(holds), None, True, False),
+        (Rule.when(holds, then=Rule.REJECT), False, False, False),
+    ],
+)
+async def test_what_each_rule_means_before_anything_is_read(
+    rule: Rule | None, stream: bool | None, requests: bool, passes: bool
+) -> None:
+    async with swarm(1, rule) as alice, swarm(2) as bob:
+        alice.handle(ECHO, echo)
+        alice.handle("/requests/1", echo, judges=True)
+        await connect(bob, alice)
+        (connection,) = alice.connections()
+        for _ in range(2):
+            assert alice.admits(connection, ECHO) is stream
+            assert alice.admits(connection, "/requests/1") is requests
+            assert alice.admits(connection, "/other/1") is False
+            assert alice.passes(connection, "/requests/1", "in") is passes
+            assert alice.passes(connection, "/requests/1", "out") is True
+        assert connection.passing == {"in": {"/requests/1": passes}, "out": {"/requests/1": True}}
+
+
+async def test_where_no_rule_matches_a_hook_is_asked() -> None:
+    async with swarm(1, None) as alice, swarm(2) as bob:
+        alice.handle(ECHO, echo)
+        alice.handle("/requests/1", echo, judges=True)
+        await connect(bob, alice)
+        (connection,) = alice.connections()
+        assert (alice.admits(connection, ECHO), alice.admits(connection, "/requests/1")) == (False, False)
+        alice.firewall.on_no_rule(rule_for)
+        assert alice.admits(connection, ECHO) is None
+        assert alice.admits(connection, "/requests/1") is True
+        assert not alice.passes(connection, "/requests/1", "in")
+
+
+async def test_nothing_is_decided_twice_until_rules_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with swarm(1, ONLY) as alice, swarm(2) as bob:
+        alice.handle(ECHO, echo, judges=True)
+        await connect(bob, alice)
+        (connection,) = alice.connections()
+        asked: list[str] = []
+        effective = alice.firewall.effective
+
+        def noted(attempt: Attempt) -> Judgement:
+            asked.append(attempt.protocol)
+            return effective(attempt)
+
+        monkeypatch.setattr(alice.firewall, "effective", noted)
+        for _ in range(10):
+            alice.admits(connection, ECHO)
+            alice.passes(connection, ECHO, "in")
+        assert asked == [ECHO, ECHO]
+        alice.firewall.set(Rule.ALLOW)
+        asked.clear()
+        assert alice.admits(connection, ECHO)
+        assert alice.passes(connection, ECHO, "in")
+        assert asked == [ECHO, ECHO]
+
+
+async def test_connecting_is_decided_at_once() -> None:
+    async with swarm(1) as alice:
+        peer, address = identity(7).peer_id, parse("/ip4/10.0.0.1/tcp/1")
+        alice.judging.check_dial(peer, address)
+        alice.judging.check_dial(None, address)
+        for rule in (Rule.ASK, Rule.REJECT, ONLY, HOPELESS):
+            alice.firewall.set(rule, protocol=CONNECTION, direction="out")
+            with pytest.raises(DialError, match=f"keeps us from {peer}"):
+                alice.judging.check_dial(peer, address)
+            alice.judging.check_dial(None, address)  # it depends on who is there
+        alice.firewall.set(Rule.when(holds), protocol=CONNECTION, direction="out")
+        alice.judging.check_dial(peer, address)
+        alice.firewall.ban("10.0.0.0/8")
+        with pytest.raises(DialError, match="keeps us from whoever is at"):
+            alice.judging.check_dial(None, address)
