@@ -33,6 +33,8 @@ def test_a_refusal_still_reaches_the_requester() -> None:
 def test_the_windows_fit_the_memory() -> None:
     limits = Limits()
     assert INITIAL_WINDOW <= limits.max_window <= limits.receive_memory
+    assert limits.receive_memory_total is not None
+    assert limits.receive_memory <= limits.receive_memory_total // 4  # what is kept for a protected peer
 
 
 def test_positions_mean_nothing() -> None:

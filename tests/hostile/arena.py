@@ -12,11 +12,11 @@ from typing import Any, NoReturn
 
 import pytest
 
-from benchmarks.process import Process, soon
+from benchmarks.process import Patience, Process, soon
 from tests import netns
 from tests.hostile.client import Peer, upgrade_out
 from tests.hostile.codec import Identity
-from tests.hostile.wire import Patience, Wire
+from tests.hostile.wire import Wire
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -101,7 +101,7 @@ class Target(Process):
     def settle(self, sockets: int) -> None:
         """Wait until there are no more sockets than these, and take what is there now as the base."""
         assert soon(lambda: self.descriptors() <= sockets), f"{self.descriptors()} descriptors, not {sockets}"
-        self.sockets = self.descriptors()
+        self.sockets = sockets
         self._seen = Counter(self.state()["seen"])
         self.base = self.memory()
         self.forget_peak()
@@ -175,7 +175,7 @@ class Arena:
             with self._probed(target, probe_connects) if probe and self.full else ExitStack():
                 if probe and self.full:
                     time.sleep(0.5)
-                    target.settle(target.descriptors())
+                    target.settle(target.sockets + 1)  # the probe's
                 yield target
                 if target.ended:
                     return

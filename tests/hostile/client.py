@@ -13,9 +13,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple, Self
 
+from benchmarks.process import Patience
 from tests.hostile.codec import MULTISTREAM, NOISE, RR, YAMUX, Identity, line, propose
 from tests.hostile.secure import Channel, Handshake, framed, read_framed
-from tests.hostile.wire import PATIENCE, Ended, Late, Patience, Wire
+from tests.hostile.wire import PATIENCE, Ended, Late, Wire
 
 DATA, UPDATE, PINGS, GO_AWAY = range(4)
 SYN, ACK, FIN, RST = 1, 2, 4, 8

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from benchmarks.process import Patience
 from tests.hostile.arena import Arena
-from tests.hostile.wire import Patience
 
 BUSY = 12.0  # a row that holds does not wait for it; only one that fails takes longer
 

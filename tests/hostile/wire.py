@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from typing import Self
 
+from benchmarks.process import Patience
 from tests.netns import IPV6_FREEBIND
 
 PATIENCE = 5.0  # seconds for what is expected to happen
@@ -25,16 +26,6 @@ class Late(AssertionError):
 
 class Cut(Exception):
     """Our own allowance of bytes is used up: the sending direction is closed."""
-
-
-class Patience:
-    """How much longer than usual everything that is waited for may take: a busy machine is no finding."""
-
-    factor = 1.0
-
-    @classmethod
-    def of(cls, seconds: float) -> float:
-        return seconds * cls.factor
 
 
 class Wire:
