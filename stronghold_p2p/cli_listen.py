@@ -69,7 +69,7 @@ def _set_rules(network: Network, terminal: Terminal, kept: Kept | None, options:
         if kept is None or not isinstance(answer, Rule):
             return answer
         try:
-            kept.keep(attempt.peer, answer)
+            kept.keep(attempt.peer, attempt.protocol, answer)
         except ConfigError as error:
             _tell(terminal, f"not kept: {printable(str(error))}", options)
             return answer  # so it holds as long as we run

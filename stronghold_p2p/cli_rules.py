@@ -24,12 +24,12 @@ class Kept:
         self.new = not path.exists()
         logging.getLogger("stronghold_p2p.network.rules").setLevel(logging.CRITICAL)  # the terminal tells it
 
-    def keep(self, peer: PeerId, rule: Rule) -> None:
+    def keep(self, peer: PeerId, protocol: str, rule: Rule) -> None:
         """Add a rule to what the file says now, and let it hold. ``ConfigError``: it cannot be kept."""
         kept = Firewall.load(self._path, create=True)
         if not self._path.exists():
             kept.set(Rule.ASK)
-        kept.set(rule, peer=peer)
+        kept.set(rule, peer=peer, protocol=protocol)
         kept.save()
         self.firewall.reload()
 

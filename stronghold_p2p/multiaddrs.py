@@ -299,8 +299,10 @@ def _walk(data: bytes) -> list[_Part]:
 
 
 def _from_text(text: str) -> bytes:
-    if not text.startswith("/") or len(text) > MAX_SIZE:
-        raise DecodeError(f"an address starts with a slash and has at most {MAX_SIZE} characters")
+    if len(text) > MAX_SIZE:
+        raise DecodeError(f"an address has at most {MAX_SIZE} characters, not {len(text)}")
+    if not text.startswith("/"):
+        raise DecodeError("an address looks like /ip4/192.0.2.7/tcp/4001/p2p/12D3...; a peer id alone is PeerId(text)")
     words = text.removesuffix("/").split("/")[1:]
     out = bytearray()
     while words:

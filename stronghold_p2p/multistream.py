@@ -201,7 +201,12 @@ def _send_first(protocol: str, inner: Exchange[T]) -> Exchange[tuple[int | None,
 
 def _read_header() -> Exchange[None]:
     # Anything longer is no header: a peer that skips the negotiation is found by its first bytes.
-    name = yield from _read_line(longest=len(_HEADER_NAME) + 1)
+    try:
+        name = yield from _read_line(longest=len(_HEADER_NAME) + 1)
+    except NegotiationError as error:
+        raise NegotiationError(
+            f"what answers there is no libp2p peer, or no byte of it is multistream: {error}"
+        ) from None
     if name != _HEADER_NAME:
         raise NegotiationError(f"{name!r:.80} where the multistream header was expected")
 

@@ -231,7 +231,7 @@ ROWS = [
     Row("banned by us", DialError, ConnectionError, banned, {}, r"firewall\.banned"),
     Row("not libp2p", NegotiationError, HandshakeError, no_peer, {"phase": "multistream"}, "."),
     Row("somebody else", PeerIdMismatch, HandshakeError, somebody_else, {"expected": NOBODY}, "correct the /p2p/"),
-    Row("shut out", ConnectionClosed, ConnectionError, shut_out, {"remote": True}, "went away"),
+    Row("shut out", ConnectionClosed, ConnectionError, shut_out, {"remote": True}, "its firewall keeps us out"),
     Row(
         "late", DeadlineExceeded, TimeoutError, late, {"timeout": 0.1, "phase": "wait", "sent": True}, "raise timeout="
     ),

@@ -400,6 +400,7 @@ rule = {{ only = ["Ping"] }}
             assert json.loads(await line_of(process))["verdict"] == "refused"
             with pytest.raises(failures.UnsupportedProtocol):  # --reply is for those whom the file lets in
                 await carol.request(address, "Ping")
+            assert json.loads(await line_of(process))["verdict"] == "refused"
             file.write_text('version = 1\n[[rules]]\nrule = "allow"\n')
             assert json.loads(await line_of(process)) == {"told": f"rules loaded from {file}"}
             assert await carol.request(address, "Ping") == 7

@@ -54,6 +54,11 @@ class Approval:
             return None
         return self._settle(attempt, judgement, said == "allow")
 
+    @property
+    def followed(self) -> bool:
+        """Whether somebody wants to know each judgement: the audit log or one of ``watchers``."""
+        return bool(self.watchers) or auditing(logging.INFO)
+
     async def judge(self, attempt: Attempt) -> bool:
         """Whether the attempt is allowed, after asking if need be.
 
@@ -92,7 +97,8 @@ class Approval:
         if self._firewall.version != version and self._firewall.decide(attempt) != Rule.ASK:
             return None
         if isinstance(answer, Rule):
-            self._firewall.set(answer, peer=attempt.peer, direction=attempt.direction)
+            # For what was asked about, and nothing else: a yes to one protocol opens no other.
+            self._firewall.set(answer, peer=attempt.peer, protocol=attempt.protocol, direction=attempt.direction)
             return self._firewall.resolve(answer, attempt) == Rule.ALLOW
         if answer == "late":
             log.info("on_ask gave no answer in time: peer=%s protocol=%s", attempt.peer, word(attempt.protocol))

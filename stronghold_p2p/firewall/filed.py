@@ -44,9 +44,9 @@ class Filed:
             self.banned.discard(whom)
 
     def _change(self, key: Key) -> None:
-        rule, current = self._content.rules.get(key), self._entries.rules.get(key)
-        if current is not None and key not in self.rules and current != rule:
-            return
+        rule = self._content.rules.get(key)
+        if key in self._entries.rules and key not in self.rules:
+            return  # the program's own, also where both say the same: it stays when the file drops it
         if rule is None:
             self._entries.drop(key)
             self.rules.discard(key)

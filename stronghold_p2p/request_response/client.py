@@ -170,7 +170,8 @@ class Client:
         up (``reference/stronghold-parity.md`` 2.4): that is its refusal, and nothing was sent.
         """
         others = tuple(name for name in protocol.ids if name != refused.protocol)
-        if not others:
+        served = self._swarm.peer_protocols.get(refused.peer, frozenset())
+        if not others or refused.protocol in served:  # it does serve this, so its firewall rejects us
             raise unsupported(protocol.ids)
         left = None if due == math.inf else due - self._swarm.loop.time()
         async with Deadline(left, "negotiate", peer=refused.peer):
@@ -196,11 +197,22 @@ def _too_long(size: int, maximum: int, peer: PeerId | None) -> LimitExceeded:
     return LimitExceeded(told, limit="max_request", current=size, maximum=maximum, peer=peer)
 
 
+def _unreadable(error: StreamReset) -> P2PError:
+    told = "the peer could not read the request: are both RequestProtocols the same? Nothing was done about it"
+    return Malformed(f"{told} (reset {error.code:#x})", path="request")
+
+
 def _told(error: P2PError) -> P2PError:
     """A reset whose code says nothing, with the advice that there is."""
     if not isinstance(error, StreamReset):
         return error
+    if error.code == Reset.PROTOCOL_VIOLATION:
+        return _unreadable(error)
     return StreamReset(f"{error}: its handler failed or was late, its own log tells", code=error.code)
+
+
+def _refused_unread(error: P2PError, explained: P2PError) -> bool:
+    return isinstance(error, StreamReset) and isinstance(explained, Malformed)
 
 
 def _fail(error: P2PError, protocol: RequestProtocol[Rq, Rs], peer: PeerId, *, sent: bool = False) -> NoReturn:
@@ -211,7 +223,8 @@ def _fail(error: P2PError, protocol: RequestProtocol[Rq, Rs], peer: PeerId, *, s
     if isinstance(explained, UnsupportedProtocol) and explained.protocols != protocol.ids:
         explained = unsupported(protocol.ids)
     explained.peer = peer
-    explained.sent = sent and not isinstance(explained, (UnsupportedProtocol, Rejected, LimitExceeded))
+    unsent = isinstance(explained, (UnsupportedProtocol, Rejected, LimitExceeded)) or _refused_unread(error, explained)
+    explained.sent = sent and not unsent
     if explained is error:
         raise error
     raise explained from error

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import math
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, P2PError, Rejected
+from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, Malformed, P2PError, Rejected
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.request_response.codec import SHORT, frame, malformed
 from stronghold_p2p.request_response.exchange import CHUNK, Places, attempt_of, receive, short
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")
 Handler: TypeAlias = Callable[[Request[Rq]], Awaitable[Rs] | Rs]
+
+log = logging.getLogger("stronghold_p2p.request")
 
 
 class Server:
@@ -76,6 +79,9 @@ class Server:
                 return
             request = Request(next(self._ids), connection.peer, message, stream.protocol, connection, due)
             await self._answer(protocol, handler, request, stream)
+        except Malformed as error:  # the handler has raised none: what it raises comes as something else
+            log.info("a request of %s for %s cannot be read: %s", connection.peer, stream.protocol, error)
+            stream.reset(Reset.PROTOCOL_VIOLATION)
         finally:
             self.places.leave(place)
 

@@ -71,7 +71,11 @@ class Judging:
         verdict: bool | None = rule.may_allow if rule is not None else self._firewall.rule_hook is not None
         if verdict and not service.judges and rule != Rule.ALLOW:
             verdict = None
-        if len(verdicts) < REMEMBERED_VERDICTS:
+        if verdict is False and self._approval.followed:
+            # Not from here: the session is still processing, and who follows is the application.
+            refused = self._attempt(connection, service.rule_name)
+            connection.turn.add(partial(self._approval.verdict, refused))
+        elif len(verdicts) < REMEMBERED_VERDICTS:
             verdicts[protocol] = verdict
         return verdict
 

@@ -144,7 +144,7 @@ class LazyConfirm:
 class Listening:
     """The accepter's side: ends in a handler, in a reset, or at the deadline for negotiations."""
 
-    __slots__ = ("_connection", "_parked", "_runner", "_stream", "_verdict", "due")
+    __slots__ = ("_connection", "_parked", "_refused", "_runner", "_stream", "_verdict", "due")
 
     def __init__(self, connection: Connection, stream: Stream, due: float) -> None:
         self._connection = connection
@@ -152,6 +152,7 @@ class Listening:
         self._runner: ExchangeRunner[str] | None = None
         self._parked = False
         self._verdict: bool | None = False
+        self._refused = ""
         self.due = due  # when the proposal has to be there; the connection's timer looks at it
 
     def data(self, piece: bytes | memoryview) -> None:
@@ -186,7 +187,11 @@ class Listening:
             self._parked = self._connection.park(self._stream)
 
     def _supported(self, protocol: str) -> bool:
+        if protocol == self._refused:  # the quick look has asked already
+            return False
         self._verdict = self._connection.admits(protocol)
+        if self._verdict is False:
+            self._refused = protocol
         return self._verdict is not False
 
     def _finish(self, protocol: str, answer: bytes, leftover: bytes | memoryview) -> None:

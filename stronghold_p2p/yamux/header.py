@@ -82,6 +82,28 @@ class Reset(IntEnum):
     GATED = 0x1008
 
 
+_REASONS: Final = {
+    GoAway.PROTOCOL_ERROR: "it says that we broke the protocol",
+    GoAway.INTERNAL_ERROR: "an internal error",
+    GoAway.NEGOTIATION_FAILED: "nothing was agreed on",
+    GoAway.RESOURCE_LIMIT: "it takes no more connections now",
+    GoAway.RATE_LIMITED: "too much at once",
+    GoAway.PROTOCOL_VIOLATION: "it says that we broke the protocol",
+    GoAway.SUPPLANTED: "another connection takes its place",
+    GoAway.GARBAGE_COLLECTED: "it was not used",
+    GoAway.SHUTDOWN: "it shuts down",
+    GoAway.GATED: "its firewall keeps us out",
+}
+
+
+def farewell(code: int) -> str:
+    """What a go-away tells, in words."""
+    if code == GoAway.NORMAL:
+        return "the peer closed the connection"
+    reason = next((words for known, words in _REASONS.items() if known == code), "for a reason that we do not know")
+    return f"the peer closed the connection: {reason} (code {code:#x})"
+
+
 def frame(kind: int, flags: int, stream_id: int, length: int) -> bytes:
     """The bytes of one header."""
     return HEADER.pack(VERSION, kind, flags, stream_id, length)

@@ -22,6 +22,7 @@ from stronghold_p2p.yamux.header import (
     WINDOW_UPDATE,
     GoAway,
     Reset,
+    farewell,
 )
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ class Receiver:
         if kind > GO_AWAY or stream_id:
             raise MuxerError(f"frame type {kind} on stream {stream_id}", code=GoAway.PROTOCOL_ERROR)
         if kind == GO_AWAY:
-            raise ConnectionClosed(f"the peer went away with code {length:#x}", code=length, remote=True)
+            raise ConnectionClosed(farewell(length), code=length, remote=True)
         if flags & SYN:
             self._session.pinged(length)
         elif flags & ACK:

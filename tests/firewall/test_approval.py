@@ -87,7 +87,7 @@ async def test_a_rule_becomes_the_peers(rule: Rule, allowed: bool) -> None:
     (task,) = await begin(approval, attempt())
     asked.answers[0].set_result(rule)
     assert await task is allowed
-    assert firewall.rules()[0] == ({"direction": "in", "peer": ALICE}, rule)
+    assert firewall.rules()[0] == ({"direction": "in", "peer": ALICE, "protocol": attempt().protocol}, rule)
     assert firewall.decide(attempt(BOB)) == Rule.ASK
     await nothing_left(approval)
 
@@ -227,7 +227,7 @@ async def test_a_late_answer_never_replaces_a_rule_set_meanwhile(answer: bool | 
     for _ in range(turns):
         await asyncio.sleep(0)
     settled_before = task.done()
-    firewall.set(Rule.REJECT, peer=ALICE)
+    firewall.set(Rule.REJECT, peer=ALICE, protocol=attempt().protocol)
     assert await task is settled_before
     assert firewall.decide(attempt()) == Rule.REJECT
     await nothing_left(approval)

@@ -63,13 +63,15 @@ def test_what_the_program_has_removed_comes_back_only_with_a_change() -> None:
     assert rules(firewall) == {DEFAULT: Rule.REJECT}
 
 
-def test_what_both_say_is_the_files_from_then_on() -> None:
-    """The terminal of ``listen --rules`` sets a rule and keeps it in the file, where it can be edited."""
+def test_what_both_say_stays_the_programs() -> None:
+    """A rule of the program's own does not go because a file has repeated it, and dropped it again."""
     firewall = filed(default=Rule.ASK)
     firewall.set(Rule.ALLOW, peer=ALICE)
     firewall._filed.replace(says(default=Rule.ASK, peer=Rule.ALLOW))
     firewall._filed.replace(says(default=Rule.ASK, peer=Rule.REJECT))
-    assert rules(firewall) == {DEFAULT: Rule.ASK, PEER: Rule.REJECT}
+    assert rules(firewall) == {DEFAULT: Rule.ASK, PEER: Rule.ALLOW}
+    firewall._filed.replace(says(default=Rule.ASK))
+    assert rules(firewall) == {DEFAULT: Rule.ASK, PEER: Rule.ALLOW}
 
 
 def test_what_is_saved_is_the_files() -> None:

@@ -184,7 +184,7 @@ async def test_several_ids_are_offered_in_order() -> None:
     ("code", "kind"),
     [
         (0, StreamReset),
-        (Reset.PROTOCOL_VIOLATION, StreamReset),
+        (Reset.PROTOCOL_VIOLATION, Malformed),
         (Reset.SHUTDOWN, StreamReset),
         (Reset.RESOURCE_LIMIT, LimitExceeded),
         (Reset.NEGOTIATION_FAILED, UnsupportedProtocol),
