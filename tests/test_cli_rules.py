@@ -13,7 +13,7 @@ from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall.firewall import Firewall
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.swarm.events import RulesLoaded
-from tests.firewall.attempts import ALICE, BOB, CAROL, attempt
+from tests.firewall.attempts import ALICE, BOB, CAROL, ECHO, attempt
 
 
 @pytest.fixture(autouse=True)
@@ -28,9 +28,9 @@ def test_only_what_is_kept_gets_into_the_file(tmp_path: Path) -> None:
     assert kept.new
     kept.firewall.set(Rule.ALLOW, peer=CAROL)  # as --allow does
     assert not path.exists()
-    kept.keep(ALICE, Rule.ALLOW)
+    kept.keep(ALICE, ECHO, Rule.ALLOW)
     path.write_text(path.read_text() + f'[[rules]]\npeer = "{BOB}"\nrule = "ask"\n')  # an edit that is not loaded yet
-    kept.keep(ALICE, Rule.REJECT)
+    kept.keep(ALICE, ECHO, Rule.REJECT)
     assert {scope.get("peer"): rule for scope, rule in Firewall.load(path).rules()} == {
         None: Rule.ASK,
         ALICE: Rule.REJECT,
@@ -46,7 +46,7 @@ def test_a_file_that_has_become_unreadable_keeps_nothing(tmp_path: Path) -> None
     kept = Kept(path)
     path.write_text("version = 3\n")
     with pytest.raises(ConfigError, match="version 3"):
-        kept.keep(ALICE, Rule.ALLOW)
+        kept.keep(ALICE, ECHO, Rule.ALLOW)
     assert (path.read_text(), kept.firewall.rules()) == ("version = 3\n", ())
 
 
