@@ -29,7 +29,7 @@ from stronghold_p2p.identity import PeerId
 
 VERSION: Final = 1
 
-_BEGIN: Final = '# Of all entries that match, the first one counts. The line "# end" shows that none is missing.'
+_BEGIN: Final = '# The strongest entries stand first. The line "# end" shows that none is missing; more may follow it.'
 _END: Final = "# end"
 _VERDICTS: Final = {"allow": Rule.ALLOW, "reject": Rule.REJECT, "ask": Rule.ASK}
 _SELECTORS: Final = ("peer", "protocol", "subnet", "direction")

@@ -227,7 +227,7 @@ def test_how_it_looks() -> None:
     )
     assert (
         dumps(content)
-        == f"""# Of all entries that match, the first one counts. The line "# end" shows that none is missing.
+        == f"""# The strongest entries stand first. The line "# end" shows that none is missing; more may follow it.
 version = 1
 banned = [
   "10.0.0.0/8",
