@@ -204,7 +204,7 @@ class Stream:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """The chunks as they arrive, until the peer closes its side."""
-        while chunk := await self.read():
+        while chunk := self.read_now() or await self.read():
             yield chunk
 
     def _until_readable(self) -> Waiter:
