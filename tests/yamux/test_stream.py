@@ -857,3 +857,16 @@ async def test_a_writer_cancelled_at_any_turn_sends_a_beginning(turn: int) -> No
     await theirs.close()
     await turns()
     assert (client.session.streams, server.session.streams) == ({}, {})
+
+
+async def test_read_now_gives_what_is_there_and_never_waits() -> None:
+    end = End(client=False)
+    stream = await given(end)
+    assert stream.read_now() == b""
+    end.hear(data(1, b"hello"))
+    assert (stream.read_now(2), stream.read_now(), stream.read_now()) == (b"he", b"llo", b"")
+    reading = asyncio.ensure_future(stream.read())
+    await turns()
+    end.hear(data(1, b"for the reader"))
+    assert stream.read_now() == b""
+    assert await reading == b"for the reader"
