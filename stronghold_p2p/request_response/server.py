@@ -80,7 +80,7 @@ class Server:
             request = Request(next(self._ids), connection.peer, message, stream.protocol, connection, due)
             await self._answer(protocol, handler, request, stream)
         except Malformed as error:  # the handler has raised none: what it raises comes as something else
-            log.info("a request of %s for %s cannot be read: %s", connection.peer, stream.protocol, error)
+            log.debug("a request of %s for %s cannot be read: %s", connection.peer, stream.protocol, error)
             stream.reset(Reset.PROTOCOL_VIOLATION)
         finally:
             self.places.leave(place)
