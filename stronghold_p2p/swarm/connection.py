@@ -358,6 +358,7 @@ class Connection:
         # Nothing that it has leads back to it any more: it goes when the last one who holds it lets go.
         self._timer.end()
         self._tie.connection = None
+        del self._session.deliver
         self._swarm.gone(self)
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)

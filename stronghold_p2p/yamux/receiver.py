@@ -35,9 +35,9 @@ _unpack = HEADER.unpack_from
 
 
 class Receiver:
-    """Parses for one ``session``. ``incomplete_since``: when the frame began that is not complete yet."""
+    """Parses for one ``session``."""
 
-    __slots__ = ("_body_flags", "_body_left", "_body_stream", "_empty", "_partial", "_session", "incomplete_since")
+    __slots__ = ("_body_flags", "_body_left", "_body_stream", "_empty", "_partial", "_session")
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -46,7 +46,6 @@ class Receiver:
         self._body_stream: StreamState | None = None
         self._body_flags = 0
         self._empty = 0
-        self.incomplete_since: float | None = None
 
     def receive(self, data: Buffer) -> None:
         """Process plaintext, which may change afterwards: what is kept of it is copied.
@@ -86,19 +85,20 @@ class Receiver:
                 self._on_window_update(flags, stream_id, length)
             else:
                 self._on_session_frame(kind, flags, stream_id, length)
-        if pos < end or self._body_left or self.incomplete_since is not None:
+        if pos < end or self._body_left or session.incomplete_since is not None:
             self._unfinished(data[pos:], another=pos > begun or (begun > 0 and not self._body_left))
         if session.violation is not None:
             raise session.violation
 
     def _unfinished(self, rest: Buffer, *, another: bool) -> None:
         """``another``: what is unfinished now is not what was before, or it is the body behind that header."""
-        if not self._session.closed:
+        session = self._session
+        if not session.closed:
             self._partial = bytes(rest)
         if not self._partial and not self._body_left:
-            self.incomplete_since = None
-        elif another or self.incomplete_since is None:
-            self.incomplete_since = self._session.now
+            session.incomplete_since = None
+        elif another or session.incomplete_since is None:
+            session.incomplete_since = session.now
 
     def _whole_body(self, stream: StreamState, flags: int, piece: Buffer) -> None:
         if flags & ACK and not stream.acknowledged:

@@ -85,20 +85,16 @@ class Session:
         self._ping_value = 0
         self._resets = ResetBudget(limits.reset_rate, limits.reset_burst)
         self._dropped = DroppedBytes(limits.receive_memory)
-        self._receiver = Receiver(self)
-        self.deliver = self._receiver.receive  # ``receive`` at the time that ``now`` tells
+        self.incomplete_since: float | None = None  # when the frame began that is not complete yet
+        # ``receive`` at the time that ``now`` tells. It leads back here: whoever ends the session deletes it.
+        self.deliver = Receiver(self).receive
 
     # ------------------------------------------------------------------ receiving
 
     def receive(self, data: bytes | bytearray | memoryview, now: float) -> None:
         """Process plaintext. Raises ``MuxerError``, or ``ConnectionClosed`` on the peer's go-away."""
         self.now = now
-        self._receiver.receive(data)
-
-    @property
-    def incomplete_since(self) -> float | None:
-        """Since when a frame has been incomplete, if one is."""
-        return self._receiver.incomplete_since
+        self.deliver(data)
 
     def pinged(self, value: int) -> None:
         """Answer a ping, promptly and only then (rust and js close on an unexpected pong)."""

@@ -20,7 +20,7 @@ from stronghold_p2p.yamux.header import (
 from stronghold_p2p.yamux.outbox import TURN_BYTES
 from stronghold_p2p.yamux.session import EARLY, WAKE_TOGETHER
 from stronghold_p2p.yamux.state import NOBODY, StreamState
-from tests.yamux.wire import ACK, FIN, RST, SYN, Frame, Pair, Side, data, go_away, parse, ping, syn, update
+from tests.yamux.wire import ACK, FIN, RST, SYN, Frame, Pair, Side, data, go_away, parse, parser, ping, syn, update
 
 OPENINGS = {
     "go": syn(1),
@@ -687,7 +687,7 @@ def test_our_go_away_is_the_last_frame() -> None:
     assert side.sinks[1].pieces == []
     for _ in range(3):
         side.hear(bytes(1_000))
-    assert len(side.session._receiver._partial) <= HEADER_SIZE
+    assert len(parser(side.session)._partial) <= HEADER_SIZE
 
 
 # ---------------------------------------------------------------------- limits

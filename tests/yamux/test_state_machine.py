@@ -17,7 +17,7 @@ from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, StreamReset
 from stronghold_p2p.yamux.header import INITIAL_WINDOW, SYN
 from stronghold_p2p.yamux.state import StreamState
-from tests.yamux.wire import Side, Sink
+from tests.yamux.wire import Side, Sink, parser
 
 # Small enough to be reached within fifty steps; resets are the business of test_hostile.py.
 LIMITS = Limits(
@@ -266,9 +266,9 @@ class Joined(RuleBasedStateMachine):
             if user.waiting_to_open:
                 assert session.unacknowledged == 3
             unread = sum(end.unread for end in user.alive())
-            arriving = session._receiver._body_stream
+            arriving = parser(session)._body_stream
             if arriving is not None and not arriving.gone and not arriving.discarding:
-                unread += session._receiver._body_left
+                unread += parser(session)._body_left
             assert session.budget.buffered == unread
 
     @invariant()

@@ -19,6 +19,7 @@ from stronghold_p2p.yamux.header import (
     SYN,
     WINDOW_UPDATE,
 )
+from stronghold_p2p.yamux.receiver import Receiver
 from stronghold_p2p.yamux.session import Session
 from stronghold_p2p.yamux.state import StreamState
 from stronghold_p2p.yamux.window import ReceiveBudget
@@ -71,6 +72,13 @@ def parse(sent: bytes) -> list[Frame]:
         assert kind != DATA or len(body) == length
         at += len(body)
         found.append(Frame(kind, flags, stream, length, body))
+    return found
+
+
+def parser(session: Session) -> Receiver:
+    """What parses for a session; nothing else leads to it."""
+    found = session.deliver.__self__  # type: ignore[attr-defined]
+    assert isinstance(found, Receiver)
     return found
 
 
