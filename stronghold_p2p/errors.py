@@ -192,4 +192,7 @@ def again(cause: Exception) -> Exception:
         fresh = ConnectionClosed(cause.reason, code=cause.code, remote=cause.remote)
         fresh.__cause__ = cause
         return fresh
+    if isinstance(cause, LimitExceeded):
+        limit, current, maximum = cause.limit, cause.current, cause.maximum
+        return LimitExceeded(str(cause), limit=limit, current=current, maximum=maximum, remote=cause.remote)
     return cause if isinstance(cause, P2PError) else ConnectionClosed(str(cause))

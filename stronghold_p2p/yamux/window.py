@@ -9,6 +9,7 @@ doubles, up to ``max_window`` and as far as the connection's budget and the pool
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from stronghold_p2p.errors import LimitExceeded
@@ -94,7 +95,9 @@ class ReceiveBudget:
         if pool.take(self._needed() - self.maximum, protected=protected):
             self._settle()
             return None
-        return _unread("receive_memory_total", pool.taken, pool.share(protected=protected) or 0)
+        # One cause for all streams that it meets: what was taken when the first of them met it would tell no more.
+        full = pool.share(protected=protected) or 0
+        return _unread("receive_memory_total", full, full)
 
     def give_back(self) -> None:
         """Nobody needs as much any more."""
@@ -127,6 +130,7 @@ class ReceiveBudget:
         self.spare = OWN + (steps - 1) * STEP if steps else -1
 
 
+@lru_cache(16)
 def _unread(limit: str, current: int, maximum: int) -> LimitExceeded:
     told = f"{limit} {current}/{maximum} bytes are unread: read faster, or raise it in Limits"
     return LimitExceeded(told, limit=limit, current=current, maximum=maximum)
