@@ -1,4 +1,4 @@
-"""What a handler of requests is given: a tuple, because each request makes one, and a frozen dataclass costs thrice."""
+"""What a handler of requests is given: a tuple, because each request makes one."""
 
 from __future__ import annotations
 
