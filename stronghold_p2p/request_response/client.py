@@ -77,7 +77,7 @@ class Client:
         if len(body) > protocol.max_request:
             raise _too_long(len(body), protocol.max_request, peer)
         now = self._swarm.loop.time()
-        opened = self._open_now(peer, protocol, now)
+        opened = self._open_now(peer, protocol, message, now)
         stream, place = opened or await self._open(peer, addresses, message, protocol, timeout)
         try:
             return await self._converse(stream, frame(body), protocol, timeout, now)
@@ -118,13 +118,13 @@ class Client:
         return answer
 
     def _open_now(
-        self, peer: PeerId | None, protocol: RequestProtocol[Rq, Rs], now: float
+        self, peer: PeerId | None, protocol: RequestProtocol[Rq, Rs], message: Rq, now: float
     ) -> tuple[Stream, Place] | None:
         """A stream and a place, if nothing has to be waited for; else None."""
         connection = None if peer is None else self._swarm.connected(peer)
         if connection is None or protocol.view is not None:
             return None
-        if not self._swarm.passes(connection, protocol.ids[0], "out"):
+        if not self._swarm.passes(connection, protocol.ids[0], "out", message):
             return None
         place = self.places.enter(connection.peer)
         stream = None

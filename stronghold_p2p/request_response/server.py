@@ -74,7 +74,7 @@ class Server:
             except ValueError as error:
                 raise malformed(error, "request") from error
             # A view is looked at even where the rules do not care: one that fails lets nobody in.
-            judged = protocol.view is not None or not swarm.passes(connection, protocol.ids[0], "in")
+            judged = protocol.view is not None or not swarm.passes(connection, protocol.ids[0], "in", message)
             if judged and not await self._allowed(protocol, message, stream, due):
                 return
             request = Request(next(self._ids), connection.peer, message, stream.protocol, connection, due)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import ConnectionClosed, DialError
-from stronghold_p2p.firewall.approval import auditing
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule
 from stronghold_p2p.identity import PeerId
+from stronghold_p2p.request_response.codec import variant_of
 from stronghold_p2p.swarm.rules_watch import RulesWatch
 from stronghold_p2p.yamux import GoAway, Stream
 
@@ -79,20 +78,23 @@ class Judging:
             verdicts[protocol] = verdict
         return verdict
 
-    def passes(self, connection: Connection, protocol: str, direction: Direction) -> bool:
-        """Whether the rules allow every request for ``protocol`` here, whatever is in it; else each is judged.
+    def passes(self, connection: Connection, protocol: str, direction: Direction, message: Any = None) -> bool:
+        """Whether the rules plainly allow this request for ``protocol``; else it has to be judged.
 
-        Remembered until the rules change; never true while somebody follows each judgement.
+        Which rule that is, is remembered until the rules change; never true while somebody follows each judgement.
+        ``message`` is what the firewall sees of the request.
         """
-        if self._approval.watchers or auditing(logging.INFO):
+        if self._approval.followed:
             return False
         passing = connection.passing[direction]
         known = passing.get(protocol)
         if known is None:
-            known = self._firewall.effective(self._attempt(connection, protocol, direction)).rule == Rule.ALLOW
+            known = self._firewall.effective(self._attempt(connection, protocol, direction)).rule or Rule.REJECT
             if len(passing) < REMEMBERED_VERDICTS and not connection.closed:
                 passing[protocol] = known
-        return known
+        return known.verdict == "allow" or (
+            known.by_variant and known.allows(variant_of(message), shown=message is not None)
+        )
 
     async def ask(self, connection: Connection, protocol: str) -> bool:
         """Judge a stream before its protocol is echoed; the application may be asked."""

@@ -51,7 +51,27 @@ async def test_what_each_rule_means_before_anything_is_read(
             assert alice.admits(connection, "/other/1") is False
             assert alice.passes(connection, "/requests/1", "in") is passes
             assert alice.passes(connection, "/requests/1", "out") is True
-        assert connection.passing == {"in": {"/requests/1": passes}, "out": {"/requests/1": True}}
+        assert connection.passing == {"in": {"/requests/1": rule or Rule.REJECT}, "out": {"/requests/1": Rule.ALLOW}}
+
+
+@pytest.mark.parametrize(
+    ("rule", "passing"),
+    [
+        (Rule.ALLOW, ["Ping", {"Say": 1}, None]),
+        (Rule.only(["Ping"]), ["Ping"]),
+        (ONLY, ["Ping"]),  # what has to be asked about is judged
+        (Rule.only(["Say"], then=Rule.only(["Ping"]), otherwise=Rule.ALLOW), ["Ping"]),
+        (Rule.only(["Ping"], otherwise=Rule.when(holds)), []),
+    ],
+)
+async def test_what_passes_by_its_variant_is_not_judged(rule: Rule, passing: list[object]) -> None:
+    async with swarm(1, rule) as alice, swarm(2) as bob:
+        await connect(bob, alice)
+        (connection,) = alice.connections()
+        messages = ["Ping", {"Say": 1}, None]
+        assert [one for one in messages if alice.passes(connection, ECHO, "in", one)] == passing
+        alice.hub.follow(lambda event: None)  # who is told of each
+        assert not any(alice.passes(connection, ECHO, "in", one) for one in messages)
 
 
 async def test_where_no_rule_matches_a_hook_is_asked() -> None:
