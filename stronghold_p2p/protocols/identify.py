@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 IDENTIFY: Final = "/ipfs/id/1.0.0"
 PUSH: Final = "/ipfs/id/push/1.0.0"
 PUSHES: Final = 32  # peers that are told of a change at the same time (go)
+TEMPLATES: Final = 16  # messages that are kept: peers that may use the same protocols are told the same
 
 log = logging.getLogger("stronghold_p2p.connection")
 
@@ -47,7 +48,7 @@ class Identify:
         self._swarm = swarm
         self._agent = agent
         self._known: dict[PeerId, PeerInfo] = {}
-        self._template: Template | None = None
+        self._templates: dict[tuple[str, ...], Template] = {}  # by the protocols that they name
         self._seq = 0
         self._generation = 0  # of what we say; counts the changes
         self._told: dict[PeerId, int] = {}  # the generation that a connected peer has
@@ -80,7 +81,7 @@ class Identify:
 
     def changed(self) -> None:
         """We serve other protocols, or listen elsewhere: tell the connected peers that want to know."""
-        self._template = None
+        self._templates.clear()
         self._generation += 1
         for peer in self._known:
             self._keep_told(peer)
@@ -98,12 +99,18 @@ class Identify:
         await stream.write_message(self._message(stream.connection))
 
     def _message(self, connection: Connection) -> bytes:
+        """Of the protocols it names those that the firewall does not keep from the peer."""
+        swarm = self._swarm
         self._told[connection.peer] = self._generation
-        if self._template is None:
-            swarm = self._swarm
+        shown = swarm.judging.shown(connection)
+        template = self._templates.get(shown)
+        if template is None:
             self._seq = max(self._seq + 1, time.time_ns())  # nanoseconds, as go counts
-            self._template = messages.build(swarm.identity, self._agent, swarm.protocols, swarm.addresses, self._seq)
-        return self._template.message(connection.remote_address)
+            template = messages.build(swarm.identity, self._agent, shown, swarm.addresses, self._seq)
+            if len(self._templates) >= TEMPLATES:
+                self._templates.clear()
+            self._templates[shown] = template
+        return template.message(connection.remote_address)
 
     def _keep_told(self, peer: PeerId) -> None:
         """Push to a peer that wants to know and does not have what we say now; one push at a time."""

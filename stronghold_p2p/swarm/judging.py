@@ -66,10 +66,7 @@ class Judging:
         verdicts = self.verdicts.setdefault(connection, {})
         if protocol in verdicts:
             return verdicts[protocol]
-        rule = self._firewall.effective(self._attempt(connection, service.rule_name)).rule
-        verdict: bool | None = rule.may_allow if rule is not None else self._firewall.rule_hook is not None
-        if verdict and not service.judges and rule != Rule.ALLOW:
-            verdict = None
+        verdict = self._foreseen(connection, service)
         if verdict is False and self._approval.followed:
             # Not from here: the session is still processing, and who follows is the application.
             refused = self._attempt(connection, service.rule_name)
@@ -77,6 +74,18 @@ class Judging:
         elif len(verdicts) < REMEMBERED_VERDICTS:
             verdicts[protocol] = verdict
         return verdict
+
+    def shown(self, connection: Connection) -> tuple[str, ...]:
+        """What ``connection``'s peer is told that we serve: nothing that the rules keep from it in any case."""
+        return tuple(
+            name for name, service in self._services.items() if self._foreseen(connection, service) is not False
+        )
+
+    def _foreseen(self, connection: Connection, service: Service) -> bool | None:
+        """What the rules say before anything of a stream is read; None: that depends."""
+        rule = self._firewall.effective(self._attempt(connection, service.rule_name)).rule
+        verdict = rule.may_allow if rule is not None else self._firewall.rule_hook is not None
+        return None if verdict and not service.judges and rule != Rule.ALLOW else verdict
 
     def passes(self, connection: Connection, protocol: str, direction: Direction, message: Any = None) -> bool:
         """Whether the rules plainly allow this request for ``protocol``; else it has to be judged.
