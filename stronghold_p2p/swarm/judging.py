@@ -64,7 +64,7 @@ class Judging:
         if service is None:
             return False
         verdicts = self.verdicts.setdefault(connection, {})
-        if protocol in verdicts:
+        if protocol in verdicts and (verdicts[protocol] is not False or not self._approval.followed):
             return verdicts[protocol]
         verdict = self._foreseen(connection, service)
         if verdict is False and self._approval.followed:

@@ -8,7 +8,7 @@ from stronghold_p2p.errors import DialError
 from stronghold_p2p.firewall.entries import Judgement
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Rule
 from stronghold_p2p.multiaddrs import parse
-from tests.peers import connect, swarm
+from tests.peers import connect, swarm, until
 from tests.swarm.handlers import ECHO, echo
 from tests.transport.ends import identity
 
@@ -109,6 +109,19 @@ async def test_nothing_is_decided_twice_until_rules_change(monkeypatch: pytest.M
         assert alice.admits(connection, ECHO)
         assert alice.passes(connection, ECHO, "in")
         assert asked == [ECHO, ECHO]
+
+
+async def test_who_begins_to_follow_is_told_of_refusals_that_were_remembered() -> None:
+    async with swarm(1, Rule.REJECT) as alice, swarm(2) as bob:
+        alice.handle(ECHO, echo)
+        await connect(bob, alice)
+        (connection,) = alice.connections()
+        assert alice.admits(connection, ECHO) is False
+        told: list[object] = []
+        unfollow = alice.hub.follow(told.append)
+        assert alice.admits(connection, ECHO) is False
+        await until(lambda: told)
+        unfollow()
 
 
 async def test_connecting_is_decided_at_once() -> None:
