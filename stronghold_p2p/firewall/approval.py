@@ -20,7 +20,7 @@ from stronghold_p2p.firewall.hooks import Hooks, Waiting, answer_of, log, word
 from stronghold_p2p.firewall.questions import Questions
 from stronghold_p2p.firewall.rules import Attempt, Rule
 
-AUDIT_FORMAT = "verdict=%s peer=%s protocol=%s variant=%s from=%s rule=%s"
+AUDIT_FORMAT = "net=%s verdict=%s peer=%s protocol=%s variant=%s from=%s rule=%s"
 
 _audit = logging.getLogger("stronghold_p2p.audit")
 auditing = _audit.isEnabledFor
@@ -33,7 +33,7 @@ class Approval:
     ``ask`` is how long a hook may take, in seconds (None: until the attempt's own deadline), ``asks`` and
     ``asks_per_peer`` how many questions there are at once (``config.Timeouts.ask``, ``config.Limits``); what comes
     beyond is rejected at once. A hook counts until it has really ended. ``watchers`` are called with each attempt
-    and what became of it; they must not raise.
+    and what became of it; they must not raise. ``net`` is what the audit log calls our side.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Approval:
     ) -> None:
         self._firewall = firewall
         self._ask = math.inf if ask is None else ask
+        self.net = "-"
         self.watchers: list[Callable[[Attempt, Rule], None]] = []
         self._hooks = Hooks(asks, asks_per_peer)
         self._questions = Questions(firewall, self._hooks)
@@ -76,6 +77,17 @@ class Approval:
                 allowed = judgement.rule == Rule.ALLOW
             if allowed is not None:
                 return self._settle(attempt, judgement, allowed)
+
+    def connects(self, attempt: Attempt) -> bool:
+        """Whether there may be a connection: decided at once, so ``ASK`` is a no. Events of its own tell of it."""
+        judgement = self._firewall.judgement(attempt)
+        allowed = judgement.rule == Rule.ALLOW
+        self._audit(attempt, judgement, allowed)
+        return allowed
+
+    def take_back(self, attempt: Attempt) -> None:
+        """The rules have changed since it was allowed, and do not any more."""
+        self._settle(attempt, self._firewall.judgement(attempt), False)
 
     def snapshot(self) -> Mapping[str, int]:
         """How many questions there are, and about how many peers."""
@@ -123,14 +135,18 @@ class Approval:
                 task.cancel()
 
     def _settle(self, attempt: Attempt, judgement: Judgement, allowed: bool) -> bool:
-        for watcher in self.watchers:
-            watcher(attempt, Rule.ALLOW if allowed else Rule.REJECT)
-        if auditing(logging.INFO):
+        if not judgement.nobodys:
+            for watcher in self.watchers:
+                watcher(attempt, Rule.ALLOW if allowed else Rule.REJECT)
+            self._audit(attempt, judgement, allowed)
+        return allowed
+
+    def _audit(self, attempt: Attempt, judgement: Judgement, allowed: bool) -> None:
+        if not judgement.nobodys and auditing(logging.INFO):
             variant = "-" if attempt.variant is None else word(attempt.variant)
             verdict, protocol = "allow" if allowed else "reject", word(attempt.protocol)
-            source = word(judgement.source)  # the name of a predicate may hold anything
-            _audit.info(AUDIT_FORMAT, verdict, attempt.peer, protocol, variant, attempt.address, source)
-        return allowed
+            net, source = word(self.net), word(judgement.source)  # the name of a predicate may hold anything
+            _audit.info(AUDIT_FORMAT, net, verdict, attempt.peer, protocol, variant, attempt.address, source)
 
 
 def _report(rule: Rule, error: BaseException) -> None:

@@ -31,7 +31,7 @@ OPEN_PROTOCOLS = frozenset({CONNECTION, "/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0",
 """What passes unless an entry names it: connecting, identify (specs: identify/README.md) and ping."""
 
 _NONE = Judgement(None, "none")
-_OPEN = Judgement(Rule.ALLOW, "open")
+_OPEN = Judgement(Rule.ALLOW, "open", nobodys=True)
 _OUTBOUND = Judgement(Rule.ALLOW, "outbound")
 _BANNED = Judgement(Rule.REJECT, "ban")
 

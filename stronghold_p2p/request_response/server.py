@@ -127,7 +127,10 @@ class Server:
     def _still_passes(self, protocol: RequestProtocol[Rq, Rs], request: Request[Rq]) -> bool:
         """The rules may have changed since: a peer that was shut out is told nothing."""
         attempt = attempt_of(request.connection, protocol, request.message, direction="in", deadline=request.deadline)
-        return self._swarm.firewall.decide(attempt) in {Rule.ALLOW, Rule.ASK}
+        kept = self._swarm.firewall.decide(attempt) in {Rule.ALLOW, Rule.ASK}
+        if not kept:
+            self._swarm.approval.take_back(attempt)
+        return kept
 
 
 def _framed(protocol: RequestProtocol[Rq, Rs], answer: Rs) -> bytes:

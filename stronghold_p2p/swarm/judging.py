@@ -64,13 +64,13 @@ class Judging:
         if service is None:
             return False
         verdicts = self.verdicts.setdefault(connection, {})
-        if protocol in verdicts and (verdicts[protocol] is not False or not self._approval.followed):
+        if protocol in verdicts and not self._approval.followed:
             return verdicts[protocol]
         verdict = self._foreseen(connection, service)
-        if verdict is False and self._approval.followed:
+        if self._approval.followed and (verdict is False or (verdict and not service.judges)):
             # Not from here: the session is still processing, and who follows is the application.
-            refused = self._attempt(connection, service.rule_name)
-            connection.turn.add(partial(self._approval.verdict, refused))
+            decided = self._attempt(connection, service.rule_name)
+            connection.turn.add(partial(self._approval.verdict, decided))
         elif len(verdicts) < REMEMBERED_VERDICTS:
             verdicts[protocol] = verdict
         return verdict
@@ -117,9 +117,11 @@ class Judging:
 
     def lets_connect(self, peer: PeerId, direction: Direction, address: Multiaddr) -> bool:
         """Whether there may be a connection. It is decided at once, so nobody is asked: ``ASK`` is a no."""
+        return self._approval.connects(self._connecting(peer, direction, address))
+
+    def _connecting(self, peer: PeerId, direction: Direction, address: Multiaddr) -> Attempt:
         now = self._swarm.loop.time()
-        attempt = Attempt(peer=peer, protocol=CONNECTION, direction=direction, address=address, deadline=now)
-        return self._firewall.decide(attempt) == Rule.ALLOW
+        return Attempt(peer=peer, protocol=CONNECTION, direction=direction, address=address, deadline=now)
 
     def _attempt(self, connection: Connection, protocol: str, direction: Direction = "in") -> Attempt:
         ask = self._swarm.timeouts.ask
@@ -135,7 +137,9 @@ class Judging:
         self.verdicts.clear()
         for connection in self._swarm.connections():
             connection.passing = {"in": {}, "out": {}}
-            if not self.lets_connect(connection.peer, connection.direction, connection.remote_address):
+            kept = self._connecting(connection.peer, connection.direction, connection.remote_address)
+            if self._firewall.decide(kept) != Rule.ALLOW:
+                self._approval.connects(kept)
                 connection.shut(GoAway.GATED, kept_out(connection.peer))
             else:
                 connection.recheck(partial(self._keeps, connection))
@@ -146,7 +150,11 @@ class Judging:
         service = self._services.get(protocol)
         if service is None or service.judges:
             return True
-        return self._firewall.decide(self._attempt(connection, service.rule_name)) in {Rule.ALLOW, Rule.ASK}
+        attempt = self._attempt(connection, service.rule_name)
+        kept = self._firewall.decide(attempt) in {Rule.ALLOW, Rule.ASK}
+        if not kept and self._approval.followed:
+            connection.turn.add(partial(self._approval.take_back, attempt))
+        return kept
 
 
 def kept_out(peer: PeerId) -> ConnectionClosed:

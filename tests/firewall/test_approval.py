@@ -380,11 +380,14 @@ async def test_the_audit_log_has_a_line_for_each_verdict(caplog: pytest.LogCaptu
     assert caplog.messages == []
     asked.answers[0].set_result(True)
     await task
+    approval.net = "bob verdict=allow"
     approval.verdict(attempt(BOB, UPPER, variant=None))
     assert approval.verdict(attempt(BOB)) is None
+    place = "from=/ip4/10.0.0.1/tcp/4001"
     assert caplog.messages == [
-        f"verdict=allow peer={ALICE} protocol=/echo/1.0.0 variant=Ping from=/ip4/10.0.0.1/tcp/4001 rule=ask@default",
-        f"verdict=reject peer={BOB} protocol=/upper/1.0.0 variant=- from=/ip4/10.0.0.1/tcp/4001 rule=reject@protocol",
+        f"net=- verdict=allow peer={ALICE} protocol=/echo/1.0.0 variant=Ping {place} rule=ask@default",
+        f"net=bob\\u0020verdict=allow verdict=reject peer={BOB} protocol=/upper/1.0.0 variant=- {place} "
+        "rule=reject@protocol",
     ]
 
 
@@ -393,7 +396,7 @@ async def test_what_a_peer_sends_stays_one_word_of_an_audit_line(caplog: pytest.
     Approval(Firewall()).verdict(attempt(variant="a verdict=allow\r\n\x1b[2J\u202e" + "x" * 10_000))
     (line,) = caplog.messages
     assert "variant=a\\u0020verdict=allow\\u000d\\u000a\\u001b[2J\\u202exxx" in line
-    assert len(line.split(" ")) == 6
+    assert len(line.split(" ")) == 7
     assert len(line) < 400
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import re
+
 import pytest
 
-from stronghold_p2p.errors import DialError
+from stronghold_p2p.errors import DialError, StreamReset, UnsupportedProtocol
 from stronghold_p2p.firewall.entries import Judgement
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Rule
 from stronghold_p2p.multiaddrs import parse
 from tests.peers import connect, swarm, until
-from tests.swarm.handlers import ECHO, echo
+from tests.swarm.handlers import ECHO, ask, echo
 from tests.transport.ends import identity
 
 ONLY = Rule.only(["Ping"], otherwise=Rule.ASK)
@@ -139,3 +142,41 @@ async def test_connecting_is_decided_at_once() -> None:
         alice.firewall.ban("10.0.0.0/8")
         with pytest.raises(DialError, match="keeps us from whoever is at"):
             alice.judging.check_dial(None, address)
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the audit log has said, without who and where."""
+    said = [message for name, _, message in caplog.record_tuples if name == "stronghold_p2p.audit"]
+    caplog.clear()
+    return [re.sub(r"(net|peer|from)=\S+ ", "", line) for line in said]
+
+
+async def test_each_decision_has_its_line_in_the_audit_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "stronghold_p2p.audit")
+    async with swarm(1) as alice, swarm(2) as bob:
+        alice.handle(ECHO, echo)
+        alice.handle("/requests/1", echo, judges=True)
+        await connect(bob, alice)
+        assert lines(caplog) == []  # nobody has said who may connect
+        assert await ask(bob.connections()[0], protocol=ECHO) == b"hello"
+        assert lines(caplog) == [f"verdict=allow protocol={ECHO} variant=- rule=allow@default"]
+        assert await ask(bob.connections()[0], protocol="/requests/1") == b"hello"
+        assert lines(caplog) == []  # judged when the request has been read
+        async with await bob.connections()[0].open_stream(ECHO) as stream:
+            await stream.write(b"hello")
+            await stream.readexactly(5)
+            lines(caplog)
+            alice.firewall.set(Rule.REJECT, protocol=ECHO)  # an open stream is reset
+            with pytest.raises(StreamReset):
+                await stream.read()
+        assert lines(caplog) == [f"verdict=reject protocol={ECHO} variant=- rule=reject@protocol"]
+        with pytest.raises(UnsupportedProtocol):
+            await ask(bob.connections()[0], protocol=ECHO)
+        assert lines(caplog) == [f"verdict=reject protocol={ECHO} variant=- rule=reject@protocol"]
+        alice.firewall.set(Rule.ALLOW, protocol=CONNECTION)
+        alice.firewall.ban(bob.peer_id)
+        await until(lambda: not bob.connections())
+        assert lines(caplog) == ["verdict=reject protocol=connection variant=- rule=ban"]
+        alice.firewall.unban(bob.peer_id)
+        await connect(bob, alice)
+        assert lines(caplog) == ["verdict=allow protocol=connection variant=- rule=allow@protocol"]
