@@ -61,7 +61,7 @@ class Firewall:
     def load(
         path: Path | str, *, predicates: Mapping[str, Predicate] | None = None, watch: bool = True, create: bool = False
     ) -> Firewall:
-        """The firewall that a TOML file describes (docs/api.md, "Rules in a file").
+        """The firewall that a TOML file describes (docs/firewall.md, "Rules in a file").
 
         ``predicates`` are those that it may name. With ``watch`` a network that uses the firewall follows changes of
         the file while it is open: ``RulesLoaded`` tells of each, a file that cannot be used changes nothing. With

@@ -383,11 +383,10 @@ async def test_the_audit_log_has_a_line_for_each_verdict(caplog: pytest.LogCaptu
     approval.net = "bob verdict=allow"
     approval.verdict(attempt(BOB, UPPER, variant=None))
     assert approval.verdict(attempt(BOB)) is None
-    place = "from=/ip4/10.0.0.1/tcp/4001"
+    net, place = "net=bob\\u0020verdict=allow", "from=/ip4/10.0.0.1/tcp/4001"
     assert caplog.messages == [
         f"net=- verdict=allow peer={ALICE} protocol=/echo/1.0.0 variant=Ping {place} rule=ask@default",
-        f"net=bob\\u0020verdict=allow verdict=reject peer={BOB} protocol=/upper/1.0.0 variant=- {place} "
-        "rule=reject@protocol",
+        f"{net} verdict=reject peer={BOB} protocol=/upper/1.0.0 variant=- {place} rule=reject@protocol",
     ]
 
 
