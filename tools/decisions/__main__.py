@@ -1,7 +1,7 @@
 """The generated tables of docs/firewall.md, played between two networks of ours.
 
-    python -m tools.decisions          prints the document with them
-    python -m tools.decisions write    writes it
+python -m tools.decisions          prints the document with them
+python -m tools.decisions write    writes it
 """
 
 import sys

@@ -13,6 +13,17 @@ from tools.decisions.stage import ASKING, RAW, Answer, Question, Stage, stage
 
 SILENCE: Final = object()
 SOON: Final = Timeouts(ask=0.02)  # seconds until silence is late
+HEADS: Final = (
+    "rule",
+    "situation",
+    "scope",
+    "a request: the requester gets",
+    "our handler is",
+    "our events",
+    "a stream: its opener gets",
+    "connecting",
+    "kept",
+)
 SCOPES: Final = ("everybody", "protocol", "subnet", "peer")
 
 
@@ -164,11 +175,7 @@ async def _say(questions: asyncio.Queue[Question], answer: Answer) -> None:
 
 async def table() -> str:
     """Markdown. Where scopes of different kinds gave different outcomes each would have its own row."""
-    lines = [
-        "| rule | situation | scope | a request: the requester gets | our handler is | our events "
-        "| a stream: its opener gets | connecting | kept |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    lines = [f"| {' | '.join(HEADS)} |", "|---" * len(HEADS) + "|"]
     for row in ROWS:
         kinds = SCOPES if row.rule is not None else ("-",)
         outcomes: dict[Outcome, list[str]] = {}

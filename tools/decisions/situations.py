@@ -157,15 +157,15 @@ async def _gone(one: Stage, task: asyncio.Task[str], question: Question) -> str:
 
 async def late_while_asked(one: Stage) -> str:
     task, question = await _asked(one)
-    return await _late(one, task, question)
+    return await _late(task, question)
 
 
 async def late_while_no_rule(one: Stage) -> str:
     task, question = await _no_rule(one)
-    return await _late(one, task, question)
+    return await _late(task, question)
 
 
-async def _late(one: Stage, task: asyncio.Task[str], question: Question) -> str:
+async def _late(task: asyncio.Task[str], question: Question) -> str:
     got = await task
     while not question.done():
         await asyncio.sleep(0.001)
@@ -311,10 +311,8 @@ SITUATIONS: Final = (
 
 async def table() -> str:
     """Markdown."""
-    lines = [
-        "| situation | the Rust library | here | the requester gets | our handler is | our events | rules then | defect |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    heads = ("situation", "the Rust library", "here", "the requester gets", "our handler is", "our events")
+    lines = [f"| {' | '.join(heads)} | rules then | defect |", "|---" * (len(heads) + 2) + "|"]
     for one in SITUATIONS:
         async with stage(one.timeouts) as played:
             got = await one.play(played)
