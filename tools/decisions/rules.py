@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from itertools import product
 from typing import Final
 
-from stronghold_p2p import CONNECTION, Attempt, Rule, Scope, Timeouts
+from stronghold_p2p import CONNECTION, Attempt, PeerId, Rule, Scope, Timeouts
 from tools.decisions.stage import ASKING, RAW, Answer, Question, Stage, stage
 
 SILENCE: Final = object()
@@ -24,6 +25,7 @@ HEADS: Final = (
     "connecting",
     "kept",
 )
+SELECTORS: Final = ("peer", "protocol", "subnet")
 SCOPES: Final = ("everybody", "protocol", "subnet", "peer")
 
 
@@ -189,22 +191,20 @@ async def table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def every_scope(peer: PeerId) -> Iterator[Scope]:
+    """One of each kind, those about subnets for two of them."""
+    for parts in product((peer, None), (RAW, None), ("127.0.0.1", "127.0.0.0/8", None)):
+        named = {name: part for name, part in zip(SELECTORS, parts, strict=True) if part is not None}
+        yield Scope(**named)  # type: ignore[typeddict-item]
+
+
 async def precedence() -> str:
     """Every kind of scope, the strongest first, as ``Firewall.rules`` gives them."""
+    lines = ["| | names the peer | names the protocol | subnet |", "|---|---|---|---|"]
     async with stage(connected=False) as one:
-        for peer in (True, False):
-            for protocol in (True, False):
-                for subnet in ("127.0.0.1", "127.0.0.0/8", None):
-                    scope = Scope()
-                    if peer:
-                        scope["peer"] = one.alice.peer_id
-                    if protocol:
-                        scope["protocol"] = RAW
-                    if subnet:
-                        scope["subnet"] = subnet
-                    one.firewall.set(Rule.ALLOW, **scope)
-        lines = ["| | names the peer | names the protocol | subnet |", "|---|---|---|---|"]
+        for scope in every_scope(one.alice.peer_id):
+            one.firewall.set(Rule.ALLOW, **scope)
         for number, (scope, _) in enumerate(one.firewall.rules(), 1):
-            marks = ["yes" if name in scope else "-" for name in ("peer", "protocol")]
+            marks = ["yes" if name in scope else "-" for name in SELECTORS[:2]]
             lines.append(f"| {number} | {marks[0]} | {marks[1]} | {scope.get('subnet', '-')} |")
     return "\n".join(lines) + "\n"
