@@ -75,7 +75,9 @@ class Server:
                 raise malformed(error, "request") from error
             # A view is looked at even where the rules do not care: one that fails lets nobody in.
             judged = protocol.view is not None or not swarm.passes(connection, protocol.ids[0], "in", message)
-            if judged and not await self._allowed(protocol, message, stream, due):
+            size = len(body)
+            del body, piece  # nobody has to keep them while the application is asked
+            if judged and not await self._allowed(protocol, message, stream, due, size):
                 return
             request = Request(next(self._ids), connection.peer, message, stream.protocol, connection, due)
             await self._answer(protocol, handler, request, stream)
@@ -111,14 +113,16 @@ class Server:
             # Raised by what the handler did with other peers: no wire code of that belongs on this stream.
             raise RuntimeError(f"the handler of {stream.protocol} failed: {error}") from error
 
-    async def _allowed(self, protocol: RequestProtocol[Rq, Rs], message: Rq, stream: Stream, due: float) -> bool:
+    async def _allowed(
+        self, protocol: RequestProtocol[Rq, Rs], message: Rq, stream: Stream, due: float, size: int
+    ) -> bool:
         approval = self._swarm.approval
         attempt = attempt_of(stream.connection, protocol, message, direction="in", deadline=due)
         allowed = approval.verdict(attempt)
         if allowed is None:
             watch = _Watch(stream)
             try:
-                allowed = await approval.judge(attempt)
+                allowed = await approval.judge(attempt, size)
             finally:
                 if stream.intake is watch:
                     stream.intake = None

@@ -26,7 +26,7 @@ from tests.hostile.rows import Row, rows
 HERE = Path(__file__).resolve().parent
 TOGETHER = 6
 
-# Priority 1 of reliability.md 4.1 to 4.5 over TCP. Rows 11 to 14 are of DNS and WebSocket.
+# Priority 1 of reliability.md 4.1 to 4.5, and 4.7, over TCP. Rows 11 to 14 are of DNS and WebSocket.
 REQUIRED = (
     *range(1, 9),
     10,
@@ -41,6 +41,11 @@ REQUIRED = (
     *range(57, 63),
     64,
     65,
+    73,
+    74,
+    75,
+    *range(77, 82),
+    96,
 )
 
 
@@ -153,6 +158,16 @@ CONTROLS = (
         "--constant protocols.identify_messages.MAX_PART=81920",
         "assert over(peer, stream, 1.0)",
     ),
+    # 4.7, and the rules of 4.9
+    Control("test_row_73_a_rejected_peer_sends", "--without foresight", "stream {stream} does not end"),
+    Control("test_row_74_json_that_costs_or_deceives", "--without strict-json", '{PROTOCOL_VIOLATION:#x}", name'),
+    Control("test_row_75_every_rule_set_and_removed", "--without removal", "assert (got, asks) == ("),
+    Control("test_row_77_rules_that_change_under_a_request", "--without last-look", '== "refused", (moment'),
+    Control("test_row_78_answers_that_come_too_late", "--without withdrawal", 'now["open"] == 0 and now["asks"] == 0'),
+    Control("test_row_79_more_questions_than_anybody_answers", "--limit asks_per_peer=160", '"not at once"'),
+    Control("test_row_80_predicates_and_hooks_that_fail", "--timeout ask=80", "stream {stream} does not end"),
+    Control("test_row_81_other_names_for_the_same", "--without exact-ids", '== "na", name'),
+    Control("test_row_96_rules_that_were_spoilt", "--without end-line", "a file that was cut short counts"),
 )
 
 

@@ -46,22 +46,25 @@ class Files:
         return {"size": Path(path).stat().st_size, "mode": oct(Path(path).stat().st_mode & 0o777)}
 
     def cut(self, path: str, step: int) -> Result:
-        """The file cut off at every ``step``-th byte: what came of it."""
+        """The file cut off at every ``step``-th byte and behind each line: what came of it."""
         whole, outcomes = Path(path).read_bytes(), dict.fromkeys(("refused", "allows", "denies"), 0)
         part = Path(f"{path}.cut")
-        for size in range(0, len(whole) - len("# end\n"), step):
+        last = len(whole) - len("# end\n")
+        lines = [at + 1 for at in range(last) if whole[at] == ord("\n")]
+        for size in sorted({*range(0, last, step), *lines}):
             part.write_bytes(whole[:size])
             outcomes[tried(part) if size else "refused"] += 1
         part.unlink()
         return outcomes
 
-    def spoil(self, path: str, texts: list[str]) -> Result:
-        """What is read of each text."""
-        outcomes = []
-        for text in texts:
-            Path(path).write_text(text, encoding="utf-8", errors="surrogateescape")
-            outcomes.append(tried(Path(path)))
-        return {"outcomes": outcomes}
+    def spoil(self, path: str, texts: dict[str, tuple[str, str, int]]) -> Result:
+        """What is read of each text, the end of which is repeated."""
+        outcomes = {}
+        for name, (begin, end, times) in texts.items():
+            Path(path).write_text(begin + end * times, encoding="utf-8", errors="surrogateescape")
+            outcomes[name] = tried(Path(path))
+        Path(path).unlink()
+        return outcomes
 
     def write_together(self, path: str, rounds: int) -> Result:
         """Two write at once, a third reads: what it has read."""

@@ -33,6 +33,7 @@ from stronghold_p2p import (
     RequestProtocol,
     Rule,
     RulesLoaded,
+    Scope,
     Stream,
     Timeouts,
 )
@@ -157,13 +158,13 @@ class Guard:
         for scope, _ in self.firewall.rules() if clear else ():
             self.firewall.remove(**scope)
         for told, selectors in entries:
-            scope = dict(selectors)
-            if "peer" in scope:
-                scope["peer"] = PeerId(scope["peer"])
+            where: Scope = {**selectors}  # type: ignore[typeddict-item]
+            if "peer" in selectors:
+                where["peer"] = PeerId(selectors["peer"])
             if told is None:
-                self.firewall.remove(**scope)
+                self.firewall.remove(**where)
             else:
-                self.firewall.set(rule_of(told), **scope)
+                self.firewall.set(rule_of(told), **where)
         return {"rules": len(self.firewall.rules())}
 
     async def follow(self) -> Result:
@@ -210,6 +211,7 @@ class Guard:
         stall, self.stall = self.stall, 0.0
         return {
             "asks": self.network.stats()["asks"],
+            "ask_memory": self.network.stats()["ask_memory"],
             "requests": self.network.stats()["requests_in"],
             "questions": len(self.questions),
             "open": sum(not future.done() for _, future in self.questions),

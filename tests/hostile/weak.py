@@ -6,12 +6,17 @@ stands here; tests/hostile/controls.py tells which row fails without which check
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 from stronghold_p2p import multistream, protobuf
 from stronghold_p2p.errors import ConnectionClosed, DecodeError, DecryptError, HandshakeError, MuxerError
 from stronghold_p2p.exchange import Exchange
+from stronghold_p2p.firewall import toml
+from stronghold_p2p.firewall.entries import Entries, Key
+from stronghold_p2p.firewall.hooks import Hook, Hooks
+from stronghold_p2p.firewall.rules import Attempt
 from stronghold_p2p.identity import PeerId, PublicKey, verify
 from stronghold_p2p.identity.peer_record import PeerRecord
 from stronghold_p2p.noise import handshake, payload
@@ -19,8 +24,12 @@ from stronghold_p2p.noise.cipher import CipherState
 from stronghold_p2p.noise.exchange import Secured
 from stronghold_p2p.protocols import identify_messages
 from stronghold_p2p.protocols.identify import Identify
+from stronghold_p2p.request_response import strict_json
+from stronghold_p2p.request_response.server import Server
 from stronghold_p2p.swarm.connection import Connection
+from stronghold_p2p.swarm.judging import Judging
 from stronghold_p2p.swarm.negotiation import LazyConfirm
+from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport.link import Link
 from stronghold_p2p.transport.upgrader import NOISE, Upgrade
 from stronghold_p2p.transport.upgrading import Upgrading
@@ -298,3 +307,73 @@ def decoding() -> None:
             return kind()
 
     patch(protobuf, "decode", lenient)
+
+
+# ---------------------------------------------------------------------- firewall
+
+
+@check
+def foresight() -> None:
+    """That who could be let in by no rule is told so before anything is read."""
+    patch(Judging, "_foreseen", lambda _self, _connection, _service: True)
+
+
+@check
+def strict_json_() -> None:
+    """That JSON is read strictly, and not without bounds."""
+    patch(strict_json, "loads", json.loads)
+
+
+CHECKS["strict-json"] = CHECKS.pop("strict-json-")
+
+
+@check
+def removal() -> None:
+    """That a rule which is removed is gone."""
+    patch(Entries, "drop", lambda self, key: isinstance(key, Key) and key in self.rules)
+
+
+@check
+def last_look() -> None:
+    """That the rules are looked at once more before an answer leaves."""
+    patch(Server, "_still_passes", lambda _self, _protocol, _request: True)
+
+
+class _Deaf:
+    """A task that cannot be cancelled."""
+
+    def __init__(self, task: Any) -> None:
+        self.add_done_callback = task.add_done_callback
+
+    def cancel(self) -> None:
+        pass
+
+
+@check
+def withdrawal() -> None:
+    """That nobody is asked any more about what is over."""
+    start = Hooks.start
+
+    def deaf(self: Hooks, hook: Hook, attempt: Attempt) -> _Deaf:
+        return _Deaf(start(self, hook, attempt))
+
+    patch(Hooks, "start", deaf)
+
+
+@check
+def exact_ids() -> None:
+    """That a protocol id matches exactly."""
+    admits, handler = Judging.admits, Swarm.handler
+
+    def nearly(protocol: str) -> str:
+        return protocol.rstrip("/").lower()
+
+    patch(Judging, "admits", lambda self, connection, protocol: admits(self, connection, nearly(protocol)))
+    patch(Swarm, "handler", lambda self, protocol: handler(self, nearly(protocol)))
+
+
+@check
+def end_line() -> None:
+    """That a rules file of ours ends with its last line."""
+    loads = toml.loads
+    patch(toml, "loads", lambda text, *rest: loads(text.removeprefix(toml._BEGIN), *rest))

@@ -68,7 +68,7 @@ async def pair(handler: Any = None, rule: Rule | None = Rule.ALLOW, **options: A
         yield Pair(alice, bob, client, server, connection)
         await until(lambda: connection.streams == 0 and bob.connections()[0].streams == 0)
         assert (server.places.taken, client.places.taken) == (0, 0)
-        await until(lambda: bob.approval.snapshot() == {"asks": 0, "asking_peers": 0})
+        await until(lambda: bob.approval.snapshot() == {"asks": 0, "asking_peers": 0, "ask_memory": 0})
         assert not connection.closed
 
 
