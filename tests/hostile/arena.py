@@ -15,7 +15,7 @@ import pytest
 from benchmarks.process import Patience, Process, soon
 from tests import netns
 from tests.hostile.client import Peer, connect, upgrade_out
-from tests.hostile.codec import GUARDED, RR, Identity
+from tests.hostile.codec import GUARDED, Identity
 from tests.hostile.wire import Wire
 
 KIB = 1 << 10
@@ -118,8 +118,8 @@ class Guarded(Process):
         super().__init__("tests.hostile.guard", *arguments)
         parts = self.ready["addr"].split("/")
         self.address = (parts[2], int(parts[4]))
-        self.peer: str = self.ready["peer"]
         self.base = 0
+        self.idle = 0  # connections that are none of the row's
 
     def connect(self, identity: Identity | None = None) -> Peer:
         """Honest up to the session."""
@@ -267,12 +267,12 @@ class Arena:
             guard.warm_up()
             before = guard.ask(do="state")
             with self._probed(guard, False) if self.full else ExitStack():
+                guard.idle = guard.ask(do="state")["connections"]
                 yield guard
             grown = guard.growth()
             self.figures.memory = max(self.figures.memory, grown)
             if memory is not None:
                 assert grown <= memory + NOISE_FLOOR, f"grew by {grown / MIB:.1f} MiB, {memory / MIB:.1f} allowed"
-            guard.ask(do="rules", entries=[["allow", {"protocol": RR}]])
             with guard.connect() as honest:
                 honest.request(b"still there?")
 

@@ -91,9 +91,9 @@ def _plain(network: Network) -> Hook:
 
 def _node(network: Network) -> Hook:
     async def hook(attempt: Attempt) -> Any:
-        """Changes the rules, and hangs up on whom it was asked about."""
+        """Changes the rules twice, the second time about what it was asked, and says yes."""
         network.firewall.set(Rule.REJECT, peer=attempt.peer, protocol="/another/1.0.0")
-        await network.ping(attempt.peer, timeout=1)
+        await network.connect(attempt.peer, timeout=1)
         network.firewall.set(Rule.REJECT, peer=attempt.peer)
         return True
 

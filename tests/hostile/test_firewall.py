@@ -24,7 +24,6 @@ from tests.hostile.codec import (
     IDENTIFY,
     MULTISTREAM,
     NOISE,
-    RR,
     Identity,
     base58,
     identify,
@@ -182,14 +181,14 @@ def bad_json() -> dict[str, bytes]:
 
 def test_row_74_json_that_costs_or_deceives(arena: Arena) -> None:
     """JSON that is deep, long, ambiguous or no text; what was judged is what is delivered"""
-    stalls = []
+    stalls = {}
     with arena.guard(memory=32 * MIB) as guard, guard.connect() as peer:
         guard.rules(({"only": ["Ping"]}, {}))
         for name, body in bad_json().items():
             stream = peer.open(GUARDED)
             peer.write(stream, prefixed(body), size=WINDOW)
             assert outcome(peer, stream) == f"reset {PROTOCOL_VIOLATION:#x}", name
-            stalls.append(state(guard)["stall"])
+            stalls[name] = state(guard)["stall"]
         found = state(guard)
         assert found["handled"] == []
         assert found["read"] == len(bad_json()), "each is read once"
@@ -208,8 +207,9 @@ def test_row_74_json_that_costs_or_deceives(arena: Arena) -> None:
             stream = peer.open(GUARDED)
             peer.write(stream, prefixed(body), size=WINDOW)
             assert outcome(peer, stream) == "answer", item
-            stalls.append(state(guard)["stall"])
-    arena.bound("stall in s", max(stalls), 0.1)
+            stalls[item.decode()] = state(guard)["stall"]
+    longest = max(stalls, key=lambda name: stalls[name])
+    arena.bound(f"stall in s, for {longest}:", stalls[longest], 0.1)
 
 
 # ---------------------------------------------------------------------- 75
@@ -280,7 +280,7 @@ def test_row_77_rules_that_change_under_a_request(arena: Arena) -> None:
                 guard.ask(do="hold", on=moment == "answered")
                 with guard.connect(identity) as peer:
                     change_under(guard, peer, identity, moment, banned=banned, arena=arena)
-                found = until(guard, lambda now: not now["connections"] and not now["asks"])
+                found = until(guard, lambda now: now["connections"] == guard.idle and not now["asks"])
                 assert len(found["handled"]) == (moment == "answered")
                 guard.ask(do="hold", on=False)
                 if banned:
@@ -367,7 +367,7 @@ def refused_at_once(peer: Peer, streams: list[int], count: int) -> None:
 
 def test_row_79_more_questions_than_anybody_answers(arena: Arena) -> None:
     """10,000 requests of one peer wait to be approved; 300 peers with 16 each; large ones"""
-    patience = ("--timeout", "ask=60", "--timeout", "request=60")
+    patience = ("--timeout", "ask=60", "--timeout", "request=60", "--limit", "connections=400")
     with arena.guard(*patience, memory=48 * MIB) as guard:
         guard.rules(("ask", {}))
         guard.ask(do="hooks", ask="hold")
@@ -418,7 +418,7 @@ def test_row_80_predicates_and_hooks_that_fail(arena: Arena) -> None:
             assert sum(told.values()) == 1, (predicate, told)
             guard.ask(do="forget")
         for hook in ("raises", "cancelled", "number", "text", "none", "plain", "never", "stubborn", "node"):
-            guard.rules(("ask", {}), ("allow", {"protocol": RR}))
+            guard.rules(("ask", {}))
             guard.ask(do="hooks", ask=hook)
             with guard.connect() as peer:
                 start = time.monotonic()
