@@ -52,6 +52,7 @@ class Identify:
         self._seq = 0
         self._generation = 0  # of what we say; counts the changes
         self._told: dict[PeerId, int] = {}  # the generation that a connected peer has
+        self._shown: dict[PeerId, tuple[str, ...]] = {}  # and the protocols in it
         self._tasks: set[asyncio.Task[None]] = set()
         self._told_by: set[Connection] = set()  # whose push is being read
         self._to_tell: dict[PeerId, bool] = {}  # peers that a push runs for; whether it has to run again
@@ -60,6 +61,8 @@ class Identify:
         swarm.handle(IDENTIFY, self._answer)
         swarm.handle(PUSH, self._on_push)
         swarm.on_event(self._on_event)
+        self._unwatch = swarm.firewall.watch(self._rules_changed)
+        self._looking: asyncio.Handle | None = None
 
     def info(self, peer: PeerId) -> PeerInfo | None:
         """What a connected peer has told so far."""
@@ -89,6 +92,9 @@ class Identify:
     async def close(self) -> None:
         """Start nothing any more, and end the tasks that still wait for a peer."""
         self._closed = True
+        self._unwatch()
+        if self._looking is not None:
+            self._looking.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -102,7 +108,7 @@ class Identify:
         """Of the protocols it names those that the firewall does not keep from the peer."""
         swarm = self._swarm
         self._told[connection.peer] = self._generation
-        shown = swarm.judging.shown(connection)
+        shown = self._shown[connection.peer] = swarm.judging.shown(connection)
         template = self._templates.get(shown)
         if template is None:
             self._seq = max(self._seq + 1, time.time_ns())  # nanoseconds, as go counts
@@ -111,6 +117,19 @@ class Identify:
                 self._templates.clear()
             self._templates[shown] = template
         return template.message(connection.remote_address)
+
+    def _rules_changed(self) -> None:
+        """What changes in one turn of the loop is looked at once."""
+        if self._shown and not self._closed and self._looking is None:
+            self._looking = self._swarm.loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        self._looking = None
+        for peer, shown in list(self._shown.items()):
+            connections = self._swarm.connections(peer)
+            if connections and self._swarm.judging.shown(connections[0]) != shown:
+                self._told[peer] = -1
+                self._keep_told(peer)
 
     def _keep_told(self, peer: PeerId) -> None:
         """Push to a peer that wants to know and does not have what we say now; one push at a time."""
@@ -209,6 +228,7 @@ class Identify:
                 if not self._swarm.connections(connection.peer):
                     self._known.pop(connection.peer, None)
                     self._told.pop(connection.peer, None)
+                    self._shown.pop(connection.peer, None)
             case AddressAdded() | AddressRemoved():
                 self.changed()
             case _:

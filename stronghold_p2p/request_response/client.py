@@ -171,7 +171,8 @@ class Client:
         """
         others = tuple(name for name in protocol.ids if name != refused.protocol)
         served = self._swarm.peer_protocols.get(refused.peer, frozenset())
-        if not others or refused.protocol in served:  # it does serve this, so its firewall rejects us
+        # It does serve this, or has told that there is nothing here for us: so its firewall rejects us.
+        if not others or refused.protocol in served or (served and served.isdisjoint(others)):
             raise unsupported(protocol.ids)
         left = None if due == math.inf else due - self._swarm.loop.time()
         async with Deadline(left, "negotiate", peer=refused.peer):

@@ -77,6 +77,24 @@ async def test_a_peer_is_not_told_of_what_the_rules_keep_from_it() -> None:
         await his.close()
 
 
+async def test_a_change_of_the_rules_is_told_to_whom_it_concerns() -> None:
+    async with swarm(1) as alice, swarm(2, None) as bob, swarm(3) as carol:
+        services = [Identify(one, "agent") for one in (alice, bob, carol)]
+        bob.handle("/upper/1", saying())
+        for one in (alice, carol):
+            await connect(one, bob)
+        await until(lambda: services[1].info(alice.peer_id) and services[1].info(carol.peer_id))
+        await until(lambda: PUSH in served(alice, bob) and PUSH in served(carol, bob))
+        for rule, expected in ((Rule.ALLOW, {"/upper/1"}), (Rule.REJECT, set[str]())):
+            bob.firewall.set(Rule.REJECT)
+            bob.firewall.set(rule, peer=alice.peer_id)
+            await until(lambda: served(alice, bob) == {IDENTIFY, PUSH} | expected)  # noqa: B023
+        assert served(carol, bob) == {IDENTIFY, PUSH}
+        for service in services:
+            await service.close()
+        bob.firewall.set(Rule.ALLOW)
+
+
 async def test_both_sides_learn_everything() -> None:
     async with swarm(1) as alice, swarm(2) as bob:
         hers, his = Identify(alice, "alice/1"), Identify(bob, "bob/1")
