@@ -62,7 +62,7 @@ class Identify:
         swarm.handle(PUSH, self._on_push)
         swarm.on_event(self._on_event)
         self._unwatch = swarm.firewall.watch(self._rules_changed)
-        self._looking: asyncio.Handle | None = None
+        self._looking = False
 
     def info(self, peer: PeerId) -> PeerInfo | None:
         """What a connected peer has told so far."""
@@ -93,8 +93,6 @@ class Identify:
         """Start nothing any more, and end the tasks that still wait for a peer."""
         self._closed = True
         self._unwatch()
-        if self._looking is not None:
-            self._looking.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -120,11 +118,12 @@ class Identify:
 
     def _rules_changed(self) -> None:
         """What changes in one turn of the loop is looked at once."""
-        if self._shown and not self._closed and self._looking is None:
-            self._looking = self._swarm.loop.call_soon(self._look)
+        if self._shown and not self._closed and not self._looking:
+            self._looking = True
+            self._start(self._look())
 
-    def _look(self) -> None:
-        self._looking = None
+    async def _look(self) -> None:
+        self._looking = False
         for peer, shown in list(self._shown.items()):
             connections = self._swarm.connections(peer)
             if connections and self._swarm.judging.shown(connections[0]) != shown:
