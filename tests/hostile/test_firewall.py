@@ -85,7 +85,7 @@ def until(guard: Guarded, condition: Callable[[dict[str, Any]], bool]) -> dict[s
 def test_row_73_a_rejected_peer_sends(arena: Arena) -> None:
     """10 MiB of a rejected peer; the first stream together with message 3; before the rules are loaded"""
     body = prefixed(bytes(WINDOW - 200))[: WINDOW - 200]
-    with arena.guard(memory=MIB) as guard:
+    with arena.guard(memory=2 * MIB) as guard:
         for rule in ("reject", None, {"only": ["Ping"], "then": "reject"}):
             guard.rules((rule, {}))
             with guard.connect() as peer:
