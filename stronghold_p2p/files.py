@@ -24,10 +24,10 @@ _READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)  # a FIFO must not hol
 
 
 def read(path: Path, maximum: int, kind: str, fault: Fault, *, private: bool = False) -> tuple[bytes, Stamp]:
-    """What the file at ``path``, or behind that link, holds: at most ``maximum`` bytes of a ``kind`` such as "key file".
+    """What the file at ``path``, or behind that link, holds: at most ``maximum`` bytes.
 
-    ``OSError`` as the system says. ``fault`` is raised if it is not a regular file, if it is too large (which is seen
-    before anything is read), or if it is ``private`` and anybody but its owner has rights on it.
+    ``OSError`` as the system says. ``fault``, which calls it a ``kind``, is raised if it is not a regular file, if it
+    is too large (which is seen before anything is read), or if it is ``private`` and others have rights on it.
     """
     descriptor = os.open(path, _READ)
     try:
@@ -86,6 +86,7 @@ def stamp(path: Path) -> Stamp | None:
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
+    """The same of a file that is open."""
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 

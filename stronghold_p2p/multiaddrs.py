@@ -241,7 +241,7 @@ def with_peer(address: Multiaddr, peer: PeerId) -> Multiaddr:
 def relays(address: Multiaddr) -> tuple[PeerId | None, ...]:
     """The relays that a relayed address leads through, in order, ``None`` for one without a name; of others none.
 
-    Each is named before its ``/p2p-circuit`` (relay/circuit-v2.md, "Introduction").
+    Each is named before its ``/p2p-circuit`` (addressing/README.md, "p2p-circuit Relay Addresses").
     """
     data = bytes(address)
     if _CIRCUIT_CODE not in data:

@@ -1,0 +1,145 @@
+"""What is known of one peer: its addresses in dial order, and through which relays it may be reached.
+
+An address is kept as its bytes, without ``/p2p/`` at the end: an object for each would take four times the memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import inf
+from typing import Final
+
+from multiaddr import Multiaddr
+
+from stronghold_p2p import multiaddrs
+from stronghold_p2p.errors import ConfigError, DecodeError
+from stronghold_p2p.identity import PeerId
+
+LEARNED: Final = 3_600.0  # seconds; reliability 2.7, ADDRBOOK
+
+
+class Known:
+    """One peer's entry in an address book.
+
+    ``places`` maps each address to the time until which it is kept: ``inf`` for one that the caller gave or at which a
+    dial found the peer, which stay. ``pinned``: the caller named this peer, so it is never forgotten by itself.
+    ``relays`` and ``exclusive`` are what ``AddressBook.via`` said. ``seq`` is that of the newest signed record.
+    """
+
+    __slots__ = ("counted", "exclusive", "pinned", "places", "record_until", "relays", "seq")
+
+    def __init__(self) -> None:
+        self.places: dict[bytes, float] = {}
+        self.pinned = False
+        self.relays: tuple[PeerId, ...] | None = None
+        self.exclusive = False
+        self.seq = 0
+        self.record_until = -inf
+        self.counted = (0, 0)  # addresses and bytes, as the book has counted them
+
+    @property
+    def bound(self) -> bool:
+        """The caller has said something about this peer."""
+        return self.pinned or self.exclusive or self.relays is not None
+
+    @property
+    def stays(self) -> bool:
+        return self.bound or inf in self.places.values()
+
+    @property
+    def lasting(self) -> tuple[bytes, ...]:
+        """The addresses that stay, in dial order."""
+        return tuple(place for place, until in self.places.items() if until == inf)
+
+    def expire(self, now: float) -> bool:
+        """Forget what has had its time; whether there was anything."""
+        over = [place for place, until in self.places.items() if until <= now]
+        for place in over:
+            del self.places[place]
+        return bool(over)
+
+    def drop_told(self) -> None:
+        """Only what stays is left."""
+        self.places = dict.fromkeys(self.lasting, inf)
+
+    # ------------------------------------------------------------------ what happens to addresses
+
+    def keep(self, place: bytes, maximum: int, *, first: bool = False) -> bool:
+        """``place`` stays from now on, first or last of all. False: there are ``maximum`` that do.
+
+        The first one always finds a place: what was told gives way to it, then the last of those that stay.
+        """
+        others = {other: until for other, until in self.places.items() if other != place}
+        if len(others) >= maximum:
+            told = [other for other, until in others.items() if until < inf]
+            if not told and not first:
+                return False
+            del others[(told or list(others))[-1]]
+        self.places = {place: inf, **others} if first else {**others, place: inf}
+        return True
+
+    def tell(self, places: Iterable[bytes], now: float, maximum: int, seq: int | None) -> None:
+        """The peer says that these are its addresses; ``seq`` if it has signed that.
+
+        What is signed counts alone while it holds: a newer record (RFC 0003, "Peer Record": a higher ``seq``) takes the
+        place of everything that was told before; an older one, and what is not signed, change nothing.
+        """
+        until = now + LEARNED
+        signed = self.record_until > now
+        if signed and (seq is None or seq < self.seq):
+            return
+        told = dict.fromkeys(places, until)
+        if seq is not None:
+            if not signed or seq > self.seq:
+                self.places = {place: end for place, end in self.places.items() if end == inf or place in told}
+            self.seq, self.record_until = seq, until
+        for place in told:
+            if place in self.places:
+                self.places[place] = max(self.places[place], until)
+            elif len(self.places) < maximum:
+                self.places[place] = until
+
+    def failed(self, place: bytes) -> bool:
+        """It comes last from now on, if it is known. Whether that changed anything."""
+        if place not in self.places or next(reversed(self.places)) == place:
+            return False
+        self.places[place] = self.places.pop(place)
+        return True
+
+    # ------------------------------------------------------------------ what may be dialed
+
+    def order(self, peer: PeerId, circuits: Iterable[bytes]) -> tuple[bytes, ...]:
+        """The addresses to dial; ``circuits`` are those through the relays that may be used, in their order.
+
+        Relays that were named come first, then what is known, then those relays that are for all. A known address
+        leads through no relay that was not named, and never through the peer itself.
+        """
+        hops = {place: multiaddrs.relays(Multiaddr(place)) for place in self.places}
+        direct = [] if self.exclusive else [place for place, through in hops.items() if not through]
+        relayed = [place for place, through in hops.items() if through and self._may_use(peer, through)]
+        if self.relays is not None:
+            order = [*circuits, *relayed, *direct]
+        else:
+            wanted = {*direct, *relayed}
+            order = [*(place for place in self.places if place in wanted), *circuits]
+        return tuple(dict.fromkeys(order))
+
+    def _may_use(self, peer: PeerId, through: tuple[PeerId | None, ...]) -> bool:
+        return peer not in through and (self.relays is None or set(through) <= set(self.relays))
+
+    def direct(self) -> bytes | None:
+        """The first address that needs no relay."""
+        return next((place for place in self.places if not multiaddrs.relays(Multiaddr(place))), None)
+
+
+def place_of(peer: PeerId, address: Multiaddr | str) -> bytes:
+    """``address`` as it is kept; ``ConfigError`` if it is none, names another peer at its end, or is no place."""
+    try:
+        place, named = multiaddrs.split_peer(multiaddrs.parse(address))
+    except DecodeError as error:
+        raise ConfigError(f"{address}: {error}", where=str(address)) from None
+    if named not in (None, peer):
+        raise ConfigError(f"{address} names another peer than {peer}", where=str(address))
+    if not bytes(place):
+        raise ConfigError(f"{address} names a peer and no place", where=str(address))
+    return bytes(place)
