@@ -149,6 +149,7 @@ _PROTOCOLS: Final = (
     _Protocol(481, "http-path", None, _of_package("http-path"), certain=False),
     _Protocol(777, "memory", 8, _uint(64)),
 )
+P2P_CODE: Final = varint.encode(_P2P.code)  # without these bytes an address names no peer
 _CIRCUIT_CODE: Final = varint.encode(_CIRCUIT.code)
 _BY_CODE: Final = {protocol.code: protocol for protocol in _PROTOCOLS}
 _BY_NAME: Final = {protocol.name: protocol for protocol in _PROTOCOLS} | {"ipfs": _P2P}

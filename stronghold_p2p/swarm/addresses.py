@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Sequence
-from contextlib import suppress
 from math import inf
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from stronghold_p2p.identity import PeerId
 from stronghold_p2p.swarm import book_json
 from stronghold_p2p.swarm.book_file import BookFile
 from stronghold_p2p.swarm.book_json import ADDRESSES, PEERS, PER_PEER, RELAYS, Content, PeerEntry
-from stronghold_p2p.swarm.known import Known, place_of
+from stronghold_p2p.swarm.known import Known, checked, place_of
 
 SIZE = 8 << 20  # bytes of all addresses: with the rest of a full book they stay below 32 MiB (reliability 4.9, row 94)
 
@@ -172,8 +171,8 @@ class AddressBook:
         """
         told: dict[bytes, None] = {}
         for address in addresses:
-            with suppress(ConfigError):
-                told[place_of(peer, address)] = None
+            if (place := checked(peer, address)) is not None:
+                told[place] = None
             if len(told) == PER_PEER:
                 break
         known = self._known(peer)
@@ -185,8 +184,10 @@ class AddressBook:
 
     def worked(self, peer: PeerId, address: Multiaddr) -> None:
         """A dial to this address found the peer: it stays, and comes first from now on."""
+        place = checked(peer, address)
+        if place is None:
+            return
         known = self._known(peer)
-        place = place_of(peer, address)
         known.keep(place, self._per_peer, first=True)
         if not self._settle(peer, known, kept=True):
             del known.places[place]
@@ -194,8 +195,8 @@ class AddressBook:
 
     def failed(self, peer: PeerId, address: Multiaddr) -> None:
         """A dial failed while another worked: it comes last from now on; one that is not known is not learned."""
-        with suppress(ConfigError):
-            self._known(peer).failed(place_of(peer, address))
+        if (place := checked(peer, address)) is not None:
+            self._known(peer).failed(place)
 
     def hold(self, peers: Container[PeerId]) -> None:
         """Never forget one of ``peers``, whoever they are at that time, until ``let_go``."""
@@ -205,7 +206,7 @@ class AddressBook:
         self._in_use = [held for held in self._in_use if held is not peers]
 
     def save_changes(self) -> str | None:
-        """For a network that closes: save the book, if it came from a file and has changed. Why it could not be saved."""
+        """For a network that closes: save the book, if it came from a file and has changed; why that failed."""
         if self._file is None or not self._file.autosave or self._file.saved == (content := self._content()):
             return None
         try:

@@ -132,6 +132,15 @@ class Known:
         return next((place for place in self.places if not multiaddrs.relays(Multiaddr(place))), None)
 
 
+def checked(peer: PeerId, address: Multiaddr) -> bytes | None:
+    """The same for an address that was parsed before, as all of the swarm's were: ``None`` if it is not ``peer``'s."""
+    place = bytes(address)
+    if multiaddrs.P2P_CODE not in place:
+        return place or None
+    rest, named = multiaddrs.split_peer(address)
+    return bytes(rest) or None if named in (None, peer) else None
+
+
 def place_of(peer: PeerId, address: Multiaddr | str) -> bytes:
     """``address`` as it is kept; ``ConfigError`` if it is none, names another peer at its end, or is no place."""
     try:
