@@ -16,7 +16,7 @@ from stronghold_p2p.identity import PeerId
 from stronghold_p2p.swarm import book_json
 from stronghold_p2p.swarm.book_file import BookFile
 from stronghold_p2p.swarm.book_json import ADDRESSES, PEERS, PER_PEER, RELAYS, Content, PeerEntry
-from stronghold_p2p.swarm.known import Known, checked, place_of
+from stronghold_p2p.swarm.known import FOUND, GIVEN, Known, checked, place_of
 
 SIZE = 8 << 20  # bytes of all addresses: with the rest of a full book they stay below 32 MiB (reliability 4.9, row 94)
 
@@ -32,8 +32,8 @@ class AddressBook:
     found, each time the one that was used longest ago. Never forgotten are peers that the caller has named (``add``,
     ``via``), and those to whom a network has a connection, or that stand in its ``protected``.
 
-    ``relays`` are the peers through which any other may be reached, in order; change the list as you like. ``peers``
-    and ``per_peer`` set other limits, ``clock`` tells seconds.
+    ``relays`` are the peers through which any other may be reached, in order, at most 64; change the list as you like.
+    ``peers`` and ``per_peer`` set lower limits (``ConfigError``: they are higher), ``clock`` tells seconds.
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class AddressBook:
         self.relays: list[PeerId] = []
         self._kept: OrderedDict[PeerId, Known] = OrderedDict()
         self._told: OrderedDict[PeerId, Known] = OrderedDict()
-        self._maximum = PEERS if peers is None else peers
-        self._per_peer = PER_PEER if per_peer is None else per_peer
+        self._maximum = _at_most("peers", PEERS, peers)
+        self._per_peer = _at_most("per_peer", PER_PEER, per_peer)
         self._count = 0
         self._size = 0
         self._clock = clock
@@ -108,7 +108,9 @@ class AddressBook:
         known = self._known(peer)
         was = known.pinned
         known.pinned = True
-        if known.places.get(place) != inf and not known.keep(place, self._per_peer):
+        if known.places.get(place, 0.0) >= FOUND:
+            known.places[place] = GIVEN
+        elif not known.keep(place, GIVEN, self._per_peer):
             known.pinned = was
             raise _full("per_peer", self._per_peer, peer)
         if not self._settle(peer, known, kept=True):
@@ -188,7 +190,8 @@ class AddressBook:
         if place is None:
             return
         known = self._known(peer)
-        known.keep(place, self._per_peer, first=True)
+        if not known.keep(place, FOUND, self._per_peer, first=True):
+            return
         if not self._settle(peer, known, kept=True):
             del known.places[place]
             self._settle(peer, known, kept=True)
@@ -246,8 +249,8 @@ class AddressBook:
         for entry in content.peers:
             known = self._known(entry.peer)
             for place in entry.known:
-                if known.places.get(place) != inf:
-                    known.keep(place, self._per_peer)
+                if known.places.get(place, 0.0) < FOUND:
+                    known.keep(place, GIVEN if entry.pinned else FOUND, self._per_peer)
             known.pinned = known.pinned or entry.pinned
             if entry.relays is not None or entry.exclusive:
                 known.relays, known.exclusive = entry.relays, entry.exclusive
@@ -327,11 +330,16 @@ class AddressBook:
         known.counted = (0, 0)
 
 
+def _at_most(name: str, maximum: int, given: int | None) -> int:
+    if given is not None and given > maximum:
+        raise ConfigError(f"AddressBook({name}={given}): a file has at most {maximum}", where=name)
+    return maximum if given is None else given
+
+
 def _full(limit: str, maximum: int, peer: PeerId | None) -> LimitExceeded:
     what = {
         "peers": f"the book holds {maximum} peers, or {ADDRESSES} addresses, that may not be forgotten",
         "per_peer": f"{maximum} addresses of {peer} are known",
         "addresses": f"the book would hold more than {maximum} addresses, or {SIZE} bytes of them",
     }[limit]
-    message = f"{what}: remove some, or raise AddressBook({limit}=)" if limit != "addresses" else f"{what}: remove some"
-    return LimitExceeded(message, limit=limit, current=maximum, maximum=maximum, peer=peer)
+    return LimitExceeded(f"{what}: remove some", limit=limit, current=maximum, maximum=maximum, peer=peer)

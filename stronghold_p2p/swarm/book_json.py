@@ -55,7 +55,9 @@ class Content:
 
 
 def dumps(content: Content) -> bytes:
-    """One line for each peer."""
+    """One line for each peer. ``ConfigError``: there are more relays than are read again."""
+    if len(content.relays) > RELAYS:
+        raise ConfigError(f"{len(content.relays)} relays, at most {RELAYS}", where="relays")
     peers = ",\n".join(f"{_json(str(entry.peer))}:{_json(_written(entry))}" for entry in content.peers)
     relays = _json([str(relay) for relay in content.relays])
     return f'{{"version":{VERSION},"peers":{{\n{peers}\n}},"relays":{relays}}}\n'.encode()

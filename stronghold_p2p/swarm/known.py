@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import inf
+from sys import float_info
 from typing import Final
 
 from multiaddr import Multiaddr
@@ -17,12 +18,16 @@ from stronghold_p2p.identity import PeerId
 
 LEARNED: Final = 3_600.0  # seconds; reliability 2.7, ADDRBOOK
 
+# Until when an address is kept that the caller gave, and one at which a dial found the peer. Others have their time.
+GIVEN: Final = inf
+FOUND: Final = float_info.max
+
 
 class Known:
     """One peer's entry in an address book.
 
-    ``places`` maps each address to the time until which it is kept: ``inf`` for one that the caller gave or at which a
-    dial found the peer, which stay. ``pinned``: the caller named this peer, so it is never forgotten by itself.
+    ``places`` maps each address to the time until which it is kept; those that are ``GIVEN`` or ``FOUND`` stay.
+    ``pinned``: the caller named this peer, so it is never forgotten by itself.
     ``relays`` and ``exclusive`` are what ``AddressBook.via`` said. ``seq`` is that of the newest signed record.
     """
 
@@ -44,12 +49,12 @@ class Known:
 
     @property
     def stays(self) -> bool:
-        return self.bound or inf in self.places.values()
+        return self.bound or any(until >= FOUND for until in self.places.values())
 
     @property
     def lasting(self) -> tuple[bytes, ...]:
         """The addresses that stay, in dial order."""
-        return tuple(place for place, until in self.places.items() if until == inf)
+        return tuple(place for place, until in self.places.items() if until >= FOUND)
 
     def expire(self, now: float) -> bool:
         """Forget what has had its time; whether there was anything."""
@@ -60,22 +65,25 @@ class Known:
 
     def drop_told(self) -> None:
         """Only what stays is left."""
-        self.places = dict.fromkeys(self.lasting, inf)
+        self.places = {place: until for place, until in self.places.items() if until >= FOUND}
 
     # ------------------------------------------------------------------ what happens to addresses
 
-    def keep(self, place: bytes, maximum: int, *, first: bool = False) -> bool:
-        """``place`` stays from now on, first or last of all. False: there are ``maximum`` that do.
+    def keep(self, place: bytes, until: float, maximum: int, *, first: bool = False) -> bool:
+        """``place`` stays from now on (``GIVEN`` or ``FOUND``), first or last of all.
 
-        The first one always finds a place: what was told gives way to it, then the last of those that stay.
+        False: there are ``maximum`` others that were given. What was told gives way, its last one first, then what was
+        found.
         """
-        others = {other: until for other, until in self.places.items() if other != place}
+        others = {other: end for other, end in self.places.items() if other != place}
         if len(others) >= maximum:
-            told = [other for other, until in others.items() if until < inf]
-            if not told and not first:
+            weakest = min(others.values())
+            if weakest == GIVEN:
                 return False
-            del others[(told or list(others))[-1]]
-        self.places = {place: inf, **others} if first else {**others, place: inf}
+            least = FOUND if weakest == FOUND else FOUND - 1
+            del others[[other for other, end in others.items() if end <= least][-1]]
+        until = max(until, self.places.get(place, until))
+        self.places = {place: until, **others} if first else {**others, place: until}
         return True
 
     def tell(self, places: Iterable[bytes], now: float, maximum: int, seq: int | None) -> None:
@@ -91,7 +99,7 @@ class Known:
         told = dict.fromkeys(places, until)
         if seq is not None:
             if not signed or seq > self.seq:
-                self.places = {place: end for place, end in self.places.items() if end == inf or place in told}
+                self.places = {place: end for place, end in self.places.items() if end >= FOUND or place in told}
             self.seq, self.record_until = seq, until
         for place in told:
             if place in self.places:

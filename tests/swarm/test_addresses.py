@@ -87,12 +87,13 @@ def test_learned_addresses_take_free_places_only() -> None:
     book.add(BOB, ONE)  # now it stays, too
     book.learn(BOB, [TWO])
     assert book.addresses(BOB) == (THREE, FOUR, ONE)
-    with pytest.raises(LimitExceeded, match=r"3 addresses of 12D3KooW.* are known: remove some, or raise") as caught:
+    book.add(BOB, THREE)
+    with pytest.raises(LimitExceeded, match=r"3 addresses of 12D3KooW.* are known: remove some") as caught:
         book.add(BOB, TWO)
     assert (caught.value.limit, caught.value.maximum, caught.value.peer) == ("per_peer", 3, BOB)
     assert book.addresses(BOB) == (THREE, FOUR, ONE)
-    book.worked(BOB, TWO)  # what a dial has found is worth more than the last one
-    assert book.addresses(BOB) == (TWO, THREE, FOUR)
+    book.worked(BOB, TWO)  # nothing that was given gives way
+    assert book.addresses(BOB) == (THREE, FOUR, ONE)
 
 
 def test_peers_of_whom_addresses_were_only_learned_go_first() -> None:
@@ -108,7 +109,7 @@ def test_peers_of_whom_addresses_were_only_learned_go_first() -> None:
     assert set(book.peers()) == {ALICE, BOB}
     book.worked(CAROL, THREE)  # all were named
     assert set(book.peers()) == {ALICE, BOB}
-    with pytest.raises(LimitExceeded, match=r"the book holds 2 peers, .*: remove some, or raise AddressBook\(peers=\)"):
+    with pytest.raises(LimitExceeded, match=r"the book holds 2 peers, .*: remove some"):
         book.add(CAROL, THREE)
     assert book.addresses(CAROL) == ()
     assert set(book.peers()) == {ALICE, BOB}
@@ -117,6 +118,16 @@ def test_peers_of_whom_addresses_were_only_learned_go_first() -> None:
     book.remove(ALICE)
     book.add(CAROL, THREE)
     assert book.peers() == (BOB, CAROL)
+
+
+def test_limits_can_only_be_lowered() -> None:
+    AddressBook(peers=10_000, per_peer=64)
+    with pytest.raises(ConfigError, match="a file has at most 10000") as caught:
+        AddressBook(peers=10_001)
+    assert caught.value.where == "peers"
+    with pytest.raises(ConfigError, match="a file has at most 64") as caught:
+        AddressBook(per_peer=65)
+    assert caught.value.where == "per_peer"
 
 
 def strangers(count: int) -> list[PeerId]:
