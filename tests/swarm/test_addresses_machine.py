@@ -133,4 +133,4 @@ class Book(RuleBasedStateMachine):
 
 
 TestBook = Book.TestCase
-TestBook.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+TestBook.settings = settings(max_examples=30, stateful_step_count=50, deadline=None)
