@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Sequence
-from math import inf
 from pathlib import Path
 
 from multiaddr import Multiaddr
@@ -181,7 +180,6 @@ class AddressBook:
         known.tell(told, self._clock(), self._per_peer, seq)
         if not self._settle(peer, known, kept=False):
             known.drop_told()
-            known.record_until = -inf
             self._settle(peer, known, kept=False)
 
     def worked(self, peer: PeerId, address: Multiaddr) -> None:
@@ -276,7 +274,7 @@ class AddressBook:
         """
         self._kept.pop(peer, None)
         self._told.pop(peer, None)
-        if known.places or known.bound or known.record_until > self._clock():
+        if known.places or known.bound:
             (self._kept if known.stays else self._told)[peer] = known
             self._recount(known)
         else:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
@@ -32,7 +33,8 @@ RELAYS: Final = 64
 MAX_FILE: Final = 8 << 20  # bytes; a full book of IPv6 addresses has six millions
 
 _TWICE: Final = re.compile(r"(/p2p/[^/]+)\1(?=/|$)")
-_IP4_TCP: Final = re.compile(r"/ip4/(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})/tcp/(\d{1,5})")
+_IP6_TCP: Final = re.compile(r"/ip6/([0-9a-fA-F:.]+)/tcp/(0|[1-9]\d{0,4})", re.ASCII)
+_IP4_TCP: Final = re.compile(r"/ip4/(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})/tcp/(\d{1,5})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,9 @@ def to_bytes(text: str) -> bytes:
             place = bytes((4, *octets, 6, port >> 8, port & 255))
             if to_text(place) == text:
                 return place
+    if (six := _IP6_TCP.fullmatch(text)) is not None and (port := int(six[2])) < 65_536:
+        with suppress(ValueError):
+            return b"\x29" + ipaddress.IPv6Address(six[1]).packed + b"\x06" + port.to_bytes(2, "big")
     return bytes(multiaddrs.parse(text))
 
 
@@ -183,7 +188,7 @@ def _place(entry: _Reader, peer: PeerId, name: str, text: Any) -> bytes:
         data = to_bytes(_TWICE.sub(r"\1", text) if "/p2p/" in text else text)
     except DecodeError as error:
         raise entry.wrong(name, str(error)) from None
-    if len(data) == 8:  # nothing that short ends in a peer
+    if multiaddrs.P2P_CODE not in data:
         return data
     place, named = multiaddrs.split_peer(Multiaddr(data))
     if named not in (None, peer):

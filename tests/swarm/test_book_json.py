@@ -197,6 +197,11 @@ def test_the_short_way_is_the_long_way(text: str) -> None:
         "/ip4/1.2.3.4/tcp/65536",
         "/ip4/1.2.3.4/tcp/01",
         "/ip4/1.2.3.4/tcp/",
+        "/ip4/1.2.3.\N{ARABIC-INDIC DIGIT FOUR}/tcp/1",
+        "/ip6/1::2::3/tcp/1",
+        "/ip6/::1/tcp/65536",
+        "/ip6/::1/tcp/01",
+        "/ip6/::1%e/tcp/1",
         "",
     ],
 )
