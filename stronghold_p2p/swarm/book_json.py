@@ -15,7 +15,6 @@ import json
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Final
 
 from multiaddr import Multiaddr
@@ -76,13 +75,15 @@ def loads(body: bytes, where: str) -> Content:
     version = book.get("version", int, VERSION)
     if version != VERSION:
         raise book.wrong("version", f"{version} is not known: this program reads {VERSION}")
-    peers = [_peer(book.inside("peers", name)) for name in islice(book.get("peers", dict), PEERS + 1)]
-    if len(peers) > PEERS:
-        raise book.wrong("peers", f"more than {PEERS}")
+    listed = book.get("peers", dict)
+    if len(listed) > PEERS:
+        raise book.wrong("peers", f"{len(listed)} peers, at most {PEERS}")
+    inside = [book.inside("peers", name) for name in listed]
+    if (count := sum(len(entry.get("known", list)) for entry in inside)) > ADDRESSES:
+        raise book.wrong("peers", f"{count} addresses, at most {ADDRESSES}")
+    peers = [_peer(entry) for entry in inside]
     if len({entry.peer for entry in peers}) != len(peers):
         raise book.wrong("peers", "one peer twice, in two forms of its id")
-    if sum(len(entry.known) for entry in peers) > ADDRESSES:
-        raise book.wrong("peers", f"more than {ADDRESSES} addresses")
     return Content(tuple(peers), book.ids("relays"))
 
 

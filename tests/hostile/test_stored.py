@@ -192,9 +192,9 @@ def test_row_94_invented_peers(arena: Arena) -> None:
     """100,000 invented peers tell 1,000 addresses each"""
     full = arena.full
     for peers, addresses, long in (
-        (100_000 if full else 2_500, 1_000, False),
+        (100_000 if full else 2_000, 1_000, False),
         (100_000 if full else 1_000, 1_000, True),  # of 260 bytes each
-        (100_000 if full else 11_000, 10, False),
+        (100_000, 10, False) if full else (10_500, 2, False),
     ):
         with arena.reader() as reader:
             base = reader.memory()
@@ -210,7 +210,7 @@ def test_row_94_invented_peers(arena: Arena) -> None:
             assert {name: counted[name] for name in ("peers", "addresses")} == {
                 name: state[name] for name in ("peers", "addresses")
             }
-            assert long or counted["addresses"] >= 98_000
+            assert long or addresses == 2 or counted["addresses"] >= 98_000
             arena.note(f"{counted['peers']} peers, {counted['addresses']} addresses")
             grown = reader.memory() - base
             arena.figures.memory = max(arena.figures.memory, grown)
@@ -231,7 +231,7 @@ def test_row_94_connected_and_protected(arena: Arena) -> None:
         for peer in peers:
             assert over(peer, push(peer, told))
         staying = {protected.name, *(identity.name for identity in connected)}
-        for _ in range(arena.count(60, 1_000)):
+        for _ in range(arena.count(40, 1_000)):
             with target.connect() as stranger:
                 assert over(stranger, push(stranger, told))
         known = set(target.state()["known"])

@@ -98,6 +98,7 @@ ENTRY = {"known": [], "use_relay_fallback": True}
         ({"peers": []}, "book: peers", "not a object"),
         ({"version": 2, "peers": {}}, "book: version", "2 is not known: this program reads 1"),
         ({"version": True, "peers": {}}, "book: version", "not an number"),
+        ({"peers": {"me": {}}}, "book: peers.me.known", "missing"),
         ({"peers": {"me": ENTRY}}, "book: peers.me", "peer id"),
         ({"peers": {str(ALICE): []}}, f"book: peers.{ALICE}", "not an object"),
         ({"peers": {str(ALICE): {}}}, f"book: peers.{ALICE}.known", "missing"),
@@ -151,11 +152,11 @@ def test_too_much_of_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(book_json, "PEERS", 4)
     assert loads(dumps(WHOLE), "book") == WHOLE
     monkeypatch.setattr(book_json, "PEERS", 3)
-    with pytest.raises(ConfigError, match="more than 3"):
+    with pytest.raises(ConfigError, match="4 peers, at most 3"):
         loads(dumps(WHOLE), "book")
     monkeypatch.undo()
     monkeypatch.setattr(book_json, "ADDRESSES", 4)
-    with pytest.raises(ConfigError, match="more than 4 addresses"):
+    with pytest.raises(ConfigError, match="5 addresses, at most 4"):
         loads(dumps(WHOLE), "book")
     monkeypatch.setattr(book_json, "MAX_FILE", 100)
     with pytest.raises(ConfigError, match="at most 100"):
