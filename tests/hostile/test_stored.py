@@ -276,8 +276,9 @@ def test_row_96_damaged_books(arena: Arena) -> None:
             "another shape": b'{"peers":{"x":[]}}',
             "deep": b"[" * (1 << 20),
             "8 MiB": whole + b" " * (8 << 20),
-            "garbage of 8 MiB": b'{"peers":{' + b'"a":[],' * (1_198_000),
         }
+        if arena.full:
+            damaged["garbage of 8 MiB"] = b'{"peers":{' + b'"a":[],' * 1_198_000
         for name, data in damaged.items():
             path.write_bytes(data)
             got = stays(reader, name, path)
@@ -313,7 +314,7 @@ def test_row_96_damaged_books(arena: Arena) -> None:
 
 def test_row_96_two_writers(arena: Arena) -> None:
     """Two writers of one address book, and a reader"""
-    times = arena.count(12, 300)
+    times = arena.count(8, 300)
     with TemporaryDirectory() as folder, arena.reader() as one, arena.reader() as other, arena.reader() as third:
         path = str(Path(folder) / "book.json")
         assert one.ask(do="save", path=path, peers=200)["error"] == ""

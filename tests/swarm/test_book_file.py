@@ -195,3 +195,23 @@ async def test_a_network_closes_although_its_book_cannot_be_saved(
     assert [record.name for record in caplog.records] == ["stronghold_p2p.network"]
     assert f"the address book is not saved: {path}:1:2: " in caplog.text
     assert path.read_bytes() == b"{"
+
+
+async def test_a_network_holds_its_peers_in_the_book_while_it_is_open() -> None:
+    book = AddressBook(peers=3)
+    protected = CAROL
+    async with Network(listen=[LOOPBACK]) as bob, Network(book=book) as alice, Network(book=book):
+        alice.protected.add(protected)
+        book.learn(protected, [ONE])
+        await alice.connect(bob.addresses[0])
+        for seed in range(10, 20):
+            book.worked(Identity.from_seed(bytes([seed]) * 32).peer_id, TWO)
+        assert {bob.peer_id, protected} <= set(book.peers())
+        await alice.disconnect(bob.peer_id)
+        for seed in range(10, 20):
+            book.worked(Identity.from_seed(bytes([seed]) * 32).peer_id, TWO)
+        assert bob.peer_id not in book.peers()
+        assert protected in book.peers()
+    for seed in range(10, 20):
+        book.worked(Identity.from_seed(bytes([seed]) * 32).peer_id, TWO)
+    assert protected not in book.peers()
