@@ -271,7 +271,7 @@ class Arena:
         """The package as somebody with rules; in the end it answers, and nothing is left of what was done to it."""
         with Guarded(*arguments, *self._weak) as guard:
             guard.warm_up()
-            before = guard.ask(do="state")
+            before = guard.ask(do="state", collect=True)
             with self._probed(guard, False) if self.full else ExitStack():
                 guard.idle = guard.ask(do="state")["connections"]
                 yield guard
@@ -283,7 +283,7 @@ class Arena:
                 honest.request(b"still there?")
 
             def clean() -> bool:
-                after = guard.ask(do="state")
+                after = guard.ask(do="state", collect=True)
                 return all(after[name] <= before[name] for name in ("connections", "tasks", "files", "asks"))
 
             assert soon(clean), f"left behind: {guard.ask(do='state')}, before: {before}"

@@ -210,8 +210,9 @@ class Guard:
         result: Result = await asyncio.to_thread(getattr(self.files, given.pop("do")), **given)
         return result
 
-    async def state(self) -> Result:
-        gc.collect()
+    async def state(self, *, collect: bool = False) -> Result:
+        if collect:
+            gc.collect()
         stall, self.stall = self.stall, 0.0
         return {
             "asks": self.network.stats()["asks"],
