@@ -70,13 +70,13 @@ class Client:
         ``ConnectionClosed``, ``UnsupportedProtocol``, ``Rejected``, ``LimitExceeded``, ``Malformed``,
         ``StreamReset``. ``error.sent`` tells whether the peer may have acted. Cancelled, it resets its stream.
         """
+        now = self._swarm.loop.time()
         try:
             body = protocol.request.encode(message)
         except ValueError as error:
-            raise malformed(error, "request") from error
+            raise malformed(error, "request", peer) from error
         if len(body) > protocol.max_request:
             raise _too_long(len(body), protocol.max_request, peer)
-        now = self._swarm.loop.time()
         opened = self._open_now(peer, protocol, now)
         stream, place = opened or await self._open(peer, addresses, message, protocol, timeout)
         try:

@@ -137,7 +137,7 @@ class Stream:
             while got < n:
                 piece = await self.read(n - got)
                 if not piece:
-                    raise StreamEnded(f"{got} of {n} bytes, then the end", partial=b"".join(pieces))
+                    raise StreamEnded(f"{got} of {n} bytes, then the end", partial=b"".join(pieces), peer=self.peer)
                 pieces.append(piece)
                 got += len(piece)
         except asyncio.CancelledError:
@@ -163,7 +163,7 @@ class Stream:
                 pieces.append(piece)
                 size += len(piece)
                 if size > maximum:
-                    raise Malformed(f"more than {maximum} bytes")
+                    raise Malformed(f"more than {maximum} bytes", peer=self.peer)
         except asyncio.CancelledError:
             self._give_back(pieces)
             raise
@@ -193,14 +193,15 @@ class Stream:
                 byte = await self.read(1)
                 if not byte:
                     if taken:
-                        raise StreamEnded("the stream ended inside a length", partial=b"".join(taken))
+                        told = "the stream ended inside a length"
+                        raise StreamEnded(told, partial=b"".join(taken), peer=self.peer)
                     return None
                 taken.append(byte)
                 exchange.send(byte)
         except StopIteration as stop:
             return int(stop.value)
         except DecodeError as error:
-            raise Malformed(f"message length: {error}") from None
+            raise Malformed(f"message length: {error}", peer=self.peer) from None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """The chunks as they arrive, until the peer closes its side."""
@@ -209,7 +210,7 @@ class Stream:
 
     def _until_readable(self) -> Waiter:
         if self._error is not None:
-            raise again(self._error)
+            raise again(self._error, self.peer)
         if self._closed:
             raise UsageError("the stream is closed")
         self._reader = Waiter(self.connection.turn)
@@ -242,7 +243,7 @@ class Stream:
 
     def _check_writable(self) -> None:
         if self._error is not None:
-            raise again(self._error)
+            raise again(self._error, self.peer)
         if self._closed or self._state.fin_sent:
             raise UsageError("the stream is closed for writing")
         if self._writer is not None:
