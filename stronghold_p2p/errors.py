@@ -86,9 +86,7 @@ class HandshakeError(P2PError, ConnectionError):
 class NegotiationError(HandshakeError):
     """multistream-select: no common protocol (``refused``), or a message that is none."""
 
-    def __init__(
-        self, message: str, *, refused: bool = False, phase: str = "multistream", peer: Any = None
-    ) -> None:
+    def __init__(self, message: str, *, refused: bool = False, phase: str = "multistream", peer: Any = None) -> None:
         super().__init__(message, phase=phase, peer=peer)
         self.refused = refused
 

@@ -37,9 +37,7 @@ class _Dial:
 
     __slots__ = ("_known", "_maximum", "failures", "key", "outcome", "peer", "running", "todo", "waiters")
 
-    def __init__(
-        self, key: _Key, peer: PeerId | None, maximum: int, outcome: asyncio.Future[Connection]
-    ) -> None:
+    def __init__(self, key: _Key, peer: PeerId | None, maximum: int, outcome: asyncio.Future[Connection]) -> None:
         self.key = key
         self.peer = peer
         self.outcome = outcome
