@@ -129,7 +129,8 @@ def _requests(part: str, total: int, connections: int, cuts: int) -> list[Figure
         on.expect(total)
         began = on.server.cpu()
         load = {"parallel": PARALLEL, "connections": connections, "share": GIVEN_UP, "cuts": cuts}
-        ended = on.client.ask(do="ask", total=total, **load)
+        on.client.tell(do="ask", total=total, **load)
+        ended = on.client.read(within=60 + total / 200)
         worked = on.server.cpu() - began
         after = on.quiet(0)
         came = on.server.ask(do="came")

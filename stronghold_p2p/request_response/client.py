@@ -6,9 +6,10 @@ requester that has gone. One deadline covers everything, and every call has exac
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from stronghold_p2p.errors import (
     ConnectionClosed,
@@ -94,9 +95,14 @@ class Client:
                 if timeout is not None:
                     stream.expire(due)
                 try:
-                    await stream.write(framed)
-                    phase = "wait"
-                    piece = await stream.read(CHUNK)
+                    if len(framed) <= CHUNK:
+                        await stream.write(framed)
+                        phase = "wait"
+                        piece = await stream.read(CHUNK)
+                    else:
+                        reading = await self._send_much(stream, framed)
+                        phase = "wait"
+                        piece = await reading
                     reply = short(piece, protocol.max_response)
                     if not reply:
                         reply = await receive(stream, protocol.max_response, piece)
@@ -116,6 +122,26 @@ class Client:
             raise
         stream.close_nowait()
         return answer
+
+    async def _send_much(self, stream: Stream, framed: bytes) -> asyncio.Task[bytes]:
+        """Send ``framed``, or as much of it as leaves before the answer begins; the task has the answer's first bytes.
+
+        A peer may answer what it has not read to the end, and need not read on then (reliability 4.6, row 68).
+        """
+        writing = self._swarm.loop.create_task(stream.write(framed))
+        reading = self._swarm.loop.create_task(stream.read(CHUNK))
+        for task in (writing, reading):
+            task.add_done_callback(_looked_at)
+        try:
+            await asyncio.wait({writing, reading}, return_when=asyncio.FIRST_COMPLETED)
+            if writing.done():
+                await writing
+        except BaseException:
+            reading.cancel()
+            raise
+        finally:
+            writing.cancel()
+        return reading
 
     def _open_now(
         self, peer: PeerId | None, protocol: RequestProtocol[Rq, Rs], now: float
@@ -190,6 +216,12 @@ class Client:
             allowed = await self._swarm.approval.judge(attempt)
         if not allowed:
             raise kept_back(connection, "request")
+
+
+def _looked_at(task: asyncio.Task[Any]) -> None:
+    """What became of it is told by the stream, to whoever awaits that."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _too_long(size: int, maximum: int, peer: PeerId | None) -> LimitExceeded:
