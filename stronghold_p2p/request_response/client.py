@@ -89,7 +89,7 @@ class Client:
         self, stream: Stream, framed: bytes, protocol: RequestProtocol[Rq, Rs], timeout: float | None, began: float
     ) -> Rs:
         due = math.inf if timeout is None else began + timeout
-        reply, phase = None, "send"
+        reply, phase, whole = None, "send", True
         try:
             while phase != "wait":
                 if timeout is not None:
@@ -100,7 +100,7 @@ class Client:
                         phase = "wait"
                         piece = await stream.read(CHUNK)
                     else:
-                        reading = await self._send_much(stream, framed)
+                        reading, whole = await self._send_much(stream, framed)
                         phase = "wait"
                         piece = await reading
                     reply = short(piece, protocol.max_response)
@@ -120,11 +120,14 @@ class Client:
         except BaseException:
             stream.reset()
             raise
-        stream.close_nowait()
+        if whole:
+            stream.close_nowait()
+        else:
+            stream.reset()
         return answer
 
-    async def _send_much(self, stream: Stream, framed: bytes) -> asyncio.Task[bytes]:
-        """Send ``framed``, or as much of it as leaves before the answer begins; the task has the answer's first bytes.
+    async def _send_much(self, stream: Stream, framed: bytes) -> tuple[asyncio.Task[bytes], bool]:
+        """Send ``framed``, or what leaves before the answer begins; who reads that, and whether all has been sent.
 
         A peer may answer what it has not read to the end, and need not read on then (reliability 4.6, row 68).
         """
@@ -134,14 +137,15 @@ class Client:
             task.add_done_callback(_looked_at)
         try:
             await asyncio.wait({writing, reading}, return_when=asyncio.FIRST_COMPLETED)
-            if writing.done():
+            whole = writing.done()
+            if whole:
                 await writing
         except BaseException:
             reading.cancel()
             raise
         finally:
             writing.cancel()
-        return reading
+        return reading, whole
 
     def _open_now(
         self, peer: PeerId | None, protocol: RequestProtocol[Rq, Rs], now: float

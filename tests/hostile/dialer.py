@@ -94,8 +94,11 @@ class Dialer:
         self.streams.clear()
         return {}
 
-    async def ask(self, message: Any, count: int = 1, timeout: float | None = 5.0, *, insist: bool = False) -> Result:
-        """``count`` requests at once, and how they have ended."""
+    async def ask(
+        self, message: Any, count: int = 1, timeout: float | None = 5.0, *, times: int = 1, insist: bool = False
+    ) -> Result:
+        """``count`` requests at once, each of ``times`` the text ``message``, and how they have ended."""
+        message = message * times if times > 1 else message
         return await ask(self.client, self._connection().peer, message, count, timeout, insist=insist)
 
     async def ping(self, timeout: float = 2.0) -> Result:
