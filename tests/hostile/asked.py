@@ -22,28 +22,35 @@ from tests.hostile.codec import ASK
 PROTOCOL: Final[RequestProtocol[Any, Any]] = RequestProtocol(ASK, request=JSON, response=JSON)
 
 
+KEPT: Final = 200  # futures of requests that are over
+
+
 class Answering:
     """``{"Hold": n}`` is answered when ``{"Answer": n}`` comes, ``{"Sleep": s}`` later, all else at once."""
 
     def __init__(self, swarm: Swarm) -> None:
         self._held: dict[int, asyncio.Future[Any]] = {}
-        self._ids: Counter[int] = Counter()
-        self._answered = self._failed = 0
+        self._last_id = 0
+        self._delivered = self._fresh = self._answered = self._failed = 0
         Server(swarm).serve(PROTOCOL, self._answer)
         swarm.on_event(self._note)
 
     def state(self) -> dict[str, int]:
-        """Requests that came, ids that they had, and how they have ended here."""
-        counts = {"delivered": self._ids.total(), "ids": len(self._ids)}
+        """Requests that came, how many had an id above all before, and how they have ended here."""
+        counts = {"delivered": self._delivered, "fresh": self._fresh}
         return {**counts, "answered": self._answered, "failed": self._failed}
 
     def _note(self, event: Event) -> None:
         self._failed += isinstance(event, RequestFailed)
 
     async def _answer(self, request: Request[Any]) -> Any:
-        self._ids[request.id] += 1
+        self._delivered += 1
+        self._fresh += request.id > self._last_id
+        self._last_id = max(self._last_id, request.id)
         match request.message:
             case {"Hold": number}:
+                if len(self._held) > KEPT:
+                    del self._held[next(iter(self._held))]
                 self._held[number] = asyncio.get_running_loop().create_future()
                 answer = await self._held[number]
             case {"Sleep": seconds}:
