@@ -2,8 +2,9 @@
 
     python -m tests.outcomes [seed]
 
-kills the connection in each way at each step of 100 requests in flight; tests/test_outcomes.py does so in one way at
-each step. Every request has exactly one end at its requester, and exactly one at its responder if it came there.
+kills the connection in each way at each step of 100 requests in flight; tests/test_outcomes.py does so at each third
+step, in one way after the other. Every request has exactly one end at its requester, and exactly one at its responder
+if it came there.
 """
 
 from __future__ import annotations

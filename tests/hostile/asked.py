@@ -84,7 +84,7 @@ async def ask(
     client: Client, to: PeerId, message: Any, count: int, timeout: float | None, *, insist: bool
 ) -> dict[str, Any]:
     """``count`` requests at once, and how they end; ``insist``: who is one too many asks again after a while."""
-    refused = 0
+    refused, patience = 0, max(1.0, count / 150)  # fewer refusals a second than ``Limits.reset_rate``
 
     async def one() -> str:
         nonlocal refused
@@ -95,7 +95,7 @@ async def ask(
                 refused += 1
                 if not insist:
                     return f"LimitExceeded {error.remote}"
-                await asyncio.sleep(random.uniform(0.1, 2.0))
+                await asyncio.sleep(random.uniform(0.1, patience))
             except P2PError as error:
                 return type(error).__name__
 
