@@ -199,8 +199,7 @@ class Stream:
                 byte = await self.read(1)
                 if not byte:
                     if taken:
-                        told = "the stream ended inside a length"
-                        raise StreamEnded(told, partial=b"".join(taken), peer=self.peer)
+                        raise StreamEnded("an end inside a length", partial=b"".join(taken), peer=self.peer)
                     return None
                 taken.append(byte)
                 exchange.send(byte)
