@@ -145,8 +145,10 @@ class Dialer:
     def _ended(self, task: asyncio.Task[Connection]) -> None:
         dial = self._tasks.pop(task)
         self._forget(dial)
-        error = ConnectionClosed("the network is closing") if task.cancelled() else task.exception()
-        if isinstance(error, Exception) and not task.cancelled():
+        error: BaseException | None = None
+        if task.cancelled():
+            error = ConnectionClosed("the network is closing", peer=dial.peer)
+        elif isinstance(error := task.exception(), Exception):
             self._swarm.emit(DialFailed(dial.peer, error))
         if dial.outcome.done():  # the peer has come by itself
             return

@@ -536,6 +536,8 @@ async def test_close_ends_dials_of_every_kind() -> None:
             assert now() - began < 0.5
             results = await asyncio.gather(*tasks, return_exceptions=True)
             assert {type(result) for result in results} == {ConnectionClosed}
+            who = [result.peer for result in results]  # type: ignore[union-attr]
+            assert who == [identity(7).peer_id, identity(7).peer_id, None, identity(8).peer_id]
         with pytest.raises(UsageError):
             await alice.dial(None, holes)
 
