@@ -185,7 +185,7 @@ async def test_d13_a_length_is_no_memory() -> None:
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-        assert peak - before < 50 * 16_384
+        assert peak - before < 50 * 32_768  # a stream, its task and what runs in it
         await raw.open(103, ID, b"\x81\x80\x40")  # one more: refused at its length
         assert (await raw.until(1, 8, stream=103)).length == Reset.PROTOCOL_VIOLATION
         bob.firewall.set(Rule.REJECT)
