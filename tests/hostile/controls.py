@@ -26,7 +26,8 @@ from tests.hostile.rows import Row, rows
 HERE = Path(__file__).resolve().parent
 TOGETHER = 6
 
-# Priority 1 of reliability.md 4.1 to 4.6 over TCP. Rows 11 to 14 are of DNS and WebSocket, row 71 of events.
+# Priority 1 of reliability.md 4.1 to 4.6 over TCP, and of 4.9 what is of address books and keys.
+# Rows 11 to 14 are of DNS and WebSocket, row 71 of events.
 REQUIRED = (
     *range(1, 9),
     10,
@@ -41,6 +42,9 @@ REQUIRED = (
     *range(57, 63),
     *range(64, 71),
     72,
+    93,
+    94,
+    96,
 )
 
 
@@ -160,6 +164,16 @@ CONTROLS = (
     Control("test_row_69_more_requests_than_places", "--limit requests_per_peer=1000", "peer.reset_with(ask("),
     Control("test_row_70_the_connection_ends", "--without endings", "assert soon(told)"),
     Control("test_row_72_answers_after_the_end", "--without requester", '{"Answer": 1})) == never'),
+    # 4.9
+    Control("test_row_93_peer_ids", "--without inlined-keys", 'assert one["error"] == "DecodeError"'),
+    Control(
+        "test_row_93_addresses", "--constant multiaddrs.MAX_COMPONENTS=320", 'assert one["error"] == "DecodeError"'
+    ),
+    Control("test_row_94_invented_peers", "--constant swarm.addresses.PEERS=100000", 'assert state["peers"] <= 10_000'),
+    Control("test_row_94_connected_and_protected", "--without in-use", "assert staying <= known"),
+    Control("test_row_96_damaged_books", "--without damaged-books", 'assert got["error"] == "ConfigError"'),
+    Control("test_row_96_two_writers", "--without one-step", 'assert read["errors"] == {}'),
+    Control("test_row_96_key_files", "--without owner-only", '"IdentityError", (name, got)'),
 )
 
 

@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 
-from tests.hostile import test_identify, test_multistream, test_noise, test_requests, test_transport, test_yamux
+from tests.hostile import (
+    test_identify,
+    test_multistream,
+    test_noise,
+    test_requests,
+    test_stored,
+    test_transport,
+    test_yamux,
+)
 from tests.hostile.arena import Arena
 
 MODULES: tuple[ModuleType, ...] = (
@@ -16,6 +24,7 @@ MODULES: tuple[ModuleType, ...] = (
     test_noise,
     test_identify,
     test_requests,
+    test_stored,
 )
 
 
