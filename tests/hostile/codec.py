@@ -18,6 +18,7 @@ PERF = "/perf/1.0.0"
 RR = "/bench/rr/1"
 ECHO = "/bench/echo/1"
 HOLD = "/bench/hold/1"
+ASK = "/hostile/ask/1"
 GUARDED = "/guarded/1.0.0"
 
 SIGNATURE_PREFIX = b"noise-libp2p-static-key:"

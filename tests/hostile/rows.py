@@ -11,6 +11,7 @@ from tests.hostile import (
     test_identify,
     test_multistream,
     test_noise,
+    test_requests,
     test_stored,
     test_transport,
     test_yamux,
@@ -23,6 +24,7 @@ MODULES: tuple[ModuleType, ...] = (
     test_yamux,
     test_noise,
     test_identify,
+    test_requests,
     test_firewall,
     test_stored,
 )

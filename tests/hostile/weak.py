@@ -6,15 +6,23 @@ stands here; tests/hostile/controls.py tells which row fails without which check
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
+from json import loads as any_json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from stronghold_p2p import files, multistream, protobuf
-from stronghold_p2p.errors import ConfigError, ConnectionClosed, DecodeError, DecryptError, HandshakeError, MuxerError
+from stronghold_p2p.errors import (
+    ConfigError,
+    ConnectionClosed,
+    DecodeError,
+    DecryptError,
+    HandshakeError,
+    Malformed,
+    MuxerError,
+)
 from stronghold_p2p.exchange import Exchange
 from stronghold_p2p.firewall import toml
 from stronghold_p2p.firewall.entries import Entries, Key
@@ -27,12 +35,14 @@ from stronghold_p2p.noise.cipher import CipherState
 from stronghold_p2p.noise.exchange import Secured
 from stronghold_p2p.protocols import identify_messages
 from stronghold_p2p.protocols.identify import Identify
-from stronghold_p2p.request_response import strict_json
+from stronghold_p2p.request_response import exchange, strict_json
+from stronghold_p2p.request_response.codec import frame, unframe
 from stronghold_p2p.request_response.server import Server
 from stronghold_p2p.swarm.addresses import AddressBook
 from stronghold_p2p.swarm.book_file import BookFile
 from stronghold_p2p.swarm.book_json import Content
 from stronghold_p2p.swarm.connection import Connection
+from stronghold_p2p.swarm.handlers import Handlers
 from stronghold_p2p.swarm.judging import Judging
 from stronghold_p2p.swarm.negotiation import LazyConfirm
 from stronghold_p2p.swarm.swarm import Swarm
@@ -365,6 +375,46 @@ def decoding() -> None:
     patch(protobuf, "decode", lenient)
 
 
+# ---------------------------------------------------------------------- requests
+
+
+@check
+def json() -> None:
+    """That a message is JSON as it has to be."""
+    loads = strict_json.loads
+
+    def lenient(body: bytes) -> Any:
+        try:
+            return loads(body)
+        except Malformed:
+            return None
+
+    patch(strict_json, "loads", lenient)
+
+
+@check
+def answer_length() -> None:
+    """That an answer has at most ``max_response`` bytes: ten times as many."""
+    patch(exchange, "unframe", lambda maximum: unframe(10 * maximum))
+
+
+@check
+def endings() -> None:
+    """That a request which was let in is told to have failed, if it has."""
+
+    async def answer(_self: Server, protocol: Any, handler: Any, request: Any, stream: Stream) -> None:
+        body = protocol.response.encode(await handler(request))
+        await stream.write(frame(body))
+
+    patch(Server, "_answer", answer)
+
+
+@check
+def requester() -> None:
+    """That a handler ends with its requester."""
+    patch(Handlers, "cancel_one", lambda _self, _stream, _reason: None)
+
+
 # ---------------------------------------------------------------------- firewall
 
 
@@ -377,7 +427,7 @@ def foresight() -> None:
 @check
 def strict_json_() -> None:
     """That JSON is read strictly, and not without bounds."""
-    patch(strict_json, "loads", json.loads)
+    patch(strict_json, "loads", any_json)
 
 
 CHECKS["strict-json"] = CHECKS.pop("strict-json-")
