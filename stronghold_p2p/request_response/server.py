@@ -84,10 +84,11 @@ class Server:
                 raise malformed(error, "request", connection.peer) from error
             # A view is looked at even where the rules do not care: one that fails lets nobody in.
             judged = protocol.view is not None or not swarm.passes(connection, protocol.ids[0], "in", message)
-            size = len(body)
-            del body, piece  # nobody has to keep them while the application is asked
-            if judged and not await self._allowed(protocol, message, stream, due, size):
-                return
+            if judged:
+                size = len(body)
+                del body, piece  # nobody has to keep them while the application is asked
+                if not await self._allowed(protocol, message, stream, due, size):
+                    return
             request = Request(next(self._ids), connection.peer, message, stream.protocol, connection, due)
             await self._answer(protocol, handler, request, stream)
         except Malformed as error:  # the handler has raised none: what it raises comes as something else

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import ConnectionClosed, DialError
+from stronghold_p2p.firewall.approval import auditing
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.request_response.codec import variant_of
@@ -64,8 +66,10 @@ class Judging:
         if service is None:
             return False
         verdicts = self.verdicts.setdefault(connection, {})
-        if protocol in verdicts and not self._approval.followed:
-            return verdicts[protocol]
+        if protocol in verdicts:
+            verdict = verdicts[protocol]
+            if (verdict and service.judges) or not self._approval.followed:  # else who follows is told, each time
+                return verdict
         verdict = self._foreseen(connection, service)
         if self._approval.followed and (verdict is False or (verdict and not service.judges)):
             # Not from here: the session is still processing, and who follows is the application.
@@ -93,7 +97,7 @@ class Judging:
         Which rule that is, is remembered until the rules change; never true while somebody follows each judgement.
         ``message`` is what the firewall sees of the request.
         """
-        if self._approval.followed:
+        if self._approval.watchers or auditing(logging.INFO):  # ``followed``, without its call: twice for each request
             return False
         passing = connection.passing[direction]
         known = passing.get(protocol)
