@@ -97,7 +97,8 @@ def tests() -> list[Path]:
 def _measured() -> dict[str, dict[str, int]]:
     """Each core that has code, and its counts in the last coverage run."""
     data = coverage.Coverage(config_file=str(ROOT / "pyproject.toml"))
-    data.load()
+    data.combine()
+    data.save()
     report = ROOT / ".cache" / "coverage" / "cores.json"
     data.json_report(outfile=str(report), include=[str(path) for path in cores()])
     files = json.loads(report.read_text(encoding="utf-8"))["files"]

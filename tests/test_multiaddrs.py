@@ -232,10 +232,10 @@ def test_borders() -> None:
 
 @pytest.mark.parametrize("hostile", ["/dns4/" + "é" * 500, "/p2p/" + "1" * 1_000, "/tls" * 250, "/unix/" + "%" * 1_000])
 def test_refused_soon(hostile: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(DecodeError):
         parse(hostile)
-    assert time.perf_counter() - start < 0.1
+    assert time.process_time() - start < 0.1
 
 
 ports = st.integers(0, 65_535)

@@ -313,6 +313,7 @@ async def test_the_question_ends_with_the_last_who_waits() -> None:
     await nothing_left(approval)
 
 
+@pytest.mark.speed
 async def test_surplus_attempts_of_one_peer_are_rejected_at_once() -> None:
     """reliability.md row 79: 16 for each peer."""
     _, approval, asked = asking()
