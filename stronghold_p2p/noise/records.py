@@ -12,6 +12,7 @@ others out of the processor's cache. There both directions work in a ``Workspace
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from struct import Struct
 from typing import Final
 
@@ -33,6 +34,7 @@ _TOGETHER: Final = 4  # records that are sealed before they are written: with th
 _MANY: Final = 64  # pieces; more are joined first, as that costs less than a copy of each
 
 _length: Final = Struct(">H")
+_pack_length: Final = _length.pack
 
 Buffer = bytes | bytearray | memoryview
 
@@ -46,7 +48,7 @@ class Workspace:
     __slots__ = ("opened", "plaintext", "sealed")
 
     def __init__(self) -> None:
-        self.opened = memoryview(bytearray(MAX_PLAINTEXT))
+        self.opened = memoryview(bytearray(MAX_PLAINTEXT + SMALL))
         self.plaintext = memoryview(bytearray(MAX_PLAINTEXT))
         self.sealed = memoryview(bytearray(_TOGETHER * (_PREFIX + MAX_MESSAGE)))
 
@@ -84,16 +86,23 @@ class Sealer:
         return _length.pack(size + TAGLEN) + self._encrypt(pack_nonce(n), plaintext, None)
 
     def seal_pieces(
-        self, pieces: Sequence[Buffer], space: Workspace, write: Callable[[bytes | memoryview], object]
+        self,
+        pieces: Sequence[Buffer],
+        space: Workspace,
+        write: Callable[[bytes | memoryview], object],
+        size: int = SMALL + 1,
     ) -> None:
-        """The same for plaintext in pieces. ``write`` is called with records in order, several at a time.
+        """The same for plaintext in pieces, of ``size`` bytes together; without it they are taken for a large one.
 
-        What it is given is only valid during the call.
+        ``write`` is called with records in order, several at a time. What it is given is only valid during the call.
         """
-        size = sum(map(len, pieces))
         if size <= SMALL:
-            if size:
-                write(self.seal(b"".join(pieces)))
+            n = self._n
+            if size and n < MAX_NONCE:  # ``seal``, as far as it is for one record
+                self._n = n + 1
+                write(_pack_length(size + TAGLEN) + self._encrypt(pack_nonce(n), b"".join(pieces), None))
+            elif size:
+                raise _exhausted()
             return
         if len(pieces) > _MANY:
             pieces = [b"".join(pieces)]
@@ -153,13 +162,14 @@ class Opener:
         """Open every whole record at the front of ``view``; returns how many bytes they took.
 
         ``deliver`` is called with the plaintext of each, once it is authenticated; with a ``space`` it is only valid
-        during the call. Records without plaintext are legal and give none (``wire-facts`` 4.2). A length that cannot
-        hold a tag is refused as soon as it is there. When a record fails, those before it have been delivered, and
-        ``failure`` is raised, now and in every later call: ``DecryptError``, or ``ConnectionClosed`` when the
-        counter is used up.
+        during the call, and may be that of a full record and the short one behind it. Records without plaintext are
+        legal and give none (``wire-facts`` 4.2). A length that cannot hold a tag is refused as soon as it is there.
+        When a record fails, those before it have been delivered, and ``failure`` is raised, now and in every later
+        call: ``DecryptError``, or ``ConnectionClosed`` when the counter is used up.
         """
         if self.failure is not None:
             raise self.failure
+        plaintext: bytes | memoryview
         available = len(view)
         at = 0
         while at + _PREFIX <= available:
@@ -168,29 +178,50 @@ class Opener:
             end = body + size
             if end > available and size >= TAGLEN:
                 break
-            plaintext = self._open_one(view[body:end], size, space)
+            n = self._n
+            try:
+                if TAGLEN <= size <= SMALL and n < MAX_NONCE:
+                    plaintext = self._decrypt(pack_nonce(n), view[body:end], None)
+                else:
+                    plaintext = self._open_other(view[body:end], size, space)
+            except (InvalidTag, ConnectionClosed) as error:
+                self.failure = _closing(error)
+                raise self.failure from None
+            self._n = n + 1
             at = end
+            if size == MAX_MESSAGE and space is not None:
+                plaintext, at = self._with_rest(view, at, space)
             if size > TAGLEN:
                 deliver(plaintext)
         return at
 
-    def _open_one(self, record: memoryview, size: int, space: Workspace | None) -> bytes | memoryview:
+    def _with_rest(self, view: memoryview, at: int, space: Workspace) -> tuple[memoryview, int]:
+        """The full record that was opened last, in one piece with a short one behind it, and where that ends.
+
+        A full frame of go-yamux is a little longer than a record. A rest that cannot be opened is left alone: the
+        next look at it says why.
+        """
+        body = at + _PREFIX
+        size = view[at] << 8 | view[at + 1] if body <= len(view) else 0
+        if TAGLEN < size <= SMALL and body + size <= len(view) and self._n < MAX_NONCE:
+            whole = space.opened[: MAX_PLAINTEXT + size - TAGLEN]
+            with suppress(InvalidTag):
+                self._decrypt_into(pack_nonce(self._n), view[body : body + size], None, whole[MAX_PLAINTEXT:])
+                self._n += 1
+                return whole, body + size
+        return space.opened[:MAX_PLAINTEXT], at
+
+    def _open_other(self, record: memoryview, size: int, space: Workspace | None) -> bytes | memoryview:
+        """A large record, or none."""
+        if size < TAGLEN:
+            raise DecryptError("a Noise record shorter than its tag")
         n = self._n
-        plaintext: bytes | memoryview
-        try:
-            if size < TAGLEN:
-                raise DecryptError("a Noise record shorter than its tag")
-            if n >= MAX_NONCE:
-                raise _exhausted()
-            if size <= SMALL or space is None:
-                plaintext = self._decrypt(pack_nonce(n), record, None)
-            else:
-                plaintext = space.opened[: size - TAGLEN]
-                self._decrypt_into(pack_nonce(n), record, None, plaintext)
-        except (InvalidTag, ConnectionClosed) as error:
-            self.failure = _closing(error)
-            raise self.failure from None
-        self._n = n + 1
+        if n >= MAX_NONCE:
+            raise _exhausted()
+        if space is None:
+            return self._decrypt(pack_nonce(n), record, None)
+        plaintext = space.opened[: size - TAGLEN]
+        self._decrypt_into(pack_nonce(n), record, None, plaintext)
         return plaintext
 
 
