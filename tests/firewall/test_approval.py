@@ -13,6 +13,9 @@ from stronghold_p2p.firewall.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.identity import PeerId
 from tests.firewall.attempts import ALICE, BOB, CAROL, ECHO, UPPER, attempt
+from tests.virtual import VIRTUAL
+
+LOOPS = VIRTUAL
 
 
 class Asked:

@@ -14,6 +14,9 @@ from stronghold_p2p.firewall.approval import Approval
 from stronghold_p2p.firewall.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from tests.firewall.attempts import ALICE, BOB, ECHO, UPPER, attempt
+from tests.virtual import VIRTUAL
+
+LOOPS = VIRTUAL
 
 
 class Asked:
