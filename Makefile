@@ -63,8 +63,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 peer:
-	@echo "building go's side of the interoperability tests ..."
-	@"$(PYTHON)" -m tests.interop.build
+	@command -v go >/dev/null && test -n "$(PYTHON)" || exit 0; \
+	echo "building go's side of the interoperability tests ..."; "$(PYTHON)" -m tests.interop.build
 
 lint: install  ## ruff: rules and format
 	$(BIN)/ruff check .
