@@ -158,6 +158,7 @@ async def shut_out(scene: Scene) -> None:
 
 
 async def late(scene: Scene) -> None:
+    await scene.alice.connect(scene.address)
     await scene.alice.request(scene.address, "Hang", timeout=0.1)
 
 

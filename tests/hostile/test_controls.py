@@ -33,6 +33,7 @@ def test_the_table_is_current() -> None:
     assert table() in README.read_text(encoding="utf-8")
 
 
+@pytest.mark.long(60)
 @pytest.mark.skipif(sys.platform != "linux", reason="the rows are played on Linux")
 def test_every_row_fails_without_its_check() -> None:
     command = [sys.executable, "-m", "tests.hostile.controls"]
