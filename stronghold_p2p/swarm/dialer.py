@@ -15,7 +15,7 @@ from multiaddr import Multiaddr
 from stronghold_p2p import multiaddrs
 from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded
 from stronghold_p2p.swarm.deadline import Deadline
-from stronghold_p2p.swarm.events import DialFailed
+from stronghold_p2p.swarm.events import DialFailed, Dialing
 from stronghold_p2p.transport import tcp
 from stronghold_p2p.transport.upgrading import Upgrading
 
@@ -60,6 +60,10 @@ class _Dial:
             return self._alone(errors[0])
         reasons = "; ".join(f"{address}: {error}" for address, error in self.failures.items())
         return DialError(f"no address worked: {reasons}", peer=self.peer, attempts=self.failures)
+
+    def given_up(self) -> DialError:
+        """Why there is no connection although nothing has gone wrong: the last caller has left."""
+        return DialError("nobody waited for it any more", peer=self.peer, attempts=dict(self.failures))
 
     def _alone(self, error: Exception) -> Exception:
         if isinstance(error, DialError):
@@ -132,6 +136,8 @@ class Dialer:
         self._forget(dial)
         if task.cancelled():
             dial.outcome.set_exception(ConnectionClosed("the network is closing"))
+            if not dial.waiters and not self._swarm.closing:
+                self._swarm.emit(DialFailed(dial.peer, dial.given_up()))
         elif (error := task.exception()) is not None:
             dial.outcome.set_exception(error)
             if isinstance(error, Exception):
@@ -200,6 +206,7 @@ class _Attempt:
         swarm = self._swarm
         swarm.judging.check_dial(self._peer, self._address)
         self._token = swarm.gate.dial()
+        swarm.emit(Dialing(self._peer, self._address))
         try:
             async with Deadline(swarm.timeouts.connect, "connecting", peer=self._peer, setting="Timeouts.connect"):
                 await tcp.connect(self._address, self._made)

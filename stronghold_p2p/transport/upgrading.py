@@ -29,7 +29,18 @@ class Upgrading:
     is called once, and the link is on its way out.
     """
 
-    __slots__ = ("_done", "_failed", "_link", "_loop", "_over", "_refusal", "_runner", "_timeout", "_timer")
+    __slots__ = (
+        "_done",
+        "_failed",
+        "_link",
+        "_loop",
+        "_over",
+        "_refusal",
+        "_runner",
+        "_take_back",
+        "_timeout",
+        "_timer",
+    )
 
     def __init__(
         self,
@@ -49,6 +60,7 @@ class Upgrading:
         self._loop = loop
         self._over = False
         self._refusal: P2PError | None = None
+        self._take_back: Callable[[], None] | None = None
         self._timer = None if timeout is None else loop.call_later(timeout, self._expired)
         link.receiver = self._receive
         link.on_failed = self._fail
@@ -57,6 +69,23 @@ class Upgrading:
     def start(self) -> None:
         """Send what the dialer sends first."""
         self._link.write(self._runner.start())
+
+    def start_later(self, hold: Callable[[Callable[[], None]], Callable[[], None]]) -> None:
+        """Read nothing until what ``hold`` is given is called, then ``start``; ``hold`` returns what takes that back.
+
+        The deadline is the same.
+        """
+        self._link.transport.pause_reading()
+        self._take_back = hold(self._go_on)
+
+    def _go_on(self) -> None:
+        self._take_back = None
+        try:
+            self.start()
+            self._link.transport.resume_reading()
+        except Exception as error:
+            self._fail(error)
+            raise
 
     def cancel(self) -> None:
         """Give up without a word to anybody; the link is aborted. Does nothing once it is over."""
@@ -97,6 +126,8 @@ class Upgrading:
     def _end(self) -> None:
         self._over = True
         self._stop_timer()
+        if self._take_back is not None:
+            self._take_back()
         self._runner.close()
 
     def _stop_timer(self) -> None:
