@@ -18,6 +18,7 @@ from stronghold_p2p.errors import (
     StreamEnded,
     StreamReset,
 )
+from stronghold_p2p.firewall.firewall import OPEN_PROTOCOLS
 from stronghold_p2p.swarm.negotiation import Withheld
 from stronghold_p2p.yamux import Reset, Stream
 
@@ -148,7 +149,7 @@ class Handlers:
 
     async def _handle(self, stream: Stream) -> None:
         try:
-            if self._backlog.readers:
+            if self._backlog.readers and stream.protocol not in OPEN_PROTOCOLS:
                 await self._backlog.turn(stream.peer)
             handler = self._swarm.handler(stream.protocol)
             if handler is None:  # removed since the negotiation (reliability 4.2, row 25)

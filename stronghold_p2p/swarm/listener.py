@@ -116,8 +116,9 @@ class Listener:
             failed=partial(self._failed, host, ends[0], token),
             loop=swarm.loop,
         )
+        held = swarm.hub.backlog.holds(host)
         swarm.emit(Accepting(host, ends[0]))
-        if swarm.hub.backlog.holds(host):
+        if held:
             upgrading.start_later(partial(swarm.hub.backlog.hold, host))
         else:
             upgrading.start()
