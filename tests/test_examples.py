@@ -138,6 +138,57 @@ def test_transfer(tmp_path: Path) -> None:
     assert {path.name for path in inbox.iterdir()} == {"big.bin", "small.txt"}
 
 
+def test_t14_ping_pong(tmp_path: Path) -> None:
+    with serving("ping_pong.py", folder=tmp_path) as server:
+        address = address_in(line(server))
+        pinged = run("ping_pong.py", address, "-n", "2", folder=tmp_path)
+        assert (pinged.returncode, pinged.stdout.count("Pong after ")) == (0, 2), pinged.stderr
+        assert line(server).startswith("Ping from 12D3")
+    gone = run("ping_pong.py", address, folder=tmp_path)
+    assert (gone.returncode, gone.stderr.startswith("ping_pong.py: ")) == (1, True)
+
+
+async def test_t14_dynamic_firewall(tmp_path: Path) -> None:
+    """It really asks: about a peer without a rule, and then, if that was the answer, about each request."""
+
+    async def call(*arguments: object, key: str) -> Process:
+        command = program("dynamic_firewall.py", *arguments, "--key", tmp_path / key)
+        return await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
+
+    async def said(process: Process) -> tuple[int | None, str]:
+        out, errors = await process.communicate()
+        return process.returncode, (out or errors).decode().strip()
+
+    async with at_terminal(*program("dynamic_firewall.py", "serve", "--limit", "20")) as terminal:
+        address = address_in((await terminal.shows(r"/ip4/127\.0\.0\.1/tcp/\d+/p2p/\w+\s"))[0])
+
+        async def answered(question: str, answer: str, *arguments: object, key: str) -> tuple[int | None, str]:
+            process = await call(*arguments, key=key)
+            await terminal.shows(question)
+            terminal.press(f"{answer}\n")
+            return await said(process)
+
+        new, each = r"12D3\w+ is new\s+\[y\]es \[n\]o \[a\]sk each time \[p\]ings only", r"asks Say\(text='hi'\)"
+        assert await answered(new, "y", "ping", address, key="yes.key") == (0, "Pong")
+        assert await said(await call("say", address, "hi", key="yes.key")) == (0, "heard 'hi'")  # not asked again
+        assert (await answered(new, "n", "ping", address, key="no.key"))[0] == 3
+        assert (await said(await call("ping", address, key="no.key")))[0] == 3
+        process = await call("say", address, "hi", key="each.key")
+        await terminal.shows(new)
+        terminal.press("a\n")
+        await terminal.shows(each)
+        terminal.press("y\n")
+        assert await said(process) == (0, "heard 'hi'")
+        assert (await answered(each, "n", "say", address, "hi", key="each.key"))[0] == 3
+        assert await answered(new, "p", "ping", address, key="pings.key") == (0, "Pong")
+        assert (await said(await call("say", address, "hi", key="pings.key")))[0] == 3
+        process = await call("say", address, "hi", key="silence.key")
+        await terminal.shows(new)
+        terminal.press("?\n")  # no answer: refused, and asked again the next time
+        assert (await said(process))[0] == 3
+        assert await answered(new, "y", "ping", address, key="silence.key") == (0, "Pong")
+
+
 @pytest.mark.parametrize("name", [path.name for path in sorted((ROOT / "examples").glob("*.py"))])
 def test_each_tells_how_it_is_used(name: str, tmp_path: Path) -> None:
     shown = run(name, "--help", folder=tmp_path)

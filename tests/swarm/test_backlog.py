@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
@@ -82,7 +83,7 @@ async def held(backlog: Backlog, crowd: Crowd, went: list[str], sources: str) ->
     forget = []
     for source in sources:
         assert backlog.holds(source)
-        forget.append(backlog.hold(source, lambda source=source: went.append(source)))  # type: ignore[misc]
+        forget.append(backlog.hold(source, partial(went.append, source)))
     return forget
 
 
@@ -108,8 +109,13 @@ async def test_what_comes_of_them_is_waited_for() -> None:
     backlog, crowd, went = Backlog(), Crowd(4), list[str]()
     full(crowd, "x", 2)
     backlog.readers.append(crowd)
+
+    def begin(source: str) -> None:
+        went.append(source)
+        crowd.add(of(source))
+
     for source in "aabb":
-        backlog.hold(source, lambda source=source: (went.append(source), crowd.add(of(source)))[0])  # type: ignore[misc]
+        backlog.hold(source, partial(begin, source))
     for expected in (["a"], ["a", "b"], ["a", "b", "a"]):
         crowd.taken(of("x") if len(expected) < 3 else of("a"))
         backlog.relieve()
