@@ -9,12 +9,13 @@ import subprocess
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from stronghold_p2p import Identity
+from stronghold_p2p import JSON, Identity, Network, Rejected, RequestProtocol, UnsupportedProtocol
 from tests.cores import ROOT
 from tests.terminals import at_terminal
 
@@ -150,43 +151,41 @@ def test_t14_ping_pong(tmp_path: Path) -> None:
 
 async def test_t14_dynamic_firewall(tmp_path: Path) -> None:
     """It really asks: about a peer without a rule, and then, if that was the answer, about each request."""
-
-    async def call(*arguments: object, key: str) -> Process:
-        command = program("dynamic_firewall.py", *arguments, "--key", tmp_path / key)
-        return await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
-
-    async def said(process: Process) -> tuple[int | None, str]:
-        out, errors = await process.communicate()
-        return process.returncode, (out or errors).decode().strip()
-
-    async with at_terminal(*program("dynamic_firewall.py", "serve", "--limit", "20")) as terminal:
+    protocol = RequestProtocol("/dynamic/1.0.0", request=JSON, response=JSON)
+    new, each = r"12D3\w+ is new\s+\[y\]es \[n\]o \[a\]sk each time \[p\]ings only", r"asks Say\(text='hi'\)"
+    async with AsyncExitStack() as stack:
+        terminal = await stack.enter_async_context(at_terminal(*program("dynamic_firewall.py", "serve")))
         address = address_in((await terminal.shows(r"/ip4/127\.0\.0\.1/tcp/\d+/p2p/\w+\s"))[0])
+        friend, foe, other, pinger, odd = [await stack.enter_async_context(Network()) for _ in range(5)]
 
-        async def answered(question: str, answer: str, *arguments: object, key: str) -> tuple[int | None, str]:
-            process = await call(*arguments, key=key)
-            await terminal.shows(question)
-            terminal.press(f"{answer}\n")
-            return await said(process)
+        async def said(client: Network, message: Any, *questions: tuple[str, str]) -> Any:
+            """What the client is told, when these questions were answered."""
+            asking = asyncio.ensure_future(client.request(address, message, protocol, timeout=20))
+            for question, answer in questions:
+                await terminal.shows(question)
+                terminal.press(f"{answer}\n")
+            try:
+                return await asking
+            except (Rejected, UnsupportedProtocol):
+                return None
 
-        new, each = r"12D3\w+ is new\s+\[y\]es \[n\]o \[a\]sk each time \[p\]ings only", r"asks Say\(text='hi'\)"
-        assert await answered(new, "y", "ping", address, key="yes.key") == (0, "Pong")
-        assert await said(await call("say", address, "hi", key="yes.key")) == (0, "heard 'hi'")  # not asked again
-        assert (await answered(new, "n", "ping", address, key="no.key"))[0] == 3
-        assert (await said(await call("ping", address, key="no.key")))[0] == 3
-        process = await call("say", address, "hi", key="each.key")
+        say = {"Say": "hi"}
+        assert await said(friend, "Ping", (new, "y")) == "Pong"
+        assert await said(friend, say) == "heard 'hi'"  # not asked again
+        assert await said(foe, "Ping", (new, "n")) is None
+        assert await said(foe, "Ping") is None
+        assert await said(other, say, (new, "a"), (each, "y")) == "heard 'hi'"
+        assert await said(other, say, (each, "n")) is None
+        assert await said(pinger, "Ping", (new, "p")) == "Pong"
+        assert await said(pinger, say) is None
+        assert await said(odd, say, (new, "?")) is None  # no answer: and so asked again
+        assert await said(odd, say, (new, "y")) == "heard 'hi'"
+        told = program("dynamic_firewall.py", "say", address, "hi")
+        client = await asyncio.create_subprocess_exec(*told, stdout=PIPE, stderr=PIPE)
         await terminal.shows(new)
-        terminal.press("a\n")
-        await terminal.shows(each)
-        terminal.press("y\n")
-        assert await said(process) == (0, "heard 'hi'")
-        assert (await answered(each, "n", "say", address, "hi", key="each.key"))[0] == 3
-        assert await answered(new, "p", "ping", address, key="pings.key") == (0, "Pong")
-        assert (await said(await call("say", address, "hi", key="pings.key")))[0] == 3
-        process = await call("say", address, "hi", key="silence.key")
-        await terminal.shows(new)
-        terminal.press("?\n")  # no answer: refused, and asked again the next time
-        assert (await said(process))[0] == 3
-        assert await answered(new, "y", "ping", address, key="silence.key") == (0, "Pong")
+        terminal.press("n\n")
+        assert (await client.communicate())[1].startswith(b"refused: ")
+        assert client.returncode == 3
 
 
 @pytest.mark.parametrize("name", [path.name for path in sorted((ROOT / "examples").glob("*.py"))])
