@@ -41,6 +41,8 @@ REQUIRED = (
     *range(57, 63),
     64,
     65,
+    71,
+    76,
 )
 
 
@@ -153,6 +155,9 @@ CONTROLS = (
         "--constant protocols.identify_messages.MAX_PART=81920",
         "assert over(peer, stream, 1.0)",
     ),
+    # 4.6, 4.7
+    Control("test_row_71_events_that_nobody_takes", "--constant swarm.backlog.SHARES=0.8", "assert 0 < through <="),
+    Control("test_row_76_each_option_alone", "--without options", "assert changes[kind][option] == [option]"),
 )
 
 

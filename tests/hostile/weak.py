@@ -7,9 +7,11 @@ stands here; tests/hostile/controls.py tells which row fails without which check
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
 from typing import Any
 
-from stronghold_p2p import multistream, protobuf
+from stronghold_p2p import Network, Timeouts, multistream, protobuf
 from stronghold_p2p.errors import ConnectionClosed, DecodeError, DecryptError, HandshakeError, MuxerError
 from stronghold_p2p.exchange import Exchange
 from stronghold_p2p.identity import PeerId, PublicKey, verify
@@ -298,3 +300,19 @@ def decoding() -> None:
             return kind()
 
     patch(protobuf, "decode", lenient)
+
+
+# ---------------------------------------------------------------------- the application
+
+
+@check
+def options() -> None:
+    """That an option sets what it is called: the time for an answer of the application sets the one for idleness."""
+    make = Network.__init__
+
+    @wraps(make)
+    def crossed(self: Network, *, timeouts: Timeouts | None = None, **others: Any) -> None:
+        given = timeouts or Timeouts()
+        make(self, timeouts=replace(given, ask=Timeouts().ask, idle=given.ask), **others)
+
+    patch(Network, "__init__", crossed)
