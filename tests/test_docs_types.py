@@ -11,7 +11,7 @@ from pathlib import Path
 from tests import snippets
 from tests.cores import ROOT
 
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "api.md")
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
 # What ``messages`` gives for each way to name a type, and that it is no other type.
