@@ -47,3 +47,5 @@ class AddressWatch:
                 listener.look()
             except OSError as error:  # the system does not tell: what was known stays
                 log.debug("the addresses of this host: %s", error)
+            except Exception:  # a fault of ours: the same, and the next look comes
+                log.exception("internal error while looking at the addresses of this host")
