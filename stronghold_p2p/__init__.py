@@ -51,6 +51,7 @@ from stronghold_p2p.swarm.events import (
     ListenerEnded,
     Opened,
     RequestFailed,
+    RequestUnread,
     RulesLoaded,
 )
 from stronghold_p2p.swarm.hub import Events
@@ -107,6 +108,7 @@ __all__ = [
     "Request",
     "RequestFailed",
     "RequestProtocol",
+    "RequestUnread",
     "Rule",
     "RulesLoaded",
     "Scope",

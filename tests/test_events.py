@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from stronghold_p2p import (
+    BYTES,
     AcceptFailed,
     Accepting,
     Attempt,
     ConnectionClosed,
+    DeadlineExceeded,
     DialError,
     DialFailed,
     Dialing,
@@ -22,12 +25,17 @@ from stronghold_p2p import (
     Event,
     Events,
     Judged,
+    LimitExceeded,
     Limits,
+    Malformed,
     Network,
     Opened,
     P2PError,
+    RequestProtocol,
+    RequestUnread,
     Rule,
     Stream,
+    StreamReset,
     Timeouts,
 )
 from tests.peers import LOOPBACK, until
@@ -282,3 +290,65 @@ async def test_is_connected() -> None:
         await alice.disconnect(bob.peer_id)
         assert not alice.is_connected(bob.peer_id)
         await until(lambda: not bob.is_connected(alice.peer_id))
+
+
+RAW: RequestProtocol[bytes, bytes] = RequestProtocol("/raw/1", request=BYTES, response=BYTES, max_request=1_000)
+
+
+async def too_many(bob: Network, alice: Network) -> None:
+    calls = [asyncio.ensure_future(alice.request(bob.peer_id, "hang", timeout=0.3)) for _ in range(3)]
+    await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def not_to_be_read(bob: Network, alice: Network) -> None:
+    async with alice.open_stream(bob.peer_id, "/raw/1") as stream:
+        await stream.write(b"\x80\x80\x80\x01")
+        await stream.read()
+
+
+async def half(bob: Network, alice: Network) -> None:
+    async with alice.open_stream(bob.peer_id, "/raw/1") as stream:
+        await stream.write(b"\x05ha")
+        await stream.read()
+
+
+async def given_up(bob: Network, alice: Network) -> None:
+    stream = await alice.open_stream(bob.peer_id, "/raw/1")
+    await stream.write(b"\x05ha")
+    await until(lambda: bob.stats()["requests_in"])
+    stream.reset()
+
+
+@pytest.mark.parametrize(
+    ("ask", "kind"),
+    [
+        (too_many, LimitExceeded),
+        (not_to_be_read, Malformed),
+        (half, DeadlineExceeded),
+        (given_up, StreamReset),
+    ],
+)
+async def test_a_request_that_did_not_become_one(
+    ask: Callable[[Network, Network], Awaitable[None]], kind: type[P2PError]
+) -> None:
+    bob = Network(listen=[LOOPBACK], limits=Limits(requests_per_peer=2), timeouts=Timeouts(request=0.4))
+    bob.firewall.set(Rule.ALLOW)
+    bob.on_request(RAW)(lambda request: request.message)
+
+    @bob.on_request
+    async def hang(_: Any) -> None:
+        await asyncio.Event().wait()
+
+    told: list[Event] = []
+    bob.on_event(told.append)
+    async with bob, Network(limits=Limits(requests_per_peer=9)) as alice:
+        await alice.connect(bob.addresses[0])
+        with contextlib.suppress(P2PError):
+            await ask(bob, alice)
+        await until(lambda: any(isinstance(event, RequestUnread) for event in told))
+        (unread,) = [event for event in told if isinstance(event, RequestUnread)]
+        assert isinstance(unread.error, kind)
+        assert unread.connection.peer == alice.peer_id
+        assert unread.protocol in {"/raw/1", "/stronghold-p2p/1.0.0"}
+        assert alice.is_connected(bob.peer_id)
+    told.clear()

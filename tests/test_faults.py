@@ -251,10 +251,9 @@ async def who_waited(one: Scene) -> None:
     events = one.bob.events(buffer=1, overflow="wait")
     await one.alice.disconnect(one.bob.peer_id)
     await until(lambda: events._waiting)
-    fault = one.breaks(Upgrading, "start")
     connecting = asyncio.ensure_future(one.alice.connect(one.bob.addresses[0], timeout=5))
     await until(lambda: one.bob.stats()["held"])
-    fault.times = 0
+    fault = one.breaks(Upgrading, "start")
     events.close()
     await one.meets(fault, connecting)
 

@@ -17,7 +17,16 @@ from typing import Final, TypeAlias
 
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.swarm.events import AcceptFailed, Accepting, Ended, Event, Judged, Opened, RequestFailed
+from stronghold_p2p.swarm.events import (
+    AcceptFailed,
+    Accepting,
+    Ended,
+    Event,
+    Judged,
+    Opened,
+    RequestFailed,
+    RequestUnread,
+)
 
 Source: TypeAlias = Hashable
 
@@ -32,6 +41,8 @@ def source_of(event: Event) -> Source:
     match event:
         case Opened(connection) | Ended(connection, _):
             return connection.peer if connection.direction == "in" else None
+        case RequestUnread(connection, _, _):
+            return connection.peer
         case Judged(attempt, _):
             return attempt.peer if attempt.direction == "in" else None
         case RequestFailed(request, _):
@@ -45,7 +56,7 @@ def source_of(event: Event) -> Source:
 
 def refuses(event: Event) -> bool:
     """Whether somebody was turned away: no handler and no connection, so nothing of it can be made to wait."""
-    return isinstance(event, AcceptFailed) or (isinstance(event, Judged) and event.rule == Rule.REJECT)
+    return isinstance(event, AcceptFailed | RequestUnread) or (isinstance(event, Judged) and event.rule == Rule.REJECT)
 
 
 class Crowd:

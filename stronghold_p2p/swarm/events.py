@@ -102,6 +102,19 @@ class RequestFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestUnread:
+    """A peer's request did not become one, so no rule and no handler saw it.
+
+    ``error``: too many at once (``LimitExceeded``), it cannot be read (``Malformed``), not all of it came in time
+    (``DeadlineExceeded``), or the peer gave it up or left.
+    """
+
+    connection: Connection
+    protocol: str
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
     """The firewall let ``attempt`` pass (``Rule.ALLOW``) or not (``Rule.REJECT``), by its rules or by asking."""
 
@@ -135,6 +148,7 @@ Event: TypeAlias = (
     | AddressRemoved
     | ListenerEnded
     | RequestFailed
+    | RequestUnread
     | Judged
     | RulesLoaded
     | Dropped
