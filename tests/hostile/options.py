@@ -223,9 +223,9 @@ def main() -> None:
     settings.set_constants(options)
     settings.weaken(options)
     logging.disable(logging.CRITICAL)  # of the scenes
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     print(json.dumps(report(full=options.full)), flush=True)
-    signal.pause()
+    signal.sigwait({signal.SIGTERM})
 
 
 if __name__ == "__main__":
