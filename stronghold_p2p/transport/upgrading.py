@@ -17,6 +17,7 @@ from stronghold_p2p.transport.upgrader import Upgraded
 Done = Callable[[Upgraded], None]
 Failed = Callable[[Exception], None]
 
+MAX_EARLY: Final = 4_096  # bytes that a dialer sends before it hears of us: two lines and Noise's first message are 62
 CLOSE_GRACE: Final = 1.0  # seconds for the peer to close after we did: RST would destroy what it has not read yet
 
 
@@ -31,6 +32,7 @@ class Upgrading:
 
     __slots__ = (
         "_done",
+        "_early",
         "_failed",
         "_link",
         "_loop",
@@ -61,6 +63,7 @@ class Upgrading:
         self._over = False
         self._refusal: P2PError | None = None
         self._take_back: Callable[[], None] | None = None
+        self._early = b""
         self._timer = None if timeout is None else loop.call_later(timeout, self._expired)
         link.receiver = self._receive
         link.on_failed = self._fail
@@ -75,14 +78,26 @@ class Upgrading:
 
         The deadline is the same.
         """
-        self._link.transport.pause_reading()
+        self._link.receiver = self._keep
+        self._link.pause_reading()
         self._take_back = hold(self._go_on)
+
+    def _keep(self, view: memoryview) -> int:
+        """What comes all the same: uvloop begins to read after ``connection_made``, whatever was said in it."""
+        self._link.pause_reading()
+        if len(self._early) + len(view) > MAX_EARLY:
+            raise HandshakeError(f"more than {MAX_EARLY} bytes before our answer", phase="multistream")
+        self._early += view
+        return len(view)
 
     def _go_on(self) -> None:
         self._take_back = None
+        self._link.receiver = self._receive
         try:
             self.start()
-            self._link.transport.resume_reading()
+            if self._early:
+                self._receive(memoryview(self._early))
+            self._link.resume_reading()
         except Exception as error:  # a fault of ours: whoever hears of this upgrade does, the loop does not
             self._fail(error)
 
