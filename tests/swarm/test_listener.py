@@ -36,6 +36,7 @@ from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import Identity
 from stronghold_p2p.multiaddrs import parse
 from stronghold_p2p.swarm.events import AcceptFailed, AddressAdded, AddressRemoved, Ended, ListenerEnded, Opened
+from stronghold_p2p.swarm.hub import Events as Reader
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport import tcp
 from stronghold_p2p.yamux import GoAway
@@ -215,6 +216,20 @@ async def test_closed_while_it_begins_to_listen() -> None:
 
 
 # ---------------------------------------------------------------------- before the handshake
+
+
+async def test_a_socket_that_waits_for_a_slow_reader(caplog: pytest.LogCaptureFixture) -> None:
+    async with swarm(1) as alice, swarm(2) as bob:
+        reader = Reader(alice.hub, 1, "wait")
+        alice.emit(AddressAdded(alice.addresses[0]))
+        dialing = asyncio.ensure_future(bob.dial(alice.peer_id, alice.addresses))
+        await asyncio.sleep(0.5)
+        assert not dialing.done()
+        assert (alice.hub.backlog.held, alice.gate.snapshot()["pending_in"]) == (1, 1)
+        assert "1 behind" in caplog.text
+        reader.close()
+        assert (await dialing).peer == alice.peer_id
+    caplog.clear()
 
 
 async def test_one_deadline_from_accept_on() -> None:
