@@ -12,7 +12,7 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p import multiaddrs
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, UsageError
+from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, P2PError, UsageError
 from stronghold_p2p.firewall.approval import Approval
 from stronghold_p2p.firewall.firewall import Firewall
 from stronghold_p2p.firewall.gate import Gate, Token
@@ -89,6 +89,8 @@ class Swarm:
         """Take the running event loop. A swarm is started once."""
         self.loop = asyncio.get_running_loop()
         self._running = True
+        self.book.hold(self._connections)
+        self.book.hold(self.protected)
         self.judging.start()
 
     # ------------------------------------------------------------------ services and events
@@ -128,6 +130,11 @@ class Swarm:
         open_ones = self._connections.get(peer)
         return open_ones[0] if open_ones else None
 
+    def _dialed_at(self, addresses: Sequence[Multiaddr]) -> Connection | None:
+        """An open connection that we have dialed at one of ``addresses``: whoever is there has answered already."""
+        dialed = (one for one in self.connections() if one.direction == "out" and one.remote_address in addresses)
+        return next(dialed, None)
+
     async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr] = ()) -> Connection:
         """The open connection to ``peer``, or a new one.
 
@@ -137,7 +144,8 @@ class Swarm:
         self._check_running()
         if peer == self.peer_id:
             raise DialError("that is our own peer id", peer=peer)
-        if peer is not None and (connection := self.connected(peer)) is not None:
+        connection = self._dialed_at(addresses) if peer is None else self.connected(peer)
+        if connection is not None:
             return connection
         candidates = list(addresses) + (list(self.book.addresses(peer)) if peer is not None else [])
         others = [address for address in candidates if address not in self.bound]
@@ -167,6 +175,7 @@ class Swarm:
         connection = Connection(link, upgraded, self, direction=direction, local=local, remote=remote)
         self._tokens[connection] = token
         self._connections.setdefault(connection.peer, []).append(connection)
+        self.dialer.arrived(connection)
         self.emit(Opened(connection))
         connection.start(upgraded)
         return connection
@@ -186,6 +195,8 @@ class Swarm:
         if token is None:
             return
         token.release()
+        if isinstance(error, P2PError):
+            error.peer = connection.peer
         self.judging.verdicts.pop(connection, None)
         group = self._connections[connection.peer]
         group.remove(connection)
@@ -299,7 +310,15 @@ class Swarm:
         finally:
             for connection in [*self.connections(), *self._ending]:
                 connection.abort()
+            self._close_book()
         await asyncio.sleep(0)  # the turn of the loop in which aborted sockets are closed
+
+    def _close_book(self) -> None:
+        """What dials have found is kept, where the book came from a file; closing does not fail for that."""
+        self.book.let_go(self._connections)
+        self.book.let_go(self.protected)
+        if (reason := self.book.save_changes()) is not None:
+            log.warning("the address book is not saved: %s", reason)
 
     async def _drain(self) -> None:
         """Wait for the sockets of connections that have said goodbye."""

@@ -26,7 +26,8 @@ from tests.hostile.rows import Row, rows
 HERE = Path(__file__).resolve().parent
 TOGETHER = 6
 
-# Priority 1 of reliability.md 4.1 to 4.5 over TCP. Rows 11 to 14 are of DNS and WebSocket.
+# Priority 1 of reliability.md 4.1 to 4.6 over TCP, row 76, and of 4.9 what is of address books and keys.
+# Rows 11 to 14 are of DNS and WebSocket.
 REQUIRED = (
     *range(1, 9),
     10,
@@ -39,10 +40,11 @@ REQUIRED = (
     *range(44, 51),
     *range(52, 56),
     *range(57, 63),
-    64,
-    65,
-    71,
+    *range(64, 73),
     76,
+    93,
+    94,
+    96,
 )
 
 
@@ -155,6 +157,23 @@ CONTROLS = (
         "--constant protocols.identify_messages.MAX_PART=81920",
         "assert over(peer, stream, 1.0)",
     ),
+    # 4.6
+    Control("test_row_66_malformed_beside_others", "--without json", "== PROTOCOL_VIOLATION, name"),
+    Control("test_row_67_dribbled", "--timeout request=20", "took = dribble("),
+    Control("test_row_68_answers_that_are_none", "--without answer-length", 'assert outcome["outcomes"] == {expected'),
+    Control("test_row_69_more_requests_than_places", "--limit requests_per_peer=1000", "peer.reset_with(ask("),
+    Control("test_row_70_the_connection_ends", "--without endings", "assert soon(told)"),
+    Control("test_row_72_answers_after_the_end", "--without requester", '{"Answer": 1})) == never'),
+    # 4.9
+    Control("test_row_93_peer_ids", "--without inlined-keys", 'assert one["error"] == "DecodeError"'),
+    Control(
+        "test_row_93_addresses", "--constant multiaddrs.MAX_COMPONENTS=320", 'assert one["error"] == "DecodeError"'
+    ),
+    Control("test_row_94_invented_peers", "--constant swarm.addresses.PEERS=100000", 'assert state["peers"] <= 10_000'),
+    Control("test_row_94_connected_and_protected", "--without in-use", "assert staying <= known"),
+    Control("test_row_96_damaged_books", "--without damaged-books", 'assert got["error"] == "ConfigError"'),
+    Control("test_row_96_two_writers", "--without one-step", 'assert read["errors"] == {}'),
+    Control("test_row_96_key_files", "--without owner-only", '"IdentityError", (name, got)'),
     # 4.6, 4.7
     Control("test_row_71_events_that_nobody_takes", "--constant swarm.backlog.SHARES=0.8", "assert 0 < through <="),
     Control("test_row_76_each_option_alone", "--without options", "assert changes[kind][option] == [option]"),

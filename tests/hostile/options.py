@@ -60,7 +60,7 @@ def limits_of(network: Network, connection: Connection) -> Snapshot:
         "pending_out": gate._limits.pending_out,
         "accept_rate": gate._rates._rate,
         "accept_burst": gate._rates._burst,
-        "dial_addresses": swarm.dialer._start(OTHER.peer_id)._maximum,
+        "dial_addresses": swarm.dialer._start(OTHER.peer_id, OTHER.peer_id)._maximum,
         "receive_memory_total": swarm.pool._maximum,
         "streams_in": of_session.streams_in,
         "negotiating": swarm.limits.negotiating,

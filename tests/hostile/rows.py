@@ -6,7 +6,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 
-from tests.hostile import test_application, test_identify, test_multistream, test_noise, test_transport, test_yamux
+from tests.hostile import (
+    test_application,
+    test_identify,
+    test_multistream,
+    test_noise,
+    test_requests,
+    test_stored,
+    test_transport,
+    test_yamux,
+)
 from tests.hostile.arena import Arena
 
 MODULES: tuple[ModuleType, ...] = (
@@ -15,7 +24,9 @@ MODULES: tuple[ModuleType, ...] = (
     test_yamux,
     test_noise,
     test_identify,
+    test_requests,
     test_application,
+    test_stored,
 )
 
 
