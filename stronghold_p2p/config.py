@@ -62,3 +62,4 @@ class Limits:
     requests_per_peer: int | None = 100  # each way
     asks: int | None = 256
     asks_per_peer: int | None = 16
+    ask_memory: int | None = 32 << 20  # bytes of requests that wait to be let in (row 79)

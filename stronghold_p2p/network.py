@@ -53,7 +53,7 @@ class Network:
     Handlers are best added before. Without options it has a fresh identity, listens nowhere, and lets nobody in but
     for connecting, identify and ping: ``firewall.set`` opens it. ``announce`` is where peers are told to reach us,
     instead of where we listen (behind a port forwarding). ``agent`` is what identify tells about the software,
-    ``name`` what ``repr`` shows. Networks share nothing, unless they are given the same ``firewall`` or ``book``.
+    ``name`` what ``repr`` and the audit log show. Networks share nothing but a ``firewall`` or ``book`` given to both.
 
     Every ``timeout`` is seconds, one absolute deadline with the dial included; None is none. Without one the
     call takes its default from ``timeouts``.
@@ -87,10 +87,10 @@ class Network:
             book=self.book,
             announce=None if announce is None else [self._ours(address) for address in announce],
         )
+        self._swarm.approval.net = name or str(self.identity.peer_id)
         self._identify = Identify(self._swarm, agent)
         self._ping = Ping(self._swarm)
-        self._client = Client(self._swarm)
-        self._server = Server(self._swarm)
+        self._client, self._server = Client(self._swarm), Server(self._swarm)
         self._entered = False
 
     def __repr__(self) -> str:

@@ -84,9 +84,12 @@ class Server:
             except ValueError as error:
                 raise malformed(error, "request", connection.peer) from error
             # A view is looked at even where the rules do not care: one that fails lets nobody in.
-            judged = protocol.view is not None or not swarm.passes(connection, protocol.ids[0], "in")
-            if judged and not await self._allowed(protocol, message, stream, due):
-                return
+            judged = protocol.view is not None or not swarm.passes(connection, protocol.ids[0], "in", message)
+            if judged:
+                size = len(body)
+                del body, piece  # nobody has to keep them while the application is asked
+                if not await self._allowed(protocol, message, stream, due, size):
+                    return
             request = Request(next(self._ids), connection.peer, message, stream.protocol, connection, due)
             await self._answer(protocol, handler, request, stream)
         except Malformed as error:  # the handler has raised none: what it raises comes as something else
@@ -149,14 +152,16 @@ class Server:
             return late(self._swarm.timeouts.request or 0.0, "answer", peer, sent=False, setting="Timeouts.request")
         return cause if isinstance(cause, P2PError) else ConnectionClosed("the network is closing", peer=peer)
 
-    async def _allowed(self, protocol: RequestProtocol[Rq, Rs], message: Rq, stream: Stream, due: float) -> bool:
+    async def _allowed(
+        self, protocol: RequestProtocol[Rq, Rs], message: Rq, stream: Stream, due: float, size: int
+    ) -> bool:
         approval = self._swarm.approval
         attempt = attempt_of(stream.connection, protocol, message, direction="in", deadline=due)
         allowed = approval.verdict(attempt)
         if allowed is None:
             watch = _Watch(stream)
             try:
-                allowed = await approval.judge(attempt)
+                allowed = await approval.judge(attempt, size)
             finally:
                 if stream.intake is watch:
                     stream.intake = None
@@ -165,7 +170,10 @@ class Server:
     def _still_passes(self, protocol: RequestProtocol[Rq, Rs], request: Request[Rq]) -> bool:
         """The rules may have changed since: a peer that was shut out is told nothing."""
         attempt = attempt_of(request.connection, protocol, request.message, direction="in", deadline=request.deadline)
-        return self._swarm.firewall.decide(attempt) in {Rule.ALLOW, Rule.ASK}
+        kept = self._swarm.firewall.decide(attempt) in {Rule.ALLOW, Rule.ASK}
+        if not kept:
+            self._swarm.approval.take_back(attempt)
+        return kept
 
 
 def _withheld(request: Request[Any]) -> Rejected:

@@ -63,8 +63,7 @@ class Swarm:
         self.announce = None if announce is None else tuple(announce)
         self.gate = Gate(self.limits, exempt_loopback=exempt_loopback)
         self.pool = ReceivePool(self.limits.receive_memory_total)
-        asks, per_peer = self.limits.asks, self.limits.asks_per_peer
-        self.approval = Approval(self.firewall, ask=self.timeouts.ask, asks=asks, asks_per_peer=per_peer)
+        self.approval = Approval.configured(self.firewall, self.timeouts, self.limits)
         self.hub = Hub(self.approval)
         self.on_event, self.emit = self.hub.on_event, self.hub.emit
         self.upgrade = Upgrade(StaticKeys.create(identity, os.urandom), os.urandom, early_muxer)

@@ -14,8 +14,8 @@ import pytest
 
 from benchmarks.process import Patience, Process, soon
 from tests import netns
-from tests.hostile.client import Peer, upgrade_out
-from tests.hostile.codec import Identity
+from tests.hostile.client import Peer, connect, upgrade_out
+from tests.hostile.codec import GUARDED, Identity
 from tests.hostile.wire import Wire
 
 KIB = 1 << 10
@@ -114,6 +114,43 @@ class Target(Process):
 
     def growth(self) -> int:
         """How much memory it has taken at most since ``settle``."""
+        return max(0, self.peak() - self.base)
+
+
+class Guarded(Process):
+    """``python -m tests.hostile.guard``."""
+
+    def __init__(self, *arguments: str) -> None:
+        super().__init__("tests.hostile.guard", *arguments)
+        parts = self.ready["addr"].split("/")
+        self.address = (parts[2], int(parts[4]))
+        self.base = 0
+        self.idle = 0  # connections that are none of the row's
+
+    def connect(self, identity: Identity | None = None) -> Peer:
+        """Honest up to the session."""
+        return connect(self.address, identity)
+
+    def rules(self, *entries: tuple[object, dict[str, str]]) -> None:
+        """These rules, and no others."""
+        self.ask(do="rules", entries=entries)
+
+    def warm_up(self) -> None:
+        """What happens for the first time takes memory once; then the base is taken."""
+        self.rules(("allow", {}))
+        for _ in range(3):
+            with self.connect() as peer:
+                peer.request(bytes(100_000))
+                peer.open(GUARDED, b'\x06"Ping"', fin=True)
+                assert peer.pump(lambda: bool(peer.finished))
+        assert soon(lambda: not self.ask(do="state")["connections"])
+        self.rules()
+        self.ask(do="forget")
+        self.base = self.memory()
+        self.forget_peak()
+
+    def growth(self) -> int:
+        """How much memory it has taken at most since ``warm_up``."""
         return max(0, self.peak() - self.base)
 
 
@@ -234,3 +271,29 @@ class Arena:
                 return all(after[name] <= before[name] for name in ("connections", "tasks", "files", "gate"))
 
             assert soon(clean), f"left behind: {dialer.ask(do='state')}, before: {before}"
+
+    def start_guard(self, *arguments: str) -> Guarded:
+        """The same as it starts, with nothing done to it before."""
+        return Guarded(*arguments, *self.weak)
+
+    @contextmanager
+    def guard(self, *arguments: str, memory: int | None = None) -> Iterator[Guarded]:
+        """The package as somebody with rules; in the end it answers, and nothing is left of what was done to it."""
+        with Guarded(*arguments, *self.weak) as guard:
+            guard.warm_up()
+            before = guard.ask(do="state", collect=True)
+            with self._probed(guard, False) if self.full else ExitStack():
+                guard.idle = guard.ask(do="state")["connections"]
+                yield guard
+            grown = guard.growth()
+            self.figures.memory = max(self.figures.memory, grown)
+            if memory is not None:
+                assert grown <= memory + NOISE_FLOOR, f"grew by {grown / MIB:.1f} MiB, {memory / MIB:.1f} allowed"
+            with guard.connect() as honest:
+                honest.request(b"still there?")
+
+            def clean() -> bool:
+                after = guard.ask(do="state", collect=True)
+                return all(after[name] <= before[name] for name in ("connections", "tasks", "files", "asks"))
+
+            assert soon(clean), f"left behind: {guard.ask(do='state')}, before: {before}"

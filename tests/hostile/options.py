@@ -74,6 +74,7 @@ def limits_of(network: Network, connection: Connection) -> Snapshot:
         "empty_frames": of_session.empty_frames,
         "requests_per_peer": sorted(requests),
         "asks": hooks._asks,
+        "ask_memory": swarm.approval._memory,
         "asks_per_peer": hooks._asks_per_peer,
     }
 

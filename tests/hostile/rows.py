@@ -8,6 +8,7 @@ from types import ModuleType
 
 from tests.hostile import (
     test_application,
+    test_firewall,
     test_identify,
     test_multistream,
     test_noise,
@@ -26,6 +27,7 @@ MODULES: tuple[ModuleType, ...] = (
     test_identify,
     test_requests,
     test_application,
+    test_firewall,
     test_stored,
 )
 
