@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks.runner.measure import Results, Round, prepare, say
+from benchmarks.runner.measure import Results, Round, firewall_costs, prepare, say
 from benchmarks.runner.plan import FULL, PAIRINGS, QUICK, REFERENCE, Pairing
 from benchmarks.runner.processes import can_pin
 from benchmarks.runner.report import render
@@ -34,6 +34,7 @@ def main() -> int:
     if pinned and not options.quick:
         say("one round without pinning")
         Round(commands, results, counts, free=True).run(pairings)
+    results.firewall = firewall_costs(quick=options.quick)
     text = render(results, pairings, counts, rounds, pinned=pinned)
     print(text)
     if options.quick or options.only:

@@ -200,7 +200,7 @@ def _add_listening(listening: argparse.ArgumentParser) -> None:
     listening.add_argument(
         "--allow", action="append", default=[], type=_peer, metavar="PEER", help="answer this peer without asking"
     )
-    rules = "rules and bans in TOML (docs/api.md); always and never at the terminal are kept there"
+    rules = "rules and bans in TOML (docs/firewall.md); always and never at the terminal are kept there"
     listening.add_argument("--rules", type=Path, metavar="FILE", help=rules)
     reply = "the answer to every request (else an echo), to everybody unasked unless there is an --allow or --rules"
     listening.add_argument("--reply", type=_message, default=..., metavar="JSON", help=reply)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import statistics
+import subprocess
 import sys
 from dataclasses import dataclass, field
 
 from benchmarks import build
+from benchmarks.firewall import Cost
 from benchmarks.runner.plan import METRICS, MODES, Counts, Implementation, Metric, Pairing
 from benchmarks.runner.processes import CLIENT_CORE, SERVER_CORE, PeerFailed, Server, can_pin, run_client
 
@@ -29,6 +32,7 @@ class Results:
     series: dict[tuple[str, str], Series] = field(default_factory=dict)
     failures: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    firewall: list[Cost] = field(default_factory=list)
 
     def of(self, row: str, metric: str) -> Series:
         return self.series.setdefault((row, metric), Series())
@@ -121,6 +125,15 @@ class Round:
             series = self.results.of(pairing.key, metric.name)
             (series.unpinned if self.free else series.pinned).append(value)
             say(f"  {pairing.title}: {metric.name} {value:,.{metric.digits}f} {metric.unit}")
+
+
+def firewall_costs(*, quick: bool) -> list[Cost]:
+    """What rules for one peer cost, on the interpreter that runs ours."""
+    say("what rules for one peer cost")
+    few = ("--pairs", "3", "--requests", "200") if quick else ()
+    command = (build.python(), "-m", "benchmarks.firewall", *few)
+    run = subprocess.run(command, cwd=build.ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    return [Cost(**line) for line in json.loads(run.stdout)]
 
 
 def say(text: str) -> None:

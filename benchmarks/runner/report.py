@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from benchmarks.firewall import MOST, Cost
 from benchmarks.runner import machine
 from benchmarks.runner.measure import Results, Series
 from benchmarks.runner.plan import BARS, METRICS, PAIRINGS, REFERENCE, Bar, Counts, Metric, Pairing
@@ -50,7 +51,12 @@ def head(results: Results, rounds: int, *, pinned: bool) -> str:
 
 def bars(results: Results) -> str:
     lines = ["## Bars", "", "| bar | measured | |", "|---|---|---|", *(bar_line(results, bar) for bar in BARS)]
-    return "\n".join(lines)
+    return "\n".join([*lines, *map(cost_line, results.firewall)])
+
+
+def cost_line(cost: Cost) -> str:
+    what = f"processor time per request: rule `{cost.rule}` for one peer at most {MOST:.0%} over a default of allow"
+    return f"| {what} | {cost.extra:+.1%} of {cost.base:.0f} µs | {'met' if cost.met else '**missed**'} |"
 
 
 def bar_line(results: Results, bar: Bar) -> str:

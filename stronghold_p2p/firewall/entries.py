@@ -15,10 +15,14 @@ Banned: TypeAlias = PeerId | Network
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A decision and where it comes from: ``source`` is one word for the audit log."""
+    """A decision and where it comes from: ``source`` is one word for the audit log.
+
+    ``nobodys``: nobody has said anything about what is open to everybody.
+    """
 
     rule: Rule | None
     source: str
+    nobodys: bool = False
 
 
 class Key(NamedTuple):

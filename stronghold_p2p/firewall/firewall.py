@@ -31,7 +31,7 @@ OPEN_PROTOCOLS = frozenset({CONNECTION, "/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0",
 """What passes unless an entry names it: connecting, identify (specs: identify/README.md) and ping."""
 
 _NONE = Judgement(None, "none")
-_OPEN = Judgement(Rule.ALLOW, "open")
+_OPEN = Judgement(Rule.ALLOW, "open", nobodys=True)
 _OUTBOUND = Judgement(Rule.ALLOW, "outbound")
 _BANNED = Judgement(Rule.REJECT, "ban")
 
@@ -61,7 +61,7 @@ class Firewall:
     def load(
         path: Path | str, *, predicates: Mapping[str, Predicate] | None = None, watch: bool = True, create: bool = False
     ) -> Firewall:
-        """The firewall that a TOML file describes (docs/api.md, "Rules in a file").
+        """The firewall that a TOML file describes (docs/firewall.md, "Rules in a file").
 
         ``predicates`` are those that it may name. With ``watch`` a network that uses the firewall follows changes of
         the file while it is open: ``RulesLoaded`` tells of each, a file that cannot be used changes nothing. With

@@ -47,6 +47,7 @@ class Rule:
     otherwise: Rule | None = None
     verdicts: frozenset[Verdict] = field(init=False, repr=False, compare=False)
     depth: int = field(init=False, repr=False, compare=False)
+    by_variant: bool = field(init=False, repr=False, compare=False)  # all it may look at is the variant
 
     ALLOW: ClassVar[Rule]
     REJECT: ClassVar[Rule]
@@ -54,12 +55,13 @@ class Rule:
 
     def __post_init__(self) -> None:
         verdicts: frozenset[Verdict] = frozenset()
-        depth = 0
+        depth, by_variant = 0, self.predicate is None
         if self.verdict is None:
             for branch in (self.then, self.otherwise):
                 if not isinstance(branch, Rule):
                     raise ConfigError(f"{branch!r} is no rule: take one for then= and one for otherwise=")
                 verdicts, depth = verdicts | branch.verdicts, max(depth, branch.depth + 1)
+                by_variant = by_variant and branch.by_variant
         elif self.verdict not in _VERDICTS:
             raise ConfigError(f"no rule {self.verdict!r}: take allow, reject or ask")
         else:
@@ -70,6 +72,7 @@ class Rule:
             raise ConfigError(f"rules inside each other {depth} deep: at most {_MAX_DEPTH}")
         object.__setattr__(self, "verdicts", verdicts)  # frozen dataclasses are filled this way
         object.__setattr__(self, "depth", depth)
+        object.__setattr__(self, "by_variant", by_variant)
 
     @staticmethod
     def only(variants: Collection[type | str], *, then: Rule | None = None, otherwise: Rule | None = None) -> Rule:
@@ -109,6 +112,16 @@ class Rule:
                 return Rule.REJECT
             rule = rule.then if applies else rule.otherwise
         return rule or Rule.REJECT
+
+    def allows(self, variant: str | None, *, shown: bool) -> bool:
+        """Whether it lets a request of this variant through without asking, where that can be told ``by_variant``.
+
+        ``shown``: there is a request to look at. False says nothing: then ``resolve`` has to.
+        """
+        rule = self
+        while rule.verdict is None and rule.by_variant and shown:
+            rule = (rule.then if variant in rule.variants else rule.otherwise) or Rule.REJECT
+        return rule.verdict == "allow"
 
     def __str__(self) -> str:
         if self.verdict is not None:

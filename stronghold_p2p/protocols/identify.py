@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 IDENTIFY: Final = "/ipfs/id/1.0.0"
 PUSH: Final = "/ipfs/id/push/1.0.0"
 PUSHES: Final = 32  # peers that are told of a change at the same time (go)
+TEMPLATES: Final = 16  # messages that are kept: peers that may use the same protocols are told the same
 
 log = logging.getLogger("stronghold_p2p.connection")
 
@@ -47,10 +48,11 @@ class Identify:
         self._swarm = swarm
         self._agent = agent
         self._known: dict[PeerId, PeerInfo] = {}
-        self._template: Template | None = None
+        self._templates: dict[tuple[str, ...], Template] = {}  # by the protocols that they name
         self._seq = 0
         self._generation = 0  # of what we say; counts the changes
         self._told: dict[PeerId, int] = {}  # the generation that a connected peer has
+        self._shown: dict[PeerId, tuple[str, ...]] = {}  # and the protocols in it
         self._tasks: set[asyncio.Task[None]] = set()
         self._told_by: set[Connection] = set()  # whose push is being read
         self._to_tell: dict[PeerId, bool] = {}  # peers that a push runs for; whether it has to run again
@@ -59,6 +61,8 @@ class Identify:
         swarm.handle(IDENTIFY, self._answer)
         swarm.handle(PUSH, self._on_push)
         swarm.on_event(self._on_event)
+        self._unwatch = swarm.firewall.watch(self._rules_changed)
+        self._looking = False
 
     def info(self, peer: PeerId) -> PeerInfo | None:
         """What a connected peer has told so far."""
@@ -80,7 +84,7 @@ class Identify:
 
     def changed(self) -> None:
         """We serve other protocols, or listen elsewhere: tell the connected peers that want to know."""
-        self._template = None
+        self._templates.clear()
         self._generation += 1
         for peer in self._known:
             self._keep_told(peer)
@@ -88,6 +92,7 @@ class Identify:
     async def close(self) -> None:
         """Start nothing any more, and end the tasks that still wait for a peer."""
         self._closed = True
+        self._unwatch()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -98,12 +103,32 @@ class Identify:
         await stream.write_message(self._message(stream.connection))
 
     def _message(self, connection: Connection) -> bytes:
+        """Of the protocols it names those that the firewall does not keep from the peer."""
+        swarm = self._swarm
         self._told[connection.peer] = self._generation
-        if self._template is None:
-            swarm = self._swarm
+        shown = self._shown[connection.peer] = swarm.judging.shown(connection)
+        template = self._templates.get(shown)
+        if template is None:
             self._seq = max(self._seq + 1, time.time_ns())  # nanoseconds, as go counts
-            self._template = messages.build(swarm.identity, self._agent, swarm.protocols, swarm.addresses, self._seq)
-        return self._template.message(connection.remote_address)
+            template = messages.build(swarm.identity, self._agent, shown, swarm.addresses, self._seq)
+            if len(self._templates) >= TEMPLATES:
+                self._templates.clear()
+            self._templates[shown] = template
+        return template.message(connection.remote_address)
+
+    def _rules_changed(self) -> None:
+        """What changes in one turn of the loop is looked at once."""
+        if self._shown and not self._closed and not self._looking:
+            self._looking = True
+            self._start(self._look())
+
+    async def _look(self) -> None:
+        self._looking = False
+        for peer, shown in list(self._shown.items()):
+            connections = self._swarm.connections(peer)
+            if connections and self._swarm.judging.shown(connections[0]) != shown:
+                self._told[peer] = -1
+                self._keep_told(peer)
 
     def _keep_told(self, peer: PeerId) -> None:
         """Push to a peer that wants to know and does not have what we say now; one push at a time."""
@@ -201,6 +226,7 @@ class Identify:
                 if not self._swarm.connections(connection.peer):
                     self._known.pop(connection.peer, None)
                     self._told.pop(connection.peer, None)
+                    self._shown.pop(connection.peer, None)
             case AddressAdded() | AddressRemoved():
                 self.changed()
             case _:

@@ -78,7 +78,7 @@ class Client:
             raise malformed(error, "request", peer) from error
         if len(body) > protocol.max_request:
             raise _too_long(len(body), protocol.max_request, peer)
-        opened = self._open_now(peer, protocol, now)
+        opened = self._open_now(peer, protocol, message, now)
         stream, place = opened or await self._open(peer, addresses, message, protocol, timeout)
         try:
             return await self._converse(stream, frame(body), protocol, timeout, now)
@@ -148,13 +148,13 @@ class Client:
         return reading, whole
 
     def _open_now(
-        self, peer: PeerId | None, protocol: RequestProtocol[Rq, Rs], now: float
+        self, peer: PeerId | None, protocol: RequestProtocol[Rq, Rs], message: Rq, now: float
     ) -> tuple[Stream, Place] | None:
         """A stream and a place, if nothing has to be waited for; else None."""
         connection = None if peer is None else self._swarm.connected(peer)
         if connection is None or protocol.view is not None:
             return None
-        if not self._swarm.passes(connection, protocol.ids[0], "out"):
+        if not self._swarm.passes(connection, protocol.ids[0], "out", message):
             return None
         place = self.places.enter(connection.peer)
         stream = None
@@ -201,7 +201,8 @@ class Client:
         """
         others = tuple(name for name in protocol.ids if name != refused.protocol)
         served = self._swarm.peer_protocols.get(refused.peer, frozenset())
-        if not others or refused.protocol in served:  # it does serve this, so its firewall rejects us
+        # It does serve this, or has told that there is nothing here for us: so its firewall rejects us.
+        if not others or refused.protocol in served or (served and served.isdisjoint(others)):
             raise unsupported(protocol.ids)
         left = None if due == math.inf else due - self._swarm.loop.time()
         async with Deadline(left, "negotiate", peer=refused.peer):

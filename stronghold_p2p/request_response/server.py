@@ -29,7 +29,7 @@ from stronghold_p2p.request_response.codec import SHORT, frame, malformed
 from stronghold_p2p.request_response.exchange import CHUNK, Places, attempt_of, receive, short
 from stronghold_p2p.request_response.messages import Request
 from stronghold_p2p.swarm.deadline import late
-from stronghold_p2p.swarm.events import RequestFailed
+from stronghold_p2p.swarm.events import RequestFailed, RequestUnread
 from stronghold_p2p.yamux import Reset
 
 if TYPE_CHECKING:
@@ -66,8 +66,9 @@ class Server:
         swarm, connection = self._swarm, stream.connection
         try:
             place = self.places.enter(connection.peer)
-        except LimitExceeded:
+        except LimitExceeded as error:
             stream.reset(Reset.RESOURCE_LIMIT)
+            swarm.emit(RequestUnread(connection, stream.protocol, error))
             return
         try:
             due = math.inf
@@ -75,7 +76,7 @@ class Server:
                 due = connection.heard + swarm.timeouts.request
                 stream.expire(due)
             piece = stream.read_now(CHUNK)
-            body = short(piece, protocol.max_request) or await receive(stream, protocol.max_request, piece)
+            body = short(piece, protocol.max_request) or await self._receive(protocol, stream, piece)
             if body is None:
                 return
             try:
@@ -83,16 +84,34 @@ class Server:
             except ValueError as error:
                 raise malformed(error, "request", connection.peer) from error
             # A view is looked at even where the rules do not care: one that fails lets nobody in.
-            judged = protocol.view is not None or not swarm.passes(connection, protocol.ids[0], "in")
-            if judged and not await self._allowed(protocol, message, stream, due):
-                return
+            judged = protocol.view is not None or not swarm.passes(connection, protocol.ids[0], "in", message)
+            if judged:
+                size = len(body)
+                del body, piece  # nobody has to keep them while the application is asked
+                if not await self._allowed(protocol, message, stream, due, size):
+                    return
             request = Request(next(self._ids), connection.peer, message, stream.protocol, connection, due)
             await self._answer(protocol, handler, request, stream)
         except Malformed as error:  # the handler has raised none: what it raises comes as something else
             log.debug("a request of %s for %s cannot be read: %s", connection.peer, stream.protocol, error)
             stream.reset(Reset.PROTOCOL_VIOLATION)
+            swarm.emit(RequestUnread(connection, stream.protocol, error))
         finally:
             self.places.leave(place)
+
+    async def _receive(self, protocol: RequestProtocol[Any, Any], stream: Stream, piece: bytes) -> bytes | None:
+        """The body, when it does not come in one piece."""
+        try:
+            return await receive(stream, protocol.max_request, piece)
+        except Malformed:
+            raise
+        except P2PError as error:
+            cause: Exception = error
+            if isinstance(error, DeadlineExceeded):
+                limit = self._swarm.timeouts.request or 0.0
+                cause = late(limit, "read", stream.peer, sent=False, setting="Timeouts.request")
+            self._swarm.emit(RequestUnread(stream.connection, stream.protocol, cause))
+            raise
 
     async def _answer(
         self, protocol: RequestProtocol[Rq, Rs], handler: Handler[Rq, Rs], request: Request[Rq], stream: Stream
@@ -133,14 +152,16 @@ class Server:
             return late(self._swarm.timeouts.request or 0.0, "answer", peer, sent=False, setting="Timeouts.request")
         return cause if isinstance(cause, P2PError) else ConnectionClosed("the network is closing", peer=peer)
 
-    async def _allowed(self, protocol: RequestProtocol[Rq, Rs], message: Rq, stream: Stream, due: float) -> bool:
+    async def _allowed(
+        self, protocol: RequestProtocol[Rq, Rs], message: Rq, stream: Stream, due: float, size: int
+    ) -> bool:
         approval = self._swarm.approval
         attempt = attempt_of(stream.connection, protocol, message, direction="in", deadline=due)
         allowed = approval.verdict(attempt)
         if allowed is None:
             watch = _Watch(stream)
             try:
-                allowed = await approval.judge(attempt)
+                allowed = await approval.judge(attempt, size)
             finally:
                 if stream.intake is watch:
                     stream.intake = None
@@ -149,7 +170,10 @@ class Server:
     def _still_passes(self, protocol: RequestProtocol[Rq, Rs], request: Request[Rq]) -> bool:
         """The rules may have changed since: a peer that was shut out is told nothing."""
         attempt = attempt_of(request.connection, protocol, request.message, direction="in", deadline=request.deadline)
-        return self._swarm.firewall.decide(attempt) in {Rule.ALLOW, Rule.ASK}
+        kept = self._swarm.firewall.decide(attempt) in {Rule.ALLOW, Rule.ASK}
+        if not kept:
+            self._swarm.approval.take_back(attempt)
+        return kept
 
 
 def _withheld(request: Request[Any]) -> Rejected:

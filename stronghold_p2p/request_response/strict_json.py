@@ -2,8 +2,9 @@
 
 Python's own parser is lenient where another one is not, and a message that two parsers read differently can
 pass a rule as one thing and be acted on as another. Refused here: duplicate keys, NaN and infinities, lone
-surrogates, trailing bytes, and what costs more than it carries: nesting beyond ``MAX_DEPTH`` and numbers of
-more than ``MAX_DIGITS`` digits. Both are checked without recursion before the parser sees the text.
+surrogates, trailing bytes, and what costs more than it carries: nesting beyond ``MAX_DEPTH``, more than
+``MAX_CONTAINERS`` objects and arrays, numbers of more than ``MAX_DIGITS`` digits. These are checked without recursion
+before the parser sees the text.
 """
 
 from __future__ import annotations
@@ -12,20 +13,24 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 from typing import Any, Final, NoReturn, TypeAlias
 
 from stronghold_p2p.errors import Malformed
 
 MAX_DEPTH: Final = 64
 MAX_DIGITS: Final = 1_000
+MAX_CONTAINERS: Final = (256 << 10) // 3
+"""As many as 256 KiB can hold: what is read in the event loop must not cost more (reliability.md, row 74)."""
 MAX_PATH: Final = 200
 
 # A string from its first quote to its last, or to the end of the text: linear in any input.
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
-_LONG_NUMBER: Final = re.compile(rb"(?<![0-9])[0-9]{%d}" % (MAX_DIGITS + 1))
+_AS_ZEROS: Final = bytes(48 if byte in b"0123456789" else 32 for byte in range(256))
+_LONG_NUMBER: Final = b"0" * (MAX_DIGITS + 1)
 _SURROGATE: Final = re.compile(rb"\\u[dD]")
 
-_AS_ROUND: Final = bytes.maketrans(b"[]{}", b"()()")
+_AS_STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # down and up, as signed bytes
 _NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 _CONTAINERS: Final = (dict, list, tuple)
@@ -58,7 +63,8 @@ def dumps(value: Any) -> bytes:
     """The compact JSON text of ``value``, non-ASCII text as it is.
 
     ``Malformed``, with the path of the field: a NaN or an infinity, a key that is no text, a lone surrogate,
-    a value that JSON does not have, nesting beyond ``MAX_DEPTH``, a number beyond ``MAX_DIGITS``.
+    a value that JSON does not have, nesting beyond ``MAX_DEPTH``, a number beyond ``MAX_DIGITS``, or more than
+    ``MAX_CONTAINERS`` objects and arrays.
     """
     if not _is_plain(value, MAX_DEPTH):
         _check_containers(value)
@@ -66,6 +72,8 @@ def dumps(value: Any) -> bytes:
         body = _ENCODER.encode(value).encode()
     except (ValueError, TypeError, RecursionError) as error:
         raise at(_culprit(value), f"not JSON: {_reason(error)}") from None
+    if len(body) > 2 * MAX_CONTAINERS:  # each takes two bytes
+        _check_cost(body)
     _check_digits(body)
     return body
 
@@ -74,20 +82,22 @@ def _check_cost(body: bytes) -> None:
     if len(body) <= MAX_DEPTH:  # too short for either
         return
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
-        brackets = _STRING.sub(b"", body).translate(_AS_ROUND, _NOT_BRACKETS)
-        # Each round takes the innermost pairs away, so what is left after n rounds is deeper than n, or unpaired.
-        for _ in range(MAX_DEPTH):
-            before, brackets = len(brackets), brackets.replace(b"()", b"")
-            if len(brackets) == before:
-                break
-        if brackets:
-            raise Malformed(f"brackets that do not pair, or nest deeper than {MAX_DEPTH}")
+        steps = _STRING.sub(b"", body).translate(_AS_STEPS, _NOT_BRACKETS)
+        if steps.count(1) > MAX_CONTAINERS:
+            raise Malformed(f"more than {MAX_CONTAINERS} objects and arrays")
+        # No deeper than the parser gets: where brackets do not pair it stops.
+        if max(accumulate(memoryview(steps).cast("b")), default=0) > MAX_DEPTH:
+            raise Malformed(f"nested deeper than {MAX_DEPTH}")
     _check_digits(body)
 
 
 def _check_digits(body: bytes) -> None:
-    if len(body) > MAX_DIGITS and _LONG_NUMBER.search(body) and _LONG_NUMBER.search(_STRING.sub(b'""', body)):
+    if len(body) > MAX_DIGITS and _has_long_number(body) and _has_long_number(_STRING.sub(b'""', body)):
         raise Malformed(f"a number of more than {MAX_DIGITS} digits")
+
+
+def _has_long_number(text: bytes) -> bool:
+    return _LONG_NUMBER in text.translate(_AS_ZEROS)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

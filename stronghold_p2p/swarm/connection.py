@@ -31,6 +31,7 @@ from stronghold_p2p.yamux import GoAway, Reset, Session, Stream, StreamState
 from stronghold_p2p.yamux.waiter import Turn
 
 if TYPE_CHECKING:
+    from stronghold_p2p.firewall.rules import Rule
     from stronghold_p2p.identity import PeerId, PublicKey
     from stronghold_p2p.swarm.swarm import Swarm
     from stronghold_p2p.transport.upgrader import Upgraded
@@ -67,7 +68,7 @@ class Connection:
         self.remote_address = remote
         self.error: Exception | None = None
         self.closed = False
-        self.passing: dict[Direction, dict[str, bool]] = {"in": {}, "out": {}}  # see Swarm.passes
+        self.passing: dict[Direction, dict[str, Rule]] = {"in": {}, "out": {}}  # see Judging.passes
         self._swarm = swarm
         self.loop = swarm.loop
         self._link = link

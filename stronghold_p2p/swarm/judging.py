@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from multiaddr import Multiaddr
 
@@ -14,6 +14,7 @@ from stronghold_p2p.errors import ConnectionClosed, DialError
 from stronghold_p2p.firewall.approval import auditing
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule
 from stronghold_p2p.identity import PeerId
+from stronghold_p2p.request_response.codec import variant_of
 from stronghold_p2p.swarm.rules_watch import RulesWatch
 from stronghold_p2p.yamux import GoAway, Stream
 
@@ -66,33 +67,47 @@ class Judging:
             return False
         verdicts = self.verdicts.setdefault(connection, {})
         if protocol in verdicts:
-            return verdicts[protocol]
-        rule = self._firewall.effective(self._attempt(connection, service.rule_name)).rule
-        verdict: bool | None = rule.may_allow if rule is not None else self._firewall.rule_hook is not None
-        if verdict and not service.judges and rule != Rule.ALLOW:
-            verdict = None
-        if verdict is False and self._approval.followed:
+            verdict = verdicts[protocol]
+            if (verdict and service.judges) or not self._approval.followed:  # else who follows is told, each time
+                return verdict
+        verdict = self._foreseen(connection, service)
+        if self._approval.followed and (verdict is False or (verdict and not service.judges)):
             # Not from here: the session is still processing, and who follows is the application.
-            refused = self._attempt(connection, service.rule_name)
-            connection.turn.add(partial(self._approval.verdict, refused))
+            decided = self._attempt(connection, service.rule_name)
+            connection.turn.add(partial(self._approval.verdict, decided))
         elif len(verdicts) < REMEMBERED_VERDICTS:
             verdicts[protocol] = verdict
         return verdict
 
-    def passes(self, connection: Connection, protocol: str, direction: Direction) -> bool:
-        """Whether the rules allow every request for ``protocol`` here, whatever is in it; else each is judged.
+    def shown(self, connection: Connection) -> tuple[str, ...]:
+        """What ``connection``'s peer is told that we serve: nothing that the rules keep from it in any case."""
+        return tuple(
+            name for name, service in self._services.items() if self._foreseen(connection, service) is not False
+        )
 
-        Remembered until the rules change; never true while somebody follows each judgement.
+    def _foreseen(self, connection: Connection, service: Service) -> bool | None:
+        """What the rules say before anything of a stream is read; None: that depends."""
+        rule = self._firewall.effective(self._attempt(connection, service.rule_name)).rule
+        verdict = rule.may_allow if rule is not None else self._firewall.rule_hook is not None
+        return None if verdict and not service.judges and rule != Rule.ALLOW else verdict
+
+    def passes(self, connection: Connection, protocol: str, direction: Direction, message: Any = None) -> bool:
+        """Whether the rules plainly allow this request for ``protocol``; else it has to be judged.
+
+        Which rule that is, is remembered until the rules change; never true while somebody follows each judgement.
+        ``message`` is what the firewall sees of the request.
         """
-        if self._approval.watchers or auditing(logging.INFO):
+        if self._approval.watchers or auditing(logging.INFO):  # ``followed``, without its call: twice for each request
             return False
         passing = connection.passing[direction]
         known = passing.get(protocol)
         if known is None:
-            known = self._firewall.effective(self._attempt(connection, protocol, direction)).rule == Rule.ALLOW
+            known = self._firewall.effective(self._attempt(connection, protocol, direction)).rule or Rule.REJECT
             if len(passing) < REMEMBERED_VERDICTS and not connection.closed:
                 passing[protocol] = known
-        return known
+        return known.verdict == "allow" or (
+            known.by_variant and known.allows(variant_of(message), shown=message is not None)
+        )
 
     async def ask(self, connection: Connection, protocol: str) -> bool:
         """Judge a stream before its protocol is echoed; the application may be asked."""
@@ -106,9 +121,11 @@ class Judging:
 
     def lets_connect(self, peer: PeerId, direction: Direction, address: Multiaddr) -> bool:
         """Whether there may be a connection. It is decided at once, so nobody is asked: ``ASK`` is a no."""
+        return self._approval.connects(self._connecting(peer, direction, address))
+
+    def _connecting(self, peer: PeerId, direction: Direction, address: Multiaddr) -> Attempt:
         now = self._swarm.loop.time()
-        attempt = Attempt(peer=peer, protocol=CONNECTION, direction=direction, address=address, deadline=now)
-        return self._firewall.decide(attempt) == Rule.ALLOW
+        return Attempt(peer=peer, protocol=CONNECTION, direction=direction, address=address, deadline=now)
 
     def _attempt(self, connection: Connection, protocol: str, direction: Direction = "in") -> Attempt:
         ask = self._swarm.timeouts.ask
@@ -124,7 +141,9 @@ class Judging:
         self.verdicts.clear()
         for connection in self._swarm.connections():
             connection.passing = {"in": {}, "out": {}}
-            if not self.lets_connect(connection.peer, connection.direction, connection.remote_address):
+            kept = self._connecting(connection.peer, connection.direction, connection.remote_address)
+            if self._firewall.decide(kept) != Rule.ALLOW:
+                self._approval.connects(kept)
                 connection.shut(GoAway.GATED, kept_out(connection.peer))
             else:
                 connection.recheck(partial(self._keeps, connection))
@@ -135,9 +154,15 @@ class Judging:
         service = self._services.get(protocol)
         if service is None or service.judges:
             return True
-        return self._firewall.decide(self._attempt(connection, service.rule_name)) in {Rule.ALLOW, Rule.ASK}
+        attempt = self._attempt(connection, service.rule_name)
+        kept = self._firewall.decide(attempt) in {Rule.ALLOW, Rule.ASK}
+        if not kept and self._approval.followed:
+            connection.turn.add(partial(self._approval.take_back, attempt))
+        return kept
 
 
 def kept_out(peer: PeerId) -> ConnectionClosed:
     """Why a connection is closed that the firewall does not want."""
-    return ConnectionClosed(f"the firewall keeps {peer} out", code=GoAway.GATED)
+    error = ConnectionClosed(f"the firewall keeps {peer} out", code=GoAway.GATED)
+    error.peer = peer
+    return error

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.firewall.approval import Approval
 from stronghold_p2p.firewall.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt, Rule
@@ -48,7 +49,7 @@ async def begin(approval: Approval, *attempts: Attempt) -> list[asyncio.Task[boo
 async def nothing_left(approval: Approval) -> None:
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert approval.snapshot() == {"asks": 0, "asking_peers": 0}
+    assert approval.snapshot() == {"asks": 0, "asking_peers": 0, "ask_memory": 0}
     assert approval.hooks == frozenset()
 
 
@@ -287,7 +288,7 @@ async def test_a_hook_that_will_not_end_delays_nobody_and_keeps_its_place() -> N
         return True
 
     assert await approval.judge(attempt()) is False
-    assert approval.snapshot() == {"asks": 1, "asking_peers": 1}
+    assert approval.snapshot() == {"asks": 1, "asking_peers": 1, "ask_memory": 0}
     assert await approval.judge(attempt()) is False
     assert len(approval.hooks) == 1
     release.set()
@@ -341,8 +342,35 @@ async def test_surplus_questions_of_all_peers_are_rejected_at_once() -> None:
     await nothing_left(approval)
 
 
+async def test_what_waits_is_bounded_in_bytes() -> None:
+    """reliability.md row 79: 32 MiB of bodies; the application is shown them, so they are read before it is asked."""
+    _, approval, asked = asking(ask_memory=100)
+    first, second = (
+        asyncio.ensure_future(approval.judge(attempt(peer), size)) for peer, size in ((ALICE, 60), (BOB, 40))
+    )
+    await asyncio.sleep(0)
+    assert approval.snapshot()["ask_memory"] == 100
+    assert await approval.judge(attempt(CAROL), 1) is False
+    (unread,) = await begin(approval, attempt(CAROL))  # a stream, of which nothing is kept
+    assert len(asked.answers) == 3
+    asked.answers[0].set_result(True)
+    assert await first is True
+    assert approval.snapshot()["ask_memory"] == 40
+    assert await approval.judge(attempt(CAROL), 61) is False
+    second.cancel()
+    unread.cancel()
+    await asyncio.gather(second, unread, return_exceptions=True)
+    await nothing_left(approval)
+
+
+def test_the_figures_are_those_of_the_configuration() -> None:
+    limits = Limits(asks=1, asks_per_peer=2, ask_memory=3)
+    one = Approval.configured(Firewall(), Timeouts(ask=4), limits)
+    assert (one._hooks._asks, one._hooks._asks_per_peer, one._memory, one._ask) == (1, 2, 3, 4)
+
+
 async def test_limits_of_none() -> None:
-    _, approval, asked = asking(asks=None, asks_per_peer=None)
+    _, approval, asked = asking(asks=None, asks_per_peer=None, ask_memory=None)
     tasks = await begin(approval, *(attempt() for _ in range(300)))
     assert len(asked.attempts) == 300
     for task in tasks:
@@ -384,11 +412,13 @@ async def test_the_audit_log_has_a_line_for_each_verdict(caplog: pytest.LogCaptu
     assert caplog.messages == []
     asked.answers[0].set_result(True)
     await task
+    approval.net = "bob verdict=allow"
     approval.verdict(attempt(BOB, UPPER, variant=None))
     assert approval.verdict(attempt(BOB)) is None
+    net, place = "net=bob\\u0020verdict=allow", "from=/ip4/10.0.0.1/tcp/4001"
     assert caplog.messages == [
-        f"verdict=allow peer={ALICE} protocol=/echo/1.0.0 variant=Ping from=/ip4/10.0.0.1/tcp/4001 rule=ask@default",
-        f"verdict=reject peer={BOB} protocol=/upper/1.0.0 variant=- from=/ip4/10.0.0.1/tcp/4001 rule=reject@protocol",
+        f"net=- verdict=allow peer={ALICE} protocol=/echo/1.0.0 variant=Ping {place} rule=ask@default",
+        f"{net} verdict=reject peer={BOB} protocol=/upper/1.0.0 variant=- {place} rule=reject@protocol",
     ]
 
 
@@ -397,7 +427,7 @@ async def test_what_a_peer_sends_stays_one_word_of_an_audit_line(caplog: pytest.
     Approval(Firewall()).verdict(attempt(variant="a verdict=allow\r\n\x1b[2J\u202e" + "x" * 10_000))
     (line,) = caplog.messages
     assert "variant=a\\u0020verdict=allow\\u000d\\u000a\\u001b[2J\\u202exxx" in line
-    assert len(line.split(" ")) == 6
+    assert len(line.split(" ")) == 7
     assert len(line) < 400
 
 

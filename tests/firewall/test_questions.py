@@ -373,7 +373,7 @@ async def test_each_attempt_has_its_line_in_the_audit_log(caplog: pytest.LogCapt
     asked.answers[1].set_result(Rule.ALLOW)
     await asyncio.gather(*tasks)
     words = [line.split() for line in caplog.messages]
-    assert [(line[0], line[-1]) for line in words] == [
+    assert [(line[1], line[-1]) for line in words] == [
         ("verdict=reject", "rule=none"),
         ("verdict=reject", "rule=none"),
         ("verdict=allow", "rule=allow@peer"),

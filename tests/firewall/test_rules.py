@@ -7,6 +7,8 @@ from dataclasses import FrozenInstanceError, dataclass
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall.rules import Attempt, Rule
@@ -129,6 +131,31 @@ def test_a_fault_is_told_with_the_rule_that_has_it() -> None:
 )
 def test_whether_it_could_ever_let_somebody_in(rule: Rule, may: bool) -> None:
     assert rule.may_allow is may
+
+
+RULES = st.recursive(
+    st.sampled_from([Rule.ALLOW, Rule.REJECT, Rule.ASK]),
+    lambda inner: st.builds(
+        lambda variants, then, otherwise: Rule.only(variants, then=then, otherwise=otherwise),
+        st.sets(st.sampled_from(["Ping", "Say", "Tell"])),
+        inner,
+        inner,
+    ),
+    max_leaves=6,
+)
+
+
+@given(RULES, st.sampled_from(["Ping", "Say", "Other", None]), st.sampled_from(["x", None]))
+def test_what_can_be_told_by_the_variant_is_what_it_resolves_to(rule: Rule, variant: str | None, view: Any) -> None:
+    assert rule.by_variant
+    shown = variant is not None or view is not None
+    assert rule.allows(variant, shown=shown) is (says(rule, variant, view) == Rule.ALLOW)
+
+
+def test_a_predicate_is_not_asked_for_the_variant() -> None:
+    for rule in (Rule.when(is_short), Rule.only(["Ping"], otherwise=Rule.when(is_short))):
+        assert not rule.by_variant
+        assert not rule.allows("Ping", shown=True)
 
 
 def test_rules_are_values() -> None:

@@ -6,16 +6,16 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import pytest
 
 from benchmarks.process import Patience, Process, soon
 from tests import netns
-from tests.hostile.client import Peer, upgrade_out
-from tests.hostile.codec import Identity
+from tests.hostile.client import Peer, connect, upgrade_out
+from tests.hostile.codec import GUARDED, Identity
 from tests.hostile.wire import Wire
 
 KIB = 1 << 10
@@ -39,6 +39,12 @@ class Figures:
     memory: int = 0
     probe: float | None = None
     notes: list[str] = field(default_factory=list)
+
+
+class Attacked(Protocol):
+    """What the honest user wants to know of a program."""
+
+    address: tuple[str, int]
 
 
 class Target(Process):
@@ -111,6 +117,43 @@ class Target(Process):
         return max(0, self.peak() - self.base)
 
 
+class Guarded(Process):
+    """``python -m tests.hostile.guard``."""
+
+    def __init__(self, *arguments: str) -> None:
+        super().__init__("tests.hostile.guard", *arguments)
+        parts = self.ready["addr"].split("/")
+        self.address = (parts[2], int(parts[4]))
+        self.base = 0
+        self.idle = 0  # connections that are none of the row's
+
+    def connect(self, identity: Identity | None = None) -> Peer:
+        """Honest up to the session."""
+        return connect(self.address, identity)
+
+    def rules(self, *entries: tuple[object, dict[str, str]]) -> None:
+        """These rules, and no others."""
+        self.ask(do="rules", entries=entries)
+
+    def warm_up(self) -> None:
+        """What happens for the first time takes memory once; then the base is taken."""
+        self.rules(("allow", {}))
+        for _ in range(3):
+            with self.connect() as peer:
+                peer.request(bytes(100_000))
+                peer.open(GUARDED, b'\x06"Ping"', fin=True)
+                assert peer.pump(lambda: bool(peer.finished))
+        assert soon(lambda: not self.ask(do="state")["connections"])
+        self.rules()
+        self.ask(do="forget")
+        self.base = self.memory()
+        self.forget_peak()
+
+    def growth(self) -> int:
+        """How much memory it has taken at most since ``warm_up``."""
+        return max(0, self.peak() - self.base)
+
+
 class Arena:
     """``full``: floods and deadlines as the row says, with the probe and all bounds; else about 3 s of it.
 
@@ -120,7 +163,7 @@ class Arena:
     def __init__(self, *, full: bool, weak: tuple[str, ...] = ()) -> None:
         self.full = full
         self.slack = Patience.of(3.0)  # seconds, beyond a deadline of theirs, in which its end has to be seen
-        self._weak = weak
+        self.weak = weak
         self.figures = Figures()
 
     def pick(self, quick: float, full: float) -> float:
@@ -166,10 +209,10 @@ class Arena:
         options = () if limits else ("--lifted",)
         with ExitStack() as stack:
             target = stack.enter_context(
-                Target(*options, *arguments, *self._weak, tolerated=tolerated, namespace=namespace)
+                Target(*options, *arguments, *self.weak, tolerated=tolerated, namespace=namespace)
             )
             target.warm_up()
-            toggles = {"--without", "--counters"} & {*arguments, *self._weak}
+            toggles = {"--without", "--counters"} & {*arguments, *self.weak}
             if toggles:
                 target.toggle()
             with self._probed(target, probe_connects) if probe and self.full else ExitStack():
@@ -192,8 +235,12 @@ class Arena:
                 f"{target.descriptors()} descriptors, {target.sockets} before"
             )
 
+    def probed(self, target: Attacked) -> AbstractContextManager[object]:
+        """In full, with an honest user beside it who may not have to wait."""
+        return self._probed(target, False) if self.full else nullcontext()
+
     @contextmanager
-    def _probed(self, target: Target, anew: bool) -> Iterator[None]:
+    def _probed(self, target: Attacked, anew: bool) -> Iterator[None]:
         host, port = target.address
         with Process("tests.hostile.probe", host, str(port), *(["--connect"] if anew else [])) as probe:
             yield
@@ -207,13 +254,13 @@ class Arena:
     @contextmanager
     def reader(self, *arguments: str) -> Iterator[Process]:
         """The package as a reader of names and files."""
-        with Process("tests.hostile.reader", *arguments, *self._weak) as reader:
+        with Process("tests.hostile.reader", *arguments, *self.weak) as reader:
             yield reader
 
     @contextmanager
     def dialer(self, *arguments: str) -> Iterator[Process]:
         """The package as a dialer; in the end nothing may be left in it but itself."""
-        with Process("tests.hostile.dialer", *arguments, *self._weak) as dialer:
+        with Process("tests.hostile.dialer", *arguments, *self.weak) as dialer:
             dialer.ask(do="state")
             before = dialer.ask(do="state")
             yield dialer
@@ -224,3 +271,29 @@ class Arena:
                 return all(after[name] <= before[name] for name in ("connections", "tasks", "files", "gate"))
 
             assert soon(clean), f"left behind: {dialer.ask(do='state')}, before: {before}"
+
+    def start_guard(self, *arguments: str) -> Guarded:
+        """The same as it starts, with nothing done to it before."""
+        return Guarded(*arguments, *self.weak)
+
+    @contextmanager
+    def guard(self, *arguments: str, memory: int | None = None) -> Iterator[Guarded]:
+        """The package as somebody with rules; in the end it answers, and nothing is left of what was done to it."""
+        with Guarded(*arguments, *self.weak) as guard:
+            guard.warm_up()
+            before = guard.ask(do="state", collect=True)
+            with self._probed(guard, False) if self.full else ExitStack():
+                guard.idle = guard.ask(do="state")["connections"]
+                yield guard
+            grown = guard.growth()
+            self.figures.memory = max(self.figures.memory, grown)
+            if memory is not None:
+                assert grown <= memory + NOISE_FLOOR, f"grew by {grown / MIB:.1f} MiB, {memory / MIB:.1f} allowed"
+            with guard.connect() as honest:
+                honest.request(b"still there?")
+
+            def clean() -> bool:
+                after = guard.ask(do="state", collect=True)
+                return all(after[name] <= before[name] for name in ("connections", "tasks", "files", "asks"))
+
+            assert soon(clean), f"left behind: {guard.ask(do='state')}, before: {before}"

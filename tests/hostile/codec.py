@@ -19,6 +19,7 @@ RR = "/bench/rr/1"
 ECHO = "/bench/echo/1"
 HOLD = "/bench/hold/1"
 ASK = "/hostile/ask/1"
+GUARDED = "/guarded/1.0.0"
 
 SIGNATURE_PREFIX = b"noise-libp2p-static-key:"
 RECORD_DOMAIN = b"libp2p-peer-record"

@@ -26,8 +26,7 @@ from tests.hostile.rows import Row, rows
 HERE = Path(__file__).resolve().parent
 TOGETHER = 6
 
-# Priority 1 of reliability.md 4.1 to 4.6 over TCP, and of 4.9 what is of address books and keys.
-# Rows 11 to 14 are of DNS and WebSocket, row 71 of events.
+# Priority 1 of reliability.md 4.1 to 4.7 and 4.9 over TCP. Rows 11 to 14 are of DNS and WebSocket.
 REQUIRED = (
     *range(1, 9),
     10,
@@ -40,8 +39,7 @@ REQUIRED = (
     *range(44, 51),
     *range(52, 56),
     *range(57, 63),
-    *range(64, 71),
-    72,
+    *range(64, 82),
     93,
     94,
     96,
@@ -157,13 +155,26 @@ CONTROLS = (
         "--constant protocols.identify_messages.MAX_PART=81920",
         "assert over(peer, stream, 1.0)",
     ),
+    # 4.6, 4.7
+    Control("test_row_71_events_that_nobody_takes", "--constant swarm.backlog.SHARES=0.8", "assert 0 < through <="),
+    Control("test_row_76_each_option_alone", "--without options", "assert changes[kind][option] == [option]"),
     # 4.6
-    Control("test_row_66_malformed_beside_others", "--without json", "== PROTOCOL_VIOLATION, name"),
+    Control("test_row_66_malformed_beside_others", "--without read-json", "== PROTOCOL_VIOLATION, name"),
     Control("test_row_67_dribbled", "--timeout request=20", "took = dribble("),
     Control("test_row_68_answers_that_are_none", "--without answer-length", 'assert outcome["outcomes"] == {expected'),
     Control("test_row_69_more_requests_than_places", "--limit requests_per_peer=1000", "peer.reset_with(ask("),
     Control("test_row_70_the_connection_ends", "--without endings", "assert soon(told)"),
     Control("test_row_72_answers_after_the_end", "--without requester", '{"Answer": 1})) == never'),
+    # 4.7, and the rules of 4.9
+    Control("test_row_73_a_rejected_peer_sends", "--without foresight", "stream {stream} does not end"),
+    Control("test_row_74_json_that_costs_or_deceives", "--without strict-json", '{PROTOCOL_VIOLATION:#x}", name'),
+    Control("test_row_75_every_rule_set_and_removed", "--without removal", "assert (got, asks) == ("),
+    Control("test_row_77_rules_that_change_under_a_request", "--without last-look", '== "refused", (moment'),
+    Control("test_row_78_answers_that_come_too_late", "--without withdrawal", 'now["open"] == 0 and now["asks"] == 0'),
+    Control("test_row_79_more_questions_than_anybody_answers", "--limit asks_per_peer=160", '"not at once"'),
+    Control("test_row_80_predicates_and_hooks_that_fail", "--timeout ask=80", "stream {stream} does not end"),
+    Control("test_row_81_other_names_for_the_same", "--without exact-ids", '== "na", name'),
+    Control("test_row_96_rules_that_were_spoilt", "--without end-line", "a file that was cut short counts"),
     # 4.9
     Control("test_row_93_peer_ids", "--without inlined-keys", 'assert one["error"] == "DecodeError"'),
     Control(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from tests.hostile import (
+    test_application,
+    test_firewall,
     test_identify,
     test_multistream,
     test_noise,
@@ -24,6 +26,8 @@ MODULES: tuple[ModuleType, ...] = (
     test_noise,
     test_identify,
     test_requests,
+    test_application,
+    test_firewall,
     test_stored,
 )
 

@@ -17,7 +17,7 @@ README = ROOT / "tests" / "hostile" / "README.md"
 
 def test_every_row_of_priority_1_is_played() -> None:
     assert set(REQUIRED) <= {row.number for row in rows()}
-    assert len(REQUIRED) == 60
+    assert len(REQUIRED) == 70
 
 
 def test_every_row_has_a_negative_control() -> None:

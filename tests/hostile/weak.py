@@ -6,13 +6,16 @@ stands here; tests/hostile/controls.py tells which row fails without which check
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from stronghold_p2p import files, multistream, protobuf
+from stronghold_p2p import Network, Timeouts, files, multistream, protobuf
 from stronghold_p2p.errors import (
     ConfigError,
     ConnectionClosed,
@@ -23,6 +26,10 @@ from stronghold_p2p.errors import (
     MuxerError,
 )
 from stronghold_p2p.exchange import Exchange
+from stronghold_p2p.firewall import toml
+from stronghold_p2p.firewall.entries import Entries, Key
+from stronghold_p2p.firewall.hooks import Hook, Hooks
+from stronghold_p2p.firewall.rules import Attempt
 from stronghold_p2p.identity import PeerId, PublicKey, verify
 from stronghold_p2p.identity.peer_record import PeerRecord
 from stronghold_p2p.noise import handshake, payload
@@ -38,7 +45,9 @@ from stronghold_p2p.swarm.book_file import BookFile
 from stronghold_p2p.swarm.book_json import Content
 from stronghold_p2p.swarm.connection import Connection
 from stronghold_p2p.swarm.handlers import Handlers
+from stronghold_p2p.swarm.judging import Judging
 from stronghold_p2p.swarm.negotiation import LazyConfirm
+from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport.link import Link
 from stronghold_p2p.transport.upgrader import NOISE, Upgrade
 from stronghold_p2p.transport.upgrading import Upgrading
@@ -368,11 +377,27 @@ def decoding() -> None:
     patch(protobuf, "decode", lenient)
 
 
+# ---------------------------------------------------------------------- the application
+
+
+@check
+def options() -> None:
+    """That an option sets what it is called: the time for an answer of the application sets the one for idleness."""
+    make = Network.__init__
+
+    @wraps(make)
+    def crossed(self: Network, *, timeouts: Timeouts | None = None, **others: Any) -> None:
+        given = timeouts or Timeouts()
+        make(self, timeouts=replace(given, ask=Timeouts().ask, idle=given.ask), **others)
+
+    patch(Network, "__init__", crossed)
+
+
 # ---------------------------------------------------------------------- requests
 
 
 @check
-def json() -> None:
+def read_json() -> None:
     """That a message is JSON as it has to be."""
     loads = strict_json.loads
 
@@ -406,3 +431,73 @@ def endings() -> None:
 def requester() -> None:
     """That a handler ends with its requester."""
     patch(Handlers, "cancel_one", lambda _self, _stream, _reason: None)
+
+
+# ---------------------------------------------------------------------- firewall
+
+
+@check
+def foresight() -> None:
+    """That who could be let in by no rule is told so before anything is read."""
+    patch(Judging, "_foreseen", lambda _self, _connection, _service: True)
+
+
+@check
+def strict_json_() -> None:
+    """That JSON is read strictly, and not without bounds."""
+    patch(strict_json, "loads", json.loads)
+
+
+CHECKS["strict-json"] = CHECKS.pop("strict-json-")
+
+
+@check
+def removal() -> None:
+    """That a rule which is removed is gone."""
+    patch(Entries, "drop", lambda self, key: isinstance(key, Key) and key in self.rules)
+
+
+@check
+def last_look() -> None:
+    """That the rules are looked at once more before an answer leaves."""
+    patch(Server, "_still_passes", lambda _self, _protocol, _request: True)
+
+
+class _Deaf:
+    """A task that cannot be cancelled."""
+
+    def __init__(self, task: Any) -> None:
+        self.add_done_callback = task.add_done_callback
+
+    def cancel(self) -> None:
+        pass
+
+
+@check
+def withdrawal() -> None:
+    """That nobody is asked any more about what is over."""
+    start = Hooks.start
+
+    def deaf(self: Hooks, hook: Hook, attempt: Attempt) -> _Deaf:
+        return _Deaf(start(self, hook, attempt))
+
+    patch(Hooks, "start", deaf)
+
+
+@check
+def exact_ids() -> None:
+    """That a protocol id matches exactly."""
+    admits, handler = Judging.admits, Swarm.handler
+
+    def nearly(protocol: str) -> str:
+        return protocol.rstrip("/").lower()
+
+    patch(Judging, "admits", lambda self, connection, protocol: admits(self, connection, nearly(protocol)))
+    patch(Swarm, "handler", lambda self, protocol: handler(self, nearly(protocol)))
+
+
+@check
+def end_line() -> None:
+    """That a rules file of ours ends with its last line."""
+    loads = toml.loads
+    patch(toml, "loads", lambda text, *rest: loads(text.removeprefix(toml._BEGIN), *rest))

@@ -24,7 +24,7 @@ from stronghold_p2p.errors import (
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import PeerRecord
 from stronghold_p2p.multiaddrs import parse
-from stronghold_p2p.protocols.identify import IDENTIFY, PUSH, Identify
+from stronghold_p2p.protocols.identify import IDENTIFY, PUSH, TEMPLATES, Identify
 from stronghold_p2p.protocols.identify_messages import MAX_PART, MAX_PARTS, IdentifyMessage, PeerInfo, build
 from stronghold_p2p.swarm.events import Ended, Event
 from stronghold_p2p.swarm.swarm import Swarm
@@ -53,6 +53,48 @@ def info_of(service: Identify, other: Swarm) -> PeerInfo:
 def served(here: Swarm, there: Swarm) -> frozenset[str]:
     """What ``here`` believes that ``there`` serves."""
     return here.peer_protocols.get(there.peer_id, frozenset())
+
+
+async def test_a_peer_is_not_told_of_what_the_rules_keep_from_it() -> None:
+    async with swarm(1) as alice, swarm(2, None) as bob:
+        hers, his = Identify(alice, "alice/1"), Identify(bob, "bob/1")
+        bob.handle("/upper/1", saying())
+        bob.handle("/requests/1", saying(), judges=True)
+        connection = await connect(alice, bob)
+        nothing = {IDENTIFY, PUSH}
+        assert set((await hers.identify(connection)).protocols) == nothing
+        for rule in (Rule.ALLOW, Rule.ASK, Rule.only(["Ping"])):
+            bob.firewall.set(rule, peer=alice.peer_id, protocol="/requests/1")
+            assert set((await hers.identify(connection)).protocols) == {*nothing, "/requests/1"}
+        for refused in (Rule.REJECT, Rule.only(["Ping"], then=Rule.REJECT)):
+            bob.firewall.set(refused, peer=alice.peer_id)
+            bob.firewall.remove(peer=alice.peer_id, protocol="/requests/1")
+            assert set((await hers.identify(connection)).protocols) == nothing
+        for number in range(TEMPLATES):  # each peer could be told something else
+            bob.handle(f"/{number}", saying())
+            bob.firewall.set(Rule.ALLOW, peer=alice.peer_id, protocol=f"/{number}")
+            assert f"/{number}" in (await hers.identify(connection)).protocols
+        assert len(his._templates) <= TEMPLATES
+        await hers.close()
+        await his.close()
+
+
+async def test_a_change_of_the_rules_is_told_to_whom_it_concerns() -> None:
+    async with swarm(1) as alice, swarm(2, None) as bob, swarm(3) as carol:
+        services = [Identify(one, "agent") for one in (alice, bob, carol)]
+        bob.handle("/upper/1", saying())
+        for one in (alice, carol):
+            await connect(one, bob)
+        await until(lambda: services[1].info(alice.peer_id) and services[1].info(carol.peer_id))
+        await until(lambda: PUSH in served(alice, bob) and PUSH in served(carol, bob))
+        for rule, expected in ((Rule.ALLOW, {"/upper/1"}), (Rule.REJECT, set[str]())):
+            bob.firewall.set(Rule.REJECT)
+            bob.firewall.set(rule, peer=alice.peer_id)
+            await until(lambda: served(alice, bob) == {IDENTIFY, PUSH} | expected)  # noqa: B023
+        assert served(carol, bob) == {IDENTIFY, PUSH}
+        for service in services:
+            await service.close()
+        bob.firewall.set(Rule.ALLOW)
 
 
 async def test_both_sides_learn_everything() -> None:

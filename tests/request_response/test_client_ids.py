@@ -91,6 +91,16 @@ async def test_after_a_refusal_the_other_id_is_asked_for_before_anything_is_sent
         await until(lambda: connection.streams == 0)
 
 
+async def test_a_peer_that_has_told_to_serve_neither_is_asked_once() -> None:
+    async with swarm(1) as alice, raw_out(alice) as (raw, connection):
+        alice.peer_protocols[raw.id] = frozenset({"/ipfs/id/1.0.0"})
+        task = asking(Client(alice), raw)
+        await refuse_first(raw)
+        with pytest.raises(UnsupportedProtocol, match=f"{FIRST}, {SECOND}"):
+            await task
+        assert connection.streams == 0
+
+
 async def test_both_are_refused() -> None:
     async with swarm(1) as alice, raw_out(alice) as (raw, connection):
         client = Client(alice)

@@ -71,7 +71,7 @@ async def pair(handler: Any = None, rule: Rule | None = Rule.ALLOW, **options: A
         yield Pair(alice, bob, client, server, connection)
         await until(lambda: connection.streams == 0 and bob.connections()[0].streams == 0)
         assert (server.places.taken, client.places.taken) == (0, 0)
-        await until(lambda: bob.approval.snapshot() == {"asks": 0, "asking_peers": 0})
+        await until(lambda: bob.approval.snapshot() == {"asks": 0, "asking_peers": 0, "ask_memory": 0})
         assert not connection.closed
 
 
@@ -359,7 +359,7 @@ async def test_a_predicate_is_asked_once_about_each_request() -> None:
 
 
 async def test_a_rule_that_allows_a_stream_without_request_is_not_taken_for_one_that_allows_all() -> None:
-    """What ``Swarm.passes`` remembers is about rules that look at nothing."""
+    """What ``Judging.passes`` remembers is about rules that look at nothing."""
     rule = Rule.when(lambda attempt: attempt.variant != "Delete")
     async with pair(echo, rule=rule) as two:
         for _ in range(3):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stronghold_p2p.errors import Malformed
 from stronghold_p2p.request_response import strict_json
-from stronghold_p2p.request_response.strict_json import MAX_DEPTH, MAX_DIGITS, dumps, loads
+from stronghold_p2p.request_response.strict_json import MAX_CONTAINERS, MAX_DEPTH, MAX_DIGITS, dumps, loads
 
 TEXTS = st.text()  # without surrogates, as its default is
 VALUES = st.recursive(
@@ -120,7 +120,9 @@ def test_depth(opening: bytes, closing: bytes) -> None:
     levels = MAX_DEPTH // len(closing)
     assert loads(opening * levels + b"1" + closing * levels) is not None
     for depth in (levels + 1, 1_000, 100_000):
-        with pytest.raises(Malformed, match="deeper"):
+        with pytest.raises(
+            Malformed, match="nested deeper than 64" if depth < MAX_CONTAINERS / 2 else "objects and arrays"
+        ):
             loads(opening * depth + b"1" + closing * depth)
         with pytest.raises(Malformed):
             loads(opening * depth)
@@ -136,6 +138,22 @@ def test_depth_is_of_brackets_outside_strings() -> None:
         loads(b'["' + b"\\" * 3 + b'"' + b"[" * 500)
     with pytest.raises(Malformed):
         loads(b"[" * 70 + b"]" * 50)
+
+
+@pytest.mark.parametrize("one", [b"{}", b"[]", b'{"a":0}'])
+def test_no_message_costs_more_than_one_of_256_kib(one: bytes) -> None:
+    """reliability.md row 74: 1 MiB of ``[{},{},...]``; a body of 256 KiB never holds too many."""
+    fits = b"[" + b",".join([one] * (MAX_CONTAINERS - 1)) + b"]"
+    assert len(loads(fits)) == MAX_CONTAINERS - 1
+    assert dumps(loads(fits)) == fits
+    for surplus in (1, MAX_CONTAINERS):
+        value = [*loads(fits), *[{}] * surplus]
+        with pytest.raises(Malformed, match=f"more than {MAX_CONTAINERS} objects and arrays"):
+            loads(b"[" + b",".join([one] * (len(value))) + b"]")
+        with pytest.raises(Malformed, match=f"more than {MAX_CONTAINERS} objects and arrays"):
+            dumps(value)
+    assert loads(dumps("[{" * MAX_CONTAINERS)) == "[{" * MAX_CONTAINERS
+    assert len(b"[" + b",".join([b"{}"] * (MAX_CONTAINERS - 1)) + b"]") < 256 << 10
 
 
 def test_long_unterminated_strings_take_linear_time() -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import re
+
 import pytest
 
-from stronghold_p2p.errors import DialError
+from stronghold_p2p.errors import DialError, StreamReset, UnsupportedProtocol
 from stronghold_p2p.firewall.entries import Judgement
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Rule
 from stronghold_p2p.multiaddrs import parse
-from tests.peers import connect, swarm
-from tests.swarm.handlers import ECHO, echo
+from tests.peers import connect, swarm, until
+from tests.swarm.handlers import ECHO, ask, echo
 from tests.transport.ends import identity
 
 ONLY = Rule.only(["Ping"], otherwise=Rule.ASK)
@@ -51,7 +54,27 @@ async def test_what_each_rule_means_before_anything_is_read(
             assert alice.admits(connection, "/other/1") is False
             assert alice.passes(connection, "/requests/1", "in") is passes
             assert alice.passes(connection, "/requests/1", "out") is True
-        assert connection.passing == {"in": {"/requests/1": passes}, "out": {"/requests/1": True}}
+        assert connection.passing == {"in": {"/requests/1": rule or Rule.REJECT}, "out": {"/requests/1": Rule.ALLOW}}
+
+
+@pytest.mark.parametrize(
+    ("rule", "passing"),
+    [
+        (Rule.ALLOW, ["Ping", {"Say": 1}, None]),
+        (Rule.only(["Ping"]), ["Ping"]),
+        (ONLY, ["Ping"]),  # what has to be asked about is judged
+        (Rule.only(["Say"], then=Rule.only(["Ping"]), otherwise=Rule.ALLOW), ["Ping"]),
+        (Rule.only(["Ping"], otherwise=Rule.when(holds)), []),
+    ],
+)
+async def test_what_passes_by_its_variant_is_not_judged(rule: Rule, passing: list[object]) -> None:
+    async with swarm(1, rule) as alice, swarm(2) as bob:
+        await connect(bob, alice)
+        (connection,) = alice.connections()
+        messages = ["Ping", {"Say": 1}, None]
+        assert [one for one in messages if alice.passes(connection, ECHO, "in", one)] == passing
+        alice.hub.follow(lambda event: None)  # who is told of each
+        assert not any(alice.passes(connection, ECHO, "in", one) for one in messages)
 
 
 async def test_where_no_rule_matches_a_hook_is_asked() -> None:
@@ -91,6 +114,19 @@ async def test_nothing_is_decided_twice_until_rules_change(monkeypatch: pytest.M
         assert asked == [ECHO, ECHO]
 
 
+async def test_who_begins_to_follow_is_told_of_refusals_that_were_remembered() -> None:
+    async with swarm(1, Rule.REJECT) as alice, swarm(2) as bob:
+        alice.handle(ECHO, echo)
+        await connect(bob, alice)
+        (connection,) = alice.connections()
+        assert alice.admits(connection, ECHO) is False
+        told: list[object] = []
+        unfollow = alice.hub.follow(told.append)
+        assert alice.admits(connection, ECHO) is False
+        await until(lambda: told)
+        unfollow()
+
+
 async def test_connecting_is_decided_at_once() -> None:
     async with swarm(1) as alice:
         peer, address = identity(7).peer_id, parse("/ip4/10.0.0.1/tcp/1")
@@ -106,3 +142,41 @@ async def test_connecting_is_decided_at_once() -> None:
         alice.firewall.ban("10.0.0.0/8")
         with pytest.raises(DialError, match="keeps us from whoever is at"):
             alice.judging.check_dial(None, address)
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the audit log has said, without who and where."""
+    said = [message for name, _, message in caplog.record_tuples if name == "stronghold_p2p.audit"]
+    caplog.clear()
+    return [re.sub(r"(net|peer|from)=\S+ ", "", line) for line in said]
+
+
+async def test_each_decision_has_its_line_in_the_audit_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "stronghold_p2p.audit")
+    async with swarm(1) as alice, swarm(2) as bob:
+        alice.handle(ECHO, echo)
+        alice.handle("/requests/1", echo, judges=True)
+        await connect(bob, alice)
+        assert lines(caplog) == []  # nobody has said who may connect
+        assert await ask(bob.connections()[0], protocol=ECHO) == b"hello"
+        assert lines(caplog) == [f"verdict=allow protocol={ECHO} variant=- rule=allow@default"]
+        assert await ask(bob.connections()[0], protocol="/requests/1") == b"hello"
+        assert lines(caplog) == []  # judged when the request has been read
+        async with await bob.connections()[0].open_stream(ECHO) as stream:
+            await stream.write(b"hello")
+            await stream.readexactly(5)
+            lines(caplog)
+            alice.firewall.set(Rule.REJECT, protocol=ECHO)  # an open stream is reset
+            with pytest.raises(StreamReset):
+                await stream.read()
+        assert lines(caplog) == [f"verdict=reject protocol={ECHO} variant=- rule=reject@protocol"]
+        with pytest.raises(UnsupportedProtocol):
+            await ask(bob.connections()[0], protocol=ECHO)
+        assert lines(caplog) == [f"verdict=reject protocol={ECHO} variant=- rule=reject@protocol"]
+        alice.firewall.set(Rule.ALLOW, protocol=CONNECTION)
+        alice.firewall.ban(bob.peer_id)
+        await until(lambda: not bob.connections())
+        assert lines(caplog) == ["verdict=reject protocol=connection variant=- rule=ban"]
+        alice.firewall.unban(bob.peer_id)
+        await connect(bob, alice)
+        assert lines(caplog) == ["verdict=allow protocol=connection variant=- rule=allow@protocol"]

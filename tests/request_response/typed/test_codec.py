@@ -370,7 +370,7 @@ BAD: list[tuple[bytes, str, str]] = [
     (b'{"Say":{"text":"a"},"Say":{"text":"b"}}', "Say", "duplicate key"),
     (b'{"Say":{"text":"\\ud800"}}', "", "a lone surrogate is no text"),
     (b'{"Named":{"n":' + b"9" * (MAX_DIGITS + 1) + b',"key":[]}}', "", "a number of more than 1000 digits"),
-    (b"[" * 65 + b"]" * 65, "", "brackets that do not pair, or nest deeper than 64"),
+    (b"[" * 65 + b"]" * 65, "", "nested deeper than 64"),
     (b'{"Say":{"text":NaN}}', "", "NaN is no JSON"),
     (b"", "", "not JSON: "),
 ]

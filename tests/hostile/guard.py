@@ -1,0 +1,267 @@
+"""The program under test as somebody who guards a door: a ``Network`` whose rules, hooks and files are told what to do.
+
+    python -m tests.hostile.guard [--rules FILE] [--port PORT] [settings]
+
+JSON lines on its standard input are the commands, each a method of ``Guard``; each is answered by one line. The
+settings are those of tests/hostile/settings.py. Like ``target`` and ``dialer`` it imports the package: it is attacked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.commands import commands, say
+from stronghold_p2p import (
+    JSON,
+    Attempt,
+    Event,
+    Firewall,
+    Identity,
+    Judged,
+    Limits,
+    Network,
+    PeerId,
+    Request,
+    RequestFailed,
+    RequestProtocol,
+    Rule,
+    RulesLoaded,
+    Scope,
+    Stream,
+    Timeouts,
+)
+from stronghold_p2p.firewall.firewall import OPEN_PROTOCOLS
+from tests.hostile import settings
+from tests.hostile.codec import GUARDED, RR
+from tests.hostile.files import Files
+from tests.hostile.hooks import HOOKS, PREDICATES
+
+Result = dict[str, Any]
+BEAT: Final = 0.01
+
+
+class Counted:
+    """JSON, and how often something was read."""
+
+    def __init__(self) -> None:
+        self.read = 0
+
+    def encode(self, value: Any, /) -> bytes:
+        return JSON.encode(value)
+
+    def decode(self, body: bytes, /) -> Any:
+        self.read += 1
+        return JSON.decode(body)
+
+
+class Errors(logging.Handler):
+    """Counts what is logged as an error."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.told: Counter[str] = Counter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.told[record.getMessage().partition(":")[0]] += 1
+
+
+def rule_of(told: Any) -> Rule:
+    """A rule as it stands in a file."""
+    if isinstance(told, str):
+        return Rule(told)  # type: ignore[arg-type]
+    then, otherwise = rule_of(told.get("then", "allow")), rule_of(told.get("otherwise", "reject"))
+    if "only" in told:
+        return Rule.only(told["only"], then=then, otherwise=otherwise)
+    return Rule.when(PREDICATES[told["when"]], name=told["when"], then=then, otherwise=otherwise)
+
+
+class Guard:
+    """One network, and a method for each command."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        if options.rules is None:  # the honest user beside a row is no matter of its rules
+            firewall = Firewall(open_protocols=OPEN_PROTOCOLS | {RR})
+        else:
+            firewall = Firewall.load(options.rules, predicates=PREDICATES)
+        self.network = Network(
+            identity=Identity(),
+            listen=[f"/ip4/127.0.0.1/tcp/{options.port}"],
+            firewall=firewall,
+            timeouts=settings.timeouts(options, Timeouts()),
+            limits=settings.limits(options, Limits()),
+        )
+        self.firewall = firewall
+        self.codec = Counted()
+        self.protocol: RequestProtocol[Any, Any] = RequestProtocol(GUARDED, request=self.codec, response=JSON)
+        self.files = Files(firewall)
+        self.errors = Errors()
+        logging.getLogger("stronghold_p2p").addHandler(self.errors)
+        self.questions: list[tuple[Attempt, asyncio.Future[Any]]] = []
+        self.shown: set[int] = set()
+        self.handled: list[Any] = []
+        self.same = True
+        self.holding = asyncio.Event()
+        self.holding.set()
+        self.events: Counter[str] = Counter()
+        self.stall = 0.0
+        self.network.on_request(self.protocol)(self._answer)
+        self.network.on_stream(RR)(self._echo)
+
+    # ------------------------------------------------------------------ what the application does
+
+    async def _answer(self, request: Request[Any]) -> Any:
+        self.same = self.same and (not self.shown or id(request.message) in self.shown)
+        self.handled.append("many" if isinstance(request.message, list) else request.message)
+        await self.holding.wait()
+        return "done"
+
+    async def _echo(self, stream: Stream) -> None:
+        await stream.write(await stream.read_to_end())
+
+    async def _ask(self, attempt: Attempt) -> Any:
+        self.shown.add(id(attempt.view))
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.questions.append((attempt, future))
+        return await future
+
+    async def _shrug(self, attempt: Attempt) -> Any:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future.cancel()
+        self.questions.append((attempt, future))
+
+    def _note(self, event: Event) -> None:
+        match event:
+            case Judged(_, rule):
+                self.events[f"Judged {rule}"] += 1
+            case RequestFailed(_, error):
+                self.events[f"RequestFailed {type(error).__name__}"] += 1
+            case RulesLoaded(_, error):
+                self.events["RulesLoaded" if error is None else "RulesLoaded failed"] += 1
+            case _:
+                self.events[type(event).__name__] += 1
+
+    async def beat(self) -> None:
+        """Notes how long the loop could not come to this."""
+        loop = asyncio.get_running_loop()
+        while True:
+            before = loop.time()
+            await asyncio.sleep(BEAT)
+            self.stall = max(self.stall, loop.time() - before - BEAT)
+
+    # ------------------------------------------------------------------ commands
+
+    async def rules(self, *, entries: list[Any], clear: bool = True) -> Result:
+        """Each entry is a rule (None: it is removed) and its scope."""
+        for scope, _ in self.firewall.rules() if clear else ():
+            self.firewall.remove(**scope)
+        for told, selectors in entries:
+            where: Scope = {**selectors}  # type: ignore[typeddict-item]
+            if "peer" in selectors:
+                where["peer"] = PeerId(selectors["peer"])
+            if told is None:
+                self.firewall.remove(**where)
+            else:
+                self.firewall.set(rule_of(told), **where)
+        return {"rules": len(self.firewall.rules())}
+
+    async def follow(self) -> Result:
+        """Be told of each judgement."""
+        self.network.on_event(self._note)
+        return {}
+
+    async def hooks(self, *, ask: str = "hold", no_rule: str | None = None) -> Result:
+        own = {"hold": self._ask, "silent": self._shrug}
+        self.firewall.on_ask(own.get(ask) or HOOKS[ask](self.network))
+        if no_rule is not None:
+            self.firewall.on_no_rule(own.get(no_rule) or HOOKS[no_rule](self.network))
+        return {}
+
+    async def answer(self, *, question: int, yes: Any) -> Result:
+        """Settle a question; ``stale``: nobody waits for the answer any more."""
+        future = self.questions[question][1]
+        stale = future.done()
+        if not stale:
+            future.set_result(yes)
+        return {"stale": stale}
+
+    async def hold(self, *, on: bool) -> Result:
+        """Whether handlers keep their answers."""
+        (self.holding.clear if on else self.holding.set)()
+        return {}
+
+    async def ban(self, *, whom: str, back: bool = False) -> Result:
+        peer = whom if "/" in whom else PeerId(whom)
+        (self.firewall.unban if back else self.firewall.ban)(peer)
+        return {}
+
+    async def out(self, *, peer: str) -> Result:
+        """A request of ours to this peer, which is connected."""
+        return {"got": await self.network.request(PeerId(peer), "Ping", self.protocol, timeout=5)}
+
+    async def file(self, *, given: Result) -> Result:
+        """See ``tests.hostile.files``."""
+        result: Result = await asyncio.to_thread(getattr(self.files, given.pop("do")), **given)
+        return result
+
+    async def state(self, *, collect: bool = False) -> Result:
+        if collect:
+            gc.collect()
+        stall, self.stall = self.stall, 0.0
+        return {
+            "asks": self.network.stats()["asks"],
+            "ask_memory": self.network.stats()["ask_memory"],
+            "requests": self.network.stats()["requests_in"],
+            "questions": len(self.questions),
+            "open": sum(not future.done() for _, future in self.questions),
+            "read": self.codec.read,
+            "handled": self.handled,
+            "same": self.same,
+            "events": self.events,
+            "errors": self.errors.told,
+            "stall": stall,
+            "connections": len(self.network.connections()),
+            "tasks": len(asyncio.all_tasks()),
+            "files": len(os.listdir("/proc/self/fd")),
+        }
+
+    async def forget(self) -> Result:
+        """What has been seen so far."""
+        self.questions.clear()
+        self.shown.clear()
+        self.handled.clear()
+        self.events.clear()
+        self.errors.told.clear()
+        self.codec.read, self.same = 0, True
+        return {}
+
+
+async def main(options: argparse.Namespace) -> None:
+    guard = Guard(options)
+    async with guard.network as network:
+        beating = asyncio.create_task(guard.beat())
+        ready = {"peer": str(network.peer_id), "addr": str(network.addresses[0])}
+        async for command in commands(ready):
+            run = getattr(guard, command.pop("do"))
+            try:
+                say({"error": "", **await run(**command)})
+            except Exception as error:
+                say({"error": type(error).__name__, "text": str(error), "sent": getattr(error, "sent", None)})
+        beating.cancel()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.hostile.guard")
+    parser.add_argument("--rules", type=Path)
+    parser.add_argument("--port", type=int, default=0)
+    settings.add_to(parser)
+    given = parser.parse_args()
+    settings.set_constants(given)
+    settings.weaken(given)
+    asyncio.run(main(given))

@@ -1,0 +1,560 @@
+"""Rows 73 to 81, and of 96 what concerns rules: ways around the firewall (reliability.md 4.7, 4.9)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.process import Patience
+from tests.hostile.arena import MIB, Arena, Guarded
+from tests.hostile.client import ACK, FIN, RST, SYN, WINDOW, Peer, data, expect_lines, update, upgrade_out
+from tests.hostile.codec import (
+    GUARDED,
+    IDENTIFY,
+    MULTISTREAM,
+    NOISE,
+    Identity,
+    base58,
+    identify,
+    line,
+    prefixed,
+    propose,
+)
+from tests.hostile.secure import Handshake, framed, read_framed
+from tests.hostile.wire import Wire
+
+NA = MULTISTREAM + line("na")
+CONFIRM = propose(GUARDED)
+DONE = CONFIRM + prefixed(b'"done"')
+NEGOTIATION_FAILED, PROTOCOL_VIOLATION, GATED = 0x1001, 0x1004, 0x1008
+GO_AWAY_GATED = 0x1007
+
+
+def ask(peer: Peer, message: object = "Ping") -> int:
+    """One request, whole."""
+    body = message if isinstance(message, bytes) else json.dumps(message).encode()
+    return peer.open(GUARDED, prefixed(body), fin=True)
+
+
+def over(peer: Peer, stream: int) -> bool:
+    return stream in peer.finished or stream in peer.resets or peer.body(stream) == NA
+
+
+def outcome(peer: Peer, stream: int, within: float = 3.0) -> str:
+    """``answer``, ``na`` as for what is not served, ``refused`` (the end without a byte), or the code of a reset."""
+    assert peer.pump(lambda: over(peer, stream), within), f"stream {stream} does not end: {peer.body(stream)!r}"
+    code = peer.resets.get(stream)
+    if code == NEGOTIATION_FAILED:  # the refusal, and then what it has sent without waiting, which is no proposal
+        return "na"
+    if code is not None and peer.body(stream) != NA:
+        return f"reset {code:#x}"
+    return {DONE: "answer", NA: "na", CONFIRM: "refused", b"": "refused"}.get(peer.body(stream), "something else")
+
+
+def asked(peer: Peer, message: object = "Ping") -> str:
+    return outcome(peer, ask(peer, message))
+
+
+def state(guard: Guarded) -> dict[str, Any]:
+    return guard.ask(do="state")
+
+
+def until(guard: Guarded, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The state, once the condition holds."""
+    end = time.monotonic() + Patience.of(3.0)
+    while not condition(found := state(guard)):
+        assert time.monotonic() < end, f"never: {found}"
+        time.sleep(0.005)
+    return found
+
+
+# ---------------------------------------------------------------------- 73
+
+
+def test_row_73_a_rejected_peer_sends(arena: Arena) -> None:
+    """10 MiB of a rejected peer; the first stream together with message 3; before the rules are loaded"""
+    body = prefixed(bytes(WINDOW - 200))[: WINDOW - 200]
+    with arena.guard(memory=2 * MIB) as guard:
+        for rule in ("reject", None, {"only": ["Ping"], "then": "reject"}):
+            guard.rules((rule, {}))
+            with guard.connect() as peer:
+                for _ in range(arena.count(14, 40)):  # windows of 256 KiB
+                    stream = peer.open(GUARDED, body)
+                    assert outcome(peer, stream) == "na"
+                    assert peer.credit[stream] == WINDOW - len(propose(GUARDED) + body), "it was given more window"
+                assert peer.alive()
+                as_if_not_served(peer)
+            with together_with_message_3(guard) as peer:
+                assert outcome(peer, 1) == "na"
+        assert (state(guard)["read"], state(guard)["handled"]) == (0, [])
+    before_the_rules_are_loaded(arena)
+
+
+def as_if_not_served(peer: Peer) -> None:
+    """Who waits for the answer cannot tell the one from the other either."""
+    rejected, unserved = peer.open(GUARDED), peer.open("/nobody/serves/this")
+    assert peer.pump(lambda: peer.body(rejected) == peer.body(unserved) == NA)
+    assert not {rejected, unserved} & {*peer.resets, *peer.finished}
+
+
+def together_with_message_3(guard: Guarded) -> Peer:
+    """The stream and its request leave in one segment with the end of the handshake."""
+    wire, identity = Wire.connect(guard.address), Identity()
+    handshake = Handshake(identity, initiator=True)
+    wire.send(propose(NOISE) + framed(handshake.write()))
+    expect_lines(wire, MULTISTREAM, line(NOISE))
+    handshake.read(read_framed(wire))
+    last = framed(handshake.write(handshake.payload(("/yamux/1.0.0",))))
+    channel = handshake.channel(wire)
+    peer = Peer(channel, client=True)
+    first = propose(GUARDED) + prefixed(b'"Ping"')
+    peer.credit[1] = WINDOW - len(first)
+    wire.send(last + channel.records(data(1, first, SYN) + update(1, 0, FIN)))
+    return peer
+
+
+def before_the_rules_are_loaded(arena: Arena) -> None:
+    """From the first moment at which somebody listens, the rules of the file hold."""
+    identity, got = Identity(), list[str]()
+    with TemporaryDirectory() as folder:
+        rules = Path(folder) / "rules.toml"
+        others = "".join(f'[[rules]]\nprotocol = "/{one}"\nrule = "allow"\n' for one in range(arena.count(300, 3_000)))
+        last = f'[[rules]]\npeer = "{identity.name}"\nrule = "reject"\n[[rules]]\nrule = "allow"\n'
+        rules.write_text(f"version = 1\n{others}{last}", encoding="utf-8")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port: int = free.getsockname()[1]
+        early = threading.Thread(target=first_of_all, args=(("127.0.0.1", port), identity, got))
+        early.start()
+        with arena.start_guard("--rules", str(rules), "--port", str(port)) as guard:
+            early.join()
+            assert (got, state(guard)["read"]) == (["na"], 0)
+
+
+def first_of_all(address: tuple[str, int], identity: Identity, got: list[str]) -> None:
+    """Try until somebody listens, and ask."""
+    while True:
+        try:
+            wire = Wire.connect(address)
+        except OSError:
+            time.sleep(0.002)
+            continue
+        with upgrade_out(wire, identity) as peer:
+            got.append(asked(peer))
+        return
+
+
+# ---------------------------------------------------------------------- 74
+
+MANY = (MIB - 2) // 3
+
+
+def bad_json() -> dict[str, bytes]:
+    return {
+        "depth 1,000": b"[" * 1_000 + b"]" * 1_000,
+        "depth 100,000": b"[" * 100_000 + b"]" * 100_000,
+        "depth 65 of objects": b'{"Ping":' * 65 + b"1" + b"}" * 65,
+        "5,000 digits": b"9" * 5_000,
+        "NaN": b'{"Ping":NaN}',
+        "infinity": b'{"Ping":-Infinity}',
+        "1e999": b'{"Ping":1e999}',
+        "duplicate keys": b'{"Ping":1,"Ping":2}',
+        "duplicate keys inside": b'{"Ping":{"a":1,"\\u0061":2}}',
+        "lone surrogate": b'{"Ping":"\\ud800"}',
+        "no UTF-8": b'{"Ping":"\xff"}',
+        "bytes behind": b'"Ping" "Delete"',
+        "1 MiB of objects": b"[" + b",".join([b"{}"] * MANY) + b"]",
+        "1 MiB of arrays": b"[" + b",".join([b"[]"] * MANY) + b"]",
+        "1 MiB of brackets": b"[" * 60 + b",".join([b"[" * 60 + b"]" * 60] * 8_600) + b"]" * 60,
+    }
+
+
+def test_row_74_json_that_costs_or_deceives(arena: Arena) -> None:
+    """JSON that is deep, long, ambiguous or no text; what was judged is what is delivered"""
+    stalls = {}
+    with arena.guard(memory=32 * MIB) as guard, guard.connect() as peer:
+        guard.rules(({"only": ["Ping"]}, {}))
+        for name, body in bad_json().items():
+            stream = peer.open(GUARDED)
+            peer.write(stream, prefixed(body), size=WINDOW)
+            assert outcome(peer, stream) == f"reset {PROTOCOL_VIOLATION:#x}", name
+            stalls[name] = state(guard)["stall"]
+        found = state(guard)
+        assert found["handled"] == []
+        assert found["read"] == len(bad_json()), "each is read once"
+        guard.ask(do="forget")
+        guard.ask(do="hooks", ask="hold")
+        guard.rules(("ask", {}))
+        stream = ask(peer, {"Ping": [1, {"x": "y"}]})
+        until(guard, lambda now: now["questions"] == 1)
+        guard.ask(do="answer", question=0, yes=True)
+        assert outcome(peer, stream) == "answer"
+        found = state(guard)
+        assert (found["read"], found["same"], found["handled"]) == (1, True, [{"Ping": [1, {"x": "y"}]}])
+        guard.rules(("allow", {}))
+        for item in (b"0", b'""', b"0.5", b"null"):  # what may be read costs no more than this
+            body = b"[" + b",".join([item] * ((MIB - 2) // (len(item) + 1))) + b"]"
+            stream = peer.open(GUARDED)
+            peer.write(stream, prefixed(body), size=WINDOW)
+            assert outcome(peer, stream) == "answer", item
+            stalls[item.decode()] = state(guard)["stall"]
+    longest = max(stalls, key=lambda name: stalls[name])
+    arena.bound(f"stall in s, for {longest}:", stalls[longest], 0.1)
+
+
+# ---------------------------------------------------------------------- 75
+
+Told = Any
+
+
+def says(peer_rule: Told, default: Told, direction: str) -> str:
+    """The reference: what becomes of a request ``"Ping"``."""
+    rule = peer_rule if peer_rule is not None else default
+    if rule is None:
+        return "question" if direction == "in" else "passes"  # and no answer is a no
+    if rule == "ask":
+        return "question"
+    word = "allow" if rule == {"only": ["Ping"]} else "reject" if rule == {"only": ["Get"]} else rule
+    return "passes" if word == "allow" else "rejected"
+
+
+def test_row_75_every_rule_set_and_removed(arena: Arena) -> None:
+    """Every rule for a peer and for all, both ways, never set, set and removed; no rule is a question"""
+    rules: tuple[Told, ...] = ("allow", "reject", "ask", {"only": ["Ping"]}, {"only": ["Get"]})
+    removed = rules[: arena.count(1, len(rules))]
+    histories = [(None,), *((rule,) for rule in rules), *((rule, None) for rule in removed)]
+    identity = Identity()
+    with arena.guard() as guard, guard.connect(identity) as peer:
+        guard.ask(do="hooks", ask="silent", no_rule="silent")
+        for direction, mine, all_others in itertools.product(("in", "out"), histories, histories):
+            scopes: list[dict[str, str]] = [{"peer": identity.name, "direction": direction}, {"direction": direction}]
+            guard.rules(*((rule, scopes[0]) for rule in mine), *((rule, scopes[1]) for rule in all_others))
+            expected = says(mine[-1], all_others[-1], direction)
+            questions = state(guard)["questions"]
+            got = let_in(peer) if direction == "in" else let_out(guard, peer, identity, expected)
+            asks = state(guard)["questions"] - questions
+            assert (got, asks) == ("passes" if expected == "passes" else "rejected", expected == "question"), (
+                direction,
+                mine,
+                all_others,
+            )
+
+
+def let_in(peer: Peer) -> str:
+    return {"answer": "passes", "na": "rejected", "refused": "rejected"}[asked(peer)]
+
+
+def let_out(guard: Guarded, peer: Peer, identity: Identity, expected: str) -> str:
+    """A request of the guard's own: what passes opens a stream to us, which we reset."""
+    before = len(peer.opened)
+    guard.tell(do="out", peer=identity.name)
+    if expected == "passes":
+        assert peer.pump(lambda: len(peer.opened) > before), "nothing came out"
+        peer.send(update(peer.opened[-1], 0, RST))
+    error = guard.read()["error"]
+    return {"StreamReset": "passes", "Rejected": "rejected"}[error]
+
+
+# ---------------------------------------------------------------------- 77
+
+
+def test_row_77_rules_that_change_under_a_request(arena: Arena) -> None:
+    """Tightened, or banned, while a request is half sent, asked about, or being answered"""
+    with arena.guard() as guard:
+        guard.ask(do="hooks", ask="hold")
+        for banned in (False, True):
+            for moment in ("half sent", "asked about", "answered"):
+                identity = Identity()
+                guard.ask(do="forget")
+                guard.rules(("ask" if moment == "asked about" else "allow", {}))
+                guard.ask(do="hold", on=moment == "answered")
+                with guard.connect(identity) as peer:
+                    change_under(guard, peer, identity, moment, banned=banned, arena=arena)
+                found = until(guard, lambda now: now["connections"] == guard.idle and not now["asks"])
+                assert len(found["handled"]) == (moment == "answered")
+                guard.ask(do="hold", on=False)
+                if banned:
+                    guard.ask(do="ban", whom=identity.name, back=True)
+
+
+def change_under(guard: Guarded, peer: Peer, identity: Identity, moment: str, *, banned: bool, arena: Arena) -> None:
+    body = prefixed(b'"Ping"')
+    if moment == "half sent":
+        stream = peer.open(GUARDED, body[:3])
+        assert peer.pump(lambda: peer.body(stream) == CONFIRM or stream in peer.acked)
+    else:
+        stream = ask(peer)
+        until(guard, lambda now: now["questions"] == 1 if moment == "asked about" else len(now["handled"]) == 1)
+    start = time.monotonic()
+    if banned:
+        guard.ask(do="ban", whom=identity.name)
+        peer.ends(GO_AWAY_GATED, 1.0)
+        arena.took(time.monotonic() - start, 0.1)
+        assert peer.body(stream) in {b"", CONFIRM}
+        return
+    guard.ask(do="rules", entries=[("reject", {"peer": identity.name})], clear=False)
+    if moment == "half sent":
+        peer.send(data(stream, body[3:], FIN))
+    if moment == "answered":
+        guard.ask(do="hold", on=False)
+    assert outcome(peer, stream) == "refused", (moment, peer.body(stream))
+    arena.took(time.monotonic() - start, 0.1)
+    if moment == "asked about":
+        assert guard.ask(do="answer", question=0, yes=True)["stale"]
+    assert asked(peer) == "na"
+
+
+# ---------------------------------------------------------------------- 78
+
+
+def test_row_78_answers_that_come_too_late(arena: Arena) -> None:
+    """Approved after disconnect, after time-out, twice, for a question of before the reconnect"""
+    wait = arena.pick(0.6, 2.0)
+    with arena.guard("--timeout", f"ask={wait}") as guard:
+        guard.rules(("ask", {}))
+        guard.ask(do="hooks", ask="hold")
+        identity = Identity()
+        with guard.connect(identity) as peer:
+            ask(peer)
+            until(guard, lambda now: now["open"] == 1)
+        until(guard, lambda now: now["open"] == 0 and now["asks"] == 0)  # with the connection
+        with guard.connect(identity) as peer:
+            assert guard.ask(do="answer", question=0, yes=True)["stale"]
+            assert state(guard)["handled"] == []
+            again = ask(peer)
+            until(guard, lambda now: now["open"] == 1)
+            assert guard.ask(do="answer", question=0, yes=True)["stale"]  # not for the one of the new connection
+            assert over(peer, again) is False
+            assert outcome(peer, again, wait + 2.0) == "refused"  # nobody has answered this one
+            assert guard.ask(do="answer", question=1, yes=True)["stale"]
+            both = [ask(peer, {"Ping": number}) for number in range(2)]
+            until(guard, lambda now: now["open"] == 2)
+            answers = [guard.ask(do="answer", question=number, yes=True)["stale"] for number in (2, 3, 2, 3)]
+            assert answers == [False, False, True, True]
+            assert [outcome(peer, stream) for stream in both] == ["answer", "answer"]
+            reset = ask(peer)
+            until(guard, lambda now: now["open"] == 1)
+            peer.send(update(reset, 0, RST))
+            until(guard, lambda now: now["open"] == 0)
+            assert guard.ask(do="answer", question=4, yes=True)["stale"]
+            assert peer.alive()
+        assert sorted(map(str, state(guard)["handled"])) == ["{'Ping': 0}", "{'Ping': 1}"]
+
+
+# ---------------------------------------------------------------------- 79
+
+
+def count_over(peer: Peer, streams: list[int]) -> int:
+    return sum(over(peer, stream) for stream in streams)
+
+
+def refused_at_once(peer: Peer, streams: list[int], count: int) -> None:
+    """As many as this, and no more."""
+    assert peer.pump(lambda: count_over(peer, streams) >= count, 5.0), "not at once"
+    assert count_over(peer, streams) == count
+    assert {outcome(peer, stream) for stream in streams if over(peer, stream)} <= {"refused"}
+
+
+def test_row_79_more_questions_than_anybody_answers(arena: Arena) -> None:
+    """10,000 requests of one peer wait to be approved; 300 peers with 16 each; large ones"""
+    patience = ("--timeout", "ask=60", "--timeout", "request=60", "--limit", "connections=400")
+    with arena.guard(*patience, memory=48 * MIB) as guard:
+        guard.rules(("ask", {}))
+        guard.ask(do="hooks", ask="hold")
+        many_requests(arena, guard)
+        large_requests(guard)
+        found = until(guard, lambda now: now["asks"] == 0)
+        assert (found["handled"], found["ask_memory"]) == ([], 0)
+
+
+def many_requests(arena: Arena, guard: Guarded) -> None:
+    with ExitStack() as stack:
+        for number in range(arena.count(18, 300)):
+            peer = stack.enter_context(guard.connect())
+            waiting = max(0, min(16, 256 - 16 * number))
+            refused_at_once(peer, [ask(peer) for _ in range(20)], 20 - waiting)
+            if number == 0:
+                for _ in range(arena.count(4, 125)):
+                    refused_at_once(peer, [ask(peer) for _ in range(80)], 80)
+            assert state(guard)["asks"] == min(256, 16 * (number + 1))
+
+
+def large_requests(guard: Guarded) -> None:
+    """32 MiB of them wait, whoever sends them."""
+    until(guard, lambda now: now["asks"] == 0)
+    body = prefixed(json.dumps({"Ping": "x" * (MIB - 100)}).encode())
+    with ExitStack() as stack:
+        for number in range(3):
+            peer = stack.enter_context(guard.connect())
+            streams = [peer.open(GUARDED) for _ in range(15)]
+            for stream in streams:
+                peer.write(stream, body, size=WINDOW)
+            refused_at_once(peer, streams, max(0, 15 * (number + 1) - 32))
+        assert 31 * MIB < state(guard)["ask_memory"] <= 32 * MIB
+
+
+# ---------------------------------------------------------------------- 80
+
+
+def test_row_80_predicates_and_hooks_that_fail(arena: Arena) -> None:
+    """They raise, return something else, are cancelled, never return, call the network, take long"""
+    wait = arena.pick(0.4, 8.0)
+    with arena.guard("--timeout", f"ask={wait}") as guard, guard.connect() as other:
+        for predicate in ("raises", "cancels", "number", "coroutine"):
+            guard.rules(({"when": predicate, "otherwise": "allow"}, {}))
+            with guard.connect() as peer:
+                assert [asked(peer) for _ in range(3)] == ["refused"] * 3, predicate
+            told = state(guard)["errors"]
+            assert sum(told.values()) == 1, (predicate, told)
+            guard.ask(do="forget")
+        for hook in ("raises", "cancelled", "number", "text", "none", "plain", "never", "stubborn", "node"):
+            guard.rules(("ask", {}))
+            guard.ask(do="hooks", ask=hook)
+            with guard.connect() as peer:
+                start = time.monotonic()
+                stream = ask(peer)
+                other.request(b"not held up", 2.0)
+                assert outcome(peer, stream, wait + 2.0) == "refused", hook
+                took = time.monotonic() - start
+                assert took < wait * 5, f"{hook}: {took:.1f} s"
+            told = state(guard)["errors"]
+            assert sum(told.values()) == (hook in {"raises", "number", "text", "none", "plain"}), (hook, told)
+            until(guard, lambda now: now["asks"] == 0)
+            guard.ask(do="forget")
+        assert state(guard)["handled"] == []
+
+
+# ---------------------------------------------------------------------- 81
+
+
+def cid(identity: Identity) -> str:
+    """CIDv1 with the codec libp2p-key, in base32 (peer-ids, "String representation")."""
+    return "b" + base64.b32encode(b"\x01\x72" + identity.peer).decode().rstrip("=").lower()
+
+
+def hashed(identity: Identity) -> str:
+    """The sha256 form, which an Ed25519 key has not."""
+    return base58(b"\x12\x20" + hashlib.sha256(identity.public).digest())
+
+
+def test_row_81_other_names_for_the_same(arena: Arena) -> None:
+    """A peer under other texts, over two connections; protocol ids that are nearly it; requests where answers belong"""
+    identity = Identity()
+    with arena.guard() as guard:
+        guard.rules(("allow", {"peer": cid(identity)}))
+        with guard.connect(identity) as one, guard.connect(identity) as two, guard.connect() as stranger:
+            assert [asked(peer) for peer in (one, two, stranger)] == ["answer", "answer", "na"]
+            guard.rules(("allow", {}), ("reject", {"peer": identity.name}))
+            assert [asked(peer) for peer in (one, two, stranger)] == ["na", "na", "answer"]
+            guard.rules(("reject", {}), ("allow", {"peer": hashed(identity)}))
+            assert [asked(peer) for peer in (one, two)] == ["na", "na"]
+            guard.rules(("allow", {"protocol": GUARDED}))
+            ends = ("/", ".1", " ", ".0.0")
+            for name in [*(GUARDED + end for end in ends), GUARDED.upper(), GUARDED[1:], f"/x{GUARDED}", GUARDED[:-1]]:
+                stream = one.open(name, prefixed(b'"Ping"'))
+                assert outcome(one, stream) == "na", name
+            claim_other_protocols(guard, one, identity)
+            before = len(state(guard)["handled"])
+            request_as_an_answer(guard, one, identity)
+            assert len(state(guard)["handled"]) == before
+            guard.ask(do="ban", whom=cid(identity))
+            for peer in (one, two):
+                peer.ends(GO_AWAY_GATED, 2.0)
+            assert asked(stranger) == "answer"
+        guard.ask(do="ban", whom=identity.name, back=True)
+
+
+def claim_other_protocols(guard: Guarded, peer: Peer, identity: Identity) -> None:
+    """What identify says of us opens nothing."""
+    guard.rules(("reject", {}))
+    first = peer.opened[0]  # identify asks as soon as we are connected
+    assert propose(IDENTIFY) in peer.body(first)
+    said = identify(identity, protocols=[GUARDED, "/allow", "/ipfs/id/1.0.0"])
+    peer.send(data(first, propose(IDENTIFY) + prefixed(said), ACK | FIN))
+    assert peer.alive()
+    assert asked(peer) == "na"
+    guard.rules(("allow", {"protocol": GUARDED}))
+
+
+def request_as_an_answer(guard: Guarded, peer: Peer, identity: Identity) -> None:
+    """Behind the answer to a request of the guard's own stands a request of ours."""
+    before = len(peer.opened)
+    guard.tell(do="out", peer=identity.name)
+    assert peer.pump(lambda: len(peer.opened) > before)
+    stream = peer.opened[-1]
+    peer.send(data(stream, CONFIRM + prefixed(b'"done"') + prefixed(b'"Ping"'), ACK | FIN))
+    assert guard.read()["error"] == "Malformed"
+
+
+# ---------------------------------------------------------------------- 96
+
+
+SPOILT = {  # a text, and how often its last part is repeated
+    "empty": ("", "", 0),
+    "no version": ('[[rules]]\nrule = "allow"\n', "", 0),
+    "an older version": ('version = 0\n[[rules]]\nrule = "allow"\n', "", 0),
+    "a newer version": ('version = 2\n[[rules]]\nrule = "allow"\n', "", 0),
+    "a misspelt selector": ('version = 1\n[[rules]]\nper = "x"\nrule = "allow"\n', "", 0),
+    "a misspelt table": ('version = 1\n[[rule]]\nrule = "allow"\n', "", 0),
+    "garbage": ("", "\0\1\2", 100),
+    "no UTF-8": ("version = 1\n#", "\udcff", 10),
+    "huge": ('version = 1\n[[rules]]\nrule = "allow"\n# ', "x", 1 << 20),
+    "deep": ("version = 1\nrules = ", "[", 100_000),
+}
+
+
+def test_row_96_rules_that_were_spoilt(arena: Arena) -> None:
+    """A rules file cut at every byte, garbage, huge, of another version; two writers, a full disk, a link"""
+    friends = [Identity().name for _ in range(3)]
+    with arena.guard() as guard, TemporaryDirectory() as folder:
+
+        def told(do: str, **given: object) -> dict[str, Any]:
+            return guard.ask(do="file", given={"do": do, **given})
+
+        file = os.path.join(folder, "rules.toml")
+        made = told("make", path=file, friends=friends, banned=["203.0.113.0/24"])
+        assert made["mode"] == "0o600"
+        cut = told("cut", path=file, step=arena.count(20, 1))
+        assert (cut["allows"], cut["denies"]) == (0, 0), "a file that was cut short counts"
+        outcomes = told("spoil", path=os.path.join(folder, "spoilt.toml"), texts=SPOILT)
+        assert outcomes == dict.fromkeys(SPOILT, "refused") | {"error": ""}
+        full = told("fill_the_disk", path=file)
+        assert full["same"]
+        assert "cannot be written" in full["said"]
+        assert full["left"] == ["rules.toml"]
+        together = told("write_together", path=os.path.join(folder, "both.toml"), rounds=arena.count(10, 300))
+        assert set(together["seen"]) <= {"20", "40", "absent"}, together
+        assert together["left"] == ["both.toml", "rules.toml"]
+        os.symlink(file, os.path.join(folder, "link.toml"))
+        told("make", path=os.path.join(folder, "link.toml"), friends=friends[:1], banned=[])
+        assert os.path.islink(os.path.join(folder, "link.toml"))
+        assert friends[1] not in Path(file).read_text(encoding="utf-8")
+    bad_edits(arena)
+
+
+def bad_edits(arena: Arena) -> None:
+    """While the network runs: what cannot be understood changes nothing, and is told."""
+    identity = Identity()
+    with TemporaryDirectory() as folder:
+        rules = Path(folder) / "rules.toml"
+        good = f'version = 1\n[[rules]]\npeer = "{identity.name}"\nrule = "reject"\n'
+        rules.write_text(good, encoding="utf-8")
+        with arena.start_guard("--rules", str(rules)) as guard, guard.connect(identity) as peer:
+            guard.ask(do="follow")
+            assert asked(peer) == "na"
+            rules.write_text('version = 1\n[[rules]]\nrul = "allow"\n', encoding="utf-8")
+            until(guard, lambda now: now["events"].get("RulesLoaded failed") == 1)
+            assert asked(peer) == "na"
+            rules.write_text(good.replace("reject", "allow"), encoding="utf-8")
+            until(guard, lambda now: now["events"].get("RulesLoaded") == 1)
+            assert asked(peer) == "answer"

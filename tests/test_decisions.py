@@ -1,0 +1,40 @@
+"""The tables of docs/firewall.md are what happens, and complete."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from stronghold_p2p import Rule
+from tools.decisions.document import PAGE, current, placed
+from tools.decisions.rules import ROWS
+from tools.decisions.situations import SITUATIONS
+
+
+def test_the_tables_are_what_happens() -> None:
+    """Each row is played: ``make docs`` writes them anew."""
+    assert current() == PAGE.read_text(encoding="utf-8")
+
+
+def test_every_kind_of_rule_has_its_rows() -> None:
+    kinds = {str(row.rule) for row in ROWS}
+    assert kinds == {"None", "allow", "reject", "ask", "only", "when"}
+    assert {Rule.ALLOW, Rule.REJECT, Rule.ASK} <= {row.introduce for row in ROWS if row.with_on_no_rule}
+
+
+def test_every_situation_of_the_notes_has_its_row() -> None:
+    """stronghold-parity.md 1.5, second table: fourteen, and ours beyond them."""
+    text = PAGE.read_text(encoding="utf-8")
+    assert len(SITUATIONS) >= 14
+    assert len({one.told for one in SITUATIONS}) == len(SITUATIONS)
+    assert all(f"| {one.told} | {one.theirs} |" in text for one in SITUATIONS)
+    assert {"D4", "D5", "D8", "D23", "D24"} <= set(re.findall(r"D\d+", " ".join(one.defect for one in SITUATIONS)))
+
+
+def test_a_table_needs_its_place() -> None:
+    assert placed("a\n<!-- b: make docs -->\nold\n<!-- end -->\n", "b", "new\n") == (
+        "a\n<!-- b: make docs -->\nnew\n<!-- end -->\n"
+    )
+    with pytest.raises(ValueError, match="no one place for the table b"):
+        placed("a\n", "b", "new\n")
