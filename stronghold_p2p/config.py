@@ -25,6 +25,9 @@ class Timeouts:
     keepalive_answer: float | None = 10.0  # an unanswered ping ends the connection (go)
     write_stall: float | None = 10.0  # a socket that takes nothing (go ConnectionWriteTimeout)
     close: float | None = 3.0  # orderly shutdown of a whole network
+    # How long a connection that has sent a short answer looks for the next message before it goes back to the event
+    # loop. Only while nothing else talks and the peer is that quick, as programs on the same machine are.
+    busy_poll: float | None = 100e-6
 
 
 @dataclass(frozen=True, kw_only=True)

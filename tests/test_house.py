@@ -22,7 +22,7 @@ LAZY: dict[tuple[str, str], str] = {}
 # Where a handler may catch everything: the border to code of the application, and the one of a connection.
 BROAD: dict[tuple[str, str], str] = {
     ("stronghold_p2p/transport/link.py", "_process"): "the one catch of a connection",
-    ("stronghold_p2p/swarm/connection.py", "_write"): "the turn that sends: no receive is above it",
+    ("stronghold_p2p/swarm/connection.py", "_send"): "the turn that sends: no receive is above it",
     ("stronghold_p2p/swarm/connection.py", "_flush"): "who goes on in that turn: the same",
     ("stronghold_p2p/swarm/rules_watch.py", "_look"): "a look at a file: nothing but the loop is above it",
     ("stronghold_p2p/swarm/timer.py", "_tick"): "a look at the deadlines: no receive is above it",

@@ -33,6 +33,7 @@ _TOGETHER: Final = 4  # records that are sealed before they are written: with th
 _MANY: Final = 64  # pieces; more are joined first, as that costs less than a copy of each
 
 _length: Final = Struct(">H")
+_pack_length: Final = _length.pack
 
 Buffer = bytes | bytearray | memoryview
 
@@ -84,16 +85,23 @@ class Sealer:
         return _length.pack(size + TAGLEN) + self._encrypt(pack_nonce(n), plaintext, None)
 
     def seal_pieces(
-        self, pieces: Sequence[Buffer], space: Workspace, write: Callable[[bytes | memoryview], object]
+        self,
+        pieces: Sequence[Buffer],
+        space: Workspace,
+        write: Callable[[bytes | memoryview], object],
+        size: int = SMALL + 1,
     ) -> None:
-        """The same for plaintext in pieces. ``write`` is called with records in order, several at a time.
+        """The same for plaintext in pieces, of ``size`` bytes together; without it they are taken for a large one.
 
-        What it is given is only valid during the call.
+        ``write`` is called with records in order, several at a time. What it is given is only valid during the call.
         """
-        size = sum(map(len, pieces))
         if size <= SMALL:
-            if size:
-                write(self.seal(b"".join(pieces)))
+            n = self._n
+            if size and n < MAX_NONCE:  # ``seal``, as far as it is for one record
+                self._n = n + 1
+                write(_pack_length(size + TAGLEN) + self._encrypt(pack_nonce(n), b"".join(pieces), None))
+            elif size:
+                raise _exhausted()
             return
         if len(pieces) > _MANY:
             pieces = [b"".join(pieces)]
@@ -160,6 +168,7 @@ class Opener:
         """
         if self.failure is not None:
             raise self.failure
+        plaintext: bytes | memoryview
         available = len(view)
         at = 0
         while at + _PREFIX <= available:
@@ -168,29 +177,32 @@ class Opener:
             end = body + size
             if end > available and size >= TAGLEN:
                 break
-            plaintext = self._open_one(view[body:end], size, space)
+            n = self._n
+            try:
+                if TAGLEN <= size <= SMALL and n < MAX_NONCE:
+                    plaintext = self._decrypt(pack_nonce(n), view[body:end], None)
+                else:
+                    plaintext = self._open_other(view[body:end], size, space)
+            except (InvalidTag, ConnectionClosed) as error:
+                self.failure = _closing(error)
+                raise self.failure from None
+            self._n = n + 1
             at = end
             if size > TAGLEN:
                 deliver(plaintext)
         return at
 
-    def _open_one(self, record: memoryview, size: int, space: Workspace | None) -> bytes | memoryview:
+    def _open_other(self, record: memoryview, size: int, space: Workspace | None) -> bytes | memoryview:
+        """A large record, or none."""
+        if size < TAGLEN:
+            raise DecryptError("a Noise record shorter than its tag")
         n = self._n
-        plaintext: bytes | memoryview
-        try:
-            if size < TAGLEN:
-                raise DecryptError("a Noise record shorter than its tag")
-            if n >= MAX_NONCE:
-                raise _exhausted()
-            if size <= SMALL or space is None:
-                plaintext = self._decrypt(pack_nonce(n), record, None)
-            else:
-                plaintext = space.opened[: size - TAGLEN]
-                self._decrypt_into(pack_nonce(n), record, None, plaintext)
-        except (InvalidTag, ConnectionClosed) as error:
-            self.failure = _closing(error)
-            raise self.failure from None
-        self._n = n + 1
+        if n >= MAX_NONCE:
+            raise _exhausted()
+        if space is None:
+            return self._decrypt(pack_nonce(n), record, None)
+        plaintext = space.opened[: size - TAGLEN]
+        self._decrypt_into(pack_nonce(n), record, None, plaintext)
         return plaintext
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -87,10 +86,9 @@ class Connection:
         self._parked = 0
         self._reading_paused = False
         self._gone: asyncio.Future[None] | None = None
-        link.receiver = self._receive
-        link.on_failed = self.failed
-        link.on_lost = self._lost
-        link.on_room = self._flush
+        link.busy_poll = swarm.timeouts.busy_poll
+        link.receiver, link.on_room = self._receive, self._flush
+        link.on_failed, link.on_lost = self.failed, self._lost
 
     def _make_session(self, tie: Tie) -> Session:
         return Session(
@@ -138,7 +136,7 @@ class Connection:
         session, turn = self._session, self.turn
         now = session.now = self._timer.heard = self.loop.time()
         scheduled = session.hold()
-        turn.begin()
+        turn.waiting = []
         try:
             used = self._opener.open(view, session.deliver, self._space)
         finally:  # what came before a fault still counts
@@ -154,9 +152,10 @@ class Connection:
             self._flush()
         else:
             self._send()
-        if session.overloaded and not self._reading_paused and not self.closed:
+        # What was sent is owed no more.
+        if self._link.congested and session.overloaded and not self._reading_paused and not self.closed:
             self._reading_paused = True
-            self._link.transport.pause_reading()
+            self._link.pause_reading()
         return used
 
     # ------------------------------------------------------------------ bytes out
@@ -167,32 +166,30 @@ class Connection:
 
     def _flush(self) -> None:
         """Send, from a bare callback of the loop: who had to wait for room goes on in it."""
-        self.turn.begin()
+        self.turn.waiting = []
         self._send()
         try:
             self.turn.resume()
         except Exception as error:  # a fault of ours: this connection pays for it
             self.failed(error)
+        self._link.look()
 
     def send_early(self) -> None:
         """Seal and write what has collected, before the turn of the loop is over."""
-        if not self.closed and not self._link.congested:
-            self._write(self._session.early_data)
+        self._send(early=True)
 
-    def _send(self) -> None:
-        session = self._session
+    def _send(self, *, early: bool = False) -> None:
+        session, link = self._session, self._link
         if self.closed or self._link.congested:
             return
         if session.violation is not None:
             self.failed(session.violation)
             return
-        self._write(session.data_to_send)
-
-    def _write(self, frames: Callable[[], list[bytes | bytearray | memoryview]]) -> None:
-        session, link = self._session, self._link
         try:
-            self._seal(frames(), self._space, link.write)
-            session.flushed(congested=link.congested)
+            frames = session.early_data() if early else session.data_to_send()
+            self._seal(frames, self._space, link.write, session.taken)
+            if link.congested or session.congested or session.stalled or session.passed_over:
+                session.flushed(congested=link.congested)
         except Exception as error:  # the Noise counter is used up; or a fault of ours, for which only this one pays
             self.failed(error)
             return
@@ -200,7 +197,7 @@ class Connection:
             self._timer.stalled()
         if self._reading_paused and not session.overloaded:
             self._reading_paused = False
-            link.transport.resume_reading()
+            link.resume_reading()
 
     # ------------------------------------------------------------------ streams
 
@@ -325,7 +322,7 @@ class Connection:
             with suppress(ConnectionClosed):  # the Noise counter is used up: nothing more can be said
                 self._seal(farewell, self._space, self._link.write)
             self._link.receiver = len
-            self._link.transport.resume_reading()
+            self._link.resume_reading()
             self._link.finish()
             self._timer.last(CLOSE_GRACE, self.abort)
 

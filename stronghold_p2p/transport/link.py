@@ -16,10 +16,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from struct import Struct
+from time import monotonic
 from typing import Final, cast
 from weakref import WeakKeyDictionary
 
 from stronghold_p2p.errors import ConnectionClosed
+from stronghold_p2p.transport.busy_poll import SHORT, SLICE, Pace
 
 try:
     from fcntl import ioctl
@@ -44,11 +46,12 @@ Receiver = Callable[[memoryview], int]
 
 
 class Inbox:
-    """A fixed buffer: a bytearray with live views cannot be resized."""
+    """A fixed buffer: a bytearray with live views cannot be resized. ``pace`` is of those who share it."""
 
-    __slots__ = ("size", "view")
+    __slots__ = ("pace", "size", "view")
 
     def __init__(self, size: int = INBOX_BYTES) -> None:
+        self.pace = Pace()
         self.size = size
         self.view = memoryview(bytearray(size))
 
@@ -83,19 +86,26 @@ class Link(asyncio.BufferedProtocol):
 
     ``receiver`` gets all bytes that have not been used yet and returns how many it used; an exception out of
     it goes to ``on_failed`` and never into asyncio. ``on_lost`` is called once, after the transport is gone.
-    ``on_room`` is called when the socket takes bytes again. ``bytes_in`` and ``incomplete`` serve deadlines.
+    ``on_room`` is called when the socket takes bytes again. ``incomplete`` serves deadlines. ``busy_poll``: seconds to
+    look for more after a short answer to a short message (``busy_poll.py``); None: never.
     """
 
     __slots__ = (
+        "_behind",
+        "_broken",
         "_descriptor",
         "_inbox",
+        "_looking",
         "_on_made",
         "_tail",
+        "_written",
+        "busy_poll",
         "congested",
         "lost",
         "on_failed",
         "on_lost",
         "on_room",
+        "paused",
         "receiver",
         "transport",
     )
@@ -107,7 +117,13 @@ class Link(asyncio.BufferedProtocol):
         self._on_made = on_made
         self._tail = b""
         self._descriptor = -1
+        self._broken: OSError | None = None
+        self._behind = False  # something was left to the loop, and may still be there
+        self._written = 0  # since the last bytes came, straight to the socket
+        self._looking = False
+        self.busy_poll: float | None = None
         self.congested = False
+        self.paused = False
         self.lost = False
         self.receiver: Receiver = len
         self.on_failed: Callable[[Exception], None] = _ignore
@@ -131,7 +147,13 @@ class Link(asyncio.BufferedProtocol):
         return self._inbox.view[kept:]
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._process(self._inbox.view[: len(self._tail) + nbytes])
+        inbox = self._inbox
+        if inbox.pace.user is not self:
+            inbox.pace.change(self)
+        self._written = 0
+        self._process(inbox.view[: len(self._tail) + nbytes])
+        if 0 < self._written < SHORT and nbytes < SHORT:
+            self.look()
 
     def feed(self, data: bytes) -> None:
         """Process bytes that an earlier phase left over."""
@@ -147,6 +169,47 @@ class Link(asyncio.BufferedProtocol):
         if used < len(view):
             self._tail = bytes(view[used:])
 
+    # ------------------------------------------------------------------ busy polling
+
+    def look(self) -> None:
+        """Something short was written from a bare callback of the loop: maybe the answer is there at once."""
+        if self.busy_poll is None or self._looking or not 0 < self._written < SHORT:
+            return
+        if self._descriptor >= 0 and not (self.paused or self.congested) and self._inbox.pace.due():
+            self._looking = True
+            try:
+                self._look(self.busy_poll)
+            finally:
+                self._looking = False
+
+    def _look(self, patience: float) -> None:
+        begun = now = monotonic()
+        found = True
+        while found and now < begun + SLICE:
+            size = self._read(now + patience)
+            found = size > 0
+            if found:
+                self._written = 0
+                self._process(self._inbox.view[: len(self._tail) + size])
+                done = self._descriptor < 0 or self.paused or self.congested
+                if done or size >= SHORT or not 0 < self._written < SHORT:
+                    break
+                now = monotonic()
+        self._inbox.pace.looked(found=found)
+
+    def _read(self, due: float) -> int:
+        """Read past the transport, as ``write`` writes. 0: nothing until ``due``, or an end, which the loop finds."""
+        descriptor, buffers = self._descriptor, (self.get_buffer(-1) if self._tail else self._inbox.view,)
+        while True:
+            try:
+                return os.readv(descriptor, buffers)
+            except BlockingIOError:
+                if monotonic() >= due:
+                    return 0
+            except OSError as error:  # the system tells it only once; to the loop it is an end
+                self._broken = error
+                return 0
+
     @property
     def incomplete(self) -> bool:
         """Part of a record has arrived and the rest is missing."""
@@ -158,11 +221,22 @@ class Link(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
         self._descriptor = -1  # it is closed next, and may be another's soon
+        self._inbox.pace.forget(self)
+        exc = exc or self._broken
         if exc is None and self._tail:
             exc = ConnectionClosed("the peer closed in the middle of a record", remote=True)
         on_lost, self.on_lost = self.on_lost, _ignore
         self.receiver, self.on_failed, self.on_room = len, _ignore, _nothing
         on_lost(exc)
+
+    def pause_reading(self) -> None:
+        """Nothing more is received until ``resume_reading``."""
+        self.paused = True
+        self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self.paused = False
+        self.transport.resume_reading()
 
     def pause_writing(self) -> None:
         self.congested = True
@@ -193,14 +267,17 @@ class Link(asyncio.BufferedProtocol):
         """
         if self.lost:
             return
-        if self._descriptor >= 0 and not self.transport.get_write_buffer_size():
+        if self._descriptor >= 0 and not (self._behind and self.transport.get_write_buffer_size()):
             try:
                 sent = os.write(self._descriptor, data)
             except OSError:
                 sent = 0
-            if sent == len(data):
+            self._written += sent
+            self._behind = sent < len(data)
+            if not self._behind:
                 return
             data = data[sent:]
+        self._written = SHORT
         self.transport.write(bytes(data))
 
     def finish(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 from stronghold_p2p.yamux.header import DATA, HEADER, HEADER_SIZE, MAX_BODY
 
@@ -12,6 +12,8 @@ from stronghold_p2p.yamux.header import DATA, HEADER, HEADER_SIZE, MAX_BODY
 TURN_BYTES: Final = 4 * (MAX_BODY + HEADER_SIZE)
 
 _pack = HEADER.pack
+
+Frames: TypeAlias = list[bytes | bytearray | memoryview]  # as pieces of one plaintext
 
 
 class Outbox:
@@ -40,7 +42,7 @@ class Outbox:
         self.frames = 0
         self._notify = notify
         self._notified = False
-        self._frames: list[bytes | bytearray | memoryview] = []
+        self._frames: Frames = []
         self._stream = 0  # whose frame is the last one and may still grow
         self._header_at = 0
         self._flags = 0
@@ -60,24 +62,9 @@ class Outbox:
     def data(self, stream_id: int, flags: int, body: bytes | memoryview) -> None:
         """Add a body, to the last frame where it fits."""
         size = len(body)
-        if self._stream != stream_id and size <= MAX_BODY:
-            self._begin(stream_id, flags, body, size)
+        if size > MAX_BODY or self._stream == stream_id:
+            self._join(stream_id, flags, body)
             return
-        if self._stream == stream_id and not flags and self._open_size < MAX_BODY:
-            taken = min(size, MAX_BODY - self._open_size)
-            self._grow(body if taken == size else memoryview(body)[:taken], taken)
-            if taken == size:
-                return
-            body = memoryview(body)[taken:]
-            size -= taken
-        while size > MAX_BODY:
-            view = memoryview(body)
-            self._begin(stream_id, flags, view[:MAX_BODY], MAX_BODY)
-            body, flags = view[MAX_BODY:], 0
-            size -= MAX_BODY
-        self._begin(stream_id, flags, body, size)
-
-    def _begin(self, stream_id: int, flags: int, body: bytes | memoryview, size: int) -> None:
         frames = self._frames
         self._stream, self._header_at, self._flags, self._open_size = stream_id, len(frames), flags, size
         frames.append(_pack(0, DATA, flags, stream_id, size))
@@ -87,6 +74,16 @@ class Outbox:
         if not self._notified:
             self._notified = True
             self._notify()
+
+    def _join(self, stream_id: int, flags: int, body: bytes | memoryview) -> None:
+        rest = memoryview(body)
+        if self._stream == stream_id and not flags and (room := MAX_BODY - self._open_size):
+            piece, rest = rest[:room], rest[room:]
+            self._grow(piece if rest else body, len(piece))
+        while rest:
+            self._stream = 0  # a frame of its own
+            self.data(stream_id, flags, rest[:MAX_BODY])
+            rest, flags = rest[MAX_BODY:], 0
 
     def _grow(self, body: bytes | memoryview, size: int) -> None:
         self._open_size += size
@@ -110,12 +107,14 @@ class Outbox:
             self._notified = True
             self._notify()
 
-    def take(self) -> list[bytes | bytearray | memoryview]:
+    def take(self) -> Frames:
         """Everything collected, as the pieces of one plaintext."""
         self._notified = False
-        return self.take_early()
+        frames, self._frames = self._frames, []
+        self.size = self.control = self.frames = self._stream = 0
+        return frames
 
-    def take_early(self) -> list[bytes | bytearray | memoryview]:
+    def take_early(self) -> Frames:
         """The same, before whoever was notified has come."""
         frames, self._frames = self._frames, []
         self.size = self.control = self.frames = self._stream = 0

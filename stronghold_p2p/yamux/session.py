@@ -30,7 +30,7 @@ from stronghold_p2p.yamux.header import (
     GoAway,
     Reset,
 )
-from stronghold_p2p.yamux.outbox import TURN_BYTES, Outbox
+from stronghold_p2p.yamux.outbox import TURN_BYTES, Frames, Outbox
 from stronghold_p2p.yamux.receiver import Receiver
 from stronghold_p2p.yamux.state import NOBODY, Sink, StreamState
 from stronghold_p2p.yamux.window import ReceiveBudget, ReceiveWindow
@@ -64,25 +64,26 @@ class Session:
     ) -> None:
         self.limits = limits
         self.streams: dict[int, StreamState] = {}
-        self.inbound = self.unacknowledged = 0
+        self.inbound = self.unacknowledged = self.taken = 0
         self.budget = budget or ReceiveBudget(limits.receive_memory)
         self.round_trip = 0.0
         self.now = 0.0
         self.congested = False
         self.closed = False
         self.violation: MuxerError | None = None  # found outside ``receive``: whoever flushes ends the connection
-        self.pongs = 0
+        self.pongs = self._ping_value = 0
         self._accept = accept
         self._early = early or self.wake
         self._out = Outbox(notify)
+        # From now to the next ``data_to_send`` the caller sees to it; False: nobody did before.
+        self.hold = self._out.hold
         self._next_id = 1 if client else 2
         self._remote_parity = 0 if client else 1
         self._owed: list[StreamState] = []
         self.stalled: deque[StreamState] = deque()  # wait for room on the connection
-        self._passed_over: list[StreamState] = []
+        self.passed_over: list[StreamState] = []
         self._opening: deque[Callable[[], None]] = deque()
         self._ping: tuple[int, float] | None = None
-        self._ping_value = 0
         self._resets = ResetBudget(limits.reset_rate, limits.reset_burst)
         self._dropped = DroppedBytes(limits.receive_memory)
         self.incomplete_since: float | None = None  # when the frame began that is not complete yet
@@ -205,7 +206,8 @@ class Session:
 
         ``data`` must not change until the next ``data_to_send``. Less than all: wait for ``Sink.ready``.
         """
-        room = TURN_BYTES - self._out.size
+        out = self._out
+        room = TURN_BYTES - out.size
         if room <= 0 or self.congested:
             return 0
         size = len(data)
@@ -213,17 +215,21 @@ class Session:
             if size > JOIN_UP_TO or size + len(held) > stream.credit:
                 self._release(stream)
             else:
-                stream.held = b""
-                self._data(stream, held + data, len(held) + size)
-                if self._out.frames >= EARLY:
+                self._release(stream, data)
+                if out.frames >= EARLY:
                     self._early()
                 return size
-        allowed = min(size, stream.credit, room)
-        if allowed:
-            self._data(stream, data if allowed == size else memoryview(data)[:allowed], allowed)
-            if self._out.frames >= EARLY:
+        credit = stream.credit
+        if size > credit or size > room:
+            size = min(credit, room)
+            data = memoryview(data)[:size]
+        if size:
+            stream.credit = credit - size
+            flags, stream.first = stream.first, 0
+            out.data(stream.id, flags, data)
+            if out.frames >= EARLY:
                 self._early()
-        return allowed
+        return size
 
     def send_now(self, stream: StreamState, data: bytes) -> None:
         """Send a short piece even when the connection is full; it counts as a control frame.
@@ -238,14 +244,11 @@ class Session:
         self._owed.append(stream)
         self.wake()
 
-    def _release(self, stream: StreamState) -> None:
-        held, stream.held = stream.held, b""
-        self._data(stream, held, len(held))
-
-    def _data(self, stream: StreamState, body: bytes | memoryview, size: int) -> None:
-        stream.credit -= size
+    def _release(self, stream: StreamState, more: bytes | memoryview = b"") -> None:
+        held, stream.held = stream.held + more, b""
+        stream.credit -= len(held)
         flags, stream.first = stream.first, 0
-        self._out.data(stream.id, flags, body)
+        self._out.data(stream.id, flags, held)
 
     def wait_turn(self, stream: StreamState, *, again: bool = False) -> None:
         """The stream has credit, but the connection is full: tell its sink after a flush, first come first served.
@@ -254,7 +257,7 @@ class Session:
         """
         if not stream.stalled:
             stream.stalled = True
-            (self._passed_over if again else self.stalled).append(stream)
+            (self.passed_over if again else self.stalled).append(stream)
 
     def finish(self, stream: StreamState) -> None:
         """Close our direction (FIN, as a frame of its own)."""
@@ -288,10 +291,13 @@ class Session:
             self._spend_reset()
 
     def consumed(self, stream: StreamState, count: int, clock: Callable[[], float]) -> None:
-        """The reader took ``count`` bytes: give credit back when half the window is free."""
-        if stream.gone or stream.discarding:
-            return
-        if not stream.window.consumed(count) or stream.fin_received:
+        """The reader took ``count`` bytes."""
+        if not (stream.gone or stream.discarding) and stream.window.consumed(count):
+            self.refill(stream, clock)
+
+    def refill(self, stream: StreamState, clock: Callable[[], float]) -> None:
+        """Half of the stream's window is free: give credit back."""
+        if stream.fin_received:
             return
         now = clock()
         delta = stream.window.announce(now, self.round_trip)
@@ -319,16 +325,13 @@ class Session:
         """Have ``notify`` called, unless it has been since the last ``data_to_send``."""
         self._out.wake()
 
-    def hold(self) -> bool:
-        """From now to the next ``data_to_send`` the caller sees to it; False: nobody did before."""
-        return self._out.hold()
-
-    def early_data(self) -> list[bytes | bytearray | memoryview]:
+    def early_data(self) -> Frames:
         """What has collected so far, but for what is held back to share a frame with what is written next."""
+        self.taken = self._out.size
         return self._out.take_early()
 
-    def data_to_send(self) -> list[bytes | bytearray | memoryview]:
-        """All frames since the last call, in order, as the pieces of one plaintext."""
+    def data_to_send(self) -> Frames:
+        """All frames since the last call, in order, as the pieces of one plaintext; ``taken``: their bytes."""
         if self._owed:
             for stream in self._owed:
                 if stream.held and not stream.gone:
@@ -338,14 +341,15 @@ class Session:
                     self._out.add(WINDOW_UPDATE, ACK, stream.id, 0)
             self._owed.clear()
         self.pongs = 0
+        self.taken = self._out.size
         return self._out.take()
 
     def flushed(self, *, congested: bool) -> None:
         """The frames are on their way; ``congested``: the socket wants no more for now."""
         self.congested = congested
-        if self._passed_over:
-            self.stalled.extendleft(reversed(self._passed_over))
-            self._passed_over.clear()
+        if self.passed_over:
+            self.stalled.extendleft(reversed(self.passed_over))
+            self.passed_over.clear()
         if congested or not self.stalled:
             return
         for _ in range(min(WAKE_TOGETHER, len(self.stalled))):
@@ -386,7 +390,7 @@ class Session:
             sink, stream.sink = stream.sink, NOBODY
             sink.failed(error)
         self.inbound = self.unacknowledged = 0
-        for waiting in (self.streams, self.stalled, self._passed_over, self._owed, self._out):
+        for waiting in (self.streams, self.stalled, self.passed_over, self._owed, self._out):
             waiting.clear()
         while self._opening:
             self._opening.popleft()()

@@ -34,6 +34,7 @@ Buffer = bytes | bytearray | memoryview
 
 # Pieces below this size that wait for a reader are joined: a window full of them would take twenty times its size.
 SMALL: Final = 512
+CHUNK: Final = 65_536  # bytes that are read at most unless the reader says otherwise
 
 
 class Stream:
@@ -89,7 +90,7 @@ class Stream:
 
     # ------------------------------------------------------------------ reading
 
-    async def read(self, n: int = 65_536) -> bytes:
+    async def read(self, n: int = CHUNK) -> bytes:
         """The next 1 to ``n`` bytes; ``b""`` once the peer has closed its side and all has been read."""
         if n < 1:
             raise ValueError("read at least one byte")
@@ -98,13 +99,16 @@ class Stream:
         while not self._chunks:
             if self._ended and not self._closed:
                 return b""  # a clean end stays one, whatever becomes of the connection
+            if self._error is not None or self._closed:
+                self._check_readable()
+            self._reader = Waiter(self.connection.turn)
             try:
-                await self._until_readable()
+                await self._reader
             finally:
                 self._reader = None
         return self._take(n)
 
-    def read_now(self, n: int = 65_536) -> bytes:
+    def read_now(self, n: int = CHUNK) -> bytes:
         """What ``read`` gives if it does not have to wait; ``b""`` if it does, or at the end."""
         return self._take(n) if self._chunks and self._reader is None else b""
 
@@ -122,7 +126,9 @@ class Stream:
             counted = min(size, self._returned)
             self._returned -= counted
             size -= counted
-        self._session.consumed(self._state, size, self._loop.time)
+        state = self._state
+        if not (state.gone or state.discarding) and state.window.consumed(size):
+            self._session.refill(state, self._loop.time)
         return piece
 
     async def readexactly(self, n: int) -> bytes:
@@ -204,16 +210,14 @@ class Stream:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """The chunks as they arrive, until the peer closes its side."""
-        while chunk := self.read_now() or await self.read():
+        while chunk := self._take(CHUNK) if self._chunks and self._reader is None else await self.read():
             yield chunk
 
-    def _until_readable(self) -> Waiter:
+    def _check_readable(self) -> None:
         if self._error is not None:
             raise again(self._error)
         if self._closed:
             raise UsageError("the stream is closed")
-        self._reader = Waiter(self.connection.turn)
-        return self._reader
 
     # ------------------------------------------------------------------ writing
 
@@ -226,12 +230,10 @@ class Stream:
         if self._error is not None or self._closed or self._state.fin_sent or self._writer is not None:
             self._check_writable()
         rest: bytes | memoryview = data if isinstance(data, bytes) else bytes(data)
-        again = False
-        while len(rest):
-            taken = self._session.send(self._state, rest)
-            if taken == len(rest):
-                return
+        size, again = len(rest), False
+        while (taken := self._session.send(self._state, rest)) < size:
             rest = memoryview(rest)[taken:]
+            size -= taken
             await self._wait_writable(again=again and not taken)
             again = True
 
@@ -385,8 +387,6 @@ class Stream:
             self._reader.set()
         if self._writer is not None:
             self._writer.set()
-
-    # ------------------------------------------------------------------ negotiation
 
     def negotiated(self, protocol: str, leftover: bytes | memoryview = b"") -> None:
         """multistream-select is over; what it did not need belongs to the reader."""

@@ -16,50 +16,53 @@ from typing import Any
 
 
 class Turn:
-    """One callback of a connection. Between ``begin`` and ``resume`` whoever is woken waits for its end.
+    """One callback of a connection. From its beginning to ``resume`` whoever is woken is ``waiting`` for its end.
 
     At any other time, as when one task closes what another reads, the loop wakes them in its next turn.
     """
 
-    __slots__ = ("_loop", "_waiting")
+    __slots__ = ("loop", "waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._waiting: list[Callable[[], object]] | None = None
-
-    def begin(self) -> None:
-        """From now on they wait for ``resume``."""
-        self._waiting = []
+        self.loop = loop
+        # Setting it to an empty list begins a callback.
+        self.waiting: list[Callable[[], object]] | None = None
 
     def add(self, go_on: Callable[[], object]) -> None:
         """``go_on`` is due at the end of this callback; or, outside of one, in the loop's next turn."""
-        if self._waiting is None:
-            self._loop.call_soon(go_on)
+        if self.waiting is None:
+            self.loop.call_soon(go_on)
         else:
-            self._waiting.append(go_on)
+            self.waiting.append(go_on)
 
     def resume(self) -> None:
         """The callback is through: all go on, in order; in the loop's next turn if this is inside a task after all."""
-        waiting, self._waiting = self._waiting, None
+        waiting, self.waiting = self.waiting, None
         if not waiting:
+            return
+        bare = asyncio.current_task(self.loop) is None  # one task cannot run inside another
+        if bare and len(waiting) == 1:
+            waiting[0]()
             return
         going = iter(waiting)
         try:
-            if asyncio.current_task(self._loop) is None:  # one task cannot run inside another
+            if bare:
                 for go_on in going:
                     go_on()
         finally:  # if a task has ended with KeyboardInterrupt or SystemExit, the others are not to be lost
             for go_on in going:
-                self._loop.call_soon(go_on)
+                self.loop.call_soon(go_on)
 
 
 class Waiter:
     """Awaited once by one task; ``set`` lets it go on. As much of ``asyncio.Future`` as ``asyncio.Task`` needs."""
 
-    __slots__ = ("_asyncio_future_blocking", "_callback", "_context", "_done", "_message", "_turn", "_wanted")
+    # ``asyncio.Task`` looks at the first one and at ``_loop``.
+    __slots__ = ("_asyncio_future_blocking", "_callback", "_context", "_done", "_loop", "_message", "_turn", "_wanted")
 
     def __init__(self, turn: Turn) -> None:
         self._asyncio_future_blocking = False
+        self._loop = turn.loop
         self._turn = turn
         self._done = False
         self._wanted = True
@@ -71,17 +74,15 @@ class Waiter:
         if not self._done:
             self._asyncio_future_blocking = True
             yield self
-        self.result()
+        if not self._wanted:
+            self.result()
 
     def set(self) -> None:
         """The task may go on. Does nothing the second time."""
         if not self._done:
-            self._finish()
-
-    def _finish(self) -> None:
-        self._done = True
-        if self._callback is not None:
-            self._turn.add(self._go_on)
+            self._done = True
+            if self._callback is not None:
+                self._turn.add(self._go_on)
 
     def _go_on(self) -> None:
         callback, context = self._callback, self._context
@@ -89,9 +90,6 @@ class Waiter:
             context.run(callback, self)
 
     # ------------------------------------------------------------------ what asyncio.Task calls
-
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        return self._turn._loop  # noqa: SLF001 (one module)
 
     def add_done_callback(self, callback: Callable[[Waiter], object], *, context: Context) -> None:
         self._callback, self._context = callback, context
@@ -104,7 +102,7 @@ class Waiter:
             return False
         self._wanted = False
         self._message = msg
-        self._finish()
+        self.set()
         return True
 
     def done(self) -> bool:

@@ -428,6 +428,7 @@ async def test_a_fault_of_ours_while_sending(
 
         monkeypatch.setattr(Session, where, broken)
         await stream.write(b"x")
+        connection._session.congested = True  # there is something to tell once it was sent
         await until(lambda: connection.closed)
         assert isinstance(connection.error, ConnectionClosed)
         assert connection.error.code == GoAway.INTERNAL_ERROR

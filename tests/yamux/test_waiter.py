@@ -31,7 +31,7 @@ async def test_it_goes_on_within_the_callback_that_had_the_news() -> None:
     await turns(2)
 
     def news() -> None:
-        turn.begin()
+        turn.waiting = []
         waiter.set()
         waiter.set()
         told.append("through")
@@ -60,7 +60,7 @@ async def test_a_callback_inside_a_task_does_not_run_another() -> None:
     waiter, told = Waiter(turn), list[str]()
     task = running(turn, waiter, told)
     await turns(2)
-    turn.begin()
+    turn.waiting = []
     waiter.set()
     turn.resume()
     assert told == []
@@ -132,7 +132,7 @@ async def test_the_task_keeps_its_context() -> None:
     await turns(2)
 
     def news() -> None:
-        turn.begin()
+        turn.waiting = []
         waiter.set()
         turn.resume()
         seen.append((name.get(), asyncio.current_task() is None))
@@ -150,7 +150,7 @@ async def test_who_was_to_go_on_behind_an_end_of_the_program_still_does() -> Non
         raise KeyboardInterrupt
 
     def news() -> None:
-        turn.begin()
+        turn.waiting = []
         for go_on in (lambda: told.append("first"), stops, lambda: told.append("last")):
             turn.add(go_on)
         with pytest.raises(KeyboardInterrupt):
@@ -174,7 +174,7 @@ async def test_what_a_task_wakes_while_it_goes_on_waits_for_the_next_turn() -> N
     await turns(2)
 
     def news() -> None:
-        turn.begin()
+        turn.waiting = []
         first.set()
         turn.resume()
         told.append("after")
