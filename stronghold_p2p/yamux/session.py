@@ -18,6 +18,7 @@ from stronghold_p2p.errors import LimitExceeded, MuxerError, StreamReset
 from stronghold_p2p.yamux.budget import DroppedBytes, ResetBudget
 from stronghold_p2p.yamux.header import (
     ACK,
+    DATA,
     FIN,
     GO_AWAY,
     HEADER,
@@ -260,14 +261,18 @@ class Session:
             (self.passed_over if again else self.stalled).append(stream)
 
     def finish(self, stream: StreamState) -> None:
-        """Close our direction (FIN, as a frame of its own)."""
+        """Close our direction (FIN, as a frame of its own).
+
+        It is one of data, as rust's own: rust-yamux 0.10, which the first library of this name has, takes a FIN in a
+        window update, but does not wake who is reading (yamux/README.md, "Flag field" allows both).
+        """
         if stream.fin_sent or stream.gone:
             return
         if stream.held:
             self._release(stream)
         stream.fin_sent = True
         flags, stream.first = FIN | stream.first, 0
-        self._out.add(WINDOW_UPDATE, flags, stream.id, 0)
+        self._out.add(DATA, flags, stream.id, 0)
         if stream.fin_received:
             self._remove(stream)
         if self._out.frames >= EARLY:
