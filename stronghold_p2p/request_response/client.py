@@ -91,6 +91,7 @@ class Client:
         reply, phase = None, "send"
         try:
             while phase != "wait":
+                tried = stream.protocol
                 if timeout is not None:
                     stream.expire(due)
                 try:
@@ -103,6 +104,9 @@ class Client:
                 except UnsupportedProtocol:  # said before the protocol was agreed on: nobody has seen the request
                     phase = "negotiate"
                     stream = await self._elsewhere(stream, protocol, due)
+                except StreamReset as error:
+                    stream = await self._asked_again(error, tried, stream, protocol, due)
+                    phase = "negotiate"
             if reply is None:
                 raise Rejected(f"{stream.peer} refused the request: ask its owner")
             answer = decode(protocol.response, reply, "response")
@@ -173,12 +177,33 @@ class Client:
         served = self._swarm.peer_protocols.get(refused.peer, frozenset())
         if not others or refused.protocol in served:  # it does serve this, so its firewall rejects us
             raise unsupported(protocol.ids)
+        try:
+            return await self._agreed(refused, others, due)
+        except ConnectionClosed as error:
+            raise unsupported(protocol.ids) from error
+
+    async def _asked_again(
+        self, error: StreamReset, tried: str, stream: Stream, protocol: RequestProtocol[Rq, Rs], due: float
+    ) -> Stream:
+        """A stream for another id than the ``tried`` one, if a reset without a word was the refusal of that.
+
+        The Rust library refuses an id, takes the request behind it for nonsense, and resets; its Yamux sends the reset
+        first, and the refusal is lost (seen with 0.4.2: docs/conformance.md). Asked without a request it says what it
+        refuses. If it accepts the same id now, ``error`` is what is known: it may have acted.
+        """
+        if error.code or stream.protocol:  # a reset with a reason, or behind the peer's word
+            raise error
+        other = await self._agreed(stream, protocol.ids, due)
+        if other.protocol == tried:
+            other.reset()
+            raise error
+        return other
+
+    async def _agreed(self, before: Stream, ids: tuple[str, ...], due: float) -> Stream:
+        """A stream to the same peer under the first of ``ids`` that it accepts."""
         left = None if due == math.inf else due - self._swarm.loop.time()
-        async with Deadline(left, "negotiate", peer=refused.peer):
-            try:
-                stream: Stream = await refused.connection.open_stream(*others, wait=True)
-            except ConnectionClosed as error:
-                raise unsupported(protocol.ids) from error
+        async with Deadline(left, "negotiate", peer=before.peer):
+            stream: Stream = await before.connection.open_stream(*ids, wait=True)
         return stream
 
     async def _permit(
