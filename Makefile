@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-all toolchains install lint types test-cores test-rest test-serial hostile bench scale docs pins clean
+.PHONY: help demo test test-all toolchains install lint types test-cores test-rest test-serial hostile conformance bench scale docs pins clean
 
 PYTHON ?= $(shell sh .ci/pythons | head -n 1)
 VENV ?= .venv
@@ -74,6 +74,9 @@ test-serial: install  ## the tests that measure time, one after the other
 
 hostile: install  ## every hostile row in full, one line each (ARGS="33 39": these rows only)
 	$(BIN)/python -m tests.hostile $(ARGS)
+
+conformance: install  ## ours and the Rust crate, both ways, into docs/conformance.md; needs cargo (ARGS=ask: these only)
+	$(BIN)/python -m tests.conformance $(ARGS)
 
 bench: install  ## measures ours and the others side by side, writes benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.run $(ARGS)

@@ -8,16 +8,16 @@ and writes nothing.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from pathlib import Path
 
-from tests.conformance import crate_asks, ours_ask
+from tests.conformance import report, transcripts
+from tests.conformance.all_scenarios import SCENARIOS, VERSION
 from tests.conformance.play import Played, play_all
 from tests.conformance.recorder import recording
 from tests.conformance.scenario import Scenario
 from tests.interop import build
-
-SCENARIOS = [*ours_ask.SCENARIOS, *crate_asks.SCENARIOS]
 
 
 def main() -> int:
@@ -29,9 +29,13 @@ def main() -> int:
     if program is None:
         print("make conformance needs Rust: there is no cargo on the PATH", file=sys.stderr)
         return 1
+    logging.getLogger("stronghold_p2p").setLevel(logging.CRITICAL)  # hooks and handlers break on purpose
     wanted = sys.argv[1:]
     chosen = [scenario for scenario in SCENARIOS if not wanted or any(part in scenario.name for part in wanted)]
     results = asyncio.run(run(chosen, program))
+    if not wanted:
+        report.write(results, VERSION)
+        transcripts.save(VERSION, results)
     failed = [played for played in results if not played.passed]
     print(f"{len(results) - len(failed)} of {len(results)} scenarios as expected")
     return 1 if failed or not results else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from stronghold_p2p import STRONGHOLD, RequestProtocol, messages
 
@@ -87,6 +87,8 @@ ROOMY = RequestProtocol(
     *STRONGHOLD.ids, request=STRONGHOLD.request, response=STRONGHOLD.response, max_request=LARGE, max_response=LARGE
 )
 
+OTHER_ID_FIRST = RequestProtocol(*reversed(STRONGHOLD.ids), request=STRONGHOLD.request, response=STRONGHOLD.response)
+
 EVERY_SHAPE: tuple[Message, ...] = (
     Ping(),
     Text('"quoted" \\ / \u0007 żółw 🐢'),
@@ -100,7 +102,7 @@ EVERY_SHAPE: tuple[Message, ...] = (
     Outcome(Err("no")),
 )
 
-SHAPES_IN_JSON = (
+SHAPES_IN_JSON: tuple[Any, ...] = (
     "Ping",
     {"Text": '"quoted" \\ / \u0007 żółw 🐢'},
     {"Bytes": list(range(256))},

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stronghold_p2p import Limits
 from tests.conformance.crate_peer import crate_peer
-from tests.conformance.recorder import ConnectionTape, Recorder
+from tests.conformance.recorder import Recorder, Step
 from tests.conformance.scenario import SETTLED, Scenario, Seen, Stage, our_side
 
 AT_A_TIME = 6
@@ -19,11 +19,14 @@ PATIENCE = 120.0
 
 @dataclass(frozen=True)
 class Played:
-    """What came of a scenario; ``fault`` is an exception where it could not be played to its end."""
+    """What came of a scenario, and what went over each connection and whether it is over.
+
+    ``fault`` is an exception where it could not be played to its end.
+    """
 
     scenario: Scenario
     seen: Seen
-    tapes: list[ConnectionTape]
+    tapes: list[tuple[list[Step], bool]] = field(default_factory=list)
     fault: str = ""
 
     @property
@@ -50,17 +53,16 @@ async def stage(scenario: Scenario, program: Path, limits: Limits) -> AsyncItera
 async def play(scenario: Scenario, program: Path, recorder: Recorder) -> Played:
     limits = Limits()
     tapes = recorder.follow(limits)
-    seen: Seen = ("-", "-", "-")
     try:
         async with asyncio.timeout(PATIENCE), stage(scenario, program, limits) as both:
             await scenario.play(both)
             await asyncio.sleep(SETTLED)
-            seen = both.crate_saw(), both.ours_saw(), both.connection()
-            if scenario.recorded:
-                tapes = [tape.copy() for tape in tapes]
-    except Exception as error:  # noqa: BLE001 (a scenario that breaks is one that fails; the others go on)
-        return Played(scenario, seen, tapes, f"{type(error).__name__}: {error}")
-    return Played(scenario, seen, tapes)
+            seen = both.saw()
+            ends = [connection.closed for connection in both.ours.opened]
+            taped = [(list(tape.steps), ended) for tape, ended in zip(tapes, ends, strict=False)]
+            return Played(scenario, seen, taped)
+    except Exception as error:  # a scenario that breaks is one that fails; the others go on
+        return Played(scenario, ("-", "-", "-"), fault=f"{type(error).__name__}: {error}")
 
 
 async def play_all(scenarios: list[Scenario], program: Path, recorder: Recorder) -> AsyncIterator[Played]:

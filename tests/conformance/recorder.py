@@ -7,48 +7,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any, Literal
 from unittest import mock
 
 from stronghold_p2p.config import Limits
 from stronghold_p2p.swarm import connection
 from stronghold_p2p.yamux import Session
-from stronghold_p2p.yamux.header import DATA, FIN, HEADER, HEADER_SIZE, RST, SYN, WINDOW_UPDATE
+from stronghold_p2p.yamux.header import DATA, FIN, HEADER, HEADER_SIZE, RST, WINDOW_UPDATE
 
 Side = Literal["crate", "ours"]
-Step = tuple[Side, str]
+Step = tuple[int, Side, str, float]
 
+WORTH_A_WORD = 0.5
 FIN_STEP, RST_STEP = "<FIN>", "<RST>"
 
 
-@dataclass
-class StreamTape:
-    """One stream: ``steps`` are bytes as latin-1 text, ``<FIN>`` or ``<RST>``."""
+class Tape:
+    """What went over one connection, in the order in which we heard and said it.
 
-    opener: Side
-    steps: list[Step] = field(default_factory=list)
-
-    def add(self, side: Side, text: str) -> None:
-        """One more step; our bytes that follow each other are one, the crate's stay apart as it sent them."""
-        whole = side == "ours" and not text.startswith("<") and bool(self.steps) and self.steps[-1][0] == side
-        if whole and not self.steps[-1][1].startswith("<"):
-            text = self.steps.pop()[1] + text
-        self.steps.append((side, text))
-
-
-class ConnectionTape:
-    """All streams of one connection, in the order of their opening."""
+    ``steps`` are bytes as latin-1 text, ``<FIN>`` or ``<RST>``; a stream is named by its number in Yamux: even ones
+    were opened by whoever was dialed. The last of a step is how many seconds nothing had happened before it, if that is
+    worth a word: then the crate had a reason to wait.
+    """
 
     def __init__(self) -> None:
-        self.streams: dict[int, StreamTape] = {}
+        self.steps: list[Step] = []
         self._unfinished: dict[Side, bytearray] = {"crate": bytearray(), "ours": bytearray()}
-
-    def copy(self) -> ConnectionTape:
-        """As it is now: what follows when everything is closed is not of interest."""
-        same = ConnectionTape()
-        same.streams = {number: StreamTape(tape.opener, list(tape.steps)) for number, tape in self.streams.items()}
-        return same
+        self._last = monotonic()
 
     def add(self, side: Side, plaintext: bytes | bytearray | memoryview) -> None:
         """Plaintext in any pieces."""
@@ -64,29 +50,28 @@ class ConnectionTape:
             del pending[:size]
 
     def _frame(self, side: Side, flags: int, stream: int, body: bytes) -> None:
-        if flags & SYN:
-            self.streams[stream] = StreamTape(side)
-        tape = self.streams[stream]
-        if body:
-            tape.add(side, body.decode("latin-1"))
-        if flags & FIN:
-            tape.add(side, FIN_STEP)
-        if flags & RST:
-            tape.add(side, RST_STEP)
+        now = monotonic()
+        quiet, self._last = round(now - self._last, 1), now
+        texts = [body.decode("latin-1")] if body else []
+        texts += [FIN_STEP] if flags & FIN else []
+        texts += [RST_STEP] if flags & RST else []
+        for text in texts:
+            self.steps.append((stream, side, text, quiet if quiet >= WORTH_A_WORD else 0.0))
+            quiet = 0.0
 
 
 class Recorder:
     """The tapes of every connection of the networks that have these ``Limits`` objects: one object, one network."""
 
     def __init__(self) -> None:
-        self._tapes: dict[int, list[ConnectionTape]] = {}
+        self._tapes: dict[int, list[Tape]] = {}
 
-    def follow(self, limits: Limits) -> list[ConnectionTape]:
+    def follow(self, limits: Limits) -> list[Tape]:
         """What will be filled, connection by connection."""
         return self._tapes.setdefault(id(limits), [])
 
-    def tape(self, limits: Limits) -> ConnectionTape:
-        tape = ConnectionTape()
+    def tape(self, limits: Limits) -> Tape:
+        tape = Tape()
         self._tapes.setdefault(id(limits), []).append(tape)
         return tape
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from stronghold_p2p import (
     STRONGHOLD,
@@ -18,18 +18,23 @@ from stronghold_p2p import (
     Network,
     Opened,
     P2PError,
-    Rejected,
+    PeerId,
     Request,
     RequestFailed,
     RequestProtocol,
     Rule,
     Timeouts,
 )
-from tests.conformance.crate_peer import CrateError, CratePeer, Line, brief
+from tests.conformance.crate_peer import CrateError, Line, brief
 
+Seen = tuple[str, str, str]
 Asker = Literal["ours", "crate"]
 Handle = Callable[[Any], Awaitable[Any]]
 Ask = Callable[[Attempt], Awaitable[bool | Rule]]
+Query = Callable[[Attempt], Awaitable[Rule | None]]
+
+STAYS, DROPPED = "stays", "dropped by the crate"
+MIB = 1 << 20
 
 SETTLED = 0.5
 """Seconds after the last step until it is looked at what is left of the connections."""
@@ -61,11 +66,12 @@ class Crate:
 
 @dataclass(frozen=True)
 class Ours:
-    """How our network is set up. ``peer_rule`` is for the crate; ``ask`` is the hook behind ``Rule.ASK``."""
+    """How our network is set up. ``peer_rule`` is for the crate; ``ask`` and ``no_rule`` are the firewall's hooks."""
 
     rule: Rule | None = None
     peer_rule: Rule | None = None
     ask: Ask | None = None
+    no_rule: Query | None = None
     handle: Handle = echo
     protocol: RequestProtocol[Any, Any] = STRONGHOLD
     timeouts: Timeouts = field(default_factory=Timeouts)
@@ -105,7 +111,7 @@ def outcome(error: P2PError) -> str:
 
 
 def our_side(setting: Ours, peer: Any, **options: Any) -> OurSide:
-    """A network, not yet open, that does as it was set up and notes what it sees. ``peer``: whose rule ``peer_rule`` is."""
+    """A network, not yet open, that does as it was set up and notes what it sees; ``peer_rule`` is for ``peer``."""
     network = Network(listen=["/ip4/127.0.0.1/tcp/0"], timeouts=setting.timeouts, **options)
     side = OurSide(network, setting)
     if setting.rule is not None:
@@ -118,6 +124,13 @@ def our_side(setting: Ours, peer: Any, **options: Any) -> OurSide:
         async def hook(attempt: Attempt) -> bool | Rule:
             side.saw.append(f"asked about {attempt.variant}")
             return await ask(attempt)
+
+    if (query := setting.no_rule) is not None:
+
+        @network.firewall.on_no_rule
+        async def rule_hook(attempt: Attempt) -> Rule | None:
+            side.saw.append("asked for a rule")
+            return await query(attempt)
 
     @network.on_request(setting.protocol)
     async def answer(request: Request[Any]) -> Any:
@@ -143,14 +156,27 @@ def _shown(message: Any) -> str:
     return brief(message) if isinstance(message, str | dict) else type(message).__name__
 
 
+class CrateSide(Protocol):
+    """A node of the crate (``CratePeer``), or what replays it."""
+
+    peer: PeerId
+    address: str
+    events: list[Line]
+
+    async def call(self, command: str, **arguments: Any) -> Any: ...
+    async def until(self, event: str, count: int = 1, patience: float = ...) -> Line: ...
+    def told(self) -> str: ...
+
+
 @dataclass
 class Stage:
     """The two of them. What either side sees is noted by whoever asks, and by whoever answers itself."""
 
     ours: OurSide
-    crate: CratePeer
+    crate: CrateSide
     asker: Asker
     answers: list[str] = field(default_factory=list)
+    noted: tuple[str, str] | None = None  # what both saw, where a scenario says it itself
 
     async def ask(self, message: Any, timeout: float | None = None) -> str:
         """One request from the side that asks; what came of it, which is noted, too."""
@@ -175,6 +201,10 @@ class Stage:
             said = await asyncio.gather(*(self.crate_asks(message) for message in messages))
         self.answers += said
 
+    def saw(self) -> Seen:
+        """What the crate saw, what ours saw, and what became of the connection."""
+        return *(self.noted or (self.crate_saw(), self.ours_saw())), self.connection()
+
     def crate_saw(self) -> str:
         return self.crate.told() if self.asker == "ours" else ", ".join(self.answers)
 
@@ -184,9 +214,9 @@ class Stage:
     def connection(self) -> str:
         """How many there were, and who ended those that are over."""
         made, over = len(self.ours.opened), self.ours.ended
-        ends = sorted({"dropped by the crate" if _by_peer(event) else "ended by us" for event in over})
+        ends = sorted({DROPPED if _by_peer(event) else "ended by us" for event in over})
         if not over:
-            return {0: "none was made", 1: "stays"}.get(made, f"{made} connections, which stay")
+            return {0: "none was made", 1: STAYS}.get(made, f"{made} connections, which stay")
         who = " and ".join(ends)
         return who if made == len(over) == 1 else f"{made} connections, {len(over)} {who}"
 
@@ -196,7 +226,6 @@ def _by_peer(event: Ended) -> bool:
 
 
 Play = Callable[[Stage], Awaitable[None]]
-Seen = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -212,7 +241,7 @@ class Scenario:
     play: Play
     crate_sees: str | tuple[str, ...]
     ours_sees: str | tuple[str, ...]
-    connection: str | tuple[str, ...] = "stays"
+    connection: str | tuple[str, ...] = STAYS
     why: str = ""
     crate: Crate = field(default_factory=Crate)
     ours: Ours = field(default_factory=Ours)
@@ -234,3 +263,24 @@ def asks(*messages: Any) -> Play:
             await stage.ask(message)
 
     return play
+
+
+async def mebibytes(stage: Stage) -> None:
+    """1 MiB of text, and 1 MiB of bytes, which are nearly four as JSON (parity notes, D15)."""
+    await stage.ask({"Text": "x" * MIB})
+    await stage.ask({"Bytes": list(bytes(range(256))) * (MIB // 256)})
+
+
+async def after_idle(stage: Stage) -> None:
+    """Two requests; the crate drops the connection between them."""
+    await stage.ask("Ping")
+    await stage.crate.until("closed")
+    await asyncio.sleep(0.2)
+    await stage.ask("Ping")
+
+
+async def three_at_once(stage: Stage) -> None:
+    """Three requests while there is no connection; which is first is not of interest."""
+    await stage.together(*({"Text": str(number)} for number in range(3)))
+    stage.crate.events.sort(key=lambda line: str(line.get("message", "")))
+    stage.ours.saw.sort()
