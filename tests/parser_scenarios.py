@@ -29,6 +29,7 @@ from stronghold_p2p.yamux import header as yamux
 from stronghold_p2p.yamux.session import Session
 from stronghold_p2p.yamux.state import Sink, StreamState
 from stronghold_p2p.yamux.stream import Stream as MuxedStream
+from stronghold_p2p.yamux.window import ReceiveBudget, ReceiveWindow
 from tests.noise.opening import opened
 
 T = TypeVar("T")
@@ -320,13 +321,15 @@ class Talking:
         session.send_now.side_effect = lambda _, data: self._sent.append(data)
         connection.admits.side_effect = "/b".__eq__
         connection.start_handler.side_effect = lambda stream: self._started.append(stream.protocol)
-        state = SimpleNamespace(id=1, gone=False, fin_sent=False)
+        state = StreamState(1, ReceiveWindow(ReceiveBudget(1 << 20), 1 << 24), inbound=False)
+        self._received = state.window.received
         shells: tuple[Any, ...] = (session, state, connection, SimpleNamespace(time=lambda: 0.0))
         self._stream = MuxedStream(*shells)
         if intake is not None:
             self._stream.intake = intake(connection, self._stream)
 
     def feed(self, data: bytes) -> None:
+        self._received(len(data))
         self._stream.data(data)
 
     def outcome(self) -> Any:

@@ -10,7 +10,7 @@ from noise.connection import Keypair, NoiseConnection
 from stronghold_p2p.errors import ConnectionClosed, DecryptError, UsageError
 from stronghold_p2p.noise.cipher import CipherState
 from stronghold_p2p.noise.handshake import HandshakeState
-from stronghold_p2p.noise.records import MAX_PLAINTEXT, Opener, Sealer
+from stronghold_p2p.noise.records import MAX_PLAINTEXT, SMALL, Opener, Sealer, Workspace
 from tests.noise.opening import opened
 from tests.noise.pair import KEY, keys, randomness
 
@@ -51,7 +51,8 @@ def test_records_as_the_specification_has_them(size: int, kind: type) -> None:
     sealed = sealer().seal(kind(plaintext))
     chunks = [plaintext[at : at + 65_519] for at in range(0, size, 65_519)]
     assert sealed == b"".join(records(*chunks))
-    assert opened(opener(), sealed) == (chunks, len(sealed))
+    plaintexts, used = opened(opener(), sealed)
+    assert (b"".join(plaintexts), used) == (plaintext, len(sealed))
 
 
 def test_nothing_for_nothing() -> None:
@@ -233,3 +234,56 @@ def test_transport_records_against_the_noiseprotocol_package() -> None:
         assert other.decrypt(bytes(sending.seal(text(size)))[2:]) == text(size)
         sealed = bytes(other.encrypt(text(size)))
         assert opened(receiving, len(sealed).to_bytes(2, "big") + sealed) == ([text(size)], size + 18)
+
+
+def together(theirs: Opener, wire: bytes) -> list[bytes]:
+    """What is delivered, piece by piece, when it is opened in a workspace."""
+    pieces: list[bytes] = []
+    theirs.open(memoryview(wire), lambda piece: pieces.append(bytes(piece)), Workspace())
+    return pieces
+
+
+@pytest.mark.parametrize("size", [1, 29, SMALL - 16])
+def test_a_full_record_and_the_short_rest_behind_it_come_in_one_piece(size: int) -> None:
+    """go-yamux's full frame, with its header, is a little longer than a record."""
+    full, rest = text(MAX_PLAINTEXT), b"r" * size
+    wire = b"".join(records(full, rest, full, rest, b"last"))
+    assert together(opener(), wire) == [full + rest, full + rest, b"last"]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [text(MAX_PLAINTEXT), b""],
+        [text(MAX_PLAINTEXT), b"r" * (SMALL - 15)],
+        [text(MAX_PLAINTEXT - 1), b"rest"],
+        [text(MAX_PLAINTEXT), text(MAX_PLAINTEXT)],
+    ],
+)
+def test_other_records_come_by_themselves(texts: list[bytes]) -> None:
+    assert together(opener(), b"".join(records(*texts))) == [each for each in texts if each]
+
+
+def test_a_rest_that_is_not_there_yet_comes_later() -> None:
+    full, rest = records(text(MAX_PLAINTEXT), b"rest")
+    for cut in range(len(rest)):
+        theirs = opener()
+        wire = memoryview(full + rest)
+        assert opened(theirs, wire[: len(full) + cut]) == ([text(MAX_PLAINTEXT)], len(full))
+        assert opened(theirs, wire[len(full) :]) == ([b"rest"], len(rest))
+
+
+def test_a_rest_that_does_not_authenticate_fails_behind_its_record() -> None:
+    full, rest = records(text(MAX_PLAINTEXT), b"rest")
+    pieces: list[bytes] = []
+    with pytest.raises(DecryptError):
+        opener().open(memoryview(full + rest[:-1] + b"?"), lambda piece: pieces.append(bytes(piece)), Workspace())
+    assert pieces == [text(MAX_PLAINTEXT)]
+
+
+def test_the_counter_ends_before_a_rest_too() -> None:
+    full, rest = records(text(MAX_PLAINTEXT), n=LAST)[0], records(b"rest")[0]
+    pieces: list[bytes] = []
+    with pytest.raises(ConnectionClosed, match="used up"):
+        opener(LAST).open(memoryview(full + rest), lambda piece: pieces.append(bytes(piece)), Workspace())
+    assert pieces == [text(MAX_PLAINTEXT)]

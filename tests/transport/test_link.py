@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import socket
+import time
 
 import pytest
 
 from stronghold_p2p.errors import ConnectionClosed
-from stronghold_p2p.transport.link import INBOX_BYTES, WRITE_HIGH, Inbox, Link, inbox_for
+from stronghold_p2p.transport.link import INBOX_BYTES, NARROW, QUICK, WRITE_HIGH, Inbox, Link, inbox_for
 from tests.peers import until
 from tests.transport.wire import linked
 
@@ -258,3 +260,61 @@ async def test_after_the_end_nothing_is_written_to_who_has_the_descriptor_now() 
         os.close(reading)
         os.close(writing)
     bare.close()
+
+
+class Slow(Taker):
+    """Needs time for whatever comes."""
+
+    def take(self, view: memoryview) -> int:
+        time.sleep(len(view) / QUICK * 2)
+        return super().take(view)
+
+
+@pytest.mark.parametrize("kind", [Taker, Slow])
+@pytest.mark.parametrize("unit", [1, 65_537])
+async def test_a_full_inbox_is_followed_by_what_is_there(kind: type[Taker], unit: int) -> None:
+    """Everything comes once and in order, in pieces of half the inbox for whoever is slow."""
+    link, bare = await linked()
+    taker = kind(link, unit)
+    sizes: list[int] = []
+    take = link.receiver
+
+    def sized(view: memoryview) -> int:
+        sizes.append(len(view))
+        return take(view)
+
+    link.receiver = sized
+    data = os.urandom(unit) * ((8 << 20) // unit)
+    link.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    sending = asyncio.get_running_loop().create_task(bare.send(data))
+    await until(lambda: len(taker.got) == len(data), 20)
+    await sending
+    assert taker.got == data
+    assert max(sizes) <= (NARROW if kind is Slow else INBOX_BYTES)
+    bare.close()
+    await until(lambda: taker.lost)
+
+
+async def test_a_full_inbox_is_not_followed_once_reading_is_paused() -> None:
+    link, bare = await linked()
+    taker = Taker(link)
+    take = link.receiver
+
+    def pausing(view: memoryview) -> int:
+        link.pause_reading()
+        return take(view)
+
+    link.receiver = pausing
+    link.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    link.pause_reading()
+    sending = asyncio.get_running_loop().create_task(bare.send(bytes(2 << 20)))
+    await asyncio.sleep(0.05)
+    link.resume_reading()
+    await until(lambda: taker.got)
+    assert len(taker.got) <= NARROW
+    link.receiver = take
+    link.resume_reading()
+    await until(lambda: len(taker.got) == 2 << 20)
+    await sending
+    bare.close()
+    await until(lambda: taker.lost)
