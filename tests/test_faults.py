@@ -59,6 +59,7 @@ def places() -> Iterator[str]:
 HARMLESS = {
     "swarm.swarm.leave_behind": "forgets a task that has ended",
     "yamux.waiter.add": "a step of a task, whose faults are the task's",
+    "yamux.waiter.set": "a step of a task, whose faults are the task's",
     "swarm.timer.last": "the transport is aborted, nothing else",
     "swarm.handlers.cancel": "cancels tasks",
     "protocols.ping._measure": "closes one stream, as the end of each handler does",

@@ -222,7 +222,8 @@ class Link(asyncio.BufferedProtocol):
 
     def _read(self, due: float) -> int:
         """Read past the transport, as ``write`` writes. 0: nothing until ``due``, or an end, which the loop finds."""
-        descriptor, buffers = self._descriptor, (self.get_buffer(-1),)
+        buffer = self.get_buffer(-1) if self._tail or self._quick else self._inbox.narrow
+        descriptor, buffers = self._descriptor, (buffer,)
         while True:
             try:
                 return os.readv(descriptor, buffers)

@@ -108,11 +108,15 @@ class Receiver:
             self._start_body(stream, flags, size)
             self._body(piece)
             return
-        if not stream.window.received(size):
+        window = stream.window
+        if size > window.credit:
             raise _overrun(stream, size)
+        window.credit -= size  # ``window.received``
+        window.buffered += size
+        budget.buffered += size
         self._empty = 0
         if stream.discarding:
-            stream.window.dropped(size)
+            window.dropped(size)
         else:
             stream.sink.data(bytes(piece))
 

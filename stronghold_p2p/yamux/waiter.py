@@ -82,7 +82,11 @@ class Waiter:
         if not self._done:
             self._done = True
             if self._callback is not None:
-                self._turn.add(self._go_on)
+                waiting = self._turn.waiting
+                if waiting is None:
+                    self._loop.call_soon(self._go_on)
+                else:
+                    waiting.append(self._go_on)
 
     def _go_on(self) -> None:
         callback, context = self._callback, self._context
