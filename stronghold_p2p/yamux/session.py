@@ -38,8 +38,7 @@ from stronghold_p2p.yamux.window import ReceiveBudget, ReceiveWindow
 
 # Writers woken together after a flush; the next flush wakes the next ones, in the order of their waiting.
 WAKE_TOGETHER: Final = 16
-# Up to this size a write is joined with a piece that waits for it: the copy is cheaper than a frame.
-JOIN_UP_TO: Final = 4_096
+JOIN_UP_TO: Final = 4_096  # so short a write is joined with a piece that waits for it: cheaper than a frame
 LAST_STREAM_ID: Final = 0xFFFF_FFFF
 # Frames, twelve answers' worth, that are sent before the turn of the loop is over: the peer works while we do.
 EARLY: Final = 24
@@ -261,11 +260,7 @@ class Session:
             (self.passed_over if again else self.stalled).append(stream)
 
     def finish(self, stream: StreamState) -> None:
-        """Close our direction (FIN, as a frame of its own).
-
-        It is one of data, as rust's own: rust-yamux 0.10, which the first library of this name has, takes a FIN in a
-        window update, but does not wake who is reading (yamux/README.md, "Flag field" allows both).
-        """
+        """Close our direction: FIN, as a frame of data of its own (the reason is in ``header.py``)."""
         if stream.fin_sent or stream.gone:
             return
         if stream.held:
