@@ -118,6 +118,24 @@ async def banned(stage: Stage) -> None:
     await stage.ask("Ping")
 
 
+async def connects_first(stage: Stage) -> None:
+    await stage.crate.call("connect", peer=str(stage.ours.network.peer_id))
+    await stage.ask("Ping")
+
+
+async def disconnected_in_flight(stage: Stage) -> None:
+    waiting = asyncio.create_task(stage.ask({"Text": "wait"}))
+    while not stage.ours.saw:
+        await asyncio.sleep(0.01)
+    await stage.ours.network.disconnect(stage.crate.peer)
+    await waiting
+    await stage.ask("Ping")
+
+
+async def nonsense(message: Any) -> Any:
+    return {"Nonsense": 1} if message != "Ping" else await echo(message)
+
+
 async def both_ways(stage: Stage) -> None:
     await stage.ask({"Text": "there"})
     stage.ours.saw.append(f"answer {await stage.ours.request(stage.crate.address, {'Text': 'back'})}")
@@ -301,6 +319,27 @@ OTHERS: Final = (
         "D14",
         ours=Ours(Rule.ALLOW, handle=pong, protocol=FEW),
         recorded=True,
+    ),
+    Scenario(
+        "answer of a variant that it does not know",
+        "crate",
+        asks({"Text": "hi"}, "Ping"),
+        f"{CLOSED}, {PONG}",
+        f'request {{"Text": "hi"}}, {PING}',
+        ONE_AFTER_ANOTHER,
+        "D14",
+        ours=allowing(nonsense),
+        recorded=True,
+    ),
+    Scenario("it connects first", "crate", connects_first, PONG, PING, ours=Ours(Rule.ALLOW)),
+    Scenario(
+        "we disconnect while one is in flight",
+        "crate",
+        disconnected_in_flight,
+        f"{CLOSED}, {PONG}",
+        f"{WAIT}, RequestFailed (ConnectionClosed), {PING}",
+        "2 connections, 1 ended by us",
+        ours=allowing(waits),
     ),
     Scenario(
         "again after it dropped an idle connection",

@@ -87,6 +87,13 @@ async def reject_while_open(stage: Stage) -> None:
     await stage.ask("Ping")
 
 
+async def banned(stage: Stage) -> None:
+    await stage.ask("Ping")
+    await stage.crate.call("ban", peer=str(stage.ours.network.peer_id))
+    await stage.crate.until("closed")
+    await stage.ask("Ping")
+
+
 RULES: Final = (
     Scenario("allow", "ours", asks("Ping"), PING, PONG, recorded=True),
     Scenario("default reject, allow for us", "ours", asks("Ping"), PING, PONG, crate=Crate("reject", "allow")),
@@ -322,6 +329,14 @@ OTHERS: Final = (
         three_at_once,
         'request {"Text": "0"}, request {"Text": "1"}, request {"Text": "2"}',
         '{"Text": "0"}, {"Text": "1"}, {"Text": "2"}',
+    ),
+    Scenario(
+        "a ban",
+        "ours",
+        banned,
+        PING,
+        f"{PONG}, ConnectionClosed",
+        "2 connections, 2 dropped by the crate",
     ),
     Scenario(
         "as shipped, with Nagle's algorithm",

@@ -122,11 +122,9 @@ impl Driver {
                 Ok(address) => Ok(json!(address.to_string())),
                 Err(error) => Err(format!("{error:?}")),
             },
-            Command::Connections { peer } => {
-                let peer = id(&peer)?;
-                let all = node.established_connections().await;
-                let ours = all.into_iter().filter(|(other, _)| *other == peer);
-                Ok(json!(ours.map(|(_, connections)| connections.len()).sum::<usize>()))
+            Command::Ban { peer } => {
+                node.ban_peer(id(&peer)?).await;
+                Ok(Value::Null)
             }
             Command::Request { peer, message } => match node.send_request(id(&peer)?, message).await {
                 Ok(answer) => Ok(json!(answer)),

@@ -21,7 +21,7 @@ pub struct Line {
 pub enum Command {
     Address { peer: String, addr: String },
     Connect { peer: String },
-    Connections { peer: String },
+    Ban { peer: String },
     Request { peer: String, message: Message },
     Rule { peer: Option<String>, rule: Option<String> },
     Manual { on: bool },
