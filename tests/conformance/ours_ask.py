@@ -22,6 +22,7 @@ from tests.conformance.scenario import (
 
 PING, PONG = 'request "Ping"', '"Pong"'
 ASKED, QUERIED = "asked about Ping", "asked for a rule"
+TWO_WAIT: Final = 'request {"Text": "wait"}, request {"Text": "meanwhile"}'
 ONE_AFTER_ANOTHER: Final = "2 connections, 1 dropped by the crate"
 
 YES: Final[Line] = {"cmd": "approve", "allow": True}
@@ -241,10 +242,10 @@ OTHERS: Final = (
         "late answer",
         "ours",
         late_answer,
-        f'request {{"Text": "wait"}}, ConnectionClosed, {PING}',
+        (f'request {{"Text": "wait"}}, ConnectionClosed, {PING}', f'request {{"Text": "wait"}}, {PING}'),
         f"DeadlineExceeded (wait), {PONG}",
         ONE_AFTER_ANOTHER,
-        "D14",
+        "7, D14",
         crate=Crate(manual=True),
         recorded=True,
     ),
@@ -252,10 +253,10 @@ OTHERS: Final = (
         "late answer while another is in flight",
         "ours",
         late_answer_meanwhile,
-        f'request {{"Text": "wait"}}, request {{"Text": "meanwhile"}}, ConnectionClosed, ConnectionClosed, {PING}',
+        (f"{TWO_WAIT}, ConnectionClosed, ConnectionClosed, {PING}", f"{TWO_WAIT}, ConnectionClosed, {PING}"),
         f"DeadlineExceeded (wait), ConnectionClosed, {PONG}",
         ONE_AFTER_ANOTHER,
-        "D14",
+        "7, D14",
         crate=Crate(manual=True),
     ),
     Scenario(

@@ -27,8 +27,8 @@ class Tape:
     """What went over one connection, in the order in which we heard and said it.
 
     ``steps`` are bytes as latin-1 text, ``<FIN>`` or ``<RST>``; a stream is named by its number in Yamux: even ones
-    were opened by whoever was dialed. The last of a step is how many seconds nothing had happened before it, if that is
-    worth a word: then the crate had a reason to wait.
+    were opened by whoever was dialed. The last of a step is for how many seconds nothing had happened before the crate
+    spoke, if that is worth a word: then it had a reason to wait.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Tape:
         texts += [FIN_STEP] if flags & FIN else []
         texts += [RST_STEP] if flags & RST else []
         for text in texts:
-            self.steps.append((stream, side, text, quiet if quiet >= WORTH_A_WORD else 0.0))
+            self.steps.append((stream, side, text, quiet if side == "crate" and quiet >= WORTH_A_WORD else 0.0))
             quiet = 0.0
 
 

@@ -20,8 +20,8 @@ TITLES: Final[dict[Asker, str]] = {"ours": "We ask, the crate answers", "crate":
 
 WHY: Final = {
     "1.5": "Without a rule the crate asks for one when a connection comes, and again with its first request.",
-    "7": "Seen to come out in more than one way: which of two timers or messages is first, or how many of its dials of"
-    " one peer are under way, is a matter of chance in the crate.",
+    "7": "Seen to come out in more than one way: which of two timers, messages or events is first, or how many of its"
+    " dials of one peer are under way, is a matter of chance in the crate.",
     "D5": "The crate's firewall gives up after ten seconds; its option for that sets another one.",
     "D14": "Any fault of one stream ends the whole connection in the crate: a refusal, nonsense, a reset, a late"
     " answer. Ours loses the one request and dials again.",
