@@ -66,7 +66,7 @@ async def pong(_message: Any) -> Any:
 
 async def waits(message: Any) -> Any:
     if message != "Ping":
-        await asyncio.sleep(2.0)
+        await asyncio.sleep(6.0)
     return await echo(message)
 
 
@@ -178,7 +178,18 @@ RULES: Final = (
     Scenario("ask: yes", "crate", asks("Ping"), PONG, f"{ASKED}, {PING}", ours=asking(says(True)), recorded=True),
     Scenario("ask: no", "crate", asks("Ping"), CLOSED, ASKED, DROPPED, "D14", ours=asking(says(False)), recorded=True),
     Scenario("ask: the hook breaks", "crate", asks("Ping"), CLOSED, ASKED, DROPPED, "D14", ours=asking(breaks)),
-    Scenario("ask: never", "crate", asks("Ping"), CLOSED, ASKED, DROPPED, "D14", ours=asking(never), recorded=True),
+    Scenario(
+        "ask: never",
+        "crate",
+        asks("Ping"),
+        CLOSED,
+        ASKED,
+        DROPPED,
+        "D14",
+        crate=Crate(request_timeout=20),
+        ours=asking(never),
+        recorded=True,
+    ),
     Scenario(
         "ask: a rule, allow",
         "crate",

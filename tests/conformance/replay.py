@@ -128,13 +128,17 @@ class Replay:
 
 
 class _Conversation:
-    """What is said and heard on the streams of one connection; those that the crate opens have the parity ``own``."""
+    """What is said and heard on the streams of one connection; those that the crate opens have the parity ``own``.
+
+    Streams have the numbers of the tape. Ours may open its own in another order: they are known by what they propose.
+    """
 
     def __init__(self, raw: Raw, own: int) -> None:
         self.heard: dict[int, str] = defaultdict(str)
         self._raw = raw
         self._own = own
         self._begun: set[int] = set()
+        self._actual: dict[int, int] = {}
         self._unread: dict[int, str] = defaultdict(str)
         self._news = asyncio.Condition()
 
@@ -151,19 +155,39 @@ class _Conversation:
         self._begun.add(number)
         match text:
             case recorder.FIN_STEP:
-                await self._raw.data(number, b"", flags | FIN)
+                await self._raw.data(self._number(number), b"", flags | FIN)
             case recorder.RST_STEP:
-                await self._raw.data(number, b"", flags | RST)
+                await self._raw.data(self._number(number), b"", flags | RST)
             case _:
-                await self._raw.data(number, text.encode("latin-1"), flags)
+                await self._raw.data(self._number(number), text.encode("latin-1"), flags)
 
     async def hear(self, number: int, text: str) -> None:
         """The next that ours says on this stream has to be this."""
+        if not self.is_own(number) and number not in self._actual:
+            await self._find(number, text)
+        actual = self._number(number)
         async with self._news:
-            await self._news.wait_for(lambda: len(self._unread[number]) >= len(text))
-        said, self._unread[number] = self._unread[number][: len(text)], self._unread[number][len(text) :]
+            await self._news.wait_for(lambda: len(self._unread[actual]) >= len(text))
+        said, self._unread[actual] = self._unread[actual][: len(text)], self._unread[actual][len(text) :]
         assert said == text, f"stream {number}: ours said {said!r}, to the crate {text!r}"
         self.heard[number] += "" if text in {FIN_STEP, RST_STEP} else text
+
+    async def _find(self, number: int, text: str) -> None:
+        """The stream of ours that begins with this proposal, the first of them."""
+        proposal = "".join(text.splitlines(keepends=True)[:2])
+
+        def found() -> bool:
+            free = self._unread.keys() - set(self._actual.values())
+            fit = [actual for actual in sorted(free) if self._unread[actual].startswith(proposal)]
+            if fit:
+                self._actual[number] = fit[0]
+            return bool(fit)
+
+        async with self._news:
+            await self._news.wait_for(found)
+
+    def _number(self, number: int) -> int:
+        return self._actual.get(number, number)
 
     def check_nothing_is_left(self) -> None:
         more = {number: text for number, text in self._unread.items() if text}
