@@ -123,17 +123,17 @@ _IP6ZONE = _Protocol(42, "ip6zone", None, _utf8, _check_text, certain=False)
 _TCP = _Protocol(6, "tcp", 2, _uint(16))
 _P2P = _Protocol(421, "p2p", None, lambda text: bytes(PeerId(text)), _check_peer_id)
 _UNIX = _Protocol(400, "unix", None, lambda text: _utf8("/" + text), certain=False)
+_CIRCUIT = _Protocol(290, "p2p-circuit")
 _NAMES = tuple(
     _Protocol(code, name, None, _utf8, _check_text, certain=False)
     for code, name in ((53, "dns"), (54, "dns4"), (55, "dns6"), (56, "dnsaddr"))
 )
 _PROTOCOLS: Final = (
-    *(_IP4, _IP6, _IP6ZONE, _TCP, _P2P, _UNIX, *_NAMES),
+    *(_IP4, _IP6, _IP6ZONE, _TCP, _P2P, _CIRCUIT, _UNIX, *_NAMES),
     _Protocol(43, "ipcidr", 1, _uint(8)),
     _Protocol(273, "udp", 2, _uint(16)),
     _Protocol(280, "webrtc-direct"),
     _Protocol(281, "webrtc"),
-    _Protocol(290, "p2p-circuit"),
     _Protocol(443, "https"),
     _Protocol(445, "onion3", 37, _of_package("onion3"), certain=False),
     _Protocol(448, "tls"),
@@ -149,6 +149,8 @@ _PROTOCOLS: Final = (
     _Protocol(481, "http-path", None, _of_package("http-path"), certain=False),
     _Protocol(777, "memory", 8, _uint(64)),
 )
+P2P_CODE: Final = varint.encode(_P2P.code)  # without these bytes an address names no peer
+_CIRCUIT_CODE: Final = varint.encode(_CIRCUIT.code)
 _BY_CODE: Final = {protocol.code: protocol for protocol in _PROTOCOLS}
 _BY_NAME: Final = {protocol.name: protocol for protocol in _PROTOCOLS} | {"ipfs": _P2P}
 
@@ -235,6 +237,31 @@ def with_peer(address: Multiaddr, peer: PeerId) -> Multiaddr:
     if named != peer:
         raise ConfigError(f"{address} names another peer than {peer}", where=str(address))
     return address
+
+
+def relays(address: Multiaddr) -> tuple[PeerId | None, ...]:
+    """The relays that a relayed address leads through, in order, ``None`` for one without a name; of others none.
+
+    Each is named before its ``/p2p-circuit`` (addressing/README.md, "p2p-circuit Relay Addresses").
+    """
+    data = bytes(address)
+    if _CIRCUIT_CODE not in data:
+        return ()
+    found: list[PeerId | None] = []
+    before: PeerId | None = None
+    for part in _walk(data):
+        if part.protocol is _CIRCUIT:
+            found.append(before)
+        before = PeerId(part.value) if part.protocol is _P2P else None
+    return tuple(found)
+
+
+def through(address: Multiaddr, relay: PeerId) -> Multiaddr:
+    """``address`` is the relay's own; this is where peers behind it are: ``<address>/p2p/<relay>/p2p-circuit``.
+
+    The relay is named once, also where ``address`` ends in its name; ``ConfigError`` if another peer stands there.
+    """
+    return Multiaddr(bytes(with_peer(address, relay)) + _CIRCUIT.prefixed(b""))
 
 
 def is_loopback(address: Multiaddr) -> bool:

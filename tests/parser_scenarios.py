@@ -22,6 +22,7 @@ from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.noise.records import Opener, Sealer
 from stronghold_p2p.request_response import codec, strict_json
 from stronghold_p2p.request_response.typed.codec import messages
+from stronghold_p2p.swarm import book_json
 from stronghold_p2p.swarm.negotiation import LazyConfirm, Listening, Withheld
 from stronghold_p2p.transport.link import Inbox, Link
 from stronghold_p2p.transport.upgrader import Upgrade, Upgraded
@@ -578,6 +579,11 @@ BLOCKS: dict[str, list[Block]] = {
     ],
     "stronghold_p2p.request_response.strict_json.loads": [
         Block("json", strict_json.loads, JSON, {"Ping": [1, "é"]}, any_buffer=False),
+    ],
+    "stronghold_p2p.swarm.book_json.loads": [
+        Block(
+            "book", lambda data: book_json.loads(data, "book"), b'{"peers":{}}', book_json.Content(), any_buffer=False
+        ),
     ],
     "stronghold_p2p.request_response.typed.codec.MessageCodec.decode": [
         Block("typed", TYPED.decode, JSON, Ping(1, "é"), any_buffer=False),

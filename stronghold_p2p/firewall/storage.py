@@ -5,24 +5,19 @@ The only module of this room that touches files.
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
+from stronghold_p2p import files
 from stronghold_p2p.errors import ConfigError
+from stronghold_p2p.files import Stamp
 from stronghold_p2p.firewall import toml
 from stronghold_p2p.firewall.rules import Predicate
 
 MAX_FILE: Final = 1 << 19  # bytes; some 5,000 rules, which take half a second to read
 REST: Final = 0.5  # seconds that a file has to stay as it is before it is read again: editors may write it in parts
-
-Stamp: TypeAlias = tuple[int, int, int]
-"""What changes with a file: its time of change in nanoseconds, its size, and which file it is."""
-
-_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-_READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)  # a FIFO must not hold us up; absent on Windows
 
 
 class RulesFile:
@@ -44,7 +39,8 @@ class RulesFile:
     def read(self, *, create: bool = False) -> toml.Content:
         """What it says; ``ConfigError`` tells why it cannot be used. ``create``: a file that is not there is empty."""
         try:
-            data, stamp = _read(self.path)
+            fault = partial(ConfigError, where=str(self.path))
+            data, stamp = files.read(self.path, MAX_FILE, "rules file", fault)
         except FileNotFoundError:
             if create:
                 return toml.Content()
@@ -64,7 +60,7 @@ class RulesFile:
 
         None: nothing new, or nothing that can be used. A file that cannot be read is tried again the next time.
         """
-        stamp = _stamp(self.path)
+        stamp = files.stamp(self.path)
         if self._seen is None or stamp != self._seen[0]:
             self._seen = (stamp, now)
         if stamp == self._stamp or now - self._seen[1] < REST:
@@ -94,70 +90,7 @@ def write(path: Path, text: str) -> Stamp:
     if len(data) > MAX_FILE:
         message = f"{path}: {len(data)} bytes of rules, at most {MAX_FILE}: put peers together by subnet or protocol"
         raise ConfigError(message, where=str(path))
-    real = Path(os.path.realpath(path))
-    temporary = real.with_name(f".{real.name}.{os.urandom(8).hex()}")
     try:
-        try:
-            stamp = _write(temporary, data, _mode(real))
-            os.replace(temporary, real)
-        finally:
-            temporary.unlink(missing_ok=True)
-        _flush_directory(real.parent)
+        return files.replace(path, data)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}", where=str(path)) from error
-    return stamp
-
-
-def _stamp_of(status: os.stat_result) -> Stamp:
-    return status.st_mtime_ns, status.st_size, status.st_ino
-
-
-def _stamp(path: Path) -> Stamp | None:
-    """None: it cannot be told."""
-    try:
-        return _stamp_of(path.stat())
-    except OSError:
-        return None
-
-
-def _read(path: Path) -> tuple[bytes, Stamp]:
-    """Check and read through one descriptor, so that the file that was checked is the one that is read."""
-    descriptor = os.open(path, _READ)
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ConfigError(f"{path} is not a regular file", where=str(path))
-        with open(descriptor, "rb", closefd=False) as file:
-            data = file.read(MAX_FILE + 1)
-    finally:
-        os.close(descriptor)
-    if len(data) > MAX_FILE:
-        raise ConfigError(f"{path} is too large for a rules file: at most {MAX_FILE} bytes", where=str(path))
-    return data, _stamp_of(status)
-
-
-def _mode(path: Path) -> int:
-    try:
-        return stat.S_IMODE(path.stat().st_mode)
-    except FileNotFoundError:
-        return 0o600
-
-
-def _write(path: Path, data: bytes, mode: int) -> Stamp:
-    with open(os.open(path, _CREATE, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        if os.name == "posix":
-            os.fchmod(file.fileno(), mode)
-        os.fsync(file.fileno())
-        return _stamp_of(os.fstat(file.fileno()))
-
-
-def _flush_directory(directory: Path) -> None:
-    if os.name != "posix":
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,7 +2,7 @@
 
 A key whose protobuf has at most 42 bytes is its own hash (the identity multihash), so that the key can be taken out
 of the id again; of a longer one the id is the SHA-256. A key has exactly one id: the SHA-256 of a short key names
-nobody.
+nobody, and an identity multihash of anything but a key in its canonical form is no peer id.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from stronghold_p2p.identity.public_key import PublicKey
 MAX_INLINE: Final = 42
 
 _IDENTITY, _SHA2_256 = 0x00, 0x12  # multicodec table, "multihash"
+_ED25519: Final = bytes.fromhex("002408011220")  # how the id of every Ed25519 key begins, in 38 bytes
 _CID_PREFIX: Final = b"\x01\x72"  # CIDv1, multicodec libp2p-key
 
 
@@ -45,14 +46,8 @@ class PeerId:
         return PeerId(bytes((_SHA2_256, 32)) + hashlib.sha256(encoded).digest())
 
     def public_key(self) -> PublicKey | None:
-        """The key inside the id; ``None`` if the id is a hash, or what it holds is no key in canonical form."""
-        if self.multihash[0] != _IDENTITY:
-            return None
-        try:
-            key = PublicKey.decode(self.multihash[2:])
-        except DecodeError:
-            return None
-        return key if self.matches(key) else None
+        """The key inside the id; ``None`` if the id is a hash."""
+        return PublicKey.decode(self.multihash[2:]) if self.multihash[0] == _IDENTITY else None
 
     def matches(self, key: PublicKey) -> bool:
         """Whether this is the id of ``key``: the canonical one, not another hash of it."""
@@ -86,12 +81,19 @@ class PeerId:
 
 
 def _check(multihash: bytes) -> bytes:
-    """Only the two hash functions of peer ids, with the lengths that they have; nothing behind them."""
+    """Only the two hash functions of peer ids, with the lengths that they have; nothing behind them.
+
+    What is inlined has to be a key: peer ids are of keys ("Peer Ids"), which "Keys" wants encoded deterministically.
+    """
     if len(multihash) < 2 or len(multihash) != 2 + multihash[1]:
         raise DecodeError("peer id: the length is not that of its multihash")
     code, size = multihash[0], multihash[1]
     if not (code == _IDENTITY and 0 < size <= MAX_INLINE) and not (code == _SHA2_256 and size == 32):
         raise DecodeError(f"peer id: hash 0x{code:02x} of {size} bytes is not allowed")
+    if code == _IDENTITY and not multihash.startswith(_ED25519):
+        inlined = multihash[2:]
+        if PublicKey.decode(inlined).encode() != inlined:
+            raise DecodeError("peer id: the key in it is not in its canonical form")
     return multihash
 
 

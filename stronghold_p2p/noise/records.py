@@ -12,7 +12,6 @@ others out of the processor's cache. There both directions work in a ``Workspace
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from struct import Struct
 from typing import Final
 
@@ -205,10 +204,12 @@ class Opener:
         size = view[at] << 8 | view[at + 1] if body <= len(view) else 0
         if TAGLEN < size <= SMALL and body + size <= len(view) and self._n < MAX_NONCE:
             whole = space.opened[: MAX_PLAINTEXT + size - TAGLEN]
-            with suppress(InvalidTag):
+            try:
                 self._decrypt_into(pack_nonce(self._n), view[body : body + size], None, whole[MAX_PLAINTEXT:])
-                self._n += 1
-                return whole, body + size
+            except InvalidTag:
+                return space.opened[:MAX_PLAINTEXT], at
+            self._n += 1
+            return whole, body + size
         return space.opened[:MAX_PLAINTEXT], at
 
     def _open_other(self, record: memoryview, size: int, space: Workspace | None) -> bytes | memoryview:

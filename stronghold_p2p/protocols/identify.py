@@ -187,8 +187,7 @@ class Identify:
         if not connection.closed:
             self._known[peer] = info
             self._swarm.peer_protocols[peer] = frozenset(info.protocols)
-            if info.addresses:
-                self._swarm.book.learn(peer, info.addresses)
+            self._swarm.book.learn(peer, info.addresses, seq=None if info.record is None else info.record.seq)
             self._keep_told(peer)
         return info
 

@@ -167,13 +167,14 @@ def check_key(message: IdentifyMessage, peer: PeerId) -> None:
 def interpret(message: IdentifyMessage, known: PeerInfo, remote: Multiaddr) -> PeerInfo:
     """What ``message`` changes of what is ``known``: fields that are absent stay, lists replace.
 
+    Addresses come from the signed record as soon as the peer has sent one (RFC 0003: what is signed is preferred).
     ``remote`` is where the peer's connection comes from or goes to; it decides which of the peer's addresses
     can mean anything here.
     """
     record = _record(message.signed_peer_record, known)
     if record is not None:
         addresses = usable(record.addresses, known.peer, remote)
-    elif message.listen_addrs:
+    elif message.listen_addrs and known.record is None:
         addresses = usable(message.listen_addrs, known.peer, remote)
     else:
         addresses = known.addresses

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from stronghold_p2p.transport.upgrader import Upgraded
 
 STAGGER: Final = 0.25  # reliability 2.7, DIAL
+RELAYED: Final = "skipped, relays are not supported yet: give a direct address"
 
 
 class _Dial:
@@ -45,8 +46,11 @@ class _Dial:
         self._maximum = maximum
 
     def add(self, addresses: Iterable[Multiaddr]) -> None:
+        """Those through relays take no place: there is no transport for them yet, which is their cause."""
         for address in addresses:
-            if address not in self._known and len(self._known) < self._maximum:
+            if multiaddrs.relays(address):
+                self.failures[address] = DialError(f"{address}: {RELAYED}")
+            elif address not in self._known and len(self._known) < self._maximum:
                 self._known.add(address)
                 self.todo.append(address)
 
@@ -178,7 +182,8 @@ class Dialer:
         book.worked(peer, multiaddrs.split_peer(address)[0])
         if dial.peer is not None:
             for failed in dial.failures:
-                book.failed(peer, failed)
+                if not multiaddrs.relays(failed):  # those were not tried
+                    book.failed(peer, failed)
 
 
 class _Attempt:

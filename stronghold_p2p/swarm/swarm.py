@@ -87,6 +87,8 @@ class Swarm:
         """Take the running event loop. A swarm is started once."""
         self.loop = asyncio.get_running_loop()
         self._running = True
+        self.book.hold(self._connections)
+        self.book.hold(self.protected)
         self.judging.start()
 
     # ------------------------------------------------------------------ services and events
@@ -294,7 +296,15 @@ class Swarm:
         finally:
             for connection in [*self.connections(), *self._ending]:
                 connection.abort()
+            self._close_book()
         await asyncio.sleep(0)  # the turn of the loop in which aborted sockets are closed
+
+    def _close_book(self) -> None:
+        """What dials have found is kept, where the book came from a file; closing does not fail for that."""
+        self.book.let_go(self._connections)
+        self.book.let_go(self.protected)
+        if (reason := self.book.save_changes()) is not None:
+            log.warning("the address book is not saved: %s", reason)
 
     async def _drain(self) -> None:
         """Wait for the sockets of connections that have said goodbye."""

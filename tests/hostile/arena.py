@@ -205,6 +205,12 @@ class Arena:
             raise SlowProbe(f"the honest probe waited {said['p99'] * 1e3:.0f} ms")
 
     @contextmanager
+    def reader(self, *arguments: str) -> Iterator[Process]:
+        """The package as a reader of names and files."""
+        with Process("tests.hostile.reader", *arguments, *self._weak) as reader:
+            yield reader
+
+    @contextmanager
     def dialer(self, *arguments: str) -> Iterator[Process]:
         """The package as a dialer; in the end nothing may be left in it but itself."""
         with Process("tests.hostile.dialer", *arguments, *self._weak) as dialer:

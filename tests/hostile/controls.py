@@ -26,7 +26,8 @@ from tests.hostile.rows import Row, rows
 HERE = Path(__file__).resolve().parent
 TOGETHER = 6
 
-# Priority 1 of reliability.md 4.1 to 4.5 over TCP. Rows 11 to 14 are of DNS and WebSocket.
+# Priority 1 of reliability.md 4.1 to 4.5 over TCP, and of 4.9 what is of address books and keys.
+# Rows 11 to 14 are of DNS and WebSocket.
 REQUIRED = (
     *range(1, 9),
     10,
@@ -41,6 +42,9 @@ REQUIRED = (
     *range(57, 63),
     64,
     65,
+    93,
+    94,
+    96,
 )
 
 
@@ -153,6 +157,16 @@ CONTROLS = (
         "--constant protocols.identify_messages.MAX_PART=81920",
         "assert over(peer, stream, 1.0)",
     ),
+    # 4.9
+    Control("test_row_93_peer_ids", "--without inlined-keys", 'assert one["error"] == "DecodeError"'),
+    Control(
+        "test_row_93_addresses", "--constant multiaddrs.MAX_COMPONENTS=320", 'assert one["error"] == "DecodeError"'
+    ),
+    Control("test_row_94_invented_peers", "--constant swarm.addresses.PEERS=100000", 'assert state["peers"] <= 10_000'),
+    Control("test_row_94_connected_and_protected", "--without in-use", "assert staying <= known"),
+    Control("test_row_96_damaged_books", "--without damaged-books", 'assert got["error"] == "ConfigError"'),
+    Control("test_row_96_two_writers", "--without one-step", 'assert read["errors"] == {}'),
+    Control("test_row_96_key_files", "--without owner-only", '"IdentityError", (name, got)'),
 )
 
 

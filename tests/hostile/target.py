@@ -44,7 +44,9 @@ def told(event: Event) -> str:
 
 
 def state(swarm: Swarm, seen: Counter[str]) -> dict[str, Any]:
-    return {"seen": seen, **swarm.gate.snapshot(), **swarm.pool.snapshot()}
+    known = swarm.book.peers()
+    book = {"known_peers": len(known), "known": [str(peer) for peer in known[:100]]}
+    return {"seen": seen, **swarm.gate.snapshot(), **swarm.pool.snapshot(), **book}
 
 
 def toggle(options: argparse.Namespace) -> None:

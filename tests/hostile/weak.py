@@ -6,11 +6,14 @@ stands here; tests/hostile/controls.py tells which row fails without which check
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from stronghold_p2p import multistream, protobuf
-from stronghold_p2p.errors import ConnectionClosed, DecodeError, DecryptError, HandshakeError, MuxerError
+from stronghold_p2p import files, multistream, protobuf
+from stronghold_p2p.errors import ConfigError, ConnectionClosed, DecodeError, DecryptError, HandshakeError, MuxerError
 from stronghold_p2p.exchange import Exchange
 from stronghold_p2p.identity import PeerId, PublicKey, verify
 from stronghold_p2p.identity.peer_record import PeerRecord
@@ -19,6 +22,9 @@ from stronghold_p2p.noise.cipher import CipherState
 from stronghold_p2p.noise.exchange import Secured
 from stronghold_p2p.protocols import identify_messages
 from stronghold_p2p.protocols.identify import Identify
+from stronghold_p2p.swarm.addresses import AddressBook
+from stronghold_p2p.swarm.book_file import BookFile
+from stronghold_p2p.swarm.book_json import Content
 from stronghold_p2p.swarm.connection import Connection
 from stronghold_p2p.swarm.negotiation import LazyConfirm
 from stronghold_p2p.transport.link import Link
@@ -256,6 +262,56 @@ def expected() -> None:
     """That it is the peer who was dialed."""
     checked = payload.check
     patch(payload, "check", lambda data, rs, _expected: checked(data, rs, None))
+
+
+@check
+def inlined_keys() -> None:
+    """That a peer id which holds something holds a key."""
+    patch(PublicKey, "decode", staticmethod(lambda data: SimpleNamespace(encode=lambda: data)))
+
+
+# ---------------------------------------------------------------------- what is stored
+
+
+@check
+def in_use() -> None:
+    """That a peer in use is not forgotten."""
+    patch(AddressBook, "_is_held", lambda _self, _peer: False)
+
+
+@check
+def damaged_books() -> None:
+    """That a damaged book is an error."""
+    read = BookFile.read
+
+    def forgiving(self: BookFile) -> Content | None:
+        try:
+            return read(self)
+        except ConfigError:
+            return None
+
+    patch(BookFile, "read", forgiving)
+
+
+@check
+def one_step() -> None:
+    """That a file is replaced in one step."""
+
+    def write(path: Path, data: bytes) -> files.Stamp:
+        with path.open("wb", buffering=0) as file:
+            for at in range(0, len(data), 1_000):
+                file.write(data[at : at + 1_000])
+                time.sleep(0.001)  # a disk that is not quick
+        return files.stamp_of(path.stat())
+
+    patch(files, "replace", write)
+
+
+@check
+def owner_only() -> None:
+    """That a key which others can read is refused."""
+    read = files.read
+    patch(files, "read", lambda *given, private=False: read(*given))
 
 
 # ---------------------------------------------------------------------- identify

@@ -21,7 +21,12 @@ BASE32 = "bafzaajaiaejcahwr5d5ofrfbis4l5d6uwr57hu5tjodrypfm6yaq6dsc2r2pzyt6"
 BASE36 = "k51qzi5uqu5dgy8qsq67hbz73jqkw87l3fgf4a91qb0d9b5173tir7n4vxk1oe"
 SHA256 = bytes.fromhex("1220") + bytes(range(32))
 
-multihashes = st.binary(min_size=1, max_size=MAX_INLINE).map(lambda data: bytes((0, len(data))) + data) | st.binary(
+inlined = st.one_of(
+    st.binary(min_size=32, max_size=32).map(lambda data: PublicKey(KeyType.ED25519, data)),
+    st.binary(min_size=33, max_size=33).map(lambda data: PublicKey(KeyType.SECP256K1, data)),
+    st.binary(max_size=38).map(lambda data: PublicKey(KeyType.ECDSA, data)),
+)
+multihashes = inlined.map(lambda key: bytes((0, len(key.encode()))) + key.encode()) | st.binary(
     min_size=32, max_size=32
 ).map(lambda digest: b"\x12\x20" + digest)
 
@@ -68,13 +73,24 @@ def test_the_other_hash_of_a_short_key_is_nobody() -> None:
     assert hashed.public_key() is None
 
 
-def test_an_inlined_key_has_to_be_canonical() -> None:
-    sloppy = b"\x12\x20" + ED25519.data + b"\x08\x01"
-    peer = PeerId(bytes((0, len(sloppy))) + sloppy)
-    assert not peer.matches(ED25519)
-    assert peer.public_key() is None
-    assert PeerId(b"\0\x01x").public_key() is None
-    assert PeerId(b"\0\x24" + b"\x08\x63\x12\x20" + bytes(32)).public_key() is None
+@pytest.mark.parametrize(
+    "inlined",
+    [
+        b"x",
+        bytes(36),
+        b"\x12\x20" + bytes(32) + b"\x08\x01",  # a key, in another order
+        b"\x08\x81\x00\x12\x20" + bytes(32),  # its type in two bytes
+        b"\x08\x63\x12\x20" + bytes(32),  # a type that there is not
+        b"\x08\x01\x12\x1f" + bytes(31),
+        b"\x08\x01\x12\x20" + bytes(32) + b"\x18\x01",  # a field behind it
+        b"\x08\x01",
+        b"\x12\x20" + bytes(32),
+    ],
+    ids=bytes.hex,
+)
+def test_an_inlined_key_has_to_be_canonical(inlined: bytes) -> None:
+    with pytest.raises(DecodeError):
+        PeerId(bytes((0, len(inlined))) + inlined)
 
 
 def test_forty_two_bytes_are_the_border() -> None:

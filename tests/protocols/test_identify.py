@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+from multiaddr import Multiaddr
 
 from stronghold_p2p import protobuf, varint
 from stronghold_p2p.config import Timeouts
@@ -21,6 +22,7 @@ from stronghold_p2p.errors import (
     UnsupportedProtocol,
 )
 from stronghold_p2p.firewall.rules import Rule
+from stronghold_p2p.identity import PeerRecord
 from stronghold_p2p.multiaddrs import parse
 from stronghold_p2p.protocols.identify import IDENTIFY, PUSH, Identify
 from stronghold_p2p.protocols.identify_messages import MAX_PART, MAX_PARTS, IdentifyMessage, PeerInfo, build
@@ -239,6 +241,35 @@ async def test_nobody_else_can_be_spoken_for() -> None:
         info = await service.identify(await connect(alice, bob))
         assert (info.record, info.addresses) == (None, ())
         assert alice.book.addresses(carol.peer_id) == ()
+
+
+async def test_the_book_learns_from_the_signed_record_alone() -> None:
+    async with swarm(1) as alice, swarm(2) as bob:
+        service = Identify(alice, "a")
+        signed, newer, unsigned = (parse(f"/ip4/127.0.0.1/tcp/{port}") for port in (1, 2, 3))
+
+        def record(seq: int, address: Multiaddr) -> bytes:
+            return PeerRecord(bob.peer_id, seq, (bytes(address),)).seal(bob.identity)
+
+        connection = await connect(alice, bob)
+        place = bob.addresses[0]  # a dial has found it: it stays
+        for told, expected in (
+            (message(listen_addrs=(bytes(unsigned),)), (place, unsigned)),
+            (message(listen_addrs=(bytes(unsigned),), signed_peer_record=record(5, signed)), (place, signed)),
+            (message(listen_addrs=(bytes(unsigned),)), (place, signed)),
+            (message(listen_addrs=(bytes(unsigned),), signed_peer_record=record(4, unsigned)), (place, signed)),
+            (message(signed_peer_record=record(6, newer)), (place, newer)),
+        ):
+            bob.handle(IDENTIFY, saying(told))
+            info = await service.identify(connection)
+            assert info.addresses == expected[1:]
+            assert alice.book.addresses(bob.peer_id) == expected
+        await connection.close()
+        bob.handle(IDENTIFY, saying(message(signed_peer_record=record(3, unsigned))))  # of an earlier life
+        await until(lambda: service.info(bob.peer_id) is None)
+        connection = await connect(alice, bob)
+        assert (await service.identify(connection)).addresses == (unsigned,)
+        assert alice.book.addresses(bob.peer_id) == (place, newer)
 
 
 # ---------------------------------------------------------------------- push

@@ -162,7 +162,8 @@ def test_an_absent_key_is_tolerated() -> None:
 
 
 def test_what_is_absent_stays_and_lists_replace() -> None:
-    before = interpret(decoded(build(PEER, "old", ["/a", "/b"], [PUBLIC], 5).message(PRIVATE)), KNOWN, LOOPBACK)
+    told = replace(decoded(build(PEER, "old", ["/a", "/b"], [PUBLIC], 5).message(PRIVATE)), signed_peer_record=None)
+    before = interpret(told, KNOWN, LOOPBACK)
     assert interpret(IdentifyMessage(), before, LOOPBACK) == before
     after = interpret(IdentifyMessage(protocols=(b"/c",), listen_addrs=(bytes(PRIVATE),)), before, LOOPBACK)
     assert after == replace(before, protocols=("/c",), addresses=(PRIVATE,))
@@ -192,7 +193,11 @@ def test_a_record_that_is_not_good_is_dropped_and_the_rest_kept(sealed: bytes) -
     message = IdentifyMessage(signed_peer_record=sealed, listen_addrs=(bytes(PRIVATE),), agent_version=b"x")
     info = interpret(message, first, LOOPBACK)
     assert info.record == first.record
-    assert (info.addresses, info.agent) == ((PRIVATE,), "x")
+    assert (info.addresses, info.agent) == ((PUBLIC,), "x")  # what is not signed does not count any more
+    fresh = interpret(message, replace(KNOWN, record=None), LOOPBACK)
+    assert fresh.addresses == (
+        (PRIVATE,) if fresh.record is None else usable(fresh.record.addresses, PEER.peer_id, LOOPBACK)
+    )
 
 
 def test_a_newer_record_speaks_for_the_addresses() -> None:

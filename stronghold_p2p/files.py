@@ -1,0 +1,133 @@
+"""Files that must not be lost: read through the descriptor that was checked, and written whole or not at all.
+
+Keys, rules and address books are files of this kind. What is in them is not known here.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from stronghold_p2p.errors import ConfigError
+
+Stamp: TypeAlias = tuple[int, int, int]
+"""What changes with a file: its time of change in nanoseconds, its size, and which file it is."""
+
+Fault: TypeAlias = Callable[[str], ConfigError]
+"""Makes the error of a file from what is wrong with it."""
+
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+_READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)  # a FIFO must not hold us up; absent on Windows
+
+
+def read(path: Path, maximum: int, kind: str, fault: Fault, *, private: bool = False) -> tuple[bytes, Stamp]:
+    """What the file at ``path``, or behind that link, holds: at most ``maximum`` bytes.
+
+    ``OSError`` as the system says. ``fault``, which calls it a ``kind``, is raised if it is not a regular file, if it
+    is too large (which is seen before anything is read), or if it is ``private`` and others have rights on it.
+    """
+    descriptor = os.open(path, _READ)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise fault(f"{path} is not a regular file")
+        if private and os.name == "posix" and status.st_mode & 0o077:
+            raise fault(f"others can read it: chmod 600 {path}")
+        data = b""
+        if status.st_size <= maximum:
+            with open(descriptor, "rb", closefd=False) as file:
+                data = file.read(maximum + 1)
+    finally:
+        os.close(descriptor)
+    if max(status.st_size, len(data)) > maximum:
+        raise fault(f"{path} is too large for a {kind}: at most {maximum} bytes")
+    return data, stamp_of(status)
+
+
+def replace(path: Path, data: bytes) -> Stamp:
+    """Put ``data`` in the place of what is at ``path``, in one step, flushed to the disk.
+
+    A file keeps its mode, a new one has 0600; a symbolic link is followed. ``OSError``: it is as it was.
+    """
+    real = Path(os.path.realpath(path))
+    temporary = _beside(real)
+    try:
+        stamp = _write(temporary, data, _mode(real))
+        os.replace(temporary, real)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _flush_directory(real.parent)
+    return stamp
+
+
+def create(path: Path, data: bytes) -> None:
+    """A new file of mode 0600 at ``path``, flushed to the disk.
+
+    ``FileExistsError`` if anything is there, be it a dangling symbolic link; ``OSError`` if it cannot be written.
+    """
+    temporary = _beside(path)
+    try:
+        _write(temporary, data, 0o600)
+        _publish(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _flush_directory(path.parent)
+
+
+def stamp(path: Path) -> Stamp | None:
+    """None: it cannot be told."""
+    try:
+        return stamp_of(path.stat())
+    except OSError:
+        return None
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """The same of a file that is open."""
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+
+
+def _mode(path: Path) -> int:
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return 0o600
+
+
+def _write(path: Path, data: bytes, mode: int) -> Stamp:
+    with open(os.open(path, _CREATE, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        if os.name == "posix":
+            os.fchmod(file.fileno(), mode)
+        os.fsync(file.fileno())
+        return stamp_of(os.fstat(file.fileno()))
+
+
+def _publish(temporary: Path, path: Path) -> None:
+    """Give the finished file its name, unless the name is taken."""
+    try:
+        os.link(temporary, path, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except (OSError, NotImplementedError):
+        # A file system without hard links: take the name with an empty file, then replace that.
+        os.close(os.open(path, _CREATE, 0o600))
+        os.replace(temporary, path)
+
+
+def _flush_directory(directory: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

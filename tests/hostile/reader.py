@@ -1,0 +1,162 @@
+"""The program under test as a reader: of names of peers, of addresses, and of the files that a user keeps.
+
+    python -m tests.hostile.reader [settings]
+
+It does what JSON lines on its standard input say. The settings are those of tests/hostile/settings.py. Beside
+``target`` and ``dialer``, this is what imports the package: it is what is attacked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import resource
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from multiaddr import Multiaddr
+
+from benchmarks.commands import commands, say
+from stronghold_p2p import AddressBook, Identity, PeerId
+from stronghold_p2p.multiaddrs import parse
+from tests.hostile import settings
+
+Result = dict[str, Any]
+Value = tuple[str, str, str, int]  # text or hex, the beginning, and what follows it so many times
+
+
+def made(value: Value) -> str | bytes:
+    kind, head, unit, count = value
+    return head + unit * count if kind == "text" else bytes.fromhex(head) + bytes.fromhex(unit) * count
+
+
+def invented(number: int) -> PeerId:
+    return PeerId(b"\x12\x20" + number.to_bytes(32, "big"))
+
+
+def attempt(run: Callable[[], Result]) -> Result:
+    start = time.process_time()
+    try:
+        result = {"error": "", **run()}
+    except Exception as error:
+        result = {"error": type(error).__name__, "text": str(error), "where": getattr(error, "where", "")}
+    return {**result, "ms": (time.process_time() - start) * 1e3}
+
+
+class Reader:
+    """One address book, and a method for each command."""
+
+    def __init__(self) -> None:
+        self.book = AddressBook()
+        self.connected: dict[PeerId, None] = {}
+        self.book.hold(self.connected)
+
+    # ------------------------------------------------------------------ names and addresses
+
+    def peer_ids(self, values: list[Value]) -> Result:
+        """What becomes of each, and its two forms."""
+
+        def read(value: str | bytes) -> Result:
+            peer = PeerId(value)
+            again = PeerId(str(peer)) if str(peer)[0] in "1Q" else PeerId(peer.to_cid())
+            return {"form": bytes(peer).hex(), "same": again == peer == PeerId(bytes(peer))}
+
+        return {"each": [attempt(lambda given=given: read(given)) for given in map(made, values)]}  # type: ignore[misc]
+
+    def addresses(self, values: list[Value]) -> Result:
+        def read(value: str | bytes) -> Result:
+            address = parse(value)
+            return {"form": bytes(address).hex(), "same": parse(str(address)) == address == parse(bytes(address))}
+
+        return {"each": [attempt(lambda given=given: read(given)) for given in map(made, values)]}  # type: ignore[misc]
+
+    # ------------------------------------------------------------------ the book
+
+    def tell(self, first: int, peers: int, addresses: int, *, long: bool = False) -> Result:
+        """Invented peers tell their addresses, ``long`` ones of 260 bytes."""
+
+        def told(peer: int) -> Iterator[Multiaddr]:
+            for number in range(addresses):
+                place = b"\x04\x0a" + peer.to_bytes(3, "big") + b"\x06" + number.to_bytes(2, "big")
+                yield Multiaddr(b"\x36\xfd\x01" + b"%0253d" % (peer * 1_000 + number) + place if long else place)
+
+        for number in range(first, first + peers):
+            self.book.learn(invented(number), told(number))
+        return self.state()
+
+    def find(self, first: int, peers: int) -> Result:
+        """Dials find invented peers, which stay connected, and the caller adds as many others."""
+        for number in range(first, first + peers):
+            self.book.worked(invented(number), Multiaddr(b"\x04\x7f\x00\x00\x01\x06\x00\x01"))
+            self.connected[invented(number)] = None
+            self.book.add(invented(number + peers), "/ip4/127.0.0.1/tcp/1")
+        return self.state()
+
+    def knows(self, first: int, peers: int) -> Result:
+        return {"knows": sum(bool(self.book.addresses(invented(number))) for number in range(first, first + peers))}
+
+    def state(self) -> Result:
+        """As the book counts."""
+        return {"peers": len(self.book._kept) + len(self.book._told), "addresses": self.book._count}
+
+    def counted(self) -> Result:
+        gc.collect()
+        known = self.book.peers()
+        return {"peers": len(known), "addresses": sum(len(self.book.addresses(peer)) for peer in known)}
+
+    # ------------------------------------------------------------------ files
+
+    def load(self, path: str) -> Result:
+        book = AddressBook.load(Path(path))
+        return {"peers": len(book.peers())}
+
+    def save(self, path: str, peers: int) -> Result:
+        """A book of so many peers."""
+        book = AddressBook()
+        for number in range(peers):
+            book.add(invented(number), f"/ip4/192.0.2.1/tcp/{number + 1}")
+        book.save(Path(path))
+        return {}
+
+    def save_often(self, path: str, peers: int, times: int) -> Result:
+        """One writer: what went wrong."""
+        outcomes = [attempt(lambda: self.save(path, peers)) for _ in range(times)]
+        return {"errors": Counter(one["text"] for one in outcomes if one["error"])}
+
+    def load_often(self, path: str, times: int) -> Result:
+        """One reader: how many peers it has seen, and what went wrong."""
+        outcomes = [attempt(lambda: self.load(path)) for _ in range(times)]
+        errors = Counter(one["text"] for one in outcomes if one["error"])
+        return {"seen": sorted({one["peers"] for one in outcomes if not one["error"]}), "errors": errors}
+
+    def key(self, path: str, *, create: bool = False) -> Result:
+        return {"peer": str(Identity.load(Path(path), create=create).peer_id)}
+
+    def save_key(self, path: str) -> Result:
+        Identity().save(Path(path))
+        return {}
+
+    def limit_files(self, size: int) -> Result:
+        """A disk that is full after so many bytes of each file; -1: it is not."""
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        return {}
+
+
+async def main() -> None:
+    reader = Reader()
+    async for command in commands({}):
+        run = getattr(reader, command.pop("do"))
+        say(attempt(lambda run=run, command=command: run(**command)))  # type: ignore[misc]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.hostile.reader")
+    settings.add_to(parser)
+    given = parser.parse_args()
+    settings.set_constants(given)
+    settings.weaken(given)
+    asyncio.run(main())

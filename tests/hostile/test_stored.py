@@ -1,0 +1,369 @@
+"""Rows 93, 94 and 96 of reliability.md 4.9: names of peers and addresses, the address book, key files.
+
+Of row 96 the rules file is not here.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.process import Process, soon
+from tests.hostile.arena import MIB, Arena
+from tests.hostile.codec import Identity, base58, identify, ip4_tcp, prefixed, varint
+from tests.hostile.test_identify import over, push
+
+SHA256 = b"\x12\x20" + bytes(range(32))
+PARSED_WITHIN = 10.0  # milliseconds
+
+Value = str | bytes | tuple[str, str, int] | tuple[bytes, bytes, int]
+
+
+def given(reader: Process, command: str, values: list[Value]) -> list[dict[str, Any]]:
+    """What becomes of each; a third and a fourth part of a value stand for what is repeated, as a line is short."""
+    sent = [value if isinstance(value, tuple) else (value, value[:0], 0) for value in values]
+    lines = [
+        ["text", head, unit, count] if isinstance(head, str) else ["hex", head.hex(), unit.hex(), count]  # type: ignore[union-attr]
+        for head, unit, count in sent
+    ]
+    each: list[dict[str, Any]] = reader.ask(do=command, values=lines)["each"]
+    return each
+
+
+def refused(arena: Arena, reader: Process, command: str, values: list[Value]) -> None:
+    each = given(reader, command, values)
+    for value, one in zip(values, each, strict=True):
+        assert one["error"] == "DecodeError", (value, one)
+        assert len(one["text"]) <= 200
+    arena.bound("ms for the slowest", max(one["ms"] for one in each), PARSED_WITHIN)
+
+
+def mutated(values: list[bytes], count: int) -> list[bytes]:
+    """A byte changed, cut out, put in, or the rest cut off."""
+    drawn, found = random.Random(93), []
+    for _ in range(count):
+        data = bytearray(drawn.choice(values))
+        at = drawn.randrange(len(data))
+        match drawn.randrange(4):
+            case 0:
+                data[at] = drawn.randrange(256)
+            case 1:
+                del data[at]
+            case 2:
+                data.insert(at, drawn.randrange(256))
+            case _:
+                del data[at:]
+        found.append(bytes(data))
+    return found
+
+
+def unharmed(arena: Arena, reader: Process, command: str, values: list[bytes]) -> None:
+    """Whatever is accepted can be printed, and its text is the same again."""
+    accepted = 0
+    for at in range(0, len(values), 200):
+        some = values[at : at + 200]
+        for data, one in zip(some, given(reader, command, list(some)), strict=True):
+            assert one["error"] in ("", "DecodeError"), (data.hex(), one)
+            assert one["error"] or (one["same"] and one["form"] == data.hex()), (data.hex(), one)
+            accepted += not one["error"]
+    arena.note(f"{accepted} of {len(values)} mutated ones accepted")
+
+
+# ---------------------------------------------------------------------- row 93
+
+
+def test_row_93_peer_ids(arena: Arena) -> None:
+    """Peer ids: lengths, codes, alphabets, 1 MiB, no key"""
+    own = Identity()
+    key = own.public
+    good = [own.peer, SHA256, b"\0\x25\x08\x02\x12\x21\x02" + bytes(32)]
+    bad: list[Value] = [
+        b"",
+        b"\0",
+        b"\0\0",
+        own.peer[:-1],
+        own.peer + b"\0",
+        SHA256[:-1],
+        SHA256 + b"\0",
+        b"\x12\x1f" + bytes(31),
+        b"\x12\x21" + bytes(33),
+        b"\x13\x40" + bytes(64),
+        b"\x80\x24\x20" + bytes(32),
+        b"\0" + prefixed(bytes(43)),
+        b"\0" + prefixed(b"x" * 36),
+        b"\0" + prefixed(key + b"\x18\x01"),
+        b"\0" + prefixed(b"\x12\x20" + key[4:] + b"\x08\x01"),
+        b"\0" + prefixed(b"\x08\x63" + key[2:]),
+        (b"", b"\xff", 1 << 20),
+        (b"", b"\0", 1 << 20),
+        "",
+        "\0",
+        own.name[:-1],
+        own.name + "1",
+        own.name[:-1] + "0",
+        own.name + "\0",
+        own.name.upper(),
+        base58(b"\0" + prefixed(b"no key at all")),
+        "Qm" + "z" * 44,
+        ("", "1", 1 << 20),
+        ("Qm", "z", 1 << 20),
+        ("b", "a", 1 << 20),
+        ("k", "z", 1 << 20),
+        ("", "\N{SNOWMAN}", 1 << 20),
+    ]
+    with arena.reader() as reader:
+        base = reader.memory()
+        each = given(reader, "peer_ids", [own.name, *good])
+        assert [one["error"] or one["same"] for one in each] == [True] * 4, each
+        refused(arena, reader, "peer_ids", bad)
+        unharmed(arena, reader, "peer_ids", mutated(good, arena.count(2_000, 50_000)))
+        assert reader.memory() - base <= 8 * MIB  # the values themselves have as much
+
+
+def test_row_93_addresses(arena: Arena) -> None:
+    """Multiaddrs: lengths, codes, ports, zones, 10,000 parts"""
+    own = Identity()
+    place = ip4_tcp("192.0.2.7", 4_001)
+    good_texts = [
+        "/ip4/192.0.2.7/tcp/4001",
+        "/ip6/2001:db8::7/tcp/65535",
+        "/ip6zone/eth0/ip6/fe80::1/tcp/1",
+        "/dns4/example.org/tcp/443/wss",
+        f"/ip4/192.0.2.7/tcp/4001/p2p/{own.name}",
+        f"/ip4/192.0.2.7/tcp/4001/p2p/{own.name}/p2p-circuit/p2p/{Identity().name}",
+        "/ip4/192.0.2.7/udp/4001/quic-v1/webtransport",
+    ]
+    bad: list[Value] = [
+        b"",
+        b"\x04",
+        place[:-1],
+        place + b"\x06",
+        place + b"\0",
+        b"\xff\xff\x7f" + bytes(4),
+        b"\x84\x00" + place[1:],
+        place + b"\xa5\x03\x00",
+        place + b"\xa5\x03" + prefixed(SHA256[:-1]),
+        place + b"\xa5\x03" + prefixed(b"\0" + prefixed(b"x" * 36)),
+        (b"\x36" + varint(1 << 20), b"a", 1 << 20),
+        b"\x36\x03a\0b" + b"\x06\0\x01",
+        b"\x36\xff\xff\xff\xff\x0f",
+        b"\xa2\x02" * 33,
+        (b"", b"\xa2\x02", 10_000),
+        (b"", b"\0", 1 << 20),
+        "",
+        "/",
+        "192.0.2.7:4001",
+        "/ip4/192.0.2.7/tcp/65536",
+        "/ip4/192.0.2.7/tcp/-1",
+        "/ip4/192.0.2.7/tcp/0x1",
+        "/ip4/192.0.2.7/tcp/\N{ARABIC-INDIC DIGIT FOUR}",
+        "/ip4/192.0.2.256/tcp/1",
+        "/ip4/0192.0.2.7/tcp/1",
+        "/ip4/192.0.2.7/tcp",
+        "/ip4/192.0.2.7/tcp/1\0",
+        "/ip6/fe80::1%eth0/tcp/1",
+        "/ip6zone/e/th0/ip6/fe80::1",
+        "/dns4/a\0b/tcp/1",
+        "/ip4/192.0.2.7/tcp/1/p2p/x",
+        "/none/1",
+        "/p2p-circuit" * 33,
+        ("", "/p2p-circuit", 10_000),
+        ("", "/", 1 << 20),
+        ("/dns/", "a", 1 << 20),
+        ("/ip4/192.0.2.7/tcp/", "9", 1 << 20),
+    ]
+    with arena.reader() as reader:
+        base = reader.memory()
+        each = given(reader, "addresses", list(good_texts))
+        assert [one["error"] or one["same"] for one in each] == [True] * len(good_texts), each
+        refused(arena, reader, "addresses", bad)
+        good = [bytes.fromhex(one["form"]) for one in each]
+        unharmed(arena, reader, "addresses", mutated(good, arena.count(2_000, 50_000)))
+        assert reader.memory() - base <= 8 * MIB  # the values themselves have as much
+
+
+# ---------------------------------------------------------------------- row 94
+
+
+def test_row_94_invented_peers(arena: Arena) -> None:
+    """100,000 invented peers tell 1,000 addresses each"""
+    full = arena.full
+    for peers, addresses, long in (
+        (100_000 if full else 2_000, 1_000, False),
+        (100_000 if full else 1_000, 1_000, True),  # of 260 bytes each
+        (100_000, 10, False) if full else (10_500, 2, False),
+    ):
+        with arena.reader() as reader:
+            base = reader.memory()
+            reader.ask(do="find", first=0, peers=100)
+            for first in range(1_000, 1_000 + peers, 500):
+                state = reader.ask(do="tell", first=first, peers=500, addresses=addresses, long=long)
+                assert state["peers"] <= 10_000
+                assert state["addresses"] <= 100_000
+            assert reader.ask(do="knows", first=0, peers=200)["knows"] == 200  # connected, and given by the caller
+            assert reader.ask(do="knows", first=peers + 900, peers=100)["knows"] == 100  # who was there last
+            assert reader.ask(do="knows", first=1_000, peers=100)["knows"] == 0
+            counted = reader.ask(do="counted")
+            assert {name: counted[name] for name in ("peers", "addresses")} == {
+                name: state[name] for name in ("peers", "addresses")
+            }
+            assert long or addresses == 2 or counted["addresses"] >= 98_000
+            arena.note(f"{counted['peers']} peers, {counted['addresses']} addresses")
+            grown = reader.memory() - base
+            arena.figures.memory = max(arena.figures.memory, grown)
+            assert grown <= 32 * MIB, f"grew by {grown / MIB:.1f} MiB"
+
+
+def test_row_94_connected_and_protected(arena: Arena) -> None:
+    """Who is connected or protected is never forgotten"""
+    protected = Identity()
+    parts = [ip4_tcp("127.0.0.1", 1_000 + number) for number in range(1_000)]
+    told = b"".join(prefixed(identify(None, addresses=parts[at : at + 250])) for at in range(0, 1_000, 250))
+    options = ("--constant", "swarm.addresses.PEERS=20", "--protect", protected.name)
+    with arena.serve(*options, memory=2 * MIB) as target:
+        with target.connect(protected) as peer:
+            assert over(peer, push(peer, told))
+        connected = [Identity() for _ in range(5)]
+        peers = [target.connect(identity) for identity in connected]
+        for peer in peers:
+            assert over(peer, push(peer, told))
+        staying = {protected.name, *(identity.name for identity in connected)}
+        for _ in range(arena.count(40, 1_000)):
+            with target.connect() as stranger:
+                assert over(stranger, push(stranger, told))
+        known = set(target.state()["known"])
+        assert staying <= known
+        assert len(known) == 20
+        for peer in peers:
+            assert peer.alive()
+            peer.wire.close()
+        assert soon(lambda: target.state()["known_peers"] == 20)
+
+
+# ---------------------------------------------------------------------- row 96
+
+
+def stays(reader: Process, name: str, path: Path, command: str = "load") -> dict[str, Any]:
+    """What reading it gives; it and its folder are as before, also when somebody wants to write there."""
+    folder, data = sorted(path.parent.iterdir()), path.read_bytes() if path.stat().st_size < MIB else b""
+    got = reader.ask(do=command, path=str(path))
+    reader.ask(
+        do="save" if command == "load" else "save_key", path=str(path), **({"peers": 1} if command == "load" else {})
+    )
+    assert sorted(path.parent.iterdir()) == folder, name
+    assert got["error"] == "" or not data or path.read_bytes() == data, name
+    return got
+
+
+def test_row_96_damaged_books(arena: Arena) -> None:
+    """Address books cut at every byte, garbage, huge, old"""
+    worst = 0.0
+    with TemporaryDirectory() as folder, arena.reader() as reader:
+        path = Path(folder) / "book.json"
+        assert reader.ask(do="save", path=str(path), peers=2)["error"] == ""
+        whole = path.read_bytes()
+        assert path.stat().st_mode & 0o777 == 0o600
+        base = reader.memory()
+        damaged = {f"cut at {at}": whole[:at] for at in range(len(whole) - 1)}
+        damaged |= {
+            "garbage": os.urandom(5_000),
+            "zeros": bytes(4_096),
+            "another format": b"version = 1\n",
+            "a newer one": whole.replace(b'"version":1', b'"version":2'),
+            "another shape": b'{"peers":{"x":[]}}',
+            "deep": b"[" * (1 << 20),
+            "8 MiB": whole + b" " * (8 << 20),
+        }
+        if arena.full:
+            damaged["garbage of 8 MiB"] = b'{"peers":{' + b'"a":[],' * 1_198_000
+        for name, data in damaged.items():
+            path.write_bytes(data)
+            got = stays(reader, name, path)
+            assert got["error"] == "ConfigError", (name, got)
+            assert got["where"].startswith(str(path)), (name, got)
+            worst = max(worst, got["ms"] / 1e3)
+        path.unlink()
+        path.touch()
+        os.truncate(path, 1 << 40)
+        got = stays(reader, "a terabyte", path)
+        assert "too large" in got["text"]
+        path.unlink()
+        os.mkfifo(path)
+        assert "not a regular file" in reader.ask(do="load", path=str(path))["text"]
+        path.unlink()
+        arena.bound("s for the slowest", worst, 1.0)
+        for link in (path, Path(folder) / "link"):  # a dangling one, and one to the file
+            link.symlink_to(Path(folder) / "book")
+            assert reader.ask(do="save", path=str(link), peers=5)["error"] == ""
+            assert reader.ask(do="load", path=str(link))["peers"] == 5
+            assert link.is_symlink()
+        full, old = path.read_bytes(), b'{"peers":{"' + Identity().name.encode() + b'":{"known":["/ip4/10.0.0.1/tcp/1"]'
+        reader.ask(do="limit_files", size=200)
+        got = reader.ask(do="save", path=str(path), peers=5)
+        assert (got["error"], path.read_bytes()) == ("ConfigError", full), got
+        reader.ask(do="limit_files", size=-1)
+        path.write_bytes(old + b',"use_relay_fallback":true}},"relays":[]}')  # as the Rust library writes it
+        assert reader.ask(do="load", path=str(path))["peers"] == 1
+        assert sorted(os.listdir(folder)) == ["book", "book.json", "link"]
+        assert reader.memory() - base <= 160 * MIB  # JSON of 8 MiB that is made of empty lists
+        arena.note(f"{len(damaged)} damaged books")
+
+
+def test_row_96_two_writers(arena: Arena) -> None:
+    """Two writers of one address book, and a reader"""
+    times = arena.count(8, 300)
+    with TemporaryDirectory() as folder, arena.reader() as one, arena.reader() as other, arena.reader() as third:
+        path = str(Path(folder) / "book.json")
+        assert one.ask(do="save", path=path, peers=200)["error"] == ""
+        one.tell(do="save_often", path=path, peers=200, times=times)
+        other.tell(do="save_often", path=path, peers=300, times=times)
+        read = third.ask(do="load_often", path=path, times=times)
+        assert read["errors"] == {}
+        assert set(read["seen"]) <= {200, 300}
+        for writer in (one, other):
+            assert writer.read()["errors"] == {}
+        assert os.listdir(folder) == ["book.json"]
+
+
+def test_row_96_key_files(arena: Arena) -> None:
+    """Key files that others can read, cut, huge, links"""
+    worst = 0.0
+    with TemporaryDirectory() as folder, arena.reader() as reader:
+        path = Path(folder) / "key"
+        peer = reader.ask(do="key", path=str(path), create=True)["peer"]
+        whole = path.read_bytes()
+        assert path.stat().st_mode & 0o777 == 0o600
+        for mode in (0o640, 0o604, 0o666, 0o601):
+            path.chmod(mode)
+            got = stays(reader, "a mode", path, "key")
+            name = f"mode {mode:o}"
+            assert got["error"] == "IdentityError", (name, got)
+            assert "chmod 600" in got["text"], got
+        path.chmod(0o600)
+        damaged = {f"cut at {at}": whole[:at] for at in range(len(whole))}
+        damaged |= {
+            "garbage": os.urandom(500),
+            "too large": whole + b"\n" * 16_384,
+            "nothing of a key": b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+        }
+        for name, data in damaged.items():
+            path.write_bytes(data)
+            got = stays(reader, name, path, "key")
+            assert got["error"] == "IdentityError" or got.get("peer") == peer, (name, got)
+            worst = max(worst, got["ms"] / 1e3)
+        os.truncate(path, 1 << 40)
+        assert "too large" in stays(reader, "a terabyte", path, "key")["text"]
+        path.write_bytes(whole)
+        link, dangling = Path(folder) / "link", Path(folder) / "dangling"
+        link.symlink_to(path)
+        dangling.symlink_to(Path(folder) / "elsewhere")
+        assert reader.ask(do="key", path=str(link))["peer"] == peer
+        assert "never overwritten" in reader.ask(do="key", path=str(dangling), create=True)["text"]
+        reader.ask(do="limit_files", size=20)
+        assert reader.ask(do="save_key", path=str(Path(folder) / "new"))["error"] == "IdentityError"
+        reader.ask(do="limit_files", size=-1)
+        assert sorted(os.listdir(folder)) == ["dangling", "key", "link"]
+        arena.bound("s for the slowest", worst, 1.0)

@@ -1,0 +1,96 @@
+"""Files that must not be lost: what is read was checked, and what is written is there whole or not at all.
+
+What becomes of each step that fails is seen in tests/identity/test_storage.py and tests/firewall/test_storage.py.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from stronghold_p2p import files
+from stronghold_p2p.errors import ConfigError
+
+FAULT = partial(ConfigError, where="here")
+
+
+def read(path: Path, *, private: bool = False) -> bytes:
+    data, stamp = files.read(path, 10, "note", FAULT, private=private)
+    assert stamp == files.stamp(path)
+    return data
+
+
+def test_read(tmp_path: Path) -> None:
+    path = tmp_path / "note"
+    path.write_bytes(b"0123456789")
+    assert read(path) == b"0123456789"
+    (tmp_path / "link").symlink_to(path)
+    assert read(tmp_path / "link") == b"0123456789"
+    path.write_bytes(b"0123456789!")
+    with pytest.raises(ConfigError, match="is too large for a note: at most 10 bytes") as caught:
+        read(path)
+    assert caught.value.where == "here"
+    with pytest.raises(FileNotFoundError):
+        read(tmp_path / "nothing")
+
+
+def test_what_is_huge_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "note"
+    path.touch()
+    os.truncate(path, 1 << 40)
+    monkeypatch.setattr("builtins.open", None)
+    with pytest.raises(ConfigError, match="too large"):
+        read(path)
+
+
+def test_what_grows_while_it_is_read(tmp_path: Path) -> None:
+    """A file that tells no size, as those in /proc do."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("no /proc")
+    with pytest.raises(ConfigError, match="too large"):
+        files.read(Path("/proc/self/status"), 10, "note", FAULT)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes and FIFOs are POSIX's")
+def test_what_is_no_file_and_what_others_may_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path, tmp_path / "fifo"):
+        with pytest.raises(ConfigError, match="is not a regular file"):
+            read(path)
+    path = tmp_path / "note"
+    path.write_bytes(b"x")
+    path.chmod(0o640)
+    assert read(path) == b"x"
+    with pytest.raises(ConfigError, match=f"others can read it: chmod 600 {path}"):
+        read(path, private=True)
+
+
+def test_replace(tmp_path: Path) -> None:
+    path = tmp_path / "note"
+    (tmp_path / "link").symlink_to(path)
+    assert files.replace(tmp_path / "link", b"one") == files.stamp(path)
+    assert (tmp_path / "link").is_symlink()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o644)
+    before = files.stamp(path)
+    assert files.replace(path, b"two") == files.stamp(path) != before
+    assert path.read_bytes() == b"two"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "link", path]
+
+
+def test_create_takes_no_place_that_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "note"
+    files.create(path, b"one")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    for taken in (path, tmp_path / "link"):
+        with pytest.raises(FileExistsError):
+            files.create(taken, b"two")
+    assert path.read_bytes() == b"one"
+    assert len(list(tmp_path.iterdir())) == 2
+    assert files.stamp(tmp_path / "nothing") is None
