@@ -105,16 +105,12 @@ class Client:
                     phase = "negotiate"
                     stream = await self._elsewhere(stream, protocol, due)
                 except StreamReset as error:
-                    stream = await self._asked_again(error, tried, stream, protocol, due)
-                    phase = "negotiate"
+                    stream, phase = await self._asked_again(error, tried, stream, protocol, due), "negotiate"
             if reply is None:
                 raise Rejected(f"{stream.peer} refused the request: ask its owner")
             answer = decode(protocol.response, reply, "response")
         except P2PError as error:
-            stream.reset(Reset.PROTOCOL_VIOLATION if isinstance(error, Malformed) else 0)
-            if isinstance(error, DeadlineExceeded) and timeout is not None and self._swarm.loop.time() >= due:
-                raise late(timeout, phase, stream.peer, sent=phase != "negotiate") from None
-            _fail(error, protocol, stream.peer, sent=phase != "negotiate")
+            self._failed(error, stream, protocol, phase=phase, timeout=timeout, due=due)
         except BaseException:
             stream.reset()
             raise
@@ -215,6 +211,22 @@ class Client:
             allowed = await self._swarm.approval.judge(attempt)
         if not allowed:
             raise kept_back(connection, "request")
+
+    def _failed(
+        self,
+        error: P2PError,
+        stream: Stream,
+        protocol: RequestProtocol[Rq, Rs],
+        *,
+        phase: str,
+        timeout: float | None,
+        due: float,
+    ) -> NoReturn:
+        """Reset the stream, and raise what ``error`` means in this phase."""
+        stream.reset(Reset.PROTOCOL_VIOLATION if isinstance(error, Malformed) else 0)
+        if isinstance(error, DeadlineExceeded) and timeout is not None and self._swarm.loop.time() >= due:
+            raise late(timeout, phase, stream.peer, sent=phase != "negotiate") from None
+        _fail(error, protocol, stream.peer, sent=phase != "negotiate")
 
 
 def _too_long(size: int, maximum: int, peer: PeerId | None) -> LimitExceeded:
