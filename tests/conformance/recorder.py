@@ -64,15 +64,19 @@ class Recorder:
     """The tapes of every connection of the networks that have these ``Limits`` objects: one object, one network."""
 
     def __init__(self) -> None:
-        self._tapes: dict[int, list[Tape]] = {}
+        self._tapes: list[tuple[Limits, list[Tape]]] = []
 
     def follow(self, limits: Limits) -> list[Tape]:
         """What will be filled, connection by connection."""
-        return self._tapes.setdefault(id(limits), [])
+        for known, tapes in self._tapes:
+            if known is limits:  # equal ones are another network's
+                return tapes
+        self._tapes.append((limits, []))
+        return self._tapes[-1][1]
 
     def tape(self, limits: Limits) -> Tape:
         tape = Tape()
-        self._tapes.setdefault(id(limits), []).append(tape)
+        self.follow(limits).append(tape)
         return tape
 
 
