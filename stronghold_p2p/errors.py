@@ -86,8 +86,8 @@ class HandshakeError(P2PError, ConnectionError):
 class NegotiationError(HandshakeError):
     """multistream-select: no common protocol (``refused``), or a message that is none."""
 
-    def __init__(self, message: str, *, refused: bool = False, phase: str = "multistream") -> None:
-        super().__init__(message, phase=phase)
+    def __init__(self, message: str, *, refused: bool = False, phase: str = "multistream", peer: Any = None) -> None:
+        super().__init__(message, phase=phase, peer=peer)
         self.refused = refused
 
 
@@ -103,8 +103,10 @@ class PeerIdMismatch(HandshakeError):
 class ConnectionClosed(P2PError, ConnectionError):
     """The connection ended; ``code`` is the go-away code, ``remote`` whether the peer ended it."""
 
-    def __init__(self, message: str = "connection closed", *, code: int = 0, remote: bool = False) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str = "connection closed", *, code: int = 0, remote: bool = False, peer: Any = None
+    ) -> None:
+        super().__init__(message, peer=peer)
         self.reason = message
         self.code = code
         self.remote = remote
@@ -179,20 +181,23 @@ class StreamReset(P2PError, ConnectionResetError):
 class StreamEnded(P2PError, EOFError):
     """The stream ended early; ``partial`` is what had arrived."""
 
-    def __init__(self, message: str, *, partial: bytes = b"") -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, partial: bytes = b"", peer: Any = None) -> None:
+        super().__init__(message, peer=peer)
         self.partial = partial
 
 
-def again(cause: Exception) -> Exception:
-    """``cause`` as a fresh exception: several tasks may raise what ended their stream or connection."""
+def again(cause: Exception, peer: Any = None) -> Exception:
+    """``cause`` as a fresh exception: several tasks may raise what ended their stream or connection to ``peer``."""
     if isinstance(cause, StreamReset):
-        return StreamReset(str(cause), code=cause.code)
+        return StreamReset(str(cause), code=cause.code, peer=peer)
     if isinstance(cause, ConnectionClosed):
-        fresh = ConnectionClosed(cause.reason, code=cause.code, remote=cause.remote)
+        fresh = ConnectionClosed(cause.reason, code=cause.code, remote=cause.remote, peer=peer)
         fresh.__cause__ = cause
         return fresh
     if isinstance(cause, LimitExceeded):
         limit, current, maximum = cause.limit, cause.current, cause.maximum
-        return LimitExceeded(str(cause), limit=limit, current=current, maximum=maximum, remote=cause.remote)
-    return cause if isinstance(cause, P2PError) else ConnectionClosed(str(cause))
+        return LimitExceeded(str(cause), limit=limit, current=current, maximum=maximum, remote=cause.remote, peer=peer)
+    if not isinstance(cause, P2PError):
+        return ConnectionClosed(str(cause), peer=peer)
+    cause.peer = peer if cause.peer is None else cause.peer
+    return cause

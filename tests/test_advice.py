@@ -49,6 +49,17 @@ RAW: RequestProtocol[bytes, bytes] = RequestProtocol(
 )
 NOBODY = Identity.from_seed(b"n" * 32).peer_id
 CLOSED = "/ip4/127.0.0.1/tcp/1"
+# The rows in which nobody is concerned, or nobody knows who.
+OF_NOBODY = {
+    "not entered",
+    "two readers",
+    "an address that is none",
+    "a key that others can read",
+    "a port that is taken",
+    "nobody there",
+    "not libp2p",
+    "a late dial",
+}
 
 
 @dataclass
@@ -147,6 +158,7 @@ async def shut_out(scene: Scene) -> None:
 
 
 async def late(scene: Scene) -> None:
+    await scene.alice.connect(scene.address)
     await scene.alice.request(scene.address, "Hang", timeout=0.1)
 
 
@@ -331,6 +343,7 @@ async def test_an_error_says_what_to_do(row: Row, tmp_path: Path, caplog: pytest
     assert re.search(row.way_out, str(error)), str(error)
     assert "None" not in str(error)
     assert len(str(error).splitlines()) == 1
+    assert (error.peer is None) is (row.name in OF_NOBODY)
     caplog.clear()
 
 

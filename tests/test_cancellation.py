@@ -40,6 +40,7 @@ from tests.peers import LOOPBACK, until
 PROTOCOLS = {"__await__", "__aenter__", "__aexit__", "__aiter__", "__anext__"}
 ECHO, HOLD, LATE, SLOW = "/echo/1.0.0", "/hold/1.0.0", "/late/1.0.0", "/slow/1.0.0"
 VIEWED: RequestProtocol[bytes, bytes] = RequestProtocol("/viewed/1", request=BYTES, response=BYTES, view=len)
+LONG = "long" * 75_000  # more than a window: it is sent while the answer may already come
 WINDOW = 256 << 10
 
 
@@ -289,9 +290,10 @@ async def listen(one: Scene) -> int:
 @scenario("Network.request", least=1)
 async def request(one: Scene) -> int:
     async def finished(answer: Any) -> None:
-        assert answer in ("hello", b"hello")
+        assert answer in ("hello", b"hello", LONG)
 
     await one.everywhere(lambda: one.alice.request(one.bob.peer_id, b"hello", VIEWED), finished)
+    await one.everywhere(lambda: one.alice.request(one.bob.peer_id, LONG), finished)
     await asked(one, one.alice, "out", finished)
     await asked(one, one.bob, "in", finished)
     async with serving() as carol:

@@ -16,6 +16,7 @@ from stronghold_p2p import (
     Attempt,
     ConnectionClosed,
     Event,
+    Identity,
     Limits,
     Network,
     Opened,
@@ -98,8 +99,9 @@ async def nothing(one: Scene) -> None:
 async def dialing(one: Scene) -> None:
     """Twenty dials to one who accepts and says nothing, and one that several wait for."""
     server = one.stack.enter_context(contextlib.closing(Server(backlog=64)))
-    for _ in range(20):
-        one.call(one.network.connect(server.address))
+    for number in range(20):
+        stranger = Identity.from_seed(bytes([100 + number]) * 32).peer_id
+        one.call(one.network.connect(f"{server.address}/p2p/{stranger}"))
     for _ in range(3):
         one.call(one.network.request(f"{server.address}/p2p/{one.friend.peer_id}", "x"))
     await until(lambda: one.network.stats()["pending_out"] == 21)

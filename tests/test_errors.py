@@ -23,8 +23,8 @@ KEPT: list[tuple[type[P2PError], dict[str, Any]]] = [
     (errors.ListenError, {"address": "/ip4/127.0.0.1/tcp/80"}),
     (errors.DialError, {"peer": "bob", "attempts": {"/ip4/127.0.0.1/tcp/1": OSError("refused")}}),
     (errors.HandshakeError, {"phase": "muxer", "peer": "bob"}),
-    (errors.NegotiationError, {"refused": True, "phase": "multistream"}),
-    (errors.ConnectionClosed, {"code": 2, "remote": True}),
+    (errors.NegotiationError, {"refused": True, "phase": "multistream", "peer": "bob"}),
+    (errors.ConnectionClosed, {"code": 2, "remote": True, "peer": "bob"}),
     (errors.DecryptError, {"code": 1, "remote": False}),
     (errors.MuxerError, {"code": 1}),
     (errors.DeadlineExceeded, {"timeout": 8.0, "phase": "ask", "peer": "bob", "sent": True}),
@@ -33,7 +33,7 @@ KEPT: list[tuple[type[P2PError], dict[str, Any]]] = [
     (errors.LimitExceeded, {"limit": "connections", "current": 3, "maximum": 3, "remote": True, "peer": "bob"}),
     (errors.Malformed, {"path": "request.text", "peer": "bob"}),
     (errors.StreamReset, {"code": 0x1001, "peer": "bob"}),
-    (errors.StreamEnded, {"partial": b"abc"}),
+    (errors.StreamEnded, {"partial": b"abc", "peer": "bob"}),
 ]
 
 
@@ -81,3 +81,21 @@ def test_every_class_is_covered() -> None:
     assert {kind.__name__ for kind, _ in KEPT} | {"PeerIdMismatch", "UsageError", "DecodeError"} == set(CLASSES)
     assert str(errors.UsageError("not open")) == "not open"
     assert str(errors.DecodeError("truncated")) == "truncated"
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        errors.StreamReset("reset", code=5),
+        errors.ConnectionClosed("over", code=2, remote=True),
+        errors.LimitExceeded("full", limit="streams", current=3, maximum=3, remote=True),
+        errors.NegotiationError("nonsense"),
+        OSError("gone"),
+    ],
+)
+def test_what_is_raised_again_names_the_peer(cause: Exception) -> None:
+    fresh = errors.again(cause, "bob")
+    assert isinstance(fresh, P2PError)
+    assert (fresh.peer, str(fresh)) == ("bob", str(cause))
+    kept = vars(cause).items() - {("peer", None)}
+    assert kept <= vars(fresh).items()

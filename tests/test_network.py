@@ -655,7 +655,7 @@ async def test_a_request_whose_handler_fails_is_an_event(caplog: pytest.LogCaptu
             with pytest.raises(error):
                 await alice.request(bob.addresses[0], message, timeout=2)
         with pytest.raises(DeadlineExceeded):
-            await alice.request(bob.peer_id, "Leave", timeout=0.05)
+            await alice.request(bob.peer_id, "Leave", timeout=0.1)
         await until(lambda: len(failed) == 3)
         assert [(event.request.message, type(event.error)) for event in failed] == [
             ("Break", ValueError),

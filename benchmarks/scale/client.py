@@ -32,8 +32,8 @@ class Client:
     async def visit(self, total: int, at_once: int) -> Line:
         return asdict(await visits(self._address, total, at_once))
 
-    async def ask(self, total: int, parallel: int, connections: int, share: float) -> Line:
-        return asdict(await requests(self._address, total, parallel, connections, share))
+    async def ask(self, total: int, parallel: int, connections: int, share: float, cuts: int = 0) -> Line:
+        return asdict(await requests(self._address, total, parallel, connections, share, cuts))
 
 
 async def main(address: str) -> None:

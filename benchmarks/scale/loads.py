@@ -13,8 +13,8 @@ from time import perf_counter
 from typing import Any, Final
 
 from benchmarks.peer import transfer
-from benchmarks.scale.server import HASH, ID_BYTES, PATIENT
-from stronghold_p2p import Network, PeerId
+from benchmarks.scale.server import CUT, HASH, ID_BYTES, PATIENT
+from stronghold_p2p import ConnectionClosed, Ended, Event, Network, PeerId
 
 TOGETHER: Final = 500  # peers that are made before they come: all at once would keep the collector busy
 WRITE: Final = 65_536  # bytes of one write in bulk
@@ -115,29 +115,49 @@ async def visits(address: str, total: int, at_once: int) -> Visits:
 
 @dataclass
 class Requests:
-    """How requests have ended. Of those to be given up the ``late`` ones were answered before."""
+    """How requests have ended. Of those to be given up the ``late`` ones were answered before.
+
+    ``cut``: ended by ``ConnectionClosed``, and were in flight when one of the ``ends`` of a connection came.
+    """
 
     seconds: float = 0.0
     right: int = 0
     wrong: int = 0
     late: int = 0
     cancelled: int = 0
+    cut: int = 0
+    ends: int = 0
     failed: dict[str, int] = field(default_factory=dict)
 
 
-async def requests(address: str, total: int, parallel: int, connections: int, share: float, seed: int = 1) -> Requests:
-    """``total`` requests, ``parallel`` at a time over ``connections``; a ``share`` of them is given up."""
+async def requests(
+    address: str, total: int, parallel: int, connections: int, share: float, cuts: int = 0, seed: int = 1
+) -> Requests:
+    """``total`` requests, ``parallel`` at a time over ``connections``; a ``share`` of them is given up.
+
+    ``cuts`` times, all along, one of the connections is ended, by either side and in each way that there is.
+    """
     outcome = Requests()
     chance = random.Random(seed)
     given_up = set(chance.sample(range(total), round(total * share)))
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(Network(timeouts=PATIENT)) for _ in range(connections)]
         peers = [(await client.connect(address)).peer for client in clients]
+        cutters = [Cutter(client, peer) for client, peer in zip(clients, peers, strict=True)]
+        due = {total * (number + 1) // (cuts + 1): number for number in range(cuts)}
 
         async def one(number: int) -> None:
-            asking = ask(clients[number % connections], peers[number % connections], number)
+            cutter = cutters[number % connections]
+            if number in due:
+                cutter.cut(due[number])
             try:
-                right = await (_given_up(asking, chance) if number in given_up else asking)
+                right = await (_given_up(cutter.ask(number), chance) if number in given_up else cutter.ask(number))
+            except ConnectionClosed as error:
+                if number in cutter.struck and error.peer == peers[number % connections]:
+                    outcome.cut += 1
+                else:
+                    count(outcome.failed, error)
+                return
             except Exception as error:
                 count(outcome.failed, error)
                 return
@@ -147,7 +167,53 @@ async def requests(address: str, total: int, parallel: int, connections: int, sh
             outcome.wrong += right is False
 
         outcome.seconds = await together(one, range(total), parallel)
+        outcome.ends = sum(cutter.ends for cutter in cutters)
+        await asyncio.gather(*(task for cutter in cutters for task in cutter.asked))
     return outcome
+
+
+class Cutter:
+    """Ends the connection of one client, and knows which of its requests were in flight whenever it ended."""
+
+    def __init__(self, network: Network, peer: PeerId) -> None:
+        self._network = network
+        self._peer = peer
+        self._in_flight: set[int] = set()
+        self.struck: set[int] = set()
+        self.ends = 0
+        self.asked: list[asyncio.Task[None]] = []
+        network.on_event(self._note)
+
+    async def ask(self, number: int) -> bool:
+        self._in_flight.add(number)
+        try:
+            return await ask(self._network, self._peer, number)
+        finally:
+            self._in_flight.remove(number)
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, Ended):
+            self.ends += 1
+            self.struck |= self._in_flight
+
+    def cut(self, number: int) -> None:
+        """One way after the other: we or the server abort or say goodbye, or the socket is lost."""
+        (connection, *_) = self._network.connections(self._peer)
+        ways: list[Callable[[], object]] = [
+            connection.abort,
+            connection.shut,
+            connection._link.transport.abort,
+            lambda: self.asked.append(asyncio.create_task(self._have_it_cut(b"abort"))),
+            lambda: self.asked.append(asyncio.create_task(self._have_it_cut(b"shut"))),
+        ]
+        ways[number % len(ways)]()
+
+    async def _have_it_cut(self, how: bytes) -> None:
+        try:
+            await self._network.request(self._peer, how, CUT)
+        except ConnectionClosed:
+            return
+        raise AssertionError("the server did not end the connection")
 
 
 async def _given_up(asking: Coroutine[Any, Any, bool], chance: random.Random) -> bool | None:

@@ -116,19 +116,37 @@ def visits(total: int) -> list[Figure]:
 
 def requests(total: int) -> list[Figure]:
     """Many requests over few connections, some of them given up."""
-    part = "requests"
-    with stage(CONNECTIONS) as on:
+    return _requests("requests", total, CONNECTIONS, 0)
+
+
+def soak(total: int, cuts: int) -> list[Figure]:
+    """Many requests over one connection, which is cut again and again; some are given up."""
+    return _requests("soak", total, 1, cuts)
+
+
+def _requests(part: str, total: int, connections: int, cuts: int) -> list[Figure]:
+    with stage(connections) as on:
         on.expect(total)
         began = on.server.cpu()
-        ended = on.client.ask(do="ask", total=total, parallel=PARALLEL, connections=CONNECTIONS, share=GIVEN_UP)
+        load = {"parallel": PARALLEL, "connections": connections, "share": GIVEN_UP, "cuts": cuts}
+        on.client.tell(do="ask", total=total, **load)
+        ended = on.client.read(within=60 + total / 200)
         worked = on.server.cpu() - began
         after = on.quiet(0)
         came = on.server.ask(do="came")
-    lost = total - ended["right"] - ended["wrong"] - ended["cancelled"]
-    unseen = max(0, came["never"] - ended["cancelled"])
+    lost = total - ended["right"] - ended["wrong"] - ended["cancelled"] - ended["cut"]
+    unseen = max(0, came["never"] - ended["cancelled"] - ended["cut"])
+    # Of a few requests a cut strikes more than 3 %: then all but those, and those given up, are to be answered.
+    answered = min(97, 100 * (1 - GIVEN_UP - cuts * PARALLEL / total))
+    over = f"over {connections} connections" if connections > 1 else "over one connection"
+    cut = [
+        Figure(part, "times that the connection was cut", ended["ends"], least=cuts, most=cuts),
+        Figure(part, "in flight at a cut, and told so", ended["cut"], most=cuts * PARALLEL),
+    ]
     return [
-        Figure(part, f"requests, {PARALLEL} in parallel over {CONNECTIONS} connections", total),
-        Figure(part, "answered with their own hash", 100 * ended["right"] / total, "%", 2, least=97),
+        Figure(part, f"requests, {PARALLEL} in parallel {over}", total),
+        *(cut if cuts else []),
+        Figure(part, "answered with their own hash", 100 * ended["right"] / total, "%", 2, least=answered),
         Figure(part, "answered otherwise", ended["wrong"], least=0, most=0),
         Figure(part, "cancelled", ended["cancelled"]),
         Figure(part, "to be cancelled, and answered before", ended["late"]),

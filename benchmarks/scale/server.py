@@ -25,9 +25,19 @@ HASH: Final[RequestProtocol[bytes, bytes]] = RequestProtocol("/scale/hash/1", re
 # A busy machine shows in the rates and nowhere else.
 PATIENT: Final = Timeouts(request=60, connect=60, upgrade=60, negotiate=60, identify=60, close=60)
 ID_BYTES: Final = 8  # a request begins with its own number
+# Ends the connection on which it is asked, as it says.
+CUT: Final[RequestProtocol[bytes, bytes]] = RequestProtocol("/scale/cut/1", request=BYTES, response=BYTES)
 
 # What is counted by class: objects of ours, and what asyncio keeps for a connection.
 COUNTED: Final = ("stronghold_p2p.", "multiaddr.", "socket.", "asyncio.selector_events.", "asyncio.trsock.")
+
+
+def cut(request: Request[bytes]) -> bytes:
+    if request.message == b"abort":
+        request.connection.abort()
+    else:
+        request.connection.shut()
+    return b""
 
 
 class Server:
@@ -40,8 +50,10 @@ class Server:
         limits = Limits(connections=connections)
         self.network = Network(listen=["/ip4/127.0.0.1/tcp/0"], limits=limits, timeouts=PATIENT)
         self.network.firewall.set(Rule.ALLOW, protocol=HASH.ids[0])
+        self.network.firewall.set(Rule.ALLOW, protocol=CUT.ids[0])
         self.network.firewall.set(Rule.ALLOW, protocol=perf.PERF)
         self.network.on_request(HASH)(self.answer)
+        self.network.on_request(CUT)(cut)
         self.network.on_stream(perf.PERF)(perf.serve)
         self.seen = bytearray()
 

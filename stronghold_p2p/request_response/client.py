@@ -6,9 +6,10 @@ requester that has gone. One deadline covers everything, and every call has exac
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from stronghold_p2p.errors import (
     ConnectionClosed,
@@ -70,13 +71,13 @@ class Client:
         ``ConnectionClosed``, ``UnsupportedProtocol``, ``Rejected``, ``LimitExceeded``, ``Malformed``,
         ``StreamReset``. ``error.sent`` tells whether the peer may have acted. Cancelled, it resets its stream.
         """
+        now = self._swarm.loop.time()
         try:
             body = protocol.request.encode(message)
         except ValueError as error:
-            raise malformed(error, "request") from error
+            raise malformed(error, "request", peer) from error
         if len(body) > protocol.max_request:
             raise _too_long(len(body), protocol.max_request, peer)
-        now = self._swarm.loop.time()
         opened = self._open_now(peer, protocol, now)
         stream, place = opened or await self._open(peer, addresses, message, protocol, timeout)
         try:
@@ -88,16 +89,21 @@ class Client:
         self, stream: Stream, framed: bytes, protocol: RequestProtocol[Rq, Rs], timeout: float | None, began: float
     ) -> Rs:
         due = math.inf if timeout is None else began + timeout
-        reply, phase = None, "send"
+        reply, phase, whole = None, "send", True
         try:
             while phase != "wait":
                 tried = stream.protocol
                 if timeout is not None:
                     stream.expire(due)
                 try:
-                    await stream.write(framed)
-                    phase = "wait"
-                    piece = await stream.read(CHUNK)
+                    if len(framed) <= CHUNK:
+                        await stream.write(framed)
+                        phase = "wait"
+                        piece = await stream.read(CHUNK)
+                    else:
+                        reading, whole = await self._send_much(stream, framed)
+                        phase = "wait"
+                        piece = await reading
                     reply = short(piece, protocol.max_response)
                     if not reply:
                         reply = await receive(stream, protocol.max_response, piece)
@@ -114,8 +120,32 @@ class Client:
         except BaseException:
             stream.reset()
             raise
-        stream.close_nowait()
+        if whole:
+            stream.close_nowait()
+        else:
+            stream.reset()
         return answer
+
+    async def _send_much(self, stream: Stream, framed: bytes) -> tuple[asyncio.Task[bytes], bool]:
+        """Send ``framed``, or what leaves before the answer begins; who reads that, and whether all has been sent.
+
+        A peer may answer what it has not read to the end, and need not read on then (reliability 4.6, row 68).
+        """
+        writing = self._swarm.loop.create_task(stream.write(framed))
+        reading = self._swarm.loop.create_task(stream.read(CHUNK))
+        for task in (writing, reading):
+            task.add_done_callback(_looked_at)
+        try:
+            await asyncio.wait({writing, reading}, return_when=asyncio.FIRST_COMPLETED)
+            whole = writing.done()
+            if whole:
+                await writing
+        except BaseException:
+            reading.cancel()
+            raise
+        finally:
+            writing.cancel()
+        return reading, whole
 
     def _open_now(
         self, peer: PeerId | None, protocol: RequestProtocol[Rq, Rs], now: float
@@ -227,6 +257,12 @@ class Client:
         if isinstance(error, DeadlineExceeded) and timeout is not None and self._swarm.loop.time() >= due:
             raise late(timeout, phase, stream.peer, sent=phase != "negotiate") from None
         _fail(error, protocol, stream.peer, sent=phase != "negotiate")
+
+
+def _looked_at(task: asyncio.Task[Any]) -> None:
+    """What became of it is told by the stream, to whoever awaits that."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _too_long(size: int, maximum: int, peer: PeerId | None) -> LimitExceeded:

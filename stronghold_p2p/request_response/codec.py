@@ -63,14 +63,6 @@ BYTES: Final[Codec[bytes]] = _Bytes()
 JSON: Final[Codec[Any]] = _Json()
 
 
-def encode(codec: Codec[T], value: T, part: str = "") -> bytes:
-    """``codec.encode``, with every ``ValueError`` of a user's codec as ``Malformed``; ``part`` begins its path."""
-    try:
-        return codec.encode(value)
-    except ValueError as error:
-        raise malformed(error, part) from error
-
-
 def decode(codec: Codec[T], body: bytes, part: str = "") -> T:
     """``codec.decode``, with every ``ValueError`` of a user's codec as ``Malformed``; ``part`` begins its path."""
     try:
@@ -79,11 +71,11 @@ def decode(codec: Codec[T], body: bytes, part: str = "") -> T:
         raise malformed(error, part) from error
 
 
-def malformed(error: ValueError, part: str) -> Malformed:
+def malformed(error: ValueError, part: str, peer: Any = None) -> Malformed:
     """What a codec raised, as the error for the caller; ``part`` begins its path."""
     path = error.path if isinstance(error, Malformed) else ""
     between = "." if part and path else ": " if part else ""
-    return Malformed(f"{part}{between}{error}", path=".".join(filter(None, (part, path))))
+    return Malformed(f"{part}{between}{error}", path=".".join(filter(None, (part, path))), peer=peer)
 
 
 def variant_of(value: Any) -> str | None:

@@ -15,11 +15,20 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, Malformed, P2PError, Rejected
+from stronghold_p2p.errors import (
+    ConnectionClosed,
+    DeadlineExceeded,
+    LimitExceeded,
+    Malformed,
+    P2PError,
+    Rejected,
+    UsageError,
+)
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.request_response.codec import SHORT, frame, malformed
 from stronghold_p2p.request_response.exchange import CHUNK, Places, attempt_of, receive, short
 from stronghold_p2p.request_response.messages import Request
+from stronghold_p2p.swarm.deadline import late
 from stronghold_p2p.swarm.events import RequestFailed
 from stronghold_p2p.yamux import Reset
 
@@ -72,7 +81,7 @@ class Server:
             try:
                 message = protocol.request.decode(body)
             except ValueError as error:
-                raise malformed(error, "request") from error
+                raise malformed(error, "request", connection.peer) from error
             # A view is looked at even where the rules do not care: one that fails lets nobody in.
             judged = protocol.view is not None or not swarm.passes(connection, protocol.ids[0], "in")
             if judged and not await self._allowed(protocol, message, stream, due):
@@ -101,15 +110,28 @@ class Server:
             answering = True
             if version == self._swarm.firewall.version or self._still_passes(protocol, request):
                 await stream.write(_framed(protocol, outcome))
+            else:
+                self._swarm.emit(RequestFailed(request, _withheld(request)))
         except Rejected:
             return
         except (Exception, asyncio.CancelledError) as error:
-            gone = ConnectionClosed("the network is closing") if watch is None or watch.error is None else watch.error
-            self._swarm.emit(RequestFailed(request, error if isinstance(error, Exception) else gone))
-            if answering or not isinstance(error, (P2PError, TimeoutError)):
+            cause = error if isinstance(error, Exception) else self._interruption(watch, request)
+            self._swarm.emit(RequestFailed(request, cause))
+            elsewhere = isinstance(error, (P2PError, TimeoutError)) or isinstance(cause, UsageError)
+            if answering or not elsewhere:
                 raise
-            # Raised by what the handler did with other peers: no wire code of that belongs on this stream.
-            raise RuntimeError(f"the handler of {stream.protocol} failed: {error}") from error
+            # Raised by what the handler did with others: no wire code of that belongs on this stream.
+            raise RuntimeError(f"the handler of {stream.protocol} failed: {cause}") from error
+
+    def _interruption(self, watch: _Watch | None, request: Request[Any]) -> P2PError:
+        """Why a handler was cancelled; its own future may have been, which is not ours to tell anybody but itself."""
+        task, peer, connection = asyncio.current_task(), request.peer, request.connection
+        if task is not None and not task.cancelling():
+            return UsageError("its answer was dropped: what it awaited was cancelled", peer=peer)
+        cause = connection.error if watch is None or watch.error is None else watch.error
+        if isinstance(cause, DeadlineExceeded):
+            return late(self._swarm.timeouts.request or 0.0, "answer", peer, sent=False, setting="Timeouts.request")
+        return cause if isinstance(cause, P2PError) else ConnectionClosed("the network is closing", peer=peer)
 
     async def _allowed(self, protocol: RequestProtocol[Rq, Rs], message: Rq, stream: Stream, due: float) -> bool:
         approval = self._swarm.approval
@@ -128,6 +150,11 @@ class Server:
         """The rules may have changed since: a peer that was shut out is told nothing."""
         attempt = attempt_of(request.connection, protocol, request.message, direction="in", deadline=request.deadline)
         return self._swarm.firewall.decide(attempt) in {Rule.ALLOW, Rule.ASK}
+
+
+def _withheld(request: Request[Any]) -> Rejected:
+    told = f"{request.peer} may not ask this any more: the rules have changed, and it was not told the answer"
+    return Rejected(told, peer=request.peer, local=True)
 
 
 def _framed(protocol: RequestProtocol[Rq, Rs], answer: Rs) -> bytes:

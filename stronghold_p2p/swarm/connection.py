@@ -375,7 +375,7 @@ class Connection:
 
     def _check_open(self) -> None:
         if self.closed:
-            raise ConnectionClosed("the connection is closed") if self.error is None else again(self.error)
+            raise again(self.error or ConnectionClosed("the connection is closed"), self.peer)
 
     @property
     def handlers(self) -> frozenset[asyncio.Task[None]]:

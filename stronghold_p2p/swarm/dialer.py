@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from multiaddr import Multiaddr
 
 from stronghold_p2p import multiaddrs
-from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded
+from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, P2PError
 from stronghold_p2p.swarm.deadline import Deadline
 from stronghold_p2p.swarm.events import DialFailed
 from stronghold_p2p.transport import tcp
@@ -29,13 +29,17 @@ if TYPE_CHECKING:
 STAGGER: Final = 0.25  # reliability 2.7, DIAL
 RELAYED: Final = "skipped, relays are not supported yet: give a direct address"
 
+# Who is dialed: a peer; or, where nobody is named, whoever is at these addresses.
+_Key: TypeAlias = "PeerId | tuple[Multiaddr, ...]"
+
 
 class _Dial:
     """A dial in progress. ``todo``: addresses that have not been tried; who joins later may bring more."""
 
-    __slots__ = ("_known", "_maximum", "failures", "outcome", "peer", "running", "todo", "waiters")
+    __slots__ = ("_known", "_maximum", "failures", "key", "outcome", "peer", "running", "todo", "waiters")
 
-    def __init__(self, peer: PeerId | None, maximum: int, outcome: asyncio.Future[Connection]) -> None:
+    def __init__(self, key: _Key, peer: PeerId | None, maximum: int, outcome: asyncio.Future[Connection]) -> None:
+        self.key = key
         self.peer = peer
         self.outcome = outcome
         self.waiters = 0
@@ -68,7 +72,8 @@ class _Dial:
     def _alone(self, error: Exception) -> Exception:
         if isinstance(error, DialError):
             error.attempts = error.attempts or {next(iter(self.failures)): error.__cause__ or error}  # type: ignore[dict-item]
-            error.peer = self.peer
+        if isinstance(error, P2PError):
+            error.peer = self.peer if error.peer is None else error.peer
         return error
 
 
@@ -77,25 +82,36 @@ class Dialer:
 
     def __init__(self, swarm: Swarm) -> None:
         self._swarm = swarm
-        self._shared: dict[PeerId, _Dial] = {}
+        self._shared: dict[_Key, _Dial] = {}
         self._tasks: dict[asyncio.Task[Connection], _Dial] = {}
 
     async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr]) -> Connection:
         """Connect to ``peer`` (None: to whoever proves an identity at the address).
 
-        All callers for one peer share one dial; it is cancelled when the last of them is.
+        All callers for one peer, or for the same addresses, share one dial; it is cancelled when the last of them is.
         """
-        dial = None if peer is None else self._shared.get(peer)
+        key = tuple(addresses) if peer is None else peer
+        dial = self._shared.get(key)
         if dial is None:
-            dial = self._start(peer)
+            dial = self._start(key, peer)
         dial.add(addresses)
         dial.waiters += 1
         try:
             return await asyncio.shield(dial.outcome)
         finally:
             dial.waiters -= 1
-            if not dial.waiters:
+            if not dial.waiters and not dial.outcome.done():
                 self._abandon(dial)
+
+    def arrived(self, connection: Connection) -> None:
+        """Whom we dial has come by itself: who waits for the dial takes that connection (parity 1.6).
+
+        The dial goes on. The peer may wait for it, as we did, and if both gave theirs up there would be none.
+        """
+        dial = self._shared.get(connection.peer)
+        if dial is not None and connection.direction == "in":
+            self._forget(dial)
+            dial.outcome.set_result(connection)
 
     def recheck(self) -> None:
         """Rules have changed: give up what we may not dial any more."""
@@ -111,13 +127,12 @@ class Dialer:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _start(self, peer: PeerId | None) -> _Dial:
+    def _start(self, key: _Key, peer: PeerId | None) -> _Dial:
         loop = self._swarm.loop
-        dial = _Dial(peer, self._swarm.limits.dial_addresses, loop.create_future())
+        dial = _Dial(key, peer, self._swarm.limits.dial_addresses, loop.create_future())
         task = loop.create_task(self._run(dial))
         self._tasks[task] = dial
-        if peer is not None:
-            self._shared[peer] = dial
+        self._shared[key] = dial
         task.add_done_callback(self._ended)
         return dial
 
@@ -128,22 +143,24 @@ class Dialer:
                 task.cancel()
 
     def _forget(self, dial: _Dial) -> None:
-        if dial.peer is not None and self._shared.get(dial.peer) is dial:
-            del self._shared[dial.peer]
+        if self._shared.get(dial.key) is dial:
+            del self._shared[dial.key]
 
     def _ended(self, task: asyncio.Task[Connection]) -> None:
         dial = self._tasks.pop(task)
         self._forget(dial)
+        error: BaseException | None = None
         if task.cancelled():
-            dial.outcome.set_exception(ConnectionClosed("the network is closing"))
-        elif (error := task.exception()) is not None:
-            dial.outcome.set_exception(error)
-            if isinstance(error, Exception):
-                self._swarm.emit(DialFailed(dial.peer, error))
-        else:
-            dial.outcome.set_result(task.result())
+            error = ConnectionClosed("the network is closing", peer=dial.peer)
+        elif isinstance(error := task.exception(), Exception):
+            self._swarm.emit(DialFailed(dial.peer, error))
+        if dial.outcome.done():  # the peer has come by itself
             return
-        dial.outcome.exception()  # whoever still waits raises it; if all have gone it is nobody's
+        if error is None:
+            dial.outcome.set_result(task.result())
+        else:
+            dial.outcome.set_exception(error)
+            dial.outcome.exception()  # whoever still waits raises it; if all have gone it is nobody's
 
     async def _run(self, dial: _Dial) -> Connection:
         winner: Connection | None = None

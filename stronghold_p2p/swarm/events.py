@@ -65,7 +65,9 @@ class AddressRemoved:
 class RequestFailed:
     """A request that the firewall had let through was not answered: its handler failed, or was late, or the peer left.
 
-    ``request`` is the ``Request`` that the handler was given. A handler that refuses has not failed.
+    ``request`` is the ``Request`` that the handler was given. A handler that refuses has not failed; one whose future
+    was cancelled has dropped its answer (``UsageError``), and an answer for whom the rules have shut out meanwhile is
+    not sent (a local ``Rejected``).
     """
 
     request: Any

@@ -11,7 +11,7 @@ from functools import partial
 from multiaddr import Multiaddr
 
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, UsageError
+from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, P2PError, UsageError
 from stronghold_p2p.firewall.approval import Approval
 from stronghold_p2p.firewall.firewall import Firewall
 from stronghold_p2p.firewall.gate import Gate, Token
@@ -128,6 +128,11 @@ class Swarm:
         open_ones = self._connections.get(peer)
         return open_ones[0] if open_ones else None
 
+    def _dialed_at(self, addresses: Sequence[Multiaddr]) -> Connection | None:
+        """An open connection that we have dialed at one of ``addresses``: whoever is there has answered already."""
+        dialed = (one for one in self.connections() if one.direction == "out" and one.remote_address in addresses)
+        return next(dialed, None)
+
     async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr] = ()) -> Connection:
         """The open connection to ``peer``, or a new one.
 
@@ -137,7 +142,8 @@ class Swarm:
         self._check_running()
         if peer == self.peer_id:
             raise DialError("that is our own peer id", peer=peer)
-        if peer is not None and (connection := self.connected(peer)) is not None:
+        connection = self._dialed_at(addresses) if peer is None else self.connected(peer)
+        if connection is not None:
             return connection
         candidates = list(addresses) + (list(self.book.addresses(peer)) if peer is not None else [])
         others = [address for address in candidates if address not in self.bound]
@@ -167,6 +173,7 @@ class Swarm:
         connection = Connection(link, upgraded, self, direction=direction, local=local, remote=remote)
         self._tokens[connection] = token
         self._connections.setdefault(connection.peer, []).append(connection)
+        self.dialer.arrived(connection)
         self.emit(Opened(connection))
         connection.start(upgraded)
         return connection
@@ -186,6 +193,8 @@ class Swarm:
         if token is None:
             return
         token.release()
+        if isinstance(error, P2PError):
+            error.peer = connection.peer
         self.judging.verdicts.pop(connection, None)
         group = self._connections[connection.peer]
         group.remove(connection)

@@ -302,7 +302,8 @@ class Link(asyncio.BufferedProtocol):
                 return
             data = data[sent:]
         self._written = SHORT
-        self.transport.write(bytes(data))
+        if not self.transport.is_closing():  # or asyncio has found out already, and would log each write from here on
+            self.transport.write(bytes(data))
 
     def finish(self) -> None:
         """Let what was written leave, then send FIN; reading goes on."""

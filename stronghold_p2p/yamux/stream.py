@@ -143,7 +143,7 @@ class Stream:
             while got < n:
                 piece = await self.read(n - got)
                 if not piece:
-                    raise StreamEnded(f"{got} of {n} bytes, then the end", partial=b"".join(pieces))
+                    raise StreamEnded(f"{got} of {n} bytes, then the end", partial=b"".join(pieces), peer=self.peer)
                 pieces.append(piece)
                 got += len(piece)
         except asyncio.CancelledError:
@@ -169,7 +169,7 @@ class Stream:
                 pieces.append(piece)
                 size += len(piece)
                 if size > maximum:
-                    raise Malformed(f"more than {maximum} bytes")
+                    raise Malformed(f"more than {maximum} bytes", peer=self.peer)
         except asyncio.CancelledError:
             self._give_back(pieces)
             raise
@@ -199,14 +199,14 @@ class Stream:
                 byte = await self.read(1)
                 if not byte:
                     if taken:
-                        raise StreamEnded("the stream ended inside a length", partial=b"".join(taken))
+                        raise StreamEnded("an end inside a length", partial=b"".join(taken), peer=self.peer)
                     return None
                 taken.append(byte)
                 exchange.send(byte)
         except StopIteration as stop:
             return int(stop.value)
         except DecodeError as error:
-            raise Malformed(f"message length: {error}") from None
+            raise Malformed(f"message length: {error}", peer=self.peer) from None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """The chunks as they arrive, until the peer closes its side."""
@@ -215,7 +215,7 @@ class Stream:
 
     def _check_readable(self) -> None:
         if self._error is not None:
-            raise again(self._error)
+            raise again(self._error, self.peer)
         if self._closed:
             raise UsageError("the stream is closed")
 
@@ -244,7 +244,7 @@ class Stream:
 
     def _check_writable(self) -> None:
         if self._error is not None:
-            raise again(self._error)
+            raise again(self._error, self.peer)
         if self._closed or self._state.fin_sent:
             raise UsageError("the stream is closed for writing")
         if self._writer is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import pytest
 import pytest_asyncio
@@ -13,9 +14,9 @@ from benchmarks.commands import Line
 from benchmarks.scale import __main__ as command
 from benchmarks.scale import parts
 from benchmarks.scale.figures import Figure
-from benchmarks.scale.loads import Crowd, ask, requests, visits
+from benchmarks.scale.loads import Crowd, Cutter, ask, requests, visits
 from benchmarks.scale.server import Server
-from stronghold_p2p import Network, Rule, UnsupportedProtocol
+from stronghold_p2p import ConnectionClosed, Network, Rule, UnsupportedProtocol
 from tests.peers import until
 
 
@@ -99,6 +100,17 @@ async def test_what_is_wrong_is_counted(server: Server, monkeypatch: pytest.Monk
     await until(lambda: quiet(server, 0))
 
 
+async def test_what_no_cut_explains_is_counted(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Cutter, "_note", lambda _cutter, _event: None)
+    server.expect(300)
+    ended = await requests(address(server), 300, parallel=10, connections=1, share=0.0, cuts=5)
+    assert (ended.cut, ended.ends) == (0, 0)
+    assert ended.right + sum(ended.failed.values()) == 300
+    assert all(told.startswith(ConnectionClosed.__name__) for told in ended.failed)
+    assert ended.failed
+    await until(lambda: quiet(server, 0))
+
+
 async def test_giving_up_all_of_them_leaves_nothing(server: Server) -> None:
     server.expect(200)
     ended = await requests(address(server), 200, parallel=20, connections=2, share=1.0)
@@ -113,7 +125,14 @@ needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="the 
 
 @needs_proc
 @pytest.mark.parametrize(
-    ("part", "size"), [(parts.idle, 30), (parts.visits, 40), (parts.requests, 300), (parts.bulk, 2)]
+    ("part", "size"),
+    [
+        (parts.idle, 30),
+        (parts.visits, 40),
+        (parts.requests, 300),
+        (parts.bulk, 2),
+        (partial(parts.soak, cuts=5), 3_000),  # `make soak` in small, cut in each of the ways
+    ],
 )
 def test_the_parts(part: Callable[[int], list[Figure]], size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything but the rate and the memory has to be met in small, too."""

@@ -18,6 +18,7 @@ PERF = "/perf/1.0.0"
 RR = "/bench/rr/1"
 ECHO = "/bench/echo/1"
 HOLD = "/bench/hold/1"
+ASK = "/hostile/ask/1"
 
 SIGNATURE_PREFIX = b"noise-libp2p-static-key:"
 RECORD_DOMAIN = b"libp2p-peer-record"

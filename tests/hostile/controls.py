@@ -26,8 +26,8 @@ from tests.hostile.rows import Row, rows
 HERE = Path(__file__).resolve().parent
 TOGETHER = 6
 
-# Priority 1 of reliability.md 4.1 to 4.5 over TCP, and of 4.9 what is of address books and keys.
-# Rows 11 to 14 are of DNS and WebSocket.
+# Priority 1 of reliability.md 4.1 to 4.6 over TCP, and of 4.9 what is of address books and keys.
+# Rows 11 to 14 are of DNS and WebSocket, row 71 of events.
 REQUIRED = (
     *range(1, 9),
     10,
@@ -40,8 +40,8 @@ REQUIRED = (
     *range(44, 51),
     *range(52, 56),
     *range(57, 63),
-    64,
-    65,
+    *range(64, 71),
+    72,
     93,
     94,
     96,
@@ -157,6 +157,13 @@ CONTROLS = (
         "--constant protocols.identify_messages.MAX_PART=81920",
         "assert over(peer, stream, 1.0)",
     ),
+    # 4.6
+    Control("test_row_66_malformed_beside_others", "--without json", "== PROTOCOL_VIOLATION, name"),
+    Control("test_row_67_dribbled", "--timeout request=20", "took = dribble("),
+    Control("test_row_68_answers_that_are_none", "--without answer-length", 'assert outcome["outcomes"] == {expected'),
+    Control("test_row_69_more_requests_than_places", "--limit requests_per_peer=1000", "peer.reset_with(ask("),
+    Control("test_row_70_the_connection_ends", "--without endings", "assert soon(told)"),
+    Control("test_row_72_answers_after_the_end", "--without requester", '{"Answer": 1})) == never'),
     # 4.9
     Control("test_row_93_peer_ids", "--without inlined-keys", 'assert one["error"] == "DecodeError"'),
     Control(

@@ -25,10 +25,12 @@ from stronghold_p2p.identity import Identity, PeerId
 from stronghold_p2p.multiaddrs import parse
 from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.protocols.ping import Ping
+from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.swarm.events import Event
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.yamux import Stream
 from tests.hostile import settings
+from tests.hostile.asked import ask
 
 Result = dict[str, Any]
 
@@ -42,6 +44,7 @@ class Dialer:
         self.swarm = Swarm(Identity(), firewall=firewall, timeouts=timeouts, limits=limits)
         self.identify = Identify(self.swarm, "dialer")
         self.ping_service = Ping(self.swarm)
+        self.client = Client(self.swarm)
         self.events: list[str] = []
         self.streams: list[Stream] = []
         self.swarm.start()
@@ -90,6 +93,13 @@ class Dialer:
             await stream.close()
         self.streams.clear()
         return {}
+
+    async def ask(
+        self, message: Any, count: int = 1, timeout: float | None = 5.0, *, times: int = 1, insist: bool = False
+    ) -> Result:
+        """``count`` requests at once, each of ``times`` the text ``message``, and how they have ended."""
+        message = message * times if times > 1 else message
+        return await ask(self.client, self._connection().peer, message, count, timeout, insist=insist)
 
     async def ping(self, timeout: float = 2.0) -> Result:
         return {"took": await self.ping_service.ping(self._connection(), timeout=timeout)}

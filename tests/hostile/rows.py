@@ -6,10 +6,26 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 
-from tests.hostile import test_identify, test_multistream, test_noise, test_stored, test_transport, test_yamux
+from tests.hostile import (
+    test_identify,
+    test_multistream,
+    test_noise,
+    test_requests,
+    test_stored,
+    test_transport,
+    test_yamux,
+)
 from tests.hostile.arena import Arena
 
-MODULES: tuple[ModuleType, ...] = (test_transport, test_multistream, test_yamux, test_noise, test_identify, test_stored)
+MODULES: tuple[ModuleType, ...] = (
+    test_transport,
+    test_multistream,
+    test_yamux,
+    test_noise,
+    test_identify,
+    test_requests,
+    test_stored,
+)
 
 
 @dataclass(frozen=True)

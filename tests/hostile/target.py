@@ -27,6 +27,7 @@ from stronghold_p2p.swarm.events import Event
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.yamux import Stream
 from tests.hostile import settings, weak
+from tests.hostile.asked import Answering
 from tests.hostile.codec import HOLD
 
 
@@ -43,10 +44,10 @@ def told(event: Event) -> str:
     return " ".join(filter(None, words))
 
 
-def state(swarm: Swarm, seen: Counter[str]) -> dict[str, Any]:
+def state(swarm: Swarm, answering: Answering, seen: Counter[str]) -> dict[str, Any]:
     known = swarm.book.peers()
     book = {"known_peers": len(known), "known": [str(peer) for peer in known[:100]]}
-    return {"seen": seen, **swarm.gate.snapshot(), **swarm.pool.snapshot(), **book}
+    return {"seen": seen, **swarm.gate.snapshot(), **swarm.pool.snapshot(), **book, **answering.state()}
 
 
 def toggle(options: argparse.Namespace) -> None:
@@ -67,11 +68,12 @@ async def serve(options: argparse.Namespace) -> None:
         swarm.on_event(lambda event: seen.update([told(event)]))
         swarm.protected |= set(map(PeerId, options.protect))
         swarm.handle(HOLD, hold)
+        answering = Answering(swarm)
         kind = "ip6" if ":" in options.host else "ip4"
         listener = await swarm.listen(parse(f"/{kind}/{options.host}/tcp/0"))
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         loop.add_signal_handler(signal.SIGUSR2, toggle, options)
-        loop.add_signal_handler(signal.SIGUSR1, lambda: print(json.dumps(state(swarm, seen)), flush=True))
+        loop.add_signal_handler(signal.SIGUSR1, lambda: print(json.dumps(state(swarm, answering, seen)), flush=True))
         print(
             json.dumps({"peer": str(swarm.peer_id), "addr": str(listener.addresses[0]), "pid": os.getpid()}), flush=True
         )

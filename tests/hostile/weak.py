@@ -13,7 +13,15 @@ from types import SimpleNamespace
 from typing import Any
 
 from stronghold_p2p import files, multistream, protobuf
-from stronghold_p2p.errors import ConfigError, ConnectionClosed, DecodeError, DecryptError, HandshakeError, MuxerError
+from stronghold_p2p.errors import (
+    ConfigError,
+    ConnectionClosed,
+    DecodeError,
+    DecryptError,
+    HandshakeError,
+    Malformed,
+    MuxerError,
+)
 from stronghold_p2p.exchange import Exchange
 from stronghold_p2p.identity import PeerId, PublicKey, verify
 from stronghold_p2p.identity.peer_record import PeerRecord
@@ -22,10 +30,14 @@ from stronghold_p2p.noise.cipher import CipherState
 from stronghold_p2p.noise.exchange import Secured
 from stronghold_p2p.protocols import identify_messages
 from stronghold_p2p.protocols.identify import Identify
+from stronghold_p2p.request_response import exchange, strict_json
+from stronghold_p2p.request_response.codec import frame, unframe
+from stronghold_p2p.request_response.server import Server
 from stronghold_p2p.swarm.addresses import AddressBook
 from stronghold_p2p.swarm.book_file import BookFile
 from stronghold_p2p.swarm.book_json import Content
 from stronghold_p2p.swarm.connection import Connection
+from stronghold_p2p.swarm.handlers import Handlers
 from stronghold_p2p.swarm.negotiation import LazyConfirm
 from stronghold_p2p.transport.link import Link
 from stronghold_p2p.transport.upgrader import NOISE, Upgrade
@@ -354,3 +366,43 @@ def decoding() -> None:
             return kind()
 
     patch(protobuf, "decode", lenient)
+
+
+# ---------------------------------------------------------------------- requests
+
+
+@check
+def json() -> None:
+    """That a message is JSON as it has to be."""
+    loads = strict_json.loads
+
+    def lenient(body: bytes) -> Any:
+        try:
+            return loads(body)
+        except Malformed:
+            return None
+
+    patch(strict_json, "loads", lenient)
+
+
+@check
+def answer_length() -> None:
+    """That an answer has at most ``max_response`` bytes: ten times as many."""
+    patch(exchange, "unframe", lambda maximum: unframe(10 * maximum))
+
+
+@check
+def endings() -> None:
+    """That a request which was let in is told to have failed, if it has."""
+
+    async def answer(_self: Server, protocol: Any, handler: Any, request: Any, stream: Stream) -> None:
+        body = protocol.response.encode(await handler(request))
+        await stream.write(frame(body))
+
+    patch(Server, "_answer", answer)
+
+
+@check
+def requester() -> None:
+    """That a handler ends with its requester."""
+    patch(Handlers, "cancel_one", lambda _self, _stream, _reason: None)

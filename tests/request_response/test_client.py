@@ -32,6 +32,9 @@ from stronghold_p2p.request_response.protocol import STRONGHOLD, RequestProtocol
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.yamux import Reset, Stream
 from tests.peers import connect, saying, swarm, until
+from tests.virtual import VIRTUAL
+
+LOOPS = VIRTUAL
 
 ID = STRONGHOLD.ids[0]
 Peer = Callable[[Stream], Awaitable[None]]
@@ -104,6 +107,69 @@ async def test_an_answer_in_pieces() -> None:
 
 async def test_an_early_answer_is_taken() -> None:
     assert await outcome(saying(frame(b"1"))) == 1
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_an_answer_before_the_request_was_taken(whole: bool) -> None:
+    """Row 68: a peer that refuses at the first byte of much needs not read the rest."""
+    codes: list[int] = []
+
+    async def handler(stream: Stream) -> None:
+        await stream.readexactly(10)
+        answer = frame(b'"too much for me"')
+        await stream.write(answer if whole else answer[:5])
+        try:
+            await asyncio.sleep(0.02)
+            await stream.write(b"" if whole else answer[5:])
+            while True:
+                await asyncio.sleep(0.005)
+                await stream.write(b"")
+        except StreamReset as error:
+            codes.append(error.code)
+
+    async with swarm(1) as alice, swarm(2) as bob:
+        bob.handle(ID, handler)
+        connection = await connect(alice, bob)
+        assert await ask(Client(alice), bob, "x" * 900_000) == "too much for me"
+        await until(lambda: connection.streams == 0 and codes)
+        assert codes == [0]  # the rest of the request does not come any more
+        assert len(asyncio.all_tasks()) <= 2 + len(bob.connections()[0].handlers)
+
+
+@pytest.mark.parametrize("how", ["cancelled", "unsupported", "reset", "refused", "answered", "late"])
+async def test_a_long_request_ends_as_a_short_one(how: str) -> None:
+    async def handler(stream: Stream) -> None:
+        if how == "reset":
+            await stream.readexactly(300_000)
+            stream.reset(7)
+            return
+        message = await stream.read_message()
+        if how == "cancelled":
+            await asyncio.Event().wait()
+        if how == "late":
+            await asyncio.sleep(1)
+        await stream.write(frame(b"%d" % len(message or b"")) if how == "answered" else b"")
+
+    kinds = {"unsupported": UnsupportedProtocol, "reset": StreamReset, "refused": Rejected, "late": DeadlineExceeded}
+    async with swarm(1) as alice, swarm(2) as bob:
+        if how != "unsupported":
+            bob.handle(ID, handler)
+        client, connection = Client(alice), await connect(alice, bob)
+        task = asyncio.ensure_future(ask(client, bob, "x" * 900_000, timeout=0.5 if how == "late" else 5.0))
+        if how == "cancelled":
+            await until(lambda: bob.connections()[0].handlers)
+            await asyncio.sleep(0.02)
+            task.cancel()
+        outcome: Any = (await asyncio.gather(task, return_exceptions=True))[0]
+        if how == "answered":
+            assert outcome == 900_002
+        else:
+            assert type(outcome) is kinds.get(how, asyncio.CancelledError)
+        if how == "late":
+            assert outcome.phase == "wait"
+        await until(lambda: connection.streams == 0)
+        assert client.places.taken == 0
+        assert not connection.closed
 
 
 async def test_an_answer_without_an_end_is_an_answer() -> None:

@@ -20,6 +20,9 @@ from stronghold_p2p.yamux import Stream
 from stronghold_p2p.yamux.header import ACK, DATA, RST, SYN, WINDOW_UPDATE
 from tests.peers import connect, swarm, until
 from tests.swarm.raw import Raw, raw_out
+from tests.virtual import VIRTUAL
+
+LOOPS = VIRTUAL
 
 FIRST, SECOND = STRONGHOLD.ids
 PING = frame(b'"Ping"')

@@ -139,24 +139,31 @@ class Numbers:
         return str(value).encode()
 
     def decode(self, body: bytes, /) -> int:
-        return int(body.decode())
+        value = int(body.decode())
+        if value < 0:
+            raise ValueError("below zero")
+        return value
 
 
 def test_a_users_codec() -> None:
     numbers: Codec[int] = Numbers()
-    assert codec.decode(numbers, codec.encode(numbers, 5)) == 5
+    assert codec.decode(numbers, numbers.encode(5)) == 5
     for body in (b"x", b"\xff"):
         with pytest.raises(Malformed):
             codec.decode(numbers, body)
-    with pytest.raises(Malformed, match="below zero"):
-        codec.encode(numbers, -1)
+    with pytest.raises(Malformed, match="below zero") as caught:
+        codec.decode(numbers, b"-1")
+    assert isinstance(caught.value.__cause__, ValueError)
 
 
 def test_malformed_of_a_codec_keeps_its_path() -> None:
     with pytest.raises(Malformed) as caught:
-        codec.encode(JSON, {"a": object()})
+        JSON.encode({"a": object()})
     assert caught.value.path == "a"
     assert str(caught.value).startswith("a: not JSON: ")
+    sending = codec.malformed(caught.value, "request", "bob")
+    assert (sending.path, sending.peer) == ("request.a", "bob")
+    assert str(sending).startswith("request.a: not JSON: ")
     with pytest.raises(Malformed) as caught:
         codec.decode(JSON, b'{"a":1,"a":2}')
     assert (caught.value.path, str(caught.value)) == ("a", "a: duplicate key")
@@ -171,6 +178,5 @@ def test_the_part_of_an_exchange_begins_the_path() -> None:
     assert caught.value.path == "response"
     assert str(caught.value).startswith("response: not JSON: ")
     with pytest.raises(Malformed) as caught:
-        codec.encode(Numbers(), -1, "request")
-    assert (caught.value.path, str(caught.value)) == ("request", "request: below zero")
-    assert isinstance(caught.value.__cause__, ValueError)
+        codec.decode(Numbers(), b"-1", "response")
+    assert (caught.value.path, str(caught.value)) == ("response", "response: below zero")

@@ -287,6 +287,45 @@ async def test_fifty_callers_one_connection() -> None:
         assert len(others.of(Opened)) == 1
 
 
+async def test_fifty_callers_of_an_address_that_names_nobody() -> None:
+    async with alone() as alice, swarm(2) as bob:
+        connections = await asyncio.gather(*(alice.dial(None, bob.addresses) for _ in range(50)))
+        assert len(set(connections)) == 1
+        assert await alice.dial(None, bob.addresses) is connections[0]
+        await connections[0].close()
+        assert await alice.dial(None, bob.addresses) is not connections[0]
+
+
+async def test_whom_we_dial_comes_by_itself() -> None:
+    """Parity 1.6: who is parked goes on with the first connection to the peer, whoever dialed."""
+    async with swarm(1) as alice, swarm(2) as bob:
+        with black_holes(1) as holes:
+            events = Events(alice)
+            parked = [asyncio.ensure_future(alice.dial(bob.peer_id, holes)) for _ in range(3)]
+            await asyncio.sleep(1)
+            await bob.dial(alice.peer_id, alice.addresses)
+            began = now()
+            connections = {await one for one in parked}
+            assert connections == set(alice.connections(bob.peer_id))
+            assert now() - began < 0.1
+            await alice.connections()[0].close()
+            others = asyncio.ensure_future(alice.dial(bob.peer_id, bob.addresses))  # not what has ended
+            assert (await others).direction == "out"
+            await eventually(lambda: events.of(DialFailed))  # the dial that nobody waits for any more has its end
+            assert alice.gate.snapshot()["pending_out"] == 0
+
+
+async def test_both_dial_each_other_at_once() -> None:
+    async with swarm(1) as alice, swarm(2) as bob:
+        first, second = await asyncio.gather(
+            alice.dial(bob.peer_id, bob.addresses), bob.dial(alice.peer_id, alice.addresses)
+        )
+        alice.handle(ECHO, echo)
+        bob.handle(ECHO, echo)
+        assert await ask(first) == b"hello"
+        assert await ask(second) == b"hello"
+
+
 async def test_fifty_callers_one_failure() -> None:
     async with alone() as alice:
         events = Events(alice)
@@ -497,6 +536,8 @@ async def test_close_ends_dials_of_every_kind() -> None:
             assert now() - began < 0.5
             results = await asyncio.gather(*tasks, return_exceptions=True)
             assert {type(result) for result in results} == {ConnectionClosed}
+            who = [result.peer for result in results]  # type: ignore[union-attr]
+            assert who == [identity(7).peer_id, identity(7).peer_id, None, identity(8).peer_id]
         with pytest.raises(UsageError):
             await alice.dial(None, holes)
 

@@ -457,6 +457,7 @@ async def test_a_callback_that_fails(caplog: pytest.LogCaptureFixture) -> None:
 EMFILE = """
     import asyncio, logging, resource, socket, sys, time
     from stronghold_p2p.errors import DialError
+    from stronghold_p2p.multiaddrs import parse
     from tests.peers import connect, swarm
     from tests.swarm.handlers import ECHO, ask, echo
     from tests.swarm.raw import bare_to
@@ -476,7 +477,7 @@ EMFILE = """
             except OSError:
                 pass
             try:
-                await bob.dial(None, alice.addresses + (connection.remote_address,))
+                await bob.dial(None, [parse("/ip4/127.0.0.1/tcp/1")])
             except DialError as error:
                 assert "Too many open files" in str(error), error
             else:

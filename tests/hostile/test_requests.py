@@ -1,0 +1,323 @@
+"""Rows 66 to 72 of reliability.md 4.6. Row 71 is of events; row 70 at every step is tests/test_outcomes.py."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from benchmarks.process import Process, soon
+from tests.hostile.arena import KIB, MIB, Arena, Target
+from tests.hostile.client import FIN, RST, Host, Peer, data, update
+from tests.hostile.codec import ASK, prefixed, propose, varint
+from tests.hostile.test_identify import over
+from tests.hostile.test_multistream import dialed
+
+RESOURCE_LIMIT, PROTOCOL_VIOLATION = 0x1002, 0x1004
+CAP = 10 << 20
+OTHERS = 99
+
+
+def ask(peer: Peer, message: Any) -> int:
+    """A request, whose answer is not waited for."""
+    return peer.open(ASK, prefixed(json.dumps(message).encode()))
+
+
+def answered(peer: Peer, stream: int, within: float = 5.0) -> Any:
+    """The answer on the stream."""
+    assert peer.pump(lambda: stream in peer.finished or stream in peer.resets, within), f"no answer on {stream}"
+    assert stream not in peer.resets, f"stream {stream} was reset with {peer.resets[stream]:#x}"
+    body = peer.body(stream)
+    assert body.startswith(propose(ASK))
+    told = body[len(propose(ASK)) + 1 :]
+    return json.loads(told) if told else None
+
+
+def hold(peer: Peer, target: Target, numbers: range) -> list[int]:
+    """Requests that wait until somebody says what their answer is."""
+    before = target.state()["delivered"]
+    streams = [ask(peer, {"Hold": number}) for number in numbers]
+    assert soon(lambda: target.state()["delivered"] == before + len(numbers))
+    return streams
+
+
+def asked(peer: Peer, count: int, within: float = 5.0) -> list[int]:
+    """The streams on which the other side asks us."""
+    wanted = propose(ASK)
+
+    def found() -> list[int]:
+        return [stream for stream in peer.opened if peer.body(stream).startswith(wanted)]
+
+    assert peer.pump(lambda: len(found()) >= count, within), f"{len(found())} of {count} requests came"
+    return found()
+
+
+def answer(peer: Peer, stream: int, body: bytes, flags: int = FIN) -> None:
+    peer.send(data(stream, propose(ASK) + body, flags))
+
+
+@contextmanager
+def asking(dialer: Process, host: Host, **command: Any) -> Iterator[tuple[Peer, dict[str, Any]]]:
+    """The package asks us; what became of it stands in the dictionary when this is over."""
+    with dialed(dialer, host) as peer:
+        outcome: dict[str, Any] = {}
+        dialer.tell(do="ask", **command)
+        yield peer, outcome
+        outcome |= dialer.read()
+        assert outcome["taken"] == 0
+        assert peer.alive()  # whatever a stream was, its connection stays
+
+
+# ---------------------------------------------------------------------- row 66
+
+
+BROKEN = {
+    "nonsense": prefixed(b"nonsense"),
+    "empty": prefixed(b""),
+    "duplicate keys": prefixed(b'{"a":1,"a":2}'),
+    "depth": prefixed(b"[" * 1_000 + b"]" * 1_000),
+    "digits": prefixed(b"9" * 5_000),
+    "a lone surrogate": prefixed(b'"\\ud800"'),
+    "NaN": prefixed(b"NaN"),
+    "not UTF-8": prefixed(b'"\xff"'),
+    "two messages": prefixed(b"1") * 2,
+    "cut": prefixed(b"12345")[:-1],
+    "over-long length": b"\x81\x00" + b"1",
+    "too long": varint((1 << 20) + 1),
+}
+
+
+def test_row_66_malformed_beside_others(arena: Arena) -> None:
+    """A malformed body while 99 others are in flight"""
+    with arena.serve(memory=256 * KIB) as target, target.connect() as peer:
+        streams = hold(peer, target, range(OTHERS))
+        for name, body in BROKEN.items():
+            broken = peer.open(ASK, body, fin=name == "cut")
+            assert over(peer, broken), name
+            assert peer.resets.get(broken) == PROTOCOL_VIOLATION, name
+        for number, stream in enumerate(streams):
+            assert answered(peer, ask(peer, {"Answer": number})) == ["answered", "InvalidStateError"]
+            assert answered(peer, stream) == 0
+        state = target.state()
+        assert (state["delivered"], state["answered"], state["failed"]) == (2 * OTHERS, 2 * OTHERS, 0)
+    with arena.dialer() as dialer, Host() as host:
+        for body in list(BROKEN.values())[: arena.count(3, len(BROKEN))]:
+            with asking(dialer, host, message="Ping", count=OTHERS + 1) as (peer, outcome):
+                first, *others = asked(peer, OTHERS + 1)
+                answer(peer, first, body)
+                for stream in others:
+                    answer(peer, stream, prefixed(b'"Pong"'))
+            assert outcome["outcomes"] == {"Malformed": 1, "'Pong'": OTHERS}
+
+
+# ---------------------------------------------------------------------- row 67
+
+
+def dribble(peer: Peer, stream: int, body: bytes, every: float) -> float:
+    """One byte after the other until the stream is reset; seconds."""
+    start = time.monotonic()
+    for byte in body:
+        if peer.pump(lambda: stream in peer.resets, every):
+            break
+        peer.send(data(stream, bytes([byte])))
+    assert peer.pump(lambda: stream in peer.resets, 1.0), f"not reset after {time.monotonic() - start:.1f} s"
+    return time.monotonic() - start
+
+
+def test_row_67_dribbled(arena: Arena) -> None:
+    """A request, and an answer, of one byte a second"""
+    deadline, every = arena.pick(1.0, 10.0), arena.pick(0.1, 1.0)
+    body = prefixed(b" " * 100)[:30]
+    with arena.serve("--timeout", f"request={deadline}", memory=64 * KIB) as target, target.connect() as peer:
+        stream = peer.open(ASK)
+        took = dribble(peer, stream, body, every)
+        assert took >= deadline * 0.9
+        arena.took(took, deadline + 0.5)
+        assert peer.alive()
+        assert answered(peer, ask(peer, "Ping")) == "Ping"
+        assert target.state()["delivered"] == 1
+    with arena.dialer() as dialer, Host() as host:
+        with asking(dialer, host, message="Ping", timeout=deadline) as (peer, outcome):
+            (stream,) = asked(peer, 1)
+            answer(peer, stream, b"", 0)
+            dribble(peer, stream, body, every)
+        assert outcome["outcomes"] == {"DeadlineExceeded": 1}
+        assert outcome["seconds"] >= deadline * 0.9
+        arena.took(outcome["seconds"], deadline + 0.5)
+
+
+# ---------------------------------------------------------------------- row 68
+
+
+def too_long(peer: Peer, stream: int) -> None:
+    answer(peer, stream, varint(CAP + 1), 0)
+    peer.rest(0.2)  # without its body: refused at the length
+
+
+def reset_half_way(peer: Peer, stream: int) -> None:
+    answer(peer, stream, varint(100) + b"half", 0)
+    peer.rest(0.05)
+    peer.send(update(stream, 7, RST))
+
+
+def in_two_frames(peer: Peer, stream: int) -> None:
+    answer(peer, stream, prefixed(b'"Pong"'), 0)
+    assert peer.pump(lambda: stream in peer.finished)  # the first one was taken
+    peer.send(data(stream, prefixed(b'"Pong"'), FIN))
+
+
+ANSWERS: dict[str, tuple[Callable[[Peer, int], None], str]] = {
+    "too long": (too_long, "Malformed"),
+    "bytes behind it": (lambda peer, stream: answer(peer, stream, prefixed(b'"Pong"') + b"x"), "Malformed"),
+    "two of them": (lambda peer, stream: answer(peer, stream, prefixed(b'"Pong"') * 2), "Malformed"),
+    "another one later": (in_two_frames, "'Pong'"),
+    "an end without a body": (lambda peer, stream: answer(peer, stream, b""), "Rejected"),
+    "half a length": (lambda peer, stream: answer(peer, stream, b"\x80"), "Malformed"),
+    "half a body": (lambda peer, stream: answer(peer, stream, varint(100) + b"half"), "Malformed"),
+    "reset half-way": (reset_half_way, "StreamReset"),
+    "right": (lambda peer, stream: answer(peer, stream, prefixed(b'"Pong"')), "'Pong'"),
+}
+
+
+def longest(arena: Arena, dialer: Process, host: Host) -> None:
+    """An answer of as many bytes as may be."""
+    before = dialer.memory()
+    with asking(dialer, host, message="Ping", timeout=30) as (peer, outcome):
+        (stream,) = asked(peer, 1)
+        answer(peer, stream, b"", 0)
+        peer.write(stream, prefixed(b" " * (CAP - 6) + b'"Pong"'))
+        peer.send(update(stream, 0, FIN))
+    assert outcome["outcomes"] == {"'Pong'": 1}
+    arena.note(f"{(dialer.peak() - before) / MIB:.1f} MiB for an answer of 10 MiB")
+
+
+def test_row_68_answers_that_are_none(arena: Arena) -> None:
+    """Answers too long, twice, cut, reset, too early"""
+    with arena.dialer() as dialer, Host() as host:
+        dialer.forget_peak()
+        before = dialer.memory()
+        for name, (say, expected) in ANSWERS.items():
+            with asking(dialer, host, message="Ping") as (peer, outcome):
+                (stream,) = asked(peer, 1)
+                say(peer, stream)
+            assert outcome["outcomes"] == {expected: 1}, name
+        assert dialer.peak() - before <= 2 * MIB + 64 * KIB  # 2 MiB move by themselves
+        for whole in (True, False):  # before the request was taken: half of it is more than the window
+            with asking(dialer, host, message="x", times=600_000) as (peer, outcome):
+                peer.generous = False
+                (stream,) = asked(peer, 1)
+                answer(peer, stream, prefixed(b'"Pong"')[: None if whole else 4], 0)
+                peer.rest(0.05)
+                peer.send(data(stream, b"" if whole else prefixed(b'"Pong"')[4:], FIN))
+                assert over(peer, stream)
+                assert stream in peer.resets  # or half of the request could be taken for the whole
+            assert outcome["outcomes"] == {"'Pong'": 1}
+        if arena.full:
+            longest(arena, dialer, host)
+
+
+# ---------------------------------------------------------------------- row 69
+
+
+def surplus(arena: Arena, target: Target, places: int) -> None:
+    """One request more than there are places for, and again when one is free."""
+    before = target.state()["failed"]
+    with target.connect() as peer:
+        streams = hold(peer, target, range(places))
+        for _ in range(5):
+            start = time.monotonic()
+            peer.reset_with(ask(peer, "Ping"), RESOURCE_LIMIT)
+            arena.took(time.monotonic() - start, 0.5)
+        peer.send(update(streams[0], 0, RST))
+        assert soon(lambda: target.state()["failed"] == before + 1)
+        assert answered(peer, ask(peer, "Ping")) == "Ping"  # a place is free again at once
+        for number, stream in enumerate(streams[1:], 1):
+            assert answered(peer, ask(peer, {"Answer": number})) == ["answered", "InvalidStateError"]
+            assert answered(peer, stream) == 0
+
+
+def test_row_69_more_requests_than_places(arena: Arena) -> None:
+    """The 101st request; 1,024 workers against 16 places"""
+    workers = arena.count(100, 1_024)
+    if arena.full:
+        with arena.serve(memory=256 * KIB) as target:
+            surplus(arena, target, 100)
+    with (
+        arena.serve("--limit", "requests_per_peer=16", memory=4 * MIB) as target,
+        arena.dialer("--limit", "requests_per_peer=None") as dialer,
+    ):
+        surplus(arena, target, 16)
+        before = target.state()
+        dialer.ask(do="dial", addrs=[target.ready["addr"]])
+        dialer.tell(do="ask", message={"Sleep": 0.02}, count=workers, timeout=None, insist=True)
+        ended = dialer.read(60)
+        assert ended["outcomes"] == {"0.02": workers}
+        assert ended["refused"] > 0
+        after = target.state()
+        assert after["failed"] == before["failed"]
+        assert after["delivered"] - before["delivered"] == after["answered"] - before["answered"] == workers
+        arena.note(f"{ended['refused']} refusals, {ended['seconds']:.1f} s")
+
+
+# ---------------------------------------------------------------------- row 70
+
+
+def test_row_70_the_connection_ends(arena: Arena) -> None:
+    """The connection ends at any step of 100 requests"""
+    steps = range(0, 2 * OTHERS, arena.count(28, 1))
+    with arena.serve(memory=1 * MIB) as target:
+        expected, inbound = 0, target.state()["inbound"]
+        for round_, at in enumerate(steps):
+            with target.connect() as peer:
+                for step in range(at):
+                    number = round_ * OTHERS + step % OTHERS
+                    ask(peer, {"Hold": number} if step < OTHERS else {"Answer": number})
+                    if step == OTHERS - 1:
+                        assert peer.alive()
+                expected += at
+                if round_ % 2 and at:
+                    assert peer.alive()
+                (peer.wire.crash if round_ % 3 == 2 else peer.wire.close)()
+        assert soon(lambda: target.state()["inbound"] == inbound)
+
+        def told() -> bool:
+            state = target.state()
+            return bool(state["delivered"] == state["answered"] + state["failed"])
+
+        assert soon(told), f"a request without an end: {target.state()}"
+        state = target.state()
+        assert state["fresh"] == state["delivered"] <= expected
+        assert state["delivered"] >= expected / 2
+        assert min(state["failed"], state["answered"]) > 0
+        arena.note(f"{state['delivered']} delivered, {state['failed']} told to have failed")
+
+
+# ---------------------------------------------------------------------- row 72
+
+
+def test_row_72_answers_after_the_end(arena: Arena) -> None:
+    """Answers twice, late, after the requester, from a thread"""
+    deadline = arena.pick(1.0, 10.0)
+    twice, never = ["answered", "InvalidStateError"], ["InvalidStateError"] * 2
+    with arena.serve("--timeout", f"request={deadline}", memory=256 * KIB) as target, target.connect() as peer:
+        (stream,) = hold(peer, target, range(1))
+        assert answered(peer, ask(peer, {"Answer": 0})) == twice
+        assert answered(peer, stream) == 0  # the first one
+        (stream,) = hold(peer, target, range(1, 2))
+        peer.send(update(stream, 0, RST))  # its requester has given up
+        assert answered(peer, ask(peer, {"Answer": 1})) == never
+        with target.connect() as other:
+            hold(other, target, range(2, 3))
+        assert soon(lambda: target.state()["failed"] == 2, 5.0)
+        assert answered(peer, ask(peer, {"Answer": 2})) == never
+        (stream,) = hold(peer, target, range(3, 4))
+        peer.reset_with(stream, 0, deadline + 2)
+        assert answered(peer, ask(peer, {"Answer": 3})) == never
+        (stream,) = hold(peer, target, range(4, 5))
+        assert answered(peer, ask(peer, {"Answer": 4, "thread": True})) is True
+        assert answered(peer, stream) == "from a thread"
+        state = target.state()
+        assert (state["delivered"], state["answered"], state["failed"]) == (10, 7, 3)
+        assert peer.alive()

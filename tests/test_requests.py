@@ -1,0 +1,264 @@
+"""The scenarios T6 to T8 of the first library, and every way in which an answer can come, or not (row 72).
+
+A handler answers by what it returns, so there is no handle to be lost or used twice. Whoever wants to answer later, or
+from elsewhere, lets the handler wait for a future; what becomes of that future is what is told here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from stronghold_p2p import (
+    ConnectionClosed,
+    DeadlineExceeded,
+    Network,
+    P2PError,
+    Rejected,
+    Request,
+    RequestFailed,
+    Rule,
+    StreamReset,
+    Timeouts,
+    UsageError,
+)
+from tests.peers import LOOPBACK, until
+
+Answer = asyncio.Future[Any]
+
+
+@dataclass
+class Scene:
+    """Alice asks; Bob's handler waits for a future, which stands in ``answers`` by what was asked."""
+
+    alice: Network
+    bob: Network
+    answers: dict[str, Answer] = field(default_factory=dict)
+    requests: list[Request[Any]] = field(default_factory=list)
+    failed: list[RequestFailed] = field(default_factory=list)
+
+    def ask(self, message: str, timeout: float | None = 5.0) -> asyncio.Task[Any]:
+        return asyncio.ensure_future(self.alice.request(self.bob.addresses[0], message, timeout=timeout))
+
+    async def asked(self, message: str, timeout: float | None = 5.0) -> tuple[asyncio.Task[Any], Answer]:
+        """The call and the future that its handler waits for."""
+        task = self.ask(message, timeout)
+        await until(lambda: message in self.answers)
+        return task, self.answers[message]
+
+    async def answer(self, request: Request[Any]) -> Any:
+        self.requests.append(request)
+        if request.message == "Ping":
+            return "Pong"
+        later: Answer = asyncio.get_running_loop().create_future()
+        self.answers[request.message] = later
+        return await later
+
+    def told(self) -> list[tuple[str, type[Exception]]]:
+        """What Bob was told of requests that he did not answer."""
+        return [(event.request.message, type(event.error)) for event in self.failed]
+
+
+@asynccontextmanager
+async def scene(timeouts: Timeouts | None = None) -> AsyncIterator[Scene]:
+    """In the end the connection is the one from the beginning, and answers, unless one of the two was closed."""
+    bob, alice = Network(listen=[LOOPBACK], timeouts=timeouts), Network()
+    bob.firewall.set(Rule.ALLOW)
+    scene = Scene(alice, bob)
+    bob.on_request(scene.answer)
+
+    @bob.on_event
+    def note(event: object) -> None:
+        if isinstance(event, RequestFailed):
+            scene.failed.append(event)
+
+    async with bob, alice:
+        connection = await alice.connect(bob.addresses[0])
+        yield scene
+        if not alice._swarm.closing and not bob._swarm.closing and not connection.closed:
+            assert await scene.ask("Ping") == "Pong"
+            assert alice.connections() == (connection,)
+            await until(lambda: alice.stats()["streams"] == bob.stats()["streams"] == 0)
+            assert (alice.stats()["requests_out"], bob.stats()["requests_in"]) == (0, 0)
+    scene.requests.clear()
+    scene.failed.clear()
+
+
+async def test_t6_a_hundred_pings_one_after_the_other() -> None:
+    """T6, behaviour::ping_protocol: over one connection; ids and peers match."""
+    async with scene() as on:
+        for _ in range(100):
+            assert await on.ask("Ping") == "Pong"
+        (his,) = on.bob.connections()
+        assert [request.id for request in on.requests] == list(range(1, 101))
+        assert {(request.peer, request.connection) for request in on.requests} == {(on.alice.peer_id, his)}
+
+
+async def test_t7_the_requester_vanishes_after_its_request_was_delivered() -> None:
+    """T7, behaviour::emits_inbound_connection_closed_failure: the responder is told, and answering fails."""
+    async with scene() as on:
+        task, answer = await on.asked("Say")
+        on.alice.connections()[0].abort()
+        await until(lambda: on.failed)
+        assert on.told() == [("Say", ConnectionClosed)]
+        assert on.failed[0].error.peer == on.alice.peer_id  # type: ignore[attr-defined]
+        with pytest.raises(asyncio.InvalidStateError):
+            answer.set_result("too late")
+        with pytest.raises(ConnectionClosed) as caught:
+            await task
+        assert caught.value.sent
+
+
+async def test_t8_the_responder_drops_the_answer(caplog: pytest.LogCaptureFixture) -> None:
+    """T8, behaviour::emits_inbound_connection_closed_if_channel_is_dropped: told at once, and not as a timeout.
+
+    The first library's requester is told that the connection closed, and closes it. Here it is one stream's reset.
+    """
+    async with scene() as on:
+        task, answer = await on.asked("Say", timeout=None)
+        answer.cancel()
+        with pytest.raises(StreamReset) as caught:
+            await task
+        assert (caught.value.sent, caught.value.peer) == (True, on.bob.peer_id)
+        assert on.told() == [("Say", UsageError)]
+        assert "dropped" in str(on.failed[0].error)
+    assert [record.levelno for record in caplog.records if record.levelno >= logging.WARNING] == [logging.ERROR]
+    caplog.clear()
+
+
+async def test_an_answer_from_another_task() -> None:
+    async with scene() as on:
+        task, answer = await on.asked("Say")
+
+        async def somebody_else() -> None:
+            await asyncio.sleep(0.01)
+            answer.set_result("later")
+
+        other = asyncio.ensure_future(somebody_else())
+        assert await task == "later"
+        await other
+
+
+async def test_an_answer_from_another_thread() -> None:
+    async with scene() as on:
+        task, answer = await on.asked("Say")
+        loop = asyncio.get_running_loop()
+        thread = threading.Thread(target=lambda: loop.call_soon_threadsafe(answer.set_result, "from afar"))
+        thread.start()
+        assert await task == "from afar"
+        thread.join()
+
+
+async def test_answers_in_another_order_than_the_requests() -> None:
+    async with scene() as on:
+        calls = {name: (await on.asked(name))[0] for name in ("a", "b", "c")}
+        for name in ("c", "a", "b"):
+            on.answers[name].set_result(name.upper())
+            assert await calls[name] == name.upper()
+
+
+async def test_answering_twice_fails_in_who_does_it() -> None:
+    async with scene() as on:
+        task, answer = await on.asked("Say")
+        answer.set_result("first")
+        with pytest.raises(asyncio.InvalidStateError):
+            answer.set_result("second")
+        assert await task == "first"
+        assert on.told() == []
+
+
+async def test_an_error_for_an_answer() -> None:
+    async with scene() as on:
+        task, answer = await on.asked("Say")
+        answer.set_exception(Rejected())
+        with pytest.raises(Rejected) as caught:
+            await task
+        assert (caught.value.local, caught.value.sent) == (False, False)
+        assert on.told() == []  # to refuse is an outcome of its own
+
+
+@pytest.mark.parametrize("how", ["cancelled", "timeout"])
+async def test_an_answer_after_the_requester_has_given_up(how: str) -> None:
+    """Defect of the first library: that late answer made the responder drop the connection (parity 7)."""
+    async with scene() as on:
+        task, answer = await on.asked("Say", timeout=0.1 if how == "timeout" else None)
+        if how == "cancelled":
+            task.cancel()
+        await asyncio.wait([task])
+        await until(lambda: on.failed)
+        assert on.told() == [("Say", StreamReset)]
+        with pytest.raises(asyncio.InvalidStateError):
+            answer.set_result("too late")
+        if how == "timeout":
+            assert isinstance(error := task.exception(), DeadlineExceeded)
+            assert (error.phase, error.sent, error.peer) == ("wait", True, on.bob.peer_id)
+
+
+async def test_an_answer_after_the_responders_own_time() -> None:
+    async with scene(Timeouts(request=0.1, ask=0.05)) as on:
+        task, answer = await on.asked("Say")
+        with pytest.raises(StreamReset) as caught:
+            await task
+        assert caught.value.sent
+        assert on.told() == [("Say", DeadlineExceeded)]
+        assert (on.failed[0].error.phase, on.failed[0].error.timeout) == ("answer", 0.1)  # type: ignore[attr-defined]
+        assert "Timeouts.request" in str(on.failed[0].error)
+        with pytest.raises(asyncio.InvalidStateError):
+            answer.set_result("too late")
+
+
+@pytest.mark.parametrize("who", ["alice", "bob"])
+async def test_an_answer_after_the_network_was_closed(who: str) -> None:
+    async with scene() as on:
+        task, answer = await on.asked("Say")
+        await getattr(on, who).__aexit__(None, None, None)
+        with pytest.raises(P2PError) as caught:
+            await task
+        assert isinstance(caught.value, ConnectionClosed)
+        assert caught.value.sent
+        await until(lambda: on.failed)
+        assert on.told() == [("Say", ConnectionClosed)]
+        with pytest.raises(asyncio.InvalidStateError):
+            answer.set_result("too late")
+
+
+async def test_an_answer_that_two_requests_wait_for(caplog: pytest.LogCaptureFixture) -> None:
+    """One who leaves takes the future along, as tasks do that await one; ``asyncio.shield`` is what keeps it."""
+    shared: Answer = asyncio.get_running_loop().create_future()
+    async with scene() as on:
+        waiting = 0
+
+        async def answer(request: Request[Any]) -> Any:
+            nonlocal waiting
+            waiting += 1
+            return "Pong" if request.message == "Ping" else await asyncio.shield(shared)
+
+        on.bob._swarm.unhandle("/stronghold-p2p/1.0.0")
+        on.bob._swarm.unhandle("/p2p/1.0.0")
+        on.bob.on_request(answer)
+        leaves, stays = on.ask("Leave"), on.ask("Stay")
+        await until(lambda: waiting == 2)
+        leaves.cancel()
+        await until(lambda: on.failed)
+        shared.set_result("for all")
+        assert await stays == "for all"
+        assert on.told() == [("Leave", StreamReset)]
+
+
+async def test_who_may_not_ask_any_more_is_not_told_the_answer() -> None:
+    async with scene() as on:
+        task, answer = await on.asked("Say")
+        on.bob.firewall.set(Rule.REJECT)
+        answer.set_result("secret")
+        with pytest.raises(Rejected):
+            await task
+        assert on.told() == [("Say", Rejected)]
+        assert on.failed[0].error.local  # type: ignore[attr-defined]
+        on.bob.firewall.set(Rule.ALLOW)
