@@ -4,7 +4,7 @@ SHELL := /bin/sh
 ifndef SIDE_BY_SIDE
 .NOTPARALLEL:
 endif
-.PHONY: help demo test test-all toolchains install peer lint types test-most test-cores test-serial slowest hostile soak bench scale docs pins clean
+.PHONY: help demo test test-all toolchains install peer lint types test-most test-cores test-serial slowest hostile soak conformance bench scale docs pins clean
 
 PYTHON ?= $(shell sh .ci/pythons | head -n 1)
 VENV ?= .venv
@@ -94,6 +94,9 @@ slowest: install  ## the tests that take longest, one after the other (ARGS=test
 
 hostile: install  ## every hostile row in full, one line each (ARGS="33 39": these rows only)
 	$(BIN)/python -m tests.hostile $(ARGS)
+
+conformance: install  ## ours and the Rust crate, both ways, into docs/conformance.md; needs cargo (ARGS=ask: these only)
+	$(BIN)/python -m tests.conformance $(ARGS)
 
 soak: install  ## requests while their connection is killed and cut (ARGS="--requests 1000000 --cuts 200" for more)
 	$(BIN)/python -m tests.outcomes
