@@ -49,7 +49,7 @@ async def begin(approval: Approval, *attempts: Attempt) -> list[asyncio.Task[boo
 async def nothing_left(approval: Approval) -> None:
     for _ in range(3):
         await asyncio.sleep(0)
-    assert approval.snapshot() == {"asks": 0, "asking_peers": 0}
+    assert approval.snapshot() == {"asks": 0, "asking_peers": 0, "ask_memory": 0}
     assert approval.hooks == frozenset()
     assert approval._questions._open == {}
 
@@ -265,7 +265,7 @@ async def test_a_stubborn_hook_is_not_heard_any_more_and_keeps_its_place() -> No
     (task,) = await begin(approval, attempt())
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert approval.snapshot() == {"asks": 1, "asking_peers": 1}
+    assert approval.snapshot() == {"asks": 1, "asking_peers": 1, "ask_memory": 0}
     (second,) = await begin(approval, attempt())
     assert await approval.judge(attempt()) is False  # no place
     second.cancel()
@@ -299,7 +299,7 @@ async def test_the_question_ends_with_the_last_who_waits() -> None:
         task.cancel()
     await asyncio.sleep(0.01)
     assert not asked.answers[0].done()
-    assert approval.snapshot() == {"asks": 2, "asking_peers": 1}
+    assert approval.snapshot() == {"asks": 2, "asking_peers": 1, "ask_memory": 0}
     (fourth,) = await begin(approval, attempt())
     assert len(asked.attempts) == 1
     tasks[2].cancel()
@@ -323,7 +323,7 @@ async def test_surplus_attempts_of_one_peer_are_rejected_at_once() -> None:
     tasks = await begin(approval, *requests(10_000))
     assert len(asked.attempts) == 1
     assert [task.result() for task in tasks if task.done()] == [False] * 9_984
-    assert approval.snapshot() == {"asks": 16, "asking_peers": 1}
+    assert approval.snapshot() == {"asks": 16, "asking_peers": 1, "ask_memory": 0}
     asked.answers[0].set_result(Rule.ALLOW)
     assert (await asyncio.gather(*tasks)).count(True) == 16
     await nothing_left(approval)
