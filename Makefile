@@ -1,14 +1,20 @@
 # `make` alone lists the commands. Everything is installed below this folder, nothing outside it.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
+ifndef SIDE_BY_SIDE
 .NOTPARALLEL:
-.PHONY: help demo test test-all toolchains install lint types test-cores test-rest test-serial hostile soak bench scale docs pins clean
+endif
+.PHONY: help demo test test-all toolchains install peer lint types test-most test-cores test-serial slowest hostile soak conformance bench scale docs pins clean
 
 PYTHON ?= $(shell sh .ci/pythons | head -n 1)
 VENV ?= .venv
 ARGS ?=
-WORKERS ?= 2
+# Twice the processors of a small machine: many tests wait, for a deadline or for another process.
+WORKERS ?= 4
+# Some machines forbid bytecode: then each of the hundreds of processes below compiles everything that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
+TOGETHER := $(MAKE) --no-print-directory -j2 SIDE_BY_SIDE=yes
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := .demo
@@ -29,7 +35,10 @@ $(DEMO)/.installed: pyproject.toml constraints.txt $(shell find stronghold_p2p -
 	@$(DEMO)/bin/python $(PIP) install --prefer-binary -c constraints.txt . || { echo "$(NO_INSTALL)" >&2; exit 1; }
 	@touch $@
 
-test: toolchains install lint types test-cores test-rest test-serial  ## installs, then checks and tests everything that CI does
+test: toolchains  ## installs, then checks and tests everything that CI does
+	@start=$$(date +%s); \
+	$(TOGETHER) install peer && $(TOGETHER) lint && $(TOGETHER) types test-most && $(TOGETHER) test-serial && \
+	echo "make test took $$(($$(date +%s) - start)) s"
 
 toolchains:
 	@command -v go >/dev/null || { echo "no go on this machine: the tests in tests/interop are skipped"; test "$$CI" != true; }
@@ -53,6 +62,10 @@ $(STAMP): pyproject.toml constraints.txt
 		|| { echo "$(NO_INSTALL)" >&2; exit 1; }
 	@touch $@
 
+peer:
+	@command -v go >/dev/null && test -n "$(PYTHON)" || exit 0; \
+	echo "building go's side of the interoperability tests ..."; "$(PYTHON)" -m tests.interop.build
+
 lint: install  ## ruff: rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -60,20 +73,30 @@ lint: install  ## ruff: rules and format
 types: install  ## mypy --strict over the package, the tests and the benchmarks
 	$(BIN)/mypy
 
-test-cores: install  ## the tests of the cores, and their coverage: at least 95 % of statements and branches
+test-most: install  ## all tests but those that measure time, with the coverage of the cores: at least 95 % of each
+	$(call covered,)
+
+test-cores: install  ## the tests of the cores, and their coverage
+	$(call covered,$$($(BIN)/python -m tests.cores tests))
+
+define covered
 	@mkdir -p .cache/coverage
 	$(BIN)/coverage erase
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q -m "not serial" --cov --cov-report= $$($(BIN)/python -m tests.cores tests)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q -m "not serial" -p tests.covered $(1)
 	$(BIN)/python -m tests.cores coverage
-
-test-rest: install  ## all other tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q -m "not serial" $$($(BIN)/python -m tests.cores ignore)
+endef
 
 test-serial: install  ## the tests that measure time, one after the other
-	$(BIN)/python -m pytest -q -m serial
+	$(BIN)/python -m pytest -q -m serial $$(grep -rl --include='test_*.py' 'mark\.serial' tests)
+
+slowest: install  ## the tests that take longest, one after the other (ARGS=tests/swarm: of these only)
+	$(BIN)/python -m pytest -q --durations=40 $(ARGS)
 
 hostile: install  ## every hostile row in full, one line each (ARGS="33 39": these rows only)
 	$(BIN)/python -m tests.hostile $(ARGS)
+
+conformance: install  ## ours and the Rust crate, both ways, into docs/conformance.md; needs cargo (ARGS=ask: these only)
+	$(BIN)/python -m tests.conformance $(ARGS)
 
 soak: install  ## requests while their connection is killed and cut (ARGS="--requests 1000000 --cuts 200" for more)
 	$(BIN)/python -m tests.outcomes

@@ -51,6 +51,10 @@ def ours_through_network() -> Command:
     return (*ours(), "--facade")
 
 
+def ours_in_json() -> Command:
+    return (*ours_through_network(), "--json")
+
+
 def raw() -> Command:
     return (python(), "-m", "benchmarks.raw")
 
@@ -67,6 +71,21 @@ def go() -> Command:
     if program is None:
         raise Unavailable("there is no go on the PATH")
     return (str(program),)
+
+
+def crate() -> Command:
+    """The Rust crate as shipped: its own transport, which leaves Nagle's algorithm on."""
+    try:
+        program = interop.crate_peer()
+    except interop.BuildError as error:
+        raise Unavailable(str(error)) from error
+    if program is None:
+        raise Unavailable("there is no cargo on the PATH")
+    return (str(program),)
+
+
+def crate_with_nodelay() -> Command:
+    return (*crate(), "--nodelay")
 
 
 def js() -> Command:

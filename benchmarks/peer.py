@@ -4,7 +4,8 @@
     python -m benchmarks.peer client --addr /ip4/127.0.0.1/tcp/P/p2p/ID --mode seq
 
 One JSON line on standard output; anything wrong is a line on standard error and a non-zero exit. The limits
-on connections, streams and rates are lifted. ``--facade`` asks and answers over ``Network`` (modes seq and conc).
+on connections, streams and rates are lifted. ``--facade`` asks and answers over ``Network`` (modes seq and conc), with
+``--json`` in the protocol of the Rust crate.
 ``--uvloop`` runs on uvloop.
 """
 
@@ -103,8 +104,12 @@ async def serve(options: argparse.Namespace) -> None:
 
 
 async def serve_facade(options: argparse.Namespace) -> None:
-    async with facade.serving(LIFTED, f"/ip4/{options.host}/tcp/{options.port}") as network:
+    async with facade.serving(LIFTED, f"/ip4/{options.host}/tcp/{options.port}", kind(options)) as network:
         await stay(str(network.peer_id), str(network.addresses[0]))
+
+
+def kind(options: argparse.Namespace) -> facade.Kind:
+    return facade.OF_JSON if options.json else facade.OF_BYTES
 
 
 async def stay(peer: str, address: str) -> None:
@@ -243,7 +248,7 @@ async def client(options: argparse.Namespace) -> None:
     if options.mode == "connect":
         result = await connect(options.addr, options)
     elif options.facade:
-        async with facade.asking(LIFTED, options.addr) as ask:
+        async with facade.asking(LIFTED, options.addr, kind(options)) as ask:
             result = await REQUESTS[options.mode](ask, options)
     else:
         async with running() as swarm:
@@ -259,6 +264,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peer", description="see peer-contract")
     parser.add_argument("--uvloop", action="store_true")
     parser.add_argument("--facade", action="store_true", help="over Network.request; modes seq and conc")
+    parser.add_argument("--json", action="store_true", help="with --facade: JSON requests of the crate's protocol")
     commands = parser.add_subparsers(dest="command", required=True)
     server = commands.add_parser("serve")
     server.add_argument("--host", default="127.0.0.1")
@@ -273,6 +279,7 @@ def main() -> None:
     for command in (server, caller):
         command.add_argument("--uvloop", action="store_true", default=argparse.SUPPRESS)
         command.add_argument("--facade", action="store_true", default=argparse.SUPPRESS)
+        command.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
     options = parser.parse_args()
     gc.freeze()
     factory = importlib.import_module("uvloop").new_event_loop if options.uvloop else None

@@ -1,4 +1,4 @@
-"""Measures ours, go-libp2p, js-libp2p and py-libp2p side by side: ``python -m benchmarks.run``.
+"""Measures ours, go-libp2p, js-libp2p, py-libp2p and the Rust crate side by side: ``python -m benchmarks.run``.
 
 Prints the tables, and writes them to ``benchmarks/RESULTS.md`` unless only a part was measured.
 """

@@ -42,8 +42,8 @@ COUNTER = RequestProtocol("/counter/1.0.0", request=messages(Message), response=
 
 async def ask_person(question: str) -> str:
     line: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    print(question, end=" ", flush=True)
     termios.tcflush(sys.stdin, termios.TCIFLUSH)  # what was typed before this question does not answer it
+    print(question, end=" ", flush=True)
     asyncio.get_running_loop().add_reader(sys.stdin, lambda: line.set_result(sys.stdin.readline()))
     try:
         return (await line).strip().lower()

@@ -59,7 +59,6 @@ class Limits:
     reset_rate: float = 200.0  # stream resets per second, both sides' together, with ``reset_burst``
     reset_burst: int = 1_024
     empty_frames: int = 1_000  # frames in a row that carry nothing
-    send_buffer: int = 1 << 20  # bytes waiting for the socket before writers wait
     requests_per_peer: int | None = 100  # each way
     asks: int | None = 256
     asks_per_peer: int | None = 16

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import EllipsisType, TracebackType
-from typing import Any, Final, Generic, NoReturn, Protocol, Self, TypeAlias, TypeVar, overload
+from typing import Any, Final, NoReturn, Self, TypeAlias, TypeVar, overload
 
 from multiaddr import Multiaddr
 
@@ -28,6 +28,7 @@ from stronghold_p2p.swarm.deadline import Deadline
 from stronghold_p2p.swarm.events import Event
 from stronghold_p2p.swarm.hub import Events, Overflow
 from stronghold_p2p.swarm.listener import Listener
+from stronghold_p2p.swarm.opening import Opening
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.yamux import Stream
 
@@ -43,39 +44,6 @@ StreamHandler: TypeAlias = Callable[[Stream], Awaitable[None]]
 Timeout: TypeAlias = float | EllipsisType | None
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")
-
-
-class _Scoped(Protocol):
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> None: ...
-
-
-T = TypeVar("T", bound=_Scoped)
-
-
-class Opening(Generic[T]):
-    """Something that is being opened: ``await`` it and close it yourself, or use it in ``async with``. Use it once."""
-
-    __slots__ = ("_opened", "_opening")
-
-    def __init__(self, opening: Callable[[], Coroutine[Any, Any, T]]) -> None:
-        self._opening = opening
-        self._opened: T | None = None
-
-    def __await__(self) -> Generator[Any, None, T]:
-        return self._opening().__await__()
-
-    async def __aenter__(self) -> T:
-        self._opened = await self._opening()
-        return self._opened
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        opened, self._opened = self._opened, None
-        if opened is not None:
-            await opened.__aexit__(kind, error, trace)
 
 
 class Network:
@@ -209,6 +177,10 @@ class Network:
         await asyncio.gather(*(connection.close() for connection in open_ones))
         return len(open_ones)
 
+    def is_connected(self, peer: PeerId) -> bool:
+        """Whether there is an open connection to ``peer``, opened by either side."""
+        return self._swarm.connected(peer) is not None
+
     def connections(self, peer: PeerId | None = None) -> tuple[Connection, ...]:
         """The open connections, to ``peer`` or to everybody."""
         return self._swarm.connections(peer)
@@ -334,7 +306,10 @@ class Network:
         """What happens from now on, for ``async for``, until the network closes.
 
         At most ``buffer`` events wait for the reader; beyond that the oldest, or with ``"drop_newest"`` the newest,
-        are lost, and ``Dropped(count)`` stands in their place.
+        are lost, and ``Dropped(count)`` stands in their place. With ``"wait"`` the peers wait instead: while half of
+        the buffer is full, accepted sockets are not read from and no handler starts (a peer or an address that has
+        filled an eighth waits before the others do). Your own calls never wait, so a task that reads events may make
+        them; what still does not fit is lost and counted. A reader that stops for ever stops a server: the log tells.
         """
         if self._swarm.closing:
             raise UsageError("the network is closed: nothing will happen any more")
@@ -347,6 +322,7 @@ class Network:
             **self._swarm.gate.snapshot(),
             **self._swarm.approval.snapshot(),
             **self._swarm.pool.snapshot(),
+            "held": self._swarm.hub.backlog.held,
             "listeners": len(self._swarm.listeners),
             "streams": sum(connection.streams for connection in connections),
             "requests_in": self._server.places.taken,

@@ -1,11 +1,13 @@
-"""What every test runs under: the leak check (tests/leaks.py), and hypothesis without a stopwatch."""
+"""What every test runs under: the leak check (tests/leaks.py), long ones first, hypothesis without a stopwatch."""
 
 from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import order
 from tests.leaks import (
     no_leaks,
     no_loop_leaks,
@@ -24,6 +26,11 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("stronghold")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(order, "order")
+
 
 __all__ = [
     "no_leaks",

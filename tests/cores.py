@@ -4,7 +4,6 @@ Everything that speaks of levels or cores asks here (the architecture test, the 
 so the document cannot say one thing and the checks another.
 
     python -m tests.cores tests      where the tests of the cores are
-    python -m tests.cores ignore     the same, as options for the run of all other tests
     python -m tests.cores coverage   the coverage of each core from the last run; fails below 95 %
 """
 
@@ -97,7 +96,8 @@ def tests() -> list[Path]:
 def _measured() -> dict[str, dict[str, int]]:
     """Each core that has code, and its counts in the last coverage run."""
     data = coverage.Coverage(config_file=str(ROOT / "pyproject.toml"))
-    data.load()
+    data.combine()
+    data.save()
     report = ROOT / ".cache" / "coverage" / "cores.json"
     data.json_report(outfile=str(report), include=[str(path) for path in cores()])
     files = json.loads(report.read_text(encoding="utf-8"))["files"]
@@ -121,8 +121,7 @@ def main(command: str) -> int:
     """Answer one command of this module's docstring."""
     if command == "coverage":
         return gate()
-    prefix = {"tests": "", "ignore": "--ignore="}[command]
-    print(" ".join(prefix + path.relative_to(ROOT).as_posix() for path in tests()))
+    print(" ".join(path.relative_to(ROOT).as_posix() for path in tests()))
     return 0
 
 

@@ -30,7 +30,11 @@ LANGUAGES = {"python", "console", "text", "toml", "json", "stubs", "mermaid"}
 
 BLOCKS = [block for document in DOCUMENTS for block in snippets.blocks(document)]
 SCRIPTS = [script for document in DOCUMENTS for script in snippets.scripts(document)]
-CONSOLES = [block for block in BLOCKS if block.language == "console"]
+CONSOLES = [
+    pytest.param(block, id=str(block), marks=[pytest.mark.long(15)] if "make demo" in block.text else [])
+    for block in BLOCKS
+    if block.language == "console"
+]
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
 
@@ -71,7 +75,7 @@ def test_python_runs(script: Script, tmp_path: Path) -> None:
     assert script.shown is None or snippets.matches(script.shown, run.stdout), run.stdout
 
 
-@pytest.mark.parametrize("block", CONSOLES, ids=str)
+@pytest.mark.parametrize("block", CONSOLES)
 def test_commands_run(block: Block, tmp_path: Path) -> None:
     shell = snippets.Shell(snippets.copy_of_the_tree(tmp_path))
     try:

@@ -8,6 +8,8 @@ import sysconfig
 import venv
 from pathlib import Path
 
+import pytest
+
 from tests import snippets
 from tests.cores import ROOT
 
@@ -86,6 +88,7 @@ def installed(folder: Path) -> Path:
     return python
 
 
+@pytest.mark.long(4)
 def test_snippets_type_check_as_programs_of_a_user(tmp_path: Path) -> None:
     scripts = [script for document in DOCUMENTS for script in snippets.scripts(document)]
     assert len(scripts) >= 10

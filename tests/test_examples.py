@@ -9,12 +9,13 @@ import subprocess
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from stronghold_p2p import Identity
+from stronghold_p2p import JSON, Identity, Network, Rejected, RequestProtocol, UnsupportedProtocol
 from tests.cores import ROOT
 from tests.terminals import at_terminal
 
@@ -136,6 +137,55 @@ def test_transfer(tmp_path: Path) -> None:
         big.write_bytes(bytes(6_000_001))
         assert "has more than" in run("transfer.py", "send", address, big, folder=tmp_path).stdout
     assert {path.name for path in inbox.iterdir()} == {"big.bin", "small.txt"}
+
+
+def test_t14_ping_pong(tmp_path: Path) -> None:
+    with serving("ping_pong.py", folder=tmp_path) as server:
+        address = address_in(line(server))
+        pinged = run("ping_pong.py", address, "-n", "2", folder=tmp_path)
+        assert (pinged.returncode, pinged.stdout.count("Pong after ")) == (0, 2), pinged.stderr
+        assert line(server).startswith("Ping from 12D3")
+    gone = run("ping_pong.py", address, folder=tmp_path)
+    assert (gone.returncode, gone.stderr.startswith("ping_pong.py: ")) == (1, True)
+
+
+async def test_t14_dynamic_firewall(tmp_path: Path) -> None:
+    """It really asks: about a peer without a rule, and then, if that was the answer, about each request."""
+    protocol = RequestProtocol("/dynamic/1.0.0", request=JSON, response=JSON)
+    new, each = r"12D3\w+ is new\s+\[y\]es \[n\]o \[a\]sk each time \[p\]ings only", r"asks Say\(text='hi'\)"
+    async with AsyncExitStack() as stack:
+        terminal = await stack.enter_async_context(at_terminal(*program("dynamic_firewall.py", "serve")))
+        address = address_in((await terminal.shows(r"/ip4/127\.0\.0\.1/tcp/\d+/p2p/\w+\s"))[0])
+        friend, foe, other, pinger, odd = [await stack.enter_async_context(Network()) for _ in range(5)]
+
+        async def said(client: Network, message: Any, *questions: tuple[str, str]) -> Any:
+            """What the client is told, when these questions were answered."""
+            asking = asyncio.ensure_future(client.request(address, message, protocol, timeout=20))
+            for question, answer in questions:
+                await terminal.shows(question)
+                terminal.press(f"{answer}\n")
+            try:
+                return await asking
+            except (Rejected, UnsupportedProtocol):
+                return None
+
+        say = {"Say": "hi"}
+        assert await said(friend, "Ping", (new, "y")) == "Pong"
+        assert await said(friend, say) == "heard 'hi'"  # not asked again
+        assert await said(foe, "Ping", (new, "n")) is None
+        assert await said(foe, "Ping") is None
+        assert await said(other, say, (new, "a"), (each, "y")) == "heard 'hi'"
+        assert await said(other, say, (each, "n")) is None
+        assert await said(pinger, "Ping", (new, "p")) == "Pong"
+        assert await said(pinger, say) is None
+        assert await said(odd, say, (new, "?")) is None  # no answer: and so asked again
+        assert await said(odd, say, (new, "y")) == "heard 'hi'"
+        told = program("dynamic_firewall.py", "say", address, "hi")
+        client = await asyncio.create_subprocess_exec(*told, stdout=PIPE, stderr=PIPE)
+        await terminal.shows(new)
+        terminal.press("n\n")
+        assert (await client.communicate())[1].startswith(b"refused: ")
+        assert client.returncode == 3
 
 
 @pytest.mark.parametrize("name", [path.name for path in sorted((ROOT / "examples").glob("*.py"))])

@@ -21,18 +21,28 @@ import pytest
 from stronghold_p2p import Attempt, Connection, Firewall, Network, P2PError, Request, Rule, Stream, Timeouts
 from stronghold_p2p.firewall.gate import Gate
 from stronghold_p2p.protocols import identify_messages
-from stronghold_p2p.swarm import rules_watch
+from stronghold_p2p.swarm import address_watch, rules_watch
 from stronghold_p2p.swarm.dialer import Dialer
 from stronghold_p2p.swarm.handlers import Handlers
+from stronghold_p2p.swarm.listener import Listener
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.swarm.timer import Timer
 from stronghold_p2p.transport import tcp
 from stronghold_p2p.transport.upgrader import Upgrade
+from stronghold_p2p.transport.upgrading import Upgrading
 from stronghold_p2p.yamux import Session
 from tests.cores import PACKAGE, modules
 from tests.peers import LOOPBACK, until
 
-HANDS_OVER = {"create_task", "ensure_future", "call_soon", "call_later", "call_at", "add_done_callback"}
+HANDS_OVER = {
+    "create_task",
+    "ensure_future",
+    "call_soon",
+    "call_soon_threadsafe",
+    "call_later",
+    "call_at",
+    "add_done_callback",
+}
 CALLED_BY_ASYNCIO = {
     "connection_made",
     "buffer_updated",
@@ -224,6 +234,28 @@ async def rules_file(one: Scene) -> None:
         fault = one.breaks(Firewall, "refresh", firewall)
         async with Network(firewall=firewall):
             await until(lambda: fault.times >= 2)
+
+
+@breaks("swarm.address_watch.add", "swarm.address_watch._look")
+async def addresses_of_the_host(one: Scene) -> None:
+    """The next look comes all the same."""
+    one.every(address_watch, "LOOK", 0.01)
+    fault = one.breaks(Listener, "look")
+    async with Network(listen=["/ip4/0.0.0.0/tcp/0"]):
+        await until(lambda: fault.times >= 2)
+
+
+@breaks("swarm.backlog.relieve")
+async def who_waited(one: Scene) -> None:
+    """A socket that was not read from while a reader of events was behind."""
+    events = one.bob.events(buffer=1, overflow="wait")
+    await one.alice.disconnect(one.bob.peer_id)
+    await until(lambda: events._waiting)
+    connecting = asyncio.ensure_future(one.alice.connect(one.bob.addresses[0], timeout=5))
+    await until(lambda: one.bob.stats()["held"])
+    fault = one.breaks(Upgrading, "start")
+    events.close()
+    await one.meets(fault, connecting)
 
 
 @breaks("swarm.timer.rearm")

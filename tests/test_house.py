@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,8 @@ BROAD: dict[tuple[str, str], str] = {
     ("stronghold_p2p/swarm/connection.py", "_send"): "the turn that sends: no receive is above it",
     ("stronghold_p2p/swarm/connection.py", "_flush"): "who goes on in that turn: the same",
     ("stronghold_p2p/swarm/rules_watch.py", "_look"): "a look at a file: nothing but the loop is above it",
+    ("stronghold_p2p/swarm/address_watch.py", "_look"): "a look at the system: nothing but the loop is above it",
+    ("stronghold_p2p/transport/upgrading.py", "_go_on"): "a callback of the loop: only that socket pays for it",
     ("stronghold_p2p/swarm/timer.py", "_tick"): "a look at the deadlines: no receive is above it",
     ("stronghold_p2p/swarm/listener.py", "_accepted"): "a callback of the loop: only that socket pays for it",
     ("stronghold_p2p/swarm/dialer.py", "_made"): "a callback of the loop: only that dial pays for it",
@@ -43,6 +46,7 @@ def place(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 

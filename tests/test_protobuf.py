@@ -398,10 +398,10 @@ def test_field_limit_bounds_the_work(unit: str) -> None:
     """64 KiB of the smallest fields, known, unknown and nested, end soon and without a trace."""
     piece = bytes.fromhex(unit)
     encoded = piece * (protobuf.MAX_SIZE // len(piece))
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(DecodeError, match="more than 4096 fields"):
         protobuf.decode(Outer, encoded)
-    assert time.perf_counter() - start < 0.1
+    assert time.process_time() - start < 0.1
 
 
 def test_packed_elements_count_as_fields() -> None:

@@ -22,6 +22,7 @@ def describe() -> list[tuple[str, str]]:
         ("uvloop", optional_version("uvloop")),
         ("Go", tool("go", "version")),
         ("Node.js", tool("node", "--version")),
+        ("Rust", tool("rustc", "--version")),
         ("this repository", commit()),
     ]
 

@@ -67,10 +67,15 @@ FACADE = Implementation("ours through Network", build.ours_through_network, mode
 GO = Implementation("go-libp2p", build.go)
 JS = Implementation("js-libp2p", build.js, pace="middle")
 PY = Implementation("py-libp2p", build.py, pace="slow")
+IN_JSON = Implementation("ours in JSON", build.ours_in_json, modes=frozenset({"seq", "conc"}))
+CRATE = Implementation("the Rust crate", build.crate_with_nodelay, modes=frozenset({"seq", "conc"}))
+CRATE_AS_SHIPPED = Implementation(
+    "the Rust crate as shipped", build.crate, pace="crawling", modes=frozenset({"seq", "conc"})
+)
 RAW = Implementation("raw asyncio", build.raw, modes=frozenset({"rtt"}))
 RAW_UVLOOP = Implementation("raw asyncio on uvloop", build.raw_on_uvloop, modes=frozenset({"rtt"}))
 
-PACES = ("slow", "middle", "fast")
+PACES = ("crawling", "slow", "middle", "fast")
 
 REFERENCE = "go"
 PAIRINGS = (
@@ -78,12 +83,15 @@ PAIRINGS = (
     Pairing("raw-uvloop", "raw asyncio on uvloop, no protocol", RAW_UVLOOP, RAW_UVLOOP),
     Pairing("ours", "ours → ours", OURS, OURS),
     Pairing("network", "ours → ours, through Network", FACADE, FACADE),
+    Pairing("json", "ours → ours, through Network, JSON as the crate's", IN_JSON, IN_JSON),
     Pairing("uvloop", "ours → ours, both on uvloop", OURS_UVLOOP, OURS_UVLOOP),
     Pairing("ours-go", "ours → go", OURS, GO),
     Pairing("go-ours", "go → ours", GO, OURS),
     Pairing(REFERENCE, "go → go", GO, GO),
     Pairing("js", "js → js", JS, JS),
     Pairing("py", "py → py", PY, PY),
+    Pairing("crate", "crate → crate, with TCP_NODELAY", CRATE, CRATE),
+    Pairing("crate-as-shipped", "crate → crate, as shipped", CRATE_AS_SHIPPED, CRATE_AS_SHIPPED),
 )
 
 METRICS = (
@@ -111,11 +119,13 @@ FULL: Counts = {
     "fast": counts(256, 5000, 5000, 20000, 20),
     "middle": counts(128, 2000, 1000, 2000, 10),
     "slow": counts(32, 500, 300, 500, 5),
+    "crawling": counts(32, 500, 50, 500, 5),
 }
 QUICK: Counts = {
     "fast": counts(64, 1000, 1000, 5000, 5),
     "middle": counts(32, 500, 200, 500, 3),
     "slow": counts(8, 200, 100, 100, 2),
+    "crawling": counts(8, 200, 10, 100, 2),
 }
 
 BARS = (
@@ -130,6 +140,9 @@ BARS = (
     Bar("conc", "network", "ours", 0.8, at_least=True),
     Bar("seq", "ours", "py", 10.0, at_least=True),
     Bar("conc", "ours", "py", 10.0, at_least=True),
+    Bar("seq", "json", "crate", 0.5, at_least=True),
+    Bar("conc", "json", "crate", 0.5, at_least=True),
+    Bar("seq", "json", "crate-as-shipped", 100.0, at_least=True),
     Bar("rtt", "ours", REFERENCE, 2.0, at_least=False),
     Bar("rtt", "uvloop", REFERENCE, 1.75, at_least=False),
     Bar("connect", "ours", REFERENCE, 2.5, at_least=False),

@@ -29,7 +29,7 @@ from stronghold_p2p.request_response.codec import SHORT, frame, malformed
 from stronghold_p2p.request_response.exchange import CHUNK, Places, attempt_of, receive, short
 from stronghold_p2p.request_response.messages import Request
 from stronghold_p2p.swarm.deadline import late
-from stronghold_p2p.swarm.events import RequestFailed
+from stronghold_p2p.swarm.events import RequestFailed, RequestUnread
 from stronghold_p2p.yamux import Reset
 
 if TYPE_CHECKING:
@@ -66,8 +66,9 @@ class Server:
         swarm, connection = self._swarm, stream.connection
         try:
             place = self.places.enter(connection.peer)
-        except LimitExceeded:
+        except LimitExceeded as error:
             stream.reset(Reset.RESOURCE_LIMIT)
+            swarm.emit(RequestUnread(connection, stream.protocol, error))
             return
         try:
             due = math.inf
@@ -75,7 +76,7 @@ class Server:
                 due = connection.heard + swarm.timeouts.request
                 stream.expire(due)
             piece = stream.read_now(CHUNK)
-            body = short(piece, protocol.max_request) or await receive(stream, protocol.max_request, piece)
+            body = short(piece, protocol.max_request) or await self._receive(protocol, stream, piece)
             if body is None:
                 return
             try:
@@ -94,8 +95,23 @@ class Server:
         except Malformed as error:  # the handler has raised none: what it raises comes as something else
             log.debug("a request of %s for %s cannot be read: %s", connection.peer, stream.protocol, error)
             stream.reset(Reset.PROTOCOL_VIOLATION)
+            swarm.emit(RequestUnread(connection, stream.protocol, error))
         finally:
             self.places.leave(place)
+
+    async def _receive(self, protocol: RequestProtocol[Any, Any], stream: Stream, piece: bytes) -> bytes | None:
+        """The body, when it does not come in one piece."""
+        try:
+            return await receive(stream, protocol.max_request, piece)
+        except Malformed:
+            raise
+        except P2PError as error:
+            cause: Exception = error
+            if isinstance(error, DeadlineExceeded):
+                limit = self._swarm.timeouts.request or 0.0
+                cause = late(limit, "read", stream.peer, sent=False, setting="Timeouts.request")
+            self._swarm.emit(RequestUnread(stream.connection, stream.protocol, cause))
+            raise
 
     async def _answer(
         self, protocol: RequestProtocol[Rq, Rs], handler: Handler[Rq, Rs], request: Request[Rq], stream: Stream

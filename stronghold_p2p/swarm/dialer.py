@@ -15,7 +15,7 @@ from multiaddr import Multiaddr
 from stronghold_p2p import multiaddrs
 from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, P2PError
 from stronghold_p2p.swarm.deadline import Deadline
-from stronghold_p2p.swarm.events import DialFailed
+from stronghold_p2p.swarm.events import DialFailed, Dialing
 from stronghold_p2p.transport import tcp
 from stronghold_p2p.transport.upgrading import Upgrading
 
@@ -68,6 +68,10 @@ class _Dial:
             return self._alone(errors[0])
         reasons = "; ".join(f"{address}: {error}" for address, error in self.failures.items())
         return DialError(f"no address worked: {reasons}", peer=self.peer, attempts=self.failures)
+
+    def given_up(self) -> DialError:
+        """Why there is no connection although nothing has gone wrong: the last caller has left."""
+        return DialError("nobody waited for it any more", peer=self.peer, attempts=dict(self.failures))
 
     def _alone(self, error: Exception) -> Exception:
         if isinstance(error, DialError):
@@ -149,11 +153,11 @@ class Dialer:
     def _ended(self, task: asyncio.Task[Connection]) -> None:
         dial = self._tasks.pop(task)
         self._forget(dial)
-        error: BaseException | None = None
-        if task.cancelled():
-            error = ConnectionClosed("the network is closing", peer=dial.peer)
-        elif isinstance(error := task.exception(), Exception):
-            self._swarm.emit(DialFailed(dial.peer, error))
+        given_up = task.cancelled() and not dial.waiters and not self._swarm.closing
+        closing = ConnectionClosed("the network is closing", peer=dial.peer)
+        error = closing if task.cancelled() else task.exception()
+        if isinstance(error, Exception) and (given_up or not task.cancelled()):
+            self._swarm.emit(DialFailed(dial.peer, dial.given_up() if given_up else error))
         if dial.outcome.done():  # the peer has come by itself
             return
         if error is None:
@@ -222,6 +226,7 @@ class _Attempt:
         swarm = self._swarm
         swarm.judging.check_dial(self._peer, self._address)
         self._token = swarm.gate.dial()
+        swarm.emit(Dialing(self._peer, self._address))
         try:
             async with Deadline(swarm.timeouts.connect, "connecting", peer=self._peer, setting="Timeouts.connect"):
                 await tcp.connect(self._address, self._made)

@@ -10,10 +10,11 @@ if TYPE_CHECKING:
 
     from multiaddr import Multiaddr
 
-    from stronghold_p2p.errors import ConfigError
+    from stronghold_p2p.errors import ConfigError, ListenError
     from stronghold_p2p.firewall.rules import Attempt, Rule
     from stronghold_p2p.identity import PeerId
     from stronghold_p2p.swarm.connection import Connection
+    from stronghold_p2p.swarm.listener import Listener
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +33,36 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class Accepting:
+    """A socket was accepted: ``Opened`` or ``AcceptFailed`` follows. ``local``: the listening end."""
+
+    remote: str | None
+    local: Multiaddr | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AcceptFailed:
-    """Somebody reached a listener and did not become a connection."""
+    """Somebody reached a listener and did not become a connection, or the system gave us no socket (no ``remote``).
+
+    ``error`` tells why: a limit, a ban (``ConnectionClosed`` with code 0x1007 and its ``peer``), a handshake.
+    """
 
     remote: str | None
     error: Exception
+    local: Multiaddr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dialing:
+    """One of the peer's addresses is tried."""
+
+    peer: PeerId | None
+    address: Multiaddr
 
 
 @dataclass(frozen=True, slots=True)
 class DialFailed:
-    """No address of the peer worked."""
+    """No address of the peer worked, or a ban or a limit of ours forbids it, or nobody waited for it any more."""
 
     peer: PeerId | None
     error: Exception
@@ -62,6 +83,14 @@ class AddressRemoved:
 
 
 @dataclass(frozen=True, slots=True)
+class ListenerEnded:
+    """A listener accepts no more: we closed it, or with an ``error`` the system did."""
+
+    listener: Listener
+    error: ListenError | None
+
+
+@dataclass(frozen=True, slots=True)
 class RequestFailed:
     """A request that the firewall had let through was not answered: its handler failed, or was late, or the peer left.
 
@@ -71,6 +100,19 @@ class RequestFailed:
     """
 
     request: Any
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class RequestUnread:
+    """A peer's request did not become one, so no rule and no handler saw it.
+
+    ``error``: too many at once (``LimitExceeded``), it cannot be read (``Malformed``), not all of it came in time
+    (``DeadlineExceeded``), or the peer gave it up or left.
+    """
+
+    connection: Connection
+    protocol: str
     error: Exception
 
 
@@ -100,11 +142,15 @@ class Dropped:
 Event: TypeAlias = (
     Opened
     | Ended
+    | Accepting
     | AcceptFailed
+    | Dialing
     | DialFailed
     | AddressAdded
     | AddressRemoved
+    | ListenerEnded
     | RequestFailed
+    | RequestUnread
     | Judged
     | RulesLoaded
     | Dropped

@@ -18,6 +18,7 @@ from stronghold_p2p.errors import (
     StreamEnded,
     StreamReset,
 )
+from stronghold_p2p.firewall.firewall import OPEN_PROTOCOLS
 from stronghold_p2p.swarm.negotiation import Withheld
 from stronghold_p2p.yamux import Reset, Stream
 
@@ -37,10 +38,11 @@ class Handlers:
     ``starting``: one was given to the loop, which starts it in its next turn.
     """
 
-    __slots__ = ("_due", "_ended", "_kept", "_late", "_swarm", "starting", "tasks")
+    __slots__ = ("_backlog", "_due", "_ended", "_kept", "_late", "_swarm", "starting", "tasks")
 
     def __init__(self, swarm: Swarm) -> None:
         self._swarm = swarm
+        self._backlog = swarm.hub.backlog
         self._late: asyncio.TimerHandle | None = None
         self._due = 0
         self._ended = False
@@ -132,6 +134,7 @@ class Handlers:
 
     async def _ask_and_handle(self, stream: Stream, protocol: str, answer: bytes, withheld: Withheld) -> None:
         stream.protocol = protocol
+        await self._backlog.turn(stream.peer)
         if not await self._swarm.ask(stream.connection, protocol):
             stream.write_now(answer[: -len(multistream.message(protocol))] + multistream.NA)
             stream.intake = None
@@ -145,8 +148,10 @@ class Handlers:
             await self._handle(stream)
 
     async def _handle(self, stream: Stream) -> None:
-        handler = self._swarm.handler(stream.protocol)
         try:
+            if self._backlog.readers and stream.protocol not in OPEN_PROTOCOLS:
+                await self._backlog.turn(stream.peer)
+            handler = self._swarm.handler(stream.protocol)
             if handler is None:  # removed since the negotiation (reliability 4.2, row 25)
                 stream.reset(Reset.NEGOTIATION_FAILED)
                 return

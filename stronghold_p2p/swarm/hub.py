@@ -8,41 +8,57 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, get_args
 
 from stronghold_p2p.errors import ConfigError, UsageError
-from stronghold_p2p.swarm.events import Dropped, Event, Judged
+from stronghold_p2p.swarm.backlog import Backlog, Crowd
+from stronghold_p2p.swarm.events import Accepting, Dialing, Dropped, Event, Judged
 
 if TYPE_CHECKING:
     from stronghold_p2p.firewall.approval import Approval
     from stronghold_p2p.firewall.rules import Attempt, Rule
 
 Callback: TypeAlias = Callable[[Event], None]
-Overflow: TypeAlias = Literal["drop_oldest", "drop_newest"]
+Overflow: TypeAlias = Literal["drop_oldest", "drop_newest", "wait"]
+OVERFLOWS: Final = get_args(Overflow)
+FOLLOWED: Final = (Judged, Accepting, Dialing)  # nothing of ours wants to know
 
 log = logging.getLogger("stronghold_p2p.network")
 
 
 class Hub:
-    """Passes events on, at once. ``Judged`` goes only to those who ``follow``; without any it costs nothing."""
+    """Passes events on, at once. Those in ``FOLLOWED`` go only to who ``follow``; without any ``Judged`` costs nothing.
+
+    ``backlog``: who waits for slow readers.
+    """
 
     def __init__(self, approval: Approval) -> None:
         self._approval = approval
+        self.backlog = Backlog()
         self._listeners: list[Callback] = []
         self._followers: dict[object, tuple[Callback, Callable[[], None] | None]] = {}
 
     def on_event(self, callback: Callback) -> None:
-        """Call ``callback`` with every event but ``Judged``; it must not block."""
+        """Call ``callback`` with every event but those in ``FOLLOWED``; it must not block."""
         self._listeners.append(callback)
 
-    def follow(self, callback: Callback, ended: Callable[[], None] | None = None) -> Callable[[], None]:
-        """Call ``callback`` with every event, and ``ended`` when there are no more; returns what takes it back."""
+    def follow(
+        self, callback: Callback, ended: Callable[[], None] | None = None, crowd: Crowd | None = None
+    ) -> Callable[[], None]:
+        """Call ``callback`` with every event, and ``ended`` when there are no more; returns what takes it back.
+
+        ``crowd``: what waits for a reader for whom others wait.
+        """
         token = object()
         self._followers[token] = (callback, ended)
         self._approval.watchers = [self._judged]
+        if crowd is not None:
+            self.backlog.readers.append(crowd)
 
         def unfollow() -> None:
             self._followers.pop(token, None)
+            if crowd is not None:
+                self.backlog.leave(crowd)
             if not self._followers:
                 self._approval.watchers = []
 
@@ -50,7 +66,7 @@ class Hub:
 
     def emit(self, event: Event) -> None:
         """Tell everybody."""
-        listeners = [] if isinstance(event, Judged) else self._listeners
+        listeners = [] if isinstance(event, FOLLOWED) else self._listeners
         for callback in (*listeners, *[callback for callback, _ in self._followers.values()]):
             try:
                 callback(event)
@@ -71,22 +87,25 @@ class Events:
     """``async for event in events``: what happens from now on, in order, until the network has closed.
 
     At most ``buffer`` events wait. Beyond that the oldest or the newest are lost, and a ``Dropped(count)`` stands
-    in their place. ``async with`` or ``close`` ends it before; so does forgetting it. One task reads.
+    in their place; with ``"wait"`` new connections and handlers wait before it comes to that (see ``backlog``).
+    ``async with`` or ``close`` ends it before; so does forgetting it. One task reads.
     """
 
     def __init__(self, hub: Hub, buffer: int, overflow: Overflow) -> None:
         if buffer < 1:
             raise ConfigError(f"a buffer of {buffer} events: at least 1", where="buffer")
-        if overflow not in ("drop_oldest", "drop_newest"):
-            raise ConfigError(f"overflow {overflow!r}: take 'drop_oldest' or 'drop_newest'", where="overflow")
+        if overflow not in OVERFLOWS:
+            raise ConfigError(f"overflow {overflow!r}: take one of {', '.join(OVERFLOWS)}", where="overflow")
         self._waiting: deque[Event] = deque()
         self._buffer = buffer
         self._oldest = overflow == "drop_oldest"
         self._lost = 0  # of the oldest
+        self._backlog = hub.backlog
+        self._crowd = Crowd(buffer) if overflow == "wait" else None
         self._ended = False
         self._reader: asyncio.Future[None] | None = None
         me = weakref.ref(self)
-        unfollow = hub.follow(lambda event: _hand_over(me, event), lambda: _end(me))
+        unfollow = hub.follow(lambda event: _hand_over(me, event), lambda: _end(me), self._crowd)
         # An iterator that is not read any more must not collect what happens for ever.
         self._unfollow: Callable[[], object] = weakref.finalize(self, unfollow)
 
@@ -107,13 +126,17 @@ class Events:
         if self._lost:
             lost, self._lost = self._lost, 0
             return Dropped(lost)
-        return self._waiting.popleft()
+        event = self._waiting.popleft()
+        if self._crowd is not None:
+            self._crowd.taken(event)
+            self._backlog.relieve()
+        return event
 
     def put(self, event: Event) -> None:
         """Keep ``event`` for the reader, or count it as lost."""
         waiting = self._waiting
-        if len(waiting) < self._buffer:
-            waiting.append(event)
+        if len(waiting) < self._buffer if self._crowd is None else self._crowd.takes(event):
+            self._append(event)
         elif self._oldest:
             waiting.popleft()
             waiting.append(event)
@@ -121,8 +144,13 @@ class Events:
         elif isinstance(last := waiting[-1], Dropped):
             waiting[-1] = Dropped(last.count + 1)
         else:
-            waiting.append(Dropped(1))
+            self._append(Dropped(1))
         self._wake()
+
+    def _append(self, event: Event) -> None:
+        self._waiting.append(event)
+        if self._crowd is not None:
+            self._crowd.add(event)
 
     def close(self) -> None:
         """Take no more events; what waits can still be read."""

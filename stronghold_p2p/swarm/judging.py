@@ -163,4 +163,6 @@ class Judging:
 
 def kept_out(peer: PeerId) -> ConnectionClosed:
     """Why a connection is closed that the firewall does not want."""
-    return ConnectionClosed(f"the firewall keeps {peer} out", code=GoAway.GATED)
+    error = ConnectionClosed(f"the firewall keeps {peer} out", code=GoAway.GATED)
+    error.peer = peer
+    return error

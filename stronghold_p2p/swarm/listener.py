@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 from functools import partial
 from typing import TYPE_CHECKING
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.errors import LimitExceeded, P2PError
-from stronghold_p2p.swarm.events import AcceptFailed, AddressRemoved
+from stronghold_p2p.errors import LimitExceeded, ListenError, P2PError
+from stronghold_p2p.swarm.events import AcceptFailed, Accepting, AddressAdded, AddressRemoved, ListenerEnded
 from stronghold_p2p.transport import tcp
 from stronghold_p2p.transport.link import Link
 from stronghold_p2p.transport.upgrading import Upgrading
@@ -25,7 +27,11 @@ log = logging.getLogger("stronghold_p2p.network")
 
 
 class Listener:
-    """Accepts connections on one address. ``addresses``: where it can be reached, without ``/p2p/``."""
+    """Accepts connections on one address. ``addresses``: where it can be reached, without ``/p2p/``.
+
+    One on ``0.0.0.0`` or ``::`` follows the addresses of this host. An error of the system while accepting does not end
+    it: it is told as ``AcceptFailed`` without a ``remote``.
+    """
 
     def __init__(self, swarm: Swarm) -> None:
         self._swarm = swarm
@@ -33,7 +39,7 @@ class Listener:
         self.addresses: tuple[Multiaddr, ...] = ()
 
     async def start(self, address: Multiaddr) -> None:
-        self._server = await tcp.listen(address, self._accepted)
+        self._server = await tcp.listen(address, self._accepted, self._missed, self._closed)
         self.addresses = tcp.bound_addresses(self._server)
 
     async def close(self) -> None:
@@ -43,6 +49,9 @@ class Listener:
 
     def stop(self) -> None:
         """``close`` for callers that cannot await."""
+        self._end(None)
+
+    def _end(self, error: ListenError | None) -> None:
         server, self._server = self._server, None
         if server is None:
             return
@@ -50,6 +59,31 @@ class Listener:
         self._swarm.forget_listener(self)
         for address in self.addresses:
             self._swarm.emit(AddressRemoved(address))
+        self._swarm.emit(ListenerEnded(self, error))
+
+    def look(self) -> None:
+        """Tell what has come and gone since the addresses of this host were read."""
+        if self._server is None:
+            return
+        before, self.addresses = self.addresses, tcp.bound_addresses(self._server)
+        for address in before:
+            if address not in self.addresses:
+                self._swarm.emit(AddressRemoved(address))
+        for address in self.addresses:
+            if address not in before:
+                self._swarm.emit(AddressAdded(address))
+
+    def _missed(self, error: OSError) -> None:
+        self._swarm.emit(AcceptFailed(None, self._told(error), self.addresses[0] if self.addresses else None))
+
+    def _closed(self) -> None:
+        self._end(self._told(OSError(errno.EBADF, os.strerror(errno.EBADF))))
+
+    def _told(self, error: OSError) -> ListenError:
+        where = str(self.addresses[0]) if self.addresses else ""
+        told = ListenError(f"accepting on {where}: {error.strerror or error}", address=where)
+        told.__cause__ = error
+        return told
 
     def _accepted(self, link: Link) -> None:
         try:
@@ -69,7 +103,7 @@ class Listener:
             admission = swarm.gate.admit(host, swarm.loop.time())
         except LimitExceeded as error:
             link.abort()
-            swarm.emit(AcceptFailed(host, error))
+            swarm.emit(AcceptFailed(host, error, ends[0]))
             return
         if admission.gives_way is not None:
             swarm.pending.pop(admission.gives_way).cancel()
@@ -79,10 +113,15 @@ class Listener:
             swarm.upgrade.inbound(),
             timeout=swarm.timeouts.upgrade,
             done=partial(self._upgraded, link, token, ends),
-            failed=partial(self._failed, host, token),
+            failed=partial(self._failed, host, ends[0], token),
             loop=swarm.loop,
         )
-        upgrading.start()
+        held = swarm.hub.backlog.holds(host)
+        swarm.emit(Accepting(host, ends[0]))
+        if held:
+            upgrading.start_later(partial(swarm.hub.backlog.hold, host))
+        else:
+            upgrading.start()
 
     def _upgraded(self, link: Link, token: Token, ends: tuple[Multiaddr, Multiaddr], upgraded: Upgraded) -> None:
         swarm = self._swarm
@@ -93,7 +132,7 @@ class Listener:
             swarm.pending[token] = upgrading  # it counts until its socket is gone
             raise
 
-    def _failed(self, host: str | None, token: Token, error: Exception) -> None:
+    def _failed(self, host: str | None, local: Multiaddr, token: Token, error: Exception) -> None:
         self._swarm.pending.pop(token, None)
         token.release()
-        self._swarm.emit(AcceptFailed(host, error))
+        self._swarm.emit(AcceptFailed(host, error, local))

@@ -138,6 +138,8 @@ class LazyConfirm:
         self._stream.abandon(cause, Reset.NEGOTIATION_FAILED)
 
     def failed(self, error: Exception) -> None:
+        if isinstance(error, StreamReset):
+            self._stream.protocol = ""  # nothing was said about it: what that means is for the opener to find out
         self._stream.explain(explain_reset(error, (self._protocol,)))
 
 

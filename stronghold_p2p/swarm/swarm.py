@@ -10,6 +10,7 @@ from functools import partial
 
 from multiaddr import Multiaddr
 
+from stronghold_p2p import multiaddrs
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, P2PError, UsageError
 from stronghold_p2p.firewall.approval import Approval
@@ -18,6 +19,7 @@ from stronghold_p2p.firewall.gate import Gate, Token
 from stronghold_p2p.identity import Identity, PeerId
 from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.noise.records import Workspace
+from stronghold_p2p.swarm.address_watch import AddressWatch
 from stronghold_p2p.swarm.addresses import AddressBook
 from stronghold_p2p.swarm.connection import Connection, Direction
 from stronghold_p2p.swarm.dialer import Dialer
@@ -57,8 +59,7 @@ class Swarm:
         self.identity, self.peer_id = identity, identity.peer_id
         self.timeouts = timeouts or Timeouts()
         self.limits = limits or Limits()
-        self.firewall = firewall or Firewall()
-        self.book = AddressBook() if book is None else book
+        self.firewall, self.book = firewall or Firewall(), AddressBook() if book is None else book
         self.announce = None if announce is None else tuple(announce)
         self.gate = Gate(self.limits, exempt_loopback=exempt_loopback)
         self.pool = ReceivePool(self.limits.receive_memory_total)
@@ -79,6 +80,7 @@ class Swarm:
         self._drained: asyncio.Future[None] | None = None
         self._over: asyncio.Future[None] | None = None
         self.dialer = Dialer(self)
+        self._address_watch = AddressWatch(self)
         self.judging = Judging(self, self._services)
         self.admits, self.passes, self.ask = self.judging.admits, self.judging.passes, self.judging.ask
 
@@ -246,6 +248,8 @@ class Swarm:
             self._check_running()
         for found in listener.addresses:
             self.emit(AddressAdded(found))
+        if multiaddrs.is_unspecified(address):
+            self._address_watch.add(listener)
         return listener
 
     def forget_listener(self, listener: Listener) -> None:
@@ -282,6 +286,7 @@ class Swarm:
 
     async def _close(self) -> None:
         self.judging.stop()
+        self._address_watch.stop()
         for listener in list(self.listeners):
             listener.stop()
         for token, upgrading in list(self.pending.items()):

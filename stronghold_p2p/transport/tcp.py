@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from multiaddr import Multiaddr
 
@@ -37,8 +38,39 @@ async def connect(address: Multiaddr, on_made: Callable[[Link], None]) -> Link:
     return link
 
 
-async def listen(address: Multiaddr, on_made: Callable[[Link], None]) -> asyncio.Server:
-    """Accept connections on ``address``; each calls ``on_made`` before anything is read from it."""
+class _Listening(socket.socket):
+    """A listening socket that tells what asyncio keeps to itself: that accepting failed, and that it was closed."""
+
+    missed: Callable[[OSError], None] | None = None
+    closed: Callable[[], None] | None = None
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        try:
+            return super().accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):  # nothing has gone wrong here
+            raise
+        except OSError as error:
+            if self.missed is not None:
+                self.missed(error)
+            raise
+
+    def close(self) -> None:
+        super().close()
+        closed, self.closed, self.missed = self.closed, None, None
+        if closed is not None:
+            closed()
+
+
+async def listen(
+    address: Multiaddr,
+    on_made: Callable[[Link], None],
+    missed: Callable[[OSError], None] | None = None,
+    closed: Callable[[], None] | None = None,
+) -> asyncio.Server:
+    """Accept connections on ``address``; each calls ``on_made`` before anything is read from it.
+
+    ``missed`` is called when the system gives no socket for one, ``closed`` when the listening socket has been closed.
+    """
     target = multiaddrs.tcp_address(address)
     if target is None:
         raise ConfigError(f"{address} is no TCP address", where="listen")
@@ -46,7 +78,9 @@ async def listen(address: Multiaddr, on_made: Callable[[Link], None]) -> asyncio
     inbox = inbox_for(loop)
     family = socket.AF_INET6 if ":" in target[0] else socket.AF_INET
     try:
-        listening = socket.create_server(target[:2], family=family, backlog=BACKLOG)
+        created = socket.create_server(target[:2], family=family, backlog=BACKLOG)
+        listening = _Listening(created.family, created.type, created.proto, created.detach())
+        listening.missed, listening.closed = missed, closed
         server = await loop.create_server(
             lambda: Link(inbox, on_made), sock=listening, backlog=TOGETHER, start_serving=False
         )

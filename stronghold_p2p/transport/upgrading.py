@@ -17,6 +17,7 @@ from stronghold_p2p.transport.upgrader import Upgraded
 Done = Callable[[Upgraded], None]
 Failed = Callable[[Exception], None]
 
+MAX_EARLY: Final = 4_096  # bytes that a dialer sends before it hears of us: two lines and Noise's first message are 62
 CLOSE_GRACE: Final = 1.0  # seconds for the peer to close after we did: RST would destroy what it has not read yet
 
 
@@ -29,7 +30,19 @@ class Upgrading:
     is called once, and the link is on its way out.
     """
 
-    __slots__ = ("_done", "_failed", "_link", "_loop", "_over", "_refusal", "_runner", "_timeout", "_timer")
+    __slots__ = (
+        "_done",
+        "_early",
+        "_failed",
+        "_link",
+        "_loop",
+        "_over",
+        "_refusal",
+        "_runner",
+        "_take_back",
+        "_timeout",
+        "_timer",
+    )
 
     def __init__(
         self,
@@ -49,6 +62,8 @@ class Upgrading:
         self._loop = loop
         self._over = False
         self._refusal: P2PError | None = None
+        self._take_back: Callable[[], None] | None = None
+        self._early = b""
         self._timer = None if timeout is None else loop.call_later(timeout, self._expired)
         link.receiver = self._receive
         link.on_failed = self._fail
@@ -57,6 +72,34 @@ class Upgrading:
     def start(self) -> None:
         """Send what the dialer sends first."""
         self._link.write(self._runner.start())
+
+    def start_later(self, hold: Callable[[Callable[[], None]], Callable[[], None]]) -> None:
+        """Read nothing until what ``hold`` is given is called, then ``start``; ``hold`` returns what takes that back.
+
+        The deadline is the same.
+        """
+        self._link.receiver = self._keep
+        self._link.pause_reading()
+        self._take_back = hold(self._go_on)
+
+    def _keep(self, view: memoryview) -> int:
+        """What comes all the same: uvloop begins to read after ``connection_made``, whatever was said in it."""
+        self._link.pause_reading()
+        if len(self._early) + len(view) > MAX_EARLY:
+            raise HandshakeError(f"more than {MAX_EARLY} bytes before our answer", phase="multistream")
+        self._early += view
+        return len(view)
+
+    def _go_on(self) -> None:
+        self._take_back = None
+        self._link.receiver = self._receive
+        try:
+            self.start()
+            if self._early:
+                self._receive(memoryview(self._early))
+            self._link.resume_reading()
+        except Exception as error:  # a fault of ours: whoever hears of this upgrade does, the loop does not
+            self._fail(error)
 
     def cancel(self) -> None:
         """Give up without a word to anybody; the link is aborted. Does nothing once it is over."""
@@ -97,6 +140,8 @@ class Upgrading:
     def _end(self) -> None:
         self._over = True
         self._stop_timer()
+        if self._take_back is not None:
+            self._take_back()
         self._runner.close()
 
     def _stop_timer(self) -> None:

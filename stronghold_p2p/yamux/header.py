@@ -23,6 +23,8 @@ GO_AWAY: Final = 3
 
 SYN: Final = 0x1
 ACK: Final = 0x2
+# Ours goes in a data frame ("Flag Field" allows a window update, too): rust-yamux 0.10, which the Rust library of our
+# name has, takes it in either, but wakes its reader only for one of data (seen: docs/conformance.md).
 FIN: Final = 0x4
 RST: Final = 0x8
 

@@ -18,6 +18,7 @@ from stronghold_p2p.errors import LimitExceeded, MuxerError, StreamReset
 from stronghold_p2p.yamux.budget import DroppedBytes, ResetBudget
 from stronghold_p2p.yamux.header import (
     ACK,
+    DATA,
     FIN,
     GO_AWAY,
     HEADER,
@@ -37,8 +38,7 @@ from stronghold_p2p.yamux.window import ReceiveBudget, ReceiveWindow
 
 # Writers woken together after a flush; the next flush wakes the next ones, in the order of their waiting.
 WAKE_TOGETHER: Final = 16
-# Up to this size a write is joined with a piece that waits for it: the copy is cheaper than a frame.
-JOIN_UP_TO: Final = 4_096
+JOIN_UP_TO: Final = 4_096  # so short a write is joined with a piece that waits for it: cheaper than a frame
 LAST_STREAM_ID: Final = 0xFFFF_FFFF
 # Frames, twelve answers' worth, that are sent before the turn of the loop is over: the peer works while we do.
 EARLY: Final = 24
@@ -260,14 +260,14 @@ class Session:
             (self.passed_over if again else self.stalled).append(stream)
 
     def finish(self, stream: StreamState) -> None:
-        """Close our direction (FIN, as a frame of its own)."""
+        """Close our direction: FIN, as a frame of data of its own (the reason is in ``header.py``)."""
         if stream.fin_sent or stream.gone:
             return
         if stream.held:
             self._release(stream)
         stream.fin_sent = True
         flags, stream.first = FIN | stream.first, 0
-        self._out.add(WINDOW_UPDATE, flags, stream.id, 0)
+        self._out.add(DATA, flags, stream.id, 0)
         if stream.fin_received:
             self._remove(stream)
         if self._out.frames >= EARLY:

@@ -14,6 +14,9 @@ from stronghold_p2p.firewall.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.identity import PeerId
 from tests.firewall.attempts import ALICE, BOB, CAROL, ECHO, UPPER, attempt
+from tests.virtual import VIRTUAL
+
+LOOPS = VIRTUAL
 
 
 class Asked:
@@ -305,6 +308,7 @@ async def test_cancelling_the_caller_cancels_the_hook_and_leaves_nothing() -> No
     assert await approval.judge(attempt()) is True
 
 
+@pytest.mark.speed
 async def test_surplus_questions_of_one_peer_are_rejected_at_once() -> None:
     """reliability.md row 79: 16 for each peer."""
     _, approval, asked = asking()

@@ -170,6 +170,7 @@ STEPS = st.one_of(
 )
 
 
+@pytest.mark.long(4)
 @settings(max_examples=300, deadline=None)
 @given(st.lists(STEPS, max_size=12))
 def test_any_history_agrees_with_the_model(steps: list[tuple[str, Any, Tree]]) -> None:

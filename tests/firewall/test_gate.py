@@ -238,6 +238,8 @@ def test_accept_rate_when_the_clock_stands_or_goes_back() -> None:
     inbound(gate, now=40.4)
 
 
+@pytest.mark.long(5)
+@pytest.mark.speed
 def test_memory_stays_constant_however_many_addresses_call() -> None:
     gate = Gate(Limits())
 

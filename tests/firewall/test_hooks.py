@@ -9,6 +9,9 @@ from stronghold_p2p.firewall.firewall import Firewall
 from stronghold_p2p.firewall.hooks import Hooks, Waiting, answer_of, word
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from tests.firewall.attempts import ALICE, BOB, attempt
+from tests.virtual import VIRTUAL
+
+LOOPS = VIRTUAL
 
 
 async def yes(asked: Attempt) -> bool:

@@ -14,6 +14,9 @@ from stronghold_p2p.firewall.approval import Approval
 from stronghold_p2p.firewall.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from tests.firewall.attempts import ALICE, BOB, ECHO, UPPER, attempt
+from tests.virtual import VIRTUAL
+
+LOOPS = VIRTUAL
 
 
 class Asked:
@@ -313,6 +316,7 @@ async def test_the_question_ends_with_the_last_who_waits() -> None:
     await nothing_left(approval)
 
 
+@pytest.mark.speed
 async def test_surplus_attempts_of_one_peer_are_rejected_at_once() -> None:
     """reliability.md row 79: 16 for each peer."""
     _, approval, asked = asking()

@@ -194,6 +194,7 @@ CONTENTS = st.builds(
 )
 
 
+@pytest.mark.long(4)
 @settings(max_examples=300)
 @given(CONTENTS)
 def test_what_is_written_is_read_back(content: Content) -> None:

@@ -6,9 +6,9 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import pytest
 
@@ -39,6 +39,12 @@ class Figures:
     memory: int = 0
     probe: float | None = None
     notes: list[str] = field(default_factory=list)
+
+
+class Attacked(Protocol):
+    """What the honest user wants to know of a program."""
+
+    address: tuple[str, int]
 
 
 class Target(Process):
@@ -157,7 +163,7 @@ class Arena:
     def __init__(self, *, full: bool, weak: tuple[str, ...] = ()) -> None:
         self.full = full
         self.slack = Patience.of(3.0)  # seconds, beyond a deadline of theirs, in which its end has to be seen
-        self._weak = weak
+        self.weak = weak
         self.figures = Figures()
 
     def pick(self, quick: float, full: float) -> float:
@@ -203,10 +209,10 @@ class Arena:
         options = () if limits else ("--lifted",)
         with ExitStack() as stack:
             target = stack.enter_context(
-                Target(*options, *arguments, *self._weak, tolerated=tolerated, namespace=namespace)
+                Target(*options, *arguments, *self.weak, tolerated=tolerated, namespace=namespace)
             )
             target.warm_up()
-            toggles = {"--without", "--counters"} & {*arguments, *self._weak}
+            toggles = {"--without", "--counters"} & {*arguments, *self.weak}
             if toggles:
                 target.toggle()
             with self._probed(target, probe_connects) if probe and self.full else ExitStack():
@@ -229,8 +235,12 @@ class Arena:
                 f"{target.descriptors()} descriptors, {target.sockets} before"
             )
 
+    def probed(self, target: Attacked) -> AbstractContextManager[object]:
+        """In full, with an honest user beside it who may not have to wait."""
+        return self._probed(target, False) if self.full else nullcontext()
+
     @contextmanager
-    def _probed(self, target: Target | Guarded, anew: bool) -> Iterator[None]:
+    def _probed(self, target: Attacked, anew: bool) -> Iterator[None]:
         host, port = target.address
         with Process("tests.hostile.probe", host, str(port), *(["--connect"] if anew else [])) as probe:
             yield
@@ -244,13 +254,13 @@ class Arena:
     @contextmanager
     def reader(self, *arguments: str) -> Iterator[Process]:
         """The package as a reader of names and files."""
-        with Process("tests.hostile.reader", *arguments, *self._weak) as reader:
+        with Process("tests.hostile.reader", *arguments, *self.weak) as reader:
             yield reader
 
     @contextmanager
     def dialer(self, *arguments: str) -> Iterator[Process]:
         """The package as a dialer; in the end nothing may be left in it but itself."""
-        with Process("tests.hostile.dialer", *arguments, *self._weak) as dialer:
+        with Process("tests.hostile.dialer", *arguments, *self.weak) as dialer:
             dialer.ask(do="state")
             before = dialer.ask(do="state")
             yield dialer
@@ -264,12 +274,12 @@ class Arena:
 
     def start_guard(self, *arguments: str) -> Guarded:
         """The same as it starts, with nothing done to it before."""
-        return Guarded(*arguments, *self._weak)
+        return Guarded(*arguments, *self.weak)
 
     @contextmanager
     def guard(self, *arguments: str, memory: int | None = None) -> Iterator[Guarded]:
         """The package as somebody with rules; in the end it answers, and nothing is left of what was done to it."""
-        with Guarded(*arguments, *self._weak) as guard:
+        with Guarded(*arguments, *self.weak) as guard:
             guard.warm_up()
             before = guard.ask(do="state", collect=True)
             with self._probed(guard, False) if self.full else ExitStack():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from tests.hostile import (
+    test_application,
     test_firewall,
     test_identify,
     test_multistream,
@@ -25,6 +26,7 @@ MODULES: tuple[ModuleType, ...] = (
     test_noise,
     test_identify,
     test_requests,
+    test_application,
     test_firewall,
     test_stored,
 )

@@ -6,14 +6,16 @@ stands here; tests/hostile/controls.py tells which row fails without which check
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
-from json import loads as any_json
+from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from stronghold_p2p import files, multistream, protobuf
+from stronghold_p2p import Network, Timeouts, files, multistream, protobuf
 from stronghold_p2p.errors import (
     ConfigError,
     ConnectionClosed,
@@ -375,11 +377,27 @@ def decoding() -> None:
     patch(protobuf, "decode", lenient)
 
 
+# ---------------------------------------------------------------------- the application
+
+
+@check
+def options() -> None:
+    """That an option sets what it is called: the time for an answer of the application sets the one for idleness."""
+    make = Network.__init__
+
+    @wraps(make)
+    def crossed(self: Network, *, timeouts: Timeouts | None = None, **others: Any) -> None:
+        given = timeouts or Timeouts()
+        make(self, timeouts=replace(given, ask=Timeouts().ask, idle=given.ask), **others)
+
+    patch(Network, "__init__", crossed)
+
+
 # ---------------------------------------------------------------------- requests
 
 
 @check
-def json() -> None:
+def read_json() -> None:
     """That a message is JSON as it has to be."""
     loads = strict_json.loads
 
@@ -427,7 +445,7 @@ def foresight() -> None:
 @check
 def strict_json_() -> None:
     """That JSON is read strictly, and not without bounds."""
-    patch(strict_json, "loads", any_json)
+    patch(strict_json, "loads", json.loads)
 
 
 CHECKS["strict-json"] = CHECKS.pop("strict-json-")

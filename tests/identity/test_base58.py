@@ -64,7 +64,7 @@ def test_cap() -> None:
 
 def test_a_megabyte_costs_nothing() -> None:
     text = "z" * (1 << 20)
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(DecodeError):
         base58.decode(text)
-    assert time.perf_counter() - start < 0.01
+    assert time.process_time() - start < 0.01

@@ -11,11 +11,6 @@ import pytest
 from tests.interop import build
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What only waits starts first, so that other workers run everything else meanwhile."""
-    items.sort(key=lambda item: item.path.name != "test_go_long.py")
-
-
 @pytest.fixture(scope="session")
 def go() -> Path:
     """The go-libp2p peer; without a Go toolchain the test is skipped, and with ``CI=true`` it fails."""

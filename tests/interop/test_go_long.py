@@ -1,6 +1,6 @@
 """What takes its time with go-libp2p: 75 s of silence, and ping streams that end by the clock.
 
-Everything runs at once in one test, so that the suite waits once; it comes first of all (tests/interop/conftest.py).
+Everything runs at once in one test, so that the suite waits once; it comes first of all (tests/order.py).
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import asyncio
 import time
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.protocols import ping
@@ -114,6 +116,7 @@ async def our_clock(program: Path) -> None:
         assert (await pair.go.call("ping", peer=peer, n=2))["rtt_us"]
 
 
+@pytest.mark.long(80)
 async def test_75_seconds_of_silence_and_the_clocks_of_ping(go: Path) -> None:
     async with asyncio.TaskGroup() as group:
         for role in ROLES:

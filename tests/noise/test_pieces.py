@@ -11,6 +11,7 @@ from stronghold_p2p.noise.cipher import CipherState
 from stronghold_p2p.noise.records import MAX_PLAINTEXT, Sealer, Workspace
 from tests.noise.pair import KEY
 
+NUMBERS = b"".join(number.to_bytes(4, "big") for number in range(1 << 16))
 LAST = 2**64 - 2
 RECORD = MAX_PLAINTEXT + 18
 TOGETHER = 4
@@ -22,7 +23,7 @@ def sealer(n: int = 0) -> Sealer:
 
 
 def text(size: int) -> bytes:
-    return b"".join(number.to_bytes(4, "big") for number in range(size // 4 + 1))[:size]
+    return NUMBERS[:size]
 
 
 def check(pieces: list[bytes | memoryview]) -> None:

@@ -14,6 +14,7 @@ from stronghold_p2p.noise.records import MAX_PLAINTEXT, SMALL, Opener, Sealer, W
 from tests.noise.opening import opened
 from tests.noise.pair import KEY, keys, randomness
 
+NUMBERS = b"".join(number.to_bytes(4, "big") for number in range(1 << 16))
 LAST = 2**64 - 2
 SIZES = [1, 15, 16, 64, 8_175, 8_176, 8_191, 8_192, 8_193, 65_518, 65_519, 65_520, 131_038, 131_039, 200_000]
 
@@ -37,7 +38,7 @@ def records(*texts: bytes, n: int = 0) -> list[bytes]:
 
 def text(size: int) -> bytes:
     """Bytes of which no two places are alike."""
-    return b"".join(number.to_bytes(4, "big") for number in range(size // 4 + 1))[:size]
+    return NUMBERS[:size]
 
 
 def test_the_largest_plaintext() -> None:

@@ -32,6 +32,9 @@ from stronghold_p2p.request_response.protocol import STRONGHOLD, RequestProtocol
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.yamux import Reset, Stream
 from tests.peers import connect, saying, swarm, until
+from tests.virtual import VIRTUAL
+
+LOOPS = VIRTUAL
 
 ID = STRONGHOLD.ids[0]
 Peer = Callable[[Stream], Awaitable[None]]

@@ -9,7 +9,7 @@ import pytest
 
 from stronghold_p2p import multistream
 from stronghold_p2p.config import Timeouts
-from stronghold_p2p.errors import DeadlineExceeded, NegotiationError, UnsupportedProtocol
+from stronghold_p2p.errors import DeadlineExceeded, NegotiationError, StreamReset, UnsupportedProtocol
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codec import BYTES, JSON, frame
@@ -20,6 +20,9 @@ from stronghold_p2p.yamux import Stream
 from stronghold_p2p.yamux.header import ACK, DATA, RST, SYN, WINDOW_UPDATE
 from tests.peers import connect, swarm, until
 from tests.swarm.raw import Raw, raw_out
+from tests.virtual import VIRTUAL
+
+LOOPS = VIRTUAL
 
 FIRST, SECOND = STRONGHOLD.ids
 PING = frame(b'"Ping"')
@@ -205,3 +208,85 @@ async def test_the_default_protocol_is_served_under_both_ids_and_the_rules_name_
             assert await client.request(bob.peer_id, bob.addresses, "Ping", alone, timeout=5) == "Pong"
         assert ids == [FIRST, SECOND]
         assert seen == [(FIRST, "Ping")] * 2
+
+
+async def reset_first(raw: Raw, code: int = 0) -> None:
+    """Reset without a word, as seen of the Rust library, whose Yamux sends the reset before the refusal."""
+    wanted = multistream.propose(FIRST) + PING
+    number, _ = await flight(raw, len(wanted))
+    await raw.reset(number, code)
+    await raw.data(number, REFUSED)
+
+
+async def test_a_reset_without_a_word_is_asked_about_and_is_a_refusal() -> None:
+    async with swarm(1) as alice, raw_out(alice) as (raw, connection):
+        client = Client(alice)
+        task = asking(client, raw)
+        await reset_first(raw)
+        number, body = await flight(raw, len(multistream.propose(FIRST)))
+        assert body == multistream.propose(FIRST)  # without a request: the first may have been acted on
+        await raw.data(number, REFUSED, ACK)
+        assert await raw.body(number, len(multistream.message(SECOND))) == multistream.message(SECOND)
+        await raw.data(number, multistream.NA)
+        with pytest.raises(UnsupportedProtocol, match=f"{FIRST}, {SECOND}") as caught:
+            await task
+        assert (caught.value.protocols, caught.value.peer, caught.value.sent) == (STRONGHOLD.ids, raw.id, False)
+        assert client.places.taken == 0
+        await until(lambda: connection.streams == 0)
+
+
+async def test_a_reset_without_a_word_by_a_peer_that_serves_the_other_id() -> None:
+    async with swarm(1) as alice, raw_out(alice) as (raw, connection):
+        task = asking(Client(alice), raw)
+        await reset_first(raw)
+        number, _ = await flight(raw, len(multistream.propose(FIRST)))
+        await raw.data(number, REFUSED, ACK)
+        await raw.body(number, len(multistream.message(SECOND)))
+        await raw.data(number, multistream.message(SECOND))
+        assert await raw.body(number, len(PING)) == PING
+        await raw.data(number, PONG)
+        await raw.finish(number)
+        assert await task == "Pong"
+        await until(lambda: connection.streams == 0)
+
+
+async def test_a_reset_without_a_word_by_a_peer_that_does_serve_it() -> None:
+    """It may have acted on the request, so it is not sent again."""
+    async with swarm(1) as alice, raw_out(alice) as (raw, connection):
+        task = asking(Client(alice), raw)
+        await reset_first(raw)
+        number, _ = await flight(raw, len(multistream.propose(FIRST)))
+        await raw.answer(number, FIRST)
+        assert (await raw.until(WINDOW_UPDATE, RST)).stream == number
+        with pytest.raises(StreamReset) as caught:
+            await task
+        assert (caught.value.peer, caught.value.sent) == (raw.id, True)
+        await until(lambda: connection.streams == 0)
+
+
+@pytest.mark.parametrize("answered", [False, True])
+async def test_a_reset_that_says_something_is_not_asked_about(answered: bool) -> None:
+    async with swarm(1) as alice, raw_out(alice) as (raw, connection):
+        task = asking(Client(alice), raw)
+        number, _ = await flight(raw, len(multistream.propose(FIRST) + PING))
+        if answered:
+            await raw.answer(number, FIRST)
+            await raw.reset(number)
+        else:
+            await raw.reset(number, 0x42)
+        with pytest.raises(StreamReset) as caught:
+            await task
+        assert (caught.value.code, caught.value.sent) == (0 if answered else 0x42, True)
+        assert connection.streams == 0  # nor is there a stream that asks
+
+
+async def test_silence_after_a_reset_without_a_word_is_a_deadline() -> None:
+    async with swarm(1) as alice, raw_out(alice) as (raw, connection):
+        client = Client(alice)
+        task = asking(client, raw, 0.2)
+        await reset_first(raw)
+        with pytest.raises(DeadlineExceeded) as caught:
+            await task
+        assert (caught.value.timeout, caught.value.sent) == (0.2, True)
+        assert client.places.taken == 0
+        await until(lambda: connection.streams == 0)

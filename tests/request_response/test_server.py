@@ -31,6 +31,9 @@ from stronghold_p2p.swarm.connection import Connection
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.yamux import Reset
 from tests.peers import connect, swarm, until
+from tests.virtual import VIRTUAL
+
+LOOPS = VIRTUAL
 
 ID = STRONGHOLD.ids[0]
 

@@ -362,7 +362,11 @@ async def test_all_leave() -> None:
             results = await asyncio.gather(*tasks, return_exceptions=True)
             assert {type(result) for result in results} == {asyncio.CancelledError}
             await until(lambda: alice.gate.snapshot()["pending_out"] == 0)
-        assert events.all == []
+        await until(lambda: events.all)
+        (given_up,) = events.of(DialFailed)
+        assert (given_up.peer, str(given_up.error)) == (identity(7).peer_id, "nobody waited for it any more")
+        assert len(events.all) == 1
+        events.all.clear()
 
 
 async def test_the_next_one_after_all_left() -> None:

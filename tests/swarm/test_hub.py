@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import random
 
 import pytest
 
@@ -94,10 +95,69 @@ def test_an_iterator_that_is_forgotten_collects_nothing() -> None:
     one.end()
 
 
-@pytest.mark.parametrize(("buffer", "overflow"), [(0, "drop_oldest"), (1, "wait")])
+@pytest.mark.parametrize(("buffer", "overflow"), [(0, "drop_oldest"), (1, "block")])
 def test_options_are_checked(buffer: int, overflow: Overflow) -> None:
     with pytest.raises(ConfigError):
         Events(hub(), buffer, overflow)
+
+
+# ---------------------------------------------------------------------- the Rust library's tests of its channels
+
+
+async def ten(overflow: Overflow) -> list[Event]:
+    """What is left of ten events in a buffer of five."""
+    one = hub()
+    events = Events(one, 5, overflow)
+    for number in range(10):
+        one.emit(event(number))
+    return await rest(events)
+
+
+async def test_t9_drop_latest_channel() -> None:
+    """The oldest arrive. There six of ten do, the sender's own place included; here five, and what is lost is told."""
+    assert await ten("drop_newest") == [*map(event, range(5)), Dropped(5)]
+
+
+async def test_t10_buffered_channel() -> None:
+    """The last five arrive. There the first does, too, as it is past the buffer already; here it is among the lost."""
+    assert await ten("drop_oldest") == [Dropped(5), *map(event, range(5, 10))]
+
+
+@pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest", "wait"])
+async def test_d25_what_is_kept_keeps_its_order(overflow: Overflow) -> None:
+    """There an item that is sent while the ring is full overtakes it: 0 to 3, then 99, arrive as 0, 99, 1, 2, 3."""
+    one, sent, read = hub(), 0, list[int]()
+    events = Events(one, 4, overflow)
+    rng = random.Random(25)
+    for _ in range(500):
+        if rng.random() < 0.6:
+            one.emit(event(sent))
+            sent += 1
+        elif events._waiting or events._lost:
+            read += numbers([await anext(events)])
+    read += numbers(await rest(events))
+    assert len(read) < sent
+    assert read == sorted(set(read))
+
+
+def numbers(events: list[Event]) -> list[int]:
+    return [int(str(one.address).rpartition("/")[2]) for one in events if isinstance(one, AddressAdded)]
+
+
+async def test_every_event_is_read_or_counted() -> None:
+    for overflow in ("drop_oldest", "drop_newest", "wait"):
+        one, sent = hub(), 0
+        events = Events(one, 7, overflow)
+        found: list[Event] = []
+        for burst in (3, 20, 1, 8, 0, 40):
+            for _ in range(burst):
+                one.emit(event(sent))
+                sent += 1
+            assert len(events._waiting) <= 7 + 1  # and what tells how many are lost
+            found += [await anext(events) for _ in range(2)]
+        found += await rest(events)
+        lost = sum(one.count for one in found if isinstance(one, Dropped))
+        assert len(numbers(found)) + lost == sent
 
 
 def test_judgements_cost_nothing_while_nobody_follows() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import itertools
 import random
 import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -34,7 +35,8 @@ from stronghold_p2p.firewall.firewall import Firewall
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import Identity
 from stronghold_p2p.multiaddrs import parse
-from stronghold_p2p.swarm.events import AcceptFailed, AddressAdded, AddressRemoved, Ended, Opened
+from stronghold_p2p.swarm.events import AcceptFailed, AddressAdded, AddressRemoved, Ended, ListenerEnded, Opened
+from stronghold_p2p.swarm.hub import Events as Reader
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport import tcp
 from stronghold_p2p.yamux import GoAway
@@ -115,6 +117,80 @@ async def test_several_listeners() -> None:
             await bob.dial(identity(7).peer_id, third.addresses)
 
 
+async def test_a_listener_that_ends_says_so() -> None:
+    async with swarm(1) as alice:
+        events = Events(alice)
+        second = await alice.listen(parse("/ip4/127.0.0.1/tcp/0"))
+        await second.close()
+        (ended,) = events.of(ListenerEnded)
+        assert (ended.listener, ended.error) == (second, None)
+        await second.close()
+        assert len(events.of(ListenerEnded)) == 1
+        events.all.clear()
+        del ended
+
+
+async def test_a_listener_that_the_system_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Windows' other loop does: it closes the listening socket when accepting fails."""
+    async with swarm(1) as alice:
+        events, (listener,) = Events(alice), alice.listeners
+        (place,) = listener.addresses
+        assert listener._server is not None
+        listener._server.close()
+        (ended,) = events.of(ListenerEnded)
+        assert ended.listener is listener
+        assert isinstance(ended.error, ListenError)
+        assert ended.error.address == str(place)
+        assert [event.address for event in events.of(AddressRemoved)] == [place]
+        assert alice.listeners == []
+        await alice.listen(place)  # it is free again
+        await still_serves(alice)
+        events.all.clear()
+        del ended, listener
+
+
+async def test_d10_an_error_while_accepting_leaves_the_listener_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There the listener is taken from the list and goes on: nobody can stop it any more."""
+    said: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+    accept, errors = tcp._Listening.accept, [OSError(errno.EMFILE, "too many"), OSError(errno.EPROTO, "odd")]
+
+    def failing(self: tcp._Listening) -> tuple[socket.socket, Any]:
+        if errors:
+            monkeypatch.setattr(socket.socket, "accept", raising(errors.pop()))
+            try:
+                return accept(self)
+            finally:
+                monkeypatch.undo()
+                monkeypatch.setattr(tcp._Listening, "accept", failing)
+        return accept(self)
+
+    monkeypatch.setattr(tcp._Listening, "accept", failing)
+    async with swarm(1) as alice, swarm(2) as bob:
+        events, (listener,) = Events(alice), alice.listeners
+        connection = await bob.dial(alice.peer_id, alice.addresses)  # it is accepted when the errors are over
+        told = events.of(AcceptFailed)
+        assert [(event.remote, event.local, type(event.error)) for event in told] == [
+            (None, listener.addresses[0], ListenError)
+        ] * 2
+        assert len(said) == 2  # asyncio's own, once for each
+        assert alice.listeners == [listener]
+        assert not connection.closed
+        await listener.close()
+        assert alice.listeners == []
+        assert [event.listener for event in events.of(ListenerEnded)] == [listener]
+        with pytest.raises(DialError):
+            await bob.dial(identity(7).peer_id, listener.addresses)
+    said.clear()  # the loop keeps it, and it names the socket
+
+
+def raising(error: OSError) -> Callable[[socket.socket], tuple[socket.socket, Any]]:
+    def accept(_: socket.socket) -> tuple[socket.socket, Any]:
+        raise error
+
+    return accept
+
+
 async def test_where_nobody_can_listen() -> None:
     async with swarm(1) as alice:
         events = Events(alice)
@@ -140,6 +216,20 @@ async def test_closed_while_it_begins_to_listen() -> None:
 
 
 # ---------------------------------------------------------------------- before the handshake
+
+
+async def test_a_socket_that_waits_for_a_slow_reader(caplog: pytest.LogCaptureFixture) -> None:
+    async with swarm(1) as alice, swarm(2) as bob:
+        reader = Reader(alice.hub, 1, "wait")
+        alice.emit(AddressAdded(alice.addresses[0]))
+        dialing = asyncio.ensure_future(bob.dial(alice.peer_id, alice.addresses))
+        await asyncio.sleep(0.5)
+        assert not dialing.done()
+        assert (alice.hub.backlog.held, alice.gate.snapshot()["pending_in"]) == (1, 1)
+        assert "a reader of events() is 2 behind" in caplog.text
+        reader.close()
+        assert (await dialing).peer == alice.peer_id
+    caplog.clear()
 
 
 async def test_one_deadline_from_accept_on() -> None:

@@ -169,7 +169,7 @@ async def test_close_does_not_wait_for_the_answer() -> None:
         async with await connection.open_stream(ECHO) as stream:
             await stream.write(HELLO)
         number = await proposed(raw, HELLO)
-        await raw.until(WINDOW_UPDATE, FIN, number)
+        await raw.until(DATA, FIN, number)
         await raw.answer(number, ECHO, b"HELLO")
         await raw.finish(number)
         await until(lambda: connection.streams == 0)
@@ -504,7 +504,7 @@ async def test_asked_before_the_protocol_is_echoed(answer: bool | Rule, slow: bo
         owner.answer.set_result(answer)
         expected = (b"" if slow else multistream.HEADER) + multistream.message(ECHO) + b"hello, and more"
         assert await raw.body(1, len(expected)) == expected
-        await raw.until(WINDOW_UPDATE, FIN, 1)
+        await raw.until(DATA, FIN, 1)
         await until(lambda: connection.streams == 0)
 
 
@@ -525,7 +525,7 @@ async def test_asked_and_refused(answer: bool | Rule | None, slow: bool) -> None
             owner.answer.set_result(answer)
         expected = (b"" if slow else multistream.HEADER) + multistream.NA
         assert await raw.body(1, len(expected)) == expected  # at the latest after 8 seconds
-        await raw.until(WINDOW_UPDATE, FIN, 1)
+        await raw.until(DATA, FIN, 1)
         await raw.finish(1)
         await until(lambda: connection.streams == 0 and not connection.handlers)
         owner.answer.cancel()

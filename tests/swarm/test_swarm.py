@@ -28,7 +28,7 @@ from stronghold_p2p.multiaddrs import parse
 from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.protocol import STRONGHOLD
 from stronghold_p2p.request_response.server import Server as Responder
-from stronghold_p2p.swarm.events import AddressAdded, AddressRemoved, Ended, Opened
+from stronghold_p2p.swarm.events import AddressAdded, AddressRemoved, Ended, ListenerEnded, Opened
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.yamux import GoAway, Reset, Stream
 from tests.peers import connect, swarm, until
@@ -414,7 +414,7 @@ async def test_events_in_their_order() -> None:
             await listener.close()
             await connection.close()
             await until(lambda: not alice.connections())
-        assert [type(event) for event in events.all] == [AddressAdded, Opened, AddressRemoved, Ended]
+        assert [type(event) for event in events.all] == [AddressAdded, Opened, AddressRemoved, ListenerEnded, Ended]
         assert isinstance(events.all[-1].error, ConnectionClosed)
         events.all.clear()
 

@@ -225,7 +225,7 @@ async def test_a_stream_that_the_peer_does_not_close() -> None:
             pass
         number = (await raw.until(DATA, SYN)).stream
         await raw.answer(number, ECHO)
-        await raw.until(WINDOW_UPDATE, FIN, number)
+        await raw.until(DATA, FIN, number)
         await raw.until(WINDOW_UPDATE, RST, number)
         assert now() - began == pytest.approx(LINGER, abs=0.1)
         assert connection.streams == 0

@@ -18,7 +18,7 @@ from stronghold_p2p.errors import (
 from stronghold_p2p.exchange import Exchange
 from stronghold_p2p.transport.link import Link
 from stronghold_p2p.transport.upgrader import Upgraded
-from stronghold_p2p.transport.upgrading import CLOSE_GRACE, Upgrading
+from stronghold_p2p.transport.upgrading import CLOSE_GRACE, MAX_EARLY, Upgrading
 from tests.peers import until
 from tests.transport.ends import End, dialer, join, listener
 from tests.transport.wire import Bare, linked
@@ -43,7 +43,12 @@ class Case:
         self.refusal: Exception | None = None
 
     @classmethod
-    async def of(cls, exchange: Exchange[Upgraded], timeout: float | None = LIMIT) -> Case:
+    async def of(
+        cls,
+        exchange: Exchange[Upgraded],
+        timeout: float | None = LIMIT,
+        hold: Callable[[Callable[[], None]], Callable[[], None]] | None = None,
+    ) -> Case:
         case = cls()
 
         def made(link: Link) -> None:
@@ -56,7 +61,10 @@ class Case:
                 failed=case.errors.append,
                 loop=asyncio.get_running_loop(),
             )
-            case.upgrading.start()
+            if hold is None:
+                case.upgrading.start()
+            else:
+                case.upgrading.start_later(hold)
 
         _, case.bare = await linked(made)
         return case
@@ -280,3 +288,98 @@ async def test_it_costs_no_task() -> None:
     assert len(asyncio.all_tasks()) == before
     for case in cases:
         await case.end()
+
+
+# ---------------------------------------------------------------------- one that waits for its turn
+
+
+class Turn:
+    """Holds one upgrade."""
+
+    def __init__(self) -> None:
+        self.go: list[Callable[[], None]] = []
+        self.taken_back = 0
+
+    def hold(self, go: Callable[[], None]) -> Callable[[], None]:
+        self.go.append(go)
+        return self.take_back
+
+    def take_back(self) -> None:
+        self.taken_back += 1
+
+
+async def held() -> tuple[Case, Turn]:
+    turn = Turn()
+    case = await Case.of(listener(), hold=turn.hold)
+    return case, turn
+
+
+async def test_nothing_is_read_before_its_turn() -> None:
+    case, turn = await held()
+    theirs, ours = script("in")
+    await case.bare.send(theirs + b"next layer")
+    await asyncio.sleep(LIMIT / 2)
+    assert case.upgraded == []
+    turn.go[0]()
+    await until(lambda: case.upgraded)
+    assert await case.bare.read(len(ours)) == ours
+    assert bytes(case.received) == b"next layer"
+    await asyncio.sleep(LIMIT)
+    assert (case.errors, turn.taken_back) == ([], 0)
+    await case.end()
+
+
+async def test_the_deadline_is_that_of_all_upgrades() -> None:
+    case, turn = await held()
+    began = asyncio.get_running_loop().time()
+    await case.bare.rest()
+    assert LIMIT <= asyncio.get_running_loop().time() - began < LIMIT + 0.5
+    assert [type(error) for error in case.errors] == [DeadlineExceeded]
+    assert turn.taken_back == 1
+    case.bare.close()
+
+
+async def test_it_can_be_given_up_before_its_turn() -> None:
+    case, turn = await held()
+    case.upgrading.cancel()
+    await until(case.gone)
+    assert (case.errors, turn.taken_back) == ([], 1)
+    case.bare.close()
+
+
+async def test_what_is_read_all_the_same_is_kept() -> None:
+    """As uvloop does; and no more of it than a dialer has to say."""
+    case, turn = await held()
+    theirs, _ = script("in")
+    assert case.link.receiver(memoryview(theirs[:30])) == 30
+    assert case.link.receiver(memoryview(theirs[30:])) == len(theirs) - 30
+    turn.go[0]()
+    await until(lambda: case.upgraded)
+    await case.end()
+    case, turn = await held()
+    case.link.feed(bytes(MAX_EARLY))
+    assert case.errors == []
+    case.link.feed(b"x")
+    assert [type(error) for error in case.errors] == [HandshakeError]
+    assert turn.taken_back == 1
+    await until(case.gone)
+    case.bare.close()
+
+
+async def test_nonsense_that_was_kept_and_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    case, turn = await held()
+    case.link.feed(b"GET / HTTP/1.1\r\n\r\n" * 3)
+    turn.go[0]()
+    assert [type(error) for error in case.errors] == [NegotiationError]
+    await until(case.gone)
+    case.bare.close()
+    case, turn = await held()
+
+    def fail(_: Upgrading) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Upgrading, "start", fail)
+    turn.go[0]()
+    assert [type(error) for error in case.errors] == [HandshakeError]
+    await until(case.gone)
+    case.bare.close()

@@ -606,6 +606,8 @@ def test_row_43_we_finished_and_the_peer_never_does() -> None:
     assert 7 in side.session.streams
 
 
+@pytest.mark.long(6)
+@pytest.mark.speed
 def test_row_43_no_tombstones_without_bound() -> None:
     side = Side()
     with at_most(MIB):

@@ -98,7 +98,7 @@ def test_the_syn_rides_on_the_first_frame_whatever_it_is() -> None:
     side.session.send_now(by_short, b"/proposal")
     assert side.frames() == [
         Frame(DATA, SYN, 1, 4, b"body"),
-        Frame(WINDOW_UPDATE, SYN | FIN, 3, 0),
+        Frame(DATA, SYN | FIN, 3, 0),
         Frame(DATA, SYN, 5, 9, b"/proposal"),
     ]
     assert silent.first == SYN
@@ -124,7 +124,7 @@ def test_a_short_piece_before_a_long_write_or_a_fin() -> None:
     side.session.finish(closed)
     sent = side.frames()
     assert b"".join(frame.body for frame in sent if frame.stream == 1) == b"/short" + bytes(40_000)
-    assert [(frame.kind, frame.flags) for frame in sent if frame.stream == 3] == [(DATA, SYN), (WINDOW_UPDATE, FIN)]
+    assert [(frame.kind, frame.flags) for frame in sent if frame.stream == 3] == [(DATA, SYN), (DATA, FIN)]
 
 
 def test_a_short_piece_of_a_stream_that_was_reset_never_leaves() -> None:
@@ -454,7 +454,7 @@ def test_half_close_ours_first() -> None:
     state = side.opened()
     side.session.finish(state)
     side.session.finish(state)
-    assert side.frames() == [Frame(WINDOW_UPDATE, FIN, 1, 0)]
+    assert side.frames() == [Frame(DATA, FIN, 1, 0)]
     side.hear(data(1, b"still open"))
     assert side.sink(state).body == b"still open"
     side.hear(update(1, 0, FIN))
@@ -797,7 +797,7 @@ def test_a_frame_does_not_grow_behind_another() -> None:
         (DATA, 1),
         (PING, 0),
         (DATA, 1),
-        (WINDOW_UPDATE, 0),
+        (DATA, 0),
     ]
 
 

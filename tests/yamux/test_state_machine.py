@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -350,6 +351,8 @@ class Joined(RuleBasedStateMachine):
                     assert end.sent == end.wanted
 
 
+@pytest.mark.long(5)
+@pytest.mark.speed
 def test_two_sessions_in_any_order() -> None:
     """100 runs of 50 steps; more with the profile ``nightly``."""
     quiet = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]

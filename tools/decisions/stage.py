@@ -10,7 +10,9 @@ from typing import Any, Final
 
 from stronghold_p2p import (
     JSON,
+    Accepting,
     Attempt,
+    Dialing,
     Ended,
     Event,
     Firewall,
@@ -112,7 +114,7 @@ class Stage:
                 self.events.append(f"`Judged({rule})`")
             case RequestFailed(_, error):
                 self.events.append(f"`RequestFailed({type(error).__name__})`")
-            case Opened() | Ended():
+            case Accepting() | Dialing() | Opened() | Ended():
                 pass
             case _:
                 self.events.append(f"`{type(event).__name__}`")

@@ -130,7 +130,7 @@ FRAMES: Final[Mapping[tuple[Type, Flag], tuple[str, str]]] = {
             "the answer."
         ),
     ),
-    (Type.WINDOW_UPDATE, Flag.FIN): (
+    (Type.DATA, Flag.FIN): (
         "end of this direction",
         (
             "FIN says that the sender has no more to say on this stream. Who answers sends it behind the answer, who "

@@ -1,0 +1,112 @@
+"""What goes over the streams of our connections, written down while it does: bytes, FIN and RST, each way, in order.
+
+Taken where the secure channel ends, so it is the plaintext of Yamux, whatever the streams' owners make of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any, Literal
+from unittest import mock
+
+from stronghold_p2p.config import Limits
+from stronghold_p2p.swarm import connection
+from stronghold_p2p.yamux import Session
+from stronghold_p2p.yamux.header import DATA, FIN, HEADER, HEADER_SIZE, RST, WINDOW_UPDATE
+
+Side = Literal["crate", "ours"]
+Step = tuple[int, Side, str, float]
+
+WORTH_A_WORD = 0.5
+FIN_STEP, RST_STEP = "<FIN>", "<RST>"
+
+
+class Tape:
+    """What went over one connection, in the order in which we heard and said it.
+
+    ``steps`` are bytes as latin-1 text, ``<FIN>`` or ``<RST>``; a stream is named by its number in Yamux: even ones
+    were opened by whoever was dialed. The last of a step is for how many seconds nothing had happened before the crate
+    spoke, if that is worth a word: then it had a reason to wait.
+    """
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self._unfinished: dict[Side, bytearray] = {"crate": bytearray(), "ours": bytearray()}
+        self._last = monotonic()
+
+    def add(self, side: Side, plaintext: bytes | bytearray | memoryview) -> None:
+        """Plaintext in any pieces."""
+        pending = self._unfinished[side]
+        pending += plaintext
+        while len(pending) >= HEADER_SIZE:
+            _, kind, flags, stream, length = HEADER.unpack_from(pending)
+            size = HEADER_SIZE + (length if kind == DATA else 0)
+            if len(pending) < size:
+                return
+            if kind in {DATA, WINDOW_UPDATE}:
+                self._frame(side, flags, stream, bytes(pending[HEADER_SIZE:size]))
+            del pending[:size]
+
+    def _frame(self, side: Side, flags: int, stream: int, body: bytes) -> None:
+        now = monotonic()
+        quiet, self._last = round(now - self._last, 1), now
+        texts = [body.decode("latin-1")] if body else []
+        texts += [FIN_STEP] if flags & FIN else []
+        texts += [RST_STEP] if flags & RST else []
+        for text in texts:
+            self.steps.append((stream, side, text, quiet if side == "crate" and quiet >= WORTH_A_WORD else 0.0))
+            quiet = 0.0
+
+
+class Recorder:
+    """The tapes of every connection of the networks that have these ``Limits`` objects: one object, one network."""
+
+    def __init__(self) -> None:
+        self._tapes: list[tuple[Limits, list[Tape]]] = []
+
+    def follow(self, limits: Limits) -> list[Tape]:
+        """What will be filled, connection by connection."""
+        for known, tapes in self._tapes:
+            if known is limits:  # equal ones are another network's
+                return tapes
+        self._tapes.append((limits, []))
+        return self._tapes[-1][1]
+
+    def tape(self, limits: Limits) -> Tape:
+        tape = Tape()
+        self.follow(limits).append(tape)
+        return tape
+
+
+@contextmanager
+def recording() -> Iterator[Recorder]:
+    """Every connection that is made inside has a tape."""
+    recorder = Recorder()
+
+    class Recorded(Session):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self._tape = recorder.tape(options["limits"])
+            deliver = self.deliver
+
+            def delivered(data: bytes | bytearray | memoryview) -> None:
+                self._tape.add("crate", data)
+                deliver(data)
+
+            self.deliver = delivered
+
+        def data_to_send(self) -> list[bytes | bytearray | memoryview]:
+            return self._kept(super().data_to_send())
+
+        def early_data(self) -> list[bytes | bytearray | memoryview]:
+            return self._kept(super().early_data())
+
+        def _kept(self, pieces: list[bytes | bytearray | memoryview]) -> list[bytes | bytearray | memoryview]:
+            for piece in pieces:
+                self._tape.add("ours", piece)
+            return pieces
+
+    with mock.patch.object(connection, "Session", Recorded):
+        yield recorder

@@ -1,0 +1,81 @@
+"""The transcripts as they are kept: ``tests/vectors/stronghold_p2p.json``, one for each scenario that says so."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.conformance.play import Played
+from tests.conformance.recorder import Step
+from tests.conformance.scenario import Asker
+
+_STEP = re.compile(r'\[\n\s+\d+,\n\s+"\w+",\n.*(?:\n\s+[\d.]+)?\n\s+\]')
+
+PATH = Path(__file__).resolve().parents[1] / "vectors" / "stronghold_p2p.json"
+
+
+@dataclass(frozen=True)
+class Taped:
+    """One connection; ``ended``: the crate has dropped it behind the last step."""
+
+    steps: tuple[Step, ...]
+    ended: bool
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """A scenario as it was played with the crate."""
+
+    name: str
+    asker: Asker
+    connections: tuple[Taped, ...]
+
+
+def save(version: str, results: Iterable[Played]) -> None:
+    """One step a line, so that a difference can be read."""
+    kept = [_plain(played) for played in results if played.scenario.recorded]
+    text = json.dumps({"crate": version, "transcripts": kept}, indent=1, ensure_ascii=True)
+    PATH.write_text(_joined(text) + "\n", encoding="utf-8")
+
+
+def load() -> tuple[Transcript, ...]:
+    """All of them."""
+    told = json.loads(PATH.read_text(encoding="utf-8"))
+    return tuple(
+        Transcript(
+            entry["scenario"],
+            entry["asker"],
+            tuple(
+                Taped(
+                    tuple((number, side, text, *(quiet or [0.0])) for number, side, text, *quiet in one["steps"]),
+                    one["ended"],
+                )
+                for one in entry["connections"]
+            ),
+        )
+        for entry in told["transcripts"]
+    )
+
+
+def _plain(played: Played) -> dict[str, Any]:
+    connections = [{"ended": ended, "steps": list(map(_short, _sorted(steps)))} for steps, ended in played.tapes]
+    return {"scenario": played.scenario.name, "asker": played.scenario.asker, "connections": connections}
+
+
+def _sorted(steps: list[Step]) -> list[Step]:
+    """identify's stream first: when it runs beside the others is a matter of chance, and nothing depends on it."""
+    asked = {number for number, _, text, _ in steps if text.endswith("/ipfs/id/1.0.0\n")}
+    return sorted(steps, key=lambda step: step[0] not in asked)
+
+
+def _short(step: Step) -> tuple[Any, ...]:
+    return step if step[-1] else step[:-1]
+
+
+def _joined(text: str) -> str:
+    """The lines of a step as one."""
+    return _STEP.sub(lambda found: re.sub(r"\n\s+", " ", found[0]).replace("[ ", "[").replace(" ]", "]"), text)

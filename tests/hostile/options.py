@@ -1,0 +1,233 @@
+"""The program under test for row 76: sets each option alone to a sentinel, and tells what has changed by that.
+
+    python -m tests.hostile.options [settings]
+
+One JSON line: for each kind of options its names as introspection finds them, and for each name what has become another
+value (of the limits and the rest: where the value is used, in a network that is open and has a connection; of the
+timeouts: how long it takes, in virtual time). Then it waits for SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import inspect
+import json
+import logging
+import signal
+from collections.abc import Callable, Coroutine
+from dataclasses import fields, replace
+from typing import Any
+
+from stronghold_p2p import (
+    BYTES,
+    JSON,
+    AddressBook,
+    Connection,
+    Events,
+    Firewall,
+    Identity,
+    Limits,
+    Network,
+    RequestProtocol,
+    Timeouts,
+)
+from tests.hostile import settings, waits
+
+Snapshot = dict[str, Any]
+Look = Callable[[dict[str, Any]], Coroutine[Any, Any, Snapshot]]
+Sentinels = dict[str, Callable[[], Any]]
+MINE, OTHER = Identity.from_seed(b"m" * 32), Identity.from_seed(b"o" * 32)
+HOME = "/ip4/127.0.0.1/tcp/0"
+
+
+# ---------------------------------------------------------------------- limits
+
+
+def limits_of(network: Network, connection: Connection) -> Snapshot:
+    """Each limit where it is looked at."""
+    swarm, session = network._swarm, connection._session
+    gate, of_session, hooks = swarm.gate, session.limits, swarm.approval._hooks
+    requests = {network._client.places._maximum, network._server.places._maximum}
+    return {
+        "connections": gate._limits.connections,
+        "inbound": gate._limits.inbound,
+        "outbound": gate._limits.outbound,
+        "per_peer": gate._limits.per_peer,
+        "per_subnet": gate._limits.per_subnet,
+        "pending_in": gate._limits.pending_in,
+        "pending_per_ip": gate._limits.pending_per_ip,
+        "pending_out": gate._limits.pending_out,
+        "accept_rate": gate._rates._rate,
+        "accept_burst": gate._rates._burst,
+        "dial_addresses": swarm.dialer._start(OTHER.peer_id, OTHER.peer_id)._maximum,
+        "receive_memory_total": swarm.pool._maximum,
+        "streams_in": of_session.streams_in,
+        "negotiating": swarm.limits.negotiating,
+        "ack_backlog": of_session.ack_backlog,
+        "max_window": of_session.max_window,
+        "receive_memory": session._dropped.maximum,
+        "control_queue": of_session.control_queue,
+        "pongs": of_session.pongs,
+        "reset_rate": session._resets._rate,
+        "reset_burst": session._resets._burst,
+        "empty_frames": of_session.empty_frames,
+        "requests_per_peer": sorted(requests),
+        "asks": hooks._asks,
+        "ask_memory": swarm.approval._memory,
+        "asks_per_peer": hooks._asks_per_peer,
+    }
+
+
+async def with_limits(limits: Limits) -> Snapshot:
+    async with Network(listen=[HOME], limits=limits) as network, Network() as other:
+        connection = await network.connect((await other.listen(HOME)).addresses[0])
+        return limits_of(network, connection)
+
+
+def other_limit(name: str) -> Limits:
+    before = getattr(Limits(), name)
+    return replace(Limits(), **{name: 97 if before is None else before + 1})
+
+
+# ---------------------------------------------------------------------- the rest
+
+
+def banning() -> Firewall:
+    firewall = Firewall()
+    firewall.ban("203.0.113.0/24")
+    return firewall
+
+
+def knowing() -> AddressBook:
+    book = AddressBook()
+    book.add(OTHER.peer_id, "/ip4/192.0.2.1/tcp/1")
+    return book
+
+
+NETWORK: Sentinels = {
+    "identity": lambda: OTHER,
+    "listen": lambda: [HOME, "/ip4/127.0.0.9/tcp/0"],
+    "firewall": banning,
+    "book": knowing,
+    "timeouts": lambda: Timeouts(ask=7.5),
+    "limits": lambda: Limits(connections=299),
+    "announce": lambda: ["/ip4/192.0.2.9/tcp/9"],
+    "agent": lambda: "another/1",
+    "name": lambda: "bob",
+}
+PROTOCOL: Sentinels = {
+    "ids": lambda: ("/b/1",),
+    "request": lambda: JSON,
+    "response": lambda: JSON,
+    "max_request": lambda: 97,
+    "max_response": lambda: 97,
+    "view": lambda: len,
+}
+EVENTS: Sentinels = {"buffer": lambda: 97, "overflow": lambda: "drop_newest"}
+
+
+async def with_options(options: dict[str, Any]) -> Snapshot:
+    """What others and we see of a network."""
+    async with Network(**{"identity": MINE, "listen": [HOME], **options}) as network, Network() as other:
+        told = await other.identify(network.listeners[0].addresses[0])
+        swarm = network._swarm
+        return {
+            "identity": str(told.peer),
+            "listen": [str(one).split("/")[2] for one in swarm.bound],
+            "firewall": sorted(map(str, network.firewall.banned)),
+            "book": len(network.book.addresses(OTHER.peer_id)),
+            "timeouts": str(swarm.timeouts),
+            "limits": str(swarm.limits),
+            "announce": [str(one) for one in told.addresses if "192.0.2.9" in str(one)],
+            "agent": told.agent,
+            "name": repr(network).split()[1:-1],
+        }
+
+
+async def with_protocol(options: dict[str, Any]) -> Snapshot:
+    given = {"ids": ("/a/1",), "request": BYTES, "response": BYTES, **options}
+    protocol: RequestProtocol[Any, Any] = RequestProtocol(*given.pop("ids"), **given)
+    return {name: str(getattr(protocol, name)) for name in PROTOCOL}
+
+
+async def with_events(options: dict[str, Any]) -> Snapshot:
+    events = Network().events(**options)
+    return {"buffer": events._buffer, "overflow": (events._oldest, events._crowd is None)}
+
+
+async def with_limit(options: dict[str, Any]) -> Snapshot:
+    return await with_limits(other_limit(next(iter(options))) if options else Limits())
+
+
+# ---------------------------------------------------------------------- what changes
+
+
+def parameters(function: Callable[..., Any]) -> list[str]:
+    return [name for name in inspect.signature(function).parameters if name not in {"self", "hub"}]
+
+
+async def changed(
+    snapshot: Callable[[dict[str, Any]], Any], table: dict[str, Callable[[], Any]]
+) -> dict[str, list[str]]:
+    base = await snapshot({})
+    assert base.keys() == table.keys()
+    found = {}
+    for name, sentinel in table.items():
+        now = await snapshot({name: sentinel()})
+        found[name] = [one for one in base if now[one] != base[one]]
+    return found
+
+
+def waits_changed() -> dict[str, list[str]]:
+    """One longer than the others, and all longer but one."""
+    found = {}
+    for name in waits.SCENES:
+        others = [other for other in waits.SCENES if other != name]
+        alone, beside = waits.measured(name, waits.longer(name)), waits.measured(name, waits.longer(*others))
+        found[name] = [name] if (alone, beside) == ("longer", "base") else [f"{alone}, beside longer ones {beside}"]
+    return found
+
+
+def all_waits_changed() -> dict[str, list[str]]:
+    """Each with each."""
+    return {
+        name: [one for one in waits.SCENES if waits.measured(one, waits.longer(name)) != "base"]
+        for name in waits.SCENES
+    }
+
+
+def report(*, full: bool) -> dict[str, Any]:
+    names = {
+        "Network": parameters(Network.__init__),
+        "Timeouts": [one.name for one in fields(Timeouts)],
+        "Limits": [one.name for one in fields(Limits)],
+        "RequestProtocol": parameters(RequestProtocol.__init__),
+        "Events": parameters(Events.__init__),
+    }
+    each_limit = {name: lambda: None for name in names["Limits"]}
+    changes = {
+        "Network": asyncio.run(changed(with_options, NETWORK)),
+        "Timeouts": all_waits_changed() if full else waits_changed(),
+        "Limits": asyncio.run(changed(with_limit, each_limit)),
+        "RequestProtocol": asyncio.run(changed(with_protocol, PROTOCOL)),
+        "Events": asyncio.run(changed(with_events, EVENTS)),
+    }
+    return {"names": names, "changes": changes}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.hostile.options")
+    parser.add_argument("--full", action="store_true")
+    settings.add_to(parser)
+    options = parser.parse_args()
+    settings.set_constants(options)
+    settings.weaken(options)
+    logging.disable(logging.CRITICAL)  # of the scenes
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    print(json.dumps(report(full=options.full)), flush=True)
+    signal.sigwait({signal.SIGTERM})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,354 @@
+"""Readers of events that are slow and have chosen ``overflow="wait"``: peers wait, the application does not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from stronghold_p2p import (
+    BYTES,
+    AcceptFailed,
+    Accepting,
+    Attempt,
+    ConnectionClosed,
+    DeadlineExceeded,
+    DialError,
+    DialFailed,
+    Dialing,
+    Dropped,
+    Event,
+    Events,
+    Judged,
+    LimitExceeded,
+    Limits,
+    Malformed,
+    Network,
+    Opened,
+    P2PError,
+    RequestProtocol,
+    RequestUnread,
+    Rule,
+    Stream,
+    StreamReset,
+    Timeouts,
+)
+from tests.peers import LOOPBACK, until
+
+TENTH = 0.1  # seconds in which an answer would have come many times
+
+
+def serving() -> Network:
+    bob = Network(listen=[LOOPBACK])
+    bob.firewall.set(Rule.ALLOW)
+    bob.on_request(lambda request: request.message)
+    return bob
+
+
+async def late(calling: asyncio.Future[Any]) -> bool:
+    await asyncio.sleep(TENTH)
+    return not calling.done()
+
+
+def judged(events: list[Event]) -> list[str | None]:
+    return [event.attempt.variant for event in events if isinstance(event, Judged)]
+
+
+@asynccontextmanager
+async def behind(bob: Network) -> AsyncIterator[tuple[Network, Events]]:
+    """Alice, of whom so much waits for bob's reader that she has to wait, too; and the reader."""
+    async with bob, Network() as alice:
+        await alice.connect(bob.addresses[0])
+        events = bob.events(buffer=16, overflow="wait")
+        for number in range(2):
+            await alice.request(bob.peer_id, f"before {number}")
+        yield alice, events
+
+
+async def test_t11_block_channel_with_backpressure() -> None:
+    """Two batches of five while somebody reads: all ten, in order."""
+    bob = serving()
+    events, seen = bob.events(buffer=5, overflow="wait"), list[Event]()
+
+    async def read() -> None:
+        async for event in events:
+            seen.append(event)
+            await asyncio.sleep(0.001)
+
+    async with bob, Network() as alice:
+        reading = asyncio.ensure_future(read())
+        await alice.connect(bob.addresses[0])
+        for batch in (range(5), range(5, 10)):
+            for number in batch:
+                assert await alice.request(bob.peer_id, str(number)) == str(number)
+            await asyncio.sleep(0.01)
+    await reading
+    assert judged(seen) == [str(number) for number in range(10)]
+    assert not [event for event in seen if isinstance(event, Dropped)]
+
+
+async def test_t12_block_channel_without_backpressure(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody reads: who asks waits, until somebody does."""
+    bob = serving()
+    async with behind(bob) as (alice, events):
+        asking = asyncio.ensure_future(alice.request(bob.peer_id, "waits"))
+        assert await late(asking)
+        assert bob.stats()["held"] == 1
+        assert caplog.text.count("a reader of events() is 2 behind") == 1
+        assert judged([await anext(events)]) == ["before 0"]
+        assert await asking == "waits"
+        assert judged([await anext(events), await anext(events)]) == ["before 1", "waits"]
+    caplog.clear()
+
+
+async def test_one_who_waits_keeps_nobody_else_waiting(caplog: pytest.LogCaptureFixture) -> None:
+    bob = serving()
+    async with behind(bob) as (alice, events):
+        asking = asyncio.ensure_future(alice.request(bob.peer_id, "waits"))
+        assert await alice.ping(bob.peer_id, timeout=5) < 5  # nor ping and identify
+        async with Network() as carol:
+            assert await carol.request(bob.addresses[0], "hello", timeout=5) == "hello"
+            assert await late(asking)
+        events.close()
+        assert await asking == "waits"
+    caplog.clear()
+
+
+async def test_what_we_do_ourselves_never_waits(caplog: pytest.LogCaptureFixture) -> None:
+    """The reader itself may ask a peer: it would wait for itself for ever."""
+    bob = serving()
+    async with behind(bob) as (alice, events), serving() as carol:
+        alice.firewall.set(Rule.ALLOW)
+        alice.on_request(lambda request: "I am here")
+        for _ in range(40):  # each of them is an event of ours, too: more than there is room for
+            assert await bob.request(alice.peer_id, "hello?", timeout=5) == "I am here"
+        assert await bob.request(carol.addresses[0], "hi", timeout=5) == "hi"
+        assert await bob.ping(alice.peer_id, timeout=5) < 5
+        with pytest.raises(P2PError):
+            await bob.connect("/ip4/127.0.0.1/tcp/1", timeout=5)
+        assert len(events._waiting) == 16 + 1
+        *_, last = [await anext(events) for _ in range(17)]
+        assert isinstance(last, Dropped)  # and told
+        assert last.count >= 26
+    caplog.clear()
+
+
+async def test_sockets_wait_and_their_deadline_does_not(caplog: pytest.LogCaptureFixture) -> None:
+    bob = Network(listen=[LOOPBACK], timeouts=Timeouts(upgrade=0.3))
+    async with bob:
+        events = bob.events(buffer=2, overflow="wait")  # one, and one for what is under way
+        async with Network() as first:
+            await first.connect(bob.addresses[0])
+        await until(lambda: len(events._waiting) >= 2)
+        async with Network() as alice, Network() as carol:
+            connecting = asyncio.ensure_future(alice.connect(bob.addresses[0], timeout=5))
+            assert await late(connecting)
+            assert bob.stats()["held"] == bob.stats()["pending_in"] == 1
+            events.close()
+            assert (await connecting).peer == bob.peer_id
+            slow = bob.events(buffer=1, overflow="wait")
+            await alice.disconnect(bob.peer_id)
+            await until(lambda: slow._waiting)
+            with pytest.raises(P2PError):  # bob gives up what has waited too long
+                await carol.connect(bob.addresses[0], timeout=5)
+            await until(lambda: bob.stats()["pending_in"] == 0)
+            assert bob.stats()["held"] == 0
+    caplog.clear()
+
+
+async def test_a_reader_that_is_forgotten_keeps_nobody_waiting(caplog: pytest.LogCaptureFixture) -> None:
+    bob = serving()
+    async with bob, Network() as alice:
+        await alice.connect(bob.addresses[0])
+        events = bob.events(buffer=1, overflow="wait")
+        assert await alice.request(bob.peer_id, "first") == "first"
+        asking = asyncio.ensure_future(alice.request(bob.peer_id, "waits"))
+        assert await late(asking)
+        del events
+        gc.collect()
+        assert await asking == "waits"
+    caplog.clear()
+
+
+async def test_a_question_to_the_application_waits(caplog: pytest.LogCaptureFixture) -> None:
+    bob = serving()
+    bob.firewall.set(Rule.ASK, protocol="/upper/1.0.0")
+    asked: list[Attempt] = []
+
+    @bob.firewall.on_ask
+    async def approve(attempt: Attempt) -> bool:
+        asked.append(attempt)
+        return True
+
+    @bob.on_stream("/upper/1.0.0")
+    async def upper(stream: Stream) -> None:
+        await stream.write((await stream.read()).upper())
+
+    async with behind(bob) as (alice, events), alice.open_stream(bob.peer_id, "/upper/1.0.0") as stream:
+        await stream.write(b"hello")
+        await asyncio.sleep(TENTH)
+        assert not asked
+        assert bob.stats()["held"] == 1
+        while not asked or bob.stats()["held"]:
+            await anext(events)
+            await asyncio.sleep(0.01)
+        assert await stream.readexactly(5) == b"HELLO"
+    caplog.clear()
+
+
+@pytest.mark.parametrize("end", ["peer", "network", "cancelled", "banned"])
+async def test_what_waits_ends_with_its_connection(end: str, caplog: pytest.LogCaptureFixture) -> None:
+    bob = serving()
+    async with behind(bob) as (alice, events):
+        asking = [asyncio.ensure_future(alice.request(bob.peer_id, number)) for number in range(20)]
+        await until(lambda: bob.stats()["held"] == 20)
+        if end == "peer":
+            await alice.disconnect(bob.peer_id)
+        elif end == "banned":
+            bob.firewall.ban(alice.peer_id)
+        elif end == "cancelled":
+            for call in asking:
+                call.cancel()
+        if end != "network":
+            results = await asyncio.gather(*asking, return_exceptions=True)
+            assert all(isinstance(result, (P2PError, asyncio.CancelledError)) for result in results)
+        if end == "cancelled":
+            events.close()
+        if end != "network":
+            await until(lambda: bob.stats()["held"] == 0)
+    results = await asyncio.gather(*asking, return_exceptions=True)
+    assert all(isinstance(result, (P2PError, asyncio.CancelledError)) for result in results)
+    caplog.clear()
+
+
+async def test_no_more_waits_than_streams_may_be_open(caplog: pytest.LogCaptureFixture) -> None:
+    """Filled to the brim, and beyond: the surplus is told so at once."""
+    limits = Limits(streams_in=30)
+    bob = Network(listen=[LOOPBACK], limits=limits)
+    bob.firewall.set(Rule.ALLOW)
+    bob.on_request(lambda request: request.message)
+    async with behind(bob) as (alice, events):
+        asking = [asyncio.ensure_future(alice.request(bob.peer_id, number)) for number in range(100)]
+        await until(lambda: sum(call.done() for call in asking) == 70)
+        assert bob.stats()["held"] == 30
+        refused = {type(call.exception()).__name__ for call in asking if call.done()}
+        assert refused == {"LimitExceeded"}
+        events.close()
+        answers = await asyncio.gather(*asking, return_exceptions=True)
+        assert sum(isinstance(answer, int) for answer in answers) == 30
+    caplog.clear()
+
+
+# ---------------------------------------------------------------------- what there is to be told
+
+
+async def test_a_dial_and_an_accept_from_their_beginning() -> None:
+    async with serving() as bob, Network() as alice:
+        told: dict[str, list[Event]] = {"bob": [], "alice": []}
+        bob.on_event(told["bob"].append)
+        alice.on_event(told["alice"].append)
+        (listener,) = bob.listeners
+        await alice.connect(bob.addresses[0])
+        with pytest.raises(P2PError):
+            await alice.connect("/ip4/127.0.0.1/tcp/1")
+        await until(lambda: len(told["bob"]) == 2)
+        assert [type(event) for event in told["alice"]] == [Dialing, Opened, Dialing, DialFailed]
+        assert [type(event) for event in told["bob"]] == [Accepting, Opened]
+        dialing, accepting = told["alice"][0], told["bob"][0]
+        assert dialing == Dialing(bob.peer_id, listener.addresses[0])
+        assert accepting == Accepting("127.0.0.1", listener.addresses[0])
+
+
+async def test_a_ban_that_is_hit_names_who_was_banned() -> None:
+    async with serving() as bob, Network() as alice:
+        told: list[Event] = []
+        bob.on_event(told.append)
+        bob.firewall.ban(alice.peer_id)
+        with pytest.raises(P2PError):
+            await alice.ping(bob.addresses[0])
+        await until(lambda: any(isinstance(event, AcceptFailed) for event in told))
+        (hit,) = [event for event in told if isinstance(event, AcceptFailed)]
+        assert isinstance(hit.error, ConnectionClosed)
+        assert (hit.error.peer, hit.error.code, hit.local) == (alice.peer_id, 0x1007, bob.listeners[0].addresses[0])
+        with pytest.raises(DialError):
+            await bob.connect(alice.peer_id)
+        with pytest.raises(DialError):
+            await bob.request(alice.peer_id, "hi")
+
+
+async def test_is_connected() -> None:
+    async with serving() as bob, Network() as alice:
+        assert not alice.is_connected(bob.peer_id)
+        await alice.connect(bob.addresses[0])
+        await until(lambda: bob.is_connected(alice.peer_id))
+        assert alice.is_connected(bob.peer_id)
+        await alice.disconnect(bob.peer_id)
+        assert not alice.is_connected(bob.peer_id)
+        await until(lambda: not bob.is_connected(alice.peer_id))
+
+
+RAW: RequestProtocol[bytes, bytes] = RequestProtocol("/raw/1", request=BYTES, response=BYTES, max_request=1_000)
+
+
+async def too_many(bob: Network, alice: Network) -> None:
+    calls = [asyncio.ensure_future(alice.request(bob.peer_id, "hang", timeout=0.3)) for _ in range(3)]
+    await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def not_to_be_read(bob: Network, alice: Network) -> None:
+    async with alice.open_stream(bob.peer_id, "/raw/1") as stream:
+        await stream.write(b"\x80\x80\x80\x01")
+        await stream.read()
+
+
+async def half(bob: Network, alice: Network) -> None:
+    async with alice.open_stream(bob.peer_id, "/raw/1") as stream:
+        await stream.write(b"\x05ha")
+        await stream.read()
+
+
+async def given_up(bob: Network, alice: Network) -> None:
+    stream = await alice.open_stream(bob.peer_id, "/raw/1")
+    await stream.write(b"\x05ha")
+    await until(lambda: bob.stats()["requests_in"])
+    stream.reset()
+
+
+@pytest.mark.parametrize(
+    ("ask", "kind"),
+    [
+        (too_many, LimitExceeded),
+        (not_to_be_read, Malformed),
+        (half, DeadlineExceeded),
+        (given_up, StreamReset),
+    ],
+)
+async def test_a_request_that_did_not_become_one(
+    ask: Callable[[Network, Network], Awaitable[None]], kind: type[P2PError]
+) -> None:
+    bob = Network(listen=[LOOPBACK], limits=Limits(requests_per_peer=2), timeouts=Timeouts(request=0.4))
+    bob.firewall.set(Rule.ALLOW)
+    bob.on_request(RAW)(lambda request: request.message)
+
+    @bob.on_request
+    async def hang(_: Any) -> None:
+        await asyncio.Event().wait()
+
+    told: list[Event] = []
+    bob.on_event(told.append)
+    async with bob, Network(limits=Limits(requests_per_peer=9)) as alice:
+        await alice.connect(bob.addresses[0])
+        with contextlib.suppress(P2PError):
+            await ask(bob, alice)
+        await until(lambda: any(isinstance(event, RequestUnread) for event in told))
+        (unread,) = [event for event in told if isinstance(event, RequestUnread)]
+        assert isinstance(unread.error, kind)
+        assert unread.connection.peer == alice.peer_id
+        assert unread.protocol in {"/raw/1", "/stronghold-p2p/1.0.0"}
+        assert alice.is_connected(bob.peer_id)
+    told.clear()
