@@ -6,7 +6,22 @@ Values come from ``reference/reliability.md`` 2.7, where the go, rust and js fig
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
+
+from stronghold_p2p.errors import ConfigError
+
+
+def check(options: Any) -> None:
+    """``ConfigError`` for what is no number from 0 on, and for None where there has to be one."""
+    for option in fields(options):
+        value, optional = getattr(options, option.name), "None" in str(option.type)
+        if value is None and optional:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+            where = f"{type(options).__name__}.{option.name}"
+            told = "take a number from 0 on" + (", or None for none" if optional else "")
+            raise ConfigError(f"{where} is {value!r}: {told}", where=where)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +43,9 @@ class Timeouts:
     # How long a connection that has sent a short answer looks for the next message before it goes back to the event
     # loop. Only while nothing else talks and the peer is that quick, as programs on the same machine are.
     busy_poll: float | None = 100e-6
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,3 +81,6 @@ class Limits:
     asks: int | None = 256
     asks_per_peer: int | None = 16
     ask_memory: int | None = 32 << 20  # bytes of requests that wait to be let in (row 79)
+
+    def __post_init__(self) -> None:
+        check(self)

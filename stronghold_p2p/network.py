@@ -77,6 +77,8 @@ class Network:
         self.timeouts = timeouts or Timeouts()
         self.limits = limits or Limits()
         self.name = name
+        if isinstance(listen, str):
+            raise ConfigError(f"listen is one address: take [{listen!r}]", where="listen")
         self._listen = tuple(_parsed(address) for address in listen)
         self.book = AddressBook() if book is None else book
         self._swarm = Swarm(

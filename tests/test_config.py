@@ -7,6 +7,7 @@ from dataclasses import FrozenInstanceError, fields
 import pytest
 
 from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.yamux.header import INITIAL_WINDOW
 
 
@@ -21,6 +22,25 @@ def test_they_cannot_be_changed(kind: type[Limits | Timeouts]) -> None:
 def test_every_default_is_positive_or_off(kind: type[Limits | Timeouts]) -> None:
     values = [getattr(kind(), one.name) for one in fields(kind)]
     assert all(value is None or value > 0 for value in values)
+
+
+@pytest.mark.parametrize("value", [-1, -0.5, float("nan"), True, "10", [1]])
+@pytest.mark.parametrize("kind", [Limits, Timeouts])
+def test_what_is_no_number_from_0_on_is_refused(kind: type[Limits | Timeouts], value: object) -> None:
+    for option in fields(kind):
+        with pytest.raises(ConfigError, match="take a number from 0 on") as caught:
+            kind(**{option.name: value})  # type: ignore[arg-type]
+        assert caught.value.where == f"{kind.__name__}.{option.name}"
+        assert getattr(kind(**{option.name: 0}), option.name) == 0
+
+
+def test_some_limits_cannot_be_switched_off() -> None:
+    for option in fields(Limits):
+        if option.type.endswith("None"):
+            assert getattr(Limits(**{option.name: None}), option.name) is None  # type: ignore[arg-type]
+        else:
+            with pytest.raises(ConfigError, match=f"Limits.{option.name} is None"):
+                Limits(**{option.name: None})  # type: ignore[arg-type]
 
 
 def test_a_refusal_still_reaches_the_requester() -> None:

@@ -126,6 +126,11 @@ async def test_an_address_that_is_none(address: str) -> None:
             raise AssertionError
 
 
+def test_one_address_is_no_list_of_addresses() -> None:
+    with pytest.raises(ConfigError, match=r"take \['/ip4/127.0.0.1/tcp/0'\]"):
+        Network(listen=LOOPBACK)
+
+
 async def test_an_address_that_cannot_be_had() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))

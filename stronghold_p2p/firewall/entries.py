@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from stronghold_p2p.errors import ConfigError
-from stronghold_p2p.firewall.rules import Direction, Rule, Scope
+from stronghold_p2p.firewall.rules import CONNECTION, Direction, Rule, Scope
 from stronghold_p2p.firewall.subnets import Address, Network, SubnetMap, parse_subnet
 from stronghold_p2p.identity import PeerId
 
@@ -66,6 +66,8 @@ def key_of(
     for name, value, kind in (("peer", peer, PeerId), ("protocol", protocol, str)):
         if value is not None and not (isinstance(value, kind) and value):
             raise ConfigError(f"{name} {value!r}: take a {kind.__name__}")
+    if protocol is not None and not (protocol.startswith("/") or protocol == CONNECTION):
+        raise ConfigError(f"protocol {protocol!r}: ids begin with '/', and there is {CONNECTION!r}")
     if direction not in ("in", "out"):
         raise ConfigError(f"direction {direction!r}: take 'in' or 'out'")
     return Key(direction, peer, protocol, None if subnet is None else parse_subnet(subnet))

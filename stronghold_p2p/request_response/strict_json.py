@@ -214,4 +214,6 @@ def _writable(value: Any) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    return "a lone surrogate is no text" if isinstance(error, UnicodeError) else str(error)
+    if isinstance(error, UnicodeError):
+        return "a lone surrogate is no text"
+    return f"{error}: name a RequestProtocol that has a codec for it" if isinstance(error, TypeError) else str(error)

@@ -6,7 +6,7 @@ import pytest
 
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall.entries import Bans, Entries, Key, banned_of, key_of
-from stronghold_p2p.firewall.rules import Rule
+from stronghold_p2p.firewall.rules import CONNECTION, Rule
 from tests.firewall.attempts import ALICE, BOB, ECHO, UPPER
 
 HERE, THERE = IPv4Address("10.0.0.1"), IPv4Address("192.0.2.1")
@@ -21,6 +21,14 @@ def test_a_scope_has_one_key() -> None:
     assert key.source(Rule.ASK) == "ask@peer+protocol+subnet:10.0.0.0/8"
     with pytest.raises(ConfigError, match="direction"):
         key_of(direction="both")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("protocol", ["connections", "x", "echo/1.0.0", ""])
+def test_a_protocol_that_nobody_can_serve_has_no_rule(protocol: str) -> None:
+    """A slip in a rule that rejects would let everything through."""
+    with pytest.raises(ConfigError, match="protocol"):
+        key_of(protocol=protocol)
+    assert key_of(protocol=CONNECTION).protocol == CONNECTION
 
 
 def test_the_strongest_entry_is_found_until_it_is_dropped() -> None:
