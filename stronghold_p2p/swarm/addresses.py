@@ -256,7 +256,9 @@ class AddressBook:
         self.relays += [relay for relay in content.relays if relay not in self.relays]
 
     def _check_room(self, content: Content) -> None:
-        """What stays is never forgotten for an import."""
+        """What stays is never forgotten for an import, and what it makes of the book can be saved."""
+        if len({*self.relays, *content.relays}) > RELAYS:
+            raise _full("relays", RELAYS, None)
         peers = self._kept.keys() | {entry.peer for entry in content.peers}
         if len(peers) > self._maximum:
             raise _full("peers", self._maximum, None)
@@ -338,6 +340,7 @@ def _full(limit: str, maximum: int, peer: PeerId | None) -> LimitExceeded:
     what = {
         "peers": f"the book holds {maximum} peers, or {ADDRESSES} addresses, that may not be forgotten",
         "per_peer": f"{maximum} addresses of {peer} are known",
+        "relays": f"the book would have more than {maximum} relays",
         "addresses": f"the book would hold more than {maximum} addresses, or {SIZE} bytes of them",
     }[limit]
     return LimitExceeded(f"{what}: remove some", limit=limit, current=maximum, maximum=maximum, peer=peer)
