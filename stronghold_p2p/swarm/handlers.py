@@ -151,6 +151,8 @@ class Handlers:
         try:
             if self._backlog.readers and stream.protocol not in OPEN_PROTOCOLS:
                 await self._backlog.turn(stream.peer)
+                if stream.closed:  # rules have changed, and the peer was shut out meanwhile
+                    return
             handler = self._swarm.handler(stream.protocol)
             if handler is None:  # removed since the negotiation (reliability 4.2, row 25)
                 stream.reset(Reset.NEGOTIATION_FAILED)
