@@ -259,11 +259,11 @@ class AddressBook:
         """What stays is never forgotten for an import, and what it makes of the book can be saved."""
         if len({*self.relays, *content.relays}) > RELAYS:
             raise _full("relays", RELAYS, None)
-        peers = self._kept.keys() | {entry.peer for entry in content.peers}
-        if len(peers) > self._maximum:
+        more = {entry.peer: entry.known for entry in content.peers}
+        if len(self._kept.keys() | more.keys()) > self._maximum:
             raise _full("peers", self._maximum, None)
-        places = [place for known in self._kept.values() for place in known.lasting]
-        places += [place for entry in content.peers for place in entry.known]
+        merged = [{*known.lasting, *more.pop(peer, ())} for peer, known in self._kept.items()]
+        places = [place for of_peer in (*merged, *more.values()) for place in of_peer]
         if len(places) > ADDRESSES or sum(map(len, places)) > SIZE:
             raise _full("addresses", ADDRESSES, None)
 

@@ -283,3 +283,20 @@ def test_an_import_brings_no_more_relays_than_can_be_saved() -> None:
     assert book.relays == relays[:64]
     assert book.peers() == ()
     book.export()
+
+
+def test_an_import_of_what_is_known_takes_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "ADDRESSES", 3)
+    book = AddressBook()
+    book.add(BOB, ONE)
+    book.add(BOB, TWO)
+    book.import_(book.export())
+    assert book.addresses(BOB) == (ONE, TWO)
+    other = AddressBook()
+    other.add(BOB, THREE)
+    other.add(ALICE, ONE)
+    with pytest.raises(LimitExceeded):
+        book.import_(other.export())
+    other.remove(ALICE)
+    book.import_(other.export())
+    assert book.addresses(BOB) == (ONE, TWO, THREE)
