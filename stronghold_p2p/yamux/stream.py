@@ -85,11 +85,6 @@ class Stream:
         peer: PeerId = self.connection.peer
         return peer
 
-    @property
-    def closed(self) -> bool:
-        """We have closed or reset it."""
-        return self._closed
-
     def __repr__(self) -> str:
         return f"<Stream {self._state.id} {self.protocol or 'negotiating'}>"
 

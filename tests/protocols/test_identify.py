@@ -140,7 +140,7 @@ async def test_who_asks_and_leaves_at_once_is_not_remembered() -> None:
             await raw.send(frame(DATA, SYN, 1, len(body)), body, frame(GO_AWAY, 0, 0, 0))
             await until(lambda: connection.closed and not connection.handlers)
         await service.close()
-        assert service._told == service._shown == {}
+        assert (service._told, service._shown) == ({}, {})
 
 
 async def test_a_peer_without_identify_is_no_failure() -> None:

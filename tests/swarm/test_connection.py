@@ -21,6 +21,7 @@ from stronghold_p2p.errors import (
     UnsupportedProtocol,
 )
 from stronghold_p2p.exchange import ExchangeRunner
+from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.noise.exchange import secure
 from stronghold_p2p.noise.records import Opener, Sealer
 from stronghold_p2p.swarm.events import Ended, Opened
@@ -544,8 +545,13 @@ async def test_all_connections_together_hold_so_much_and_protected_peers_a_quart
     assert not any(alice.pool.snapshot().values())
 
 
-async def test_handlers_that_do_not_notice_a_reset_are_counted() -> None:
-    async with swarm(1, limits=Limits(streams_in=4)) as alice, raw_in(alice) as (raw, connection):
+@pytest.mark.parametrize("rule", [Rule.ALLOW, Rule.ASK])
+async def test_handlers_that_do_not_notice_a_reset_are_counted(rule: Rule) -> None:
+    async def yes(_: Attempt) -> bool:
+        return True
+
+    async with swarm(1, rule, limits=Limits(streams_in=4)) as alice, raw_in(alice) as (raw, connection):
+        alice.firewall.on_ask(yes)
         alice.handle(ECHO, never)
         for number in (1, 3, 5, 7):
             await raw.open(number, ECHO)
