@@ -109,7 +109,7 @@ class Client:
                         reply = await receive(stream, protocol.max_response, piece)
                 except UnsupportedProtocol:  # said before the protocol was agreed on: nobody has seen the request
                     phase = "negotiate"
-                    stream = await self._elsewhere(stream, protocol, due)
+                    stream = await self._elsewhere(stream, tried, protocol, due)
                 except StreamReset as error:
                     stream, phase = await self._asked_again(error, tried, stream, protocol, due), "negotiate"
             if reply is None:
@@ -195,16 +195,16 @@ class Client:
                 self.places.leave(place)
                 raise
 
-    async def _elsewhere(self, refused: Stream, protocol: RequestProtocol[Rq, Rs], due: float) -> Stream:
-        """A stream for an id that is left, once the peer has refused the one that was tried.
+    async def _elsewhere(self, refused: Stream, tried: str, protocol: RequestProtocol[Rq, Rs], due: float) -> Stream:
+        """A stream for an id that is left, once the peer has refused the one that was ``tried``.
 
         This time the peer's word is waited for. The Rust library takes data behind a refusal for nonsense and hangs
         up (``reference/stronghold-parity.md`` 2.4): that is its refusal, and nothing was sent.
         """
-        others = tuple(name for name in protocol.ids if name != refused.protocol)
+        others = tuple(name for name in protocol.ids if name != tried)
         served = self._swarm.peer_protocols.get(refused.peer, frozenset())
         # It does serve this, or has told that there is nothing here for us: so its firewall rejects us.
-        if not others or refused.protocol in served or (served and served.isdisjoint(others)):
+        if not others or tried in served or (served and served.isdisjoint(others)):
             raise unsupported(protocol.ids)
         try:
             return await self._agreed(refused, others, due)

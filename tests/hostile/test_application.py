@@ -76,7 +76,7 @@ def test_row_71_events_that_nobody_takes(arena: Arena) -> None:
     with application(arena, memory=4 * MIB) as program, program.connect() as attacker, program.connect() as honest:
         program.ask(do="events", overflow="wait")
         streams = [asked(attacker, f"number {number}") for number in range(500)]
-        attacker.rest(arena.pick(0.5, 3.0))
+        attacker.rest(0.5)  # the honest probe has its share, too: after 1.6 s it would wait for the reader
         through = sum(stream in attacker.finished for stream in streams)
         assert 0 < through <= BUFFER // 8 + 1  # back-pressure to that peer ...
         assert not attacker.resets

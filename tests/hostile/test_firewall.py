@@ -39,6 +39,7 @@ CONFIRM = propose(GUARDED)
 DONE = CONFIRM + prefixed(b'"done"')
 NEGOTIATION_FAILED, PROTOCOL_VIOLATION, GATED = 0x1001, 0x1004, 0x1008
 GO_AWAY_GATED = 0x1007
+RATE_LIMITED = 0x1003  # go-libp2p core/network/mux.go; any but 0 would do
 
 
 def ask(peer: Peer, message: object = "Ping") -> int:
@@ -255,12 +256,15 @@ def let_in(peer: Peer) -> str:
 
 
 def let_out(guard: Guarded, peer: Peer, identity: Identity, expected: str) -> str:
-    """A request of the guard's own: what passes opens a stream to us, which we reset."""
+    """A request of the guard's own: what passes opens a stream to us, which we reset.
+
+    With a code: a reset without one, before the protocol was echoed, is asked about on another stream.
+    """
     before = len(peer.opened)
     guard.tell(do="out", peer=identity.name)
     if expected == "passes":
         assert peer.pump(lambda: len(peer.opened) > before), "nothing came out"
-        peer.send(update(peer.opened[-1], 0, RST))
+        peer.send(update(peer.opened[-1], RATE_LIMITED, RST))
     error = guard.read()["error"]
     return {"StreamReset": "passes", "Rejected": "rejected"}[error]
 

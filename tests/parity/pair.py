@@ -17,7 +17,7 @@ from stronghold_p2p import (
     RequestProtocol,
     UnsupportedProtocol,
 )
-from tests.peers import LOOPBACK
+from tests.peers import LOOPBACK, until
 
 PROTOCOL = RequestProtocol("/parity/1", request=JSON, response=JSON)
 
@@ -54,6 +54,11 @@ class Two:
         elif not following and self.unfollow is not None:
             self.unfollow()
             self.unfollow = None
+
+    async def told(self, count: int) -> None:
+        """So many judgements have come, if anybody follows them: the requester may be told a turn earlier."""
+        if self.unfollow is not None:
+            await until(lambda: len(self.judged) >= count)
 
     def forget(self) -> None:
         """Until the next configuration."""

@@ -111,6 +111,7 @@ async def test_t4_firewall_permissions() -> None:
                 assert pair.questions == ([variant] if asks else [])
                 verdict = "allow" if expected == "answer" else "reject"
                 told = None if expected == "UnsupportedProtocol" else variant
+                await pair.told(1)
                 assert pair.judged == ([(told, verdict)] if number % 2 == 0 else [])
                 seen.add((expected, asks))
                 for noted in (pair.handled, pair.questions, pair.judged):
@@ -179,6 +180,7 @@ async def first_contact(pair: Two, answers: Answers, sent: list[tuple[Any, str, 
     assert outcomes == expected, (answers, sent)
     assert pair.questions == ["rule", *["ask"] * asks]  # in this order, and never twice
     assert len(pair.handled) == expected.count("answer")
+    await pair.told(len(sent))
     if pair.unfollow is not None:
         verdicts = sorted("allow" if one == "answer" else "reject" for one in expected)
         assert sorted(verdict for _, verdict in pair.judged) == verdicts

@@ -303,7 +303,7 @@ SITUATIONS: Final = (
     Situation(
         "the peer is banned while a request is asked about",
         "the connection is closed; the ban is kept nowhere",
-        "the connection is closed, the question is cancelled; the ban is saved with the rules",
+        "the connection is closed, the question is cancelled; `firewall.save` writes the ban with the rules",
         banned_while_asked,
     ),
 )
