@@ -157,7 +157,7 @@ class Server:
     ) -> bool:
         approval, backlog = self._swarm.approval, self._swarm.hub.backlog
         attempt = attempt_of(stream.connection, protocol, message, direction="in", deadline=due)
-        wait = backlog.holds(attempt.peer)  # handlers began before, and each waited for its request
+        wait = backlog.crowded(attempt.peer)  # its turn has been, but the request came later than that
         allowed = None if wait else approval.verdict(attempt)
         if allowed is None:
             watch = _Watch(stream)
