@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -38,6 +39,8 @@ from stronghold_p2p import (
     StreamReset,
     Timeouts,
 )
+from stronghold_p2p.multiaddrs import tcp_address
+from stronghold_p2p.request_response.protocol import STRONGHOLD
 from tests.peers import LOOPBACK, until
 
 TENTH = 0.1  # seconds in which an answer would have come many times
@@ -352,3 +355,61 @@ async def test_a_request_that_did_not_become_one(
         assert unread.protocol in {"/raw/1", "/stronghold-p2p/1.0.0"}
         assert alice.is_connected(bob.peer_id)
     told.clear()
+
+
+@pytest.mark.parametrize("what", ["streams", "requests", "sockets"])
+async def test_one_source_does_not_fill_the_room_of_all(what: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Streams that are opened, requests whose handlers began long before they came, sockets that say nothing."""
+    bob, begun = serving(), list[Stream]()
+
+    @bob.on_stream("/raw/1")
+    async def raw(stream: Stream) -> None:
+        begun.append(stream)
+        await stream.read_to_end()
+
+    async with bob, Network() as alice, Network() as carol, contextlib.AsyncExitStack() as sockets:
+        connection = await alice.connect(bob.addresses[0])
+        await carol.connect(bob.addresses[0])
+        events = bob.events(buffer=64, overflow="wait")
+        if what == "sockets":
+            host, port, _ = tcp_address(bob.addresses[0]) or ("", 0, None)
+            for _ in range(70):
+                sockets.enter_context(socket.create_connection((host, port)))
+        else:
+            name = "/raw/1" if what == "streams" else STRONGHOLD.ids[0]
+            streams = [await connection.open_stream(name) for _ in range(70)]
+            await asyncio.sleep(TENTH)
+            for stream in streams:
+                await stream.write(b'\x03"x"')
+        await until(lambda: bob.stats()["held"] >= 70 - 8)
+        assert len(events._waiting) == 8
+        assert await carol.request(bob.peer_id, "hello", timeout=5) == "hello"
+        events.close()
+        if what == "streams":
+            await until(lambda: len(begun) == 70)
+        if what == "requests":
+            assert {await stream.read() for stream in streams} == {b'\x03"x"'}
+    assert not any(isinstance(event, Dropped) for event in events._waiting)
+    caplog.clear()
+
+
+async def test_who_is_shut_out_while_waiting_has_no_handler(caplog: pytest.LogCaptureFixture) -> None:
+    bob, begun = serving(), list[Stream]()
+
+    @bob.on_stream("/raw/1")
+    async def raw(stream: Stream) -> None:
+        begun.append(stream)
+
+    async with bob, Network() as alice:
+        connection = await alice.connect(bob.addresses[0])
+        events = bob.events(buffer=8, overflow="wait")
+        stream = await connection.open_stream("/raw/1")
+        await stream.write(b"x")
+        await until(lambda: bob.stats()["held"])
+        assert [event.rule for event in events._waiting if isinstance(event, Judged)] == [Rule.ALLOW]
+        bob.firewall.set(Rule.REJECT, protocol="/raw/1")
+        events.close()
+        with pytest.raises(StreamReset):
+            await stream.read()
+    assert begun == []
+    caplog.clear()

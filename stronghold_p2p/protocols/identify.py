@@ -105,8 +105,9 @@ class Identify:
     def _message(self, connection: Connection) -> bytes:
         """Of the protocols it names those that the firewall does not keep from the peer."""
         swarm = self._swarm
-        self._told[connection.peer] = self._generation
-        shown = self._shown[connection.peer] = swarm.judging.shown(connection)
+        shown = swarm.judging.shown(connection)
+        if not connection.closed:  # whoever asks and leaves at once would be remembered for ever
+            self._told[connection.peer], self._shown[connection.peer] = self._generation, shown
         template = self._templates.get(shown)
         if template is None:
             self._seq = max(self._seq + 1, time.time_ns())  # nanoseconds, as go counts

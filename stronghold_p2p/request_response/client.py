@@ -137,7 +137,9 @@ class Client:
             task.add_done_callback(_looked_at)
         try:
             await asyncio.wait({writing, reading}, return_when=asyncio.FIRST_COMPLETED)
-            whole = writing.done()
+            answered = reading.done() and reading.exception() is None
+            # A peer that has answered may reset what it does not read: its answer counts, and not that.
+            whole = writing.done() and not (answered and writing.exception() is not None)
             if whole:
                 await writing
         except BaseException:

@@ -155,13 +155,18 @@ class Server:
     async def _allowed(
         self, protocol: RequestProtocol[Rq, Rs], message: Rq, stream: Stream, due: float, size: int
     ) -> bool:
-        approval = self._swarm.approval
+        approval, backlog = self._swarm.approval, self._swarm.hub.backlog
         attempt = attempt_of(stream.connection, protocol, message, direction="in", deadline=due)
-        allowed = approval.verdict(attempt)
+        wait = backlog.crowded(attempt.peer)  # its turn has been, but the request came later than that
+        allowed = None if wait else approval.verdict(attempt)
         if allowed is None:
             watch = _Watch(stream)
             try:
-                allowed = await approval.judge(attempt, size)
+                if wait:
+                    await backlog.turn(attempt.peer)
+                    allowed = approval.verdict(attempt)
+                if allowed is None:
+                    allowed = await approval.judge(attempt, size)
             finally:
                 if stream.intake is watch:
                     stream.intake = None

@@ -256,12 +256,14 @@ class AddressBook:
         self.relays += [relay for relay in content.relays if relay not in self.relays]
 
     def _check_room(self, content: Content) -> None:
-        """What stays is never forgotten for an import."""
-        peers = self._kept.keys() | {entry.peer for entry in content.peers}
-        if len(peers) > self._maximum:
+        """What stays is never forgotten for an import, and what it makes of the book can be saved."""
+        if len({*self.relays, *content.relays}) > RELAYS:
+            raise _full("relays", RELAYS, None)
+        more = {entry.peer: entry.known for entry in content.peers}
+        if len(self._kept.keys() | more.keys()) > self._maximum:
             raise _full("peers", self._maximum, None)
-        places = [place for known in self._kept.values() for place in known.lasting]
-        places += [place for entry in content.peers for place in entry.known]
+        merged = [{*known.lasting, *more.pop(peer, ())} for peer, known in self._kept.items()]
+        places = [place for of_peer in (*merged, *more.values()) for place in of_peer]
         if len(places) > ADDRESSES or sum(map(len, places)) > SIZE:
             raise _full("addresses", ADDRESSES, None)
 
@@ -338,6 +340,7 @@ def _full(limit: str, maximum: int, peer: PeerId | None) -> LimitExceeded:
     what = {
         "peers": f"the book holds {maximum} peers, or {ADDRESSES} addresses, that may not be forgotten",
         "per_peer": f"{maximum} addresses of {peer} are known",
+        "relays": f"the book would have more than {maximum} relays",
         "addresses": f"the book would hold more than {maximum} addresses, or {SIZE} bytes of them",
     }[limit]
     return LimitExceeded(f"{what}: remove some", limit=limit, current=maximum, maximum=maximum, peer=peer)

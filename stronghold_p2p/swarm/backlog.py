@@ -115,7 +115,7 @@ class Backlog:
 
     def holds(self, source: Source) -> bool:
         """Whether what ``source`` brings now has to wait."""
-        return bool(self.readers) and (source in self._held or self._crowded(source))
+        return bool(self.readers) and (source in self._held or self.crowded(source))
 
     def hold(self, source: Source, go: Callable[[], None]) -> Callable[[], None]:
         """Call ``go`` when it is the turn of ``source``; returns what takes that back. ``go`` must not raise."""
@@ -157,7 +157,7 @@ class Backlog:
         for source in list(self._held):
             if room <= 0:
                 break
-            if self._crowded(source):
+            if self.crowded(source):
                 continue
             room -= 1
             waiting = self._held.pop(source)
@@ -168,7 +168,8 @@ class Backlog:
             self.relieve()  # once more, when what has begun has told of itself
         self._told = self._told and bool(self._held)
 
-    def _crowded(self, source: Source) -> bool:
+    def crowded(self, source: Source) -> bool:
+        """Whether what ``source`` brings has to wait, also where its turn has been."""
         return any(crowd.crowded(source) for crowd in self.readers)
 
     def _forget(self, source: Source, token: object) -> None:

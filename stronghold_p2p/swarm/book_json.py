@@ -176,9 +176,9 @@ def _peer(entry: _Reader) -> PeerEntry:
 
 
 def _named(known: tuple[bytes, ...]) -> tuple[PeerId, ...]:
-    """Where the Rust library has no fallback, the relays that are left are those of the known addresses."""
+    """Where the Rust library has no fallback, the relays that are left are those of the known addresses, at most 64."""
     through = (relay for place in known for relay in multiaddrs.relays(Multiaddr(place)) if relay is not None)
-    return tuple(dict.fromkeys(through))
+    return tuple(dict.fromkeys(through))[:RELAYS]
 
 
 def _place(entry: _Reader, peer: PeerId, name: str, text: Any) -> bytes:

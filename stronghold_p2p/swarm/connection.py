@@ -149,8 +149,10 @@ class Connection:
             self._running.starting = False
             if not scheduled:
                 self.loop.call_soon(self._flush)
-        elif session.stalled:
-            self._flush()
+        elif session.stalled:  # ``_flush``, but for its look: the inbox still holds what was not used
+            turn.waiting = []
+            self._send()
+            turn.resume()
         else:
             self._send()
         # What was sent is owed no more.

@@ -210,11 +210,12 @@ class Dialer:
 class _Attempt:
     """One address: a socket, its upgrade, the connection. Ends with nothing left unless it succeeds."""
 
-    __slots__ = ("_address", "_outcome", "_peer", "_refused", "_swarm", "_token", "_upgrading", "given")
+    __slots__ = ("_address", "_begun", "_outcome", "_peer", "_refused", "_swarm", "_token", "_upgrading", "given")
 
     def __init__(self, swarm: Swarm, peer: PeerId | None, address: Multiaddr) -> None:
         self._swarm = swarm
         self.given = address
+        self._begun = False
         self._refused: DialError | None = None
         # An address that names its peer has to keep its word, also when the caller takes anybody.
         self._address, named = multiaddrs.split_peer(address)
@@ -225,6 +226,7 @@ class _Attempt:
     async def run(self) -> Connection:
         swarm = self._swarm
         swarm.judging.check_dial(self._peer, self._address)
+        self._begun = True
         self._token = swarm.gate.dial()
         swarm.emit(Dialing(self._peer, self._address))
         try:
@@ -242,7 +244,7 @@ class _Attempt:
 
     def recheck(self, task: asyncio.Task[Connection]) -> None:
         """Rules have changed: end ``task``, which runs this, if they keep us from there now."""
-        if task.done() or self._outcome.done():
+        if not self._begun or task.done() or self._outcome.done():  # it asks when it begins
             return
         try:
             self._swarm.judging.check_dial(self._peer, self._address)

@@ -38,7 +38,7 @@ class Handlers:
     ``starting``: one was given to the loop, which starts it in its next turn.
     """
 
-    __slots__ = ("_backlog", "_due", "_ended", "_kept", "_late", "_swarm", "starting", "tasks")
+    __slots__ = ("_backlog", "_due", "_ended", "_kept", "_late", "_swarm", "_waiting", "starting", "tasks")
 
     def __init__(self, swarm: Swarm) -> None:
         self._swarm = swarm
@@ -49,6 +49,7 @@ class Handlers:
         self._kept: Callable[[str], bool] | None = None  # rules have changed since a handler that is due was let in
         self.starting = False
         self.tasks: dict[Stream, asyncio.Task[None]] = {}
+        self._waiting: set[Stream] = set()  # those of ``tasks`` that slow readers of events keep from beginning
 
     def start(self, stream: Stream) -> None:
         """Start the handler of the stream's protocol, once the callback that agreed on it is through."""
@@ -83,6 +84,10 @@ class Handlers:
 
     def ask_first(self, stream: Stream, protocol: str, answer: bytes, leftover: bytes) -> None:
         """Ask the application before the protocol's id is echoed; what arrives meanwhile is kept."""
+        maximum = self._swarm.limits.streams_in
+        if maximum is not None and len(self.tasks) + self._due >= maximum:  # as in ``start``
+            stream.reset(Reset.RESOURCE_LIMIT)
+            return
         stream.intake = withheld = Withheld(leftover)
         withheld.asking = task = self._swarm.loop.create_task(self._ask(stream, protocol, answer, withheld))
         self.tasks[stream] = task
@@ -93,6 +98,8 @@ class Handlers:
         for stream in list(self.tasks):  # what is asked about is judged anew by itself
             if stream.intake is None and not kept(stream.protocol):
                 stream.reset(Reset.GATED)
+                if stream in self._waiting:  # it has not begun, and is not to
+                    self.tasks[stream].cancel()
         self._kept = kept if self._due else None
 
     def _is_kept(self, stream: Stream) -> bool:
@@ -147,10 +154,17 @@ class Handlers:
                     stream.data(piece)
             await self._handle(stream)
 
+    async def _turn(self, stream: Stream) -> None:
+        self._waiting.add(stream)
+        try:
+            await self._backlog.turn(stream.peer)
+        finally:
+            self._waiting.discard(stream)
+
     async def _handle(self, stream: Stream) -> None:
         try:
             if self._backlog.readers and stream.protocol not in OPEN_PROTOCOLS:
-                await self._backlog.turn(stream.peer)
+                await self._turn(stream)
             handler = self._swarm.handler(stream.protocol)
             if handler is None:  # removed since the negotiation (reliability 4.2, row 25)
                 stream.reset(Reset.NEGOTIATION_FAILED)

@@ -12,6 +12,7 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import ConnectionClosed, DialError
 from stronghold_p2p.firewall.approval import auditing
+from stronghold_p2p.firewall.firewall import OPEN_PROTOCOLS
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.request_response.codec import variant_of
@@ -71,6 +72,8 @@ class Judging:
             if (verdict and service.judges) or not self._approval.followed:  # else who follows is told, each time
                 return verdict
         verdict = self._foreseen(connection, service)
+        if verdict and not service.judges and self._swarm.hub.backlog.readers and protocol not in OPEN_PROTOCOLS:
+            return None  # who follows is told of it in its turn, and not of as many as the peer likes to open
         if self._approval.followed and (verdict is False or (verdict and not service.judges)):
             # Not from here: the session is still processing, and who follows is the application.
             decided = self._attempt(connection, service.rule_name)

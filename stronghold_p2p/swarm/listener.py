@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import os
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -116,12 +117,21 @@ class Listener:
             failed=partial(self._failed, host, ends[0], token),
             loop=swarm.loop,
         )
-        held = swarm.hub.backlog.holds(host)
-        swarm.emit(Accepting(host, ends[0]))
-        if held:
-            upgrading.start_later(partial(swarm.hub.backlog.hold, host))
+        accepting = Accepting(host, ends[0])
+        if swarm.hub.backlog.holds(host):
+            upgrading.start_later(partial(self._hold, accepting))
         else:
+            swarm.emit(accepting)
             upgrading.start()
+
+    def _hold(self, accepting: Accepting, go: Callable[[], None]) -> Callable[[], None]:
+        """It is told of in its turn, too: one address would fill the room that readers have for all."""
+
+        def begin() -> None:
+            self._swarm.emit(accepting)
+            go()
+
+        return self._swarm.hub.backlog.hold(accepting.remote, begin)
 
     def _upgraded(self, link: Link, token: Token, ends: tuple[Multiaddr, Multiaddr], upgraded: Upgraded) -> None:
         swarm = self._swarm

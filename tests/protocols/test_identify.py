@@ -24,12 +24,15 @@ from stronghold_p2p.errors import (
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import PeerRecord
 from stronghold_p2p.multiaddrs import parse
+from stronghold_p2p.multistream import propose
 from stronghold_p2p.protocols.identify import IDENTIFY, PUSH, TEMPLATES, Identify
 from stronghold_p2p.protocols.identify_messages import MAX_PART, MAX_PARTS, IdentifyMessage, PeerInfo, build
 from stronghold_p2p.swarm.events import Ended, Event
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.yamux import GoAway, Reset, Stream
+from stronghold_p2p.yamux.header import DATA, GO_AWAY, SYN, frame
 from tests.peers import LOOPBACK, connect, saying, swarm, until
+from tests.swarm.raw import raw_in
 
 HASTY = Timeouts(identify=0.2)
 
@@ -126,6 +129,18 @@ async def test_what_was_told_goes_with_the_last_connection() -> None:
         assert hers.info(bob.peer_id) is None
         assert served(alice, bob) == frozenset()
         assert alice.book.addresses(bob.peer_id) == bob.addresses
+
+
+async def test_who_asks_and_leaves_at_once_is_not_remembered() -> None:
+    """Where handlers start a turn later the connection is over by then (before Python 3.12)."""
+    async with swarm(1) as alice:
+        service = Identify(alice, "alice/1")
+        async with raw_in(alice) as (raw, connection):
+            body = propose(IDENTIFY)
+            await raw.send(frame(DATA, SYN, 1, len(body)), body, frame(GO_AWAY, 0, 0, 0))
+            await until(lambda: connection.closed and not connection.handlers)
+        await service.close()
+        assert (service._told, service._shown) == ({}, {})
 
 
 async def test_a_peer_without_identify_is_no_failure() -> None:

@@ -26,12 +26,16 @@ from stronghold_p2p.errors import (
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import Identity
 from stronghold_p2p.multiaddrs import from_socket
+from stronghold_p2p.multistream import match_confirm
 from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codec import BYTES, JSON, frame
 from stronghold_p2p.request_response.protocol import STRONGHOLD, RequestProtocol
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.yamux import Reset, Stream
+from stronghold_p2p.yamux.header import ACK, DATA, FIN, RST, WINDOW_UPDATE
+from stronghold_p2p.yamux.header import frame as yamux_frame
 from tests.peers import connect, saying, swarm, until
+from tests.swarm.raw import raw_out
 from tests.virtual import VIRTUAL
 
 LOOPS = VIRTUAL
@@ -134,6 +138,25 @@ async def test_an_answer_before_the_request_was_taken(whole: bool) -> None:
         await until(lambda: connection.streams == 0 and codes)
         assert codes == [0]  # the rest of the request does not come any more
         assert len(asyncio.all_tasks()) <= 2 + len(bob.connections()[0].handlers)
+
+
+@pytest.mark.parametrize("answer", [b'"too much for me"', b""])
+async def test_an_answer_of_a_peer_that_resets_what_it_does_not_read(answer: bytes) -> None:
+    """rust-yamux does so when its stream is dropped while we have no credit left: FIN, then RST."""
+    async with swarm(1) as alice, raw_out(alice) as (raw, connection):
+        client = Client(alice)
+        task = asyncio.ensure_future(client.request(raw.id, [], "x" * 900_000, STRONGHOLD, timeout=5.0))
+        stream = (await raw.until(DATA)).stream
+        body = match_confirm(ID) + (frame(answer) if answer else b"")
+        await asyncio.sleep(0.05)  # the window is used up
+        ends = yamux_frame(DATA, FIN, stream, 0), yamux_frame(WINDOW_UPDATE, RST, stream, 0)
+        await raw.send(yamux_frame(DATA, ACK, stream, len(body)), body, *ends)
+        if answer:
+            assert await task == "too much for me"
+        else:
+            with pytest.raises(Rejected):
+                await task
+        assert connection.streams == client.places.taken == 0
 
 
 @pytest.mark.parametrize("how", ["cancelled", "unsupported", "reset", "refused", "answered", "late"])

@@ -268,3 +268,35 @@ def test_relayed_addresses_are_known_like_others() -> None:
     book.remove(BOB, relayed)
     book.via(BOB, None)
     assert book.addresses(BOB) == (ONE,)
+
+
+def test_an_import_brings_no_more_relays_than_can_be_saved() -> None:
+    relays = [Identity.from_seed(bytes([seed]) * 32).peer_id for seed in range(100)]
+    book, other = AddressBook(), AddressBook()
+    book.relays, other.relays = relays[:40], relays[30:64]
+    book.import_(other.export())
+    assert book.relays == relays[:64]
+    other.relays = relays[64:65]
+    other.add(relays[0], "/ip4/192.0.2.1/tcp/1")
+    with pytest.raises(LimitExceeded, match="more than 64 relays: remove some"):
+        book.import_(other.export())
+    assert book.relays == relays[:64]
+    assert book.peers() == ()
+    book.export()
+
+
+def test_an_import_of_what_is_known_takes_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "ADDRESSES", 3)
+    book = AddressBook()
+    book.add(BOB, ONE)
+    book.add(BOB, TWO)
+    book.import_(book.export())
+    assert book.addresses(BOB) == (ONE, TWO)
+    other = AddressBook()
+    other.add(BOB, THREE)
+    other.add(ALICE, ONE)
+    with pytest.raises(LimitExceeded):
+        book.import_(other.export())
+    other.remove(ALICE)
+    book.import_(other.export())
+    assert book.addresses(BOB) == (ONE, TWO, THREE)

@@ -209,3 +209,12 @@ def test_the_short_way_is_the_long_way(text: str) -> None:
 def test_the_short_way_refuses_what_the_long_way_does(text: str) -> None:
     with pytest.raises(DecodeError):
         to_bytes(text)
+
+
+def test_no_more_relays_are_taken_from_an_old_book_than_are_read_again() -> None:
+    through = [Identity.from_seed(bytes([seed]) * 32).peer_id for seed in range(10, 76)]
+    pairs = zip(through[::2], through[1::2], strict=True)
+    known = [f"/ip4/192.0.2.1/tcp/1/p2p/{one}/p2p-circuit/p2p/{other}/p2p-circuit" for one, other in pairs]
+    book = loads(old(known, fallback=False), "book")
+    assert book.peers[0].relays == tuple(through[:64])
+    assert loads(dumps(book), "book") == book

@@ -21,10 +21,12 @@ from stronghold_p2p.errors import (
     UnsupportedProtocol,
 )
 from stronghold_p2p.exchange import ExchangeRunner
+from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.noise.exchange import secure
 from stronghold_p2p.noise.records import Opener, Sealer
 from stronghold_p2p.swarm.events import Ended, Opened
 from stronghold_p2p.swarm.swarm import Swarm
+from stronghold_p2p.transport.link import inbox_for
 from stronghold_p2p.transport.upgrader import NOISE, YAMUX, Upgraded
 from stronghold_p2p.yamux import GoAway, Reset, Session, Stream
 from stronghold_p2p.yamux.header import ACK, DATA, FIN, GO_AWAY, PING, RST, SYN, WINDOW_UPDATE, frame
@@ -543,8 +545,13 @@ async def test_all_connections_together_hold_so_much_and_protected_peers_a_quart
     assert not any(alice.pool.snapshot().values())
 
 
-async def test_handlers_that_do_not_notice_a_reset_are_counted() -> None:
-    async with swarm(1, limits=Limits(streams_in=4)) as alice, raw_in(alice) as (raw, connection):
+@pytest.mark.parametrize("rule", [Rule.ALLOW, Rule.ASK])
+async def test_handlers_that_do_not_notice_a_reset_are_counted(rule: Rule) -> None:
+    async def yes(_: Attempt) -> bool:
+        return True
+
+    async with swarm(1, rule, limits=Limits(streams_in=4)) as alice, raw_in(alice) as (raw, connection):
+        alice.firewall.on_ask(yes)
         alice.handle(ECHO, never)
         for number in (1, 3, 5, 7):
             await raw.open(number, ECHO)
@@ -634,3 +641,35 @@ async def test_latency_and_repr() -> None:
         await until(lambda: connection.latency is not None)
         assert connection.latency is not None
         assert 0 < connection.latency < 1
+
+
+async def test_nothing_is_read_into_the_inbox_while_it_is_in_use() -> None:
+    """Writers wait, a record is cut, and its rest comes during the callback: it comes after what was there before."""
+    kept: list[Stream] = []
+
+    async def keep(stream: Stream) -> None:
+        kept.append(stream)
+        await asyncio.Event().wait()
+
+    async with swarm(1, timeouts=Timeouts(busy_poll=0.01)) as alice, raw_in(alice) as (raw, connection):
+        alice.handle("/keep", keep)
+        await raw.open(1, "/keep")
+        await until(lambda: kept)
+        link, session = connection._link, connection._session
+        pace = inbox_for(asyncio.get_running_loop()).pace
+        pace.change(link)
+        pace.looked(found=True)  # the next short answer is followed by a look
+        first, second = (bytes(raw.seal(frame(PING, SYN, 0, value))) for value in (1, 2))
+        receive = link.receiver
+
+        def receive_slowly(view: memoryview) -> int:
+            link.receiver = receive
+            raw.bare.sock.send(second[10:])
+            session.wait_turn(kept[0]._state)
+            return receive(view)
+
+        link.receiver = receive_slowly
+        await raw.bare.send(first + second[:10])
+        async with asyncio.timeout(5):
+            assert [(await raw.until(PING, ACK)).length for _ in range(2)] == [1, 2]
+        assert not connection.closed

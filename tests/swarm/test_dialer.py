@@ -455,6 +455,18 @@ async def test_a_banned_peer_is_not_dialed() -> None:
         assert others.all == []
 
 
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_ban_while_a_dial_begins(turns: int) -> None:
+    """Whatever has begun by then, the cause is told."""
+    async with alone() as alice, swarm(2) as bob:
+        task = asyncio.ensure_future(alice.dial(bob.peer_id, bob.addresses))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        alice.firewall.ban(bob.peer_id)
+        with pytest.raises(DialError, match="our own firewall keeps us from"):
+            await task
+
+
 @pytest.mark.parametrize("whom", ["peer", "subnet", "rule"])
 async def test_a_ban_ends_dials_at_once(whom: str) -> None:
     """reliability.md row 77: what waits for a banned peer fails within 100 ms."""
