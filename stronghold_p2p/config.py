@@ -80,7 +80,7 @@ class Limits:
     requests_per_peer: int | None = 100  # each way
     asks: int | None = 256
     asks_per_peer: int | None = 16
-    ask_memory: int | None = 32 << 20  # bytes of requests that wait to be let in (row 79)
+    ask_memory: int | None = 32 << 20  # bytes that requests take which wait to be let in (row 79)
 
     def __post_init__(self) -> None:
         check(self)

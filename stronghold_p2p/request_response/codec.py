@@ -94,6 +94,17 @@ def variant_of(value: Any) -> str | None:
     return None if isinstance(value, _PLAIN) or type(value) is tuple else type(value).__name__
 
 
+def weight(body: bytes) -> int:
+    """Bytes of memory that the message in ``body`` takes, at most, once it is read as JSON.
+
+    An object of CPython 3.11 has up to 192 bytes with one member, an array with its place in another one 64, and the
+    text or number behind a comma or a colon 58 besides its own; a text has up to four for each character when one of
+    them is no ASCII.
+    """
+    texts = len(body) if body.isascii() and b"\\u" not in body else 4 * len(body)
+    return texts + 134 * body.count(b"{") + 64 * body.count(b"[") + 58 * (body.count(b",") + body.count(b":"))
+
+
 def frame(body: bytes) -> bytes:
     """A message as it goes over a stream. The length is minimal: the Rust peer hangs up on any other."""
     size = len(body)

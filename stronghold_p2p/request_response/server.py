@@ -25,7 +25,7 @@ from stronghold_p2p.errors import (
     UsageError,
 )
 from stronghold_p2p.firewall.rules import Rule
-from stronghold_p2p.request_response.codec import SHORT, frame, malformed
+from stronghold_p2p.request_response.codec import SHORT, frame, malformed, weight
 from stronghold_p2p.request_response.exchange import CHUNK, Places, attempt_of, receive, short
 from stronghold_p2p.request_response.messages import Request
 from stronghold_p2p.swarm.deadline import late
@@ -86,7 +86,7 @@ class Server:
             # A view is looked at even where the rules do not care: one that fails lets nobody in.
             judged = protocol.view is not None or not swarm.passes(connection, protocol.ids[0], "in", message)
             if judged:
-                size = len(body)
+                size = weight(body)
                 del body, piece  # nobody has to keep them while the application is asked
                 if not await self._allowed(protocol, message, stream, due, size):
                     return

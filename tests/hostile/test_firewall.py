@@ -379,6 +379,11 @@ def test_row_79_more_questions_than_anybody_answers(arena: Arena) -> None:
         large_requests(guard)
         found = until(guard, lambda now: now["asks"] == 0)
         assert (found["handled"], found["ask_memory"]) == ([], 0)
+    with arena.guard(*patience, memory=24 * MIB) as guard:
+        guard.rules(("ask", {}))
+        guard.ask(do="hooks", ask="hold")
+        dense_requests(guard)
+        until(guard, lambda now: now["asks"] == 0)
 
 
 def many_requests(arena: Arena, guard: Guarded) -> None:
@@ -393,10 +398,20 @@ def many_requests(arena: Arena, guard: Guarded) -> None:
             assert state(guard)["asks"] == min(256, 16 * (number + 1))
 
 
+def dense_requests(guard: Guarded) -> None:
+    """Short ones that take 24 times their length in memory, and as they are reckoned 64 times."""
+    body = prefixed(json.dumps({"Ping": [{}] * 85_000}, separators=(",", ":")).encode())
+    with guard.connect() as peer:
+        streams = [peer.open(GUARDED) for _ in range(15)]
+        for stream in streams:
+            peer.write(stream, body, size=WINDOW)
+        refused_at_once(peer, streams, 13)
+
+
 def large_requests(guard: Guarded) -> None:
     """32 MiB of them wait, whoever sends them."""
     until(guard, lambda now: now["asks"] == 0)
-    body = prefixed(json.dumps({"Ping": "x" * (MIB - 100)}).encode())
+    body = prefixed(json.dumps({"Ping": "x" * (MIB - 500)}).encode())
     with ExitStack() as stack:
         for number in range(3):
             peer = stack.enter_context(guard.connect())

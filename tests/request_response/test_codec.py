@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from stronghold_p2p.errors import Malformed
 from stronghold_p2p.exchange import ExchangeRunner
 from stronghold_p2p.request_response import codec
-from stronghold_p2p.request_response.codec import BYTES, JSON, Codec, frame, unframe, variant_of
+from stronghold_p2p.request_response.codec import BYTES, JSON, Codec, frame, unframe, variant_of, weight
 
 PING = bytes.fromhex("06 22 50 69 6e 67 22")
 
@@ -180,3 +181,34 @@ def test_the_part_of_an_exchange_begins_the_path() -> None:
     with pytest.raises(Malformed) as caught:
         codec.decode(Numbers(), b"-1", "response")
     assert (caught.value.path, str(caught.value)) == ("response", "response: below zero")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b",".join([b"{}"] * 20_000) + b"]",
+        b"[" + b",".join([b"[]"] * 20_000) + b"]",
+        b"[" + b",".join([b'{"":1}'] * 10_000) + b"]",
+        b"[" + b",".join([b'{"a":{"b":{"c":[]}}}'] * 5_000) + b"]",
+        b"[" + b",".join([b'"ab"'] * 20_000) + b"]",
+        b"[" + b",".join([b"1.5"] * 20_000) + b"]",
+        b"[" + b",".join([b"1" * 30] * 5_000) + b"]",
+        b"{" + b",".join(b'"%d":%d000' % (number, number) for number in range(1, 10_000)) + b"}",
+        b'"' + b"a" * 100_000 + "\U0001f600".encode() + b'"',
+        b'"' + b"a" * 100_000 + b'\\ud83d\\ude00"',
+        b'"' + b"a" * 100_000 + b'"',
+    ],
+    ids=lambda body: body[:12].decode(),
+)
+def test_the_weight_of_a_message_is_what_it_takes_at_most(body: bytes) -> None:
+    tracemalloc.start()
+    message = JSON.decode(body)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert message
+    assert taken <= weight(body) + 1_000
+    assert weight(body) <= 8 * taken
+
+
+def test_the_weight_of_a_short_message() -> None:
+    assert weight(b'"Ping"') == 6
