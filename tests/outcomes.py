@@ -2,8 +2,8 @@
 
     python -m tests.outcomes [seed]
 
-kills the connection in each way at each step of 100 requests in flight; tests/test_outcomes.py does so at each third
-step, in one way after the other. Every request has exactly one end at its requester, and exactly one at its responder
+kills the connection in each way at each step of 100 requests in flight; tests/test_outcomes.py does so in one way
+after the other. Every request has exactly one end at its requester, and exactly one at its responder
 if it came there.
 """
 
@@ -187,13 +187,13 @@ async def round_of(
     await play.finish()
 
 
-async def exhaust(seed: int, kills_per_step: int, stride: int = 1) -> Play:
-    """A kill at each step (or each ``stride``-th), each in ``kills_per_step`` of the ways."""
+async def exhaust(seed: int, kills_per_step: int) -> Play:
+    """A kill at each step, in ``kills_per_step`` of the ways."""
     play, steps = Play(), script(seed)
     await play.start()
     try:
         turn = 0
-        for at in range(0, len(steps) + 1, stride):
+        for at in range(len(steps) + 1):
             for _ in range(kills_per_step):
                 await round_of(play, steps, at, KILLS[turn % len(KILLS)])
                 turn += 1
