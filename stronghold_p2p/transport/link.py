@@ -155,11 +155,13 @@ class Link(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         inbox = self._inbox
-        if inbox.pace.user is not self:
+        alone = inbox.pace.user is self
+        if not alone:  # while others receive, too, each has its turn
             inbox.pace.change(self)
+            self._quick = False
         self._written = 0
         size = len(self._tail) + nbytes
-        if size >= NARROW:
+        if size >= NARROW and alone:
             self._process_much(size)
         else:
             self._process(inbox.view[:size])
