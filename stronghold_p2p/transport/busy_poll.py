@@ -31,7 +31,7 @@ class Pace:
     def change(self, user: object) -> None:
         """Bytes came for another ``user``."""
         self.user = user
-        self._left = self._patience = FIRST
+        self._left = self._patience
 
     def forget(self, user: object) -> None:
         """``user`` is gone."""

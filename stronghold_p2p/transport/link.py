@@ -200,7 +200,8 @@ class Link(asyncio.BufferedProtocol):
         """Something short was written from a bare callback of the loop: maybe the answer is there at once."""
         if self.busy_poll is None or self._looking or not 0 < self._written < SHORT:
             return
-        if self._descriptor >= 0 and not (self.paused or self.congested) and self._inbox.pace.due():
+        pace = self._inbox.pace
+        if pace.user is self and self._descriptor >= 0 and not (self.paused or self.congested) and pace.due():
             self._looking = True
             try:
                 self._look(self.busy_poll)

@@ -54,6 +54,11 @@ def test_bytes_for_another_begin_it_anew() -> None:
     pace.looked(found=True)
     pace.change(other)
     assert waits(pace) == FIRST + 1
+    pace.looked(found=False)
+    pace.change(one)
+    pace.looked(found=False)
+    pace.change(other)
+    assert waits(pace) == 4 * FIRST + 1  # that it was no use is not forgotten
     pace.forget(one)
     assert pace.user is other
     pace.forget(other)
