@@ -170,7 +170,7 @@ async def changed_on_the_way(scene: Scene) -> None:
 
 
 async def no_frame(scene: Scene) -> None:
-    await broken_connection(scene, lambda alice: alice._seal([b"\xff" * 12], alice._space, alice._link.write))
+    await broken_connection(scene, lambda alice: alice._seal([b"\xff" * 12], alice._space, alice._link.write, 12))
 
 
 async def broken_connection(scene: Scene, send: Callable[[Connection], object]) -> None:

@@ -24,7 +24,7 @@ LAZY: dict[tuple[str, str], str] = {}
 BROAD: dict[tuple[str, str], str] = {
     ("stronghold_p2p/transport/link.py", "_process"): "the one catch of a connection",
     ("stronghold_p2p/swarm/connection.py", "_send"): "the turn that sends: no receive is above it",
-    ("stronghold_p2p/swarm/connection.py", "_flush"): "who goes on in that turn: the same",
+    ("stronghold_p2p/swarm/connection.py", "_send_and_resume"): "who goes on in that turn: the same",
     ("stronghold_p2p/swarm/rules_watch.py", "_look"): "a look at a file: nothing but the loop is above it",
     ("stronghold_p2p/swarm/address_watch.py", "_look"): "a look at the system: nothing but the loop is above it",
     ("stronghold_p2p/transport/upgrading.py", "_go_on"): "a callback of the loop: only that socket pays for it",

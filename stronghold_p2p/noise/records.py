@@ -4,9 +4,9 @@ A record is ``u16 BE length ‖ ciphertext``, the ciphertext at most 65,535 byte
 records of one direction form a byte stream (noise/README.md, Wire Format; Noise spec, 3.4 and 5.1).
 
 Both classes repeat what ``CipherState`` says about counters, inlined: at 64 bytes a record the calls would
-cost more than the cipher. Up to ``SMALL`` bytes the plain ``encrypt`` and ``decrypt`` are cheapest (64 B: 0.9
-against 1.3 us with a buffer of ours). Above it, memory costs: each fresh buffer is zeroed, filled, and pushes
-others out of the processor's cache. There both directions work in a ``Workspace`` that is used again and again.
+cost more than the cipher. Up to ``SMALL`` bytes the plain ``encrypt`` and ``decrypt`` are cheapest. Above it,
+memory costs: each fresh buffer is zeroed, filled, and pushes others out of the processor's cache. There both
+directions work in a ``Workspace`` that is used again and again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ _TOGETHER: Final = 4  # records that are sealed before they are written: with th
 _MANY: Final = 64  # pieces; more are joined first, as that costs less than a copy of each
 
 _length: Final = Struct(">H")
-_pack_length: Final = _length.pack
 
 Buffer = bytes | bytearray | memoryview
 
@@ -89,9 +88,9 @@ class Sealer:
         pieces: Sequence[Buffer],
         space: Workspace,
         write: Callable[[bytes | memoryview], object],
-        size: int = SMALL + 1,
+        size: int,
     ) -> None:
-        """The same for plaintext in pieces, of ``size`` bytes together; without it they are taken for a large one.
+        """The same for plaintext in pieces, of ``size`` bytes together.
 
         ``write`` is called with records in order, several at a time. What it is given is only valid during the call.
         """
@@ -99,7 +98,7 @@ class Sealer:
             n = self._n
             if size and n < MAX_NONCE:  # ``seal``, as far as it is for one record
                 self._n = n + 1
-                write(_pack_length(size + TAGLEN) + self._encrypt(pack_nonce(n), b"".join(pieces), None))
+                write(_length.pack(size + TAGLEN) + self._encrypt(pack_nonce(n), b"".join(pieces), None))
             elif size:
                 raise _exhausted()
             return

@@ -149,10 +149,8 @@ class Connection:
             self._running.starting = False
             if not scheduled:
                 self.loop.call_soon(self._flush)
-        elif session.stalled:  # ``_flush``, but for its look: the inbox still holds what was not used
-            turn.waiting = []
-            self._send()
-            turn.resume()
+        elif session.stalled:
+            self._send_and_resume()
         else:
             self._send()
         # What was sent is owed no more.
@@ -169,13 +167,16 @@ class Connection:
 
     def _flush(self) -> None:
         """Send, from a bare callback of the loop: who had to wait for room goes on in it."""
+        self._send_and_resume()
+        self._link.look()
+
+    def _send_and_resume(self) -> None:
         self.turn.waiting = []
         self._send()
         try:
             self.turn.resume()
         except Exception as error:  # a fault of ours: this connection pays for it
             self.failed(error)
-        self._link.look()
 
     def send_early(self) -> None:
         """Seal and write what has collected, before the turn of the loop is over."""
@@ -323,7 +324,7 @@ class Connection:
         self._end(error or ConnectionClosed("we closed the connection", code=code))
         if not self._link.lost:
             with suppress(ConnectionClosed):  # the Noise counter is used up: nothing more can be said
-                self._seal(farewell, self._space, self._link.write)
+                self._seal(farewell, self._space, self._link.write, sum(map(len, farewell)))
             self._link.receiver = len
             self._link.resume_reading()
             self._link.finish()

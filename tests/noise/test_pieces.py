@@ -33,7 +33,7 @@ def check(pieces: list[bytes | memoryview]) -> None:
         written.append(bytes(sealed))
         SPACE.sealed[:] = bytes(len(SPACE.sealed))
 
-    sealer().seal_pieces(pieces, SPACE, write)
+    sealer().seal_pieces(pieces, SPACE, write, sum(map(len, pieces)))
     whole = b"".join(pieces)
     assert b"".join(written) == sealer().seal(whole)
     assert len(written) == -(-len(whole) // (TOGETHER * MAX_PLAINTEXT))
@@ -61,4 +61,9 @@ def test_no_pieces_are_no_records() -> None:
 
 def test_the_counter_ends_in_the_middle() -> None:
     with pytest.raises(ConnectionClosed):
-        sealer(LAST).seal_pieces([text(MAX_PLAINTEXT + 1)], SPACE, len)
+        sealer(LAST).seal_pieces([text(MAX_PLAINTEXT + 1)], SPACE, len, MAX_PLAINTEXT + 1)
+
+
+def test_the_counter_ends_before_a_short_piece() -> None:
+    with pytest.raises(ConnectionClosed):
+        sealer(LAST + 1).seal_pieces([b"x"], SPACE, len, 1)
