@@ -28,7 +28,7 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks import facade
-from stronghold_p2p.addressing.multiaddrs import parse, split_peer
+from stronghold_p2p.addressing.parse import parse, split_peer
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.connection import Connection
 from stronghold_p2p.firewall.asking.firewall import Firewall

@@ -11,7 +11,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from unittest.mock import MagicMock
 
 from stronghold_p2p import exchange, multistream
-from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.book import book_json
 from stronghold_p2p.config import Limits
 from stronghold_p2p.encoding import protobuf, strict_json, varint
@@ -546,13 +546,10 @@ BLOCKS: dict[str, list[Block]] = {
     "stronghold_p2p.identity.public_key.PublicKey.decode": [
         Block("public-key", PublicKey.decode, ALICE.public_key.encode(), ALICE.public_key),
     ],
-    "stronghold_p2p.addressing.multiaddrs.check": [
-        Block("address", multiaddrs.check, ADDRESS, None, lambda data, _: data == ADDRESS[:5], any_buffer=False),
-    ],
-    "stronghold_p2p.addressing.multiaddrs.parse": [
+    "stronghold_p2p.addressing.parse.parse": [
         Block(
             "address-parsed",
-            lambda data: bytes(multiaddrs.parse(data)),
+            lambda data: bytes(parse(data)),
             ADDRESS,
             ADDRESS,
             lambda data, result: data == result == ADDRESS[:5],

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.addressing.kinds import relays_of, through_relay
+from stronghold_p2p.addressing.parse import with_peer
 from stronghold_p2p.book import book_json
 from stronghold_p2p.book.book_file import BookFile
 from stronghold_p2p.book.book_json import (
@@ -151,7 +152,7 @@ class AddressBook:
         known = self._known(peer)
         order = known.order(peer, self._circuits(peer, self.relays if known.relays is None else known.relays))
         found = map(Multiaddr, order)
-        return tuple(multiaddrs.with_peer(one, peer) if multiaddrs.relays(one) else one for one in found)
+        return tuple(with_peer(one, peer) if relays_of(one) else one for one in found)
 
     def peers(self) -> tuple[PeerId, ...]:
         """Every peer of whom an address is known."""
@@ -244,7 +245,7 @@ class AddressBook:
         for relay in dict.fromkeys(relays):
             place = None if relay == peer else self._known(relay).direct()
             if place is not None:
-                found.append(bytes(multiaddrs.through(Multiaddr(place), relay)))
+                found.append(bytes(through_relay(Multiaddr(place), relay)))
         return found
 
     def _content(self) -> Content:

@@ -19,7 +19,8 @@ from typing import Any, Final
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.addressing.kinds import relays_of
+from stronghold_p2p.addressing.parse import P2P_CODE, parse, split_peer, with_peer
 from stronghold_p2p.encoding import strict_json
 from stronghold_p2p.errors import ConfigError, DecodeError, Malformed
 from stronghold_p2p.identity import PeerId
@@ -107,7 +108,7 @@ def to_bytes(text: str) -> bytes:
     if (six := _IP6_TCP.fullmatch(text)) is not None and (port := int(six[2])) < 65_536:
         with suppress(ValueError):
             return b"\x29" + ipaddress.IPv6Address(six[1]).packed + b"\x06" + port.to_bytes(2, "big")
-    return bytes(multiaddrs.parse(text))
+    return bytes(parse(text))
 
 
 class _Reader:
@@ -177,7 +178,7 @@ def _peer(entry: _Reader) -> PeerEntry:
 
 def _named(known: tuple[bytes, ...]) -> tuple[PeerId, ...]:
     """Where the Rust library has no fallback, the relays that are left are those of the known addresses, at most 64."""
-    through = (relay for place in known for relay in multiaddrs.relays(Multiaddr(place)) if relay is not None)
+    through = (relay for place in known for relay in relays_of(Multiaddr(place)) if relay is not None)
     return tuple(dict.fromkeys(through))[:RELAYS]
 
 
@@ -189,9 +190,9 @@ def _place(entry: _Reader, peer: PeerId, name: str, text: Any) -> bytes:
         data = to_bytes(_TWICE.sub(r"\1", text) if "/p2p/" in text else text)
     except DecodeError as error:
         raise entry.wrong(name, str(error)) from None
-    if multiaddrs.P2P_CODE not in data:
+    if P2P_CODE not in data:
         return data
-    place, named = multiaddrs.split_peer(Multiaddr(data))
+    place, named = split_peer(Multiaddr(data))
     if named not in (None, peer):
         raise entry.wrong(name, "names another peer")
     return bytes(place)
@@ -212,8 +213,8 @@ def _written(entry: PeerEntry) -> dict[str, Any]:
 
 def _whole(place: bytes, peer: PeerId) -> str:
     """As the Rust library keeps it: a relayed address ends in the name of its peer."""
-    relayed = multiaddrs.relays(Multiaddr(place))
-    return to_text(bytes(multiaddrs.with_peer(Multiaddr(place), peer))) if relayed else to_text(place)
+    relayed = relays_of(Multiaddr(place))
+    return to_text(bytes(with_peer(Multiaddr(place), peer))) if relayed else to_text(place)
 
 
 def _json(value: Any) -> str:

@@ -12,7 +12,8 @@ from typing import Final
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.addressing.kinds import relays_of
+from stronghold_p2p.addressing.parse import P2P_CODE, parse, split_peer
 from stronghold_p2p.errors import ConfigError, DecodeError
 from stronghold_p2p.identity import PeerId
 
@@ -122,7 +123,7 @@ class Known:
         Relays that were named come first, then what is known, then those relays that are for all. A known address
         leads through no relay that was not named, and never through the peer itself.
         """
-        hops = {place: multiaddrs.relays(Multiaddr(place)) for place in self.places}
+        hops = {place: relays_of(Multiaddr(place)) for place in self.places}
         direct = [] if self.exclusive else [place for place, through in hops.items() if not through]
         relayed = [place for place, through in hops.items() if through and self._may_use(peer, through)]
         if self.relays is not None:
@@ -137,22 +138,22 @@ class Known:
 
     def direct(self) -> bytes | None:
         """The first address that needs no relay."""
-        return next((place for place in self.places if not multiaddrs.relays(Multiaddr(place))), None)
+        return next((place for place in self.places if not relays_of(Multiaddr(place))), None)
 
 
 def checked(peer: PeerId, address: Multiaddr) -> bytes | None:
     """The same for an address that was parsed before, as all of the swarm's were: ``None`` if it is not ``peer``'s."""
     place = bytes(address)
-    if multiaddrs.P2P_CODE not in place:
+    if P2P_CODE not in place:
         return place or None
-    rest, named = multiaddrs.split_peer(address)
+    rest, named = split_peer(address)
     return bytes(rest) or None if named in (None, peer) else None
 
 
 def place_of(peer: PeerId, address: Multiaddr | str) -> bytes:
     """``address`` as it is kept; ``ConfigError`` if it is none, names another peer at its end, or is no place."""
     try:
-        place, named = multiaddrs.split_peer(multiaddrs.parse(address))
+        place, named = split_peer(parse(address))
     except DecodeError as error:
         raise ConfigError(f"{address}: {error}", where=str(address)) from None
     if named not in (None, peer):

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.cli.demo import demo
 from stronghold_p2p.cli.listen import AFTERWARDS, listen
 from stronghold_p2p.cli.output import (
@@ -216,7 +216,7 @@ def _add_timeout(command: argparse.ArgumentParser, default: float, what: str) ->
 
 def _address(text: str) -> Multiaddr:
     try:
-        return multiaddrs.parse(text)
+        return parse(text)
     except DecodeError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

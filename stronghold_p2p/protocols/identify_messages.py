@@ -14,7 +14,8 @@ from typing import Final
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.addressing.kinds import is_link_local, is_loopback, is_multicast, is_public, is_unspecified
+from stronghold_p2p.addressing.parse import parse, split_peer
 from stronghold_p2p.encoding import protobuf, varint
 from stronghold_p2p.encoding.protobuf import Message, field
 from stronghold_p2p.errors import DecodeError, HandshakeError
@@ -224,21 +225,21 @@ def _address(data: bytes | None, peer: PeerId | None = None) -> Multiaddr | None
     if not data:
         return None
     try:
-        address, named = multiaddrs.split_peer(multiaddrs.parse(data))
+        address, named = split_peer(parse(data))
     except DecodeError:
         return None
     return address if bytes(address) and (named is None or named == peer) else None
 
 
 def _reachable(address: Multiaddr, remote: Multiaddr) -> bool:
-    if multiaddrs.is_unspecified(address) or multiaddrs.is_multicast(address):
+    if is_unspecified(address) or is_multicast(address):
         return False
-    if multiaddrs.is_loopback(remote):
+    if is_loopback(remote):
         return True
-    if multiaddrs.is_public(remote):
-        return multiaddrs.is_public(address)
-    near = multiaddrs.is_link_local(remote) or not multiaddrs.is_link_local(address)
-    return near and not multiaddrs.is_loopback(address)
+    if is_public(remote):
+        return is_public(address)
+    near = is_link_local(remote) or not is_link_local(address)
+    return near and not is_loopback(address)
 
 
 def _names(listed: Iterable[bytes]) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.addressing.kinds import relays_of
+from stronghold_p2p.addressing.parse import split_peer
 from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, P2PError
 from stronghold_p2p.events.events import DialFailed, Dialing
 from stronghold_p2p.streams.deadline import Deadline
@@ -52,7 +53,7 @@ class _Dial:
     def add(self, addresses: Iterable[Multiaddr]) -> None:
         """Those through relays take no place: there is no transport for them yet, which is their cause."""
         for address in addresses:
-            if multiaddrs.relays(address):
+            if relays_of(address):
                 self.failures[address] = DialError(f"{address}: {RELAYED}")
             elif address not in self._known and len(self._known) < self._maximum:
                 self._known.add(address)
@@ -200,10 +201,10 @@ class Dialer:
 
     def _learn(self, dial: _Dial, peer: PeerId, address: Multiaddr) -> None:
         book = self._swarm.book
-        book.worked(peer, multiaddrs.split_peer(address)[0])
+        book.worked(peer, split_peer(address)[0])
         if dial.peer is not None:
             for failed in dial.failures:
-                if not multiaddrs.relays(failed):  # those were not tried
+                if not relays_of(failed):  # those were not tried
                     book.failed(peer, failed)
 
 
@@ -218,7 +219,7 @@ class _Attempt:
         self._begun = False
         self._refused: DialError | None = None
         # An address that names its peer has to keep its word, also when the caller takes anybody.
-        self._address, named = multiaddrs.split_peer(address)
+        self._address, named = split_peer(address)
         self._peer = named if peer is None else peer
         self._outcome: asyncio.Future[Connection] = swarm.loop.create_future()
         self._upgrading: Upgrading | None = None

@@ -10,7 +10,7 @@ from functools import partial
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.addressing.kinds import is_unspecified
 from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
@@ -250,7 +250,7 @@ class Swarm:
             self._check_running()
         for found in listener.addresses:
             self.emit(AddressAdded(found))
-        if multiaddrs.is_unspecified(address):
+        if is_unspecified(address):
             self._address_watch.add(listener)
         return listener
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.addressing.kinds import from_socket, is_unspecified, tcp_address
 from stronghold_p2p.errors import ConfigError, DialError, ListenError
 from stronghold_p2p.transport.interfaces import host_addresses
 from stronghold_p2p.transport.link import Link, inbox_for
@@ -26,8 +26,8 @@ TOGETHER = 1
 
 async def connect(address: Multiaddr, on_made: Callable[[Link], None]) -> Link:
     """A raw connection to ``address`` (``/ip4|ip6/../tcp/..``); ``DialError`` with the system's reason."""
-    target = multiaddrs.tcp_address(address)
-    if target is None or not target[1] or multiaddrs.is_unspecified(address):
+    target = tcp_address(address)
+    if target is None or not target[1] or is_unspecified(address):
         raise DialError(f"{address} is no TCP address that can be dialed")
     loop = asyncio.get_running_loop()
     inbox = inbox_for(loop)
@@ -71,7 +71,7 @@ async def listen(
 
     ``missed`` is called when the system gives no socket for one, ``closed`` when the listening socket has been closed.
     """
-    target = multiaddrs.tcp_address(address)
+    target = tcp_address(address)
     if target is None:
         raise ConfigError(f"{address} is no TCP address", where="listen")
     loop = asyncio.get_running_loop()
@@ -115,10 +115,10 @@ def bound_addresses(server: asyncio.Server) -> tuple[Multiaddr, ...]:
     found: list[Multiaddr] = []
     for listening in server.sockets:
         bound = listening.getsockname()
-        address = multiaddrs.from_socket(bound)
-        if multiaddrs.is_unspecified(address):
+        address = from_socket(bound)
+        if is_unspecified(address):
             hosts = host_addresses(listening.family)
-            found += [multiaddrs.from_socket((host, *bound[1:])) for host in hosts]
+            found += [from_socket((host, *bound[1:])) for host in hosts]
         else:
             found.append(address)
     return tuple(found)
@@ -129,7 +129,7 @@ def addresses_of(transport: asyncio.BaseTransport) -> tuple[Multiaddr, Multiaddr
     local, remote = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
     if not local or not remote:
         return None
-    return multiaddrs.from_socket(local), multiaddrs.from_socket(remote)
+    return from_socket(local), from_socket(remote)
 
 
 def remote_host(transport: asyncio.BaseTransport) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stronghold_p2p import AddressBook, ConfigError, Identity, LimitExceeded, PeerId
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.book import addresses
 from stronghold_p2p.book.known import LEARNED
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stronghold_p2p import AddressBook, ConfigError, Identity, LimitExceeded, Network
-from stronghold_p2p.addressing.multiaddrs import parse, split_peer
+from stronghold_p2p.addressing.parse import parse, split_peer
 from stronghold_p2p.book import book_json
 from stronghold_p2p.book.book_file import BookFile
 from stronghold_p2p.book.book_json import Content

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stronghold_p2p import ConfigError, Identity, PeerId
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.book import book_json
 from stronghold_p2p.book.book_json import (
     Content,

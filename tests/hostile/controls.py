@@ -178,7 +178,9 @@ CONTROLS = (
     # 4.9
     Control("test_row_93_peer_ids", "--without inlined-keys", 'assert one["error"] == "DecodeError"'),
     Control(
-        "test_row_93_addresses", "--constant multiaddrs.MAX_COMPONENTS=320", 'assert one["error"] == "DecodeError"'
+        "test_row_93_addresses",
+        "--constant addressing.parse.MAX_COMPONENTS=320",
+        'assert one["error"] == "DecodeError"',
     ),
     Control("test_row_94_invented_peers", "--constant swarm.addresses.PEERS=100000", 'assert state["peers"] <= 10_000'),
     Control("test_row_94_connected_and_protected", "--without in-use", "assert staying <= known"),

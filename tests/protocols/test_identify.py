@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.encoding import protobuf, varint

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.events.events import AddressAdded, AddressRemoved
 from stronghold_p2p.swarm.address_watch import LOOK
 from stronghold_p2p.transport import tcp

@@ -9,7 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from multiaddr import Multiaddr
 
 from stronghold_p2p import AddressBook, ConfigError, LimitExceeded, PeerId
-from stronghold_p2p.addressing.multiaddrs import parse, relays, split_peer
+from stronghold_p2p.addressing.kinds import relays_of
+from stronghold_p2p.addressing.parse import parse, split_peer
 from stronghold_p2p.book import addresses
 
 PEERS = [PeerId(b"\x12\x20" + number.to_bytes(32, "big")) for number in range(6)]
@@ -125,7 +126,7 @@ class Book(RuleBasedStateMachine):
             known = self.book._known(peer)
             assert len(set(listed)) == len(listed)
             for address in listed:
-                through = relays(address)
+                through = relays_of(address)
                 assert split_peer(address)[1] == (peer if through else None)
                 assert peer not in through
                 assert through or not known.exclusive

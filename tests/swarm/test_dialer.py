@@ -12,8 +12,8 @@ from itertools import count
 import pytest
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing import multiaddrs
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.kinds import from_socket
+from stronghold_p2p.addressing.parse import parse, with_peer
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import (
@@ -47,7 +47,7 @@ def now() -> float:
 def closed_port(host: str = "127.0.0.1") -> Multiaddr:
     """An address at which nobody listens."""
     with socket.create_server((host, 0)) as server:
-        return multiaddrs.from_socket(server.getsockname())
+        return from_socket(server.getsockname())
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def deaf() -> Iterator[Multiaddr]:
             sock = stack.enter_context(socket.socket())
             sock.setblocking(False)
             sock.connect_ex(server.getsockname())
-        yield multiaddrs.from_socket(server.getsockname())
+        yield from_socket(server.getsockname())
 
 
 @asynccontextmanager
@@ -113,8 +113,8 @@ async def test_the_address_that_names_its_peer_is_held_to_it() -> None:
         (address,) = bob.addresses
         stranger = identity(7).peer_id
         with pytest.raises(PeerIdMismatch):
-            await alice.dial(None, [multiaddrs.with_peer(address, stranger)])
-        connection = await alice.dial(None, [multiaddrs.with_peer(address, bob.peer_id)])
+            await alice.dial(None, [with_peer(address, stranger)])
+        connection = await alice.dial(None, [with_peer(address, bob.peer_id)])
         assert connection.peer == bob.peer_id
         assert connection.remote_address == address
 
@@ -228,7 +228,7 @@ async def test_the_same_address_twice() -> None:
     async with alone() as alice:
         dead = closed_port()
         with pytest.raises(DialError) as caught:
-            await alice.dial(identity(7).peer_id, [dead, dead, multiaddrs.parse(str(dead))])
+            await alice.dial(identity(7).peer_id, [dead, dead, parse(str(dead))])
         assert list(caught.value.attempts) == [dead]
 
 

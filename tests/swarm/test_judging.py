@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.errors import DialError, StreamReset, UnsupportedProtocol
 from stronghold_p2p.firewall.entries import Judgement
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Rule

@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from stronghold_p2p.addressing import multiaddrs
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.kinds import tcp_address
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import (
@@ -91,7 +91,7 @@ async def test_unspecified_listeners_tell_the_real_addresses(host: str, version:
         listener = await alice.listen(parse(f"{host}/tcp/0"))
         assert listener.addresses
         for address in listener.addresses:
-            text, port, _ = multiaddrs.tcp_address(address) or ("", 0, None)
+            text, port, _ = tcp_address(address) or ("", 0, None)
             assert ip_address(text).version == version
             assert not ip_address(text).is_unspecified
             assert port
@@ -470,7 +470,7 @@ async def test_a_socket_that_was_accepted_in_the_last_moment(monkeypatch: pytest
         monkeypatch.setattr(loop, "_accept_connection2", accepted)
         connection = await shake(await bare_to(listener.addresses[0]), upgrade(20).outbound(None))
         await until(lambda: alice.connections())  # it had been accepted
-        host, port, _ = multiaddrs.tcp_address(listener.addresses[0]) or ("", 0, None)
+        host, port, _ = tcp_address(listener.addresses[0]) or ("", 0, None)
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((host, port)).close()
         connection.close()
@@ -554,7 +554,7 @@ async def test_a_callback_that_fails(caplog: pytest.LogCaptureFixture) -> None:
 EMFILE = """
     import asyncio, logging, resource, socket, sys, time
     from stronghold_p2p.errors import DialError
-    from stronghold_p2p.multiaddrs import parse
+    from stronghold_p2p.addressing.parse import parse
     from tests.peers import connect, swarm
     from tests.swarm.handlers import ECHO, ask, echo
     from tests.swarm.raw import bare_to
