@@ -49,12 +49,9 @@ LIFTED = Limits(
     per_peer=None,
     per_subnet=None,
     pending_in=None,
-    pending_per_ip=None,
     pending_out=None,
     accept_rate=None,
     streams_in=None,
-    negotiating=None,
-    reset_rate=float("inf"),
 )
 
 Result = dict[str, Any]

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 Direction = Literal["in", "out"]
 
+NEGOTIATING: Final = 128  # inbound streams of one connection that are still in multistream-select (rust-libp2p)
 HANDLER_GRACE: Final = 1.0  # seconds for handlers to deal with what a peer sent before it left
 CLOSE_GRACE: Final = 1.0  # seconds for the peer to close after we did, so that nothing it sent is answered by RST
 
@@ -242,7 +243,7 @@ class Connection:
         """``open_stream`` where nothing has to be waited for; else None. ``now``: the loop's time, if it is known."""
         self._check_open()
         known = self._known(protocols)
-        if known is None or self._session.unacknowledged >= self._swarm.limits.ack_backlog:
+        if known is None or not self._session.openable:
             return None
         proposal = multistream.propose(known)
         self._timer.idle_since = None
@@ -278,8 +279,7 @@ class Connection:
 
     def park(self, stream: Stream) -> bool:
         """The stream's negotiation has begun and waits for more; if too many do, the stream is reset."""
-        maximum = self._swarm.limits.negotiating
-        if maximum is not None and self._parked >= maximum:
+        if self._parked >= NEGOTIATING:
             stream.reset(Reset.RESOURCE_LIMIT)
             return False
         self._parked += 1

@@ -6,7 +6,7 @@ type; a body is passed on as it arrives, in one copy.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from stronghold_p2p.codes import GoAway, Reset, farewell
 from stronghold_p2p.errors import ConnectionClosed, MuxerError
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from stronghold_p2p.yamux.state import StreamState
 
 Buffer = bytes | bytearray | memoryview
+
+EMPTY_FRAMES: Final = 1_000  # in a row that carry nothing: they cost us work and the peer no credit (as in HTTP/2)
 
 _unpack = HEADER.unpack_from
 
@@ -207,7 +209,7 @@ class Receiver:
 
     def _nothing_useful(self) -> None:
         self._empty += 1
-        if self._empty > self._session.limits.empty_frames:
+        if self._empty > EMPTY_FRAMES:
             raise MuxerError("too many frames that carry nothing", code=GoAway.PROTOCOL_ERROR)
 
 

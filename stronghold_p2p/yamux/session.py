@@ -39,6 +39,11 @@ from stronghold_p2p.yamux.window import ReceiveBudget, ReceiveWindow
 WAKE_TOGETHER: Final = 16
 JOIN_UP_TO: Final = 4_096  # so short a write is joined with a piece that waits for it: cheaper than a frame
 LAST_STREAM_ID: Final = 0xFFFF_FFFF
+ACK_BACKLOG: Final = 256  # streams of ours that the peer has not acknowledged (yamux/README.md, "ACK backlog")
+CONTROL_QUEUE: Final = 1_024  # ACKs, pongs, resets and window updates to be written: 12 KiB; beyond, nothing is read
+PONGS: Final = 32  # answers to pings that wait to be written (go's backlog); an honest peer has one ping out
+RESET_RATE: Final = 200.0  # resets a second, of both sides: as against HTTP/2's "Rapid Reset" (CVE-2023-44487)
+RESET_BURST: Final = 1_024  # at once: twice the 512 streams that a peer may have open, which may all end together
 # Frames, twelve answers' worth, that are sent before the turn of the loop is over: the peer works while we do.
 EARLY: Final = 24
 
@@ -83,7 +88,7 @@ class Session:
         self.passed_over: list[StreamState] = []
         self._opening: deque[Callable[[], None]] = deque()
         self._ping: tuple[int, float] | None = None
-        self._resets = ResetBudget(limits.reset_rate, limits.reset_burst)
+        self._resets = ResetBudget(RESET_RATE, RESET_BURST)
         self._dropped = DroppedBytes(limits.receive_memory)
         self.incomplete_since: float | None = None  # when the frame began that is not complete yet
         # ``receive`` at the time that ``now`` tells. It leads back here: whoever ends the session deletes it.
@@ -181,13 +186,19 @@ class Session:
         """
         if self._next_id > LAST_STREAM_ID:
             raise _full("stream ids used up: connect again", "stream ids", LAST_STREAM_ID // 2, LAST_STREAM_ID // 2)
-        if (waiting := self.unacknowledged) >= (most := self.limits.ack_backlog):
-            raise _full(f"{waiting} streams wait for the peer's acknowledgement", "ack_backlog", waiting, most)
+        if not self.openable:
+            told = f"{self.unacknowledged} streams wait for the peer's acknowledgement"
+            raise _full(told, "ack_backlog", self.unacknowledged, ACK_BACKLOG)
         stream = StreamState(self._next_id, ReceiveWindow(self.budget, self.limits.max_window), inbound=False)
         self._next_id += 2
         self.streams[stream.id] = stream
         self.unacknowledged += 1
         return stream
+
+    @property
+    def openable(self) -> bool:
+        """The ACK backlog has a place for one more stream of ours."""
+        return self.unacknowledged < ACK_BACKLOG
 
     def when_openable(self, wake: Callable[[], None]) -> None:
         """Call ``wake`` once, when a place in the ACK backlog is free (in order of asking)."""
@@ -197,7 +208,7 @@ class Session:
         """The caller of ``when_openable`` has given up."""
         if wake in self._opening:
             self._opening.remove(wake)
-        elif self._opening and self.unacknowledged < self.limits.ack_backlog:
+        elif self._opening and self.openable:
             self._opening.popleft()()
 
     def send(self, stream: StreamState, data: bytes | memoryview) -> int:
@@ -362,7 +373,7 @@ class Session:
     @property
     def overloaded(self) -> bool:
         """The peer does not take our answers: stop reading until it does (reliability 4.3, rows 33 and 34)."""
-        return self._out.control > self.limits.control_queue or self.pongs > self.limits.pongs
+        return self._out.control > CONTROL_QUEUE or self.pongs > PONGS
 
     def ping(self, now: float) -> None:
         """Send a ping unless one is out (rust and js close on an unexpected pong: one at a time)."""

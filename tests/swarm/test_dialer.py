@@ -29,6 +29,7 @@ from stronghold_p2p.events.events import DialFailed, Ended, Opened
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.swarm import dialer
 from stronghold_p2p.swarm.dialer import STAGGER
 from stronghold_p2p.swarm.swarm import Swarm
 from tests.peers import swarm, until
@@ -216,8 +217,9 @@ async def test_ourselves_by_an_address_that_we_do_not_know() -> None:
         assert alice.connections() == ()
 
 
-async def test_more_addresses_than_we_try() -> None:
-    async with alone(limits=Limits(dial_addresses=3)) as alice, swarm(2) as bob:
+async def test_more_addresses_than_we_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dialer, "ADDRESSES", 3)
+    async with alone() as alice, swarm(2) as bob:
         dead = [closed_port(f"127.0.0.{n}") for n in range(1, 4)]
         with pytest.raises(DialError) as caught:
             await alice.dial(bob.peer_id, [*dead, *bob.addresses])

@@ -43,6 +43,7 @@ from stronghold_p2p.events.events import (
 )
 from stronghold_p2p.events.hub import Events as Reader
 from stronghold_p2p.firewall.asking.firewall import Firewall
+from stronghold_p2p.firewall.limits import gate
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.swarm.swarm import Swarm
@@ -56,7 +57,7 @@ from tests.virtual import VIRTUAL, eventually
 
 LOOPS = VIRTUAL
 STRICT: dict[str, Any] = {"exempt_loopback": False}
-NONE = Limits(accept_rate=None, pending_per_ip=None, per_subnet=None)
+NONE = Limits(accept_rate=None, pending_in=None, per_subnet=None)
 
 
 def now() -> float:
@@ -325,8 +326,9 @@ async def test_the_one_that_gave_way_has_finished_its_handshake_meanwhile() -> N
         raw.close()
 
 
-async def test_pending_of_one_address() -> None:
-    limits = Limits(pending_per_ip=4, accept_rate=None)
+async def test_pending_of_one_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "PENDING_PER_IP", 4)
+    limits = Limits(pending_in=32, accept_rate=None)
     async with swarm(1, limits=limits, **STRICT) as alice:
         events = Events(alice)
         async with sockets(alice, 6) as bares:
@@ -339,7 +341,7 @@ async def test_pending_of_one_address() -> None:
 
 async def test_the_rate_of_one_address() -> None:
     """Row 2: over the rate they are closed at once, without any cryptography."""
-    async with swarm(1, limits=Limits(pending_per_ip=None), **STRICT) as alice:
+    async with swarm(1, limits=Limits(pending_in=None), **STRICT) as alice:
         events = Events(alice)
         async with sockets(alice, 100) as bares:
             await until(lambda: len(events.all) == 84)
@@ -411,7 +413,7 @@ async def test_the_limit_of_one_peer(early: bool) -> None:
 
 async def test_many_keys_from_one_address() -> None:
     """Row 3: 20 peers, 8 are kept. Who is turned away and stays counts until he has gone."""
-    async with swarm(1, limits=Limits(accept_rate=None, pending_per_ip=None), **STRICT) as alice:
+    async with swarm(1, limits=Limits(accept_rate=None, pending_in=None), **STRICT) as alice:
         events = Events(alice)
         raws = []
         for seed in range(10, 30):
@@ -440,7 +442,7 @@ async def test_where_connections_come_from(
     """Row 3 in its other forms: IPv4 written as IPv6 counts with IPv4; 8 for a /56. The addresses are made up."""
     sources = itertools.cycle(hosts)
     monkeypatch.setattr(tcp, "remote_host", lambda _: next(sources))
-    async with swarm(1, limits=Limits(accept_rate=None, pending_per_ip=None)) as alice:
+    async with swarm(1, limits=Limits(accept_rate=None, pending_in=None)) as alice:
         events = Events(alice)
         raws = []
         for seed in range(10, 30):

@@ -15,7 +15,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias, TypeVar
 
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import LimitExceeded
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # Sources whose accept rate is remembered: more than can be at work within the 3.2 s in which a bucket refills.
 TRACKED_SOURCES = 4_096
+ACCEPT_BURST: Final = 16  # sockets at once from one address, before ``Limits.accept_rate`` counts (go)
+PENDING_PER_IP: Final = 16  # sockets of one address that are no connections yet, or an eighth of ``Limits.pending_in``
 _SITE_BITS, _REGION_BITS = 56, 48
 _REGION_FACTOR = 8
 
@@ -83,7 +85,9 @@ class Gate:
     def __init__(self, limits: Limits, *, exempt_loopback: bool = True, tracked: int = TRACKED_SOURCES) -> None:
         self._limits = limits
         self._exempt_loopback = exempt_loopback
-        self._rates = _Rates(limits.accept_rate, limits.accept_burst, tracked)
+        self._rates = _Rates(limits.accept_rate, ACCEPT_BURST, tracked)
+        most = limits.pending_in
+        self._pending_per_ip = None if most is None else max(PENDING_PER_IP, most // 8)
         self._pending_out = 0
         self._pending_in = 0
         # By source, in order of arrival; the exempt ones and the unknown are under None.
@@ -103,7 +107,7 @@ class Gate:
         if source is not None:
             self._rates.take(source.site, now)
             waiting = len(self._waiting.get(source.site, ()))
-            _check("pending_per_ip", waiting, self._limits.pending_per_ip)
+            _check("pending_per_ip", waiting, self._pending_per_ip)
         self._check_all(self._connected("in", source))
         gives_way = self._make_room()
         token = Token(self, "in", source)
@@ -253,8 +257,9 @@ def _check(limit: str, current: int, maximum: int | None) -> None:
 
 
 def _exceeded(limit: str, current: int, maximum: int) -> LimitExceeded:
+    told = "pending_in" if limit == "pending_per_ip" else "it"
     return LimitExceeded(
-        f"{limit} {current}/{maximum}: raise it in Limits", limit=limit, current=current, maximum=maximum
+        f"{limit} {current}/{maximum}: raise {told} in Limits", limit=limit, current=current, maximum=maximum
     )
 
 
