@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from stronghold_p2p import files
@@ -22,14 +21,11 @@ class BookFile:
 
     def read(self) -> Content | None:
         """What it says; None: there is no file. ``ConfigError``: it cannot be read or understood."""
-        where = str(self.path)
         try:
-            data, stamp = files.read(self.path, book_json.MAX_FILE, "address book", partial(ConfigError, where=where))
+            data, stamp = files.read(self.path, book_json.MAX_FILE, "address book")
         except FileNotFoundError:
             return None
-        except OSError as error:
-            raise ConfigError(f"{self.path} cannot be read: {error.strerror}", where=where) from error
-        content = book_json.loads(data, where)
+        content = book_json.loads(data, str(self.path))
         self._stamp = stamp
         return content
 
@@ -40,10 +36,7 @@ class BookFile:
             what = f"{len(data)} bytes of addresses, at most {book_json.MAX_FILE}: remove some"
             raise ConfigError(f"{self.path}: {what}", where=str(self.path))
         self._check()
-        try:
-            self._stamp = files.replace(self.path, data)
-        except OSError as error:
-            raise ConfigError(f"{self.path} cannot be written: {error.strerror}", where=str(self.path)) from error
+        self._stamp = files.replace(self.path, data)
         self.saved = content
 
     def _check(self) -> None:
