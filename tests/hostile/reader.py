@@ -101,7 +101,7 @@ class Reader:
 
     def state(self) -> Result:
         """As the book counts."""
-        return {"peers": len(self.book._kept) + len(self.book._told), "addresses": self.book._count}
+        return {"peers": len(self.book._lasting) + len(self.book._hearsay), "addresses": self.book._count}
 
     def counted(self) -> Result:
         gc.collect()

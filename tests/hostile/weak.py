@@ -22,8 +22,8 @@ from stronghold_p2p import (
     multistream,
 )
 from stronghold_p2p.book.addresses import AddressBook
-from stronghold_p2p.book.book_file import BookFile
-from stronghold_p2p.book.book_json import Content
+from stronghold_p2p.book.file import BookFile
+from stronghold_p2p.book.json_form import Content
 from stronghold_p2p.connection.connection import Connection
 from stronghold_p2p.connection.handlers import Handlers
 from stronghold_p2p.encoding import protobuf, strict_json

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from stronghold_p2p import files
-from stronghold_p2p.book import book_json
-from stronghold_p2p.book.book_json import Content
+from stronghold_p2p.book import json_form
+from stronghold_p2p.book.json_form import Content
 from stronghold_p2p.errors import ConfigError
 
 
 class BookFile:
-    """``saved`` is what the file said when we last read or wrote it; ``autosave`` whether networks save changes."""
+    """One file. ``saved`` is what it held when we last read or wrote it; ``autosave``: networks save changes."""
 
     def __init__(self, path: Path, *, autosave: bool = False) -> None:
         self.path = path
@@ -20,27 +20,27 @@ class BookFile:
         self._stamp: files.Stamp | None = None
 
     def read(self) -> Content | None:
-        """What it says; None: there is no file. ``ConfigError``: it cannot be read or understood."""
+        """What the file holds; None: there is no file. ``ConfigError``: it cannot be read or understood."""
         try:
-            data, stamp = files.read(self.path, book_json.MAX_FILE, "address book")
+            data, stamp = files.read(self.path, json_form.MAX_FILE, "address book")
         except FileNotFoundError:
             return None
-        content = book_json.loads(data, str(self.path))
+        content = json_form.loads(data, str(self.path))
         self._stamp = stamp
         return content
 
     def write(self, content: Content) -> None:
-        """Make it say this. ``ConfigError``: it cannot be written, or holds something else; then it is as it was."""
-        data = book_json.dumps(content)
-        if len(data) > book_json.MAX_FILE:
-            what = f"{len(data)} bytes of addresses, at most {book_json.MAX_FILE}: remove some"
+        """Replace what the file holds. ``ConfigError``: it cannot be, or is no address book; it stays as it was."""
+        data = json_form.dumps(content)
+        if len(data) > json_form.MAX_FILE:
+            what = f"{len(data)} bytes of addresses, at most {json_form.MAX_FILE}: remove some"
             raise ConfigError(f"{self.path}: {what}", where=str(self.path))
         self._check()
         self._stamp = files.replace(self.path, data)
         self.saved = content
 
     def _check(self) -> None:
-        """What we have not read or written ourselves may be worth more than what we have."""
+        """``ConfigError`` if the file, changed by somebody else, is no address book: it may be worth more than ours."""
         if self._stamp is not None and files.stamp(self.path) == self._stamp:
             return
         try:
