@@ -364,7 +364,7 @@ def one_push() -> None:
     read = Identify._read
 
     async def forgetful(self: Identify, stream: Stream) -> identify_messages.IdentifyMessage:
-        self._told_by.discard(stream.connection)
+        self._pushes_being_read.discard(stream.connection)
         return await read(self, stream)
 
     patch(Identify, "_read", forgetful)

@@ -153,10 +153,10 @@ async def test_a_ping_on_a_connection_that_ends() -> None:
         connection = await connect(alice, bob)
         await ping.ping(connection)
         await connection.close()
-        assert not ping._kept
+        assert not ping._idle_streams
         with pytest.raises(ConnectionClosed):
             await ping.ping(connection)
-        assert not ping._kept
+        assert not ping._idle_streams
 
 
 # ---------------------------------------------------------------------- the answering side
