@@ -56,7 +56,7 @@ def _check_text(value: bytes) -> None:
 
 
 def _check_anything(_value: bytes) -> None:
-    """The length says it all, or printing and parsing it again will tell."""
+    """For values whose length is all there is to check, or which are checked by printing and parsing them."""
 
 
 def _check_peer_id(value: bytes) -> None:
@@ -75,7 +75,7 @@ def _nothing(_text: str) -> bytes:
 
 
 def _of_package(name: str) -> Callable[[str], bytes]:
-    """The rare kinds of value: the package parses them, and we cut its prefix off again."""
+    """For the rare kinds of value: the package parses them, and we cut its prefix off."""
 
     def to_bytes(text: str) -> bytes:
         try:

@@ -90,7 +90,7 @@ def is_unspecified(address: Multiaddr) -> bool:
 
 
 def is_multicast(address: Multiaddr) -> bool:
-    """Nobody can be dialed there."""
+    """A group's address, which cannot be dialed."""
     ip = _first_ip(address)
     return ip is not None and ip.is_multicast
 
@@ -125,7 +125,7 @@ def _unmapped(ip: Ip) -> Ip:
 
 
 def _innermost(ip: Ip) -> Ip:
-    """Where it leads in the end: an IPv4 address behind the well-known prefix of NAT64 (RFC 6052, 2.1)."""
+    """``ip``, or the IPv4 address inside it: mapped, or behind the well-known prefix of NAT64 (RFC 6052, 2.1)."""
     return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF) if ip in _NAT64 else _unmapped(ip)
 
 

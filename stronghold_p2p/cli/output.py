@@ -35,7 +35,7 @@ _CODES: Final[tuple[tuple[type[Exception] | tuple[type[Exception], ...], int], .
 
 
 def safe_output() -> None:
-    """What the encoding of the terminal lacks is escaped instead of raised."""
+    """Escape what the encoding of the terminal lacks, instead of raising."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -124,6 +124,6 @@ class Terminal:
 
 
 def shown(view: Any, protocol: str) -> str:
-    """What is asked for, on one line that cannot steer a terminal and is not long."""
+    """One short line about what is asked for; no part of it can steer a terminal."""
     text = printable(protocol) if view is None else compact(view)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}\N{HORIZONTAL ELLIPSIS}"

@@ -174,7 +174,7 @@ class Identify:
         except P2PError as error:
             log.debug("push to %s: %s", connection.peer, error)
 
-    # ------------------------------------------------------------------ what we are told
+    # ------------------------------------------------------------------ what peers say
 
     async def _introduce(self, connection: Connection) -> None:
         """Identify a peer that has just connected; a failure concerns nobody else."""
