@@ -310,7 +310,7 @@ class AddressBook:
         """Forget the peer that was used longest ago, of those that may be forgotten."""
         for _ in range(len(room)):
             peer, entry = next(iter(room.items()))
-            if peer != spared and not entry.bound and not self._may_not_go(peer):
+            if peer != spared and not entry.bound and not self._is_held(peer):
                 del room[peer]
                 self._discount(entry)
                 return True
@@ -323,12 +323,12 @@ class AddressBook:
         for peer, entry in self._lasting.items():
             if self._count <= ADDRESSES * 7 // 8 and self._size <= SIZE * 7 // 8:
                 break
-            if peer != spared and not self._may_not_go(peer):
+            if peer != spared and not self._is_held(peer):
                 entry.drop_told()
                 self._recount(entry)
         return self._count < before
 
-    def _may_not_go(self, peer: PeerId) -> bool:
+    def _is_held(self, peer: PeerId) -> bool:
         return any(peer in peers for peers in self._held)
 
     def _recount(self, entry: BookEntry) -> None:
