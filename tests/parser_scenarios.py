@@ -25,7 +25,7 @@ from stronghold_p2p.identity import (
 )
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.noise import payload
-from stronghold_p2p.noise.exchange import Secured, secure
+from stronghold_p2p.noise.libp2p import Secured, handshake
 from stronghold_p2p.noise.handshake import HandshakeState, KeyPair
 from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.noise.records import Opener, Sealer
@@ -142,7 +142,7 @@ def pair(
 
 
 def noise(who: Identity, *, initiator: bool, muxers: tuple[str, ...] = ("/yamux/1.0.0",)) -> exchange.Exchange[Secured]:
-    return secure(initiator=initiator, local=KEYS[who], expected=None, muxers=muxers, random=lots("ephemeral"))
+    return handshake(initiator=initiator, local=KEYS[who], expected=None, muxers=muxers, random=lots("ephemeral"))
 
 
 def dialed() -> exchange.Exchange[str]:
@@ -189,7 +189,7 @@ EXCHANGES: dict[str, list[Exchange[Any]]] = {
             multistream.propose("/b"),
         )
     ],
-    "stronghold_p2p.noise.exchange.secure": [
+    "stronghold_p2p.noise.libp2p.handshake": [
         pair(
             f"noise-{'initiator' if initiator else 'responder'}",
             lambda who=who, initiator=initiator: noise(who, initiator=initiator),  # type: ignore[misc]

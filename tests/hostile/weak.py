@@ -45,7 +45,7 @@ from stronghold_p2p.identity import PeerId, PublicKey, verify
 from stronghold_p2p.identity.peer_record import PeerRecord
 from stronghold_p2p.noise import handshake, payload
 from stronghold_p2p.noise.cipher import CipherState
-from stronghold_p2p.noise.exchange import Secured
+from stronghold_p2p.noise.libp2p import Secured
 from stronghold_p2p.protocols import identify_messages
 from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.request_response import exchange

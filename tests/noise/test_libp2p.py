@@ -1,4 +1,4 @@
-"""noise/exchange.py: the whole handshake, in any pieces, with honest and with hostile partners."""
+"""noise/libp2p.py: the whole handshake, in any pieces, with honest and with hostile partners."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from noise.connection import Keypair, NoiseConnection
 from stronghold_p2p.errors import HandshakeError, PeerIdMismatch, UsageError
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity.peer_id import PeerId
-from stronghold_p2p.noise.exchange import Secured, choose_muxer
+from stronghold_p2p.noise.libp2p import Handshaken, choose_muxer
 from stronghold_p2p.noise.handshake import KeyPair
 from stronghold_p2p.noise.payload import make
 from stronghold_p2p.noise.records import Opener, Sealer
@@ -36,12 +36,12 @@ FIRST, SECOND, THIRD = transcript()
 ROLES = pytest.mark.parametrize("initiator", [True, False], ids=["initiator", "responder"])
 
 
-def ours(initiator: bool, **options: Any) -> Exchange[Secured]:
+def ours(initiator: bool, **options: Any) -> Exchange[Handshaken]:
     """The honest side of keys 1 or 2 in its usual role."""
     return side(initiator=initiator, seed=1 if initiator else 2, **options)
 
 
-def talks(sender: Secured, receiver: Secured) -> bool:
+def talks(sender: Handshaken, receiver: Handshaken) -> bool:
     """Whether what one seals, the other opens."""
     sealed = Sealer(sender.send).seal(b"text")
     return opened(Opener(receiver.receive), sealed)[0] == [b"text"]
