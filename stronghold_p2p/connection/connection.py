@@ -359,7 +359,7 @@ class Connection:
         if isinstance(error, ConnectionClosed):
             self._end(error)
         else:
-            # go closes with SO_LINGER 0: a reset is an ordinary end (wire-facts 27, 31).
+            # go closes with SO_LINGER 0: its goodbye arrives as a reset, which is an ordinary end.
             closed = ConnectionClosed("the peer closed the connection", remote=True)
             closed.__cause__ = error
             self._end(closed)

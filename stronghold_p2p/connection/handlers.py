@@ -167,7 +167,7 @@ class Handlers:
             if self._backlog.readers and stream.protocol not in OPEN_PROTOCOLS:
                 await self._turn(stream)
             handler = self._swarm.handler(stream.protocol)
-            if handler is None:  # removed since the negotiation (reliability 4.2, row 25)
+            if handler is None:  # removed since the negotiation (hostile row 25)
                 stream.reset(Reset.NEGOTIATION_FAILED)
                 return
             await handler(stream)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from stronghold_p2p.connection.connection import Connection
 
 LINGER: Final = 10.0  # seconds that a stream which we closed may take to end before we reset it
-INCOMPLETE: Final = 30.0  # seconds for the rest of a frame or record (reliability 4.3, row 31)
+INCOMPLETE: Final = 30.0  # seconds for the rest of a frame or record (hostile row 31)
 STALL_LOOKS: Final = 4  # looks at a socket that takes nothing, so that the bytes of the first moment count as such
 COARSE: Final = 0.02  # seconds between two looks at least, however many deadlines there are
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from stronghold_p2p.transport.link import Link
     from stronghold_p2p.transport.upgrader import Upgraded
 
-STAGGER: Final = 0.25  # reliability 2.7, DIAL
+STAGGER: Final = 0.25  # seconds; the "Connection Attempt Delay" that RFC 8305, 5, recommends
 RELAYED: Final = "skipped, relays are not supported yet: give a direct address"
 
 # Who is dialed: a peer; or, where nobody is named, whoever is at these addresses.
@@ -108,7 +108,7 @@ class Dialer:
                 self._abandon(dial)
 
     def arrived(self, connection: Connection) -> None:
-        """Whom we dial has come by itself: who waits for the dial takes that connection (parity 1.6).
+        """Whom we dial has come by itself: who waits for the dial takes that connection.
 
         The dial goes on. The peer may wait for it, as we did, and if both gave theirs up there would be none.
         """

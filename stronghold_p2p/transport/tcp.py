@@ -20,7 +20,7 @@ from stronghold_p2p.transport.link import Link, inbox_for
 BACKLOG = 1_024  # rust's
 
 # Connections that asyncio accepts in one turn of the loop. It also is how often it tries, and complains, when there are
-# no more descriptors: with 1,024 that is a core and a thousand tracebacks a second (reliability 4.1, row 4).
+# no more descriptors: with 1,024 that is a core and a thousand tracebacks a second (hostile row 4).
 TOGETHER = 1
 
 

@@ -361,7 +361,7 @@ class Session:
 
     @property
     def overloaded(self) -> bool:
-        """The peer does not take our answers: stop reading until it does (reliability 4.3, rows 33 and 34)."""
+        """The peer does not take our answers: stop reading until it does (hostile rows 33 and 34)."""
         return self._out.control > self.limits.control_queue or self.pongs > self.limits.pongs
 
     def ping(self, now: float) -> None:

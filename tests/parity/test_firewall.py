@@ -1,4 +1,4 @@
-"""The firewall against the notes on the first library (stronghold-parity.md): its tests T4, T5 and T13."""
+"""The firewall in the scenarios T4, T5 and T13 of the Rust library."""
 
 from __future__ import annotations
 

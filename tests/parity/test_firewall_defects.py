@@ -1,4 +1,4 @@
-"""Defects of the first library's firewall (stronghold-parity.md 5) that ours must not have: D4, D5, D23, D24, D26."""
+"""Defects of the Rust library's firewall that ours must not have: D4, D5, D23, D24, D26."""
 
 from __future__ import annotations
 

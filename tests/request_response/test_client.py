@@ -116,7 +116,7 @@ async def test_an_early_answer_is_taken() -> None:
 
 @pytest.mark.parametrize("whole", [True, False])
 async def test_an_answer_before_the_request_was_taken(whole: bool) -> None:
-    """Row 68: a peer that refuses at the first byte of much needs not read the rest."""
+    """Hostile row 68: a peer that refuses at the first byte of much needs not read the rest."""
     codes: list[int] = []
 
     async def handler(stream: Stream) -> None:
