@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from fnmatch import fnmatch
 from functools import cache
 from itertools import chain
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from stronghold_p2p import Limits, Timeouts
 from tests.cores import ROOT
 from tests.hostile.rows import rows
 
@@ -142,9 +144,15 @@ def test_the_hostile_rows_are_those_that_are_played() -> None:
     _, _, both = read("hostile.md").partition(PLAYED)
     played, _, tested = both.partition(TESTED)
     assert {int(number) for number in numbers(played)} == {row.number for row in rows()}
-    for number, where in re.findall(r"^\| (\d+) \|.*\| `([\w./]+)` \|$", tested, re.MULTILINE):
-        assert f"row {number}" in set(cited((ROOT / where).read_text(encoding="utf-8"))), (number, where)
-    assert len(numbers(tested)) == len(re.findall(r"` \|$", tested, re.MULTILINE))
+    tests = "".join(path.read_text(encoding="utf-8") for path in texts() if (ROOT / "tests") in path.parents)
+    assert {f"row {number}" for number in numbers(tested)} <= set(cited(tests))
+
+
+def test_the_limits_that_the_catalogue_names_exist() -> None:
+    hostile, parity = read("hostile.md"), read("parity.md")
+    named = set(re.findall(r"`([a-z_]+)`", hostile)) - {"na", "ls", "repr"}
+    named |= set(re.findall(r"`(?:Limits|Timeouts)\.(\w+)`", parity))
+    assert named - {field.name for options in (Limits, Timeouts) for field in fields(options)} == set()
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ async def test_t7_the_requester_vanishes_after_its_request_was_delivered() -> No
 async def test_t8_the_responder_drops_the_answer(caplog: pytest.LogCaptureFixture) -> None:
     """T8, behaviour::emits_inbound_connection_closed_if_channel_is_dropped: told at once, and not as a timeout.
 
-    The first library's requester is told that the connection closed, and closes it. Here it is one stream's reset.
+    The Rust library's requester is told that the connection closed, and closes it. Here it is one stream's reset.
     """
     async with scene() as on:
         task, answer = await on.asked("Say", timeout=None)

@@ -69,7 +69,7 @@ async def outcome(handler: Peer | None, timeout: float = 5.0) -> Any:
 
 
 def answering(data: bytes) -> Peer:
-    """Reads a request as the first library of this name does: counted, with the other side still open."""
+    """Reads a request as the Rust library does: counted, with the other side still open."""
 
     async def handler(stream: Stream) -> None:
         assert await stream.read_message() == b'"Ping"'
