@@ -261,7 +261,7 @@ async def client(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.peer", description="see peer-contract")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peer", description="docs/catalogue/peer-contract.md")
     parser.add_argument("--uvloop", action="store_true")
     parser.add_argument("--facade", action="store_true", help="over Network.request; modes seq and conc")
     parser.add_argument("--json", action="store_true", help="with --facade: JSON requests of the crate's protocol")

@@ -1,4 +1,4 @@
-"""Two peers ask each other while their connection is killed: who is told what, in any order of events (row 70).
+"""Hostile row 70: two peers ask each other while their connection is killed; who is told what, in any order of events.
 
     python -m tests.outcomes [seed]
 

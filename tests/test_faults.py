@@ -1,4 +1,4 @@
-"""Row 113: a fault of ours in whatever the loop calls. At most its own connection ends, and the loop hears nothing.
+"""Hostile row 113: a fault of ours in whatever the loop calls. At most its own connection ends; the loop hears nothing.
 
 Every place where the package hands something to the event loop is found in its syntax trees. Each has a scenario that
 breaks it once, or a reason why nothing in it can fail. The leak check sees that nothing reaches the loop's exception

@@ -1,4 +1,4 @@
-"""Row 115: everything fails at level DEBUG, with secrets that are known. None is in a log, a repr or a traceback."""
+"""Hostile row 115: everything fails at level DEBUG. No known secret is in a log, a repr or a traceback."""
 
 from __future__ import annotations
 

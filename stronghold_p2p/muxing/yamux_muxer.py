@@ -320,7 +320,7 @@ class YamuxMuxer:
         if isinstance(error, ConnectionClosed):
             self._end(error)
         else:
-            # go closes with SO_LINGER 0: a reset is an ordinary end.
+            # go closes with SO_LINGER 0: its goodbye arrives as a reset, which is an ordinary end.
             closed = ConnectionClosed("the peer closed the connection", remote=True)
             closed.__cause__ = error
             self._end(closed)

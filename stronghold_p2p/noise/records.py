@@ -160,7 +160,7 @@ class Opener:
 
         ``deliver`` is called with the plaintext of each, once it is authenticated; with a ``space`` it is only valid
         during the call, and may be that of a full record and the short one behind it. Records without plaintext are
-        legal and give none (``wire-facts`` 4.2). A length that cannot hold a tag is refused as soon as it is there.
+        legal and give none (Noise spec, 3). A length that cannot hold a tag is refused as soon as it is there.
         When a record fails, those before it have been delivered, and ``failure`` is raised, now and in every later
         call: ``DecryptError``, or ``ConnectionClosed`` when the counter is used up.
         """

@@ -1,4 +1,4 @@
-"""The requester: one message out, one back, on a stream of its own (``reference/stronghold-parity.md`` 2.2).
+"""The requester: one message out, one back, on a stream of its own (parity 1).
 
 The write side stays open until the answer has come: the first library of this name takes an early end for a
 requester that has gone. One deadline covers everything, and every call has exactly one outcome.
@@ -129,7 +129,7 @@ class Client:
     async def _send_much(self, stream: LiveStream, framed: bytes) -> tuple[asyncio.Task[bytes], bool]:
         """Send ``framed``, or what leaves before the answer begins; who reads that, and whether all has been sent.
 
-        A peer may answer what it has not read to the end, and need not read on then (reliability 4.6, row 68).
+        A peer may answer what it has not read to the end, and need not read on then (hostile row 68).
         """
         writing = self._swarm.loop.create_task(stream.write(framed))
         reading = self._swarm.loop.create_task(stream.read(CHUNK))
@@ -201,7 +201,7 @@ class Client:
         """A stream for an id that is left, once the peer has refused the one that was ``tried``.
 
         This time the peer's word is waited for. The Rust library takes data behind a refusal for nonsense and hangs
-        up (``reference/stronghold-parity.md`` 2.4): that is its refusal, and nothing was sent.
+        up (parity 3): that is its refusal, and nothing was sent.
         """
         others = tuple(name for name in protocol.ids if name != tried)
         served = self._swarm.peer_protocols.get(refused.peer, frozenset())

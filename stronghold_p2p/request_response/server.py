@@ -1,7 +1,7 @@
 """The responder: reads one request, asks the firewall, then the application, and answers.
 
 A refusal is the end of the stream without a byte, whatever refused: a rule, the application when it was asked, or
-the handler (``reference/stronghold-parity.md`` 2.5). A request that cannot be read is reset, and so is one whose
+the handler (parity 3). A request that cannot be read is reset, and so is one whose
 handler fails or is late; each costs its own stream only.
 """
 

@@ -24,7 +24,7 @@ from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.swarm.establisher import Establisher
 from stronghold_p2p.transport.registry import Transports
 
-STAGGER: Final = 0.25  # reliability 2.7, DIAL
+STAGGER: Final = 0.25  # seconds; the "Connection Attempt Delay" that RFC 8305, 5, recommends
 RELAYED: Final = "skipped, relays are not supported yet: give a direct address"
 
 # Who is dialed: a peer; or, where nobody is named, whoever is at these addresses.
@@ -132,7 +132,7 @@ class Dialer:
                 self._abandon(dial)
 
     def arrived(self, connection: LiveConnection) -> None:
-        """Whom we dial has come by itself: who waits for the dial takes that connection (parity 1.6).
+        """Whom we dial has come by itself: who waits for the dial takes that connection.
 
         The dial goes on. The peer may wait for it, as we did, and if both gave theirs up there would be none.
         """

@@ -253,7 +253,7 @@ async def test_an_orderly_close(who: str) -> None:
 
 
 async def test_close_while_everything_runs() -> None:
-    """Row 110: 64 readers, 64 writers, 16 openers: all wake with the same cause."""
+    """Hostile row 110: 64 readers, 64 writers, 16 openers: all wake with the same cause."""
     for end in ("close", "abort", "rst"):
         async with swarm(1) as alice, raw_out(alice) as (raw, connection):
             streams = [await connection.open_stream(ECHO) for _ in range(256)]
@@ -278,7 +278,7 @@ async def test_close_while_everything_runs() -> None:
 
 
 async def test_closing_from_inside_a_handler() -> None:
-    """Row 109."""
+    """Hostile row 109."""
     async with swarm(1) as alice, swarm(2) as bob:
         done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -401,7 +401,7 @@ async def test_reset_flood() -> None:
 
 
 async def test_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """Row 113: one connection pays, with a code that says whose fault it was."""
+    """Hostile row 113: one connection pays, with a code that says whose fault it was."""
     async with swarm(1) as alice, raw_in(alice) as (raw, connection), raw_in(alice, 8) as (_, other):
         monkeypatch.setattr(connection._session, "deliver", lambda _: 1 // 0)
         await raw.send(frame(PING, SYN, 0, 1))
@@ -527,7 +527,7 @@ async def unread(raw: Raw, stream: int) -> int | None:
 
 
 async def test_all_connections_together_hold_so_much_and_protected_peers_a_quarter_more() -> None:
-    """Row 38: the budget of all, and who keeps working when it is used up."""
+    """Hostile row 38: the budget of all, and who keeps working when it is used up."""
     limits = Limits(receive_memory_total=4 << 20)
     async with swarm(1, limits=limits) as alice, raw_in(alice, 20) as (one, _), raw_in(alice, 21) as (two, _):
         alice.handle(ECHO, never)
@@ -588,7 +588,7 @@ async def test_a_swarm_waits_for_handlers_of_connections_that_are_over() -> None
 
 
 async def test_a_peer_that_does_not_take_our_answers() -> None:
-    """Rows 33 and 34: we stop reading, instead of keeping answers without end."""
+    """Hostile rows 33 and 34: we stop reading, instead of keeping answers without end."""
     timeouts = Timeouts(write_stall=30.0)
     async with swarm(1, timeouts=timeouts) as alice, raw_in(alice) as (raw, connection):
         pings = b"".join(frame(PING, SYN, 0, number) for number in range(5_000))

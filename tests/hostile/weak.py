@@ -88,7 +88,7 @@ def restore() -> None:
 
 
 def begin_counting_at(send: int, receive: int) -> None:
-    """Noise's counters, once the handshake is over (row 48)."""
+    """Noise's counters, once the handshake is over (hostile row 48)."""
     split = handshake.HandshakeState.Split
 
     def counted(self: handshake.HandshakeState) -> tuple[CipherState, CipherState]:

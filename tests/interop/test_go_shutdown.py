@@ -137,7 +137,7 @@ async def test_what_we_wrote_before_we_end_arrives(go: Path, role: Role, end: En
 
 @pytest.mark.parametrize("role", ROLES)
 async def test_what_go_wrote_before_it_ends_arrives(go: Path, role: Role) -> None:
-    """go closes a connection with a reset, so it waits for the answer first (wire-facts 6)."""
+    """go closes a connection with a reset, so it waits for the answer first."""
     async with connected(go, role) as pair:
         assert (await pair.go.call("sink", peer=str(pair.ours.peer), bytes=MIB))["counted"] == MIB
         await go_closes_everything(pair)

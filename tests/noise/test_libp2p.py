@@ -108,7 +108,7 @@ def test_the_expected_peer() -> None:
 
 @ROLES
 def test_another_peer_than_expected(initiator: bool) -> None:
-    """reliability.md row 54, in both roles; an initiator then says no more: not even who it is."""
+    """Hostile row 54, in both roles; an initiator then says no more: not even who it is."""
     wire, says = pieces_of(initiator)
     runner = ExchangeRunner(ours(initiator, expected=identity(3).peer_id))
     runner.start()
@@ -160,7 +160,7 @@ LENGTHS = {True: (96, 96 + 8192), False: (64, 64 + 8192)}
 
 @ROLES
 def test_lengths_are_judged_by_the_prefix(initiator: bool) -> None:
-    """reliability.md rows 46 and 53: length 0, yamux frames in place of a message, 65,535 that never come."""
+    """Hostile rows 46 and 53: length 0, yamux frames in place of a message, 65,535 that never come."""
     least, most = LENGTHS[initiator]
     before = b"" if initiator else FIRST
     for size in (0, 1, least - 1, most + 1, 65_535):
@@ -217,7 +217,7 @@ UNPROVEN: dict[str, Callable[[], bytes]] = {
 @ROLES
 @pytest.mark.parametrize("payload", UNPROVEN.values(), ids=UNPROVEN.keys())
 def test_a_payload_that_proves_nothing(initiator: bool, payload: Callable[[], bytes]) -> None:
-    """reliability.md row 50: in both roles, however well the Noise part went."""
+    """Hostile row 50: in both roles, however well the Noise part went."""
     with pytest.raises(HandshakeError) as caught:
         talk(ours(initiator), speaker(initiator=not initiator, payload=payload()))
     assert not isinstance(caught.value, PeerIdMismatch)
@@ -240,7 +240,7 @@ def test_a_speaker_with_a_good_payload_is_accepted(initiator: bool) -> None:
 @ROLES
 @pytest.mark.parametrize("point", LOW_ORDER, ids=[point.hex() for point in LOW_ORDER])
 def test_points_of_low_order(initiator: bool, point: bytes) -> None:
-    """reliability.md row 49: as the ephemeral key and as the static one."""
+    """Hostile row 49: as the ephemeral key and as the static one."""
     runner = ExchangeRunner(ours(initiator))
     runner.start()
     with pytest.raises(HandshakeError, match="low order"):

@@ -69,7 +69,7 @@ async def outcome(handler: Peer | None, timeout: float = 5.0) -> Any:
 
 
 def answering(data: bytes) -> Peer:
-    """Reads a request as the first library of this name does: counted, with the other side still open."""
+    """Reads a request as the Rust library does: counted, with the other side still open."""
 
     async def handler(stream: Stream) -> None:
         assert await stream.read_message() == b'"Ping"'
@@ -116,7 +116,7 @@ async def test_an_early_answer_is_taken() -> None:
 
 @pytest.mark.parametrize("whole", [True, False])
 async def test_an_answer_before_the_request_was_taken(whole: bool) -> None:
-    """Row 68: a peer that refuses at the first byte of much needs not read the rest."""
+    """Hostile row 68: a peer that refuses at the first byte of much needs not read the rest."""
     codes: list[int] = []
 
     async def handler(stream: Stream) -> None:

@@ -116,7 +116,7 @@ async def test_both_are_refused() -> None:
 
 
 async def test_a_peer_that_hangs_up_behind_its_refusal() -> None:
-    """As the Rust library does, which reads the request as a message of the negotiation (parity 2.4)."""
+    """As the Rust library does, which reads the request as a message of the negotiation (parity 3)."""
     async with swarm(1) as alice, raw_out(alice) as (raw, _):
         task = asking(Client(alice), raw)
         await refuse_first(raw)

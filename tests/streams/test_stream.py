@@ -778,7 +778,7 @@ async def test_closed_while_negotiating_the_intake_goes_on(end: End) -> None:
 
 
 async def test_both_directions_at_once_through_small_windows() -> None:
-    """4 MiB each way, a reader slower than the writer (wire-facts 27, 10)."""
+    """4 MiB each way, a reader slower than the writer: credit has to come back while both ends send."""
     client, server = joined()
     ours = client.open()
     await ours.write(b"")

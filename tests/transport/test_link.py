@@ -263,7 +263,7 @@ async def test_after_the_end_nothing_is_written_to_who_has_the_descriptor_now() 
 
 
 async def test_writes_after_a_reset_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Otherwise a peer that leaves while much is answered has a line logged for each answer (row 70)."""
+    """Otherwise a peer that leaves while much is answered has a line logged for each answer (hostile row 70)."""
     lost: list[Exception | None] = []
     link, bare = await linked()
     link.on_lost = lost.append

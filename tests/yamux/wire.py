@@ -185,7 +185,7 @@ class Side:
         return self.now
 
     def check(self) -> None:
-        """What must hold between any two calls (reliability.md, test plan, "Sans-IO state machines")."""
+        """What must hold between any two calls: each count is that of the objects, and no budget is exceeded."""
         session, budget = self.session, self.session.budget
         windows = [stream.window for stream in session.streams.values()]
         assert session.inbound == sum(stream.inbound for stream in session.streams.values())
