@@ -6,10 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
+from stronghold_p2p.connection.timer import INCOMPLETE, LINGER, Timer
 
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.connection.timer import INCOMPLETE, LINGER, Timer
 from stronghold_p2p.errors import ConnectionClosed, MuxerError, P2PError, StreamReset
 from stronghold_p2p.events.events import Ended, Opened
 from stronghold_p2p.yamux.header import ACK, DATA, FIN, PING, RST, SYN, WINDOW_UPDATE, frame

@@ -12,7 +12,7 @@ import pytest
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.errors import ConnectionClosed
 from stronghold_p2p.events.events import Ended, Opened
-from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.streams.live import LiveStream
 from tests.interop.our_peer import ECHO, HOLD, ROLES, SINK, Pair, Role, connected, eventually
 
 MIB = 1 << 20
@@ -76,7 +76,7 @@ async def test_go_ends_what_is_idle(go: Path, role: Role, end: End) -> None:
         await both_know(pair, remote=True)
 
 
-async def held(pair: Pair) -> list[Stream]:
+async def held(pair: Pair) -> list[LiveStream]:
     streams = [await pair.connection.open_stream(HOLD) for _ in range(3)]
     for stream in streams:
         await stream.write(b"x")

@@ -10,8 +10,8 @@ from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.identity.peer_id import PeerId
 from stronghold_p2p.noise.cipher import CipherState
-from stronghold_p2p.noise.libp2p import Handshaken, handshake
 from stronghold_p2p.noise.handshake import HandshakeState, KeyPair
+from stronghold_p2p.noise.libp2p import Handshaken, handshake
 from stronghold_p2p.noise.payload import StaticKeys
 
 YAMUX = "/yamux/1.0.0"

@@ -13,8 +13,8 @@ from noise.connection import Keypair, NoiseConnection
 from stronghold_p2p.errors import HandshakeError, PeerIdMismatch, UsageError
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity.peer_id import PeerId
-from stronghold_p2p.noise.libp2p import Handshaken, choose_muxer
 from stronghold_p2p.noise.handshake import KeyPair
+from stronghold_p2p.noise.libp2p import Handshaken, choose_muxer
 from stronghold_p2p.noise.payload import make
 from stronghold_p2p.noise.records import Opener, Sealer
 from tests.noise.opening import opened

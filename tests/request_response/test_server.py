@@ -14,7 +14,7 @@ import pytest
 
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.connection.connection import Connection
+from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import (
     DialError,
     LimitExceeded,
@@ -46,7 +46,7 @@ class Pair:
     bob: Swarm
     client: Client
     server: Server
-    connection: Connection
+    connection: LiveConnection
 
     async def ask(self, message: Any = "Ping", timeout: float | None = 5.0) -> Any:
         return await self.client.request(self.bob.peer_id, (), message, STRONGHOLD, timeout=timeout)

@@ -23,7 +23,7 @@ from stronghold_p2p.errors import (
     UsageError,
 )
 from stronghold_p2p.firewall.rules import Attempt, Rule
-from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.yamux.header import ACK, DATA, FIN, RST, SYN, WINDOW_UPDATE, frame
 from tests.peers import connect, swarm, until
@@ -258,7 +258,7 @@ async def test_a_name_that_is_none(names: tuple[str, ...]) -> None:
         assert connection.streams == 0
 
 
-async def raw_answers_na(raw: Raw, opening: Coroutine[Any, Any, Stream]) -> None:
+async def raw_answers_na(raw: Raw, opening: Coroutine[Any, Any, LiveStream]) -> None:
     task = asyncio.ensure_future(opening)
     number = await proposed(raw, protocol="/a")
     await raw.data(number, multistream.HEADER + multistream.NA, ACK)
@@ -579,7 +579,7 @@ async def test_a_rule_answers_for_the_application() -> None:
 async def test_many_names_are_not_remembered() -> None:
     async with swarm(1) as alice, raw_in(alice) as (raw, connection):
 
-        async def handler(_stream: Stream) -> None: ...
+        async def handler(_stream: LiveStream) -> None: ...
 
         for number in range(100):
             alice.handle(f"/p{number}", handler)

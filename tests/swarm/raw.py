@@ -14,11 +14,11 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p import multistream
 from stronghold_p2p.addressing import multiaddrs
-from stronghold_p2p.connection.connection import Connection
+from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.transport.upgrader import Upgraded
+from stronghold_p2p.transport.upgrade import Upgraded
 from stronghold_p2p.yamux.header import (
     ACK,
     DATA,
@@ -181,7 +181,7 @@ async def dial_raw(target: Swarm, seed: int = SEED, *, early: bool = True) -> Ra
 
 
 @asynccontextmanager
-async def raw_in(target: Swarm, seed: int = SEED, *, early: bool = True) -> AsyncIterator[tuple[Raw, Connection]]:
+async def raw_in(target: Swarm, seed: int = SEED, *, early: bool = True) -> AsyncIterator[tuple[Raw, LiveConnection]]:
     """A connection that a hand-made peer has opened, and what the swarm sees of it."""
     raw = await dial_raw(target, seed, early=early)
     try:
@@ -215,7 +215,7 @@ class Server:
 
 
 @asynccontextmanager
-async def raw_out(target: Swarm) -> AsyncIterator[tuple[Raw, Connection]]:
+async def raw_out(target: Swarm) -> AsyncIterator[tuple[Raw, LiveConnection]]:
     """A connection that the swarm has dialed to a hand-made peer."""
     with contextlib.closing(Server()) as server:
         task = asyncio.ensure_future(target.dial(identity(SEED).peer_id, [server.address]))
@@ -228,7 +228,7 @@ class Events:
 
     def __init__(self, swarm: Swarm) -> None:
         self.all: list[Any] = []
-        swarm.on_event(self.all.append)
+        swarm.hub.follow(self.all.append)
 
     def of(self, kind: type) -> list[Any]:
         return [event for event in self.all if isinstance(event, kind)]

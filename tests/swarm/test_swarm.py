@@ -36,7 +36,7 @@ from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD
 from stronghold_p2p.request_response.server import Server as Responder
-from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from tests.peers import connect, swarm, until
 from tests.swarm.handlers import ECHO, ask, echo, never, stubborn
@@ -158,7 +158,7 @@ async def test_close_from_inside_a_handler() -> None:
     async with swarm(1) as alice, swarm(2) as bob:
         done: asyncio.Future[float] = asyncio.get_running_loop().create_future()
 
-        async def closing(_stream: Stream) -> None:
+        async def closing(_stream: LiveStream) -> None:
             began = now()
             await alice.close()
             done.set_result(now() - began)
@@ -371,7 +371,7 @@ async def test_a_handler_that_is_due_when_rules_change_does_not_start() -> None:
     started: list[str] = []
     async with swarm(1) as alice, raw_in(alice) as (raw, connection):
 
-        async def handler(stream: Stream) -> None:
+        async def handler(stream: LiveStream) -> None:
             started.append(stream.protocol)
             await stream.read_to_end()
 

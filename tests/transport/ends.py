@@ -9,7 +9,7 @@ from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.noise.payload import StaticKeys
-from stronghold_p2p.transport.upgrader import Upgrade, Upgraded
+from stronghold_p2p.transport.upgrade import Upgrade, Upgraded
 
 
 def randomness(seed: int) -> Callable[[int], bytes]:

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from stronghold_p2p.errors import ConnectionClosed
-from stronghold_p2p.transport.link import INBOX_BYTES, NARROW, QUICK, WRITE_HIGH, Inbox, Link, inbox_for
+from stronghold_p2p.transport.socket_wire import INBOX_BYTES, NARROW, QUICK, WRITE_HIGH, Inbox, Link, inbox_for
 from tests.peers import until
 from tests.transport.wire import linked
 
@@ -218,7 +218,7 @@ async def test_what_leaves_at_once_does_not_pass_the_loop(monkeypatch: pytest.Mo
 
 async def test_without_descriptors_the_loop_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Windows."""
-    monkeypatch.setattr("stronghold_p2p.transport.link.DIRECT", False)
+    monkeypatch.setattr("stronghold_p2p.transport.socket_wire.DIRECT", False)
     monkeypatch.setattr("os.write", None)
     link, bare = await linked()
     Taker(link)

@@ -15,7 +15,7 @@ from stronghold_p2p.errors import DecryptError, HandshakeError, NegotiationError
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.noise.libp2p import handshake
 from stronghold_p2p.noise.records import Opener, Sealer
-from stronghold_p2p.transport.upgrader import NOISE, YAMUX, Upgraded
+from stronghold_p2p.transport.upgrade import NOISE, YAMUX, Upgraded
 from stronghold_p2p.yamux.header import PING, SYN, frame
 from tests.noise.opening import opened
 from tests.transport.ends import End, bytewise, dialer, identity, join, listener, randomness, upgrade, upgraded

@@ -16,8 +16,8 @@ from stronghold_p2p.errors import (
     P2PError,
 )
 from stronghold_p2p.exchange import Exchange
-from stronghold_p2p.transport.link import Link
-from stronghold_p2p.transport.upgrader import Upgraded
+from stronghold_p2p.transport.socket_wire import SocketWire
+from stronghold_p2p.transport.upgrade import Upgraded
 from stronghold_p2p.transport.upgrading import CLOSE_GRACE, MAX_EARLY, Upgrading
 from tests.peers import until
 from tests.transport.ends import End, dialer, join, listener
@@ -31,7 +31,7 @@ LIMIT = 10.0
 class Case:
     """One upgrade of ours and what came of it."""
 
-    link: Link
+    link: SocketWire
     bare: Bare
     upgrading: Upgrading
 
@@ -51,7 +51,7 @@ class Case:
     ) -> Case:
         case = cls()
 
-        def made(link: Link) -> None:
+        def made(link: SocketWire) -> None:
             case.link = link
             case.upgrading = Upgrading(
                 link,
