@@ -26,7 +26,7 @@ from stronghold_p2p.identity import (
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.noise import payload
 from stronghold_p2p.noise.handshake import HandshakeState, KeyPair
-from stronghold_p2p.noise.libp2p import Secured, handshake
+from stronghold_p2p.noise.libp2p import Handshaken
 from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.noise.records import Opener, Sealer
 from stronghold_p2p.request_response.codecs import codec
@@ -141,8 +141,10 @@ def pair(
 # ---------------------------------------------------------------------- exchanges
 
 
-def noise(who: Identity, *, initiator: bool, muxers: tuple[str, ...] = ("/yamux/1.0.0",)) -> exchange.Exchange[Secured]:
-    return handshake(initiator=initiator, local=KEYS[who], expected=None, muxers=muxers, random=lots("ephemeral"))
+def noise(
+    who: Identity, *, initiator: bool, muxers: tuple[str, ...] = ("/yamux/1.0.0",)
+) -> exchange.Exchange[Handshaken]:
+    return secure(initiator=initiator, local=KEYS[who], expected=None, muxers=muxers, random=lots("ephemeral"))
 
 
 def dialed() -> exchange.Exchange[str]:
@@ -158,7 +160,7 @@ def proposed() -> exchange.Exchange[None]:
     yield from multistream.confirm("/b")
 
 
-def secured(result: Secured) -> Any:
+def secured(result: Handshaken) -> Any:
     return result.peer, result.early_muxer, result.remote_muxers, result.send.n, result.receive.n
 
 
@@ -189,7 +191,7 @@ EXCHANGES: dict[str, list[Exchange[Any]]] = {
             multistream.propose("/b"),
         )
     ],
-    "stronghold_p2p.noise.libp2p.handshake": [
+    "stronghold_p2p.noise.libp2p.secure": [
         pair(
             f"noise-{'initiator' if initiator else 'responder'}",
             lambda who=who, initiator=initiator: noise(who, initiator=initiator),  # type: ignore[misc]

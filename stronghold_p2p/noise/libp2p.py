@@ -42,7 +42,7 @@ class Handshaken:
     early_muxer: str | None
 
 
-def handshake(
+def secure(
     *,
     initiator: bool,
     local: StaticKeys,

@@ -8,7 +8,7 @@ from typing import Final
 
 from stronghold_p2p.exchange import Exchange
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.noise.libp2p import Handshaken, handshake
+from stronghold_p2p.noise.libp2p import Handshaken, secure
 from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.noise.records import Opener, Sealer, Workspace
 from stronghold_p2p.seams import Deliver, Pieces, Secured, Write
@@ -53,7 +53,7 @@ class Noise:
 
     def handshake(self, *, initiator: bool, expected: PeerId | None, muxers: tuple[str, ...]) -> Exchange[Secured]:
         """``PeerIdMismatch`` or ``HandshakeError``: the wire is then to be closed."""
-        done = yield from handshake(
+        done = yield from secure(
             initiator=initiator, local=self._keys, expected=expected, muxers=muxers, random=self._random
         )
         return Secured(done.peer, done.public_key, NoiseChannel(done, self._space), done.early_muxer)

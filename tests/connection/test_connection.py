@@ -24,7 +24,7 @@ from stronghold_p2p.errors import (
 from stronghold_p2p.events.events import Ended, Opened
 from stronghold_p2p.exchange import ExchangeRunner
 from stronghold_p2p.firewall.rules import Attempt, Rule
-from stronghold_p2p.noise.libp2p import handshake
+from stronghold_p2p.noise.libp2p import secure
 from stronghold_p2p.noise.records import Opener, Sealer
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
@@ -464,7 +464,7 @@ async def secured(target: Swarm) -> tuple[Raw, bytes]:
     """A hand-made dialer that has finished Noise without an early muxer: what it says next is its choice."""
     bare = await bare_to(target.addresses[0])
     keys = upgrade(SEED).local
-    noise = handshake(initiator=True, local=keys, expected=None, muxers=(), random=randomness(5))
+    noise = secure(initiator=True, local=keys, expected=None, muxers=(), random=randomness(5))
     runner = ExchangeRunner(multistream.lazy(NOISE, noise))
     await bare.send(runner.start())
     last = b""

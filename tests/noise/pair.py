@@ -11,7 +11,7 @@ from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.identity.peer_id import PeerId
 from stronghold_p2p.noise.cipher import CipherState
 from stronghold_p2p.noise.handshake import HandshakeState, KeyPair
-from stronghold_p2p.noise.libp2p import Handshaken, handshake
+from stronghold_p2p.noise.libp2p import Handshaken, secure
 from stronghold_p2p.noise.payload import StaticKeys
 
 YAMUX = "/yamux/1.0.0"
@@ -51,7 +51,7 @@ def side(
 ) -> Exchange[Handshaken]:
     """An honest side; the ephemeral key follows from role and seed."""
     random = randomness(seed + (50 if initiator else 60))
-    return handshake(initiator=initiator, local=keys(seed), expected=expected, muxers=muxers, random=random)
+    return secure(initiator=initiator, local=keys(seed), expected=expected, muxers=muxers, random=random)
 
 
 def framed(message: bytes) -> bytes:

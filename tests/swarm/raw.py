@@ -18,7 +18,7 @@ from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.transport.upgrade import Upgraded
+from stronghold_p2p.transport.upgrade import Negotiated
 from stronghold_p2p.yamux.header import (
     ACK,
     DATA,
@@ -32,7 +32,6 @@ from stronghold_p2p.yamux.header import (
     WINDOW_UPDATE,
     frame,
 )
-from tests.noise.opening import opened
 from tests.peers import until
 from tests.transport.ends import identity, upgrade
 from tests.transport.wire import Bare
@@ -54,29 +53,31 @@ class Frame:
 class Raw:
     """The other end of one connection, after the handshake. Reads frames and writes anything."""
 
-    def __init__(self, bare: Bare, upgraded: Upgraded, leftover: bytes) -> None:
+    def __init__(self, bare: Bare, negotiated: Negotiated, leftover: bytes) -> None:
         self.bare = bare
-        self.peer: PeerId = upgraded.peer
-        self.seal = upgraded.sealer.seal
-        self._opener = upgraded.opener
+        self.peer: PeerId = negotiated.secured.peer
+        self._channel = negotiated.secured.channel
         self._wire = bytearray(leftover)
-        self.plain = bytearray(upgraded.plaintext)
+        self.plain = bytearray(negotiated.plaintext)
 
     @property
     def id(self) -> PeerId:
         return identity(SEED).peer_id
 
+    def seal(self, plaintext: bytes) -> bytes:
+        """``plaintext`` as records."""
+        records = bytearray()
+        self._channel.seal([plaintext], len(plaintext), records.extend)
+        return bytes(records)
+
     async def send(self, *frames: bytes) -> None:
         """Frames in one record."""
-        await self.bare.send(bytes(self.seal(b"".join(frames))))
+        await self.bare.send(self.seal(b"".join(frames)))
 
     async def fill(self, size: int) -> bool:
         """Have ``size`` bytes of plaintext; False at the end of the connection."""
         while len(self.plain) < size:
-            plaintexts, used = opened(self._opener, bytes(self._wire))
-            del self._wire[:used]
-            for plaintext in plaintexts:
-                self.plain += plaintext
+            del self._wire[: self._channel.open(memoryview(bytes(self._wire)), self.plain.extend)]
             if len(self.plain) >= size:
                 break
             try:
@@ -146,7 +147,7 @@ class Raw:
         self.bare.close()
 
 
-async def shake(bare: Bare, exchange: Exchange[Upgraded]) -> Raw:
+async def shake(bare: Bare, exchange: Exchange[Negotiated]) -> Raw:
     """Run an upgrade on a bare socket."""
     runner = ExchangeRunner(exchange)
     out = runner.start()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stronghold_p2p import multistream
 from stronghold_p2p.errors import DecryptError, HandshakeError, NegotiationError, P2PError, PeerIdMismatch
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
-from stronghold_p2p.noise.libp2p import handshake
+from stronghold_p2p.noise.libp2p import secure
 from stronghold_p2p.noise.records import Opener, Sealer
 from stronghold_p2p.transport.upgrade import NOISE, YAMUX, Upgraded
 from stronghold_p2p.yamux.header import PING, SYN, frame
@@ -109,7 +109,7 @@ class Hand:
 
     def __init__(self, other: End, muxers: tuple[str, ...] = ()) -> None:
         keys = upgrade(1).local
-        noise = handshake(initiator=True, local=keys, expected=None, muxers=muxers, random=randomness(9))
+        noise = secure(initiator=True, local=keys, expected=None, muxers=muxers, random=randomness(9))
         runner = ExchangeRunner(multistream.lazy(NOISE, noise))
         other.feed([runner.start()])
         self.last = runner.feed(other.take())
