@@ -89,10 +89,9 @@ class NativeEnd:
 class NativeMuxer:
     """One end of one connection; ``other`` is the other one."""
 
-    def __init__(
-        self, peer: PeerId, public_key: PublicKey, local: Multiaddr, remote: Multiaddr, *, dialer: bool
-    ) -> None:
-        self.peer, self.public_key, self.local, self.remote = peer, public_key, local, remote
+    def __init__(self, proven: tuple[PeerId, PublicKey], ends: tuple[Multiaddr, Multiaddr], *, dialer: bool) -> None:
+        self.peer, self.public_key = proven
+        self.local, self.remote = ends
         self.early_muxer = True
         self.other: NativeMuxer
         self.round_trip = 1e-4
