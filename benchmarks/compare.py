@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
+from benchmarks.run import load
 from benchmarks.runner.processes import CLIENT_CORE, SERVER_CORE, can_pin, children_on
 
 ENDS = Path(__file__).resolve().parent / "comparison" / "ends.py"
@@ -162,10 +163,10 @@ PROCESSOR_HEADS = ("processor time, µs", "for one", "client old", "new", "serve
 FACADE_HEADS = ("the facade", "to", "rate old", "new", "processor time old", "new")
 
 
-def render(found: list[Compared], pairs: int, seconds: float) -> str:
+def render(found: list[Compared], pairs: int, seconds: float, before: str) -> str:
     pinned = "server and client pinned to a core each" if can_pin() else "NOT pinned: there are no two cores to pin to"
     parts = [
-        f"{sys.implementation.name} {sys.version.split()[0]}, {pinned}; busy polling off at both ends.",
+        f"CPython {sys.version.split()[0]}, {pinned}; busy polling off at both ends; load average before: {before}.",
         f"Medians of {pairs} pair{'s' * (pairs != 1)}, {seconds:g} s each; new/old is the median of the pairs' ratios.",
         "",
         *table(HEADS, [row(compared) for compared in found]),
@@ -234,8 +235,9 @@ def table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     measures = chosen(options.only)
+    before = load()
     found = compare((options.old, options.new), measures, options.pairs, options.seconds)
-    print(render(found, options.pairs, options.seconds))
+    print(render(found, options.pairs, options.seconds, before))
     return int(any(compared.missed for compared in found))
 
 

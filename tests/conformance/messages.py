@@ -1,4 +1,4 @@
-"""The messages of ``tests/interop/stronghold/src/messages.rs`` in Python: one of each shape of parity notes 2.3."""
+"""The messages of ``harness/crate/src/messages.rs`` in Python: one of each shape of parity notes 2.3."""
 
 from __future__ import annotations
 
