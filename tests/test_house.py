@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -41,17 +40,6 @@ BROAD: dict[tuple[str, str], str] = {
 FILES = modules() + [
     path for folder in ("harness", "benchmarks", "tools") for path in sorted((ROOT / folder).rglob("*.py"))
 ]
-# What a folder may use of the others, so that there is no circle between them. What tests/benchmarks sees of the
-# benchmarks, and tests/test_journey.py and tests/test_decisions.py of the tools, is what they test.
-USES = {
-    "stronghold_p2p": set[str](),
-    "harness": {"stronghold_p2p"},
-    "benchmarks": {"stronghold_p2p", "harness"},
-    "tools": {"stronghold_p2p", "harness"},
-    "tests": {"stronghold_p2p", "harness"},
-}
-TESTS_OF = {"benchmarks": "tests/benchmarks/", "tools": "tests/test_"}
-MODULE = re.compile(rf"({'|'.join(USES)})(\.\w+)+")
 BLOCKS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.Match)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -112,27 +100,6 @@ def test_imports_stand_at_the_top(path: Path) -> None:
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
                 assert all((place(path), name) in LAZY for name in names), f"line {node.lineno}"
-
-
-def named(path: Path) -> Iterator[str]:
-    """Every module that a file imports, or names as a program to start."""
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module is not None and not node.level:
-            yield node.module
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and MODULE.fullmatch(node.value):
-            yield node.value
-
-
-@pytest.mark.parametrize("folder", USES)
-def test_folders_do_not_go_in_circles(folder: str) -> None:
-    wrong = []
-    for path in sorted((ROOT / folder).rglob("*.py")):
-        used = {name.partition(".")[0] for name in named(path)} & set(USES) - USES[folder] - {folder}
-        tested = {other for other in used if folder == "tests" and place(path).startswith(TESTS_OF[other])}
-        wrong += [f"{place(path)} uses {other}" for other in used - tested]
-    assert wrong == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=place)

@@ -123,11 +123,10 @@ def say(**line: Any) -> None:
 
 
 class Client:
-    """A network that is connected to the server at ``addr``; ``connection`` is that one."""
+    """A network that is connected to the server."""
 
     def __init__(self, own: Network, connection: Connection) -> None:
         self.network = own
-        self.connection = connection
         self.peer = connection.peer
         self.addr = str(connection.remote_address)
 
@@ -140,8 +139,8 @@ class Client:
         right(await self.network.request(self.peer, MESSAGE) == MESSAGE)
 
     async def exchange(self) -> None:
-        """What ``request`` does, by hand on a stream of the connection."""
-        async with await self.connection.open_stream(ANSWER) as stream:
+        """What ``request`` does, by hand on a stream."""
+        async with self.network.open_stream(self.peer, ANSWER) as stream:
             await stream.write(prefixed(BODY))
             await stream.close_write()
             right(await message(stream) == BODY)
