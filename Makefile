@@ -4,7 +4,7 @@ SHELL := /bin/sh
 ifndef SIDE_BY_SIDE
 .NOTPARALLEL:
 endif
-.PHONY: help demo test test-all toolchains install peer lint types test-most test-cores test-serial slowest hostile soak conformance bench scale docs pins clean
+.PHONY: help demo test test-all toolchains install peer lint types test-most test-cores test-serial slowest hostile soak conformance bench scale docs house pins clean
 
 PYTHON ?= $(shell sh .ci/pythons | head -n 1)
 VENV ?= .venv
@@ -112,6 +112,9 @@ docs: install  ## writes the generated parts of the documentation anew
 	$(BIN)/python -m tests.closure write
 	$(BIN)/python -m tools.decisions write
 	$(BIN)/python -m tools.journey > .cache/journey.md && mv .cache/journey.md docs/journey.md
+
+house: install  ## the rooms of the package, who imports whom, and what does not fit
+	$(BIN)/python -m tools.house
 
 pins: ## constraints.txt anew, with the newest version of everything
 	@test -n "$(PYTHON)" || { echo "$(NO_PYTHON)" >&2; exit 1; }

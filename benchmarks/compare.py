@@ -200,7 +200,7 @@ def processor(compared: Compared) -> tuple[str, ...]:
 
 
 def facade(found: list[Compared]) -> list[tuple[str, ...]]:
-    """What ``Network.request`` reaches of requests by hand over ``Network.open_stream``, and how much more processor time it takes."""
+    """What ``Network.request`` reaches of requests by hand over ``Network.open_stream``, and its processor time."""
     by_name = {compared.measure.name: compared for compared in found}
     return [
         (asked, by_hand, *facade_cells(by_name[asked], by_name[by_hand]))

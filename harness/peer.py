@@ -28,17 +28,17 @@ from time import perf_counter
 from typing import Any
 
 from harness import facade
+from stronghold_p2p.addressing.multiaddrs import parse, split_peer
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.firewall.firewall import Firewall
+from stronghold_p2p.connection.connection import Connection
+from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Rule
-from stronghold_p2p.identity import Identity
-from stronghold_p2p.multiaddrs import parse, split_peer
+from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.protocols import perf
 from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.protocols.ping import Ping
-from stronghold_p2p.swarm.connection import Connection
+from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.yamux import Stream
 
 RR = "/bench/rr/1"
 ECHO = "/bench/echo/1"

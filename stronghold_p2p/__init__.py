@@ -3,7 +3,9 @@
 Everything that a program needs is here; ``Network`` is where it begins.
 """
 
+from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.connection.connection import Connection
 from stronghold_p2p.errors import (
     ConfigError,
     ConnectionClosed,
@@ -26,18 +28,7 @@ from stronghold_p2p.errors import (
     UnsupportedProtocol,
     UsageError,
 )
-from stronghold_p2p.firewall.firewall import Firewall
-from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Rule, Scope
-from stronghold_p2p.identity import Identity, PeerId
-from stronghold_p2p.network import Address, Network, Opening, Target
-from stronghold_p2p.protocols.identify_messages import PeerInfo
-from stronghold_p2p.request_response.codec import BYTES, JSON, Codec
-from stronghold_p2p.request_response.messages import Request
-from stronghold_p2p.request_response.protocol import STRONGHOLD, RequestProtocol
-from stronghold_p2p.request_response.typed.codec import messages
-from stronghold_p2p.swarm.addresses import AddressBook
-from stronghold_p2p.swarm.connection import Connection
-from stronghold_p2p.swarm.events import (
+from stronghold_p2p.events.events import (
     AcceptFailed,
     Accepting,
     AddressAdded,
@@ -54,9 +45,19 @@ from stronghold_p2p.swarm.events import (
     RequestUnread,
     RulesLoaded,
 )
-from stronghold_p2p.swarm.hub import Events
+from stronghold_p2p.events.hub import Events
+from stronghold_p2p.firewall.asking.firewall import Firewall
+from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Rule, Scope
+from stronghold_p2p.identity import PeerId
+from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.network import Address, Network, Opening, Target
+from stronghold_p2p.protocols.identify_messages import PeerInfo
+from stronghold_p2p.request_response.codecs.codec import BYTES, JSON, Codec
+from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
+from stronghold_p2p.request_response.codecs.typed import messages
+from stronghold_p2p.request_response.messages import Request
+from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.swarm.listener import Listener
-from stronghold_p2p.yamux import Stream
 
 __all__ = [
     "BYTES",

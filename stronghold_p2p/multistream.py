@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TypeVar
 
-from stronghold_p2p import varint
+from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import ConfigError, DecodeError, NegotiationError
 from stronghold_p2p.exchange import Exchange
 

@@ -9,28 +9,29 @@ from typing import Any, Final, NoReturn, Self, TypeAlias, TypeVar, overload
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p import multiaddrs
+from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.connection.connection import Connection
 from stronghold_p2p.errors import ConfigError, DecodeError, UsageError
-from stronghold_p2p.firewall.firewall import Firewall
+from stronghold_p2p.events.events import Event
+from stronghold_p2p.events.hub import Events, Overflow
+from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt
-from stronghold_p2p.identity import Identity, PeerId
+from stronghold_p2p.identity import PeerId
+from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.protocols.ping import Ping
 from stronghold_p2p.request_response.client import Client
+from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
 from stronghold_p2p.request_response.exchange import kept_back
-from stronghold_p2p.request_response.protocol import STRONGHOLD, RequestProtocol
 from stronghold_p2p.request_response.server import Handler, Server
-from stronghold_p2p.swarm.addresses import AddressBook
-from stronghold_p2p.swarm.connection import Connection
-from stronghold_p2p.swarm.deadline import Deadline
-from stronghold_p2p.swarm.events import Event
-from stronghold_p2p.swarm.hub import Events, Overflow
+from stronghold_p2p.streams.deadline import Deadline
+from stronghold_p2p.streams.opening import Opening
+from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.swarm.listener import Listener
-from stronghold_p2p.swarm.opening import Opening
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.yamux import Stream
 
 __all__ = ["AGENT", "Address", "Network", "Opening", "StreamHandler", "Target"]
 

@@ -16,6 +16,7 @@ from tests.leaks import (
     pytest_collection_modifyitems,
     pytest_runtest_makereport,
 )
+from tests.virtual import pytest_asyncio_loop_factories
 
 # A busy machine is no finding. CI repeats the same examples, so that it fails for a change and not by chance.
 settings.register_profile(
@@ -36,6 +37,7 @@ __all__ = [
     "no_leaks",
     "no_loop_leaks",
     "pytest_addoption",
+    "pytest_asyncio_loop_factories",
     "pytest_collection_finish",
     "pytest_collection_modifyitems",
     "pytest_runtest_makereport",

@@ -30,8 +30,8 @@ from typing import Any, TypeAlias
 import pytest
 import pytest_asyncio
 
-from stronghold_p2p.firewall.approval import Approval
-from stronghold_p2p.firewall.gate import Gate
+from stronghold_p2p.firewall.asking.approval import Approval
+from stronghold_p2p.firewall.limits.gate import Gate
 from stronghold_p2p.yamux.window import ReceivePool
 
 OURS = "stronghold_p2p"

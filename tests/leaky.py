@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from stronghold_p2p.config import Limits
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
-from stronghold_p2p.firewall.gate import Gate
+from stronghold_p2p.firewall.limits.gate import Gate
 from stronghold_p2p.yamux.window import ReceivePool
 from tests.leaks import MANY
 

@@ -19,14 +19,14 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from stronghold_p2p.connection.connection import Connection
 from stronghold_p2p.errors import ConnectionClosed, MuxerError, P2PError
+from stronghold_p2p.events.events import Event, RequestFailed
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.request_response.client import Client
+from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD
 from stronghold_p2p.request_response.messages import Request
-from stronghold_p2p.request_response.protocol import STRONGHOLD
 from stronghold_p2p.request_response.server import Server
-from stronghold_p2p.swarm.connection import Connection
-from stronghold_p2p.swarm.events import Event, RequestFailed
 from stronghold_p2p.swarm.swarm import Swarm
 from tests.peers import swarm, until
 

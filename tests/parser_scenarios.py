@@ -10,26 +10,34 @@ from types import SimpleNamespace
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from unittest.mock import MagicMock
 
-from stronghold_p2p import exchange, multiaddrs, multistream, protobuf, varint
+from stronghold_p2p import exchange, multistream
+from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.book import book_json
 from stronghold_p2p.config import Limits
+from stronghold_p2p.encoding import protobuf, strict_json, varint
 from stronghold_p2p.errors import StreamEnded
 from stronghold_p2p.exchange import ExchangeRunner
-from stronghold_p2p.identity import Envelope, Identity, PeerId, PeerRecord, PublicKey
+from stronghold_p2p.identity import (
+    Envelope,
+    PeerId,
+    PeerRecord,
+    PublicKey,
+)
+from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.noise import payload
 from stronghold_p2p.noise.exchange import Secured, secure
 from stronghold_p2p.noise.handshake import HandshakeState, KeyPair
 from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.noise.records import Opener, Sealer
-from stronghold_p2p.request_response import codec, strict_json
-from stronghold_p2p.request_response.typed.codec import messages
-from stronghold_p2p.swarm import book_json
-from stronghold_p2p.swarm.negotiation import LazyConfirm, Listening, Withheld
+from stronghold_p2p.request_response.codecs import codec
+from stronghold_p2p.request_response.codecs.typed import messages
+from stronghold_p2p.streams.negotiation import LazyConfirm, Listening, Withheld
+from stronghold_p2p.streams.stream import Stream as MuxedStream
 from stronghold_p2p.transport.link import Inbox, Link
 from stronghold_p2p.transport.upgrader import Upgrade, Upgraded
 from stronghold_p2p.yamux import header as yamux
 from stronghold_p2p.yamux.session import Session
 from stronghold_p2p.yamux.state import Sink, StreamState
-from stronghold_p2p.yamux.stream import Stream as MuxedStream
 from stronghold_p2p.yamux.window import ReceiveBudget, ReceiveWindow
 from tests.noise.opening import opened
 
@@ -163,7 +171,7 @@ def upgrade(who: Identity, *, early: bool) -> Upgrade:
 
 
 EXCHANGES: dict[str, list[Exchange[Any]]] = {
-    "stronghold_p2p.varint.read": [
+    "stronghold_p2p.encoding.varint.read": [
         Exchange("varint-1", lambda: varint.read(maximum=127), b"\x05", 5, b""),
         Exchange("varint-3", lambda: varint.read(maximum=1 << 20), b"\xff\xff\x03", 65_535, b""),
     ],
@@ -211,7 +219,7 @@ EXCHANGES: dict[str, list[Exchange[Any]]] = {
         )
         for early in (True, False)
     ],
-    "stronghold_p2p.request_response.codec.unframe": [
+    "stronghold_p2p.request_response.codecs.codec.unframe": [
         Exchange("unframe", lambda: codec.unframe(200), codec.frame(b"x" * 130), b"x" * 130, b""),
         Exchange("unframe-empty", lambda: codec.unframe(200), b"\0", b"", b""),
     ],
@@ -421,10 +429,10 @@ STREAMS: dict[str, list[Stream]] = {
     "stronghold_p2p.yamux.receiver.Receiver.receive": [  # reached through its session, as everywhere
         Stream("frames", Muxed, FRAMES, FRAMES[:11], (HEARD, ANSWERS, [1, 5])),
     ],
-    "stronghold_p2p.yamux.stream.Stream.data": [
+    "stronghold_p2p.streams.stream.Stream.data": [
         Stream("messages", Talking, FRAMED, b"\x05ab", ("", MESSAGES, b"", [])),
     ],
-    "stronghold_p2p.swarm.negotiation.LazyConfirm.data": [
+    "stronghold_p2p.streams.negotiation.LazyConfirm.data": [
         Stream(
             "lazy-confirm",
             lambda: Talking(lambda _, stream: LazyConfirm(stream, "/b", multistream.propose("/b"), math.inf)),
@@ -433,7 +441,7 @@ STREAMS: dict[str, list[Stream]] = {
             ("/b", MESSAGES, b"", []),
         ),
     ],
-    "stronghold_p2p.swarm.negotiation.Listening.data": [
+    "stronghold_p2p.streams.negotiation.Listening.data": [
         Stream(
             "listening",
             lambda: Talking(lambda connection, stream: Listening(connection, stream, math.inf)),
@@ -449,7 +457,7 @@ STREAMS: dict[str, list[Stream]] = {
             ("/b", MESSAGES, multistream.HEADER + multistream.NA + multistream.message("/b"), ["/b"]),
         ),
     ],
-    "stronghold_p2p.swarm.negotiation.Withheld.data": [Stream("withheld", Keeping, b"second", b"", b"first second")],
+    "stronghold_p2p.streams.negotiation.Withheld.data": [Stream("withheld", Keeping, b"second", b"", b"first second")],
 }
 
 # ---------------------------------------------------------------------- blocks
@@ -486,10 +494,10 @@ MESSAGE = payload.NoiseExtensions(stream_muxers=("/yamux/1.0.0", "/mplex"))
 FLIGHT = multistream.propose("/echo/1.0.0")
 
 BLOCKS: dict[str, list[Block]] = {
-    "stronghold_p2p.varint.decode": [
+    "stronghold_p2p.encoding.varint.decode": [
         Block("varint", varint.decode, b"\xac\x02", (300, 2), same_in_front((300, 2))),
     ],
-    "stronghold_p2p.protobuf.decode": [
+    "stronghold_p2p.encoding.protobuf.decode": [
         Block(
             "protobuf",
             lambda data: protobuf.decode(payload.NoiseExtensions, data),
@@ -506,7 +514,7 @@ BLOCKS: dict[str, list[Block]] = {
             Envelope(ALICE.public_key, b"text"),
         ),
     ],
-    "stronghold_p2p.identity.keys.Identity.from_private_protobuf": [
+    "stronghold_p2p.identity.keys.identity.Identity.from_private_protobuf": [
         Block(
             "private-key",
             lambda data: Identity.from_private_protobuf(bytes(data)).peer_id,
@@ -538,10 +546,10 @@ BLOCKS: dict[str, list[Block]] = {
     "stronghold_p2p.identity.public_key.PublicKey.decode": [
         Block("public-key", PublicKey.decode, ALICE.public_key.encode(), ALICE.public_key),
     ],
-    "stronghold_p2p.multiaddrs.check": [
+    "stronghold_p2p.addressing.multiaddrs.check": [
         Block("address", multiaddrs.check, ADDRESS, None, lambda data, _: data == ADDRESS[:5], any_buffer=False),
     ],
-    "stronghold_p2p.multiaddrs.parse": [
+    "stronghold_p2p.addressing.multiaddrs.parse": [
         Block(
             "address-parsed",
             lambda data: bytes(multiaddrs.parse(data)),
@@ -573,19 +581,19 @@ BLOCKS: dict[str, list[Block]] = {
             any_buffer=False,
         ),
     ],
-    "stronghold_p2p.request_response.codec.decode": [
+    "stronghold_p2p.request_response.codecs.codec.decode": [
         Block("json-body", lambda data: codec.decode(codec.JSON, data), JSON, {"Ping": [1, "é"]}, None, False),
         Block("bytes-body", lambda data: codec.decode(codec.BYTES, data), b"ab", b"ab", bytes.__eq__, False),
     ],
-    "stronghold_p2p.request_response.strict_json.loads": [
+    "stronghold_p2p.encoding.strict_json.loads": [
         Block("json", strict_json.loads, JSON, {"Ping": [1, "é"]}, any_buffer=False),
     ],
-    "stronghold_p2p.swarm.book_json.loads": [
+    "stronghold_p2p.book.book_json.loads": [
         Block(
             "book", lambda data: book_json.loads(data, "book"), b'{"peers":{}}', book_json.Content(), any_buffer=False
         ),
     ],
-    "stronghold_p2p.request_response.typed.codec.MessageCodec.decode": [
+    "stronghold_p2p.request_response.codecs.typed.MessageCodec.decode": [
         Block("typed", TYPED.decode, JSON, Ping(1, "é"), any_buffer=False),
     ],
 }

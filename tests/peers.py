@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from stronghold_p2p.firewall.firewall import Firewall
+from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.connection.connection import Connection
+from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Rule
-from stronghold_p2p.identity import Identity
-from stronghold_p2p.multiaddrs import parse
-from stronghold_p2p.swarm.connection import Connection
+from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.yamux import Stream
 
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
 

@@ -27,7 +27,7 @@ from stronghold_p2p import (
     StreamReset,
     UsageError,
 )
-from stronghold_p2p.multiaddrs import from_socket
+from stronghold_p2p.addressing.multiaddrs import from_socket
 from stronghold_p2p.yamux.header import GO_AWAY, frame
 from tests.peers import LOOPBACK, until
 from tests.swarm.raw import Raw, Server, dial_raw

@@ -39,8 +39,8 @@ from stronghold_p2p import (
     StreamReset,
     Timeouts,
 )
-from stronghold_p2p.multiaddrs import tcp_address
-from stronghold_p2p.request_response.protocol import STRONGHOLD
+from stronghold_p2p.addressing.multiaddrs import tcp_address
+from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD
 from tests.peers import LOOPBACK, until
 
 TENTH = 0.1  # seconds in which an answer would have come many times

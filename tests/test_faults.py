@@ -19,14 +19,14 @@ from typing import Any
 import pytest
 
 from stronghold_p2p import Attempt, Connection, Firewall, Network, P2PError, Request, Rule, Stream, Timeouts
-from stronghold_p2p.firewall.gate import Gate
+from stronghold_p2p.connection.handlers import Handlers
+from stronghold_p2p.connection.timer import Timer
+from stronghold_p2p.firewall.limits.gate import Gate
 from stronghold_p2p.protocols import identify_messages
 from stronghold_p2p.swarm import address_watch, rules_watch
 from stronghold_p2p.swarm.dialer import Dialer
-from stronghold_p2p.swarm.handlers import Handlers
 from stronghold_p2p.swarm.listener import Listener
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.swarm.timer import Timer
 from stronghold_p2p.transport import tcp
 from stronghold_p2p.transport.upgrader import Upgrade
 from stronghold_p2p.transport.upgrading import Upgrading

@@ -1,6 +1,6 @@
 """Files that must not be lost: what is read was checked, and what is written is there whole or not at all.
 
-What becomes of each step that fails is seen in tests/identity/test_storage.py and tests/firewall/test_storage.py.
+tests/identity/test_storage.py and tests/firewall/asking/test_rules_file.py show what becomes of each step that fails.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from stronghold_p2p import varint
+from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import DecryptError
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.noise import Opener

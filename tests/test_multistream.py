@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stronghold_p2p import multistream, varint
+from stronghold_p2p import multistream
+from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import ConfigError, HandshakeError, NegotiationError
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.multistream import HEADER, NA, confirm, dial, lazy, listen, match_confirm, match_first, propose

@@ -5,8 +5,8 @@ deadlines of minutes pass in milliseconds, in their order, and with the figures 
 machine work as ever: what was sent to them is there before the clock jumps. What another process or a thread
 does takes real time and does not fit in here.
 
-A module of tests names its loops: ``LOOPS = VIRTUAL``. The folder's conftest.py imports the hook below, which
-looks for that.
+A module of tests names its loops: ``LOOPS = VIRTUAL``. tests/conftest.py imports the hook below, which looks for
+that.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from enum import Enum
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, TypedDict
 
@@ -218,3 +219,22 @@ class Attempt:
     deadline: float
     variant: str | None = None
     view: Any = None
+
+
+_PLAIN: Final = (dict, list, int, float, bytes, type(None))
+
+
+def variant_of(value: Any) -> str | None:
+    """What the firewall calls a message: the tag that it has in serde's externally tagged form; None if it has none.
+
+    Of JSON a unit variant is the string itself, any other variant the only key of an object. An object of a class
+    has the name of that class, a member of an ``Enum`` its own: as ``messages`` writes them.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict) and len(value) == 1:
+        tag = next(iter(value))
+        return tag if isinstance(tag, str) else None
+    if isinstance(value, Enum):
+        return value.name
+    return None if isinstance(value, _PLAIN) or type(value) is tuple else type(value).__name__

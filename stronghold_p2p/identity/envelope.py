@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from stronghold_p2p import protobuf, varint
+from stronghold_p2p.encoding import protobuf, varint
+from stronghold_p2p.encoding.protobuf import Message, field
 from stronghold_p2p.errors import DecodeError
-from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.identity.public_key import KeyMessage, PublicKey
-from stronghold_p2p.protobuf import Message, field
+from stronghold_p2p.identity.signer import Signer
 
 MAX_SIZE: Final = 8_192  # an identify message, the largest that carries one, has no more in go and js
 
@@ -36,11 +36,11 @@ class Envelope:
     payload: bytes
 
     @staticmethod
-    def seal(identity: Identity, domain: str, payload_type: bytes, payload: bytes) -> bytes:
-        """Sign ``payload`` as ``identity`` for ``domain``, and encode the envelope."""
-        signature = identity.sign(_signed(domain, payload_type, payload))
+    def seal(signer: Signer, domain: str, payload_type: bytes, payload: bytes) -> bytes:
+        """Sign ``payload`` as ``signer`` for ``domain``, and encode the envelope."""
+        signature = signer.sign(_signed(domain, payload_type, payload))
         message = EnvelopeMessage(
-            public_key=identity.public_key.message(), payload_type=payload_type, payload=payload, signature=signature
+            public_key=signer.public_key.message(), payload_type=payload_type, payload=payload, signature=signature
         )
         return protobuf.encode(message)
 

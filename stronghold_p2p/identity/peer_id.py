@@ -12,8 +12,8 @@ import hashlib
 from functools import total_ordering
 from typing import Final
 
+from stronghold_p2p.encoding import base58
 from stronghold_p2p.errors import DecodeError
-from stronghold_p2p.identity import base58
 from stronghold_p2p.identity.public_key import PublicKey
 
 MAX_INLINE: Final = 42

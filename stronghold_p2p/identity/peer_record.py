@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from stronghold_p2p import protobuf
+from stronghold_p2p.encoding import protobuf
+from stronghold_p2p.encoding.protobuf import Message, field
 from stronghold_p2p.errors import DecodeError
 from stronghold_p2p.identity.envelope import Envelope
-from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.identity.peer_id import PeerId
-from stronghold_p2p.protobuf import Message, field
+from stronghold_p2p.identity.signer import Signer
 
 DOMAIN: Final = "libp2p-peer-record"
 PAYLOAD_TYPE: Final = b"\x03\x01"
@@ -48,16 +48,16 @@ class PeerRecord:
     seq: int
     addresses: tuple[bytes, ...]
 
-    def seal(self, identity: Identity) -> bytes:
-        """The record in an envelope signed by ``identity``, whose peer id has to be the record's (``ValueError``)."""
-        if identity.peer_id != self.peer_id:
+    def seal(self, signer: Signer) -> bytes:
+        """The record in an envelope signed by ``signer``, whose peer id has to be the record's (``ValueError``)."""
+        if signer.peer_id != self.peer_id:
             raise ValueError("a peer record is signed by the peer that it is about")
         message = PeerRecordMessage(
             peer_id=bytes(self.peer_id),
             seq=self.seq,
             addresses=tuple(AddressInfo(multiaddr=address) for address in self.addresses),
         )
-        return Envelope.seal(identity, DOMAIN, PAYLOAD_TYPE, protobuf.encode(message))
+        return Envelope.seal(signer, DOMAIN, PAYLOAD_TYPE, protobuf.encode(message))
 
     @staticmethod
     def open(data: bytes | bytearray | memoryview) -> PeerRecord:

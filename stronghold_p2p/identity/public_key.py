@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from stronghold_p2p import protobuf
+from stronghold_p2p.encoding import protobuf
+from stronghold_p2p.encoding.protobuf import Message, field
 from stronghold_p2p.errors import DecodeError
 from stronghold_p2p.identity import verify as signatures
-from stronghold_p2p.protobuf import Message, field
 
 MAX_ENCODED: Final = 2_048
 

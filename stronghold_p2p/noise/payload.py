@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from stronghold_p2p import protobuf
+from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.errors import DecodeError, HandshakeError, PeerIdMismatch
-from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.identity.peer_id import PeerId
 from stronghold_p2p.identity.public_key import PublicKey
+from stronghold_p2p.identity.signer import Signer
 from stronghold_p2p.noise.handshake import DHLEN, KeyPair
 
 SIGNATURE_PREFIX: Final = b"noise-libp2p-static-key:"
@@ -56,7 +56,7 @@ class StaticKeys:
     signature: bytes = field(repr=False)
 
     @classmethod
-    def create(cls, identity: Identity, private: bytes | Callable[[int], bytes]) -> StaticKeys:
+    def create(cls, identity: Signer, private: bytes | Callable[[int], bytes]) -> StaticKeys:
         """For ``identity``; ``private`` is the static key's 32 bytes, or a source of random ones."""
         pair = KeyPair.create(private if isinstance(private, bytes) else private(DHLEN))
         signature = identity.sign(SIGNATURE_PREFIX + pair.public)

@@ -12,22 +12,28 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from stronghold_p2p import protobuf
+from stronghold_p2p.codes import GoAway, Reset
+from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.errors import ConnectionClosed, HandshakeError, Malformed, P2PError
+from stronghold_p2p.events.events import (
+    AddressAdded,
+    AddressRemoved,
+    Ended,
+    Event,
+    Opened,
+)
 from stronghold_p2p.protocols import identify_messages as messages
 from stronghold_p2p.protocols.identify_messages import IdentifyMessage, PeerInfo, Template
-from stronghold_p2p.swarm.deadline import Deadline
-from stronghold_p2p.swarm.events import AddressAdded, AddressRemoved, Ended, Event, Opened
-from stronghold_p2p.yamux import GoAway, Reset
+from stronghold_p2p.streams.deadline import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any
 
+    from stronghold_p2p.connection.connection import Connection
     from stronghold_p2p.identity import PeerId
-    from stronghold_p2p.swarm.connection import Connection
+    from stronghold_p2p.streams.stream import Stream
     from stronghold_p2p.swarm.swarm import Swarm
-    from stronghold_p2p.yamux import Stream
 
 IDENTIFY: Final = "/ipfs/id/1.0.0"
 PUSH: Final = "/ipfs/id/push/1.0.0"

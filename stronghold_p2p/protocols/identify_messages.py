@@ -14,10 +14,12 @@ from typing import Final
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p import multiaddrs, protobuf, varint
+from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.encoding import protobuf, varint
+from stronghold_p2p.encoding.protobuf import Message, field
 from stronghold_p2p.errors import DecodeError, HandshakeError
-from stronghold_p2p.identity import Identity, PeerId, PeerRecord, PublicKey
-from stronghold_p2p.protobuf import Message, field
+from stronghold_p2p.identity import PeerId, PeerRecord, PublicKey
+from stronghold_p2p.identity.keys import Identity
 
 PROTOCOL_VERSION: Final = "ipfs/0.1.0"  # informational; what every stack says
 

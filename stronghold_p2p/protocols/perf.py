@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from stronghold_p2p.errors import Malformed, StreamEnded
 
 if TYPE_CHECKING:
-    from stronghold_p2p.yamux import Stream
+    from stronghold_p2p.streams.stream import Stream
 
 PERF: Final = "/perf/1.0.0"
 CHUNK: Final = 65_536

@@ -8,16 +8,16 @@ from collections import Counter
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
+from stronghold_p2p.codes import Reset
 from stronghold_p2p.errors import Malformed, StreamEnded, StreamReset
-from stronghold_p2p.swarm.deadline import Deadline
-from stronghold_p2p.swarm.events import Ended, Event
-from stronghold_p2p.yamux import Reset
+from stronghold_p2p.events.events import Ended, Event
+from stronghold_p2p.streams.deadline import Deadline
 
 if TYPE_CHECKING:
+    from stronghold_p2p.connection.connection import Connection
     from stronghold_p2p.identity import PeerId
-    from stronghold_p2p.swarm.connection import Connection
+    from stronghold_p2p.streams.stream import Stream
     from stronghold_p2p.swarm.swarm import Swarm
-    from stronghold_p2p.yamux import Stream
 
 PING: Final = "/ipfs/ping/1.0.0"
 SIZE: Final = 32

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from stronghold_p2p.codes import Reset
 from stronghold_p2p.errors import (
     ConnectionClosed,
     DeadlineExceeded,
@@ -21,7 +22,7 @@ from stronghold_p2p.errors import (
     StreamReset,
     UnsupportedProtocol,
 )
-from stronghold_p2p.request_response.codec import decode, frame, malformed
+from stronghold_p2p.request_response.codecs.codec import decode, frame, malformed
 from stronghold_p2p.request_response.exchange import (
     CHUNK,
     Place,
@@ -31,18 +32,17 @@ from stronghold_p2p.request_response.exchange import (
     receive,
     short,
 )
-from stronghold_p2p.swarm.deadline import Deadline, late
-from stronghold_p2p.swarm.negotiation import explain_reset, unsupported
-from stronghold_p2p.yamux import Reset
+from stronghold_p2p.streams.deadline import Deadline, late
+from stronghold_p2p.streams.negotiation import explain_reset, unsupported
 
 if TYPE_CHECKING:
     from multiaddr import Multiaddr
 
+    from stronghold_p2p.connection.connection import Connection
     from stronghold_p2p.identity import PeerId
-    from stronghold_p2p.request_response.protocol import RequestProtocol
-    from stronghold_p2p.swarm.connection import Connection
+    from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
+    from stronghold_p2p.streams.stream import Stream
     from stronghold_p2p.swarm.swarm import Swarm
-    from stronghold_p2p.yamux import Stream
 
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")

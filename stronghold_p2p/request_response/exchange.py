@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, Malformed, P2PError, Rejected
 from stronghold_p2p.exchange import ExchangeRunner
-from stronghold_p2p.firewall.rules import Attempt, Direction
-from stronghold_p2p.request_response.codec import unframe, variant_of
+from stronghold_p2p.firewall.rules import Attempt, Direction, variant_of
+from stronghold_p2p.request_response.codecs.codec import unframe
 
 if TYPE_CHECKING:
+    from stronghold_p2p.connection.connection import Connection
     from stronghold_p2p.identity import PeerId
-    from stronghold_p2p.request_response.protocol import RequestProtocol
-    from stronghold_p2p.swarm.connection import Connection
-    from stronghold_p2p.yamux import Stream
+    from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
+    from stronghold_p2p.streams.stream import Stream
 
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
+    from stronghold_p2p.connection.connection import Connection
     from stronghold_p2p.identity import PeerId
-    from stronghold_p2p.swarm.connection import Connection
 
 M = TypeVar("M")
 

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from stronghold_p2p.codes import Reset
 from stronghold_p2p.errors import (
     ConnectionClosed,
     DeadlineExceeded,
@@ -24,18 +25,22 @@ from stronghold_p2p.errors import (
     Rejected,
     UsageError,
 )
+from stronghold_p2p.events.events import RequestFailed, RequestUnread
 from stronghold_p2p.firewall.rules import Rule
-from stronghold_p2p.request_response.codec import SHORT, frame, malformed, weight
+from stronghold_p2p.request_response.codecs.codec import (
+    SHORT,
+    frame,
+    malformed,
+    weight,
+)
 from stronghold_p2p.request_response.exchange import CHUNK, Places, attempt_of, receive, short
 from stronghold_p2p.request_response.messages import Request
-from stronghold_p2p.swarm.deadline import late
-from stronghold_p2p.swarm.events import RequestFailed, RequestUnread
-from stronghold_p2p.yamux import Reset
+from stronghold_p2p.streams.deadline import late
 
 if TYPE_CHECKING:
-    from stronghold_p2p.request_response.protocol import RequestProtocol
+    from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
+    from stronghold_p2p.streams.stream import Stream
     from stronghold_p2p.swarm.swarm import Swarm
-    from stronghold_p2p.yamux import Stream
 
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")

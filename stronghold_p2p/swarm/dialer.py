@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p import multiaddrs
+from stronghold_p2p.addressing import multiaddrs
 from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, P2PError
-from stronghold_p2p.swarm.deadline import Deadline
-from stronghold_p2p.swarm.events import DialFailed, Dialing
+from stronghold_p2p.events.events import DialFailed, Dialing
+from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.transport import tcp
 from stronghold_p2p.transport.upgrading import Upgrading
 
 if TYPE_CHECKING:
+    from stronghold_p2p.connection.connection import Connection
     from stronghold_p2p.identity import PeerId
-    from stronghold_p2p.swarm.connection import Connection
     from stronghold_p2p.swarm.swarm import Swarm
     from stronghold_p2p.transport.link import Link
     from stronghold_p2p.transport.upgrader import Upgraded

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from multiaddr import Multiaddr
 
+from stronghold_p2p.codes import GoAway
 from stronghold_p2p.errors import ConnectionClosed, DialError
-from stronghold_p2p.firewall.approval import auditing
-from stronghold_p2p.firewall.firewall import OPEN_PROTOCOLS
-from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule
+from stronghold_p2p.firewall.asking.approval import auditing
+from stronghold_p2p.firewall.asking.firewall import OPEN_PROTOCOLS
+from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule, variant_of
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.request_response.codec import variant_of
+from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.swarm.rules_watch import RulesWatch
-from stronghold_p2p.yamux import GoAway, Stream
 
 if TYPE_CHECKING:
-    from stronghold_p2p.swarm.connection import Connection
+    from stronghold_p2p.connection.connection import Connection
     from stronghold_p2p.swarm.swarm import Swarm
 
 Handler = Callable[[Stream], Awaitable[None]]

@@ -13,13 +13,19 @@ from typing import TYPE_CHECKING
 from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import LimitExceeded, ListenError, P2PError
-from stronghold_p2p.swarm.events import AcceptFailed, Accepting, AddressAdded, AddressRemoved, ListenerEnded
+from stronghold_p2p.events.events import (
+    AcceptFailed,
+    Accepting,
+    AddressAdded,
+    AddressRemoved,
+    ListenerEnded,
+)
 from stronghold_p2p.transport import tcp
 from stronghold_p2p.transport.link import Link
 from stronghold_p2p.transport.upgrading import Upgrading
 
 if TYPE_CHECKING:
-    from stronghold_p2p.firewall.gate import Token
+    from stronghold_p2p.firewall.limits.gate import Token
     from stronghold_p2p.swarm.swarm import Swarm
     from stronghold_p2p.transport.upgrader import Upgraded
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from stronghold_p2p.swarm.events import RulesLoaded
+from stronghold_p2p.events.events import RulesLoaded
 
 if TYPE_CHECKING:
     from stronghold_p2p.swarm.swarm import Swarm

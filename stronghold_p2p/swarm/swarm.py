@@ -10,27 +10,29 @@ from functools import partial
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p import multiaddrs
+from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.book.addresses import AddressBook
+from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.connection.connection import Connection, Direction
 from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, P2PError, UsageError
-from stronghold_p2p.firewall.approval import Approval
-from stronghold_p2p.firewall.firewall import Firewall
-from stronghold_p2p.firewall.gate import Gate, Token
-from stronghold_p2p.identity import Identity, PeerId
+from stronghold_p2p.events.events import AddressAdded, Ended, Opened
+from stronghold_p2p.events.hub import Hub
+from stronghold_p2p.firewall.asking.approval import Approval
+from stronghold_p2p.firewall.asking.firewall import Firewall
+from stronghold_p2p.firewall.limits.gate import Gate, Token
+from stronghold_p2p.identity import PeerId
+from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.noise.records import Workspace
+from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.swarm.address_watch import AddressWatch
-from stronghold_p2p.swarm.addresses import AddressBook
-from stronghold_p2p.swarm.connection import Connection, Direction
 from stronghold_p2p.swarm.dialer import Dialer
-from stronghold_p2p.swarm.events import AddressAdded, Ended, Opened
-from stronghold_p2p.swarm.hub import Hub
 from stronghold_p2p.swarm.judging import Handler, Judging, Service, kept_out
 from stronghold_p2p.swarm.listener import Listener
 from stronghold_p2p.transport.link import Link
 from stronghold_p2p.transport.upgrader import Upgrade, Upgraded
 from stronghold_p2p.transport.upgrading import Upgrading
-from stronghold_p2p.yamux import GoAway, Stream
 from stronghold_p2p.yamux.header import GO_AWAY, frame
 from stronghold_p2p.yamux.window import ReceiveBudget, ReceivePool
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p import multiaddrs
+from stronghold_p2p.addressing import multiaddrs
 from stronghold_p2p.errors import ConfigError, DialError, ListenError
 from stronghold_p2p.transport.interfaces import host_addresses
 from stronghold_p2p.transport.link import Link, inbox_for

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from stronghold_p2p.codes import GoAway, Reset, farewell
 from stronghold_p2p.errors import ConnectionClosed, MuxerError
 from stronghold_p2p.yamux.header import (
     ACK,
@@ -20,9 +21,6 @@ from stronghold_p2p.yamux.header import (
     RST,
     SYN,
     WINDOW_UPDATE,
-    GoAway,
-    Reset,
-    farewell,
 )
 
 if TYPE_CHECKING:

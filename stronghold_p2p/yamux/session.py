@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import LimitExceeded, MuxerError, StreamReset
 from stronghold_p2p.yamux.budget import DroppedBytes, ResetBudget
@@ -28,8 +29,6 @@ from stronghold_p2p.yamux.header import (
     RST,
     SYN,
     WINDOW_UPDATE,
-    GoAway,
-    Reset,
 )
 from stronghold_p2p.yamux.outbox import TURN_BYTES, Frames, Outbox
 from stronghold_p2p.yamux.receiver import Receiver

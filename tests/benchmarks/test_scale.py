@@ -54,7 +54,7 @@ async def test_idle_connections_own_no_task_and_leave_nothing(server: Server) ->
     await until(lambda: quiet(server, 150) and server.counts()["tasks"] == before["tasks"])
     full = server.state()
     assert full["files"] == before["files"] + 2 * 150  # both ends are in this process
-    assert full["ours"]["stronghold_p2p.swarm.connection.Connection"] == 2 * 150
+    assert full["ours"]["stronghold_p2p.connection.connection.Connection"] == 2 * 150
     await crowd.leave()
     await until(lambda: quiet(server, 0) and server.counts()["files"] == before["files"])
     after = server.state()

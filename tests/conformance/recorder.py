@@ -12,7 +12,7 @@ from typing import Any, Literal
 from unittest import mock
 
 from stronghold_p2p.config import Limits
-from stronghold_p2p.swarm import connection
+from stronghold_p2p.connection import connection
 from stronghold_p2p.yamux import Session
 from stronghold_p2p.yamux.header import DATA, FIN, HEADER, HEADER_SIZE, RST, WINDOW_UPDATE
 

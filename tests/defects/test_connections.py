@@ -1,7 +1,7 @@
 """Defects of the first library in connections and events, each by its number (reference/stronghold-parity.md 5).
 
 D10 (a listener after an error) stands in tests/swarm/test_listener.py, D25 (the order of events) in
-tests/swarm/test_hub.py, beside what they are about.
+tests/events/test_hub.py, beside what they are about.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ from typing import Any, Self
 
 import pytest
 
+from stronghold_p2p.addressing.multiaddrs import from_socket
+from stronghold_p2p.codes import Reset
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import (
     ConnectionClosed,
@@ -26,17 +28,20 @@ from stronghold_p2p.errors import (
     Rejected,
     StreamReset,
 )
+from stronghold_p2p.events.events import (
+    AcceptFailed,
+    Ended,
+    Judged,
+    Opened,
+)
 from stronghold_p2p.firewall.rules import Attempt, Rule
-from stronghold_p2p.multiaddrs import from_socket
 from stronghold_p2p.multistream import propose
 from stronghold_p2p.request_response.client import Client
-from stronghold_p2p.request_response.codec import BYTES, frame
+from stronghold_p2p.request_response.codecs.codec import BYTES, frame
+from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
 from stronghold_p2p.request_response.messages import Request
-from stronghold_p2p.request_response.protocol import STRONGHOLD, RequestProtocol
 from stronghold_p2p.request_response.server import Server
-from stronghold_p2p.swarm.events import AcceptFailed, Ended, Judged, Opened
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.yamux import Reset
 from tests.peers import connect, saying, swarm, until
 from tests.swarm.raw import SEED, Events, bare_to, raw_in, raw_out
 from tests.swarm.raw import Server as Listener

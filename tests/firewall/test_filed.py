@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.entries import Banned, Bans, Entries, Key, banned_of, key_of
 from stronghold_p2p.firewall.filed import Filed
-from stronghold_p2p.firewall.firewall import Firewall
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.firewall.toml import Content
 from tests.firewall.attempts import ALICE, BOB, ECHO

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stronghold_p2p.errors import ConfigError
+from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.entries import Key, key_of
-from stronghold_p2p.firewall.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.firewall.toml import Content, dumps, loads
 from tests.firewall.attempts import ALICE, BOB, CAROL, ECHO, attempt

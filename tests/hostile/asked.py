@@ -9,13 +9,13 @@ from collections import Counter
 from typing import Any, Final
 
 from stronghold_p2p.errors import LimitExceeded, P2PError
+from stronghold_p2p.events.events import Event, RequestFailed
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.request_response.client import Client
-from stronghold_p2p.request_response.codec import JSON
+from stronghold_p2p.request_response.codecs.codec import JSON
+from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
 from stronghold_p2p.request_response.messages import Request
-from stronghold_p2p.request_response.protocol import RequestProtocol
 from stronghold_p2p.request_response.server import Server
-from stronghold_p2p.swarm.events import Event, RequestFailed
 from stronghold_p2p.swarm.swarm import Swarm
 from tests.hostile.codec import ASK
 

@@ -17,18 +17,19 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from harness.commands import commands, say
+from stronghold_p2p.addressing.multiaddrs import parse
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import DialError
-from stronghold_p2p.firewall.firewall import Firewall
+from stronghold_p2p.events.events import Event
+from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Rule
-from stronghold_p2p.identity import Identity, PeerId
-from stronghold_p2p.multiaddrs import parse
+from stronghold_p2p.identity import PeerId
+from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.protocols.ping import Ping
 from stronghold_p2p.request_response.client import Client
-from stronghold_p2p.swarm.events import Event
+from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.yamux import Stream
 from tests.hostile import settings
 from tests.hostile.asked import ask
 

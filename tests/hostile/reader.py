@@ -22,7 +22,7 @@ from multiaddr import Multiaddr
 
 from harness.commands import commands, say
 from stronghold_p2p import AddressBook, Identity, PeerId
-from stronghold_p2p.multiaddrs import parse
+from stronghold_p2p.addressing.multiaddrs import parse
 from tests.hostile import settings
 
 Result = dict[str, Any]

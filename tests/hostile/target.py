@@ -19,13 +19,13 @@ from collections import Counter
 from typing import Any
 
 from harness.peer import LIFTED, running
+from stronghold_p2p.addressing.multiaddrs import parse
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import LimitExceeded
+from stronghold_p2p.events.events import Event
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.multiaddrs import parse
-from stronghold_p2p.swarm.events import Event
+from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.yamux import Stream
 from tests.hostile import settings, weak
 from tests.hostile.asked import Answering
 from tests.hostile.codec import HOLD

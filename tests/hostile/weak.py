@@ -15,7 +15,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from stronghold_p2p import Network, Timeouts, files, multistream, protobuf
+from stronghold_p2p import (
+    Network,
+    Timeouts,
+    files,
+    multistream,
+)
+from stronghold_p2p.book.addresses import AddressBook
+from stronghold_p2p.book.book_file import BookFile
+from stronghold_p2p.book.book_json import Content
+from stronghold_p2p.connection.connection import Connection
+from stronghold_p2p.connection.handlers import Handlers
+from stronghold_p2p.encoding import protobuf, strict_json
 from stronghold_p2p.errors import (
     ConfigError,
     ConnectionClosed,
@@ -27,8 +38,8 @@ from stronghold_p2p.errors import (
 )
 from stronghold_p2p.exchange import Exchange
 from stronghold_p2p.firewall import toml
+from stronghold_p2p.firewall.asking.hooks import Hook, Hooks
 from stronghold_p2p.firewall.entries import Entries, Key
-from stronghold_p2p.firewall.hooks import Hook, Hooks
 from stronghold_p2p.firewall.rules import Attempt
 from stronghold_p2p.identity import PeerId, PublicKey, verify
 from stronghold_p2p.identity.peer_record import PeerRecord
@@ -37,21 +48,17 @@ from stronghold_p2p.noise.cipher import CipherState
 from stronghold_p2p.noise.exchange import Secured
 from stronghold_p2p.protocols import identify_messages
 from stronghold_p2p.protocols.identify import Identify
-from stronghold_p2p.request_response import exchange, strict_json
-from stronghold_p2p.request_response.codec import frame, unframe
+from stronghold_p2p.request_response import exchange
+from stronghold_p2p.request_response.codecs.codec import frame, unframe
 from stronghold_p2p.request_response.server import Server
-from stronghold_p2p.swarm.addresses import AddressBook
-from stronghold_p2p.swarm.book_file import BookFile
-from stronghold_p2p.swarm.book_json import Content
-from stronghold_p2p.swarm.connection import Connection
-from stronghold_p2p.swarm.handlers import Handlers
+from stronghold_p2p.streams.negotiation import LazyConfirm
+from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.swarm.judging import Judging
-from stronghold_p2p.swarm.negotiation import LazyConfirm
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport.link import Link
 from stronghold_p2p.transport.upgrader import NOISE, Upgrade
 from stronghold_p2p.transport.upgrading import Upgrading
-from stronghold_p2p.yamux import Session, Stream
+from stronghold_p2p.yamux import Session
 from stronghold_p2p.yamux.header import RST
 from stronghold_p2p.yamux.receiver import Receiver
 from stronghold_p2p.yamux.window import ReceiveWindow

@@ -9,11 +9,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stronghold_p2p import protobuf
+from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.errors import DecodeError
 from stronghold_p2p.identity.envelope import MAX_SIZE, Envelope, EnvelopeMessage
-from stronghold_p2p.identity.keys import Identity, KeyType, PublicKey
-from stronghold_p2p.identity.public_key import KeyMessage
+from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.public_key import KeyMessage, KeyType, PublicKey
 
 ALICE = Identity.from_seed(b"a" * 32)
 BOB = Identity.from_seed(b"b" * 32)

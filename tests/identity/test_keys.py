@@ -1,4 +1,4 @@
-"""identity/keys.py: our own key pair, and the specification's keys of all types under our verification."""
+"""identity/keys/identity.py: our own key pair, and the specification's keys of all types under our verification."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 
-from stronghold_p2p import protobuf
+from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.errors import ConfigError, IdentityError
-from stronghold_p2p.identity.keys import Identity, KeyType, PublicKey
+from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.identity.peer_id import PeerId
-from stronghold_p2p.identity.public_key import KeyMessage
+from stronghold_p2p.identity.public_key import KeyMessage, KeyType, PublicKey
 from tests.identity import vectors
 
 SEED = bytes(range(32))

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stronghold_p2p.encoding import base58
 from stronghold_p2p.errors import DecodeError
-from stronghold_p2p.identity import base58
 from stronghold_p2p.identity.peer_id import MAX_INLINE, PeerId
 from stronghold_p2p.identity.public_key import KeyType, PublicKey
 from tests.identity import vectors

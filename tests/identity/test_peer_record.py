@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stronghold_p2p import protobuf
+from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.errors import DecodeError
 from stronghold_p2p.identity.envelope import Envelope, EnvelopeMessage
 from stronghold_p2p.identity.keys import Identity

@@ -1,4 +1,4 @@
-"""identity/storage.py: the owner's eyes only, never overwritten, whole or not at all."""
+"""identity/keys/storage.py: the owner's eyes only, never overwritten, whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from stronghold_p2p.errors import IdentityError
-from stronghold_p2p.identity import storage
+from stronghold_p2p.identity.keys import storage
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 

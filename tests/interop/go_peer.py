@@ -12,8 +12,8 @@ from typing import Any
 
 from multiaddr import Multiaddr
 
+from stronghold_p2p.addressing.multiaddrs import parse
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.multiaddrs import parse
 
 Answer = dict[str, Any]
 

@@ -9,20 +9,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from stronghold_p2p.addressing.multiaddrs import parse, split_peer
 from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.connection.connection import Connection
 from stronghold_p2p.errors import P2PError
-from stronghold_p2p.firewall.firewall import Firewall
+from stronghold_p2p.events.events import Ended, Event
+from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Rule
-from stronghold_p2p.identity import Identity, PeerId
-from stronghold_p2p.multiaddrs import parse, split_peer
+from stronghold_p2p.identity import PeerId
+from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.protocols import perf
 from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.protocols.ping import Ping
-from stronghold_p2p.swarm.connection import Connection
-from stronghold_p2p.swarm.events import Ended, Event
+from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.yamux import Stream
 from tests.interop.go_peer import GoPeer, go_peer
 
 AGENT = "stronghold-p2p/interop"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stronghold_p2p.protocols import perf
-from stronghold_p2p.yamux import Stream
+from stronghold_p2p.streams.stream import Stream
 from tests.interop.our_peer import ECHO, ROLES, SINK, SLOW, SLOW_CHUNK, SLOW_PAUSE, SOURCE, Pair, Role, connected
 
 BULK = 1 << 30

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from stronghold_p2p.addressing.multiaddrs import parse, split_peer
 from stronghold_p2p.errors import ConnectionClosed, PeerIdMismatch
-from stronghold_p2p.identity import Identity
+from stronghold_p2p.events.events import AcceptFailed, Opened
+from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.identity.public_key import KeyType
-from stronghold_p2p.multiaddrs import parse, split_peer
-from stronghold_p2p.swarm.events import AcceptFailed, Opened
 from tests.interop.go_peer import GoError, go_peer
 from tests.interop.our_peer import ECHO, ROLES, Pair, Role, connected, eventually, our_peer
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from stronghold_p2p.config import Timeouts
+from stronghold_p2p.connection.timer import LINGER
 from stronghold_p2p.protocols import ping
-from stronghold_p2p.swarm.timer import LINGER
-from stronghold_p2p.yamux import Stream
+from stronghold_p2p.streams.stream import Stream
 from tests.interop.our_peer import ECHO, ROLES, Pair, Role, connected, eventually
 
 SILENCE = 75.0

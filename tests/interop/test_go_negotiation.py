@@ -9,8 +9,8 @@ from unittest.mock import patch
 import pytest
 
 from stronghold_p2p import multistream
+from stronghold_p2p.codes import Reset
 from stronghold_p2p.errors import UnsupportedProtocol
-from stronghold_p2p.yamux import Reset
 from tests.interop.go_peer import GoError
 from tests.interop.our_peer import ECHO, HALF_CLOSE, ROLES, RR, Role, connected, echo, eventually
 

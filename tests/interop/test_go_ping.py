@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from stronghold_p2p.codes import Reset
 from stronghold_p2p.protocols.ping import PING, SIZE
-from stronghold_p2p.yamux import Reset
 from tests.interop.our_peer import ROLES, Role, connected
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from stronghold_p2p.codes import GoAway
 from stronghold_p2p.errors import ConnectionClosed
-from stronghold_p2p.swarm.events import Ended, Opened
-from stronghold_p2p.yamux import GoAway, Stream
+from stronghold_p2p.events.events import Ended, Opened
+from stronghold_p2p.streams.stream import Stream
 from tests.interop.our_peer import ECHO, HOLD, ROLES, SINK, Pair, Role, connected, eventually
 
 MIB = 1 << 20

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from stronghold_p2p.codes import Reset
 from stronghold_p2p.config import Limits
-from stronghold_p2p.swarm.connection import Connection
-from stronghold_p2p.yamux import Reset
+from stronghold_p2p.connection.connection import Connection
 from tests.interop.our_peer import ECHO, HOLD, ROLES, RR, Role, connected, eventually
 
 SEQUENTIAL = 10_000

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stronghold_p2p import protobuf, varint
+from stronghold_p2p.encoding import protobuf, varint
 from stronghold_p2p.errors import HandshakeError, PeerIdMismatch
 from stronghold_p2p.noise.payload import (
     MAX_MUXERS,

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 import pytest
 from multiaddr import Multiaddr
 
-from stronghold_p2p import protobuf, varint
+from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Timeouts
+from stronghold_p2p.encoding import protobuf, varint
 from stronghold_p2p.errors import (
     ConnectionClosed,
     DeadlineExceeded,
@@ -21,15 +23,14 @@ from stronghold_p2p.errors import (
     StreamReset,
     UnsupportedProtocol,
 )
+from stronghold_p2p.events.events import Ended, Event
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import PeerRecord
-from stronghold_p2p.multiaddrs import parse
 from stronghold_p2p.multistream import propose
 from stronghold_p2p.protocols.identify import IDENTIFY, PUSH, TEMPLATES, Identify
 from stronghold_p2p.protocols.identify_messages import MAX_PART, MAX_PARTS, IdentifyMessage, PeerInfo, build
-from stronghold_p2p.swarm.events import Ended, Event
+from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.yamux import GoAway, Reset, Stream
 from stronghold_p2p.yamux.header import DATA, GO_AWAY, SYN, frame
 from tests.peers import LOOPBACK, connect, saying, swarm, until
 from tests.swarm.raw import raw_in

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multiaddr import Multiaddr
 
-from stronghold_p2p import protobuf
+from stronghold_p2p.addressing.multiaddrs import parse, with_peer
+from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.errors import DecodeError, HandshakeError
-from stronghold_p2p.identity import Envelope, Identity, PeerRecord
-from stronghold_p2p.multiaddrs import parse, with_peer
+from stronghold_p2p.identity import Envelope, PeerRecord
+from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.protocols.identify_messages import (
     MAX_ADDRESSES,
     MAX_EXAMINED,

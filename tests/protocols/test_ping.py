@@ -16,7 +16,7 @@ from stronghold_p2p.errors import (
     UnsupportedProtocol,
 )
 from stronghold_p2p.protocols.ping import PING, SIZE, STREAMS_IN, Ping
-from stronghold_p2p.yamux import Stream
+from stronghold_p2p.streams.stream import Stream
 from tests.peers import connect, saying, swarm, until
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from stronghold_p2p.addressing.multiaddrs import from_socket
+from stronghold_p2p.codes import Reset
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import (
     ConnectionClosed,
@@ -24,14 +26,13 @@ from stronghold_p2p.errors import (
     UsageError,
 )
 from stronghold_p2p.firewall.rules import Rule
-from stronghold_p2p.identity import Identity
-from stronghold_p2p.multiaddrs import from_socket
+from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.multistream import match_confirm
 from stronghold_p2p.request_response.client import Client
-from stronghold_p2p.request_response.codec import BYTES, JSON, frame
-from stronghold_p2p.request_response.protocol import STRONGHOLD, RequestProtocol
+from stronghold_p2p.request_response.codecs.codec import BYTES, JSON, frame
+from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
+from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.yamux import Reset, Stream
 from stronghold_p2p.yamux.header import ACK, DATA, FIN, RST, WINDOW_UPDATE
 from stronghold_p2p.yamux.header import frame as yamux_frame
 from tests.peers import connect, saying, swarm, until

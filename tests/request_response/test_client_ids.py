@@ -12,11 +12,11 @@ from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import DeadlineExceeded, NegotiationError, StreamReset, UnsupportedProtocol
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.request_response.client import Client
-from stronghold_p2p.request_response.codec import BYTES, JSON, frame
+from stronghold_p2p.request_response.codecs.codec import BYTES, JSON, frame
+from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
 from stronghold_p2p.request_response.messages import Request
-from stronghold_p2p.request_response.protocol import STRONGHOLD, RequestProtocol
 from stronghold_p2p.request_response.server import Server
-from stronghold_p2p.yamux import Stream
+from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.yamux.header import ACK, DATA, RST, SYN, WINDOW_UPDATE
 from tests.peers import connect, swarm, until
 from tests.swarm.raw import Raw, raw_out

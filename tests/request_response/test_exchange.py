@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from stronghold_p2p.errors import LimitExceeded, Malformed
-from stronghold_p2p.identity import Identity
-from stronghold_p2p.request_response.codec import BYTES, JSON, frame
+from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.request_response.codecs.codec import BYTES, JSON, frame
+from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
 from stronghold_p2p.request_response.exchange import Places, attempt_of, receive
-from stronghold_p2p.request_response.protocol import RequestProtocol
 from tests.peers import connect, saying, swarm
 
 ALICE, BOB = (Identity.from_seed(bytes([seed]) * 32).peer_id for seed in (1, 2))

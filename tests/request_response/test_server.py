@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from stronghold_p2p.codes import Reset
 from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.connection.connection import Connection
 from stronghold_p2p.errors import (
     DialError,
     LimitExceeded,
@@ -23,13 +25,11 @@ from stronghold_p2p.errors import (
 )
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.request_response.client import Client
-from stronghold_p2p.request_response.codec import JSON, frame
+from stronghold_p2p.request_response.codecs.codec import JSON, frame
+from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
 from stronghold_p2p.request_response.messages import Request
-from stronghold_p2p.request_response.protocol import STRONGHOLD, RequestProtocol
 from stronghold_p2p.request_response.server import Server
-from stronghold_p2p.swarm.connection import Connection
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.yamux import Reset
 from tests.peers import connect, swarm, until
 from tests.virtual import VIRTUAL
 

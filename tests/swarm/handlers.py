@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from stronghold_p2p.swarm.connection import Connection
-from stronghold_p2p.yamux import Stream
+from stronghold_p2p.connection.connection import Connection
+from stronghold_p2p.streams.stream import Stream
 
 ECHO = "/echo/1.0.0"
 

@@ -12,10 +12,11 @@ from typing import Any
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p import multiaddrs, multistream
+from stronghold_p2p import multistream
+from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.connection.connection import Connection
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.swarm.connection import Connection
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport.upgrader import Upgraded
 from stronghold_p2p.yamux.header import (

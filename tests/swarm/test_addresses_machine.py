@@ -9,8 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from multiaddr import Multiaddr
 
 from stronghold_p2p import AddressBook, ConfigError, LimitExceeded, PeerId
-from stronghold_p2p.multiaddrs import parse, relays, split_peer
-from stronghold_p2p.swarm import addresses
+from stronghold_p2p.addressing.multiaddrs import parse, relays, split_peer
+from stronghold_p2p.book import addresses
 
 PEERS = [PeerId(b"\x12\x20" + number.to_bytes(32, "big")) for number in range(6)]
 PLACES = [parse(f"/ip4/192.0.2.{number}/tcp/1") for number in range(4)] + [

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from stronghold_p2p.multiaddrs import parse
-from stronghold_p2p.swarm.connection import Connection
+from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.connection.connection import Connection
+from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.yamux import Stream
 from tests import cancel
 from tests.peers import connect, swarm, until
 from tests.swarm.handlers import ECHO, ask, echo, swallow

@@ -12,7 +12,9 @@ from itertools import count
 import pytest
 from multiaddr import Multiaddr
 
-from stronghold_p2p import multiaddrs
+from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import (
     ConnectionClosed,
@@ -23,14 +25,12 @@ from stronghold_p2p.errors import (
     PeerIdMismatch,
     UsageError,
 )
-from stronghold_p2p.firewall.firewall import Firewall
+from stronghold_p2p.events.events import DialFailed, Ended, Opened
+from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Rule
-from stronghold_p2p.identity import Identity
-from stronghold_p2p.multiaddrs import parse
+from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.swarm.dialer import STAGGER
-from stronghold_p2p.swarm.events import DialFailed, Ended, Opened
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.yamux import GoAway
 from tests.peers import swarm, until
 from tests.swarm.handlers import ECHO, ask, echo
 from tests.swarm.raw import SEED, Events, Server, shake

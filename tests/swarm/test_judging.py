@@ -7,10 +7,10 @@ import re
 
 import pytest
 
+from stronghold_p2p.addressing.multiaddrs import parse
 from stronghold_p2p.errors import DialError, StreamReset, UnsupportedProtocol
 from stronghold_p2p.firewall.entries import Judgement
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Rule
-from stronghold_p2p.multiaddrs import parse
 from tests.peers import connect, swarm, until
 from tests.swarm.handlers import ECHO, ask, echo
 from tests.transport.ends import identity

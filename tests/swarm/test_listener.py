@@ -19,7 +19,9 @@ from typing import Any
 
 import pytest
 
-from stronghold_p2p import multiaddrs
+from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import (
     ConfigError,
@@ -31,15 +33,20 @@ from stronghold_p2p.errors import (
     NegotiationError,
     UsageError,
 )
-from stronghold_p2p.firewall.firewall import Firewall
+from stronghold_p2p.events.events import (
+    AcceptFailed,
+    AddressAdded,
+    AddressRemoved,
+    Ended,
+    ListenerEnded,
+    Opened,
+)
+from stronghold_p2p.events.hub import Events as Reader
+from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Rule
-from stronghold_p2p.identity import Identity
-from stronghold_p2p.multiaddrs import parse
-from stronghold_p2p.swarm.events import AcceptFailed, AddressAdded, AddressRemoved, Ended, ListenerEnded, Opened
-from stronghold_p2p.swarm.hub import Events as Reader
+from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport import tcp
-from stronghold_p2p.yamux import GoAway
 from tests.peers import connect, swarm, until
 from tests.swarm.handlers import ECHO, ask, echo
 from tests.swarm.raw import Events, bare_to, dial_raw, shake

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from stronghold_p2p.config import Limits
-from stronghold_p2p.yamux import Stream
+from stronghold_p2p.streams.stream import Stream
 from tests.peers import connect, swarm, until
 from tests.swarm.handlers import ECHO, ask, echo, swallow
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from stronghold_p2p.firewall.firewall import Firewall
+from stronghold_p2p.events.events import RulesLoaded
+from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Rule
-from stronghold_p2p.identity import Identity
-from stronghold_p2p.swarm.events import RulesLoaded
+from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.swarm.rules_watch import LOOK, RulesWatch
 from stronghold_p2p.swarm.swarm import Swarm
 from tests.firewall.attempts import ALICE, attempt

@@ -12,6 +12,8 @@ from unittest.mock import MagicMock
 
 import pytest
 
+from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import (
     ConnectionClosed,
@@ -21,16 +23,21 @@ from stronghold_p2p.errors import (
     UnsupportedProtocol,
     UsageError,
 )
-from stronghold_p2p.firewall.firewall import Firewall
+from stronghold_p2p.events.events import (
+    AddressAdded,
+    AddressRemoved,
+    Ended,
+    ListenerEnded,
+    Opened,
+)
+from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt, Rule
-from stronghold_p2p.identity import Identity
-from stronghold_p2p.multiaddrs import parse
+from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.request_response.client import Client
-from stronghold_p2p.request_response.protocol import STRONGHOLD
+from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD
 from stronghold_p2p.request_response.server import Server as Responder
-from stronghold_p2p.swarm.events import AddressAdded, AddressRemoved, Ended, ListenerEnded, Opened
+from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.yamux import GoAway, Reset, Stream
 from tests.peers import connect, swarm, until
 from tests.swarm.handlers import ECHO, ask, echo, never, stubborn
 from tests.swarm.raw import Events, Raw, Server, bare_to, dial_raw, raw_in

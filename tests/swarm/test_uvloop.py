@@ -10,7 +10,7 @@ import pytest
 
 uvloop = pytest.importorskip("uvloop")
 
-from tests.swarm.test_connection import (
+from tests.connection.test_connection import (
     test_a_broken_invariant,
     test_a_peer_that_does_not_take_our_answers,
     test_a_record_that_does_not_open,
@@ -21,7 +21,12 @@ from tests.swarm.test_connection import (
     test_the_peer_goes_away,
     test_we_go_away,
 )
-from tests.swarm.test_connection import test_an_orderly_close as test_orderly_close
+from tests.connection.test_connection import test_an_orderly_close as test_orderly_close
+from tests.streams.test_negotiation import (
+    test_asked_and_our_side_says_so,
+    test_refused_after_the_first_data,
+    test_the_proposal_in_pieces,
+)
 from tests.swarm.test_dialer import (
     test_a_wrong_peer_beside_the_right_one,
     test_all_leave,
@@ -38,11 +43,6 @@ from tests.swarm.test_listener import (
     test_wrong_protocols,
 )
 from tests.swarm.test_load import test_a_thousand_streams_at_once
-from tests.swarm.test_negotiation import (
-    test_asked_and_our_side_says_so,
-    test_refused_after_the_first_data,
-    test_the_proposal_in_pieces,
-)
 from tests.swarm.test_swarm import (
     test_a_ban_ends_connections,
     test_close_again_and_at_once,

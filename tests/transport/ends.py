@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from functools import cache
 
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
-from stronghold_p2p.identity import Identity, PeerId
+from stronghold_p2p.identity import PeerId
+from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.transport.upgrader import Upgrade, Upgraded
 

@@ -9,9 +9,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from stronghold_p2p import multiaddrs
+from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.addressing.multiaddrs import parse
 from stronghold_p2p.errors import ConfigError, DialError, ListenError
-from stronghold_p2p.multiaddrs import parse
 from stronghold_p2p.transport import interfaces, tcp
 from stronghold_p2p.transport.link import Link
 from tests.peers import until

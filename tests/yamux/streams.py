@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable
 
 from stronghold_p2p.config import Limits
-from stronghold_p2p.identity import Identity
+from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.streams.waiter import Turn
 from stronghold_p2p.yamux.session import Session
 from stronghold_p2p.yamux.state import Intake, StreamState
-from stronghold_p2p.yamux.stream import Stream
-from stronghold_p2p.yamux.waiter import Turn
 from tests.yamux.wire import Frame, parse
 
 PEER = Identity.from_seed(bytes(32)).peer_id

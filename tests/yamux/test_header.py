@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.yamux.header import (
     ACK,
     DATA,
@@ -18,8 +19,6 @@ from stronghold_p2p.yamux.header import (
     SYN,
     WINDOW_UPDATE,
     Flag,
-    GoAway,
-    Reset,
     Type,
     frame,
 )

@@ -14,10 +14,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, MuxerError
 from stronghold_p2p.yamux.budget import REMEMBERED
-from stronghold_p2p.yamux.header import HEADER, HEADER_SIZE, INITIAL_WINDOW, MAX_CREDIT, PING, GoAway, Reset
+from stronghold_p2p.yamux.header import (
+    HEADER,
+    HEADER_SIZE,
+    INITIAL_WINDOW,
+    MAX_CREDIT,
+    PING,
+)
 from stronghold_p2p.yamux.state import StreamState
 from stronghold_p2p.yamux.window import OWN, ReceiveBudget, ReceivePool
 from tests.yamux.wire import ACK, FIN, RST, SYN, Pair, Side, data, go_away, parser, ping, syn, update

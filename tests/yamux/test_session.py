@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, MuxerError, StreamReset
 from stronghold_p2p.yamux.header import (
@@ -14,8 +15,6 @@ from stronghold_p2p.yamux.header import (
     MAX_CREDIT,
     PING,
     WINDOW_UPDATE,
-    GoAway,
-    Reset,
 )
 from stronghold_p2p.yamux.outbox import TURN_BYTES
 from stronghold_p2p.yamux.session import EARLY, WAKE_TOGETHER

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from stronghold_p2p import multistream, varint
+from stronghold_p2p import multistream
+from stronghold_p2p.codes import GoAway
+from stronghold_p2p.encoding import varint
 from stronghold_p2p.noise.cipher import TAGLEN, CipherState
 from stronghold_p2p.noise.handshake import XX
 from stronghold_p2p.transport.upgrader import NOISE
@@ -21,7 +23,6 @@ from stronghold_p2p.yamux.header import (
     VERSION,
     WINDOW_UPDATE,
     Flag,
-    GoAway,
     Type,
 )
 from tools.journey import sources, words

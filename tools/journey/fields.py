@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from stronghold_p2p import varint
+from stronghold_p2p.encoding import varint
+from stronghold_p2p.encoding.protobuf import Message
 from stronghold_p2p.identity.public_key import KeyMessage, KeyType
 from stronghold_p2p.noise.payload import SIGNATURE_PREFIX, NoiseHandshakePayload
-from stronghold_p2p.protobuf import Message
 from tools.journey import sources
 from tools.journey.pieces import Cursor, JourneyError, Layer, Piece, shown
 from tools.journey.sources import Source

@@ -7,16 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stronghold_p2p import multiaddrs
+from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.connection.connection import Connection
 from stronghold_p2p.firewall.rules import Rule
-from stronghold_p2p.identity import Identity, PeerId
+from stronghold_p2p.identity import PeerId
+from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.noise.handshake import DHLEN, KeyPair
 from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.request_response.client import Client
+from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD
 from stronghold_p2p.request_response.messages import Request
-from stronghold_p2p.request_response.protocol import STRONGHOLD
 from stronghold_p2p.request_response.server import Server
-from stronghold_p2p.swarm.connection import Connection
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport.upgrader import Upgrade, Upgraded
 from stronghold_p2p.transport.upgrading import Upgrading

@@ -20,7 +20,7 @@ DOCUMENTS: Final = {
     "RFC 7748": "https://www.rfc-editor.org/rfc/rfc7748",
     "RFC 8259": "https://www.rfc-editor.org/rfc/rfc8259",
     "RFC 9293": "https://www.rfc-editor.org/rfc/rfc9293",
-    "codec.py": _CODE + "request_response/codec.py",
+    "codec.py": _CODE + "request_response/codecs/codec.py",
 }
 
 

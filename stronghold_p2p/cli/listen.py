@@ -1,0 +1,124 @@
+"""``stronghold-p2p listen``: answers requests, and asks at the terminal whom to let in."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from contextlib import suppress
+from typing import Any, Final
+
+from stronghold_p2p.cli.output import (
+    DONE,
+    printable,
+    short,
+    tell,
+    tell_json,
+)
+from stronghold_p2p.cli.rules import Kept, news
+from stronghold_p2p.cli.terminal import Terminal, shown
+from stronghold_p2p.config import Timeouts
+from stronghold_p2p.errors import ConfigError
+from stronghold_p2p.events.events import (
+    AcceptFailed,
+    Event,
+    Judged,
+    RulesLoaded,
+)
+from stronghold_p2p.firewall.rules import Attempt, Rule
+from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.network import Network
+from stronghold_p2p.protocols import perf
+from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD
+from stronghold_p2p.request_response.messages import Request
+
+DEFAULT: Final = "/ip4/0.0.0.0/tcp/4001"
+AFTERWARDS: Final = 5.0  # seconds for a handler after the longest question
+NOBODY: Final = "no terminal, so nobody can be asked: only peers given with --allow are let in"
+
+
+async def listen(options: argparse.Namespace) -> int:
+    """Answer requests; ask at the terminal whom to let in."""
+    kept = None if options.rules is None else Kept(options.rules)
+    network = Network(
+        identity=Identity.load(options.key, create=True) if options.key else None,
+        listen=options.addrs or [DEFAULT],
+        firewall=None if kept is None else kept.firewall,
+        timeouts=Timeouts(ask=options.timeout, request=options.timeout + AFTERWARDS),
+    )
+    terminal = Terminal()
+    _set_rules(network, terminal, kept, options)
+    _serve(network, terminal, options)
+    with terminal.reading():
+        async with network:
+            for address in network.addresses:
+                if options.json:
+                    tell_json({"listening": address})
+                else:
+                    tell(f"listening on {address}")
+            if not (terminal.here or options.allow or options.reply is not ... or kept):
+                print(f"stronghold-p2p: {NOBODY}", file=sys.stderr, flush=True)
+            with suppress(asyncio.CancelledError):
+                await network.serve_forever()
+    return DONE
+
+
+def _set_rules(network: Network, terminal: Terminal, kept: Kept | None, options: argparse.Namespace) -> None:
+    firewall = network.firewall
+    for peer in options.allow:
+        firewall.set(Rule.ALLOW, peer=peer)
+    if options.reply is not ... and not options.allow and kept is None:
+        firewall.set(Rule.ALLOW, protocol=STRONGHOLD.ids[0])
+    if not terminal.here:
+        return
+    if kept is None or kept.new:  # a file that is there says itself who is asked about
+        firewall.set(Rule.ASK)
+
+    @firewall.on_ask
+    async def ask(attempt: Attempt) -> bool | Rule:
+        answer = await terminal.ask(attempt)
+        if kept is None or not isinstance(answer, Rule):
+            return answer
+        try:
+            kept.keep(attempt.peer, attempt.protocol, answer)
+        except ConfigError as error:
+            _tell(terminal, f"not kept: {printable(str(error))}", options)
+            return answer  # so it holds as long as we run
+        _tell(terminal, f"kept in {printable(str(options.rules))}", options)
+        return answer == Rule.ALLOW
+
+
+def _tell(terminal: Terminal, told: str, options: argparse.Namespace) -> None:
+    if options.json:
+        tell_json({"told": told})
+    else:
+        terminal.tell(told)
+
+
+def _serve(network: Network, terminal: Terminal, options: argparse.Namespace) -> None:
+    def told(what: str, peer: Any, view: Any, protocol: str) -> None:
+        if options.json:
+            tell_json({"peer": peer, "request": view, "verdict": what, "protocol": protocol})
+        else:
+            who = peer if options.verbose else short(peer)
+            terminal.tell(f"{what} {who}: {shown(view, protocol)}", answer=True)
+
+    @network.on_request
+    def answer(request: Request[Any]) -> Any:
+        told("answered", request.peer, request.message, request.protocol)
+        return request.message if options.reply is ... else options.reply
+
+    if options.perf:
+        network.on_stream(perf.PERF)(perf.serve)
+
+    @network.on_event
+    def show(event: Event) -> None:
+        match event:
+            case Judged(attempt, Rule.REJECT) if attempt.direction == "in":
+                told("refused", attempt.peer, attempt.view, attempt.protocol)
+            case RulesLoaded():
+                _tell(terminal, news(event), options)
+            case AcceptFailed(remote, error) if options.verbose:
+                terminal.tell(f"turned away {remote}: {printable(str(error))}")
+            case _:
+                pass

@@ -1,0 +1,185 @@
+"""Handlers of a connection's inbound streams: one task for each that runs, none before the protocol is agreed on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from stronghold_p2p import multistream
+from stronghold_p2p.codes import Reset
+from stronghold_p2p.errors import (
+    ConnectionClosed,
+    DeadlineExceeded,
+    DecodeError,
+    HandshakeError,
+    StreamEnded,
+    StreamReset,
+)
+from stronghold_p2p.firewall.asking.firewall import OPEN_PROTOCOLS
+from stronghold_p2p.streams.negotiation import Withheld
+from stronghold_p2p.streams.stream import Stream
+
+if TYPE_CHECKING:
+    from stronghold_p2p.swarm.swarm import Swarm
+
+PEERS_DOING = (ConnectionClosed, DeadlineExceeded, DecodeError, HandshakeError, StreamEnded, StreamReset)
+
+EAGER: Final = sys.version_info >= (3, 12)  # a task can begin at once
+
+log = logging.getLogger("stronghold_p2p.connection")
+
+
+class Handlers:
+    """Runs the handlers of one connection; ``tasks`` are those that run, by their streams.
+
+    ``starting``: one was given to the loop, which starts it in its next turn.
+    """
+
+    __slots__ = ("_backlog", "_due", "_ended", "_kept", "_late", "_swarm", "_waiting", "starting", "tasks")
+
+    def __init__(self, swarm: Swarm) -> None:
+        self._swarm = swarm
+        self._backlog = swarm.hub.backlog
+        self._late: asyncio.TimerHandle | None = None
+        self._due = 0
+        self._ended = False
+        self._kept: Callable[[str], bool] | None = None  # rules have changed since a handler that is due was let in
+        self.starting = False
+        self.tasks: dict[Stream, asyncio.Task[None]] = {}
+        self._waiting: set[Stream] = set()  # those of ``tasks`` that slow readers of events keep from beginning
+
+    def start(self, stream: Stream) -> None:
+        """Start the handler of the stream's protocol, once the callback that agreed on it is through."""
+        maximum = self._swarm.limits.streams_in
+        running = len(self.tasks) + self._due
+        if maximum is not None and running >= maximum:  # streams that were reset may leave theirs running
+            stream.reset(Reset.RESOURCE_LIMIT)
+            return
+        self._due += 1
+        stream.connection.turn.add(partial(self._start, stream))
+
+    def _start(self, stream: Stream) -> None:
+        self._due -= 1
+        if self._ended:
+            stream.reset(Reset.SHUTDOWN)
+            return
+        if self._kept is not None and not self._is_kept(stream):
+            stream.reset(Reset.GATED)
+            return
+        task = self._task(self._handle(stream))
+        if not task.done():
+            self.tasks[stream] = task
+            if stream.connection.closed:
+                self._swarm.leave_behind(task)
+
+    def _task(self, handling: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        loop = self._swarm.loop
+        if EAGER and loop.get_task_factory() is None and asyncio.current_task() is None:
+            return asyncio.Task(handling, loop=loop, eager_start=True)  # type: ignore[call-arg,unused-ignore]
+        self.starting = True
+        return loop.create_task(handling)
+
+    def ask_first(self, stream: Stream, protocol: str, answer: bytes, leftover: bytes) -> None:
+        """Ask the application before the protocol's id is echoed; what arrives meanwhile is kept."""
+        maximum = self._swarm.limits.streams_in
+        if maximum is not None and len(self.tasks) + self._due >= maximum:  # as in ``start``
+            stream.reset(Reset.RESOURCE_LIMIT)
+            return
+        stream.intake = withheld = Withheld(leftover)
+        withheld.asking = task = self._swarm.loop.create_task(self._ask(stream, protocol, answer, withheld))
+        self.tasks[stream] = task
+        task.add_done_callback(lambda _: self.tasks.pop(stream, None))
+
+    def recheck(self, kept: Callable[[str], bool]) -> None:
+        """Rules have changed: reset the streams that the peer has opened for protocols which are not ``kept``."""
+        for stream in list(self.tasks):  # what is asked about is judged anew by itself
+            if stream.intake is None and not kept(stream.protocol):
+                stream.reset(Reset.GATED)
+                if stream in self._waiting:  # it has not begun, and is not to
+                    self.tasks[stream].cancel()
+        self._kept = kept if self._due else None
+
+    def _is_kept(self, stream: Stream) -> bool:
+        kept = self._kept
+        if not self._due:
+            self._kept = None
+        return kept is None or kept(stream.protocol)
+
+    def cancel_one(self, stream: Stream, reason: str) -> None:
+        """Nobody waits for the handler of this stream any more."""
+        task = self.tasks.get(stream)
+        if task is not None and task is not asyncio.current_task():  # it may itself have ended the connection
+            task.cancel(reason)
+
+    def cancel(self, delay: float = 0.0) -> None:
+        """The connection is over; those that run ``delay`` seconds later are cancelled."""
+        self._ended = not delay
+        current = asyncio.current_task()  # a handler may close its own connection
+        running = [task for task in self.tasks.values() if task is not current]
+        if not delay:
+            for task in running:
+                task.cancel()
+        elif running or self._due:
+            self._late = self._swarm.loop.call_later(delay, self.cancel)
+            for task in running:
+                task.add_done_callback(self._done)
+
+    def _done(self, _: asyncio.Task[None]) -> None:
+        if self._late is not None and all(task.done() for task in self.tasks.values()):
+            self._late.cancel()
+            self._late = None
+
+    async def _ask(self, stream: Stream, protocol: str, answer: bytes, withheld: Withheld) -> None:
+        try:
+            await self._ask_and_handle(stream, protocol, answer, withheld)
+        except Exception:  # a fault of ours: only the stream pays for it
+            log.exception("internal error before the handler of %s", protocol)
+            stream.reset()
+
+    async def _ask_and_handle(self, stream: Stream, protocol: str, answer: bytes, withheld: Withheld) -> None:
+        stream.protocol = protocol
+        await self._backlog.turn(stream.peer)
+        if not await self._swarm.ask(stream.connection, protocol):
+            stream.write_now(answer[: -len(multistream.message(protocol))] + multistream.NA)
+            stream.intake = None
+            stream.close_nowait()
+        elif stream.intake is withheld:
+            stream.write_now(answer)
+            stream.negotiated(protocol)
+            for piece in withheld.pieces:
+                if piece:
+                    stream.data(piece)
+            await self._handle(stream)
+
+    async def _turn(self, stream: Stream) -> None:
+        self._waiting.add(stream)
+        try:
+            await self._backlog.turn(stream.peer)
+        finally:
+            self._waiting.discard(stream)
+
+    async def _handle(self, stream: Stream) -> None:
+        try:
+            if self._backlog.readers and stream.protocol not in OPEN_PROTOCOLS:
+                await self._turn(stream)
+            handler = self._swarm.handler(stream.protocol)
+            if handler is None:  # removed since the negotiation (reliability 4.2, row 25)
+                stream.reset(Reset.NEGOTIATION_FAILED)
+                return
+            await handler(stream)
+            stream.close_nowait()
+        except asyncio.CancelledError:
+            stream.reset(Reset.SHUTDOWN)
+            raise
+        except PEERS_DOING as error:
+            log.debug("handler of %s for %s: %s", stream.protocol, stream.peer, error)
+            stream.reset(Reset.PROTOCOL_VIOLATION if isinstance(error, DecodeError) else Reset.NONE)
+        except Exception:  # the application's own: only its stream pays for it
+            log.exception("handler of %s failed", stream.protocol)
+            stream.reset()
+        finally:
+            self.tasks.pop(stream, None)

@@ -1,0 +1,157 @@
+"""What a swarm tells about itself, as it happens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from multiaddr import Multiaddr
+
+    from stronghold_p2p.connection.connection import Connection
+    from stronghold_p2p.errors import ConfigError, ListenError
+    from stronghold_p2p.firewall.rules import Attempt, Rule
+    from stronghold_p2p.identity import PeerId
+    from stronghold_p2p.swarm.listener import Listener
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A connection is up: its peer is proven and was let in."""
+
+    connection: Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A connection that was ``Opened`` is over, and why."""
+
+    connection: Connection
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Accepting:
+    """A socket was accepted: ``Opened`` or ``AcceptFailed`` follows. ``local``: the listening end."""
+
+    remote: str | None
+    local: Multiaddr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptFailed:
+    """Somebody reached a listener and did not become a connection, or the system gave us no socket (no ``remote``).
+
+    ``error`` tells why: a limit, a ban (``ConnectionClosed`` with code 0x1007 and its ``peer``), a handshake.
+    """
+
+    remote: str | None
+    error: Exception
+    local: Multiaddr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dialing:
+    """One of the peer's addresses is tried."""
+
+    peer: PeerId | None
+    address: Multiaddr
+
+
+@dataclass(frozen=True, slots=True)
+class DialFailed:
+    """No address of the peer worked, or a ban or a limit of ours forbids it, or nobody waited for it any more."""
+
+    peer: PeerId | None
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class AddressAdded:
+    """We can be reached here now."""
+
+    address: Multiaddr
+
+
+@dataclass(frozen=True, slots=True)
+class AddressRemoved:
+    """We can no longer be reached here."""
+
+    address: Multiaddr
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerEnded:
+    """A listener accepts no more: we closed it, or with an ``error`` the system did."""
+
+    listener: Listener
+    error: ListenError | None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFailed:
+    """A request that the firewall had let through was not answered: its handler failed, or was late, or the peer left.
+
+    ``request`` is the ``Request`` that the handler was given. A handler that refuses has not failed; one whose future
+    was cancelled has dropped its answer (``UsageError``), and an answer for whom the rules have shut out meanwhile is
+    not sent (a local ``Rejected``).
+    """
+
+    request: Any
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class RequestUnread:
+    """A peer's request did not become one, so no rule and no handler saw it.
+
+    ``error``: too many at once (``LimitExceeded``), it cannot be read (``Malformed``), not all of it came in time
+    (``DeadlineExceeded``), or the peer gave it up or left.
+    """
+
+    connection: Connection
+    protocol: str
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The firewall let ``attempt`` pass (``Rule.ALLOW``) or not (``Rule.REJECT``), by its rules or by asking."""
+
+    attempt: Attempt
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class RulesLoaded:
+    """The rules file at ``path`` has changed: its rules hold now, or with an ``error`` those from before still do."""
+
+    path: Path
+    error: ConfigError | None
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """``count`` events are missing here: the reader was too slow for its buffer."""
+
+    count: int
+
+
+Event: TypeAlias = (
+    Opened
+    | Ended
+    | Accepting
+    | AcceptFailed
+    | Dialing
+    | DialFailed
+    | AddressAdded
+    | AddressRemoved
+    | ListenerEnded
+    | RequestFailed
+    | RequestUnread
+    | Judged
+    | RulesLoaded
+    | Dropped
+)

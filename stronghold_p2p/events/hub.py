@@ -1,0 +1,189 @@
+"""Who is told what happens: callbacks, and readers that take their time behind a bounded buffer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import weakref
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, get_args
+
+from stronghold_p2p.errors import ConfigError, UsageError
+from stronghold_p2p.events.backlog import Backlog, Crowd
+from stronghold_p2p.events.events import (
+    Accepting,
+    Dialing,
+    Dropped,
+    Event,
+    Judged,
+)
+
+if TYPE_CHECKING:
+    from stronghold_p2p.firewall.asking.approval import Approval
+    from stronghold_p2p.firewall.rules import Attempt, Rule
+
+Callback: TypeAlias = Callable[[Event], None]
+Overflow: TypeAlias = Literal["drop_oldest", "drop_newest", "wait"]
+OVERFLOWS: Final = get_args(Overflow)
+FOLLOWED: Final = (Judged, Accepting, Dialing)  # nothing of ours wants to know
+
+log = logging.getLogger("stronghold_p2p.network")
+
+
+class Hub:
+    """Passes events on, at once. Those in ``FOLLOWED`` go only to who ``follow``; without any ``Judged`` costs nothing.
+
+    ``backlog``: who waits for slow readers.
+    """
+
+    def __init__(self, approval: Approval) -> None:
+        self._approval = approval
+        self.backlog = Backlog()
+        self._listeners: list[Callback] = []
+        self._followers: dict[object, tuple[Callback, Callable[[], None] | None]] = {}
+
+    def on_event(self, callback: Callback) -> None:
+        """Call ``callback`` with every event but those in ``FOLLOWED``; it must not block."""
+        self._listeners.append(callback)
+
+    def follow(
+        self, callback: Callback, ended: Callable[[], None] | None = None, crowd: Crowd | None = None
+    ) -> Callable[[], None]:
+        """Call ``callback`` with every event, and ``ended`` when there are no more; returns what takes it back.
+
+        ``crowd``: what waits for a reader for whom others wait.
+        """
+        token = object()
+        self._followers[token] = (callback, ended)
+        self._approval.watchers = [self._judged]
+        if crowd is not None:
+            self.backlog.readers.append(crowd)
+
+        def unfollow() -> None:
+            self._followers.pop(token, None)
+            if crowd is not None:
+                self.backlog.leave(crowd)
+            if not self._followers:
+                self._approval.watchers = []
+
+        return unfollow
+
+    def emit(self, event: Event) -> None:
+        """Tell everybody."""
+        listeners = [] if isinstance(event, FOLLOWED) else self._listeners
+        for callback in (*listeners, *[callback for callback, _ in self._followers.values()]):
+            try:
+                callback(event)
+            except Exception:  # the application's own; nothing of ours may depend on it
+                log.exception("an event callback failed")
+
+    def end(self) -> None:
+        """There will be no more events."""
+        for _, ended in list(self._followers.values()):
+            if ended is not None:
+                ended()
+
+    def _judged(self, attempt: Attempt, rule: Rule) -> None:
+        self.emit(Judged(attempt, rule))
+
+
+class Events:
+    """``async for event in events``: what happens from now on, in order, until the network has closed.
+
+    At most ``buffer`` events wait. Beyond that the oldest or the newest are lost, and a ``Dropped(count)`` stands
+    in their place; with ``"wait"`` new connections and handlers wait before it comes to that (see ``backlog``).
+    ``async with`` or ``close`` ends it before; so does forgetting it. One task reads.
+    """
+
+    def __init__(self, hub: Hub, buffer: int, overflow: Overflow) -> None:
+        if buffer < 1:
+            raise ConfigError(f"a buffer of {buffer} events: at least 1", where="buffer")
+        if overflow not in OVERFLOWS:
+            raise ConfigError(f"overflow {overflow!r}: take one of {', '.join(OVERFLOWS)}", where="overflow")
+        self._waiting: deque[Event] = deque()
+        self._buffer = buffer
+        self._oldest = overflow == "drop_oldest"
+        self._lost = 0  # of the oldest
+        self._backlog = hub.backlog
+        self._crowd = Crowd(buffer) if overflow == "wait" else None
+        self._ended = False
+        self._reader: asyncio.Future[None] | None = None
+        me = weakref.ref(self)
+        unfollow = hub.follow(lambda event: _hand_over(me, event), lambda: _end(me), self._crowd)
+        # An iterator that is not read any more must not collect what happens for ever.
+        self._unfollow: Callable[[], object] = weakref.finalize(self, unfollow)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        if self._reader is not None:
+            raise UsageError("another task is reading these events: each takes its own events()")
+        while not self._waiting and not self._lost:
+            if self._ended:
+                raise StopAsyncIteration
+            self._reader = asyncio.get_running_loop().create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            return Dropped(lost)
+        event = self._waiting.popleft()
+        if self._crowd is not None:
+            self._crowd.taken(event)
+            self._backlog.relieve()
+        return event
+
+    def put(self, event: Event) -> None:
+        """Keep ``event`` for the reader, or count it as lost."""
+        waiting = self._waiting
+        if len(waiting) < self._buffer if self._crowd is None else self._crowd.takes(event):
+            self._append(event)
+        elif self._oldest:
+            waiting.popleft()
+            waiting.append(event)
+            self._lost += 1
+        elif isinstance(last := waiting[-1], Dropped):
+            waiting[-1] = Dropped(last.count + 1)
+        else:
+            self._append(Dropped(1))
+        self._wake()
+
+    def _append(self, event: Event) -> None:
+        self._waiting.append(event)
+        if self._crowd is not None:
+            self._crowd.add(event)
+
+    def close(self) -> None:
+        """Take no more events; what waits can still be read."""
+        self._unfollow()
+        self._ended = True
+        self._wake()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+
+def _hand_over(whom: weakref.ref[Events], event: Event) -> None:
+    events = whom()
+    if events is not None:
+        events.put(event)
+
+
+def _end(whom: weakref.ref[Events]) -> None:
+    events = whom()
+    if events is not None:
+        events.close()

@@ -1,0 +1,112 @@
+"""Our own key pair. Ed25519 is the type that every libp2p implementation must support (peer-ids/peer-ids.md).
+
+The keys of others, in all four types, are in ``public_key``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from stronghold_p2p.encoding import protobuf
+from stronghold_p2p.errors import DecodeError, IdentityError
+from stronghold_p2p.identity.keys import storage
+from stronghold_p2p.identity.peer_id import PeerId
+from stronghold_p2p.identity.public_key import KeyMessage, KeyType, PublicKey
+
+__all__ = ["Identity", "KeyType", "PublicKey"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Pair:
+    """A public key, whoever signs for it, and the private key if that is us."""
+
+    public: bytes
+    sign: Callable[[bytes], bytes]
+    private: Ed25519PrivateKey | None
+
+    @staticmethod
+    def of(private: Ed25519PrivateKey) -> _Pair:
+        return _Pair(private.public_key().public_bytes_raw(), private.sign, private)
+
+
+class Identity:
+    """Who we are: an Ed25519 key pair, or a public key and somebody who signs for it.
+
+    ``Identity()`` makes a fresh one. ``peer_id`` is its name, ``public_key`` what others see of it.
+    """
+
+    __slots__ = ("_pair", "peer_id", "public_key")
+
+    def __init__(self, pair: _Pair | None = None) -> None:
+        self._pair = pair or _Pair.of(Ed25519PrivateKey.generate())
+        self.public_key = PublicKey(KeyType.ED25519, self._pair.public)
+        self.peer_id = PeerId.from_public_key(self.public_key)
+
+    @staticmethod
+    def from_seed(seed: bytes) -> Identity:
+        """The key pair of a 32-byte ``seed`` (RFC 8032's private key); ``IdentityError`` for another length."""
+        if len(seed) != 32:
+            raise IdentityError(f"a seed has 32 bytes, not {len(seed)}")
+        return Identity(_Pair.of(Ed25519PrivateKey.from_private_bytes(seed)))
+
+    @staticmethod
+    def from_signer(public_key: bytes, sign: Callable[[bytes], bytes]) -> Identity:
+        """A key that stays elsewhere, in a vault or a token: its 32 public bytes, and ``sign(message)``.
+
+        ``sign`` is called from the event loop and has to be quick. What it returns is verified.
+        """
+        if len(public_key) != 32:
+            raise IdentityError(f"an Ed25519 public key has 32 bytes, not {len(public_key)}")
+        return Identity(_Pair(bytes(public_key), sign, None))
+
+    @staticmethod
+    def from_private_protobuf(data: bytes) -> Identity:
+        """Import the ``PrivateKey`` protobuf of other implementations; ``IdentityError`` if it holds none of ours.
+
+        Both forms of peer-ids/peer-ids.md, "Ed25519", are read: seed and public key, and the older one that repeats
+        the public key. The copies have to be those of the seed.
+        """
+        try:
+            message = protobuf.decode(KeyMessage, data)
+        except DecodeError as error:
+            raise IdentityError(f"not a private key: {error}") from None
+        if message.type != KeyType.ED25519 or message.data is None or len(message.data) not in (64, 96):
+            raise IdentityError("not a private key of type Ed25519")
+        identity = Identity.from_seed(message.data[:32])
+        copies = message.data[32:]
+        if copies != identity.public_key.data * (len(copies) // 32):
+            raise IdentityError("the public key inside the private key is not its own")
+        return identity
+
+    @staticmethod
+    def load(path: Path | str, *, create: bool = False, passphrase: bytes = b"") -> Identity:
+        """Read a key file; with ``create``, make one if there is none. ``IdentityError`` says what to do."""
+        return Identity(_Pair.of(storage.load(Path(path), create=create, passphrase=passphrase)))
+
+    def save(self, path: Path | str, *, passphrase: bytes = b"") -> None:
+        """Write a new key file of mode 0600, encrypted if there is a ``passphrase``; never overwrites anything."""
+        storage.save(self._exportable(), Path(path), passphrase=passphrase)
+
+    def private_protobuf(self) -> bytes:
+        """The ``PrivateKey`` protobuf, for other implementations. It is the secret itself: keep it so."""
+        data = self._exportable().private_bytes_raw() + self.public_key.data
+        return protobuf.encode(KeyMessage(type=KeyType.ED25519, data=data))
+
+    def sign(self, message: bytes) -> bytes:
+        """The signature over ``message``, 64 bytes; ``IdentityError`` if a signer returned anything else."""
+        signature = self._pair.sign(message)
+        if self._pair.private is None and not self.public_key.verify(message, signature):
+            raise IdentityError("the signer returned a signature that does not verify: is it the right key?")
+        return signature
+
+    def __repr__(self) -> str:
+        return f"Identity({self.peer_id})"
+
+    def _exportable(self) -> Ed25519PrivateKey:
+        if self._pair.private is None:
+            raise IdentityError("the private key is held by the signer and cannot be exported")
+        return self._pair.private

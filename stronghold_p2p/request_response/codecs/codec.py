@@ -1,0 +1,101 @@
+"""How a message becomes bytes: codecs for its body, and the frame around it.
+
+On the wire a message is its length as an unsigned varint, minimally encoded, and its body
+(``reference/stronghold-parity.md`` 2.2); the body of the first protocol is JSON with enums in serde's
+externally tagged form: ``"Ping"`` or ``{"Message":"hi"}`` (2.3).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol, TypeVar
+
+from stronghold_p2p.encoding import strict_json, varint
+from stronghold_p2p.errors import DecodeError, Malformed
+from stronghold_p2p.exchange import Exchange
+
+T = TypeVar("T")
+
+
+class Codec(Protocol[T]):
+    """Turns messages into bytes and back. Write your own for the models of your application."""
+
+    def encode(self, value: T, /) -> bytes:
+        """The body of ``value``; a ``ValueError`` becomes ``Malformed``."""
+
+    def decode(self, body: bytes, /) -> T:
+        """The message in ``body``, which comes from a peer; a ``ValueError`` becomes ``Malformed``."""
+
+
+class _Bytes:
+    """A message is its body."""
+
+    def encode(self, value: bytes, /) -> bytes:
+        return bytes(value)
+
+    def decode(self, body: bytes, /) -> bytes:
+        return body
+
+    def __repr__(self) -> str:
+        return "BYTES"
+
+
+class _Json:
+    """A message is what JSON can say; ``strict_json`` tells what is refused."""
+
+    def encode(self, value: Any, /) -> bytes:
+        return strict_json.dumps(value)
+
+    def decode(self, body: bytes, /) -> Any:
+        return strict_json.loads(body)
+
+    def __repr__(self) -> str:
+        return "JSON"
+
+
+# A length below 128 is the byte itself.
+SHORT: Final = tuple(bytes((size,)) for size in range(128))
+
+BYTES: Final[Codec[bytes]] = _Bytes()
+JSON: Final[Codec[Any]] = _Json()
+
+
+def decode(codec: Codec[T], body: bytes, part: str = "") -> T:
+    """``codec.decode``, with every ``ValueError`` of a user's codec as ``Malformed``; ``part`` begins its path."""
+    try:
+        return codec.decode(body)
+    except ValueError as error:
+        raise malformed(error, part) from error
+
+
+def malformed(error: ValueError, part: str, peer: Any = None) -> Malformed:
+    """What a codec raised, as the error for the caller; ``part`` begins its path."""
+    path = error.path if isinstance(error, Malformed) else ""
+    between = "." if part and path else ": " if part else ""
+    return Malformed(f"{part}{between}{error}", path=".".join(filter(None, (part, path))), peer=peer)
+
+
+def weight(body: bytes) -> int:
+    """Bytes of memory that the message in ``body`` takes, at most, once it is read as JSON.
+
+    An object of CPython 3.11 has up to 192 bytes with one member, an array with its place in another one 64, and the
+    text or number behind a comma or a colon 58 besides its own; a text has up to four for each character when one of
+    them is no ASCII.
+    """
+    texts = len(body) if body.isascii() and b"\\u" not in body else 4 * len(body)
+    return texts + 134 * body.count(b"{") + 64 * body.count(b"[") + 58 * (body.count(b",") + body.count(b":"))
+
+
+def frame(body: bytes) -> bytes:
+    """A message as it goes over a stream. The length is minimal: the Rust peer hangs up on any other."""
+    size = len(body)
+    return (SHORT[size] if size < 128 else varint.encode(size)) + body
+
+
+def unframe(maximum: int) -> Exchange[bytes]:
+    """Read one message of at most ``maximum`` bytes, refused as soon as its length is known: ``Malformed``."""
+    try:
+        length = yield from varint.read(maximum=maximum)
+    except DecodeError as error:
+        advice = f"; at most {maximum} bytes, see max_request and max_response of the RequestProtocol"
+        raise Malformed(f"message length: {error}{advice}") from None
+    return (yield length)

@@ -1,0 +1,68 @@
+"""What two peers agree on before they exchange messages: protocol ids, codecs and sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+from stronghold_p2p.errors import ConfigError
+from stronghold_p2p.request_response.codecs.codec import JSON, Codec
+
+Rq = TypeVar("Rq")
+# Covariant, although a codec writes, too: in ``print(await network.request(...))`` mypy takes what print wants for it.
+Rs_co = TypeVar("Rs_co", covariant=True)
+
+# multistream-select sends an id as one line of at most 1,024 bytes, its newline included (reliability.md 2.7).
+_MAX_ID: Final = 1_023
+
+
+@dataclass(frozen=True, init=False)
+class RequestProtocol(Generic[Rq, Rs_co]):
+    """A request-response protocol under one or more ids.
+
+    All ``ids`` are served; rules of the firewall name the first. A request goes out under the first that the peer is
+    known to serve, else under the first, and under the others once that is refused. ``max_request`` and
+    ``max_response`` are bytes of a message body (1 MiB and 10 MiB), checked when its length is read.
+    ``view`` makes of a request what the firewall sees of it; without one it sees the request.
+    ``ConfigError``: no id, one that cannot be an id, one twice, or a size below zero.
+    """
+
+    ids: tuple[str, ...]
+    request: Codec[Rq]
+    response: Codec[Rs_co]
+    max_request: int
+    max_response: int
+    view: Callable[[Rq], Any] | None
+
+    def __init__(
+        self,
+        *ids: str,
+        request: Codec[Rq],
+        response: Codec[Rs_co],
+        max_request: int = 1 << 20,
+        max_response: int = 10 << 20,
+        view: Callable[[Rq], Any] | None = None,
+    ) -> None:
+        _check(ids, max_request, max_response)
+        values = {"ids": ids, "request": request, "response": response, "view": view}
+        values |= {"max_request": max_request, "max_response": max_response}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)  # frozen dataclasses are filled this way
+
+
+def _check(ids: tuple[str, ...], *sizes: int) -> None:
+    if not ids or len(set(ids)) != len(ids):
+        raise ConfigError(f"protocol ids {ids}: give at least one, each once")
+    for name in ids:
+        if not name.startswith("/") or not name.isprintable() or len(name.encode(errors="replace")) > _MAX_ID:
+            raise ConfigError(f"protocol id {name!r}: a slash, then up to {_MAX_ID - 1} printable bytes")
+    if min(sizes) < 0:
+        raise ConfigError("a maximum size is a number of bytes, so not below zero")
+
+
+STRONGHOLD: Final[RequestProtocol[Any, Any]] = RequestProtocol(
+    "/stronghold-p2p/1.0.0", "/p2p/1.0.0", request=JSON, response=JSON
+)
+"""What the first library of this name speaks, under its published id and that of its successor
+(``reference/stronghold-parity.md`` 0, 2.2)."""

@@ -1,0 +1,281 @@
+"""What a value looks like in JSON and in Python, and the two functions that go from one to the other.
+
+The forms are those of serde_json (``reference/stronghold-parity.md`` 2.3). Every function here is called while a
+codec is made and returns closures; these see only what ``strict_json`` has parsed, or what it will check when it
+writes. A fault is a ``Malformed`` whose ``path`` grows on its way out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from types import NoneType
+from typing import Any, Final, TypeAlias
+
+from stronghold_p2p.encoding.strict_json import printable
+from stronghold_p2p.errors import Malformed
+
+Convert: TypeAlias = Callable[[Any], Any]
+
+_NONE: Final[frozenset[type]] = frozenset()
+_ABSENT: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One form of a value.
+
+    ``what`` names it in messages. ``read`` makes a value of JSON's, ``write`` the other way round. ``kinds`` are the
+    types that the JSON parser gives for it, ``types`` those of its values in Python, by which a union tells its
+    members apart; ``weak`` are kinds and types that it takes where no other member wants them. Values of exactly the
+    type ``plain`` are the same on both sides.
+    """
+
+    what: str
+    read: Convert
+    write: Convert
+    kinds: frozenset[type]
+    types: frozenset[type]
+    plain: type | None = None
+    weak: frozenset[type] = _NONE
+
+
+def wrong(what: str) -> Malformed:
+    """The fault of a value that is something else."""
+    return Malformed(f"not {what}")
+
+
+def outwards(error: Malformed, name: str) -> None:
+    """Put one level before the path of a fault; ``name`` may be a peer's."""
+    error.path = f"{printable(name)}.{error.path}" if error.path else printable(name)
+
+
+# ---------------------------------------------------------------------- single values
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+ANY: Final = Shape("Any", _same, _same, _NONE, _NONE)
+"""Whatever JSON can say; what is written is checked by ``strict_json``."""
+
+
+def _exact(kind: type, what: str) -> Shape:
+    def convert(value: Any) -> Any:
+        if type(value) is kind:
+            return value
+        raise wrong(what)
+
+    return Shape(what, convert, convert, frozenset({kind}), frozenset({kind}), kind)
+
+
+def _write_int(value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int.__int__(value)
+    raise wrong("int")
+
+
+def _write_str(value: Any) -> str:
+    if isinstance(value, str):
+        return str.__str__(value)
+    raise wrong("str")
+
+
+def _float(value: Any) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise wrong("float")
+    try:
+        return float(value)
+    except OverflowError:
+        raise wrong("float: beyond its range") from None
+
+
+BOOL: Final = _exact(bool, "bool")
+NONE: Final = _exact(NoneType, "None")
+INT: Final = Shape("int", _exact(int, "int").read, _write_int, frozenset({int}), frozenset({int}), int)
+STR: Final = Shape("str", _exact(str, "str").read, _write_str, frozenset({str}), frozenset({str}), str)
+# As serde does: a whole number is read as a float, and 1.0 is written with its point (parity 2.3).
+FLOAT: Final = Shape("float", _float, _float, frozenset({float}), frozenset({float}), float, frozenset({int}))
+
+
+def _read_bytes(value: Any) -> bytes:
+    # bytes() would take True for a number.
+    if type(value) is list and set(map(type, value)) <= {int}:
+        try:
+            return bytes(value)
+        except ValueError:
+            pass
+    raise wrong("bytes: an array of numbers from 0 to 255")
+
+
+def _write_bytes(value: Any) -> list[int]:
+    if isinstance(value, bytes):
+        return list(value)
+    raise wrong("bytes")
+
+
+# serde's Vec<u8> (parity 2.3): two to four bytes for each one, which is what the peer reads.
+BYTES: Final = Shape("bytes", _read_bytes, _write_bytes, frozenset({list}), frozenset({bytes}))
+
+
+def _name(member: Enum) -> str:
+    """Its name; but one that is a string is that string, as ``JSON`` writes it, too."""
+    return str.__str__(member) if isinstance(member, str) else member.name
+
+
+def members(kind: type[Enum]) -> Shape:
+    """An ``Enum``: each member is a unit variant, a string on the wire."""
+    by_name = {_name(member): member for member in kind}
+    what = kind.__name__
+
+    def read(value: Any) -> Enum:
+        if type(value) is str and value in by_name:
+            return by_name[value]
+        raise wrong(what)
+
+    def write(value: Any) -> str:
+        if type(value) is kind:
+            return _name(value)
+        raise wrong(what)
+
+    return Shape(what, read, write, frozenset({str}), frozenset({kind}))
+
+
+def constants(values: Iterable[Any]) -> Shape:
+    """``Literal`` values as they are; members of an ``Enum`` among them as above."""
+    pairs = [(_name(value) if isinstance(value, Enum) else value, value) for value in values]
+    # 1 and True are equal, so each type has a table of its own.
+    reads: dict[type, dict[Any, Any]] = {}
+    writes: dict[type, dict[Any, Any]] = {}
+    for wire, value in pairs:
+        reads.setdefault(type(wire), {})[wire] = value
+        writes.setdefault(type(value), {})[value] = wire
+    what = f"Literal[{', '.join(repr(value) for _, value in pairs)}]"
+
+    def among(tables: dict[type, dict[Any, Any]]) -> Convert:
+        def convert(value: Any) -> Any:
+            table = tables.get(type(value))
+            found = _ABSENT if table is None else table.get(value, _ABSENT)
+            if found is _ABSENT:
+                raise wrong(what)
+            return found
+
+        return convert
+
+    return Shape(what, among(reads), among(writes), frozenset(reads), frozenset(writes))
+
+
+# ---------------------------------------------------------------------- containers
+
+
+def _each(values: Iterable[Any], convert: Convert) -> list[Any]:
+    done: list[Any] = []
+    try:
+        for value in values:
+            done.append(convert(value))  # noqa: PERF401 - its length tells which one failed
+    except Malformed as error:
+        outwards(error, str(len(done)))
+        raise
+    return done
+
+
+def sequence(kind: type[list[Any] | tuple[Any, ...]], item: Shape) -> Shape:
+    """``list[X]`` or ``tuple[X, ...]``: an array of any length."""
+    what, only = kind.__name__, frozenset({item.plain})
+
+    def read(value: Any) -> Any:
+        if type(value) is not list:
+            raise wrong(what)
+        if not only.issuperset(map(type, value)):
+            value = _each(value, item.read)
+        return value if kind is list else kind(value)
+
+    def write(value: Any) -> Any:
+        if not isinstance(value, kind):
+            raise wrong(what)
+        return value if only.issuperset(map(type, value)) else _each(value, item.write)
+
+    return Shape(what, read, write, frozenset({list}), frozenset({kind}))
+
+
+def mapping(item: Shape) -> Shape:
+    """``dict[str, X]``: an object."""
+    only = frozenset({item.plain})
+
+    def each(value: dict[Any, Any], convert: Convert) -> dict[Any, Any]:
+        done: dict[Any, Any] = {}
+        for key, content in value.items():
+            try:
+                done[key] = convert(content)
+            except Malformed as error:
+                outwards(error, str(key))
+                raise
+        return done
+
+    def read(value: Any) -> Any:
+        if type(value) is not dict:
+            raise wrong("dict")
+        return value if only.issuperset(map(type, value.values())) else each(value, item.read)
+
+    def write(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise wrong("dict")
+        return value if only.issuperset(map(type, value.values())) else each(value, item.write)
+
+    return Shape("dict", read, write, frozenset({dict}), frozenset({dict}))
+
+
+def row(items: Sequence[Shape]) -> Shape:
+    """``tuple[X, Y]``: an array of exactly these."""
+    count = len(items)
+    what = f"tuple of {count}"
+    reads, writes = [item.read for item in items], [item.write for item in items]
+
+    def each(value: Any, converts: list[Convert]) -> list[Any]:
+        if len(value) != count:
+            raise wrong(what)
+        pairs = zip(converts, value, strict=True)
+        return _each(pairs, lambda pair: pair[0](pair[1]))
+
+    def read(value: Any) -> tuple[Any, ...]:
+        if type(value) is not list:
+            raise wrong(what)
+        return tuple(each(value, reads))
+
+    def write(value: Any) -> list[Any]:
+        if not isinstance(value, tuple):
+            raise wrong(what)
+        return each(value, writes)
+
+    return Shape(what, read, write, frozenset({list}), frozenset({tuple}))
+
+
+# ---------------------------------------------------------------------- unions
+
+
+def union(shapes: Sequence[Shape]) -> Shape:
+    """One of several, told apart by the type of the JSON value. No two may share a kind."""
+    what = " | ".join(shape.what for shape in shapes)
+    readers = {kind: shape.read for shape in shapes for kind in shape.weak}
+    readers |= {kind: shape.read for shape in shapes for kind in shape.kinds}
+    writers = {kind: shape.write for shape in shapes for kind in shape.weak}
+    writers |= {kind: shape.write for shape in shapes for kind in shape.types}
+
+    def read(value: Any) -> Any:
+        convert = readers.get(type(value))
+        if convert is None:
+            raise wrong(what)
+        return convert(value)
+
+    def write(value: Any) -> Any:
+        convert = writers.get(type(value))
+        if convert is not None:
+            return convert(value)
+        for kind, convert in writers.items():  # an object of a derived class
+            if isinstance(value, kind):
+                return convert(value)
+        raise wrong(what)
+
+    return Shape(what, read, write, frozenset(readers), frozenset(writers))

@@ -1,0 +1,241 @@
+"""multistream-select on streams, inside the receive callback: no task, no queue.
+
+The usual stream costs no round trip: the opener sends header, proposal and its first data at once, and the
+accepter answers header and echo together with its own first data. Both common cases are compared as whole
+byte strings; whatever does not match goes through the generators of ``multistream``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from stronghold_p2p import multistream
+from stronghold_p2p.codes import Reset
+from stronghold_p2p.errors import LimitExceeded, NegotiationError, StreamEnded, StreamReset, UnsupportedProtocol
+from stronghold_p2p.exchange import ExchangeRunner
+from stronghold_p2p.streams.deadline import Deadline
+from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.yamux import Session, StreamState
+
+if TYPE_CHECKING:
+    from stronghold_p2p.connection.connection import Connection
+    from stronghold_p2p.identity import PeerId
+
+
+def explain_reset(error: Exception, protocols: tuple[str, ...]) -> Exception:
+    """What a reset before the answer means, by go-libp2p's codes (core/network/mux.go)."""
+    if isinstance(error, StreamReset) and error.code == Reset.NEGOTIATION_FAILED:
+        return unsupported(protocols)
+    if isinstance(error, StreamReset) and error.code == Reset.RESOURCE_LIMIT:
+        told = "the peer takes no more streams now (its Limits.streams_in or requests_per_peer): wait and try again"
+        return LimitExceeded(told, limit="streams", current=0, maximum=0, remote=True)
+    return error
+
+
+async def opened(session: Session, loop: asyncio.AbstractEventLoop, check: Callable[[], None]) -> StreamState:
+    """A new stream, once the ACK backlog has a place for it (yamux/README.md); ``check`` raises if it is too late."""
+    while True:
+        check()
+        try:
+            return session.open()
+        except LimitExceeded as error:
+            if error.limit != "ack_backlog":
+                raise
+        place: asyncio.Future[None] = loop.create_future()
+
+        def wake(place: asyncio.Future[None] = place) -> None:
+            if not place.done():
+                place.set_result(None)
+
+        session.when_openable(wake)
+        try:
+            await place
+        except BaseException:
+            session.forget_opening(wake)
+            raise
+
+
+async def negotiate(stream: Stream, protocols: tuple[str, ...], timeout: float | None) -> str:
+    """The first of ``protocols`` that the peer serves, asked for one after the other within ``timeout`` seconds."""
+    try:
+        async with Deadline(timeout, "negotiate", peer=stream.peer, setting="Timeouts.negotiate"):
+            return await _ask(stream, protocols)
+    except NegotiationError as error:
+        if error.refused:
+            raise unsupported(protocols, stream.peer) from None
+        raise
+    except StreamReset as error:
+        raise explain_reset(error, protocols) from None
+    except StreamEnded:
+        raise NegotiationError(f"the peer closed the stream instead of answering {protocols[0]}") from None
+
+
+def unsupported(protocols: tuple[str, ...], peer: PeerId | None = None) -> UnsupportedProtocol:
+    """The error for a peer that serves none of ``protocols``, or says so."""
+    told = f"the peer does not serve {', '.join(protocols)}, or its firewall rejects us: ask its owner"
+    return UnsupportedProtocol(told, protocols=protocols, peer=peer)
+
+
+async def _ask(stream: Stream, protocols: tuple[str, ...]) -> str:
+    exchange = multistream.dial(protocols)
+    reply = b""
+    step = next(exchange)
+    while True:
+        if isinstance(step, int):
+            reply = await stream.readexactly(step)
+        else:
+            await stream.write(step)
+            reply = b""
+        try:
+            step = exchange.send(reply)
+        except StopIteration as stop:
+            return str(stop.value)
+
+
+class LazyConfirm:
+    """The opener's side of a lazy negotiation: consume ``header ‖ echo`` before anything reaches the reader.
+
+    Any other answer fails the stream: what was sent with the proposal went nowhere
+    (multistream-select, lazy negotiation).
+    """
+
+    __slots__ = ("_buffer", "_expected", "_protocol", "_stream", "due")
+
+    def __init__(self, stream: Stream, protocol: str, expected: bytes, due: float) -> None:
+        self._stream = stream
+        self._protocol = protocol
+        self._expected = expected  # ``multistream.match_confirm(protocol)``
+        self.due = due  # when the answer has to be there; the connection's timer looks at it
+        self._buffer = b""
+
+    def data(self, piece: bytes | memoryview) -> None:
+        received = self._buffer + piece if self._buffer else piece
+        size = len(self._expected)
+        if len(received) >= size and received[:size] == self._expected:
+            leftover = received[size:]
+            self._stream.consumed(len(piece) - len(leftover))
+            self._stream.negotiated(self._protocol, leftover)
+        else:
+            self._stream.consumed(len(piece))
+            self._buffer = bytes(received)
+            self._slow()
+
+    def _slow(self) -> None:
+        runner = ExchangeRunner(multistream.confirm(self._protocol))
+        try:
+            runner.start()
+            runner.feed(self._buffer)
+        except NegotiationError as error:
+            cause: Exception = error
+            if error.refused:
+                cause = unsupported((self._protocol,), self._stream.peer)
+            self._stream.abandon(cause, Reset.NEGOTIATION_FAILED)
+        finally:
+            runner.close()
+
+    def end(self) -> None:
+        cause = NegotiationError(f"the peer closed the stream instead of answering {self._protocol}")
+        self._stream.abandon(cause, Reset.NEGOTIATION_FAILED)
+
+    def failed(self, error: Exception) -> None:
+        if isinstance(error, StreamReset):
+            self._stream.protocol = ""  # nothing was said about it: what that means is for the opener to find out
+        self._stream.explain(explain_reset(error, (self._protocol,)))
+
+
+class Listening:
+    """The accepter's side: ends in a handler, in a reset, or at the deadline for negotiations."""
+
+    __slots__ = ("_connection", "_parked", "_refused", "_runner", "_stream", "_verdict", "due")
+
+    def __init__(self, connection: Connection, stream: Stream, due: float) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._runner: ExchangeRunner[str] | None = None
+        self._parked = False
+        self._verdict: bool | None = False
+        self._refused = ""
+        self.due = due  # when the proposal has to be there; the connection's timer looks at it
+
+    def data(self, piece: bytes | memoryview) -> None:
+        if self._runner is None:
+            first = multistream.match_first(piece)
+            if first is not None and self._supported(first[0]):
+                self._stream.consumed(first[1])
+                answer = multistream.match_confirm(first[0])
+                self._finish(first[0], answer, piece[first[1] :])
+                return
+            self._runner = ExchangeRunner(multistream.listen(self._supported))
+            self._feed(self._runner.start, 0)
+        runner = self._runner
+        self._feed(lambda: runner.feed(piece), len(piece))
+
+    def _feed(self, step: Callable[[], bytes], size: int) -> None:
+        runner = self._runner
+        assert runner is not None
+        try:
+            out = step()
+        except NegotiationError as error:
+            self._settled()
+            self._stream.abandon(error, Reset.NEGOTIATION_FAILED)
+            return
+        self._stream.consumed(size - len(runner.leftover) if runner.done else size)
+        if runner.done:
+            self._finish(runner.result, out, runner.leftover)
+            return
+        if out:
+            self._stream.write_now(out)
+        if not self._parked:
+            self._parked = self._connection.park(self._stream)
+
+    def _supported(self, protocol: str) -> bool:
+        if protocol == self._refused:  # the quick look has asked already
+            return False
+        self._verdict = self._connection.admits(protocol)
+        if self._verdict is False:
+            self._refused = protocol
+        return self._verdict is not False
+
+    def _finish(self, protocol: str, answer: bytes, leftover: bytes | memoryview) -> None:
+        self._settled()
+        if self._verdict is None:
+            self._connection.ask_first(self._stream, protocol, answer, bytes(leftover))
+            return
+        self._stream.write_now(answer)
+        self._stream.negotiated(protocol, leftover)
+        self._connection.start_handler(self._stream)
+
+    def end(self) -> None:
+        self._settled()
+        self._stream.abandon(NegotiationError("the stream ended during negotiation"), Reset.NEGOTIATION_FAILED)
+
+    def failed(self, error: Exception) -> None:
+        self._settled()
+
+    def _settled(self) -> None:
+        if self._parked:
+            self._parked = False
+            self._connection.unpark()
+
+
+class Withheld:
+    """Keeps what arrives while the application is asked whether the stream may be opened at all."""
+
+    __slots__ = ("asking", "pieces")
+
+    def __init__(self, first: bytes) -> None:
+        self.pieces = [first]
+        self.asking: asyncio.Task[None] | None = None
+
+    def data(self, piece: bytes | memoryview) -> None:
+        self.pieces.append(bytes(piece))
+
+    def end(self) -> None:
+        """The opener may close its side before it is let in; the stream remembers."""
+
+    def failed(self, error: Exception) -> None:
+        self.pieces.clear()
+        if self.asking is not None:  # nobody waits for the answer any more
+            self.asking.cancel()

@@ -1,0 +1,153 @@
+"""A connection that is over goes as soon as nobody holds it: by reference counts alone, without the collector."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+
+from stronghold_p2p.config import Timeouts
+from stronghold_p2p.connection.connection import Connection
+from stronghold_p2p.connection.handlers import Handlers
+from stronghold_p2p.connection.timer import Timer
+from stronghold_p2p.errors import P2PError
+from stronghold_p2p.firewall.limits.gate import Token
+from stronghold_p2p.noise.records import Opener, Sealer
+from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.swarm.swarm import Swarm
+from stronghold_p2p.transport.link import Link
+from stronghold_p2p.transport.upgrading import Upgrading
+from stronghold_p2p.yamux.header import PING, SYN, frame
+from tests.peers import connect, swarm, until
+from tests.swarm.handlers import ECHO, ask, echo, never
+from tests.swarm.raw import Raw, raw_in, raw_out
+
+# A session and its receiver hold each other, and asyncio's transport holds a method of its own: not these.
+FREED = (Connection, Handlers, Link, Opener, Sealer, Stream, Timer, Token, Upgrading)
+
+End = Callable[[Swarm, Connection], Awaitable[None]]
+RawEnd = Callable[[Raw], Awaitable[None]]
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def living() -> Counter[str]:
+    """How many there are of what a connection has."""
+    return Counter(type(thing).__name__ for thing in gc.get_objects() if type(thing) in FREED)
+
+
+async def disconnects(_: Swarm, connection: Connection) -> None:
+    await connection.close()
+
+
+async def aborts(_: Swarm, connection: Connection) -> None:
+    connection.abort()
+
+
+async def fails(_: Swarm, connection: Connection) -> None:
+    connection.failed(ZeroDivisionError("a fault of ours"))
+
+
+async def closes(one: Swarm, _: Connection) -> None:
+    await one.close()
+
+
+async def bans(one: Swarm, connection: Connection) -> None:
+    one.firewall.ban(connection.peer)
+
+
+@pytest.mark.parametrize("end", [disconnects, aborts, fails, closes, bans])
+async def test_both_ends_go(end: End, no_collector: None, caplog: pytest.LogCaptureFixture) -> None:
+    async with swarm(1) as alice, swarm(2) as bob:
+        alice.handle(ECHO, echo)
+        alice.handle("/never", never)
+        before = living()
+        connection = await connect(bob, alice)
+        ends = [weakref.ref(connection), weakref.ref(alice.connections()[0])]
+        assert await ask(connection) == b"hello"
+        await connection.open_stream("/never")  # its handler runs until the end
+        await until(lambda: alice.connections()[0].handlers)
+        assert living() - before
+        await end(bob, connection)
+        del connection
+        await until(lambda: not any(end() for end in ends))
+        await until(lambda: living() == before)
+    caplog.clear()
+
+
+async def says_goodbye(raw: Raw) -> None:
+    raw.close()
+
+
+async def breaks_a_record(raw: Raw) -> None:
+    await raw.bare.send(b"\x00\x20" + bytes(32))
+
+
+async def breaks_the_protocol(raw: Raw) -> None:
+    await raw.send(frame(PING, SYN, 3, 0))
+
+
+async def cuts_a_record(raw: Raw) -> None:
+    await raw.bare.send(b"\x00\x20" + bytes(8))
+    raw.close()
+
+
+async def says_nothing(_: Raw) -> None:
+    """The connection is idle for too long."""
+
+
+PEERS_ENDS = [says_goodbye, breaks_a_record, breaks_the_protocol, cuts_a_record, says_nothing]
+
+
+@pytest.mark.parametrize("end", PEERS_ENDS)
+@pytest.mark.parametrize("dialed", [False, True])
+async def test_whatever_the_peer_does(end: RawEnd, dialed: bool, no_collector: None) -> None:
+    async with swarm(1, timeouts=Timeouts(idle=0.1 if end is says_nothing else None)) as alice:
+        before = living()
+        async with (raw_out if dialed else raw_in)(alice) as (raw, connection):
+            held = weakref.ref(connection)
+            del connection
+            await end(raw)
+            await until(lambda: not alice.connections())
+        del raw
+        await until(lambda: held() is None)
+        await until(lambda: living() == before)
+
+
+async def test_it_stays_as_long_as_what_a_call_has_raised(no_collector: None) -> None:
+    """The frames of an error that the application keeps are its own; without them nothing stays."""
+    async with swarm(1) as alice, swarm(2) as bob:
+        alice.handle(ECHO, never)
+        connection = await connect(bob, alice)
+        held = weakref.ref(connection)
+        asking = asyncio.ensure_future(ask(connection))
+        await until(lambda: alice.connections() and alice.connections()[0].handlers)
+        await connection.close()
+        del connection
+        await asyncio.wait({asking})
+        error = asking.exception()
+        assert isinstance(error, P2PError)
+        error.__traceback__ = None
+        del asking
+        await until(lambda: held() is None)
+
+
+async def test_refused_dials_leave_nothing(no_collector: None) -> None:
+    async with swarm(1) as alice, swarm(2) as bob:
+        alice.firewall.ban(bob.peer_id)
+        before = living()
+        for _ in range(3):
+            with pytest.raises(P2PError):
+                async with await bob.open_stream(alice.peer_id, ECHO) as stream:
+                    await stream.read()
+        await until(lambda: living() == before)

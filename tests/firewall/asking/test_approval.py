@@ -1,0 +1,445 @@
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.firewall.asking.approval import Approval
+from stronghold_p2p.firewall.asking.firewall import Firewall
+from stronghold_p2p.firewall.rules import Attempt, Rule
+from stronghold_p2p.identity import PeerId
+from tests.firewall.attempts import ALICE, BOB, CAROL, ECHO, UPPER, attempt
+from tests.virtual import VIRTUAL
+
+LOOPS = VIRTUAL
+
+
+class Asked:
+    """A hook whose answers the test gives, in the order of the questions."""
+
+    def __init__(self, firewall: Firewall) -> None:
+        self.attempts: list[Attempt] = []
+        self.answers: list[asyncio.Future[Any]] = []
+        firewall.on_ask(self)
+
+    async def __call__(self, asked: Attempt) -> Any:
+        self.attempts.append(asked)
+        self.answers.append(asyncio.get_running_loop().create_future())
+        return await self.answers[-1]
+
+
+def asking(**options: Any) -> tuple[Firewall, Approval, Asked]:
+    firewall = Firewall()
+    firewall.set(Rule.ASK)
+    return firewall, Approval(firewall, **options), Asked(firewall)
+
+
+async def begin(approval: Approval, *attempts: Attempt) -> list[asyncio.Task[bool]]:
+    tasks = [asyncio.ensure_future(approval.judge(each)) for each in attempts]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def nothing_left(approval: Approval) -> None:
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert approval.snapshot() == {"asks": 0, "asking_peers": 0, "ask_memory": 0}
+    assert approval.hooks == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("rule", "answer"), [(Rule.ALLOW, True), (Rule.REJECT, False), (None, False), (Rule.ASK, None)]
+)
+def test_a_settled_verdict_needs_no_event_loop(rule: Rule | None, answer: bool | None) -> None:
+    firewall = Firewall()
+    if rule is not None:
+        firewall.set(rule)
+    assert Approval(firewall).verdict(attempt()) is answer
+
+
+@pytest.mark.parametrize(("rule", "answer"), [(Rule.ALLOW, True), (Rule.REJECT, False), (None, False)])
+async def test_judge_asks_only_where_the_rule_says_so(rule: Rule | None, answer: bool) -> None:
+    firewall, approval, asked = asking()
+    firewall.remove()
+    if rule is not None:
+        firewall.set(rule)
+    assert await approval.judge(attempt()) is answer
+    assert asked.attempts == []
+
+
+@pytest.mark.parametrize("answer", [True, False])
+async def test_a_bool_settles_this_attempt_only(answer: bool) -> None:
+    firewall, approval, asked = asking()
+    for round_ in (1, 2):
+        (task,) = await begin(approval, attempt())
+        asked.answers[-1].set_result(answer)
+        assert await task is answer
+        assert len(asked.attempts) == round_
+    assert firewall.rules() == (({"direction": "in"}, Rule.ASK),)
+    await nothing_left(approval)
+
+
+@pytest.mark.parametrize(("rule", "allowed"), [(Rule.ALLOW, True), (Rule.REJECT, False), (Rule.ASK, False)])
+async def test_a_rule_becomes_the_peers(rule: Rule, allowed: bool) -> None:
+    firewall, approval, asked = asking()
+    (task,) = await begin(approval, attempt())
+    asked.answers[0].set_result(rule)
+    assert await task is allowed
+    assert firewall.rules()[0] == ({"direction": "in", "peer": ALICE, "protocol": attempt().protocol}, rule)
+    assert firewall.decide(attempt(BOB)) == Rule.ASK
+    await nothing_left(approval)
+
+
+async def test_a_rule_for_the_peer_settles_its_other_attempts_at_once() -> None:
+    _, approval, asked = asking()
+    tasks = await begin(approval, *(attempt(variant=str(number)) for number in range(5)), attempt(BOB))
+    asked.answers[3].set_result(Rule.ALLOW)
+    assert await asyncio.gather(*tasks[:5]) == [True] * 5
+    assert not tasks[5].done()
+    asked.answers[5].set_result(False)
+    assert await tasks[5] is False
+    await nothing_left(approval)
+
+
+async def test_without_a_hook_asking_rejects() -> None:
+    firewall = Firewall()
+    firewall.set(Rule.ASK)
+    assert await Approval(firewall).judge(attempt()) is False
+
+
+@pytest.mark.parametrize("answer", [None, 1, "yes", object()])
+async def test_an_answer_that_is_none_rejects(answer: object, caplog: pytest.LogCaptureFixture) -> None:
+    _, approval, asked = asking()
+    (task,) = await begin(approval, attempt())
+    asked.answers[0].set_result(answer)
+    assert await task is False
+    assert [record.name for record in caplog.records] == ["stronghold_p2p.request"]
+    assert type(answer).__name__ in caplog.text
+
+
+async def raises(asked: Attempt) -> bool:
+    raise ValueError("in the hook")
+
+
+def is_no_coroutine(asked: Attempt) -> bool:
+    return True
+
+
+def raises_at_once(asked: Attempt) -> bool:
+    raise LookupError("in the call")
+
+
+@pytest.mark.parametrize("hook", [raises, is_no_coroutine, raises_at_once])
+async def test_a_broken_hook_rejects_and_is_reported_once(
+    hook: Callable[[Attempt], Awaitable[bool | Rule]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """reliability.md row 80."""
+    firewall, approval, _ = asking()
+    firewall.on_ask(hook)
+    assert await approval.judge(attempt()) is False
+    assert len(caplog.records) == 1
+    assert caplog.records[0].exc_info is not None
+    await nothing_left(approval)
+
+
+async def test_a_hook_that_is_cancelled_rejects() -> None:
+    firewall, approval, asked = asking()
+    tasks = await begin(approval, attempt(), attempt(BOB))
+    asked.answers[0].cancel()
+    assert await tasks[0] is False
+    (task,) = approval.hooks
+    task.cancel()
+    assert await tasks[1] is False
+    assert firewall.decide(attempt()) == Rule.ASK
+    await nothing_left(approval)
+
+
+@pytest.mark.parametrize(("ask", "own"), [(0.02, 60.0), (60.0, 0.02), (None, 0.02)])
+async def test_silence_rejects_at_the_nearer_deadline(
+    ask: float | None, own: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "stronghold_p2p.request")
+    firewall, approval, asked = asking(ask=ask)
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    (task,) = await begin(approval, attempt(deadline=start + own))
+    assert 0 < asked.attempts[0].deadline - start < 0.1
+    assert await task is False
+    assert loop.time() - start < 5
+    assert asked.answers[0].cancelled()
+    assert "in time" in caplog.text
+    assert firewall.rules() == (({"direction": "in"}, Rule.ASK),)
+    await nothing_left(approval)
+
+
+async def test_without_any_deadline_the_answer_is_waited_for() -> None:
+    _, approval, asked = asking(ask=None)
+    (task,) = await begin(approval, attempt(deadline=float("inf")))
+    await asyncio.sleep(0.02)
+    assert not task.done()
+    asked.answers[0].set_result(True)
+    assert await task is True
+
+
+@pytest.mark.parametrize(
+    ("change", "allowed"),
+    [
+        (lambda firewall: firewall.set(Rule.ALLOW), True),
+        (lambda firewall: firewall.set(Rule.REJECT, peer=ALICE), False),
+        (lambda firewall: firewall.set(Rule.ALLOW, protocol=ECHO), True),
+        (lambda firewall: firewall.remove(), False),
+        (lambda firewall: firewall.ban(ALICE), False),
+    ],
+)
+async def test_a_change_of_the_rules_judges_waiting_attempts_at_once(
+    change: Callable[[Firewall], object], allowed: bool
+) -> None:
+    """reliability.md row 77."""
+    firewall, approval, asked = asking()
+    (task,) = await begin(approval, attempt())
+    change(firewall)
+    assert await asyncio.wait_for(task, 1) is allowed
+    assert asked.answers[0].cancelled() or asked.answers[0].done()
+    await nothing_left(approval)
+
+
+async def test_a_change_that_still_asks_keeps_the_question() -> None:
+    firewall, approval, asked = asking()
+    (task,) = await begin(approval, attempt())
+    firewall.set(Rule.ASK, peer=ALICE)
+    firewall.set(Rule.REJECT, peer=BOB)
+    await asyncio.sleep(0.01)
+    assert not task.done()
+    asked.answers[0].set_result(True)
+    assert await task is True
+    assert len(asked.attempts) == 1
+
+
+@pytest.mark.parametrize("answer", [True, Rule.ALLOW])
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_late_answer_never_replaces_a_rule_set_meanwhile(answer: bool | Rule, turns: int) -> None:
+    """The answer and the rule race; however many turns lie between them, the rule that was set holds (D23)."""
+    firewall, approval, asked = asking()
+    (task,) = await begin(approval, attempt())
+    asked.answers[0].set_result(answer)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    settled_before = task.done()
+    firewall.set(Rule.REJECT, peer=ALICE, protocol=attempt().protocol)
+    assert await task is settled_before
+    assert firewall.decide(attempt()) == Rule.REJECT
+    await nothing_left(approval)
+
+
+async def test_answers_after_the_change_are_ignored() -> None:
+    firewall, approval, _ = asking()
+    heard: list[str] = []
+
+    @firewall.on_ask
+    async def stubborn(asked: Attempt) -> Rule:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            heard.append("cancelled")
+        return Rule.ALLOW
+
+    (task,) = await begin(approval, attempt())
+    firewall.set(Rule.REJECT, peer=ALICE)
+    assert await task is False
+    await nothing_left(approval)
+    assert heard == ["cancelled"]
+    assert firewall.decide(attempt()) == Rule.REJECT
+
+
+async def test_a_hook_that_fails_when_it_is_too_late_is_not_reported(caplog: pytest.LogCaptureFixture) -> None:
+    firewall, approval, _ = asking()
+
+    @firewall.on_ask
+    async def fails_late(asked: Attempt) -> bool:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise OSError("on the way out")
+
+    (task,) = await begin(approval, attempt())
+    firewall.set(Rule.ALLOW)
+    assert await task is True
+    await nothing_left(approval)
+    assert caplog.records == []
+
+
+async def test_a_hook_that_will_not_end_delays_nobody_and_keeps_its_place() -> None:
+    firewall, approval, _ = asking(ask=0.01, asks_per_peer=1)
+    release = asyncio.Event()
+
+    @firewall.on_ask
+    async def hangs(asked: Attempt) -> bool:
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+        return True
+
+    assert await approval.judge(attempt()) is False
+    assert approval.snapshot() == {"asks": 1, "asking_peers": 1, "ask_memory": 0}
+    assert await approval.judge(attempt()) is False
+    assert len(approval.hooks) == 1
+    release.set()
+    await asyncio.gather(*approval.hooks)
+    await nothing_left(approval)
+
+
+async def test_cancelling_the_caller_cancels_the_hook_and_leaves_nothing() -> None:
+    firewall, approval, asked = asking()
+    (task,) = await begin(approval, attempt())
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await nothing_left(approval)
+    assert asked.answers[0].cancelled()
+    firewall.set(Rule.ALLOW)  # nobody listens any more
+    assert await approval.judge(attempt()) is True
+
+
+@pytest.mark.speed
+async def test_surplus_questions_of_one_peer_are_rejected_at_once() -> None:
+    """reliability.md row 79: 16 for each peer."""
+    _, approval, asked = asking()
+    tasks = await begin(approval, *(attempt(variant=str(number)) for number in range(10_000)))
+    assert len(asked.attempts) == 16
+    assert [task.result() for task in tasks if task.done()] == [False] * 9_984
+    (other,) = await begin(approval, attempt(BOB))
+    assert len(asked.attempts) == 17
+    for answer in asked.answers:
+        answer.set_result(True)
+    assert (await asyncio.gather(*tasks)).count(True) == 16
+    assert await other is True
+    await nothing_left(approval)
+
+
+async def test_surplus_questions_of_all_peers_are_rejected_at_once() -> None:
+    _, approval, asked = asking(asks=5, asks_per_peer=2)
+    peers = (ALICE, BOB, CAROL)
+    tasks = await begin(approval, *(attempt(peer) for peer, _ in itertools.product(peers, range(3))))
+    assert [each.peer for each in asked.attempts] == [ALICE, ALICE, BOB, BOB, CAROL]
+    assert [task.done() for task in tasks] == [False, False, True, False, False, True, False, True, True]
+    asked.answers[0].set_result(True)
+    assert await tasks[0] is True
+    await asyncio.sleep(0)
+    (more,) = await begin(approval, attempt(CAROL))
+    for answer in asked.answers[1:]:
+        answer.set_result(False)
+    assert await more is False
+    assert len(asked.attempts) == 6
+    await asyncio.gather(*tasks)
+    await nothing_left(approval)
+
+
+async def test_what_waits_is_bounded_in_bytes() -> None:
+    """reliability.md row 79: 32 MiB of bodies; the application is shown them, so they are read before it is asked."""
+    _, approval, asked = asking(ask_memory=100)
+    first, second = (
+        asyncio.ensure_future(approval.judge(attempt(peer), size)) for peer, size in ((ALICE, 60), (BOB, 40))
+    )
+    await asyncio.sleep(0)
+    assert approval.snapshot()["ask_memory"] == 100
+    assert await approval.judge(attempt(CAROL), 1) is False
+    (unread,) = await begin(approval, attempt(CAROL))  # a stream, of which nothing is kept
+    assert len(asked.answers) == 3
+    asked.answers[0].set_result(True)
+    assert await first is True
+    assert approval.snapshot()["ask_memory"] == 40
+    assert await approval.judge(attempt(CAROL), 61) is False
+    second.cancel()
+    unread.cancel()
+    await asyncio.gather(second, unread, return_exceptions=True)
+    await nothing_left(approval)
+
+
+def test_the_figures_are_those_of_the_configuration() -> None:
+    limits = Limits(asks=1, asks_per_peer=2, ask_memory=3)
+    one = Approval.configured(Firewall(), Timeouts(ask=4), limits)
+    assert (one._hooks._asks, one._hooks._asks_per_peer, one._memory, one._ask) == (1, 2, 3, 4)
+
+
+async def test_limits_of_none() -> None:
+    _, approval, asked = asking(asks=None, asks_per_peer=None, ask_memory=None)
+    tasks = await begin(approval, *(attempt() for _ in range(300)))
+    assert len(asked.attempts) == 300
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await nothing_left(approval)
+
+
+async def test_a_settled_verdict_makes_no_task_and_no_future(monkeypatch: pytest.MonkeyPatch) -> None:
+    firewall, approval, _ = asking()
+    firewall.set(Rule.ALLOW, peer=ALICE)
+    firewall.set(Rule.REJECT, peer=BOB)
+    made: list[str] = []
+    loop = asyncio.get_running_loop()
+
+    def counted(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            made.append(name)
+            return original(*arguments, **options)
+
+        return call
+
+    for name in ("create_task", "create_future", "call_at"):
+        monkeypatch.setattr(loop, name, counted(name, getattr(loop, name)))
+    assert approval.verdict(attempt(ALICE)) is True
+    assert await approval.judge(attempt(ALICE)) is True
+    assert await approval.judge(attempt(BOB)) is False
+    assert made == []
+
+
+AUDIT = "stronghold_p2p.audit"
+
+
+async def test_the_audit_log_has_a_line_for_each_verdict(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, AUDIT)
+    firewall, approval, asked = asking()
+    firewall.set(Rule.REJECT, protocol=UPPER)
+    (task,) = await begin(approval, attempt())
+    assert caplog.messages == []
+    asked.answers[0].set_result(True)
+    await task
+    approval.net = "bob verdict=allow"
+    approval.verdict(attempt(BOB, UPPER, variant=None))
+    assert approval.verdict(attempt(BOB)) is None
+    net, place = "net=bob\\u0020verdict=allow", "from=/ip4/10.0.0.1/tcp/4001"
+    assert caplog.messages == [
+        f"net=- verdict=allow peer={ALICE} protocol=/echo/1.0.0 variant=Ping {place} rule=ask@default",
+        f"{net} verdict=reject peer={BOB} protocol=/upper/1.0.0 variant=- {place} rule=reject@protocol",
+    ]
+
+
+async def test_what_a_peer_sends_stays_one_word_of_an_audit_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, AUDIT)
+    Approval(Firewall()).verdict(attempt(variant="a verdict=allow\r\n\x1b[2J\u202e" + "x" * 10_000))
+    (line,) = caplog.messages
+    assert "variant=a\\u0020verdict=allow\\u000d\\u000a\\u001b[2J\\u202exxx" in line
+    assert len(line.split(" ")) == 7
+    assert len(line) < 400
+
+
+def test_no_audit_line_is_built_when_nobody_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    logging.getLogger(AUDIT).setLevel(logging.WARNING)
+    printed: list[PeerId] = []
+
+    def printing(peer: PeerId) -> str:
+        printed.append(peer)
+        return "peer"
+
+    monkeypatch.setattr(PeerId, "__str__", printing)
+    assert Approval(Firewall()).verdict(attempt()) is False
+    assert printed == []
+    logging.getLogger(AUDIT).setLevel(logging.NOTSET)

@@ -1,0 +1,326 @@
+"""The rules file on the disk: reliability.md row 96."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stronghold_p2p.errors import ConfigError
+from stronghold_p2p.firewall.asking.firewall import Firewall
+from stronghold_p2p.firewall.asking.rules_file import (
+    MAX_FILE,
+    REST,
+    RulesFile,
+    write,
+)
+from stronghold_p2p.firewall.entries import key_of
+from stronghold_p2p.firewall.rules import Attempt, Rule
+from stronghold_p2p.firewall.toml import Content, dumps
+from tests.firewall.attempts import ALICE, BOB, attempt
+
+ASKING = 'version = 1\n[[rules]]\nrule = "ask"\n'
+ALLOWING = 'version = 1\n[[rules]]\nrule = "allow"\n'
+
+
+def is_short(asked: Attempt) -> bool:
+    return len(asked.view) < 5
+
+
+def test_a_firewall_from_a_file_and_back(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text('version = 1\nbanned = ["10.0.0.0/8"]\n[[rules]]\nrule = { when = "short", otherwise = "ask" }\n')
+    firewall = Firewall.load(str(path), predicates={"short": is_short})
+    assert firewall.banned == {"10.0.0.0/8"}
+    assert firewall.rules() == (({"direction": "in"}, Rule.when(is_short, name="short", otherwise=Rule.ASK)),)
+    firewall.unban("10.0.0.0/8")
+    firewall.set(Rule.ALLOW, peer=ALICE)
+    firewall.save()
+    again = Firewall.load(path, predicates={"short": is_short})
+    assert (again.banned, again.rules()) == (frozenset(), firewall.rules())
+    firewall.set(Rule.when(is_short), peer=BOB)
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="give its predicate a name"):
+        firewall.save()
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["rules.toml"]
+
+
+def test_saving_elsewhere(tmp_path: Path) -> None:
+    firewall = Firewall()
+    firewall.set(Rule.when(is_short, name="short"))
+    with pytest.raises(ConfigError, match=r"give save\(path\) one"):
+        firewall.save()
+    firewall.save(tmp_path / "a.toml")
+    assert firewall.file is None
+    loaded = Firewall.load(tmp_path / "a.toml", predicates={"short": is_short})
+    loaded.save(str(tmp_path / "b.toml"))
+    assert loaded.file is not None
+    assert loaded.file.path == tmp_path / "a.toml"
+    assert (tmp_path / "b.toml").read_bytes() == (tmp_path / "a.toml").read_bytes()
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    with pytest.raises(ConfigError, match="does not exist") as caught:
+        Firewall.load(path)
+    assert caught.value.where == str(path)
+    firewall = Firewall.load(path, create=True)
+    assert (firewall.rules(), path.exists()) == ((), False)
+    firewall.set(Rule.ASK)
+    firewall.save()
+    assert Firewall.load(path).rules() == firewall.rules()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("create", [False, True])
+def test_what_cannot_be_read_does_not_start(tmp_path: Path, create: bool) -> None:
+    garbage, huge, fifo = tmp_path / "garbage", tmp_path / "huge", tmp_path / "fifo"
+    garbage.write_bytes(b"version = 1\n\xff\xfe\x00")
+    huge.write_bytes(b"#" * (MAX_FILE + 1))
+    os.mkfifo(fifo)
+    for path, about in (
+        (garbage, "garbage:2: not UTF-8"),
+        (huge, "too large"),
+        (fifo, "regular"),
+        (tmp_path, "directory|regular"),
+    ):
+        began = time.monotonic()
+        with pytest.raises(ConfigError, match=about) as caught:
+            Firewall.load(path, create=create)
+        assert time.monotonic() - began < 1
+        assert caught.value.where.startswith(str(path))
+
+
+def test_a_file_of_the_greatest_size(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text(ASKING + "#" * (MAX_FILE - len(ASKING)))
+    assert Firewall.load(path).rules() == (({"direction": "in"}, Rule.ASK),)
+
+
+def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    write(path, ASKING)
+    with pytest.raises(ConfigError, match=f"at most {MAX_FILE}"):
+        write(path, "#" * (MAX_FILE + 1))
+    assert path.read_text() == ASKING
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
+def test_the_mode_is_kept(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text(ASKING)
+    path.chmod(mode)
+    write(path, ALLOWING)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert path.read_text() == ALLOWING
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    target, link = tmp_path / "elsewhere" / "rules.toml", tmp_path / "link.toml"
+    target.parent.mkdir()
+    target.write_text(ASKING)
+    link.symlink_to(target)
+    firewall = Firewall.load(link)
+    firewall.set(Rule.ALLOW)
+    firewall.save()
+    assert link.is_symlink()
+    assert '"allow"' in target.read_text()
+    assert os.listdir(target.parent) == ["rules.toml"]
+
+
+@pytest.mark.parametrize("step", ["write", "fsync", "replace"])
+def test_a_disk_that_is_full_leaves_the_file_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text(ASKING)
+    firewall = Firewall.load(path)
+    firewall.set(Rule.ALLOW)
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fchmod" if step == "write" else step, full)
+    with pytest.raises(ConfigError, match=r"cannot be written: No space left") as caught:
+        firewall.save()
+    assert caught.value.where == str(path)
+    assert path.read_text() == ASKING
+    assert os.listdir(tmp_path) == ["rules.toml"]
+
+
+def test_two_writers_never_leave_a_mixture(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    texts = [dumps(Content(rules={key_of(protocol=f"/{name}" * 500): Rule.ALLOW})) for name in "ab"]
+    writers = [threading.Thread(target=lambda text=text: [write(path, text) for _ in range(50)]) for text in texts]
+    write(path, texts[0])
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        assert path.read_text() in texts
+    for writer in writers:
+        writer.join()
+    assert path.read_text() in texts
+    assert os.listdir(tmp_path) == ["rules.toml"]
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be written"):
+        write(tmp_path / "none" / "rules.toml", ASKING)
+
+
+# ---------------------------------------------------------------------- following
+
+
+def following(path: Path, text: str = ASKING) -> tuple[Firewall, RulesFile]:
+    path.write_text(text)
+    firewall = Firewall.load(path)
+    assert firewall.file is not None
+    return firewall, firewall.file
+
+
+def told(file: RulesFile) -> str:
+    return "" if file.error is None else str(file.error)
+
+
+def change(path: Path, text: str) -> None:
+    """Another content in the same file; its time is surely another."""
+    stamp = path.stat().st_mtime_ns
+    path.write_text(text)
+    os.utime(path, ns=(stamp + 10**9, stamp + 10**9))
+
+
+def test_a_change_is_followed_when_the_file_has_come_to_rest(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    firewall, file = following(path)
+    heard: list[Rule | None] = []
+    firewall.watch(lambda: heard.append(firewall.decide(attempt())))
+    firewall.refresh(1.0)
+    change(path, ALLOWING[:20])  # an editor that writes in parts
+    firewall.refresh(2.0)
+    change(path, ALLOWING)
+    firewall.refresh(3.0)
+    firewall.refresh(3.0 + REST / 2)
+    assert (file.loads, firewall.decide(attempt())) == (0, Rule.ASK)
+    firewall.refresh(3.0 + REST)
+    assert (file.loads, file.error, heard) == (1, None, [Rule.ALLOW])
+    firewall.refresh(10.0)
+    firewall.refresh(11.0)
+    assert (file.loads, heard) == (1, [Rule.ALLOW])
+
+
+def test_a_file_that_is_replaced_is_another_one(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    firewall, file = following(path)
+    before = path.stat()
+    other = tmp_path / "other"
+    other.write_text(ASKING)
+    os.utime(other, ns=(before.st_mtime_ns, before.st_mtime_ns))
+    os.replace(other, path)
+    assert path.stat().st_size == before.st_size
+    firewall.refresh(1.0)
+    firewall.refresh(2.0)
+    assert file.loads == 1
+
+
+def test_a_bad_edit_changes_nothing_and_is_told_once(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    firewall, file = following(path)
+    change(path, ALLOWING + '[[rules]]\npeer = "x"\nrule = "allow"\n')
+    for now in range(10):
+        firewall.refresh(float(now))
+    assert (file.loads, firewall.rules()) == (1, (({"direction": "in"}, Rule.ASK),))
+    assert str(file.error).startswith(f"{path}:5: peer 'x'")
+    assert file.error is not None
+    assert file.error.where == f"{path}:5"
+    change(path, ALLOWING)
+    for now in range(10, 13):
+        firewall.refresh(float(now))
+    assert (file.loads, firewall.decide(attempt())) == (2, Rule.ALLOW)
+    assert told(file) == ""
+
+
+def test_a_file_that_goes_keeps_its_rules_and_may_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    firewall, file = following(path)
+    path.unlink()
+    for now in range(10):
+        firewall.refresh(float(now))
+    assert (file.loads, firewall.decide(attempt())) == (1, Rule.ASK)
+    assert "does not exist" in str(file.error)
+    path.write_text(ALLOWING)
+    for now in range(10, 13):
+        firewall.refresh(float(now))
+    assert (file.loads, firewall.decide(attempt())) == (2, Rule.ALLOW)
+    assert told(file) == ""
+
+
+def test_a_file_that_cannot_be_read_now_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "rules.toml"
+    firewall, file = following(path)
+    change(path, ALLOWING)
+
+    def too_many(*_: Any) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", too_many)
+        for now in range(5):
+            firewall.refresh(float(now))
+    assert (file.loads, firewall.decide(attempt())) == (1, Rule.ASK)
+    assert "Too many open files" in str(file.error)
+    firewall.refresh(5.0)
+    assert (file.loads, firewall.decide(attempt())) == (2, Rule.ALLOW)
+    assert told(file) == ""
+
+
+def test_what_we_wrote_ourselves_is_no_change(tmp_path: Path) -> None:
+    firewall, file = following(tmp_path / "rules.toml")
+    firewall.set(Rule.ALLOW, peer=ALICE)
+    firewall.save()
+    for now in range(5):
+        firewall.refresh(float(now))
+    assert file.loads == 0
+    assert len(firewall.rules()) == 2
+
+
+def test_a_file_that_is_made_later(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    firewall = Firewall.load(path, create=True)
+    firewall.refresh(1.0)
+    firewall.refresh(2.0)
+    assert firewall.file is not None
+    assert (firewall.file.loads, firewall.file.error) == (0, None)
+    path.write_text(ASKING)
+    firewall.refresh(3.0)
+    firewall.refresh(4.0)
+    assert (firewall.file.loads, firewall.decide(attempt())) == (1, Rule.ASK)
+
+
+def test_the_file_can_be_read_again_at_any_time(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    firewall, file = following(path)
+    change(path, ALLOWING)
+    firewall.reload()
+    assert firewall.decide(attempt()) == Rule.ALLOW
+    change(path, "version = 2")
+    with pytest.raises(ConfigError, match="version 2"):
+        firewall.reload()
+    assert firewall.decide(attempt()) == Rule.ALLOW
+    for now in range(5):
+        firewall.refresh(float(now))
+    assert file.loads == 0  # whoever called it has been told
+
+
+def test_no_file_is_no_work() -> None:
+    firewall = Firewall()
+    with pytest.raises(ConfigError, match=r"take Firewall\.load"):
+        firewall.reload()
+    firewall.refresh(1.0)
+    assert firewall.version == 0

@@ -1,0 +1,379 @@
+from __future__ import annotations
+
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
+
+from stronghold_p2p.config import Limits
+from stronghold_p2p.errors import LimitExceeded
+from stronghold_p2p.firewall.limits.gate import Gate, Token
+from stronghold_p2p.identity.keys import Identity
+from tests.firewall.attempts import ALICE, BOB, CAROL
+
+FAST = {"accept_rate": None}
+PEERS = [Identity.from_seed(bytes((number,)) * 32).peer_id for number in range(20)]
+
+
+def full(gate: Gate, act: Callable[[], object]) -> LimitExceeded:
+    """The refusal of ``act``, which leaves no trace in the counts."""
+    before = gate.snapshot()
+    with pytest.raises(LimitExceeded) as caught:
+        act()
+    assert gate.snapshot() == before
+    return caught.value
+
+
+def inbound(gate: Gate, host: str | None = "192.0.2.1", now: float = 0.0) -> Token:
+    admission = gate.admit(host, now)
+    assert admission.gives_way is None
+    return admission.token
+
+
+def connect(gate: Gate, host: str | None = "192.0.2.1", number: int = 0) -> Token:
+    token = inbound(gate, host)
+    gate.establish(token, PEERS[number])
+    return token
+
+
+def test_a_token_is_counted_from_admission_to_release() -> None:
+    gate = Gate(Limits())
+    with inbound(gate) as token:
+        assert gate.snapshot()["pending_in"] == 1
+        gate.establish(token, ALICE)
+        assert gate.snapshot() == {
+            "pending_in": 0,
+            "pending_out": 0,
+            "pending_sources": 0,
+            "inbound": 1,
+            "outbound": 0,
+            "peers": 1,
+            "places": 1,
+        }
+    assert not any(gate.snapshot().values())
+    token.release()
+    gate.release(token)
+    assert not any(gate.snapshot().values())
+
+
+def test_a_dial_is_counted_from_dial_to_release() -> None:
+    gate = Gate(Limits(pending_out=1))
+    token = gate.dial()
+    assert full(gate, gate.dial).limit == "pending_out"
+    gate.establish(token, ALICE)
+    assert gate.snapshot()["outbound"] == 1
+    assert gate.snapshot()["places"] == 0
+    gate.dial().release()
+    token.release()
+    assert not any(gate.snapshot().values())
+
+
+@pytest.mark.parametrize("limit", ["connections", "inbound"])
+def test_connections_in(limit: str) -> None:
+    gate = Gate(Limits(**{limit: 2}, **FAST))  # type: ignore[arg-type]
+    late = inbound(gate)
+    tokens = [connect(gate, number=number) for number in range(2)]
+    error = full(gate, lambda: gate.admit("192.0.2.9", 0))
+    assert (error.limit, error.current, error.maximum, error.remote) == (limit, 2, 2, False)
+    assert full(gate, lambda: gate.establish(late, CAROL)).limit == limit
+    tokens[0].release()
+    gate.establish(late, CAROL)
+
+
+@pytest.mark.parametrize("limit", ["connections", "outbound"])
+def test_connections_out(limit: str) -> None:
+    gate = Gate(Limits(**{limit: 1}, **FAST))  # type: ignore[arg-type]
+    first, second = gate.dial(), gate.dial()
+    gate.establish(first, ALICE)
+    assert full(gate, lambda: gate.establish(second, BOB)).limit == limit
+    assert full(gate, gate.dial).limit == limit
+    first.release()
+    gate.establish(second, BOB)
+
+
+def test_directions_do_not_take_from_each_other() -> None:
+    gate = Gate(Limits(inbound=1, outbound=1, **FAST))  # type: ignore[arg-type]
+    connect(gate)
+    gate.establish(gate.dial(), BOB)
+    assert full(gate, lambda: gate.admit("192.0.2.2", 0)).limit == "inbound"
+    assert full(gate, gate.dial).limit == "outbound"
+
+
+def test_connections_of_one_peer_count_both_ways() -> None:
+    gate = Gate(Limits(per_peer=2, **FAST))  # type: ignore[arg-type]
+    connect(gate, number=0)
+    gate.establish(gate.dial(), PEERS[0])
+    third = inbound(gate)
+    error = full(gate, lambda: gate.establish(third, PEERS[0]))
+    assert (error.limit, error.current, error.maximum) == ("per_peer", 2, 2)
+    gate.establish(third, PEERS[1])
+
+
+@pytest.mark.parametrize(
+    ("hosts", "allowed"),
+    [
+        (["192.0.2.1"] * 9, 8),
+        (["192.0.2.1", "::ffff:192.0.2.1"] * 5, 8),
+        ([f"192.0.2.{number}" for number in range(20)], 20),
+        ([f"2001:db8:0:{number}::1" for number in range(20)], 8),  # one /56
+        (["2001:db8::1%eth0", "2001:db8::1"] * 5, 8),
+        (["127.0.0.1", "::1", "::ffff:127.0.0.1", "127.8.8.8"] * 5, 20),
+        ([None] * 20, 20),
+        (["socket"] * 20, 8),
+    ],
+)
+def test_connections_from_one_place(hosts: list[str | None], allowed: int) -> None:
+    """reliability.md row 3: 8 per IPv4 address and per IPv6 /56, mapped v4 counts with v4."""
+    gate = Gate(Limits(**FAST))  # type: ignore[arg-type]
+    for number, host in enumerate(hosts[:allowed]):
+        connect(gate, host, number)
+    if allowed < len(hosts):
+        error = full(gate, lambda: gate.admit(hosts[allowed], 0))
+        assert (error.limit, error.current, error.maximum) == ("per_subnet", 8, 8)
+    assert gate.snapshot()["inbound"] == allowed
+
+
+def test_a_48_holds_eight_times_as_much_as_a_56() -> None:
+    gate = Gate(Limits(connections=None, **FAST))  # type: ignore[arg-type]
+    for number in range(64):
+        connect(gate, f"2001:db8:7:{number // 8:x}00::{number + 1:x}", number % 20)
+    error = full(gate, lambda: gate.admit("2001:db8:7:ff00::1", 0))
+    assert (error.limit, error.current, error.maximum) == ("per_subnet", 64, 64)
+    connect(gate, "2001:db8:8::1")
+
+
+def test_the_exemption_of_loopback_is_an_option() -> None:
+    limits = Limits(per_subnet=1, pending_per_ip=1, accept_rate=1.0, accept_burst=2)
+    gate = Gate(limits, exempt_loopback=False)
+    inbound(gate, "127.0.0.1")
+    assert full(gate, lambda: gate.admit("127.0.0.1", 0)).limit == "pending_per_ip"
+    assert full(gate, lambda: gate.admit("127.0.0.1", 0)).limit == "accept_rate"
+    spared = Gate(limits)
+    assert len([inbound(spared, host) for host in ("127.0.0.1", "::1") * 20]) == 40
+    assert spared.tracked == 0
+
+
+def test_pending_sockets_from_one_address() -> None:
+    gate = Gate(Limits(**FAST))  # type: ignore[arg-type]
+    tokens = [inbound(gate) for _ in range(16)]
+    error = full(gate, lambda: gate.admit("192.0.2.1", 0))
+    assert (error.limit, error.current, error.maximum) == ("pending_per_ip", 16, 16)
+    inbound(gate, "192.0.2.2")
+    tokens[3].release()
+    inbound(gate)
+
+
+def test_when_pending_is_full_the_oldest_of_the_greatest_crowd_gives_way() -> None:
+    """reliability.md row 1."""
+    gate = Gate(Limits(pending_in=5, **FAST))  # type: ignore[arg-type]
+    inbound(gate, "192.0.2.1")
+    crowd = [inbound(gate, "192.0.2.2") for _ in range(3)]
+    inbound(gate, "192.0.2.3")
+    token, gives_way = gate.admit("192.0.2.4", 0)
+    assert gives_way is crowd[0]
+    assert gate.snapshot()["pending_in"] == 5
+    assert full(gate, lambda: gate.establish(crowd[0], ALICE)).limit == "pending_in"
+    crowd[0].release()
+    assert gate.snapshot()["pending_in"] == 5
+    assert gate.admit("192.0.2.5", 0).gives_way is crowd[1]
+    gate.establish(token, ALICE)
+
+
+def test_of_equal_crowds_the_first_gives_way() -> None:
+    gate = Gate(Limits(pending_in=3, **FAST))  # type: ignore[arg-type]
+    first = inbound(gate, "192.0.2.1")
+    inbound(gate, "192.0.2.2")
+    inbound(gate, None)
+    assert gate.admit("192.0.2.1", 0).gives_way is first
+
+
+def test_a_place_is_taken_only_from_the_pending() -> None:
+    gate = Gate(Limits(pending_in=0, **FAST))  # type: ignore[arg-type]
+    assert full(gate, lambda: gate.admit("192.0.2.1", 0)).limit == "pending_in"
+
+
+def test_a_token_makes_one_connection() -> None:
+    gate = Gate(Limits(pending_in=None))
+    token = connect(gate)
+    assert full(gate, lambda: gate.establish(token, BOB)).limit == "pending_in"
+
+
+def test_limits_of_none_never_refuse() -> None:
+    names = ("connections", "per_peer", "per_subnet", "pending_in", "pending_per_ip", "pending_out", "accept_rate")
+    gate = Gate(Limits(**dict.fromkeys(names)))  # type: ignore[arg-type]
+    tokens = [inbound(gate) for _ in range(500)] + [gate.dial() for _ in range(500)]
+    for token in tokens:
+        gate.establish(token, ALICE)
+    assert gate.snapshot()["inbound"] == gate.snapshot()["outbound"] == 500
+    for token in tokens:
+        token.release()
+    assert not any(gate.snapshot().values())
+
+
+def test_accept_rate_is_a_bucket_of_sixteen_that_fills_by_five_a_second() -> None:
+    gate = Gate(Limits(pending_per_ip=None))
+    admitted = 0
+    for step in range(1_000):  # ten seconds, 100 arrivals each
+        try:
+            gate.admit("192.0.2.1", 100 + step / 100).token.release()
+            admitted += 1
+        except LimitExceeded as error:
+            assert error.limit == "accept_rate"
+    assert admitted == 16 + 49
+    gate.admit("192.0.2.2", 110)
+    gate.admit("192.0.2.1", 1_000)
+
+
+def test_accept_rate_when_the_clock_stands_or_goes_back() -> None:
+    gate = Gate(Limits(accept_burst=2))
+    inbound(gate, now=50)
+    inbound(gate, now=40)
+    assert full(gate, lambda: gate.admit("192.0.2.1", 40)).limit == "accept_rate"
+    assert full(gate, lambda: gate.admit("192.0.2.1", 40.1)).limit == "accept_rate"
+    inbound(gate, now=40.4)
+
+
+@pytest.mark.long(5)
+@pytest.mark.speed
+def test_memory_stays_constant_however_many_addresses_call() -> None:
+    gate = Gate(Limits())
+
+    def flood(first: int, count: int) -> None:
+        for number in range(first, first + count):
+            host = str(IPv6Address(number << 72)) if number % 2 else str(IPv4Address(number + (11 << 24)))
+            gate.admit(host, number / 1e5)
+
+    flood(1, 20_000)
+    tracemalloc.start()
+    try:
+        flood(20_001, 30_000)
+        grown = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    flood(50_001, 50_000)
+    assert gate.tracked == 4_096
+    assert gate.snapshot()["pending_in"] == 128
+    assert gate.snapshot()["pending_sources"] <= 128
+    assert grown < 4 << 20
+
+
+def test_a_source_that_is_forgotten_starts_anew() -> None:
+    gate = Gate(Limits(accept_burst=1, pending_per_ip=None), tracked=2)
+    inbound(gate, "192.0.2.1")
+    assert full(gate, lambda: gate.admit("192.0.2.1", 0)).limit == "accept_rate"
+    inbound(gate, "192.0.2.2")
+    inbound(gate, "192.0.2.3")
+    assert gate.tracked == 2
+    inbound(gate, "192.0.2.1")
+
+
+class Counts(RuleBasedStateMachine):
+    """Whatever happens: the counters are those of the living tokens, below their limits, and zero at the end."""
+
+    tokens: Bundle[Token] = Bundle("tokens")
+
+    @initialize(exempt=st.booleans())
+    def begin(self, exempt: bool) -> None:
+        self.limits = Limits(
+            connections=7,
+            inbound=5,
+            outbound=4,
+            per_peer=3,
+            per_subnet=2,
+            pending_in=6,
+            pending_per_ip=3,
+            pending_out=3,
+        )
+        self.gate = Gate(self.limits, exempt_loopback=exempt, tracked=3)
+        self.living: list[Token] = []
+        self.now = 0.0
+
+    @rule(
+        target=tokens,
+        host=st.sampled_from(("127.0.0.1", "192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1", "2001:db8:0:1::1", None)),
+        later=st.floats(0, 1),
+    )
+    def admit(self, host: str | None, later: float) -> Token:
+        self.now += later
+        try:
+            token, gives_way = self.gate.admit(host, self.now)
+        except LimitExceeded as error:
+            assert error.limit in {"connections", "inbound", "per_subnet", "pending_per_ip", "accept_rate"}
+            return Token(self.gate, "in", None, live=False)
+        if gives_way is not None:
+            self.living.remove(gives_way)
+        self.living.append(token)
+        return token
+
+    @rule(target=tokens)
+    def dial(self) -> Token:
+        try:
+            token = self.gate.dial()
+        except LimitExceeded as error:
+            assert error.limit in {"connections", "outbound", "pending_out"}
+            return Token(self.gate, "out", None, live=False)
+        self.living.append(token)
+        return token
+
+    @rule(token=tokens, peer=st.sampled_from((ALICE, BOB, CAROL)))
+    def establish(self, token: Token, peer: object) -> None:
+        before = token.live, token.peer
+        try:
+            self.gate.establish(token, peer)  # type: ignore[arg-type]
+        except LimitExceeded:
+            assert (token.live, token.peer) == before
+        else:
+            assert before == (True, None)
+
+    @rule(token=tokens)
+    def release(self, token: Token) -> None:
+        token.release()
+        if token in self.living:
+            self.living.remove(token)
+
+    @rule(token=consumes(tokens))
+    def release_and_forget(self, token: Token) -> None:
+        self.release(token)
+
+    @invariant()
+    def counts_are_those_of_the_living(self) -> None:
+        pending = Counter(token.direction for token in self.living if token.peer is None)
+        connected = [token for token in self.living if token.peer is not None]
+        ways = Counter(token.direction for token in connected)
+        places: set[object] = set()
+        for token in connected:
+            if token.source is not None:
+                places |= set(token.source) - {None}
+        waiting = {token.source for token in self.living if token.peer is None and token.direction == "in"}
+        assert self.gate.snapshot() == {
+            "pending_in": pending["in"],
+            "pending_out": pending["out"],
+            "pending_sources": len(waiting),
+            "inbound": ways["in"],
+            "outbound": ways["out"],
+            "peers": len({token.peer for token in connected}),
+            "places": len(places),
+        }
+        assert pending["in"] <= 6
+        assert pending["out"] <= 3
+        assert ways["in"] <= 5
+        assert ways["out"] <= 4
+        assert ways.total() <= 7
+        assert max(Counter(token.peer for token in connected).values(), default=0) <= 3
+        assert max(Counter(token.source for token in connected if token.source).values(), default=0) <= 2
+        assert self.gate.tracked <= 3
+
+    def teardown(self) -> None:
+        for token in list(getattr(self, "living", ())):
+            token.release()
+        if hasattr(self, "gate"):
+            assert not any(self.gate.snapshot().values())
+
+
+TestCounts = Counts.TestCase
+TestCounts.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)

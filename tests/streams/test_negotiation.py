@@ -1,0 +1,590 @@
+"""multistream-select on streams, both roles, against a peer made by hand. Time is virtual."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from stronghold_p2p import multistream
+from stronghold_p2p.codes import Reset
+from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.errors import (
+    ConfigError,
+    ConnectionClosed,
+    DeadlineExceeded,
+    LimitExceeded,
+    NegotiationError,
+    P2PError,
+    StreamReset,
+    UnsupportedProtocol,
+    UsageError,
+)
+from stronghold_p2p.firewall.rules import Attempt, Rule
+from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.swarm.swarm import Swarm
+from stronghold_p2p.yamux.header import ACK, DATA, FIN, RST, SYN, WINDOW_UPDATE, frame
+from tests.peers import connect, swarm, until
+from tests.swarm.handlers import ECHO, ask, echo
+from tests.swarm.raw import Raw, raw_in, raw_out
+from tests.virtual import VIRTUAL
+
+LOOPS = VIRTUAL
+HELLO = b"hello"
+
+REFUSALS: dict[str, tuple[bytes, type[P2PError]]] = {
+    "na": (multistream.HEADER + multistream.NA, UnsupportedProtocol),
+    "another protocol": (multistream.match_confirm("/other"), NegotiationError),
+    "a prefix": (multistream.match_confirm(ECHO[:-1]), NegotiationError),
+    "trailing blank": (multistream.match_confirm(ECHO + " "), NegotiationError),
+    "other case": (multistream.match_confirm(ECHO.upper()), NegotiationError),
+    "data without answer": (b"hello, here is your answer", NegotiationError),
+    "another header": (b"\x13/multistream/2.0.0\n", NegotiationError),
+    "endless length": (b"\xff" * 40, NegotiationError),
+    "long line": (multistream.HEADER + b"\x81\x08" + b"x" * 10, NegotiationError),
+    "empty line": (multistream.HEADER + b"\x00", NegotiationError),
+}
+
+
+async def proposed(raw: Raw, data: bytes = b"", protocol: str = ECHO) -> int:
+    """Read our lazy proposal and what came with it; the stream's id."""
+    first = await raw.until(DATA, SYN)
+    wanted = multistream.propose(protocol) + data
+    body = first.body
+    while len(body) < len(wanted):
+        body += (await raw.until(DATA, stream=first.stream)).body
+    assert body == wanted
+    return first.stream
+
+
+# ---------------------------------------------------------------------- we open
+
+
+@pytest.mark.parametrize("cut", [1, 2, 7, 19, 20, 21, 1_000])
+async def test_the_answer_in_pieces(cut: int) -> None:
+    """Row 18."""
+    async with swarm(1) as alice, raw_out(alice) as (raw, connection):
+        stream = await connection.open_stream(ECHO)
+        await stream.write(HELLO)
+        number = await proposed(raw, HELLO)
+        answer = multistream.match_confirm(ECHO) + b"HELLO"
+        for start in range(0, len(answer), cut):
+            await raw.data(number, answer[start : start + cut], ACK)
+        assert await stream.readexactly(5) == b"HELLO"
+        stream.reset()
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+@pytest.mark.parametrize("cut", [1, 1_000])
+async def test_refused_after_the_first_data(name: str, cut: int) -> None:
+    """Rows 19 and 21: the caller learns why, gets no byte, and the connection lives."""
+    said, kind = REFUSALS[name]
+    async with swarm(1) as alice, raw_out(alice) as (raw, connection):
+        stream = await connection.open_stream(ECHO)
+        await stream.write(HELLO)
+        number = await proposed(raw, HELLO)
+        for start in range(0, len(said), cut):
+            await raw.data(number, said[start : start + cut], ACK)
+        with pytest.raises(kind) as caught:
+            await stream.read()
+        assert type(caught.value) is kind
+        if isinstance(caught.value, UnsupportedProtocol):
+            assert (caught.value.protocols, caught.value.peer) == ((ECHO,), raw.id)
+        with pytest.raises(kind):
+            await stream.write(b"more")
+        assert (await raw.until(WINDOW_UPDATE, RST)).length == Reset.NEGOTIATION_FAILED
+        other = asyncio.ensure_future(ask(connection))
+        again = await proposed(raw, HELLO)
+        await raw.answer(again, ECHO, b"HELLO")
+        await raw.finish(again)
+        assert await other == b"HELLO"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(0, StreamReset), (0x1001, UnsupportedProtocol), (0x1002, LimitExceeded), (0x1008, StreamReset)],
+)
+async def test_reset_instead_of_an_answer(code: int, kind: type[P2PError]) -> None:
+    async with swarm(1) as alice, raw_out(alice) as (raw, connection):
+        stream = await connection.open_stream(ECHO)
+        number = await proposed(raw)
+        await raw.reset(number, code)
+        with pytest.raises(kind) as caught:
+            await stream.read()
+        if isinstance(caught.value, LimitExceeded):
+            assert caught.value.remote
+
+
+async def test_end_instead_of_an_answer() -> None:
+    async with swarm(1) as alice, raw_out(alice) as (raw, connection):
+        stream = await connection.open_stream(ECHO)
+        await raw.finish(await proposed(raw))
+        with pytest.raises(NegotiationError):
+            await stream.read()
+        assert (await raw.until(WINDOW_UPDATE, RST)).length == Reset.NEGOTIATION_FAILED
+
+
+async def test_no_answer() -> None:
+    loop = asyncio.get_running_loop()
+    async with swarm(1, timeouts=Timeouts(negotiate=3.0)) as alice, raw_out(alice) as (raw, connection):
+        began = loop.time()
+        stream = await connection.open_stream(ECHO)
+        await proposed(raw)
+        with pytest.raises(DeadlineExceeded) as caught:
+            await stream.read()
+        assert 3.0 <= loop.time() - began < 3.1
+        assert (caught.value.phase, caught.value.timeout, caught.value.peer) == ("negotiate", 3.0, raw.id)
+        assert (await raw.until(WINDOW_UPDATE, RST)).length == Reset.NEGOTIATION_FAILED
+        assert not connection.closed
+
+
+async def test_an_answer_in_time_ends_the_deadline() -> None:
+    timeouts = Timeouts(negotiate=3.0, keepalive=None)
+    async with swarm(1, timeouts=timeouts) as alice, raw_out(alice) as (raw, connection):
+        stream = await connection.open_stream(ECHO)
+        number = await proposed(raw)
+        await asyncio.sleep(2.9)
+        await raw.answer(number, ECHO)
+        await asyncio.sleep(60)
+        await raw.data(number, b"late")
+        assert await stream.read() == b"late"
+        stream.reset()
+
+
+async def test_no_deadline_for_negotiations() -> None:
+    timeouts = Timeouts(negotiate=None, keepalive=None)
+    async with swarm(1, timeouts=timeouts) as alice, raw_out(alice) as (raw, connection):
+        stream = await connection.open_stream(ECHO)
+        number = await proposed(raw)
+        await asyncio.sleep(3_600)
+        await raw.answer(number, ECHO, b"late")
+        assert await stream.read() == b"late"
+        stream.reset()
+
+
+async def test_close_does_not_wait_for_the_answer() -> None:
+    """Row 21. A stream that sent everything still gets its confirmation, and nobody minds."""
+    async with swarm(1) as alice, raw_out(alice) as (raw, connection):
+        async with await connection.open_stream(ECHO) as stream:
+            await stream.write(HELLO)
+        number = await proposed(raw, HELLO)
+        await raw.until(DATA, FIN, number)
+        await raw.answer(number, ECHO, b"HELLO")
+        await raw.finish(number)
+        await until(lambda: connection.streams == 0)
+
+
+async def test_a_stream_that_we_closed_and_the_peer_never_answers() -> None:
+    async with swarm(1) as alice, raw_out(alice) as (raw, connection):
+        async with await connection.open_stream(ECHO):
+            pass
+        number = await proposed(raw)
+        await raw.until(WINDOW_UPDATE, RST, number)
+        assert connection.streams == 0
+
+
+async def test_several_protocols() -> None:
+    async with swarm(1) as alice, raw_out(alice) as (raw, connection):
+        opening = asyncio.ensure_future(connection.open_stream("/a", "/b", "/c"))
+        number = await proposed(raw, protocol="/a")
+        await raw.data(number, multistream.HEADER + multistream.NA, ACK)
+        assert (await raw.until(DATA)).body == multistream.message("/b")
+        await raw.data(number, multistream.message("/b") + b"surplus")
+        stream = await opening
+        assert stream.protocol == "/b"
+        assert await stream.read() == b"surplus"
+        stream.reset()
+
+
+async def test_none_of_several_protocols() -> None:
+    async with swarm(1) as alice, raw_out(alice) as (raw, connection):
+        opening = asyncio.ensure_future(connection.open_stream("/a", "/b"))
+        number = await proposed(raw, protocol="/a")
+        await raw.data(number, multistream.HEADER + multistream.NA + multistream.NA, ACK)
+        with pytest.raises(UnsupportedProtocol) as caught:
+            await opening
+        assert caught.value.protocols == ("/a", "/b")
+        await raw.until(WINDOW_UPDATE, RST, number)
+        assert connection.streams == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (b"\x13/multistream/2.0.0\n", NegotiationError),
+        (multistream.HEADER + multistream.message("/c"), NegotiationError),
+        (None, DeadlineExceeded),
+        ("fin", NegotiationError),
+        ("reset", UnsupportedProtocol),
+        ("close", ConnectionClosed),
+    ],
+)
+async def test_several_protocols_and_a_bad_answer(said: bytes | str | None, kind: type[P2PError]) -> None:
+    async with swarm(1) as alice, raw_out(alice) as (raw, connection):
+        opening = asyncio.ensure_future(connection.open_stream("/a", "/b"))
+        number = await proposed(raw, protocol="/a")
+        if isinstance(said, bytes):
+            await raw.data(number, said, ACK)
+        elif said == "fin":
+            await raw.finish(number)
+        elif said == "reset":
+            await raw.reset(number, Reset.NEGOTIATION_FAILED)
+        elif said == "close":
+            raw.close()
+        with pytest.raises(kind):
+            await opening
+        assert connection.streams == 0
+
+
+async def test_what_identify_told_saves_the_round_trip() -> None:
+    async with swarm(1) as alice, raw_out(alice) as (raw, connection):
+        alice.peer_protocols[raw.id] = frozenset({"/b", "/c"})
+        stream = await connection.open_stream("/a", "/b", "/c")
+        assert stream.protocol == "/b"
+        await proposed(raw, protocol="/b")
+        stream.reset()
+
+
+@pytest.mark.parametrize("names", [(), ("",), ("a\nb",), ("x" * 1_024,), ("\ud800",), ("", "/a"), ("/a", "")])
+async def test_a_name_that_is_none(names: tuple[str, ...]) -> None:
+    async with swarm(1) as alice, raw_out(alice) as (raw, connection):
+        with pytest.raises((UsageError, ConfigError)):
+            if names == ("/a", ""):
+                await raw_answers_na(raw, connection.open_stream(*names))
+            else:
+                await connection.open_stream(*names)
+        assert connection.streams == 0
+
+
+async def raw_answers_na(raw: Raw, opening: Coroutine[Any, Any, Stream]) -> None:
+    task = asyncio.ensure_future(opening)
+    number = await proposed(raw, protocol="/a")
+    await raw.data(number, multistream.HEADER + multistream.NA, ACK)
+    await task
+
+
+# ---------------------------------------------------------------------- the peer opens
+
+
+@pytest.mark.parametrize("cut", [1, 3, 19, 20, 21, 33, 34, 1_000])
+async def test_the_proposal_in_pieces(cut: int) -> None:
+    """Row 18: with the first data attached."""
+    async with swarm(1) as alice, raw_in(alice) as (raw, _):
+        alice.handle(ECHO, echo)
+        flight = multistream.propose(ECHO) + HELLO
+        flags = SYN
+        for start in range(0, len(flight), cut):
+            await raw.data(1, flight[start : start + cut], flags)
+            flags = 0
+        expected = multistream.match_confirm(ECHO) + HELLO
+        assert await raw.body(1, len(expected)) == expected
+        await raw.reset(1)
+
+
+async def test_syn_first_and_the_proposal_later() -> None:
+    """go-yamux opens a stream with an empty window update."""
+    async with swarm(1) as alice, raw_in(alice) as (raw, _):
+        alice.handle(ECHO, echo)
+        await raw.send(frame(WINDOW_UPDATE, SYN, 1, 0))
+        await raw.until(WINDOW_UPDATE, ACK, 1)
+        await raw.data(1, multistream.propose(ECHO))
+        assert await raw.body(1, 20) == multistream.match_confirm(ECHO)
+        await raw.reset(1)
+
+
+async def test_an_unknown_protocol_and_another_try() -> None:
+    async with swarm(1) as alice, raw_in(alice) as (raw, _):
+        alice.handle(ECHO, echo)
+        await raw.open(1, "/unknown")
+        assert await raw.body(1, 24) == multistream.HEADER + multistream.NA
+        await raw.data(1, b"\x03ls\n")
+        assert await raw.body(1, 4) == multistream.NA
+        await raw.data(1, multistream.message(ECHO) + HELLO)
+        expected = multistream.message(ECHO) + HELLO
+        assert await raw.body(1, len(expected)) == expected
+        await raw.reset(1)
+
+
+BAD = {
+    "another version": b"\x13/multistream/2.0.0\n",
+    "no newline": b"\x12/multistream/1.0.0" + b"\x07/echo\n",
+    "empty line": b"\x00",
+    "na first": multistream.NA,
+    "crlf": b"\x14/multistream/1.0.0\r\n",
+    "not utf-8": multistream.HEADER + b"\x04\xff\xfe\xfd\n",
+    "long line": multistream.HEADER + b"\x81\x08" + b"x" * 5,
+    "long length": b"\x80\x80\x01",
+    "over-long length": multistream.HEADER + b"\x86\x00/echo\n",
+    "endless length": b"\xff" * 12,
+    "65 proposals": multistream.HEADER + multistream.message("/x") * 65,
+    "10,000 ls": multistream.HEADER + b"\x03ls\n" * 10_000,
+    "rest of a record": bytes(3_000),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+async def test_nonsense_instead_of_a_proposal(name: str) -> None:
+    """Rows 15 to 17: that stream ends with RST 0x1001, the others go on."""
+    async with swarm(1) as alice, raw_in(alice) as (raw, connection):
+        alice.handle(ECHO, echo)
+        await raw.open(1, ECHO)
+        await raw.data(3, BAD[name], SYN)
+        assert (await raw.until(WINDOW_UPDATE, RST, 3)).length == Reset.NEGOTIATION_FAILED
+        await raw.data(1, HELLO)
+        assert (await raw.until(DATA, stream=1)).length
+        assert connection.streams == 1
+        await raw.reset(1)
+
+
+async def test_the_end_instead_of_a_proposal() -> None:
+    async with swarm(1) as alice, raw_in(alice) as (raw, connection):
+        await raw.data(1, multistream.HEADER, SYN)
+        await raw.finish(1)
+        assert (await raw.until(WINDOW_UPDATE, RST, 1)).length == Reset.NEGOTIATION_FAILED
+        assert connection.streams == 0
+
+
+async def test_1000_failed_negotiations() -> None:
+    """Row 24."""
+    async with swarm(1) as alice, raw_in(alice) as (raw, connection):
+        alice.handle(ECHO, echo)
+        for number in range(1, 2_000, 2):
+            await raw.data(number, b"\x00", SYN)
+            if number % 100 == 99:
+                for _ in range(50):
+                    await raw.until(WINDOW_UPDATE, RST)
+        assert not connection.closed
+        await raw.open(2_001, ECHO, HELLO)
+        await raw.body(2_001, 20)
+        await raw.reset(2_001)
+
+
+async def test_streams_that_say_nothing() -> None:
+    """They end at the deadline, whether they began to propose or not."""
+    loop = asyncio.get_running_loop()
+    async with swarm(1) as alice, raw_in(alice) as (raw, connection):
+        began = loop.time()
+        await raw.send(frame(WINDOW_UPDATE, SYN, 1, 0))
+        await raw.data(3, b"\x13/multi", SYN)
+        await asyncio.sleep(5)
+        await raw.data(3, b"stream/1")
+        await raw.send(frame(DATA, SYN, 5, 0))
+        ends = {}
+        for _ in range(3):
+            got = await raw.until(WINDOW_UPDATE, RST)
+            assert got.length == Reset.NEGOTIATION_FAILED
+            ends[got.stream] = loop.time() - began
+        assert ends == {1: pytest.approx(10, abs=0.1), 3: pytest.approx(10, abs=0.1), 5: pytest.approx(15, abs=0.1)}
+        assert connection.streams == 0
+        assert not connection.closed
+
+
+async def test_the_129th_negotiation() -> None:
+    """Row 20; with the limit raised it is let in."""
+    for limit, refused in ((128, 1), (200, 0)):
+        async with swarm(1, limits=Limits(negotiating=limit)) as alice, raw_in(alice) as (raw, connection):
+            for number in range(1, 2 * 129, 2):
+                await raw.data(number, b"\x13/multi", SYN)
+            await until(lambda limit=limit, connection=connection: connection.streams == min(limit, 129))  # type: ignore[misc]
+            if refused:
+                got = await raw.until(WINDOW_UPDATE, RST)
+                assert (got.length, got.stream) == (Reset.RESOURCE_LIMIT, 257)
+            await raw.reset(1)
+            await raw.data(301, b"\x13/multi", SYN)  # a place is free again
+            await until(lambda limit=limit, connection=connection: connection.streams == min(limit, 129))  # type: ignore[misc]
+            for _ in range(min(limit, 129)):
+                got = await raw.until(WINDOW_UPDATE, RST)
+                assert got.length == Reset.NEGOTIATION_FAILED
+            assert connection.streams == 0
+            assert not connection.closed
+
+
+async def test_a_peer_that_opens_many_streams_before_it_proposes() -> None:
+    """go opens with a SYN and proposes with the first data: that is not a negotiation that has begun."""
+    async with swarm(1) as alice, raw_in(alice) as (raw, connection):
+        alice.handle(ECHO, echo)
+        numbers = range(1, 2 * 400, 2)
+        await raw.send(*(frame(WINDOW_UPDATE, SYN, number, 0) for number in numbers))
+        for number in numbers:
+            await raw.data(number, multistream.propose(ECHO))
+        answered: set[int] = set()
+        while len(answered) < 400:
+            got = await raw.until(DATA)
+            assert got.body == multistream.match_confirm(ECHO)
+            answered.add(got.stream)
+        assert connection.streams == 400
+
+
+async def test_a_handler_that_is_gone_when_its_stream_begins() -> None:
+    """Row 25."""
+    async with swarm(1) as alice, raw_in(alice) as (raw, _):
+        alice.handle(ECHO, echo)
+        original = alice.handler
+        alice.handler = lambda protocol: (alice.unhandle(protocol), original(protocol))[1]  # type: ignore[method-assign, func-returns-value]
+        await raw.open(1, ECHO)
+        assert (await raw.until(WINDOW_UPDATE, RST, 1)).length == Reset.NEGOTIATION_FAILED
+        del alice.handler
+        await raw.open(3, ECHO)
+        assert (await raw.body(3, 24)).endswith(multistream.NA)
+        await raw.reset(3)
+
+
+# ---------------------------------------------------------------------- the firewall
+
+
+async def test_rejected_is_as_if_it_were_not_served() -> None:
+    async with swarm(1, rule=None) as alice, raw_in(alice) as (raw, _):
+        alice.handle(ECHO, echo)
+        seen = []
+        for number, protocol in ((1, ECHO), (3, "/never/heard/of")):
+            await raw.open(number, protocol, HELLO)
+            seen.append(await raw.body(number, 24))
+            await raw.reset(number)
+        assert seen[0] == seen[1] == multistream.HEADER + multistream.NA
+
+
+@pytest.mark.parametrize("judges", [False, True])
+async def test_a_changed_rule_counts_at_once(judges: bool) -> None:
+    async with swarm(1, rule=None) as alice, swarm(2) as bob:
+        alice.handle(ECHO, echo, judges=judges)
+        connection = await connect(bob, alice)
+        with pytest.raises(UnsupportedProtocol):
+            await ask(connection)
+        alice.firewall.set(Rule.ALLOW, peer=bob.peer_id)
+        assert await ask(connection) == HELLO
+        alice.firewall.set(Rule.REJECT, peer=bob.peer_id)
+        with pytest.raises(UnsupportedProtocol):
+            await ask(connection)
+        alice.firewall.set(Rule.ASK, peer=bob.peer_id)
+        if judges:  # the handler asks for itself
+            assert await ask(connection) == HELLO
+            alice.handle(ECHO, echo, judges=False)
+        with pytest.raises(UnsupportedProtocol):  # nobody to ask
+            await ask(connection)
+
+
+class Owner:
+    """Answers questions when the test says so."""
+
+    def __init__(self, swarm: Swarm) -> None:
+        self.asked: list[Attempt] = []
+        self.answer: asyncio.Future[bool | Rule] = asyncio.get_running_loop().create_future()
+        self.cancelled = 0
+        swarm.firewall.set(Rule.ASK)
+        swarm.firewall.on_ask(self.judge)
+
+    async def judge(self, attempt: Attempt) -> bool | Rule:
+        self.asked.append(attempt)
+        try:
+            return await asyncio.shield(self.answer)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+
+
+@pytest.mark.parametrize("answer", [True, Rule.ALLOW])
+@pytest.mark.parametrize("slow", [False, True])
+async def test_asked_before_the_protocol_is_echoed(answer: bool | Rule, slow: bool) -> None:
+    async with swarm(1) as alice, raw_in(alice) as (raw, connection):
+        alice.handle(ECHO, echo)
+        owner = Owner(alice)
+        if slow:
+            await raw.open(1, "/other")
+            assert await raw.body(1, 24) == multistream.HEADER + multistream.NA
+            await raw.data(1, multistream.message(ECHO) + HELLO)
+        else:
+            await raw.open(1, ECHO, HELLO)
+        await until(lambda: owner.asked)
+        await raw.data(1, b", and more")
+        await raw.finish(1)
+        await asyncio.sleep(5)
+        assert [attempt.protocol for attempt in owner.asked] == [ECHO]
+        assert owner.asked[0].peer == raw.id
+        owner.answer.set_result(answer)
+        expected = (b"" if slow else multistream.HEADER) + multistream.message(ECHO) + b"hello, and more"
+        assert await raw.body(1, len(expected)) == expected
+        await raw.until(DATA, FIN, 1)
+        await until(lambda: connection.streams == 0)
+
+
+@pytest.mark.parametrize("answer", [False, Rule.REJECT, None])
+@pytest.mark.parametrize("slow", [False, True])
+async def test_asked_and_refused(answer: bool | Rule | None, slow: bool) -> None:
+    async with swarm(1) as alice, raw_in(alice) as (raw, connection):
+        alice.handle(ECHO, echo)
+        owner = Owner(alice)
+        if slow:
+            await raw.open(1, "/other")
+            assert await raw.body(1, 24) == multistream.HEADER + multistream.NA
+            await raw.data(1, multistream.message(ECHO) + HELLO)
+        else:
+            await raw.open(1, ECHO, HELLO)
+        await until(lambda: owner.asked)
+        if answer is not None:
+            owner.answer.set_result(answer)
+        expected = (b"" if slow else multistream.HEADER) + multistream.NA
+        assert await raw.body(1, len(expected)) == expected  # at the latest after 8 seconds
+        await raw.until(DATA, FIN, 1)
+        await raw.finish(1)
+        await until(lambda: connection.streams == 0 and not connection.handlers)
+        owner.answer.cancel()
+
+
+async def test_asked_and_our_side_says_so() -> None:
+    async with swarm(1) as alice, swarm(2) as bob:
+        alice.handle(ECHO, echo)
+        owner = Owner(alice)
+        connection = await connect(bob, alice)
+        asking = asyncio.ensure_future(ask(connection))
+        await until(lambda: owner.asked)
+        owner.answer.set_result(False)
+        with pytest.raises(UnsupportedProtocol):
+            await asking
+
+
+@pytest.mark.parametrize("end", ["reset", "close", "abort"])
+async def test_the_stream_ends_while_the_application_is_asked(end: str) -> None:
+    async with swarm(1) as alice, raw_in(alice) as (raw, connection):
+        alice.handle(ECHO, echo)
+        owner = Owner(alice)
+        await raw.open(1, ECHO, HELLO)
+        await until(lambda: owner.asked)
+        if end == "reset":
+            await raw.reset(1)
+        elif end == "close":
+            await raw.bare.send(b"")
+            raw.close()
+        else:
+            connection.abort()
+        await until(lambda: owner.cancelled)
+        await until(lambda: connection.streams == 0 and not connection.handlers)
+        assert connection.closed == (end != "reset")
+        owner.answer.cancel()
+
+
+async def test_a_rule_answers_for_the_application() -> None:
+    async with swarm(1) as alice, raw_in(alice) as (raw, _):
+        alice.handle(ECHO, echo)
+        owner = Owner(alice)
+        await raw.open(1, ECHO, HELLO)
+        await until(lambda: owner.asked)
+        alice.firewall.set(Rule.ALLOW, peer=raw.id)
+        await raw.body(1, 20)
+        await raw.reset(1)
+        owner.answer.cancel()
+
+
+async def test_many_names_are_not_remembered() -> None:
+    async with swarm(1) as alice, raw_in(alice) as (raw, connection):
+
+        async def handler(_stream: Stream) -> None: ...
+
+        for number in range(100):
+            alice.handle(f"/p{number}", handler)
+        for number in range(100):
+            await raw.open(2 * number + 1, f"/p{number}")
+            await raw.body(2 * number + 1, 23)
+            await raw.finish(2 * number + 1)
+        assert len(alice.judging.verdicts[connection]) == 64

@@ -1,0 +1,184 @@
+"""streams/waiter.py: who goes on when, and that a task sees nothing of it but its time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+
+import pytest
+
+from stronghold_p2p.streams.waiter import Turn, Waiter
+from tests.yamux.streams import turns
+
+
+def running(turn: Turn, waiter: Waiter, told: list[str], name: str = "on") -> asyncio.Task[None]:
+    async def wait() -> None:
+        await waiter
+        told.append(name)
+
+    return asyncio.ensure_future(wait())
+
+
+def bare(callback: object) -> None:
+    """Run ``callback`` as the loop runs callbacks: outside of any task."""
+    asyncio.get_running_loop().call_soon(callback)  # type: ignore[arg-type]
+
+
+async def test_it_goes_on_within_the_callback_that_had_the_news() -> None:
+    turn = Turn(asyncio.get_running_loop())
+    waiter, told = Waiter(turn), list[str]()
+    task = running(turn, waiter, told)
+    await turns(2)
+
+    def news() -> None:
+        turn.waiting = []
+        waiter.set()
+        waiter.set()
+        told.append("through")
+        turn.resume()
+        told.append("after")
+
+    bare(news)
+    await turns(1)
+    assert told == ["through", "on", "after"]
+    await task
+
+
+async def test_outside_of_a_callback_it_goes_on_in_the_next_turn() -> None:
+    turn = Turn(asyncio.get_running_loop())
+    waiter, told = Waiter(turn), list[str]()
+    task = running(turn, waiter, told)
+    await turns(2)
+    waiter.set()
+    assert told == []
+    await task
+    assert told == ["on"]
+
+
+async def test_a_callback_inside_a_task_does_not_run_another() -> None:
+    turn = Turn(asyncio.get_running_loop())
+    waiter, told = Waiter(turn), list[str]()
+    task = running(turn, waiter, told)
+    await turns(2)
+    turn.waiting = []
+    waiter.set()
+    turn.resume()
+    assert told == []
+    await task
+
+
+async def test_set_before_it_is_awaited() -> None:
+    turn = Turn(asyncio.get_running_loop())
+    waiter = Waiter(turn)
+    waiter.set()
+    await waiter
+    assert waiter.done()
+
+
+async def test_set_after_the_task_has_begun_to_wait_and_before_it_looks() -> None:
+    """``asyncio.Task`` adds its callback when the first step has ended; it may be done by then."""
+    turn = Turn(asyncio.get_running_loop())
+    waiter, told = Waiter(turn), list[str]()
+    task = running(turn, waiter, told)
+    bare(waiter.set)
+    await task
+    assert told == ["on"]
+
+
+async def test_cancelled_while_it_waits() -> None:
+    turn = Turn(asyncio.get_running_loop())
+    waiter, told = Waiter(turn), list[str]()
+    task = running(turn, waiter, told)
+    await turns(2)
+    assert task.cancel("enough")
+    with pytest.raises(asyncio.CancelledError, match="enough"):
+        await task
+    waiter.set()
+    await turns(2)
+    assert told == []
+
+
+async def test_cancelled_after_it_was_woken() -> None:
+    """The cancellation counts, as with a future that is done."""
+    turn = Turn(asyncio.get_running_loop())
+    waiter, told = Waiter(turn), list[str]()
+    task = running(turn, waiter, told)
+    await turns(2)
+    waiter.set()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert told == []
+
+
+async def test_a_timeout_ends_it() -> None:
+    turn = Turn(asyncio.get_running_loop())
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await Waiter(turn)
+
+
+async def test_the_task_keeps_its_context() -> None:
+    name = contextvars.ContextVar("name", default="the loop's")
+    turn = Turn(asyncio.get_running_loop())
+    waiter, seen = Waiter(turn), list[tuple[str, bool]]()
+
+    async def wait() -> None:
+        name.set("the task's")
+        await waiter
+        seen.append((name.get(), asyncio.current_task() is task))
+
+    task = asyncio.ensure_future(wait())
+    await turns(2)
+
+    def news() -> None:
+        turn.waiting = []
+        waiter.set()
+        turn.resume()
+        seen.append((name.get(), asyncio.current_task() is None))
+
+    bare(news)
+    await task
+    assert seen == [("the task's", True), ("the loop's", True)]
+
+
+async def test_who_was_to_go_on_behind_an_end_of_the_program_still_does() -> None:
+    turn = Turn(asyncio.get_running_loop())
+    told: list[str] = []
+
+    def stops() -> None:
+        raise KeyboardInterrupt
+
+    def news() -> None:
+        turn.waiting = []
+        for go_on in (lambda: told.append("first"), stops, lambda: told.append("last")):
+            turn.add(go_on)
+        with pytest.raises(KeyboardInterrupt):
+            turn.resume()
+
+    bare(news)
+    await turns(2)
+    assert told == ["first", "last"]
+
+
+async def test_what_a_task_wakes_while_it_goes_on_waits_for_the_next_turn() -> None:
+    turn = Turn(asyncio.get_running_loop())
+    first, second, told = Waiter(turn), Waiter(turn), list[str]()
+
+    async def wake() -> None:
+        await first
+        second.set()
+        told.append("woke")
+
+    tasks = [asyncio.ensure_future(wake()), running(turn, second, told)]
+    await turns(2)
+
+    def news() -> None:
+        turn.waiting = []
+        first.set()
+        turn.resume()
+        told.append("after")
+
+    bare(news)
+    await asyncio.gather(*tasks)
+    assert told == ["woke", "after", "on"]
