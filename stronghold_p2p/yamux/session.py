@@ -16,7 +16,8 @@ from typing import Final
 from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import LimitExceeded, MuxerError, StreamReset
-from stronghold_p2p.yamux.budget import DroppedBytes, ResetBudget
+from stronghold_p2p.token_bucket import TokenBucket
+from stronghold_p2p.yamux.budget import DroppedBytes
 from stronghold_p2p.yamux.header import (
     ACK,
     DATA,
@@ -83,7 +84,7 @@ class Session:
         self.passed_over: list[StreamState] = []
         self._opening: deque[Callable[[], None]] = deque()
         self._ping: tuple[int, float] | None = None
-        self._resets = ResetBudget(limits.reset_rate, limits.reset_burst)
+        self._resets = TokenBucket(limits.reset_rate, limits.reset_burst)  # HTTP/2's "rapid reset", and its mirror
         self._dropped = DroppedBytes(limits.receive_memory)
         self.incomplete_since: float | None = None  # when the frame began that is not complete yet
         # ``receive`` at the time that ``now`` tells. It leads back here: whoever ends the session deletes it.
@@ -167,7 +168,7 @@ class Session:
             raise MuxerError("too many bytes for streams that do not exist", code=GoAway.PROTOCOL_ERROR)
 
     def _spend_reset(self) -> None:
-        if not self._resets.spend(self.now) and self.violation is None:
+        if not self._resets.take(self.now) and self.violation is None:
             self.violation = MuxerError("too many stream resets", code=GoAway.RATE_LIMITED)
             self.wake()
 
