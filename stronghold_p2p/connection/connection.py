@@ -38,7 +38,6 @@ from stronghold_p2p.transport.link import Link
 from stronghold_p2p.yamux import Session, StreamState
 
 if TYPE_CHECKING:
-    from stronghold_p2p.firewall.rules import Rule
     from stronghold_p2p.identity import PeerId, PublicKey
     from stronghold_p2p.swarm.swarm import Swarm
     from stronghold_p2p.transport.upgrader import Upgraded
@@ -75,7 +74,6 @@ class Connection:
         self.remote_address = remote
         self.error: Exception | None = None
         self.closed = False
-        self.passing: dict[Direction, dict[str, Rule]] = {"in": {}, "out": {}}  # see Judging.passes
         self._swarm = swarm
         self.loop = swarm.loop
         self._link = link
@@ -291,7 +289,7 @@ class Connection:
 
     def admits(self, protocol: str) -> bool | None:
         """Whether the peer may open a stream for this protocol now; None: the application has to be asked."""
-        return self._swarm.admits(self, protocol)
+        return self._swarm.gatekeeper.admits(self, protocol)
 
     def ask_first(self, stream: Stream, protocol: str, answer: bytes, leftover: bytes) -> None:
         """Ask the application before the protocol's id is echoed; what arrives meanwhile is kept."""

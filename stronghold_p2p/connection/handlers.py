@@ -19,7 +19,7 @@ from stronghold_p2p.errors import (
     StreamEnded,
     StreamReset,
 )
-from stronghold_p2p.firewall.asking.firewall import OPEN_PROTOCOLS
+from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS
 from stronghold_p2p.streams.negotiation import Withheld
 from stronghold_p2p.streams.stream import Stream
 
@@ -143,7 +143,8 @@ class Handlers:
     async def _ask_and_handle(self, stream: Stream, protocol: str, answer: bytes, withheld: Withheld) -> None:
         stream.protocol = protocol
         await self._backlog.turn(stream.peer)
-        if not await self._swarm.ask(stream.connection, protocol):
+        gatekeeper = self._swarm.gatekeeper
+        if not await gatekeeper.ask(gatekeeper.attempt(stream.connection, protocol)):
             stream.write_now(answer[: -len(multistream.message(protocol))] + multistream.NA)
             stream.intake = None
             stream.close_nowait()

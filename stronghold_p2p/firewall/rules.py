@@ -49,6 +49,7 @@ class Rule:
     verdicts: frozenset[Verdict] = field(init=False, repr=False, compare=False)
     depth: int = field(init=False, repr=False, compare=False)
     by_variant: bool = field(init=False, repr=False, compare=False)  # all it may look at is the variant
+    may_allow: bool = field(init=False, repr=False, compare=False)  # some attempt is allowed, or asked about
 
     ALLOW: ClassVar[Rule]
     REJECT: ClassVar[Rule]
@@ -74,6 +75,7 @@ class Rule:
         object.__setattr__(self, "verdicts", verdicts)  # frozen dataclasses are filled this way
         object.__setattr__(self, "depth", depth)
         object.__setattr__(self, "by_variant", by_variant)
+        object.__setattr__(self, "may_allow", verdicts != {"reject"})
 
     @staticmethod
     def only(variants: Collection[type | str], *, then: Rule | None = None, otherwise: Rule | None = None) -> Rule:
@@ -99,13 +101,11 @@ class Rule:
         then, otherwise = _branches(then, otherwise)
         return Rule(None, predicate=predicate, name=name, then=then, otherwise=otherwise)
 
-    @property
-    def may_allow(self) -> bool:
-        """Whether there can be an attempt that it lets through, by itself or after asking."""
-        return self.verdicts != {"reject"}
+    def decide(self, attempt: Attempt, fault: Fault) -> Rule:
+        """``ALLOW``, ``REJECT`` or ``ASK``: what this rule says of ``attempt``.
 
-    def resolve(self, attempt: Attempt, fault: Fault) -> Rule:
-        """``ALLOW``, ``REJECT`` or ``ASK``, whatever speaks for this attempt; ``fault`` is told of a predicate's."""
+        A predicate that fails rejects, and ``fault(rule, error)`` is called.
+        """
         rule: Rule | None = self
         while rule is not None and rule.verdict is None:
             applies = _applies(rule, attempt, fault)
@@ -115,9 +115,9 @@ class Rule:
         return rule or Rule.REJECT
 
     def allows(self, variant: str | None, *, shown: bool) -> bool:
-        """Whether it lets a request of this variant through without asking, where that can be told ``by_variant``.
+        """Whether a request of this variant passes without asking, as far as the variant alone can tell.
 
-        ``shown``: there is a request to look at. False says nothing: then ``resolve`` has to.
+        ``shown``: there is a request to look at. False does not mean that it is refused: then ``decide`` has to say.
         """
         rule = self
         while rule.verdict is None and rule.by_variant and shown:
@@ -170,7 +170,7 @@ def _names(variants: object) -> frozenset[str]:
 
 
 def _applies(rule: Rule, attempt: Attempt, fault: Fault) -> bool | None:
-    """Whether ``then`` speaks, or ``otherwise``; None: neither can."""
+    """Whether ``rule.then`` decides, or else ``rule.otherwise``; None: neither can."""
     if rule.predicate is None:
         shown = attempt.variant is not None or attempt.view is not None
         return attempt.variant in rule.variants if shown else None

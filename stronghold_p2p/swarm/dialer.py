@@ -16,6 +16,7 @@ from stronghold_p2p.addressing import multiaddrs
 from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, P2PError
 from stronghold_p2p.events.events import DialFailed, Dialing
 from stronghold_p2p.streams.deadline import Deadline
+from stronghold_p2p.swarm.gatekeeper import not_dialed
 from stronghold_p2p.transport import tcp
 from stronghold_p2p.transport.upgrading import Upgrading
 
@@ -225,7 +226,8 @@ class _Attempt:
 
     async def run(self) -> Connection:
         swarm = self._swarm
-        swarm.judging.check_dial(self._peer, self._address)
+        if not swarm.gatekeeper.may_connect(self._peer, "out", self._address):
+            raise not_dialed(self._peer, self._address)
         self._begun = True
         self._token = swarm.gate.dial()
         swarm.emit(Dialing(self._peer, self._address))
@@ -246,11 +248,8 @@ class _Attempt:
         """Rules have changed: end ``task``, which runs this, if they keep us from there now."""
         if not self._begun or task.done() or self._outcome.done():  # it asks when it begins
             return
-        try:
-            self._swarm.judging.check_dial(self._peer, self._address)
-        except DialError as error:
-            if task.cancel():
-                self._refused = error
+        if not self._swarm.gatekeeper.may_connect(self._peer, "out", self._address) and task.cancel():
+            self._refused = not_dialed(self._peer, self._address)
 
     def _made(self, link: Link) -> None:
         """The socket is there: the upgrade owns it before its first byte can arrive."""

@@ -19,6 +19,7 @@ from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, P2
 from stronghold_p2p.events.events import AddressAdded, Ended, Opened
 from stronghold_p2p.events.hub import Hub
 from stronghold_p2p.firewall.asking.approval import Approval
+from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.limits.gate import Gate, Token
 from stronghold_p2p.identity import PeerId
@@ -26,10 +27,10 @@ from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.noise.records import Workspace
 from stronghold_p2p.streams.stream import Stream
-from stronghold_p2p.swarm.address_watch import AddressWatch
 from stronghold_p2p.swarm.dialer import Dialer
-from stronghold_p2p.swarm.judging import Handler, Judging, Service, kept_out
+from stronghold_p2p.swarm.gatekeeper import Gatekeeper, Handler, Service, kept_out
 from stronghold_p2p.swarm.listener import Listener
+from stronghold_p2p.swarm.watches import ADDRESSES_EVERY, RULES_EVERY, Watch, watch_addresses, watch_rules
 from stronghold_p2p.transport.link import Link
 from stronghold_p2p.transport.upgrader import Upgrade, Upgraded
 from stronghold_p2p.transport.upgrading import Upgrading
@@ -55,6 +56,7 @@ class Swarm:
         limits: Limits | None = None,
         book: AddressBook | None = None,
         announce: Iterable[Multiaddr] | None = None,
+        name: str = "",
         early_muxer: bool = True,
         exempt_loopback: bool = True,
     ) -> None:
@@ -65,8 +67,9 @@ class Swarm:
         self.announce = None if announce is None else tuple(announce)
         self.gate = Gate(self.limits, exempt_loopback=exempt_loopback)
         self.pool = ReceivePool(self.limits.receive_memory_total)
-        self.approval = Approval.configured(self.firewall, self.timeouts, self.limits)
-        self.hub = Hub(self.approval)
+        audit = Audit(name or str(self.peer_id))
+        self.approval = Approval.configured(self.firewall, audit, self.timeouts, self.limits)
+        self.hub = Hub(audit)
         self.on_event, self.emit = self.hub.on_event, self.hub.emit
         self.upgrade = Upgrade(StaticKeys.create(identity, os.urandom), os.urandom, early_muxer)
         self.space = Workspace()
@@ -82,9 +85,17 @@ class Swarm:
         self._drained: asyncio.Future[None] | None = None
         self._over: asyncio.Future[None] | None = None
         self.dialer = Dialer(self)
-        self._address_watch = AddressWatch(self)
-        self.judging = Judging(self, self._services)
-        self.admits, self.passes, self.ask = self.judging.admits, self.judging.passes, self.judging.ask
+        self._rules_watch, self._address_watch = Watch(RULES_EVERY), Watch(ADDRESSES_EVERY)
+        self.gatekeeper = Gatekeeper(
+            self.firewall,
+            self.approval,
+            audit,
+            self._services,
+            connections=self.connections,
+            recheck_dials=self.dialer.recheck,
+            backlog=self.hub.backlog,
+            ask_timeout=self.timeouts.ask,
+        )
 
     def start(self) -> None:
         """Take the running event loop. A swarm is started once."""
@@ -92,7 +103,8 @@ class Swarm:
         self._running = True
         self.book.hold(self._connections)
         self.book.hold(self.protected)
-        self.judging.start()
+        self.gatekeeper.start(self.loop)
+        watch_rules(self._rules_watch, self.firewall, self.emit)
 
     # ------------------------------------------------------------------ services and events
 
@@ -102,12 +114,10 @@ class Swarm:
         ``rule_name``: the id that rules name where a protocol has several; by default the protocol itself.
         """
         self._services[protocol] = Service(handler, judges, rule_name or protocol)
-        self.judging.verdicts.clear()
 
     def unhandle(self, protocol: str) -> None:
         """Serve ``protocol`` no longer; streams that run go on."""
         self._services.pop(protocol, None)
-        self.judging.verdicts.clear()
 
     @property
     def protocols(self) -> tuple[str, ...]:
@@ -186,7 +196,7 @@ class Swarm:
             raise ConnectionClosed("the network is closing")
         if upgraded.peer == self.peer_id:
             raise ConnectionClosed("we reached ourselves")
-        if not self.judging.lets_connect(upgraded.peer, direction, remote):
+        if not self.gatekeeper.may_connect(upgraded.peer, direction, remote):
             raise kept_out(upgraded.peer)
         self.gate.establish(token, upgraded.peer)
 
@@ -198,7 +208,7 @@ class Swarm:
         token.release()
         if isinstance(error, P2PError):
             error.peer = connection.peer
-        self.judging.verdicts.pop(connection, None)
+        self.gatekeeper.forget(connection)
         group = self._connections[connection.peer]
         group.remove(connection)
         if not group:
@@ -251,7 +261,7 @@ class Swarm:
         for found in listener.addresses:
             self.emit(AddressAdded(found))
         if multiaddrs.is_unspecified(address):
-            self._address_watch.add(listener)
+            watch_addresses(self._address_watch, listener, self.listeners)
         return listener
 
     def forget_listener(self, listener: Listener) -> None:
@@ -287,7 +297,8 @@ class Swarm:
             self.hub.end()
 
     async def _close(self) -> None:
-        self.judging.stop()
+        self.gatekeeper.stop()
+        self._rules_watch.stop()
         self._address_watch.stop()
         for listener in list(self.listeners):
             listener.stop()

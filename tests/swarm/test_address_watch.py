@@ -8,7 +8,7 @@ import pytest
 
 from stronghold_p2p.addressing.multiaddrs import parse
 from stronghold_p2p.events.events import AddressAdded, AddressRemoved
-from stronghold_p2p.swarm.address_watch import LOOK
+from stronghold_p2p.swarm.watches import ADDRESSES_EVERY as LOOK
 from stronghold_p2p.transport import tcp
 from tests.peers import swarm
 from tests.swarm.raw import Events

@@ -15,8 +15,8 @@ from stronghold_p2p.events.events import RulesLoaded
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity.keys import Identity
-from stronghold_p2p.swarm.rules_watch import LOOK, RulesWatch
 from stronghold_p2p.swarm.swarm import Swarm
+from stronghold_p2p.swarm.watches import RULES_EVERY as LOOK
 from tests.firewall.attempts import ALICE, attempt
 from tests.peers import swarm
 from tests.swarm.raw import Events
@@ -112,10 +112,7 @@ async def test_without_a_file_there_is_no_timer(tmp_path: Path, kind: str) -> No
     path.write_text(ASKING)
     firewall = Firewall() if kind == "no file" else Firewall.load(path, watch=False)
     async with open_swarm(firewall) as (one, events):
-        watch = RulesWatch(one)
-        watch.start()
-        assert watch._timer is None
-        watch.stop()
+        assert one._rules_watch._timer is None
         change(path, ALLOWING)
         await asyncio.sleep(5 * LOOK)
         assert events.of(RulesLoaded) == []

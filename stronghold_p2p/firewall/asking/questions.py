@@ -23,7 +23,7 @@ from stronghold_p2p.firewall.asking.hooks import (
 from stronghold_p2p.firewall.rules import Attempt, Rule
 
 if TYPE_CHECKING:
-    from stronghold_p2p.firewall.asking.firewall import Firewall
+    from stronghold_p2p.firewall.decisions import Decisions
     from stronghold_p2p.identity import PeerId
 
 
@@ -42,7 +42,7 @@ class _Question:
 class Questions:
     """The questions of one firewall that are open, at most one for each peer."""
 
-    def __init__(self, firewall: Firewall, hooks: Hooks) -> None:
+    def __init__(self, firewall: Decisions, hooks: Hooks) -> None:
         self._firewall = firewall
         self._hooks = hooks
         self._open: dict[PeerId, _Question] = {}
@@ -69,7 +69,7 @@ class Questions:
 
     async def _wait(self, question: _Question, attempt: Attempt) -> bool:
         def still() -> bool:
-            return self._firewall.effective(attempt).rule is None
+            return self._firewall.match(attempt).rule is None
 
         with Waiting(self._firewall, still=still, due=attempt.deadline, late=False) as waiting:
             question.waiting.add(waiting)

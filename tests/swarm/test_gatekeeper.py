@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from functools import partial
 
 import pytest
 
@@ -49,12 +50,14 @@ async def test_what_each_rule_means_before_anything_is_read(
         await connect(bob, alice)
         (connection,) = alice.connections()
         for _ in range(2):
-            assert alice.admits(connection, ECHO) is stream
-            assert alice.admits(connection, "/requests/1") is requests
-            assert alice.admits(connection, "/other/1") is False
-            assert alice.passes(connection, "/requests/1", "in") is passes
-            assert alice.passes(connection, "/requests/1", "out") is True
-        assert connection.passing == {"in": {"/requests/1": rule or Rule.REJECT}, "out": {"/requests/1": Rule.ALLOW}}
+            assert alice.gatekeeper.admits(connection, ECHO) is stream
+            assert alice.gatekeeper.admits(connection, "/requests/1") is requests
+            assert alice.gatekeeper.admits(connection, "/other/1") is False
+            assert alice.gatekeeper.passes(connection, "/requests/1", "in") is passes
+            assert alice.gatekeeper.passes(connection, "/requests/1", "out") is True
+        found = alice.gatekeeper.cache.found
+        assert found["in"][connection] == {ECHO: rule, "/requests/1": rule}
+        assert found["out"][connection] == {"/requests/1": Rule.ALLOW}
 
 
 @pytest.mark.parametrize(
@@ -72,9 +75,9 @@ async def test_what_passes_by_its_variant_is_not_judged(rule: Rule, passing: lis
         await connect(bob, alice)
         (connection,) = alice.connections()
         messages = ["Ping", {"Say": 1}, None]
-        assert [one for one in messages if alice.passes(connection, ECHO, "in", one)] == passing
+        assert [one for one in messages if alice.gatekeeper.passes(connection, ECHO, "in", one)] == passing
         alice.hub.follow(lambda event: None)  # who is told of each
-        assert not any(alice.passes(connection, ECHO, "in", one) for one in messages)
+        assert not any(alice.gatekeeper.passes(connection, ECHO, "in", one) for one in messages)
 
 
 async def test_where_no_rule_matches_a_hook_is_asked() -> None:
@@ -83,11 +86,12 @@ async def test_where_no_rule_matches_a_hook_is_asked() -> None:
         alice.handle("/requests/1", echo, judges=True)
         await connect(bob, alice)
         (connection,) = alice.connections()
-        assert (alice.admits(connection, ECHO), alice.admits(connection, "/requests/1")) == (False, False)
+        assert alice.gatekeeper.admits(connection, ECHO) is False
+        assert alice.gatekeeper.admits(connection, "/requests/1") is False
         alice.firewall.on_no_rule(rule_for)
-        assert alice.admits(connection, ECHO) is None
-        assert alice.admits(connection, "/requests/1") is True
-        assert not alice.passes(connection, "/requests/1", "in")
+        assert alice.gatekeeper.admits(connection, ECHO) is None
+        assert alice.gatekeeper.admits(connection, "/requests/1") is True
+        assert not alice.gatekeeper.passes(connection, "/requests/1", "in")
 
 
 async def test_nothing_is_decided_twice_until_rules_change(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,22 +100,22 @@ async def test_nothing_is_decided_twice_until_rules_change(monkeypatch: pytest.M
         await connect(bob, alice)
         (connection,) = alice.connections()
         asked: list[str] = []
-        effective = alice.firewall.effective
+        match = alice.firewall.match
 
         def noted(attempt: Attempt) -> Judgement:
             asked.append(attempt.protocol)
-            return effective(attempt)
+            return match(attempt)
 
-        monkeypatch.setattr(alice.firewall, "effective", noted)
+        monkeypatch.setattr(alice.firewall, "match", noted)
         for _ in range(10):
-            alice.admits(connection, ECHO)
-            alice.passes(connection, ECHO, "in")
-        assert asked == [ECHO, ECHO]
+            alice.gatekeeper.admits(connection, ECHO)
+            alice.gatekeeper.passes(connection, ECHO, "in")
+        assert asked == [ECHO]
         alice.firewall.set(Rule.ALLOW)
         asked.clear()
-        assert alice.admits(connection, ECHO)
-        assert alice.passes(connection, ECHO, "in")
-        assert asked == [ECHO, ECHO]
+        assert alice.gatekeeper.admits(connection, ECHO)
+        assert alice.gatekeeper.passes(connection, ECHO, "in")
+        assert asked == [ECHO]
 
 
 async def test_who_begins_to_follow_is_told_of_refusals_that_were_remembered() -> None:
@@ -119,10 +123,10 @@ async def test_who_begins_to_follow_is_told_of_refusals_that_were_remembered() -
         alice.handle(ECHO, echo)
         await connect(bob, alice)
         (connection,) = alice.connections()
-        assert alice.admits(connection, ECHO) is False
+        assert alice.gatekeeper.admits(connection, ECHO) is False
         told: list[object] = []
         unfollow = alice.hub.follow(told.append)
-        assert alice.admits(connection, ECHO) is False
+        assert alice.gatekeeper.admits(connection, ECHO) is False
         await until(lambda: told)
         unfollow()
 
@@ -130,18 +134,21 @@ async def test_who_begins_to_follow_is_told_of_refusals_that_were_remembered() -
 async def test_connecting_is_decided_at_once() -> None:
     async with swarm(1) as alice:
         peer, address = identity(7).peer_id, parse("/ip4/10.0.0.1/tcp/1")
-        alice.judging.check_dial(peer, address)
-        alice.judging.check_dial(None, address)
+        may_connect = partial(alice.gatekeeper.may_connect, direction="out", address=address)
+        assert may_connect(peer)
+        assert may_connect(None)
         for rule in (Rule.ASK, Rule.REJECT, ONLY, HOPELESS):
             alice.firewall.set(rule, protocol=CONNECTION, direction="out")
+            assert not may_connect(peer)
+            assert may_connect(None)  # it depends on who is there
             with pytest.raises(DialError, match=f"keeps us from {peer}"):
-                alice.judging.check_dial(peer, address)
-            alice.judging.check_dial(None, address)  # it depends on who is there
+                await alice.dial(peer, [address])
         alice.firewall.set(Rule.when(holds), protocol=CONNECTION, direction="out")
-        alice.judging.check_dial(peer, address)
+        assert may_connect(peer)
         alice.firewall.ban("10.0.0.0/8")
+        assert not may_connect(None)
         with pytest.raises(DialError, match="keeps us from whoever is at"):
-            alice.judging.check_dial(None, address)
+            await alice.dial(None, [address])
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
