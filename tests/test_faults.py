@@ -226,23 +226,18 @@ async def who_goes_on(one: Scene) -> None:
 
 
 @breaks("swarm.watches._arm")
-async def rules_file(one: Scene) -> None:
-    """The next look comes all the same."""
+async def what_is_watched(one: Scene) -> None:
+    """A rules file, and the addresses of the host: the next look comes all the same."""
     one.every(swarms, "RULES_EVERY", 0.01)
+    one.every(swarms, "ADDRESSES_EVERY", 0.01)
+    fault = one.breaks(Listener, "look")
+    async with Network(listen=["/ip4/0.0.0.0/tcp/0"]):
+        await until(lambda: fault.times >= 2)
     with tempfile.TemporaryDirectory() as folder:
         firewall = Firewall.load(Path(folder) / "rules.toml", create=True)
         fault = one.breaks(Firewall, "refresh", firewall)
         async with Network(firewall=firewall):
             await until(lambda: fault.times >= 2)
-
-
-@breaks("swarm.watches._arm")
-async def addresses_of_the_host(one: Scene) -> None:
-    """The next look comes all the same."""
-    one.every(swarms, "ADDRESSES_EVERY", 0.01)
-    fault = one.breaks(Listener, "look")
-    async with Network(listen=["/ip4/0.0.0.0/tcp/0"]):
-        await until(lambda: fault.times >= 2)
 
 
 @breaks("swarm.backlog.relieve")
