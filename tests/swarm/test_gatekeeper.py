@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 
 from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.codes import GoAway
 from stronghold_p2p.errors import DialError, StreamReset, UnsupportedProtocol
+from stronghold_p2p.events.backlog import Backlog
+from stronghold_p2p.firewall.asking.approval import Approval
+from stronghold_p2p.firewall.asking.audit import Audit
+from stronghold_p2p.firewall.decisions import Decisions
 from stronghold_p2p.firewall.entries import Judgement
-from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Rule
+from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule
+from stronghold_p2p.streams.waiter import Turn
+from stronghold_p2p.swarm.gatekeeper import REMEMBERED_NAMES, Gatekeeper, Service
 from tests.peers import connect, swarm, until
 from tests.swarm.handlers import ECHO, ask, echo
 from tests.transport.ends import identity
@@ -26,6 +35,84 @@ def holds(attempt: Attempt) -> bool:
 
 async def rule_for(attempt: Attempt) -> Rule | None:
     return None
+
+
+class Peer:
+    """A connection as far as a gatekeeper knows one."""
+
+    def __init__(self, number: int = 7) -> None:
+        self.peer = identity(number).peer_id
+        self.direction: Direction = "in"
+        self.remote_address = parse("/ip4/10.0.0.1/tcp/1")
+        self.closed = False
+        self.turn = Turn(asyncio.get_running_loop())
+        self.codes: list[int] = []
+        self.may_stay: Callable[[str], bool] | None = None
+
+    def shut(self, code: int, error: Exception) -> None:
+        self.codes.append(code)
+
+    def recheck(self, may_stay: Callable[[str], bool]) -> None:
+        self.may_stay = may_stay
+
+
+def gatekeeper(*peers: Peer, **services: Service) -> tuple[Decisions, Gatekeeper, list[str]]:
+    """One that keeps no swarm, and the dials that it looks at again."""
+    rechecked: list[str] = []
+    firewall, audit = Decisions(), Audit()
+    one = Gatekeeper(
+        firewall,
+        Approval(firewall, audit),
+        audit,
+        {f"/{name}": service for name, service in services.items()},
+        connections=lambda: peers,
+        recheck_dials=lambda: rechecked.append("dials"),
+        backlog=Backlog(),
+        ask_timeout=None,
+    )
+    one.start(asyncio.get_running_loop())
+    return firewall, one, rechecked
+
+
+async def test_a_change_of_the_rules_reaches_connections_streams_and_dials() -> None:
+    alice, bob = Peer(7), Peer(8)
+    streams, requests = Service(echo, False, "/streams"), Service(echo, True, "/requests")
+    firewall, one, rechecked = gatekeeper(alice, bob, streams=streams, requests=requests)
+    firewall.set(Rule.ALLOW, peer=bob.peer)
+    firewall.ban(alice.peer)
+    assert (alice.codes, bob.codes, rechecked) == ([GoAway.GATED], [], ["dials", "dials"])
+    assert bob.may_stay is not None
+    assert [bob.may_stay(name) for name in ("/streams", "/requests", "/gone")] == [True, True, True]
+    firewall.set(Rule.REJECT, peer=bob.peer)
+    assert [bob.may_stay(name) for name in ("/streams", "/requests", "/gone")] == [False, True, True]
+    one.stop()
+    firewall.unban(alice.peer)
+    assert len(rechecked) == 3
+
+
+async def test_what_is_remembered_ends_with_the_rules_and_with_the_connection() -> None:
+    alice, bob = Peer(7), Peer(8)
+    firewall, one, _ = gatekeeper(alice, bob, echo=Service(echo, False, "/echo"))
+    firewall.set(Rule.ALLOW)
+    for peer in (alice, bob):
+        assert one.admits(peer, "/echo") is True
+        assert one.passes(peer, "/echo", "out") is True
+    one.forget(alice)
+    assert one.cache.found == {"in": {bob: {"/echo": Rule.ALLOW}}, "out": {bob: {"/echo": Rule.ALLOW}}}
+    firewall.set(Rule.REJECT)
+    assert one.cache.found == {"in": {}, "out": {}}
+    alice.closed = True
+    assert one.admits(alice, "/echo") is False
+    assert one.cache.found == {"in": {}, "out": {}}
+
+
+async def test_no_more_names_are_remembered_than_there_is_room_for() -> None:
+    alice = Peer()
+    firewall, one, _ = gatekeeper(alice)
+    firewall.set(Rule.ALLOW)
+    for number in range(2 * REMEMBERED_NAMES):
+        assert one.passes(alice, f"/{number}", "in")
+    assert len(one.cache.found["in"][alice]) == REMEMBERED_NAMES
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from stronghold_p2p.firewall.asking.approval import Approval
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt, Rule
-from stronghold_p2p.identity import PeerId
 from tests.firewall.attempts import ALICE, BOB, CAROL, ECHO, UPPER, attempt
 from tests.virtual import VIRTUAL
 
@@ -420,26 +419,3 @@ async def test_the_audit_log_has_a_line_for_each_verdict(caplog: pytest.LogCaptu
         f"net=- verdict=allow peer={ALICE} protocol=/echo/1.0.0 variant=Ping {place} rule=ask@default",
         f"{net} verdict=reject peer={BOB} protocol=/upper/1.0.0 variant=- {place} rule=reject@protocol",
     ]
-
-
-async def test_what_a_peer_sends_stays_one_word_of_an_audit_line(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, AUDIT)
-    Approval(Firewall(), Audit()).verdict(attempt(variant="a verdict=allow\r\n\x1b[2J\u202e" + "x" * 10_000))
-    (line,) = caplog.messages
-    assert "variant=a\\u0020verdict=allow\\u000d\\u000a\\u001b[2J\\u202exxx" in line
-    assert len(line.split(" ")) == 7
-    assert len(line) < 400
-
-
-def test_no_audit_line_is_built_when_nobody_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    logging.getLogger(AUDIT).setLevel(logging.WARNING)
-    printed: list[PeerId] = []
-
-    def printing(peer: PeerId) -> str:
-        printed.append(peer)
-        return "peer"
-
-    monkeypatch.setattr(PeerId, "__str__", printing)
-    assert Approval(Firewall(), Audit()).verdict(attempt()) is False
-    assert printed == []
-    logging.getLogger(AUDIT).setLevel(logging.NOTSET)
