@@ -1,4 +1,4 @@
-"""The rules of one network and the one decision that they make. A core: it asks nobody, and reads no file.
+"""The rules of one network and the decision that they make. A core: it neither asks the application nor reads files.
 
 ``match`` finds the one entry that speaks for an attempt, and ``decide`` makes ``ALLOW``, ``REJECT`` or ``ASK`` of it.
 
@@ -37,7 +37,7 @@ _BANNED: Final = Judgement(Rule.REJECT, "ban")
 
 
 class Decisions:
-    """Rules, bans and the application's hooks; what they say of an attempt; and who is told when they change.
+    """Rules, bans and the application's hooks: what they say of an attempt, and who observes their changes.
 
     ``fault(rule, error)`` is called for a predicate that fails, once for each rule until rules change.
     ``open_protocols`` are the names that pass as long as no entry that matches names them.

@@ -107,7 +107,7 @@ class Entries:
 
     def __init__(self) -> None:
         self.rules: dict[Key, Rule] = {}
-        self.with_subnet = 0  # how many name a subnet: without any, nobody has to know the address
+        self.with_subnet = 0  # how many name a subnet; at 0 no address has to be parsed
         self._tables: dict[Direction, dict[PeerId | None, dict[str | None, _Slot]]] = {"in": {}, "out": {}}
 
     def put(self, key: Key, rule: Rule) -> None:

@@ -1,7 +1,7 @@
-"""What a firewall is asked (``Attempt``) and what it can say (``Rule``), as plain values.
+"""The question that a firewall is asked (``Attempt``) and its answer (``Rule``), as plain values.
 
-The words are those of the first library of this name: allow, reject, ask; a rule belongs to a scope made
-of a peer, a protocol, a subnet and a direction, each of which may be left open.
+A rule allows, rejects or asks, as in the Rust library of this name. It belongs to a scope made of a peer, a protocol, a
+subnet and a direction, each of which may be left open.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def _applies(rule: Rule, attempt: Attempt, fault: Fault) -> bool | None:
 
 
 class Scope(TypedDict, total=False):
-    """What a rule is about; a selector that is absent leaves that side open.
+    """The attempts that a rule speaks for; a selector that is absent leaves that side open.
 
     ``subnet`` is an address or a network in the usual text form (``10.0.0.0/8``, ``2001:db8::/32``);
     ``direction`` is ``"in"`` unless given.
@@ -204,7 +204,7 @@ class Scope(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """What is judged: ``peer`` wants to use ``protocol``.
+    """The question that is judged: may ``peer`` use ``protocol``?
 
     ``peer`` is the authenticated one and ``address`` where its connection comes from (or goes to);
     ``deadline`` is when an answer is of no more use, in the event loop's seconds. ``variant`` is the kind of
@@ -225,7 +225,7 @@ _PLAIN: Final = (dict, list, int, float, bytes, type(None))
 
 
 def variant_of(value: Any) -> str | None:
-    """What the firewall calls a message: the tag that it has in serde's externally tagged form; None if it has none.
+    """The name of a message's kind: its tag in serde's externally tagged form; None if it has none.
 
     Of JSON a unit variant is the string itself, any other variant the only key of an object. An object of a class
     has the name of that class, a member of an ``Enum`` its own: as ``messages`` writes them.

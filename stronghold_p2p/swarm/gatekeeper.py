@@ -7,8 +7,7 @@ connection until rules change. Only a rule that looks at the request, or that as
 =================  =============================================  ==========================================
 question           asked                                          answer
 =================  =============================================  ==========================================
-``may_connect``    before a dial, and when a peer has proven who  at once; ``ASK`` is a no
-                   it is
+``may_connect``    before a dial, and when the peer is proven     at once; ``ASK`` is a no
 ``admits``         when a peer proposes a protocol                yes, no, or None: ask before it is accepted
 ``shown_to``       when identify tells what we serve              the protocols that may be allowed
 ``passes``         for each request, both ways                    True: plainly allowed; else take ``verdict``
@@ -100,7 +99,7 @@ class MatchCache:
 
     def add(self, connection: Guarded, name: str, direction: Direction, rule: Rule | None) -> None:
         """Remember ``rule``, unless the connection is over or has enough."""
-        if connection.closed:  # nobody would forget it
+        if connection.closed:  # ``forget`` has been called, or soon is: what came after it would stay for ever
             return
         rules = self.found[direction].setdefault(connection, {})
         if len(rules) < REMEMBERED_NAMES:
@@ -166,7 +165,7 @@ class Gatekeeper:
     # ------------------------------------------------------------------ connections
 
     def may_connect(self, peer: PeerId | None, direction: Direction, address: Multiaddr) -> bool:
-        """Whether there may be a connection. It is decided at once, so nobody is asked: ``ASK`` is a no.
+        """Whether there may be a connection. It is decided at once, without asking the application: ``ASK`` is a no.
 
         Where ``peer`` is not known yet (None), only a ban of the address speaks against it.
         """
@@ -236,7 +235,7 @@ class Gatekeeper:
         return await self._approval.ask(attempt, size)
 
     def decide(self, attempt: Attempt) -> Rule | None:
-        """What the rules say now; nobody is asked, and nobody is told."""
+        """What the rules say now, without asking the application, and without a line in the audit."""
         return self._firewall.decide(attempt)
 
     def take_back(self, attempt: Attempt) -> None:

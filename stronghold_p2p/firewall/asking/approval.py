@@ -1,8 +1,8 @@
-"""Asking the application: ``Rule.ASK`` becomes a yes or a no, within a deadline, or else a no.
+"""Asking the application: ``Rule.ASK`` becomes a yes or a no within a deadline, and a no without an answer.
 
-An attempt that waits for its answer is settled by whatever comes first: the answer of the hook, the
-deadline, or a change of the rules after which they no longer ask. What comes later changes nothing. Every
-fault of the hook rejects: that it raises, is late, is cancelled, or returns something that is no answer.
+An attempt waits for whatever comes first: the answer of the hook, the deadline, or a change of the rules after which
+they no longer ask. What comes later changes nothing. A hook that raises, is late, is cancelled or returns no answer
+rejects.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Approval:
 
     @staticmethod
     def configured(firewall: Decisions, audit: Audit, timeouts: Timeouts, limits: Limits) -> Approval:
-        """One with the figures of the configuration."""
+        """An approval with the limits of a configuration."""
         return Approval(
             firewall,
             audit,

@@ -1,6 +1,6 @@
-"""What a firewall has decided, told to those who want to know: the audit log, and the application's readers of events.
+"""The audit: a firewall's decisions go to the audit log and to the application's readers of events.
 
-Nobody is told of what is open to everybody as long as no entry speaks of it.
+What is open to everybody is no decision as long as no entry speaks of it.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def answer_of(task: asyncio.Task[Any], name: str, attempt: Attempt, kinds: tuple
 
 
 def word(text: str) -> str:
-    """Text from a peer as one word of a log line: no spaces, no control characters, not long."""
+    """Text that may come from a peer as one word of a log line: without spaces and control characters, and not long."""
     if len(text) > _MAX_WORD:
         text = text[:_MAX_WORD] + "\N{HORIZONTAL ELLIPSIS}"
     return "".join(char if char.isprintable() and char != " " else f"\\u{ord(char):04x}" for char in text)

@@ -74,16 +74,15 @@ class Admission(NamedTuple):
 class Gate:
     """Counts what is pending and what is connected against ``limits``; each refusal is a ``LimitExceeded``.
 
-    Its ``limit`` is the field of ``config.Limits``. With ``exempt_loopback`` (the default) addresses of this
-    machine are spared what is counted by source: ``pending_per_ip``, ``accept_rate`` and ``per_subnet``.
-    Limits by source concern inbound sockets only, as a dial is our own choice. Memory is bounded by the limits
-    and by ``tracked``, however many addresses call.
+    The error's ``limit`` is the field of ``config.Limits``. With ``exempt_loopback`` (the default) addresses of this
+    machine are not counted by source, so ``pending_per_ip``, ``accept_rate`` and ``per_subnet`` do not hold for them.
+    Limits by source concern inbound sockets only, as a dial is our own choice. Memory is bounded by the limits and by
+    ``TRACKED_SOURCES``, however many addresses call.
     """
 
-    def __init__(self, limits: Limits, *, exempt_loopback: bool = True, tracked: int = TRACKED_SOURCES) -> None:
+    def __init__(self, limits: Limits, *, exempt_loopback: bool = True) -> None:
         self._limits = limits
         self._exempt_loopback = exempt_loopback
-        self._tracked = tracked
         self._arrivals: OrderedDict[_Place, TokenBucket] = OrderedDict()  # the sources that were seen last
         self._pending_out = 0
         self._pending_in = 0
@@ -94,7 +93,7 @@ class Gate:
         self._places: Counter[_Place] = Counter()
 
     def admit(self, host: str | None, now: float) -> Admission:
-        """A place for an accepted socket, before anything is read from it.
+        """Give a place to an accepted socket, before anything is read from it.
 
         ``host`` is the remote address as the socket tells it, None where there is none (a relayed or an
         in-memory connection); ``now`` is in seconds on a clock that never goes back. When ``pending_in`` is
@@ -113,7 +112,7 @@ class Gate:
         return Admission(token, gives_way)
 
     def dial(self) -> Token:
-        """A place for one outgoing connection attempt."""
+        """Give a place to one outgoing connection attempt."""
         _check("pending_out", self._pending_out, self._limits.pending_out)
         self._check_all(self._connected("out", None))
         self._pending_out += 1
@@ -162,13 +161,8 @@ class Gate:
             "places": len(self._places),
         }
 
-    @property
-    def tracked(self) -> int:
-        """How many sources' accept rates are remembered."""
-        return len(self._arrivals)
-
     def _source(self, host: str | None) -> _Source | None:
-        """None: not counted by source."""
+        """The source of a socket at ``host``; None: it is not counted by source."""
         if host is None:
             return None
         address = parse_host(host)
@@ -190,7 +184,7 @@ class Gate:
         if bucket is None:
             bucket = arrivals[site] = TokenBucket(limits.accept_rate, limits.accept_burst)
         arrivals.move_to_end(site)
-        if len(arrivals) > self._tracked:
+        if len(arrivals) > TRACKED_SOURCES:
             arrivals.popitem(last=False)
         if not bucket.take(now):
             raise _exceeded("accept_rate", limits.accept_burst, limits.accept_burst)
