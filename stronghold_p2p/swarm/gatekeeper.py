@@ -24,24 +24,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol
 
 from multiaddr import Multiaddr
 
 from stronghold_p2p.codes import GoAway
-from stronghold_p2p.errors import ConnectionClosed, DialError
+from stronghold_p2p.connection.owner import Handler
+from stronghold_p2p.errors import ConnectionClosed
 from stronghold_p2p.events.backlog import Backlog
 from stronghold_p2p.firewall.asking.approval import Approval
 from stronghold_p2p.firewall.asking.audit import Audit, auditing
 from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS, Decisions
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule, variant_of
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.streams.stream import Stream
-
-Handler: TypeAlias = Callable[[Stream], Awaitable[None]]
 
 REMEMBERED_NAMES: Final = 64  # per connection and direction; a program may serve any number of protocols
 
@@ -292,9 +290,3 @@ def kept_out(peer: PeerId) -> ConnectionClosed:
     error = ConnectionClosed(f"the firewall keeps {peer} out", code=GoAway.GATED)
     error.peer = peer
     return error
-
-
-def not_dialed(peer: PeerId | None, address: Multiaddr) -> DialError:
-    """The error of a dial that the firewall does not allow."""
-    what = f"our own firewall keeps us from {peer or 'whoever is'} at {address}"
-    return DialError(f"{what}: see firewall.banned and firewall.rules()", peer=peer)

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 from stronghold_p2p.events.events import Event, RulesLoaded
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.asking.rules_file import RulesFile
-from stronghold_p2p.swarm.listener import Listener
+from stronghold_p2p.swarm.listeners import LiveListener
 
 Look: TypeAlias = Callable[[], bool]
 
@@ -97,12 +97,12 @@ class _RulesLook:
         return True
 
 
-def watch_addresses(watch: Watch, listener: Listener, open_ones: Container[Listener]) -> None:
+def watch_addresses(watch: Watch, listener: LiveListener, open_ones: Container[LiveListener]) -> None:
     """Let ``listener``, which accepts on all addresses of this host, follow these while it is one of ``open_ones``."""
     watch.add(partial(_look_at_addresses, listener, open_ones))
 
 
-def _look_at_addresses(listener: Listener, open_ones: Container[Listener]) -> bool:
+def _look_at_addresses(listener: LiveListener, open_ones: Container[LiveListener]) -> bool:
     if listener not in open_ones:
         return False
     try:

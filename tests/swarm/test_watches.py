@@ -202,7 +202,7 @@ async def test_addresses_follow_the_system(monkeypatch: pytest.MonkeyPatch) -> N
         events.all.clear()
         await asyncio.sleep(3 * ADDRESSES_EVERY)
         assert events.all == []
-        await listener.close()
+        listener.stop()
         events.all.clear()
         hosts.pop()
         await asyncio.sleep(3 * ADDRESSES_EVERY)
