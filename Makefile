@@ -64,13 +64,13 @@ $(STAMP): pyproject.toml constraints.txt
 
 peer:
 	@command -v go >/dev/null && test -n "$(PYTHON)" || exit 0; \
-	echo "building go's side of the interoperability tests ..."; "$(PYTHON)" -m tests.interop.build
+	echo "building go's side of the interoperability tests ..."; "$(PYTHON)" -m harness.build
 
 lint: install  ## ruff: rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: install  ## mypy --strict over the package, the tests and the benchmarks
+types: install  ## mypy --strict over the package, the tests, the benchmarks and what both use
 	$(BIN)/mypy
 
 test-most: install  ## all tests but those that measure time, with the coverage of the cores: at least 95 % of each

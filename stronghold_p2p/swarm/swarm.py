@@ -223,7 +223,11 @@ class Swarm:
     def served(self, peer: PeerId, protocols: tuple[str, ...]) -> str | None:
         """The first of ``protocols`` that the peer has said to serve."""
         known = self.peer_protocols.get(peer)
-        return None if known is None else next((protocol for protocol in protocols if protocol in known), None)
+        if known is not None:
+            for protocol in protocols:
+                if protocol in known:
+                    return protocol
+        return None
 
     def is_protected(self, peer: PeerId) -> bool:
         """Connections to ``peer`` are kept although nothing happens on them."""

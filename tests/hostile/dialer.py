@@ -16,7 +16,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from benchmarks.commands import commands, say
+from harness.commands import commands, say
 from stronghold_p2p.addressing.multiaddrs import parse
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import DialError

@@ -17,7 +17,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.commands import commands, say
+from harness.commands import commands, say
 from stronghold_p2p import (
     JSON,
     Attempt,
