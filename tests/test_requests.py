@@ -1,4 +1,4 @@
-"""The scenarios T6 to T8 of the first library, and every way in which an answer can come, or not (row 72).
+"""The scenarios T6, T7 and T8 of the Rust library, and every way in which an answer can come, or not (hostile row 72).
 
 A handler answers by what it returns, so there is no handle to be lost or used twice. Whoever wants to answer later, or
 from elsewhere, lets the handler wait for a future; what becomes of that future is what is told here.
@@ -119,7 +119,7 @@ async def test_t7_the_requester_vanishes_after_its_request_was_delivered() -> No
 async def test_t8_the_responder_drops_the_answer(caplog: pytest.LogCaptureFixture) -> None:
     """T8, behaviour::emits_inbound_connection_closed_if_channel_is_dropped: told at once, and not as a timeout.
 
-    The first library's requester is told that the connection closed, and closes it. Here it is one stream's reset.
+    The Rust library's requester is told that the connection closed, and closes it. Here it is one stream's reset.
     """
     async with scene() as on:
         task, answer = await on.asked("Say", timeout=None)
@@ -186,7 +186,7 @@ async def test_an_error_for_an_answer() -> None:
 
 @pytest.mark.parametrize("how", ["cancelled", "timeout"])
 async def test_an_answer_after_the_requester_has_given_up(how: str) -> None:
-    """Defect of the first library: that late answer made the responder drop the connection (parity 7)."""
+    """D14: with the Rust library that late answer made the responder drop the connection."""
     async with scene() as on:
         task, answer = await on.asked("Say", timeout=0.1 if how == "timeout" else None)
         if how == "cancelled":

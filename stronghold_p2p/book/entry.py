@@ -18,7 +18,7 @@ from stronghold_p2p.addressing.parse import P2P_CODE, parse, split_peer
 from stronghold_p2p.errors import ConfigError, DecodeError
 from stronghold_p2p.identity import PeerId
 
-LEARNED: Final = 3_600.0  # seconds; reliability 2.7, ADDRBOOK
+LEARNED: Final = 3_600.0  # seconds; as go's ``AddressTTL``
 
 # The time of an address that the caller gave, and of one at which a dial found the peer: they never expire. What a peer
 # only tells expires after ``LEARNED``.

@@ -18,9 +18,7 @@ from stronghold_p2p.errors import ConnectionClosed, HandshakeError, Malformed, P
 from stronghold_p2p.events.events import (
     AddressAdded,
     AddressRemoved,
-    Ended,
     Event,
-    Opened,
 )
 from stronghold_p2p.protocols import identify_messages as messages
 from stronghold_p2p.protocols.identify_messages import IdentifyMessage, PeerInfo, Template
@@ -30,10 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any
 
-    from stronghold_p2p.connection.connection import Connection
+    from stronghold_p2p.connection.live import LiveConnection
     from stronghold_p2p.identity import PeerId
-    from stronghold_p2p.streams.stream import Stream
-    from stronghold_p2p.swarm.swarm import Swarm
+    from stronghold_p2p.streams.live import LiveStream
+    from stronghold_p2p.swarm.host import Host
 
 IDENTIFY: Final = "/ipfs/id/1.0.0"
 PUSH: Final = "/ipfs/id/push/1.0.0"
@@ -53,23 +51,24 @@ class Identify:
     it has is an older one; at most one push to a peer runs, and what changes meanwhile makes it run once more.
     """
 
-    def __init__(self, swarm: Swarm, agent: str) -> None:
+    def __init__(self, swarm: Host, agent: str) -> None:
         self._swarm = swarm
         self._agent = agent
         self._infos: dict[PeerId, PeerInfo] = {}
         self._templates: dict[tuple[str, ...], Template] = {}  # by the protocols in the message
-        self._seq = 0  # of our latest signed record
+        self._seq = 0
         self._generation = 0
         self._sent_generation: dict[PeerId, int] = {}  # that a connected peer has
         self._sent_protocols: dict[PeerId, tuple[str, ...]] = {}  # the protocols in what it has
         self._tasks: set[asyncio.Task[None]] = set()
-        self._pushes_being_read: set[Connection] = set()  # one for each connection
+        self._pushes_being_read: set[LiveConnection] = set()  # one for each connection
         self._push_pending: dict[PeerId, bool] = {}  # a push runs; True: it has to run again
         self._places = asyncio.Semaphore(PUSHES)
         self._closed = False
         swarm.handle(IDENTIFY, self._answer)
         swarm.handle(PUSH, self._on_push)
-        swarm.on_event(self._on_event)
+        swarm.follow(self)
+        swarm.hub.on_event(self._on_event)
         self._unwatch = swarm.firewall.watch(self._rules_changed)
         self._comparing = False
 
@@ -77,7 +76,7 @@ class Identify:
         """What a connected peer has said about itself so far; None before its first message."""
         return self._infos.get(peer)
 
-    async def identify(self, connection: Connection) -> PeerInfo:
+    async def identify(self, connection: LiveConnection) -> PeerInfo:
         """Ask the peer now.
 
         ``DeadlineExceeded`` after ``Timeouts.identify`` seconds, ``UnsupportedProtocol`` if the peer does not
@@ -108,13 +107,13 @@ class Identify:
 
     # ------------------------------------------------------------------ what we say
 
-    async def _answer(self, stream: Stream) -> None:
+    async def _answer(self, stream: LiveStream) -> None:
         await stream.write_message(self._message(stream.connection))
 
-    def _message(self, connection: Connection) -> bytes:
+    def _message(self, connection: LiveConnection) -> bytes:
         """Our message for the peer; it names the protocols that the firewall lets the peer use."""
         swarm = self._swarm
-        shown = swarm.judging.shown(connection)
+        shown = swarm.gatekeeper.shown_to(connection)
         if not connection.closed:  # or the entries of a peer that asked and left would stay for ever
             self._sent_generation[connection.peer], self._sent_protocols[connection.peer] = self._generation, shown
         template = self._templates.get(shown)
@@ -133,11 +132,10 @@ class Identify:
             self._start(self._compare_protocols())
 
     async def _compare_protocols(self) -> None:
-        """Push to the peers that may use other protocols now than their message names."""
         self._comparing = False
         for peer, shown in list(self._sent_protocols.items()):
             connections = self._swarm.connections(peer)
-            if connections and self._swarm.judging.shown(connections[0]) != shown:
+            if connections and self._swarm.gatekeeper.shown_to(connections[0]) != shown:
                 self._sent_generation[peer] = -1
                 self._push_if_stale(peer)
 
@@ -164,27 +162,26 @@ class Identify:
         finally:
             del self._push_pending[peer]
 
-    async def _push(self, connection: Connection) -> None:
+    async def _push(self, connection: LiveConnection) -> None:
         try:
             limit = self._swarm.timeouts.identify
             async with Deadline(limit, "push", peer=connection.peer), await connection.open_stream(PUSH) as stream:
                 await stream.write_message(self._message(connection))
-                await stream.close_write()
+                stream.finish()
                 await stream.read()  # the receiver says nothing and closes
         except P2PError as error:
             log.debug("push to %s: %s", connection.peer, error)
 
     # ------------------------------------------------------------------ what peers say
 
-    async def _introduce(self, connection: Connection) -> None:
-        """Identify a peer that has just connected; a failure concerns nobody else."""
+    async def _introduce(self, connection: LiveConnection) -> None:
         try:
             await self.identify(connection)
         except P2PError as error:
             log.debug("identify of %s: %s", connection.peer, error)
 
-    async def _on_push(self, stream: Stream) -> None:
-        connection: Connection = stream.connection
+    async def _on_push(self, stream: LiveStream) -> None:
+        connection: LiveConnection = stream.connection
         if connection in self._pushes_being_read:
             stream.reset(Reset.RATE_LIMITED)
             return
@@ -196,7 +193,7 @@ class Identify:
         finally:
             self._pushes_being_read.discard(connection)
 
-    async def _read(self, stream: Stream) -> IdentifyMessage:
+    async def _read(self, stream: LiveStream) -> IdentifyMessage:
         """All parts of a message, up to the end of the stream or to the most that we take."""
         parts: list[IdentifyMessage] = []
         left = messages.MAX_TOTAL
@@ -211,7 +208,7 @@ class Identify:
             raise Malformed("identify without a message", peer=stream.peer)
         return messages.merge(parts)
 
-    def _learn(self, connection: Connection, message: IdentifyMessage) -> PeerInfo:
+    def _learn(self, connection: LiveConnection, message: IdentifyMessage) -> PeerInfo:
         peer = connection.peer
         try:
             messages.check_key(message, peer)
@@ -219,8 +216,8 @@ class Identify:
             code = GoAway.PROTOCOL_VIOLATION
             connection.shut(code, ConnectionClosed(str(error), code=code))
             raise
-        before = self._infos.get(peer) or PeerInfo(peer=peer)
-        info = messages.interpret(message, before, connection.remote_address)
+        known = self._infos.get(peer) or PeerInfo(peer=peer)
+        info = messages.interpret(message, known, connection.remote_address)
         if not connection.closed:
             self._infos[peer] = info
             self._swarm.peer_protocols[peer] = frozenset(info.protocols)
@@ -230,19 +227,19 @@ class Identify:
 
     # ------------------------------------------------------------------ events
 
+    def connected(self, connection: LiveConnection) -> None:
+        if not self._closed:
+            self._start(self._introduce(connection))
+
+    def disconnected(self, connection: LiveConnection) -> None:
+        if not self._swarm.connections(connection.peer):
+            self._infos.pop(connection.peer, None)
+            self._sent_generation.pop(connection.peer, None)
+            self._sent_protocols.pop(connection.peer, None)
+
     def _on_event(self, event: Event) -> None:
-        match event:
-            case Opened(connection) if not self._closed:
-                self._start(self._introduce(connection))
-            case Ended(connection, _):
-                if not self._swarm.connections(connection.peer):
-                    self._infos.pop(connection.peer, None)
-                    self._sent_generation.pop(connection.peer, None)
-                    self._sent_protocols.pop(connection.peer, None)
-            case AddressAdded() | AddressRemoved():
-                self.changed()
-            case _:
-                pass
+        if isinstance(event, AddressAdded | AddressRemoved):
+            self.changed()
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = self._swarm.loop.create_task(coroutine)

@@ -25,14 +25,14 @@ from stronghold_p2p.identity.keys import Identity
 PROTOCOL_VERSION: Final = "ipfs/0.1.0"  # informational; what every stack says
 
 MAX_SENT: Final = 4_096  # rust reads one message of at most this size, go and js twice as much
-MAX_OBSERVED: Final = 256  # room for the observed address, which differs from connection to connection
-MAX_PART: Final = 8_192  # reliability 2.7, IDENTIFY; go and js
+MAX_OBSERVED: Final = 256  # room that is kept for the one field that differs for each connection
+MAX_PART: Final = 8_192  # what go and js read of one message
 MAX_PARTS: Final = 10
 MAX_TOTAL: Final = 65_536
 MAX_PROTOCOLS: Final = 1_024
 MAX_NAME: Final = 256  # bytes of a protocol's name, and of the two versions
 MAX_ADDRESSES: Final = 64
-MAX_EXAMINED: Final = 1_024  # addresses that are parsed to find those: a bad one costs as much as a good one
+MAX_EXAMINED: Final = 1_024  # addresses that are looked at to find those: a bad one costs as much as a good one
 
 _ELEMENTS: Final = protobuf.MAX_FIELDS  # as many as a part can hold at all: too many are cut, not refused
 _SLACK: Final = 32  # by how much the lengths around the addresses can grow with them

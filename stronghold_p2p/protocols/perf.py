@@ -44,7 +44,7 @@ async def send_zeros(stream: Stream, count: int, chunk: int = CHUNK, progress: P
 async def drain(stream: Stream, progress: Progress = _ignore) -> int:
     """Read to the end; returns how many bytes came. ``progress`` is called with the bytes so far."""
     total = 0
-    while piece := stream.read_now() or await stream.read():
+    while piece := await stream.read():
         total += len(piece)
         progress(total)
     return total

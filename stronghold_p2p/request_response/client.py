@@ -1,4 +1,4 @@
-"""The requester: one message out, one back, on a stream of its own (``reference/stronghold-parity.md`` 2.2).
+"""The requester: one message out, one back, on a stream of its own (parity 1).
 
 The write side stays open until the answer has come: the first library of this name takes an early end for a
 requester that has gone. One deadline covers everything, and every call has exactly one outcome.
@@ -38,11 +38,11 @@ from stronghold_p2p.streams.negotiation import explain_reset, unsupported
 if TYPE_CHECKING:
     from multiaddr import Multiaddr
 
-    from stronghold_p2p.connection.connection import Connection
+    from stronghold_p2p.connection.live import LiveConnection
     from stronghold_p2p.identity import PeerId
     from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
-    from stronghold_p2p.streams.stream import Stream
-    from stronghold_p2p.swarm.swarm import Swarm
+    from stronghold_p2p.streams.live import LiveStream
+    from stronghold_p2p.swarm.host import Host
 
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")
@@ -51,7 +51,7 @@ Rs = TypeVar("Rs")
 class Client:
     """Sends the requests of one swarm."""
 
-    def __init__(self, swarm: Swarm) -> None:
+    def __init__(self, swarm: Host) -> None:
         self._swarm = swarm
         self.places = Places(swarm.limits.requests_per_peer)
 
@@ -86,7 +86,7 @@ class Client:
             self.places.leave(place)
 
     async def _converse(
-        self, stream: Stream, framed: bytes, protocol: RequestProtocol[Rq, Rs], timeout: float | None, began: float
+        self, stream: LiveStream, framed: bytes, protocol: RequestProtocol[Rq, Rs], timeout: float | None, began: float
     ) -> Rs:
         due = math.inf if timeout is None else began + timeout
         reply, phase, whole = None, "send", True
@@ -121,15 +121,15 @@ class Client:
             stream.reset()
             raise
         if whole:
-            stream.close_nowait()
+            stream.close()
         else:
             stream.reset()
         return answer
 
-    async def _send_much(self, stream: Stream, framed: bytes) -> tuple[asyncio.Task[bytes], bool]:
+    async def _send_much(self, stream: LiveStream, framed: bytes) -> tuple[asyncio.Task[bytes], bool]:
         """Send ``framed``, or what leaves before the answer begins; who reads that, and whether all has been sent.
 
-        A peer may answer what it has not read to the end, and need not read on then (reliability 4.6, row 68).
+        A peer may answer what it has not read to the end, and need not read on then (hostile row 68).
         """
         writing = self._swarm.loop.create_task(stream.write(framed))
         reading = self._swarm.loop.create_task(stream.read(CHUNK))
@@ -151,12 +151,12 @@ class Client:
 
     def _open_now(
         self, peer: PeerId | None, protocol: RequestProtocol[Rq, Rs], message: Rq, now: float
-    ) -> tuple[Stream, Place] | None:
+    ) -> tuple[LiveStream, Place] | None:
         """A stream and a place, if nothing has to be waited for; else None."""
         connection = None if peer is None else self._swarm.connected(peer)
         if connection is None or protocol.view is not None:
             return None
-        if not self._swarm.passes(connection, protocol.ids[0], "out", message):
+        if not self._swarm.gatekeeper.passes(connection, protocol.ids[0], "out", message):
             return None
         place = self.places.enter(connection.peer)
         stream = None
@@ -177,7 +177,7 @@ class Client:
         message: Rq,
         protocol: RequestProtocol[Rq, Rs],
         timeout: float | None,
-    ) -> tuple[Stream, Place]:
+    ) -> tuple[LiveStream, Place]:
         """Dial, ask our own firewall, agree on the protocol; the place is taken when it returns."""
         async with Deadline(timeout, "dial", peer=peer) as deadline:
             connection = await self._swarm.dial(peer, addresses)
@@ -195,11 +195,13 @@ class Client:
                 self.places.leave(place)
                 raise
 
-    async def _elsewhere(self, refused: Stream, tried: str, protocol: RequestProtocol[Rq, Rs], due: float) -> Stream:
+    async def _elsewhere(
+        self, refused: LiveStream, tried: str, protocol: RequestProtocol[Rq, Rs], due: float
+    ) -> LiveStream:
         """A stream for an id that is left, once the peer has refused the one that was ``tried``.
 
         This time the peer's word is waited for. The Rust library takes data behind a refusal for nonsense and hangs
-        up (``reference/stronghold-parity.md`` 2.4): that is its refusal, and nothing was sent.
+        up (parity 3): that is its refusal, and nothing was sent.
         """
         others = tuple(name for name in protocol.ids if name != tried)
         served = self._swarm.peer_protocols.get(refused.peer, frozenset())
@@ -212,8 +214,8 @@ class Client:
             raise unsupported(protocol.ids) from error
 
     async def _asked_again(
-        self, error: StreamReset, tried: str, stream: Stream, protocol: RequestProtocol[Rq, Rs], due: float
-    ) -> Stream:
+        self, error: StreamReset, tried: str, stream: LiveStream, protocol: RequestProtocol[Rq, Rs], due: float
+    ) -> LiveStream:
         """A stream for another id than the ``tried`` one, if a reset without a word was the refusal of that.
 
         The Rust library refuses an id, takes the request behind it for nonsense, and resets; its Yamux sends the reset
@@ -228,27 +230,27 @@ class Client:
             raise error
         return other
 
-    async def _agreed(self, before: Stream, ids: tuple[str, ...], due: float) -> Stream:
+    async def _agreed(self, before: LiveStream, ids: tuple[str, ...], due: float) -> LiveStream:
         """A stream to the same peer under the first of ``ids`` that it accepts."""
         left = None if due == math.inf else due - self._swarm.loop.time()
         async with Deadline(left, "negotiate", peer=before.peer):
-            stream: Stream = await before.connection.open_stream(*ids, wait=True)
+            stream: LiveStream = await before.connection.open_stream(*ids, wait=True)
         return stream
 
     async def _permit(
-        self, connection: Connection, protocol: RequestProtocol[Rq, Rs], message: Rq, deadline: float
+        self, connection: LiveConnection, protocol: RequestProtocol[Rq, Rs], message: Rq, deadline: float
     ) -> None:
         attempt = attempt_of(connection, protocol, message, direction="out", deadline=deadline)
-        allowed = self._swarm.approval.verdict(attempt)
+        allowed = self._swarm.gatekeeper.verdict(attempt)
         if allowed is None:
-            allowed = await self._swarm.approval.judge(attempt)
+            allowed = await self._swarm.gatekeeper.ask(attempt)
         if not allowed:
             raise kept_back(connection, "request")
 
     def _failed(
         self,
         error: P2PError,
-        stream: Stream,
+        stream: LiveStream,
         protocol: RequestProtocol[Rq, Rs],
         *,
         phase: str,

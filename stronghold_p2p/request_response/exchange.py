@@ -12,9 +12,10 @@ from stronghold_p2p.request_response.codecs.codec import unframe
 
 if TYPE_CHECKING:
     from stronghold_p2p.connection.connection import Connection
+    from stronghold_p2p.connection.live import LiveConnection
     from stronghold_p2p.identity import PeerId
     from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
-    from stronghold_p2p.streams.stream import Stream
+    from stronghold_p2p.streams.live import LiveStream
 
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")
@@ -31,7 +32,7 @@ def short(piece: bytes, maximum: int) -> bytes:
     return piece[1:] if len(piece) == size + 1 and size <= maximum and size <= _SHORT else b""
 
 
-async def receive(stream: Stream, maximum: int, piece: bytes = b"") -> bytes | None:
+async def receive(stream: LiveStream, maximum: int, piece: bytes = b"") -> bytes | None:
     """One message of at most ``maximum`` bytes, which begins with ``piece``; None if the stream ends instead.
 
     ``Malformed``: longer (said as soon as the length is read), cut short, or with bytes behind it.
@@ -56,7 +57,7 @@ async def receive(stream: Stream, maximum: int, piece: bytes = b"") -> bytes | N
 
 
 def attempt_of(
-    connection: Connection,
+    connection: LiveConnection | Connection,
     protocol: RequestProtocol[Rq, Rs],
     message: Rq,
     *,
@@ -76,7 +77,7 @@ def attempt_of(
     )
 
 
-def kept_back(connection: Connection, what: str) -> P2PError:
+def kept_back(connection: LiveConnection, what: str) -> P2PError:
     """The error for ``what`` our own firewall does not let out; a no because the connection has ended is none."""
     if connection.closed:
         ended = ConnectionClosed("the connection ended while our own firewall asked")

@@ -1,7 +1,7 @@
 """The responder: reads one request, asks the firewall, then the application, and answers.
 
 A refusal is the end of the stream without a byte, whatever refused: a rule, the application when it was asked, or
-the handler (``reference/stronghold-parity.md`` 2.5). A request that cannot be read is reset, and so is one whose
+the handler (parity 3). A request that cannot be read is reset, and so is one whose
 handler fails or is late; each costs its own stream only.
 """
 
@@ -39,8 +39,8 @@ from stronghold_p2p.streams.deadline import late
 
 if TYPE_CHECKING:
     from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
-    from stronghold_p2p.streams.stream import Stream
-    from stronghold_p2p.swarm.swarm import Swarm
+    from stronghold_p2p.streams.live import LiveStream
+    from stronghold_p2p.swarm.host import Host
 
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")
@@ -52,7 +52,7 @@ log = logging.getLogger("stronghold_p2p.request")
 class Server:
     """Answers the requests that reach one swarm."""
 
-    def __init__(self, swarm: Swarm) -> None:
+    def __init__(self, swarm: Host) -> None:
         self._swarm = swarm
         self._ids = itertools.count(1)
         self.places = Places(swarm.limits.requests_per_peer)
@@ -67,13 +67,13 @@ class Server:
             answer = partial(self._serve, protocol, handler)
             self._swarm.handle(name, answer, judges=True, rule_name=protocol.ids[0])
 
-    async def _serve(self, protocol: RequestProtocol[Rq, Rs], handler: Handler[Rq, Rs], stream: Stream) -> None:
+    async def _serve(self, protocol: RequestProtocol[Rq, Rs], handler: Handler[Rq, Rs], stream: LiveStream) -> None:
         swarm, connection = self._swarm, stream.connection
         try:
             place = self.places.enter(connection.peer)
         except LimitExceeded as error:
             stream.reset(Reset.RESOURCE_LIMIT)
-            swarm.emit(RequestUnread(connection, stream.protocol, error))
+            swarm.hub.emit(RequestUnread(connection.face, stream.protocol, error))
             return
         try:
             due = math.inf
@@ -89,22 +89,24 @@ class Server:
             except ValueError as error:
                 raise malformed(error, "request", connection.peer) from error
             # A view is looked at even where the rules do not care: one that fails lets nobody in.
-            judged = protocol.view is not None or not swarm.passes(connection, protocol.ids[0], "in", message)
+            judged = protocol.view is not None or not swarm.gatekeeper.passes(
+                connection, protocol.ids[0], "in", message
+            )
             if judged:
                 size = weight(body)
                 del body, piece  # nobody has to keep them while the application is asked
                 if not await self._allowed(protocol, message, stream, due, size):
                     return
-            request = Request(next(self._ids), connection.peer, message, stream.protocol, connection, due)
+            request = Request(next(self._ids), connection.peer, message, stream.protocol, connection.face, due)
             await self._answer(protocol, handler, request, stream)
         except Malformed as error:  # the handler has raised none: what it raises comes as something else
             log.debug("a request of %s for %s cannot be read: %s", connection.peer, stream.protocol, error)
             stream.reset(Reset.PROTOCOL_VIOLATION)
-            swarm.emit(RequestUnread(connection, stream.protocol, error))
+            swarm.hub.emit(RequestUnread(connection.face, stream.protocol, error))
         finally:
             self.places.leave(place)
 
-    async def _receive(self, protocol: RequestProtocol[Any, Any], stream: Stream, piece: bytes) -> bytes | None:
+    async def _receive(self, protocol: RequestProtocol[Any, Any], stream: LiveStream, piece: bytes) -> bytes | None:
         """The body, when it does not come in one piece."""
         try:
             return await receive(stream, protocol.max_request, piece)
@@ -115,11 +117,11 @@ class Server:
             if isinstance(error, DeadlineExceeded):
                 limit = self._swarm.timeouts.request or 0.0
                 cause = late(limit, "read", stream.peer, sent=False, setting="Timeouts.request")
-            self._swarm.emit(RequestUnread(stream.connection, stream.protocol, cause))
+            self._swarm.hub.emit(RequestUnread(stream.connection.face, stream.protocol, cause))
             raise
 
     async def _answer(
-        self, protocol: RequestProtocol[Rq, Rs], handler: Handler[Rq, Rs], request: Request[Rq], stream: Stream
+        self, protocol: RequestProtocol[Rq, Rs], handler: Handler[Rq, Rs], request: Request[Rq], stream: LiveStream
     ) -> None:
         answering, watch, version = False, None, self._swarm.firewall.version
         try:
@@ -135,12 +137,12 @@ class Server:
             if version == self._swarm.firewall.version or self._still_passes(protocol, request):
                 await stream.write(_framed(protocol, outcome))
             else:
-                self._swarm.emit(RequestFailed(request, _withheld(request)))
+                self._swarm.hub.emit(RequestFailed(request, _withheld(request)))
         except Rejected:
             return
         except (Exception, asyncio.CancelledError) as error:
             cause = error if isinstance(error, Exception) else self._interruption(watch, request)
-            self._swarm.emit(RequestFailed(request, cause))
+            self._swarm.hub.emit(RequestFailed(request, cause))
             elsewhere = isinstance(error, (P2PError, TimeoutError)) or isinstance(cause, UsageError)
             if answering or not elsewhere:
                 raise
@@ -158,20 +160,20 @@ class Server:
         return cause if isinstance(cause, P2PError) else ConnectionClosed("the network is closing", peer=peer)
 
     async def _allowed(
-        self, protocol: RequestProtocol[Rq, Rs], message: Rq, stream: Stream, due: float, size: int
+        self, protocol: RequestProtocol[Rq, Rs], message: Rq, stream: LiveStream, due: float, size: int
     ) -> bool:
-        approval, backlog = self._swarm.approval, self._swarm.hub.backlog
+        gatekeeper, backlog = self._swarm.gatekeeper, self._swarm.hub.backlog
         attempt = attempt_of(stream.connection, protocol, message, direction="in", deadline=due)
         wait = backlog.crowded(attempt.peer)  # its turn has been, but the request came later than that
-        allowed = None if wait else approval.verdict(attempt)
+        allowed = None if wait else gatekeeper.verdict(attempt)
         if allowed is None:
             watch = _Watch(stream)
             try:
                 if wait:
                     await backlog.turn(attempt.peer)
-                    allowed = approval.verdict(attempt)
+                    allowed = gatekeeper.verdict(attempt)
                 if allowed is None:
-                    allowed = await approval.judge(attempt, size)
+                    allowed = await gatekeeper.ask(attempt, size)
             finally:
                 if stream.intake is watch:
                     stream.intake = None
@@ -180,9 +182,9 @@ class Server:
     def _still_passes(self, protocol: RequestProtocol[Rq, Rs], request: Request[Rq]) -> bool:
         """The rules may have changed since: a peer that was shut out is told nothing."""
         attempt = attempt_of(request.connection, protocol, request.message, direction="in", deadline=request.deadline)
-        kept = self._swarm.firewall.decide(attempt) in {Rule.ALLOW, Rule.ASK}
+        kept = self._swarm.gatekeeper.decide(attempt) in {Rule.ALLOW, Rule.ASK}
         if not kept:
-            self._swarm.approval.take_back(attempt)
+            self._swarm.gatekeeper.take_back(attempt)
         return kept
 
 
@@ -209,10 +211,11 @@ class _Watch:
     It takes what arrives, and an end is all that may come.
     """
 
-    __slots__ = ("_stream", "error")
+    __slots__ = ("_stream", "due", "error")
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: LiveStream) -> None:
         self._stream = stream
+        self.due = math.inf
         self.error: Exception | None = None
         stream.intake = self
 
@@ -226,3 +229,6 @@ class _Watch:
     def failed(self, error: Exception) -> None:
         self.error = error
         self._stream.connection.cancel_handler(self._stream, str(error))
+
+    def expired(self) -> None:
+        """The stream has a deadline of its own."""

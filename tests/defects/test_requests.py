@@ -1,4 +1,4 @@
-"""Defects of the first library (parity 5) in requests and what carries them: one test each, that ours has none of it.
+"""Defects of the Rust library in requests and what carries them: one test each, that ours has none of it.
 
 Time is virtual.
 """

@@ -1,4 +1,4 @@
-"""The program under test for row 76: sets each option alone to a sentinel, and tells what has changed by that.
+"""The program under test for hostile row 76: sets each option alone to a sentinel, and tells what has changed by that.
 
     python -m tests.hostile.options [settings]
 
@@ -48,6 +48,8 @@ def limits_of(network: Network, connection: Connection) -> Snapshot:
     """Each limit where it is looked at."""
     swarm, session = network._swarm, connection._session
     gate, of_session, hooks = swarm.gate, session.limits, swarm.approval._hooks
+    gate._check_rate("a source", 0.0)
+    (arrivals,) = gate._arrivals.values()
     requests = {network._client.places._maximum, network._server.places._maximum}
     return {
         "connections": gate._limits.connections,
@@ -57,14 +59,14 @@ def limits_of(network: Network, connection: Connection) -> Snapshot:
         "per_subnet": gate._limits.per_subnet,
         "pending_in": gate._limits.pending_in,
         "pending_out": gate._limits.pending_out,
-        "accept_rate": gate._rates._rate,
+        "accept_rate": arrivals.rate,
         "receive_memory_total": swarm.pool._maximum,
         "streams_in": of_session.streams_in,
         "max_window": of_session.max_window,
         "receive_memory": session._dropped.maximum,
         "requests_per_peer": sorted(requests),
         "asks": hooks._asks,
-        "asks_per_peer": hooks._asks_per_peer,
+        "asks_per_peer": hooks._counts.maximum,
     }
 
 

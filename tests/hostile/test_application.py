@@ -1,4 +1,4 @@
-"""Rows 71 of reliability.md 4.6 and 76 of 4.7: what the application does, and what it sets."""
+"""Hostile rows 71 and 76: what the application does, and what it sets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from benchmarks.process import Process, soon
+from harness.process import Process, soon
 from tests.hostile.arena import MIB, NOISE_FLOOR, Arena
 from tests.hostile.client import Peer, connect
 from tests.hostile.codec import Identity, prefixed

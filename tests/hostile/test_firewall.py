@@ -1,4 +1,4 @@
-"""Rows 73 to 81, and of 96 what concerns rules: ways around the firewall (reliability.md 4.7, 4.9)."""
+"""Hostile rows 73 to 75 and 77 to 81, and of hostile row 96 what concerns rules: ways around the firewall."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.process import Patience
+from harness.process import Patience
 from tests.hostile.arena import MIB, Arena, Guarded
 from tests.hostile.client import ACK, FIN, RST, SYN, WINDOW, Peer, data, expect_lines, update, upgrade_out
 from tests.hostile.codec import (

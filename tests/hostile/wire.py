@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from typing import Self
 
-from benchmarks.process import Patience
+from harness.process import Patience
 from tests.netns import IPV6_FREEBIND
 
 PATIENCE = 5.0  # seconds for what is expected to happen
@@ -29,7 +29,7 @@ class Cut(Exception):
 
 
 class Wire:
-    """``allowance``: bytes that may still be sent, then our side ends (row 7)."""
+    """``allowance``: bytes that may still be sent, then our side ends (hostile row 7)."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock

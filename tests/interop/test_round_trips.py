@@ -5,8 +5,7 @@ chosen; its last message is on its way together with the stream's proposal and t
 brings the echo.
 
 What a round trip of this link takes at this moment is measured beside it, by bare TCP connections: a busy machine
-carries packets later than it was told to. The best of three measurements counts (reliability.md, "What makes a row
-count as covered").
+carries packets later than it was told to. The best of three measurements counts.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ import pytest
 from tests.netns import B_ADDRESS, Link, Unavailable, slow_link
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = [sys.executable, "-m", "benchmarks.peer"]
+OURS = [sys.executable, "-m", "harness.peer"]
 
 DELAY = 0.05
 RTT_MS = 2 * DELAY * 1e3

@@ -10,7 +10,7 @@ from noise.connection import Keypair, NoiseConnection
 from stronghold_p2p.errors import ConnectionClosed, DecryptError, UsageError
 from stronghold_p2p.noise.cipher import CipherState
 from stronghold_p2p.noise.handshake import HandshakeState
-from stronghold_p2p.noise.records import MAX_PLAINTEXT, SMALL, Opener, Sealer, Workspace
+from stronghold_p2p.noise.records import MAX_PLAINTEXT, ONE_SHOT, Opener, Sealer, Workspace
 from tests.noise.opening import opened
 from tests.noise.pair import KEY, keys, randomness
 
@@ -126,7 +126,7 @@ def refuse(theirs: Opener, wire: bytes) -> None:
 
 
 def test_every_flipped_bit() -> None:
-    """reliability.md row 47: no plaintext of a record with one wrong bit, nor of the next one."""
+    """Hostile row 47: no plaintext of a record with one wrong bit, nor of the next one."""
     one, two = records(b"plaintext", b"next")
     for bit in range(16, len(one) * 8):
         bad = bytearray(one)
@@ -171,7 +171,7 @@ def test_the_longest_length_waits_for_its_record() -> None:
 
 
 def test_plaintext_is_no_record() -> None:
-    """reliability.md row 55: a yamux frame fails at its first bytes, text once it fills the length it seems to have."""
+    """Hostile row 55: a yamux frame fails at its first bytes, text once it fills the length it seems to have."""
     refuse(opener(), bytes.fromhex("000100010000000100000000"))
     negotiation = b"\x13/multistream/1.0.0\n"
     assert opened(opener(), negotiation) == ([], 0)
@@ -179,7 +179,7 @@ def test_plaintext_is_no_record() -> None:
 
 
 def test_records_of_another_session_and_our_own_reflected() -> None:
-    """reliability.md row 55."""
+    """Hostile row 55."""
     other = Sealer(CipherState(b"other session".ljust(32))).seal(b"replayed")
     refuse(opener(), bytes(other))
     own = Sealer(CipherState(b"the other direction".ljust(32)))
@@ -187,7 +187,7 @@ def test_records_of_another_session_and_our_own_reflected() -> None:
 
 
 def test_the_counter_ends_before_its_last_value_when_sealing() -> None:
-    """reliability.md row 48."""
+    """Hostile row 48."""
     for last in (b"x", bytes(20_000)):
         ours = sealer(LAST)
         assert ours.seal(last) == records(last, n=LAST)[0]
@@ -201,7 +201,7 @@ def test_the_counter_ends_before_its_last_value_when_sealing() -> None:
 
 
 def test_the_counter_ends_before_its_last_value_when_opening() -> None:
-    """reliability.md row 48."""
+    """Hostile row 48."""
     (last,) = records(b"last", n=LAST)
     theirs = opener(LAST)
     assert fails_behind(theirs, last + last, ConnectionClosed) == [b"last"]
@@ -244,7 +244,7 @@ def together(theirs: Opener, wire: bytes) -> list[bytes]:
     return pieces
 
 
-@pytest.mark.parametrize("size", [1, 29, SMALL - 16])
+@pytest.mark.parametrize("size", [1, 29, ONE_SHOT - 16])
 def test_a_full_record_and_the_short_rest_behind_it_come_in_one_piece(size: int) -> None:
     """go-yamux's full frame, with its header, is a little longer than a record."""
     full, rest = text(MAX_PLAINTEXT), b"r" * size
@@ -256,7 +256,7 @@ def test_a_full_record_and_the_short_rest_behind_it_come_in_one_piece(size: int)
     "texts",
     [
         [text(MAX_PLAINTEXT), b""],
-        [text(MAX_PLAINTEXT), b"r" * (SMALL - 15)],
+        [text(MAX_PLAINTEXT), b"r" * (ONE_SHOT - 15)],
         [text(MAX_PLAINTEXT - 1), b"rest"],
         [text(MAX_PLAINTEXT), text(MAX_PLAINTEXT)],
     ],

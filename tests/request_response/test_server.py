@@ -14,7 +14,7 @@ import pytest
 
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.connection.connection import Connection
+from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import (
     DialError,
     LimitExceeded,
@@ -46,7 +46,7 @@ class Pair:
     bob: Swarm
     client: Client
     server: Server
-    connection: Connection
+    connection: LiveConnection
 
     async def ask(self, message: Any = "Ping", timeout: float | None = 5.0) -> Any:
         return await self.client.request(self.bob.peer_id, (), message, STRONGHOLD, timeout=timeout)
@@ -359,7 +359,7 @@ async def test_a_predicate_is_asked_once_about_each_request() -> None:
 
 
 async def test_a_rule_that_allows_a_stream_without_request_is_not_taken_for_one_that_allows_all() -> None:
-    """What ``Judging.passes`` remembers is about rules that look at nothing."""
+    """What ``Gatekeeper.passes`` remembers is about rules that look at nothing."""
     rule = Rule.when(lambda attempt: attempt.variant != "Delete")
     async with pair(echo, rule=rule) as two:
         for _ in range(3):
@@ -369,7 +369,7 @@ async def test_a_rule_that_allows_a_stream_without_request_is_not_taken_for_one_
 
 
 async def test_a_broken_predicate_rejects_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    """reliability.md row 80."""
+    """Hostile row 80."""
     async with pair(echo, rule=Rule.when(lambda attempt: attempt.view["Say"], otherwise=Rule.ALLOW)) as two:
         assert await two.ask({"Say": True}) == {"Say": True}
         for message in ("Ping", {"Say": "no bool"}):
@@ -408,7 +408,7 @@ async def test_a_rule_that_looks_holds_for_our_own_requests() -> None:
 
 
 async def test_who_a_rule_that_looks_shuts_out_meanwhile_gets_no_answer() -> None:
-    """reliability.md row 77: judged again before the answer is written, if rules have changed."""
+    """Hostile row 77: judged again before the answer is written, if rules have changed."""
     go_on = asyncio.Event()
 
     async def slow(request: Request[Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from stronghold_p2p.firewall.asking.approval import Approval
+from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from tests.firewall.attempts import ALICE, BOB, ECHO, UPPER, attempt
@@ -36,11 +37,11 @@ def asking(**options: Any) -> tuple[Firewall, Approval, Asked]:
     """No rules, and a hook for them."""
     firewall, asked = Firewall(), Asked()
     firewall.on_no_rule(asked)
-    return firewall, Approval(firewall, **options), asked
+    return firewall, Approval(firewall, Audit(), **options), asked
 
 
 async def begin(approval: Approval, *attempts: Attempt) -> list[asyncio.Task[bool]]:
-    tasks = [asyncio.ensure_future(approval.judge(each)) for each in attempts]
+    tasks = [asyncio.ensure_future(approval.ask(each)) for each in attempts]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     return tasks
@@ -80,7 +81,7 @@ async def test_the_rule_may_look_at_each_request() -> None:
 
 
 async def test_the_rule_may_be_to_ask() -> None:
-    """Every attempt that waited becomes a question of its own (stronghold-parity.md 1.5)."""
+    """Every attempt that waited becomes a question of its own (docs/firewall.md, "Answers and changes")."""
     firewall, approval, asked = asking()
     approvals = Asked()
     firewall.on_ask(approvals)
@@ -145,10 +146,10 @@ async def cancels(asked: Attempt) -> Rule:
 async def test_a_broken_hook_rejects_and_is_reported_once(
     hook: Any, told: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """reliability.md row 80."""
+    """Hostile row 80."""
     firewall, approval, _ = asking()
     firewall.on_no_rule(hook)
-    assert await asyncio.gather(*(approval.judge(each) for each in requests(3))) == [False] * 3
+    assert await asyncio.gather(*(approval.ask(each) for each in requests(3))) == [False] * 3
     assert len(caplog.records) == told
     assert firewall.rules() == ()
     caplog.clear()
@@ -211,7 +212,7 @@ async def test_without_any_deadline_the_answer_is_waited_for() -> None:
 async def test_a_rule_that_is_set_meanwhile_decides_at_once(
     change: Callable[[Firewall], object], allowed: bool
 ) -> None:
-    """reliability.md row 77."""
+    """Hostile row 77."""
     firewall, approval, asked = asking()
     tasks = await begin(approval, attempt(), attempt())
     change(firewall)
@@ -236,7 +237,7 @@ async def test_a_change_that_does_not_concern_the_peer_keeps_the_question() -> N
 
 @pytest.mark.parametrize("turns", range(5))
 async def test_a_late_answer_never_replaces_a_rule_set_meanwhile(turns: int) -> None:
-    """However many turns lie between them, the rule that was set holds (stronghold-parity.md D23)."""
+    """However many turns lie between them, the rule that was set holds (D23)."""
     firewall, approval, asked = asking()
     tasks = await begin(approval, attempt(), attempt())
     asked.answers[0].set_result(Rule.ALLOW)
@@ -267,7 +268,7 @@ async def test_a_stubborn_hook_is_not_heard_any_more_and_keeps_its_place() -> No
     await asyncio.gather(task, return_exceptions=True)
     assert approval.snapshot() == {"asks": 1, "asking_peers": 1, "ask_memory": 0}
     (second,) = await begin(approval, attempt())
-    assert await approval.judge(attempt()) is False  # no place
+    assert await approval.ask(attempt()) is False  # no place
     second.cancel()
     release.set()
     await asyncio.gather(*approval.hooks, second, return_exceptions=True)
@@ -318,7 +319,7 @@ async def test_the_question_ends_with_the_last_who_waits() -> None:
 
 @pytest.mark.speed
 async def test_surplus_attempts_of_one_peer_are_rejected_at_once() -> None:
-    """reliability.md row 79: 16 for each peer."""
+    """Hostile row 79: 16 for each peer."""
     _, approval, asked = asking()
     tasks = await begin(approval, *requests(10_000))
     assert len(asked.attempts) == 1
@@ -386,6 +387,6 @@ async def test_nothing_of_a_question_is_left_for_the_collector() -> None:
     asked.answers[0].set_result(Rule.ALLOW)
     assert await task is True
     await nothing_left(approval)
-    assert firewall._listeners == {}
+    assert firewall._observers == {}
     gc.collect()
     assert not [thing for thing in gc.get_objects() if type(thing).__name__ in {"_Question", "Waiting"}]

@@ -12,7 +12,6 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import LimitExceeded
-from stronghold_p2p.firewall.limits import gate as gates
 from stronghold_p2p.firewall.limits.gate import Gate, Token
 from stronghold_p2p.identity.keys import Identity
 from tests.firewall.attempts import ALICE, BOB, CAROL
@@ -129,7 +128,7 @@ def test_connections_of_one_peer_count_both_ways() -> None:
     ],
 )
 def test_connections_from_one_place(hosts: list[str | None], allowed: int) -> None:
-    """reliability.md row 3: 8 per IPv4 address and per IPv6 /56, mapped v4 counts with v4."""
+    """Hostile row 3: 8 per IPv4 address and per IPv6 /56, mapped v4 counts with v4."""
     gate = Gate(Limits(**FAST))  # type: ignore[arg-type]
     for number, host in enumerate(hosts[:allowed]):
         connect(gate, host, number)
@@ -149,8 +148,8 @@ def test_a_48_holds_eight_times_as_much_as_a_56() -> None:
 
 
 def test_the_exemption_of_loopback_is_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gates, "PENDING_PER_IP", 1)
-    monkeypatch.setattr(gates, "ACCEPT_BURST", 2)
+    monkeypatch.setattr("stronghold_p2p.firewall.limits.gate.PENDING_PER_IP", 1)
+    monkeypatch.setattr("stronghold_p2p.firewall.limits.gate.ACCEPT_BURST", 2)
     limits = Limits(per_subnet=1, pending_in=8, accept_rate=1.0)
     gate = Gate(limits, exempt_loopback=False)
     inbound(gate, "127.0.0.1")
@@ -158,7 +157,7 @@ def test_the_exemption_of_loopback_is_an_option(monkeypatch: pytest.MonkeyPatch)
     assert full(gate, lambda: gate.admit("127.0.0.1", 0)).limit == "accept_rate"
     spared = Gate(Limits(per_subnet=1, accept_rate=1.0))
     assert len([inbound(spared, host) for host in ("127.0.0.1", "::1") * 20]) == 40
-    assert spared.tracked == 0
+    assert len(spared._arrivals) == 0
 
 
 def test_pending_sockets_from_one_address() -> None:
@@ -172,7 +171,7 @@ def test_pending_sockets_from_one_address() -> None:
 
 
 def test_when_pending_is_full_the_oldest_of_the_greatest_crowd_gives_way() -> None:
-    """reliability.md row 1."""
+    """Hostile row 1."""
     gate = Gate(Limits(pending_in=5, **FAST))  # type: ignore[arg-type]
     inbound(gate, "192.0.2.1")
     crowd = [inbound(gate, "192.0.2.2") for _ in range(3)]
@@ -233,7 +232,7 @@ def test_accept_rate_is_a_bucket_of_sixteen_that_fills_by_five_a_second() -> Non
 
 
 def test_accept_rate_when_the_clock_stands_or_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gates, "ACCEPT_BURST", 2)
+    monkeypatch.setattr("stronghold_p2p.firewall.limits.gate.ACCEPT_BURST", 2)
     gate = Gate(Limits())
     inbound(gate, now=50)
     inbound(gate, now=40)
@@ -260,20 +259,21 @@ def test_memory_stays_constant_however_many_addresses_call() -> None:
     finally:
         tracemalloc.stop()
     flood(50_001, 50_000)
-    assert gate.tracked == 4_096
+    assert len(gate._arrivals) == 4_096
     assert gate.snapshot()["pending_in"] == 128
     assert gate.snapshot()["pending_sources"] <= 128
     assert grown < 4 << 20
 
 
 def test_a_source_that_is_forgotten_starts_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gates, "ACCEPT_BURST", 1)
-    gate = Gate(Limits(pending_in=None), tracked=2)
+    monkeypatch.setattr("stronghold_p2p.firewall.limits.gate.TRACKED_SOURCES", 2)
+    monkeypatch.setattr("stronghold_p2p.firewall.limits.gate.ACCEPT_BURST", 1)
+    gate = Gate(Limits(pending_in=None))
     inbound(gate, "192.0.2.1")
     assert full(gate, lambda: gate.admit("192.0.2.1", 0)).limit == "accept_rate"
     inbound(gate, "192.0.2.2")
     inbound(gate, "192.0.2.3")
-    assert gate.tracked == 2
+    assert len(gate._arrivals) == 2
     inbound(gate, "192.0.2.1")
 
 
@@ -294,8 +294,8 @@ class Counts(RuleBasedStateMachine):
             pending_out=3,
         )
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(gates, "PENDING_PER_IP", 3)
-            self.gate = Gate(self.limits, exempt_loopback=exempt, tracked=3)
+            patch.setattr("stronghold_p2p.firewall.limits.gate.PENDING_PER_IP", 3)
+            self.gate = Gate(self.limits, exempt_loopback=exempt)
         self.living: list[Token] = []
         self.now = 0.0
 
@@ -372,7 +372,7 @@ class Counts(RuleBasedStateMachine):
         assert ways.total() <= 7
         assert max(Counter(token.peer for token in connected).values(), default=0) <= 3
         assert max(Counter(token.source for token in connected if token.source).values(), default=0) <= 2
-        assert self.gate.tracked <= 3
+        assert len(self.gate._arrivals) <= 8  # the sources that this test knows
 
     def teardown(self) -> None:
         for token in list(getattr(self, "living", ())):
