@@ -81,7 +81,7 @@ async def running(
         timeouts=timeouts or replace(Timeouts(), idle=None),
         exempt_loopback=exempt_loopback,
     )
-    identify = Identify(swarm, "stronghold-p2p/bench")
+    Identify(swarm, "stronghold-p2p/bench")
     Ping(swarm)
     swarm.start()
     swarm.handle(perf.PERF, perf.serve)
@@ -90,7 +90,6 @@ async def running(
     try:
         yield swarm
     finally:
-        await identify.close()
         await swarm.close()
 
 

@@ -111,20 +111,14 @@ class Network:
             for address in self._listen:
                 await self.listen(address)
         except BaseException:
-            await self._close()
+            await self._swarm.close()
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._close()
-
-    async def _close(self) -> None:
-        try:
-            await self._identify.close()
-        finally:
-            await self._swarm.close()
+        await self._swarm.close()
 
     async def serve_forever(self) -> NoReturn:
         """Wait until this task is cancelled; requests are answered meanwhile, as they are without it."""

@@ -67,10 +67,9 @@ class Identify:
         self._closed = False
         swarm.handle(IDENTIFY, self._answer)
         swarm.handle(PUSH, self._on_push)
-        swarm.follow(self)
-        swarm.hub.on_event(self._on_event)
-        self._unwatch = swarm.firewall.watch(self._rules_changed)
         self._comparing = False
+        self._unwatch: Callable[[], None] | None = None
+        swarm.add(self)
 
     def info(self, peer: PeerId) -> PeerInfo | None:
         """What a connected peer has said about itself so far; None before its first message."""
@@ -97,10 +96,15 @@ class Identify:
         for peer in self._infos:
             self._push_if_stale(peer)
 
+    def start(self) -> None:
+        self._swarm.hub.on_event(self._on_event)
+        self._unwatch = self._swarm.firewall.watch(self._rules_changed)
+
     async def close(self) -> None:
         """Cancel the tasks that wait for a peer, and start no more."""
         self._closed = True
-        self._unwatch()
+        if self._unwatch is not None:
+            self._unwatch()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

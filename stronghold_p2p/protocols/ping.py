@@ -59,7 +59,7 @@ class Ping:
         self._serving: PerPeer[PeerId] = PerPeer(STREAMS_IN)
         self._idle_streams: dict[LiveConnection, IdlePingStream] = {}
         swarm.handle(PING, self._answer)
-        swarm.follow(self)
+        swarm.add(self)
 
     async def ping(self, connection: LiveConnection, *, timeout: float | None = 10.0) -> float:
         """One round trip to the peer's ping handler, in seconds.
@@ -129,6 +129,12 @@ class Ping:
                     await asyncio.sleep(0)
         except TimeoutError:
             return
+
+    def start(self) -> None:
+        """Streams are opened when somebody pings."""
+
+    async def close(self) -> None:
+        """Idle streams end with their connections."""
 
     def connected(self, connection: LiveConnection) -> None:
         """A connection is pinged when somebody asks for it."""
