@@ -39,5 +39,5 @@ async def ask(connection: LiveConnection, data: bytes = b"hello", protocol: str 
     """One echoed message on a stream of its own."""
     async with await connection.open_stream(protocol) as stream:
         await stream.write(data)
-        await stream.close_write()
+        stream.finish()
         return await stream.read_to_end(1 << 24)
