@@ -12,13 +12,13 @@ ECHO = "/echo/1.0.0"
 
 async def echo(stream: LiveStream) -> None:
     """Everything back, until the peer's FIN."""
-    async for piece in stream:
+    while piece := await stream.read():
         await stream.write(piece)
 
 
 async def swallow(stream: LiveStream) -> None:
     """Read until the peer's FIN."""
-    async for _ in stream:
+    while await stream.read():
         pass
 
 
