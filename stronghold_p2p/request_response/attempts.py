@@ -1,0 +1,65 @@
+"""A request as the firewall sees it, and the questions that are put to the firewall about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from stronghold_p2p.errors import ConnectionClosed, P2PError, Rejected
+from stronghold_p2p.firewall.rules import Attempt, Direction, Rule, variant_of
+
+if TYPE_CHECKING:
+    from stronghold_p2p.connection.connection import Connection
+    from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
+    from stronghold_p2p.swarm.swarm import Swarm
+
+Rq = TypeVar("Rq")
+Rs = TypeVar("Rs")
+
+
+def attempt_of(
+    connection: Connection,
+    protocol: RequestProtocol[Rq, Rs],
+    message: Rq,
+    *,
+    direction: Direction,
+    deadline: float,
+) -> Attempt:
+    """A request as the firewall sees it, under the first of the protocol's ids."""
+    view: Any = message if protocol.view is None else protocol.view(message)
+    return Attempt(
+        peer=connection.peer,
+        protocol=protocol.ids[0],
+        direction=direction,
+        address=connection.remote_address,
+        deadline=deadline,
+        variant=variant_of(view),
+        view=view,
+    )
+
+
+def decided(swarm: Swarm, attempt: Attempt) -> bool | None:
+    """What the rules say; None: the application has to be asked."""
+    return swarm.approval.verdict(attempt)
+
+
+async def asked(swarm: Swarm, attempt: Attempt, size: int = 0) -> bool:
+    """What the application says; ``size`` bytes are kept while it is asked."""
+    return await swarm.approval.judge(attempt, size)
+
+
+def still_allowed(swarm: Swarm, attempt: Attempt) -> bool:
+    """Whether the rules of now let an attempt pass that older ones have let in; if not, followers are told."""
+    kept = swarm.firewall.decide(attempt) in {Rule.ALLOW, Rule.ASK}
+    if not kept:
+        swarm.approval.take_back(attempt)
+    return kept
+
+
+def kept_back(connection: Connection, what: str) -> P2PError:
+    """The error for ``what`` our own firewall does not let out; a no because the connection has ended is none."""
+    if connection.closed:
+        ended = ConnectionClosed("the connection ended while our own firewall asked", peer=connection.peer)
+        ended.__cause__ = connection.error
+        return ended
+    told = f"our own firewall keeps this {what} back: see firewall.rules()"
+    return Rejected(told, peer=connection.peer, local=True)
