@@ -129,17 +129,16 @@ class Client:
     ) -> Stream | None:
         """A stream and a place, if nothing has to be waited for; else None."""
         connection = None if peer is None else self._swarm.connected(peer)
-        ids = protocol.ids
         if connection is None or protocol.view is not None:
             return None
-        if not self._swarm.passes(connection, ids[0], "out", message):
+        if not self._swarm.passes(connection, protocol.ids[0], "out", message):
             return None
         self.places.enter(connection.peer)
         stream = None
         try:
-            stream = connection.open_now(ids if len(ids) == 1 else (connection.likely(ids),), now)
+            stream = connection.open_now(protocol.ids, now)
         except P2PError as error:
-            fail(error, Failure(Phase.NEGOTIATE, ids, connection.peer))
+            fail(error, Failure(Phase.NEGOTIATE, protocol.ids, connection.peer))
         finally:
             if stream is None:
                 self.places.leave(connection.peer)

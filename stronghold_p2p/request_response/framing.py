@@ -43,7 +43,7 @@ def write(codec: Codec[T], message: T, maximum: int, part: str, peer: PeerId | N
 def whole(piece: bytes, maximum: int) -> bytes:
     """The body of the message that ``piece`` is, if it is a whole one whose length takes one byte; else nothing.
 
-    This is the usual message, and needs no parser: without it a request costs 4 µs more.
+    This is the usual message. The parser takes fifteen times as long for it.
     """
     if not piece:
         return b""

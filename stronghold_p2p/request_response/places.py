@@ -20,7 +20,8 @@ class Places:
 
     def enter(self, peer: PeerId) -> None:
         """Take a place, to be given back with ``leave``; ``LimitExceeded`` at once if there is none."""
-        taken = self._taken.get(peer.multihash, 0)
+        key = peer.multihash
+        taken = self._taken.get(key, 0)
         if taken >= self._maximum:
             raise LimitExceeded(
                 f"requests_per_peer {taken}/{self._maximum} with {peer}: wait for one to end, or raise it in Limits",
@@ -29,15 +30,16 @@ class Places:
                 maximum=int(self._maximum),
                 peer=peer,
             )
-        self._taken[peer.multihash] = taken + 1
+        self._taken[key] = taken + 1
 
     def leave(self, peer: PeerId) -> None:
         """Give one place back."""
-        taken = self._taken[peer.multihash] - 1
+        key = peer.multihash
+        taken = self._taken[key] - 1
         if taken:
-            self._taken[peer.multihash] = taken
+            self._taken[key] = taken
         else:
-            del self._taken[peer.multihash]
+            del self._taken[key]
 
     @property
     def taken(self) -> int:
