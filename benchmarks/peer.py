@@ -30,14 +30,14 @@ from typing import Any
 from benchmarks import facade
 from stronghold_p2p.addressing.multiaddrs import parse, split_peer
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.connection.connection import Connection
+from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.protocols import perf
 from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.protocols.ping import Ping
-from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 
 RR = "/bench/rr/1"
@@ -60,12 +60,12 @@ LIFTED = Limits(
 Result = dict[str, Any]
 
 
-async def answer(stream: Stream) -> None:
+async def answer(stream: LiveStream) -> None:
     """``/bench/rr/1``: read to the end, write the same bytes back."""
     await stream.write(await stream.read_to_end(1 << 24))
 
 
-async def echo(stream: Stream) -> None:
+async def echo(stream: LiveStream) -> None:
     """``/bench/echo/1``: each chunk as it arrives."""
     async for chunk in stream:
         await stream.write(chunk)
@@ -151,12 +151,12 @@ async def first_contact(addr: str, *, first_byte: bool) -> float:
             return (perf_counter() - start) * 1e3
 
 
-async def dial(swarm: Swarm, addr: str) -> Connection:
+async def dial(swarm: Swarm, addr: str) -> LiveConnection:
     address, peer = split_peer(parse(addr))
     return await swarm.dial(peer, [address])
 
 
-async def transfer(connection: Connection, up: int, down: int, size: int) -> float:
+async def transfer(connection: LiveConnection, up: int, down: int, size: int) -> float:
     """Seconds for one transfer, timed as the contract says."""
     async with await connection.open_stream(perf.PERF) as stream:
         await stream.write(down.to_bytes(8, "big"))
@@ -170,7 +170,7 @@ async def transfer(connection: Connection, up: int, down: int, size: int) -> flo
         return perf_counter() - start
 
 
-async def bulk(connection: Connection, options: argparse.Namespace) -> Result:
+async def bulk(connection: LiveConnection, options: argparse.Namespace) -> Result:
     size, count = options.size or 65_536, options.bytes
     up = options.mode == "upload"
     await transfer(connection, WARM_UP * up, WARM_UP * (not up), size)
@@ -178,7 +178,7 @@ async def bulk(connection: Connection, options: argparse.Namespace) -> Result:
     return {"bytes": count, "seconds": round(seconds, 4), "mb_per_s": round(count / seconds / 1e6, 1)}
 
 
-async def rtt(connection: Connection, options: argparse.Namespace) -> Result:
+async def rtt(connection: LiveConnection, options: argparse.Namespace) -> Result:
     times = []
     message = os.urandom(32)
     async with await connection.open_stream(ECHO) as stream:
@@ -192,7 +192,7 @@ async def rtt(connection: Connection, options: argparse.Namespace) -> Result:
     return {"median_us": round(statistics.median(times), 1), "p99_us": round(times[int(len(times) * 0.99)], 1)}
 
 
-async def request(connection: Connection, body: bytes) -> float:
+async def request(connection: LiveConnection, body: bytes) -> float:
     start = perf_counter()
     async with await connection.open_stream(RR) as stream:
         await stream.write(body)
@@ -236,7 +236,7 @@ async def conc(ask: facade.Ask, options: argparse.Namespace) -> Result:
     return {"req_per_s": round(rate), "p99_ms": round(times[int(n * 0.99)], 4), "failed": 0}
 
 
-MODES: dict[str, Callable[[Connection, argparse.Namespace], Awaitable[Result]]] = {
+MODES: dict[str, Callable[[LiveConnection, argparse.Namespace], Awaitable[Result]]] = {
     "upload": bulk,
     "download": bulk,
     "rtt": rtt,
@@ -261,7 +261,7 @@ async def client(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.peer", description="see peer-contract")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peer", description="docs/catalogue/peer-contract.md")
     parser.add_argument("--uvloop", action="store_true")
     parser.add_argument("--facade", action="store_true", help="over Network.request; modes seq and conc")
     parser.add_argument("--json", action="store_true", help="with --facade: JSON requests of the crate's protocol")

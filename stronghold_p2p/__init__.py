@@ -50,14 +50,14 @@ from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Rule, Scope
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys import Identity
-from stronghold_p2p.network import Address, Network, Opening, Target
+from stronghold_p2p.network import Address, Network, StreamOpening, Target
 from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.request_response.codecs.codec import BYTES, JSON, Codec
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
 from stronghold_p2p.request_response.codecs.typed import messages
 from stronghold_p2p.request_response.messages import Request
 from stronghold_p2p.streams.stream import Stream
-from stronghold_p2p.swarm.listener import Listener
+from stronghold_p2p.swarm.listeners import Listener
 
 __all__ = [
     "BYTES",
@@ -100,7 +100,6 @@ __all__ = [
     "NegotiationError",
     "Network",
     "Opened",
-    "Opening",
     "P2PError",
     "PeerId",
     "PeerIdMismatch",
@@ -115,6 +114,7 @@ __all__ = [
     "Scope",
     "Stream",
     "StreamEnded",
+    "StreamOpening",
     "StreamReset",
     "Target",
     "Timeouts",

@@ -1,7 +1,6 @@
 """Every limit and timeout that a user can set, each default explained once.
 
-Values come from ``reference/reliability.md`` 2.7, where the go, rust and js figures stand side by side;
-``None`` switches a limit or a timeout off.
+``None`` switches a limit or a timeout off. Where go, rust or js have the same value, they are named beside it.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ class Limits:
     accept_burst: int = 16
     dial_addresses: int = 16  # addresses of one peer that a dial tries
     # Unread bytes of all connections together, beyond 256 KiB on each: eight may fill their ``receive_memory``. With
-    # all 300 at work that is 331 MiB, which leaves the rest of 1 GiB (row 97) to connections and streams. go begins at
+    # all 300 at work that is 331 MiB, which leaves the rest of 1 GiB to connections and streams. go begins at
     # 128 MiB and adds as the machine has. The last quarter is kept for the peers in ``Network.protected``.
     receive_memory_total: int | None = 256 << 20
     streams_in: int | None = 512
@@ -80,7 +79,7 @@ class Limits:
     requests_per_peer: int | None = 100  # each way
     asks: int | None = 256
     asks_per_peer: int | None = 16
-    ask_memory: int | None = 32 << 20  # bytes that requests take which wait to be let in (row 79)
+    ask_memory: int | None = 32 << 20  # bytes that requests take which wait to be let in (hostile row 79)
 
     def __post_init__(self) -> None:
         check(self)

@@ -13,6 +13,7 @@ from stronghold_p2p.addressing import multiaddrs
 from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.connection import Connection
+from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import ConfigError, DecodeError, UsageError
 from stronghold_p2p.events.events import Event
 from stronghold_p2p.events.hub import Events, Overflow
@@ -28,12 +29,12 @@ from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
 from stronghold_p2p.request_response.server import Handler, Server
 from stronghold_p2p.streams.deadline import Deadline
-from stronghold_p2p.streams.opening import Opening
+from stronghold_p2p.streams.opening import StreamOpening
 from stronghold_p2p.streams.stream import Stream
-from stronghold_p2p.swarm.listener import Listener
+from stronghold_p2p.swarm.listeners import Listener
 from stronghold_p2p.swarm.swarm import Swarm
 
-__all__ = ["AGENT", "Address", "Network", "Opening", "StreamHandler", "Target"]
+__all__ = ["AGENT", "Address", "Network", "StreamHandler", "StreamOpening", "Target"]
 
 AGENT: Final = "stronghold-p2p/0.1.0"
 
@@ -146,7 +147,7 @@ class Network:
     @property
     def listeners(self) -> tuple[Listener, ...]:
         """What accepts connections now."""
-        return tuple(self._swarm.listeners)
+        return tuple(listener.face for listener in self._swarm.listeners.all)
 
     @property
     def protected(self) -> set[PeerId]:
@@ -158,7 +159,7 @@ class Network:
         address of this host. ``ConfigError``: no such address; ``ListenError``: the system refuses it.
         """
         self._check_open()
-        return await self._swarm.listen(self._ours(address))
+        return (await self._swarm.listen(self._ours(address))).face
 
     # ------------------------------------------------------------------ connections
 
@@ -169,7 +170,7 @@ class Network:
         is (``PeerIdMismatch``, ``HandshakeError``). ``timeout``: by default ``timeouts.dial``.
         """
         async with Deadline(self._timeout(timeout, self.timeouts.dial), "dial") as deadline:
-            return await self._connected(to, deadline)
+            return (await self._connected(to, deadline)).face
 
     async def disconnect(self, peer: PeerId) -> int:
         """Close every connection to ``peer`` in order; how many there were."""
@@ -186,7 +187,7 @@ class Network:
 
     def connections(self, peer: PeerId | None = None) -> tuple[Connection, ...]:
         """The open connections, to ``peer`` or to everybody."""
-        return self._swarm.connections(peer)
+        return tuple(connection.face for connection in self._swarm.connections(peer))
 
     # ------------------------------------------------------------------ requests
 
@@ -236,7 +237,7 @@ class Network:
 
     # ------------------------------------------------------------------ streams
 
-    def open_stream(self, to: Target, *protocols: str, timeout: Timeout = ...) -> Opening[Stream]:
+    def open_stream(self, to: Target, *protocols: str, timeout: Timeout = ...) -> StreamOpening:
         """A stream for the first of ``protocols`` that the peer serves; await it, or use it in ``async with``.
 
         With one protocol nothing is waited for beyond the connection: a refusal comes from the first read, as
@@ -244,7 +245,7 @@ class Network:
         """
         if not protocols:
             raise UsageError("name at least one protocol")
-        return Opening(lambda: self._open_stream(to, protocols, self._timeout(timeout, self.timeouts.dial)))
+        return StreamOpening(lambda: self._open_stream(to, protocols, self._timeout(timeout, self.timeouts.dial)))
 
     async def _open_stream(self, to: Target, protocols: tuple[str, ...], timeout: float | None) -> Stream:
         async with Deadline(timeout, "dial") as deadline:
@@ -254,9 +255,9 @@ class Network:
             if not allowed:
                 raise kept_back(connection, "stream")
             deadline.phase = "negotiate"
-            return await connection.open_stream(*allowed)
+            return Stream(await connection.open_stream(*allowed))
 
-    async def _permits(self, connection: Connection, protocol: str, deadline: float) -> bool:
+    async def _permits(self, connection: LiveConnection, protocol: str, deadline: float) -> bool:
         attempt = Attempt(
             peer=connection.peer,
             protocol=protocol,
@@ -278,7 +279,7 @@ class Network:
         def register(handler: StreamHandler) -> StreamHandler:
             self._check_free(protocols)
             for protocol in protocols:
-                self._swarm.handle(protocol, handler)
+                self._swarm.handle(protocol, lambda live: handler(Stream(live)))
             self._identify.changed()
             return handler
 
@@ -326,7 +327,7 @@ class Network:
             **self._swarm.approval.snapshot(),
             **self._swarm.pool.snapshot(),
             "held": self._swarm.hub.backlog.held,
-            "listeners": len(self._swarm.listeners),
+            "listeners": len(self._swarm.listeners.all),
             "streams": sum(connection.streams for connection in connections),
             "requests_in": self._server.places.taken,
             "requests_out": self._client.places.taken,
@@ -335,7 +336,7 @@ class Network:
 
     # ------------------------------------------------------------------ inside
 
-    async def _connected(self, to: Target, deadline: Deadline) -> Connection:
+    async def _connected(self, to: Target, deadline: Deadline) -> LiveConnection:
         self._check_open()
         peer, addresses = _resolved(to)
         deadline.peer = peer

@@ -1,0 +1,403 @@
+"""The seams of the stack: where one part can be exchanged for another. There is no other place of this kind.
+
+* ``Wire``: ordered bytes without security. A socket, a WebSocket, a relayed circuit, memory.
+* ``Security``: an exchange over a wire that proves the peer and ends in a ``SecureChannel``. Noise, TLS.
+* ``Muxer``: many streams over one channel, each a ``StreamEnd``. Yamux, or what QUIC brings with it.
+* ``Transport``: from addresses to connections that are ready for a muxer (``Upgraded``). TCP, circuits, QUIC.
+* ``Service``: what works above the swarm, on the ``Host`` (``swarm/host.py``) that it is given.
+
+The user of each seam calls down through it, and is told things through a second protocol that it implements itself:
+``WireUser``, ``Sink``, ``MuxerUser``, ``Arrivals``. A name here is the only thing that both sides have to agree on, so
+each method says who calls it, when, and what it may not do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from multiaddr import Multiaddr
+
+from stronghold_p2p.exchange import Exchange
+from stronghold_p2p.identity import PeerId, PublicKey
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+Pieces: TypeAlias = Sequence[Buffer]
+Deliver: TypeAlias = Callable[[bytes | memoryview], None]
+"""Takes a piece of plaintext, which is valid during the call only."""
+Write: TypeAlias = Callable[[bytes | memoryview], object]
+"""Takes bytes for the wire, which are valid during the call only."""
+
+# ------------------------------------------------------------------------------------------------ wires
+
+
+class WireUser(Protocol):
+    """The phase that owns a wire: first the upgrade, then the muxer."""
+
+    def received(self, view: memoryview) -> int:
+        """Bytes came. Returns how many were used; the wire keeps the rest, and it comes again in front of the next.
+
+        ``view`` is valid during the call only. It never raises: the user knows best what a fault in it has to end.
+        It calls no code of the application; tasks that were woken go on at its end (``Turn``).
+        """
+
+    def writable(self) -> None:
+        """The wire is not ``congested`` any more."""
+
+    def ended(self, error: Exception | None) -> None:
+        """The wire is gone, whatever ended it. Called once, and nothing is called after it."""
+
+
+class Wire(Protocol):
+    """Ordered bytes to one other end. Where it is nested in a stream of another connection, it delivers at the end of
+    that connection's ``Turn`` and from memory of its own: the outer record is still being read until then.
+    """
+
+    user: WireUser
+    """A change of phase is one assignment. What the old user left unused comes to the new one at once."""
+
+    @property
+    def local(self) -> Multiaddr:
+        """Our end."""
+
+    @property
+    def remote(self) -> Multiaddr:
+        """The other end, as it was dialed, or as the system tells it."""
+
+    @property
+    def host(self) -> str | None:
+        """What limits count by: the remote IP address; None where there is none of its own, as for a circuit."""
+
+    @property
+    def congested(self) -> bool:
+        """What is written now would only be buffered; ``writable`` tells when to go on."""
+
+    @property
+    def partial(self) -> bool:
+        """Bytes are kept that the user could not use yet."""
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that were written and have not reached the peer, as far as the system tells."""
+
+    @property
+    def lost(self) -> bool:
+        """``ended`` was called."""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Send ``data``, which may change afterwards. Does nothing once the wire is lost."""
+
+    def pause(self) -> None:
+        """Receive no more until ``resume``."""
+
+    def resume(self) -> None:
+        """Receive again. What was kept comes first, not from within this call."""
+
+    def finish(self) -> None:
+        """Let what was written leave, then close our direction; receiving goes on."""
+
+    def abort(self) -> None:
+        """Close at once; ``ended`` follows."""
+
+
+# ------------------------------------------------------------------------------------------------ security
+
+
+class SecureChannel(Protocol):
+    """Records of one connection, both directions."""
+
+    @property
+    def header_size(self) -> int:
+        """Bytes at the front of a record that tell how long it is."""
+
+    def body_size(self, header: bytes) -> int:
+        """Bytes of a record behind its ``header``; used until there is a muxer, as ``open`` finds records itself."""
+
+    def open(self, view: memoryview, deliver: Deliver) -> int:
+        """Give the plaintext of every whole record at the front of ``view`` to ``deliver``; returns the bytes used.
+
+        ``DecryptError`` at the first one that does not authenticate, and from then on.
+        """
+
+    def seal(self, pieces: Pieces, size: int, write: Write) -> None:
+        """Give ``pieces``, ``size`` bytes together, to ``write`` as records. ``ConnectionClosed``: no more keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secured:
+    """A finished handshake. ``muxer``: the id that both sides chose inside it; None: they have to negotiate."""
+
+    peer: PeerId
+    public_key: PublicKey
+    channel: SecureChannel
+    muxer: str | None
+
+
+class Security(Protocol):
+    """One way to secure a wire; ``id`` is its name in multistream-select."""
+
+    @property
+    def id(self) -> str: ...
+
+    def handshake(self, *, initiator: bool, expected: PeerId | None, muxers: tuple[str, ...]) -> Exchange[Secured]:
+        """Prove both ends to each other. ``expected``: the only peer to accept; ``muxers``: ours, best first."""
+
+
+# ------------------------------------------------------------------------------------------------ muxers
+
+
+class Turn(Protocol):
+    """One callback of a connection, from the first byte that it received to the last one that it sent for that."""
+
+    def add(self, go_on: Callable[[], object]) -> None:
+        """Call ``go_on`` when the muxer is through with this callback; outside of one, in the loop's next turn."""
+
+
+class Sink(Protocol):
+    """Whoever reads and writes one stream. The muxer calls it from inside ``received``: it never blocks, and never
+    calls code of the application.
+    """
+
+    def data(self, piece: bytes | memoryview) -> None:
+        """Bytes came, in order and within the window. The piece is the sink's to keep."""
+
+    def end(self) -> None:
+        """The peer has closed its direction: nothing more will come."""
+
+    def failed(self, error: Exception) -> None:
+        """The stream was reset, or its connection has ended. The last call."""
+
+    def ready(self) -> None:
+        """Writing may go on: there is credit, or room on the connection."""
+
+    def expired(self, now: float) -> None:
+        """The time that ``StreamEnd.due`` tells has come."""
+
+
+class StreamEnd(Protocol):
+    """Our end of one stream of any muxer. Credit is ours to give: the peer may send more once ``consumed`` was told."""
+
+    sink: Sink
+    due: float
+    """When the connection calls ``Sink.expired``, in the loop's seconds; infinite: never."""
+
+    @property
+    def id(self) -> int: ...
+
+    @property
+    def gone(self) -> bool:
+        """Both directions are over; nothing can be done with it any more."""
+
+    @property
+    def finished(self) -> bool:
+        """Our direction is closed: nothing can be sent any more."""
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Take as much of ``data`` as window and connection have room for; returns how much.
+
+        ``data`` must not change before the next flush. Less than all: ``wait_turn``, and go on at ``Sink.ready``.
+        """
+
+    def send_now(self, data: bytes) -> None:
+        """Send a short piece although there is no room; it leaves in one frame with what is written next."""
+
+    def wait_turn(self, *, again: bool) -> None:
+        """Have ``Sink.ready`` called when it is worth another try. ``again``: this try was one, and found no room."""
+
+    def consumed(self, count: int, clock: Callable[[], float]) -> None:
+        """The reader has taken ``count`` bytes, and the peer may send as many more."""
+
+    def finish(self) -> None:
+        """Close our direction (FIN)."""
+
+    def discard(self) -> None:
+        """Drop what still comes: nobody will read it."""
+
+    def reset(self, code: int = 0) -> None:
+        """End both directions at once. The sink is not told: it is the one that asked for it."""
+
+
+class MuxerUser(Protocol):
+    """Whose streams they are: the connection."""
+
+    def accepted(self, end: StreamEnd) -> Sink:
+        """The peer has opened a stream; it may be reset at once."""
+
+    def look_at(self, due: float) -> None:
+        """Call ``Muxer.tick`` at ``due``, if not earlier."""
+
+    def ended(self, error: Exception) -> None:
+        """No stream works any more, and why. Called once, whoever ended it."""
+
+    def gone(self) -> None:
+        """The wire is gone, too. Called once, after ``ended``."""
+
+
+class Muxer(Protocol):
+    """All streams of one connection, its goodbye, and what keeps it alive."""
+
+    @property
+    def streams(self) -> Collection[StreamEnd]:
+        """Those that are open, both directions together."""
+
+    @property
+    def turn(self) -> Any:
+        """The ``Turn`` in which streams are told things."""
+
+    @property
+    def round_trip(self) -> float:
+        """Seconds that the last answered ping took; 0 before the first."""
+
+    @property
+    def heard(self) -> float:
+        """When the last bytes came, in the loop's seconds."""
+
+    @property
+    def openable(self) -> bool:
+        """``open`` would not refuse for want of the peer's acknowledgements."""
+
+    def begin(self) -> None:
+        """The user is ready: take what the peer had sent along with the end of the handshake. Called once."""
+
+    def open(self) -> StreamEnd:
+        """A new stream of ours; the caller sets its ``sink``. ``LimitExceeded``: not now, see ``when_openable``."""
+
+    def when_openable(self, wake: Callable[[], None]) -> None:
+        """Call ``wake`` once, when a stream may be opened (first come, first served)."""
+
+    def forget_opening(self, wake: Callable[[], None]) -> None:
+        """Whoever asked by ``when_openable`` has given up."""
+
+    def due(self) -> float:
+        """When ``tick`` has something to do, in the loop's seconds."""
+
+    def tick(self, now: float) -> None:
+        """Look at the deadlines of the connection: keep-alive, stalled writes, half frames."""
+
+    def close(self, code: int, error: Exception) -> None:
+        """Say goodbye with ``code`` and read no more; every stream fails with ``error``."""
+
+    def abort(self, error: Exception) -> None:
+        """End at once, without a word."""
+
+
+class MuxerFactory(Protocol):
+    """Starts one kind of muxer over secured wires; ``id`` is its name in multistream-select."""
+
+    @property
+    def id(self) -> str: ...
+
+    def start(self, wire: Wire, secured: Secured, early: bytes, user: MuxerUser, *, dialer: bool) -> Muxer:
+        """Become the wire's user. ``early`` is plaintext that came behind the negotiation."""
+
+    def refuse(self, wire: Wire, secured: Secured, code: int) -> None:
+        """Write the goodbye of a connection that is not wanted, instead of starting it."""
+
+
+# ------------------------------------------------------------------------------------------------ transports
+
+
+class Upgraded(Protocol):
+    """A connection whose peer is proven, and which nobody has taken yet. Either ``start`` or ``refuse`` is called."""
+
+    @property
+    def peer(self) -> PeerId: ...
+
+    @property
+    def public_key(self) -> PublicKey: ...
+
+    @property
+    def local(self) -> Multiaddr: ...
+
+    @property
+    def remote(self) -> Multiaddr: ...
+
+    @property
+    def early_muxer(self) -> bool:
+        """The muxer was chosen inside the handshake."""
+
+    def start(self, user: MuxerUser) -> Muxer:
+        """Take the connection."""
+
+    def refuse(self, code: int, error: Exception) -> None:
+        """Tell the peer ``code`` and close. Of an accepted one ``Arrivals.failed`` tells ``error`` when it is gone."""
+
+
+class Place(Protocol):
+    """Where an accepted connection is counted until it is established."""
+
+    give_up: Callable[[], None]
+    """Set by the transport: aborts the connection without a word, as somebody else gets the place."""
+
+
+P = TypeVar("P", bound=Place)
+
+
+class Arrivals(Protocol[P]):
+    """The swarm's side of a listener."""
+
+    def admit(self, host: str | None, local: Multiaddr) -> P | None:
+        """Called for each accepted connection before any cryptography; None: abort it."""
+
+    def begin(self, place: P, go: Callable[[], None]) -> Callable[[], None] | None:
+        """Call ``go`` when the upgrade may begin. Returns None if that was at once, else what takes it back."""
+
+    def upgraded(self, place: P, upgraded: Upgraded) -> None:
+        """The peer is proven. Either ``Upgraded.start`` or ``refuse`` is called before it returns."""
+
+    def failed(self, place: P, error: Exception) -> None:
+        """There is no connection, and why; its place is free again."""
+
+    def missed(self, error: OSError) -> None:
+        """The system refused to accept one."""
+
+    def closed(self, error: OSError) -> None:
+        """The system has closed the listening socket."""
+
+
+class TransportListener(Protocol):
+    """What accepts connections at one address."""
+
+    @property
+    def addresses(self) -> tuple[Multiaddr, ...]:
+        """Where it can be reached now, without ``/p2p/``; read from the system each time."""
+
+    def stop(self) -> None:
+        """Accept no more; connections stay."""
+
+
+class Transport(Protocol):
+    """One kind of address."""
+
+    def handles(self, address: Multiaddr) -> bool:
+        """Whether it can dial ``address`` and listen there, judged by its form."""
+
+    async def dial(self, address: Multiaddr, expected: PeerId | None) -> Upgraded:
+        """Connect and prove the peer. ``DialError``, ``HandshakeError``, ``DeadlineExceeded``, ``ConnectionClosed``."""
+
+    async def listen(self, address: Multiaddr, arrivals: Arrivals[P]) -> TransportListener:
+        """Accept connections. ``ConfigError``: no such address; ``ListenError``: the system refuses it."""
+
+    def close(self) -> None:
+        """Abort every upgrade that is under way."""
+
+
+# ------------------------------------------------------------------------------------------------ services
+
+
+class Service(Protocol):
+    """What works above the swarm: identify, ping, requests; later relay, routing, gossip."""
+
+    def start(self) -> None:
+        """The network is open, its loop runs."""
+
+    async def close(self) -> None:
+        """End every task. The connections are still there."""
+
+
+class Finder(Protocol):
+    """A service that can find where a peer is; asked when the address book knows nothing."""
+
+    def find(self, peer: PeerId) -> AsyncIterator[Multiaddr]:
+        """Addresses of ``peer``, as they are found."""

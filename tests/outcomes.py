@@ -1,4 +1,4 @@
-"""Two peers ask each other while their connection is killed: who is told what, in any order of events (row 70).
+"""Hostile row 70: two peers ask each other while their connection is killed; who is told what, in any order of events.
 
     python -m tests.outcomes [seed]
 
@@ -19,7 +19,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from stronghold_p2p.connection.connection import Connection
+from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import ConnectionClosed, MuxerError, P2PError
 from stronghold_p2p.events.events import Event, RequestFailed
 from stronghold_p2p.firewall.rules import Rule
@@ -33,16 +33,21 @@ from tests.peers import swarm, until
 TOGETHER: Final = 100
 
 
-def violation(connection: Connection) -> None:
+def violation(connection: LiveConnection) -> None:
     connection.failed(MuxerError("a broken frame", code=1))
 
 
-def lost_socket(connection: Connection) -> None:
+def lost_socket(connection: LiveConnection) -> None:
     connection._link.transport.abort()
 
 
 # Each at either end.
-WAYS: Final[tuple[Callable[[Connection], None], ...]] = (Connection.abort, Connection.shut, lost_socket, violation)
+WAYS: Final[tuple[Callable[[LiveConnection], None], ...]] = (
+    LiveConnection.abort,
+    LiveConnection.shut,
+    lost_socket,
+    violation,
+)
 KILLS: Final = [(way, side) for way in WAYS for side in (0, 1)]
 
 
@@ -61,7 +66,7 @@ class Side:
         self.client = Client(self.swarm)
         self.server = Server(self.swarm)
         self.server.serve(STRONGHOLD, self.answer)
-        self.swarm.on_event(self.note)
+        self.swarm.hub.follow(self.note)
 
     async def answer(self, request: Request[int]) -> int:
         self.ids.append(request.id)
@@ -114,7 +119,7 @@ class Play:
     def cancel(self, number: int) -> None:
         self.calls[number][1].cancel()
 
-    def kill(self, way: Callable[[Connection], None], side: int) -> None:
+    def kill(self, way: Callable[[LiveConnection], None], side: int) -> None:
         for connection in self.sides[side].swarm.connections():
             way(connection)
 
@@ -170,7 +175,7 @@ def script(seed: int) -> list[tuple[str, int]]:
 
 
 async def round_of(
-    play: Play, steps: list[tuple[str, int]], at: int, kill: tuple[Callable[[Connection], None], int]
+    play: Play, steps: list[tuple[str, int]], at: int, kill: tuple[Callable[[LiveConnection], None], int]
 ) -> None:
     """All ``steps``, and ``kill`` before that with number ``at``."""
     await play.connect()

@@ -25,16 +25,16 @@ from stronghold_p2p.identity import (
 )
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.noise import payload
-from stronghold_p2p.noise.exchange import Secured, secure
 from stronghold_p2p.noise.handshake import HandshakeState, KeyPair
+from stronghold_p2p.noise.libp2p import Handshaken
 from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.noise.records import Opener, Sealer
 from stronghold_p2p.request_response.codecs import codec
 from stronghold_p2p.request_response.codecs.typed import messages
-from stronghold_p2p.streams.negotiation import LazyConfirm, Listening, Withheld
-from stronghold_p2p.streams.stream import Stream as MuxedStream
-from stronghold_p2p.transport.link import Inbox, Link
-from stronghold_p2p.transport.upgrader import Upgrade, Upgraded
+from stronghold_p2p.streams.live import LiveStream as MuxedStream
+from stronghold_p2p.streams.negotiation import HeldUntilAnswered, InboundNegotiation, LazyConfirm
+from stronghold_p2p.transport.socket_wire import Inbox, Link
+from stronghold_p2p.transport.upgrade import Upgrade, Upgraded
 from stronghold_p2p.yamux import header as yamux
 from stronghold_p2p.yamux.session import Session
 from stronghold_p2p.yamux.state import Sink, StreamState
@@ -68,7 +68,7 @@ class Feeding(Protocol):
 
 
 @dataclass(frozen=True)
-class Stream:
+class LiveStream:
     """``tail`` is a beginning that tells nothing yet."""
 
     name: str
@@ -141,7 +141,9 @@ def pair(
 # ---------------------------------------------------------------------- exchanges
 
 
-def noise(who: Identity, *, initiator: bool, muxers: tuple[str, ...] = ("/yamux/1.0.0",)) -> exchange.Exchange[Secured]:
+def noise(
+    who: Identity, *, initiator: bool, muxers: tuple[str, ...] = ("/yamux/1.0.0",)
+) -> exchange.Exchange[Handshaken]:
     return secure(initiator=initiator, local=KEYS[who], expected=None, muxers=muxers, random=lots("ephemeral"))
 
 
@@ -158,7 +160,7 @@ def proposed() -> exchange.Exchange[None]:
     yield from multistream.confirm("/b")
 
 
-def secured(result: Secured) -> Any:
+def secured(result: Handshaken) -> Any:
     return result.peer, result.early_muxer, result.remote_muxers, result.send.n, result.receive.n
 
 
@@ -189,7 +191,7 @@ EXCHANGES: dict[str, list[Exchange[Any]]] = {
             multistream.propose("/b"),
         )
     ],
-    "stronghold_p2p.noise.exchange.secure": [
+    "stronghold_p2p.noise.libp2p.secure": [
         pair(
             f"noise-{'initiator' if initiator else 'responder'}",
             lambda who=who, initiator=initiator: noise(who, initiator=initiator),  # type: ignore[misc]
@@ -199,7 +201,7 @@ EXCHANGES: dict[str, list[Exchange[Any]]] = {
         )
         for who, peer, initiator in ((ALICE, BOB, True), (BOB, ALICE, False))
     ],
-    "stronghold_p2p.transport.upgrader.Upgrade.outbound": [
+    "stronghold_p2p.transport.upgrade.Upgrade.outbound": [
         pair(
             f"outbound-{'early' if early else 'negotiated'}",
             lambda early=early: upgrade(ALICE, early=early).outbound(BOB.peer_id),  # type: ignore[misc]
@@ -209,7 +211,7 @@ EXCHANGES: dict[str, list[Exchange[Any]]] = {
         )
         for early in (True, False)
     ],
-    "stronghold_p2p.transport.upgrader.Upgrade.inbound": [
+    "stronghold_p2p.transport.upgrade.Upgrade.inbound": [
         pair(
             f"inbound-{'early' if early else 'negotiated'}",
             lambda: upgrade(BOB, early=True).inbound(),
@@ -353,10 +355,10 @@ class Talking:
 
 
 class Keeping:
-    """``Withheld`` keeps everything."""
+    """``HeldUntilAnswered`` keeps everything."""
 
     def __init__(self) -> None:
-        self._withheld = Withheld(b"first ")
+        self._withheld = HeldUntilAnswered(b"first ")
 
     def feed(self, data: bytes) -> None:
         self._withheld.data(data)
@@ -413,27 +415,27 @@ FRAMED = b"".join(map(codec.frame, MESSAGES))
 REFUSED_FIRST = multistream.propose("/a") + multistream.message("/b")
 HEARD = {1: (b"hello!!", ["end"]), 3: (b"abc", ["StreamReset 9"]), 5: (b"", ["end"])}
 
-STREAMS: dict[str, list[Stream]] = {
+STREAMS: dict[str, list[LiveStream]] = {
     "stronghold_p2p.exchange.ExchangeRunner.feed": [
-        Stream("runner", Running, b"\x05hello", b"\x05", (True, b"hello")),
+        LiveStream("runner", Running, b"\x05hello", b"\x05", (True, b"hello")),
     ],
     "stronghold_p2p.noise.records.Opener.open": [
-        Stream("records", Opening, sealed(), b"\x00\x20\x01", b"one" + b"x" * 90 + b"three"),
+        LiveStream("records", Opening, sealed(), b"\x00\x20\x01", b"one" + b"x" * 90 + b"three"),
     ],
-    "stronghold_p2p.transport.link.Link.feed": [
-        Stream("link", Linked, b"abcdefgh", b"ij", [b"abcd", b"efgh"]),
+    "stronghold_p2p.transport.socket_wire.Link.feed": [
+        LiveStream("link", Linked, b"abcdefgh", b"ij", [b"abcd", b"efgh"]),
     ],
     "stronghold_p2p.yamux.session.Session.receive": [
-        Stream("yamux", Muxed, FRAMES, b"\0\0\0\0\0", (HEARD, ANSWERS, [1, 5])),
+        LiveStream("yamux", Muxed, FRAMES, b"\0\0\0\0\0", (HEARD, ANSWERS, [1, 5])),
     ],
     "stronghold_p2p.yamux.receiver.Receiver.receive": [  # reached through its session, as everywhere
-        Stream("frames", Muxed, FRAMES, FRAMES[:11], (HEARD, ANSWERS, [1, 5])),
+        LiveStream("frames", Muxed, FRAMES, FRAMES[:11], (HEARD, ANSWERS, [1, 5])),
     ],
-    "stronghold_p2p.streams.stream.Stream.data": [
-        Stream("messages", Talking, FRAMED, b"\x05ab", ("", MESSAGES, b"", [])),
+    "stronghold_p2p.streams.stream.LiveStream.data": [
+        LiveStream("messages", Talking, FRAMED, b"\x05ab", ("", MESSAGES, b"", [])),
     ],
     "stronghold_p2p.streams.negotiation.LazyConfirm.data": [
-        Stream(
+        LiveStream(
             "lazy-confirm",
             lambda: Talking(lambda _, stream: LazyConfirm(stream, "/b", multistream.propose("/b"), math.inf)),
             multistream.match_confirm("/b") + FRAMED,
@@ -441,23 +443,25 @@ STREAMS: dict[str, list[Stream]] = {
             ("/b", MESSAGES, b"", []),
         ),
     ],
-    "stronghold_p2p.streams.negotiation.Listening.data": [
-        Stream(
+    "stronghold_p2p.streams.negotiation.InboundNegotiation.data": [
+        LiveStream(
             "listening",
-            lambda: Talking(lambda connection, stream: Listening(connection, stream, math.inf)),
+            lambda: Talking(lambda connection, stream: InboundNegotiation(connection, stream, math.inf)),
             multistream.propose("/b") + FRAMED,
             b"\x05ab",
             ("/b", MESSAGES, multistream.match_confirm("/b"), ["/b"]),
         ),
-        Stream(
+        LiveStream(
             "listening-second",
-            lambda: Talking(lambda connection, stream: Listening(connection, stream, math.inf)),
+            lambda: Talking(lambda connection, stream: InboundNegotiation(connection, stream, math.inf)),
             REFUSED_FIRST + FRAMED,
             b"\x05ab",
             ("/b", MESSAGES, multistream.HEADER + multistream.NA + multistream.message("/b"), ["/b"]),
         ),
     ],
-    "stronghold_p2p.streams.negotiation.Withheld.data": [Stream("withheld", Keeping, b"second", b"", b"first second")],
+    "stronghold_p2p.streams.negotiation.HeldUntilAnswered.data": [
+        LiveStream("withheld", Keeping, b"second", b"", b"first second")
+    ],
 }
 
 # ---------------------------------------------------------------------- blocks

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from stronghold_p2p.addressing.multiaddrs import parse
-from stronghold_p2p.connection.connection import Connection
+from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity.keys import Identity
-from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
@@ -33,7 +33,7 @@ async def swarm(seed: int, rule: Rule | None = Rule.ALLOW, **options: Any) -> As
         await one.close()
 
 
-async def connect(one: Swarm, other: Swarm) -> Connection:
+async def connect(one: Swarm, other: Swarm) -> LiveConnection:
     """A new connection from ``one`` to ``other``, which ``other`` has, too."""
     connection = await one.dial(other.peer_id, other.addresses)
     await until(lambda: other.connections(one.peer_id))
@@ -47,10 +47,10 @@ async def until(condition: Callable[[], object], patience: float = 5.0) -> None:
             await asyncio.sleep(0.002)
 
 
-def saying(*pieces: bytes, close: bool = True) -> Callable[[Stream], Awaitable[None]]:
+def saying(*pieces: bytes, close: bool = True) -> Callable[[LiveStream], Awaitable[None]]:
     """A handler that writes ``pieces`` and closes, or writes them and stays."""
 
-    async def handler(stream: Stream) -> None:
+    async def handler(stream: LiveStream) -> None:
         for piece in pieces:
             await stream.write(piece)
         if not close:

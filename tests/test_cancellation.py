@@ -1,4 +1,4 @@
-"""Everything that can be awaited on the public face, found by introspection, cancelled wherever it can be (row 108).
+"""Hostile row 108: everything that can be awaited on the public face, cancelled wherever it can be.
 
 ``CancelledError`` comes out, nothing is left, and the same works afterwards. Whoever adds a coroutine to the face adds
 a scenario here: ``test_every_awaitable_has_a_scenario`` fails until then.

@@ -1,4 +1,4 @@
-"""A network is closed while something is under way (rows 109 to 111): everybody is told, nothing is left, in time."""
+"""Hostile rows 109 to 111: a network is closed while something is under way; all are told, nothing is left, in time."""
 
 from __future__ import annotations
 
@@ -278,7 +278,7 @@ async def ban(raw: Raw, one: Scene) -> None:
 
 @pytest.mark.parametrize("end", [reset, leave, go_away, disconnect, ban], ids=lambda end: end.__name__)
 async def test_everybody_learns_the_same(end: Callable[[Raw, Scene], Awaitable[None]]) -> None:
-    """Row 110: 64 readers, 64 writers without a window, 16 openers, pings, identify, requests; one cause for all."""
+    """Hostile row 110: 64 readers, 64 writers without a window, 16 openers, pings, requests; one cause for all."""
     async with scene(ack_backlog=160) as one:
         raw = await stalled(one)
         connection = one.network.connections(raw.id)[0]

@@ -23,8 +23,8 @@ def test_every_kind_of_rule_has_its_rows() -> None:
     assert {Rule.ALLOW, Rule.REJECT, Rule.ASK} <= {row.introduce for row in ROWS if row.with_on_no_rule}
 
 
-def test_every_situation_of_the_notes_has_its_row() -> None:
-    """stronghold-parity.md 1.5, second table: fourteen, and ours beyond them."""
+def test_every_situation_has_its_row() -> None:
+    """Fourteen have an answer of the Rust library; there are some of ours beyond them."""
     text = PAGE.read_text(encoding="utf-8")
     assert len(SITUATIONS) >= 14
     assert len({one.told for one in SITUATIONS}) == len(SITUATIONS)

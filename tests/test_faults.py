@@ -1,4 +1,4 @@
-"""Row 113: a fault of ours in whatever the loop calls. At most its own connection ends, and the loop hears nothing.
+"""Hostile row 113: a fault of ours in whatever the loop calls. At most its own connection ends; the loop hears nothing.
 
 Every place where the package hands something to the event loop is found in its syntax trees. Each has a scenario that
 breaks it once, or a reason why nothing in it can fail. The leak check sees that nothing reaches the loop's exception
@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stronghold_p2p.connection.timer import Timer
 
 from stronghold_p2p import Attempt, Connection, Firewall, Network, P2PError, Request, Rule, Stream, Timeouts
 from stronghold_p2p.connection.handlers import Handlers
-from stronghold_p2p.connection.timer import Timer
 from stronghold_p2p.firewall.limits.gate import Gate
 from stronghold_p2p.protocols import identify_messages
 from stronghold_p2p.swarm import address_watch, rules_watch
 from stronghold_p2p.swarm.dialer import Dialer
-from stronghold_p2p.swarm.listener import Listener
+from stronghold_p2p.swarm.listeners import Listener
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport import tcp
-from stronghold_p2p.transport.upgrader import Upgrade
+from stronghold_p2p.transport.upgrade import Upgrade
 from stronghold_p2p.transport.upgrading import Upgrading
 from stronghold_p2p.yamux import Session
 from tests.cores import PACKAGE, modules

@@ -19,7 +19,7 @@ from stronghold_p2p.identity import PeerId
 from stronghold_p2p.noise import Opener
 from stronghold_p2p.noise.handshake import HandshakeState, KeyPair
 from stronghold_p2p.noise.payload import check
-from stronghold_p2p.transport.upgrader import YAMUX
+from stronghold_p2p.transport.upgrade import YAMUX
 from stronghold_p2p.yamux.header import HEADER_SIZE
 from tests.cores import ROOT
 from tests.noise import opening

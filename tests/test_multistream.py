@@ -179,7 +179,7 @@ BAD_LINES = {
 
 @pytest.mark.parametrize("bad", BAD_LINES.values(), ids=BAD_LINES.keys())
 def test_bad_lines(bad: bytes) -> None:
-    """reliability.md rows 15 and 16: refused by the prefix where the prefix tells, and by every role."""
+    """Hostile rows 15 and 16: refused by the prefix where the prefix tells, and by every role."""
     assert fails(lambda: listen(SERVED.__contains__), bad) == b""
     assert fails(lambda: listen(SERVED.__contains__), HEADER + bad) == HEADER
     assert fails(lambda: dial(["/noise", "/b"]), bad) == propose("/noise")
@@ -224,7 +224,7 @@ BAD_ANSWERS = [b"/noise2\n", b"/nois\n", b"/noise \n", b" /noise\n", b"/Noise\n"
 
 @pytest.mark.parametrize("answer", BAD_ANSWERS)
 def test_an_answer_is_the_exact_echo_or_na(answer: bytes) -> None:
-    """reliability.md row 19: no closest match, and not the second proposal's name to the first either."""
+    """Hostile row 19: no closest match, and not the second proposal's name to the first either."""
     fails(lambda: dial(["/noise", "/b"]), HEADER + line(answer))
     fails(lambda: confirm("/noise"), HEADER + line(answer))
 
@@ -282,7 +282,7 @@ def test_lazy_around_an_exchange_that_never_reads_still_confirms() -> None:
 
 @pytest.mark.parametrize("answer", [HEADER + NA, NA, HEADER + line(b"/other\n"), b"data without answer", NOISE])
 def test_lazy_gives_nothing_of_a_refusing_peer_to_the_inner_exchange(answer: bytes) -> None:
-    """reliability.md row 21."""
+    """Hostile row 21."""
     got: list[bytes] = []
     closed: list[bool] = []
 

@@ -1,4 +1,4 @@
-"""Exactly one outcome for each request, at each end, wherever the connection is killed (row 70)."""
+"""Exactly one outcome for each request, at each end, wherever the connection is killed (hostile row 70)."""
 
 from __future__ import annotations
 

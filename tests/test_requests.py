@@ -1,4 +1,4 @@
-"""The scenarios T6 to T8 of the first library, and every way in which an answer can come, or not (row 72).
+"""The scenarios T6, T7 and T8 of the Rust library, and every way in which an answer can come, or not (hostile row 72).
 
 A handler answers by what it returns, so there is no handle to be lost or used twice. Whoever wants to answer later, or
 from elsewhere, lets the handler wait for a future; what becomes of that future is what is told here.
@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from stronghold_p2p import (
+    STRONGHOLD,
     ConnectionClosed,
     DeadlineExceeded,
     Network,
@@ -105,7 +106,7 @@ async def test_t7_the_requester_vanishes_after_its_request_was_delivered() -> No
     """T7, behaviour::emits_inbound_connection_closed_failure: the responder is told, and answering fails."""
     async with scene() as on:
         task, answer = await on.asked("Say")
-        on.alice.connections()[0].abort()
+        on.alice._swarm.connections()[0].abort()
         await until(lambda: on.failed)
         assert on.told() == [("Say", ConnectionClosed)]
         assert on.failed[0].error.peer == on.alice.peer_id  # type: ignore[attr-defined]
@@ -119,7 +120,7 @@ async def test_t7_the_requester_vanishes_after_its_request_was_delivered() -> No
 async def test_t8_the_responder_drops_the_answer(caplog: pytest.LogCaptureFixture) -> None:
     """T8, behaviour::emits_inbound_connection_closed_if_channel_is_dropped: told at once, and not as a timeout.
 
-    The first library's requester is told that the connection closed, and closes it. Here it is one stream's reset.
+    The Rust library's requester is told that the connection closed, and closes it. Here it is one stream's reset.
     """
     async with scene() as on:
         task, answer = await on.asked("Say", timeout=None)
@@ -186,7 +187,7 @@ async def test_an_error_for_an_answer() -> None:
 
 @pytest.mark.parametrize("how", ["cancelled", "timeout"])
 async def test_an_answer_after_the_requester_has_given_up(how: str) -> None:
-    """Defect of the first library: that late answer made the responder drop the connection (parity 7)."""
+    """D14: with the Rust library that late answer made the responder drop the connection."""
     async with scene() as on:
         task, answer = await on.asked("Say", timeout=0.1 if how == "timeout" else None)
         if how == "cancelled":
@@ -240,9 +241,7 @@ async def test_an_answer_that_two_requests_wait_for(caplog: pytest.LogCaptureFix
             waiting += 1
             return "Pong" if request.message == "Ping" else await asyncio.shield(shared)
 
-        on.bob._swarm.unhandle("/stronghold-p2p/1.0.0")
-        on.bob._swarm.unhandle("/p2p/1.0.0")
-        on.bob.on_request(answer)
+        on.bob._server.serve(STRONGHOLD, answer)
         leaves, stays = on.ask("Leave"), on.ask("Stay")
         await until(lambda: waiting == 2)
         leaves.cancel()

@@ -1,4 +1,4 @@
-"""Row 115: everything fails at level DEBUG, with secrets that are known. None is in a log, a repr or a traceback."""
+"""Hostile row 115: everything fails at level DEBUG. No known secret is in a log, a repr or a traceback."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from stronghold_p2p.identity import PeerId
 from stronghold_p2p.multistream import propose
 from stronghold_p2p.noise.cipher import CipherState
 from stronghold_p2p.noise.payload import StaticKeys
-from stronghold_p2p.transport.upgrader import NOISE, Upgrade
+from stronghold_p2p.transport.upgrade import NOISE, Upgrade
 from stronghold_p2p.yamux.header import frame
 from tests.peers import LOOPBACK, until
 from tests.swarm.raw import Server, bare_to, dial_raw, shake

@@ -10,7 +10,7 @@ from benchmarks import build
 
 @dataclass(frozen=True)
 class Implementation:
-    """A program that keeps the peer contract. ``modes`` is None where it keeps all of them."""
+    """A program that keeps docs/catalogue/peer-contract.md. ``modes`` is None where it keeps all of them."""
 
     name: str
     prepare: Callable[[], build.Command]

@@ -27,7 +27,7 @@ from benchmarks.scale.memory import resident
 from benchmarks.scale.server import Server
 from stronghold_p2p import Limits, Network, Timeouts
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.transport.link import Inbox
+from stronghold_p2p.transport.socket_wire import Inbox
 
 MARK: Final = "python -m benchmarks.scale.anatomy write"
 SHARED: Final = (

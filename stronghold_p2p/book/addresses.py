@@ -30,7 +30,7 @@ from stronghold_p2p.book.known import (
 from stronghold_p2p.errors import ConfigError, LimitExceeded
 from stronghold_p2p.identity import PeerId
 
-SIZE = 8 << 20  # bytes of all addresses: with the rest of a full book they stay below 32 MiB (reliability 4.9, row 94)
+SIZE = 8 << 20  # bytes of all addresses: with the rest of a full book they stay below 32 MiB (hostile row 94)
 
 
 class AddressBook:

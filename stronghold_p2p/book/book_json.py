@@ -25,9 +25,9 @@ from stronghold_p2p.errors import ConfigError, DecodeError, Malformed
 from stronghold_p2p.identity import PeerId
 
 VERSION: Final = 1
-PEERS: Final = 10_000  # reliability 2.7, ADDRBOOK
+PEERS: Final = 10_000
 PER_PEER: Final = 64
-ADDRESSES: Final = 100_000  # reliability 4.9, row 94
+ADDRESSES: Final = 100_000  # ten for each peer of a full book: 32 MiB (hostile row 94)
 RELAYS: Final = 64
 MAX_FILE: Final = 8 << 20  # bytes; a full book of IPv6 addresses has six millions
 

@@ -16,7 +16,7 @@ from stronghold_p2p.addressing import multiaddrs
 from stronghold_p2p.errors import ConfigError, DecodeError
 from stronghold_p2p.identity import PeerId
 
-LEARNED: Final = 3_600.0  # seconds; reliability 2.7, ADDRBOOK
+LEARNED: Final = 3_600.0  # seconds; as go's ``AddressTTL``
 
 # Until when an address is kept that the caller gave, and one at which a dial found the peer. Others have their time.
 GIVEN: Final = inf

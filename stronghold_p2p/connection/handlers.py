@@ -7,10 +7,11 @@ import logging
 import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from stronghold_p2p import multistream
 from stronghold_p2p.codes import Reset
+from stronghold_p2p.connection.owner import Owner
 from stronghold_p2p.errors import (
     ConnectionClosed,
     DeadlineExceeded,
@@ -20,11 +21,8 @@ from stronghold_p2p.errors import (
     StreamReset,
 )
 from stronghold_p2p.firewall.asking.firewall import OPEN_PROTOCOLS
-from stronghold_p2p.streams.negotiation import Withheld
-from stronghold_p2p.streams.stream import Stream
-
-if TYPE_CHECKING:
-    from stronghold_p2p.swarm.swarm import Swarm
+from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.streams.negotiation import HeldUntilAnswered
 
 PEERS_DOING = (ConnectionClosed, DeadlineExceeded, DecodeError, HandshakeError, StreamEnded, StreamReset)
 
@@ -34,35 +32,34 @@ log = logging.getLogger("stronghold_p2p.connection")
 
 
 class Handlers:
-    """Runs the handlers of one connection; ``tasks`` are those that run, by their streams.
+    """Runs the handlers of one ``connection``; ``tasks`` are those that run, by their streams."""
 
-    ``starting``: one was given to the loop, which starts it in its next turn.
-    """
+    __slots__ = ("_due", "_ended", "_kept", "_late", "_loop", "_maximum", "_owner", "_waiting", "tasks")
 
-    __slots__ = ("_backlog", "_due", "_ended", "_kept", "_late", "_swarm", "_waiting", "starting", "tasks")
-
-    def __init__(self, swarm: Swarm) -> None:
-        self._swarm = swarm
-        self._backlog = swarm.hub.backlog
+    def __init__(self, owner: Owner[Any], maximum: int | None, loop: asyncio.AbstractEventLoop) -> None:
+        self._owner = owner
+        self._maximum = maximum
+        self._loop = loop
         self._late: asyncio.TimerHandle | None = None
         self._due = 0
         self._ended = False
         self._kept: Callable[[str], bool] | None = None  # rules have changed since a handler that is due was let in
-        self.starting = False
-        self.tasks: dict[Stream, asyncio.Task[None]] = {}
-        self._waiting: set[Stream] = set()  # those of ``tasks`` that slow readers of events keep from beginning
+        self.tasks: dict[LiveStream, asyncio.Task[None]] = {}
+        self._waiting: set[LiveStream] = set()  # those of ``tasks`` that slow readers of events keep from beginning
 
-    def start(self, stream: Stream) -> None:
+    @property
+    def _full(self) -> bool:
+        return self._maximum is not None and len(self.tasks) + self._due >= self._maximum
+
+    def start(self, stream: LiveStream) -> None:
         """Start the handler of the stream's protocol, once the callback that agreed on it is through."""
-        maximum = self._swarm.limits.streams_in
-        running = len(self.tasks) + self._due
-        if maximum is not None and running >= maximum:  # streams that were reset may leave theirs running
+        if self._full:  # streams that were reset may leave their handlers running
             stream.reset(Reset.RESOURCE_LIMIT)
             return
         self._due += 1
         stream.connection.turn.add(partial(self._start, stream))
 
-    def _start(self, stream: Stream) -> None:
+    def _start(self, stream: LiveStream) -> None:
         self._due -= 1
         if self._ended:
             stream.reset(Reset.SHUTDOWN)
@@ -70,27 +67,26 @@ class Handlers:
         if self._kept is not None and not self._is_kept(stream):
             stream.reset(Reset.GATED)
             return
-        task = self._task(self._handle(stream))
+        task = self._task(stream, self._handle(stream))
         if not task.done():
             self.tasks[stream] = task
             if stream.connection.closed:
-                self._swarm.leave_behind(task)
+                self._owner.leave_behind(task)
 
-    def _task(self, handling: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        loop = self._swarm.loop
+    def _task(self, stream: LiveStream, handling: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        loop = self._loop
         if EAGER and loop.get_task_factory() is None and asyncio.current_task() is None:
             return asyncio.Task(handling, loop=loop, eager_start=True)  # type: ignore[call-arg,unused-ignore]
-        self.starting = True
+        stream.connection.turn.starting = True
         return loop.create_task(handling)
 
-    def ask_first(self, stream: Stream, protocol: str, answer: bytes, leftover: bytes) -> None:
+    def ask_first(self, stream: LiveStream, protocol: str, answer: bytes, leftover: bytes) -> None:
         """Ask the application before the protocol's id is echoed; what arrives meanwhile is kept."""
-        maximum = self._swarm.limits.streams_in
-        if maximum is not None and len(self.tasks) + self._due >= maximum:  # as in ``start``
+        if self._full:
             stream.reset(Reset.RESOURCE_LIMIT)
             return
-        stream.intake = withheld = Withheld(leftover)
-        withheld.asking = task = self._swarm.loop.create_task(self._ask(stream, protocol, answer, withheld))
+        stream.intake = held = HeldUntilAnswered(leftover)
+        held.asking = task = self._loop.create_task(self._ask(stream, protocol, answer, held))
         self.tasks[stream] = task
         task.add_done_callback(lambda _: self.tasks.pop(stream, None))
 
@@ -103,13 +99,13 @@ class Handlers:
                     self.tasks[stream].cancel()
         self._kept = kept if self._due else None
 
-    def _is_kept(self, stream: Stream) -> bool:
+    def _is_kept(self, stream: LiveStream) -> bool:
         kept = self._kept
         if not self._due:
             self._kept = None
         return kept is None or kept(stream.protocol)
 
-    def cancel_one(self, stream: Stream, reason: str) -> None:
+    def cancel_one(self, stream: LiveStream, reason: str) -> None:
         """Nobody waits for the handler of this stream any more."""
         task = self.tasks.get(stream)
         if task is not None and task is not asyncio.current_task():  # it may itself have ended the connection
@@ -124,7 +120,7 @@ class Handlers:
             for task in running:
                 task.cancel()
         elif running or self._due:
-            self._late = self._swarm.loop.call_later(delay, self.cancel)
+            self._late = self._loop.call_later(delay, self.cancel)
             for task in running:
                 task.add_done_callback(self._done)
 
@@ -133,45 +129,45 @@ class Handlers:
             self._late.cancel()
             self._late = None
 
-    async def _ask(self, stream: Stream, protocol: str, answer: bytes, withheld: Withheld) -> None:
+    async def _ask(self, stream: LiveStream, protocol: str, answer: bytes, held: HeldUntilAnswered) -> None:
         try:
-            await self._ask_and_handle(stream, protocol, answer, withheld)
+            await self._ask_and_handle(stream, protocol, answer, held)
         except Exception:  # a fault of ours: only the stream pays for it
             log.exception("internal error before the handler of %s", protocol)
             stream.reset()
 
-    async def _ask_and_handle(self, stream: Stream, protocol: str, answer: bytes, withheld: Withheld) -> None:
+    async def _ask_and_handle(self, stream: LiveStream, protocol: str, answer: bytes, held: HeldUntilAnswered) -> None:
         stream.protocol = protocol
-        await self._backlog.turn(stream.peer)
-        if not await self._swarm.ask(stream.connection, protocol):
-            stream.write_now(answer[: -len(multistream.message(protocol))] + multistream.NA)
+        await self._owner.turn(stream.peer)
+        if not await self._owner.ask(stream.connection, protocol):
+            stream.send_now(answer[: -len(multistream.message(protocol))] + multistream.NA)
             stream.intake = None
-            stream.close_nowait()
-        elif stream.intake is withheld:
-            stream.write_now(answer)
+            stream.close()
+        elif stream.intake is held:
+            stream.send_now(answer)
             stream.negotiated(protocol)
-            for piece in withheld.pieces:
+            for piece in held.pieces:
                 if piece:
                     stream.data(piece)
             await self._handle(stream)
 
-    async def _turn(self, stream: Stream) -> None:
+    async def _turn(self, stream: LiveStream) -> None:
         self._waiting.add(stream)
         try:
-            await self._backlog.turn(stream.peer)
+            await self._owner.turn(stream.peer)
         finally:
             self._waiting.discard(stream)
 
-    async def _handle(self, stream: Stream) -> None:
+    async def _handle(self, stream: LiveStream) -> None:
         try:
-            if self._backlog.readers and stream.protocol not in OPEN_PROTOCOLS:
+            if self._owner.readers_wait and stream.protocol not in OPEN_PROTOCOLS:
                 await self._turn(stream)
-            handler = self._swarm.handler(stream.protocol)
-            if handler is None:  # removed since the negotiation (reliability 4.2, row 25)
+            handler = self._owner.handler(stream.protocol)
+            if handler is None:  # removed since the negotiation (hostile row 25)
                 stream.reset(Reset.NEGOTIATION_FAILED)
                 return
             await handler(stream)
-            stream.close_nowait()
+            stream.close()
         except asyncio.CancelledError:
             stream.reset(Reset.SHUTDOWN)
             raise

@@ -21,7 +21,7 @@ from stronghold_p2p.errors import Malformed
 MAX_DEPTH: Final = 64
 MAX_DIGITS: Final = 1_000
 MAX_CONTAINERS: Final = (256 << 10) // 3
-"""As many as 256 KiB can hold: what is read in the event loop must not cost more (reliability.md, row 74)."""
+"""As many as 256 KiB can hold: what is read in the event loop must not cost more (hostile row 74)."""
 MAX_PATH: Final = 200
 
 # A string from its first quote to its last, or to the end of the text: linear in any input.

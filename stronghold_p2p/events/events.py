@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from stronghold_p2p.errors import ConfigError, ListenError
     from stronghold_p2p.firewall.rules import Attempt, Rule
     from stronghold_p2p.identity import PeerId
-    from stronghold_p2p.swarm.listener import Listener
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +83,12 @@ class AddressRemoved:
 
 @dataclass(frozen=True, slots=True)
 class ListenerEnded:
-    """A listener accepts no more: we closed it, or with an ``error`` the system did."""
+    """A listener accepts no more: we closed it, or with an ``error`` the system did.
 
-    listener: Listener
+    ``addresses``: where it could be reached.
+    """
+
+    addresses: tuple[Multiaddr, ...]
     error: ListenError | None
 
 

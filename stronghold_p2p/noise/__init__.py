@@ -2,13 +2,12 @@
 
 From the inside out, in the order and with the names of the Noise specification: ``cipher`` (CipherState),
 ``symmetric`` (SymmetricState), ``handshake`` (HandshakeState and the pattern). Around them what libp2p adds
-(noise/README.md): ``payload`` proves an identity inside the handshake, ``exchange`` frames its three
-messages, ``records`` carries everything after it. The handshake ends in another type than it began with:
-whoever holds a ``Secured`` knows who is at the other end, and can neither read nor write before.
+(noise/README.md): ``payload`` proves an identity inside the handshake, ``libp2p`` frames its three messages,
+``records`` carries everything after it, and ``security`` is what the rest of the stack sees. The handshake ends in
+another type than it began with: a ``Secured`` names the peer, and nobody can read or write before there is one.
 """
 
-from stronghold_p2p.noise.exchange import Secured, secure
 from stronghold_p2p.noise.payload import StaticKeys
-from stronghold_p2p.noise.records import Opener, Sealer
+from stronghold_p2p.noise.security import NOISE, Noise, NoiseChannel
 
-__all__ = ["Opener", "Sealer", "Secured", "StaticKeys", "secure"]
+__all__ = ["NOISE", "Noise", "NoiseChannel", "StaticKeys"]

@@ -44,7 +44,7 @@ XX: Final[tuple[tuple[Token, ...], ...]] = (
     (Token.E, Token.EE, Token.S, Token.ES),
     (Token.S, Token.SE),
 )
-"""The initiator writes rows 0 and 2, the responder row 1."""
+"""The initiator writes the first and the third message, the responder the second."""
 
 _BROKEN: Final = -1
 
@@ -75,7 +75,7 @@ def DH(pair: KeyPair, public: bytes) -> bytes:
 
 
 class HandshakeState:
-    """One run of XX. ``WriteMessage`` and ``ReadMessage`` alternate; after row 2, ``Split``.
+    """One run of XX. ``WriteMessage`` and ``ReadMessage`` alternate; after the third message, ``Split``.
 
     ``s`` is our static key pair; ``random(n)`` gives the n bytes that the ephemeral key is made of. A call
     out of turn, or after a failure, is a ``UsageError``; what the peer got wrong, a ``HandshakeError``.

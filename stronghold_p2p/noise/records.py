@@ -28,7 +28,6 @@ SMALL: Final = 8_192
 """Bytes of plaintext up to which a record is sealed and opened in fresh memory."""
 
 _PREFIX: Final = 2
-_OVERHEAD: Final = _PREFIX + TAGLEN
 _TOGETHER: Final = 4  # records that are sealed before they are written: with their plaintext they fit a core's cache
 _MANY: Final = 64  # pieces; more are joined first, as that costs less than a copy of each
 
@@ -54,7 +53,7 @@ class Workspace:
 class Sealer:
     """Turns plaintext into records, under the cipher of the sending direction.
 
-    ``cipher`` (``Secured.send``) is taken over with its counter and must not be used otherwise afterwards.
+    ``cipher`` (``Handshaken.send``) is taken over with its counter and must not be used otherwise afterwards.
     """
 
     __slots__ = ("_aead", "_encrypt", "_encrypt_into", "_n")
@@ -140,7 +139,7 @@ class Sealer:
 class Opener:
     """Turns records into plaintext, under the cipher of the receiving direction.
 
-    ``cipher`` (``Secured.receive``) is taken over with its counter and must not be used otherwise afterwards.
+    ``cipher`` (``Handshaken.receive``) is taken over with its counter and must not be used otherwise afterwards.
     ``failure`` is ``None`` until a record cannot be opened, and then final: nothing behind it can be trusted.
     """
 
@@ -161,7 +160,7 @@ class Opener:
 
         ``deliver`` is called with the plaintext of each, once it is authenticated; with a ``space`` it is only valid
         during the call, and may be that of a full record and the short one behind it. Records without plaintext are
-        legal and give none (``wire-facts`` 4.2). A length that cannot hold a tag is refused as soon as it is there.
+        legal and give none (Noise spec, 3). A length that cannot hold a tag is refused as soon as it is there.
         When a record fails, those before it have been delivered, and ``failure`` is raised, now and in every later
         call: ``DecryptError``, or ``ConnectionClosed`` when the counter is used up.
         """

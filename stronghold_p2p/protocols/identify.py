@@ -18,9 +18,7 @@ from stronghold_p2p.errors import ConnectionClosed, HandshakeError, Malformed, P
 from stronghold_p2p.events.events import (
     AddressAdded,
     AddressRemoved,
-    Ended,
     Event,
-    Opened,
 )
 from stronghold_p2p.protocols import identify_messages as messages
 from stronghold_p2p.protocols.identify_messages import IdentifyMessage, PeerInfo, Template
@@ -30,10 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any
 
-    from stronghold_p2p.connection.connection import Connection
+    from stronghold_p2p.connection.live import LiveConnection
     from stronghold_p2p.identity import PeerId
-    from stronghold_p2p.streams.stream import Stream
-    from stronghold_p2p.swarm.swarm import Swarm
+    from stronghold_p2p.streams.live import LiveStream
+    from stronghold_p2p.swarm.host import Host
 
 IDENTIFY: Final = "/ipfs/id/1.0.0"
 PUSH: Final = "/ipfs/id/push/1.0.0"
@@ -50,7 +48,7 @@ class Identify:
     dialing, ``swarm.book``. Use ``changed`` after serving a new protocol; new addresses are noticed.
     """
 
-    def __init__(self, swarm: Swarm, agent: str) -> None:
+    def __init__(self, swarm: Host, agent: str) -> None:
         self._swarm = swarm
         self._agent = agent
         self._known: dict[PeerId, PeerInfo] = {}
@@ -60,13 +58,14 @@ class Identify:
         self._told: dict[PeerId, int] = {}  # the generation that a connected peer has
         self._shown: dict[PeerId, tuple[str, ...]] = {}  # and the protocols in it
         self._tasks: set[asyncio.Task[None]] = set()
-        self._told_by: set[Connection] = set()  # whose push is being read
+        self._told_by: set[LiveConnection] = set()  # whose push is being read
         self._to_tell: dict[PeerId, bool] = {}  # peers that a push runs for; whether it has to run again
         self._places = asyncio.Semaphore(PUSHES)
         self._closed = False
         swarm.handle(IDENTIFY, self._answer)
         swarm.handle(PUSH, self._on_push)
-        swarm.on_event(self._on_event)
+        swarm.follow(self)
+        swarm.hub.follow(self._on_event)
         self._unwatch = swarm.firewall.watch(self._rules_changed)
         self._looking = False
 
@@ -74,7 +73,7 @@ class Identify:
         """What a connected peer has told so far."""
         return self._known.get(peer)
 
-    async def identify(self, connection: Connection) -> PeerInfo:
+    async def identify(self, connection: LiveConnection) -> PeerInfo:
         """Ask the peer now.
 
         ``DeadlineExceeded`` after ``Timeouts.identify`` seconds, ``UnsupportedProtocol`` if the peer does not
@@ -105,10 +104,10 @@ class Identify:
 
     # ------------------------------------------------------------------ what we say
 
-    async def _answer(self, stream: Stream) -> None:
+    async def _answer(self, stream: LiveStream) -> None:
         await stream.write_message(self._message(stream.connection))
 
-    def _message(self, connection: Connection) -> bytes:
+    def _message(self, connection: LiveConnection) -> bytes:
         """Of the protocols it names those that the firewall does not keep from the peer."""
         swarm = self._swarm
         shown = swarm.judging.shown(connection)
@@ -160,26 +159,26 @@ class Identify:
         finally:
             del self._to_tell[peer]
 
-    async def _push(self, connection: Connection) -> None:
+    async def _push(self, connection: LiveConnection) -> None:
         try:
             limit = self._swarm.timeouts.identify
             async with Deadline(limit, "push", peer=connection.peer), await connection.open_stream(PUSH) as stream:
                 await stream.write_message(self._message(connection))
-                await stream.close_write()
+                stream.finish()
                 await stream.read()  # the receiver says nothing and closes
         except P2PError as error:
             log.debug("push to %s: %s", connection.peer, error)
 
     # ------------------------------------------------------------------ what we are told
 
-    async def _introduce(self, connection: Connection) -> None:
+    async def _introduce(self, connection: LiveConnection) -> None:
         try:
             await self.identify(connection)
         except P2PError as error:
             log.debug("identify of %s: %s", connection.peer, error)
 
-    async def _on_push(self, stream: Stream) -> None:
-        connection: Connection = stream.connection
+    async def _on_push(self, stream: LiveStream) -> None:
+        connection: LiveConnection = stream.connection
         if connection in self._told_by:
             stream.reset(Reset.RATE_LIMITED)
             return
@@ -191,7 +190,7 @@ class Identify:
         finally:
             self._told_by.discard(connection)
 
-    async def _read(self, stream: Stream) -> IdentifyMessage:
+    async def _read(self, stream: LiveStream) -> IdentifyMessage:
         """All parts, up to the end of the stream or of what we take."""
         parts: list[IdentifyMessage] = []
         left = messages.MAX_TOTAL
@@ -206,7 +205,7 @@ class Identify:
             raise Malformed("identify without a message", peer=stream.peer)
         return messages.merge(parts)
 
-    def _learn(self, connection: Connection, message: IdentifyMessage) -> PeerInfo:
+    def _learn(self, connection: LiveConnection, message: IdentifyMessage) -> PeerInfo:
         peer = connection.peer
         try:
             messages.check_key(message, peer)
@@ -225,19 +224,19 @@ class Identify:
 
     # ------------------------------------------------------------------ events
 
+    def connected(self, connection: LiveConnection) -> None:
+        if not self._closed:
+            self._start(self._introduce(connection))
+
+    def disconnected(self, connection: LiveConnection) -> None:
+        if not self._swarm.connections(connection.peer):
+            self._known.pop(connection.peer, None)
+            self._told.pop(connection.peer, None)
+            self._shown.pop(connection.peer, None)
+
     def _on_event(self, event: Event) -> None:
-        match event:
-            case Opened(connection) if not self._closed:
-                self._start(self._introduce(connection))
-            case Ended(connection, _):
-                if not self._swarm.connections(connection.peer):
-                    self._known.pop(connection.peer, None)
-                    self._told.pop(connection.peer, None)
-                    self._shown.pop(connection.peer, None)
-            case AddressAdded() | AddressRemoved():
-                self.changed()
-            case _:
-                pass
+        if isinstance(event, AddressAdded | AddressRemoved):
+            self.changed()
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = self._swarm.loop.create_task(coroutine)

@@ -25,7 +25,7 @@ PROTOCOL_VERSION: Final = "ipfs/0.1.0"  # informational; what every stack says
 
 MAX_SENT: Final = 4_096  # rust reads one message of at most this size, go and js twice as much
 MAX_OBSERVED: Final = 256  # room that is kept for the one field that differs for each connection
-MAX_PART: Final = 8_192  # reliability 2.7, IDENTIFY; go and js
+MAX_PART: Final = 8_192  # what go and js read of one message
 MAX_PARTS: Final = 10
 MAX_TOTAL: Final = 65_536
 MAX_PROTOCOLS: Final = 1_024

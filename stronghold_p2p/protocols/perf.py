@@ -39,7 +39,7 @@ async def send_zeros(stream: Stream, count: int, chunk: int = CHUNK) -> None:
 async def drain(stream: Stream) -> int:
     """Read to the end; returns how many bytes came."""
     total = 0
-    while piece := stream.read_now() or await stream.read():
+    while piece := await stream.read():
         total += len(piece)
     return total
 

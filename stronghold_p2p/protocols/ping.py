@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.errors import Malformed, StreamEnded, StreamReset
-from stronghold_p2p.events.events import Ended, Event
 from stronghold_p2p.streams.deadline import Deadline
 
 if TYPE_CHECKING:
-    from stronghold_p2p.connection.connection import Connection
+    from stronghold_p2p.connection.live import LiveConnection
     from stronghold_p2p.identity import PeerId
-    from stronghold_p2p.streams.stream import Stream
-    from stronghold_p2p.swarm.swarm import Swarm
+    from stronghold_p2p.streams.live import LiveStream
+    from stronghold_p2p.swarm.host import Host
 
 PING: Final = "/ipfs/ping/1.0.0"
 SIZE: Final = 32
@@ -34,10 +33,10 @@ class _Kept:
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
-        self.stream: Stream | None = None
+        self.stream: LiveStream | None = None
         self.timer: asyncio.TimerHandle | None = None
 
-    def take(self) -> Stream | None:
+    def take(self) -> LiveStream | None:
         stream, self.stream = self.stream, None
         if self.timer is not None:
             self.timer.cancel()
@@ -47,22 +46,22 @@ class _Kept:
     def let_go(self) -> None:
         stream = self.take()
         if stream is not None:
-            stream.close_nowait()
+            stream.close()
 
 
 class Ping:
     """ping in both roles for one swarm. ``idle``: seconds that an inbound stream may be silent."""
 
-    def __init__(self, swarm: Swarm, *, idle: float = IDLE, keep: float = KEEP) -> None:
+    def __init__(self, swarm: Host, *, idle: float = IDLE, keep: float = KEEP) -> None:
         self._swarm = swarm
         self._idle = idle
         self._keep = keep
         self._serving: Counter[PeerId] = Counter()
-        self._kept: dict[Connection, _Kept] = {}
+        self._kept: dict[LiveConnection, _Kept] = {}
         swarm.handle(PING, self._answer)
-        swarm.on_event(self._on_event)
+        swarm.follow(self)
 
-    async def ping(self, connection: Connection, *, timeout: float | None = 10.0) -> float:
+    async def ping(self, connection: LiveConnection, *, timeout: float | None = 10.0) -> float:
         """One round trip to the peer's ping handler, in seconds.
 
         Pings on one connection wait for each other and share a stream. ``DeadlineExceeded`` after ``timeout``
@@ -76,7 +75,7 @@ class Ping:
             if connection.closed:
                 self._kept.pop(connection, None)
 
-    async def _ping(self, connection: Connection, kept: _Kept) -> float:
+    async def _ping(self, connection: LiveConnection, kept: _Kept) -> float:
         stream = kept.take()
         try:
             return await self._measure(connection, kept, stream)
@@ -86,7 +85,7 @@ class Ping:
                 raise
         return await self._measure(connection, kept, None)
 
-    async def _measure(self, connection: Connection, kept: _Kept, stream: Stream | None) -> float:
+    async def _measure(self, connection: LiveConnection, kept: _Kept, stream: LiveStream | None) -> float:
         if stream is None:
             stream = await connection.open_stream(PING)
         message = os.urandom(SIZE)
@@ -106,7 +105,7 @@ class Ping:
         kept.timer = self._swarm.loop.call_later(self._keep, kept.let_go)
         return took
 
-    async def _answer(self, stream: Stream) -> None:
+    async def _answer(self, stream: LiveStream) -> None:
         peer = stream.peer
         if self._serving[peer] >= STREAMS_IN:
             stream.reset(Reset.RESOURCE_LIMIT)
@@ -121,7 +120,7 @@ class Ping:
             if not self._serving[peer]:
                 del self._serving[peer]
 
-    async def _echo(self, stream: Stream) -> None:
+    async def _echo(self, stream: LiveStream) -> None:
         """Until the peer has no more, or is silent for too long; js ends its side together with its ping."""
         served = 0
         try:
@@ -134,8 +133,10 @@ class Ping:
         except TimeoutError:
             return
 
-    def _on_event(self, event: Event) -> None:
-        if isinstance(event, Ended):
-            kept = self._kept.pop(event.connection, None)
-            if kept is not None:
-                kept.let_go()
+    def connected(self, connection: LiveConnection) -> None:
+        """A connection is pinged when somebody asks for it."""
+
+    def disconnected(self, connection: LiveConnection) -> None:
+        kept = self._kept.pop(connection, None)
+        if kept is not None:
+            kept.let_go()

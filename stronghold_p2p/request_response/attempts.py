@@ -9,15 +9,16 @@ from stronghold_p2p.firewall.rules import Attempt, Direction, Rule, variant_of
 
 if TYPE_CHECKING:
     from stronghold_p2p.connection.connection import Connection
+    from stronghold_p2p.connection.live import LiveConnection
     from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
-    from stronghold_p2p.swarm.swarm import Swarm
+    from stronghold_p2p.swarm.host import Host
 
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")
 
 
 def attempt_of(
-    connection: Connection,
+    connection: LiveConnection | Connection,
     protocol: RequestProtocol[Rq, Rs],
     message: Rq,
     *,
@@ -37,17 +38,17 @@ def attempt_of(
     )
 
 
-def decided(swarm: Swarm, attempt: Attempt) -> bool | None:
+def decided(swarm: Host, attempt: Attempt) -> bool | None:
     """What the rules say; None: the application has to be asked."""
     return swarm.approval.verdict(attempt)
 
 
-async def asked(swarm: Swarm, attempt: Attempt, size: int = 0) -> bool:
+async def asked(swarm: Host, attempt: Attempt, size: int = 0) -> bool:
     """What the application says; ``size`` bytes are kept while it is asked."""
     return await swarm.approval.judge(attempt, size)
 
 
-def still_allowed(swarm: Swarm, attempt: Attempt) -> bool:
+def still_allowed(swarm: Host, attempt: Attempt) -> bool:
     """Whether the rules of now let an attempt pass that older ones have let in; if not, followers are told."""
     kept = swarm.firewall.decide(attempt) in {Rule.ALLOW, Rule.ASK}
     if not kept:
@@ -55,7 +56,7 @@ def still_allowed(swarm: Swarm, attempt: Attempt) -> bool:
     return kept
 
 
-def kept_back(connection: Connection, what: str) -> P2PError:
+def kept_back(connection: LiveConnection, what: str) -> P2PError:
     """The error for ``what`` our own firewall does not let out; a no because the connection has ended is none."""
     if connection.closed:
         ended = ConnectionClosed("the connection ended while our own firewall asked", peer=connection.peer)

@@ -1,4 +1,4 @@
-"""The requester: one message out, one back, on a stream of its own (``reference/stronghold-parity.md`` 2.2).
+"""The requester: one message out, one back, on a stream of its own (parity 1).
 
 The write side stays open until the answer has come: the first library of this name takes an early end for a
 requester that has gone. One deadline covers everything, and every call has exactly one outcome (``outcome``).
@@ -24,11 +24,11 @@ from stronghold_p2p.streams.deadline import Deadline
 if TYPE_CHECKING:
     from multiaddr import Multiaddr
 
-    from stronghold_p2p.connection.connection import Connection
+    from stronghold_p2p.connection.live import LiveConnection
     from stronghold_p2p.identity import PeerId
     from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
-    from stronghold_p2p.streams.stream import Stream
-    from stronghold_p2p.swarm.swarm import Swarm
+    from stronghold_p2p.streams.live import LiveStream
+    from stronghold_p2p.swarm.host import Host
 
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")
@@ -37,7 +37,7 @@ Rs = TypeVar("Rs")
 class Client:
     """Sends the requests of one swarm."""
 
-    def __init__(self, swarm: Swarm) -> None:
+    def __init__(self, swarm: Host) -> None:
         self._swarm = swarm
         self.places = Places(swarm.limits.requests_per_peer)
 
@@ -96,15 +96,15 @@ class Client:
         finally:
             self.places.leave(peer)
         if sent_all:
-            stream.close_nowait()
+            stream.close()
         else:
             stream.reset()
         return answer
 
-    async def _send_much(self, stream: Stream, framed: bytes) -> tuple[asyncio.Task[bytes], bool]:
+    async def _send_much(self, stream: LiveStream, framed: bytes) -> tuple[asyncio.Task[bytes], bool]:
         """Send ``framed``, or what leaves before the answer begins; who reads that, and whether all has been sent.
 
-        A peer may answer what it has not read to the end, and need not read on then (reliability 4.6, row 68).
+        A peer may answer what it has not read to the end, and need not read on then (hostile row 68).
         """
         writing = self._swarm.loop.create_task(stream.write(framed))
         reading = self._swarm.loop.create_task(stream.read(CHUNK))
@@ -126,12 +126,12 @@ class Client:
 
     def _open_now(
         self, peer: PeerId | None, message: Rq, protocol: RequestProtocol[Rq, Rs], now: float
-    ) -> Stream | None:
+    ) -> LiveStream | None:
         """A stream and a place, if nothing has to be waited for; else None."""
         connection = None if peer is None else self._swarm.connected(peer)
         if connection is None or protocol.view is not None:
             return None
-        if not self._swarm.passes(connection, protocol.ids[0], "out", message):
+        if not self._swarm.judging.passes(connection, protocol.ids[0], "out", message):
             return None
         self.places.enter(connection.peer)
         stream = None
@@ -151,7 +151,7 @@ class Client:
         message: Rq,
         protocol: RequestProtocol[Rq, Rs],
         timeout: float | None,
-    ) -> Stream:
+    ) -> LiveStream:
         """Dial, ask our own firewall, agree on the protocol; the place is taken when it returns."""
         async with Deadline(timeout, Phase.DIAL.value, peer=peer) as deadline:
             connection = await self._swarm.dial(peer, addresses)
@@ -169,7 +169,7 @@ class Client:
                 raise
 
     async def _permit(
-        self, connection: Connection, message: Rq, protocol: RequestProtocol[Rq, Rs], deadline: float
+        self, connection: LiveConnection, message: Rq, protocol: RequestProtocol[Rq, Rs], deadline: float
     ) -> None:
         attempt = attempts.attempt_of(connection, protocol, message, direction="out", deadline=deadline)
         allowed = attempts.decided(self._swarm, attempt)

@@ -1,7 +1,7 @@
 """One message on a stream: how it is written, and how it is read from pieces.
 
 On the wire a message is its length as an unsigned varint, minimally encoded, and its body
-(``reference/stronghold-parity.md`` 2.2).
+(parity 1).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from stronghold_p2p.request_response.codecs.codec import frame, malformed, unfra
 if TYPE_CHECKING:
     from stronghold_p2p.identity import PeerId
     from stronghold_p2p.request_response.codecs.codec import Codec
-    from stronghold_p2p.streams.stream import Stream
+    from stronghold_p2p.streams.live import LiveStream
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ def whole(piece: bytes, maximum: int) -> bytes:
     return piece[1:] if len(piece) == size + 1 and size <= maximum and size <= _ONE_BYTE_LENGTHS else b""
 
 
-async def receive(stream: Stream, maximum: int, piece: bytes = b"") -> bytes | None:
+async def receive(stream: LiveStream, maximum: int, piece: bytes = b"") -> bytes | None:
     """The body of one message of at most ``maximum`` bytes, which begins with ``piece``; None: the stream ends instead.
 
     ``Malformed``: it is longer (raised as soon as the length is read), cut short, or has bytes behind it.

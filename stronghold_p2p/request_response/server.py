@@ -1,7 +1,7 @@
 """The responder: reads one request, asks the firewall, then the application, and answers.
 
 A refusal is the end of the stream without a byte, whatever refused: a rule, the application when it was asked, or
-the handler (``reference/stronghold-parity.md`` 2.5). A request that cannot be read is reset, and so is one whose
+the handler (parity 3). A request that cannot be read is reset, and so is one whose
 handler fails or is late; each costs its own stream only.
 """
 
@@ -35,8 +35,8 @@ from stronghold_p2p.streams.deadline import late
 
 if TYPE_CHECKING:
     from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
-    from stronghold_p2p.streams.stream import Stream
-    from stronghold_p2p.swarm.swarm import Swarm
+    from stronghold_p2p.streams.live import LiveStream
+    from stronghold_p2p.swarm.host import Host
 
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")
@@ -48,7 +48,7 @@ log = logging.getLogger("stronghold_p2p.request")
 class Server:
     """Answers the requests that reach one swarm."""
 
-    def __init__(self, swarm: Swarm) -> None:
+    def __init__(self, swarm: Host) -> None:
         self._swarm = swarm
         self._ids = itertools.count(1)
         self.places = Places(swarm.limits.requests_per_peer)
@@ -69,7 +69,7 @@ class Responder(Generic[Rq, Rs]):
 
     def __init__(
         self,
-        swarm: Swarm,
+        swarm: Host,
         places: Places,
         ids: Iterator[int],
         protocol: RequestProtocol[Rq, Rs],
@@ -81,7 +81,7 @@ class Responder(Generic[Rq, Rs]):
         self._protocol = protocol
         self._handler = handler
 
-    async def serve(self, stream: Stream) -> None:
+    async def serve(self, stream: LiveStream) -> None:
         """Answer the one request of ``stream``."""
         swarm, protocol, connection = self._swarm, self._protocol, stream.connection
         peer = connection.peer
@@ -89,7 +89,7 @@ class Responder(Generic[Rq, Rs]):
             self._places.enter(peer)
         except LimitExceeded as error:
             stream.reset(Reset.RESOURCE_LIMIT)
-            swarm.emit(RequestUnread(connection, stream.protocol, error))
+            swarm.hub.emit(RequestUnread(connection.face, stream.protocol, error))
             return
         try:
             due = math.inf
@@ -102,21 +102,21 @@ class Responder(Generic[Rq, Rs]):
                 return
             message = decode(protocol.request, body, "request", peer)
             # A view is looked at even where the rules do not care: one that fails lets nobody in.
-            if protocol.view is not None or not swarm.passes(connection, protocol.ids[0], "in", message):
+            if protocol.view is not None or not swarm.judging.passes(connection, protocol.ids[0], "in", message):
                 size = weight(body)
                 del body, piece  # nobody has to keep them while the application is asked
                 if not await self._allowed(message, stream, due, size):
                     return
-            request = Request(next(self._ids), peer, message, stream.protocol, connection, due)
+            request = Request(next(self._ids), peer, message, stream.protocol, connection.face, due)
             await self._answer(request, stream)
         except Malformed as error:  # the handler has raised none: what it raises comes as something else
             log.debug("a request of %s for %s cannot be read: %s", peer, stream.protocol, error)
             stream.reset(Reset.PROTOCOL_VIOLATION)
-            swarm.emit(RequestUnread(connection, stream.protocol, error))
+            swarm.hub.emit(RequestUnread(connection.face, stream.protocol, error))
         finally:
             self._places.leave(peer)
 
-    async def _receive(self, stream: Stream, piece: bytes) -> bytes | None:
+    async def _receive(self, stream: LiveStream, piece: bytes) -> bytes | None:
         """The body, when it does not come in one piece."""
         try:
             return await receive(stream, self._protocol.max_request, piece)
@@ -126,10 +126,10 @@ class Responder(Generic[Rq, Rs]):
             cause: Exception = error
             if isinstance(error, DeadlineExceeded):
                 cause = self._late("read", stream.peer)
-            self._swarm.emit(RequestUnread(stream.connection, stream.protocol, cause))
+            self._swarm.hub.emit(RequestUnread(stream.connection.face, stream.protocol, cause))
             raise
 
-    async def _allowed(self, message: Rq, stream: Stream, due: float, size: int) -> bool:
+    async def _allowed(self, message: Rq, stream: LiveStream, due: float, size: int) -> bool:
         swarm, backlog = self._swarm, self._swarm.hub.backlog
         attempt = attempts.attempt_of(stream.connection, self._protocol, message, direction="in", deadline=due)
         wait = backlog.crowded(attempt.peer)  # it had its turn before the request came, which is later than that
@@ -146,7 +146,7 @@ class Responder(Generic[Rq, Rs]):
                 watch.stop()
         return allowed
 
-    async def _answer(self, request: Request[Rq], stream: Stream) -> None:
+    async def _answer(self, request: Request[Rq], stream: LiveStream) -> None:
         answering, watch, version = False, None, self._swarm.firewall.version
         try:
             outcome: Any = self._handler(request)
@@ -160,12 +160,12 @@ class Responder(Generic[Rq, Rs]):
             if version == self._swarm.firewall.version or self._still_allowed(request):
                 await stream.write(self._framed(outcome))
             else:
-                self._swarm.emit(RequestFailed(request, _withheld(request)))
+                self._swarm.hub.emit(RequestFailed(request, _withheld(request)))
         except Rejected:
             return
         except (Exception, asyncio.CancelledError) as error:
             cause = error if isinstance(error, Exception) else self._interruption(watch, request)
-            self._swarm.emit(RequestFailed(request, cause))
+            self._swarm.hub.emit(RequestFailed(request, cause))
             elsewhere = isinstance(error, (P2PError, TimeoutError)) or isinstance(cause, UsageError)
             if answering or not elsewhere:
                 raise

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from stronghold_p2p.codes import Reset
 
 if TYPE_CHECKING:
-    from stronghold_p2p.streams.stream import Stream
+    from stronghold_p2p.streams.live import LiveStream
 
 
 class Watch:
@@ -16,11 +17,12 @@ class Watch:
     ``error`` is why the stream has failed. Only an end may arrive: bytes behind the request reset the stream.
     """
 
-    __slots__ = ("_stream", "error")
+    __slots__ = ("_stream", "due", "error")
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: LiveStream) -> None:
         self._stream = stream
         self.error: Exception | None = None
+        self.due = inf
         stream.intake = self
 
     def stop(self) -> None:
@@ -40,3 +42,6 @@ class Watch:
     def failed(self, error: Exception) -> None:
         self.error = error
         self._stream.connection.cancel_handler(self._stream, str(error))
+
+    def expired(self) -> None:
+        """The stream has a deadline of its own."""

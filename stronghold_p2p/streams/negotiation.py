@@ -9,19 +9,36 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from math import inf
+from typing import Protocol
 
 from stronghold_p2p import multistream
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.errors import LimitExceeded, NegotiationError, StreamEnded, StreamReset, UnsupportedProtocol
 from stronghold_p2p.exchange import ExchangeRunner
-from stronghold_p2p.streams.deadline import Deadline
-from stronghold_p2p.streams.stream import Stream
-from stronghold_p2p.yamux import Session, StreamState
+from stronghold_p2p.identity import PeerId
+from stronghold_p2p.seams import Muxer, StreamEnd
+from stronghold_p2p.streams.deadline import Deadline, late
+from stronghold_p2p.streams.live import LiveStream
 
-if TYPE_CHECKING:
-    from stronghold_p2p.connection.connection import Connection
-    from stronghold_p2p.identity import PeerId
+
+class Accepter(Protocol):
+    """What an inbound negotiation needs of its connection."""
+
+    def park(self, stream: LiveStream) -> bool:
+        """The negotiation has begun and waits for more; False: too many do, and the stream was reset."""
+
+    def unpark(self) -> None:
+        """A negotiation that had to wait is over, one way or the other."""
+
+    def admits(self, protocol: str) -> bool | None:
+        """Whether the peer may open a stream for ``protocol`` now; None: the application has to be asked."""
+
+    def ask_first(self, stream: LiveStream, protocol: str, answer: bytes, leftover: bytes) -> None:
+        """Ask the application before ``protocol`` is echoed; what arrives meanwhile is kept."""
+
+    def start_handler(self, stream: LiveStream) -> None:
+        """The protocol is agreed on: its handler runs as a task."""
 
 
 def explain_reset(error: Exception, protocols: tuple[str, ...]) -> Exception:
@@ -34,12 +51,12 @@ def explain_reset(error: Exception, protocols: tuple[str, ...]) -> Exception:
     return error
 
 
-async def opened(session: Session, loop: asyncio.AbstractEventLoop, check: Callable[[], None]) -> StreamState:
+async def open_when_acknowledged(muxer: Muxer, loop: asyncio.AbstractEventLoop, check: Callable[[], None]) -> StreamEnd:
     """A new stream, once the ACK backlog has a place for it (yamux/README.md); ``check`` raises if it is too late."""
     while True:
         check()
         try:
-            return session.open()
+            return muxer.open()
         except LimitExceeded as error:
             if error.limit != "ack_backlog":
                 raise
@@ -49,15 +66,15 @@ async def opened(session: Session, loop: asyncio.AbstractEventLoop, check: Calla
             if not place.done():
                 place.set_result(None)
 
-        session.when_openable(wake)
+        muxer.when_openable(wake)
         try:
             await place
         except BaseException:
-            session.forget_opening(wake)
+            muxer.forget_opening(wake)
             raise
 
 
-async def negotiate(stream: Stream, protocols: tuple[str, ...], timeout: float | None) -> str:
+async def negotiate(stream: LiveStream, protocols: tuple[str, ...], timeout: float | None) -> str:
     """The first of ``protocols`` that the peer serves, asked for one after the other within ``timeout`` seconds."""
     try:
         async with Deadline(timeout, "negotiate", peer=stream.peer, setting="Timeouts.negotiate"):
@@ -78,7 +95,7 @@ def unsupported(protocols: tuple[str, ...], peer: PeerId | None = None) -> Unsup
     return UnsupportedProtocol(told, protocols=protocols, peer=peer)
 
 
-async def _ask(stream: Stream, protocols: tuple[str, ...]) -> str:
+async def _ask(stream: LiveStream, protocols: tuple[str, ...]) -> str:
     exchange = multistream.dial(protocols)
     reply = b""
     step = next(exchange)
@@ -101,13 +118,14 @@ class LazyConfirm:
     (multistream-select, lazy negotiation).
     """
 
-    __slots__ = ("_buffer", "_expected", "_protocol", "_stream", "due")
+    __slots__ = ("_buffer", "_expected", "_protocol", "_stream", "_timeout", "due")
 
-    def __init__(self, stream: Stream, protocol: str, expected: bytes, due: float) -> None:
+    def __init__(self, stream: LiveStream, protocol: str, expected: bytes, due: float, timeout: float | None) -> None:
+        self._timeout = timeout
         self._stream = stream
         self._protocol = protocol
         self._expected = expected  # ``multistream.match_confirm(protocol)``
-        self.due = due  # when the answer has to be there; the connection's timer looks at it
+        self.due = due  # when the answer has to be there
         self._buffer = b""
 
     def data(self, piece: bytes | memoryview) -> None:
@@ -144,20 +162,24 @@ class LazyConfirm:
             self._stream.protocol = ""  # nothing was said about it: what that means is for the opener to find out
         self._stream.explain(explain_reset(error, (self._protocol,)))
 
+    def expired(self) -> None:
+        give_up(self._stream, self._timeout)
 
-class Listening:
+
+class InboundNegotiation:
     """The accepter's side: ends in a handler, in a reset, or at the deadline for negotiations."""
 
-    __slots__ = ("_connection", "_parked", "_refused", "_runner", "_stream", "_verdict", "due")
+    __slots__ = ("_connection", "_parked", "_refused", "_runner", "_stream", "_timeout", "_verdict", "due")
 
-    def __init__(self, connection: Connection, stream: Stream, due: float) -> None:
+    def __init__(self, connection: Accepter, stream: LiveStream, due: float, timeout: float | None) -> None:
+        self._timeout = timeout
         self._connection = connection
         self._stream = stream
         self._runner: ExchangeRunner[str] | None = None
         self._parked = False
         self._verdict: bool | None = False
         self._refused = ""
-        self.due = due  # when the proposal has to be there; the connection's timer looks at it
+        self.due = due  # when the proposal has to be there
 
     def data(self, piece: bytes | memoryview) -> None:
         if self._runner is None:
@@ -186,7 +208,7 @@ class Listening:
             self._finish(runner.result, out, runner.leftover)
             return
         if out:
-            self._stream.write_now(out)
+            self._stream.send_now(out)
         if not self._parked:
             self._parked = self._connection.park(self._stream)
 
@@ -203,7 +225,7 @@ class Listening:
         if self._verdict is None:
             self._connection.ask_first(self._stream, protocol, answer, bytes(leftover))
             return
-        self._stream.write_now(answer)
+        self._stream.send_now(answer)
         self._stream.negotiated(protocol, leftover)
         self._connection.start_handler(self._stream)
 
@@ -214,18 +236,28 @@ class Listening:
     def failed(self, error: Exception) -> None:
         self._settled()
 
+    def expired(self) -> None:
+        give_up(self._stream, self._timeout)
+
     def _settled(self) -> None:
         if self._parked:
             self._parked = False
             self._connection.unpark()
 
 
-class Withheld:
+def give_up(stream: LiveStream, timeout: float | None) -> None:
+    """The peer has not said its part of a negotiation in time."""
+    error = late(timeout or 0.0, "negotiate", stream.peer, sent=False, setting="Timeouts.negotiate")
+    stream.abandon(error, Reset.NEGOTIATION_FAILED)
+
+
+class HeldUntilAnswered:
     """Keeps what arrives while the application is asked whether the stream may be opened at all."""
 
-    __slots__ = ("asking", "pieces")
+    __slots__ = ("asking", "due", "pieces")
 
     def __init__(self, first: bytes) -> None:
+        self.due = inf
         self.pieces = [first]
         self.asking: asyncio.Task[None] | None = None
 
@@ -239,3 +271,6 @@ class Withheld:
         self.pieces.clear()
         if self.asking is not None:  # nobody waits for the answer any more
             self.asking.cancel()
+
+    def expired(self) -> None:
+        """The hook of the application has a deadline of its own."""

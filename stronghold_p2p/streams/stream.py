@@ -1,40 +1,14 @@
-"""The awaitable face of one stream.
-
-Everything that arrives is put here by the session, synchronously; a reader takes it from here. No task and
-no queue stands between: one deque, and one ``Waiter`` when somebody waits.
-"""
+"""One stream as users see it."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from collections.abc import AsyncIterator
-from math import inf
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Self
 
-from stronghold_p2p.encoding import varint
-from stronghold_p2p.errors import (
-    ConnectionClosed,
-    DecodeError,
-    Malformed,
-    StreamEnded,
-    StreamReset,
-    UsageError,
-    again,
-)
-from stronghold_p2p.streams.waiter import Waiter
-
-if TYPE_CHECKING:
-    from stronghold_p2p.identity import PeerId
-    from stronghold_p2p.yamux.session import Session
-    from stronghold_p2p.yamux.state import Intake, StreamState
-
-Buffer = bytes | bytearray | memoryview
-
-# Pieces below this size that wait for a reader are joined: a window full of them would take twenty times its size.
-SMALL: Final = 512
-CHUNK: Final = 65_536  # bytes that are read at most unless the reader says otherwise
+from stronghold_p2p.identity import PeerId
+from stronghold_p2p.seams import Buffer
+from stronghold_p2p.streams.live import READ_CHUNK, LiveStream
 
 
 class Stream:
@@ -47,133 +21,40 @@ class Stream:
     The peer's reset raises ``StreamReset``, the end of the connection ``ConnectionClosed``.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_chunks",
-        "_closed",
-        "_ended",
-        "_error",
-        "_loop",
-        "_reader",
-        "_returned",
-        "_session",
-        "_state",
-        "_writer",
-        "connection",
-        "intake",
-        "protocol",
-    )
+    __slots__ = ("__weakref__", "_live")
 
-    def __init__(self, session: Session, state: StreamState, connection: Any, loop: asyncio.AbstractEventLoop) -> None:
-        self._session = session
-        self._state = state
-        self._loop = loop
-        self._chunks: deque[bytes | memoryview] = deque()
-        self._returned = 0  # bytes at the front that a cancelled read had taken: the session has counted them
-        self._reader: Waiter | None = None
-        self._writer: Waiter | None = None
-        self._ended = self._closed = False
-        self._error: Exception | None = None
-        self.connection = connection
-        self.protocol = ""
-        # While multistream-select runs, arriving bytes go there instead of to the reader.
-        self.intake: Intake | None = None
+    def __init__(self, live: LiveStream) -> None:
+        self._live = live
 
     @property
     def peer(self) -> PeerId:
-        """Who is at the other end: proven by the handshake."""
-        peer: PeerId = self.connection.peer
-        return peer
+        """The other end, proven by the handshake."""
+        return self._live.peer
+
+    @property
+    def protocol(self) -> str:
+        """The protocol that both ends agreed on; empty until then."""
+        return self._live.protocol
+
+    @property
+    def connection(self) -> Any:
+        """The ``Connection`` that it belongs to."""
+        return self._live.connection.face
 
     def __repr__(self) -> str:
-        return f"<Stream {self._state.id} {self.protocol or 'negotiating'}>"
+        return repr(self._live)
 
-    # ------------------------------------------------------------------ reading
-
-    async def read(self, n: int = CHUNK) -> bytes:
+    async def read(self, n: int = READ_CHUNK) -> bytes:
         """The next 1 to ``n`` bytes; ``b""`` once the peer has closed its side and all has been read."""
-        if n < 1:
-            raise ValueError("read at least one byte")
-        if self._reader is not None:
-            raise UsageError("another task is reading this stream")
-        while not self._chunks:
-            if self._ended and not self._closed:
-                return b""  # a clean end stays one, whatever becomes of the connection
-            if self._error is not None or self._closed:
-                self._check_readable()
-            self._reader = Waiter(self.connection.turn)
-            try:
-                await self._reader
-            finally:
-                self._reader = None
-        return self._take(n)
-
-    def read_now(self, n: int = CHUNK) -> bytes:
-        """What ``read`` gives if it does not have to wait; ``b""`` if it does, or at the end."""
-        return self._take(n) if self._chunks and self._reader is None else b""
-
-    def _take(self, n: int) -> bytes:
-        chunk = self._chunks[0]
-        size = len(chunk)
-        if size <= n:
-            self._chunks.popleft()
-            piece = chunk if isinstance(chunk, bytes) else bytes(chunk)
-        else:
-            piece = bytes(chunk[:n])
-            self._chunks[0] = memoryview(chunk)[n:]
-            size = n
-        if self._returned:
-            counted = min(size, self._returned)
-            self._returned -= counted
-            size -= counted
-        state = self._state
-        if not (state.gone or state.discarding) and state.window.consumed(size):
-            self._session.refill(state, self._loop.time)
-        return piece
+        return await self._live.read(n)
 
     async def readexactly(self, n: int) -> bytes:
         """Exactly ``n`` bytes; ``StreamEnded`` (with ``partial``) if the stream ends before."""
-        if n == 0:
-            return b""
-        first = await self.read(n)
-        if len(first) == n:
-            return first
-        pieces, got = [first], len(first)
-        try:
-            while got < n:
-                piece = await self.read(n - got)
-                if not piece:
-                    raise StreamEnded(f"{got} of {n} bytes, then the end", partial=b"".join(pieces), peer=self.peer)
-                pieces.append(piece)
-                got += len(piece)
-        except asyncio.CancelledError:
-            self._give_back(pieces)
-            raise
-        return b"".join(pieces)
-
-    def _give_back(self, pieces: list[bytes]) -> None:
-        if not self._closed:
-            self._chunks.extendleft(reversed([piece for piece in pieces if piece]))
-            self._returned += sum(map(len, pieces))
-
-    def _drop_unread(self) -> None:
-        self._chunks.clear()
-        self._returned = 0
+        return await self._live.readexactly(n)
 
     async def read_to_end(self, maximum: int = 1 << 20) -> bytes:
         """Everything up to the peer's FIN; ``Malformed`` as soon as it is more than ``maximum`` bytes."""
-        pieces: list[bytes] = []
-        size = 0
-        try:
-            while piece := await self.read(maximum + 1):
-                pieces.append(piece)
-                size += len(piece)
-                if size > maximum:
-                    raise Malformed(f"more than {maximum} bytes", peer=self.peer)
-        except asyncio.CancelledError:
-            self._give_back(pieces)
-            raise
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return await self._live.read_to_end(maximum)
 
     async def read_message(self, maximum: int = 1 << 20) -> bytes | None:
         """One message: an unsigned varint, then that many bytes. ``None`` at a clean end.
@@ -181,45 +62,12 @@ class Stream:
         A longer one than ``maximum`` is ``Malformed`` as soon as its length is read; an end in the middle is
         ``StreamEnded``. Cancelled in the middle, what had arrived is still there.
         """
-        taken: list[bytes] = []
-        try:
-            length = await self._read_length(maximum, taken)
-            if length is None:
-                return None
-            return await self.readexactly(length)
-        except asyncio.CancelledError:
-            self._give_back(taken)
-            raise
-
-    async def _read_length(self, maximum: int, taken: list[bytes]) -> int | None:
-        exchange = varint.read(maximum=maximum)
-        try:
-            next(exchange)
-            while True:
-                byte = await self.read(1)
-                if not byte:
-                    if taken:
-                        raise StreamEnded("an end inside a length", partial=b"".join(taken), peer=self.peer)
-                    return None
-                taken.append(byte)
-                exchange.send(byte)
-        except StopIteration as stop:
-            return int(stop.value)
-        except DecodeError as error:
-            raise Malformed(f"message length: {error}", peer=self.peer) from None
+        return await self._live.read_message(maximum)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """The chunks as they arrive, until the peer closes its side."""
-        while chunk := self._take(CHUNK) if self._chunks and self._reader is None else await self.read():
+        while chunk := self._live.read_now() or await self._live.read():
             yield chunk
-
-    def _check_readable(self) -> None:
-        if self._error is not None:
-            raise again(self._error, self.peer)
-        if self._closed:
-            raise UsageError("the stream is closed")
-
-    # ------------------------------------------------------------------ writing
 
     async def write(self, data: Buffer) -> None:
         """Send all of ``data``, waiting for the peer's window and for the socket where needed.
@@ -227,96 +75,30 @@ class Stream:
         What several tasks write in one turn of the event loop leaves in one system call. The return says
         that the bytes are framed, not that the peer has them.
         """
-        if self._error is not None or self._closed or self._state.fin_sent or self._writer is not None:
-            self._check_writable()
-        rest: bytes | memoryview = data if isinstance(data, bytes) else bytes(data)
-        size, again = len(rest), False
-        while (taken := self._session.send(self._state, rest)) < size:
-            rest = memoryview(rest)[taken:]
-            size -= taken
-            await self._wait_writable(again=again and not taken)
-            again = True
+        await self._live.write(data)
 
     async def write_message(self, data: Buffer) -> None:
         """Send one message: its length as an unsigned varint, then ``data``."""
-        body = bytes(data)
-        await self.write(varint.encode(len(body)) + body)
-
-    def _check_writable(self) -> None:
-        if self._error is not None:
-            raise again(self._error, self.peer)
-        if self._closed or self._state.fin_sent:
-            raise UsageError("the stream is closed for writing")
-        if self._writer is not None:
-            raise UsageError("another task is writing to this stream")
-
-    async def _wait_writable(self, *, again: bool) -> None:
-        # With credit left it is the connection that is full: wait for its next flush.
-        if self._state.credit:
-            self._session.wait_turn(self._state, again=again)
-        self._writer = Waiter(self.connection.turn)
-        try:
-            await self._writer
-        finally:
-            self._writer = None
-        self._check_writable()
+        await self._live.write_message(data)
 
     async def close_write(self) -> None:
         """Close our direction (FIN); reading goes on. Does nothing the second time.
 
         ``UsageError`` while another task's write waits: the peer would take half of it for the whole.
         """
-        if self._writer is not None:
-            raise UsageError("another task is writing to this stream")
-        if self._error is None:
-            self._session.finish(self._state)
+        self._live.finish()
 
     async def close(self) -> None:
         """Close both directions; in any state, as often as you like.
 
-        What was written still leaves; a write that still waits makes it a reset, as the peer would take half of
-        it for the whole. What the peer still sends is dropped; a peer that goes on sending is reset after a while.
+        What was written still leaves; a write that still waits makes it a reset, as the peer would take half of it for
+        the whole. What the peer still sends is dropped; a peer that goes on sending is reset after a while.
         """
-        self.close_nowait()
-
-    def close_nowait(self) -> None:
-        """``close`` for callers that cannot await."""
-        if self._closed:
-            return
-        if self._writer is not None:
-            self.reset()
-            return
-        self._closed = True
-        state = self._state
-        if not state.fin_sent:
-            self._session.finish(state)
-        if self.intake is None:
-            self._drop_unread()
-            self._session.discard(state)
-        if not state.gone and state.closing_at == inf:
-            self.connection.closing(state)
-        if self._reader is not None:
-            self._reader.set()
+        self._live.close()
 
     def reset(self, code: int = 0) -> None:
         """End both directions at once; the peer's calls fail. ``code`` as in go-libp2p's core/network/mux.go."""
-        if self._closed and self._state.gone:
-            return
-        self._closed = True
-        self._session.reset(self._state, code)
-        self._drop_unread()
-        if self._error is None:
-            self._error = StreamReset(f"we reset the stream with code {code:#x}", code=code)
-        intake, self.intake = self.intake, None
-        if intake is not None:
-            intake.failed(self._error)
-        self._wake_all()
-
-    def abandon(self, error: Exception, code: int) -> None:
-        """Reset, with ``error`` as what our own callers are told."""
-        if self._error is None:
-            self._error = error
-        self.reset(code)
+        self._live.reset(code)
 
     async def __aenter__(self) -> Self:
         return self
@@ -325,76 +107,6 @@ class Stream:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            self.close_nowait()
+            self._live.close()
         else:
-            self.reset()
-
-    def expire(self, due: float) -> None:
-        """``abandon`` with ``DeadlineExceeded`` at ``due``, in the loop's seconds; closing it ends that."""
-        self.connection.expire(self._state, due)
-
-    def consumed(self, count: int) -> None:
-        """The negotiation has taken ``count`` bytes."""
-        self._session.consumed(self._state, count, self._loop.time)
-
-    def explain(self, error: Exception) -> None:
-        """Replace the stored cause by one that says more."""
-        self._error = error
-
-    def write_now(self, data: bytes) -> None:
-        """Send a short answer of the negotiation; never waits."""
-        if not self._state.gone and not self._state.fin_sent:
-            self._session.send_now(self._state, data)
-
-    # ------------------------------------------------------------------ Sink: called by the session
-
-    def data(self, piece: bytes | memoryview) -> None:
-        if self.intake is not None:
-            self.intake.data(piece)
-            return
-        chunks = self._chunks
-        if chunks and len(piece) < SMALL and len(chunks[-1]) < SMALL:
-            chunks[-1] = b"".join((chunks[-1], piece))
-        else:
-            chunks.append(piece)
-        if self._reader is not None:
-            self._reader.set()
-
-    def end(self) -> None:
-        self._ended = True
-        if self.intake is not None:
-            self.intake.end()
-        if self._reader is not None:
-            self._reader.set()
-
-    def failed(self, error: Exception) -> None:
-        if self._error is None:
-            self._error = error
-        # As go-yamux: a reset takes with it what has not been read, unless the peer's FIN had come before.
-        if not self._ended and not isinstance(error, ConnectionClosed):
-            self._drop_unread()
-        intake, self.intake = self.intake, None
-        if intake is not None:
-            intake.failed(error)
-        self._wake_all()
-
-    def ready(self) -> None:
-        if self._writer is not None:
-            self._writer.set()
-
-    def _wake_all(self) -> None:
-        if self._reader is not None:
-            self._reader.set()
-        if self._writer is not None:
-            self._writer.set()
-
-    def negotiated(self, protocol: str, leftover: bytes | memoryview = b"") -> None:
-        """multistream-select is over; what it did not need belongs to the reader."""
-        self.protocol = protocol
-        self.intake = None
-        if self._closed:
-            self._session.discard(self._state)
-        elif len(leftover):
-            self.data(leftover)
-        if self._ended:
-            self._wake_all()
+            self._live.reset()

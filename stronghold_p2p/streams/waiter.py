@@ -16,15 +16,17 @@ from typing import Any
 
 
 class Turn:
-    """One callback of a connection. From its beginning to ``resume`` whoever is woken is ``waiting`` for its end.
+    """One callback of a connection. Tasks that are woken between its beginning and ``resume`` go on at its end.
 
     At any other time, as when one task closes what another reads, the loop wakes them in its next turn.
     """
 
-    __slots__ = ("loop", "waiting")
+    __slots__ = ("loop", "starting", "waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        # A task was given to the loop, which starts it in its next turn: what it sends leaves with that turn's flush.
+        self.starting = False
         # Setting it to an empty list begins a callback.
         self.waiting: list[Callable[[], object]] | None = None
 
@@ -60,9 +62,9 @@ class Waiter:
     # ``asyncio.Task`` looks at the first one and at ``_loop``.
     __slots__ = ("_asyncio_future_blocking", "_callback", "_context", "_done", "_loop", "_message", "_turn", "_wanted")
 
-    def __init__(self, turn: Turn) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, turn: Turn) -> None:
         self._asyncio_future_blocking = False
-        self._loop = turn.loop
+        self._loop = loop
         self._turn = turn
         self._done = False
         self._wanted = True

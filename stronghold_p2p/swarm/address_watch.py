@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from stronghold_p2p.swarm.listener import Listener
+    from stronghold_p2p.swarm.listeners import LiveListener
     from stronghold_p2p.swarm.swarm import Swarm
 
 LOOK: Final = 5.0  # seconds; a look costs a fifth of a millisecond
@@ -24,9 +24,9 @@ class AddressWatch:
     def __init__(self, swarm: Swarm) -> None:
         self._swarm = swarm
         self._timer: asyncio.TimerHandle | None = None
-        self._watched: list[Listener] = []
+        self._watched: list[LiveListener] = []
 
-    def add(self, listener: Listener) -> None:
+    def add(self, listener: LiveListener) -> None:
         self._watched.append(listener)
         if self._timer is None:
             self._timer = self._swarm.loop.call_later(LOOK, self._look)
@@ -38,7 +38,7 @@ class AddressWatch:
 
     def _look(self) -> None:
         self._timer = None
-        self._watched = [listener for listener in self._watched if listener in self._swarm.listeners]
+        self._watched = [listener for listener in self._watched if listener in self._swarm.listeners.all]
         if not self._watched:
             return
         self._timer = self._swarm.loop.call_later(LOOK, self._look)

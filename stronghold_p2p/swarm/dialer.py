@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.book.addresses import AddressBook
+from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, P2PError
 from stronghold_p2p.events.events import DialFailed, Dialing
+from stronghold_p2p.events.hub import Hub
+from stronghold_p2p.firewall.limits.gate import Gate
+from stronghold_p2p.identity import PeerId
 from stronghold_p2p.streams.deadline import Deadline
-from stronghold_p2p.transport import tcp
-from stronghold_p2p.transport.upgrading import Upgrading
+from stronghold_p2p.swarm.establisher import Establisher
+from stronghold_p2p.transport.registry import Transports
 
-if TYPE_CHECKING:
-    from stronghold_p2p.connection.connection import Connection
-    from stronghold_p2p.identity import PeerId
-    from stronghold_p2p.swarm.swarm import Swarm
-    from stronghold_p2p.transport.link import Link
-    from stronghold_p2p.transport.upgrader import Upgraded
-
-STAGGER: Final = 0.25  # reliability 2.7, DIAL
+STAGGER: Final = 0.25  # seconds; the "Connection Attempt Delay" that RFC 8305, 5, recommends
 RELAYED: Final = "skipped, relays are not supported yet: give a direct address"
 
 # Who is dialed: a peer; or, where nobody is named, whoever is at these addresses.
@@ -38,13 +36,13 @@ class _Dial:
 
     __slots__ = ("_known", "_maximum", "failures", "key", "outcome", "peer", "running", "todo", "waiters")
 
-    def __init__(self, key: _Key, peer: PeerId | None, maximum: int, outcome: asyncio.Future[Connection]) -> None:
+    def __init__(self, key: _Key, peer: PeerId | None, maximum: int, outcome: asyncio.Future[LiveConnection]) -> None:
         self.key = key
         self.peer = peer
         self.outcome = outcome
         self.waiters = 0
         self.todo: list[Multiaddr] = []
-        self.running: dict[asyncio.Task[Connection], _Attempt] = {}
+        self.running: dict[asyncio.Task[LiveConnection], _Attempt] = {}
         self.failures: dict[Multiaddr, Exception] = {}
         self._known: set[Multiaddr] = set()
         self._maximum = maximum
@@ -81,15 +79,41 @@ class _Dial:
         return error
 
 
+class Permission(Protocol):
+    """The firewall, as far as dials ask it."""
+
+    def check_dial(self, peer: PeerId | None, address: Multiaddr) -> None:
+        """``DialError`` if we may not connect to ``peer`` (None: not known yet) there."""
+
+
 class Dialer:
-    """Dials for one swarm."""
+    """Dials for one swarm. ``timeout`` and ``maximum`` are for all addresses of a peer together."""
 
-    def __init__(self, swarm: Swarm) -> None:
-        self._swarm = swarm
+    def __init__(
+        self,
+        *,
+        transports: Transports,
+        permission: Permission,
+        gate: Gate,
+        book: AddressBook,
+        hub: Hub,
+        establisher: Establisher,
+        timeout: float | None,
+        maximum: int,
+    ) -> None:
+        self._transports = transports
+        self._permission = permission
+        self._gate = gate
+        self._book = book
+        self._hub = hub
+        self._establisher = establisher
+        self._timeout = timeout
+        self._maximum = maximum
+        self._closing = False
         self._shared: dict[_Key, _Dial] = {}
-        self._tasks: dict[asyncio.Task[Connection], _Dial] = {}
+        self._tasks: dict[asyncio.Task[LiveConnection], _Dial] = {}
 
-    async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr]) -> Connection:
+    async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr]) -> LiveConnection:
         """Connect to ``peer`` (None: to whoever proves an identity at the address).
 
         All callers for one peer, or for the same addresses, share one dial; it is cancelled when the last of them is.
@@ -107,8 +131,8 @@ class Dialer:
             if not dial.waiters and not dial.outcome.done():
                 self._abandon(dial)
 
-    def arrived(self, connection: Connection) -> None:
-        """Whom we dial has come by itself: who waits for the dial takes that connection (parity 1.6).
+    def arrived(self, connection: LiveConnection) -> None:
+        """Whom we dial has come by itself: who waits for the dial takes that connection.
 
         The dial goes on. The peer may wait for it, as we did, and if both gave theirs up there would be none.
         """
@@ -125,6 +149,7 @@ class Dialer:
 
     async def close(self) -> None:
         """Cancel every dial; who waits for one gets ``ConnectionClosed``."""
+        self._closing = True
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -132,8 +157,8 @@ class Dialer:
             await asyncio.wait(tasks)
 
     def _start(self, key: _Key, peer: PeerId | None) -> _Dial:
-        loop = self._swarm.loop
-        dial = _Dial(key, peer, self._swarm.limits.dial_addresses, loop.create_future())
+        loop = asyncio.get_running_loop()
+        dial = _Dial(key, peer, self._maximum, loop.create_future())
         task = loop.create_task(self._run(dial))
         self._tasks[task] = dial
         self._shared[key] = dial
@@ -150,14 +175,14 @@ class Dialer:
         if self._shared.get(dial.key) is dial:
             del self._shared[dial.key]
 
-    def _ended(self, task: asyncio.Task[Connection]) -> None:
+    def _ended(self, task: asyncio.Task[LiveConnection]) -> None:
         dial = self._tasks.pop(task)
         self._forget(dial)
-        given_up = task.cancelled() and not dial.waiters and not self._swarm.closing
+        given_up = task.cancelled() and not dial.waiters and not self._closing
         closing = ConnectionClosed("the network is closing", peer=dial.peer)
         error = closing if task.cancelled() else task.exception()
         if isinstance(error, Exception) and (given_up or not task.cancelled()):
-            self._swarm.emit(DialFailed(dial.peer, dial.given_up() if given_up else error))
+            self._hub.emit(DialFailed(dial.peer, dial.given_up() if given_up else error))
         if dial.outcome.done():  # the peer has come by itself
             return
         if error is None:
@@ -166,10 +191,10 @@ class Dialer:
             dial.outcome.set_exception(error)
             dial.outcome.exception()  # whoever still waits raises it; if all have gone it is nobody's
 
-    async def _run(self, dial: _Dial) -> Connection:
-        winner: Connection | None = None
+    async def _run(self, dial: _Dial) -> LiveConnection:
+        winner: LiveConnection | None = None
         try:
-            async with Deadline(self._swarm.timeouts.dial, "the dial", peer=dial.peer, setting="Timeouts.dial"):
+            async with Deadline(self._timeout, "dial", peer=dial.peer, setting="Timeouts.dial"):
                 winner = await self._race(dial)
                 return winner
         finally:
@@ -180,13 +205,31 @@ class Dialer:
                     task.result().shut()
             await asyncio.gather(*dial.running, return_exceptions=True)
 
-    async def _race(self, dial: _Dial) -> Connection:
-        loop, running = self._swarm.loop, dial.running
+    async def attempt(self, peer: PeerId | None, address: Multiaddr) -> LiveConnection:
+        """Connect to one address, under the limits that hold for it."""
+        transport = self._transports.for_address(address)
+        if transport is None:
+            raise DialError(f"{address} is no TCP address that can be dialed")
+        token = self._gate.dial()
+        try:
+            self._hub.emit(Dialing(peer, address))
+            upgraded = await transport.dial(address, peer)
+            return self._establisher.establish(upgraded, token, "out")
+        except BaseException:
+            token.release()
+            raise
+
+    def check(self, peer: PeerId | None, address: Multiaddr) -> None:
+        """``DialError`` if the firewall keeps us from there."""
+        self._permission.check_dial(peer, address)
+
+    async def _race(self, dial: _Dial) -> LiveConnection:
+        running = dial.running
         while dial.todo or running:
             if dial.todo:
                 address = dial.todo.pop(0)
-                attempt = _Attempt(self._swarm, dial.peer, address)
-                running[loop.create_task(attempt.run())] = attempt
+                attempt = _Attempt(self, dial.peer, address)
+                running[asyncio.get_running_loop().create_task(attempt.run())] = attempt
             done, _ = await asyncio.wait(running, timeout=STAGGER, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 error = task.exception()
@@ -199,7 +242,7 @@ class Dialer:
         raise dial.explain()
 
     def _learn(self, dial: _Dial, peer: PeerId, address: Multiaddr) -> None:
-        book = self._swarm.book
+        book = self._book
         book.worked(peer, multiaddrs.split_peer(address)[0])
         if dial.peer is not None:
             for failed in dial.failures:
@@ -208,81 +251,35 @@ class Dialer:
 
 
 class _Attempt:
-    """One address: a socket, its upgrade, the connection. Ends with nothing left unless it succeeds."""
+    """One address of a dial. Ends with nothing left unless it succeeds."""
 
-    __slots__ = ("_address", "_begun", "_outcome", "_peer", "_refused", "_swarm", "_token", "_upgrading", "given")
+    __slots__ = ("_address", "_begun", "_dialer", "_peer", "_refused", "given")
 
-    def __init__(self, swarm: Swarm, peer: PeerId | None, address: Multiaddr) -> None:
-        self._swarm = swarm
+    def __init__(self, dialer: Dialer, peer: PeerId | None, address: Multiaddr) -> None:
+        self._dialer = dialer
         self.given = address
         self._begun = False
         self._refused: DialError | None = None
         # An address that names its peer has to keep its word, also when the caller takes anybody.
         self._address, named = multiaddrs.split_peer(address)
         self._peer = named if peer is None else peer
-        self._outcome: asyncio.Future[Connection] = swarm.loop.create_future()
-        self._upgrading: Upgrading | None = None
 
-    async def run(self) -> Connection:
-        swarm = self._swarm
-        swarm.judging.check_dial(self._peer, self._address)
+    async def run(self) -> LiveConnection:
+        self._dialer.check(self._peer, self._address)
         self._begun = True
-        self._token = swarm.gate.dial()
-        swarm.emit(Dialing(self._peer, self._address))
         try:
-            async with Deadline(swarm.timeouts.connect, "connecting", peer=self._peer, setting="Timeouts.connect"):
-                await tcp.connect(self._address, self._made)
-            connection = await self._outcome
+            return await self._dialer.attempt(self._peer, self._address)
         except BaseException:
-            self._give_up()
             if self._refused is not None:
                 raise self._refused from None
             raise
-        self._upgrading = None
-        del self._outcome  # the link knows who asked for it: both would keep each other, and the connection
-        return connection
 
-    def recheck(self, task: asyncio.Task[Connection]) -> None:
+    def recheck(self, task: asyncio.Task[LiveConnection]) -> None:
         """Rules have changed: end ``task``, which runs this, if they keep us from there now."""
-        if not self._begun or task.done() or self._outcome.done():  # it asks when it begins
+        if not self._begun or task.done():  # one that has not begun asks when it does
             return
         try:
-            self._swarm.judging.check_dial(self._peer, self._address)
+            self._dialer.check(self._peer, self._address)
         except DialError as error:
             if task.cancel():
                 self._refused = error
-
-    def _made(self, link: Link) -> None:
-        """The socket is there: the upgrade owns it before its first byte can arrive."""
-        try:
-            self._upgrading = Upgrading(
-                link,
-                self._swarm.upgrade.outbound(self._peer),
-                timeout=self._swarm.timeouts.upgrade,
-                done=lambda upgraded: self._upgraded(link, upgraded),
-                failed=self._failed,
-                loop=self._swarm.loop,
-            )
-            self._upgrading.start()
-        except Exception as error:  # a fault of ours: whoever dials hears of it, the loop does not
-            link.abort()
-            self._failed(error)
-
-    def _upgraded(self, link: Link, upgraded: Upgraded) -> None:
-        if self._outcome.cancelled():
-            raise ConnectionClosed("the dial was given up")
-        found = tcp.addresses_of(link.transport)
-        ends = (found[0] if found else self._address, self._address)
-        self._outcome.set_result(self._swarm.established(link, upgraded, self._token, "out", ends))
-
-    def _failed(self, error: Exception) -> None:
-        if not self._outcome.done():
-            self._outcome.set_exception(error)
-            self._outcome.exception()  # it may be that nobody waits for it any more
-
-    def _give_up(self) -> None:
-        if self._upgrading is not None:
-            self._upgrading.cancel()
-        if self._outcome.done() and not self._outcome.cancelled() and self._outcome.exception() is None:
-            self._outcome.result().shut()
-        self._token.release()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Any, Final
 from multiaddr import Multiaddr
 
 from stronghold_p2p.codes import GoAway
+from stronghold_p2p.connection.owner import Handler
 from stronghold_p2p.errors import ConnectionClosed, DialError
 from stronghold_p2p.firewall.asking.approval import auditing
 from stronghold_p2p.firewall.asking.firewall import OPEN_PROTOCOLS
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule, variant_of
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.swarm.rules_watch import RulesWatch
 
 if TYPE_CHECKING:
-    from stronghold_p2p.connection.connection import Connection
+    from stronghold_p2p.connection.live import LiveConnection
     from stronghold_p2p.swarm.swarm import Swarm
 
-Handler = Callable[[Stream], Awaitable[None]]
 
 REMEMBERED_VERDICTS: Final = 64  # per connection; a peer may try any number of protocol names
 
@@ -50,7 +49,7 @@ class Judging:
         self._approval = swarm.approval
         self._file = RulesWatch(swarm)
         self._unwatch: Callable[[], None] | None = None
-        self.verdicts: dict[Connection, dict[str, bool | None]] = {}
+        self.verdicts: dict[LiveConnection, dict[str, bool | None]] = {}
 
     def start(self) -> None:
         self._unwatch = self._firewall.watch(self._rules_changed)
@@ -61,7 +60,7 @@ class Judging:
         if self._unwatch is not None:
             self._unwatch()
 
-    def admits(self, connection: Connection, protocol: str) -> bool | None:
+    def admits(self, connection: LiveConnection, protocol: str) -> bool | None:
         """Whether ``connection``'s peer may open a stream for ``protocol``; None: ask first."""
         service = self._services.get(protocol)
         if service is None:
@@ -82,19 +81,19 @@ class Judging:
             verdicts[protocol] = verdict
         return verdict
 
-    def shown(self, connection: Connection) -> tuple[str, ...]:
+    def shown(self, connection: LiveConnection) -> tuple[str, ...]:
         """What ``connection``'s peer is told that we serve: nothing that the rules keep from it in any case."""
         return tuple(
             name for name, service in self._services.items() if self._foreseen(connection, service) is not False
         )
 
-    def _foreseen(self, connection: Connection, service: Service) -> bool | None:
+    def _foreseen(self, connection: LiveConnection, service: Service) -> bool | None:
         """What the rules say before anything of a stream is read; None: that depends."""
         rule = self._firewall.effective(self._attempt(connection, service.rule_name)).rule
         verdict = rule.may_allow if rule is not None else self._firewall.rule_hook is not None
         return None if verdict and not service.judges and rule != Rule.ALLOW else verdict
 
-    def passes(self, connection: Connection, protocol: str, direction: Direction, message: Any = None) -> bool:
+    def passes(self, connection: LiveConnection, protocol: str, direction: Direction, message: Any = None) -> bool:
         """Whether the rules plainly allow this request for ``protocol``; else it has to be judged.
 
         Which rule that is, is remembered until the rules change; never true while somebody follows each judgement.
@@ -112,7 +111,7 @@ class Judging:
             known.by_variant and known.allows(variant_of(message), shown=message is not None)
         )
 
-    async def ask(self, connection: Connection, protocol: str) -> bool:
+    async def ask(self, connection: LiveConnection, protocol: str) -> bool:
         """Judge a stream before its protocol is echoed; the application may be asked."""
         return await self._approval.judge(self._attempt(connection, protocol))
 
@@ -130,7 +129,7 @@ class Judging:
         now = self._swarm.loop.time()
         return Attempt(peer=peer, protocol=CONNECTION, direction=direction, address=address, deadline=now)
 
-    def _attempt(self, connection: Connection, protocol: str, direction: Direction = "in") -> Attempt:
+    def _attempt(self, connection: LiveConnection, protocol: str, direction: Direction = "in") -> Attempt:
         ask = self._swarm.timeouts.ask
         return Attempt(
             peer=connection.peer,
@@ -152,7 +151,7 @@ class Judging:
                 connection.recheck(partial(self._keeps, connection))
         self._swarm.dialer.recheck()
 
-    def _keeps(self, connection: Connection, protocol: str) -> bool:
+    def _keeps(self, connection: LiveConnection, protocol: str) -> bool:
         """Whether a stream that the peer has opened stays: one for requests does, each of them is judged anew."""
         service = self._services.get(protocol)
         if service is None or service.judges:

@@ -52,4 +52,4 @@ class RulesWatch:
             log.info("rules loaded from %s", file.path)
         else:
             log.error("rules stay as they are: %s", file.error)
-        self._swarm.emit(RulesLoaded(file.path, file.error))
+        self._swarm.hub.emit(RulesLoaded(file.path, file.error))

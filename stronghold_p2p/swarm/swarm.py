@@ -1,4 +1,4 @@
-"""All connections of one network: dialed, accepted, counted, reused, and closed in order."""
+"""All connections of one network: dialed, accepted, counted, reused, and closed in order. The composition root."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from functools import partial
 
 from multiaddr import Multiaddr
 
@@ -14,33 +13,38 @@ from stronghold_p2p.addressing import multiaddrs
 from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.connection.connection import Connection, Direction
+from stronghold_p2p.connection.live import LiveConnection
+from stronghold_p2p.connection.owner import Handler
 from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, P2PError, UsageError
 from stronghold_p2p.events.events import AddressAdded, Ended, Opened
 from stronghold_p2p.events.hub import Hub
 from stronghold_p2p.firewall.asking.approval import Approval
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.limits.gate import Gate, Token
+from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys import Identity
-from stronghold_p2p.noise.payload import StaticKeys
-from stronghold_p2p.noise.records import Workspace
-from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.muxing.yamux_muxer import YamuxFactory
+from stronghold_p2p.noise import Noise, StaticKeys
+from stronghold_p2p.seams import Upgraded
 from stronghold_p2p.swarm.address_watch import AddressWatch
 from stronghold_p2p.swarm.dialer import Dialer
-from stronghold_p2p.swarm.judging import Handler, Judging, Service, kept_out
-from stronghold_p2p.swarm.listener import Listener
-from stronghold_p2p.transport.link import Link
-from stronghold_p2p.transport.upgrader import Upgrade, Upgraded
-from stronghold_p2p.transport.upgrading import Upgrading
-from stronghold_p2p.yamux.header import GO_AWAY, frame
-from stronghold_p2p.yamux.window import ReceiveBudget, ReceivePool
+from stronghold_p2p.swarm.host import Follower
+from stronghold_p2p.swarm.judging import Judging, Service, kept_out
+from stronghold_p2p.swarm.listeners import Listeners, LiveListener
+from stronghold_p2p.transport import registry
+from stronghold_p2p.transport.upgrade import UpgradeSettings
+from stronghold_p2p.transport.upgrading import Upgrader
+from stronghold_p2p.yamux.window import ReceivePool
 
 log = logging.getLogger("stronghold_p2p.network")
 
 
 class Swarm:
-    """The engine behind a network. ``start`` binds it to the running loop; ``close`` ends everything."""
+    """The engine behind a network. ``start`` binds it to the running loop; ``close`` ends everything.
+
+    It is the ``Host`` of services, the ``Owner`` of connections, and the ``Establisher`` of dialer and listeners.
+    """
 
     loop: asyncio.AbstractEventLoop
     closing = False
@@ -55,36 +59,43 @@ class Swarm:
         limits: Limits | None = None,
         book: AddressBook | None = None,
         announce: Iterable[Multiaddr] | None = None,
-        early_muxer: bool = True,
-        exempt_loopback: bool = True,
     ) -> None:
         self.identity, self.peer_id = identity, identity.peer_id
         self.timeouts = timeouts or Timeouts()
         self.limits = limits or Limits()
         self.firewall, self.book = firewall or Firewall(), AddressBook() if book is None else book
         self.announce = None if announce is None else tuple(announce)
-        self.gate = Gate(self.limits, exempt_loopback=exempt_loopback)
+        self.gate = Gate(self.limits)
         self.pool = ReceivePool(self.limits.receive_memory_total)
         self.approval = Approval.configured(self.firewall, self.timeouts, self.limits)
         self.hub = Hub(self.approval)
-        self.on_event, self.emit = self.hub.on_event, self.hub.emit
-        self.upgrade = Upgrade(StaticKeys.create(identity, os.urandom), os.urandom, early_muxer)
-        self.space = Workspace()
-        self.listeners: list[Listener] = []
-        self.pending: dict[Token, Upgrading] = {}
         self.protected: set[PeerId] = set()
         self.peer_protocols: dict[PeerId, frozenset[str]] = {}
         self._services: dict[str, Service] = {}
-        self._connections: dict[PeerId, list[Connection]] = {}
-        self._tokens: dict[Connection, Token] = {}
-        self._ending: set[Connection] = set()
+        self._followers: list[Follower] = []
+        self._connections: dict[PeerId, list[LiveConnection]] = {}
+        self._tokens: dict[LiveConnection, Token] = {}
+        self._ending: set[LiveConnection] = set()
         self._leftover: set[asyncio.Task[None]] = set()  # handlers of connections that are over, until they end
         self._drained: asyncio.Future[None] | None = None
         self._over: asyncio.Future[None] | None = None
-        self.dialer = Dialer(self)
-        self._address_watch = AddressWatch(self)
         self.judging = Judging(self, self._services)
-        self.admits, self.passes, self.ask = self.judging.admits, self.judging.passes, self.judging.ask
+        yamux = YamuxFactory(self.limits, self.timeouts, self.pool, self.is_protected)
+        noise = Noise(StaticKeys.create(identity, os.urandom), os.urandom)
+        self.upgrader = Upgrader(UpgradeSettings((noise,), (yamux,)), self.timeouts.upgrade)
+        self.transports = registry.Transports(registry.default_transports(identity, self.upgrader, self.timeouts))
+        self.listeners = Listeners(self.transports, self.gate, self.hub, self)
+        self.dialer = Dialer(
+            transports=self.transports,
+            permission=self.judging,
+            gate=self.gate,
+            book=self.book,
+            hub=self.hub,
+            establisher=self,
+            timeout=self.timeouts.dial,
+            maximum=self.limits.dial_addresses,
+        )
+        self._address_watch = AddressWatch(self)
 
     def start(self) -> None:
         """Take the running event loop. A swarm is started once."""
@@ -104,11 +115,6 @@ class Swarm:
         self._services[protocol] = Service(handler, judges, rule_name or protocol)
         self.judging.verdicts.clear()
 
-    def unhandle(self, protocol: str) -> None:
-        """Serve ``protocol`` no longer; streams that run go on."""
-        self._services.pop(protocol, None)
-        self.judging.verdicts.clear()
-
     @property
     def protocols(self) -> tuple[str, ...]:
         """What we serve."""
@@ -118,25 +124,29 @@ class Swarm:
         service = self._services.get(protocol)
         return None if service is None else service.handler
 
+    def follow(self, follower: Follower) -> None:
+        """Tell ``follower`` of connections as they come and go."""
+        self._followers.append(follower)
+
     # ------------------------------------------------------------------ connections
 
-    def connections(self, peer: PeerId | None = None) -> tuple[Connection, ...]:
+    def connections(self, peer: PeerId | None = None) -> tuple[LiveConnection, ...]:
         """Open connections, of one peer or of all."""
         if peer is not None:
             return tuple(self._connections.get(peer, ()))
         return tuple(connection for group in self._connections.values() for connection in group)
 
-    def connected(self, peer: PeerId) -> Connection | None:
+    def connected(self, peer: PeerId) -> LiveConnection | None:
         """An open connection to ``peer``, if there is one."""
         open_ones = self._connections.get(peer)
         return open_ones[0] if open_ones else None
 
-    def _dialed_at(self, addresses: Sequence[Multiaddr]) -> Connection | None:
+    def _dialed_at(self, addresses: Sequence[Multiaddr]) -> LiveConnection | None:
         """An open connection that we have dialed at one of ``addresses``: whoever is there has answered already."""
         dialed = (one for one in self.connections() if one.direction == "out" and one.remote_address in addresses)
         return next(dialed, None)
 
-    async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr] = ()) -> Connection:
+    async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr] = ()) -> LiveConnection:
         """The open connection to ``peer``, or a new one.
 
         ``addresses`` are tried before the known ones. ``DialError`` names each address and its cause;
@@ -154,44 +164,67 @@ class Swarm:
             raise DialError("that is our own address", peer=peer)
         return await self.dialer.dial(peer, others)
 
-    async def open_stream(self, peer: PeerId, *protocols: str) -> Stream:
-        """A stream to ``peer`` over an open connection, or over one that is dialed for it."""
-        connection = await self.dial(peer)
-        return await connection.open_stream(*protocols)
+    # ------------------------------------------------------------------ what has been upgraded
 
-    def established(
-        self, link: Link, upgraded: Upgraded, token: Token, direction: Direction, ends: tuple[Multiaddr, Multiaddr]
-    ) -> Connection:
-        """A finished upgrade between our and the other end becomes a connection, if limits and firewall take it.
+    def establish(self, upgraded: Upgraded, token: Token, direction: Direction) -> LiveConnection:
+        """What has been upgraded becomes a connection, if limits and firewall take it.
 
-        If they do not, the reason is written as a go-away, and ``LimitExceeded`` or ``ConnectionClosed`` raised.
+        If they do not, the peer is told why by a go-away, and ``LimitExceeded`` or ``ConnectionClosed`` raised.
         """
-        local, remote = ends
         try:
-            self._admit_peer(upgraded, token, direction, remote)
+            self._admit_peer(upgraded, token, direction)
         except (LimitExceeded, ConnectionClosed) as error:
-            code = error.code if isinstance(error, ConnectionClosed) else GoAway.RESOURCE_LIMIT
-            link.write(upgraded.sealer.seal(frame(GO_AWAY, 0, 0, code)))
+            upgraded.refuse(error.code if isinstance(error, ConnectionClosed) else GoAway.RESOURCE_LIMIT, error)
             raise
-        connection = Connection(link, upgraded, self, direction=direction, local=local, remote=remote)
+        connection = LiveConnection(upgraded, self, direction=direction, limits=self.limits, timeouts=self.timeouts)
         self._tokens[connection] = token
         self._connections.setdefault(connection.peer, []).append(connection)
         self.dialer.arrived(connection)
-        self.emit(Opened(connection))
-        connection.start(upgraded)
+        for follower in self._followers:
+            follower.connected(connection)
+        self.hub.emit(Opened(connection.face))
+        connection.begin()
         return connection
 
-    def _admit_peer(self, upgraded: Upgraded, token: Token, direction: Direction, remote: Multiaddr) -> None:
+    def _admit_peer(self, upgraded: Upgraded, token: Token, direction: Direction) -> None:
         if self.closing:
             raise ConnectionClosed("the network is closing")
         if upgraded.peer == self.peer_id:
             raise ConnectionClosed("we reached ourselves")
-        if not self.judging.lets_connect(upgraded.peer, direction, remote):
+        if not self.judging.lets_connect(upgraded.peer, direction, upgraded.remote):
             raise kept_out(upgraded.peer)
         self.gate.establish(token, upgraded.peer)
 
-    def ended(self, connection: Connection, error: Exception) -> None:
-        """A connection is over; its socket may take a moment longer."""
+    # ------------------------------------------------------------------ the owner of connections
+
+    def admits(self, connection: LiveConnection, protocol: str) -> bool | None:
+        """Whether the peer may open a stream for ``protocol``; None: ``ask`` first."""
+        return self.judging.admits(connection, protocol)
+
+    async def ask(self, connection: LiveConnection, protocol: str) -> bool:
+        """Ask the application whether the peer may open a stream for ``protocol``."""
+        return await self.judging.ask(connection, protocol)
+
+    def served(self, peer: PeerId, protocols: tuple[str, ...]) -> str | None:
+        """The first of ``protocols`` that the peer has said to serve."""
+        known = self.peer_protocols.get(peer)
+        return None if known is None else next((protocol for protocol in protocols if protocol in known), None)
+
+    def is_protected(self, peer: PeerId) -> bool:
+        """Connections to ``peer`` are kept although nothing happens on them."""
+        return peer in self.protected
+
+    @property
+    def readers_wait(self) -> bool:
+        """Somebody reads events slowly and has asked that peers wait for that."""
+        return bool(self.hub.backlog.readers)
+
+    async def turn(self, peer: PeerId) -> None:
+        """Return when what ``peer`` brings may begin."""
+        await self.hub.backlog.turn(peer)
+
+    def ended(self, connection: LiveConnection, error: Exception) -> None:
+        """A connection is over; its wire may take a moment longer."""
         token = self._tokens.pop(connection, None)
         if token is None:
             return
@@ -207,56 +240,33 @@ class Swarm:
         self._ending.add(connection)
         for task in connection.handlers:
             self.leave_behind(task)
-        self.emit(Ended(connection, error))
+        for follower in self._followers:
+            follower.disconnected(connection)
+        self.hub.emit(Ended(connection.face, error))
 
     def leave_behind(self, task: asyncio.Task[None]) -> None:
         """A handler that runs although its connection is over; ``close`` sees to it."""
         self._leftover.add(task)
         task.add_done_callback(self._leftover.discard)
 
-    def gone(self, connection: Connection) -> None:
-        """A connection's socket is gone, too."""
+    def gone(self, connection: LiveConnection) -> None:
+        """A connection's wire is gone, too."""
         self._ending.discard(connection)
         if self._drained is not None and not self._ending and not self._drained.done():
             self._drained.set_result(None)
 
-    def known(self, peer: PeerId, protocols: Sequence[str]) -> str | None:
-        """The first of ``protocols`` that the peer has said to serve."""
-        served = self.peer_protocols.get(peer)
-        if served is not None:
-            for protocol in protocols:
-                if protocol in served:
-                    return protocol
-        return None
-
-    def is_protected(self, peer: PeerId) -> bool:
-        """Whether connections to ``peer`` are kept although nothing happens on them."""
-        return peer in self.protected
-
-    def budget(self, peer: PeerId) -> ReceiveBudget:
-        """What a new connection to ``peer`` may hold."""
-        return ReceiveBudget(self.limits.receive_memory, self.pool, partial(self.is_protected, peer))
-
     # ------------------------------------------------------------------ listening and closing
 
-    async def listen(self, address: Multiaddr) -> Listener:
+    async def listen(self, address: Multiaddr) -> LiveListener:
         """Accept connections on ``address``; ``ListenError`` with the system's reason."""
         self._check_running()
-        listener = Listener(self)
-        await listener.start(address)
-        self.listeners.append(listener)
-        if self.closing:
-            listener.stop()
-            self._check_running()
+        listener = await self.listeners.listen(address)
+        self._check_running()
         for found in listener.addresses:
-            self.emit(AddressAdded(found))
+            self.hub.emit(AddressAdded(found))
         if multiaddrs.is_unspecified(address):
             self._address_watch.add(listener)
         return listener
-
-    def forget_listener(self, listener: Listener) -> None:
-        if listener in self.listeners:
-            self.listeners.remove(listener)
 
     @property
     def addresses(self) -> tuple[Multiaddr, ...]:
@@ -266,7 +276,7 @@ class Swarm:
     @property
     def bound(self) -> tuple[Multiaddr, ...]:
         """Where we listen, without ``/p2p/``."""
-        return tuple(address for listener in self.listeners for address in listener.addresses)
+        return self.listeners.addresses
 
     async def close(self) -> None:
         """Stop accepting and dialing, say goodbye, and end everything within ``Timeouts.close`` seconds.
@@ -289,12 +299,8 @@ class Swarm:
     async def _close(self) -> None:
         self.judging.stop()
         self._address_watch.stop()
-        for listener in list(self.listeners):
-            listener.stop()
-        for token, upgrading in list(self.pending.items()):
-            upgrading.cancel()
-            token.release()
-        self.pending.clear()
+        self.listeners.close()
+        self.transports.close()
         for connection in self.connections():
             connection.shut()
         for task in (self._leftover | self.approval.hooks) - {asyncio.current_task()}:

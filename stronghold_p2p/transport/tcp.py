@@ -1,4 +1,4 @@
-"""TCP: listening and connecting. What is said on the socket is ``link`` and the layers above."""
+"""TCP: addresses of the form ``/ip4|ip6/../tcp/..``, dialed and listened on."""
 
 from __future__ import annotations
 
@@ -8,41 +8,162 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing import multiaddrs
-from stronghold_p2p.errors import ConfigError, DialError, ListenError
+from stronghold_p2p.config import Timeouts
+from stronghold_p2p.errors import ConfigError, DialError, ListenError, P2PError
+from stronghold_p2p.identity import PeerId
+from stronghold_p2p.seams import Arrivals, Upgraded
+from stronghold_p2p.streams.deadline import Deadline
+from stronghold_p2p.transport.busy_poll import PollingWire
+from stronghold_p2p.transport.inbox import inbox_for
 from stronghold_p2p.transport.interfaces import host_addresses
-from stronghold_p2p.transport.link import Link, inbox_for
+from stronghold_p2p.transport.socket_wire import SocketWire
+from stronghold_p2p.transport.upgrading import Dialed, Upgrader
 
-BACKLOG = 1_024  # rust's
+BACKLOG: Final = 1_024  # rust's
 
 # Connections that asyncio accepts in one turn of the loop. It also is how often it tries, and complains, when there are
-# no more descriptors: with 1,024 that is a core and a thousand tracebacks a second (reliability 4.1, row 4).
-TOGETHER = 1
+# no more descriptors: with 1,024 that is a core and a thousand tracebacks a second (hostile row 4).
+TOGETHER: Final = 1
 
 
-async def connect(address: Multiaddr, on_made: Callable[[Link], None]) -> Link:
-    """A raw connection to ``address`` (``/ip4|ip6/../tcp/..``); ``DialError`` with the system's reason."""
-    target = multiaddrs.tcp_address(address)
-    if target is None or not target[1] or multiaddrs.is_unspecified(address):
-        raise DialError(f"{address} is no TCP address that can be dialed")
-    loop = asyncio.get_running_loop()
-    inbox = inbox_for(loop)
-    try:
-        _, link = await loop.create_connection(lambda: Link(inbox, on_made), target[0], target[1])
-    except OSError as error:
-        raise DialError(f"{address}: {_reason(error)}") from error
-    return link
+class TcpTransport:
+    """Dials and listens for one network; ``upgrader`` makes connections of its sockets."""
+
+    def __init__(self, upgrader: Upgrader, timeouts: Timeouts) -> None:
+        self._upgrader = upgrader
+        self._connect = timeouts.connect
+        self._busy_poll = timeouts.busy_poll
+
+    def handles(self, address: Multiaddr) -> bool:
+        return multiaddrs.tcp_address(address) is not None
+
+    async def dial(self, address: Multiaddr, expected: PeerId | None) -> Upgraded:
+        target = multiaddrs.tcp_address(address)
+        if target is None or not target[1] or multiaddrs.is_unspecified(address):
+            raise DialError(f"{address} is no TCP address that can be dialed")
+        dialed = Dialed()
+        loop = asyncio.get_running_loop()
+        wire = self._wires(partial(self._made, address, expected, dialed))
+        try:
+            async with Deadline(self._connect, "connecting", peer=expected, setting="Timeouts.connect"):
+                await loop.create_connection(wire, target[0], target[1])
+        except BaseException as error:
+            dialed.cancel()
+            if isinstance(error, OSError) and not isinstance(error, P2PError):
+                raise DialError(f"{address}: {_reason(error)}") from error
+            raise
+        return await dialed.upgraded()
+
+    def _made(self, address: Multiaddr, expected: PeerId | None, dialed: Dialed, wire: SocketWire) -> None:
+        """The socket is there: the upgrade owns it before its first byte can arrive."""
+        ends = _ends(wire.transport)
+        wire.local, wire.remote = ends[0] if ends is not None else address, address
+        wire.host = _host(wire.transport)
+        self._upgrader.dial(wire, expected, dialed)
+
+    async def listen(self, address: Multiaddr, arrivals: Arrivals[Any]) -> TcpListener:
+        target = multiaddrs.tcp_address(address)
+        if target is None:
+            raise ConfigError(f"{address} is no TCP address", where="listen")
+        listener = TcpListener(arrivals)
+        try:
+            await listener.start(target[:2], self._wires(partial(self._accepted, arrivals)))
+        except OSError as error:
+            told = f"cannot listen on {address}: {_reason(error)}{_advice(error, target[1])}"
+            raise ListenError(told, address=str(address)) from error
+        return listener
+
+    def _accepted(self, arrivals: Arrivals[Any], wire: SocketWire) -> None:
+        ends = _ends(wire.transport)
+        if ends is None:  # reset before we came to it
+            wire.abort()
+            return
+        wire.local, wire.remote = ends
+        wire.host = _host(wire.transport)
+        self._upgrader.accept(wire, arrivals)
+
+    def _wires(self, on_made: Callable[[SocketWire], None]) -> Callable[[], SocketWire]:
+        inbox = inbox_for(asyncio.get_running_loop())
+        if self._busy_poll is None:
+            return lambda: SocketWire(inbox, on_made)
+        patience = self._busy_poll
+        return lambda: PollingWire(inbox, on_made, patience)
+
+    def close(self) -> None:
+        self._upgrader.close()
 
 
-class _Listening(socket.socket):
+class TcpListener:
+    """One listening socket."""
+
+    def __init__(self, arrivals: Arrivals[Any]) -> None:
+        self._arrivals = arrivals
+        self._server: asyncio.Server | None = None
+
+    async def start(self, target: tuple[str, int], wire: Callable[[], SocketWire]) -> None:
+        """Bind to a host and a port; each accepted socket calls ``wire``. ``OSError`` if the system refuses."""
+        loop = asyncio.get_running_loop()
+        family = socket.AF_INET6 if ":" in target[0] else socket.AF_INET
+        created = socket.create_server(target, family=family, backlog=BACKLOG)
+        accepting = _AcceptSocket(created.family, created.type, created.proto, created.detach())
+        accepting.listener = self
+        server = await loop.create_server(wire, sock=accepting, backlog=TOGETHER, start_serving=False)
+        try:
+            await server.start_serving()
+            accepting.listen(BACKLOG)  # asyncio has set it to ``TOGETHER``
+        except BaseException:
+            server.close()
+            raise
+        self._server = server
+
+    @property
+    def addresses(self) -> tuple[Multiaddr, ...]:
+        """An unspecified address stands for each address of this host."""
+        found: list[Multiaddr] = []
+        for listening in self._server.sockets if self._server is not None else ():
+            bound = listening.getsockname()
+            address = multiaddrs.from_socket(bound)
+            if multiaddrs.is_unspecified(address):
+                hosts = host_addresses(listening.family)
+                found += [multiaddrs.from_socket((host, *bound[1:])) for host in hosts]
+            else:
+                found.append(address)
+        return tuple(found)
+
+    def stop(self) -> None:
+        """The listening sockets are closed in the next turn of the loop: asyncio makes the transport of a socket a turn
+        after it has accepted it, and loses both if the server was closed in between.
+        """
+        server, self._server = self._server, None
+        if server is None:
+            return
+        loop = asyncio.get_running_loop()
+        for listening in server.sockets:
+            with suppress(NotImplementedError):  # Windows' other loop
+                loop.remove_reader(listening)
+        loop.call_soon(server.close)
+
+    def missed(self, error: OSError) -> None:
+        """The system gave us no socket for somebody who came."""
+        self._arrivals.missed(error)
+
+    def closed(self) -> None:
+        """The listening socket was closed, by us or by the system."""
+        if self._server is not None:
+            self._server = None
+            self._arrivals.closed(OSError(errno.EBADF, os.strerror(errno.EBADF)))
+
+
+class _AcceptSocket(socket.socket):
     """A listening socket that tells what asyncio keeps to itself: that accepting failed, and that it was closed."""
 
-    missed: Callable[[OSError], None] | None = None
-    closed: Callable[[], None] | None = None
+    listener: TcpListener | None = None
 
     def accept(self) -> tuple[socket.socket, Any]:
         try:
@@ -50,81 +171,18 @@ class _Listening(socket.socket):
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):  # nothing has gone wrong here
             raise
         except OSError as error:
-            if self.missed is not None:
-                self.missed(error)
+            if self.listener is not None:
+                self.listener.missed(error)
             raise
 
     def close(self) -> None:
         super().close()
-        closed, self.closed, self.missed = self.closed, None, None
-        if closed is not None:
-            closed()
+        listener, self.listener = self.listener, None
+        if listener is not None:
+            listener.closed()
 
 
-async def listen(
-    address: Multiaddr,
-    on_made: Callable[[Link], None],
-    missed: Callable[[OSError], None] | None = None,
-    closed: Callable[[], None] | None = None,
-) -> asyncio.Server:
-    """Accept connections on ``address``; each calls ``on_made`` before anything is read from it.
-
-    ``missed`` is called when the system gives no socket for one, ``closed`` when the listening socket has been closed.
-    """
-    target = multiaddrs.tcp_address(address)
-    if target is None:
-        raise ConfigError(f"{address} is no TCP address", where="listen")
-    loop = asyncio.get_running_loop()
-    inbox = inbox_for(loop)
-    family = socket.AF_INET6 if ":" in target[0] else socket.AF_INET
-    try:
-        created = socket.create_server(target[:2], family=family, backlog=BACKLOG)
-        listening = _Listening(created.family, created.type, created.proto, created.detach())
-        listening.missed, listening.closed = missed, closed
-        server = await loop.create_server(
-            lambda: Link(inbox, on_made), sock=listening, backlog=TOGETHER, start_serving=False
-        )
-        try:
-            await server.start_serving()
-            listening.listen(BACKLOG)  # asyncio has set it to ``TOGETHER``
-        except BaseException:
-            server.close()
-            raise
-    except OSError as error:
-        raise ListenError(
-            f"cannot listen on {address}: {_reason(error)}{_advice(error, target[1])}", address=str(address)
-        ) from error
-    return server
-
-
-def stop(server: asyncio.Server) -> None:
-    """Accept no more from now on; the listening sockets are closed in the next turn of the loop.
-
-    asyncio makes the transport of a socket a turn after it has accepted it, and loses both if the server was closed in
-    between.
-    """
-    loop = asyncio.get_running_loop()
-    for listening in server.sockets:
-        with suppress(NotImplementedError):  # Windows' other loop
-            loop.remove_reader(listening)
-    loop.call_soon(server.close)
-
-
-def bound_addresses(server: asyncio.Server) -> tuple[Multiaddr, ...]:
-    """Where the server can be reached: an unspecified address stands for each address of this host."""
-    found: list[Multiaddr] = []
-    for listening in server.sockets:
-        bound = listening.getsockname()
-        address = multiaddrs.from_socket(bound)
-        if multiaddrs.is_unspecified(address):
-            hosts = host_addresses(listening.family)
-            found += [multiaddrs.from_socket((host, *bound[1:])) for host in hosts]
-        else:
-            found.append(address)
-    return tuple(found)
-
-
-def addresses_of(transport: asyncio.BaseTransport) -> tuple[Multiaddr, Multiaddr] | None:
+def _ends(transport: asyncio.BaseTransport) -> tuple[Multiaddr, Multiaddr] | None:
     """Local and remote address of a connected socket; None when the peer has gone already."""
     local, remote = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
     if not local or not remote:
@@ -132,7 +190,7 @@ def addresses_of(transport: asyncio.BaseTransport) -> tuple[Multiaddr, Multiaddr
     return multiaddrs.from_socket(local), multiaddrs.from_socket(remote)
 
 
-def remote_host(transport: asyncio.BaseTransport) -> str | None:
+def _host(transport: asyncio.BaseTransport) -> str | None:
     """The remote IP address as the socket tells it."""
     remote = transport.get_extra_info("peername")
     return str(remote[0]) if remote else None

@@ -1,167 +1,181 @@
-"""Runs an upgrade over a link: callbacks and one timer, no task.
+"""Runs upgrades over wires: callbacks and one timer each, no task. Accepting and dialing share it.
 
-A connection that has not been accepted yet costs its link, its exchange and a timer handle.
+A connection that has not been accepted yet costs its wire, its exchange and a timer handle. The life of an upgrade is
+``PHASES``: a pair of phase and event that is missing there cannot happen.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Final, Generic, Protocol
+
+from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import ConnectionClosed, DeadlineExceeded, HandshakeError, P2PError
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
-from stronghold_p2p.transport.link import Link
-from stronghold_p2p.transport.upgrader import Upgraded
-
-Done = Callable[[Upgraded], None]
-Failed = Callable[[Exception], None]
+from stronghold_p2p.identity import PeerId, PublicKey
+from stronghold_p2p.seams import Arrivals, Muxer, MuxerUser, P, Upgraded, Wire
+from stronghold_p2p.transport.upgrade import Negotiated, UpgradeSettings
 
 MAX_EARLY: Final = 4_096  # bytes that a dialer sends before it hears of us: two lines and Noise's first message are 62
 CLOSE_GRACE: Final = 1.0  # seconds for the peer to close after we did: RST would destroy what it has not read yet
 
 
-class Upgrading:
-    """One upgrade in progress.
+class Phase(Enum):
+    """Where an upgrade is."""
 
-    ``timeout`` seconds from now is one absolute deadline: a byte now and then does not move it. ``done`` takes
-    the link over, and what was left over follows; or it raises a ``P2PError``, because the connection is not
-    wanted: then what it wrote still leaves. Unless ``done`` has returned or ``cancel`` was called, ``failed``
-    is called once, and the link is on its way out.
+    WAITING = "waiting"
+    RUNNING = "running"
+    PROVEN = "proven"
+    REFUSED = "refused"
+    OVER = "over"
+
+
+class Event(Enum):
+    """What happens to an upgrade."""
+
+    BEGIN = "it may begin"
+    PROVE = "the exchange is done"
+    START = "a connection takes the wire"
+    REFUSE = "limits or firewall do not take it"
+    END = "it fails, is given up, or the wire is lost"
+
+
+PHASES: Final[Mapping[tuple[Phase, Event], Phase]] = {
+    (Phase.WAITING, Event.BEGIN): Phase.RUNNING,
+    (Phase.WAITING, Event.END): Phase.OVER,
+    (Phase.RUNNING, Event.PROVE): Phase.PROVEN,
+    (Phase.RUNNING, Event.END): Phase.OVER,
+    (Phase.PROVEN, Event.START): Phase.OVER,
+    (Phase.PROVEN, Event.REFUSE): Phase.REFUSED,
+    (Phase.PROVEN, Event.END): Phase.OVER,
+    (Phase.REFUSED, Event.END): Phase.OVER,
+}
+
+
+class Outcome(Protocol):
+    """Whoever wants the connection. At most one of both is called, but ``failed`` may follow a refusal."""
+
+    def proven(self, upgraded: Upgraded) -> None: ...
+
+    def failed(self, error: Exception) -> None: ...
+
+
+class UpgradeRunner:
+    """One upgrade in progress: the user of its wire, and what becomes ``Upgraded``.
+
+    ``timeout`` seconds from now is one absolute deadline: a byte now and then does not move it.
     """
 
     __slots__ = (
-        "_done",
-        "_early",
-        "_failed",
-        "_link",
+        "_dialer",
+        "_exchange",
         "_loop",
-        "_over",
+        "_negotiated",
+        "_outcome",
+        "_paused",
+        "_phase",
         "_refusal",
-        "_runner",
+        "_running",
         "_take_back",
         "_timeout",
         "_timer",
+        "_wire",
     )
 
     def __init__(
         self,
-        link: Link,
-        exchange: Exchange[Upgraded],
+        wire: Wire,
+        exchange: Exchange[Negotiated],
+        outcome: Outcome,
         *,
+        dialer: bool,
         timeout: float | None,
-        done: Done,
-        failed: Failed,
-        loop: asyncio.AbstractEventLoop,
+        running: set[UpgradeRunner],
     ) -> None:
-        self._link = link
-        self._runner: ExchangeRunner[Upgraded] = ExchangeRunner(exchange)
+        self._wire = wire
+        self._exchange: ExchangeRunner[Negotiated] = ExchangeRunner(exchange)
+        self._outcome = outcome
+        self._dialer = dialer
         self._timeout = timeout
-        self._done = done
-        self._failed = failed
-        self._loop = loop
-        self._over = False
-        self._refusal: P2PError | None = None
+        self._running = running
+        self._loop = asyncio.get_running_loop()
+        self._phase = Phase.WAITING
+        self._paused = False
+        self._negotiated: Negotiated | None = None
+        self._refusal: Exception | None = None
         self._take_back: Callable[[], None] | None = None
-        self._early = b""
-        self._timer = None if timeout is None else loop.call_later(timeout, self._expired)
-        link.receiver = self._receive
-        link.on_failed = self._fail
-        link.on_lost = self._lost
+        self._timer = None if timeout is None else self._loop.call_later(timeout, self._expired)
+        wire.user = self
+        running.add(self)
 
-    def start(self) -> None:
-        """Send what the dialer sends first."""
-        self._link.write(self._runner.start())
-
-    def start_later(self, hold: Callable[[Callable[[], None]], Callable[[], None]]) -> None:
-        """Read nothing until what ``hold`` is given is called, then ``start``; ``hold`` returns what takes that back.
-
-        The deadline is the same.
-        """
-        self._link.receiver = self._keep
-        self._link.pause_reading()
-        self._take_back = hold(self._go_on)
-
-    def _keep(self, view: memoryview) -> int:
-        """What comes all the same: uvloop begins to read after ``connection_made``, whatever was said in it."""
-        self._link.pause_reading()
-        if len(self._early) + len(view) > MAX_EARLY:
-            raise HandshakeError(f"more than {MAX_EARLY} bytes before our answer", phase="multistream")
-        self._early += view
-        return len(view)
-
-    def _go_on(self) -> None:
+    def begin(self) -> None:
+        """Send what our side sends first, and take what has come meanwhile."""
         self._take_back = None
-        self._link.receiver = self._receive
+        self._phase = PHASES[self._phase, Event.BEGIN]
         try:
-            self.start()
-            if self._early:
-                self._receive(memoryview(self._early))
-            self._link.resume_reading()
-        except Exception as error:  # a fault of ours: whoever hears of this upgrade does, the loop does not
+            self._wire.write(self._exchange.start())
+        except Exception as error:  # a fault of ours: the outcome hears of it, the loop does not
             self._fail(error)
+
+    def wait(self, take_back: Callable[[], None]) -> None:
+        """Read nothing until ``go_on``, under the same deadline; ``take_back`` is called if it ends before."""
+        self._take_back = take_back
+        self._pause()
+
+    def go_on(self) -> None:
+        """``begin``, and read again if ``wait`` was called before."""
+        self.begin()
+        if self._phase is Phase.RUNNING:
+            self._resume()
+
+    def _pause(self) -> None:
+        self._paused = True
+        self._wire.pause()
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._wire.resume()
 
     def cancel(self) -> None:
-        """Give up without a word to anybody; the link is aborted. Does nothing once it is over."""
-        if not self._over:
+        """Give up without a word to anybody; the wire is aborted. Does nothing once it is over."""
+        if self._phase is not Phase.OVER:
             self._end()
-            self._link.abort()
+            self._wire.abort()
 
-    def _receive(self, view: memoryview) -> int:
-        runner = self._runner
-        out = runner.feed(view)
-        if out:
-            self._link.write(out)
-        if runner.done:
-            self._finish(runner.result, runner.leftover)
-        return len(view)
+    # ------------------------------------------------------------------ WireUser
 
-    def _finish(self, upgraded: Upgraded, leftover: bytes) -> None:
-        self._stop_timer()
+    def received(self, view: memoryview) -> int:
         try:
-            self._done(upgraded)
-        except P2PError as error:
-            self._turn_away(error)
-            return
-        except Exception as error:
+            return self._received(view)
+        except Exception as error:  # whatever it is ends this upgrade only
             self._fail(error)
-            raise
-        self._end()
-        if leftover:
-            self._link.feed(leftover)
+            return len(view)
 
-    def _turn_away(self, error: P2PError) -> None:
-        """Close as a connection does: half, then wait for the peer, whatever it still says."""
-        self._refusal = error
-        self._link.receiver = len
-        self._link.finish()
-        self._timer = self._loop.call_later(CLOSE_GRACE, self._link.abort)
+    def _received(self, view: memoryview) -> int:
+        if self._phase is Phase.RUNNING:
+            out = self._exchange.feed(view)
+            if out:
+                self._wire.write(out)
+            if not self._exchange.done:
+                return len(view)
+            leftover = len(self._exchange.leftover)
+            self._prove(self._exchange.result)
+            return len(view) - leftover
+        if self._phase is Phase.WAITING:  # uvloop begins to read after ``connection_made``, whatever was said in it
+            self._pause()
+            if len(view) > MAX_EARLY:
+                raise HandshakeError(f"more than {MAX_EARLY} bytes before our answer", phase="multistream")
+            return 0
+        return 0 if self._phase is Phase.PROVEN else len(view)
 
-    def _end(self) -> None:
-        self._over = True
-        self._stop_timer()
-        if self._take_back is not None:
-            self._take_back()
-        self._runner.close()
+    def writable(self) -> None:
+        """An upgrade never has that much to write."""
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _fail(self, error: Exception) -> None:
-        if self._over:
-            return
-        self._end()
-        # No error message exists in any handshake: the peer sees the connection close.
-        self._link.abort()
-        if not isinstance(error, P2PError):
-            internal = HandshakeError(f"internal error during the upgrade: {error!r}", phase="internal")
-            internal.__cause__ = error
-            error = internal
-        self._failed(error)
-
-    def _lost(self, error: Exception | None) -> None:
+    def ended(self, error: Exception | None) -> None:
         if self._refusal is not None:
             self._fail(self._refusal)
             return
@@ -169,7 +183,183 @@ class Upgrading:
         cause.__cause__ = error
         self._fail(cause)
 
+    # ------------------------------------------------------------------ Upgraded
+
+    def _prove(self, negotiated: Negotiated) -> None:
+        self._phase = PHASES[self._phase, Event.PROVE]
+        self._negotiated = negotiated
+        self._stop_timer()
+        self._outcome.proven(self)
+        if self._phase is Phase.PROVEN:  # taken later: nothing is read before
+            self._pause()
+
+    @property
+    def _proven(self) -> Negotiated:
+        assert self._negotiated is not None
+        return self._negotiated
+
+    @property
+    def peer(self) -> PeerId:
+        return self._proven.secured.peer
+
+    @property
+    def public_key(self) -> PublicKey:
+        return self._proven.secured.public_key
+
+    @property
+    def local(self) -> Multiaddr:
+        return self._wire.local
+
+    @property
+    def remote(self) -> Multiaddr:
+        return self._wire.remote
+
+    @property
+    def early_muxer(self) -> bool:
+        return self._proven.early
+
+    def start(self, user: MuxerUser) -> Muxer:
+        """``ConnectionClosed``: the wire was lost before."""
+        if self._phase is Phase.OVER:
+            raise ConnectionClosed("the peer closed the connection during the upgrade", remote=True)
+        negotiated = self._proven
+        self._phase = PHASES[self._phase, Event.START]
+        self._clean()
+        muxer = negotiated.muxer.start(self._wire, negotiated.secured, negotiated.plaintext, user, dialer=self._dialer)
+        self._resume()
+        return muxer
+
+    def refuse(self, code: int, error: Exception) -> None:
+        """Close as a connection does: half, then wait for the peer, whatever it still says."""
+        if self._phase is Phase.OVER:
+            return
+        self._phase = PHASES[self._phase, Event.REFUSE]
+        self._refusal = error
+        negotiated = self._proven
+        negotiated.muxer.refuse(self._wire, negotiated.secured, code)
+        self._resume()
+        self._wire.finish()
+        self._timer = self._loop.call_later(CLOSE_GRACE, self._wire.abort)
+
+    # ------------------------------------------------------------------ the end
+
+    def _fail(self, error: Exception) -> None:
+        if self._phase is Phase.OVER:
+            return
+        self._end()
+        # No error message exists in any handshake: the peer sees the connection close.
+        self._wire.abort()
+        if not isinstance(error, P2PError):
+            internal = HandshakeError(f"internal error during the upgrade: {error!r}", phase="internal")
+            internal.__cause__ = error
+            error = internal
+        self._outcome.failed(error)
+
     def _expired(self) -> None:
         self._timer = None
         limit = self._timeout or 0.0
         self._fail(DeadlineExceeded(f"{limit:g} s in the upgrade", timeout=limit, phase="upgrade"))
+
+    def _end(self) -> None:
+        self._phase = PHASES[self._phase, Event.END]
+        self._clean()
+
+    def _clean(self) -> None:
+        self._running.discard(self)
+        self._stop_timer()
+        if self._take_back is not None:
+            self._take_back()
+        self._exchange.close()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class _Arrival(Generic[P]):
+    """The outcome for a listener."""
+
+    __slots__ = ("_arrivals", "_place")
+
+    def __init__(self, arrivals: Arrivals[P], place: P) -> None:
+        self._arrivals = arrivals
+        self._place = place
+
+    def proven(self, upgraded: Upgraded) -> None:
+        self._arrivals.upgraded(self._place, upgraded)
+
+    def failed(self, error: Exception) -> None:
+        self._arrivals.failed(self._place, error)
+
+
+class Dialed:
+    """The outcome for a dialer, who awaits it."""
+
+    __slots__ = ("_future", "_runner")
+
+    def __init__(self) -> None:
+        self._future: asyncio.Future[Upgraded] = asyncio.get_running_loop().create_future()
+        self._runner: UpgradeRunner | None = None
+
+    def started(self, runner: UpgradeRunner) -> None:
+        """``cancel`` ends this one."""
+        self._runner = runner
+
+    def proven(self, upgraded: Upgraded) -> None:
+        if self._future.done():
+            raise ConnectionClosed("the dial was given up")
+        self._future.set_result(upgraded)
+
+    def failed(self, error: Exception) -> None:
+        if not self._future.done():
+            self._future.set_exception(error)
+            self._future.exception()  # it may be that nobody waits for it any more
+
+    async def upgraded(self) -> Upgraded:
+        """The connection; cancelled, it is aborted."""
+        try:
+            return await self._future
+        except BaseException:
+            self.cancel()
+            raise
+
+    def cancel(self) -> None:
+        """Nobody wants the connection any more."""
+        if self._runner is not None:
+            self._runner.cancel()
+
+
+class Upgrader:
+    """Upgrades the wires of one network."""
+
+    def __init__(self, settings: UpgradeSettings, timeout: float | None) -> None:
+        self.settings = settings
+        self._timeout = timeout
+        self._running: set[UpgradeRunner] = set()
+
+    def accept(self, wire: Wire, arrivals: Arrivals[P]) -> None:
+        """Upgrade an accepted wire for ``arrivals``, if they admit it."""
+        place = arrivals.admit(wire.host, wire.local)
+        if place is None:
+            wire.abort()
+            return
+        runner = self._runner(wire, self.settings.inbound(), _Arrival(arrivals, place), dialer=False)
+        place.give_up = runner.cancel
+        take_back = arrivals.begin(place, runner.go_on)
+        if take_back is not None:
+            runner.wait(take_back)
+
+    def dial(self, wire: Wire, expected: PeerId | None, dialed: Dialed) -> None:
+        """Upgrade a wire that we have dialed; ``dialed`` becomes its outcome."""
+        runner = self._runner(wire, self.settings.outbound(expected), dialed, dialer=True)
+        dialed.started(runner)
+        runner.begin()
+
+    def _runner(self, wire: Wire, exchange: Exchange[Negotiated], outcome: Outcome, *, dialer: bool) -> UpgradeRunner:
+        return UpgradeRunner(wire, exchange, outcome, dialer=dialer, timeout=self._timeout, running=self._running)
+
+    def close(self) -> None:
+        """Give up every upgrade that is under way, and what is left of refused ones."""
+        for runner in list(self._running):
+            runner.cancel()

@@ -1,6 +1,7 @@
 """Yamux: many streams over one connection (libp2p specs, yamux/README.md)."""
 
+from stronghold_p2p.yamux.receiver import Receiver
 from stronghold_p2p.yamux.session import Session
-from stronghold_p2p.yamux.state import Intake, Sink, StreamState
+from stronghold_p2p.yamux.stream import YamuxStream
 
-__all__ = ["Intake", "Session", "Sink", "StreamState"]
+__all__ = ["Receiver", "Session", "YamuxStream"]

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
+from stronghold_p2p.seams import Buffer
 from stronghold_p2p.yamux.header import DATA, HEADER, HEADER_SIZE, MAX_BODY
 
 # What one loop turn may collect before writers wait: four records, so that plaintext and ciphertext
 # together stay within a core's second-level cache.
 TURN_BYTES: Final = 4 * (MAX_BODY + HEADER_SIZE)
 
+# When frames leave, and who goes on then. docs/performance.md has the command that shows what each is worth.
+EARLY: Final = 24  # frames, twelve answers' worth, that are sent before the turn is over: the peer works while we do
+JOIN_UP_TO: Final = 4_096  # so short a write is joined with a piece that is held back: cheaper than a frame
+WAKE_TOGETHER: Final = 16  # writers woken after a flush; the next flush wakes the next ones
+
 _pack = HEADER.pack
 
-Frames: TypeAlias = list[bytes | bytearray | memoryview]  # as pieces of one plaintext
+Frames: TypeAlias = list[Buffer]  # as pieces of one plaintext
+
+
+class Notified(Protocol):
+    """Whoever sees to it that frames leave."""
+
+    def notify(self) -> None:
+        """There is something to send after there was nothing."""
 
 
 class Outbox:
-    """Collects frames until ``take``; calls ``notify`` once after there was nothing.
+    """Collects frames until ``take``; notifies ``user`` once after there was nothing.
 
     Bodies of one stream that follow each other share a frame, up to ``MAX_BODY``, so that writes of any
     size travel in full records.
@@ -28,19 +40,21 @@ class Outbox:
         "_frames",
         "_header_at",
         "_notified",
-        "_notify",
         "_open_size",
         "_stream",
         "control",
         "frames",
         "size",
+        "taken",
+        "user",
     )
 
-    def __init__(self, notify: Callable[[], None]) -> None:
+    def __init__(self, user: Notified) -> None:
+        self.user = user
         self.size = 0
         self.control = 0  # frames that the peer made us send
         self.frames = 0
-        self._notify = notify
+        self.taken = 0  # bytes of the last ``take``
         self._notified = False
         self._frames: Frames = []
         self._stream = 0  # whose frame is the last one and may still grow
@@ -49,13 +63,13 @@ class Outbox:
         self._open_size = 0
 
     def wake(self) -> None:
-        """Have ``notify`` called, unless it has been since the last ``take``."""
+        """Notify the user, unless it has been since the last ``take``."""
         if not self._notified:
             self._notified = True
-            self._notify()
+            self.user.notify()
 
-    def hold(self) -> bool:
-        """Take over the duty to call ``notify``; whether it has been called since the last ``take`` already."""
+    def claim_flush(self) -> bool:
+        """The caller flushes at its end, so nobody needs to be notified. True: somebody has been already."""
         notified, self._notified = self._notified, True
         return notified
 
@@ -73,7 +87,7 @@ class Outbox:
         self.frames += 1
         if not self._notified:
             self._notified = True
-            self._notify()
+            self.user.notify()
 
     def _join(self, stream_id: int, flags: int, body: bytes | memoryview) -> None:
         rest = memoryview(body)
@@ -105,18 +119,20 @@ class Outbox:
         self.frames += 1
         if not self._notified:
             self._notified = True
-            self._notify()
+            self.user.notify()
 
     def take(self) -> Frames:
         """Everything collected, as the pieces of one plaintext."""
         self._notified = False
         frames, self._frames = self._frames, []
+        self.taken = self.size
         self.size = self.control = self.frames = self._stream = 0
         return frames
 
     def take_early(self) -> Frames:
-        """The same, before whoever was notified has come."""
+        """The same, before the end of the turn: whoever was notified still comes."""
         frames, self._frames = self._frames, []
+        self.taken = self.size
         self.size = self.control = self.frames = self._stream = 0
         return frames
 

@@ -6,10 +6,9 @@ type; a body is passed on as it arrives, in one copy.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from stronghold_p2p.codes import GoAway, Reset, farewell
 from stronghold_p2p.errors import ConnectionClosed, MuxerError
+from stronghold_p2p.seams import Buffer
 from stronghold_p2p.yamux.header import (
     ACK,
     DATA,
@@ -22,14 +21,14 @@ from stronghold_p2p.yamux.header import (
     SYN,
     WINDOW_UPDATE,
 )
-
-if TYPE_CHECKING:
-    from stronghold_p2p.yamux.session import Session
-    from stronghold_p2p.yamux.state import StreamState
-
-Buffer = bytes | bytearray | memoryview
+from stronghold_p2p.yamux.session import Session
+from stronghold_p2p.yamux.state import Receiving
+from stronghold_p2p.yamux.stream import YamuxStream
 
 _unpack = HEADER.unpack_from
+_OPEN = Receiving.OPEN
+_FINISHED = Receiving.FINISHED
+_DISCARDING = Receiving.DISCARDING
 
 
 class Receiver:
@@ -41,7 +40,7 @@ class Receiver:
         self._session = session
         self._partial = b""
         self._body_left = 0
-        self._body_stream: StreamState | None = None
+        self._body_stream: YamuxStream | None = None
         self._body_flags = 0
         self._empty = 0
 
@@ -98,11 +97,11 @@ class Receiver:
         elif another or session.incomplete_since is None:
             session.incomplete_since = session.now
 
-    def _whole_body(self, stream: StreamState, flags: int, piece: Buffer) -> None:
+    def _whole_body(self, stream: YamuxStream, flags: int, piece: Buffer) -> None:
         if flags & ACK and not stream.acknowledged:
             self._session.acknowledged(stream)
         size, budget = len(piece), self._session.budget
-        if stream.fin_received or budget.buffered + size > budget.maximum:
+        if stream.receiving is not _OPEN or budget.buffered + size > budget.maximum:
             self._start_body(stream, flags, size)
             self._body(piece)
             return
@@ -113,18 +112,15 @@ class Receiver:
         window.buffered += size
         budget.buffered += size
         self._empty = 0
-        if stream.discarding:
-            window.dropped(size)
-        else:
-            stream.sink.data(bytes(piece))
+        stream.sink.data(bytes(piece))
 
-    def _on_data(self, stream: StreamState | None, flags: int, stream_id: int, length: int) -> None:
+    def _on_data(self, stream: YamuxStream | None, flags: int, stream_id: int, length: int) -> None:
         if stream is None:
             if length:
                 self._session.drop(stream_id, length)
                 self._body_left, self._body_stream, self._body_flags = length, None, 0
             return
-        useful = flags & (SYN | RST) or (flags & FIN and not stream.fin_received)
+        useful = flags & (SYN | RST) or (flags & FIN and stream.receiving is not _FINISHED)
         if flags & ACK and not stream.acknowledged:
             self._session.acknowledged(stream)
             useful = True
@@ -135,10 +131,10 @@ class Receiver:
         if not length and not useful:
             self._nothing_useful()
 
-    def _start_body(self, stream: StreamState, flags: int, length: int) -> None:
+    def _start_body(self, stream: YamuxStream, flags: int, length: int) -> None:
         self._empty = 0
         self._body_left, self._body_flags = length, flags
-        if stream.fin_received:
+        if stream.receiving is _FINISHED:
             # A breach, but go and rust drop it silently; the bytes count as dropped.
             self._session.drop(stream.id, length)
             self._body_stream = None
@@ -148,13 +144,13 @@ class Receiver:
         if not stream.window.received(length):
             raise _overrun(stream, length)
         self._body_stream = stream
-        if stream.discarding:
+        if stream.receiving is _DISCARDING:
             stream.window.dropped(length)
         elif self._session.budget.buffered > self._session.budget.maximum:
             refusal = self._session.budget.refusal()
             if refusal is not None:
                 sink = stream.sink
-                self._session.reset(stream, Reset.RESOURCE_LIMIT)
+                stream.reset(Reset.RESOURCE_LIMIT)
                 sink.failed(refusal)
 
     def _body(self, piece: Buffer) -> None:
@@ -163,7 +159,7 @@ class Receiver:
         stream = self._body_stream
         if stream is None:
             return
-        if not stream.gone and not stream.discarding and piece:
+        if stream.receiving is _OPEN and piece:
             stream.sink.data(bytes(piece))
         if not self._body_left:
             self._body_stream = None
@@ -177,7 +173,7 @@ class Receiver:
             stream = self._session.find(flags, stream_id)
             if stream is None:
                 return
-        useful = flags & SYN or (flags & FIN and not stream.fin_received)
+        useful = flags & SYN or (flags & FIN and stream.receiving is not _FINISHED)
         if flags & ACK and not stream.acknowledged:
             self._session.acknowledged(stream)
             useful = True
@@ -211,5 +207,5 @@ class Receiver:
             raise MuxerError("too many frames that carry nothing", code=GoAway.PROTOCOL_ERROR)
 
 
-def _overrun(stream: StreamState, length: int) -> MuxerError:
+def _overrun(stream: YamuxStream, length: int) -> MuxerError:
     return MuxerError(f"stream {stream.id}: a body of {length} bytes exceeds the window", code=GoAway.PROTOCOL_ERROR)

@@ -1,8 +1,12 @@
 """The session: all streams of one connection, as a function of bytes and time.
 
-``receive`` takes plaintext in any pieces and tells the streams' sinks; ``data_to_send`` gives the frames
-that have collected since the last call, to be sealed and written together. Nothing here waits, and
-nothing here calls the application. A broken invariant raises ``MuxerError`` with the go-away code.
+``Receiver`` parses what comes and calls the methods under "receiving"; ``data_to_send`` gives the frames that have
+collected since the last call, to be sealed and written together. Nothing here waits, and nothing here calls the
+application. A broken invariant raises ``MuxerError`` with the go-away code.
+
+Three queues hold streams, each for another reason: ``_holding`` those with a short piece that waits for company until
+the next flush; ``stalled`` those that have credit but found the connection full, in the order of their waiting;
+``requeued`` those that were woken, found that others had been quicker, and keep their place in front.
 
 Source: yamux/README.md of the libp2p specs; where go, rust and js differ, the comment says whom we follow.
 """
@@ -11,16 +15,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import LimitExceeded, MuxerError, StreamReset
+from stronghold_p2p.seams import Pieces, Sink
 from stronghold_p2p.yamux.budget import DroppedBytes, ResetBudget
 from stronghold_p2p.yamux.header import (
     ACK,
-    DATA,
-    FIN,
     GO_AWAY,
     HEADER,
     INITIAL_WINDOW,
@@ -30,76 +33,76 @@ from stronghold_p2p.yamux.header import (
     SYN,
     WINDOW_UPDATE,
 )
-from stronghold_p2p.yamux.outbox import TURN_BYTES, Frames, Outbox
-from stronghold_p2p.yamux.receiver import Receiver
-from stronghold_p2p.yamux.state import NOBODY, Sink, StreamState
+from stronghold_p2p.yamux.outbox import WAKE_TOGETHER, Outbox
+from stronghold_p2p.yamux.state import Receiving
+from stronghold_p2p.yamux.stream import NOBODY, YamuxStream
 from stronghold_p2p.yamux.window import ReceiveBudget, ReceiveWindow
 
-# Writers woken together after a flush; the next flush wakes the next ones, in the order of their waiting.
-WAKE_TOGETHER: Final = 16
-JOIN_UP_TO: Final = 4_096  # so short a write is joined with a piece that waits for it: cheaper than a frame
 LAST_STREAM_ID: Final = 0xFFFF_FFFF
-# Frames, twelve answers' worth, that are sent before the turn of the loop is over: the peer works while we do.
-EARLY: Final = 24
+
+
+class SessionUser(Protocol):
+    """The muxer that a session belongs to."""
+
+    def accept(self, stream: YamuxStream) -> Sink:
+        """The peer opens ``stream``; it may be reset at once."""
+
+    def notify(self) -> None:
+        """There is something to send after there was nothing."""
+
+    def early(self) -> None:
+        """So many frames have collected that the peer should not wait for the end of the turn."""
+
+
+class _Ended:
+    """Takes the place of a user that has let go: it and its session would keep each other alive."""
+
+    def accept(self, stream: YamuxStream) -> Sink:
+        return NOBODY
+
+    def notify(self) -> None:
+        """Nothing is sent any more."""
+
+    def early(self) -> None:
+        """Nothing is sent any more."""
+
+
+ENDED: Final = _Ended()
 
 
 class Session:
-    """``client``: we dialed, so our ids are odd (yamux/README.md, "StreamID Field"). ``budget``: out of a pool.
+    """``client``: we dialed, so our ids are odd (yamux/README.md, "StreamID Field"). ``budget``: out of a pool."""
 
-    ``accept`` is called with each stream that the peer opens and returns its sink; it may reset the stream
-    at once. ``notify`` is called once whenever there is something to send after there was nothing, and ``early``
-    when so many frames have collected that the peer should not wait for the end of the turn.
-    """
-
-    def __init__(
-        self,
-        *,
-        client: bool,
-        limits: Limits,
-        accept: Callable[[StreamState], Sink],
-        notify: Callable[[], None],
-        early: Callable[[], None] | None = None,
-        budget: ReceiveBudget | None = None,
-    ) -> None:
+    def __init__(self, user: SessionUser, *, client: bool, limits: Limits, budget: ReceiveBudget | None = None) -> None:
         self.limits = limits
-        self.streams: dict[int, StreamState] = {}
-        self.inbound = self.unacknowledged = self.taken = 0
+        self.streams: dict[int, YamuxStream] = {}
+        self.inbound = self.unacknowledged = 0
         self.budget = budget or ReceiveBudget(limits.receive_memory)
         self.round_trip = 0.0
         self.now = 0.0
         self.congested = False
         self.closed = False
-        self.violation: MuxerError | None = None  # found outside ``receive``: whoever flushes ends the connection
+        self.violation: MuxerError | None = None  # found outside of parsing: whoever flushes ends the connection
         self.pongs = self._ping_value = 0
-        self._accept = accept
-        self._early = early or self.wake
-        self._out = Outbox(notify)
-        # From now to the next ``data_to_send`` the caller sees to it; False: nobody did before.
-        self.hold = self._out.hold
+        self._user = user
+        self.outbox = Outbox(user)
         self._next_id = 1 if client else 2
         self._remote_parity = 0 if client else 1
-        self._owed: list[StreamState] = []
-        self.stalled: deque[StreamState] = deque()  # wait for room on the connection
-        self.passed_over: list[StreamState] = []
+        self._holding: list[YamuxStream] = []
+        self.stalled: deque[YamuxStream] = deque()
+        self.requeued: list[YamuxStream] = []
         self._opening: deque[Callable[[], None]] = deque()
         self._ping: tuple[int, float] | None = None
         self._resets = ResetBudget(limits.reset_rate, limits.reset_burst)
         self._dropped = DroppedBytes(limits.receive_memory)
         self.incomplete_since: float | None = None  # when the frame began that is not complete yet
-        # ``receive`` at the time that ``now`` tells. It leads back here: whoever ends the session deletes it.
-        self.deliver = Receiver(self).receive
 
     # ------------------------------------------------------------------ receiving
-
-    def receive(self, data: bytes | bytearray | memoryview, now: float) -> None:
-        """Process plaintext. Raises ``MuxerError``, or ``ConnectionClosed`` on the peer's go-away."""
-        self.now = now
-        self.deliver(data)
 
     def pinged(self, value: int) -> None:
         """Answer a ping, promptly and only then (rust and js close on an unexpected pong)."""
         self.pongs += 1
-        self._out.add(PING, ACK, 0, value)
+        self.outbox.add(PING, ACK, 0, value)
 
     def ponged(self, value: int) -> None:
         """A pong: of our ping, or of none."""
@@ -107,7 +110,7 @@ class Session:
             self.round_trip = max(self.now - self._ping[1], 1e-6)
             self._ping = None
 
-    def find(self, flags: int, stream_id: int) -> StreamState | None:
+    def find(self, flags: int, stream_id: int) -> YamuxStream | None:
         """The stream that a frame is about; a SYN makes it. None: gone, unknown or refused."""
         stream = self.streams.get(stream_id)
         if not flags & SYN:
@@ -118,47 +121,44 @@ class Session:
             raise MuxerError(f"SYN for stream {stream_id}", code=GoAway.PROTOCOL_ERROR)
         return self._incoming(stream_id)
 
-    def _incoming(self, stream_id: int) -> StreamState | None:
+    def _incoming(self, stream_id: int) -> YamuxStream | None:
         if not self._dropped.fresh(stream_id):
             raise MuxerError(f"stream id {stream_id} was used before", code=GoAway.PROTOCOL_ERROR)
         maximum = self.limits.streams_in
         if maximum is not None and self.inbound >= maximum:
-            self._out.add(WINDOW_UPDATE, RST, stream_id, Reset.RESOURCE_LIMIT)
+            self.outbox.add(WINDOW_UPDATE, RST, stream_id, Reset.RESOURCE_LIMIT)
             self._dropped.bury(stream_id, INITIAL_WINDOW)
-            self._spend_reset()
+            self.spend_reset()
             return None
-        stream = StreamState(stream_id, ReceiveWindow(self.budget, self.limits.max_window), inbound=True)
-        self.streams[stream_id] = stream
+        window = ReceiveWindow(self.budget, self.limits.max_window)
+        stream = self.streams[stream_id] = YamuxStream(self, stream_id, window, inbound=True)
         self.inbound += 1
-        self._owed.append(stream)
-        self.wake()
-        sink = self._accept(stream)
+        self.held(stream)
+        sink = self._user.accept(stream)
         if stream.gone:
             return None
         stream.sink = sink
         return stream
 
-    def acknowledged(self, stream: StreamState) -> None:
+    def acknowledged(self, stream: YamuxStream) -> None:
         """The peer's ACK: another stream may be opened."""
         stream.acknowledged = True
         self.unacknowledged -= 1
         if self._opening:
             self._opening.popleft()()
 
-    def ended(self, stream: StreamState, flags: int, code: int) -> None:
+    def ended(self, stream: YamuxStream, flags: int, code: int) -> None:
         """The peer ended its direction (FIN), or both (RST, with its code)."""
         if stream.gone:
             return
         sink = stream.sink
         if flags & RST:
-            self._remove(stream)
+            stream.end_both()
             if stream.inbound:
-                self._spend_reset()
+                self.spend_reset()
             sink.failed(StreamReset(f"the peer reset the stream with code {code:#x}", code=code))
-        elif not stream.fin_received:
-            stream.fin_received = True
-            if stream.fin_sent:
-                self._remove(stream)
+        elif stream.receiving is not Receiving.FINISHED:
+            stream.end_by_peer()
             sink.end()
 
     def drop(self, stream_id: int, length: int) -> None:
@@ -166,26 +166,27 @@ class Session:
         if not self._dropped.allow(stream_id, length):
             raise MuxerError("too many bytes for streams that do not exist", code=GoAway.PROTOCOL_ERROR)
 
-    def _spend_reset(self) -> None:
-        if not self._resets.spend(self.now) and self.violation is None:
-            self.violation = MuxerError("too many stream resets", code=GoAway.RATE_LIMITED)
-            self.wake()
-
     # ------------------------------------------------------------------ streams
 
-    def open(self) -> StreamState:
+    @property
+    def openable(self) -> bool:
+        """The ACK backlog has a place (yamux/README.md, "ACK backlog")."""
+        return self.unacknowledged < self.limits.ack_backlog
+
+    def open(self) -> YamuxStream:
         """A new stream of ours; the caller sets its ``sink``. Its SYN leaves with its first frame.
 
-        Raises ``LimitExceeded`` when the ids are used up or 256 streams wait for the peer's ACK
-        (yamux/README.md, "ACK backlog"); ``when_openable`` tells when it is worth another try.
+        Raises ``LimitExceeded`` when the ids are used up, or when too many streams wait for the peer's ACK;
+        ``when_openable`` tells when it is worth another try.
         """
         if self._next_id > LAST_STREAM_ID:
             raise _full("stream ids used up: connect again", "stream ids", LAST_STREAM_ID // 2, LAST_STREAM_ID // 2)
-        if (waiting := self.unacknowledged) >= (most := self.limits.ack_backlog):
+        if not self.openable:
+            waiting, most = self.unacknowledged, self.limits.ack_backlog
             raise _full(f"{waiting} streams wait for the peer's acknowledgement", "ack_backlog", waiting, most)
-        stream = StreamState(self._next_id, ReceiveWindow(self.budget, self.limits.max_window), inbound=False)
+        window = ReceiveWindow(self.budget, self.limits.max_window)
+        stream = self.streams[self._next_id] = YamuxStream(self, self._next_id, window, inbound=False)
         self._next_id += 2
-        self.streams[stream.id] = stream
         self.unacknowledged += 1
         return stream
 
@@ -197,183 +198,97 @@ class Session:
         """The caller of ``when_openable`` has given up."""
         if wake in self._opening:
             self._opening.remove(wake)
-        elif self._opening and self.unacknowledged < self.limits.ack_backlog:
+        elif self._opening and self.openable:
             self._opening.popleft()()
 
-    def send(self, stream: StreamState, data: bytes | memoryview) -> int:
-        """Frame as much of ``data`` as window and buffer take; returns how much.
+    def held(self, stream: YamuxStream) -> None:
+        """``stream`` has something for the next flush: an ACK, or a short piece."""
+        self._holding.append(stream)
+        self.outbox.wake()
 
-        ``data`` must not change until the next ``data_to_send``. Less than all: wait for ``Sink.ready``.
-        """
-        out = self._out
-        room = TURN_BYTES - out.size
-        if room <= 0 or self.congested:
-            return 0
-        size = len(data)
-        if held := stream.held:
-            if size > JOIN_UP_TO or size + len(held) > stream.credit:
-                self._release(stream)
-            else:
-                self._release(stream, data)
-                if out.frames >= EARLY:
-                    self._early()
-                return size
-        credit = stream.credit
-        if size > credit or size > room:
-            size = min(credit, room)
-            data = memoryview(data)[:size]
-        if size:
-            stream.credit = credit - size
-            flags, stream.first = stream.first, 0
-            out.data(stream.id, flags, data)
-            if out.frames >= EARLY:
-                self._early()
-        return size
-
-    def send_now(self, stream: StreamState, data: bytes) -> None:
-        """Send a short piece even when the connection is full; it counts as a control frame.
-
-        It leaves in one frame with what is written next in this turn of the loop, or else by itself.
-        """
-        self._out.control += 1
-        if stream.held:
-            stream.held += data
-            return
-        stream.held = data
-        self._owed.append(stream)
-        self.wake()
-
-    def _release(self, stream: StreamState, more: bytes | memoryview = b"") -> None:
-        held, stream.held = stream.held + more, b""
-        stream.credit -= len(held)
-        flags, stream.first = stream.first, 0
-        self._out.data(stream.id, flags, held)
-
-    def wait_turn(self, stream: StreamState, *, again: bool = False) -> None:
-        """The stream has credit, but the connection is full: tell its sink after a flush, first come first served.
+    def wait_for_room(self, stream: YamuxStream, *, again: bool) -> None:
+        """``stream`` has credit, but the connection is full: its sink is told after a flush, first come first served.
 
         ``again``: it was told, and found that others had been quicker; it keeps its place.
         """
-        if not stream.stalled:
-            stream.stalled = True
-            (self.passed_over if again else self.stalled).append(stream)
+        (self.requeued if again else self.stalled).append(stream)
 
-    def finish(self, stream: StreamState) -> None:
-        """Close our direction: FIN, as a frame of data of its own (the reason is in ``header.py``)."""
-        if stream.fin_sent or stream.gone:
-            return
-        if stream.held:
-            self._release(stream)
-        stream.fin_sent = True
-        flags, stream.first = FIN | stream.first, 0
-        self._out.add(DATA, flags, stream.id, 0)
-        if stream.fin_received:
-            self._remove(stream)
-        if self._out.frames >= EARLY:
-            self._early()
+    def early(self) -> None:
+        """The peer begins to work on what there is, before this turn of the loop is over."""
+        self._user.early()
 
-    def discard(self, stream: StreamState) -> None:
-        """Nobody will read any more: what still comes is dropped, within the credit that the peer has."""
-        stream.discarding = True
-        stream.window.dropped(stream.window.buffered)
+    def measure(self, now: float) -> None:
+        """Find out how long a round trip takes: receive windows grow by it."""
+        self.ping(now)
 
-    def reset(self, stream: StreamState, code: int = 0) -> None:
-        """End both directions at once; the code travels as go-libp2p's does. The caller tells the sink."""
-        if stream.gone:
-            return
-        if stream.first != SYN:  # the peer has heard of it
-            self._out.add(WINDOW_UPDATE, RST, stream.id, code)
-        stream.first = 0
-        stream.held = b""
-        self._remove(stream)
-        if stream.inbound and code:
-            self._spend_reset()
-
-    def consumed(self, stream: StreamState, count: int, clock: Callable[[], float]) -> None:
-        """The reader took ``count`` bytes."""
-        if not (stream.gone or stream.discarding) and stream.window.consumed(count):
-            self.refill(stream, clock)
-
-    def refill(self, stream: StreamState, clock: Callable[[], float]) -> None:
-        """Half of the stream's window is free: give credit back."""
-        if stream.fin_received:
-            return
-        now = clock()
-        delta = stream.window.announce(now, self.round_trip)
-        if delta:
-            if not self.round_trip and self._ping is None:
-                self.ping(now)
-            flags, stream.first = stream.first, 0
-            self._out.add(WINDOW_UPDATE, flags, stream.id, delta)
-
-    def _remove(self, stream: StreamState) -> None:
-        stream.gone = True
+    def removed(self, stream: YamuxStream) -> None:
+        """Both halves of ``stream`` are over."""
         stream.sink = NOBODY  # or the stream and its owner would keep each other alive until the next collection
         self.streams.pop(stream.id, None)
         if stream.inbound:
             self.inbound -= 1
         if not stream.acknowledged:
             self.acknowledged(stream)
-        if not stream.fin_received:
+        if stream.receiving is not Receiving.FINISHED:
             self._dropped.bury(stream.id, stream.window.credit)
-        stream.window.close()
+
+    def spend_reset(self) -> None:
+        """Resets have a rate, ours and the peer's together; beyond it the connection ends at the next flush."""
+        if not self._resets.spend(self.now) and self.violation is None:
+            self.violation = MuxerError("too many stream resets", code=GoAway.RATE_LIMITED)
+            self.outbox.wake()
 
     # ------------------------------------------------------------------ sending
 
-    def wake(self) -> None:
-        """Have ``notify`` called, unless it has been since the last ``data_to_send``."""
-        self._out.wake()
-
-    def early_data(self) -> Frames:
-        """What has collected so far, but for what is held back to share a frame with what is written next."""
-        self.taken = self._out.size
-        return self._out.take_early()
-
-    def data_to_send(self) -> Frames:
-        """All frames since the last call, in order, as the pieces of one plaintext; ``taken``: their bytes."""
-        if self._owed:
-            for stream in self._owed:
-                if stream.held and not stream.gone:
-                    self._release(stream)
-                elif stream.first == ACK and not stream.gone:
+    def data_to_send(self) -> Pieces:
+        """All frames since the last call, in order, as the pieces of one plaintext; ``outbox.taken``: their bytes."""
+        if self._holding:
+            for stream in self._holding:
+                if stream.gone:
+                    continue
+                if stream.piece:
+                    stream.release()
+                elif stream.first == ACK:
                     stream.first = 0
-                    self._out.add(WINDOW_UPDATE, ACK, stream.id, 0)
-            self._owed.clear()
+                    self.outbox.add(WINDOW_UPDATE, ACK, stream.id, 0)
+            self._holding.clear()
         self.pongs = 0
-        self.taken = self._out.size
-        return self._out.take()
+        return self.outbox.take()
 
     def flushed(self, *, congested: bool) -> None:
-        """The frames are on their way; ``congested``: the socket wants no more for now."""
+        """The frames are on their way; ``congested``: the wire wants no more for now."""
         self.congested = congested
-        if self.passed_over:
-            self.stalled.extendleft(reversed(self.passed_over))
-            self.passed_over.clear()
+        if self.requeued:
+            self.stalled.extendleft(reversed(self.requeued))
+            self.requeued.clear()
         if congested or not self.stalled:
             return
         for _ in range(min(WAKE_TOGETHER, len(self.stalled))):
             stream = self.stalled.popleft()
-            stream.stalled = False
+            stream.waits = False
             if not stream.gone:
                 stream.sink.ready()
         if self.stalled:
-            self.wake()
+            self.outbox.wake()
 
     @property
     def overloaded(self) -> bool:
-        """The peer does not take our answers: stop reading until it does (reliability 4.3, rows 33 and 34)."""
-        return self._out.control > self.limits.control_queue or self.pongs > self.limits.pongs
+        """The peer does not take our answers: stop reading until it does (hostile rows 33 and 34)."""
+        return self.outbox.control > self.limits.control_queue or self.pongs > self.limits.pongs
 
     def ping(self, now: float) -> None:
         """Send a ping unless one is out (rust and js close on an unexpected pong: one at a time)."""
         if self._ping is None:
             self._ping = (self._ping_value, now)
-            self._out.add(PING, SYN, 0, self._ping_value)
+            self.outbox.add(PING, SYN, 0, self._ping_value)
             self._ping_value = (self._ping_value + 1) & MAX_CREDIT
 
     @property
-    def ping_sent_at(self) -> float | None:  # of the unanswered one
+    def ping_sent_at(self) -> float | None:
+        """When the ping left that is not answered yet."""
         return None if self._ping is None else self._ping[1]
+
+    # ------------------------------------------------------------------ the end
 
     def go_away(self, code: int) -> bytes:
         """The last frame of a session; nothing is processed or framed after it."""
@@ -384,15 +299,16 @@ class Session:
         """The connection is over: every stream and every waiting opener learns the same cause."""
         self.closed = True
         for stream in list(self.streams.values()):
-            stream.gone = True
-            stream.window.close()
-            sink, stream.sink = stream.sink, NOBODY
-            sink.failed(error)
+            stream.fail(error)
         self.inbound = self.unacknowledged = 0
-        for waiting in (self.streams, self.stalled, self.passed_over, self._owed, self._out):
+        for waiting in (self.streams, self.stalled, self.requeued, self._holding, self.outbox):
             waiting.clear()
         while self._opening:
             self._opening.popleft()()
+
+    def let_go(self) -> None:
+        """Forget the muxer: it and the session would keep each other alive."""
+        self._user = self.outbox.user = ENDED
 
 
 def _full(message: str, limit: str, current: int, maximum: int) -> LimitExceeded:

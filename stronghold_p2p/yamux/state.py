@@ -1,97 +1,60 @@
-"""One stream as the session sees it: two half-streams, two windows, and who is told about it.
+"""The two halves of a stream: what each may still do, and what becomes of it.
 
-A stream is two independent directions. Ours is open until we send FIN, the peer's until its FIN arrives;
-with both sent the stream is gone, and a RST ends both at once (yamux/README.md, "Closing a stream").
+A stream is two independent directions (yamux/README.md, "Closing a stream"). Ours is open until we send FIN, the peer's
+until its FIN arrives; a RST of either side ends both at once, and so does the end of the connection. When we close a
+stream as a whole, we stop reading as well: Yamux has no frame for that, so what the peer still sends is dropped until
+its FIN comes. With both halves over, the stream is gone and its id is forgotten.
+
+Both tables below are complete: a pair of half and event that is missing cannot happen, and a ``KeyError`` there would
+be a fault of ours. docs/architecture.md shows them as diagrams, which are drawn from here.
 """
 
 from __future__ import annotations
 
-from math import inf
-from typing import Final, Protocol
-
-from stronghold_p2p.yamux.header import ACK, INITIAL_WINDOW, SYN
-from stronghold_p2p.yamux.window import ReceiveWindow
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final
 
 
-class Sink(Protocol):
-    """What the session tells the owner of a stream. Called from inside ``Session.receive``: never block,
-    never call back into application code.
-    """
+class Sending(Enum):
+    """Our half."""
 
-    def data(self, piece: bytes | memoryview) -> None:
-        """Bytes of the body, in order, within the window."""
-
-    def end(self) -> None:
-        """The peer sent FIN: nothing more will come."""
-
-    def failed(self, error: Exception) -> None:
-        """The stream was reset, or the connection ended."""
-
-    def ready(self) -> None:
-        """Writing may go on: there is credit, or room in the connection's buffer."""
+    OPEN = "open"
+    FINISHED = "finished"
+    RESET = "reset"
 
 
-class Intake(Protocol):
-    """Takes what arrives on a stream while its protocol is negotiated; ends with ``Stream.negotiated``."""
+class Receiving(Enum):
+    """The peer's half."""
 
-    def data(self, piece: bytes | memoryview) -> None: ...
-
-    def end(self) -> None: ...
-
-    def failed(self, error: Exception) -> None: ...
-
-
-class _Nobody:
-    """Takes the place of a sink that needs no more telling."""
-
-    def data(self, piece: bytes | memoryview) -> None:
-        """Nobody reads."""
-
-    def end(self) -> None:
-        """Nobody waits."""
-
-    def failed(self, error: Exception) -> None:
-        """Nobody asks why."""
-
-    def ready(self) -> None:
-        """Nobody writes."""
+    OPEN = "open"
+    DISCARDING = "discarding"
+    FINISHED = "finished"
+    RESET = "reset"
 
 
-NOBODY: Final = _Nobody()
+class Event(Enum):
+    """What happens to a stream."""
+
+    FINISH = "we send FIN"
+    DISCARD = "we read no more"
+    FIN = "FIN arrives"
+    RESET = "RST of either side, or the connection ends"
 
 
-class StreamState:
-    """Bookkeeping of one stream. ``credit`` is what we may still send."""
+SENDING: Final[Mapping[tuple[Sending, Event], Sending]] = {
+    (Sending.OPEN, Event.FINISH): Sending.FINISHED,
+    (Sending.OPEN, Event.RESET): Sending.RESET,
+    (Sending.FINISHED, Event.RESET): Sending.RESET,
+}
 
-    __slots__ = (
-        "acknowledged",
-        "closing_at",
-        "credit",
-        "discarding",
-        "fin_received",
-        "fin_sent",
-        "first",
-        "gone",
-        "held",
-        "id",
-        "inbound",
-        "sink",
-        "stalled",
-        "window",
-    )
-
-    def __init__(self, stream_id: int, window: ReceiveWindow, *, inbound: bool) -> None:
-        self.sink: Sink = NOBODY
-        self.id = stream_id
-        self.window = window
-        self.inbound = inbound
-        self.credit = INITIAL_WINDOW
-        self.first = ACK if inbound else SYN  # goes with our first frame; 0 once it has
-        self.acknowledged = inbound
-        self.fin_sent = False
-        self.fin_received = False
-        self.gone = False
-        self.discarding = False
-        self.stalled = False
-        self.held = b""  # a short piece that leaves together with the next write
-        self.closing_at = inf  # when the shell ends it: its time is over, or we closed it and the peer did not
+RECEIVING: Final[Mapping[tuple[Receiving, Event], Receiving]] = {
+    (Receiving.OPEN, Event.DISCARD): Receiving.DISCARDING,
+    (Receiving.OPEN, Event.FIN): Receiving.FINISHED,
+    (Receiving.OPEN, Event.RESET): Receiving.RESET,
+    (Receiving.DISCARDING, Event.DISCARD): Receiving.DISCARDING,
+    (Receiving.DISCARDING, Event.FIN): Receiving.FINISHED,
+    (Receiving.DISCARDING, Event.RESET): Receiving.RESET,
+    (Receiving.FINISHED, Event.DISCARD): Receiving.FINISHED,
+    (Receiving.FINISHED, Event.RESET): Receiving.RESET,
+}

@@ -28,7 +28,7 @@ class ReceivePool:
 
     ``taken`` counts unread bytes, in steps; ``grown`` what windows are beyond the initial one: a promise and no
     memory yet, so it only reaches as far as unread bytes leave room. The last quarter is for protected peers alone:
-    whoever fills all the rest does not stop them (reliability 4.3, row 38).
+    whoever fills all the rest does not stop them (hostile row 38).
     """
 
     __slots__ = ("_maximum", "grown", "taken")

@@ -1,4 +1,4 @@
-"""The defects of the Rust library's address book, by the numbers of its own users' reports: ours has none of them."""
+"""The defects of the Rust library's address book, each by its number in docs/catalogue/parity.md: ours has none."""
 
 from __future__ import annotations
 

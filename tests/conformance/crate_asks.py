@@ -369,7 +369,7 @@ OTHERS: Final = (
         '{"Text": "0"}, {"Text": "1"}, {"Text": "2"}',
         'request {"Text": "0"}, request {"Text": "1"}, request {"Text": "2"}',
         ("3 connections, which stay", "2 connections, which stay"),
-        "7",
+        "chance",
         ours=Ours(Rule.ALLOW),
     ),
     Scenario(

@@ -1,4 +1,4 @@
-"""The messages of ``tests/interop/stronghold/src/messages.rs`` in Python: one of each shape of parity notes 2.3."""
+"""The messages of ``tests/interop/stronghold/src/messages.rs`` in Python: one of each shape of parity 2."""
 
 from __future__ import annotations
 
@@ -121,4 +121,4 @@ SHAPES_IN_JSON: tuple[Any, ...] = (
     {"Outcome": {"Ok": 1.0}},
     {"Outcome": {"Err": "no"}},
 )
-"""The same, as the parity notes say that serde writes them."""
+"""The same, as serde writes them (parity 2)."""

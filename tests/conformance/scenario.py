@@ -232,7 +232,7 @@ Play = Callable[[Stage], Awaitable[None]]
 class Scenario:
     """``crate_sees``, ``ours_sees`` and ``connection`` are what is expected, each one text or any of several.
 
-    ``why`` names what explains it where the two sides differ or one of them misbehaves: a number of the parity notes.
+    ``why`` names what explains it where the two sides differ or one of them misbehaves: a key of ``WHY`` in report.py.
     ``recorded``: its streams become a transcript, which tests replay without the crate.
     """
 
@@ -266,7 +266,7 @@ def asks(*messages: Any) -> Play:
 
 
 async def mebibytes(stage: Stage) -> None:
-    """1 MiB of text, and 1 MiB of bytes, which are nearly four as JSON (parity notes, D15)."""
+    """1 MiB of text, and 1 MiB of bytes, which are nearly four as JSON (D15)."""
     await stage.ask({"Text": "x" * MIB})
     await stage.ask({"Bytes": list(bytes(range(256))) * (MIB // 256)})
 

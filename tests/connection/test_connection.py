@@ -24,12 +24,12 @@ from stronghold_p2p.errors import (
 from stronghold_p2p.events.events import Ended, Opened
 from stronghold_p2p.exchange import ExchangeRunner
 from stronghold_p2p.firewall.rules import Attempt, Rule
-from stronghold_p2p.noise.exchange import secure
+from stronghold_p2p.noise.libp2p import secure
 from stronghold_p2p.noise.records import Opener, Sealer
-from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.transport.link import inbox_for
-from stronghold_p2p.transport.upgrader import NOISE, YAMUX, Upgraded
+from stronghold_p2p.transport.socket_wire import inbox_for
+from stronghold_p2p.transport.upgrade import NOISE, YAMUX, Upgraded
 from stronghold_p2p.yamux import Session
 from stronghold_p2p.yamux.header import ACK, DATA, FIN, GO_AWAY, PING, RST, SYN, WINDOW_UPDATE, frame
 from tests.peers import connect, saying, swarm, until
@@ -46,7 +46,7 @@ HELLO = b"hello"
 async def test_returning_closes_raising_resets(caplog: pytest.LogCaptureFixture) -> None:
     async with swarm(1) as alice, swarm(2) as bob:
 
-        async def raising(stream: Stream) -> None:
+        async def raising(stream: LiveStream) -> None:
             await stream.write(b"x")
             raise ZeroDivisionError
 
@@ -73,7 +73,7 @@ async def test_what_the_peer_did_is_no_error_of_the_handler(
 ) -> None:
     async with swarm(1) as alice, swarm(2) as bob:
 
-        async def raising(_stream: Stream) -> None:
+        async def raising(_stream: LiveStream) -> None:
             raise kind("gone")
 
         alice.handle(ECHO, raising)
@@ -86,7 +86,7 @@ async def test_what_the_peer_did_is_no_error_of_the_handler(
 async def test_half_close_both_ways() -> None:
     async with swarm(1) as alice, swarm(2) as bob:
 
-        async def late(stream: Stream) -> None:
+        async def late(stream: LiveStream) -> None:
             got = await stream.read_to_end()
             await stream.write(got[::-1])
             await stream.close_write()
@@ -103,7 +103,7 @@ async def test_half_close_both_ways() -> None:
 async def test_the_code_of_a_reset(code: int) -> None:
     async with swarm(1) as alice, swarm(2) as bob:
 
-        async def resetting(stream: Stream) -> None:
+        async def resetting(stream: LiveStream) -> None:
             await stream.readexactly(5)
             stream.reset(code)
 
@@ -147,7 +147,7 @@ async def test_the_513th_stream() -> None:
             stream.reset()
 
 
-async def _again(stream: Stream) -> None:
+async def _again(stream: LiveStream) -> None:
     await stream.write(HELLO)
     assert (await stream.readexactly(5))[-5:] == HELLO
 
@@ -253,7 +253,7 @@ async def test_an_orderly_close(who: str) -> None:
 
 
 async def test_close_while_everything_runs() -> None:
-    """Row 110: 64 readers, 64 writers, 16 openers: all wake with the same cause."""
+    """Hostile row 110: 64 readers, 64 writers, 16 openers: all wake with the same cause."""
     for end in ("close", "abort", "rst"):
         async with swarm(1) as alice, raw_out(alice) as (raw, connection):
             streams = [await connection.open_stream(ECHO) for _ in range(256)]
@@ -278,11 +278,11 @@ async def test_close_while_everything_runs() -> None:
 
 
 async def test_closing_from_inside_a_handler() -> None:
-    """Row 109."""
+    """Hostile row 109."""
     async with swarm(1) as alice, swarm(2) as bob:
         done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-        async def closing(stream: Stream) -> None:
+        async def closing(stream: LiveStream) -> None:
             await stream.connection.close()
             done.set_result("still here")
 
@@ -299,7 +299,7 @@ async def test_a_message_and_goodbye(together: bool) -> None:
     async with swarm(1) as alice, raw_in(alice) as (raw, connection):
         heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
-        async def listening(stream: Stream) -> None:
+        async def listening(stream: LiveStream) -> None:
             heard.set_result(await stream.read_to_end())
 
         alice.handle(ECHO, listening)
@@ -320,7 +320,7 @@ async def test_handlers_are_cancelled_with_their_connection() -> None:
     async with swarm(1) as alice, swarm(2) as bob:
         ends: list[str] = []
 
-        async def waiting(_stream: Stream) -> None:
+        async def waiting(_stream: LiveStream) -> None:
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
@@ -401,7 +401,7 @@ async def test_reset_flood() -> None:
 
 
 async def test_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """Row 113: one connection pays, with a code that says whose fault it was."""
+    """Hostile row 113: one connection pays, with a code that says whose fault it was."""
     async with swarm(1) as alice, raw_in(alice) as (raw, connection), raw_in(alice, 8) as (_, other):
         monkeypatch.setattr(connection._session, "deliver", lambda _: 1 // 0)
         await raw.send(frame(PING, SYN, 0, 1))
@@ -441,7 +441,7 @@ async def test_a_fault_of_ours_while_sending(
 
 async def test_a_fault_of_ours_at_a_deadline(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     async with swarm(1, timeouts=Timeouts(negotiate=0.05)) as alice, raw_in(alice) as (raw, connection):
-        monkeypatch.setattr(Stream, "abandon", lambda *_: 1 // 0)
+        monkeypatch.setattr(LiveStream, "abandon", lambda *_: 1 // 0)
         await raw.send(frame(WINDOW_UPDATE, SYN, 1, 0))
         assert await raw.gone() == GoAway.INTERNAL_ERROR
         monkeypatch.undo()
@@ -527,7 +527,7 @@ async def unread(raw: Raw, stream: int) -> int | None:
 
 
 async def test_all_connections_together_hold_so_much_and_protected_peers_a_quarter_more() -> None:
-    """Row 38: the budget of all, and who keeps working when it is used up."""
+    """Hostile row 38: the budget of all, and who keeps working when it is used up."""
     limits = Limits(receive_memory_total=4 << 20)
     async with swarm(1, limits=limits) as alice, raw_in(alice, 20) as (one, _), raw_in(alice, 21) as (two, _):
         alice.handle(ECHO, never)
@@ -569,7 +569,7 @@ async def test_a_swarm_waits_for_handlers_of_connections_that_are_over() -> None
     async with swarm(1) as alice, raw_in(alice) as (raw, connection):
         ends: list[float] = []
 
-        async def slow(_stream: Stream) -> None:
+        async def slow(_stream: LiveStream) -> None:
             try:
                 await asyncio.Event().wait()
             finally:
@@ -588,7 +588,7 @@ async def test_a_swarm_waits_for_handlers_of_connections_that_are_over() -> None
 
 
 async def test_a_peer_that_does_not_take_our_answers() -> None:
-    """Rows 33 and 34: we stop reading, instead of keeping answers without end."""
+    """Hostile rows 33 and 34: we stop reading, instead of keeping answers without end."""
     timeouts = Timeouts(write_stall=30.0)
     async with swarm(1, timeouts=timeouts) as alice, raw_in(alice) as (raw, connection):
         pings = b"".join(frame(PING, SYN, 0, number) for number in range(5_000))
@@ -647,9 +647,9 @@ async def test_latency_and_repr() -> None:
 
 async def test_nothing_is_read_into_the_inbox_while_it_is_in_use() -> None:
     """Writers wait, a record is cut, and its rest comes during the callback: it comes after what was there before."""
-    kept: list[Stream] = []
+    kept: list[LiveStream] = []
 
-    async def keep(stream: Stream) -> None:
+    async def keep(stream: LiveStream) -> None:
         kept.append(stream)
         await asyncio.Event().wait()
 

@@ -9,17 +9,17 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
+from stronghold_p2p.connection.timer import Timer
 
 from stronghold_p2p.config import Timeouts
-from stronghold_p2p.connection.connection import Connection
 from stronghold_p2p.connection.handlers import Handlers
-from stronghold_p2p.connection.timer import Timer
+from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import P2PError
 from stronghold_p2p.firewall.limits.gate import Token
 from stronghold_p2p.noise.records import Opener, Sealer
-from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.transport.link import Link
+from stronghold_p2p.transport.socket_wire import SocketWire
 from stronghold_p2p.transport.upgrading import Upgrading
 from stronghold_p2p.yamux.header import PING, SYN, frame
 from tests.peers import connect, swarm, until
@@ -27,9 +27,9 @@ from tests.swarm.handlers import ECHO, ask, echo, never
 from tests.swarm.raw import Raw, raw_in, raw_out
 
 # A session and its receiver hold each other, and asyncio's transport holds a method of its own: not these.
-FREED = (Connection, Handlers, Link, Opener, Sealer, Stream, Timer, Token, Upgrading)
+FREED = (LiveConnection, Handlers, SocketWire, Opener, Sealer, LiveStream, Timer, Token, Upgrading)
 
-End = Callable[[Swarm, Connection], Awaitable[None]]
+End = Callable[[Swarm, LiveConnection], Awaitable[None]]
 RawEnd = Callable[[Raw], Awaitable[None]]
 
 
@@ -46,23 +46,23 @@ def living() -> Counter[str]:
     return Counter(type(thing).__name__ for thing in gc.get_objects() if type(thing) in FREED)
 
 
-async def disconnects(_: Swarm, connection: Connection) -> None:
+async def disconnects(_: Swarm, connection: LiveConnection) -> None:
     await connection.close()
 
 
-async def aborts(_: Swarm, connection: Connection) -> None:
+async def aborts(_: Swarm, connection: LiveConnection) -> None:
     connection.abort()
 
 
-async def fails(_: Swarm, connection: Connection) -> None:
+async def fails(_: Swarm, connection: LiveConnection) -> None:
     connection.failed(ZeroDivisionError("a fault of ours"))
 
 
-async def closes(one: Swarm, _: Connection) -> None:
+async def closes(one: Swarm, _: LiveConnection) -> None:
     await one.close()
 
 
-async def bans(one: Swarm, connection: Connection) -> None:
+async def bans(one: Swarm, connection: LiveConnection) -> None:
     one.firewall.ban(connection.peer)
 
 

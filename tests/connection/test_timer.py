@@ -6,10 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
+from stronghold_p2p.connection.timer import INCOMPLETE, LINGER, Timer
 
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.connection.timer import INCOMPLETE, LINGER, Timer
 from stronghold_p2p.errors import ConnectionClosed, MuxerError, P2PError, StreamReset
 from stronghold_p2p.events.events import Ended, Opened
 from stronghold_p2p.yamux.header import ACK, DATA, FIN, PING, RST, SYN, WINDOW_UPDATE, frame
@@ -44,7 +44,7 @@ async def test_a_ping_after_silence_and_another_after_its_answer() -> None:
 
 
 async def test_a_silent_peer_is_gone_within_40_seconds() -> None:
-    """Row 6: no FIN, no RST, nothing."""
+    """Hostile row 6: no FIN, no RST, nothing."""
     async with swarm(1) as alice, raw_in(alice) as (_, connection):
         alice.handle(ECHO, echo)
         events = Events(alice)
@@ -174,7 +174,7 @@ async def _talk(raw: Any) -> None:
 
 
 async def test_a_record_that_never_ends() -> None:
-    """Row 31, below the channel: a byte every nine seconds is no progress."""
+    """Hostile row 31, below the channel: a byte every nine seconds is no progress."""
     async with swarm(1, timeouts=Timeouts(**QUIET)) as alice, raw_in(alice) as (raw, connection):
         began = now()
         await raw.bare.send(b"\x40\x00")
@@ -188,7 +188,7 @@ async def test_a_record_that_never_ends() -> None:
 
 @pytest.mark.parametrize("keepalive", [30.0, None])
 async def test_a_frame_that_never_ends(keepalive: float | None) -> None:
-    """Row 31: what came was delivered; then the connection ends."""
+    """Hostile row 31: what came was delivered; then the connection ends."""
     timeouts = Timeouts(keepalive=keepalive, idle=None)
     async with swarm(1, timeouts=timeouts) as alice, raw_in(alice) as (raw, connection):
         alice.handle(ECHO, echo)

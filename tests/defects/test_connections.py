@@ -1,4 +1,4 @@
-"""Defects of the first library in connections and events, each by its number (reference/stronghold-parity.md 5).
+"""Defects of the Rust library in connections and events, each by its number in docs/catalogue/parity.md.
 
 D10 (a listener after an error) stands in tests/swarm/test_listener.py, D25 (the order of events) in
 tests/events/test_hub.py, beside what they are about.
@@ -28,13 +28,13 @@ def quiet() -> Iterator[None]:
 
 @pytest.mark.parametrize(("option", "measured"), [("ask", ["ask"]), ("idle", ["idle"])])
 def test_d5_the_time_of_the_firewall_is_its_own(option: str, measured: list[str]) -> None:
-    """There ``with_firewall_timeout`` sets the time for idle connections. Row 76 of tests/hostile plays all options."""
+    """There ``with_firewall_timeout`` sets the time for idle connections. Hostile row 76 plays all options."""
     longer = waits.longer(option)
     assert [name for name in ("ask", "idle") if waits.measured(name, longer) == "longer"] == measured
 
 
 async def test_bans_are_kept_with_the_rules(tmp_path: Path) -> None:
-    """There they are kept nowhere (1.8)."""
+    """There they are kept nowhere."""
     path = tmp_path / "rules.toml"
     before = Firewall.load(path, create=True)
     before.set(Rule.ALLOW)

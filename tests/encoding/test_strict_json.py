@@ -27,7 +27,7 @@ VALUES = st.recursive(
     max_leaves=20,
 )
 
-# What serde_json 1.0.87 was seen to write (reference/stronghold-parity.md 2.3).
+# What serde_json 1.0.87 was seen to write (parity 2).
 SERDE = [
     ("Ping", b'"Ping"'),
     ({"Message": "hi"}, b'{"Message":"hi"}'),
@@ -150,7 +150,7 @@ def test_a_duplicate_key_is_named() -> None:
 
 @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}"), (b'[{"a":', b"}]")])
 def test_depth(opening: bytes, closing: bytes) -> None:
-    """reliability.md row 74: refused before a recursive parser sees it, whatever the depth."""
+    """Hostile row 74: refused before a recursive parser sees it, whatever the depth."""
     levels = MAX_DEPTH // len(closing)
     assert loads(opening * levels + b"1" + closing * levels) is not None
     for depth in (levels + 1, 1_000, 100_000):
@@ -176,7 +176,7 @@ def test_depth_is_of_brackets_outside_strings() -> None:
 
 @pytest.mark.parametrize("one", [b"{}", b"[]", b'{"a":0}'])
 def test_no_message_costs_more_than_one_of_256_kib(one: bytes) -> None:
-    """reliability.md row 74: 1 MiB of ``[{},{},...]``; a body of 256 KiB never holds too many."""
+    """Hostile row 74: 1 MiB of ``[{},{},...]``; a body of 256 KiB never holds too many."""
     fits = b"[" + b",".join([one] * (MAX_CONTAINERS - 1)) + b"]"
     assert len(loads(fits)) == MAX_CONTAINERS - 1
     assert dumps(loads(fits)) == fits

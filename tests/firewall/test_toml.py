@@ -300,7 +300,7 @@ def test_what_cannot_be_read_back_is_not_written(rule: Rule, about: str) -> None
 @settings(max_examples=30)
 @given(CONTENTS)
 def test_a_file_of_ours_that_was_cut_short_is_refused(content: Content) -> None:
-    """reliability.md row 96: at every byte; only the last line feed may be missing."""
+    """Hostile row 96: at every byte; only the last line feed may be missing."""
     data = dumps(content).encode()
     for size in range(len(data) - 1):
         with pytest.raises(ConfigError):
@@ -322,7 +322,7 @@ CASES = [
 
 
 def test_an_example_that_was_cut_short_never_allows_more() -> None:
-    """reliability.md row 96, for a file that a person has written."""
+    """Hostile row 96, for a file that a person has written."""
     whole = Firewall()
     whole._filed.replace(load(EXAMPLE))
     refused = 0

@@ -26,25 +26,6 @@ from tests.hostile.rows import Row, rows
 HERE = Path(__file__).resolve().parent
 TOGETHER = 6
 
-# Priority 1 of reliability.md 4.1 to 4.7 and 4.9 over TCP. Rows 11 to 14 are of DNS and WebSocket.
-REQUIRED = (
-    *range(1, 9),
-    10,
-    *range(15, 22),
-    23,
-    24,
-    *range(26, 29),
-    *range(30, 36),
-    *range(37, 42),
-    *range(44, 51),
-    *range(52, 56),
-    *range(57, 63),
-    *range(64, 82),
-    93,
-    94,
-    96,
-)
-
 
 @dataclass(frozen=True)
 class Control:
@@ -74,7 +55,7 @@ class Control:
 NO_PAUSE = "assert grown <= memory|assert target.descriptors() < sockets"  # it takes memory as fast as it can
 
 CONTROLS = (
-    # 4.1
+    # TCP, listener and dialer
     Control("test_row_1_slowloris", "--timeout upgrade=20", "assert max(lives) < float"),
     Control("test_row_2_accept_flood", "--limit accept_rate=None", "assert served <= allowed"),
     Control("test_row_3_many_connections_of_one_address", "--limit per_subnet=80", "assert len(refused) == 8"),
@@ -90,7 +71,7 @@ CONTROLS = (
         "--timeout close=60 --constant swarm.connection.CLOSE_GRACE=60",
         "target.stop()",
     ),
-    # 4.2
+    # multistream-select
     Control("test_row_15_bad_headers", "--without header", "wire.until_closed(1.0)"),
     Control("test_row_16_bad_lengths", "--without line-length", "wire.until_closed(1.0)"),
     Control("test_row_17_too_many_proposals", "--constant multistream.MAX_PROPOSALS=640", "peer.reset_with("),
@@ -102,7 +83,7 @@ CONTROLS = (
     Control("test_row_21_lazy_dialer", "--without lazy-answer", 'assert got["error"] == error'),
     Control("test_row_23_stripped_security", "--without security", 'assert wire.read_line() == b"na'),
     Control("test_row_24_many_failed_negotiations", "--limit reset_burst=10240", "peer.ends(0x1002)"),
-    # 4.3
+    # Yamux
     Control("test_row_26_frames_that_are_none", "--without invariants", "peer.ends(code, 2.0)"),
     Control("test_row_27_lengths_refused_at_the_header", "--without window", "peer.ends(code, 2.0)"),
     Control("test_row_28_one_byte_too_many", "--without window", "peer.ends(code, 2.0)"),
@@ -122,7 +103,7 @@ CONTROLS = (
     Control("test_row_41_both_write_before_they_read", "--without turns", "peer.write(stream"),
     Control("test_row_44_stalled_reader", "--timeout write_stall=15", "assert soon(lambda: target.descriptors()"),
     Control("test_row_45_keep_alive", "--timeout keepalive_answer=5", "assert peer.wire.ending is not None"),
-    # 4.4
+    # Noise and the identity
     Control("test_row_46_handshake_messages", "--without proof", 'raise AssertionError(f"message 3'),
     Control("test_row_47_transport_records", "--without tags", "peer.ends(None, 1.0)"),
     Control(
@@ -134,7 +115,7 @@ CONTROLS = (
     Control("test_row_53_data_before_the_proof", "--without proof", 'raise AssertionError(f"message 3'),
     Control("test_row_54_somebody_else_answers", "--without expected", '"PeerIdMismatch"'),
     Control("test_row_55_after_the_handshake", "--without tags", "peer.ends(None, 1.0)"),
-    # 4.5
+    # identify, ping, protobuf
     Control("test_row_57_signed_records", "--without records", 'assert info["record"] is False'),
     Control("test_row_58_parts_without_end", "--timeout identify=15", "assert slow in dribbles.resets"),
     Control("test_row_59_ping", "--constant protocols.ping.STREAMS_IN=20", "peer.reset_with(streams[2]"),
@@ -155,17 +136,17 @@ CONTROLS = (
         "--constant protocols.identify_messages.MAX_PART=81920",
         "assert over(peer, stream, 1.0)",
     ),
-    # 4.6, 4.7
+    # the application
     Control("test_row_71_events_that_nobody_takes", "--constant swarm.backlog.SHARES=0.8", "assert 0 < through <="),
     Control("test_row_76_each_option_alone", "--without options", "assert changes[kind][option] == [option]"),
-    # 4.6
+    # requests
     Control("test_row_66_malformed_beside_others", "--without read-json", "== PROTOCOL_VIOLATION, name"),
     Control("test_row_67_dribbled", "--timeout request=20", "took = dribble("),
     Control("test_row_68_answers_that_are_none", "--without answer-length", 'assert outcome["outcomes"] == {expected'),
     Control("test_row_69_more_requests_than_places", "--limit requests_per_peer=1000", "peer.reset_with(ask("),
     Control("test_row_70_the_connection_ends", "--without endings", "assert soon(told)"),
     Control("test_row_72_answers_after_the_end", "--without requester", '{"Answer": 1})) == never'),
-    # 4.7, and the rules of 4.9
+    # the firewall, and its rules in a file
     Control("test_row_73_a_rejected_peer_sends", "--without foresight", "stream {stream} does not end"),
     Control("test_row_74_json_that_costs_or_deceives", "--without strict-json", '{PROTOCOL_VIOLATION:#x}", name'),
     Control("test_row_75_every_rule_set_and_removed", "--without removal", "assert (got, asks) == ("),
@@ -175,7 +156,7 @@ CONTROLS = (
     Control("test_row_80_predicates_and_hooks_that_fail", "--timeout ask=80", "stream {stream} does not end"),
     Control("test_row_81_other_names_for_the_same", "--without exact-ids", '== "na", name'),
     Control("test_row_96_rules_that_were_spoilt", "--without end-line", "a file that was cut short counts"),
-    # 4.9
+    # names and files
     Control("test_row_93_peer_ids", "--without inlined-keys", 'assert one["error"] == "DecodeError"'),
     Control(
         "test_row_93_addresses", "--constant multiaddrs.MAX_COMPONENTS=320", 'assert one["error"] == "DecodeError"'

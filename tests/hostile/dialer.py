@@ -28,7 +28,7 @@ from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.protocols.ping import Ping
 from stronghold_p2p.request_response.client import Client
-from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from tests.hostile import settings
 from tests.hostile.asked import ask
@@ -47,9 +47,9 @@ class Dialer:
         self.ping_service = Ping(self.swarm)
         self.client = Client(self.swarm)
         self.events: list[str] = []
-        self.streams: list[Stream] = []
+        self.streams: list[LiveStream] = []
         self.swarm.start()
-        self.swarm.on_event(self._note)
+        self.swarm.hub.follow(self._note)
 
     def _note(self, event: Event) -> None:
         self.events.append(type(event).__name__)

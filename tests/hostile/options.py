@@ -1,4 +1,4 @@
-"""The program under test for row 76: sets each option alone to a sentinel, and tells what has changed by that.
+"""The program under test for hostile row 76: sets each option alone to a sentinel, and tells what has changed by that.
 
     python -m tests.hostile.options [settings]
 

@@ -24,14 +24,14 @@ from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import LimitExceeded
 from stronghold_p2p.events.events import Event
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from tests.hostile import settings, weak
 from tests.hostile.asked import Answering
 from tests.hostile.codec import HOLD
 
 
-async def hold(_stream: Stream) -> None:
+async def hold(_stream: LiveStream) -> None:
     """Never read, until the stream ends."""
     await asyncio.Event().wait()
 
@@ -65,7 +65,7 @@ async def serve(options: argparse.Namespace) -> None:
     seen: Counter[str] = Counter()
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     async with running(limits, timeouts, exempt_loopback=not options.count_loopback) as swarm:
-        swarm.on_event(lambda event: seen.update([told(event)]))
+        swarm.hub.follow(lambda event: seen.update([told(event)]))
         swarm.protected |= set(map(PeerId, options.protect))
         swarm.handle(HOLD, hold)
         answering = Answering(swarm)

@@ -1,4 +1,4 @@
-"""Rows 71 of reliability.md 4.6 and 76 of 4.7: what the application does, and what it sets."""
+"""Hostile rows 71 and 76: what the application does, and what it sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows 73 to 81, and of 96 what concerns rules: ways around the firewall (reliability.md 4.7, 4.9)."""
+"""Hostile rows 73 to 75 and 77 to 81, and of hostile row 96 what concerns rules: ways around the firewall."""
 
 from __future__ import annotations
 

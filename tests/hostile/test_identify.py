@@ -1,4 +1,4 @@
-"""Rows 57 to 65 of reliability.md 4.5. The prefixes of multistream, yamux and Noise (row 65) are rows 16, 27 and 46."""
+"""Hostile rows 57 to 65: identify, ping, signed records, protobuf and length prefixes."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def introduced(dialer: Process, host: Host, body: bytes) -> Iterator[tuple[Peer,
         yield peer, dialer.ask(do="info")
 
 
-# ---------------------------------------------------------------------- row 57
+# ---------------------------------------------------------------------- hostile row 57
 
 
 def records(own: Identity) -> dict[str, bytes]:
@@ -138,7 +138,7 @@ def told_with(own: Identity, seq: int, addresses: list[bytes]) -> bytes:
     return prefixed(identify(own, record=envelope(own, peer_record(own.peer, seq, addresses))))
 
 
-# ---------------------------------------------------------------------- row 58
+# ---------------------------------------------------------------------- hostile row 58
 
 
 def test_row_58_parts_without_end(arena: Arena) -> None:
@@ -191,7 +191,7 @@ def full_part() -> bytes:
     return identify(None, protocols=names, addresses=addresses)
 
 
-# ---------------------------------------------------------------------- row 59
+# ---------------------------------------------------------------------- hostile row 59
 
 
 def test_row_59_ping(arena: Arena) -> None:
@@ -248,7 +248,7 @@ def flood(arena: Arena, target: Target, peer: Peer, stream: int) -> None:
     arena.note(f"{done / (time.monotonic() - start):.0f} pings/s, {(target.cpu() - before) * 1e6 / done:.0f} us each")
 
 
-# ---------------------------------------------------------------------- rows 60 and 61
+# ---------------------------------------------------------------------- hostile rows 60 and 61
 
 
 def test_row_60_protocol_names(arena: Arena) -> None:
@@ -316,7 +316,7 @@ def test_row_61_addresses_that_are_none(arena: Arena) -> None:
         assert peer.alive()
 
 
-# ---------------------------------------------------------------------- row 62
+# ---------------------------------------------------------------------- hostile row 62
 
 
 def test_row_62_pushes(arena: Arena) -> None:
@@ -352,7 +352,7 @@ def test_row_62_pushes(arena: Arena) -> None:
             raise AssertionError("a push was answered with a dial")
 
 
-# ---------------------------------------------------------------------- rows 64 and 65
+# ---------------------------------------------------------------------- hostile rows 64 and 65
 
 
 def protobufs() -> dict[str, tuple[bytes, bool]]:

@@ -1,4 +1,4 @@
-"""Rows 15 to 24 of reliability.md 4.2; row 25 (priority 2) needs a handler that goes away: the server's stay."""
+"""Hostile rows 15 to 24: negotiations."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def accepted(peer: Peer, protocol: str) -> int:
     return stream
 
 
-# ---------------------------------------------------------------------- rows 17 to 19
+# ---------------------------------------------------------------------- hostile rows 17 to 19
 
 
 def test_row_17_too_many_proposals(arena: Arena) -> None:
@@ -226,7 +226,7 @@ def test_row_19_answers_to_another_question(arena: Arena) -> None:
                         assert b"secret" not in peer.body(stream)
 
 
-# ---------------------------------------------------------------------- row 20
+# ---------------------------------------------------------------------- hostile row 20
 
 
 def test_row_20_parked_negotiations(arena: Arena) -> None:
@@ -257,7 +257,7 @@ def test_row_20_parked_negotiations(arena: Arena) -> None:
         peer.request(b"the connection stays")
 
 
-# ---------------------------------------------------------------------- rows 21 to 24
+# ---------------------------------------------------------------------- hostile rows 21 to 24
 
 
 def test_row_21_lazy_dialer(arena: Arena) -> None:

@@ -1,4 +1,4 @@
-"""Rows 46 to 55 of reliability.md 4.4.
+"""Hostile rows 46 to 55: Noise and the identity that it proves.
 
 In both roles the answer to any fault is the same: the connection closes, and nothing more is said on it.
 """
@@ -146,7 +146,7 @@ def with_key(key: bytes, signature: bytes = bytes(64)) -> Payload:
     return lambda _: handshake_payload(key, signature)
 
 
-# ---------------------------------------------------------------------- row 46
+# ---------------------------------------------------------------------- hostile row 46
 
 
 def nonsense(arena: Arena) -> list[tuple[str, Payload]]:
@@ -216,7 +216,7 @@ def test_row_46_handshake_messages(arena: Arena) -> None:
             silent_close(wire)
 
 
-# ---------------------------------------------------------------------- row 47
+# ---------------------------------------------------------------------- hostile row 47
 
 
 def broken_records(peer: Peer) -> Iterable[tuple[str, bytes]]:
@@ -255,7 +255,7 @@ def test_row_47_transport_records(arena: Arena) -> None:
                 assert b"second" not in peer.body(stream), name
 
 
-# ---------------------------------------------------------------------- row 48
+# ---------------------------------------------------------------------- hostile row 48
 
 LAST = 2**64 - 2  # the last counter that may be used; 2**64 - 1 is reserved (Noise spec, 5.1)
 
@@ -305,7 +305,7 @@ def test_row_48_the_last_counters(arena: Arena) -> None:
         assert soon(lambda: "Ended" in dialer.ask(do="state")["events"])
 
 
-# ---------------------------------------------------------------------- rows 49 and 50
+# ---------------------------------------------------------------------- hostile rows 49 and 50
 
 
 def test_row_49_points_of_low_order(arena: Arena) -> None:
@@ -365,7 +365,7 @@ def test_row_50_identity_signatures(arena: Arena) -> None:
         second_messages(dialer, host, forged(arena))
 
 
-# ---------------------------------------------------------------------- row 52
+# ---------------------------------------------------------------------- hostile row 52
 
 
 def spki(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> bytes:
@@ -476,7 +476,7 @@ def test_row_52_identity_keys(arena: Arena) -> None:
         second_messages(dialer, host, payloads)
 
 
-# ---------------------------------------------------------------------- rows 53 to 55
+# ---------------------------------------------------------------------- hostile rows 53 to 55
 
 
 def test_row_53_data_before_the_proof(arena: Arena) -> None:

@@ -1,4 +1,4 @@
-"""Rows 66 to 72 of reliability.md 4.6. Row 71 is of events; row 70 at every step is tests/test_outcomes.py."""
+"""Hostile rows 66 to 70 and 72: requests and their answers."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def asking(dialer: Process, host: Host, **command: Any) -> Iterator[tuple[Peer, 
         assert peer.alive()  # whatever a stream was, its connection stays
 
 
-# ---------------------------------------------------------------------- row 66
+# ---------------------------------------------------------------------- hostile row 66
 
 
 BROKEN = {
@@ -112,7 +112,7 @@ def test_row_66_malformed_beside_others(arena: Arena) -> None:
             assert outcome["outcomes"] == {"Malformed": 1, "'Pong'": OTHERS}
 
 
-# ---------------------------------------------------------------------- row 67
+# ---------------------------------------------------------------------- hostile row 67
 
 
 def dribble(peer: Peer, stream: int, body: bytes, every: float) -> float:
@@ -148,7 +148,7 @@ def test_row_67_dribbled(arena: Arena) -> None:
         arena.took(outcome["seconds"], deadline + 0.5)
 
 
-# ---------------------------------------------------------------------- row 68
+# ---------------------------------------------------------------------- hostile row 68
 
 
 def too_long(peer: Peer, stream: int) -> None:
@@ -218,7 +218,7 @@ def test_row_68_answers_that_are_none(arena: Arena) -> None:
             longest(arena, dialer, host)
 
 
-# ---------------------------------------------------------------------- row 69
+# ---------------------------------------------------------------------- hostile row 69
 
 
 def surplus(arena: Arena, target: Target, places: int) -> None:
@@ -261,7 +261,7 @@ def test_row_69_more_requests_than_places(arena: Arena) -> None:
         arena.note(f"{ended['refused']} refusals, {ended['seconds']:.1f} s")
 
 
-# ---------------------------------------------------------------------- row 70
+# ---------------------------------------------------------------------- hostile row 70
 
 
 def test_row_70_the_connection_ends(arena: Arena) -> None:
@@ -294,7 +294,7 @@ def test_row_70_the_connection_ends(arena: Arena) -> None:
         arena.note(f"{state['delivered']} delivered, {state['failed']} told to have failed")
 
 
-# ---------------------------------------------------------------------- row 72
+# ---------------------------------------------------------------------- hostile row 72
 
 
 def test_row_72_answers_after_the_end(arena: Arena) -> None:

@@ -1,6 +1,6 @@
-"""Rows 93, 94 and 96 of reliability.md 4.9: names of peers and addresses, the address book, key files.
+"""Hostile rows 93, 94 and 96: names of peers and addresses, the address book, key files.
 
-Of row 96 the rules file is not here.
+The rules file of hostile row 96 is played in test_firewall.py.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def unharmed(arena: Arena, reader: Process, command: str, values: list[bytes]) -
     arena.note(f"{accepted} of {len(values)} mutated ones accepted")
 
 
-# ---------------------------------------------------------------------- row 93
+# ---------------------------------------------------------------------- hostile row 93
 
 
 def test_row_93_peer_ids(arena: Arena) -> None:
@@ -185,7 +185,7 @@ def test_row_93_addresses(arena: Arena) -> None:
         assert reader.memory() - base <= 8 * MIB  # the values themselves have as much
 
 
-# ---------------------------------------------------------------------- row 94
+# ---------------------------------------------------------------------- hostile row 94
 
 
 def test_row_94_invented_peers(arena: Arena) -> None:
@@ -243,7 +243,7 @@ def test_row_94_connected_and_protected(arena: Arena) -> None:
         assert soon(lambda: target.state()["known_peers"] == 20)
 
 
-# ---------------------------------------------------------------------- row 96
+# ---------------------------------------------------------------------- hostile row 96
 
 
 def stays(reader: Process, name: str, path: Path, command: str = "load") -> dict[str, Any]:

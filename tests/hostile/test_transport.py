@@ -1,4 +1,4 @@
-"""Rows 1 to 8 and 10 of reliability.md 4.1, TCP, and row 111. Rows 11 to 14 are of DNS and WebSocket."""
+"""Hostile rows 1 to 8, 10 and 111: a listener and a dialer on TCP."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.hostile.wire import Cut, Ended, Late, Wire
 
 Stage = Callable[[Wire], bytes]  # says half of something; what it gives back is the rest
 
-# ---------------------------------------------------------------------- row 1
+# ---------------------------------------------------------------------- hostile row 1
 
 
 def says_nothing(_wire: Wire) -> bytes:
@@ -154,7 +154,7 @@ def test_row_1_slowloris(arena: Arena) -> None:
             one.wire.close()
 
 
-# ---------------------------------------------------------------------- row 2
+# ---------------------------------------------------------------------- hostile row 2
 
 
 def flood(target: Target, seconds: float, rate: float, source: str) -> tuple[int, int]:
@@ -192,7 +192,7 @@ def test_row_2_accept_flood(arena: Arena) -> None:
             other.request(b"x")
 
 
-# ---------------------------------------------------------------------- row 3
+# ---------------------------------------------------------------------- hostile row 3
 
 
 def handshake_to_message_3(target: Target, source: str) -> tuple[Wire, Handshake, bytes]:
@@ -293,7 +293,7 @@ def test_row_3_many_connections_of_one_customer(arena: Arena) -> None:
             raise AssertionError("a socket of IPv6 has taken an address of IPv4")
 
 
-# ---------------------------------------------------------------------- row 4
+# ---------------------------------------------------------------------- hostile row 4
 
 ASYNCIO_SAYS = r"socket\.accept\(\) out of system resource|socket: |Traceback|  |OSError: \[Errno 24\]"
 
@@ -335,7 +335,7 @@ def test_row_4_no_descriptors_left(arena: Arena) -> None:
             assert dialer.read()["error"] == ""
 
 
-# ---------------------------------------------------------------------- row 5
+# ---------------------------------------------------------------------- hostile row 5
 
 
 def test_row_5_reset_before_accept(arena: Arena) -> None:
@@ -355,7 +355,7 @@ def test_row_5_reset_before_accept(arena: Arena) -> None:
         arena.bound("seconds of a core", target.cpu() - before, 2.0)
 
 
-# ---------------------------------------------------------------------- row 6
+# ---------------------------------------------------------------------- hostile row 6
 
 
 def test_row_6_silent_death(arena: Arena) -> None:
@@ -390,7 +390,7 @@ def test_row_6_silent_death(arena: Arena) -> None:
             assert dialer.ask(do="state")["events"].count("Ended") == 1
 
 
-# ---------------------------------------------------------------------- row 7
+# ---------------------------------------------------------------------- hostile row 7
 
 
 def whole_session(wire: Wire) -> None:
@@ -451,7 +451,7 @@ def cut_as_listener(arena: Arena) -> None:
         assert seen <= {"ConnectionClosed", "HandshakeError", "NegotiationError"}, seen
 
 
-# ---------------------------------------------------------------------- row 8
+# ---------------------------------------------------------------------- hostile row 8
 
 
 def test_row_8_another_protocol(arena: Arena) -> None:
@@ -480,7 +480,7 @@ def test_row_8_another_protocol(arena: Arena) -> None:
         arena.bound("ms of a core for each", (target.cpu() - before) * 1e3 / count, 1.0)
 
 
-# ---------------------------------------------------------------------- row 10
+# ---------------------------------------------------------------------- hostile row 10
 
 
 def own_address() -> str | None:
@@ -531,7 +531,7 @@ def test_row_10_addresses_that_lead_inwards(arena: Arena) -> None:
             raise AssertionError("the canary was dialed")
 
 
-# ---------------------------------------------------------------------- row 111
+# ---------------------------------------------------------------------- hostile row 111
 
 
 def test_row_111_the_end_with_stalled_peers(arena: Arena) -> None:

@@ -1,4 +1,4 @@
-"""Rows 26 to 35 and 37 to 45 of reliability.md 4.3; row 43 (priority 2) stands in tests/yamux."""
+"""Hostile rows 26 to 41, 44 and 45: Yamux."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_row_32_frames_for_streams_that_are_gone(arena: Arena) -> None:
             arena.note(f"{sent / MIB:.0f} MiB dropped")
 
 
-# ---------------------------------------------------------------------- rows 33 and 34
+# ---------------------------------------------------------------------- hostile rows 33 and 34
 
 
 def drown(target: Target, peer: Peer, blocks: Iterator[bytes], within: float) -> tuple[int, float]:
@@ -246,11 +246,11 @@ def test_row_34_answers_that_are_owed(arena: Arena) -> None:
     stall = arena.pick(1.5, 10.0)
     with arena.serve("--timeout", f"write_stall={stall}", memory=256 * KIB) as target:
         sockets = target.descriptors()
-        with target.connect() as peer:  # one who reads: what 512 streams take is row 37's, and part of the base
+        with target.connect() as peer:  # one who reads: 512 streams are part of the base
             peer.send(*(next(openings(peer)) for _ in range(6)))
             peer.rest(0.5)
         target.settle(sockets)
-        with target.connect(small=True) as peer:  # acknowledgements for 512, resets for the others: row 39's budget
+        with target.connect(small=True) as peer:  # 512 acknowledgements, then resets
             sent, took = drown(target, peer, openings(peer), stall + arena.slack)
             assert target.seen("Ended MuxerError") == 1
             arena.bound("s to the end", took, stall + 3)
@@ -264,7 +264,7 @@ def test_row_34_answers_that_are_owed(arena: Arena) -> None:
             arena.note(f"{sent} bytes taken")
 
 
-# ---------------------------------------------------------------------- row 35
+# ---------------------------------------------------------------------- hostile row 35
 
 
 def test_row_35_acknowledgements(arena: Arena) -> None:
@@ -295,7 +295,7 @@ def test_row_35_acknowledgements(arena: Arena) -> None:
         arena.note(f"{rounds * 250} resets before ACK")
 
 
-# ---------------------------------------------------------------------- rows 37 and 38
+# ---------------------------------------------------------------------- hostile rows 37 and 38
 
 
 def test_row_37_streams_beyond_the_limit(arena: Arena) -> None:
@@ -336,7 +336,7 @@ def leave_unread(peer: Peer, streams: list[int]) -> None:
 
 
 def kept(peer: Peer, streams: list[int]) -> int:
-    """How many streams hold all that was sent; the others were refused as the catalogue says."""
+    """How many streams hold all that was sent; the others were refused with this code."""
     refused = [stream for stream in streams if stream in peer.resets]
     assert {peer.resets[stream] for stream in refused} <= {RESOURCE_LIMIT}
     return len(streams) - len(refused)
@@ -369,7 +369,7 @@ def test_row_38_unread_bodies_of_all(arena: Arena) -> None:
         before = target.descriptors()
         each = {peer: open_all(peer, number) for peer in peers}
         own = open_all(friend, arena.count(10, 100))
-        target.settle(before)  # what so many streams take is row 37's
+        target.settle(before)  # what so many streams take: hostile row 37
         for _ in range(UNREAD // PIECE):
             for peer, streams in each.items():
                 leave_unread(peer, streams)
@@ -390,7 +390,7 @@ def test_row_38_unread_bodies_of_all(arena: Arena) -> None:
             time.sleep(0.02)  # 512 handlers end with each
 
 
-# ---------------------------------------------------------------------- rows 39 and 40
+# ---------------------------------------------------------------------- hostile rows 39 and 40
 
 
 def test_row_39_rapid_reset(arena: Arena) -> None:
@@ -430,7 +430,7 @@ def test_row_40_made_you_reset(arena: Arena) -> None:
                 arena.bound("s to the end", time.monotonic() - start, 1.0)
 
 
-# ---------------------------------------------------------------------- row 41
+# ---------------------------------------------------------------------- hostile row 41
 
 
 def write_until_full(peer: Peer, streams: list[int], left: dict[int, int]) -> int:
@@ -481,7 +481,7 @@ def test_row_41_both_write_before_they_read(arena: Arena) -> None:
         assert never not in peer.resets
 
 
-# ---------------------------------------------------------------------- rows 44 and 45
+# ---------------------------------------------------------------------- hostile rows 44 and 45
 
 
 def test_row_44_stalled_reader(arena: Arena) -> None:

@@ -24,8 +24,8 @@ from stronghold_p2p import (
 from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.book.book_file import BookFile
 from stronghold_p2p.book.book_json import Content
-from stronghold_p2p.connection.connection import Connection
 from stronghold_p2p.connection.handlers import Handlers
+from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.encoding import protobuf, strict_json
 from stronghold_p2p.errors import (
     ConfigError,
@@ -45,18 +45,18 @@ from stronghold_p2p.identity import PeerId, PublicKey, verify
 from stronghold_p2p.identity.peer_record import PeerRecord
 from stronghold_p2p.noise import handshake, payload
 from stronghold_p2p.noise.cipher import CipherState
-from stronghold_p2p.noise.exchange import Secured
+from stronghold_p2p.noise.libp2p import Secured
 from stronghold_p2p.protocols import identify_messages
 from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.request_response import attempts, framing
 from stronghold_p2p.request_response.codecs.codec import frame, unframe
 from stronghold_p2p.request_response.server import Responder
+from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import LazyConfirm
-from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.swarm.judging import Judging
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.transport.link import Link
-from stronghold_p2p.transport.upgrader import NOISE, Upgrade
+from stronghold_p2p.transport.socket_wire import SocketWire
+from stronghold_p2p.transport.upgrade import NOISE, Upgrade
 from stronghold_p2p.transport.upgrading import Upgrading
 from stronghold_p2p.yamux import Session
 from stronghold_p2p.yamux.header import RST
@@ -88,7 +88,7 @@ def restore() -> None:
 
 
 def begin_counting_at(send: int, receive: int) -> None:
-    """Noise's counters, once the handshake is over (row 48)."""
+    """Noise's counters, once the handshake is over (hostile row 48)."""
     split = handshake.HandshakeState.Split
 
     def counted(self: handshake.HandshakeState) -> tuple[CipherState, CipherState]:
@@ -111,7 +111,7 @@ def loss() -> None:
 @check
 def fin() -> None:
     """That the other side's FIN ends a connection."""
-    patch(Link, "eof_received", lambda _: True)
+    patch(SocketWire, "eof_received", lambda _: True)
 
 
 @check
@@ -175,20 +175,20 @@ def security() -> None:
 @check
 def coalesced() -> None:
     """That what came together with the end of the negotiation belongs to the next layer."""
-    patch(Connection, "start", lambda _self, _upgraded: None)
+    patch(LiveConnection, "start", lambda _self, _upgraded: None)
 
 
 # ---------------------------------------------------------------------- yamux
 
 
 def forgive(kind: type[ConnectionClosed]) -> None:
-    failed = Connection.failed
+    failed = LiveConnection.failed
 
-    def forgiving(self: Connection, error: Exception) -> None:
+    def forgiving(self: LiveConnection, error: Exception) -> None:
         if not isinstance(error, kind):
             failed(self, error)
 
-    patch(Connection, "failed", forgiving)
+    patch(LiveConnection, "failed", forgiving)
 
 
 @check
@@ -363,7 +363,7 @@ def one_push() -> None:
     """That one push of a connection is read at a time."""
     read = Identify._read
 
-    async def forgetful(self: Identify, stream: Stream) -> identify_messages.IdentifyMessage:
+    async def forgetful(self: Identify, stream: LiveStream) -> identify_messages.IdentifyMessage:
         self._told_by.discard(stream.connection)
         return await read(self, stream)
 
@@ -427,7 +427,7 @@ def answer_length() -> None:
 def endings() -> None:
     """That a request which was let in is told to have failed, if it has."""
 
-    async def answer(self: Responder[Any, Any], request: Any, stream: Stream) -> None:
+    async def answer(self: Responder[Any, Any], request: Any, stream: LiveStream) -> None:
         body = self._protocol.response.encode(await self._handler(request))
         await stream.write(frame(body))
 

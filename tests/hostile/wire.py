@@ -29,7 +29,7 @@ class Cut(Exception):
 
 
 class Wire:
-    """``allowance``: bytes that may still be sent, then our side ends (row 7)."""
+    """``allowance``: bytes that may still be sent, then our side ends (hostile row 7)."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock

@@ -11,7 +11,7 @@ from typing import Literal
 
 from stronghold_p2p.addressing.multiaddrs import parse, split_peer
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.connection.connection import Connection
+from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import P2PError
 from stronghold_p2p.events.events import Ended, Event
 from stronghold_p2p.firewall.asking.firewall import Firewall
@@ -22,7 +22,7 @@ from stronghold_p2p.protocols import perf
 from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.protocols.ping import Ping
-from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from tests.interop.go_peer import GoPeer, go_peer
 
@@ -77,7 +77,7 @@ class OurPeer:
     def endings(self) -> list[Ended]:
         return [event for event in self.events if isinstance(event, Ended)]
 
-    async def dial(self, address: str) -> Connection:
+    async def dial(self, address: str) -> LiveConnection:
         bare, peer = split_peer(parse(address))
         return await self.swarm.dial(peer, [bare])
 
@@ -88,8 +88,8 @@ class OurPeer:
         assert info is not None
         return info
 
-    def serve(self, protocol: str, handler: Callable[[Stream], Awaitable[int]]) -> None:
-        async def serve(stream: Stream) -> None:
+    def serve(self, protocol: str, handler: Callable[[LiveStream], Awaitable[int]]) -> None:
+        async def serve(stream: LiveStream) -> None:
             received = 0
             try:
                 received = await handler(stream)
@@ -108,11 +108,11 @@ async def eventually(condition: Callable[[], bool], *, timeout: float = 10.0) ->
             await asyncio.sleep(0.005)
 
 
-async def answer(stream: Stream) -> None:
+async def answer(stream: LiveStream) -> None:
     await stream.write(await stream.read_to_end(1 << 24))
 
 
-async def echo(stream: Stream) -> int:
+async def echo(stream: LiveStream) -> int:
     received = 0
     async for chunk in stream:
         received += len(chunk)
@@ -120,13 +120,13 @@ async def echo(stream: Stream) -> int:
     return received
 
 
-async def sink(stream: Stream) -> int:
+async def sink(stream: LiveStream) -> int:
     received = await perf.drain(stream)
     await stream.write(received.to_bytes(8, "big"))
     return received
 
 
-async def slow(stream: Stream) -> int:
+async def slow(stream: LiveStream) -> int:
     received = 0
     while chunk := await stream.read(SLOW_CHUNK):
         received += len(chunk)
@@ -135,23 +135,23 @@ async def slow(stream: Stream) -> int:
     return received
 
 
-async def source(stream: Stream) -> int:
+async def source(stream: LiveStream) -> int:
     await perf.send_zeros(stream, int.from_bytes(await stream.readexactly(8), "big"))
     return 8
 
 
-async def reset(stream: Stream) -> int:
+async def reset(stream: LiveStream) -> int:
     await stream.readexactly(1)
     stream.reset(RESET_CODE)
     return 1
 
 
-async def half_close(stream: Stream) -> int:
+async def half_close(stream: LiveStream) -> int:
     await stream.close_write()
     return await perf.drain(stream)
 
 
-TESTED: dict[str, Callable[[Stream], Awaitable[int]]] = {
+TESTED: dict[str, Callable[[LiveStream], Awaitable[int]]] = {
     SINK: sink,
     SOURCE: source,
     RESET: reset,
@@ -170,7 +170,7 @@ async def our_peer(
     firewall.set(Rule.ALLOW)
     swarm = Swarm(Identity(), firewall=firewall, limits=limits, timeouts=timeouts, early_muxer=early_muxer)
     ours = OurPeer(swarm, Identify(swarm, AGENT), Ping(swarm))
-    swarm.on_event(ours.events.append)
+    swarm.hub.follow(ours.events.append)
     swarm.start()
     swarm.handle(perf.PERF, perf.serve)
     swarm.handle(RR, answer)
@@ -192,7 +192,7 @@ class Pair:
 
     ours: OurPeer
     go: GoPeer
-    connection: Connection
+    connection: LiveConnection
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stronghold_p2p.protocols import perf
-from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.streams.live import LiveStream
 from tests.interop.our_peer import ECHO, ROLES, SINK, SLOW, SLOW_CHUNK, SLOW_PAUSE, SOURCE, Pair, Role, connected
 
 BULK = 1 << 30
@@ -22,7 +22,7 @@ MIB = 1 << 20
 WINDOW = 262_144
 
 
-async def ping_pong(stream: Stream, finished: asyncio.Event) -> list[float]:
+async def ping_pong(stream: LiveStream, finished: asyncio.Event) -> list[float]:
     """64 bytes there and back, again and again until the bulk transfer is over; milliseconds."""
     message = os.urandom(64)
     times: list[float] = []

@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from stronghold_p2p.connection.timer import LINGER
 
 from stronghold_p2p.config import Timeouts
-from stronghold_p2p.connection.timer import LINGER
 from stronghold_p2p.protocols import ping
-from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.streams.live import LiveStream
 from tests.interop.our_peer import ECHO, ROLES, Pair, Role, connected, eventually
 
 SILENCE = 75.0
@@ -59,7 +59,7 @@ async def kept_by(program: Path, role: Role, keeper: str) -> None:
             assert measured is not None
 
 
-async def once(stream: Stream) -> bool:
+async def once(stream: LiveStream) -> bool:
     """One ping on this stream; False when the other side has ended it."""
     message = bytes(range(ping.SIZE))
     await stream.write(message)

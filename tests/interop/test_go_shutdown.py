@@ -12,7 +12,7 @@ import pytest
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.errors import ConnectionClosed
 from stronghold_p2p.events.events import Ended, Opened
-from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.streams.live import LiveStream
 from tests.interop.our_peer import ECHO, HOLD, ROLES, SINK, Pair, Role, connected, eventually
 
 MIB = 1 << 20
@@ -76,7 +76,7 @@ async def test_go_ends_what_is_idle(go: Path, role: Role, end: End) -> None:
         await both_know(pair, remote=True)
 
 
-async def held(pair: Pair) -> list[Stream]:
+async def held(pair: Pair) -> list[LiveStream]:
     streams = [await pair.connection.open_stream(HOLD) for _ in range(3)]
     for stream in streams:
         await stream.write(b"x")
@@ -137,7 +137,7 @@ async def test_what_we_wrote_before_we_end_arrives(go: Path, role: Role, end: En
 
 @pytest.mark.parametrize("role", ROLES)
 async def test_what_go_wrote_before_it_ends_arrives(go: Path, role: Role) -> None:
-    """go closes a connection with a reset, so it waits for the answer first (wire-facts 6)."""
+    """go closes a connection with a reset, so it waits for the answer first."""
     async with connected(go, role) as pair:
         assert (await pair.go.call("sink", peer=str(pair.ours.peer), bytes=MIB))["counted"] == MIB
         await go_closes_everything(pair)

@@ -10,7 +10,7 @@ import pytest
 
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.config import Limits
-from stronghold_p2p.connection.connection import Connection
+from stronghold_p2p.connection.live import LiveConnection
 from tests.interop.our_peer import ECHO, HOLD, ROLES, RR, Role, connected, eventually
 
 SEQUENTIAL = 10_000
@@ -19,7 +19,7 @@ RAISED = Limits(streams_in=CONCURRENT + 24, negotiating=None)
 DEFAULT = Limits().streams_in
 
 
-async def request(connection: Connection, body: bytes) -> None:
+async def request(connection: LiveConnection, body: bytes) -> None:
     async with await connection.open_stream(RR) as stream:
         await stream.write(body)
         await stream.close_write()

@@ -5,8 +5,7 @@ chosen; its last message is on its way together with the stream's proposal and t
 brings the echo.
 
 What a round trip of this link takes at this moment is measured beside it, by bare TCP connections: a busy machine
-carries packets later than it was told to. The best of three measurements counts (reliability.md, "What makes a row
-count as covered").
+carries packets later than it was told to. The best of three measurements counts.
 """
 
 from __future__ import annotations

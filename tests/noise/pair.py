@@ -10,8 +10,8 @@ from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.identity.peer_id import PeerId
 from stronghold_p2p.noise.cipher import CipherState
-from stronghold_p2p.noise.exchange import Secured, secure
 from stronghold_p2p.noise.handshake import HandshakeState, KeyPair
+from stronghold_p2p.noise.libp2p import Handshaken, secure
 from stronghold_p2p.noise.payload import StaticKeys
 
 YAMUX = "/yamux/1.0.0"
@@ -48,7 +48,7 @@ def identity(seed: int) -> Identity:
 
 def side(
     *, initiator: bool, seed: int, expected: PeerId | None = None, muxers: tuple[str, ...] = (YAMUX,)
-) -> Exchange[Secured]:
+) -> Exchange[Handshaken]:
     """An honest side; the ephemeral key follows from role and seed."""
     random = randomness(seed + (50 if initiator else 60))
     return secure(initiator=initiator, local=keys(seed), expected=expected, muxers=muxers, random=random)
@@ -87,7 +87,7 @@ def talk(one: Exchange[Any], two: Exchange[Any]) -> tuple[ExchangeRunner[Any], E
     return runners
 
 
-def handshake(**options: Any) -> tuple[Secured, Secured]:
+def handshake(**options: Any) -> tuple[Handshaken, Handshaken]:
     """Both results of a handshake that works: the initiator's (keys 1) and the responder's (keys 2)."""
     ours, theirs = talk(
         side(initiator=True, seed=1, **options.get("initiator", {})),

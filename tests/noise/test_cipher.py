@@ -50,7 +50,7 @@ def test_a_failure_does_not_move_the_counter(damage: str) -> None:
 
 
 def test_the_last_nonce_is_never_used() -> None:
-    """reliability.md row 48, Noise spec 5.1."""
+    """Hostile row 48, Noise spec 5.1."""
     assert MAX_NONCE == 2**64 - 1
     sealer, opener = CipherState(KEY, n=2**64 - 2), CipherState(KEY, n=2**64 - 2)
     sealed = sealer.EncryptWithAd(b"", b"last")

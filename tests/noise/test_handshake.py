@@ -145,7 +145,7 @@ def test_a_failure_is_final() -> None:
 
 
 def test_every_cut_and_every_flipped_byte_of_message_2_and_3() -> None:
-    """reliability.md row 46."""
+    """Hostile row 46."""
 
     def pair() -> tuple[HandshakeState, bytes, HandshakeState]:
         one, two = state(initiator=True), state(initiator=False)
@@ -184,7 +184,7 @@ def test_a_message_has_at_most_65535_bytes() -> None:
 
 @pytest.mark.parametrize("point", LOW_ORDER, ids=[point.hex() for point in LOW_ORDER])
 def test_points_of_low_order(point: bytes) -> None:
-    """reliability.md row 49: as e in message 1 and 2, and as s in message 2 and 3."""
+    """Hostile row 49: as e in message 1 and 2, and as s in message 2 and 3."""
     with pytest.raises(HandshakeError):
         DH(S1, point)
 

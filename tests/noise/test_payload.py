@@ -94,14 +94,14 @@ UNPROVEN = {
 
 @pytest.mark.parametrize("data", UNPROVEN.values(), ids=UNPROVEN.keys())
 def test_what_proves_nothing(data: bytes) -> None:
-    """reliability.md rows 46, 50 and 52."""
+    """Hostile rows 46, 50 and 52."""
     with pytest.raises(HandshakeError) as caught:
         check(data, RS, None)
     assert not isinstance(caught.value, PeerIdMismatch)
 
 
 def test_every_byte_of_the_signature_counts() -> None:
-    """reliability.md row 50."""
+    """Hostile row 50."""
     for at in range(64):
         bad = SIGNATURE[:at] + bytes([SIGNATURE[at] ^ 1]) + SIGNATURE[at + 1 :]
         with pytest.raises(HandshakeError):

@@ -126,7 +126,7 @@ def refuse(theirs: Opener, wire: bytes) -> None:
 
 
 def test_every_flipped_bit() -> None:
-    """reliability.md row 47: no plaintext of a record with one wrong bit, nor of the next one."""
+    """Hostile row 47: no plaintext of a record with one wrong bit, nor of the next one."""
     one, two = records(b"plaintext", b"next")
     for bit in range(16, len(one) * 8):
         bad = bytearray(one)
@@ -171,7 +171,7 @@ def test_the_longest_length_waits_for_its_record() -> None:
 
 
 def test_plaintext_is_no_record() -> None:
-    """reliability.md row 55: a yamux frame fails at its first bytes, text once it fills the length it seems to have."""
+    """Hostile row 55: a yamux frame fails at its first bytes, text once it fills the length it seems to have."""
     refuse(opener(), bytes.fromhex("000100010000000100000000"))
     negotiation = b"\x13/multistream/1.0.0\n"
     assert opened(opener(), negotiation) == ([], 0)
@@ -179,7 +179,7 @@ def test_plaintext_is_no_record() -> None:
 
 
 def test_records_of_another_session_and_our_own_reflected() -> None:
-    """reliability.md row 55."""
+    """Hostile row 55."""
     other = Sealer(CipherState(b"other session".ljust(32))).seal(b"replayed")
     refuse(opener(), bytes(other))
     own = Sealer(CipherState(b"the other direction".ljust(32)))
@@ -187,7 +187,7 @@ def test_records_of_another_session_and_our_own_reflected() -> None:
 
 
 def test_the_counter_ends_before_its_last_value_when_sealing() -> None:
-    """reliability.md row 48."""
+    """Hostile row 48."""
     for last in (b"x", bytes(20_000)):
         ours = sealer(LAST)
         assert ours.seal(last) == records(last, n=LAST)[0]
@@ -201,7 +201,7 @@ def test_the_counter_ends_before_its_last_value_when_sealing() -> None:
 
 
 def test_the_counter_ends_before_its_last_value_when_opening() -> None:
-    """reliability.md row 48."""
+    """Hostile row 48."""
     (last,) = records(b"last", n=LAST)
     theirs = opener(LAST)
     assert fails_behind(theirs, last + last, ConnectionClosed) == [b"last"]

@@ -1,4 +1,4 @@
-"""The firewall against the notes on the first library (stronghold-parity.md): its tests T4, T5 and T13."""
+"""The firewall in the scenarios T4, T5 and T13 of the Rust library."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ def test_t13_permissions_are_sets() -> None:
         for variant in VARIANTS:
             said = rule.resolve(attempt(variant=variant.__name__), fault=lambda *_: None)
             assert (said == Rule.ALLOW) is (variant in allowed)
-    many = [f"Variant{number}" for number in range(100)]  # the first library stops at 32
+    many = [f"Variant{number}" for number in range(100)]  # the Rust library stops at 32
     assert Rule.only(many).resolve(attempt(variant="Variant99"), fault=lambda *_: None) == Rule.ALLOW
 
 

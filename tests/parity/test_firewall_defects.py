@@ -1,4 +1,4 @@
-"""Defects of the first library's firewall (stronghold-parity.md 5) that ours must not have: D4, D5, D23, D24, D26."""
+"""Defects of the Rust library's firewall that ours must not have: D4, D5, D23, D24, D26."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_d4_a_default_that_is_removed_is_gone() -> None:
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Timeouts)])
 def test_d5_each_timeout_is_its_own(name: str) -> None:
-    """The first library sets another one for the time to answer."""
+    """The Rust library sets another one for the time to answer."""
     changed = replace(Timeouts(), **{name: 3.75})
     assert [
         field.name for field in fields(Timeouts) if getattr(changed, field.name) != getattr(Timeouts(), field.name)
@@ -104,7 +104,7 @@ async def test_d23_a_late_rule_does_not_replace_one_that_was_set() -> None:
 
 
 async def test_d24_questions_are_bounded() -> None:
-    """The first library puts any number of them into its channel, whatever its capacity."""
+    """The Rust library puts any number of them into its channel, whatever its capacity."""
     limits = Limits(asks=8, asks_per_peer=3, requests_per_peer=None)
     bob = Network(listen=[LOOPBACK], limits=limits)
     bob.firewall.set(Rule.ASK)
@@ -137,7 +137,7 @@ async def test_d24_questions_are_bounded() -> None:
 
 
 async def test_d26_nothing_is_open_beside_the_rules() -> None:
-    """In the first library a relay is on by default, and open to everybody behind the firewall's back."""
+    """In the Rust library a relay is on by default, and open to everybody behind the firewall's back."""
     bob = Network(listen=[LOOPBACK])
 
     @bob.on_stream("/raw/1", "/libp2p/circuit/relay/0.2.0/hop")

@@ -29,7 +29,7 @@ from stronghold_p2p.identity import PeerRecord
 from stronghold_p2p.multistream import propose
 from stronghold_p2p.protocols.identify import IDENTIFY, PUSH, TEMPLATES, Identify
 from stronghold_p2p.protocols.identify_messages import MAX_PART, MAX_PARTS, IdentifyMessage, PeerInfo, build
-from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.yamux.header import DATA, GO_AWAY, SYN, frame
 from tests.peers import LOOPBACK, connect, saying, swarm, until
@@ -246,7 +246,7 @@ async def test_a_peer_that_does_not_finish_has_a_deadline(sent: bytes) -> None:
 
 
 async def test_the_deadline_is_one_for_all_bytes() -> None:
-    async def dribble(stream: Stream) -> None:
+    async def dribble(stream: LiveStream) -> None:
         for byte in message(agent_version=b"x" * 200):
             await stream.write(bytes([byte]))
             await asyncio.sleep(0.02)
@@ -359,7 +359,7 @@ async def test_a_change_is_pushed() -> None:
 async def test_changes_of_one_moment_are_one_push() -> None:
     pushes = 0
 
-    async def count(stream: Stream) -> None:
+    async def count(stream: LiveStream) -> None:
         nonlocal pushes
         pushes += 1
         await stream.read_to_end()
@@ -385,7 +385,7 @@ async def test_changes_during_a_push_are_one_more() -> None:
     go_on = asyncio.Event()
     running = 0
 
-    async def slow(stream: Stream) -> None:
+    async def slow(stream: LiveStream) -> None:
         nonlocal running
         running += 1
         assert running == 1
@@ -416,7 +416,7 @@ async def test_a_change_before_the_answer_came_is_pushed_too() -> None:
         answer = alice.handler(IDENTIFY)
         wait = asyncio.Event()
 
-        async def late(stream: Stream) -> None:
+        async def late(stream: LiveStream) -> None:
             assert answer is not None
             await wait.wait()
             await answer(stream)
@@ -453,7 +453,7 @@ async def test_a_push_that_fails_is_no_failure() -> None:
         assert not connection.closed
 
 
-async def push(stream_to: Swarm, sender: Swarm, data: bytes) -> Stream:
+async def push(stream_to: Swarm, sender: Swarm, data: bytes) -> LiveStream:
     (connection,) = sender.connections(stream_to.peer_id)
     stream = await connection.open_stream(PUSH)
     await stream.write(data)

@@ -233,7 +233,7 @@ def test_only_addresses_that_mean_something_here_are_kept(remote: Multiaddr, kep
 
 
 def test_addresses_that_lead_elsewhere_than_they_say() -> None:
-    """Reliability 4.1, row 10: multicast, a cloud's metadata service, loopback behind NAT64."""
+    """Hostile row 10: multicast, a cloud's metadata service, loopback behind NAT64."""
     texts = (
         "/ip4/224.0.0.1/tcp/1",
         "/ip4/169.254.169.254/tcp/80",

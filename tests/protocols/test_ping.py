@@ -16,7 +16,7 @@ from stronghold_p2p.errors import (
     UnsupportedProtocol,
 )
 from stronghold_p2p.protocols.ping import PING, SIZE, STREAMS_IN, Ping
-from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.streams.live import LiveStream
 from tests.peers import connect, saying, swarm, until
 
 
@@ -53,7 +53,7 @@ async def test_the_end_of_a_kept_stream_means_a_new_one() -> None:
     """go closes a ping stream 30 s after it was opened."""
     opened = 0
 
-    async def once(stream: Stream) -> None:
+    async def once(stream: LiveStream) -> None:
         nonlocal opened
         opened += 1
         await stream.write(await stream.readexactly(SIZE))
@@ -68,7 +68,7 @@ async def test_the_end_of_a_kept_stream_means_a_new_one() -> None:
 
 
 async def test_a_kept_stream_that_was_reset_means_a_new_one() -> None:
-    async def once(stream: Stream) -> None:
+    async def once(stream: LiveStream) -> None:
         await stream.write(await stream.readexactly(SIZE))
         await asyncio.sleep(0.02)
         stream.reset()
@@ -107,7 +107,7 @@ async def test_a_short_answer_is_an_error(answer: bytes) -> None:
 async def test_no_answer_is_a_deadline_and_the_next_ping_is_not_confused() -> None:
     behave = False
 
-    async def late(stream: Stream) -> None:
+    async def late(stream: LiveStream) -> None:
         data = await stream.readexactly(SIZE)
         if behave:
             await stream.write(data)

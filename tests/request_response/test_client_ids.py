@@ -16,7 +16,7 @@ from stronghold_p2p.request_response.codecs.codec import BYTES, JSON, frame
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
 from stronghold_p2p.request_response.messages import Request
 from stronghold_p2p.request_response.server import Server
-from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.yamux.header import ACK, DATA, RST, SYN, WINDOW_UPDATE
 from tests.peers import connect, swarm, until
 from tests.swarm.raw import Raw, raw_out
@@ -116,7 +116,7 @@ async def test_both_are_refused() -> None:
 
 
 async def test_a_peer_that_hangs_up_behind_its_refusal() -> None:
-    """As the Rust library does, which reads the request as a message of the negotiation (parity 2.4)."""
+    """As the Rust library does, which reads the request as a message of the negotiation (parity 3)."""
     async with swarm(1) as alice, raw_out(alice) as (raw, _):
         task = asking(Client(alice), raw)
         await refuse_first(raw)
@@ -154,7 +154,7 @@ async def test_silence_after_a_refusal_is_a_deadline() -> None:
 async def test_cancelled_at_any_moment_it_leaves_nothing(after: int) -> None:
     both: RequestProtocol[Any, Any] = RequestProtocol("/new/1", "/old/1", request=JSON, response=JSON)
 
-    async def old(stream: Stream) -> None:
+    async def old(stream: LiveStream) -> None:
         await stream.write_message(await stream.read_message() or b"")
 
     async with swarm(1) as alice, swarm(2) as bob:
@@ -176,7 +176,7 @@ async def test_a_long_request_is_refused_and_sent_again(ids: tuple[str, ...]) ->
     """Longer than the peer's window, so the refusal meets us while we write."""
     both = RequestProtocol(*ids, request=BYTES, response=BYTES)
 
-    async def old(stream: Stream) -> None:
+    async def old(stream: LiveStream) -> None:
         await stream.write_message(await stream.read_message() or b"")
 
     async with swarm(1) as alice, swarm(2) as bob:

@@ -14,7 +14,7 @@ import pytest
 
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.connection.connection import Connection
+from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import (
     DialError,
     LimitExceeded,
@@ -46,7 +46,7 @@ class Pair:
     bob: Swarm
     client: Client
     server: Server
-    connection: Connection
+    connection: LiveConnection
 
     async def ask(self, message: Any = "Ping", timeout: float | None = 5.0) -> Any:
         return await self.client.request(self.bob.peer_id, (), message, STRONGHOLD, timeout=timeout)
@@ -56,7 +56,7 @@ class Pair:
         async with await self.connection.open_stream(ID) as stream:
             await stream.write(data)
             if end:
-                await stream.close_write()
+                stream.finish()
             return await stream.read_to_end()
 
 
@@ -121,7 +121,7 @@ async def test_the_handler_is_told_everything() -> None:
         assert [one.id for one in seen] == [1, 2, 3]
         for one in seen:
             assert (one.peer, one.message, one.protocol) == (two.alice.peer_id, {"Say": 1}, ID)
-            assert one.connection is his
+            assert one.connection is his.face
             assert start + 9 < one.deadline < start + 11
         seen.clear()
 
@@ -369,7 +369,7 @@ async def test_a_rule_that_allows_a_stream_without_request_is_not_taken_for_one_
 
 
 async def test_a_broken_predicate_rejects_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    """reliability.md row 80."""
+    """Hostile row 80."""
     async with pair(echo, rule=Rule.when(lambda attempt: attempt.view["Say"], otherwise=Rule.ALLOW)) as two:
         assert await two.ask({"Say": True}) == {"Say": True}
         for message in ("Ping", {"Say": "no bool"}):
@@ -408,7 +408,7 @@ async def test_a_rule_that_looks_holds_for_our_own_requests() -> None:
 
 
 async def test_who_a_rule_that_looks_shuts_out_meanwhile_gets_no_answer() -> None:
-    """reliability.md row 77: judged again before the answer is written, if rules have changed."""
+    """Hostile row 77: judged again before the answer is written, if rules have changed."""
     go_on = asyncio.Event()
 
     async def slow(request: Request[Any]) -> str:
@@ -603,7 +603,7 @@ async def test_an_end_while_the_handler_works_is_none() -> None:
     async with pair(slow) as two, await two.connection.open_stream(ID) as stream:
         await stream.write(frame(b"1"))
         await started.wait()
-        await stream.close_write()
+        stream.finish()
         await asyncio.sleep(0.02)
         go_on.set()
         assert await stream.read_to_end() == frame(b'"still"')

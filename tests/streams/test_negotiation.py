@@ -23,7 +23,7 @@ from stronghold_p2p.errors import (
     UsageError,
 )
 from stronghold_p2p.firewall.rules import Attempt, Rule
-from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.yamux.header import ACK, DATA, FIN, RST, SYN, WINDOW_UPDATE, frame
 from tests.peers import connect, swarm, until
@@ -64,7 +64,7 @@ async def proposed(raw: Raw, data: bytes = b"", protocol: str = ECHO) -> int:
 
 @pytest.mark.parametrize("cut", [1, 2, 7, 19, 20, 21, 1_000])
 async def test_the_answer_in_pieces(cut: int) -> None:
-    """Row 18."""
+    """Hostile row 18."""
     async with swarm(1) as alice, raw_out(alice) as (raw, connection):
         stream = await connection.open_stream(ECHO)
         await stream.write(HELLO)
@@ -79,7 +79,7 @@ async def test_the_answer_in_pieces(cut: int) -> None:
 @pytest.mark.parametrize("name", REFUSALS)
 @pytest.mark.parametrize("cut", [1, 1_000])
 async def test_refused_after_the_first_data(name: str, cut: int) -> None:
-    """Rows 19 and 21: the caller learns why, gets no byte, and the connection lives."""
+    """Hostile rows 19 and 21: the caller learns why, gets no byte, and the connection lives."""
     said, kind = REFUSALS[name]
     async with swarm(1) as alice, raw_out(alice) as (raw, connection):
         stream = await connection.open_stream(ECHO)
@@ -165,7 +165,7 @@ async def test_no_deadline_for_negotiations() -> None:
 
 
 async def test_close_does_not_wait_for_the_answer() -> None:
-    """Row 21. A stream that sent everything still gets its confirmation, and nobody minds."""
+    """Hostile row 21. A stream that sent everything still gets its confirmation, and nobody minds."""
     async with swarm(1) as alice, raw_out(alice) as (raw, connection):
         async with await connection.open_stream(ECHO) as stream:
             await stream.write(HELLO)
@@ -258,7 +258,7 @@ async def test_a_name_that_is_none(names: tuple[str, ...]) -> None:
         assert connection.streams == 0
 
 
-async def raw_answers_na(raw: Raw, opening: Coroutine[Any, Any, Stream]) -> None:
+async def raw_answers_na(raw: Raw, opening: Coroutine[Any, Any, LiveStream]) -> None:
     task = asyncio.ensure_future(opening)
     number = await proposed(raw, protocol="/a")
     await raw.data(number, multistream.HEADER + multistream.NA, ACK)
@@ -270,7 +270,7 @@ async def raw_answers_na(raw: Raw, opening: Coroutine[Any, Any, Stream]) -> None
 
 @pytest.mark.parametrize("cut", [1, 3, 19, 20, 21, 33, 34, 1_000])
 async def test_the_proposal_in_pieces(cut: int) -> None:
-    """Row 18: with the first data attached."""
+    """Hostile row 18: with the first data attached."""
     async with swarm(1) as alice, raw_in(alice) as (raw, _):
         alice.handle(ECHO, echo)
         flight = multistream.propose(ECHO) + HELLO
@@ -326,7 +326,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 async def test_nonsense_instead_of_a_proposal(name: str) -> None:
-    """Rows 15 to 17: that stream ends with RST 0x1001, the others go on."""
+    """Hostile rows 15 to 17: that stream ends with RST 0x1001, the others go on."""
     async with swarm(1) as alice, raw_in(alice) as (raw, connection):
         alice.handle(ECHO, echo)
         await raw.open(1, ECHO)
@@ -347,7 +347,7 @@ async def test_the_end_instead_of_a_proposal() -> None:
 
 
 async def test_1000_failed_negotiations() -> None:
-    """Row 24."""
+    """Hostile row 24."""
     async with swarm(1) as alice, raw_in(alice) as (raw, connection):
         alice.handle(ECHO, echo)
         for number in range(1, 2_000, 2):
@@ -382,7 +382,7 @@ async def test_streams_that_say_nothing() -> None:
 
 
 async def test_the_129th_negotiation() -> None:
-    """Row 20; with the limit raised it is let in."""
+    """Hostile row 20; with the limit raised it is let in."""
     for limit, refused in ((128, 1), (200, 0)):
         async with swarm(1, limits=Limits(negotiating=limit)) as alice, raw_in(alice) as (raw, connection):
             for number in range(1, 2 * 129, 2):
@@ -418,7 +418,7 @@ async def test_a_peer_that_opens_many_streams_before_it_proposes() -> None:
 
 
 async def test_a_handler_that_is_gone_when_its_stream_begins() -> None:
-    """Row 25."""
+    """Hostile row 25."""
     async with swarm(1) as alice, raw_in(alice) as (raw, _):
         alice.handle(ECHO, echo)
         original = alice.handler
@@ -579,7 +579,7 @@ async def test_a_rule_answers_for_the_application() -> None:
 async def test_many_names_are_not_remembered() -> None:
     async with swarm(1) as alice, raw_in(alice) as (raw, connection):
 
-        async def handler(_stream: Stream) -> None: ...
+        async def handler(_stream: LiveStream) -> None: ...
 
         for number in range(100):
             alice.handle(f"/p{number}", handler)

@@ -24,7 +24,7 @@ from stronghold_p2p.errors import (
     StreamReset,
     UsageError,
 )
-from stronghold_p2p.streams.negotiation import LazyConfirm, Listening
+from stronghold_p2p.streams.negotiation import InboundNegotiation, LazyConfirm
 from stronghold_p2p.streams.stream import SMALL, Stream
 from stronghold_p2p.yamux.header import DATA, INITIAL_WINDOW, WINDOW_UPDATE
 from stronghold_p2p.yamux.outbox import TURN_BYTES
@@ -514,11 +514,11 @@ async def test_write_now_never_waits(end: End) -> None:
     stream = await given(end)
     end.congested = True
     end.flush()
-    stream.write_now(b"na")
+    stream.send_now(b"na")
     end.congested = False
     assert [frame.body for frame in end.frames()] == [b"na"]
     await stream.close_write()
-    stream.write_now(b"too late")
+    stream.send_now(b"too late")
     assert [frame.flags for frame in end.frames()] == [FIN]
 
 
@@ -746,7 +746,9 @@ async def test_what_a_negotiation_leaves_over_is_counted_once(end: End, listens:
         admits=lambda _: True, park=lambda _: False, unpark=lambda: None, start_handler=lambda _: None
     )
     end.intake = lambda one: (
-        Listening(connection, one, inf) if listens else LazyConfirm(one, "/a/1", multistream.propose("/a/1"), inf)
+        InboundNegotiation(connection, one, inf)
+        if listens
+        else LazyConfirm(one, "/a/1", multistream.propose("/a/1"), inf)
     )
     stream = await given(end)
     window = end.session.streams[1].window
@@ -778,7 +780,7 @@ async def test_closed_while_negotiating_the_intake_goes_on(end: End) -> None:
 
 
 async def test_both_directions_at_once_through_small_windows() -> None:
-    """4 MiB each way, a reader slower than the writer (wire-facts 27, 10)."""
+    """4 MiB each way, a reader slower than the writer: credit has to come back while both ends send."""
     client, server = joined()
     ours = client.open()
     await ours.write(b"")

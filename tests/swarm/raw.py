@@ -14,11 +14,11 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p import multistream
 from stronghold_p2p.addressing import multiaddrs
-from stronghold_p2p.connection.connection import Connection
+from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.transport.upgrader import Upgraded
+from stronghold_p2p.transport.upgrade import Negotiated
 from stronghold_p2p.yamux.header import (
     ACK,
     DATA,
@@ -32,7 +32,6 @@ from stronghold_p2p.yamux.header import (
     WINDOW_UPDATE,
     frame,
 )
-from tests.noise.opening import opened
 from tests.peers import until
 from tests.transport.ends import identity, upgrade
 from tests.transport.wire import Bare
@@ -54,29 +53,31 @@ class Frame:
 class Raw:
     """The other end of one connection, after the handshake. Reads frames and writes anything."""
 
-    def __init__(self, bare: Bare, upgraded: Upgraded, leftover: bytes) -> None:
+    def __init__(self, bare: Bare, negotiated: Negotiated, leftover: bytes) -> None:
         self.bare = bare
-        self.peer: PeerId = upgraded.peer
-        self.seal = upgraded.sealer.seal
-        self._opener = upgraded.opener
+        self.peer: PeerId = negotiated.secured.peer
+        self._channel = negotiated.secured.channel
         self._wire = bytearray(leftover)
-        self.plain = bytearray(upgraded.plaintext)
+        self.plain = bytearray(negotiated.plaintext)
 
     @property
     def id(self) -> PeerId:
         return identity(SEED).peer_id
 
+    def seal(self, plaintext: bytes) -> bytes:
+        """``plaintext`` as records."""
+        records = bytearray()
+        self._channel.seal([plaintext], len(plaintext), records.extend)
+        return bytes(records)
+
     async def send(self, *frames: bytes) -> None:
         """Frames in one record."""
-        await self.bare.send(bytes(self.seal(b"".join(frames))))
+        await self.bare.send(self.seal(b"".join(frames)))
 
     async def fill(self, size: int) -> bool:
         """Have ``size`` bytes of plaintext; False at the end of the connection."""
         while len(self.plain) < size:
-            plaintexts, used = opened(self._opener, bytes(self._wire))
-            del self._wire[:used]
-            for plaintext in plaintexts:
-                self.plain += plaintext
+            del self._wire[: self._channel.open(memoryview(bytes(self._wire)), self.plain.extend)]
             if len(self.plain) >= size:
                 break
             try:
@@ -146,7 +147,7 @@ class Raw:
         self.bare.close()
 
 
-async def shake(bare: Bare, exchange: Exchange[Upgraded]) -> Raw:
+async def shake(bare: Bare, exchange: Exchange[Negotiated]) -> Raw:
     """Run an upgrade on a bare socket."""
     runner = ExchangeRunner(exchange)
     out = runner.start()
@@ -181,7 +182,7 @@ async def dial_raw(target: Swarm, seed: int = SEED, *, early: bool = True) -> Ra
 
 
 @asynccontextmanager
-async def raw_in(target: Swarm, seed: int = SEED, *, early: bool = True) -> AsyncIterator[tuple[Raw, Connection]]:
+async def raw_in(target: Swarm, seed: int = SEED, *, early: bool = True) -> AsyncIterator[tuple[Raw, LiveConnection]]:
     """A connection that a hand-made peer has opened, and what the swarm sees of it."""
     raw = await dial_raw(target, seed, early=early)
     try:
@@ -215,7 +216,7 @@ class Server:
 
 
 @asynccontextmanager
-async def raw_out(target: Swarm) -> AsyncIterator[tuple[Raw, Connection]]:
+async def raw_out(target: Swarm) -> AsyncIterator[tuple[Raw, LiveConnection]]:
     """A connection that the swarm has dialed to a hand-made peer."""
     with contextlib.closing(Server()) as server:
         task = asyncio.ensure_future(target.dial(identity(SEED).peer_id, [server.address]))
@@ -228,7 +229,7 @@ class Events:
 
     def __init__(self, swarm: Swarm) -> None:
         self.all: list[Any] = []
-        swarm.on_event(self.all.append)
+        swarm.hub.follow(self.all.append)
 
     def of(self, kind: type) -> list[Any]:
         return [event for event in self.all if isinstance(event, kind)]

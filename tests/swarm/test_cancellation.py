@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from stronghold_p2p.addressing.multiaddrs import parse
-from stronghold_p2p.connection.connection import Connection
-from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.connection.live import LiveConnection
+from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from tests import cancel
 from tests.peers import connect, swarm, until
@@ -33,7 +33,7 @@ async def test_dial() -> None:
         async def check() -> None:
             await until(lambda: settled(alice) and settled(bob))
 
-        async def finished(connection: Connection) -> None:
+        async def finished(connection: LiveConnection) -> None:
             assert connection.peer == bob.peer_id
             await connection.close()
 
@@ -53,7 +53,7 @@ async def test_dial_at_each_turn_of_the_loop() -> None:
             for connection in alice.connections():
                 await connection.close()
             await until(lambda: settled(alice) and settled(bob))
-            if isinstance(result, Connection):
+            if isinstance(result, LiveConnection):
                 break
         else:
             raise AssertionError("never finished")
@@ -80,7 +80,7 @@ async def test_open_stream() -> None:
             await until(lambda: connection.streams == 0 and alice.connections()[0].streams == 0)
             assert await ask(connection) == HELLO
 
-        async def finished(stream: Stream) -> None:
+        async def finished(stream: LiveStream) -> None:
             await stream.close()
 
         assert await cancel.everywhere(lambda: connection.open_stream(ECHO), check, finished=finished) == 0
@@ -95,11 +95,11 @@ async def test_open_stream_that_waits_for_its_turn() -> None:
         async def check() -> None:
             assert connection.streams <= 256
 
-        async def open_one() -> Stream:
+        async def open_one() -> LiveStream:
             asyncio.get_running_loop().call_later(0.005, streams.pop().reset)
             return await connection.open_stream(ECHO)
 
-        async def finished(stream: Stream) -> None:
+        async def finished(stream: LiveStream) -> None:
             streams.append(stream)
 
         assert await cancel.everywhere(open_one, check, finished=finished) >= 1

@@ -120,7 +120,7 @@ async def test_the_address_that_names_its_peer_is_held_to_it() -> None:
 
 
 async def test_black_holes_before_the_good_address() -> None:
-    """Row 9: the good one is the 16th; nobody before it ever answers."""
+    """Hostile row 9: the good one is the 16th; nobody before it ever answers."""
     async with alone() as alice, swarm(2) as bob:
         with black_holes(15) as holes:
             began = now()
@@ -148,7 +148,7 @@ async def test_a_good_address_that_comes_with_the_next_caller() -> None:
 
 
 async def test_a_wrong_peer_beside_the_right_one() -> None:
-    """Row 54: the right one wins, and the other address comes last from now on."""
+    """Hostile row 54: the right one wins, and the other address comes last from now on."""
     async with alone() as alice, swarm(2) as bob, swarm(3) as carol:
         for address in (*carol.addresses, *bob.addresses):
             alice.book.add(bob.peer_id, address)
@@ -234,7 +234,7 @@ async def test_the_same_address_twice() -> None:
 
 @pytest.mark.parametrize("host", ["/ip4/0.0.0.0/tcp/4001", "/ip6/::/tcp/4001", "/ip4/127.0.0.1/tcp/0"])
 async def test_addresses_that_are_none(host: str) -> None:
-    """Row 10, as far as it is ours: no SYN leaves for them."""
+    """Hostile row 10, as far as it is ours: no SYN leaves for them."""
     async with alone() as alice:
         with pytest.raises(DialError):
             await alice.dial(identity(7).peer_id, [parse(host)])
@@ -297,7 +297,7 @@ async def test_fifty_callers_of_an_address_that_names_nobody() -> None:
 
 
 async def test_whom_we_dial_comes_by_itself() -> None:
-    """Parity 1.6: who is parked goes on with the first connection to the peer, whoever dialed."""
+    """Who is parked goes on with the first connection to the peer, whoever dialed."""
     async with swarm(1) as alice, swarm(2) as bob:
         with black_holes(1) as holes:
             events = Events(alice)
@@ -469,7 +469,7 @@ async def test_a_ban_while_a_dial_begins(turns: int) -> None:
 
 @pytest.mark.parametrize("whom", ["peer", "subnet", "rule"])
 async def test_a_ban_ends_dials_at_once(whom: str) -> None:
-    """reliability.md row 77: what waits for a banned peer fails within 100 ms."""
+    """Hostile row 77: what waits for a banned peer fails within 100 ms."""
     wanted = identity(7).peer_id
     async with alone() as alice:
         with black_holes(2) as holes, deaf() as silent:

@@ -75,7 +75,7 @@ async def sockets(target: Swarm, number: int) -> AsyncIterator[list[Bare]]:
 
 
 async def still_serves(target: Swarm) -> None:
-    """The universal side-condition: the listener accepts, and its service answers."""
+    """What holds in every row: the listener accepts, and its service answers."""
     target.handle(ECHO, echo)
     async with swarm(200) as friend:
         connection = await connect(friend, target)
@@ -240,7 +240,7 @@ async def test_a_socket_that_waits_for_a_slow_reader(caplog: pytest.LogCaptureFi
 
 
 async def test_one_deadline_from_accept_on() -> None:
-    """Row 1: silent, or a byte every nine seconds, at each stage; the application never sees them."""
+    """Hostile row 1: silent, or a byte every nine seconds, at each stage; the application never sees them."""
     async with swarm(1) as alice:
         events = Events(alice)
         async with sockets(alice, 10) as bares:
@@ -262,7 +262,7 @@ async def _drip(bare: Bare) -> None:
 
 
 async def test_wrong_protocols() -> None:
-    """Row 8."""
+    """Hostile row 8."""
     async with swarm(1) as alice:
         events = Events(alice)
         said = [b"GET / HTTP/1.1\r\n\r\n", bytes.fromhex("1603010200010001fc0303"), b"SSH-2.0-x\r\n", bytes(1 << 20)]
@@ -278,7 +278,7 @@ async def test_wrong_protocols() -> None:
 
 
 async def test_resets_before_we_come_to_them() -> None:
-    """Row 5: 500 connections that are gone when they are accepted."""
+    """Hostile row 5: 500 connections that are gone when they are accepted."""
     async with swarm(1) as alice:
         for _ in range(500):
             (await bare_to(alice.addresses[0])).reset()
@@ -288,7 +288,7 @@ async def test_resets_before_we_come_to_them() -> None:
 
 
 async def test_a_socket_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Row 5: getpeername fails."""
+    """Hostile row 5: getpeername fails."""
     async with swarm(1) as alice:
         events = Events(alice)
         monkeypatch.setattr(tcp, "addresses_of", lambda _transport: None)
@@ -338,7 +338,7 @@ async def test_pending_of_one_address() -> None:
 
 
 async def test_the_rate_of_one_address() -> None:
-    """Row 2: over the rate they are closed at once, without any cryptography."""
+    """Hostile row 2: over the rate they are closed at once, without any cryptography."""
     async with swarm(1, limits=Limits(pending_per_ip=None), **STRICT) as alice:
         events = Events(alice)
         async with sockets(alice, 100) as bares:
@@ -353,7 +353,7 @@ async def test_the_rate_of_one_address() -> None:
 
 
 async def test_the_peer_leaves_after_any_byte() -> None:
-    """Row 7: one outcome each, the right one, and nothing left."""
+    """Hostile row 7: one outcome each, the right one, and nothing left."""
     recorded = bytearray()
 
     class Recording(Bare):
@@ -385,7 +385,7 @@ async def test_the_peer_leaves_after_any_byte() -> None:
 
 @pytest.mark.parametrize("early", [True, False])
 async def test_the_limit_of_one_peer(early: bool) -> None:
-    """Row 3: who is too many learns it inside the secure channel, whatever he is saying."""
+    """Hostile row 3: who is too many learns it inside the secure channel, whatever he is saying."""
     async with swarm(1, limits=Limits(per_peer=2)) as alice:
         events = Events(alice)
         raws = [await dial_raw(alice, early=early) for _ in range(2)]
@@ -410,7 +410,7 @@ async def test_the_limit_of_one_peer(early: bool) -> None:
 
 
 async def test_many_keys_from_one_address() -> None:
-    """Row 3: 20 peers, 8 are kept. Who is turned away and stays counts until he has gone."""
+    """Hostile row 3: 20 peers, 8 are kept. Who is turned away and stays counts until he has gone."""
     async with swarm(1, limits=Limits(accept_rate=None, pending_per_ip=None), **STRICT) as alice:
         events = Events(alice)
         raws = []
@@ -437,7 +437,7 @@ async def test_many_keys_from_one_address() -> None:
 async def test_where_connections_come_from(
     hosts: list[str], kept: int, places: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Row 3 in its other forms: IPv4 written as IPv6 counts with IPv4; 8 for a /56. The addresses are made up."""
+    """Hostile row 3 with addresses that are made up: IPv4 written as IPv6 counts with IPv4; 8 for a /56."""
     sources = itertools.cycle(hosts)
     monkeypatch.setattr(tcp, "remote_host", lambda _: next(sources))
     async with swarm(1, limits=Limits(accept_rate=None, pending_per_ip=None)) as alice:
@@ -602,7 +602,7 @@ EMFILE = """
 
 
 def test_no_more_file_descriptors() -> None:
-    """Row 4: traffic goes on, a dial says why, and it recovers by itself."""
+    """Hostile row 4: traffic goes on, a dial says why, and it recovers by itself."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(EMFILE)],
         cwd=Path(__file__).parents[2],

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from stronghold_p2p.config import Limits
-from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.streams.live import LiveStream
 from tests.peers import connect, swarm, until
 from tests.swarm.handlers import ECHO, ask, echo, swallow
 
@@ -25,7 +25,7 @@ async def test_one_stream_moves_much_and_63_others_answer() -> None:
         delays: list[float] = []
         done = asyncio.Event()
 
-        async def asking(stream: Stream) -> int:
+        async def asking(stream: LiveStream) -> int:
             rounds = 0
             while not done.is_set():
                 began = time.perf_counter()

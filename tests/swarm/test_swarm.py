@@ -36,7 +36,7 @@ from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD
 from stronghold_p2p.request_response.server import Server as Responder
-from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from tests.peers import connect, swarm, until
 from tests.swarm.handlers import ECHO, ask, echo, never, stubborn
@@ -67,7 +67,7 @@ async def crowd(target: Swarm, number: int) -> AsyncIterator[list[Raw]]:
 
 
 async def test_close_with_everything_hanging() -> None:
-    """Row 111: stalled peers, half-open sockets, dials in flight, hung handlers, questions without answers."""
+    """Hostile row 111: stalled peers, half-open sockets, dials in flight, hung handlers, questions without answers."""
     async with swarm(1) as alice, crowd(alice, 30) as raws:
         alice.handle("/stubborn", stubborn)
         alice.handle("/never", never)
@@ -137,7 +137,7 @@ async def test_close_says_goodbye() -> None:
 
 
 async def test_close_again_and_at_once() -> None:
-    """Row 109."""
+    """Hostile row 109."""
     async with swarm(1) as alice, crowd(alice, 3):
         ends: list[float] = []
 
@@ -154,11 +154,11 @@ async def test_close_again_and_at_once() -> None:
 
 
 async def test_close_from_inside_a_handler() -> None:
-    """Row 109."""
+    """Hostile row 109."""
     async with swarm(1) as alice, swarm(2) as bob:
         done: asyncio.Future[float] = asyncio.get_running_loop().create_future()
 
-        async def closing(_stream: Stream) -> None:
+        async def closing(_stream: LiveStream) -> None:
             began = now()
             await alice.close()
             done.set_result(now() - began)
@@ -171,7 +171,7 @@ async def test_close_from_inside_a_handler() -> None:
 
 
 async def test_close_from_a_callback_and_before_everything() -> None:
-    """Row 109: during start, before start, on an event."""
+    """Hostile row 109: during start, before start, on an event."""
     async with swarm(1) as alice, swarm(2) as bob:
         tasks: list[asyncio.Task[None]] = []
         alice.on_event(lambda _: tasks.append(asyncio.ensure_future(alice.close())))
@@ -199,7 +199,7 @@ async def test_close_is_cancelled() -> None:
 
 
 async def test_peers_that_end_in_every_way() -> None:
-    """Row 105 in small: all counts are back where they were."""
+    """Hostile row 105 in small: all counts are back where they were."""
     async with swarm(1) as alice, swarm(2) as bob:
         alice.handle(ECHO, echo)
         events = Events(alice)
@@ -242,7 +242,7 @@ async def test_peers_that_end_in_every_way() -> None:
 
 @pytest.mark.parametrize("whom", ["peer", "subnet", "rule"])
 async def test_a_ban_ends_connections(whom: str) -> None:
-    """Row 77."""
+    """Hostile row 77."""
     async with swarm(1) as alice, swarm(2) as bob, raw_in(alice) as (raw, stays):
         alice.handle(ECHO, never)
         connection = await connect(bob, alice)
@@ -269,7 +269,7 @@ async def test_a_ban_ends_connections(whom: str) -> None:
 @pytest.mark.parametrize("where", ["asked", "without a rule", "answered", "reading"])
 @pytest.mark.parametrize("who", ["responder", "requester"])
 async def test_what_waits_fails_at_once_when_a_peer_is_banned(where: str, who: str) -> None:
-    """Row 77: all within 100 ms, wherever the request is, and no handler or hook of it is left."""
+    """Hostile row 77: all within 100 ms, wherever the request is, and no handler or hook of it is left."""
     rule = {"asked": Rule.ASK, "without a rule": None}.get(where, Rule.ALLOW)
     ended: list[str] = []
     async with swarm(1, rule) as alice, swarm(2) as bob:
@@ -371,7 +371,7 @@ async def test_a_handler_that_is_due_when_rules_change_does_not_start() -> None:
     started: list[str] = []
     async with swarm(1) as alice, raw_in(alice) as (raw, connection):
 
-        async def handler(stream: Stream) -> None:
+        async def handler(stream: LiveStream) -> None:
             started.append(stream.protocol)
             await stream.read_to_end()
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cache
+from typing import NoReturn
 
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys import Identity
-from stronghold_p2p.noise.payload import StaticKeys
-from stronghold_p2p.transport.upgrader import Upgrade, Upgraded
+from stronghold_p2p.noise import Noise, StaticKeys
+from stronghold_p2p.seams import MuxerUser, Secured, Wire
+from stronghold_p2p.transport.upgrade import Negotiated, UpgradeSettings
 
 
 def randomness(seed: int) -> Callable[[int], bytes]:
@@ -22,25 +24,37 @@ def identity(seed: int) -> Identity:
     return Identity.from_seed(bytes([seed]) * 32)
 
 
+class NoMuxer:
+    """Stands for Yamux where an upgrade ends and nothing is started."""
+
+    id = "/yamux/1.0.0"
+
+    def start(self, wire: Wire, secured: Secured, early: bytes, user: MuxerUser, *, dialer: bool) -> NoReturn:
+        raise AssertionError("nothing is started here")
+
+    def refuse(self, wire: Wire, secured: Secured, code: int) -> NoReturn:
+        raise AssertionError("nothing is refused here")
+
+
 @cache
-def upgrade(seed: int, *, early_muxer: bool = True) -> Upgrade:
+def upgrade(seed: int, *, early_muxer: bool = True) -> UpgradeSettings:
     """How the peer with this seed upgrades; the same bytes each time."""
     keys = StaticKeys.create(identity(seed), bytes([seed + 100]) * 32)
-    return Upgrade(keys, randomness(seed + 50), early_muxer)
+    return UpgradeSettings((Noise(keys, randomness(seed + 50)),), (NoMuxer(),), early_muxer)
 
 
-def dialer(*, early: bool = True, expected: PeerId | None = None) -> Exchange[Upgraded]:
+def dialer(*, early: bool = True, expected: PeerId | None = None) -> Exchange[Negotiated]:
     return upgrade(1, early_muxer=early).outbound(expected)
 
 
-def listener(*, early: bool = True) -> Exchange[Upgraded]:
+def listener(*, early: bool = True) -> Exchange[Negotiated]:
     return upgrade(2, early_muxer=early).inbound()
 
 
 class End:
     """One end, fed in pieces. ``sent``: everything that it has said."""
 
-    def __init__(self, exchange: Exchange[Upgraded]) -> None:
+    def __init__(self, exchange: Exchange[Negotiated]) -> None:
         self.runner = ExchangeRunner(exchange)
         self.sent = bytearray()
         self.unread = bytearray()
@@ -76,7 +90,7 @@ def join(one: End, other: End, cut: Callable[[bytes], list[bytes]] = whole) -> N
         one.feed(cut(other.take()))
 
 
-def upgraded(*, early: tuple[bool, bool] = (True, True)) -> tuple[Upgraded, Upgraded]:
+def upgraded(*, early: tuple[bool, bool] = (True, True)) -> tuple[Negotiated, Negotiated]:
     """Both ends after a whole upgrade."""
     one, other = End(dialer(early=early[0])), End(listener(early=early[1]))
     join(one, other)

@@ -11,7 +11,8 @@ import pytest
 from stronghold_p2p.errors import ConnectionClosed
 from stronghold_p2p.transport import link as links
 from stronghold_p2p.transport.busy_poll import FIRST, MOST, SHORT, SLICE, Pace
-from stronghold_p2p.transport.link import Link, inbox_for
+from stronghold_p2p.transport.inbox import inbox_for
+from stronghold_p2p.transport.socket_wire import SocketWire
 from tests.peers import until
 from tests.transport.wire import Bare, linked
 
@@ -68,7 +69,7 @@ def test_bytes_for_another_begin_it_anew() -> None:
 class Answering:
     """Answers each message of ``b"?"``, and has the peer ask the next ``more`` times before it returns."""
 
-    def __init__(self, link: Link, bare: Bare, more: int = 0) -> None:
+    def __init__(self, link: SocketWire, bare: Bare, more: int = 0) -> None:
         self.link, self.bare, self.more = link, bare, more
         self.got = bytearray()
         self.inside = 0  # messages that came while one callback of the loop lasted

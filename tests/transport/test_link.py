@@ -11,7 +11,7 @@ import time
 import pytest
 
 from stronghold_p2p.errors import ConnectionClosed
-from stronghold_p2p.transport.link import INBOX_BYTES, NARROW, QUICK, WRITE_HIGH, Inbox, Link, inbox_for
+from stronghold_p2p.transport.socket_wire import INBOX_BYTES, NARROW, QUICK, WRITE_HIGH, Inbox, Link, inbox_for
 from tests.peers import until
 from tests.transport.wire import linked
 
@@ -218,7 +218,7 @@ async def test_what_leaves_at_once_does_not_pass_the_loop(monkeypatch: pytest.Mo
 
 async def test_without_descriptors_the_loop_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Windows."""
-    monkeypatch.setattr("stronghold_p2p.transport.link.DIRECT", False)
+    monkeypatch.setattr("stronghold_p2p.transport.socket_wire.DIRECT", False)
     monkeypatch.setattr("os.write", None)
     link, bare = await linked()
     Taker(link)
@@ -263,7 +263,7 @@ async def test_after_the_end_nothing_is_written_to_who_has_the_descriptor_now() 
 
 
 async def test_writes_after_a_reset_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Otherwise a peer that leaves while much is answered has a line logged for each answer (row 70)."""
+    """Otherwise a peer that leaves while much is answered has a line logged for each answer (hostile row 70)."""
     lost: list[Exception | None] = []
     link, bare = await linked()
     link.on_lost = lost.append

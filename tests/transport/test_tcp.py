@@ -13,7 +13,7 @@ from stronghold_p2p.addressing import multiaddrs
 from stronghold_p2p.addressing.multiaddrs import parse
 from stronghold_p2p.errors import ConfigError, DialError, ListenError
 from stronghold_p2p.transport import interfaces, tcp
-from stronghold_p2p.transport.link import Link
+from stronghold_p2p.transport.socket_wire import SocketWire
 from tests.peers import until
 
 
@@ -21,9 +21,9 @@ class Arrivals:
     """Notes each connection that is made."""
 
     def __init__(self) -> None:
-        self.links: list[Link] = []
+        self.links: list[SocketWire] = []
 
-    def __call__(self, link: Link) -> None:
+    def __call__(self, link: SocketWire) -> None:
         self.links.append(link)
 
     async def end(self) -> None:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from stronghold_p2p import multistream
 from stronghold_p2p.errors import DecryptError, HandshakeError, NegotiationError, P2PError, PeerIdMismatch
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
-from stronghold_p2p.noise.exchange import secure
+from stronghold_p2p.noise.libp2p import secure
 from stronghold_p2p.noise.records import Opener, Sealer
-from stronghold_p2p.transport.upgrader import NOISE, YAMUX, Upgraded
+from stronghold_p2p.transport.upgrade import NOISE, YAMUX, Upgraded
 from stronghold_p2p.yamux.header import PING, SYN, frame
 from tests.noise.opening import opened
 from tests.transport.ends import End, bytewise, dialer, identity, join, listener, randomness, upgrade, upgraded
@@ -153,7 +153,7 @@ def test_records_without_plaintext_are_no_end() -> None:
 
 
 def test_the_wrong_peer() -> None:
-    """Row 54: known before our last message, so the other end never becomes a connection either."""
+    """Hostile row 54: known before our last message, so the other end never becomes a connection either."""
     stranger = identity(7).peer_id
     one, other = End(dialer(expected=stranger)), End(listener())
     other.feed([one.take()])
@@ -195,7 +195,7 @@ NONSENSE = {
 @pytest.mark.parametrize("make", [dialer, listener])
 @pytest.mark.parametrize("cut", [lambda data: [data], bytewise])
 def test_somebody_speaks_something_else(name: str, make: Make, cut: Cut) -> None:
-    """Rows 8, 15 and 16: a typed error at the first line, whatever it is."""
+    """Hostile rows 8, 15 and 16: a typed error at the first line, whatever it is."""
     end = End(make())
     end.take()
     with pytest.raises(NegotiationError):
@@ -207,7 +207,7 @@ def test_somebody_speaks_something_else(name: str, make: Make, cut: Cut) -> None
     "security", ["/plaintext/2.0.0", "/tls/1.0.0", "/noise/1.0.0", "/Noise", "/noise ", "/noise/ix"]
 )
 def test_another_security_is_refused(security: str) -> None:
-    """Row 23: no fall-back, and an answer that is not ours, byte for byte, is none (row 19)."""
+    """Hostile row 23: no fall-back, and an answer that is not ours, byte for byte, is none (hostile row 19)."""
     other = End(listener())
     other.feed([multistream.propose(security)])
     assert other.take() == multistream.HEADER + multistream.NA
@@ -248,7 +248,7 @@ def test_another_muxer_is_refused(muxer: str) -> None:
 
 
 def test_frames_before_the_last_handshake_message() -> None:
-    """Row 53: nothing is processed before the identity is proven."""
+    """Hostile row 53: nothing is processed before the identity is proven."""
     one, other = End(dialer()), End(listener())
     other.feed([one.take()])
     one.feed([other.take()])
@@ -258,7 +258,7 @@ def test_frames_before_the_last_handshake_message() -> None:
 
 
 def test_plaintext_after_the_handshake() -> None:
-    """Row 55: the channel is authenticated from its first byte."""
+    """Hostile row 55: the channel is authenticated from its first byte."""
     other = End(listener())
     hand = Hand(other)
     with pytest.raises(DecryptError):
@@ -304,7 +304,7 @@ def test_every_flipped_byte(early: tuple[bool, bool]) -> None:
 
 @pytest.mark.parametrize("early", [(True, True), (False, False)])
 def test_the_end_after_any_byte(early: tuple[bool, bool]) -> None:
-    """Row 7, as far as it is bytes: what is incomplete waits, and can be dropped."""
+    """Hostile row 7, as far as it is bytes: what is incomplete waits, and can be dropped."""
     said, answered = transcript(early)
     cases: list[tuple[Make, bytes]] = [
         (lambda: listener(early=early[1]), said),

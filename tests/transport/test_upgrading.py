@@ -16,8 +16,8 @@ from stronghold_p2p.errors import (
     P2PError,
 )
 from stronghold_p2p.exchange import Exchange
-from stronghold_p2p.transport.link import Link
-from stronghold_p2p.transport.upgrader import Upgraded
+from stronghold_p2p.transport.socket_wire import SocketWire
+from stronghold_p2p.transport.upgrade import Upgraded
 from stronghold_p2p.transport.upgrading import CLOSE_GRACE, MAX_EARLY, Upgrading
 from tests.peers import until
 from tests.transport.ends import End, dialer, join, listener
@@ -31,7 +31,7 @@ LIMIT = 10.0
 class Case:
     """One upgrade of ours and what came of it."""
 
-    link: Link
+    link: SocketWire
     bare: Bare
     upgrading: Upgrading
 
@@ -51,7 +51,7 @@ class Case:
     ) -> Case:
         case = cls()
 
-        def made(link: Link) -> None:
+        def made(link: SocketWire) -> None:
             case.link = link
             case.upgrading = Upgrading(
                 link,
@@ -137,7 +137,7 @@ async def test_silence(role: str) -> None:
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("pause", [0.9, 4.0, 9.0])
 async def test_a_byte_now_and_then_does_not_move_the_deadline(role: str, pause: float) -> None:
-    """Row 1: slowloris, at each stage."""
+    """Hostile row 1: slowloris, at each stage."""
     theirs, _ = script(role)
     loop = asyncio.get_running_loop()
     for stage in (0, 20, 28, 60, len(theirs) - 12):
@@ -169,7 +169,7 @@ async def test_no_deadline() -> None:
 @pytest.mark.parametrize("early", [True, False])
 @pytest.mark.parametrize("reset", [False, True])
 async def test_the_peer_leaves_after_any_byte(role: str, early: bool, reset: bool) -> None:
-    """Row 7."""
+    """Hostile row 7."""
     theirs, _ = script(role, early=early)
     for size in range(0, len(theirs), 7 if reset else 3 if early else 1):
         case = await Case.of(ROLES[role](early=early))
@@ -189,7 +189,7 @@ async def test_the_peer_leaves_after_any_byte(role: str, early: bool, reset: boo
 
 
 async def test_nonsense_closes_at_once_and_says_nothing() -> None:
-    """Row 8."""
+    """Hostile row 8."""
     began = asyncio.get_running_loop().time()
     for nonsense in (b"GET / HTTP/1.1\r\n\r\n", bytes.fromhex("160301"), b"SSH-2.0-x\r\n", bytes(1 << 16)):
         case = await Case.of(listener())
@@ -262,7 +262,7 @@ async def test_not_wanted_and_cancelled() -> None:
 
 @pytest.mark.parametrize("where", ["exchange", "done"])
 async def test_a_fault_of_ours_ends_this_connection_only(where: str) -> None:
-    """Row 113: nothing reaches the loop, and somebody is told."""
+    """Hostile row 113: nothing reaches the loop, and somebody is told."""
     case = await Case.of(listener() if where == "done" else _broken())
     case.refusal = ZeroDivisionError("ours")
     await case.bare.send(script("in")[0])

@@ -8,11 +8,12 @@ import socket
 import struct
 from collections.abc import Callable
 
-from stronghold_p2p.transport.link import Link, inbox_for
+from stronghold_p2p.transport.inbox import inbox_for
+from stronghold_p2p.transport.socket_wire import SocketWire
 from tests.virtual import at_once
 
 
-def ignore(_link: Link) -> None:
+def ignore(_link: SocketWire) -> None:
     """Nothing to do when the connection is made."""
 
 
@@ -59,7 +60,7 @@ class Bare:
         self.sock.close()
 
 
-async def linked(on_made: Callable[[Link], None] = ignore) -> tuple[Link, Bare]:
+async def linked(on_made: Callable[[SocketWire], None] = ignore) -> tuple[SocketWire, Bare]:
     """A link, and the bare socket at its other end."""
     loop = asyncio.get_running_loop()
     server = socket.create_server(("127.0.0.1", 0))
@@ -68,5 +69,5 @@ async def linked(on_made: Callable[[Link], None] = ignore) -> tuple[Link, Bare]:
     server.close()
     ours.setblocking(False)
     inbox = inbox_for(loop)
-    _, link = await loop.create_connection(lambda: Link(inbox, on_made), sock=ours)
+    _, link = await loop.create_connection(lambda: SocketWire(inbox, on_made), sock=ours)
     return link, Bare(theirs)

@@ -1,4 +1,4 @@
-"""``pytest tests/yamux --hypothesis-profile=nightly`` runs the state machine as long as reliability.md asks."""
+"""``pytest tests/yamux --hypothesis-profile=nightly`` runs the state machine 5,000 times, 200 steps each."""
 
 from __future__ import annotations
 

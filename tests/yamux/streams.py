@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from stronghold_p2p.config import Limits
 from stronghold_p2p.identity.keys import Identity
-from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.waiter import Turn
 from stronghold_p2p.yamux.session import Session
 from stronghold_p2p.yamux.state import Intake, StreamState
@@ -26,8 +26,8 @@ class End:
         self.session = Session(
             client=client, limits=limits or Limits(), accept=self._accept, notify=lambda: self._schedule()
         )
-        self.accepted: asyncio.Queue[Stream] = asyncio.Queue()
-        self.intake: Callable[[Stream], Intake] | None = None
+        self.accepted: asyncio.Queue[LiveStream] = asyncio.Queue()
+        self.intake: Callable[[LiveStream], Intake] | None = None
         self.closed_states: list[StreamState] = []
         self.other: End | None = None
         self.congested = False
@@ -36,16 +36,16 @@ class End:
     def closing(self, state: StreamState) -> None:
         self.closed_states.append(state)
 
-    def _accept(self, state: StreamState) -> Stream:
-        stream = Stream(self.session, state, self, self.loop)
+    def _accept(self, state: StreamState) -> LiveStream:
+        stream = LiveStream(self.session, state, self, self.loop)
         if self.intake is not None:
             stream.intake = self.intake(stream)
         self.accepted.put_nowait(stream)
         return stream
 
-    def open(self) -> Stream:
+    def open(self) -> LiveStream:
         state = self.session.open()
-        stream = Stream(self.session, state, self, self.loop)
+        stream = LiveStream(self.session, state, self, self.loop)
         state.sink = stream
         return stream
 

@@ -43,7 +43,7 @@ def test_a_body_that_exceeds_the_buried_credit_counts_whole() -> None:
 
 
 def test_only_so_many_graves_are_remembered() -> None:
-    """Row 43: no map of tombstones without bound."""
+    """Hostile row 43: no map of tombstones without bound."""
     dropped = DroppedBytes(0)
     for stream in range(1, 200_000, 2):
         dropped.bury(stream, 10)

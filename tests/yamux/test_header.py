@@ -23,7 +23,7 @@ from stronghold_p2p.yamux.header import (
     frame,
 )
 
-# wire-facts 6.1, "Sample frames".
+# What go and rust send (yamux/README.md, "Framing"); they close and reset with different frames.
 SAMPLES = {
     "go open": ("00 01 0001 00000001 00000000", (WINDOW_UPDATE, SYN, 1, 0)),
     "go accept": ("00 01 0002 00000001 00000000", (WINDOW_UPDATE, ACK, 1, 0)),
@@ -59,7 +59,7 @@ def test_names_for_numbers() -> None:
 
 
 def test_the_codes_of_streams_are_shifted_by_one() -> None:
-    """core/network/mux.go against conn.go of go-libp2p: a classic slip (reliability.md 2.5)."""
+    """core/network/mux.go against conn.go of go-libp2p: the list for streams has one code more at its begin."""
     shared = set(GoAway.__members__) & set(Reset.__members__)
     assert len(shared) == 8
     assert all(Reset[name] == GoAway[name] + 1 for name in shared)

@@ -1,4 +1,4 @@
-"""The rows 26 to 45 of reliability.md 4.3, as far as a session decides about them; each test bears its row's number.
+"""Hostile rows 26 to 45, as far as a session decides about them; each test bears its row's number.
 
 A negative control lifts the limit (or keeps to it) and sees the opposite happen.
 """
@@ -53,7 +53,7 @@ def refused(side: Side, *frames: bytes, code: int = GoAway.PROTOCOL_ERROR) -> No
     assert caught.value.code == code
 
 
-# ---------------------------------------------------------------------- row 26
+# ---------------------------------------------------------------------- hostile row 26
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_row_26_unknown_flags_are_ignored(unknown: int) -> None:
     assert side.session.streams[1].credit == INITIAL_WINDOW + 5
 
 
-# ---------------------------------------------------------------------- rows 27, 28
+# ---------------------------------------------------------------------- hostile rows 27, 28
 
 
 @pytest.mark.parametrize("length", [MAX_CREDIT, 16 * MIB + 1, INITIAL_WINDOW + 1])
@@ -163,7 +163,7 @@ def test_row_28_one_byte_beyond_the_window(
     assert len(side.sinks[3].body) == before + length
 
 
-# ---------------------------------------------------------------------- rows 30, 31
+# ---------------------------------------------------------------------- hostile rows 30, 31
 
 
 @pytest.mark.parametrize("delta", [MAX_CREDIT, 0, 5])
@@ -193,7 +193,7 @@ def test_row_31_a_frame_that_never_ends() -> None:
     assert side.session.incomplete_since == 1_000.0  # the shell closes 30 s after this
 
 
-# ---------------------------------------------------------------------- row 32
+# ---------------------------------------------------------------------- hostile row 32
 
 
 def long_gone(side: Side) -> int:
@@ -242,7 +242,7 @@ def test_row_32_bytes_for_a_refused_stream_are_within_its_window() -> None:
     refused(side, data(1, b"x"))
 
 
-# ---------------------------------------------------------------------- rows 33, 34
+# ---------------------------------------------------------------------- hostile rows 33, 34
 
 
 def test_row_33_pings_of_a_peer_that_does_not_read() -> None:
@@ -275,7 +275,7 @@ def test_row_34_answers_owed_to_a_peer_that_does_not_read(limit: int) -> None:
     assert not side.session.overloaded
 
 
-# ---------------------------------------------------------------------- row 35
+# ---------------------------------------------------------------------- hostile row 35
 
 
 def test_row_35_a_peer_that_never_acknowledges() -> None:
@@ -318,7 +318,7 @@ def test_row_35_reset_before_the_acknowledgement() -> None:
         side.open()
 
 
-# ---------------------------------------------------------------------- rows 37, 38
+# ---------------------------------------------------------------------- hostile rows 37, 38
 
 
 def test_row_37_more_streams_than_are_allowed() -> None:
@@ -347,7 +347,7 @@ def test_row_37_an_idle_stream_is_small() -> None:
 
 
 def test_row_37_all_who_try_again_get_in() -> None:
-    """1,024 workers against 16 places; whoever is refused comes again a moment later, not at once (row 39)."""
+    """1,024 workers against 16 places; whoever is refused comes again a moment later, not at once (hostile row 39)."""
     pair = Pair(Limits(streams_in=16))
     waiting = list(range(1_024))
     rounds = 0
@@ -427,7 +427,7 @@ def test_row_38_unread_bodies_on_every_connection() -> None:
     assert crowd(ReceivePool(80 * MIB))[1] == 0
 
 
-# ---------------------------------------------------------------------- rows 39, 40
+# ---------------------------------------------------------------------- hostile rows 39, 40
 
 
 def test_row_39_rapid_reset() -> None:
@@ -527,7 +527,7 @@ def test_frames_that_change_something_are_not_empty() -> None:
     side.hear(data(2, b"", SYN), data(2, b"", FIN), data(2, b"", RST), syn(4), update(4, 0, RST))
 
 
-# ---------------------------------------------------------------------- row 41
+# ---------------------------------------------------------------------- hostile row 41
 
 
 def test_row_41_all_write_before_anybody_reads() -> None:
@@ -580,7 +580,7 @@ def test_row_41_one_reader_stops_and_63_go_on() -> None:
     assert left == {0: 2 * INITIAL_WINDOW + 1} | dict.fromkeys(range(1, 64), 0)  # one byte opened the stream
 
 
-# ---------------------------------------------------------------------- row 43
+# ---------------------------------------------------------------------- hostile row 43
 
 
 def test_row_43_half_closed_streams_count() -> None:
@@ -630,7 +630,7 @@ def test_row_43_no_tombstones_without_bound() -> None:
     side.empty()
 
 
-# ---------------------------------------------------------------------- row 45
+# ---------------------------------------------------------------------- hostile row 45
 
 
 def test_row_45_wrong_answers_are_ignored_and_the_right_one_counts() -> None:

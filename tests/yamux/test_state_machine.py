@@ -154,7 +154,7 @@ class User:
 
 
 class Joined(RuleBasedStateMachine):
-    """The rules draw everything; the invariants are those of reliability.md, "Sans-IO state machines"."""
+    """The rules draw everything; the invariants are those of ``Side.check``."""
 
     def __init__(self) -> None:
         super().__init__()

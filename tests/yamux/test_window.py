@@ -47,7 +47,7 @@ def test_credit_comes_back_when_half_is_free() -> None:
 
 
 def test_unread_bytes_are_not_promised_twice() -> None:
-    """delta = target - (buffered + outstanding credit) (wire-facts 6.3)."""
+    """delta = target - (buffered + outstanding credit): what is unread is credit that the peer has used."""
     one, _ = window()
     one.received(200_000)
     assert one.consumed(150_000)
@@ -211,7 +211,7 @@ def test_what_is_dropped_or_closed_goes_back_too() -> None:
 
 
 def test_the_last_quarter_is_for_protected_peers() -> None:
-    """reliability.md 4.3, row 38: "pinned peers keep working"."""
+    """Hostile row 38: protected peers keep working."""
     pool, pinned = ReceivePool(8 * STEP), False
     fill(ReceiveBudget(MEMORY, pool), MEMORY)
     budget = ReceiveBudget(MEMORY, pool, lambda: pinned)

@@ -1,6 +1,6 @@
 """What happens when answers come, fail or are late, and when rules change meanwhile: each situation is played.
 
-The left side is the second table of the notes on the first library (stronghold-parity.md 1.5), in words of our own.
+What the Rust library does in each was read in its source; a defect has its number from docs/catalogue/parity.md.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Play = Callable[[Stage], Awaitable[str]]
 
 @dataclass(frozen=True)
 class Situation:
-    """``play`` returns what the requester gets; ``defect`` is the number of what the first library does wrong."""
+    """``play`` returns what the requester gets; ``defect`` is the number of what the Rust library does wrong."""
 
     told: str
     theirs: str

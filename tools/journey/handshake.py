@@ -21,7 +21,7 @@ from tools.journey.sources import Source
 from tools.journey.wire import Side
 
 WRITERS: Final = (Side.DIALER, Side.LISTENER)
-"""The initiator, which writes row 0 of the pattern and every other one, and the responder."""
+"""The initiator, which writes the first message and every other one, and the responder."""
 
 
 class Ledger:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stronghold_p2p.addressing import multiaddrs
-from stronghold_p2p.connection.connection import Connection
+from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys import Identity
@@ -19,7 +19,7 @@ from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD
 from stronghold_p2p.request_response.messages import Request
 from stronghold_p2p.request_response.server import Server
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.transport.upgrader import Upgrade, Upgraded
+from stronghold_p2p.transport.upgrade import Upgrade, Upgraded
 from stronghold_p2p.transport.upgrading import Upgrading
 from tools.journey.wire import Segment, Side, Wire
 
@@ -105,14 +105,14 @@ def _swarm(keys: Keys) -> Swarm:
     return swarm
 
 
-def _upgrade(wire: Wire, side: Side, swarm: Swarm) -> asyncio.Future[Connection]:
+def _upgrade(wire: Wire, side: Side, swarm: Swarm) -> asyncio.Future[LiveConnection]:
     """Do what the dialer's and the listener's code does with a new socket, with this side's end of the wire."""
     dials = side is Side.DIALER
     here, there = ADDRESSES[side], ADDRESSES[side.other]
     link = wire.link(side, here, there)
     token = swarm.gate.dial() if dials else swarm.gate.admit(there[0], swarm.loop.time()).token
     exchange = swarm.upgrade.outbound(KEYS[side.other].peer) if dials else swarm.upgrade.inbound()
-    outcome: asyncio.Future[Connection] = swarm.loop.create_future()
+    outcome: asyncio.Future[LiveConnection] = swarm.loop.create_future()
 
     def done(upgraded: Upgraded) -> None:
         ends = multiaddrs.from_socket(here), multiaddrs.from_socket(there)

@@ -7,7 +7,7 @@ from textwrap import fill
 from typing import Final
 
 from stronghold_p2p.noise.symmetric import PROTOCOL_NAME
-from stronghold_p2p.transport.upgrader import YAMUX
+from stronghold_p2p.transport.upgrade import YAMUX
 from tools.journey import sources, words
 from tools.journey.dissect import Dissected, dissect
 from tools.journey.pieces import Layer, Part, Piece, Step, joined, leaves

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, TypeVar
 
-from stronghold_p2p.transport.link import Inbox, Link
+from stronghold_p2p.transport.socket_wire import Inbox, Link
 
 T = TypeVar("T")
 

@@ -5,8 +5,7 @@ before it opens one; both call ``establish`` when the handshake has named the pe
 happens. Every count is that of the living tokens, so a count cannot be forgotten or given back twice.
 
 A source is an IPv4 address or an IPv6 /56, the smallest network that one customer gets; a provider can hand
-out many of these, so a /48 is counted too, with eight times as much. Limits and their reasons:
-``reference/reliability.md`` 2.7, rows 1 to 3.
+out many of these, so a /48 is counted too, with eight times as much (hostile rows 1 to 3).
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 Alone a class is what serde makes of a struct: without fields ``null``, with names an object, with positions an array,
 and with a single position that field's own form. As a variant it is its name, ``"Ping"``, or an object with its name
-as the only key: ``{"Say":{"text":"hi"}}``, ``{"Pair":[1,2]}``, ``{"Say":"hi"}`` (``reference/stronghold-parity.md``
-2.3, externally tagged).
+as the only key: ``{"Say":{"text":"hi"}}``, ``{"Pair":[1,2]}``, ``{"Say":"hi"}`` (parity 2).
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ def unit(cls: type) -> Shape:
 
 
 def struct(cls: type, fields: Fields) -> Shape:
-    """A dataclass: an object. Keys that it does not know are ignored, as serde does (parity 2.3)."""
+    """A dataclass: an object. Keys that it does not know are ignored, as serde does (parity 2)."""
     read, write = _struct_reader(cls, fields), _struct_writer(cls, fields)
     return Shape(cls.__name__, read, write, frozenset({dict}), frozenset({cls}))
 

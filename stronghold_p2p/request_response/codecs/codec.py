@@ -1,8 +1,8 @@
 """How a message becomes bytes: codecs for its body, and the frame around it.
 
-On the wire a message is its length as an unsigned varint, minimally encoded, and its body
-(``reference/stronghold-parity.md`` 2.2); the body of the first protocol is JSON with enums in serde's
-externally tagged form: ``"Ping"`` or ``{"Message":"hi"}`` (2.3).
+On the wire a message is its length as an unsigned varint, minimally encoded, and its body (parity 1); the body of
+the Rust library's protocol is JSON with enums in serde's externally tagged form: ``"Ping"`` or ``{"Message":"hi"}``
+(parity 2).
 """
 
 from __future__ import annotations

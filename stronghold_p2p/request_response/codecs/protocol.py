@@ -13,7 +13,7 @@ Rq = TypeVar("Rq")
 # Covariant, although a codec writes, too: in ``print(await network.request(...))`` mypy takes what print wants for it.
 Rs_co = TypeVar("Rs_co", covariant=True)
 
-# multistream-select sends an id as one line of at most 1,024 bytes, its newline included (reliability.md 2.7).
+# multistream-select sends an id as one line, and go and js read lines of at most 1,024 bytes, the newline included.
 _MAX_ID: Final = 1_023
 
 
@@ -64,5 +64,4 @@ def _check(ids: tuple[str, ...], *sizes: int) -> None:
 STRONGHOLD: Final[RequestProtocol[Any, Any]] = RequestProtocol(
     "/stronghold-p2p/1.0.0", "/p2p/1.0.0", request=JSON, response=JSON
 )
-"""What the first library of this name speaks, under its published id and that of its successor
-(``reference/stronghold-parity.md`` 0, 2.2)."""
+"""What the Rust library speaks, under its published id and that of its successor (parity 1)."""

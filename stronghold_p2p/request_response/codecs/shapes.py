@@ -1,6 +1,6 @@
 """What a value looks like in JSON and in Python, and the two functions that go from one to the other.
 
-The forms are those of serde_json (``reference/stronghold-parity.md`` 2.3). Every function here is called while a
+The forms are those of serde_json (parity 2). Every function here is called while a
 codec is made and returns closures; these see only what ``strict_json`` has parsed, or what it will check when it
 writes. A fault is a ``Malformed`` whose ``path`` grows on its way out.
 """
@@ -96,7 +96,7 @@ BOOL: Final = _exact(bool, "bool")
 NONE: Final = _exact(NoneType, "None")
 INT: Final = Shape("int", _exact(int, "int").read, _write_int, frozenset({int}), frozenset({int}), int)
 STR: Final = Shape("str", _exact(str, "str").read, _write_str, frozenset({str}), frozenset({str}), str)
-# As serde does: a whole number is read as a float, and 1.0 is written with its point (parity 2.3).
+# As serde does: a whole number is read as a float, and 1.0 is written with its point (parity 2).
 FLOAT: Final = Shape("float", _float, _float, frozenset({float}), frozenset({float}), float, frozenset({int}))
 
 
@@ -116,7 +116,7 @@ def _write_bytes(value: Any) -> list[int]:
     raise wrong("bytes")
 
 
-# serde's Vec<u8> (parity 2.3): two to four bytes for each one, which is what the peer reads.
+# serde's Vec<u8> (parity 2): two to four bytes for each one, which is what the peer reads.
 BYTES: Final = Shape("bytes", _read_bytes, _write_bytes, frozenset({list}), frozenset({bytes}))
 
 

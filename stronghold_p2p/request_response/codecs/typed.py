@@ -63,6 +63,6 @@ def messages(form: TypeForm[T], *, tagged: bool = True) -> Codec[T]:
 
     ``ConfigError``, at once, if there is no form for one of the types; ``where`` is the field. The codec raises
     ``Malformed`` with the ``path`` of what is missing or not of its type, both ways, and for all that ``JSON`` refuses.
-    The source is ``reference/stronghold-parity.md`` 2.3.
+    The forms are those of parity 2.
     """
     return MessageCodec(compiled(form, tagged=tagged))

@@ -139,7 +139,7 @@ def raises_at_once(asked: Attempt) -> bool:
 async def test_a_broken_hook_rejects_and_is_reported_once(
     hook: Callable[[Attempt], Awaitable[bool | Rule]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """reliability.md row 80."""
+    """Hostile row 80."""
     firewall, approval, _ = asking()
     firewall.on_ask(hook)
     assert await approval.judge(attempt()) is False
@@ -200,7 +200,7 @@ async def test_without_any_deadline_the_answer_is_waited_for() -> None:
 async def test_a_change_of_the_rules_judges_waiting_attempts_at_once(
     change: Callable[[Firewall], object], allowed: bool
 ) -> None:
-    """reliability.md row 77."""
+    """Hostile row 77."""
     firewall, approval, asked = asking()
     (task,) = await begin(approval, attempt())
     change(firewall)
@@ -310,7 +310,7 @@ async def test_cancelling_the_caller_cancels_the_hook_and_leaves_nothing() -> No
 
 @pytest.mark.speed
 async def test_surplus_questions_of_one_peer_are_rejected_at_once() -> None:
-    """reliability.md row 79: 16 for each peer."""
+    """Hostile row 79: 16 for each peer."""
     _, approval, asked = asking()
     tasks = await begin(approval, *(attempt(variant=str(number)) for number in range(10_000)))
     assert len(asked.attempts) == 16
@@ -343,7 +343,7 @@ async def test_surplus_questions_of_all_peers_are_rejected_at_once() -> None:
 
 
 async def test_what_waits_is_bounded_in_bytes() -> None:
-    """reliability.md row 79: 32 MiB of bodies; the application is shown them, so they are read before it is asked."""
+    """Hostile row 79: 32 MiB of bodies; the application is shown them, so they are read before it is asked."""
     _, approval, asked = asking(ask_memory=100)
     first, second = (
         asyncio.ensure_future(approval.judge(attempt(peer), size)) for peer, size in ((ALICE, 60), (BOB, 40))

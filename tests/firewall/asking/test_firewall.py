@@ -124,7 +124,7 @@ def agree(firewall: Firewall, model: Model) -> None:
 
 
 def test_every_rule_for_peer_and_default_in_both_directions_set_and_removed() -> None:
-    """reliability.md row 75: {default, peer} x 2 directions x {never set, 3 rules, removed}, all combinations."""
+    """Hostile row 75: {default, peer} x 2 directions x {never set, 3 rules, removed}, all combinations."""
     states: tuple[Rule | Literal["removed"] | None, ...] = (None, *RULES, "removed")
     places: tuple[Selectors, ...] = tuple(
         (peer, None, None, direction) for peer in (None, ALICE) for direction in DIRECTIONS
@@ -175,7 +175,7 @@ STEPS = st.one_of(
 @settings(max_examples=300, deadline=None)
 @given(st.lists(STEPS, max_size=12))
 def test_any_history_agrees_with_the_model(steps: list[tuple[str, Any, Tree]]) -> None:
-    """reliability.md row 75, with rules that look at the request and bans."""
+    """Hostile row 75, with rules that look at the request and bans."""
     firewall, model = Firewall(), Model()
     for verb, what, tree in steps:
         if verb == "set":
@@ -248,7 +248,7 @@ def test_which_protocols_are_open_is_an_argument() -> None:
 
 @pytest.mark.parametrize("protocol", ["/echo/1.0.0/", "/ECHO/1.0.0", "/echo/1.0.0.1", "/echo/1.0", "echo/1.0.0"])
 def test_a_protocol_id_matches_exactly(protocol: str) -> None:
-    """reliability.md row 81."""
+    """Hostile row 81."""
     firewall = Firewall()
     firewall.set(Rule.ALLOW, protocol=ECHO)
     assert firewall.decide(attempt(protocol=ECHO)) == Rule.ALLOW
@@ -256,7 +256,7 @@ def test_a_protocol_id_matches_exactly(protocol: str) -> None:
 
 
 def test_one_peer_under_each_text_form_is_one_peer() -> None:
-    """reliability.md row 81: base58 and CIDv1 name the same authenticated key."""
+    """Hostile row 81: base58 and CIDv1 name the same authenticated key."""
     firewall = Firewall()
     firewall.set(Rule.REJECT, peer=PeerId(ALICE.to_cid()))
     firewall.set(Rule.ALLOW)
@@ -265,7 +265,7 @@ def test_one_peer_under_each_text_form_is_one_peer() -> None:
 
 
 def test_another_name_of_a_key_is_no_peer() -> None:
-    """reliability.md row 81: the sha256 form of a key that stands in its id (peer-ids.md) matches nobody."""
+    """Hostile row 81: the sha256 form of a key that stands in its id (peer-ids/peer-ids.md) matches nobody."""
     identity = Identity.from_seed(bytes((1,)) * 32)
     other = PeerId(b"\x12\x20" + sha256(identity.public_key.encode()).digest())
     firewall = Firewall()
@@ -398,7 +398,7 @@ def test_a_rule_that_looks_is_found_and_told_apart() -> None:
 
 @pytest.mark.parametrize("predicate", [is_broken, is_vague])
 def test_a_predicate_that_fails_rejects_and_is_reported_once(predicate: Callable[[Attempt], bool]) -> None:
-    """reliability.md row 80."""
+    """Hostile row 80."""
     firewall = Firewall()
     told: list[tuple[Rule, str]] = []
     rule = Rule.when(predicate, then=Rule.ALLOW, otherwise=Rule.ALLOW)
@@ -416,7 +416,7 @@ def test_a_predicate_that_fails_rejects_and_is_reported_once(predicate: Callable
 
 
 def test_a_predicate_may_be_cancelled_or_be_no_plain_function() -> None:
-    """reliability.md row 80: a CancelledError of its own ends nobody, and no coroutine is left behind."""
+    """Hostile row 80: a CancelledError of its own ends nobody, and no coroutine is left behind."""
 
     async def coroutine(asked: Attempt) -> bool:
         return True
@@ -440,7 +440,7 @@ def test_a_predicate_may_be_cancelled_or_be_no_plain_function() -> None:
 
 
 def test_a_predicate_may_change_the_rules() -> None:
-    """reliability.md row 80: it uses the firewall that calls it; what it set counts from the next attempt on."""
+    """Hostile row 80: it uses the firewall that calls it; what it set counts from the next attempt on."""
     firewall = Firewall()
 
     def once(asked: Attempt) -> bool:

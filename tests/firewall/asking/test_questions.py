@@ -80,7 +80,7 @@ async def test_the_rule_may_look_at_each_request() -> None:
 
 
 async def test_the_rule_may_be_to_ask() -> None:
-    """Every attempt that waited becomes a question of its own (stronghold-parity.md 1.5)."""
+    """Every attempt that waited becomes a question of its own (docs/firewall.md, "Answers and changes")."""
     firewall, approval, asked = asking()
     approvals = Asked()
     firewall.on_ask(approvals)
@@ -145,7 +145,7 @@ async def cancels(asked: Attempt) -> Rule:
 async def test_a_broken_hook_rejects_and_is_reported_once(
     hook: Any, told: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """reliability.md row 80."""
+    """Hostile row 80."""
     firewall, approval, _ = asking()
     firewall.on_no_rule(hook)
     assert await asyncio.gather(*(approval.judge(each) for each in requests(3))) == [False] * 3
@@ -211,7 +211,7 @@ async def test_without_any_deadline_the_answer_is_waited_for() -> None:
 async def test_a_rule_that_is_set_meanwhile_decides_at_once(
     change: Callable[[Firewall], object], allowed: bool
 ) -> None:
-    """reliability.md row 77."""
+    """Hostile row 77."""
     firewall, approval, asked = asking()
     tasks = await begin(approval, attempt(), attempt())
     change(firewall)
@@ -236,7 +236,7 @@ async def test_a_change_that_does_not_concern_the_peer_keeps_the_question() -> N
 
 @pytest.mark.parametrize("turns", range(5))
 async def test_a_late_answer_never_replaces_a_rule_set_meanwhile(turns: int) -> None:
-    """However many turns lie between them, the rule that was set holds (stronghold-parity.md D23)."""
+    """However many turns lie between them, the rule that was set holds (D23)."""
     firewall, approval, asked = asking()
     tasks = await begin(approval, attempt(), attempt())
     asked.answers[0].set_result(Rule.ALLOW)
@@ -318,7 +318,7 @@ async def test_the_question_ends_with_the_last_who_waits() -> None:
 
 @pytest.mark.speed
 async def test_surplus_attempts_of_one_peer_are_rejected_at_once() -> None:
-    """reliability.md row 79: 16 for each peer."""
+    """Hostile row 79: 16 for each peer."""
     _, approval, asked = asking()
     tasks = await begin(approval, *requests(10_000))
     assert len(asked.attempts) == 1

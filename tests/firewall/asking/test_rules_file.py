@@ -1,4 +1,4 @@
-"""The rules file on the disk: reliability.md row 96."""
+"""The rules file on the disk: hostile row 96."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def test_connections_of_one_peer_count_both_ways() -> None:
     ],
 )
 def test_connections_from_one_place(hosts: list[str | None], allowed: int) -> None:
-    """reliability.md row 3: 8 per IPv4 address and per IPv6 /56, mapped v4 counts with v4."""
+    """Hostile row 3: 8 per IPv4 address and per IPv6 /56, mapped v4 counts with v4."""
     gate = Gate(Limits(**FAST))  # type: ignore[arg-type]
     for number, host in enumerate(hosts[:allowed]):
         connect(gate, host, number)
@@ -169,7 +169,7 @@ def test_pending_sockets_from_one_address() -> None:
 
 
 def test_when_pending_is_full_the_oldest_of_the_greatest_crowd_gives_way() -> None:
-    """reliability.md row 1."""
+    """Hostile row 1."""
     gate = Gate(Limits(pending_in=5, **FAST))  # type: ignore[arg-type]
     inbound(gate, "192.0.2.1")
     crowd = [inbound(gate, "192.0.2.2") for _ in range(3)]

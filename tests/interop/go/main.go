@@ -1,7 +1,7 @@
 // Command peer is a stock go-libp2p host over TCP, Noise and Yamux, in three faces.
 //
-//	peer serve  --port P [--host H]           the server of the peer contract
-//	peer client --addr A --mode M [...]       the client of the peer contract
+//	peer serve  --port P [--host H]           the server of docs/catalogue/peer-contract.md
+//	peer client --addr A --mode M [...]       its client
 //	peer drive  [--listen] [--key-type T]     driven by JSON lines, for the interoperability tests
 //
 // drive.go lists the commands that drive understands.

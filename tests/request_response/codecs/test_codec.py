@@ -56,7 +56,7 @@ def unframed(data: bytes, maximum: int, sizes: list[int]) -> tuple[bytes, bytes]
 
 
 def test_published_bytes() -> None:
-    """reference/stronghold-parity.md 2.3."""
+    """The two examples of parity 2."""
     assert frame(JSON.encode("Ping")) == PING
     message = frame(JSON.encode({"Message": "hi"}))
     assert message == b"\x10" + b'{"Message":"hi"}'

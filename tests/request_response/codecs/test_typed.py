@@ -152,7 +152,7 @@ WHOLE_WIRE = (
 
 @pytest.mark.parametrize(("message", "body"), [*WIRE, (WHOLE, WHOLE_WIRE)], ids=lambda one: str(one)[:30])
 def test_exact_bytes(message: Message, body: bytes) -> None:
-    """reference/stronghold-parity.md 2.3."""
+    """As serde_json writes the same messages (parity 2)."""
     assert MESSAGE.encode(message) == body
     read = MESSAGE.decode(body)
     assert (read, type(read)) == (message, type(message))

@@ -28,12 +28,11 @@ _MESSAGE_3: Final = range(_STATIC + TAGLEN, _STATIC + MAX_PAYLOAD + TAGLEN + 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Secured:
+class Handshaken:
     """A finished handshake.
 
     ``send`` and ``receive`` go into a ``Sealer`` and an ``Opener``. ``early_muxer`` is the muxer that both
-    sides now run without a word, or ``None``: negotiate it by multistream. ``remote_muxers`` is what the
-    peer listed.
+    sides now run without a word, or ``None``: negotiate it by multistream.
     """
 
     peer: PeerId
@@ -41,7 +40,6 @@ class Secured:
     send: CipherState
     receive: CipherState
     early_muxer: str | None
-    remote_muxers: tuple[str, ...]
 
 
 def secure(
@@ -51,7 +49,7 @@ def secure(
     expected: PeerId | None,
     muxers: tuple[str, ...],
     random: Callable[[int], bytes],
-) -> Exchange[Secured]:
+) -> Exchange[Handshaken]:
     """Run the handshake in either role.
 
     ``expected``: the only peer to accept, in both roles; ``None`` accepts whoever proves an identity.
@@ -77,7 +75,7 @@ def secure(
         peer, public_key, theirs = payload.check(received, state.rs, expected)
         early = choose_muxer(theirs, muxers)
     send, receive = state.Split()
-    return Secured(peer, public_key, send, receive, early, theirs)
+    return Handshaken(peer, public_key, send, receive, early)
 
 
 def choose_muxer(initiators: tuple[str, ...], responders: tuple[str, ...]) -> str | None:

@@ -1,4 +1,4 @@
-"""noise/exchange.py: the whole handshake, in any pieces, with honest and with hostile partners."""
+"""noise/libp2p.py: the whole handshake, in any pieces, with honest and with hostile partners."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from noise.connection import Keypair, NoiseConnection
 from stronghold_p2p.errors import HandshakeError, PeerIdMismatch, UsageError
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity.peer_id import PeerId
-from stronghold_p2p.noise.exchange import Secured, choose_muxer
 from stronghold_p2p.noise.handshake import KeyPair
+from stronghold_p2p.noise.libp2p import Handshaken, choose_muxer
 from stronghold_p2p.noise.payload import make
 from stronghold_p2p.noise.records import Opener, Sealer
 from tests.noise.opening import opened
@@ -36,12 +36,12 @@ FIRST, SECOND, THIRD = transcript()
 ROLES = pytest.mark.parametrize("initiator", [True, False], ids=["initiator", "responder"])
 
 
-def ours(initiator: bool, **options: Any) -> Exchange[Secured]:
+def ours(initiator: bool, **options: Any) -> Exchange[Handshaken]:
     """The honest side of keys 1 or 2 in its usual role."""
     return side(initiator=initiator, seed=1 if initiator else 2, **options)
 
 
-def talks(sender: Secured, receiver: Secured) -> bool:
+def talks(sender: Handshaken, receiver: Handshaken) -> bool:
     """Whether what one seals, the other opens."""
     sealed = Sealer(sender.send).seal(b"text")
     return opened(Opener(receiver.receive), sealed)[0] == [b"text"]
@@ -108,7 +108,7 @@ def test_the_expected_peer() -> None:
 
 @ROLES
 def test_another_peer_than_expected(initiator: bool) -> None:
-    """reliability.md row 54, in both roles; an initiator then says no more: not even who it is."""
+    """Hostile row 54, in both roles; an initiator then says no more: not even who it is."""
     wire, says = pieces_of(initiator)
     runner = ExchangeRunner(ours(initiator, expected=identity(3).peer_id))
     runner.start()
@@ -160,7 +160,7 @@ LENGTHS = {True: (96, 96 + 8192), False: (64, 64 + 8192)}
 
 @ROLES
 def test_lengths_are_judged_by_the_prefix(initiator: bool) -> None:
-    """reliability.md rows 46 and 53: length 0, yamux frames in place of a message, 65,535 that never come."""
+    """Hostile rows 46 and 53: length 0, yamux frames in place of a message, 65,535 that never come."""
     least, most = LENGTHS[initiator]
     before = b"" if initiator else FIRST
     for size in (0, 1, least - 1, most + 1, 65_535):
@@ -217,7 +217,7 @@ UNPROVEN: dict[str, Callable[[], bytes]] = {
 @ROLES
 @pytest.mark.parametrize("payload", UNPROVEN.values(), ids=UNPROVEN.keys())
 def test_a_payload_that_proves_nothing(initiator: bool, payload: Callable[[], bytes]) -> None:
-    """reliability.md row 50: in both roles, however well the Noise part went."""
+    """Hostile row 50: in both roles, however well the Noise part went."""
     with pytest.raises(HandshakeError) as caught:
         talk(ours(initiator), speaker(initiator=not initiator, payload=payload()))
     assert not isinstance(caught.value, PeerIdMismatch)
@@ -240,7 +240,7 @@ def test_a_speaker_with_a_good_payload_is_accepted(initiator: bool) -> None:
 @ROLES
 @pytest.mark.parametrize("point", LOW_ORDER, ids=[point.hex() for point in LOW_ORDER])
 def test_points_of_low_order(initiator: bool, point: bytes) -> None:
-    """reliability.md row 49: as the ephemeral key and as the static one."""
+    """Hostile row 49: as the ephemeral key and as the static one."""
     runner = ExchangeRunner(ours(initiator))
     runner.start()
     with pytest.raises(HandshakeError, match="low order"):

@@ -1,0 +1,344 @@
+"""One connection as the library works with it: a proven peer, a muxer, its streams and their handlers.
+
+It knows nothing of records or frames: those are the muxer's, and so are the goodbye and what keeps the connection
+alive. ``Connection`` is what users see of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import weakref
+from collections.abc import Callable
+from typing import Final
+
+from multiaddr import Multiaddr
+
+from stronghold_p2p import multistream
+from stronghold_p2p.codes import GoAway, Reset
+from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.connection.connection import Connection
+from stronghold_p2p.connection.deadlines import Deadlines
+from stronghold_p2p.connection.handlers import Handlers
+from stronghold_p2p.connection.life import LIFE, Event, Life
+from stronghold_p2p.connection.owner import Owner
+from stronghold_p2p.errors import ConnectionClosed, UsageError, again
+from stronghold_p2p.firewall.rules import Direction, Rule
+from stronghold_p2p.identity import PeerId, PublicKey
+from stronghold_p2p.seams import Muxer, Sink, StreamEnd, Upgraded
+from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.streams.negotiation import InboundNegotiation, LazyConfirm, negotiate, open_when_acknowledged
+from stronghold_p2p.streams.waiter import Turn
+
+HANDLER_GRACE: Final = 1.0  # seconds for handlers to deal with what a peer sent before it left
+CLOSE_GRACE: Final = 1.0  # seconds that ``close`` waits for the peer to close, too
+LINGER: Final = 10.0  # seconds that a stream which we closed may take to end before we reset it
+
+log = logging.getLogger("stronghold_p2p.connection")
+
+
+class LiveConnection:
+    """``direction`` is ``"out"`` when we dialed. ``turn``: the callback in which streams are told things."""
+
+    __slots__ = (
+        "__weakref__",
+        "_deadlines",
+        "_face",
+        "_faded",
+        "_gone",
+        "_handlers",
+        "_idle_since",
+        "_limits",
+        "_muxer",
+        "_negotiating",
+        "_owner",
+        "_parked",
+        "_timeouts",
+        "direction",
+        "early_muxer",
+        "error",
+        "life",
+        "local_address",
+        "loop",
+        "passing",
+        "peer",
+        "public_key",
+        "remote_address",
+        "turn",
+    )
+
+    def __init__(
+        self,
+        upgraded: Upgraded,
+        owner: Owner[LiveConnection],
+        *,
+        direction: Direction,
+        limits: Limits,
+        timeouts: Timeouts,
+    ) -> None:
+        self.peer: PeerId = upgraded.peer
+        self.public_key: PublicKey = upgraded.public_key
+        self.direction: Direction = direction
+        self.early_muxer = upgraded.early_muxer
+        self.local_address: Multiaddr = upgraded.local
+        self.remote_address: Multiaddr = upgraded.remote
+        self.error: Exception | None = None
+        self.life = Life.OPEN
+        self.passing: dict[Direction, dict[str, Rule]] = {"in": {}, "out": {}}  # see Judging.passes
+        self.loop = asyncio.get_running_loop()
+        self._owner = owner
+        self._limits = limits
+        self._timeouts = timeouts
+        self._negotiating = math.inf if timeouts.negotiate is None else timeouts.negotiate
+        self._deadlines = Deadlines(self, self.loop)
+        self._handlers = Handlers(owner, limits.streams_in, self.loop)
+        self._parked = 0
+        self._idle_since: float | None = self.loop.time()
+        self._gone: asyncio.Future[None] | None = None
+        self._face: Connection | None = None
+        self._faded: weakref.ref[Connection] | None = None
+        self._muxer: Muxer = upgraded.start(self)
+        self.turn: Turn = self._muxer.turn
+        self._deadlines.look_at(self._next(self.loop.time()))
+
+    def begin(self) -> None:
+        """Everybody who has to know of it does: take what the peer had sent with the end of the handshake."""
+        self._muxer.begin()
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.direction} {self.peer} {self.remote_address}>"
+
+    @property
+    def face(self) -> Connection:
+        """What users see of it: the same object as long as it lives, or somebody holds it."""
+        face = self._face or (None if self._faded is None else self._faded())
+        if face is None:
+            face = Connection(self)
+            if self.life is Life.GONE:
+                self._faded = weakref.ref(face)
+            else:
+                self._face = face
+        return face
+
+    @property
+    def closed(self) -> bool:
+        """No stream works any more."""
+        return self.life is not Life.OPEN
+
+    @property
+    def streams(self) -> int:
+        """Streams that are open, both directions together."""
+        return len(self._muxer.streams)
+
+    @property
+    def heard(self) -> float:
+        """When the last bytes came, in the loop's seconds."""
+        return self._muxer.heard
+
+    @property
+    def latency(self) -> float | None:
+        """The round trip that was measured last, in seconds."""
+        return self._muxer.round_trip or None
+
+    @property
+    def handlers(self) -> frozenset[asyncio.Task[None]]:
+        """Tasks of handlers that are running."""
+        return frozenset(self._handlers.tasks.values())
+
+    # ------------------------------------------------------------------ streams of ours
+
+    async def open_stream(self, *protocols: str, wait: bool = False) -> LiveStream:
+        """A stream for the first of ``protocols`` that the peer serves.
+
+        With one protocol, or when identify has told which the peer serves, nothing is waited for (unless ``wait``): a
+        refusal then comes as ``UnsupportedProtocol`` from the first read, and silence as ``DeadlineExceeded``.
+        ``LimitExceeded`` if the peer takes no more streams, ``ConnectionClosed`` if the connection ends.
+        """
+        if not protocols:
+            raise UsageError("name at least one protocol")
+        stream = None if wait else self.open_now(protocols)
+        if stream is not None:
+            return stream
+        known = None if wait else self._known(protocols)
+        proposal = b"" if known is None else multistream.propose(known)
+        end = await open_when_acknowledged(self._muxer, self.loop, self._check_open)
+        stream = self._stream(end)
+        if known is not None:
+            return self._propose(stream, known, proposal)
+        try:
+            stream.protocol = await negotiate(stream, protocols, self._timeouts.negotiate)
+        except BaseException:
+            stream.reset(Reset.NEGOTIATION_FAILED)
+            raise
+        return stream
+
+    def open_now(self, protocols: tuple[str, ...], now: float | None = None) -> LiveStream | None:
+        """``open_stream`` where nothing has to be waited for; else None. ``now``: the loop's time, if it is known."""
+        if self.life is not Life.OPEN:
+            self._check_open()
+        known = self._known(protocols)
+        if known is None or not self._muxer.openable:
+            return None
+        return self._propose(self._stream(self._muxer.open()), known, multistream.propose(known), now)
+
+    def likely(self, protocols: tuple[str, ...]) -> str:
+        """The one of ``protocols`` to try without waiting: what the peer has said to serve, else the first."""
+        return self._known(protocols) or protocols[0]
+
+    def _known(self, protocols: tuple[str, ...]) -> str | None:
+        return protocols[0] if len(protocols) == 1 else self._owner.served(self.peer, protocols)
+
+    def _stream(self, end: StreamEnd) -> LiveStream:
+        self._idle_since = None
+        stream = LiveStream(end, self, self.loop)
+        end.sink = stream
+        return stream
+
+    def _propose(self, stream: LiveStream, protocol: str, proposal: bytes, now: float | None = None) -> LiveStream:
+        stream.send_now(proposal)
+        stream.protocol = protocol
+        due = (self.loop.time() if now is None else now) + self._negotiating
+        # What accepts a proposal repeats it, byte for byte.
+        stream.take_in(LazyConfirm(stream, protocol, proposal, due, self._timeouts.negotiate))
+        return stream
+
+    def _check_open(self) -> None:
+        if self.life is not Life.OPEN:
+            raise again(self.error or ConnectionClosed("the connection is closed"), self.peer)
+
+    # ------------------------------------------------------------------ streams of the peer
+
+    def accepted(self, end: StreamEnd) -> Sink:
+        """The peer opens a stream: its protocol is what comes first."""
+        self._idle_since = None
+        stream = LiveStream(end, self, self.loop)
+        due = self._muxer.heard + self._negotiating
+        stream.take_in(InboundNegotiation(self, stream, due, self._timeouts.negotiate))
+        return stream
+
+    def park(self, stream: LiveStream) -> bool:
+        """The stream's negotiation has begun and waits for more; if too many do, the stream is reset."""
+        maximum = self._limits.negotiating
+        if maximum is not None and self._parked >= maximum:
+            stream.reset(Reset.RESOURCE_LIMIT)
+            return False
+        self._parked += 1
+        return True
+
+    def unpark(self) -> None:
+        """A negotiation that had to wait is over, one way or the other."""
+        self._parked -= 1
+
+    def admits(self, protocol: str) -> bool | None:
+        """Whether the peer may open a stream for this protocol now; None: the application has to be asked."""
+        return self._owner.admits(self, protocol)
+
+    def ask_first(self, stream: LiveStream, protocol: str, answer: bytes, leftover: bytes) -> None:
+        """Ask the application before the protocol's id is echoed; what arrives meanwhile is kept."""
+        self._handlers.ask_first(stream, protocol, answer, leftover)
+
+    def start_handler(self, stream: LiveStream) -> None:
+        """The stream's protocol is agreed on: its handler runs as a task."""
+        self._handlers.start(stream)
+
+    def cancel_handler(self, stream: LiveStream, reason: str) -> None:
+        """Nobody waits for the handler of this stream any more."""
+        self._handlers.cancel_one(stream, reason)
+
+    def recheck(self, kept: Callable[[str], bool]) -> None:
+        """Rules have changed: reset the streams that the peer has opened for protocols which are not ``kept``."""
+        self._handlers.recheck(kept)
+
+    # ------------------------------------------------------------------ deadlines
+
+    def look_at(self, due: float) -> None:
+        """Look at all deadlines at ``due``, if not earlier."""
+        self._deadlines.look_at(due)
+
+    def linger(self) -> float:
+        """When a stream that is closed now, and that the peer does not close, is reset."""
+        return self.loop.time() + LINGER
+
+    def look(self, now: float) -> float:
+        """Do what is due now: keep-alive, idle, streams; returns what is due next."""
+        self._muxer.tick(now)
+        if self.life is Life.OPEN and self._is_idle(now):
+            idle = f"idle for {self._timeouts.idle:g} s: add the peer to protected, or raise Timeouts.idle"
+            self.shut(error=ConnectionClosed(idle))
+        if self.life is not Life.OPEN:
+            return self._muxer.due()
+        for end in list(self._muxer.streams):
+            if end.due <= now:
+                end.sink.expired(now)
+        return self._next(now)
+
+    def _is_idle(self, now: float) -> bool:
+        if self._muxer.streams or self._owner.is_protected(self.peer):
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = now
+        limit = self._timeouts.idle
+        return limit is not None and self._idle_since is not None and now - self._idle_since >= limit
+
+    def _next(self, now: float) -> float:
+        due = min((end.due for end in self._muxer.streams), default=math.inf)
+        if self._timeouts.idle is not None:
+            due = min(due, (now if self._idle_since is None else self._idle_since) + self._timeouts.idle)
+        return min(due, self._muxer.due())
+
+    # ------------------------------------------------------------------ the end
+
+    async def close(self, code: int = GoAway.NORMAL) -> None:
+        """Close in order: what was written leaves, then a go-away, then our end of the connection.
+
+        Waits up to a second for the peer to close its end too: a socket closed over unread bytes answers
+        with RST, and that destroys what the peer has not read yet. Cancelled, the connection is aborted.
+        """
+        self.shut(code)
+        if self.life is Life.GONE:
+            return
+        if self._gone is None:
+            self._gone = self.loop.create_future()
+        try:
+            async with asyncio.timeout(CLOSE_GRACE):
+                await asyncio.shield(self._gone)
+        except TimeoutError:
+            self.abort()
+        except asyncio.CancelledError:
+            self.abort()
+            raise
+
+    def shut(self, code: int = GoAway.NORMAL, error: Exception | None = None) -> None:
+        """Say goodbye and read no more; ``abort`` or the peer's close ends it."""
+        if self.life is Life.OPEN:
+            self._muxer.close(code, error or ConnectionClosed("we closed the connection", code=code))
+
+    def abort(self) -> None:
+        """End at once."""
+        self._muxer.abort(ConnectionClosed("we aborted the connection"))
+
+    def failed(self, error: Exception) -> None:
+        """A fault of ours."""
+        log.error("internal error on a connection to %s", self.peer, exc_info=error)
+        self.shut(GoAway.INTERNAL_ERROR, ConnectionClosed("internal error", code=GoAway.INTERNAL_ERROR))
+
+    def ended(self, error: Exception) -> None:
+        """No stream works any more."""
+        self.life = LIFE[self.life, Event.END]
+        self.error = error
+        self._deadlines.clear()
+        # When the peer leaves, what it had sent before is still there to be read.
+        remote = isinstance(error, ConnectionClosed) and error.remote
+        self._handlers.cancel(HANDLER_GRACE if remote else 0.0)
+        self._owner.ended(self, error)
+
+    def gone(self) -> None:
+        """The wire is gone. Nothing that it has leads back to it any more: it goes with the last one who holds it."""
+        self.life = LIFE[self.life, Event.LOSE]
+        self._deadlines.end()
+        self._owner.gone(self)
+        if self._face is not None:
+            self._faded, self._face = weakref.ref(self._face), None
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)

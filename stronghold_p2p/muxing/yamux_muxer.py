@@ -1,0 +1,362 @@
+"""Yamux over a secure channel over a wire: the muxer of every connection that is not QUIC.
+
+A byte's way in is ``received`` → ``SecureChannel.open`` → ``Receiver.receive`` → ``Sink.data``, one call inside
+another. Its way out is ``StreamEnd.send``, then once per turn of the loop ``_flush``: all frames of that turn are
+sealed together and leave in one write. Tasks that were woken by what came go on at the end of the same callback, before
+it sends.
+
+The muxer owns everything that is Yamux's or the channel's: keep-alive pings, half frames that do not become whole,
+writes that stall, and the goodbye. The life of the connection above it is the connection's (``connection/life.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from typing import Final
+
+from stronghold_p2p.codes import GoAway
+from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.errors import ConnectionClosed, DecryptError, MuxerError
+from stronghold_p2p.identity import PeerId
+from stronghold_p2p.seams import MuxerUser, Secured, Sink, StreamEnd, Wire
+from stronghold_p2p.streams.waiter import Turn
+from stronghold_p2p.yamux import Receiver, Session, YamuxStream
+from stronghold_p2p.yamux.header import GO_AWAY, frame
+from stronghold_p2p.yamux.window import ReceiveBudget, ReceivePool
+
+YAMUX: Final = "/yamux/1.0.0"
+
+INCOMPLETE: Final = 30.0  # seconds for the rest of a frame or record (hostile row 31)
+STALL_LOOKS: Final = 4  # looks at a socket that takes nothing, so that the bytes of the first moment count as such
+CLOSE_GRACE: Final = 1.0  # seconds for the peer to close after we did, so that nothing it sent is answered by RST
+
+log = logging.getLogger("stronghold_p2p.connection")
+
+
+class YamuxMuxer:
+    """A ``Muxer``, the ``WireUser`` of ``wire``, and the user of its session. All times are the loop's seconds.
+
+    ``heard``: when the last byte came.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_channel",
+        "_early",
+        "_goodbye_until",
+        "_loop",
+        "_partial_since",
+        "_reading_paused",
+        "_receiver",
+        "_session",
+        "_stalled",
+        "_timeouts",
+        "_user",
+        "_wire",
+        "closed",
+        "heard",
+        "turn",
+    )
+
+    def __init__(
+        self,
+        wire: Wire,
+        secured: Secured,
+        user: MuxerUser,
+        *,
+        dialer: bool,
+        early: bytes,
+        limits: Limits,
+        timeouts: Timeouts,
+        budget: ReceiveBudget,
+    ) -> None:
+        self._wire = wire
+        self._channel = secured.channel
+        self._user: MuxerUser | None = user
+        self._early = early
+        self._timeouts = timeouts
+        self._session = Session(self, client=dialer, limits=limits, budget=budget)
+        self._receiver = Receiver(self._session)
+        self._loop = asyncio.get_running_loop()
+        self._partial_since: float | None = None
+        self._stalled: tuple[float, int] | None = None  # since when the wire takes nothing, and what was unsent then
+        self._reading_paused = False
+        self._goodbye_until = math.inf
+        self.turn = Turn(self._loop)
+        self.heard = self._loop.time()
+        self.closed = False
+        wire.user = self
+
+    def begin(self) -> None:
+        early, self._early = self._early, b""
+        if early:
+            self._session.now = self._loop.time()
+            try:
+                self._receiver.receive(early)
+            except Exception as error:  # whatever it is ends this connection only
+                self._failed(error)
+
+    # ------------------------------------------------------------------ bytes in
+
+    def received(self, view: memoryview) -> int:
+        if self.closed:
+            return len(view)
+        session, turn = self._session, self.turn
+        now = session.now = self.heard = self._loop.time()
+        notified = session.outbox.claim_flush()
+        turn.waiting = []
+        try:
+            try:
+                used = self._channel.open(view, self._receiver.receive)
+            finally:  # what came before a fault still counts
+                turn.resume()
+        except Exception as error:  # the one catch of a connection: whatever it is ends this connection only
+            self._failed(error)
+            return len(view)
+        if used < len(view) or session.incomplete_since is not None:
+            self._incomplete(now, used)
+        if turn.starting:
+            # Before Python 3.12 handlers start in the next turn of the loop; that turn's flush comes behind them.
+            turn.starting = False
+            if not notified:
+                self._loop.call_soon(self._flush)
+        elif session.stalled:
+            self._flush()
+        else:
+            self._send()
+        # What was sent is owed no more.
+        if self._wire.congested and session.overloaded and not self._reading_paused and not self.closed:
+            self._reading_paused = True
+            self._wire.pause()
+        return used
+
+    def _incomplete(self, now: float, used: int) -> None:
+        """Part of a frame or of a record is missing; ``used``: bytes of records that were complete."""
+        if used or self._partial_since is None:
+            self._partial_since = now
+        if self._user is not None:
+            self._user.look_at(now + INCOMPLETE)
+
+    # ------------------------------------------------------------------ bytes out
+
+    def accept(self, stream: YamuxStream) -> Sink:
+        """The session has a stream that the peer opened."""
+        assert self._user is not None
+        return self._user.accepted(stream)
+
+    def notify(self) -> None:
+        """Seal and write what has collected, behind everything that is due before in this turn of the loop."""
+        self._loop.call_soon(self._flush)
+
+    def early(self) -> None:
+        """Seal and write what has collected, before the turn of the loop is over."""
+        self._send(early=True)
+
+    def writable(self) -> None:
+        self._flush()
+
+    def _flush(self) -> None:
+        """Send, from a bare callback of the loop: tasks that had to wait for room go on in it."""
+        self.turn.waiting = []
+        self._send()
+        try:
+            self.turn.resume()
+        except Exception as error:  # a fault of ours: this connection pays for it
+            self._failed(error)
+
+    def _send(self, *, early: bool = False) -> None:
+        session, wire = self._session, self._wire
+        if self.closed or wire.congested:
+            return
+        if session.violation is not None:
+            self._failed(session.violation)
+            return
+        try:
+            frames = session.outbox.take_early() if early else session.data_to_send()
+            self._channel.seal(frames, session.outbox.taken, wire.write)
+            congested = self._wire.congested
+            if congested or session.congested or session.stalled or session.requeued:
+                session.flushed(congested=congested)
+        except Exception as error:  # the keys are used up; or a fault of ours, for which only this connection pays
+            self._failed(error)
+            return
+        if congested:
+            self._stall()
+        if self._reading_paused and not session.overloaded:
+            self._reading_paused = False
+            wire.resume()
+
+    def _stall(self) -> None:
+        """The wire takes no more bytes: something has to leave within ``Timeouts.write_stall`` seconds."""
+        now = self._loop.time()
+        self._stalled = (now, self._wire.unsent)
+        if self._timeouts.write_stall is not None and self._user is not None:
+            self._user.look_at(now + self._timeouts.write_stall / STALL_LOOKS)
+
+    # ------------------------------------------------------------------ streams
+
+    @property
+    def streams(self) -> Collection[StreamEnd]:
+        return self._session.streams.values()
+
+    @property
+    def round_trip(self) -> float:
+        return self._session.round_trip
+
+    @property
+    def openable(self) -> bool:
+        return self._session.openable
+
+    def open(self) -> StreamEnd:
+        return self._session.open()
+
+    def when_openable(self, wake: Callable[[], None]) -> None:
+        self._session.when_openable(wake)
+
+    def forget_opening(self, wake: Callable[[], None]) -> None:
+        self._session.forget_opening(wake)
+
+    # ------------------------------------------------------------------ deadlines
+
+    def due(self) -> float:
+        if self.closed:
+            return self._goodbye_until
+        limits, session, now = self._timeouts, self._session, self._loop.time()
+        due = [since + INCOMPLETE for since in self._unfinished()]
+        if limits.keepalive is not None:
+            due.append(max(self.heard + limits.keepalive, now + 1.0))
+        if session.ping_sent_at is not None and limits.keepalive_answer is not None:
+            due.append(max(session.ping_sent_at, self.heard) + limits.keepalive_answer)
+        if self._stalled is not None and limits.write_stall is not None and session.congested:
+            due.append(min(self._stalled[0] + limits.write_stall, now + limits.write_stall / STALL_LOOKS))
+        return min(due, default=math.inf)
+
+    def tick(self, now: float) -> None:
+        if self.closed:
+            if now >= self._goodbye_until:
+                self._wire.abort()
+            return
+        error = self._silent(now) or self._stuck(now)
+        if error is not None:
+            self._failed(error)
+
+    def _silent(self, now: float) -> Exception | None:
+        every, answer = self._timeouts.keepalive, self._timeouts.keepalive_answer
+        sent = self._session.ping_sent_at
+        if sent is not None and answer is not None and now - max(sent, self.heard) >= answer:
+            return ConnectionClosed(f"no answer to a keep-alive ping within Timeouts.keepalive_answer, {answer:g} s")
+        if every is not None and now - self.heard >= every:
+            self._session.ping(now)
+        return None
+
+    def _stuck(self, now: float) -> Exception | None:
+        for since in self._unfinished():
+            if now - since >= INCOMPLETE:
+                return MuxerError(f"a frame was not complete after {INCOMPLETE:g} s", code=GoAway.PROTOCOL_ERROR)
+        stall = self._timeouts.write_stall
+        if self._stalled is None or stall is None or not self._session.congested:
+            return None
+        at, waiting = self._stalled
+        left = self._wire.unsent
+        if left < waiting:
+            self._stalled = (now, left)
+        elif now - at >= stall:
+            return ConnectionClosed(f"the peer took no bytes for Timeouts.write_stall, {stall:g} s")
+        return None
+
+    def _unfinished(self) -> list[float]:
+        record = self._partial_since if self._wire.partial else None
+        return [since for since in (record, self._session.incomplete_since) if since is not None]
+
+    # ------------------------------------------------------------------ the end
+
+    def _failed(self, error: Exception) -> None:
+        if self.closed:
+            return
+        # Its frames hold everything that was at work, this connection too, which would keep itself alive by its error.
+        error.__traceback__ = None
+        if isinstance(error, DecryptError):  # nothing on this channel can be trusted, so nothing is said on it
+            self.abort(error)
+        elif isinstance(error, ConnectionClosed):
+            self.close(error.code if isinstance(error, MuxerError) else GoAway.NORMAL, error)
+        else:
+            log.error("internal error on a connection", exc_info=error)
+            self.close(GoAway.INTERNAL_ERROR, ConnectionClosed("internal error", code=GoAway.INTERNAL_ERROR))
+
+    def close(self, code: int, error: Exception) -> None:
+        if self.closed:
+            return
+        session = self._session
+        farewell = [*session.data_to_send(), session.go_away(code)]
+        user = self._user
+        self._end(error)
+        if self._wire.lost:
+            return
+        with suppress(ConnectionClosed):  # the keys are used up: nothing more can be said
+            self._channel.seal(farewell, sum(map(len, farewell)), self._wire.write)
+        self._wire.resume()
+        self._wire.finish()
+        self._goodbye_until = self._loop.time() + CLOSE_GRACE
+        if user is not None:
+            user.look_at(self._goodbye_until)
+
+    def abort(self, error: Exception) -> None:
+        self._end(error)
+        self._wire.abort()
+
+    def _end(self, error: Exception) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        self._session.fail(error)
+        if self._user is not None:
+            self._user.ended(error)
+
+    def ended(self, error: Exception | None) -> None:
+        if isinstance(error, ConnectionClosed):
+            self._end(error)
+        else:
+            # go closes with SO_LINGER 0: its goodbye arrives as a reset, which is an ordinary end.
+            closed = ConnectionClosed("the peer closed the connection", remote=True)
+            closed.__cause__ = error
+            self._end(closed)
+        self._session.let_go()
+        user, self._user = self._user, None
+        if user is not None:
+            user.gone()
+
+
+class YamuxFactory:
+    """Starts ``YamuxMuxer`` for one network; ``protected`` tells whether a peer may use the last of the ``pool``."""
+
+    id: Final = YAMUX
+
+    def __init__(
+        self, limits: Limits, timeouts: Timeouts, pool: ReceivePool, protected: Callable[[PeerId], bool]
+    ) -> None:
+        self._limits = limits
+        self._timeouts = timeouts
+        self._pool = pool
+        self._protected = protected
+
+    def start(self, wire: Wire, secured: Secured, early: bytes, user: MuxerUser, *, dialer: bool) -> YamuxMuxer:
+        peer = secured.peer
+        budget = ReceiveBudget(self._limits.receive_memory, self._pool, lambda: self._protected(peer))
+        return YamuxMuxer(
+            wire,
+            secured,
+            user,
+            dialer=dialer,
+            early=early,
+            limits=self._limits,
+            timeouts=self._timeouts,
+            budget=budget,
+        )
+
+    def refuse(self, wire: Wire, secured: Secured, code: int) -> None:
+        goodbye = frame(GO_AWAY, 0, 0, code)
+        secured.channel.seal([goodbye], len(goodbye), wire.write)

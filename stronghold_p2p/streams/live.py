@@ -1,0 +1,459 @@
+"""One stream as the library works with it: what arrived, who waits for it, and what is written.
+
+The muxer puts everything that arrives here, synchronously; a reader takes it from here. No task and no queue stands
+between: one deque, and one ``Waiter`` when somebody waits. ``Stream`` is what users see of it.
+
+While multistream-select runs, or while the application is asked whether the stream may be opened at all, what arrives
+goes to the ``intake`` instead of to the reader. Who only wants to know that the peer has reset the stream, while
+nothing is read, takes the intake's place, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from math import inf
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
+
+from stronghold_p2p.encoding import varint
+from stronghold_p2p.errors import (
+    ConnectionClosed,
+    DeadlineExceeded,
+    DecodeError,
+    Malformed,
+    StreamEnded,
+    StreamReset,
+    UsageError,
+    again,
+)
+from stronghold_p2p.identity import PeerId
+from stronghold_p2p.seams import Buffer, StreamEnd
+from stronghold_p2p.streams.waiter import Turn, Waiter
+
+# Shorter pieces that wait for a reader are joined: a window full of them would take twenty times its size.
+JOIN_BELOW: Final = 512
+READ_CHUNK: Final = 65_536  # bytes that are read at most unless the reader says otherwise
+
+
+class Intake(Protocol):
+    """Takes what arrives on a stream instead of its reader. ``due``: when its time is over, infinite for never."""
+
+    due: float
+
+    def data(self, piece: bytes | memoryview) -> None: ...
+
+    def end(self) -> None: ...
+
+    def failed(self, error: Exception) -> None: ...
+
+    def expired(self) -> None:
+        """``due`` has come."""
+
+
+class StreamOwner(Protocol):
+    """What a stream needs of its connection."""
+
+    @property
+    def peer(self) -> PeerId: ...
+
+    @property
+    def face(self) -> Any:
+        """The connection as users see it."""
+
+    @property
+    def turn(self) -> Turn: ...
+
+    def look_at(self, due: float) -> None:
+        """Call ``expired`` of streams that are due then, if not earlier."""
+
+    def linger(self) -> float:
+        """When a stream that is closed now, and that the peer does not close, is reset."""
+
+
+class LiveStream:
+    """Bytes both ways, each way closed on its own. It is the ``Sink`` of its ``StreamEnd``.
+
+    One task may read while another writes; two readers (or two writers) at once are a ``UsageError``. Every await may
+    be cancelled: a cancelled read loses nothing, of a cancelled write part may have been sent. The peer's reset raises
+    ``StreamReset``, the end of the connection ``ConnectionClosed``.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_chunks",
+        "_closed",
+        "_end",
+        "_ended",
+        "_error",
+        "_loop",
+        "_over_at",
+        "_reader",
+        "_returned",
+        "_turn",
+        "_writer",
+        "connection",
+        "intake",
+        "protocol",
+    )
+
+    def __init__(self, end: StreamEnd, connection: StreamOwner, loop: asyncio.AbstractEventLoop) -> None:
+        self._end = end
+        self._loop = loop
+        self._turn = connection.turn
+        self._chunks: deque[bytes | memoryview] = deque()
+        self._returned = 0  # bytes at the front that a cancelled read had taken: the muxer has counted them
+        self._reader: Waiter | None = None
+        self._writer: Waiter | None = None
+        self._ended = self._closed = False
+        self._error: Exception | None = None
+        self._over_at = inf
+        self.connection: Any = connection
+        self.protocol = ""
+        self.intake: Intake | None = None
+
+    @property
+    def peer(self) -> PeerId:
+        """The other end, proven by the handshake."""
+        peer: PeerId = self.connection.peer
+        return peer
+
+    def __repr__(self) -> str:
+        return f"<Stream {self._end.id} {self.protocol or 'negotiating'}>"
+
+    # ------------------------------------------------------------------ reading
+
+    async def read(self, n: int = READ_CHUNK) -> bytes:
+        """The next 1 to ``n`` bytes; ``b""`` once the peer has closed its side and all has been read."""
+        if n < 1:
+            raise ValueError("read at least one byte")
+        if self._reader is not None:
+            raise UsageError("another task is reading this stream")
+        while not self._chunks:
+            if self._ended and not self._closed:
+                return b""  # a clean end stays one, whatever becomes of the connection
+            if self._error is not None or self._closed:
+                self._check_readable()
+            self._reader = Waiter(self._loop, self._turn)
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        return self._take(n)
+
+    def read_now(self, n: int = READ_CHUNK) -> bytes:
+        """What ``read`` gives if it does not have to wait; ``b""`` if it does, or at the end."""
+        return self._take(n) if self._chunks and self._reader is None else b""
+
+    def _take(self, n: int) -> bytes:
+        chunk = self._chunks[0]
+        size = len(chunk)
+        if size <= n:
+            self._chunks.popleft()
+            piece = chunk if isinstance(chunk, bytes) else bytes(chunk)
+        else:
+            piece = bytes(chunk[:n])
+            self._chunks[0] = memoryview(chunk)[n:]
+            size = n
+        if self._returned:
+            counted = min(size, self._returned)
+            self._returned -= counted
+            size -= counted
+        self._end.consumed(size, self._loop.time)
+        return piece
+
+    async def readexactly(self, n: int) -> bytes:
+        """Exactly ``n`` bytes; ``StreamEnded`` (with ``partial``) if the stream ends before."""
+        if n == 0:
+            return b""
+        first = await self.read(n)
+        if len(first) == n:
+            return first
+        pieces, got = [first], len(first)
+        try:
+            while got < n:
+                piece = await self.read(n - got)
+                if not piece:
+                    raise StreamEnded(f"{got} of {n} bytes, then the end", partial=b"".join(pieces), peer=self.peer)
+                pieces.append(piece)
+                got += len(piece)
+        except asyncio.CancelledError:
+            self._give_back(pieces)
+            raise
+        return b"".join(pieces)
+
+    def _give_back(self, pieces: list[bytes]) -> None:
+        if not self._closed:
+            self._chunks.extendleft(reversed([piece for piece in pieces if piece]))
+            self._returned += sum(map(len, pieces))
+
+    def _drop_unread(self) -> None:
+        self._chunks.clear()
+        self._returned = 0
+
+    async def read_to_end(self, maximum: int = 1 << 20) -> bytes:
+        """Everything up to the peer's FIN; ``Malformed`` as soon as it is more than ``maximum`` bytes."""
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            while piece := await self.read(maximum + 1):
+                pieces.append(piece)
+                size += len(piece)
+                if size > maximum:
+                    raise Malformed(f"more than {maximum} bytes", peer=self.peer)
+        except asyncio.CancelledError:
+            self._give_back(pieces)
+            raise
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def read_message(self, maximum: int = 1 << 20) -> bytes | None:
+        """One message: an unsigned varint, then that many bytes. ``None`` at a clean end.
+
+        A longer one than ``maximum`` is ``Malformed`` as soon as its length is read; an end in the middle is
+        ``StreamEnded``. Cancelled in the middle, what had arrived is still there.
+        """
+        taken: list[bytes] = []
+        try:
+            length = await self._read_length(maximum, taken)
+            if length is None:
+                return None
+            return await self.readexactly(length)
+        except asyncio.CancelledError:
+            self._give_back(taken)
+            raise
+
+    async def _read_length(self, maximum: int, taken: list[bytes]) -> int | None:
+        exchange = varint.read(maximum=maximum)
+        try:
+            next(exchange)
+            while True:
+                byte = await self.read(1)
+                if not byte:
+                    if taken:
+                        raise StreamEnded("an end inside a length", partial=b"".join(taken), peer=self.peer)
+                    return None
+                taken.append(byte)
+                exchange.send(byte)
+        except StopIteration as stop:
+            return int(stop.value)
+        except DecodeError as error:
+            raise Malformed(f"message length: {error}", peer=self.peer) from None
+
+    def _check_readable(self) -> None:
+        if self._error is not None:
+            raise again(self._error, self.peer)
+        if self._closed:
+            raise UsageError("the stream is closed")
+
+    # ------------------------------------------------------------------ writing
+
+    async def write(self, data: Buffer) -> None:
+        """Send all of ``data``, waiting for the peer's window and for the socket where needed.
+
+        What several tasks write in one turn of the event loop leaves in one system call. The return says
+        that the bytes are framed, not that the peer has them.
+        """
+        if self._error is not None or self._closed or self._end.finished or self._writer is not None:
+            self._check_writable()
+        rest: bytes | memoryview = data if isinstance(data, bytes) else bytes(data)
+        size, again = len(rest), False
+        while (taken := self._end.send(rest)) < size:
+            rest = memoryview(rest)[taken:]
+            size -= taken
+            await self._wait_writable(again=again and not taken)
+            again = True
+
+    async def write_message(self, data: Buffer) -> None:
+        """Send one message: its length as an unsigned varint, then ``data``."""
+        body = bytes(data)
+        await self.write(varint.encode(len(body)) + body)
+
+    def _check_writable(self) -> None:
+        if self._error is not None:
+            raise again(self._error, self.peer)
+        if self._closed or self._end.finished:
+            raise UsageError("the stream is closed for writing")
+        if self._writer is not None:
+            raise UsageError("another task is writing to this stream")
+
+    async def _wait_writable(self, *, again: bool) -> None:
+        self._end.wait_turn(again=again)
+        self._writer = Waiter(self._loop, self._turn)
+        try:
+            await self._writer
+        finally:
+            self._writer = None
+        self._check_writable()
+
+    def finish(self) -> None:
+        """Close our direction (FIN); reading goes on. Does nothing the second time.
+
+        ``UsageError`` while another task's write waits: the peer would take half of it for the whole.
+        """
+        if self._writer is not None:
+            raise UsageError("another task is writing to this stream")
+        if self._error is None:
+            self._end.finish()
+
+    def close(self) -> None:
+        """Close both directions; in any state, as often as you like.
+
+        What was written still leaves; a write that still waits makes it a reset, as the peer would take half of it
+        for the whole. What the peer still sends is dropped; a peer that goes on sending is reset after a while.
+        """
+        if self._closed:
+            return
+        if self._writer is not None:
+            self.reset()
+            return
+        self._closed = True
+        end = self._end
+        if not end.finished:
+            end.finish()
+        if self.intake is None:
+            self._drop_unread()
+            end.discard()
+        if not end.gone and self._over_at == inf:
+            self.expire(self.connection.linger())
+        if self._reader is not None:
+            self._reader.set()
+
+    def reset(self, code: int = 0) -> None:
+        """End both directions at once; the peer's calls fail. ``code`` as in go-libp2p's core/network/mux.go."""
+        if self._closed and self._end.gone:
+            return
+        self._closed = True
+        self._end.reset(code)
+        self._drop_unread()
+        if self._error is None:
+            self._error = StreamReset(f"we reset the stream with code {code:#x}", code=code)
+        intake, self.intake = self.intake, None
+        if intake is not None:
+            intake.failed(self._error)
+        self._wake_all()
+
+    def abandon(self, error: Exception, code: int) -> None:
+        """Reset, with ``error`` as what our own callers are told."""
+        if self._error is None:
+            self._error = error
+        self.reset(code)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.reset()
+
+    # ------------------------------------------------------------------ deadlines
+
+    def expire(self, due: float) -> None:
+        """Whatever the stream is doing, it ends with ``DeadlineExceeded`` at ``due``, in the loop's seconds."""
+        self._over_at = due
+        if due < self._end.due:
+            self._end.due = due
+            self.connection.look_at(due)
+
+    def take_in(self, intake: Intake) -> None:
+        """Give what arrives to ``intake`` from now on, until its ``due`` at the latest."""
+        self.intake = intake
+        if intake.due < self._end.due:
+            self._end.due = intake.due
+            self.connection.look_at(intake.due)
+
+    def expired(self, now: float) -> None:
+        if self._over_at <= now:
+            self.abandon(DeadlineExceeded("the time of the stream is over", timeout=0.0, peer=self.peer), 0)
+        elif self.intake is not None and self.intake.due <= now:
+            self.intake.expired()
+        else:
+            self._end.due = self._over_at
+
+    # ------------------------------------------------------------------ for negotiations
+
+    def consumed(self, count: int) -> None:
+        """The intake has taken ``count`` bytes for good."""
+        self._end.consumed(count, self._loop.time)
+
+    def explain(self, error: Exception) -> None:
+        """Replace the stored cause by one that says more."""
+        self._error = error
+
+    def send_now(self, data: bytes) -> None:
+        """Send a short answer of the negotiation; never waits."""
+        self._end.send_now(data)
+
+    def negotiated(self, protocol: str, leftover: bytes | memoryview = b"") -> None:
+        """multistream-select is over; what it did not need belongs to the reader."""
+        self.protocol = protocol
+        self.intake = None
+        self._end.due = self._over_at
+        if self._closed:
+            self._end.discard()
+        elif len(leftover):
+            self.data(leftover)
+        if self._ended:
+            self._wake_all()
+
+    def release(self) -> tuple[StreamEnd, list[bytes | memoryview]]:
+        """Hand the end over to another sink, with what has not been read; this object is closed then.
+
+        ``UsageError`` while somebody reads or writes, or when the stream is over.
+        """
+        if self._reader is not None or self._writer is not None or self.intake is not None:
+            raise UsageError("another task is using this stream")
+        self._check_readable()
+        unread = list(self._chunks)
+        if self._ended:
+            unread.append(b"")
+        self._chunks.clear()
+        self._closed = True
+        self._error = UsageError("the stream was handed over")
+        self._end.due = inf
+        return self._end, unread
+
+    # ------------------------------------------------------------------ Sink: called by the muxer
+
+    def data(self, piece: bytes | memoryview) -> None:
+        if self.intake is not None:
+            self.intake.data(piece)
+            return
+        chunks = self._chunks
+        if chunks and len(piece) < JOIN_BELOW and len(chunks[-1]) < JOIN_BELOW:
+            chunks[-1] = b"".join((chunks[-1], piece))
+        else:
+            chunks.append(piece)
+        if self._reader is not None:
+            self._reader.set()
+
+    def end(self) -> None:
+        self._ended = True
+        if self.intake is not None:
+            self.intake.end()
+        if self._reader is not None:
+            self._reader.set()
+
+    def failed(self, error: Exception) -> None:
+        if self._error is None:
+            self._error = error
+        # As go-yamux: a reset takes with it what has not been read, unless the peer's FIN had come before.
+        if not self._ended and not isinstance(error, ConnectionClosed):
+            self._drop_unread()
+        intake, self.intake = self.intake, None
+        if intake is not None:
+            intake.failed(error)
+        self._wake_all()
+
+    def ready(self) -> None:
+        if self._writer is not None:
+            self._writer.set()
+
+    def _wake_all(self) -> None:
+        if self._reader is not None:
+            self._reader.set()
+        if self._writer is not None:
+            self._writer.set()

@@ -1,0 +1,78 @@
+"""All that a service may see of the swarm."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from multiaddr import Multiaddr
+
+from stronghold_p2p.book.addresses import AddressBook
+from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.connection.live import LiveConnection
+from stronghold_p2p.connection.owner import Handler
+from stronghold_p2p.events.hub import Hub
+from stronghold_p2p.firewall.asking.approval import Approval
+from stronghold_p2p.firewall.asking.firewall import Firewall
+from stronghold_p2p.identity import PeerId
+from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.swarm.judging import Judging
+
+
+class Follower(Protocol):
+    """Is told of connections as they come and go, before and apart from the events that users see."""
+
+    def connected(self, connection: LiveConnection) -> None:
+        """A connection is up."""
+
+    def disconnected(self, connection: LiveConnection) -> None:
+        """It is over."""
+
+
+class Host(Protocol):
+    """One swarm, for identify, ping, requests, and every other service."""
+
+    @property
+    def identity(self) -> Identity: ...
+    @property
+    def peer_id(self) -> PeerId: ...
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+    @property
+    def timeouts(self) -> Timeouts: ...
+    @property
+    def limits(self) -> Limits: ...
+    @property
+    def book(self) -> AddressBook: ...
+    @property
+    def firewall(self) -> Firewall: ...
+    @property
+    def approval(self) -> Approval: ...
+    @property
+    def judging(self) -> Judging: ...
+    @property
+    def hub(self) -> Hub: ...
+
+    @property
+    def addresses(self) -> tuple[Multiaddr, ...]:
+        """Where others are told to reach us, without ``/p2p/``."""
+
+    @property
+    def peer_protocols(self) -> dict[PeerId, frozenset[str]]:
+        """What connected peers have said to serve; identify fills it."""
+
+    def handle(self, protocol: str, handler: Handler, *, judges: bool = False, rule_name: str = "") -> None:
+        """Serve ``protocol``."""
+
+    def follow(self, follower: Follower) -> None:
+        """Tell ``follower`` of connections."""
+
+    def connections(self, peer: PeerId | None = None) -> tuple[LiveConnection, ...]:
+        """Open connections, of one peer or of all."""
+
+    def connected(self, peer: PeerId) -> LiveConnection | None:
+        """An open connection to ``peer``, if there is one."""
+
+    async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr] = ()) -> LiveConnection:
+        """The open connection to ``peer``, or a new one."""

@@ -1,0 +1,182 @@
+"""A stream of one connection as the wire of another: what a relayed circuit is.
+
+Two rules keep both connections from hurting each other. What arrives is delivered at the end of the outer connection's
+callback, never from inside it: the outer record is still being read from the workspace that both share, and tasks of
+the application must not run while the outer muxer is at work. And it is delivered from memory of its own, so what the
+inner user has not used yet stays in front of what follows.
+
+The inner user decides how much may be in flight: credit is given back when it has used what came. What it writes beyond
+the outer window is kept here, and ``congested`` tells it to stop.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from math import inf
+from typing import Final
+
+from multiaddr import Multiaddr
+
+from stronghold_p2p.errors import ConnectionClosed
+from stronghold_p2p.seams import StreamEnd, Turn, WireUser
+from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.transport.socket_wire import NOBODY, WRITE_HIGH, WRITE_LOW
+
+
+class StreamWire:
+    """Takes a negotiated ``stream`` over; nobody else may use it any more. ``host``: see ``Wire.host``."""
+
+    __slots__ = (
+        "_clock",
+        "_due",
+        "_end",
+        "_error",
+        "_finishing",
+        "_inbox",
+        "_over",
+        "_paused",
+        "_queued",
+        "_turn",
+        "_unsent",
+        "congested",
+        "host",
+        "local",
+        "lost",
+        "remote",
+        "user",
+    )
+
+    def __init__(self, stream: LiveStream, local: Multiaddr, remote: Multiaddr, clock: Callable[[], float]) -> None:
+        self.local, self.remote = local, remote
+        self.host: Final = None
+        self.user: WireUser = NOBODY
+        self.congested = self.lost = False
+        self._clock = clock
+        self._paused = self._due = self._finishing = False
+        self._over = False  # FIN or RST has come, or the outer connection has ended
+        self._error: Exception | None = None
+        self._inbox = bytearray()
+        self._queued: deque[bytes | memoryview] = deque()
+        self._unsent = 0
+        self._turn: Turn = stream.connection.turn
+        self._end: StreamEnd
+        self._end, unread = stream.release()
+        self._end.sink = self
+        for piece in unread:
+            if len(piece):
+                self._inbox += piece
+            else:
+                self._over = True
+        if unread:
+            self._deliver_soon()
+
+    # ------------------------------------------------------------------ Wire
+
+    @property
+    def partial(self) -> bool:
+        return bool(self._inbox)
+
+    @property
+    def unsent(self) -> int:
+        return self._unsent
+
+    def write(self, data: bytes | memoryview) -> None:
+        if self.lost or self._finishing:
+            return
+        self._queued.append(bytes(data))  # the outer muxer reads it when it flushes; the memory may change before
+        self._unsent += len(data)
+        self._send()
+        self.congested = self.congested or self._unsent > WRITE_HIGH
+
+    def _send(self, *, again: bool = False) -> None:
+        queued = self._queued
+        while queued:
+            piece = queued[0]
+            taken = self._end.send(piece)
+            self._unsent -= taken
+            if taken < len(piece):
+                queued[0] = memoryview(piece)[taken:]
+                self._end.wait_turn(again=again and not taken)
+                return
+            queued.popleft()
+        if self._finishing:
+            self._end.finish()
+
+    def pause(self) -> None:
+        self._paused = True
+
+    def resume(self) -> None:
+        self._paused = False
+        if self._inbox or self._over:
+            self._deliver_soon()
+
+    def finish(self) -> None:
+        self._finishing = True
+        if not self._queued:
+            self._end.finish()
+
+    def abort(self) -> None:
+        if not self.lost:
+            self._end.reset()
+            self._lose(None)
+
+    # ------------------------------------------------------------------ Sink
+
+    def data(self, piece: bytes | memoryview) -> None:
+        self._inbox += piece
+        self._deliver_soon()
+
+    def end(self) -> None:
+        self._over = True
+        self._deliver_soon()
+
+    def failed(self, error: Exception) -> None:
+        self._over, self._error = True, error
+        self._deliver_soon()
+
+    def ready(self) -> None:
+        self._send(again=True)
+        if self.congested and self._unsent <= WRITE_LOW:
+            self.congested = False
+            self._turn.add(self._writable)
+
+    def expired(self, now: float) -> None:
+        """The user of the wire has deadlines of its own."""
+        self._end.due = inf
+
+    # ------------------------------------------------------------------ at the end of the outer callback
+
+    def _writable(self) -> None:
+        if not self.lost:
+            self.user.writable()
+
+    def _deliver_soon(self) -> None:
+        if not self._due:
+            self._due = True
+            self._turn.add(self._deliver)
+
+    def _deliver(self) -> None:
+        self._due = False
+        while self._inbox and not self._paused and not self.lost:
+            inbox, self._inbox = self._inbox, bytearray()
+            user = self.user
+            used = user.received(memoryview(inbox))
+            self._inbox = inbox[used:] + self._inbox
+            if used:
+                self._end.consumed(used, self._clock)
+            if self.user is user:  # else a change of phase: the rest is for the next one
+                break
+        if self._over and not self.lost and not (self._paused and self._inbox):
+            self._lose(self._error)
+
+    def _lose(self, error: Exception | None) -> None:
+        self.lost = True
+        if error is None and self._inbox:
+            error = ConnectionClosed("the peer closed in the middle of a record", remote=True)
+        if not self._end.gone:
+            self._end.reset()
+        self._inbox, user = bytearray(), self.user
+        self._queued.clear()
+        self.user = NOBODY
+        user.ended(error)

@@ -1,0 +1,106 @@
+"""From a raw connection to a secured, multiplexed one: the only place where the layers meet.
+
+    multistream (security) → handshake → the muxer that both chose inside it, or multistream again
+
+(libp2p specs, connections/README.md, "Upgrading Connections"). It is one exchange, so it needs no socket: the
+same upgrade runs over TCP, over a relayed stream and over a list of bytes in a test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from stronghold_p2p import multistream
+from stronghold_p2p.exchange import Exchange, ExchangeRunner
+from stronghold_p2p.identity import PeerId
+from stronghold_p2p.seams import MuxerFactory, SecureChannel, Secured, Security
+
+_NO_MUXERS: Final[tuple[str, ...]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Negotiated:
+    """What an upgrade ends in. ``early``: the muxer was chosen inside the handshake.
+
+    ``plaintext`` is what the peer had sent inside the secure channel beyond the negotiation; it comes before
+    anything that follows on the wire.
+    """
+
+    secured: Secured
+    muxer: MuxerFactory
+    early: bool
+    plaintext: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeSettings:
+    """How connections are upgraded; one for a network. Both lists: best first.
+
+    ``early_muxer`` off leaves connections/inlined-muxer-negotiation.md out.
+    """
+
+    securities: tuple[Security, ...]
+    muxers: tuple[MuxerFactory, ...]
+    early_muxer: bool = True
+
+    def outbound(self, expected: PeerId | None) -> Exchange[Negotiated]:
+        """The dialer's side. With one security its first message leaves together with the proposal."""
+        if len(self.securities) == 1:
+            security = self.securities[0]
+            secured = yield from multistream.lazy(security.id, self._handshake(security, True, expected))
+        else:
+            chosen = yield from multistream.dial([security.id for security in self.securities])
+            secured = yield from self._handshake(self._security(chosen), True, expected)
+        return (yield from self._muxer(True, secured))
+
+    def inbound(self) -> Exchange[Negotiated]:
+        """The listener's side."""
+        served = [security.id for security in self.securities]
+        chosen = yield from multistream.listen(served.__contains__)
+        secured = yield from self._handshake(self._security(chosen), False, None)
+        return (yield from self._muxer(False, secured))
+
+    def _security(self, chosen: str) -> Security:
+        return next(security for security in self.securities if security.id == chosen)
+
+    def _handshake(self, security: Security, initiator: bool, expected: PeerId | None) -> Exchange[Secured]:
+        muxers = tuple(muxer.id for muxer in self.muxers) if self.early_muxer else _NO_MUXERS
+        return security.handshake(initiator=initiator, expected=expected, muxers=muxers)
+
+    def _muxer(self, dialer: bool, secured: Secured) -> Exchange[Negotiated]:
+        by_id = {muxer.id: muxer for muxer in self.muxers}
+        if secured.muxer is not None:
+            return Negotiated(secured, by_id[secured.muxer], True)
+        choice = multistream.dial(list(by_id)) if dialer else multistream.listen(by_id.__contains__)
+        chosen, plaintext = yield from _inside(secured.channel, choice)
+        return Negotiated(secured, by_id[chosen], False, plaintext)
+
+
+def _inside(channel: SecureChannel, exchange: Exchange[str]) -> Exchange[tuple[str, bytes]]:
+    """Run an exchange inside the secure channel; its result, and the plaintext beyond its end."""
+    runner = ExchangeRunner(exchange)
+    try:
+        out = runner.start()
+        while True:
+            if out:
+                yield _sealed(channel, out)
+            if runner.done:
+                return runner.result, runner.leftover
+            out = runner.feed((yield from _record(channel)))
+    finally:
+        runner.close()
+
+
+def _sealed(channel: SecureChannel, plaintext: bytes) -> bytes:
+    records: list[bytes] = []
+    channel.seal([plaintext], len(plaintext), lambda record: records.append(bytes(record)))
+    return b"".join(records)
+
+
+def _record(channel: SecureChannel) -> Exchange[bytes]:
+    header = yield channel.header_size
+    body = yield channel.body_size(header)
+    plaintext: list[bytes] = []
+    channel.open(memoryview(header + body), lambda piece: plaintext.append(bytes(piece)))
+    return b"".join(plaintext)

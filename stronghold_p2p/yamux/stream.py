@@ -1,0 +1,248 @@
+"""Our end of one Yamux stream: two half-streams, two windows, and the sink that is told about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import Final, Protocol
+
+from stronghold_p2p.seams import Sink
+from stronghold_p2p.yamux.header import ACK, DATA, FIN, INITIAL_WINDOW, RST, SYN, WINDOW_UPDATE
+from stronghold_p2p.yamux.outbox import EARLY, JOIN_UP_TO, TURN_BYTES, Outbox
+from stronghold_p2p.yamux.state import RECEIVING, SENDING, Event, Receiving, Sending
+from stronghold_p2p.yamux.window import ReceiveWindow
+
+_SENDS: Final = Sending.OPEN
+_RECEIVES: Final = Receiving.OPEN
+
+
+class Owner(Protocol):
+    """What a stream needs of its session."""
+
+    congested: bool
+    round_trip: float
+
+    @property
+    def outbox(self) -> Outbox: ...
+
+    def removed(self, stream: YamuxStream) -> None:
+        """Both halves of ``stream`` are over."""
+
+    def held(self, stream: YamuxStream) -> None:
+        """``stream`` holds a short piece back until the next flush."""
+
+    def wait_for_room(self, stream: YamuxStream, *, again: bool) -> None:
+        """``stream`` has credit, but the connection is full."""
+
+    def early(self) -> None:
+        """So many frames have collected that the peer should not wait for the end of the turn."""
+
+    def spend_reset(self) -> None:
+        """One more stream was reset."""
+
+    def measure(self, now: float) -> None:
+        """Send a ping: the round trip is not known yet."""
+
+
+class _Nobody:
+    """Takes the place of a sink that needs no more telling."""
+
+    def data(self, piece: bytes | memoryview) -> None:
+        """Nobody reads."""
+
+    def end(self) -> None:
+        """Nobody waits."""
+
+    def failed(self, error: Exception) -> None:
+        """Nobody asks why."""
+
+    def ready(self) -> None:
+        """Nobody writes."""
+
+    def expired(self, now: float) -> None:
+        """Nobody has a deadline."""
+
+
+NOBODY: Final = _Nobody()
+
+
+class YamuxStream:
+    """A ``StreamEnd``. ``credit`` is what we may still send, ``window`` what the peer may.
+
+    ``first`` is the flag that leaves with our next frame (SYN or ACK; 0 once it has). ``piece`` is a short write that
+    is held back to share a frame with the next one.
+    """
+
+    __slots__ = (
+        "_owner",
+        "acknowledged",
+        "credit",
+        "due",
+        "first",
+        "gone",
+        "id",
+        "inbound",
+        "piece",
+        "receiving",
+        "sending",
+        "sink",
+        "waits",
+        "window",
+    )
+
+    def __init__(self, owner: Owner, stream_id: int, window: ReceiveWindow, *, inbound: bool) -> None:
+        self._owner = owner
+        self.sink: Sink = NOBODY
+        self.id = stream_id
+        self.window = window
+        self.inbound = inbound
+        self.credit = INITIAL_WINDOW
+        self.first = ACK if inbound else SYN
+        self.acknowledged = inbound
+        self.sending = _SENDS
+        self.receiving = _RECEIVES
+        self.gone = False
+        self.waits = False  # for room on the connection
+        self.piece = b""
+        self.due = inf
+
+    @property
+    def finished(self) -> bool:
+        return self.sending is not _SENDS
+
+    # ------------------------------------------------------------------ sending
+
+    def send(self, data: bytes | memoryview) -> int:
+        owner = self._owner
+        out = owner.outbox
+        room = TURN_BYTES - out.size
+        if room <= 0 or owner.congested:
+            return 0
+        size = len(data)
+        if piece := self.piece:
+            if size > JOIN_UP_TO or size + len(piece) > self.credit:
+                self.release()
+            else:
+                self.release(data)
+                if out.frames >= EARLY:
+                    owner.early()
+                return size
+        credit = self.credit
+        if size > credit or size > room:
+            size = min(credit, room)
+            data = memoryview(data)[:size]
+        if size:
+            self.credit = credit - size
+            flags, self.first = self.first, 0
+            out.data(self.id, flags, data)
+            if out.frames >= EARLY:
+                owner.early()
+        return size
+
+    def send_now(self, data: bytes) -> None:
+        """It counts as a control frame: a peer can make us send it."""
+        if self.sending is not _SENDS:
+            return
+        owner = self._owner
+        owner.outbox.control += 1
+        if self.piece:
+            self.piece += data
+            return
+        self.piece = data
+        owner.held(self)
+
+    def release(self, more: bytes | memoryview = b"") -> None:
+        """Frame the piece that was held back, with ``more`` behind it."""
+        piece, self.piece = self.piece + more, b""
+        self.credit -= len(piece)
+        flags, self.first = self.first, 0
+        self._owner.outbox.data(self.id, flags, piece)
+
+    def wait_turn(self, *, again: bool) -> None:
+        """Without credit, the peer's window update wakes the sink; it is not in line for room on the connection."""
+        if self.credit and not self.waits:
+            self.waits = True
+            self._owner.wait_for_room(self, again=again)
+
+    def finish(self) -> None:
+        """FIN is a frame of data of its own (``header.py`` says why)."""
+        if self.sending is not _SENDS or self.gone:
+            return
+        if self.piece:
+            self.release()
+        self.sending = SENDING[self.sending, Event.FINISH]
+        flags, self.first = FIN | self.first, 0
+        out = self._owner.outbox
+        out.add(DATA, flags, self.id, 0)
+        if self.receiving is Receiving.FINISHED:
+            self._remove()
+        if out.frames >= EARLY:
+            self._owner.early()
+
+    # ------------------------------------------------------------------ receiving
+
+    def consumed(self, count: int, clock: Callable[[], float]) -> None:
+        if self.receiving is _RECEIVES and self.window.consumed(count):
+            self._refill(clock)
+        elif self.receiving is Receiving.FINISHED and not self.gone:
+            self.window.consumed(count)
+
+    def _refill(self, clock: Callable[[], float]) -> None:
+        """Half of the window is free: give credit back."""
+        owner = self._owner
+        now = clock()
+        delta = self.window.announce(now, owner.round_trip)
+        if delta:
+            if not owner.round_trip:
+                owner.measure(now)
+            flags, self.first = self.first, 0
+            owner.outbox.add(WINDOW_UPDATE, flags, self.id, delta)
+
+    def discard(self) -> None:
+        """What still comes is dropped, within the credit that the peer has."""
+        if not self.gone:
+            self.receiving = RECEIVING[self.receiving, Event.DISCARD]
+            self.window.dropped(self.window.buffered)
+
+    # ------------------------------------------------------------------ the end
+
+    def reset(self, code: int = 0) -> None:
+        """The code travels as go-libp2p's does (core/network/mux.go)."""
+        if self.gone:
+            return
+        owner = self._owner
+        if self.first != SYN:  # the peer has heard of it
+            owner.outbox.add(WINDOW_UPDATE, RST, self.id, code)
+        self.end_both()
+        if self.inbound and code:
+            owner.spend_reset()
+
+    def end_by_peer(self) -> None:
+        """The peer's FIN has come."""
+        self.receiving = RECEIVING[self.receiving, Event.FIN]
+        if self.sending is not _SENDS:
+            self._remove()
+
+    def end_both(self) -> None:
+        """RST, ours or the peer's."""
+        self.piece, self.first = b"", 0
+        self._owner.removed(self)
+        self._reset()
+        self.window.close()
+
+    def fail(self, error: Exception) -> None:
+        """The connection has ended; the session forgets the stream itself."""
+        self._reset()
+        self.window.close()
+        sink, self.sink = self.sink, NOBODY
+        sink.failed(error)
+
+    def _reset(self) -> None:
+        self.gone = True
+        self.sending, self.receiving = SENDING[self.sending, Event.RESET], RECEIVING[self.receiving, Event.RESET]
+
+    def _remove(self) -> None:
+        """FIN was sent and has come."""
+        self.gone = True
+        self._owner.removed(self)
+        self.window.close()
