@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.errors import DeadlineExceeded, Malformed, P2PError, Rejected, StreamReset, UnsupportedProtocol
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")
+
+# Members of an enum cost ten times as much to look up in their class as in a module.
+_SEND: Final = Phase.SEND
+_WAIT: Final = Phase.WAIT
 
 
 class Client:
@@ -63,26 +67,26 @@ class Client:
         stream = self._open_now(peer, message, protocol, began)
         if stream is None:
             stream = await self._open(peer, addresses, message, protocol, timeout)
-        peer, phase, sent_all = stream.connection.peer, Phase.SEND, True
+        peer, phase, sent_all = stream.connection.peer, _SEND, True
         try:
-            while phase is not Phase.WAIT:
+            while phase is not _WAIT:
                 tried = stream.protocol
                 stream.expire(due)
                 try:
                     if len(framed) <= CHUNK:
                         await stream.write(framed)
-                        phase = Phase.WAIT
+                        phase = _WAIT
                         piece = await stream.read(CHUNK)
                     else:
                         reading, sent_all = await self._send_much(stream, framed)
-                        phase = Phase.WAIT
+                        phase = _WAIT
                         piece = await reading
                     body = whole(piece, protocol.max_response) or await receive(stream, protocol.max_response, piece)
                 except (UnsupportedProtocol, StreamReset) as error:
                     if isinstance(error, UnsupportedProtocol):
                         phase = Phase.NEGOTIATE  # it came before the protocol was agreed on
                     stream = await another_stream(self._swarm, error, Unanswered(stream, tried, protocol.ids, due))
-                    phase = Phase.SEND
+                    phase = _SEND
             if body is None:
                 raise Rejected(f"{peer} refused the request: ask its owner")
             answer = decode(protocol.response, body, "response")
