@@ -180,7 +180,8 @@ class LiveConnection:
         known = self._known(protocols)
         if known is None or not self._muxer.openable:
             return None
-        return self._propose(self._stream(self._muxer.open()), known, multistream.propose(known), now)
+        proposal = multistream.propose(known)  # a name that is none opens nothing
+        return self._propose(self._stream(self._muxer.open()), known, proposal, now)
 
     def likely(self, protocols: tuple[str, ...]) -> str:
         """The one of ``protocols`` to try without waiting: what the peer has said to serve, else the first."""
