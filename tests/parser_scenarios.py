@@ -24,21 +24,23 @@ from stronghold_p2p.identity import (
     PublicKey,
 )
 from stronghold_p2p.identity.keys import Identity
-from stronghold_p2p.noise import payload
+from stronghold_p2p.noise import Noise, NoiseChannel, payload
 from stronghold_p2p.noise.handshake import HandshakeState, KeyPair
-from stronghold_p2p.noise.libp2p import Handshaken
+from stronghold_p2p.noise.libp2p import Handshaken, secure
 from stronghold_p2p.noise.payload import StaticKeys
-from stronghold_p2p.noise.records import Opener, Sealer
+from stronghold_p2p.noise.records import Opener, Sealer, Workspace
 from stronghold_p2p.request_response.codecs import codec
 from stronghold_p2p.request_response.codecs.typed import messages
-from stronghold_p2p.streams.live import LiveStream as MuxedStream
+from stronghold_p2p.seams import Secured, Sink
+from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import HeldUntilAnswered, InboundNegotiation, LazyConfirm
-from stronghold_p2p.transport.socket_wire import Inbox, Link
-from stronghold_p2p.transport.upgrade import Upgrade, Upgraded
+from stronghold_p2p.transport.socket_wire import SocketWire
+from stronghold_p2p.transport.stream_wire import StreamWire
+from stronghold_p2p.transport.upgrade import Negotiated, UpgradeSettings
 from stronghold_p2p.yamux import header as yamux
+from stronghold_p2p.yamux.receiver import Receiver
 from stronghold_p2p.yamux.session import Session
-from stronghold_p2p.yamux.state import Sink, StreamState
-from stronghold_p2p.yamux.window import ReceiveBudget, ReceiveWindow
+from stronghold_p2p.yamux.stream import YamuxStream
 from tests.noise.opening import opened
 
 T = TypeVar("T")
@@ -68,7 +70,7 @@ class Feeding(Protocol):
 
 
 @dataclass(frozen=True)
-class LiveStream:
+class Stream:
     """``tail`` is a beginning that tells nothing yet."""
 
     name: str
@@ -161,15 +163,20 @@ def proposed() -> exchange.Exchange[None]:
 
 
 def secured(result: Handshaken) -> Any:
-    return result.peer, result.early_muxer, result.remote_muxers, result.send.n, result.receive.n
+    return result.peer, result.early_muxer, result.send.n, result.receive.n
 
 
-def upgraded(result: Upgraded) -> Any:
-    return result.peer, result.early_muxer, result.plaintext
+def upgraded(result: Negotiated) -> Any:
+    return result.secured.peer, result.muxer.id, result.early, result.plaintext
 
 
-def upgrade(who: Identity, *, early: bool) -> Upgrade:
-    return Upgrade(KEYS[who], lots("ephemeral"), early)
+def upgrade(who: Identity, *, early: bool = True) -> UpgradeSettings:
+    muxer: Any = SimpleNamespace(id="/yamux/1.0.0")
+    return UpgradeSettings((Noise(KEYS[who], lots("ephemeral")),), (muxer,), early)
+
+
+def security(who: Identity, *, initiator: bool) -> exchange.Exchange[Secured]:
+    return Noise(KEYS[who], lots("ephemeral")).handshake(initiator=initiator, expected=None, muxers=("/yamux/1.0.0",))
 
 
 EXCHANGES: dict[str, list[Exchange[Any]]] = {
@@ -196,27 +203,36 @@ EXCHANGES: dict[str, list[Exchange[Any]]] = {
             f"noise-{'initiator' if initiator else 'responder'}",
             lambda who=who, initiator=initiator: noise(who, initiator=initiator),  # type: ignore[misc]
             lambda peer=peer, initiator=initiator: noise(peer, initiator=not initiator),  # type: ignore[misc]
-            (peer.peer_id, "/yamux/1.0.0", ("/yamux/1.0.0",), 0, 0),
+            (peer.peer_id, "/yamux/1.0.0", 0, 0),
             secured,
         )
         for who, peer, initiator in ((ALICE, BOB, True), (BOB, ALICE, False))
     ],
-    "stronghold_p2p.transport.upgrade.Upgrade.outbound": [
+    "stronghold_p2p.noise.security.Noise.handshake": [
+        pair(
+            "security",
+            lambda: security(ALICE, initiator=True),
+            lambda: security(BOB, initiator=False),
+            (BOB.peer_id, BOB.public_key, "/yamux/1.0.0"),
+            lambda result: (result.peer, result.public_key, result.muxer),
+        )
+    ],
+    "stronghold_p2p.transport.upgrade.UpgradeSettings.outbound": [
         pair(
             f"outbound-{'early' if early else 'negotiated'}",
             lambda early=early: upgrade(ALICE, early=early).outbound(BOB.peer_id),  # type: ignore[misc]
-            lambda: upgrade(BOB, early=True).inbound(),
-            (BOB.peer_id, early, b""),
+            lambda: upgrade(BOB).inbound(),
+            (BOB.peer_id, "/yamux/1.0.0", early, b""),
             upgraded,
         )
         for early in (True, False)
     ],
-    "stronghold_p2p.transport.upgrade.Upgrade.inbound": [
+    "stronghold_p2p.transport.upgrade.UpgradeSettings.inbound": [
         pair(
             f"inbound-{'early' if early else 'negotiated'}",
-            lambda: upgrade(BOB, early=True).inbound(),
+            lambda: upgrade(BOB).inbound(),
             lambda early=early: upgrade(ALICE, early=early).outbound(BOB.peer_id),  # type: ignore[misc]
-            (ALICE.peer_id, early, b""),
+            (ALICE.peer_id, "/yamux/1.0.0", early, b""),
             upgraded,
         )
         for early in (True, False)
@@ -245,10 +261,11 @@ class Running:
 
 
 class Opening:
-    """A record layer behind a buffer, as a connection has it."""
+    """A record layer behind a buffer, as a connection has it; ``channel``: the one that the muxer sees."""
 
-    def __init__(self) -> None:
-        self._opener = Opener(ciphers()[1])
+    def __init__(self, *, channel: bool = False) -> None:
+        done = handshaken()[1]
+        self._opener = NoiseChannel(done, SPACE) if channel else Opener(done.receive)
         self._buffer = b""
         self._plain = b""
 
@@ -262,26 +279,40 @@ class Opening:
         return self._plain
 
 
-class Linked:
-    """A link whose receiver takes whole units of four bytes."""
+class Units:
+    """The user of a wire, who takes whole units of four bytes."""
 
-    def __init__(self) -> None:
-        self._link = Link(Inbox(1024), lambda _: None)
-        self._link.receiver = self._take
-        self._link.feed(b"")
+    def __init__(self, wire: Any, feed: Callable[[bytes], None]) -> None:
+        wire.user = self
+        self.feed = feed
         self._units: list[bytes] = []
 
-    def _take(self, view: memoryview) -> int:
+    def received(self, view: memoryview) -> int:
         whole = len(view) // 4 * 4
         self._units += [bytes(view[at : at + 4]) for at in range(0, whole, 4)]
         return whole
 
-    def feed(self, data: bytes) -> None:
-        self._link.get_buffer(-1)[: len(data)] = data
-        self._link.buffer_updated(len(data))
-
     def outcome(self) -> Any:
         return self._units
+
+
+def over_a_socket() -> Units:
+    wire = SocketWire(memoryview(bytearray(1024)), lambda _: None)
+
+    def feed(data: bytes) -> None:
+        wire.get_buffer(-1)[: len(data)] = data
+        wire.buffer_updated(len(data))
+
+    return Units(wire, feed)
+
+
+def over_a_stream() -> Units:
+    outer = MagicMock()
+    outer.release.return_value = MagicMock(), []
+    outer.connection.turn.add.side_effect = lambda go_on: go_on()
+    here = multiaddrs.parse(ADDRESS)
+    wire = StreamWire(outer, here, here, lambda: 0.0)
+    return Units(wire, wire.data)
 
 
 class Recorder:
@@ -303,19 +334,26 @@ class Recorder:
     def ready(self) -> None:
         """Nothing is written here."""
 
+    def expired(self, now: float) -> None:
+        """Nothing is waited for here."""
+
 
 class Muxed:
     """A listener's session that accepts everything."""
 
     def __init__(self) -> None:
         self._sinks: dict[int, Recorder] = {}
-        self._session = Session(client=False, limits=Limits(), accept=self._accept, notify=lambda: None)
+        self._session = Session(self, client=False, limits=Limits())
+        self.feed = Receiver(self._session).receive
 
-    def _accept(self, stream: StreamState) -> Sink:
+    def accept(self, stream: YamuxStream) -> Sink:
         return self._sinks.setdefault(stream.id, Recorder())
 
-    def feed(self, data: bytes) -> None:
-        self._session.receive(data, 0.0)
+    def notify(self) -> None:
+        """All is sent in the end."""
+
+    def early(self) -> None:
+        """All is sent in the end."""
 
     def outcome(self) -> Any:
         heard = {stream: (sink.body, sink.told) for stream, sink in self._sinks.items()}
@@ -323,24 +361,20 @@ class Muxed:
 
 
 class Talking:
-    """A stream between a session and a connection that only take note; what is read from it are messages."""
+    """A stream between its end and a connection, which only take note; what is read from it are messages."""
 
-    def __init__(self, intake: Callable[[Any, MuxedStream], Any] | None = None) -> None:
+    def __init__(self, intake: Callable[[Any, LiveStream], Any] | None = None) -> None:
         self._sent: list[bytes] = []
         self._started: list[str] = []
-        session, connection = MagicMock(), MagicMock()
-        session.send_now.side_effect = lambda _, data: self._sent.append(data)
+        end, connection = MagicMock(due=math.inf), MagicMock()
+        end.send_now.side_effect = self._sent.append
         connection.admits.side_effect = "/b".__eq__
         connection.start_handler.side_effect = lambda stream: self._started.append(stream.protocol)
-        state = StreamState(1, ReceiveWindow(ReceiveBudget(1 << 20), 1 << 24), inbound=False)
-        self._received = state.window.received
-        shells: tuple[Any, ...] = (session, state, connection, SimpleNamespace(time=lambda: 0.0))
-        self._stream = MuxedStream(*shells)
+        self._stream = LiveStream(end, connection, MagicMock())
         if intake is not None:
-            self._stream.intake = intake(connection, self._stream)
+            self._stream.take_in(intake(connection, self._stream))
 
     def feed(self, data: bytes) -> None:
-        self._received(len(data))
         self._stream.data(data)
 
     def outcome(self) -> Any:
@@ -377,19 +411,19 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
     raise AssertionError("it waits")
 
 
-def ciphers() -> tuple[Any, Any]:
-    """The two ends of one direction: a sender's cipher and a receiver's."""
+SPACE = Workspace()
+
+
+def handshaken() -> tuple[Handshaken, Handshaken]:
+    """Alice's and Bob's result."""
     sides = ExchangeRunner(noise(ALICE, initiator=True)), ExchangeRunner(noise(BOB, initiator=False))
-    sides[0].feed(sides[1].feed(sides[0].start() + sides[1].start()))
-    message, _ = converse(noise(ALICE, initiator=True), noise(BOB, initiator=False))
-    responder = ExchangeRunner(noise(BOB, initiator=False))
-    responder.start()
-    responder.feed(message)
-    return sides[0].result.send, responder.result.receive
+    sides[1].start()
+    sides[1].feed(sides[0].feed(sides[1].feed(sides[0].start())))
+    return sides[0].result, sides[1].result
 
 
 def sealed() -> bytes:
-    sealer = Sealer(ciphers()[0])
+    sealer = Sealer(handshaken()[0].send)
     return b"".join(bytes(sealer.seal(text)) for text in (b"one", b"", b"x" * 90, b"three"))
 
 
@@ -415,52 +449,56 @@ FRAMED = b"".join(map(codec.frame, MESSAGES))
 REFUSED_FIRST = multistream.propose("/a") + multistream.message("/b")
 HEARD = {1: (b"hello!!", ["end"]), 3: (b"abc", ["StreamReset 9"]), 5: (b"", ["end"])}
 
-STREAMS: dict[str, list[LiveStream]] = {
+STREAMS: dict[str, list[Stream]] = {
     "stronghold_p2p.exchange.ExchangeRunner.feed": [
-        LiveStream("runner", Running, b"\x05hello", b"\x05", (True, b"hello")),
+        Stream("runner", Running, b"\x05hello", b"\x05", (True, b"hello")),
     ],
     "stronghold_p2p.noise.records.Opener.open": [
-        LiveStream("records", Opening, sealed(), b"\x00\x20\x01", b"one" + b"x" * 90 + b"three"),
+        Stream("records", Opening, sealed(), b"\x00\x20\x01", b"one" + b"x" * 90 + b"three"),
     ],
-    "stronghold_p2p.transport.socket_wire.Link.feed": [
-        LiveStream("link", Linked, b"abcdefgh", b"ij", [b"abcd", b"efgh"]),
+    "stronghold_p2p.noise.security.NoiseChannel.open": [
+        Stream("channel", lambda: Opening(channel=True), sealed(), b"\x00\x20\x01", b"one" + b"x" * 90 + b"three"),
     ],
-    "stronghold_p2p.yamux.session.Session.receive": [
-        LiveStream("yamux", Muxed, FRAMES, b"\0\0\0\0\0", (HEARD, ANSWERS, [1, 5])),
+    "stronghold_p2p.transport.socket_wire.SocketWire.buffer_updated": [
+        Stream("socket", over_a_socket, b"abcdefgh", b"ij", [b"abcd", b"efgh"]),
     ],
-    "stronghold_p2p.yamux.receiver.Receiver.receive": [  # reached through its session, as everywhere
-        LiveStream("frames", Muxed, FRAMES, FRAMES[:11], (HEARD, ANSWERS, [1, 5])),
+    "stronghold_p2p.transport.stream_wire.StreamWire.data": [
+        Stream("circuit", over_a_stream, b"abcdefgh", b"ij", [b"abcd", b"efgh"]),
     ],
-    "stronghold_p2p.streams.stream.LiveStream.data": [
-        LiveStream("messages", Talking, FRAMED, b"\x05ab", ("", MESSAGES, b"", [])),
+    "stronghold_p2p.yamux.receiver.Receiver.receive": [
+        Stream("yamux", Muxed, FRAMES, b"\0\0\0\0\0", (HEARD, ANSWERS, [1, 5])),
+        Stream("frames", Muxed, FRAMES, FRAMES[:11], (HEARD, ANSWERS, [1, 5])),
+    ],
+    "stronghold_p2p.streams.live.LiveStream.data": [
+        Stream("messages", Talking, FRAMED, b"\x05ab", ("", MESSAGES, b"", [])),
     ],
     "stronghold_p2p.streams.negotiation.LazyConfirm.data": [
-        LiveStream(
+        Stream(
             "lazy-confirm",
-            lambda: Talking(lambda _, stream: LazyConfirm(stream, "/b", multistream.propose("/b"), math.inf)),
+            lambda: Talking(lambda _, stream: LazyConfirm(stream, "/b", multistream.propose("/b"), math.inf, None)),
             multistream.match_confirm("/b") + FRAMED,
             b"\x05ab",
             ("/b", MESSAGES, b"", []),
         ),
     ],
     "stronghold_p2p.streams.negotiation.InboundNegotiation.data": [
-        LiveStream(
+        Stream(
             "listening",
-            lambda: Talking(lambda connection, stream: InboundNegotiation(connection, stream, math.inf)),
+            lambda: Talking(lambda connection, stream: InboundNegotiation(connection, stream, math.inf, None)),
             multistream.propose("/b") + FRAMED,
             b"\x05ab",
             ("/b", MESSAGES, multistream.match_confirm("/b"), ["/b"]),
         ),
-        LiveStream(
+        Stream(
             "listening-second",
-            lambda: Talking(lambda connection, stream: InboundNegotiation(connection, stream, math.inf)),
+            lambda: Talking(lambda connection, stream: InboundNegotiation(connection, stream, math.inf, None)),
             REFUSED_FIRST + FRAMED,
             b"\x05ab",
             ("/b", MESSAGES, multistream.HEADER + multistream.NA + multistream.message("/b"), ["/b"]),
         ),
     ],
     "stronghold_p2p.streams.negotiation.HeldUntilAnswered.data": [
-        LiveStream("withheld", Keeping, b"second", b"", b"first second")
+        Stream("withheld", Keeping, b"second", b"", b"first second")
     ],
 }
 

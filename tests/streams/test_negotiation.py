@@ -421,8 +421,11 @@ async def test_a_handler_that_is_gone_when_its_stream_begins() -> None:
     """Hostile row 25."""
     async with swarm(1) as alice, raw_in(alice) as (raw, _):
         alice.handle(ECHO, echo)
-        original = alice.handler
-        alice.handler = lambda protocol: (alice.unhandle(protocol), original(protocol))[1]  # type: ignore[method-assign, func-returns-value]
+
+        def gone(protocol: str) -> None:
+            del alice._services[protocol]
+
+        alice.handler = gone  # type: ignore[method-assign]
         await raw.open(1, ECHO)
         assert (await raw.until(WINDOW_UPDATE, RST, 1)).length == Reset.NEGOTIATION_FAILED
         del alice.handler

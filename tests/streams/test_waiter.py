@@ -26,7 +26,7 @@ def bare(callback: object) -> None:
 
 async def test_it_goes_on_within_the_callback_that_had_the_news() -> None:
     turn = Turn(asyncio.get_running_loop())
-    waiter, told = Waiter(turn), list[str]()
+    waiter, told = Waiter(turn.loop, turn), list[str]()
     task = running(turn, waiter, told)
     await turns(2)
 
@@ -46,7 +46,7 @@ async def test_it_goes_on_within_the_callback_that_had_the_news() -> None:
 
 async def test_outside_of_a_callback_it_goes_on_in_the_next_turn() -> None:
     turn = Turn(asyncio.get_running_loop())
-    waiter, told = Waiter(turn), list[str]()
+    waiter, told = Waiter(turn.loop, turn), list[str]()
     task = running(turn, waiter, told)
     await turns(2)
     waiter.set()
@@ -57,7 +57,7 @@ async def test_outside_of_a_callback_it_goes_on_in_the_next_turn() -> None:
 
 async def test_a_callback_inside_a_task_does_not_run_another() -> None:
     turn = Turn(asyncio.get_running_loop())
-    waiter, told = Waiter(turn), list[str]()
+    waiter, told = Waiter(turn.loop, turn), list[str]()
     task = running(turn, waiter, told)
     await turns(2)
     turn.waiting = []
@@ -69,7 +69,7 @@ async def test_a_callback_inside_a_task_does_not_run_another() -> None:
 
 async def test_set_before_it_is_awaited() -> None:
     turn = Turn(asyncio.get_running_loop())
-    waiter = Waiter(turn)
+    waiter = Waiter(turn.loop, turn)
     waiter.set()
     await waiter
     assert waiter.done()
@@ -78,7 +78,7 @@ async def test_set_before_it_is_awaited() -> None:
 async def test_set_after_the_task_has_begun_to_wait_and_before_it_looks() -> None:
     """``asyncio.Task`` adds its callback when the first step has ended; it may be done by then."""
     turn = Turn(asyncio.get_running_loop())
-    waiter, told = Waiter(turn), list[str]()
+    waiter, told = Waiter(turn.loop, turn), list[str]()
     task = running(turn, waiter, told)
     bare(waiter.set)
     await task
@@ -87,7 +87,7 @@ async def test_set_after_the_task_has_begun_to_wait_and_before_it_looks() -> Non
 
 async def test_cancelled_while_it_waits() -> None:
     turn = Turn(asyncio.get_running_loop())
-    waiter, told = Waiter(turn), list[str]()
+    waiter, told = Waiter(turn.loop, turn), list[str]()
     task = running(turn, waiter, told)
     await turns(2)
     assert task.cancel("enough")
@@ -101,7 +101,7 @@ async def test_cancelled_while_it_waits() -> None:
 async def test_cancelled_after_it_was_woken() -> None:
     """The cancellation counts, as with a future that is done."""
     turn = Turn(asyncio.get_running_loop())
-    waiter, told = Waiter(turn), list[str]()
+    waiter, told = Waiter(turn.loop, turn), list[str]()
     task = running(turn, waiter, told)
     await turns(2)
     waiter.set()
@@ -115,13 +115,13 @@ async def test_a_timeout_ends_it() -> None:
     turn = Turn(asyncio.get_running_loop())
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
-            await Waiter(turn)
+            await Waiter(turn.loop, turn)
 
 
 async def test_the_task_keeps_its_context() -> None:
     name = contextvars.ContextVar("name", default="the loop's")
     turn = Turn(asyncio.get_running_loop())
-    waiter, seen = Waiter(turn), list[tuple[str, bool]]()
+    waiter, seen = Waiter(turn.loop, turn), list[tuple[str, bool]]()
 
     async def wait() -> None:
         name.set("the task's")
@@ -163,7 +163,7 @@ async def test_who_was_to_go_on_behind_an_end_of_the_program_still_does() -> Non
 
 async def test_what_a_task_wakes_while_it_goes_on_waits_for_the_next_turn() -> None:
     turn = Turn(asyncio.get_running_loop())
-    first, second, told = Waiter(turn), Waiter(turn), list[str]()
+    first, second, told = Waiter(turn.loop, turn), Waiter(turn.loop, turn), list[str]()
 
     async def wake() -> None:
         await first

@@ -25,9 +25,9 @@ from stronghold_p2p.yamux.header import (
     MAX_CREDIT,
     PING,
 )
-from stronghold_p2p.yamux.state import StreamState
+from stronghold_p2p.yamux.stream import YamuxStream
 from stronghold_p2p.yamux.window import OWN, ReceiveBudget, ReceivePool
-from tests.yamux.wire import ACK, FIN, RST, SYN, Pair, Side, data, go_away, parser, ping, syn, update
+from tests.yamux.wire import ACK, FIN, RST, SYN, Pair, Side, data, go_away, ping, syn, update
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -105,21 +105,21 @@ def test_row_27_an_impossible_length_for_an_unknown_stream() -> None:
         refused(Side(), HEADER.pack(0, 0, 0, 99, MAX_CREDIT))
 
 
-def overrun_in_the_syn(side: Side) -> tuple[StreamState | None, bytes]:
+def overrun_in_the_syn(side: Side) -> tuple[YamuxStream | None, bytes]:
     return None, data(3, bytes(INITIAL_WINDOW), SYN)
 
 
-def overrun_later(side: Side) -> tuple[StreamState | None, bytes]:
+def overrun_later(side: Side) -> tuple[YamuxStream | None, bytes]:
     return side.given(3), data(3, bytes(INITIAL_WINDOW))
 
 
-def overrun_spread(side: Side) -> tuple[StreamState | None, bytes]:
+def overrun_spread(side: Side) -> tuple[YamuxStream | None, bytes]:
     state = side.given(3)
     side.hear(data(3, bytes(INITIAL_WINDOW - 10)))
     return state, data(3, bytes(10))
 
 
-def overrun_after_reading(side: Side) -> tuple[StreamState | None, bytes]:
+def overrun_after_reading(side: Side) -> tuple[YamuxStream | None, bytes]:
     state = side.given(3)
     side.hear(data(3, bytes(200_000)))
     side.read(state, 150_000)
@@ -127,7 +127,7 @@ def overrun_after_reading(side: Side) -> tuple[StreamState | None, bytes]:
     return state, data(3, bytes(INITIAL_WINDOW - 50_000))
 
 
-def overrun_after_growth(side: Side) -> tuple[StreamState | None, bytes]:
+def overrun_after_growth(side: Side) -> tuple[YamuxStream | None, bytes]:
     state = side.given(3)
     side.session.round_trip = 1.0
     for _ in range(3):
@@ -142,7 +142,7 @@ def overrun_after_growth(side: Side) -> tuple[StreamState | None, bytes]:
 )
 @pytest.mark.parametrize("cut", [False, True])
 def test_row_28_one_byte_beyond_the_window(
-    prepare: Callable[[Side], tuple[StreamState | None, bytes]], cut: bool
+    prepare: Callable[[Side], tuple[YamuxStream | None, bytes]], cut: bool
 ) -> None:
     side = Side()
     _, full = prepare(side)
@@ -198,7 +198,7 @@ def test_row_31_a_frame_that_never_ends() -> None:
 
 def long_gone(side: Side) -> int:
     side.hear(syn(1), update(1, 0, FIN))
-    side.session.finish(side.accepted[0])
+    side.accepted[0].finish()
     return 1
 
 
@@ -230,7 +230,7 @@ def test_row_32_what_was_under_way_to_a_reset_stream_is_free() -> None:
     side = Side(limits=Limits(receive_memory=1_000_000))
     for stream in range(1, 41, 2):
         state = side.given(stream)
-        side.session.reset(state)
+        state.reset()
         side.hear(data(stream, bytes(INITIAL_WINDOW)), update(stream, 0, FIN))
     side.hear(data(1, bytes(1_000_000)))
     refused(side, data(1, b"x"))
@@ -264,7 +264,7 @@ def test_row_33_pings_of_a_peer_that_does_not_read() -> None:
 @pytest.mark.parametrize("limit", [1_024, 10_240])
 def test_row_34_answers_owed_to_a_peer_that_does_not_read(limit: int) -> None:
     side = Side(limits=Limits(control_queue=limit, reset_burst=20_000))
-    side.accepting = lambda state: side.session.reset(state, Reset.NEGOTIATION_FAILED)
+    side.accepting = lambda state: state.reset(Reset.NEGOTIATION_FAILED)
     side.take(congested=True)
     opened = 0
     while not side.session.overloaded and opened < 2_000:
@@ -293,7 +293,7 @@ def test_row_35_acknowledged_twice_and_never_opened() -> None:
     side = Side(client=True)
     states = [side.open() for _ in range(256)]
     for state in states:
-        side.session.send(state, b"x")
+        state.send(b"x")
     for _ in range(5):
         side.hear(update(1, 0, ACK), update(999, 0, ACK), data(2, b"x", ACK), data(1, b"x", ACK))
     assert side.session.unacknowledged == 255
@@ -308,7 +308,7 @@ def test_row_35_reset_before_the_acknowledgement() -> None:
     waiting: list[int] = []
     for number in range(10_000):
         state = side.open()
-        side.session.send(state, b"x")
+        state.send(b"x")
         side.session.when_openable(lambda number=number: waiting.append(number))  # type: ignore[misc]
         side.hear(update(state.id, Reset.RESOURCE_LIMIT, RST))
         side.take()
@@ -356,15 +356,15 @@ def test_row_37_all_who_try_again_get_in() -> None:
         pair.client.now = pair.server.now = pair.client.now + 1.5
         streams = {worker: pair.client.open() for worker in waiting[:256]}
         for stream in streams.values():
-            pair.client.session.send(stream, b"ask")
+            stream.send(b"ask")
         pair.run()
         refused_ones = [worker for worker, stream in streams.items() if pair.client.sink(stream).error is not None]
         for worker, stream in streams.items():
             if worker not in refused_ones:
-                pair.client.session.finish(stream)
+                stream.finish()
                 theirs = pair.server.session.streams[stream.id]
-                pair.server.session.discard(theirs)
-                pair.server.session.finish(theirs)
+                theirs.discard()
+                theirs.finish()
         pair.run()
         waiting = waiting[256:] + refused_ones
     assert (waiting, rounds) == ([], 64)
@@ -463,8 +463,8 @@ def test_row_39_refusals_of_surplus_streams_count_too() -> None:
 def test_row_40_made_you_reset(later: bool) -> None:
     side = Side()
 
-    def bad(state: StreamState) -> None:
-        side.session.reset(state, Reset.NEGOTIATION_FAILED)
+    def bad(state: YamuxStream) -> None:
+        state.reset(Reset.NEGOTIATION_FAILED)
 
     if not later:
         side.accepting = bad
@@ -485,7 +485,7 @@ def test_row_40_a_violation_found_outside_receive_is_told() -> None:
     side = Side(limits=Limits(reset_burst=0, reset_rate=0.0))
     state = side.given(1)
     before = side.notified
-    side.session.reset(state, Reset.PROTOCOL_VIOLATION)
+    state.reset(Reset.PROTOCOL_VIOLATION)
     assert side.notified == before + 1
     assert side.session.violation is not None
     refused(side, b"", code=GoAway.RATE_LIMITED)
@@ -493,10 +493,10 @@ def test_row_40_a_violation_found_outside_receive_is_told() -> None:
 
 def test_row_40_resets_of_our_own_accord_cost_nothing() -> None:
     side = Side(limits=Limits(reset_burst=0, reset_rate=0.0))
-    side.session.reset(side.given(1))
+    side.given(1).reset()
     client = Side(client=True, limits=Limits(reset_burst=0, reset_rate=0.0))
     state = client.opened()
-    client.session.reset(state, Reset.SHUTDOWN)
+    state.reset(Reset.SHUTDOWN)
     assert side.session.violation is client.session.violation is None
 
 
@@ -522,7 +522,7 @@ def test_frames_that_change_something_are_not_empty() -> None:
     side = Side(client=True, limits=Limits(empty_frames=0))
     for _ in range(3):
         state = side.open()
-        side.session.send(state, b"x")
+        state.send(b"x")
         side.hear(update(state.id, 0, ACK), update(state.id, 0, FIN))
     side.hear(data(2, b"", SYN), data(2, b"", FIN), data(2, b"", RST), syn(4), update(4, 0, RST))
 
@@ -541,8 +541,8 @@ def test_row_41_all_write_before_anybody_reads() -> None:
     def write_all() -> bool:
         moved = False
         for number, states in enumerate(streams):
-            for side, here, _, _ in sides:
-                taken = side.session.send(states[here], bytes(left[number, here]))
+            for here in (0, 1):
+                taken = states[here].send(bytes(left[number, here]))
                 left[number, here] -= taken
                 moved |= taken > 0
         pair.run()
@@ -571,7 +571,7 @@ def test_row_41_one_reader_stops_and_63_go_on() -> None:
     left = dict.fromkeys(range(64), 3 * INITIAL_WINDOW)
     for _ in range(1_000):
         for number, (ours, theirs) in enumerate(streams):
-            left[number] -= pair.client.session.send(ours, bytes(left[number]))
+            left[number] -= ours.send(bytes(left[number]))
             if number:
                 pair.server.read(theirs, theirs.window.buffered)
         pair.run()
@@ -591,7 +591,7 @@ def test_row_43_half_closed_streams_count() -> None:
     side.hear(syn(33))
     assert [frame.length for frame in side.frames()] == [0x1002]
     ours = side.session.streams[1]
-    side.session.finish(ours)
+    ours.finish()
     side.hear(syn(35), update(35, 0, FIN))
     assert 35 in side.session.streams
     control = Side(limits=Limits(streams_in=160))
@@ -604,11 +604,11 @@ def test_row_43_we_finished_and_the_peer_never_does() -> None:
     side = Side(limits=Limits(streams_in=2))
     for stream in (1, 3):
         state = side.given(stream)
-        side.session.finish(state)
-        side.session.discard(state)
+        state.finish()
+        state.discard()
     side.hear(syn(5))
     assert 5 not in side.session.streams
-    side.session.reset(side.session.streams[1])  # the shell, after a while
+    side.session.streams[1].reset()  # the shell, after a while
     side.hear(syn(7))
     assert 7 in side.session.streams
 
@@ -621,7 +621,7 @@ def test_row_43_no_tombstones_without_bound() -> None:
         for stream in range(1, 60_001, 2):
             side.now += 0.01
             state = side.given(stream)
-            side.session.reset(state)
+            state.reset()
             side.accepted.clear()
             side.sinks.clear()
     dropped = side.session._dropped
@@ -669,7 +669,7 @@ def outcome(pieces: list[bytes]) -> object:
     """All that a session tells about bytes that arrive in these pieces."""
     side = Side()
     for piece in pieces:
-        side.session.receive(piece, side.now)
+        side.hear(piece)
         side.check()
     told = {stream: (sink.body, sink.events, getattr(sink.error, "code", None)) for stream, sink in side.sinks.items()}
     credit = {stream: state.credit for stream, state in side.session.streams.items()}
@@ -705,14 +705,14 @@ FRAMES = st.one_of(
 def test_whatever_arrives_only_typed_errors_leave(frames: list[bytes], client: bool, cut: int) -> None:
     side = Side(client=client, limits=Limits(streams_in=3, receive_memory=500, empty_frames=5, reset_burst=4))
     side.open()
-    side.session.send(side.session.streams[1 if client else 2], b"x")
+    side.session.streams[1 if client else 2].send(b"x")
     received = b"".join(frames)
     try:
         for start in range(0, len(received), cut):
-            side.session.receive(received[start : start + cut], side.now)
+            side.hear(received[start : start + cut])
             side.check()
             assert side.session.inbound <= 3
-            assert len(parser(side.session)._partial) < HEADER_SIZE
+            assert len(side.parser._partial) < HEADER_SIZE
     except ConnectionClosed as error:
         assert 0 <= error.code <= MAX_CREDIT
         side.session.fail(error)
@@ -721,7 +721,7 @@ def test_whatever_arrives_only_typed_errors_leave(frames: list[bytes], client: b
     side.empty()
     assert all(len(sink.events) <= 2 for sink in side.sinks.values())
     assert all(sink.events.count("failed") <= 1 for sink in side.sinks.values())
-    side.session.receive(b"".join(frames), side.now)
+    side.hear(b"".join(frames))
     assert side.take() == b""
 
 
@@ -730,7 +730,7 @@ def test_random_bytes_end_the_connection_or_wait(noise: bytes, cut: int) -> None
     side = Side()
     try:
         for start in range(0, len(noise), cut):
-            side.session.receive(noise[start : start + cut], side.now)
+            side.hear(noise[start : start + cut])
     except ConnectionClosed:
         return
     assert len(noise) < HEADER_SIZE or noise[0] == 0
@@ -777,7 +777,7 @@ def test_mutated_sessions_end_in_typed_errors_or_go_on(mutations: list[tuple[str
     received = b"".join(frames)
     try:
         for start in range(0, len(received), cut):
-            side.session.receive(received[start : start + cut], side.now)
+            side.hear(received[start : start + cut])
             side.check()
     except ConnectionClosed as error:
         side.session.fail(error)

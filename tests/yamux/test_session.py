@@ -16,10 +16,10 @@ from stronghold_p2p.yamux.header import (
     PING,
     WINDOW_UPDATE,
 )
-from stronghold_p2p.yamux.outbox import TURN_BYTES
-from stronghold_p2p.yamux.session import EARLY, WAKE_TOGETHER
-from stronghold_p2p.yamux.state import NOBODY, StreamState
-from tests.yamux.wire import ACK, FIN, RST, SYN, Frame, Pair, Side, data, go_away, parse, parser, ping, syn, update
+from stronghold_p2p.yamux.outbox import EARLY, TURN_BYTES, WAKE_TOGETHER
+from stronghold_p2p.yamux.state import Receiving
+from stronghold_p2p.yamux.stream import NOBODY, YamuxStream
+from tests.yamux.wire import ACK, FIN, RST, SYN, Frame, Pair, Side, data, go_away, parse, ping, syn, update
 
 OPENINGS = {
     "go": syn(1),
@@ -59,12 +59,12 @@ def test_the_client_accepts_even_ids() -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        lambda side, state: side.session.send(state, b"body"),
-        lambda side, state: side.session.send_now(state, b"body"),
-        lambda side, state: side.session.finish(state),
+        lambda side, state: state.send(b"body"),
+        lambda side, state: state.send_now(b"body"),
+        lambda side, state: state.finish(),
     ],
 )
-def test_the_ack_rides_on_the_first_frame(answer: Callable[[Side, StreamState], object]) -> None:
+def test_the_ack_rides_on_the_first_frame(answer: Callable[[Side, YamuxStream], object]) -> None:
     side = Side().hear(syn(1))
     answer(side, side.accepted[0])
     sent = side.frames()
@@ -82,7 +82,7 @@ def test_the_ack_rides_on_an_update() -> None:
 
 def test_no_ack_for_a_stream_that_was_reset_at_once() -> None:
     side = Side()
-    side.accepting = lambda state: side.session.reset(state, Reset.RESOURCE_LIMIT)
+    side.accepting = lambda state: state.reset(Reset.RESOURCE_LIMIT)
     side.hear(data(1, b"too late", SYN), data(1, b"more"), update(1, 0, FIN))
     assert side.frames() == [Frame(WINDOW_UPDATE, RST, 1, 0x1002)]
     assert side.sinks[1].pieces == []
@@ -92,9 +92,9 @@ def test_no_ack_for_a_stream_that_was_reset_at_once() -> None:
 def test_the_syn_rides_on_the_first_frame_whatever_it_is() -> None:
     side = Side(client=True)
     by_data, by_fin, by_short, silent = (side.open() for _ in range(4))
-    side.session.send(by_data, b"body")
-    side.session.finish(by_fin)
-    side.session.send_now(by_short, b"/proposal")
+    by_data.send(b"body")
+    by_fin.finish()
+    by_short.send_now(b"/proposal")
     assert side.frames() == [
         Frame(DATA, SYN, 1, 4, b"body"),
         Frame(DATA, SYN | FIN, 3, 0),
@@ -106,10 +106,10 @@ def test_the_syn_rides_on_the_first_frame_whatever_it_is() -> None:
 def test_a_short_piece_leaves_with_the_next_write() -> None:
     side = Side(client=True)
     state = side.open()
-    side.session.send_now(state, b"/one")
-    side.session.send_now(state, b"/two")
-    side.session.send(state, b"data")
-    side.session.send(state, b", more")
+    state.send_now(b"/one")
+    state.send_now(b"/two")
+    state.send(b"data")
+    state.send(b", more")
     assert side.frames() == [Frame(DATA, SYN, 1, 18, b"/one/twodata, more")]
     assert state.credit == INITIAL_WINDOW - 18
 
@@ -117,10 +117,10 @@ def test_a_short_piece_leaves_with_the_next_write() -> None:
 def test_a_short_piece_before_a_long_write_or_a_fin() -> None:
     side = Side(client=True)
     long, closed = side.open(), side.open()
-    side.session.send_now(long, b"/short")
-    side.session.send(long, bytes(40_000))
-    side.session.send_now(closed, b"/short")
-    side.session.finish(closed)
+    long.send_now(b"/short")
+    long.send(bytes(40_000))
+    closed.send_now(b"/short")
+    closed.finish()
     sent = side.frames()
     assert b"".join(frame.body for frame in sent if frame.stream == 1) == b"/short" + bytes(40_000)
     assert [(frame.kind, frame.flags) for frame in sent if frame.stream == 3] == [(DATA, SYN), (DATA, FIN)]
@@ -129,8 +129,8 @@ def test_a_short_piece_before_a_long_write_or_a_fin() -> None:
 def test_a_short_piece_of_a_stream_that_was_reset_never_leaves() -> None:
     side = Side(client=True)
     state = side.open()
-    side.session.send_now(state, b"/short")
-    side.session.reset(state)
+    state.send_now(b"/short")
+    state.reset()
     assert side.frames() == []
     side.empty()
 
@@ -138,8 +138,8 @@ def test_a_short_piece_of_a_stream_that_was_reset_never_leaves() -> None:
 def test_data_may_follow_before_the_ack() -> None:
     side = Side(client=True)
     state = side.open()
-    sent = side.session.send(state, bytes(INITIAL_WINDOW + 1))
-    sent += side.session.send(state, b"x")
+    sent = state.send(bytes(INITIAL_WINDOW + 1))
+    sent += state.send(b"x")
     assert sent <= INITIAL_WINDOW
     flags = [frame.flags for frame in side.frames()]
     assert flags == [SYN] + [0] * (len(flags) - 1)
@@ -219,21 +219,21 @@ def test_the_257th_stream_waits_for_an_acknowledgement() -> None:
         lambda side, state: side.hear(update(1, 0, ACK | FIN)),
         lambda side, state: side.hear(update(1, 7, RST)),
         lambda side, state: side.hear(data(1, b"", RST)),
-        lambda side, state: side.session.reset(state),
-        lambda side, state: (side.hear(update(1, 0, FIN)), side.session.finish(state)),
+        lambda side, state: state.reset(),
+        lambda side, state: (side.hear(update(1, 0, FIN)), state.finish()),
     ],
 )
-def test_whatever_ends_the_waiting_gives_the_place_back_once(freed: Callable[[Side, StreamState], object]) -> None:
+def test_whatever_ends_the_waiting_gives_the_place_back_once(freed: Callable[[Side, YamuxStream], object]) -> None:
     side = Side(client=True, limits=Limits(ack_backlog=1))
     state = side.open()
-    side.session.send(state, b"x")
+    state.send(b"x")
     woken: list[int] = []
     side.session.when_openable(lambda: woken.append(1))
     side.session.when_openable(lambda: woken.append(2))
     freed(side, state)
     assert woken == [1]
     assert side.session.unacknowledged == 0
-    side.session.reset(state)
+    state.reset()
     assert woken == [1]
     side.open()
     side.check()
@@ -247,7 +247,7 @@ def test_who_gives_up_waiting_leaves_the_place_to_the_next() -> None:
     for wake in (first, second, third):
         side.session.when_openable(wake)
     side.session.forget_opening(second)
-    side.session.reset(state)
+    state.reset()
     assert woken == ["first"]
     side.session.forget_opening(first)  # it was told, but will not open
     assert woken == ["first", "third"]
@@ -282,15 +282,15 @@ def test_twelve_answers_leave_early_and_what_is_held_back_stays() -> None:
     """The peer works on them while we make the others; a frame that may still grow is not cut short."""
     early: list[int] = []
     side = Side()
-    side.session._early = lambda: early.append(len(parse(b"".join(side.session.early_data()))))
+    side.early = lambda: early.append(len(parse(b"".join(side.session.outbox.take_early()))))  # type: ignore[method-assign]
     for number in range(1, 41, 2):
         side.given(number)
     for number in range(1, 41, 2):
-        side.session.send_now(side.session.streams[number], b"held")
+        side.session.streams[number].send_now(b"held")
     for number in range(1, 39, 2):
         state = side.session.streams[number]
-        assert side.session.send(state, b"answer") == 6
-        side.session.finish(state)
+        assert state.send(b"answer") == 6
+        state.finish()
     assert early == [EARLY]
     last = parse(b"".join(side.session.data_to_send()))
     assert [frame.body for frame in last if frame.body] == [b"heldanswer"] * 7 + [b"held"]
@@ -303,7 +303,7 @@ def test_what_is_passed_on_is_a_copy() -> None:
     memory = bytearray(data(1, b"whole") + data(1, b"in two pieces"))
     view = memoryview(memory)
     for part in (view[:-6], view[-6:]):
-        side.session.receive(part, side.now)
+        side.hear(part)
         part[:] = bytes(len(part))
     assert side.sinks[1].body == b"wholein two pieces"
 
@@ -313,9 +313,9 @@ def test_any_buffer_is_taken() -> None:
     side.given(1)
     frame = data(1, b"hello")
     for kind in (bytes, bytearray, memoryview):
-        side.session.receive(kind(frame), side.now)
-        side.session.receive(kind(frame[:5]), side.now)
-        side.session.receive(kind(frame[5:]), side.now)
+        side.hear(kind(frame))
+        side.hear(kind(frame[:5]))
+        side.hear(kind(frame[5:]))
     assert side.sinks[1].body == b"hello" * 6
 
 
@@ -323,7 +323,7 @@ def test_sending_uses_up_credit_and_stops() -> None:
     side = Side(client=True)
     state = side.opened()
     sent = 0
-    while taken := side.session.send(state, bytes(100_000)):
+    while taken := state.send(bytes(100_000)):
         sent += taken
         assert sum(frame.length for frame in side.frames()) == taken
     assert sent == INITIAL_WINDOW
@@ -334,13 +334,13 @@ def test_sending_uses_up_credit_and_stops() -> None:
     assert side.sink(state).readies == 1
     side.hear(update(1, 2))
     assert side.sink(state).readies == 1
-    assert side.session.send(state, b"123456789") == 7
+    assert state.send(b"123456789") == 7
 
 
 def test_headers_and_flags_use_no_credit() -> None:
     side = Side(client=True)
     state = side.opened()
-    side.session.finish(state)
+    state.finish()
     assert state.credit == INITIAL_WINDOW
 
 
@@ -439,9 +439,9 @@ def test_half_close_theirs_first(fin: bytes) -> None:
     state = side.given(1)
     side.hear(data(1, b"x"), fin)
     assert side.sinks[1].events == ["end"]
-    assert side.session.send(state, b"still open") == 10
+    assert state.send(b"still open") == 10
     assert side.session.streams == {1: state}
-    side.session.finish(state)
+    state.finish()
     assert [frame.flags for frame in side.frames()] == [0, FIN]
     side.empty()
     side.hear(fin, update(1, 9), data(1, b""))
@@ -451,8 +451,8 @@ def test_half_close_theirs_first(fin: bytes) -> None:
 def test_half_close_ours_first() -> None:
     side = Side(client=True)
     state = side.opened()
-    side.session.finish(state)
-    side.session.finish(state)
+    state.finish()
+    state.finish()
     assert side.frames() == [Frame(DATA, FIN, 1, 0)]
     side.hear(data(1, b"still open"))
     assert side.sink(state).body == b"still open"
@@ -468,7 +468,7 @@ def test_a_fin_with_a_body_the_body_comes_first() -> None:
     side.sinks[1].on = lambda event: seen.append(bytes(side.sinks[1].body) if event == "end" else event)
     frame = data(1, b"last words", FIN)
     side.hear(frame[:15])
-    assert not state.fin_received
+    assert state.receiving is not Receiving.FINISHED
     side.hear(frame[15:])
     assert seen == ["data", "data", b"last words"]
 
@@ -527,9 +527,9 @@ def test_opened_and_reset_in_one_frame(frame: bytes) -> None:
 def test_our_reset_carries_its_code() -> None:
     side = Side()
     state = side.given(1)
-    side.session.reset(state, 0x1004)
-    side.session.reset(state, 0x1005)
-    side.session.finish(state)
+    state.reset(0x1004)
+    state.reset(0x1005)
+    state.finish()
     assert side.frames() == [Frame(WINDOW_UPDATE, RST, 1, 0x1004)]
     assert side.sinks[1].events == []
     assert state.sink is NOBODY
@@ -540,7 +540,7 @@ def test_a_reset_in_the_middle_of_a_body() -> None:
     side = Side()
     state = side.given(1)
     side.hear(data(1, b"hello", FIN)[:14])
-    side.session.reset(state)
+    state.reset()
     side.hear(b"llo", data(1, b"x"), syn(3))
     assert side.sinks[1].body == b"he"
     assert side.sinks[1].events == []
@@ -554,9 +554,9 @@ def test_a_discarded_stream_keeps_nothing() -> None:
     side = Side()
     state = side.given(1)
     side.hear(data(1, bytes(1_000)))
-    side.session.finish(state)
-    side.session.discard(state)
-    side.session.discard(state)
+    state.finish()
+    state.discard()
+    state.discard()
     assert side.session.budget.buffered == 0
     side.hear(data(1, bytes(2_000)), data(1, bytes(3_000))[:1_000])
     side.check()
@@ -570,7 +570,7 @@ def test_a_discarded_stream_keeps_nothing() -> None:
 
 def test_a_discarded_stream_holds_the_peer_to_its_credit() -> None:
     side = Side()
-    side.session.discard(side.given(1))
+    side.given(1).discard()
     side.hear(data(1, bytes(INITIAL_WINDOW)))
     with pytest.raises(MuxerError, match="window"):
         side.hear(data(1, b"x"))
@@ -579,7 +579,7 @@ def test_a_discarded_stream_holds_the_peer_to_its_credit() -> None:
 def test_many_discarded_streams_cost_the_others_nothing() -> None:
     side = Side(limits=Limits(receive_memory=INITIAL_WINDOW * 2))
     for stream in range(1, 21, 2):
-        side.session.discard(side.given(stream))
+        side.given(stream).discard()
         side.hear(data(stream, bytes(INITIAL_WINDOW)))
     side.given(99)
     side.hear(data(99, bytes(INITIAL_WINDOW)))
@@ -592,7 +592,7 @@ def test_discard_in_the_middle_of_a_body() -> None:
     state = side.given(1)
     frame = data(1, bytes(100))
     side.hear(frame[:50])
-    side.session.discard(state)
+    state.discard()
     side.hear(frame[50:])
     assert len(side.sinks[1].body) == 38
     side.check()
@@ -615,7 +615,7 @@ def test_unknown_bodies_are_skipped_however_they_are_cut() -> None:
     side = Side()
     whole = data(9, bytes(100)) + syn(1) + data(9, b"x" * 50, FIN) + data(1, b"ok")
     for at in range(len(whole)):
-        side.session.receive(whole[at : at + 1], side.now)
+        side.hear(whole[at : at + 1])
     assert side.sinks[1].body == b"ok"
 
 
@@ -686,7 +686,7 @@ def test_our_go_away_is_the_last_frame() -> None:
     assert side.sinks[1].pieces == []
     for _ in range(3):
         side.hear(bytes(1_000))
-    assert len(parser(side.session)._partial) <= HEADER_SIZE
+    assert len(side.parser._partial) <= HEADER_SIZE
 
 
 # ---------------------------------------------------------------------- limits
@@ -702,7 +702,7 @@ def test_the_513th_stream_is_refused_and_the_others_go_on() -> None:
     side.hear(data(1, b"x"), data(1_023, b"y"))
     assert (side.sinks[1].body, side.sinks[1_023].body) == (b"x", b"y")
     assert len(side.accepted) == side.session.inbound == 512
-    side.session.finish(side.session.streams[1])
+    side.session.streams[1].finish()
     side.hear(update(1, 0, FIN), syn(1_027))
     assert Frame(WINDOW_UPDATE, ACK, 1_027, 0) in side.frames()
     side.check()
@@ -753,13 +753,13 @@ def test_frames_of_one_turn_leave_together() -> None:
     side = Side(client=True)
     one, two = side.opened(), side.opened()
     before = side.notified
-    side.session.send(one, b"a")
-    side.session.send(one, b"b")
-    side.session.send(two, b"c")
-    side.session.send(one, b"d")
+    one.send(b"a")
+    one.send(b"b")
+    two.send(b"c")
+    one.send(b"d")
     assert side.notified == before + 1
     assert [(frame.stream, frame.body) for frame in side.frames()] == [(1, b"ab"), (3, b"c"), (1, b"d")]
-    side.session.send(one, b"e")
+    one.send(b"e")
     assert side.notified == before + 2
 
 
@@ -768,7 +768,7 @@ def test_bodies_fill_records() -> None:
     state = side.opened()
     body = bytes(range(250)) * 1_000
     for start in range(0, len(body), 10_000):
-        assert side.session.send(state, body[start : start + 10_000]) == 10_000
+        assert state.send(body[start : start + 10_000]) == 10_000
     sent = side.frames()
     assert [frame.length for frame in sent] == [MAX_BODY] * 3 + [250_000 - 3 * MAX_BODY]
     assert b"".join(frame.body for frame in sent) == body
@@ -779,7 +779,7 @@ def test_a_large_body_is_cut_into_records() -> None:
     side = Side(client=True)
     state = side.opened()
     body = bytes(range(200)) * 1_000
-    assert side.session.send(state, memoryview(body)) == 200_000
+    assert state.send(memoryview(body)) == 200_000
     sent = side.frames()
     assert max(frame.length for frame in sent) == MAX_BODY
     assert b"".join(frame.body for frame in sent) == body
@@ -788,10 +788,10 @@ def test_a_large_body_is_cut_into_records() -> None:
 def test_a_frame_does_not_grow_behind_another() -> None:
     side = Side(client=True)
     state = side.opened()
-    side.session.send(state, b"a")
+    state.send(b"a")
     side.session.ping(1.0)
-    side.session.send(state, b"b")
-    side.session.finish(state)
+    state.send(b"b")
+    state.finish()
     assert [(frame.kind, frame.length) for frame in side.frames()] == [
         (DATA, 1),
         (PING, 0),
@@ -804,20 +804,20 @@ def test_a_turn_takes_so_much_and_no_more() -> None:
     side = Side(client=True)
     state = side.opened()
     side.hear(update(1, 10 * TURN_BYTES))
-    taken = side.session.send(state, bytes(2 * TURN_BYTES))
+    taken = state.send(bytes(2 * TURN_BYTES))
     assert taken == TURN_BYTES
-    assert side.session.send(state, b"x") == 0
+    assert state.send(b"x") == 0
     sent = side.frames()
     assert sum(frame.length for frame in sent) == taken
-    assert side.session.send(state, b"x") == 1
+    assert state.send(b"x") == 1
 
 
 def test_control_frames_leave_even_when_the_turn_is_full() -> None:
     side = Side(client=True)
     state = side.opened()
     side.hear(update(1, 10 * TURN_BYTES))
-    side.session.send(state, bytes(2 * TURN_BYTES))
-    side.session.send_now(state, b"short")
+    state.send(bytes(2 * TURN_BYTES))
+    state.send_now(b"short")
     side.hear(ping(5))
     assert [frame.kind for frame in side.frames()][-2:] == [PING, DATA]
 
@@ -827,13 +827,13 @@ def test_nothing_is_taken_while_the_socket_is_full() -> None:
     state = side.opened()
     side.take(congested=True)
     assert side.session.congested
-    assert side.session.send(state, b"x") == 0
-    side.session.wait_turn(state)
+    assert state.send(b"x") == 0
+    state.wait_turn(again=False)
     side.take(congested=True)
     assert side.sink(state).readies == 0
     side.take()
     assert side.sink(state).readies == 1
-    assert side.session.send(state, b"x") == 1
+    assert state.send(b"x") == 1
 
 
 def test_writers_are_woken_in_the_order_of_their_waiting() -> None:
@@ -842,8 +842,8 @@ def test_writers_are_woken_in_the_order_of_their_waiting() -> None:
     order: list[int] = []
     for state in reversed(states):
         side.sink(state).on = lambda _, number=state.id: order.append(number)  # type: ignore[misc]
-        side.session.wait_turn(state)
-        side.session.wait_turn(state)
+        state.wait_turn(again=False)
+        state.wait_turn(again=False)
     notified = side.notified
     side.take()
     waiting = [state.id for state in reversed(states)]
@@ -859,13 +859,13 @@ def test_a_writer_that_found_no_room_keeps_its_place() -> None:
     side = Side(client=True)
     states = [side.open() for _ in range(4)]
     for state in states:
-        side.session.wait_turn(state)
+        state.wait_turn(again=False)
     side.take()
     newcomer = side.open()
-    side.session.wait_turn(newcomer)
-    side.session.wait_turn(states[0])  # it had its share
+    newcomer.wait_turn(again=False)
+    states[0].wait_turn(again=False)  # it had its share
     for state in states[1:]:
-        side.session.wait_turn(state, again=True)
+        state.wait_turn(again=True)
     order: list[int] = []
     for state in (*states, newcomer):
         side.sink(state).on = lambda _, number=state.id: order.append(number)  # type: ignore[misc]
@@ -877,9 +877,9 @@ def test_a_stream_that_ended_gives_its_turn_away() -> None:
     side = Side(client=True)
     states = [side.open() for _ in range(2 * WAKE_TOGETHER)]
     for state in states:
-        side.session.wait_turn(state)
+        state.wait_turn(again=False)
     for state in states[:-1]:
-        side.session.reset(state)
+        state.reset()
     side.take()
     side.take()
     assert side.sink(states[-1]).readies == 1
@@ -911,8 +911,8 @@ def test_fail_tells_every_stream_and_every_opener_once() -> None:
     inbound = side.given(1)
     outbound = [side.open(), side.open()]
     side.hear(data(1, bytes(100)))
-    side.session.send(outbound[0], b"x")
-    side.session.wait_turn(outbound[0])
+    outbound[0].send(b"x")
+    outbound[0].wait_turn(again=False)
     woken: list[int] = []
     for number in range(3):
         side.session.when_openable(lambda number=number: woken.append(number))  # type: ignore[misc]
@@ -934,7 +934,7 @@ def test_a_sink_that_resets_all_others_when_it_fails() -> None:
 
     def reset_all(_: str) -> None:
         for state in states:
-            side.session.reset(state)
+            state.reset()
 
     side.sinks[1].on = reset_all
     side.session.fail(ConnectionClosed("lost"))
@@ -952,7 +952,7 @@ def test_sinks_may_act_from_inside_receive(event: str, act: str) -> None:
 
     def on(name: str) -> None:
         if name == event:
-            getattr(side.session, act)(state)
+            getattr(state, act)()
 
     side.sinks[1].on = on
     side.hear(data(1, b"one"), data(1, b"two", FIN), data(1, b"three"), syn(3), data(3, b"ok"))
@@ -967,7 +967,7 @@ def test_a_writer_woken_by_credit_that_comes_with_a_fin() -> None:
     side = Side(client=True)
     state = side.opened()
     state.credit = 0
-    side.sink(state).on = lambda event: side.session.reset(state) if event == "ready" else None
+    side.sink(state).on = lambda event: state.reset() if event == "ready" else None
     side.hear(update(1, 5, FIN))
     assert side.sink(state).events == []
     side.empty()
@@ -1018,13 +1018,13 @@ def test_a_transfer_that_never_stops_at_a_frame_is_not_one_unfinished_frame() ->
 def test_a_megabyte_each_way_through_small_windows() -> None:
     pair = Pair()
     ours, theirs = pair.stream()
-    ends = ((pair.client, ours, pair.server, theirs), (pair.server, theirs, pair.client, ours))
+    ends = ((ours, pair.server, theirs), (theirs, pair.client, ours))
     body = bytes(range(256)) * 4_096
     left = [body, body]
     got = [b"", b""]
     while any(left):
-        for number, (here, state, there, other) in enumerate(ends):
-            taken = here.session.send(state, left[number])
+        for number, (state, there, other) in enumerate(ends):
+            taken = state.send(left[number])
             left[number] = left[number][taken:]
             pair.run()
             sink = there.sink(other)
@@ -1032,8 +1032,8 @@ def test_a_megabyte_each_way_through_small_windows() -> None:
             there.read(other, len(sink.body))
             sink.pieces.clear()
     assert got == [body, body]
-    pair.client.session.finish(ours)
-    pair.server.session.finish(theirs)
+    ours.finish()
+    theirs.finish()
     pair.run()
     pair.client.empty()
     pair.server.empty()
@@ -1042,10 +1042,10 @@ def test_a_megabyte_each_way_through_small_windows() -> None:
 def test_both_reset_at_once() -> None:
     pair = Pair()
     ours, theirs = pair.stream()
-    pair.client.session.send(ours, b"crossing")
-    pair.client.session.reset(ours, 1)
-    pair.server.session.send(theirs, b"crossing")
-    pair.server.session.reset(theirs, 2)
+    ours.send(b"crossing")
+    ours.reset(1)
+    theirs.send(b"crossing")
+    theirs.reset(2)
     pair.run()
     pair.client.empty()
     pair.server.empty()
@@ -1056,14 +1056,14 @@ def test_both_reset_at_once() -> None:
 
 def test_who_holds_the_outbox_is_not_notified() -> None:
     side = Side()
-    assert side.session.hold() is False
-    assert side.session.hold() is True
+    assert side.session.outbox.claim_flush() is False
+    assert side.session.outbox.claim_flush() is True
     side.hear(ping(1))
     assert side.notified == 0
     assert len(side.frames()) == 1
     side.hear(ping(2))
     assert side.notified == 1
-    assert side.session.hold() is True
+    assert side.session.outbox.claim_flush() is True
     side.take()
     side.hear(ping(3))
     assert side.notified == 2

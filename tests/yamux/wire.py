@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from stronghold_p2p.config import Limits
+from stronghold_p2p.seams import Buffer
 from stronghold_p2p.yamux.header import (
     ACK,
     DATA,
@@ -140,10 +141,10 @@ class Side:
         self.accepting(state)
         return sink
 
-    def hear(self, *frames: bytes) -> Side:
+    def hear(self, *frames: Buffer) -> Side:
         """All of it arrives in one piece."""
         self.session.now = self.now
-        self.parser.receive(b"".join(frames))
+        self.parser.receive(b"".join(frames) if len(frames) != 1 else frames[0])
         return self
 
     def take(self, *, congested: bool = False) -> bytes:

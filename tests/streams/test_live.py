@@ -24,8 +24,9 @@ from stronghold_p2p.errors import (
     StreamReset,
     UsageError,
 )
+from stronghold_p2p.streams.live import JOIN_BELOW, LiveStream
 from stronghold_p2p.streams.negotiation import InboundNegotiation, LazyConfirm
-from stronghold_p2p.streams.stream import SMALL, Stream
+from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.yamux.header import DATA, INITIAL_WINDOW, WINDOW_UPDATE
 from stronghold_p2p.yamux.outbox import TURN_BYTES
 from tests.yamux.streams import PEER, End, joined, turns
@@ -35,7 +36,8 @@ from tests.yamux.wire import ACK, FIN, RST, SYN, data, syn, update
 class Kept:
     """An intake that takes note."""
 
-    def __init__(self) -> None:
+    def __init__(self, due: float = inf) -> None:
+        self.due = due
         self.heard: list[object] = []
 
     def data(self, piece: bytes | memoryview) -> None:
@@ -47,6 +49,9 @@ class Kept:
     def failed(self, error: Exception) -> None:
         self.heard.append(error)
 
+    def expired(self) -> None:
+        self.heard.append("expired")
+
 
 @pytest.fixture
 async def end() -> AsyncIterator[End]:
@@ -57,7 +62,7 @@ async def end() -> AsyncIterator[End]:
     end.accepted = asyncio.Queue()
 
 
-async def given(end: End, stream: int = 1) -> Stream:
+async def given(end: End, stream: int = 1) -> LiveStream:
     """A stream that the peer has opened."""
     end.hear(syn(stream))
     end.frames()
@@ -116,14 +121,18 @@ async def test_what_is_read_is_bytes(end: End) -> None:
 async def test_tiny_pieces_are_joined(end: End) -> None:
     stream = await given(end)
     end.hear(*[data(1, b"ab")] * 1_000)
-    assert len(stream._chunks) <= 2_000 // SMALL + 1
+    assert len(stream._chunks) <= 2_000 // JOIN_BELOW + 1
     assert await stream.readexactly(2_000) == b"ab" * 1_000
 
 
 async def test_large_pieces_are_not_copied_together(end: End) -> None:
     stream = await given(end)
-    end.hear(data(1, b"a" * SMALL), data(1, b"b"), data(1, b"c" * SMALL))
-    assert [await stream.read(), await stream.read(), await stream.read()] == [b"a" * SMALL, b"b", b"c" * SMALL]
+    end.hear(data(1, b"a" * JOIN_BELOW), data(1, b"b"), data(1, b"c" * JOIN_BELOW))
+    assert [await stream.read(), await stream.read(), await stream.read()] == [
+        b"a" * JOIN_BELOW,
+        b"b",
+        b"c" * JOIN_BELOW,
+    ]
 
 
 async def test_credit_is_given_back_as_bytes_are_read(end: End) -> None:
@@ -241,7 +250,7 @@ async def cancelled(reading: Awaitable[Any]) -> None:
         await task
 
 
-READS: list[tuple[str, Callable[[Stream], Awaitable[Any]], list[bytes], list[bytes], object]] = [
+READS: list[tuple[str, Callable[[LiveStream], Awaitable[Any]], list[bytes], list[bytes], object]] = [
     ("read", lambda s: s.read(), [], [b"abc"], b"abc"),
     ("readexactly", lambda s: s.readexactly(6), [b"abc"], [b"def"], b"abcdef"),
     ("read_message", lambda s: s.read_message(), [b"\x85\x01" + b"a" * 100], [b"b" * 33], b"a" * 100 + b"b" * 33),
@@ -251,7 +260,7 @@ READS: list[tuple[str, Callable[[Stream], Awaitable[Any]], list[bytes], list[byt
 
 @pytest.mark.parametrize(("read", "before", "after", "result"), [row[1:] for row in READS], ids=[r[0] for r in READS])
 async def test_a_cancelled_read_loses_nothing(
-    end: End, read: Callable[[Stream], Awaitable[Any]], before: list[bytes], after: list[bytes], result: object
+    end: End, read: Callable[[LiveStream], Awaitable[Any]], before: list[bytes], after: list[bytes], result: object
 ) -> None:
     stream = await given(end)
     for body in before:
@@ -290,7 +299,7 @@ async def test_a_cancelled_read_of_a_closed_stream_gives_nothing_back(end: End) 
     end.hear(data(1, b"abc"))
     reading = asyncio.create_task(stream.readexactly(9))
     await turns()
-    await stream.close()
+    stream.close()
     reading.cancel()
     with pytest.raises((asyncio.CancelledError, UsageError)):
         await reading
@@ -352,8 +361,8 @@ async def test_a_message_that_ends_early(end: End, sent: bytes, partial: bytes) 
 
 async def test_iteration_ends_with_the_stream(end: End) -> None:
     stream = await given(end)
-    end.hear(data(1, b"a" * SMALL), data(1, b"b" * SMALL), update(1, 0, FIN))
-    assert [chunk async for chunk in stream] == [b"a" * SMALL, b"b" * SMALL]
+    end.hear(data(1, b"a" * JOIN_BELOW), data(1, b"b" * JOIN_BELOW), update(1, 0, FIN))
+    assert [chunk async for chunk in Stream(stream)] == [b"a" * JOIN_BELOW, b"b" * JOIN_BELOW]
 
 
 async def test_two_readers(end: End) -> None:
@@ -434,7 +443,7 @@ async def test_one_turn_takes_so_much(end: End) -> None:
     payload = bytes(range(251)) * (2 * TURN_BYTES // 251)
     writing = asyncio.create_task(stream.write(payload))
     await asyncio.sleep(0)
-    assert end.session._out.size >= TURN_BYTES
+    assert end.session.outbox.size >= TURN_BYTES
     assert not writing.done()
     await asyncio.wait_for(writing, 1)
     end.flush()
@@ -448,7 +457,7 @@ async def test_two_writers(end: End) -> None:
     with pytest.raises(UsageError, match="another task is writing"):
         await stream.write(b"x")
     with pytest.raises(UsageError, match="another task is writing"):
-        await stream.close_write()
+        stream.finish()
     end.hear(update(1, 1))
     with pytest.raises(UsageError, match="another task is writing"):
         await stream.write(b"x")
@@ -487,7 +496,7 @@ async def test_the_writers_of_a_connection_take_turns() -> None:
     finished: list[int] = []
     size = TURN_BYTES * 2
 
-    async def write(number: int, stream: Stream) -> None:
+    async def write(number: int, stream: LiveStream) -> None:
         await stream.write(bytes(size))
         finished.append(number)
 
@@ -496,13 +505,13 @@ async def test_the_writers_of_a_connection_take_turns() -> None:
     await turns()
     for stream in streams:
         server.hear()
-        client.hear(update(stream._state.id, size, ACK))
+        client.hear(update(stream._end.id, size, ACK))
     client.other = None
     writers = [asyncio.create_task(write(number, stream)) for number, stream in enumerate(streams)]
     progress: list[int] = []
     while not all(writer.done() for writer in writers):
         await asyncio.sleep(0)
-        left = [stream._state.credit for stream in streams]
+        left = [client.session.streams[stream._end.id].credit for stream in streams]
         progress.append(max(left) - min(left))
     assert max(progress) <= size // 2 + INITIAL_WINDOW
     assert finished == sorted(finished)
@@ -517,7 +526,7 @@ async def test_write_now_never_waits(end: End) -> None:
     stream.send_now(b"na")
     end.congested = False
     assert [frame.body for frame in end.frames()] == [b"na"]
-    await stream.close_write()
+    stream.finish()
     stream.send_now(b"too late")
     assert [frame.flags for frame in end.frames()] == [FIN]
 
@@ -528,8 +537,8 @@ async def test_write_now_never_waits(end: End) -> None:
 async def test_half_close_ours_first(end: End) -> None:
     stream = await given(end)
     await stream.write(b"bye")
-    await stream.close_write()
-    await stream.close_write()
+    stream.finish()
+    stream.finish()
     assert [(frame.kind, frame.flags) for frame in end.frames()] == [(DATA, 0), (DATA, FIN)]
     with pytest.raises(UsageError, match="closed for writing"):
         await stream.write(b"x")
@@ -545,7 +554,7 @@ async def test_half_close_theirs_first(end: End) -> None:
     end.hear(update(1, 0, FIN))
     assert await stream.read() == b""
     await stream.write(b"still here")
-    await stream.close_write()
+    stream.finish()
     assert [frame.body for frame in end.frames() if frame.kind == DATA] == [b"still here", b""]
     assert not end.session.streams
 
@@ -554,10 +563,11 @@ async def test_close_sends_fin_and_drops_what_comes(end: End) -> None:
     stream = await given(end)
     end.hear(data(1, b"unread"))
     await stream.write(b"answer")
-    await stream.close()
-    await stream.close()
+    end.lingers_until = 1_000.0
+    stream.close()
+    stream.close()
     assert [frame.flags for frame in end.frames()] == [0, FIN]
-    assert end.closed_states == [end.session.streams[1]]
+    assert end.looks == [end.session.streams[1].due] == [1_000.0]
     end.hear(data(1, bytes(1_000)))
     assert buffered(end) == 0
     with pytest.raises(UsageError, match="the stream is closed"):
@@ -574,7 +584,7 @@ async def test_close_wakes_the_reader(end: End) -> None:
     stream = await given(end)
     reading = asyncio.create_task(stream.read())
     await turns()
-    await stream.close()
+    stream.close()
     with pytest.raises(UsageError, match="the stream is closed"):
         await reading
 
@@ -584,7 +594,7 @@ async def test_close_under_a_waiting_write_is_a_reset(end: End) -> None:
     stream = await given(end)
     writing = asyncio.create_task(stream.write(bytes(INITIAL_WINDOW + 1)))
     await turns(10)
-    await stream.close()
+    stream.close()
     with pytest.raises(StreamReset):
         await writing
     flags = [frame.flags for frame in end.frames()]
@@ -592,34 +602,34 @@ async def test_close_under_a_waiting_write_is_a_reset(end: End) -> None:
     assert set(flags[:-1]) == {0}
 
 
-async def finished(end: End, stream: Stream) -> None:
-    await stream.close_write()
+async def finished(end: End, stream: LiveStream) -> None:
+    stream.finish()
     end.hear(update(1, 0, FIN))
 
 
-async def reset_by_peer(end: End, stream: Stream) -> None:
+async def reset_by_peer(end: End, stream: LiveStream) -> None:
     end.hear(update(1, 9, RST))
 
 
-async def reset_by_us(end: End, stream: Stream) -> None:
+async def reset_by_us(end: End, stream: LiveStream) -> None:
     stream.reset(4)
 
 
-async def lost(end: End, stream: Stream) -> None:
+async def lost(end: End, stream: LiveStream) -> None:
     end.fail(ConnectionClosed("lost"))
 
 
 @pytest.mark.parametrize("before", [finished, reset_by_peer, reset_by_us, lost])
-async def test_close_and_reset_in_every_state(end: End, before: Callable[[End, Stream], Awaitable[None]]) -> None:
-    for close in (Stream.close_nowait, Stream.reset):
+async def test_close_and_reset_in_every_state(end: End, before: Callable[[End, LiveStream], Awaitable[None]]) -> None:
+    for close in (LiveStream.close, LiveStream.reset):
         end = End(client=False)
         stream = await given(end)
         end.hear(data(1, b"unread"))
         await before(end, stream)
         end.frames()
         close(stream)
-        await stream.close()
-        await stream.close_write()
+        stream.close()
+        stream.finish()
         stream.reset()
         assert end.frames() == []
         assert not stream._chunks
@@ -646,7 +656,7 @@ async def test_reset_sends_its_code_and_ends_both_directions(end: End) -> None:
 
 async def test_reset_after_close(end: End) -> None:
     stream = await given(end)
-    await stream.close()
+    stream.close()
     stream.reset(1)
     assert [frame.flags for frame in end.frames()] == [FIN, RST]
     assert not end.session.streams
@@ -720,7 +730,7 @@ async def test_negotiated_wakes_a_reader(end: End) -> None:
 
 
 @pytest.mark.parametrize("how", [reset_by_peer, reset_by_us, lost])
-async def test_an_intake_hears_of_the_failure_once(end: End, how: Callable[[End, Stream], Awaitable[None]]) -> None:
+async def test_an_intake_hears_of_the_failure_once(end: End, how: Callable[[End, LiveStream], Awaitable[None]]) -> None:
     intake = Kept()
     end.intake = lambda _: intake
     stream = await given(end)
@@ -746,9 +756,9 @@ async def test_what_a_negotiation_leaves_over_is_counted_once(end: End, listens:
         admits=lambda _: True, park=lambda _: False, unpark=lambda: None, start_handler=lambda _: None
     )
     end.intake = lambda one: (
-        InboundNegotiation(connection, one, inf)
+        InboundNegotiation(connection, one, inf, None)
         if listens
-        else LazyConfirm(one, "/a/1", multistream.propose("/a/1"), inf)
+        else LazyConfirm(one, "/a/1", multistream.propose("/a/1"), inf, None)
     )
     stream = await given(end)
     window = end.session.streams[1].window
@@ -767,7 +777,7 @@ async def test_closed_while_negotiating_the_intake_goes_on(end: End) -> None:
     intake = Kept()
     end.intake = lambda _: intake
     stream = await given(end)
-    await stream.close()
+    stream.close()
     end.hear(data(1, b"/echo"))
     assert intake.heard == [b"/echo"]
     stream.negotiated("/a/1", b"left over")
@@ -787,12 +797,12 @@ async def test_both_directions_at_once_through_small_windows() -> None:
     payload = bytes(range(256)) * 4_096
     total = 4 * len(payload)
 
-    async def write(stream: Stream) -> None:
+    async def write(stream: LiveStream) -> None:
         for _ in range(4):
             await stream.write(payload)
-        await stream.close_write()
+        stream.finish()
 
-    async def read(stream: Stream) -> bytes:
+    async def read(stream: LiveStream) -> bytes:
         return await stream.read_to_end(total)
 
     writing = asyncio.create_task(write(ours))
@@ -853,11 +863,11 @@ async def test_a_writer_cancelled_at_any_turn_sends_a_beginning(turn: int) -> No
     with suppress(asyncio.CancelledError):
         await writing
     await stream.write(b"the rest")
-    await stream.close_write()
+    stream.finish()
     got = await reading
     assert got.endswith(b"the rest")
     assert payload.startswith(got[: -len(b"the rest")])
-    await theirs.close()
+    theirs.close()
     await turns()
     assert (client.session.streams, server.session.streams) == ({}, {})
 
