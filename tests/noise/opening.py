@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from stronghold_p2p.noise import NoiseChannel
 from stronghold_p2p.noise.records import Opener, Workspace
+from stronghold_p2p.seams import SecureChannel
 
 SPACE = Workspace()
 
 
-def opened(opener: Opener | NoiseChannel, wire: bytes | bytearray | memoryview) -> tuple[list[bytes], int]:
+def opened(opener: Opener | SecureChannel, wire: bytes | bytearray | memoryview) -> tuple[list[bytes], int]:
     """The plaintexts of the records at the front of ``wire``, and how many bytes those took."""
     plaintexts: list[bytes] = []
 
@@ -17,5 +17,5 @@ def opened(opener: Opener | NoiseChannel, wire: bytes | bytearray | memoryview) 
         SPACE.opened[:] = bytes(len(SPACE.opened))
 
     view = memoryview(wire)
-    used = opener.open(view, deliver) if isinstance(opener, NoiseChannel) else opener.open(view, deliver, SPACE)
+    used = opener.open(view, deliver, SPACE) if isinstance(opener, Opener) else opener.open(view, deliver)
     return plaintexts, used

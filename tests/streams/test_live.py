@@ -26,7 +26,6 @@ from stronghold_p2p.errors import (
 )
 from stronghold_p2p.streams.live import JOIN_BELOW, LiveStream
 from stronghold_p2p.streams.negotiation import InboundNegotiation, LazyConfirm
-from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.yamux.header import DATA, INITIAL_WINDOW, WINDOW_UPDATE
 from stronghold_p2p.yamux.outbox import TURN_BYTES
 from tests.yamux.streams import PEER, End, joined, turns
@@ -357,12 +356,6 @@ async def test_a_message_that_ends_early(end: End, sent: bytes, partial: bytes) 
     with pytest.raises(StreamEnded) as caught:
         await stream.read_message()
     assert caught.value.partial == partial
-
-
-async def test_iteration_ends_with_the_stream(end: End) -> None:
-    stream = await given(end)
-    end.hear(data(1, b"a" * JOIN_BELOW), data(1, b"b" * JOIN_BELOW), update(1, 0, FIN))
-    assert [chunk async for chunk in Stream(stream)] == [b"a" * JOIN_BELOW, b"b" * JOIN_BELOW]
 
 
 async def test_two_readers(end: End) -> None:
