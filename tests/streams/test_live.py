@@ -48,7 +48,10 @@ class Kept:
     def failed(self, error: Exception) -> None:
         self.heard.append(error)
 
-    def expired(self) -> None:
+    def ready(self) -> None:
+        """Nothing is written."""
+
+    def expired(self, now: float = 0.0) -> None:
         self.heard.append("expired")
 
 
@@ -777,6 +780,89 @@ async def test_closed_while_negotiating_the_intake_goes_on(end: End) -> None:
     assert not stream._chunks
     end.hear(data(1, b"dropped"))
     assert buffered(end) == 0
+
+
+# ---------------------------------------------------------------------- deadlines
+
+
+async def test_the_earlier_deadline_of_stream_and_intake_is_looked_at(end: End) -> None:
+    stream = await given(end)
+    yamux = end.session.streams[1]
+    stream.expire(50.0)
+    stream.take_in(Kept(80.0))
+    stream.take_in(Kept(20.0))
+    stream.expire(90.0)
+    assert end.looks == [50.0, 20.0]
+    assert yamux.due == 20.0
+
+
+async def test_an_intake_is_told_of_its_deadline_and_the_stream_ends_at_its_own(end: End) -> None:
+    stream, intake = await given(end), Kept(20.0)
+    yamux = end.session.streams[1]
+    stream.expire(50.0)
+    stream.take_in(intake)
+    stream.expired(19.0)
+    assert (intake.heard, yamux.due) == ([], 50.0)
+    stream.expired(20.0)
+    assert intake.heard == ["expired"]
+    stream.negotiated("/a/1")
+    stream.expired(49.0)
+    assert yamux.due == 50.0
+    stream.expired(50.0)
+    assert [frame.flags for frame in end.frames()] == [RST]
+    with pytest.raises(DeadlineExceeded, match="the time of the stream is over"):
+        await stream.read()
+
+
+async def test_a_stream_that_the_peer_does_not_close_is_reset(end: End) -> None:
+    stream = await given(end)
+    stream.expire(5.0)
+    end.lingers_until = 100.0
+    stream.close()  # a deadline that was set before stays
+    stream.expired(5.0)
+    assert [frame.flags for frame in end.frames()] == [FIN, RST]
+    assert not end.session.streams
+
+
+# ---------------------------------------------------------------------- handed over
+
+
+@pytest.mark.parametrize("over", [False, True])
+async def test_a_stream_is_handed_over_with_what_was_not_read(end: End, over: bool) -> None:
+    stream, after = await given(end), Kept()
+    stream.expire(50.0)
+    end.hear(data(1, b"a" * JOIN_BELOW), data(1, b"b" * JOIN_BELOW), update(1, 0, FIN) if over else b"")
+    assert await stream.read(1) == b"a"
+    yamux, unread = stream.release()
+    assert [bytes(piece) for piece in unread] == [b"a" * (JOIN_BELOW - 1), b"b" * JOIN_BELOW] + [b""] * over
+    assert yamux.due == inf
+    yamux.sink = after
+    end.hear(b"" if over else data(1, b"more"), update(1, 7, RST))
+    assert str(after.heard[-1]).endswith("code 0x7")
+    assert after.heard[:-1] == ([] if over else [b"more"])
+    for use in (stream.read(), stream.write(b"x")):
+        with pytest.raises(UsageError, match="handed over"):
+            await use
+    stream.close()
+    stream.reset()
+    with pytest.raises(UsageError, match="handed over"):
+        stream.release()
+
+
+@pytest.mark.parametrize("use", ["read", "write", "negotiate"])
+async def test_a_stream_that_is_used_is_not_handed_over(end: End, use: str) -> None:
+    stream = await given(end)
+    if use == "negotiate":
+        stream.take_in(Kept())
+    task = asyncio.ensure_future(stream.write(bytes(INITIAL_WINDOW + 1)) if use == "write" else stream.read())
+    await turns(10)
+    with pytest.raises(UsageError, match="another task is using"):
+        stream.release()
+    stream.reset()
+    with pytest.raises(StreamReset):
+        await task
+    with pytest.raises(StreamReset):
+        stream.release()
 
 
 # ---------------------------------------------------------------------- two ends

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from math import inf
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from stronghold_p2p.errors import (
 )
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.streams.negotiation import HeldUntilAnswered
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.yamux.header import ACK, DATA, FIN, RST, SYN, WINDOW_UPDATE, frame
 from tests.peers import connect, swarm, until
@@ -565,6 +567,20 @@ async def test_the_stream_ends_while_the_application_is_asked(end: str) -> None:
         await until(lambda: connection.streams == 0 and not connection.handlers)
         assert connection.closed == (end != "reset")
         owner.answer.cancel()
+
+
+async def test_what_arrives_while_the_application_is_asked_is_kept_until_the_stream_fails() -> None:
+    held = HeldUntilAnswered(b"first, ")
+    held.data(memoryview(b"second"))
+    held.end()
+    held.expired()
+    assert (b"".join(held.pieces), held.due) == (b"first, second", inf)
+    held.asking = asyncio.ensure_future(asyncio.Event().wait())  # type: ignore[arg-type]
+    held.failed(ConnectionClosed("lost"))
+    with pytest.raises(asyncio.CancelledError):
+        await held.asking
+    assert held.pieces == []
+    HeldUntilAnswered(b"nobody was asked yet").failed(ConnectionClosed("lost"))
 
 
 async def test_a_rule_answers_for_the_application() -> None:
