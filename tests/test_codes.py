@@ -26,3 +26,4 @@ def test_the_codes_of_streams_are_those_of_connections_shifted_by_one() -> None:
     shared = {code.name: code + 1 for code in GoAway if code.name in Reset.__members__}
     assert {name: Reset[name] for name in shared} == shared
     assert set(Reset.__members__) - set(shared) == {"NONE"}
+    assert [GoAway(code).name for code in range(3)] == ["NORMAL", "PROTOCOL_ERROR", "INTERNAL_ERROR"]
