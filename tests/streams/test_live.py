@@ -29,7 +29,7 @@ from stronghold_p2p.streams.negotiation import InboundNegotiation, LazyConfirm
 from stronghold_p2p.yamux.header import DATA, INITIAL_WINDOW, WINDOW_UPDATE
 from stronghold_p2p.yamux.outbox import TURN_BYTES
 from tests.yamux.streams import PEER, End, joined, turns
-from tests.yamux.wire import ACK, FIN, RST, SYN, data, syn, update
+from tests.yamux.wire import ACK, FIN, RST, data, syn, update
 
 
 class Kept:
@@ -105,19 +105,15 @@ async def test_read_takes_no_more_than_asked(end: End) -> None:
     assert buffered(end) == 0
 
 
-@pytest.mark.parametrize("n", [0, -1])
-async def test_read_of_nothing_is_a_mistake(end: End, n: int) -> None:
-    stream = await given(end)
-    with pytest.raises(ValueError, match="at least one byte"):
-        await stream.read(n)
-
-
-async def test_what_is_read_is_bytes(end: End) -> None:
+async def test_what_is_read_is_bytes_and_not_none(end: End) -> None:
     """A large body comes as a view of its record; nobody should notice."""
     stream = await given(end)
     end.hear(data(1, bytes(5_000)))
     assert type(await stream.read(1_000)) is bytes
     assert type(await stream.read()) is bytes
+    for n in (0, -1):
+        with pytest.raises(ValueError, match="at least one byte"):
+            await stream.read(n)
 
 
 async def test_tiny_pieces_are_joined(end: End) -> None:
@@ -149,16 +145,12 @@ async def test_credit_is_given_back_as_bytes_are_read(end: End) -> None:
 
 async def test_clean_end(end: End) -> None:
     stream = await given(end)
-    end.hear(data(1, b"last"), update(1, 0, FIN))
-    assert [await stream.read(), await stream.read(), await stream.read()] == [b"last", b"", b""]
-
-
-async def test_an_end_wakes_the_reader(end: End) -> None:
-    stream = await given(end)
+    end.hear(data(1, b"last"))
+    assert await stream.read() == b"last"
     reading = asyncio.create_task(stream.read())
     await turns()
     end.hear(update(1, 0, FIN))
-    assert await reading == b""
+    assert [await reading, await stream.read()] == [b"", b""]
 
 
 async def test_a_clean_end_outlives_the_connection_and_a_reset(end: End) -> None:
@@ -235,13 +227,24 @@ async def test_readexactly(end: End) -> None:
     assert await stream.read() == b"f"
 
 
-@pytest.mark.parametrize("before", [b"", b"12"])
-async def test_readexactly_at_an_early_end(end: End, before: bytes) -> None:
+ENDS: list[tuple[Callable[[LiveStream], Awaitable[Any]], bytes, bytes]] = [
+    (lambda s: s.readexactly(3), b"", b""),
+    (lambda s: s.readexactly(3), b"12", b"12"),
+    (lambda s: s.read_message(), b"\x80", b"\x80"),
+    (lambda s: s.read_message(), b"\x05abc", b"abc"),
+    (lambda s: s.read_message(), b"\x05", b""),
+]
+
+
+@pytest.mark.parametrize(("read", "sent", "partial"), ENDS)
+async def test_an_end_that_comes_too_early(
+    end: End, read: Callable[[LiveStream], Awaitable[Any]], sent: bytes, partial: bytes
+) -> None:
     stream = await given(end)
-    end.hear(data(1, before) if before else b"", update(1, 0, FIN))
+    end.hear(data(1, sent) if sent else b"", update(1, 0, FIN))
     with pytest.raises(StreamEnded) as caught:
-        await stream.readexactly(3)
-    assert caught.value.partial == before
+        await read(stream)
+    assert caught.value.partial == partial
 
 
 async def cancelled(reading: Awaitable[Any]) -> None:
@@ -252,34 +255,25 @@ async def cancelled(reading: Awaitable[Any]) -> None:
         await task
 
 
-READS: list[tuple[str, Callable[[LiveStream], Awaitable[Any]], list[bytes], list[bytes], object]] = [
-    ("read", lambda s: s.read(), [], [b"abc"], b"abc"),
-    ("readexactly", lambda s: s.readexactly(6), [b"abc"], [b"def"], b"abcdef"),
-    ("read_message", lambda s: s.read_message(), [b"\x85\x01" + b"a" * 100], [b"b" * 33], b"a" * 100 + b"b" * 33),
-    ("prefix", lambda s: s.read_message(), [b"\x85"], [b"\x01" + b"b" * 133], b"b" * 133),
-]
+READS: dict[str, tuple[Callable[[LiveStream], Awaitable[Any]], bytes, bytes, object]] = {
+    "read": (lambda s: s.read(), b"", b"abc", b"abc"),
+    "readexactly": (lambda s: s.readexactly(6), b"abc", b"def", b"abcdef"),
+    "read_to_end": (lambda s: s.read_to_end(), b"abc", b"def", b"abcdef"),
+    "read_message": (lambda s: s.read_message(), b"\x85\x01" + b"a" * 100, b"b" * 33, b"a" * 100 + b"b" * 33),
+    "prefix": (lambda s: s.read_message(), b"\x85", b"\x01" + b"b" * 133, b"b" * 133),
+}
 
 
-@pytest.mark.parametrize(("read", "before", "after", "result"), [row[1:] for row in READS], ids=[r[0] for r in READS])
+@pytest.mark.parametrize(("read", "before", "after", "result"), READS.values(), ids=READS)
 async def test_a_cancelled_read_loses_nothing(
-    end: End, read: Callable[[LiveStream], Awaitable[Any]], before: list[bytes], after: list[bytes], result: object
+    end: End, read: Callable[[LiveStream], Awaitable[Any]], before: bytes, after: bytes, result: object
 ) -> None:
     stream = await given(end)
-    for body in before:
-        end.hear(data(1, body))
+    end.hear(data(1, before))
     for _ in range(3):
         await cancelled(read(stream))
-    for body in after:
-        end.hear(data(1, body))
+    end.hear(data(1, after), update(1, 0, FIN))
     assert await read(stream) == result
-
-
-async def test_a_cancelled_read_to_end_loses_nothing(end: End) -> None:
-    stream = await given(end)
-    end.hear(data(1, b"abc"))
-    await cancelled(stream.read_to_end())
-    end.hear(data(1, b"def"), update(1, 0, FIN))
-    assert await stream.read_to_end() == b"abcdef"
 
 
 async def test_cancelled_reads_do_not_give_credit_twice(end: End) -> None:
@@ -310,21 +304,13 @@ async def test_a_cancelled_read_of_a_closed_stream_gives_nothing_back(end: End) 
 
 
 async def test_read_to_end(end: End) -> None:
-    stream = await given(end)
+    stream, other = await given(end), await given(end, 3)
     end.hear(data(1, b"abc"))
-    reading = asyncio.create_task(stream.read_to_end())
+    reading = asyncio.create_task(stream.read_to_end(6))
     await turns()
-    end.hear(data(1, b"def"), update(1, 0, FIN))
+    end.hear(data(1, b"def"), update(1, 0, FIN), data(3, b"abcd"))
     assert await reading == b"abcdef"
     assert await stream.read_to_end() == b""
-
-
-async def test_read_to_end_of_one_piece_and_of_too_much(end: End) -> None:
-    stream = await given(end)
-    end.hear(data(1, b"abc"), update(1, 0, FIN))
-    assert await stream.read_to_end(3) == b"abc"
-    other = await given(end, 3)
-    end.hear(data(3, b"abcd"))
     with pytest.raises(Malformed, match="more than 3 bytes"):
         await other.read_to_end(3)
 
@@ -336,29 +322,12 @@ async def test_messages(end: End) -> None:
     assert messages == [b"abc", b"", b"d", None]
 
 
-async def test_a_message_is_refused_by_its_prefix(end: End) -> None:
-    stream = await given(end)
-    end.hear(data(1, varint.encode(1_001)))
-    with pytest.raises(Malformed, match="message length"):
-        await stream.read_message(1_000)
-    assert buffered(end) == 0
-
-
-@pytest.mark.parametrize("prefix", [b"\x80\x00", b"\xff" * 10])
-async def test_a_message_with_a_bad_prefix(end: End, prefix: bytes) -> None:
+@pytest.mark.parametrize("prefix", [varint.encode(1_001), b"\x80\x00", b"\xff" * 10])
+async def test_a_message_is_refused_by_its_prefix(end: End, prefix: bytes) -> None:
     stream = await given(end)
     end.hear(data(1, prefix))
-    with pytest.raises(Malformed):
-        await stream.read_message()
-
-
-@pytest.mark.parametrize(("sent", "partial"), [(b"\x80", b"\x80"), (b"\x05abc", b"abc"), (b"\x05", b"")])
-async def test_a_message_that_ends_early(end: End, sent: bytes, partial: bytes) -> None:
-    stream = await given(end)
-    end.hear(data(1, sent), update(1, 0, FIN))
-    with pytest.raises(StreamEnded) as caught:
-        await stream.read_message()
-    assert caught.value.partial == partial
+    with pytest.raises(Malformed, match="message length"):
+        await stream.read_message(1_000)
 
 
 async def test_two_readers(end: End) -> None:
@@ -377,21 +346,15 @@ async def test_two_readers(end: End) -> None:
 # ---------------------------------------------------------------------- writing
 
 
-async def test_write_frames_all(end: End) -> None:
+async def test_write_frames_all_and_keeps_no_buffer_of_the_caller(end: End) -> None:
     stream = await given(end)
+    changing = bytearray(b"two")
     await stream.write(b"one")
-    await stream.write(bytearray(b"two"))
+    await stream.write(changing)
+    changing[:] = b"new"
     await stream.write(memoryview(b"three"))
     await stream.write(b"")
     assert [(frame.kind, frame.body) for frame in end.frames()] == [(DATA, b"onetwothree")]
-
-
-async def test_write_does_not_keep_the_callers_buffer(end: End) -> None:
-    stream = await given(end)
-    given_away = bytearray(b"now")
-    await stream.write(given_away)
-    given_away[:] = b"new"
-    assert end.frames()[0].body == b"now"
 
 
 async def test_write_message(end: End) -> None:
@@ -530,28 +493,21 @@ async def test_write_now_never_waits(end: End) -> None:
 # ---------------------------------------------------------------------- closing
 
 
-async def test_half_close_ours_first(end: End) -> None:
+@pytest.mark.parametrize("ours_first", [True, False])
+async def test_half_close(end: End, ours_first: bool) -> None:
     stream = await given(end)
+    if not ours_first:
+        end.hear(update(1, 0, FIN))
+        assert await stream.read() == b""
     await stream.write(b"bye")
     stream.finish()
     stream.finish()
-    assert [(frame.kind, frame.flags) for frame in end.frames()] == [(DATA, 0), (DATA, FIN)]
+    assert [(frame.flags, frame.body) for frame in end.frames()] == [(0, b"bye"), (FIN, b"")]
     with pytest.raises(UsageError, match="closed for writing"):
         await stream.write(b"x")
-    end.hear(data(1, b"still here"))
-    assert await stream.read() == b"still here"
-    end.hear(update(1, 0, FIN))
-    assert await stream.read() == b""
-    assert not end.session.streams
-
-
-async def test_half_close_theirs_first(end: End) -> None:
-    stream = await given(end)
-    end.hear(update(1, 0, FIN))
-    assert await stream.read() == b""
-    await stream.write(b"still here")
-    stream.finish()
-    assert [frame.body for frame in end.frames() if frame.kind == DATA] == [b"still here", b""]
+    if ours_first:
+        end.hear(data(1, b"still here"), update(1, 0, FIN))
+        assert [await stream.read(), await stream.read()] == [b"still here", b""]
     assert not end.session.streams
 
 
@@ -658,14 +614,6 @@ async def test_reset_after_close(end: End) -> None:
     assert not end.session.streams
 
 
-async def test_a_stream_nobody_heard_of_is_reset_in_silence() -> None:
-    end = End(client=True)
-    stream = end.open()
-    stream.reset()
-    assert end.frames() == []
-    assert end.session.unacknowledged == 0
-
-
 async def test_async_with_closes_and_resets(end: End) -> None:
     async with await given(end, 1) as stream:
         await stream.write(b"in order")
@@ -703,26 +651,18 @@ async def test_too_much_unread_fails_the_stream() -> None:
 async def test_an_intake_gets_everything_until_negotiated(end: End) -> None:
     intake = Kept()
     end.intake = lambda _: intake
-    stream = await given(end)
-    end.hear(data(1, b"/proposal"))
+    stream, silent = await given(end), await given(end, 3)
+    reading = asyncio.create_task(silent.read())
+    await turns()
+    end.hear(data(1, b"/proposal"), update(3, 0, FIN))
     stream.consumed(9)
-    assert intake.heard == [b"/proposal"]
+    assert intake.heard == [b"/proposal", "end"]
     stream.negotiated("/a/1", memoryview(b"left over"))
+    silent.negotiated("/a/1")
     end.hear(data(1, b" and more"))
     assert await stream.read() == b"left over and more"
     assert stream.protocol == "/a/1"
-
-
-async def test_negotiated_wakes_a_reader(end: End) -> None:
-    intake = Kept()
-    end.intake = lambda _: intake
-    stream = await given(end)
-    reading = asyncio.create_task(stream.read())
-    await turns()
-    end.hear(update(1, 0, FIN))
-    stream.negotiated("/a/1")
     assert await reading == b""
-    assert intake.heard == ["end"]
 
 
 @pytest.mark.parametrize("how", [reset_by_peer, reset_by_us, lost])
@@ -892,16 +832,6 @@ async def test_both_directions_at_once_through_small_windows() -> None:
     assert not client.session.streams
     assert not server.session.streams
     assert (buffered(client), buffered(server)) == (0, 0)
-
-
-async def test_syn_leaves_with_the_first_write() -> None:
-    client = End(client=True)
-    stream = client.open()
-    await stream.write(b"first")
-    await stream.write(b" second")
-    sent = client.frames()
-    assert [(frame.kind, frame.flags, frame.body) for frame in sent] == [(DATA, SYN, b"first second")]
-    stream.reset()
 
 
 @pytest.mark.parametrize("turn", range(40))
