@@ -50,21 +50,38 @@ def test_both_kinds_of_opening_are_acknowledged(opening: bytes, credit: int, bod
     assert Side(client=True).hear(syn(2)).frames() == [Frame(WINDOW_UPDATE, ACK, 2, 0)]
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        lambda side, state: state.send(b"body"),
-        lambda side, state: state.send_now(b"body"),
-        lambda side, state: state.finish(),
-    ],
-)
-def test_the_ack_rides_on_the_first_frame(answer: Callable[[Side, YamuxStream], object]) -> None:
-    side = Side().hear(syn(1))
-    answer(side, side.accepted[0])
+FIRST: dict[str, tuple[list[tuple[object, ...]], list[tuple[int, bytes]]]] = {
+    "a write": ([("send", b"body")], [(0, b"body")]),
+    "the end": ([("finish",)], [(FIN, b"")]),
+    "a short piece": ([("send_now", b"/proposal")], [(0, b"/proposal")]),
+    "short pieces with the next writes": (
+        [("send_now", b"/one"), ("send_now", b"/two"), ("send", b"data"), ("send", b", more")],
+        [(0, b"/one/twodata, more")],
+    ),
+    "a short piece before a long write": (
+        [("send_now", b"/short"), ("send", bytes(40_000))],
+        [(0, b"/short" + bytes(40_000))],
+    ),
+    "a short piece before the end": ([("send_now", b"/short"), ("finish",)], [(0, b"/short"), (FIN, b"")]),
+}
+
+
+@pytest.mark.parametrize("ours", [True, False])
+@pytest.mark.parametrize(("calls", "bodies"), FIRST.values(), ids=FIRST)
+def test_syn_and_ack_ride_on_the_first_frame_whatever_it_is(
+    ours: bool, calls: list[tuple[object, ...]], bodies: list[tuple[int, bytes]]
+) -> None:
+    side = Side(client=ours)
+    if not ours:
+        side.hear(syn(1))
+    state = side.open() if ours else side.accepted[0]
+    for name, *arguments in calls:
+        getattr(state, str(name))(*arguments)
     sent = side.frames()
-    assert len(sent) == 1
-    assert sent[0].flags & ACK
-    assert not sent[0].flags & SYN
+    assert [(frame.flags, frame.body) for frame in sent] == [
+        (flags | (0 if number else SYN if ours else ACK), body) for number, (flags, body) in enumerate(bodies)
+    ]
+    assert state.credit == INITIAL_WINDOW - sum(frame.length for frame in sent)
 
 
 def test_the_ack_rides_on_an_update() -> None:
@@ -83,46 +100,10 @@ def test_no_ack_for_a_stream_that_was_reset_at_once() -> None:
     side.empty()
 
 
-def test_the_syn_rides_on_the_first_frame_whatever_it_is() -> None:
-    side = Side(client=True)
-    by_data, by_fin, by_short, silent = (side.open() for _ in range(4))
-    by_data.send(b"body")
-    by_fin.finish()
-    by_short.send_now(b"/proposal")
-    assert side.frames() == [
-        Frame(DATA, SYN, 1, 4, b"body"),
-        Frame(DATA, SYN | FIN, 3, 0),
-        Frame(DATA, SYN, 5, 9, b"/proposal"),
-    ]
-    assert silent.first == SYN
-
-
-def test_a_short_piece_leaves_with_the_next_write() -> None:
-    side = Side(client=True)
-    state = side.open()
-    state.send_now(b"/one")
-    state.send_now(b"/two")
-    state.send(b"data")
-    state.send(b", more")
-    assert side.frames() == [Frame(DATA, SYN, 1, 18, b"/one/twodata, more")]
-    assert state.credit == INITIAL_WINDOW - 18
-
-
-def test_a_short_piece_before_a_long_write_or_a_fin() -> None:
-    side = Side(client=True)
-    long, closed = side.open(), side.open()
-    long.send_now(b"/short")
-    long.send(bytes(40_000))
-    closed.send_now(b"/short")
-    closed.finish()
-    sent = side.frames()
-    assert b"".join(frame.body for frame in sent if frame.stream == 1) == b"/short" + bytes(40_000)
-    assert [(frame.kind, frame.flags) for frame in sent if frame.stream == 3] == [(DATA, SYN), (DATA, FIN)]
-
-
 def test_a_short_piece_of_a_stream_that_was_reset_never_leaves() -> None:
     side = Side(client=True)
     state = side.open()
+    assert side.frames() == []  # nobody needs to know yet
     state.send_now(b"/short")
     state.reset()
     assert side.frames() == []
