@@ -7,13 +7,12 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from hashlib import sha256
 from types import SimpleNamespace
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 from unittest.mock import MagicMock
 
 from stronghold_p2p import exchange, multistream
 from stronghold_p2p.addressing import multiaddrs
 from stronghold_p2p.book import book_json
-from stronghold_p2p.config import Limits
 from stronghold_p2p.encoding import protobuf, strict_json, varint
 from stronghold_p2p.errors import StreamEnded
 from stronghold_p2p.exchange import ExchangeRunner
@@ -31,17 +30,15 @@ from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.noise.records import Opener, Sealer, Workspace
 from stronghold_p2p.request_response.codecs import codec
 from stronghold_p2p.request_response.codecs.typed import messages
-from stronghold_p2p.seams import Secured, Sink
+from stronghold_p2p.seams import Secured
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import HeldUntilAnswered, InboundNegotiation, LazyConfirm
 from stronghold_p2p.transport.socket_wire import SocketWire
 from stronghold_p2p.transport.stream_wire import StreamWire
 from stronghold_p2p.transport.upgrade import Negotiated, UpgradeSettings
 from stronghold_p2p.yamux import header as yamux
-from stronghold_p2p.yamux.receiver import Receiver
-from stronghold_p2p.yamux.session import Session
-from stronghold_p2p.yamux.stream import YamuxStream
 from tests.noise.opening import opened
+from tests.yamux.wire import Side
 
 T = TypeVar("T")
 
@@ -61,12 +58,12 @@ class Exchange(Generic[T]):
     look: Callable[[T], Any] = lambda result: result
 
 
-class Feeding(Protocol):
+@dataclass(frozen=True)
+class Feeding:
     """A parser that keeps what is unfinished; ``outcome`` is all that it has told so far."""
 
-    def feed(self, data: bytes) -> None: ...
-
-    def outcome(self) -> Any: ...
+    feed: Callable[[bytes], object]
+    outcome: Callable[[], Any]
 
 
 @dataclass(frozen=True)
@@ -246,159 +243,104 @@ EXCHANGES: dict[str, list[Exchange[Any]]] = {
 # ---------------------------------------------------------------------- streams
 
 
-class Running:
+def running() -> Feeding:
     """``ExchangeRunner.feed`` itself."""
-
-    def __init__(self) -> None:
-        self._runner = ExchangeRunner(codec.unframe(100))
-        self._runner.start()
-
-    def feed(self, data: bytes) -> None:
-        self._runner.feed(data)
-
-    def outcome(self) -> Any:
-        return self._runner.done, self._runner.result
+    runner = ExchangeRunner(codec.unframe(100))
+    runner.start()
+    return Feeding(runner.feed, lambda: (runner.done, runner.result))
 
 
-class Opening:
+def opening(*, channel: bool = False) -> Feeding:
     """A record layer behind a buffer, as a connection has it; ``channel``: the one that the muxer sees."""
+    done = handshaken()[1]
+    opener = NoiseChannel(done, SPACE) if channel else Opener(done.receive)
+    buffer, plain = bytearray(), bytearray()
 
-    def __init__(self, *, channel: bool = False) -> None:
-        done = handshaken()[1]
-        self._opener = NoiseChannel(done, SPACE) if channel else Opener(done.receive)
-        self._buffer = b""
-        self._plain = b""
+    def feed(data: bytes) -> None:
+        buffer.extend(data)
+        plaintexts, used = opened(opener, bytes(buffer))
+        plain.extend(b"".join(plaintexts))
+        del buffer[:used]
 
-    def feed(self, data: bytes) -> None:
-        self._buffer += data
-        plaintexts, used = opened(self._opener, self._buffer)
-        self._plain += b"".join(plaintexts)
-        self._buffer = self._buffer[used:]
-
-    def outcome(self) -> Any:
-        return self._plain
+    return Feeding(feed, lambda: plain)
 
 
 class Units:
     """The user of a wire, who takes whole units of four bytes."""
 
-    def __init__(self, wire: Any, feed: Callable[[bytes], None]) -> None:
+    def __init__(self, wire: Any) -> None:
         wire.user = self
-        self.feed = feed
-        self._units: list[bytes] = []
+        self.units: list[bytes] = []
 
     def received(self, view: memoryview) -> int:
         whole = len(view) // 4 * 4
-        self._units += [bytes(view[at : at + 4]) for at in range(0, whole, 4)]
+        self.units += [bytes(view[at : at + 4]) for at in range(0, whole, 4)]
         return whole
 
-    def outcome(self) -> Any:
-        return self._units
 
-
-def over_a_socket() -> Units:
+def over_a_socket() -> Feeding:
     wire = SocketWire(memoryview(bytearray(1024)), lambda _: None)
+    user = Units(wire)
 
     def feed(data: bytes) -> None:
         wire.get_buffer(-1)[: len(data)] = data
         wire.buffer_updated(len(data))
 
-    return Units(wire, feed)
+    return Feeding(feed, lambda: user.units)
 
 
-def over_a_stream() -> Units:
+def over_a_stream() -> Feeding:
     outer = MagicMock()
     outer.release.return_value = MagicMock(), []
     outer.connection.turn.add.side_effect = lambda go_on: go_on()
     here = multiaddrs.parse(ADDRESS)
     wire = StreamWire(outer, here, here, lambda: 0.0)
-    return Units(wire, wire.data)
+    user = Units(wire)
+    return Feeding(wire.data, lambda: user.units)
 
 
-class Recorder:
-    """A sink that joins what belongs together."""
-
-    def __init__(self) -> None:
-        self.body = b""
-        self.told: list[str] = []
-
-    def data(self, piece: bytes | memoryview) -> None:
-        self.body += piece
-
-    def end(self) -> None:
-        self.told.append("end")
-
-    def failed(self, error: Exception) -> None:
-        self.told.append(f"{type(error).__name__} {getattr(error, 'code', '')}")
-
-    def ready(self) -> None:
-        """Nothing is written here."""
-
-    def expired(self, now: float) -> None:
-        """Nothing is waited for here."""
-
-
-class Muxed:
+def muxed() -> Feeding:
     """A listener's session that accepts everything."""
+    side = Side()
 
-    def __init__(self) -> None:
-        self._sinks: dict[int, Recorder] = {}
-        self._session = Session(self, client=False, limits=Limits())
-        self.feed = Receiver(self._session).receive
+    def outcome() -> Any:
+        heard = {
+            stream: (sink.body, sink.events, getattr(sink.error, "code", None)) for stream, sink in side.sinks.items()
+        }
+        return heard, side.take(), sorted(side.session.streams)
 
-    def accept(self, stream: YamuxStream) -> Sink:
-        return self._sinks.setdefault(stream.id, Recorder())
-
-    def notify(self) -> None:
-        """All is sent in the end."""
-
-    def early(self) -> None:
-        """All is sent in the end."""
-
-    def outcome(self) -> Any:
-        heard = {stream: (sink.body, sink.told) for stream, sink in self._sinks.items()}
-        return heard, b"".join(self._session.data_to_send()), sorted(self._session.streams)
+    return Feeding(side.hear, outcome)
 
 
-class Talking:
+def talking(intake: Callable[[Any, LiveStream], Any] | None = None) -> Feeding:
     """A stream between its end and a connection, which only take note; what is read from it are messages."""
+    sent: list[bytes] = []
+    started: list[str] = []
+    end, connection = MagicMock(due=math.inf), MagicMock()
+    end.send_now.side_effect = sent.append
+    connection.admits.side_effect = "/b".__eq__
+    connection.start_handler.side_effect = lambda stream: started.append(stream.protocol)
+    stream = LiveStream(end, connection, MagicMock())
+    if intake is not None:
+        stream.take_in(intake(connection, stream))
 
-    def __init__(self, intake: Callable[[Any, LiveStream], Any] | None = None) -> None:
-        self._sent: list[bytes] = []
-        self._started: list[str] = []
-        end, connection = MagicMock(due=math.inf), MagicMock()
-        end.send_now.side_effect = self._sent.append
-        connection.admits.side_effect = "/b".__eq__
-        connection.start_handler.side_effect = lambda stream: self._started.append(stream.protocol)
-        self._stream = LiveStream(end, connection, MagicMock())
-        if intake is not None:
-            self._stream.take_in(intake(connection, self._stream))
-
-    def feed(self, data: bytes) -> None:
-        self._stream.data(data)
-
-    def outcome(self) -> Any:
-        self._stream.end()
+    def outcome() -> Any:
+        stream.end()
         messages = []
         try:
-            while (message := at_once(self._stream.read_message())) is not None:
+            while (message := at_once(stream.read_message())) is not None:
                 messages.append(message)
         except StreamEnded:
             pass
-        return self._stream.protocol, messages, b"".join(self._sent), self._started
+        return stream.protocol, messages, b"".join(sent), started
+
+    return Feeding(stream.data, outcome)
 
 
-class Keeping:
+def keeping() -> Feeding:
     """``HeldUntilAnswered`` keeps everything."""
-
-    def __init__(self) -> None:
-        self._withheld = HeldUntilAnswered(b"first ")
-
-    def feed(self, data: bytes) -> None:
-        self._withheld.data(data)
-
-    def outcome(self) -> Any:
-        return b"".join(self._withheld.pieces)
+    held = HeldUntilAnswered(b"first ")
+    return Feeding(held.data, lambda: b"".join(held.pieces))
 
 
 def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -447,17 +389,17 @@ ANSWERS = (
 MESSAGES = [b"one", b"", b"x" * 130]
 FRAMED = b"".join(map(codec.frame, MESSAGES))
 REFUSED_FIRST = multistream.propose("/a") + multistream.message("/b")
-HEARD = {1: (b"hello!!", ["end"]), 3: (b"abc", ["StreamReset 9"]), 5: (b"", ["end"])}
+HEARD = {1: (b"hello!!", ["end"], None), 3: (b"abc", ["failed"], 9), 5: (b"", ["end"], None)}
 
 STREAMS: dict[str, list[Stream]] = {
     "stronghold_p2p.exchange.ExchangeRunner.feed": [
-        Stream("runner", Running, b"\x05hello", b"\x05", (True, b"hello")),
+        Stream("runner", running, b"\x05hello", b"\x05", (True, b"hello")),
     ],
     "stronghold_p2p.noise.records.Opener.open": [
-        Stream("records", Opening, sealed(), b"\x00\x20\x01", b"one" + b"x" * 90 + b"three"),
+        Stream("records", opening, sealed(), b"\x00\x20\x01", b"one" + b"x" * 90 + b"three"),
     ],
     "stronghold_p2p.noise.security.NoiseChannel.open": [
-        Stream("channel", lambda: Opening(channel=True), sealed(), b"\x00\x20\x01", b"one" + b"x" * 90 + b"three"),
+        Stream("channel", lambda: opening(channel=True), sealed(), b"\x00\x20\x01", b"one" + b"x" * 90 + b"three"),
     ],
     "stronghold_p2p.transport.socket_wire.SocketWire.buffer_updated": [
         Stream("socket", over_a_socket, b"abcdefgh", b"ij", [b"abcd", b"efgh"]),
@@ -466,16 +408,16 @@ STREAMS: dict[str, list[Stream]] = {
         Stream("circuit", over_a_stream, b"abcdefgh", b"ij", [b"abcd", b"efgh"]),
     ],
     "stronghold_p2p.yamux.receiver.Receiver.receive": [
-        Stream("yamux", Muxed, FRAMES, b"\0\0\0\0\0", (HEARD, ANSWERS, [1, 5])),
-        Stream("frames", Muxed, FRAMES, FRAMES[:11], (HEARD, ANSWERS, [1, 5])),
+        Stream("yamux", muxed, FRAMES, b"\0\0\0\0\0", (HEARD, ANSWERS, [1, 5])),
+        Stream("frames", muxed, FRAMES, FRAMES[:11], (HEARD, ANSWERS, [1, 5])),
     ],
     "stronghold_p2p.streams.live.LiveStream.data": [
-        Stream("messages", Talking, FRAMED, b"\x05ab", ("", MESSAGES, b"", [])),
+        Stream("messages", talking, FRAMED, b"\x05ab", ("", MESSAGES, b"", [])),
     ],
     "stronghold_p2p.streams.negotiation.LazyConfirm.data": [
         Stream(
             "lazy-confirm",
-            lambda: Talking(lambda _, stream: LazyConfirm(stream, "/b", multistream.propose("/b"), math.inf, None)),
+            lambda: talking(lambda _, stream: LazyConfirm(stream, "/b", multistream.propose("/b"), math.inf, None)),
             multistream.match_confirm("/b") + FRAMED,
             b"\x05ab",
             ("/b", MESSAGES, b"", []),
@@ -484,21 +426,21 @@ STREAMS: dict[str, list[Stream]] = {
     "stronghold_p2p.streams.negotiation.InboundNegotiation.data": [
         Stream(
             "listening",
-            lambda: Talking(lambda connection, stream: InboundNegotiation(connection, stream, math.inf, None)),
+            lambda: talking(lambda connection, stream: InboundNegotiation(connection, stream, math.inf, None)),
             multistream.propose("/b") + FRAMED,
             b"\x05ab",
             ("/b", MESSAGES, multistream.match_confirm("/b"), ["/b"]),
         ),
         Stream(
             "listening-second",
-            lambda: Talking(lambda connection, stream: InboundNegotiation(connection, stream, math.inf, None)),
+            lambda: talking(lambda connection, stream: InboundNegotiation(connection, stream, math.inf, None)),
             REFUSED_FIRST + FRAMED,
             b"\x05ab",
             ("/b", MESSAGES, multistream.HEADER + multistream.NA + multistream.message("/b"), ["/b"]),
         ),
     ],
     "stronghold_p2p.streams.negotiation.HeldUntilAnswered.data": [
-        Stream("withheld", Keeping, b"second", b"", b"first second")
+        Stream("withheld", keeping, b"second", b"", b"first second")
     ],
 }
 

@@ -79,29 +79,12 @@ def build_their_classes() -> dict[str, type[TheirMessage]]:
     file.options.features.repeated_field_encoding = descriptor_pb2.FeatureSet.EXPANDED
     kind = file.enum_type.add(name="Kind")
     kind.value.add(name="ZERO", number=0)
-    inner = file.message_type.add(name="Inner")
-    add_field(inner, 1, "type", "enum")
-    add_field(inner, 2, "data", "bytes")
-    add_field(inner, 3, "numbers", "uint64", repeated=True)
-    outer = file.message_type.add(name="Outer")
-    for number, name, item in [
-        (1, "data", "bytes"),
-        (2, "text", "string"),
-        (3, "number", "uint64"),
-        (4, "flag", "bool"),
-        (5, "type", "enum"),
-        (6, "inner", "Inner"),
-    ]:
-        add_field(outer, number, name, item)
-    for number, name, item in [
-        (7, "datas", "bytes"),
-        (8, "texts", "string"),
-        (9, "numbers", "uint64"),
-        (10, "types", "enum"),
-        (11, "flags", "bool"),
-        (1_000, "inners", "Inner"),
-    ]:
-        add_field(outer, number, name, item, repeated=True)
+    for ours in (Inner, Outer):
+        message = file.message_type.add(name=ours.__name__)
+        for name, item in ours.__dataclass_fields__.items():
+            spec = item.metadata[protobuf._SPEC]
+            kind_of = spec.kind if isinstance(spec.kind, str) else spec.kind.__name__
+            add_field(message, spec.number, name, kind_of, repeated=spec.repeated)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return {

@@ -41,6 +41,13 @@ def ours(initiator: bool, **options: Any) -> Exchange[Handshaken]:
     return side(initiator=initiator, seed=1 if initiator else 2, **options)
 
 
+def begun(initiator: bool, **options: Any) -> ExchangeRunner[Handshaken]:
+    """The same, when it has said what it says first."""
+    runner = ExchangeRunner(ours(initiator, **options))
+    runner.start()
+    return runner
+
+
 def talks(sender: Handshaken, receiver: Handshaken) -> bool:
     """Whether what one seals, the other opens."""
     sealed = Sealer(sender.send).seal(b"text")
@@ -77,8 +84,7 @@ def test_every_split_point_byte_by_byte_and_with_records_behind_it(initiator: bo
         assert runner.start() + feed_all(runner, pieces) == b"".join(says)
         assert runner.result.peer == identity(2 if initiator else 1).peer_id
         assert runner.leftover == b""
-    runner = ExchangeRunner(ours(initiator))
-    runner.start()
+    runner = begun(initiator)
     runner.feed(wire + b"\0\x1d and the first records")
     assert runner.leftover == b"\0\x1d and the first records"
 
@@ -109,8 +115,7 @@ def test_the_expected_peer() -> None:
 def test_another_peer_than_expected(initiator: bool) -> None:
     """Hostile row 54, in both roles; an initiator then says no more: not even who it is."""
     wire, says = pieces_of(initiator)
-    runner = ExchangeRunner(ours(initiator, expected=identity(3).peer_id))
-    runner.start()
+    runner = begun(initiator, expected=identity(3).peer_id)
     with pytest.raises(PeerIdMismatch) as caught:
         runner.feed(wire)
     assert caught.value.expected == identity(3).peer_id
@@ -162,15 +167,13 @@ def test_lengths_are_judged_by_the_prefix(initiator: bool) -> None:
     least, most = LENGTHS[initiator]
     before = b"" if initiator else FIRST
     for size in (0, 1, least - 1, most + 1, 65_535):
-        runner = ExchangeRunner(ours(initiator))
-        runner.start()
+        runner = begun(initiator)
         runner.feed(before)
         with pytest.raises(HandshakeError):
             runner.feed(size.to_bytes(2, "big"))
         assert runner.unsent == b""
     for size in (least, most):
-        runner = ExchangeRunner(ours(initiator))
-        runner.start()
+        runner = begun(initiator)
         runner.feed(before)
         assert runner.feed(size.to_bytes(2, "big") + bytes(size - 1)) == b""
         with pytest.raises(HandshakeError):
@@ -179,8 +182,7 @@ def test_lengths_are_judged_by_the_prefix(initiator: bool) -> None:
 
 def test_message_1_is_a_bare_key() -> None:
     for size in (0, 1, 31, 33, 48, 65_535):
-        runner = ExchangeRunner(ours(False))
-        runner.start()
+        runner = begun(False)
         with pytest.raises(HandshakeError):
             runner.feed(size.to_bytes(2, "big"))
     with pytest.raises(HandshakeError):
@@ -231,8 +233,7 @@ def test_a_speaker_with_a_good_payload_is_accepted(initiator: bool) -> None:
 @pytest.mark.parametrize("point", LOW_ORDER, ids=[point.hex() for point in LOW_ORDER])
 def test_points_of_low_order(initiator: bool, point: bytes) -> None:
     """Hostile row 49: as the ephemeral key and as the static one."""
-    runner = ExchangeRunner(ours(initiator))
-    runner.start()
+    runner = begun(initiator)
     with pytest.raises(HandshakeError, match="low order"):
         runner.feed(framed(point + bytes(64)) if initiator else framed(point))
     bad = KeyPair(keys(2).pair.private, point)
@@ -287,8 +288,7 @@ def test_against_the_noiseprotocol_package(initiator: bool) -> None:
 @given(st.booleans(), st.binary(max_size=400))
 def test_only_our_errors_leave(initiator: bool, data: bytes) -> None:
     for wire in (data, b"\0\x20" + data, FIRST + data, b"\0\x60" + data):
-        runner = ExchangeRunner(ours(initiator))
-        runner.start()
+        runner = begun(initiator)
         try:
             runner.feed(wire)
         except HandshakeError as error:

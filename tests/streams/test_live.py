@@ -31,6 +31,8 @@ from stronghold_p2p.yamux.outbox import TURN_BYTES
 from tests.yamux.streams import PEER, End, joined, turns
 from tests.yamux.wire import ACK, FIN, RST, data, syn, update
 
+Read = Callable[[LiveStream], Awaitable[Any]]
+
 
 class Kept:
     """An intake that takes note."""
@@ -71,6 +73,18 @@ async def given(end: End, stream: int = 1) -> LiveStream:
     return await end.accepted.get()
 
 
+@pytest.fixture
+async def stream(end: End) -> LiveStream:
+    return await given(end)
+
+
+async def started(work: Awaitable[Any]) -> asyncio.Future[Any]:
+    """A task that has gone as far as it can."""
+    task = asyncio.ensure_future(work)
+    await turns(10)
+    return task
+
+
 def buffered(end: End) -> int:
     return end.session.budget.buffered
 
@@ -78,8 +92,7 @@ def buffered(end: End) -> int:
 # ---------------------------------------------------------------------- reading
 
 
-async def test_read_gives_what_is_there(end: End) -> None:
-    stream = await given(end)
+async def test_read_gives_what_is_there(end: End, stream: LiveStream) -> None:
     end.hear(data(1, b"hello"))
     assert await stream.read() == b"hello"
     assert stream.peer == PEER
@@ -88,26 +101,22 @@ async def test_read_gives_what_is_there(end: End) -> None:
     assert repr(stream) == "<Stream 1 /a/1>"
 
 
-async def test_read_waits_for_the_first_byte(end: End) -> None:
-    stream = await given(end)
-    reading = asyncio.create_task(stream.read())
-    await turns()
+async def test_read_waits_for_the_first_byte(end: End, stream: LiveStream) -> None:
+    reading = await started(stream.read())
     assert not reading.done()
     end.hear(data(1, b"x"))
     end.hear(data(1, b"y"))
     assert await reading == b"xy"
 
 
-async def test_read_takes_no_more_than_asked(end: End) -> None:
-    stream = await given(end)
+async def test_read_takes_no_more_than_asked(end: End, stream: LiveStream) -> None:
     end.hear(data(1, b"abcdef"))
     assert [await stream.read(2), await stream.read(1), await stream.read(99)] == [b"ab", b"c", b"def"]
     assert buffered(end) == 0
 
 
-async def test_what_is_read_is_bytes_and_not_none(end: End) -> None:
+async def test_what_is_read_is_bytes_and_not_none(end: End, stream: LiveStream) -> None:
     """A large body comes as a view of its record; nobody should notice."""
-    stream = await given(end)
     end.hear(data(1, bytes(5_000)))
     assert type(await stream.read(1_000)) is bytes
     assert type(await stream.read()) is bytes
@@ -116,15 +125,13 @@ async def test_what_is_read_is_bytes_and_not_none(end: End) -> None:
             await stream.read(n)
 
 
-async def test_tiny_pieces_are_joined(end: End) -> None:
-    stream = await given(end)
+async def test_tiny_pieces_are_joined(end: End, stream: LiveStream) -> None:
     end.hear(*[data(1, b"ab")] * 1_000)
     assert len(stream._chunks) <= 2_000 // JOIN_BELOW + 1
     assert await stream.readexactly(2_000) == b"ab" * 1_000
 
 
-async def test_large_pieces_are_not_copied_together(end: End) -> None:
-    stream = await given(end)
+async def test_large_pieces_are_not_copied_together(end: End, stream: LiveStream) -> None:
     end.hear(data(1, b"a" * JOIN_BELOW), data(1, b"b"), data(1, b"c" * JOIN_BELOW))
     assert [await stream.read(), await stream.read(), await stream.read()] == [
         b"a" * JOIN_BELOW,
@@ -133,8 +140,7 @@ async def test_large_pieces_are_not_copied_together(end: End) -> None:
     ]
 
 
-async def test_credit_is_given_back_as_bytes_are_read(end: End) -> None:
-    stream = await given(end)
+async def test_credit_is_given_back_as_bytes_are_read(end: End, stream: LiveStream) -> None:
     end.hear(data(1, bytes(INITIAL_WINDOW)))
     await stream.readexactly(INITIAL_WINDOW // 2 - 1)
     assert [frame.kind for frame in end.frames()] == []
@@ -143,18 +149,15 @@ async def test_credit_is_given_back_as_bytes_are_read(end: End) -> None:
     assert [(frame.stream, frame.length) for frame in updates] == [(1, INITIAL_WINDOW // 2)]
 
 
-async def test_clean_end(end: End) -> None:
-    stream = await given(end)
+async def test_clean_end(end: End, stream: LiveStream) -> None:
     end.hear(data(1, b"last"))
     assert await stream.read() == b"last"
-    reading = asyncio.create_task(stream.read())
-    await turns()
+    reading = await started(stream.read())
     end.hear(update(1, 0, FIN))
     assert [await reading, await stream.read()] == [b"", b""]
 
 
-async def test_a_clean_end_outlives_the_connection_and_a_reset(end: End) -> None:
-    stream = await given(end)
+async def test_a_clean_end_outlives_the_connection_and_a_reset(end: End, stream: LiveStream) -> None:
     end.hear(data(1, b"all"), update(1, 0, FIN), update(1, 5, RST))
     end.fail(ConnectionClosed("gone"))
     assert [await stream.read(), await stream.read()] == [b"all", b""]
@@ -162,8 +165,7 @@ async def test_a_clean_end_outlives_the_connection_and_a_reset(end: End) -> None
         await stream.write(b"x")
 
 
-async def test_a_reset_takes_unread_bytes_with_it(end: End) -> None:
-    stream = await given(end)
+async def test_a_reset_takes_unread_bytes_with_it(end: End, stream: LiveStream) -> None:
     end.hear(data(1, b"half of it"), update(1, 0x1003, RST))
     with pytest.raises(StreamReset) as caught:
         await stream.read()
@@ -173,19 +175,16 @@ async def test_a_reset_takes_unread_bytes_with_it(end: End) -> None:
         await stream.write(b"x")
 
 
-async def test_a_reset_wakes_reader_and_writer(end: End) -> None:
-    stream = await given(end)
+async def test_a_reset_wakes_reader_and_writer(end: End, stream: LiveStream) -> None:
     reading = asyncio.create_task(stream.read())
-    writing = asyncio.create_task(stream.write(bytes(INITIAL_WINDOW + 1)))
-    await turns()
+    writing = await started(stream.write(bytes(INITIAL_WINDOW + 1)))
     end.hear(update(1, 7, RST))
     done = await asyncio.gather(reading, writing, return_exceptions=True)
     assert [(type(error), getattr(error, "code", 0)) for error in done] == [(StreamReset, 7)] * 2
     assert done[0] is not done[1]
 
 
-async def test_what_arrived_before_the_connection_ended_can_be_read(end: End) -> None:
-    stream = await given(end)
+async def test_what_arrived_before_the_connection_ended_can_be_read(end: End, stream: LiveStream) -> None:
     end.hear(data(1, b"before"))
     end.fail(ConnectionClosed("went away", code=3, remote=True))
     assert await stream.read() == b"before"
@@ -204,8 +203,9 @@ async def test_what_arrived_before_the_connection_ended_can_be_read(end: End) ->
         (lambda: OSError("the reason"), ConnectionClosed),
     ],
 )
-async def test_each_cause_is_told(end: End, cause: Callable[[], Exception], seen: type[Exception]) -> None:
-    stream = await given(end)
+async def test_each_cause_is_told(
+    end: End, stream: LiveStream, cause: Callable[[], Exception], seen: type[Exception]
+) -> None:
     end.fail(cause())
     with pytest.raises(seen, match="the reason"):
         await stream.read()
@@ -213,13 +213,11 @@ async def test_each_cause_is_told(end: End, cause: Callable[[], Exception], seen
         await stream.write(b"x")
 
 
-async def test_readexactly(end: End) -> None:
-    stream = await given(end)
+async def test_readexactly(end: End, stream: LiveStream) -> None:
     assert await stream.readexactly(0) == b""
     end.hear(data(1, b"abc"))
     assert await stream.readexactly(2) == b"ab"
-    reading = asyncio.create_task(stream.readexactly(3))
-    await turns()
+    reading = await started(stream.readexactly(3))
     end.hear(data(1, b"d"))
     await turns()
     end.hear(data(1, b"ef"))
@@ -227,7 +225,7 @@ async def test_readexactly(end: End) -> None:
     assert await stream.read() == b"f"
 
 
-ENDS: list[tuple[Callable[[LiveStream], Awaitable[Any]], bytes, bytes]] = [
+ENDS: list[tuple[Read, bytes, bytes]] = [
     (lambda s: s.readexactly(3), b"", b""),
     (lambda s: s.readexactly(3), b"12", b"12"),
     (lambda s: s.read_message(), b"\x80", b"\x80"),
@@ -238,9 +236,8 @@ ENDS: list[tuple[Callable[[LiveStream], Awaitable[Any]], bytes, bytes]] = [
 
 @pytest.mark.parametrize(("read", "sent", "partial"), ENDS)
 async def test_an_end_that_comes_too_early(
-    end: End, read: Callable[[LiveStream], Awaitable[Any]], sent: bytes, partial: bytes
+    end: End, stream: LiveStream, read: Read, sent: bytes, partial: bytes
 ) -> None:
-    stream = await given(end)
     end.hear(data(1, sent) if sent else b"", update(1, 0, FIN))
     with pytest.raises(StreamEnded) as caught:
         await read(stream)
@@ -248,14 +245,13 @@ async def test_an_end_that_comes_too_early(
 
 
 async def cancelled(reading: Awaitable[Any]) -> None:
-    task = asyncio.ensure_future(reading)
-    await turns()
+    task = await started(reading)
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
 
 
-READS: dict[str, tuple[Callable[[LiveStream], Awaitable[Any]], bytes, bytes, object]] = {
+READS: dict[str, tuple[Read, bytes, bytes, object]] = {
     "read": (lambda s: s.read(), b"", b"abc", b"abc"),
     "readexactly": (lambda s: s.readexactly(6), b"abc", b"def", b"abcdef"),
     "read_to_end": (lambda s: s.read_to_end(), b"abc", b"def", b"abcdef"),
@@ -266,9 +262,13 @@ READS: dict[str, tuple[Callable[[LiveStream], Awaitable[Any]], bytes, bytes, obj
 
 @pytest.mark.parametrize(("read", "before", "after", "result"), READS.values(), ids=READS)
 async def test_a_cancelled_read_loses_nothing(
-    end: End, read: Callable[[LiveStream], Awaitable[Any]], before: bytes, after: bytes, result: object
+    end: End,
+    stream: LiveStream,
+    read: Read,
+    before: bytes,
+    after: bytes,
+    result: object,
 ) -> None:
-    stream = await given(end)
     end.hear(data(1, before))
     for _ in range(3):
         await cancelled(read(stream))
@@ -276,8 +276,7 @@ async def test_a_cancelled_read_loses_nothing(
     assert await read(stream) == result
 
 
-async def test_cancelled_reads_do_not_give_credit_twice(end: End) -> None:
-    stream = await given(end)
+async def test_cancelled_reads_do_not_give_credit_twice(end: End, stream: LiveStream) -> None:
     window = end.session.streams[1].window
     end.hear(data(1, bytes(200_000)))
     for _ in range(5):
@@ -290,11 +289,9 @@ async def test_cancelled_reads_do_not_give_credit_twice(end: End) -> None:
     assert window.credit + window.buffered <= window.size
 
 
-async def test_a_cancelled_read_of_a_closed_stream_gives_nothing_back(end: End) -> None:
-    stream = await given(end)
+async def test_a_cancelled_read_of_a_closed_stream_gives_nothing_back(end: End, stream: LiveStream) -> None:
     end.hear(data(1, b"abc"))
-    reading = asyncio.create_task(stream.readexactly(9))
-    await turns()
+    reading = await started(stream.readexactly(9))
     stream.close()
     reading.cancel()
     with pytest.raises((asyncio.CancelledError, UsageError)):
@@ -306,8 +303,7 @@ async def test_a_cancelled_read_of_a_closed_stream_gives_nothing_back(end: End) 
 async def test_read_to_end(end: End) -> None:
     stream, other = await given(end), await given(end, 3)
     end.hear(data(1, b"abc"))
-    reading = asyncio.create_task(stream.read_to_end(6))
-    await turns()
+    reading = await started(stream.read_to_end(6))
     end.hear(data(1, b"def"), update(1, 0, FIN), data(3, b"abcd"))
     assert await reading == b"abcdef"
     assert await stream.read_to_end() == b""
@@ -315,25 +311,21 @@ async def test_read_to_end(end: End) -> None:
         await other.read_to_end(3)
 
 
-async def test_messages(end: End) -> None:
-    stream = await given(end)
+async def test_messages(end: End, stream: LiveStream) -> None:
     end.hear(data(1, b"\x03abc\x00\x01d"), update(1, 0, FIN))
     messages = [await stream.read_message() for _ in range(4)]
     assert messages == [b"abc", b"", b"d", None]
 
 
 @pytest.mark.parametrize("prefix", [varint.encode(1_001), b"\x80\x00", b"\xff" * 10])
-async def test_a_message_is_refused_by_its_prefix(end: End, prefix: bytes) -> None:
-    stream = await given(end)
+async def test_a_message_is_refused_by_its_prefix(end: End, stream: LiveStream, prefix: bytes) -> None:
     end.hear(data(1, prefix))
     with pytest.raises(Malformed, match="message length"):
         await stream.read_message(1_000)
 
 
-async def test_two_readers(end: End) -> None:
-    stream = await given(end)
-    reading = asyncio.create_task(stream.readexactly(2))
-    await turns()
+async def test_two_readers(end: End, stream: LiveStream) -> None:
+    reading = await started(stream.readexactly(2))
     with pytest.raises(UsageError, match="another task is reading"):
         await stream.read()
     end.hear(data(1, b"a"))  # the first reader is awake, but it has not run yet
@@ -346,8 +338,7 @@ async def test_two_readers(end: End) -> None:
 # ---------------------------------------------------------------------- writing
 
 
-async def test_write_frames_all_and_keeps_no_buffer_of_the_caller(end: End) -> None:
-    stream = await given(end)
+async def test_write_frames_all_and_keeps_no_buffer_of_the_caller(end: End, stream: LiveStream) -> None:
     changing = bytearray(b"two")
     await stream.write(b"one")
     await stream.write(changing)
@@ -357,8 +348,7 @@ async def test_write_frames_all_and_keeps_no_buffer_of_the_caller(end: End) -> N
     assert [(frame.kind, frame.body) for frame in end.frames()] == [(DATA, b"onetwothree")]
 
 
-async def test_write_message(end: End) -> None:
-    stream = await given(end)
+async def test_write_message(end: End, stream: LiveStream) -> None:
     await stream.write_message(b"abc")
     await stream.write_message(array("I", [1, 2]))  # type: ignore[arg-type]
     await stream.write_message(memoryview(array("H", [1])))
@@ -366,11 +356,9 @@ async def test_write_message(end: End) -> None:
     assert end.frames()[0].body == body
 
 
-async def test_write_waits_for_the_window(end: End) -> None:
-    stream = await given(end)
+async def test_write_waits_for_the_window(end: End, stream: LiveStream) -> None:
     payload = bytes(range(256)) * 1_024 + b"tail"
-    writing = asyncio.create_task(stream.write(payload))
-    await turns(10)
+    writing = await started(stream.write(payload))
     sent = b"".join(frame.body for frame in end.frames())
     assert len(sent) == INITIAL_WINDOW
     assert not writing.done()
@@ -382,12 +370,10 @@ async def test_write_waits_for_the_window(end: End) -> None:
     assert sent + b"".join(frame.body for frame in end.frames()) == payload
 
 
-async def test_write_waits_while_the_socket_is_full(end: End) -> None:
-    stream = await given(end)
+async def test_write_waits_while_the_socket_is_full(end: End, stream: LiveStream) -> None:
     end.congested = True
     end.flush()
-    writing = asyncio.create_task(stream.write(b"later"))
-    await turns()
+    writing = await started(stream.write(b"later"))
     assert not writing.done()
     end.congested = False
     end.flush()
@@ -395,9 +381,8 @@ async def test_write_waits_while_the_socket_is_full(end: End) -> None:
     assert [frame.body for frame in end.frames()] == [b"later"]
 
 
-async def test_one_turn_takes_so_much(end: End) -> None:
+async def test_one_turn_takes_so_much(end: End, stream: LiveStream) -> None:
     """More than that waits for the next flush, in order."""
-    stream = await given(end)
     end.hear(update(1, TURN_BYTES))
     payload = bytes(range(251)) * (2 * TURN_BYTES // 251)
     writing = asyncio.create_task(stream.write(payload))
@@ -409,10 +394,8 @@ async def test_one_turn_takes_so_much(end: End) -> None:
     assert b"".join(frame.body for frame in end.frames()) == payload
 
 
-async def test_two_writers(end: End) -> None:
-    stream = await given(end)
-    writing = asyncio.create_task(stream.write(bytes(INITIAL_WINDOW + 1)))
-    await turns(10)
+async def test_two_writers(end: End, stream: LiveStream) -> None:
+    writing = await started(stream.write(bytes(INITIAL_WINDOW + 1)))
     with pytest.raises(UsageError, match="another task is writing"):
         await stream.write(b"x")
     with pytest.raises(UsageError, match="another task is writing"):
@@ -424,8 +407,7 @@ async def test_two_writers(end: End) -> None:
     await stream.write(b"")
 
 
-async def test_a_cancelled_write_leaves_the_stream_usable(end: End) -> None:
-    stream = await given(end)
+async def test_a_cancelled_write_leaves_the_stream_usable(end: End, stream: LiveStream) -> None:
     await cancelled(stream.write(bytes(INITIAL_WINDOW + 1)))
     end.hear(update(1, 5))
     await stream.write(b"again")
@@ -437,8 +419,7 @@ async def test_a_cancelled_writer_keeps_nobody_else_waiting(end: End) -> None:
     end.congested = True
     end.flush()
     one = asyncio.create_task(first.write(b"1"))
-    two = asyncio.create_task(second.write(b"2"))
-    await turns()
+    two = await started(second.write(b"2"))
     one.cancel()
     end.congested = False
     end.flush()
@@ -478,8 +459,7 @@ async def test_the_writers_of_a_connection_take_turns() -> None:
     server.fail(ConnectionClosed("over"))
 
 
-async def test_write_now_never_waits(end: End) -> None:
-    stream = await given(end)
+async def test_write_now_never_waits(end: End, stream: LiveStream) -> None:
     end.congested = True
     end.flush()
     stream.send_now(b"na")
@@ -494,8 +474,7 @@ async def test_write_now_never_waits(end: End) -> None:
 
 
 @pytest.mark.parametrize("ours_first", [True, False])
-async def test_half_close(end: End, ours_first: bool) -> None:
-    stream = await given(end)
+async def test_half_close(end: End, stream: LiveStream, ours_first: bool) -> None:
     if not ours_first:
         end.hear(update(1, 0, FIN))
         assert await stream.read() == b""
@@ -511,8 +490,7 @@ async def test_half_close(end: End, ours_first: bool) -> None:
     assert not end.session.streams
 
 
-async def test_close_sends_fin_and_drops_what_comes(end: End) -> None:
-    stream = await given(end)
+async def test_close_sends_fin_and_drops_what_comes(end: End, stream: LiveStream) -> None:
     end.hear(data(1, b"unread"))
     await stream.write(b"answer")
     end.lingers_until = 1_000.0
@@ -532,20 +510,16 @@ async def test_close_sends_fin_and_drops_what_comes(end: End) -> None:
         await stream.read()
 
 
-async def test_close_wakes_the_reader(end: End) -> None:
-    stream = await given(end)
-    reading = asyncio.create_task(stream.read())
-    await turns()
+async def test_close_wakes_the_reader(end: End, stream: LiveStream) -> None:
+    reading = await started(stream.read())
     stream.close()
     with pytest.raises(UsageError, match="the stream is closed"):
         await reading
 
 
-async def test_close_under_a_waiting_write_is_a_reset(end: End) -> None:
+async def test_close_under_a_waiting_write_is_a_reset(end: End, stream: LiveStream) -> None:
     """Half a message followed by FIN would look like a whole one."""
-    stream = await given(end)
-    writing = asyncio.create_task(stream.write(bytes(INITIAL_WINDOW + 1)))
-    await turns(10)
+    writing = await started(stream.write(bytes(INITIAL_WINDOW + 1)))
     stream.close()
     with pytest.raises(StreamReset):
         await writing
@@ -593,11 +567,9 @@ async def test_close_and_reset_in_every_state(end: End, before: Callable[[End, L
             await stream.write(b"x")
 
 
-async def test_reset_sends_its_code_and_ends_both_directions(end: End) -> None:
-    stream = await given(end)
+async def test_reset_sends_its_code_and_ends_both_directions(end: End, stream: LiveStream) -> None:
     end.hear(data(1, b"unread"))
-    reading = asyncio.create_task(stream.readexactly(99))
-    await turns()
+    reading = await started(stream.readexactly(99))
     stream.reset(0x1004)
     assert [(frame.flags, frame.length) for frame in end.frames()] == [(RST, 0x1004)]
     with pytest.raises(StreamReset) as caught:
@@ -606,8 +578,7 @@ async def test_reset_sends_its_code_and_ends_both_directions(end: End) -> None:
     assert (end.session.streams, buffered(end)) == ({}, 0)
 
 
-async def test_reset_after_close(end: End) -> None:
-    stream = await given(end)
+async def test_reset_after_close(end: End, stream: LiveStream) -> None:
     stream.close()
     stream.reset(1)
     assert [frame.flags for frame in end.frames()] == [FIN, RST]
@@ -624,8 +595,7 @@ async def test_async_with_closes_and_resets(end: End) -> None:
     assert [frame.flags for frame in end.frames()] == [RST]
 
 
-async def test_abandon_tells_our_side_why(end: End) -> None:
-    stream = await given(end)
+async def test_abandon_tells_our_side_why(end: End, stream: LiveStream) -> None:
     stream.abandon(DeadlineExceeded("too slow", timeout=1.0), 0x1001)
     stream.abandon(Malformed("second thoughts"), 0x1002)
     assert [frame.length for frame in end.frames()] == [0x1001]
@@ -652,8 +622,7 @@ async def test_an_intake_gets_everything_until_negotiated(end: End) -> None:
     intake = Kept()
     end.intake = lambda _: intake
     stream, silent = await given(end), await given(end, 3)
-    reading = asyncio.create_task(silent.read())
-    await turns()
+    reading = await started(silent.read())
     end.hear(data(1, b"/proposal"), update(3, 0, FIN))
     stream.consumed(9)
     assert intake.heard == [b"/proposal", "end"]
@@ -676,8 +645,7 @@ async def test_an_intake_hears_of_the_failure_once(end: End, how: Callable[[End,
     assert stream.intake is None
 
 
-async def test_explain_replaces_the_cause(end: End) -> None:
-    stream = await given(end)
+async def test_explain_replaces_the_cause(end: End, stream: LiveStream) -> None:
     end.hear(update(1, 0x1002, RST))
     stream.explain(LimitExceeded("full", limit="streams", current=0, maximum=0, remote=True))
     with pytest.raises(LimitExceeded):
@@ -725,8 +693,7 @@ async def test_closed_while_negotiating_the_intake_goes_on(end: End) -> None:
 # ---------------------------------------------------------------------- deadlines
 
 
-async def test_the_earlier_deadline_of_stream_and_intake_is_looked_at(end: End) -> None:
-    stream = await given(end)
+async def test_the_earlier_deadline_of_stream_and_intake_is_looked_at(end: End, stream: LiveStream) -> None:
     yamux = end.session.streams[1]
     stream.expire(50.0)
     stream.take_in(Kept(80.0))
@@ -754,8 +721,7 @@ async def test_an_intake_is_told_of_its_deadline_and_the_stream_ends_at_its_own(
         await stream.read()
 
 
-async def test_a_stream_that_the_peer_does_not_close_is_reset(end: End) -> None:
-    stream = await given(end)
+async def test_a_stream_that_the_peer_does_not_close_is_reset(end: End, stream: LiveStream) -> None:
     stream.expire(5.0)
     end.lingers_until = 100.0
     stream.close()  # a deadline that was set before stays
@@ -790,12 +756,10 @@ async def test_a_stream_is_handed_over_with_what_was_not_read(end: End, over: bo
 
 
 @pytest.mark.parametrize("use", ["read", "write", "negotiate"])
-async def test_a_stream_that_is_used_is_not_handed_over(end: End, use: str) -> None:
-    stream = await given(end)
+async def test_a_stream_that_is_used_is_not_handed_over(end: End, stream: LiveStream, use: str) -> None:
     if use == "negotiate":
         stream.take_in(Kept())
-    task = asyncio.ensure_future(stream.write(bytes(INITIAL_WINDOW + 1)) if use == "write" else stream.read())
-    await turns(10)
+    task = await started(stream.write(bytes(INITIAL_WINDOW + 1)) if use == "write" else stream.read())
     with pytest.raises(UsageError, match="another task is using"):
         stream.release()
     stream.reset()
@@ -835,8 +799,7 @@ async def test_both_directions_at_once_through_small_windows() -> None:
 
 
 @pytest.mark.parametrize("turn", range(40))
-async def test_a_reader_cancelled_at_any_turn_misses_nothing(end: End, turn: int) -> None:
-    stream = await given(end)
+async def test_a_reader_cancelled_at_any_turn_misses_nothing(end: End, stream: LiveStream, turn: int) -> None:
     messages = [bytes([number]) * size for number, size in enumerate([0, 1, 5, 200, 3, 17])]
     pieces = b"".join(varint.encode(len(message)) + message for message in messages)
     got: list[bytes | None] = []
@@ -887,8 +850,7 @@ async def test_read_now_gives_what_is_there_and_never_waits() -> None:
     assert stream.read_now() == b""
     end.hear(data(1, b"hello"))
     assert (stream.read_now(2), stream.read_now(), stream.read_now()) == (b"he", b"llo", b"")
-    reading = asyncio.ensure_future(stream.read())
-    await turns()
+    reading = await started(stream.read())
     end.hear(data(1, b"for the reader"))
     assert stream.read_now() == b""
     assert await reading == b"for the reader"

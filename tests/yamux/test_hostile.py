@@ -28,7 +28,7 @@ from stronghold_p2p.yamux.header import (
 )
 from stronghold_p2p.yamux.stream import YamuxStream
 from stronghold_p2p.yamux.window import OWN, ReceiveBudget, ReceivePool
-from tests.yamux.wire import ACK, FIN, RST, SYN, Frame, Pair, Side, data, go_away, ping, syn, update
+from tests.yamux.wire import ACK, FIN, RST, SYN, Frame, Pair, Side, data, go_away, inbound, ping, syn, update
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -74,8 +74,7 @@ def refused(side: Side, *frames: bytes, code: int = GoAway.PROTOCOL_ERROR) -> No
     ids=["version 1", "version 255", "type 4", "type 255", "data 0", "empty 0", "update 0", "ping 1", "pong", "away 1"],
 )
 def test_row_26_a_broken_header_ends_the_connection(frame: bytes) -> None:
-    side = Side()
-    side.given(1)
+    side, _ = inbound()
     refused(side, frame[:HEADER_SIZE])
     assert side.take() == b""
 
@@ -95,8 +94,7 @@ def test_row_26_unknown_flags_are_ignored(unknown: int) -> None:
 @pytest.mark.parametrize("length", [MAX_CREDIT, 16 * MIB + 1, INITIAL_WINDOW + 1])
 @pytest.mark.parametrize("flags", [0, SYN])
 def test_row_27_an_impossible_length_is_refused_at_the_header(length: int, flags: int) -> None:
-    side = Side()
-    side.given(1)
+    side, _ = inbound()
     with at_most(64 * KIB):
         refused(side, HEADER.pack(0, 0, flags, 3 if flags else 1, length))
         refused(Side(), HEADER.pack(0, 0, 0, 99, MAX_CREDIT))  # for an unknown stream
@@ -177,8 +175,7 @@ def test_row_30_an_update_that_opens_has_no_body(delta: int, flags: int) -> None
 
 
 def test_row_31_a_frame_that_never_ends() -> None:
-    side = Side()
-    side.given(1)
+    side, _ = inbound()
     side.now = 1_000.0
     with at_most(64 * KIB):
         side.hear(HEADER.pack(0, 0, 0, 1, 65_536))
@@ -475,8 +472,7 @@ def test_row_40_made_you_reset(later: bool) -> None:
 
 
 def test_row_40_a_violation_found_outside_receive_is_told() -> None:
-    side = Side(limits=Limits(reset_burst=0, reset_rate=0.0))
-    state = side.given(1)
+    side, state = inbound(Limits(reset_burst=0, reset_rate=0.0))
     before = side.notified
     state.reset(Reset.PROTOCOL_VIOLATION)
     assert side.notified == before + 1
@@ -501,8 +497,7 @@ EMPTY = [kind(1, flags=flags) for kind in (data, update) for flags in (0, ACK, F
 
 @pytest.mark.parametrize("frame", EMPTY, ids=lambda frame: bytes(frame[:4]).hex())
 def test_empty_frames_in_a_row(frame: bytes) -> None:
-    side = Side(limits=Limits(empty_frames=100))
-    side.given(1)
+    side, _ = inbound(Limits(empty_frames=100))
     side.hear(update(1, 1, FIN) if frame[3] & FIN else b"")
     side.hear(frame * 100, data(1, b"x"), frame * 100, update(1, 1), frame * 100)
     refused(side, frame)

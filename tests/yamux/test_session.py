@@ -19,7 +19,23 @@ from stronghold_p2p.yamux.header import (
 from stronghold_p2p.yamux.outbox import EARLY, TURN_BYTES, WAKE_TOGETHER
 from stronghold_p2p.yamux.state import Receiving
 from stronghold_p2p.yamux.stream import NOBODY, YamuxStream
-from tests.yamux.wire import ACK, FIN, RST, SYN, Frame, Pair, Side, data, go_away, parse, ping, syn, update
+from tests.yamux.wire import (
+    ACK,
+    FIN,
+    RST,
+    SYN,
+    Frame,
+    Pair,
+    Side,
+    data,
+    go_away,
+    inbound,
+    outbound,
+    parse,
+    ping,
+    syn,
+    update,
+)
 
 OPENINGS = {
     "go": (syn(1), 0, b""),
@@ -133,8 +149,7 @@ def test_ids_of_our_own_parity_and_zero_are_refused(client: bool, stream: int) -
 @pytest.mark.parametrize("again", [syn(1), data(1, b"x", SYN), data(1, b"", SYN | ACK)])
 def test_a_second_syn_is_refused(again: bytes) -> None:
     for before, told in ((b"", "SYN for stream 1"), (update(1, 0, RST), "used before")):
-        side = Side()
-        side.given(1)
+        side, _ = inbound()
         side.hear(before)
         with pytest.raises(MuxerError, match=told):
             side.hear(again)
@@ -213,8 +228,7 @@ def test_who_gives_up_waiting_leaves_the_place_to_the_next() -> None:
 
 
 def test_data_is_delivered_in_order_and_a_body_as_it_arrives() -> None:
-    side = Side()
-    side.given(1)
+    side, _ = inbound()
     side.hear(data(1, b"a"), data(1, b""), data(1, b"bc"))
     frame = data(1, b"hello")
     side.hear(frame[:13])
@@ -243,8 +257,7 @@ def test_twelve_answers_leave_early_and_what_is_held_back_stays() -> None:
 
 def test_what_is_passed_on_is_a_copy() -> None:
     """The memory in which records are opened is used again at once."""
-    side = Side()
-    side.given(1)
+    side, _ = inbound()
     memory = bytearray(data(1, b"whole") + data(1, b"in two pieces"))
     view = memoryview(memory)
     for part in (view[:-6], view[-6:]):
@@ -254,8 +267,7 @@ def test_what_is_passed_on_is_a_copy() -> None:
 
 
 def test_any_buffer_is_taken() -> None:
-    side = Side()
-    side.given(1)
+    side, _ = inbound()
     frame = data(1, b"hello")
     for kind in (bytes, bytearray, memoryview):
         side.hear(kind(frame))
@@ -265,8 +277,7 @@ def test_any_buffer_is_taken() -> None:
 
 
 def test_sending_uses_up_credit_and_stops() -> None:
-    side = Side(client=True)
-    state = side.opened()
+    side, state = outbound()
     sent = 0
     while taken := state.send(bytes(100_000)):
         sent += taken
@@ -298,8 +309,7 @@ def test_credit_counts_whatever_flags_come_with_it(flags: int) -> None:
 
 
 def test_credit_comes_back_as_the_reader_takes() -> None:
-    side = Side()
-    state = side.given(1)
+    side, state = inbound()
     side.hear(data(1, bytes(INITIAL_WINDOW)))
     side.read(state, INITIAL_WINDOW // 2 - 1)
     assert side.frames() == []
@@ -310,8 +320,7 @@ def test_credit_comes_back_as_the_reader_takes() -> None:
 
 @pytest.mark.parametrize("flag", [FIN, RST])
 def test_no_credit_for_a_stream_that_the_peer_has_ended(flag: int) -> None:
-    side = Side()
-    state = side.given(1)
+    side, state = inbound()
     side.hear(data(1, bytes(INITIAL_WINDOW)), update(1, 0, flag))
     side.read(state, INITIAL_WINDOW)
     assert side.frames() == []
@@ -320,8 +329,7 @@ def test_no_credit_for_a_stream_that_the_peer_has_ended(flag: int) -> None:
 
 
 def test_the_round_trip_is_measured_when_it_is_needed_and_windows_grow() -> None:
-    side = Side()
-    state = side.given(1)
+    side, state = inbound()
     total = INITIAL_WINDOW
     side.hear(data(1, bytes(INITIAL_WINDOW)))
     side.read(state, INITIAL_WINDOW)
@@ -362,8 +370,7 @@ def test_windows_grow_only_as_far_as_the_connection_has_memory() -> None:
 
 @pytest.mark.parametrize("fin", [update(1, 0, FIN), data(1, b"", FIN)], ids=["go", "rust"])
 def test_half_close_theirs_first(fin: bytes) -> None:
-    side = Side()
-    state = side.given(1)
+    side, state = inbound()
     side.hear(data(1, b"x"), fin)
     assert side.sinks[1].events == ["end"]
     assert state.send(b"still open") == 10
@@ -376,8 +383,7 @@ def test_half_close_theirs_first(fin: bytes) -> None:
 
 
 def test_half_close_ours_first() -> None:
-    side = Side(client=True)
-    state = side.opened()
+    side, state = outbound()
     state.finish()
     state.finish()
     assert side.frames() == [Frame(DATA, FIN, 1, 0)]
@@ -389,8 +395,7 @@ def test_half_close_ours_first() -> None:
 
 
 def test_a_fin_with_a_body_the_body_comes_first() -> None:
-    side = Side()
-    state = side.given(1)
+    side, state = inbound()
     seen: list[object] = []
     side.sinks[1].on = lambda event: seen.append(bytes(side.sinks[1].body) if event == "end" else event)
     frame = data(1, b"last words", FIN)
@@ -401,8 +406,7 @@ def test_a_fin_with_a_body_the_body_comes_first() -> None:
 
 
 def test_data_after_fin_is_dropped() -> None:
-    side = Side()
-    state = side.given(1)
+    side, state = inbound()
     side.hear(update(1, 0, FIN), update(1, 0, FIN), data(1, b"", FIN), data(1, b"late"), data(1, b"later")[:13])
     side.hear(b"ater")
     assert side.sinks[1].events == ["end"]
@@ -416,8 +420,7 @@ def test_data_after_fin_is_dropped() -> None:
 @pytest.mark.parametrize("flags", [RST, RST | FIN, RST | ACK])
 @pytest.mark.parametrize("code", [0, 0x1001, MAX_CREDIT])
 def test_the_length_of_a_reset_is_a_code_and_no_credit(flags: int, code: int) -> None:
-    side = Side(client=True)
-    state = side.opened()
+    side, state = outbound()
     had = state.credit
     side.hear(update(1, code, flags))
     assert state.credit == had
@@ -443,8 +446,7 @@ def test_a_reset_on_any_frame_comes_behind_its_bytes(frame: bytes, opens: bool) 
 
 
 def test_our_reset_carries_its_code() -> None:
-    side = Side()
-    state = side.given(1)
+    side, state = inbound()
     state.reset(0x1004)
     state.reset(0x1005)
     state.finish()
@@ -455,8 +457,7 @@ def test_our_reset_carries_its_code() -> None:
 
 
 def test_a_reset_in_the_middle_of_a_body() -> None:
-    side = Side()
-    state = side.given(1)
+    side, state = inbound()
     side.hear(data(1, b"hello", FIN)[:14])
     state.reset()
     side.hear(b"llo", data(1, b"x"), syn(3))
@@ -469,8 +470,7 @@ def test_a_reset_in_the_middle_of_a_body() -> None:
 
 
 def test_a_discarded_stream_keeps_nothing() -> None:
-    side = Side()
-    state = side.given(1)
+    side, state = inbound()
     side.hear(data(1, bytes(1_000)))
     state.finish()
     state.discard()
@@ -506,8 +506,7 @@ def test_many_discarded_streams_cost_the_others_nothing() -> None:
 
 
 def test_discard_in_the_middle_of_a_body() -> None:
-    side = Side()
-    state = side.given(1)
+    side, state = inbound()
     frame = data(1, bytes(100))
     side.hear(frame[:50])
     state.discard()
@@ -558,8 +557,7 @@ def test_the_values_of_pings_wrap_and_an_answer_in_no_time_is_a_round_trip() -> 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 0x1002, MAX_CREDIT])
 def test_any_go_away_is_the_end(code: int) -> None:
-    side = Side()
-    state = side.given(1)
+    side, state = inbound()
     with pytest.raises(ConnectionClosed) as caught:
         side.hear(data(1, b"before"), go_away(code), data(1, b"after"))
     assert not isinstance(caught.value, MuxerError)
@@ -572,8 +570,7 @@ def test_any_go_away_is_the_end(code: int) -> None:
 
 
 def test_our_go_away_is_the_last_frame() -> None:
-    side = Side()
-    side.given(1)
+    side, _ = inbound()
     assert parse(side.session.go_away(GoAway.PROTOCOL_ERROR)) == [Frame(3, 0, 0, 1)]
     side.hear(syn(3), data(1, b"x"))
     assert list(side.session.streams) == [1]
@@ -637,8 +634,7 @@ def test_frames_of_one_turn_leave_together() -> None:
 
 @pytest.mark.parametrize("size", [10_000, 250_000])
 def test_bodies_fill_records_whatever_their_size(size: int) -> None:
-    side = Side(client=True)
-    state = side.opened()
+    side, state = outbound()
     body = bytes(range(250)) * 1_000
     for start in range(0, len(body), size):
         assert state.send(memoryview(body)[start : start + size]) == size
@@ -649,8 +645,7 @@ def test_bodies_fill_records_whatever_their_size(size: int) -> None:
 
 
 def test_a_frame_does_not_grow_behind_another() -> None:
-    side = Side(client=True)
-    state = side.opened()
+    side, state = outbound()
     state.send(b"a")
     side.session.ping(1.0)
     state.send(b"b")
@@ -664,8 +659,7 @@ def test_a_frame_does_not_grow_behind_another() -> None:
 
 
 def test_a_turn_takes_so_much_and_no_more_but_control_frames() -> None:
-    side = Side(client=True)
-    state = side.opened()
+    side, state = outbound()
     side.hear(update(1, 10 * TURN_BYTES))
     taken = state.send(bytes(2 * TURN_BYTES))
     assert taken == TURN_BYTES
@@ -679,8 +673,7 @@ def test_a_turn_takes_so_much_and_no_more_but_control_frames() -> None:
 
 
 def test_nothing_is_taken_while_the_socket_is_full() -> None:
-    side = Side(client=True)
-    state = side.opened()
+    side, state = outbound()
     side.take(congested=True)
     assert side.session.congested
     assert state.send(b"x") == 0
@@ -757,19 +750,18 @@ def test_overloaded_by_answers_and_by_pongs() -> None:
 
 
 def test_fail_tells_every_stream_and_every_opener_once() -> None:
-    side = Side(limits=Limits(ack_backlog=2))
-    inbound = side.given(1)
-    outbound = [side.open(), side.open()]
+    side, theirs = inbound(Limits(ack_backlog=2))
+    ours = [side.open(), side.open()]
     side.hear(data(1, bytes(100)))
-    outbound[0].send(b"x")
-    outbound[0].wait_turn(again=False)
+    ours[0].send(b"x")
+    ours[0].wait_turn(again=False)
     woken: list[int] = []
     for number in range(3):
         side.session.when_openable(lambda number=number: woken.append(number))  # type: ignore[misc]
     cause = ConnectionClosed("lost")
     side.session.fail(cause)
     side.session.fail(ConnectionClosed("again"))
-    for state in (inbound, *outbound):
+    for state in (theirs, *ours):
         assert state.gone
         assert side.sink(state).events == ["failed"]
         assert side.sink(state).error is cause
@@ -797,8 +789,7 @@ def test_a_sink_that_resets_all_others_when_it_fails() -> None:
 @pytest.mark.parametrize("event", ["data", "end"])
 @pytest.mark.parametrize("act", ["reset", "finish", "discard"])
 def test_sinks_may_act_from_inside_receive(event: str, act: str) -> None:
-    side = Side()
-    state = side.given(1)
+    side, state = inbound()
 
     def on(name: str) -> None:
         if name == event:
@@ -814,8 +805,7 @@ def test_sinks_may_act_from_inside_receive(event: str, act: str) -> None:
 
 
 def test_a_writer_woken_by_credit_that_comes_with_a_fin() -> None:
-    side = Side(client=True)
-    state = side.opened()
+    side, state = outbound()
     state.credit = 0
     side.sink(state).on = lambda event: state.reset() if event == "ready" else None
     side.hear(update(1, 5, FIN))
@@ -827,8 +817,7 @@ def test_a_writer_woken_by_credit_that_comes_with_a_fin() -> None:
 
 
 def test_an_unfinished_frame_is_dated() -> None:
-    side = Side()
-    side.given(1)
+    side, _ = inbound()
     frame = data(1, bytes(100))
     side.now = 1.0
     side.hear(frame[:5])
@@ -847,8 +836,7 @@ def test_an_unfinished_frame_is_dated() -> None:
 
 
 def test_a_transfer_that_never_stops_at_a_frame_is_not_one_unfinished_frame() -> None:
-    side = Side()
-    state = side.given(1)
+    side, state = inbound()
     stream = data(1, bytes(1_000)) * 50
     for step, start in enumerate(range(0, len(stream), 1_000)):
         side.now = float(step)
@@ -920,8 +908,7 @@ def test_who_holds_the_outbox_is_not_notified() -> None:
 
 
 def test_a_reader_that_frees_nothing_promises_nothing() -> None:
-    side = Side()
-    state = side.given(1)
+    side, state = inbound()
     state.window.credit = 0
     state.window.buffered = state.window.size
     side.session.budget.buffered = state.window.size

@@ -217,6 +217,18 @@ class Side:
         assert (session.budget.buffered, session.budget.grown) == (0, 0)
 
 
+def inbound(limits: Limits | None = None) -> tuple[Side, YamuxStream]:
+    """A listener's side with stream 1, which the peer has opened."""
+    side = Side(limits=limits)
+    return side, side.given(1)
+
+
+def outbound(limits: Limits | None = None) -> tuple[Side, YamuxStream]:
+    """A dialer's side with stream 1, which the peer has acknowledged."""
+    side = Side(client=True, limits=limits)
+    return side, side.opened()
+
+
 class Pair:
     """A client and a server; ``run`` carries bytes until both are silent."""
 
@@ -258,6 +270,8 @@ __all__ = [
     "Sink",
     "data",
     "go_away",
+    "inbound",
+    "outbound",
     "parse",
     "ping",
     "syn",
