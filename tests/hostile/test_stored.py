@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.process import Process, soon
+from harness.process import Process, soon
 from tests.hostile.arena import MIB, Arena
 from tests.hostile.codec import Identity, base58, identify, ip4_tcp, prefixed, varint
 from tests.hostile.test_identify import over, push
@@ -222,7 +222,7 @@ def test_row_94_connected_and_protected(arena: Arena) -> None:
     protected = Identity()
     parts = [ip4_tcp("127.0.0.1", 1_000 + number) for number in range(1_000)]
     told = b"".join(prefixed(identify(None, addresses=parts[at : at + 250])) for at in range(0, 1_000, 250))
-    options = ("--constant", "swarm.addresses.PEERS=20", "--protect", protected.name)
+    options = ("--constant", "book.addresses.PEERS=20", "--protect", protected.name)
     with arena.serve(*options, memory=2 * MIB) as target:
         with target.connect(protected) as peer:
             assert over(peer, push(peer, told))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from stronghold_p2p.addressing.multiaddrs import parse, split_peer
+from stronghold_p2p.addressing.parse import parse, split_peer
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import P2PError
@@ -170,7 +170,7 @@ async def our_peer(
     firewall.set(Rule.ALLOW)
     swarm = Swarm(Identity(), firewall=firewall, limits=limits, timeouts=timeouts, early_muxer=early_muxer)
     ours = OurPeer(swarm, Identify(swarm, AGENT), Ping(swarm))
-    swarm.hub.follow(ours.events.append)
+    swarm.hub.on_event(ours.events.append)
     swarm.start()
     swarm.handle(perf.PERF, perf.serve)
     swarm.handle(RR, answer)

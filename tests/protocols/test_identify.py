@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.encoding import protobuf, varint
@@ -141,7 +141,7 @@ async def test_who_asks_and_leaves_at_once_is_not_remembered() -> None:
             await raw.send(frame(DATA, SYN, 1, len(body)), body, frame(GO_AWAY, 0, 0, 0))
             await until(lambda: connection.closed and not connection.handlers)
         await service.close()
-        assert (service._told, service._shown) == ({}, {})
+        assert (service._sent_generation, service._sent_protocols) == ({}, {})
 
 
 async def test_a_peer_without_identify_is_no_failure() -> None:
@@ -399,7 +399,7 @@ async def test_changes_during_a_push_are_one_more() -> None:
         Identify(bob, "b")
         bob.handle(PUSH, slow)
         await connect(alice, bob)
-        await until(lambda: PUSH in served(alice, bob) and bob.peer_id in service._told)
+        await until(lambda: PUSH in served(alice, bob) and bob.peer_id in service._sent_generation)
         for number in range(5):
             alice.handle(f"/new/{number}", saying())
             service.changed()
@@ -446,7 +446,7 @@ async def test_a_push_that_fails_is_no_failure() -> None:
         Identify(bob, "b")
         bob.handle(PUSH, saying(close=False))
         connection = await connect(alice, bob)
-        await until(lambda: PUSH in served(alice, bob) and bob.peer_id in service._told)
+        await until(lambda: PUSH in served(alice, bob) and bob.peer_id in service._sent_generation)
         service.changed()
         assert service._tasks
         await until(lambda: not service._tasks)
@@ -497,7 +497,7 @@ async def test_a_second_push_at_the_same_time_is_reset() -> None:
                 await excess.read()
             assert caught.value.code == Reset.RATE_LIMITED
         first.reset()
-        await until(lambda: not service._told_by)
+        await until(lambda: not service._pushes_being_read)
         async with await push(alice, bob, message(**names("/a"))) as stream:
             await stream.close_write()
             assert await stream.read() == b""
@@ -533,7 +533,7 @@ async def test_a_thousand_pushes_leave_nothing() -> None:
                 await stream.close_write()
                 assert await stream.read() == b""
         assert served(alice, bob) == {"/299"}
-        assert len(service._known) == 1
+        assert len(service._infos) == 1
         assert not alice.dialer._shared
 
 

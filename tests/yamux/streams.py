@@ -30,6 +30,8 @@ class End:
         self._parser = Receiver(self.session)
         self.accepted: asyncio.Queue[LiveStream] = asyncio.Queue()
         self.intake: Callable[[LiveStream], Intake] | None = None
+        self.deadlines: End = self
+        self.at = inf
         self.looks: list[float] = []
         self.lingers_until = inf
         self.other: End | None = None
@@ -37,6 +39,7 @@ class End:
         self.sent = b""
 
     def look_at(self, due: float) -> None:
+        self.at = due
         self.looks.append(due)
 
     def linger(self) -> float:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, MuxerError
+from stronghold_p2p.yamux import receiver, session
 from stronghold_p2p.yamux.budget import REMEMBERED
 from stronghold_p2p.yamux.header import (
     HEADER,
@@ -28,7 +29,7 @@ from stronghold_p2p.yamux.header import (
 )
 from stronghold_p2p.yamux.stream import YamuxStream
 from stronghold_p2p.yamux.window import OWN, ReceiveBudget, ReceivePool
-from tests.yamux.wire import ACK, FIN, RST, SYN, Frame, Pair, Side, data, go_away, inbound, ping, syn, update
+from tests.yamux.wire import ACK, FIN, RST, SYN, Bounds, Frame, Pair, Side, data, go_away, inbound, ping, syn, update
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -230,7 +231,7 @@ def test_row_32_bytes_for_a_refused_stream_are_within_its_window() -> None:
 # ---------------------------------------------------------------------- hostile rows 33, 34
 
 
-def test_row_33_pings_of_a_peer_that_does_not_read() -> None:
+def test_row_33_pings_of_a_peer_that_does_not_read(bounds: Bounds) -> None:
     flood = ping(1) * (256 * KIB // HEADER_SIZE)  # what one turn of the loop can bring
     side = Side()
     side.take(congested=True)
@@ -241,14 +242,16 @@ def test_row_33_pings_of_a_peer_that_does_not_read() -> None:
     side.hear(flood)
     assert len(side.take()) <= 256 * KIB + 33 * HEADER_SIZE
     assert not side.session.overloaded
-    control = Side(limits=Limits(pongs=320))
+    bounds(PONGS=320)
+    control = Side()
     control.hear(ping(1) * 33)
     assert not control.session.overloaded
 
 
 @pytest.mark.parametrize("limit", [1_024, 10_240])
-def test_row_34_answers_owed_to_a_peer_that_does_not_read(limit: int) -> None:
-    side = Side(limits=Limits(control_queue=limit, reset_burst=20_000))
+def test_row_34_answers_owed_to_a_peer_that_does_not_read(limit: int, bounds: Bounds) -> None:
+    bounds(CONTROL_QUEUE=limit, RESET_BURST=20_000)
+    side = Side()
     side.accepting = lambda state: state.reset(Reset.NEGOTIATION_FAILED)
     side.take(congested=True)
     opened = 0
@@ -263,7 +266,7 @@ def test_row_34_answers_owed_to_a_peer_that_does_not_read(limit: int) -> None:
 # ---------------------------------------------------------------------- hostile row 35
 
 
-def test_row_35_a_peer_that_never_acknowledges() -> None:
+def test_row_35_a_peer_that_never_acknowledges(bounds: Bounds) -> None:
     side = Side(client=True)
     for _ in range(256):
         side.open()
@@ -279,7 +282,8 @@ def test_row_35_a_peer_that_never_acknowledges() -> None:
     side.hear(update(1, 0, ACK), data(3, b"x", ACK))
     assert woken == [1, 2]
     side.check()
-    control = Side(client=True, limits=Limits(ack_backlog=2_560))
+    bounds(ACK_BACKLOG=2_560)
+    control = Side(client=True)
     for _ in range(257):
         control.open()
 
@@ -431,10 +435,11 @@ def test_row_38_unread_bodies_on_every_connection() -> None:
 # ---------------------------------------------------------------------- hostile rows 39, 40
 
 
-def test_row_39_rapid_reset() -> None:
+def test_row_39_rapid_reset(bounds: Bounds) -> None:
     pairs = [syn(stream) + update(stream, 0, RST) for stream in range(1, 22_001, 2)]
-    for limits, expected in ((Limits(), 1_024), (Limits(reset_burst=10_240), 10_240)):
-        side = Side(limits=limits)
+    for expected in (10_240, 1_024):
+        bounds(RESET_BURST=expected)
+        side = Side()
         for pair in pairs[:expected]:
             side.hear(pair)
         refused(side, pairs[expected], code=GoAway.RATE_LIMITED)
@@ -471,8 +476,9 @@ def test_row_40_made_you_reset(later: bool) -> None:
     assert stream <= 2 * 1_026 + 1
 
 
-def test_row_40_a_violation_found_outside_receive_is_told() -> None:
-    side, state = inbound(Limits(reset_burst=0, reset_rate=0.0))
+def test_row_40_a_violation_found_outside_receive_is_told(bounds: Bounds) -> None:
+    bounds(RESET_BURST=0, RESET_RATE=0.0)
+    side, state = inbound()
     before = side.notified
     state.reset(Reset.PROTOCOL_VIOLATION)
     assert side.notified == before + 1
@@ -480,10 +486,11 @@ def test_row_40_a_violation_found_outside_receive_is_told() -> None:
     refused(side, b"", code=GoAway.RATE_LIMITED)
 
 
-def test_row_40_resets_of_our_own_accord_cost_nothing() -> None:
-    side = Side(limits=Limits(reset_burst=0, reset_rate=0.0))
+def test_row_40_resets_of_our_own_accord_cost_nothing(bounds: Bounds) -> None:
+    bounds(RESET_BURST=0, RESET_RATE=0.0)
+    side = Side()
     side.given(1).reset()
-    client = Side(client=True, limits=Limits(reset_burst=0, reset_rate=0.0))
+    client = Side(client=True)
     state = client.opened()
     state.reset(Reset.SHUTDOWN)
     assert side.session.violation is client.session.violation is None
@@ -496,18 +503,21 @@ EMPTY = [kind(1, flags=flags) for kind in (data, update) for flags in (0, ACK, F
 
 
 @pytest.mark.parametrize("frame", EMPTY, ids=lambda frame: bytes(frame[:4]).hex())
-def test_empty_frames_in_a_row(frame: bytes) -> None:
-    side, _ = inbound(Limits(empty_frames=100))
+def test_empty_frames_in_a_row(frame: bytes, bounds: Bounds) -> None:
+    bounds(EMPTY_FRAMES=100)
+    side, _ = inbound()
     side.hear(update(1, 1, FIN) if frame[3] & FIN else b"")
     side.hear(frame * 100, data(1, b"x"), frame * 100, update(1, 1), frame * 100)
     refused(side, frame)
-    control = Side(limits=Limits(empty_frames=1_000))
+    bounds(EMPTY_FRAMES=1_000)
+    control = Side()
     control.given(1)
     control.hear(frame * 102)
 
 
-def test_frames_that_change_something_are_not_empty() -> None:
-    side = Side(client=True, limits=Limits(empty_frames=0))
+def test_frames_that_change_something_are_not_empty(bounds: Bounds) -> None:
+    bounds(EMPTY_FRAMES=0)
+    side = Side(client=True)
     for _ in range(3):
         state = side.open()
         state.send(b"x")
@@ -698,7 +708,14 @@ FRAMES = st.one_of(
 
 @given(st.lists(FRAMES, max_size=40), st.booleans(), st.integers(1, 100))
 def test_whatever_arrives_only_typed_errors_leave(frames: list[bytes], client: bool, cut: int) -> None:
-    side = Side(client=client, limits=Limits(streams_in=3, receive_memory=500, empty_frames=5, reset_burst=4))
+    with pytest.MonkeyPatch.context() as patch:  # once for each example
+        patch.setattr(receiver, "EMPTY_FRAMES", 5)
+        patch.setattr(session, "RESET_BURST", 4)
+        whatever_arrives(frames, client, cut)
+
+
+def whatever_arrives(frames: list[bytes], client: bool, cut: int) -> None:
+    side = Side(client=client, limits=Limits(streams_in=3, receive_memory=500))
     side.open()
     side.session.streams[1 if client else 2].send(b"x")
     received = b"".join(frames)

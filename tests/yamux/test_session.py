@@ -24,6 +24,7 @@ from tests.yamux.wire import (
     FIN,
     RST,
     SYN,
+    Bounds,
     Frame,
     Pair,
     Side,
@@ -189,8 +190,11 @@ def test_ids_run_out() -> None:
         lambda side, state: (side.hear(update(1, 0, FIN)), state.finish()),
     ],
 )
-def test_whatever_ends_the_waiting_gives_the_place_back_once(freed: Callable[[Side, YamuxStream], object]) -> None:
-    side = Side(client=True, limits=Limits(ack_backlog=1))
+def test_whatever_ends_the_waiting_gives_the_place_back_once(
+    freed: Callable[[Side, YamuxStream], object], bounds: Bounds
+) -> None:
+    bounds(ACK_BACKLOG=1)
+    side = Side(client=True)
     state = side.open()
     state.send(b"x")
     woken: list[int] = []
@@ -205,8 +209,9 @@ def test_whatever_ends_the_waiting_gives_the_place_back_once(freed: Callable[[Si
     side.check()
 
 
-def test_who_gives_up_waiting_leaves_the_place_to_the_next() -> None:
-    side = Side(client=True, limits=Limits(ack_backlog=1))
+def test_who_gives_up_waiting_leaves_the_place_to_the_next(bounds: Bounds) -> None:
+    bounds(ACK_BACKLOG=1)
+    side = Side(client=True)
     state = side.open()
     woken: list[str] = []
     first, second, third = (lambda name=name: woken.append(name) for name in ("first", "second", "third"))
@@ -735,9 +740,10 @@ def test_a_stream_that_ended_gives_its_turn_away() -> None:
     assert all(side.sink(state).readies == 0 for state in states[:-1])
 
 
-def test_overloaded_by_answers_and_by_pongs() -> None:
+def test_overloaded_by_answers_and_by_pongs(bounds: Bounds) -> None:
+    bounds(CONTROL_QUEUE=10, PONGS=3)
     pongs, answers = [ping(value) for value in range(4)], [syn(stream) for stream in range(1, 23, 2)]
-    for limits, frames in ((Limits(pongs=3), pongs), (Limits(control_queue=10, streams_in=0), answers)):
+    for limits, frames in ((Limits(), pongs), (Limits(streams_in=0), answers)):
         side = Side(limits=limits).hear(*frames[:-1])
         assert not side.session.overloaded
         side.hear(frames[-1])
@@ -749,8 +755,9 @@ def test_overloaded_by_answers_and_by_pongs() -> None:
 # ---------------------------------------------------------------------- the end of it all
 
 
-def test_fail_tells_every_stream_and_every_opener_once() -> None:
-    side, theirs = inbound(Limits(ack_backlog=2))
+def test_fail_tells_every_stream_and_every_opener_once(bounds: Bounds) -> None:
+    bounds(ACK_BACKLOG=2)
+    side, theirs = inbound()
     ours = [side.open(), side.open()]
     side.hear(data(1, bytes(100)))
     ours[0].send(b"x")

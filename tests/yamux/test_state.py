@@ -52,6 +52,7 @@ def test_every_pair_of_the_tables_happens_and_no_other(monkeypatch: pytest.Monke
                 happened.append(event)
             side.check()
             assert stream.gone == (1 not in side.session.streams)
+        assert stream.finished == (stream.sending is not Sending.OPEN)
         if Event.RESET in happened:
             assert (stream.sending, stream.receiving) == (Sending.RESET, Receiving.RESET)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from stronghold_p2p.config import Limits
 from stronghold_p2p.seams import Buffer
@@ -25,6 +25,12 @@ from stronghold_p2p.yamux.session import Session
 from stronghold_p2p.yamux.state import Receiving, Sending
 from stronghold_p2p.yamux.stream import YamuxStream
 from stronghold_p2p.yamux.window import ReceiveBudget
+
+
+class Bounds(Protocol):
+    """The fixture ``bounds``."""
+
+    def __call__(self, **values: float) -> None: ...
 
 
 class Frame(NamedTuple):
@@ -200,6 +206,7 @@ class Side:
         for stream_id, stream in session.streams.items():
             assert stream.id == stream_id
             assert not stream.gone
+            assert stream.finished == (stream.sending is not Sending.OPEN)
             assert (stream.sending, stream.receiving) != (Sending.FINISHED, Receiving.FINISHED)
             assert stream.credit >= 0
             window = stream.window
@@ -264,6 +271,7 @@ __all__ = [
     "FIN",
     "RST",
     "SYN",
+    "Bounds",
     "Frame",
     "Pair",
     "Side",

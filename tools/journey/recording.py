@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.addressing.kinds import from_socket
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys import Identity
@@ -109,4 +109,4 @@ def _swarm(keys: Keys) -> Swarm:
 
 def _end(wire: Wire, side: Side) -> End:
     here, there = ADDRESSES[side], ADDRESSES[side.other]
-    return wire.end(side, multiaddrs.from_socket(here), multiaddrs.from_socket(there), there[0])
+    return wire.end(side, from_socket(here), from_socket(there), there[0])
