@@ -25,7 +25,7 @@ from stronghold_p2p.protocols.identify_messages import IdentifyMessage, PeerInfo
 from stronghold_p2p.streams.deadline import Deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from typing import Any
 
     from stronghold_p2p.connection.live import LiveConnection

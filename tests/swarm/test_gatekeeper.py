@@ -56,7 +56,7 @@ class Peer:
         self.may_stay = may_stay
 
 
-def gatekeeper(*peers: Peer, **services: Service) -> tuple[Decisions, Gatekeeper, list[str]]:
+def gatekeeper(*peers: Peer, **services: Served) -> tuple[Decisions, Gatekeeper, list[str]]:
     """One that keeps no swarm, and the dials that it looks at again."""
     rechecked: list[str] = []
     firewall, audit = Decisions(), Audit()
