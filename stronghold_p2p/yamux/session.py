@@ -305,7 +305,8 @@ class Session:
         """The connection is over: every stream and every waiting opener learns the same cause."""
         self.closed = True
         for stream in list(self.streams.values()):
-            stream.fail(error)
+            if not stream.gone:  # a sink that was told may have reset others
+                stream.fail(error)
         self.inbound = self.unacknowledged = 0
         for waiting in (self.streams, self.stalled, self.requeued, self._holding, self.outbox):
             waiting.clear()

@@ -197,15 +197,11 @@ def test_long_unterminated_strings_take_linear_time() -> None:
             loads(body)
 
 
-@pytest.mark.parametrize("form", ["%s", "-%s", "[0.%s]", '{"a":1e%s}'])
-def test_digits(form: str) -> None:
-    with pytest.raises(Malformed, match="digits"):
-        loads((form % ("1" * (MAX_DIGITS + 1))).encode())
-    with pytest.raises(Malformed, match="digits"):
-        loads((form % ("1" * 5_000)).encode())
-
-
-def test_digits_within_the_limit_and_within_strings() -> None:
+def test_digits() -> None:
+    for form in ("%s", "-%s", "[0.%s]", '{"a":1e%s}'):
+        for digits in (MAX_DIGITS + 1, 5_000):
+            with pytest.raises(Malformed, match="digits"):
+                loads((form % ("1" * digits)).encode())
     assert loads(b"9" * MAX_DIGITS) == 10**MAX_DIGITS - 1
     assert loads(b'"' + b"9" * 5_000 + b'"') == "9" * 5_000
     with pytest.raises(Malformed, match="digits"):
