@@ -89,13 +89,13 @@ async def test_half_close_both_ways() -> None:
         async def late(stream: LiveStream) -> None:
             got = await stream.read_to_end()
             await stream.write(got[::-1])
-            await stream.close_write()
+            stream.finish()
 
         alice.handle(ECHO, late)
         connection = await connect(bob, alice)
         async with await connection.open_stream(ECHO) as stream:
             await stream.write(HELLO)
-            await stream.close_write()
+            stream.finish()
             assert await stream.read_to_end() == HELLO[::-1]
 
 
@@ -140,7 +140,7 @@ async def test_the_513th_stream() -> None:
             await surplus.read()
         assert (caught.value.limit, caught.value.remote) == ("streams", True)
         await asyncio.gather(*(_again(stream) for stream in streams))
-        await streams[0].close()
+        streams[0].close()
         await until(lambda: connection.streams == 511)
         assert await ask(connection) == HELLO
         for stream in streams:
@@ -217,7 +217,7 @@ async def test_we_go_away(code: int) -> None:
         for _ in range(20):
             await raw.send(frame(PING, SYN, 0, 1))
         closing = asyncio.ensure_future(connection.close(code))
-        got = await raw.body(stream._state.id, 33 + 100_000)
+        got = await raw.body(stream._end.id, 33 + 100_000)
         assert len(got) == 33 + 100_000
         for _ in range(20):
             await raw.send(frame(PING, SYN, 0, 1))
@@ -313,7 +313,7 @@ async def test_a_message_and_goodbye(together: bool) -> None:
         raw.bare.finish()
         assert await heard == HELLO
         await raw.gone()
-        await until(lambda: connection._link.lost)
+        await until(lambda: connection._muxer._wire.lost)
 
 
 async def test_handlers_are_cancelled_with_their_connection() -> None:
@@ -343,7 +343,7 @@ async def test_a_handler_whose_connection_ends_before_it_starts() -> None:
         await raw.send(frame(DATA, SYN, 1, len(body)), body, frame(GO_AWAY, 0, 0, 0))
         assert await raw.gone() == 0
         raw.close()
-        await until(lambda: connection._link.lost)
+        await until(lambda: connection._muxer._wire.lost)
 
 
 # ---------------------------------------------------------------------- broken invariants
@@ -403,7 +403,7 @@ async def test_reset_flood() -> None:
 async def test_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Hostile row 113: one connection pays, with a code that says whose fault it was."""
     async with swarm(1) as alice, raw_in(alice) as (raw, connection), raw_in(alice, 8) as (_, other):
-        monkeypatch.setattr(connection._session, "deliver", lambda _: 1 // 0)
+        monkeypatch.setattr(connection._muxer._session, "deliver", lambda _: 1 // 0)
         await raw.send(frame(PING, SYN, 0, 1))
         assert await raw.gone() == GoAway.INTERNAL_ERROR
         monkeypatch.undo()
@@ -432,7 +432,7 @@ async def test_a_fault_of_ours_while_sending(
 
         monkeypatch.setattr(Session, where, broken)
         await stream.write(b"x")
-        connection._session.congested = True  # there is something to tell once it was sent
+        connection._muxer._session.congested = True  # there is something to tell once it was sent
         await until(lambda: connection.closed)
         assert isinstance(connection.error, ConnectionClosed)
         assert connection.error.code == GoAway.INTERNAL_ERROR
@@ -598,11 +598,11 @@ async def test_a_peer_that_does_not_take_our_answers() -> None:
                 await raw.send(pings)
 
         flooding = asyncio.ensure_future(flood())
-        await until(lambda: connection._reading_paused and connection._link.congested, 20)
+        await until(lambda: connection._muxer._reading_paused and connection._muxer._wire.congested, 20)
         sizes = set()
         for _ in range(10):
             await asyncio.sleep(0.01)
-            sizes.add(connection._session._out.size)
+            sizes.add(connection._muxer._session._out.size)
         assert len(sizes) == 1  # nothing grows
         assert sizes.pop() < 1 << 20
         flooding.cancel()
@@ -616,7 +616,7 @@ async def test_after_a_pause_it_goes_on() -> None:
             await raw.send(*(frame(PING, SYN, 0, number) for number in range(start, start + 40)))
         for number in range(2_000):
             assert (await raw.until(PING, ACK)).length == number
-        assert not connection._reading_paused
+        assert not connection._muxer._reading_paused
 
 
 async def test_an_idle_connection_costs_no_task() -> None:
@@ -630,7 +630,7 @@ async def test_an_idle_connection_costs_no_task() -> None:
         await stream.write(b"x")
         await stream.readexactly(1)
         assert len(asyncio.all_tasks()) == before + 1  # the handler
-        await stream.close()
+        stream.close()
 
 
 async def test_latency_and_repr() -> None:
@@ -657,7 +657,7 @@ async def test_nothing_is_read_into_the_inbox_while_it_is_in_use() -> None:
         alice.handle("/keep", keep)
         await raw.open(1, "/keep")
         await until(lambda: kept)
-        link, session = connection._link, connection._session
+        link, session = connection._muxer._wire, connection._muxer._session
         pace = inbox_for(asyncio.get_running_loop()).pace
         pace.change(link)
         pace.looked(found=True)  # the next short answer is followed by a look

@@ -120,7 +120,7 @@ async def test_a_stream_keeps_it_open(keepalive: float | None) -> None:
         await asyncio.sleep(600)
         assert not connection.closed
         assert await ask(connection) == b"hello"
-        await stream.close()
+        stream.close()
         ended = now()
         await eventually(lambda: connection.closed)
         assert 59 <= now() - ended <= 121  # the clock runs from the first look at which there was no stream
@@ -149,7 +149,7 @@ async def test_a_peer_that_takes_nothing(drops: bool) -> None:
         await raw.answer(first.stream, ECHO)
         await raw.send(frame(WINDOW_UPDATE, 0, first.stream, 64 << 20))
         writing = asyncio.ensure_future(stream.write(bytes(32 << 20)))
-        await until(lambda: connection._link.congested)
+        await until(lambda: connection._muxer._wire.congested)
         began = now()
         talking = asyncio.ensure_future(_talk(raw))
         if drops:
@@ -257,7 +257,7 @@ async def test_a_peer_that_does_not_close_after_our_goodbye() -> None:
         began = now()
         await connection.close()
         assert now() - began == pytest.approx(1.0, abs=0.1)
-        assert connection._link.lost
+        assert connection._muxer._wire.lost
 
 
 async def test_a_peer_that_closes_at_once() -> None:

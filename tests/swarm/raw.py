@@ -15,6 +15,7 @@ from multiaddr import Multiaddr
 from stronghold_p2p import multistream
 from stronghold_p2p.addressing import multiaddrs
 from stronghold_p2p.connection.live import LiveConnection
+from stronghold_p2p.events.events import Accepting, Dialing, Judged
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.swarm.swarm import Swarm
@@ -225,11 +226,15 @@ async def raw_out(target: Swarm) -> AsyncIterator[tuple[Raw, LiveConnection]]:
 
 
 class Events:
-    """Everything that a swarm tells."""
+    """What a swarm tells about connections and addresses, but not what is only tried."""
 
     def __init__(self, swarm: Swarm) -> None:
         self.all: list[Any] = []
-        swarm.hub.follow(self.all.append)
+        swarm.hub.follow(self._note)
+
+    def _note(self, event: Any) -> None:
+        if not isinstance(event, (Accepting, Dialing, Judged)):
+            self.all.append(event)
 
     def of(self, kind: type) -> list[Any]:
         return [event for event in self.all if isinstance(event, kind)]

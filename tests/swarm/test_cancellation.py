@@ -6,6 +6,7 @@ import asyncio
 
 from stronghold_p2p.addressing.multiaddrs import parse
 from stronghold_p2p.connection.live import LiveConnection
+from stronghold_p2p.muxing.yamux_muxer import YamuxMuxer
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from tests import cancel
@@ -21,7 +22,7 @@ def settled(one: Swarm, connections: int = 0) -> bool:
     """No dial and no upgrade is under way."""
     counts = dict(one.gate.snapshot())
     return (
-        not one.pending
+        not one.listeners.pending
         and counts["pending_in"] == counts["pending_out"] == 0
         and counts["inbound"] + counts["outbound"] == connections == len(one.connections())
     )
@@ -64,8 +65,8 @@ async def test_listen() -> None:
     async with swarm(1) as alice:
 
         async def check() -> None:
-            for listener in alice.listeners[1:]:
-                await listener.close()
+            for listener in alice.listeners.all[1:]:
+                await listener.face.close()
             assert len(alice.addresses) == 1
 
         assert await cancel.everywhere(lambda: alice.listen(parse("/ip4/127.0.0.1/tcp/0")), check) >= 1
@@ -81,7 +82,7 @@ async def test_open_stream() -> None:
             assert await ask(connection) == HELLO
 
         async def finished(stream: LiveStream) -> None:
-            await stream.close()
+            stream.close()
 
         assert await cancel.everywhere(lambda: connection.open_stream(ECHO), check, finished=finished) == 0
         several = await cancel.everywhere(lambda: connection.open_stream("/x", "/y", ECHO), check, finished=finished)
@@ -103,7 +104,8 @@ async def test_open_stream_that_waits_for_its_turn() -> None:
             streams.append(stream)
 
         assert await cancel.everywhere(open_one, check, finished=finished) >= 1
-        assert connection._session._opening == type(connection._session._opening)()
+        assert isinstance(connection._muxer, YamuxMuxer)
+        assert not connection._muxer._session._opening
         connection.abort()
 
 
@@ -127,7 +129,7 @@ async def test_read_loses_nothing() -> None:
         for _ in range(5):
             await cancel.everywhere(read, check, finished=finished)
         assert bytes(got) == bytes(range(len(got)))
-        await stream.close()
+        stream.close()
 
 
 async def test_write_and_close() -> None:

@@ -208,11 +208,11 @@ async def test_ourselves() -> None:
 async def test_ourselves_by_an_address_that_we_do_not_know() -> None:
     async with swarm(1) as alice:
         await alice.listen(parse("/ip4/127.0.0.9/tcp/0"))
-        address = alice.listeners[1].addresses[0]
-        alice.listeners[1].addresses = ()
+        address = alice.listeners.all[1].addresses[0]
+        alice.listeners.all[1].addresses = ()
         with pytest.raises(P2PError):
             await alice.dial(None, [address])
-        await until(lambda: not alice.pending)
+        await until(lambda: not alice.listeners.pending)
         assert alice.connections() == ()
 
 
@@ -562,10 +562,10 @@ async def test_a_stream_by_the_peers_name() -> None:
     async with alone() as alice, swarm(2) as bob:
         bob.handle(ECHO, echo)
         alice.book.add(bob.peer_id, bob.addresses[0])
-        stream = await alice.open_stream(bob.peer_id, ECHO)
+        stream = await (await alice.dial(bob.peer_id)).open_stream(ECHO)
         await stream.write(b"x")
         assert await stream.readexactly(1) == b"x"
-        await stream.close()
+        stream.close()
         assert await ask(alice.connections(bob.peer_id)[0]) == b"hello"
 
 

@@ -33,7 +33,7 @@ async def test_one_stream_moves_much_and_63_others_answer() -> None:
                 assert await stream.readexactly(64) == b"x" * 64
                 delays.append(time.perf_counter() - began)
                 rounds += 1
-            await stream.close()
+            stream.close()
             return rounds
 
         others = [asyncio.ensure_future(asking(await connection.open_stream(ECHO))) for _ in range(63)]
@@ -41,7 +41,7 @@ async def test_one_stream_moves_much_and_63_others_answer() -> None:
         async with await connection.open_stream(BULK) as stream:
             for _ in range(100_000_000 // len(piece)):
                 await stream.write(piece)
-            await stream.close_write()
+            stream.finish()
             assert await stream.read() == b""
         done.set()
         rounds = await asyncio.gather(*others)

@@ -46,6 +46,8 @@ from tests.virtual import VIRTUAL
 
 LOOPS = VIRTUAL
 
+PER_CONNECTION = {"Connection", "LiveConnection", "Stream", "LiveStream", "YamuxMuxer", "YamuxStream", "Session"}
+
 
 def now() -> float:
     return asyncio.get_running_loop().time()
@@ -92,7 +94,7 @@ async def test_close_with_everything_hanging() -> None:
         half_open = [await bare_to(alice.addresses[0]) for _ in range(30)]
         with contextlib.closing(Server()) as server:
             dials = [asyncio.ensure_future(alice.dial(identity(50 + n).peer_id, [server.address])) for n in range(10)]
-            await until(lambda: alice.approval.snapshot()["asks"] == 10 and len(alice.pending) == 30)
+            await until(lambda: alice.approval.snapshot()["asks"] == 10 and len(alice.listeners.pending) == 30)
             began = now()
             await alice.close()
             assert now() - began <= 3.1
@@ -174,7 +176,7 @@ async def test_close_from_a_callback_and_before_everything() -> None:
     """Hostile row 109: during start, before start, on an event."""
     async with swarm(1) as alice, swarm(2) as bob:
         tasks: list[asyncio.Task[None]] = []
-        alice.on_event(lambda _: tasks.append(asyncio.ensure_future(alice.close())))
+        alice.hub.follow(lambda _: tasks.append(asyncio.ensure_future(alice.close())))
         with contextlib.suppress(P2PError):
             await bob.dial(alice.peer_id, alice.addresses)
         await until(lambda: tasks)
@@ -348,7 +350,7 @@ async def test_other_rules_leave_connections_alone_and_end_streams() -> None:
         alice.firewall.remove()  # no rule is left for the other one
         with pytest.raises(StreamReset):
             await other.read()
-        await opened_by_alice.close()
+        opened_by_alice.close()
 
 
 async def test_a_rule_that_looks_is_asked_about_open_streams() -> None:
@@ -377,11 +379,11 @@ async def test_a_handler_that_is_due_when_rules_change_does_not_start() -> None:
 
         alice.handle(ECHO, handler)
         stream = MagicMock(protocol=ECHO, connection=connection, intake=None)
-        connection._running.start(stream)
+        connection._handlers.start(stream)
         alice.firewall.set(Rule.REJECT, protocol=ECHO)
         await asyncio.sleep(0)
         stream.reset.assert_called_once_with(Reset.GATED)
-        assert (connection.handlers, connection._running._kept) == (frozenset(), None)
+        assert (connection.handlers, connection._handlers._kept) == (frozenset(), None)
         alice.firewall.set(Rule.ALLOW, protocol=ECHO)
         await raw.open(1, ECHO, b"x")
         await until(lambda: started == [ECHO])
@@ -418,7 +420,7 @@ async def test_events_in_their_order() -> None:
         async with swarm(2) as bob:
             connection = await bob.dial(None, listener.addresses)
             await until(lambda: alice.connections())
-            await listener.close()
+            await listener.face.close()
             await connection.close()
             await until(lambda: not alice.connections())
         assert [type(event) for event in events.all] == [AddressAdded, Opened, AddressRemoved, ListenerEnded, Ended]
@@ -434,8 +436,6 @@ async def test_several_swarms_share_a_loop_and_nothing_else() -> None:
         pairs = [(one, other) for one in swarms for other in swarms if one is not other]
         connections = await asyncio.gather(*(connect(one, other) for one, other in pairs))
         data = [bytes([n]) * 50_000 for n in range(len(pairs))]
-        for connection in connections:
-            connection._swarm.handle(ECHO, echo)
         answers = await asyncio.gather(*(ask(each, sent) for each, sent in zip(connections, data, strict=True)))
         assert answers == data
         await alice.close()
@@ -451,8 +451,8 @@ async def test_nothing_of_a_closed_swarm_is_left() -> None:
         gc.collect()
         kinds: dict[str, int] = {}
         for thing in gc.get_objects():
-            name = type(thing).__module__
-            if name.startswith("stronghold_p2p.") and type(thing).__name__ in {"Connection", "Stream", "Session"}:
+            name = type(thing).__name__
+            if type(thing).__module__.startswith("stronghold_p2p.") and name in PER_CONNECTION:
                 kinds[name] = kinds.get(name, 0) + 1
         assert kinds == {}
 
