@@ -222,8 +222,8 @@ class UpgradeRunner:
         """``ConnectionClosed``: the wire was lost before."""
         if self._phase is Phase.OVER:
             raise ConnectionClosed("the peer closed the connection during the upgrade", remote=True)
-        negotiated = self._proven
         self._phase = PHASES[self._phase, Event.START]
+        negotiated = self._proven
         self._clean()
         muxer = negotiated.muxer.start(self._wire, negotiated.secured, negotiated.plaintext, user, dialer=self._dialer)
         self._resume()

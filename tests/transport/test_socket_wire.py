@@ -13,7 +13,7 @@ import pytest
 from stronghold_p2p.errors import ConnectionClosed
 from stronghold_p2p.transport import inbox, socket_wire
 from stronghold_p2p.transport.inbox import INBOX_BYTES, inbox_for
-from stronghold_p2p.transport.socket_wire import WRITE_HIGH
+from stronghold_p2p.transport.socket_wire import WRITE_HIGH, SocketWire
 from tests.peers import until
 from tests.transport.wire import Taker, linked, wired
 
@@ -118,7 +118,9 @@ async def test_finish_on_a_connection_that_was_reset() -> None:
 class Phase(Taker):
     """Uses one unit, and leaves the wire to the next user."""
 
-    after: Taker | None = None
+    def __init__(self, wire: SocketWire, unit: int) -> None:
+        super().__init__(wire, unit)
+        self.after: Taker = self
 
     def received(self, view: memoryview) -> int:
         super().received(view[: self.unit])
@@ -130,11 +132,10 @@ async def test_what_one_phase_left_is_the_next_one_s_at_once() -> None:
     async with wired() as (wire, bare, last):
         phase = Phase(wire, 4)
         await bare.send(b"abcdefghij")
-        await until(lambda: phase.after)
-        assert (after := phase.after)
-        assert (bytes(phase.got), bytes(after.got), wire.partial) == (b"abcd", b"efgh", True)
+        await until(lambda: phase.after is not phase)
+        assert (bytes(phase.got), bytes(phase.after.got), wire.partial) == (b"abcd", b"efgh", True)
         await bare.send(b"kl")
-        await until(lambda: bytes(after.got) == b"efghijkl")
+        await until(lambda: bytes(phase.after.got) == b"efghijkl")
         wire.user = last
 
 
