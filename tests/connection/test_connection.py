@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -24,18 +26,18 @@ from stronghold_p2p.errors import (
 from stronghold_p2p.events.events import Ended, Opened
 from stronghold_p2p.exchange import ExchangeRunner
 from stronghold_p2p.firewall.rules import Attempt, Rule
-from stronghold_p2p.noise.libp2p import secure
-from stronghold_p2p.noise.records import Opener, Sealer
+from stronghold_p2p.muxing.yamux_muxer import YAMUX
+from stronghold_p2p.noise.security import NOISE, NoiseChannel
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.transport.socket_wire import inbox_for
-from stronghold_p2p.transport.upgrade import NOISE, YAMUX, Upgraded
+from stronghold_p2p.transport import busy_poll
+from stronghold_p2p.transport.upgrade import Negotiated
 from stronghold_p2p.yamux import Session
 from stronghold_p2p.yamux.header import ACK, DATA, FIN, GO_AWAY, PING, RST, SYN, WINDOW_UPDATE, frame
 from tests.peers import connect, saying, swarm, until
 from tests.swarm.handlers import ECHO, ask, echo, never, swallow
-from tests.swarm.raw import SEED, Events, Raw, bare_to, raw_in, raw_out
-from tests.transport.ends import identity, randomness, upgrade
+from tests.swarm.raw import SEED, Events, Raw, bare_to, muxer, raw_in, raw_out, wire
+from tests.transport.ends import NoMuxer, identity, upgrade
 
 HELLO = b"hello"
 
@@ -313,7 +315,7 @@ async def test_a_message_and_goodbye(together: bool) -> None:
         raw.bare.finish()
         assert await heard == HELLO
         await raw.gone()
-        await until(lambda: connection._muxer._wire.lost)
+        await until(lambda: wire(connection).lost)
 
 
 async def test_handlers_are_cancelled_with_their_connection() -> None:
@@ -343,7 +345,7 @@ async def test_a_handler_whose_connection_ends_before_it_starts() -> None:
         await raw.send(frame(DATA, SYN, 1, len(body)), body, frame(GO_AWAY, 0, 0, 0))
         assert await raw.gone() == 0
         raw.close()
-        await until(lambda: connection._muxer._wire.lost)
+        await until(lambda: wire(connection).lost)
 
 
 # ---------------------------------------------------------------------- broken invariants
@@ -403,7 +405,7 @@ async def test_reset_flood() -> None:
 async def test_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Hostile row 113: one connection pays, with a code that says whose fault it was."""
     async with swarm(1) as alice, raw_in(alice) as (raw, connection), raw_in(alice, 8) as (_, other):
-        monkeypatch.setattr(connection._muxer._session, "deliver", lambda _: 1 // 0)
+        monkeypatch.setattr(muxer(connection), "_receiver", SimpleNamespace(receive=lambda _: 1 // 0))
         await raw.send(frame(PING, SYN, 0, 1))
         assert await raw.gone() == GoAway.INTERNAL_ERROR
         monkeypatch.undo()
@@ -432,7 +434,7 @@ async def test_a_fault_of_ours_while_sending(
 
         monkeypatch.setattr(Session, where, broken)
         await stream.write(b"x")
-        connection._muxer._session.congested = True  # there is something to tell once it was sent
+        muxer(connection)._session.congested = True  # there is something to tell once it was sent
         await until(lambda: connection.closed)
         assert isinstance(connection.error, ConnectionClosed)
         assert connection.error.code == GoAway.INTERNAL_ERROR
@@ -453,7 +455,9 @@ async def test_the_counter_of_the_channel_is_used_up() -> None:
     async with swarm(1) as alice, raw_in(alice) as (raw, connection):
         alice.handle(ECHO, echo)
         stream = await connection.open_stream(ECHO)
-        connection._seal.__self__._n = 2**64 - 1  # type: ignore[attr-defined]
+        channel = muxer(connection)._channel
+        assert isinstance(channel, NoiseChannel)
+        channel._sealer._n = 2**64 - 1
         await stream.write(HELLO)
         with pytest.raises(ConnectionClosed, match="counter"):
             await stream.read()
@@ -463,16 +467,13 @@ async def test_the_counter_of_the_channel_is_used_up() -> None:
 async def secured(target: Swarm) -> tuple[Raw, bytes]:
     """A hand-made dialer that has finished Noise without an early muxer: what it says next is its choice."""
     bare = await bare_to(target.addresses[0])
-    keys = upgrade(SEED).local
-    noise = secure(initiator=True, local=keys, expected=None, muxers=(), random=randomness(5))
+    noise = upgrade(SEED).securities[0].handshake(initiator=True, expected=None, muxers=())
     runner = ExchangeRunner(multistream.lazy(NOISE, noise))
     await bare.send(runner.start())
     last = b""
     while not runner.done:
         last = runner.feed(await bare.receive())
-    result = runner.result
-    upgraded = Upgraded(result.peer, result.public_key, Sealer(result.send), Opener(result.receive), early_muxer=False)
-    return Raw(bare, upgraded, runner.leftover), last
+    return Raw(bare, Negotiated(runner.result, NoMuxer(), False), runner.leftover), last
 
 
 @pytest.mark.parametrize("good", [True, False])
@@ -598,11 +599,11 @@ async def test_a_peer_that_does_not_take_our_answers() -> None:
                 await raw.send(pings)
 
         flooding = asyncio.ensure_future(flood())
-        await until(lambda: connection._muxer._reading_paused and connection._muxer._wire.congested, 20)
+        await until(lambda: muxer(connection)._reading_paused and wire(connection).congested, 20)
         sizes = set()
         for _ in range(10):
             await asyncio.sleep(0.01)
-            sizes.add(connection._muxer._session._out.size)
+            sizes.add(muxer(connection)._session.outbox.size)
         assert len(sizes) == 1  # nothing grows
         assert sizes.pop() < 1 << 20
         flooding.cancel()
@@ -616,7 +617,7 @@ async def test_after_a_pause_it_goes_on() -> None:
             await raw.send(*(frame(PING, SYN, 0, number) for number in range(start, start + 40)))
         for number in range(2_000):
             assert (await raw.until(PING, ACK)).length == number
-        assert not connection._muxer._reading_paused
+        assert not muxer(connection)._reading_paused
 
 
 async def test_an_idle_connection_costs_no_task() -> None:
@@ -657,20 +658,19 @@ async def test_nothing_is_read_into_the_inbox_while_it_is_in_use() -> None:
         alice.handle("/keep", keep)
         await raw.open(1, "/keep")
         await until(lambda: kept)
-        link, session = connection._muxer._wire, connection._muxer._session
-        pace = inbox_for(asyncio.get_running_loop()).pace
-        pace.change(link)
-        pace.looked(found=True)  # the next short answer is followed by a look
+        polling, user = wire(connection), muxer(connection)
+        policy = busy_poll._policies[asyncio.get_running_loop()]
+        policy.change(polling)
+        policy.looked(found=True)  # the next short answer is followed by a look
         first, second = (bytes(raw.seal(frame(PING, SYN, 0, value))) for value in (1, 2))
-        receive = link.receiver
 
-        def receive_slowly(view: memoryview) -> int:
-            link.receiver = receive
+        def slowly(view: memoryview) -> int:
+            polling.user = user
             raw.bare.sock.send(second[10:])
-            session.wait_turn(kept[0]._state)
-            return receive(view)
+            kept[0]._end.wait_turn(again=False)
+            return user.received(view)
 
-        link.receiver = receive_slowly
+        polling.user = MagicMock(received=slowly)
         await raw.bare.send(first + second[:10])
         async with asyncio.timeout(5):
             assert [(await raw.until(PING, ACK)).length for _ in range(2)] == [1, 2]

@@ -1,18 +1,18 @@
-"""The one timer of a connection: every deadline with its figures of production. Time is virtual."""
+"""The one timer of a connection and of its streams, with the figures of production. Time is virtual."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
-from stronghold_p2p.connection.timer import INCOMPLETE, LINGER, Timer
 
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.errors import ConnectionClosed, MuxerError, P2PError, StreamReset
+from stronghold_p2p.connection.deadlines import COARSE, Deadlines
+from stronghold_p2p.connection.live import LINGER, LiveConnection
+from stronghold_p2p.errors import P2PError, StreamReset
 from stronghold_p2p.events.events import Ended, Opened
-from stronghold_p2p.yamux.header import ACK, DATA, FIN, PING, RST, SYN, WINDOW_UPDATE, frame
+from stronghold_p2p.yamux.header import DATA, FIN, PING, RST, SYN, WINDOW_UPDATE, frame
 from tests.peers import connect, swarm, until
 from tests.swarm.handlers import ECHO, ask, echo, never
 from tests.swarm.raw import Events, raw_in, raw_out
@@ -25,72 +25,6 @@ QUIET = {"keepalive": None, "idle": None}
 
 def now() -> float:
     return asyncio.get_running_loop().time()
-
-
-# ---------------------------------------------------------------------- keep-alive
-
-
-async def test_a_ping_after_silence_and_another_after_its_answer() -> None:
-    async with swarm(1, timeouts=Timeouts(idle=None)) as alice, raw_in(alice) as (raw, connection):
-        began = now()
-        for round_ in range(1, 4):
-            ping = await raw.read()
-            assert ping is not None
-            assert (ping.kind, ping.flags) == (PING, SYN)
-            assert now() - began == pytest.approx(30 * round_, abs=1.5)
-            await raw.send(frame(PING, ACK, 0, ping.length))
-        await until(lambda: connection.latency is not None)
-        assert not connection.closed
-
-
-async def test_a_silent_peer_is_gone_within_40_seconds() -> None:
-    """Hostile row 6: no FIN, no RST, nothing."""
-    async with swarm(1) as alice, raw_in(alice) as (_, connection):
-        alice.handle(ECHO, echo)
-        events = Events(alice)
-        began = now()
-        await eventually(lambda: connection.closed)
-        assert now() - began == pytest.approx(40, abs=1)
-        (ended,) = events.of(Ended)
-        assert "ping" in str(ended.error)
-        assert not ended.error.remote
-
-
-async def test_who_waits_learns_that_the_peer_is_silent() -> None:
-    async with swarm(1) as alice, raw_out(alice) as (_, connection):
-        stream = await connection.open_stream(ECHO)
-        stream.intake = None  # as if it had been accepted
-        with pytest.raises(ConnectionClosed, match="ping"):
-            await stream.read()
-
-
-async def test_a_talking_peer_is_not_pinged() -> None:
-    async with swarm(1, timeouts=Timeouts(idle=None)) as alice, raw_in(alice) as (raw, connection):
-        for number in range(20):
-            await asyncio.sleep(20)
-            await raw.send(frame(PING, SYN, 0, number))
-            got = await raw.read()
-            assert got is not None
-            assert (got.kind, got.flags, got.length) == (PING, ACK, number)
-        assert not connection.closed
-
-
-async def test_two_of_ours_keep_each_other_alive() -> None:
-    async with (
-        swarm(1, timeouts=Timeouts(idle=None)) as alice,
-        swarm(2, timeouts=Timeouts(idle=None)) as bob,
-    ):
-        alice.handle(ECHO, echo)
-        connection = await connect(bob, alice)
-        await asyncio.sleep(3_600)
-        assert not connection.closed
-        assert await ask(connection) == b"hello"
-
-
-async def test_without_keepalive_nobody_is_pinged() -> None:
-    async with swarm(1, timeouts=Timeouts(**QUIET)) as alice, raw_in(alice) as (_, connection):
-        await asyncio.sleep(36_000)
-        assert not connection.closed
 
 
 # ---------------------------------------------------------------------- idle
@@ -137,84 +71,6 @@ async def test_a_protected_peer_is_kept() -> None:
         assert connection.closed
 
 
-# ---------------------------------------------------------------------- stalls
-
-
-@pytest.mark.parametrize("drops", [True, False])
-async def test_a_peer_that_takes_nothing(drops: bool) -> None:
-    """It sends pings all the time, so it is not silent; but it does not read."""
-    async with swarm(1, timeouts=Timeouts(idle=None)) as alice, raw_out(alice) as (raw, connection):
-        stream = await connection.open_stream(ECHO)
-        first = await raw.until(DATA, SYN)
-        await raw.answer(first.stream, ECHO)
-        await raw.send(frame(WINDOW_UPDATE, 0, first.stream, 64 << 20))
-        writing = asyncio.ensure_future(stream.write(bytes(32 << 20)))
-        await until(lambda: connection._muxer._wire.congested)
-        began = now()
-        talking = asyncio.ensure_future(_talk(raw))
-        if drops:
-            with pytest.raises(ConnectionClosed, match="took no bytes"):
-                await writing
-            assert 10 <= now() - began <= 13
-        else:  # now and then it takes something
-            for _ in range(10):
-                await asyncio.sleep(6)
-                assert not connection.closed
-                await raw.bare.read(2 << 20)
-            writing.cancel()
-            stream.reset()
-        talking.cancel()
-        await asyncio.gather(talking, writing, return_exceptions=True)
-
-
-async def _talk(raw: Any) -> None:
-    while True:
-        await asyncio.sleep(1)
-        await raw.send(frame(WINDOW_UPDATE, 0, 1, 1))
-
-
-async def test_a_record_that_never_ends() -> None:
-    """Hostile row 31, below the channel: a byte every nine seconds is no progress."""
-    async with swarm(1, timeouts=Timeouts(**QUIET)) as alice, raw_in(alice) as (raw, connection):
-        began = now()
-        await raw.bare.send(b"\x40\x00")
-        while not connection.closed:
-            await asyncio.sleep(9)
-            await raw.bare.send(b"x")
-        assert INCOMPLETE <= now() - began <= INCOMPLETE + 10
-        assert isinstance(connection.error, MuxerError)
-        assert await raw.gone() == GoAway.PROTOCOL_ERROR
-
-
-@pytest.mark.parametrize("keepalive", [30.0, None])
-async def test_a_frame_that_never_ends(keepalive: float | None) -> None:
-    """Hostile row 31: what came was delivered; then the connection ends."""
-    timeouts = Timeouts(keepalive=keepalive, idle=None)
-    async with swarm(1, timeouts=timeouts) as alice, raw_in(alice) as (raw, connection):
-        alice.handle(ECHO, echo)
-        await raw.open(1, ECHO)
-        await raw.body(1, 20)
-        began = now()
-        await raw.send(frame(DATA, 0, 1, 65_536) + b"0")
-        assert await raw.body(1, 1) == b"0"
-        while not connection.closed:
-            await asyncio.sleep(9)
-            await raw.send(b"1")
-        assert INCOMPLETE <= now() - began <= INCOMPLETE + 10
-        assert isinstance(connection.error, MuxerError)
-
-
-async def test_slow_but_whole_records_are_no_fault() -> None:
-    async with swarm(1, timeouts=Timeouts(**QUIET)) as alice, raw_in(alice) as (raw, connection):
-        record = bytes(raw.seal(frame(PING, SYN, 0, 1)))
-        for byte in record:
-            await raw.bare.send(bytes([byte]))
-            await asyncio.sleep(0.9)
-        assert (await raw.until(PING, ACK)).length == 1
-        await asyncio.sleep(120)
-        assert not connection.closed
-
-
 # ---------------------------------------------------------------------- closed streams
 
 
@@ -236,36 +92,19 @@ async def test_many_deadlines_do_not_keep_the_loop_busy(monkeypatch: pytest.Monk
         for number in range(1, 1_000, 2):
             await raw.send(frame(WINDOW_UPDATE, SYN, number, 0))
             await asyncio.sleep(0.001)
-        ticks = 0
-        tick = Timer._tick
+        looks: list[float] = []
+        look = LiveConnection.look
 
-        def count(timer: Timer) -> None:
-            nonlocal ticks
-            ticks += 1
-            tick(timer)
+        def noted(self: LiveConnection, now: float) -> float:
+            looks.append(now)
+            return look(self, now)
 
-        monkeypatch.setattr(Timer, "_tick", count)
+        monkeypatch.setattr(LiveConnection, "look", noted)
         await eventually(lambda: connection.streams == 0)
-        assert ticks <= 60
+        assert len(looks) <= 60
 
 
 # ---------------------------------------------------------------------- the end
-
-
-async def test_a_peer_that_does_not_close_after_our_goodbye() -> None:
-    async with swarm(1) as alice, raw_in(alice) as (_, connection):
-        began = now()
-        await connection.close()
-        assert now() - began == pytest.approx(1.0, abs=0.1)
-        assert connection._muxer._wire.lost
-
-
-async def test_a_peer_that_closes_at_once() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        began = now()
-        connection = await connect(alice, bob)
-        await connection.close()
-        assert now() - began < 0.1
 
 
 async def test_nothing_is_left_of_a_connection_that_ends_while_everything_is_due() -> None:
@@ -283,3 +122,49 @@ async def test_nothing_is_left_of_a_connection_that_ends_while_everything_is_due
         await until(lambda: not connection.handlers)
         assert [type(event) for event in opened.all] == [Ended]
         assert opened.of(Opened) == []
+
+
+# ---------------------------------------------------------------------- the timer alone
+
+
+class Timed:
+    """Notes each look, and asks for the next one ``after`` so many seconds."""
+
+    def __init__(self, *after: float) -> None:
+        self.after = list(after)
+        self.looks: list[float] = []
+        self.errors: list[Exception] = []
+        self.began = now()
+        self.deadlines = Deadlines(self, asyncio.get_running_loop())
+
+    def look(self, now: float) -> float:
+        self.looks.append(round(now - self.began, 3))
+        return now + self.after.pop(0)
+
+    def failed(self, error: Exception) -> None:
+        self.errors.append(error)
+
+
+async def test_the_earliest_deadline_counts_and_looks_are_not_too_often() -> None:
+    timed = Timed(0.0, 5.0, 100.0)
+    for due in (3.0, 1.0, 2.0):
+        timed.deadlines.look_at(timed.began + due)
+    await asyncio.sleep(10)
+    assert timed.looks == [1.0, 1.0 + COARSE, 6.0 + COARSE]
+    assert timed.deadlines.at == pytest.approx(timed.began + 106 + COARSE)
+    timed.deadlines.clear()
+    await asyncio.sleep(200)
+    timed.deadlines.look_at(now() + 1)
+    await asyncio.sleep(2)
+    assert len(timed.looks) == 4
+    (error,) = timed.errors  # ``look`` had nothing more to say
+    assert isinstance(error, IndexError)
+
+
+async def test_after_the_end_nobody_looks() -> None:
+    timed = Timed()
+    timed.deadlines.look_at(now() + 1)
+    timed.deadlines.end()
+    timed.deadlines.look_at(now() + 1)
+    await asyncio.sleep(2)
+    assert (timed.looks, timed.errors) == ([], [])

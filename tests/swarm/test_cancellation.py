@@ -6,13 +6,12 @@ import asyncio
 
 from stronghold_p2p.addressing.multiaddrs import parse
 from stronghold_p2p.connection.live import LiveConnection
-from stronghold_p2p.muxing.yamux_muxer import YamuxMuxer
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from tests import cancel
 from tests.peers import connect, swarm, until
 from tests.swarm.handlers import ECHO, ask, echo, swallow
-from tests.swarm.raw import dial_raw, raw_out
+from tests.swarm.raw import dial_raw, muxer, raw_out
 from tests.transport.ends import identity
 
 HELLO = b"hello"
@@ -104,8 +103,7 @@ async def test_open_stream_that_waits_for_its_turn() -> None:
             streams.append(stream)
 
         assert await cancel.everywhere(open_one, check, finished=finished) >= 1
-        assert isinstance(connection._muxer, YamuxMuxer)
-        assert not connection._muxer._session._opening
+        assert not muxer(connection)._session._opening
         connection.abort()
 
 
