@@ -90,8 +90,8 @@ class Network:
             limits=self.limits,
             book=self.book,
             announce=None if announce is None else [self._ours(address) for address in announce],
+            name=name,
         )
-        self._swarm.approval.net = name or str(self.identity.peer_id)
         self._identify = Identify(self._swarm, agent)
         self._ping = Ping(self._swarm)
         self._client, self._server = Client(self._swarm), Server(self._swarm)
@@ -265,8 +265,8 @@ class Network:
             address=connection.remote_address,
             deadline=deadline,
         )
-        allowed = self._swarm.approval.verdict(attempt)
-        return await self._swarm.approval.judge(attempt) if allowed is None else allowed
+        allowed = self._swarm.gatekeeper.verdict(attempt)
+        return await self._swarm.gatekeeper.ask(attempt) if allowed is None else allowed
 
     def on_stream(self, *protocols: str) -> Callable[[StreamHandler], StreamHandler]:
         """Let a coroutine function handle streams of your own ``protocols`` (a decorator).

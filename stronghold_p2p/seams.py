@@ -185,13 +185,10 @@ class StreamEnd(Protocol):
     @property
     def id(self) -> int: ...
 
-    @property
-    def gone(self) -> bool:
-        """Both directions are over; nothing can be done with it any more."""
-
-    @property
-    def finished(self) -> bool:
-        """Our direction is closed: nothing can be sent any more."""
+    gone: bool
+    """Both directions are over; nothing can be done with it any more."""
+    finished: bool
+    """Our direction is closed: nothing can be sent any more."""
 
     def send(self, data: bytes | memoryview) -> int:
         """Take as much of ``data`` as window and connection have room for; returns how much.

@@ -23,7 +23,7 @@ from stronghold_p2p import Attempt, Connection, Firewall, Network, P2PError, Req
 from stronghold_p2p.connection.handlers import Handlers
 from stronghold_p2p.firewall.limits.gate import Gate
 from stronghold_p2p.protocols import identify_messages
-from stronghold_p2p.swarm import address_watch, rules_watch
+from stronghold_p2p.swarm import swarm as swarms
 from stronghold_p2p.swarm.dialer import Dialer
 from stronghold_p2p.swarm.listeners import Listener
 from stronghold_p2p.swarm.swarm import Swarm
@@ -73,10 +73,10 @@ HARMLESS = {
     "swarm.timer.last": "the transport is aborted, nothing else",
     "swarm.handlers.cancel": "cancels tasks",
     "protocols.ping._measure": "closes one stream, as the end of each handler does",
-    "firewall.approval._wait": "sets a future",
-    "firewall.hooks.start": "the hook's own faults are answers; what follows counts",
-    "firewall.hooks.__enter__": "sets a future",
-    "firewall.questions._put": "settles who waits, which sets futures",
+    "firewall.asking.approval._wait": "sets a future",
+    "firewall.asking.hooks.start": "the hook's own faults are answers; what follows counts",
+    "firewall.asking.hooks.__enter__": "sets a future",
+    "firewall.asking.questions._put": "settles who waits, which sets futures",
     "transport.link.finish": "sends FIN; the system's errors are expected",
     "transport.link.connection_lost": "what was open is counted no more",
     "transport.tcp.stop": "closes asyncio's own server",
@@ -225,24 +225,19 @@ async def who_goes_on(one: Scene) -> None:
     await one.meets(one.breaks(Handlers, "_start"), one.alice.request(one.bob.peer_id, "x"))
 
 
-@breaks("swarm.rules_watch.start", "swarm.rules_watch._look")
-async def rules_file(one: Scene) -> None:
-    """The next look comes all the same."""
-    one.every(rules_watch, "LOOK", 0.01)
+@breaks("swarm.watches._arm")
+async def what_is_watched(one: Scene) -> None:
+    """A rules file, and the addresses of the host: the next look comes all the same."""
+    one.every(swarms, "RULES_EVERY", 0.01)
+    one.every(swarms, "ADDRESSES_EVERY", 0.01)
+    fault = one.breaks(Listener, "look")
+    async with Network(listen=["/ip4/0.0.0.0/tcp/0"]):
+        await until(lambda: fault.times >= 2)
     with tempfile.TemporaryDirectory() as folder:
         firewall = Firewall.load(Path(folder) / "rules.toml", create=True)
         fault = one.breaks(Firewall, "refresh", firewall)
         async with Network(firewall=firewall):
             await until(lambda: fault.times >= 2)
-
-
-@breaks("swarm.address_watch.add", "swarm.address_watch._look")
-async def addresses_of_the_host(one: Scene) -> None:
-    """The next look comes all the same."""
-    one.every(address_watch, "LOOK", 0.01)
-    fault = one.breaks(Listener, "look")
-    async with Network(listen=["/ip4/0.0.0.0/tcp/0"]):
-        await until(lambda: fault.times >= 2)
 
 
 @breaks("swarm.backlog.relieve")
@@ -290,7 +285,7 @@ async def asking(one: Scene) -> None:
         return True
 
     one.bob.firewall.set(Rule.ASK, protocol=ECHO)
-    fault = one.breaks(one.bob._swarm, "ask")
+    fault = one.breaks(one.bob._swarm.gatekeeper, "ask")
     stream = await one.alice.open_stream(one.bob.peer_id, ECHO)
     await one.meets(fault, stream.read())
     async with one.alice.open_stream(one.bob.peer_id, ECHO) as again:

@@ -16,8 +16,7 @@ BROAD: dict[tuple[str, str], str] = {
     ("stronghold_p2p/transport/link.py", "_process"): "the one catch of a connection",
     ("stronghold_p2p/connection/connection.py", "_send"): "the turn that sends: no receive is above it",
     ("stronghold_p2p/connection/connection.py", "_send_and_resume"): "who goes on in that turn: the same",
-    ("stronghold_p2p/swarm/rules_watch.py", "_look"): "a look at a file: nothing but the loop is above it",
-    ("stronghold_p2p/swarm/address_watch.py", "_look"): "a look at the system: nothing but the loop is above it",
+    ("stronghold_p2p/swarm/watches.py", "_tick"): "a look at a file or the system: nothing but the loop is above it",
     ("stronghold_p2p/transport/upgrading.py", "_go_on"): "a callback of the loop: only that socket pays for it",
     ("stronghold_p2p/connection/timer.py", "_tick"): "a look at the deadlines: no receive is above it",
     ("stronghold_p2p/swarm/listener.py", "_accepted"): "a callback of the loop: only that socket pays for it",
@@ -31,7 +30,9 @@ BROAD: dict[tuple[str, str], str] = {
     ("stronghold_p2p/events/hub.py", "emit"): "a callback of the application: nothing of ours depends on it",
 }
 
-FILES = modules() + [path for folder in ("benchmarks", "tools") for path in sorted((ROOT / folder).rglob("*.py"))]
+FILES = modules() + [
+    path for folder in ("harness", "benchmarks", "tools") for path in sorted((ROOT / folder).rglob("*.py"))
+]
 BLOCKS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.Match)
 
 
@@ -68,7 +69,7 @@ def test_imports_stand_at_the_top(path: Path) -> None:
     for function in functions(path):
         for node in ast.walk(function):
             if isinstance(node, ast.Import | ast.ImportFrom):
-                raise AssertionError(f"an import inside a function, at line {node.lineno}")
+                pytest.fail(f"an import inside a function, at line {node.lineno}")
 
 
 @pytest.mark.parametrize("path", FILES, ids=place)

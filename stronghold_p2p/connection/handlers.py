@@ -20,7 +20,7 @@ from stronghold_p2p.errors import (
     StreamEnded,
     StreamReset,
 )
-from stronghold_p2p.firewall.asking.firewall import OPEN_PROTOCOLS
+from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import HeldUntilAnswered
 

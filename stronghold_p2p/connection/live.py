@@ -23,7 +23,7 @@ from stronghold_p2p.connection.deadlines import Deadlines
 from stronghold_p2p.connection.handlers import Handlers
 from stronghold_p2p.connection.life import LIFE, Event, Life
 from stronghold_p2p.connection.owner import Owner
-from stronghold_p2p.errors import ConnectionClosed, UsageError, again
+from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, UsageError, again
 from stronghold_p2p.firewall.rules import Direction, Rule
 from stronghold_p2p.identity import PeerId, PublicKey
 from stronghold_p2p.seams import Muxer, Sink, StreamEnd, Upgraded
@@ -43,7 +43,6 @@ class LiveConnection:
 
     __slots__ = (
         "__weakref__",
-        "_deadlines",
         "_face",
         "_faded",
         "_gone",
@@ -55,6 +54,7 @@ class LiveConnection:
         "_owner",
         "_parked",
         "_timeouts",
+        "deadlines",
         "direction",
         "early_muxer",
         "error",
@@ -91,7 +91,7 @@ class LiveConnection:
         self._limits = limits
         self._timeouts = timeouts
         self._negotiating = math.inf if timeouts.negotiate is None else timeouts.negotiate
-        self._deadlines = Deadlines(self, self.loop)
+        self.deadlines = Deadlines(self, self.loop)
         self._handlers = Handlers(owner, limits.streams_in, self.loop)
         self._parked = 0
         self._idle_since: float | None = self.loop.time()
@@ -100,7 +100,7 @@ class LiveConnection:
         self._faded: weakref.ref[Connection] | None = None
         self._muxer: Muxer = upgraded.start(self)
         self.turn: Turn = self._muxer.turn
-        self._deadlines.look_at(self._next(self.loop.time()))
+        self.deadlines.look_at(self._next(self.loop.time()))
 
     def begin(self) -> None:
         """Everybody who has to know of it does: take what the peer had sent with the end of the handshake."""
@@ -178,9 +178,16 @@ class LiveConnection:
         if self.life is not Life.OPEN:
             self._check_open()
         known = self._known(protocols)
-        if known is None or not self._muxer.openable:
+        if known is None:
             return None
-        return self._propose(self._stream(self._muxer.open()), known, multistream.propose(known), now)
+        proposal = multistream.propose(known)
+        try:
+            end = self._muxer.open()
+        except LimitExceeded as error:
+            if error.limit != "ack_backlog":
+                raise
+            return None
+        return self._propose(self._stream(end), known, proposal, now)
 
     def likely(self, protocols: tuple[str, ...]) -> str:
         """The one of ``protocols`` to try without waiting: what the peer has said to serve, else the first."""
@@ -254,7 +261,7 @@ class LiveConnection:
 
     def look_at(self, due: float) -> None:
         """Look at all deadlines at ``due``, if not earlier."""
-        self._deadlines.look_at(due)
+        self.deadlines.look_at(due)
 
     def linger(self) -> float:
         """When a stream that is closed now, and that the peer does not close, is reset."""
@@ -327,7 +334,7 @@ class LiveConnection:
         """No stream works any more."""
         self.life = LIFE[self.life, Event.END]
         self.error = error
-        self._deadlines.clear()
+        self.deadlines.clear()
         # When the peer leaves, what it had sent before is still there to be read.
         remote = isinstance(error, ConnectionClosed) and error.remote
         self._handlers.cancel(HANDLER_GRACE if remote else 0.0)
@@ -336,7 +343,7 @@ class LiveConnection:
     def gone(self) -> None:
         """The wire is gone. Nothing that it has leads back to it any more: it goes with the last one who holds it."""
         self.life = LIFE[self.life, Event.LOSE]
-        self._deadlines.end()
+        self.deadlines.end()
         self._owner.gone(self)
         if self._face is not None:
             self._faded, self._face = weakref.ref(self._face), None

@@ -65,7 +65,7 @@ class Identify:
         swarm.handle(IDENTIFY, self._answer)
         swarm.handle(PUSH, self._on_push)
         swarm.follow(self)
-        swarm.hub.follow(self._on_event)
+        swarm.hub.on_event(self._on_event)
         self._unwatch = swarm.firewall.watch(self._rules_changed)
         self._looking = False
 
@@ -110,7 +110,7 @@ class Identify:
     def _message(self, connection: LiveConnection) -> bytes:
         """Of the protocols it names those that the firewall does not keep from the peer."""
         swarm = self._swarm
-        shown = swarm.judging.shown(connection)
+        shown = swarm.gatekeeper.shown_to(connection)
         if not connection.closed:  # whoever asks and leaves at once would be remembered for ever
             self._told[connection.peer], self._shown[connection.peer] = self._generation, shown
         template = self._templates.get(shown)
@@ -132,7 +132,7 @@ class Identify:
         self._looking = False
         for peer, shown in list(self._shown.items()):
             connections = self._swarm.connections(peer)
-            if connections and self._swarm.judging.shown(connections[0]) != shown:
+            if connections and self._swarm.gatekeeper.shown_to(connections[0]) != shown:
                 self._told[peer] = -1
                 self._keep_told(peer)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import Counter
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.errors import Malformed, StreamEnded, StreamReset
+from stronghold_p2p.per_peer import PerPeer
 from stronghold_p2p.streams.deadline import Deadline
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Ping:
         self._swarm = swarm
         self._idle = idle
         self._keep = keep
-        self._serving: Counter[PeerId] = Counter()
+        self._serving: PerPeer[PeerId] = PerPeer(STREAMS_IN)
         self._kept: dict[LiveConnection, _Kept] = {}
         swarm.handle(PING, self._answer)
         swarm.follow(self)
@@ -107,18 +107,15 @@ class Ping:
 
     async def _answer(self, stream: LiveStream) -> None:
         peer = stream.peer
-        if self._serving[peer] >= STREAMS_IN:
+        if not self._serving.take(peer):
             stream.reset(Reset.RESOURCE_LIMIT)
             return
-        self._serving[peer] += 1
         try:
             await self._echo(stream)
         except StreamEnded:
             pass
         finally:
-            self._serving[peer] -= 1
-            if not self._serving[peer]:
-                del self._serving[peer]
+            self._serving.give_back(peer)
 
     async def _echo(self, stream: LiveStream) -> None:
         """Until the peer has no more, or is silent for too long; js ends its side together with its ping."""

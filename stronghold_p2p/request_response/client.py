@@ -156,7 +156,7 @@ class Client:
         connection = None if peer is None else self._swarm.connected(peer)
         if connection is None or protocol.view is not None:
             return None
-        if not self._swarm.judging.passes(connection, protocol.ids[0], "out", message):
+        if not self._swarm.gatekeeper.passes(connection, protocol.ids[0], "out", message):
             return None
         place = self.places.enter(connection.peer)
         stream = None
@@ -241,9 +241,9 @@ class Client:
         self, connection: LiveConnection, protocol: RequestProtocol[Rq, Rs], message: Rq, deadline: float
     ) -> None:
         attempt = attempt_of(connection, protocol, message, direction="out", deadline=deadline)
-        allowed = self._swarm.approval.verdict(attempt)
+        allowed = self._swarm.gatekeeper.verdict(attempt)
         if allowed is None:
-            allowed = await self._swarm.approval.judge(attempt)
+            allowed = await self._swarm.gatekeeper.ask(attempt)
         if not allowed:
             raise kept_back(connection, "request")
 

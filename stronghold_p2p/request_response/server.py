@@ -89,7 +89,9 @@ class Server:
             except ValueError as error:
                 raise malformed(error, "request", connection.peer) from error
             # A view is looked at even where the rules do not care: one that fails lets nobody in.
-            judged = protocol.view is not None or not swarm.judging.passes(connection, protocol.ids[0], "in", message)
+            judged = protocol.view is not None or not swarm.gatekeeper.passes(
+                connection, protocol.ids[0], "in", message
+            )
             if judged:
                 size = weight(body)
                 del body, piece  # nobody has to keep them while the application is asked
@@ -160,18 +162,18 @@ class Server:
     async def _allowed(
         self, protocol: RequestProtocol[Rq, Rs], message: Rq, stream: LiveStream, due: float, size: int
     ) -> bool:
-        approval, backlog = self._swarm.approval, self._swarm.hub.backlog
+        gatekeeper, backlog = self._swarm.gatekeeper, self._swarm.hub.backlog
         attempt = attempt_of(stream.connection, protocol, message, direction="in", deadline=due)
         wait = backlog.crowded(attempt.peer)  # its turn has been, but the request came later than that
-        allowed = None if wait else approval.verdict(attempt)
+        allowed = None if wait else gatekeeper.verdict(attempt)
         if allowed is None:
             watch = _Watch(stream)
             try:
                 if wait:
                     await backlog.turn(attempt.peer)
-                    allowed = approval.verdict(attempt)
+                    allowed = gatekeeper.verdict(attempt)
                 if allowed is None:
-                    allowed = await approval.judge(attempt, size)
+                    allowed = await gatekeeper.ask(attempt, size)
             finally:
                 if stream.intake is watch:
                     stream.intake = None
@@ -180,9 +182,9 @@ class Server:
     def _still_passes(self, protocol: RequestProtocol[Rq, Rs], request: Request[Rq]) -> bool:
         """The rules may have changed since: a peer that was shut out is told nothing."""
         attempt = attempt_of(request.connection, protocol, request.message, direction="in", deadline=request.deadline)
-        kept = self._swarm.firewall.decide(attempt) in {Rule.ALLOW, Rule.ASK}
+        kept = self._swarm.gatekeeper.decide(attempt) in {Rule.ALLOW, Rule.ASK}
         if not kept:
-            self._swarm.approval.take_back(attempt)
+            self._swarm.gatekeeper.take_back(attempt)
         return kept
 
 

@@ -19,6 +19,7 @@ from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, P2
 from stronghold_p2p.events.events import DialFailed, Dialing
 from stronghold_p2p.events.hub import Hub
 from stronghold_p2p.firewall.limits.gate import Gate
+from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.swarm.establisher import Establisher
@@ -82,8 +83,8 @@ class _Dial:
 class Permission(Protocol):
     """The firewall, as far as dials ask it."""
 
-    def check_dial(self, peer: PeerId | None, address: Multiaddr) -> None:
-        """``DialError`` if we may not connect to ``peer`` (None: not known yet) there."""
+    def may_connect(self, peer: PeerId | None, direction: Direction, address: Multiaddr) -> bool:
+        """Whether there may be a connection to ``peer`` (None: not known yet) there."""
 
 
 class Dialer:
@@ -221,7 +222,9 @@ class Dialer:
 
     def check(self, peer: PeerId | None, address: Multiaddr) -> None:
         """``DialError`` if the firewall keeps us from there."""
-        self._permission.check_dial(peer, address)
+        if not self._permission.may_connect(peer, "out", address):
+            what = f"our own firewall keeps us from {peer or 'whoever is'} at {address}"
+            raise DialError(f"{what}: see firewall.banned and firewall.rules()", peer=peer)
 
     async def _race(self, dial: _Dial) -> LiveConnection:
         running = dial.running

@@ -13,11 +13,10 @@ from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.connection.owner import Handler
 from stronghold_p2p.events.hub import Hub
-from stronghold_p2p.firewall.asking.approval import Approval
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys import Identity
-from stronghold_p2p.swarm.judging import Judging
+from stronghold_p2p.swarm.gatekeeper import Gatekeeper
 
 
 class Follower(Protocol):
@@ -48,9 +47,7 @@ class Host(Protocol):
     @property
     def firewall(self) -> Firewall: ...
     @property
-    def approval(self) -> Approval: ...
-    @property
-    def judging(self) -> Judging: ...
+    def gatekeeper(self) -> Gatekeeper: ...
     @property
     def hub(self) -> Hub: ...
 

@@ -19,6 +19,7 @@ from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, P2
 from stronghold_p2p.events.events import AddressAdded, Ended, Opened
 from stronghold_p2p.events.hub import Hub
 from stronghold_p2p.firewall.asking.approval import Approval
+from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.limits.gate import Gate, Token
 from stronghold_p2p.firewall.rules import Direction
@@ -27,11 +28,11 @@ from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.muxing.yamux_muxer import YamuxFactory
 from stronghold_p2p.noise import Noise, StaticKeys
 from stronghold_p2p.seams import Upgraded
-from stronghold_p2p.swarm.address_watch import AddressWatch
 from stronghold_p2p.swarm.dialer import Dialer
+from stronghold_p2p.swarm.gatekeeper import Gatekeeper, Service, kept_out
 from stronghold_p2p.swarm.host import Follower
-from stronghold_p2p.swarm.judging import Judging, Service, kept_out
 from stronghold_p2p.swarm.listeners import Listeners, LiveListener
+from stronghold_p2p.swarm.watches import ADDRESSES_EVERY, RULES_EVERY, Watch, watch_addresses, watch_rules
 from stronghold_p2p.transport import registry
 from stronghold_p2p.transport.upgrade import UpgradeSettings
 from stronghold_p2p.transport.upgrading import Upgrader
@@ -59,6 +60,7 @@ class Swarm:
         limits: Limits | None = None,
         book: AddressBook | None = None,
         announce: Iterable[Multiaddr] | None = None,
+        name: str = "",
     ) -> None:
         self.identity, self.peer_id = identity, identity.peer_id
         self.timeouts = timeouts or Timeouts()
@@ -67,8 +69,9 @@ class Swarm:
         self.announce = None if announce is None else tuple(announce)
         self.gate = Gate(self.limits)
         self.pool = ReceivePool(self.limits.receive_memory_total)
-        self.approval = Approval.configured(self.firewall, self.timeouts, self.limits)
-        self.hub = Hub(self.approval)
+        audit = Audit(name or str(self.peer_id))
+        self.approval = Approval.configured(self.firewall, audit, self.timeouts, self.limits)
+        self.hub = Hub(audit)
         self.protected: set[PeerId] = set()
         self.peer_protocols: dict[PeerId, frozenset[str]] = {}
         self._services: dict[str, Service] = {}
@@ -79,15 +82,24 @@ class Swarm:
         self._leftover: set[asyncio.Task[None]] = set()  # handlers of connections that are over, until they end
         self._drained: asyncio.Future[None] | None = None
         self._over: asyncio.Future[None] | None = None
-        self.judging = Judging(self, self._services)
+        self.gatekeeper = Gatekeeper(
+            self.firewall,
+            self.approval,
+            audit,
+            self._services,
+            connections=self.connections,
+            recheck_dials=self._recheck_dials,
+            backlog=self.hub.backlog,
+            ask_timeout=self.timeouts.ask,
+        )
         yamux = YamuxFactory(self.limits, self.timeouts, self.pool, self.is_protected)
         noise = Noise(StaticKeys.create(identity, os.urandom), os.urandom)
         self.upgrader = Upgrader(UpgradeSettings((noise,), (yamux,)), self.timeouts.upgrade)
-        self.transports = registry.Transports(registry.default_transports(self.upgrader, self.timeouts))
+        self.transports = registry.Transports(registry.default_transports(identity, self.upgrader, self.timeouts))
         self.listeners = Listeners(self.transports, self.gate, self.hub, self)
         self.dialer = Dialer(
             transports=self.transports,
-            permission=self.judging,
+            permission=self.gatekeeper,
             gate=self.gate,
             book=self.book,
             hub=self.hub,
@@ -95,7 +107,7 @@ class Swarm:
             timeout=self.timeouts.dial,
             maximum=self.limits.dial_addresses,
         )
-        self._address_watch = AddressWatch(self)
+        self._rules_watch, self._address_watch = Watch(RULES_EVERY), Watch(ADDRESSES_EVERY)
 
     def start(self) -> None:
         """Take the running event loop. A swarm is started once."""
@@ -103,7 +115,8 @@ class Swarm:
         self._running = True
         self.book.hold(self._connections)
         self.book.hold(self.protected)
-        self.judging.start()
+        self.gatekeeper.start(self.loop)
+        watch_rules(self._rules_watch, self.firewall, self.hub.emit)
 
     # ------------------------------------------------------------------ services and events
 
@@ -113,7 +126,6 @@ class Swarm:
         ``rule_name``: the id that rules name where a protocol has several; by default the protocol itself.
         """
         self._services[protocol] = Service(handler, judges, rule_name or protocol)
-        self.judging.verdicts.clear()
 
     @property
     def protocols(self) -> tuple[str, ...]:
@@ -164,6 +176,9 @@ class Swarm:
             raise DialError("that is our own address", peer=peer)
         return await self.dialer.dial(peer, others)
 
+    def _recheck_dials(self) -> None:
+        self.dialer.recheck()
+
     # ------------------------------------------------------------------ what has been upgraded
 
     def establish(self, upgraded: Upgraded, token: Token, direction: Direction) -> LiveConnection:
@@ -191,7 +206,7 @@ class Swarm:
             raise ConnectionClosed("the network is closing")
         if upgraded.peer == self.peer_id:
             raise ConnectionClosed("we reached ourselves")
-        if not self.judging.lets_connect(upgraded.peer, direction, upgraded.remote):
+        if not self.gatekeeper.may_connect(upgraded.peer, direction, upgraded.remote):
             raise kept_out(upgraded.peer)
         self.gate.establish(token, upgraded.peer)
 
@@ -199,16 +214,20 @@ class Swarm:
 
     def admits(self, connection: LiveConnection, protocol: str) -> bool | None:
         """Whether the peer may open a stream for ``protocol``; None: ``ask`` first."""
-        return self.judging.admits(connection, protocol)
+        return self.gatekeeper.admits(connection, protocol)
 
     async def ask(self, connection: LiveConnection, protocol: str) -> bool:
         """Ask the application whether the peer may open a stream for ``protocol``."""
-        return await self.judging.ask(connection, protocol)
+        return await self.gatekeeper.ask(self.gatekeeper.attempt(connection, protocol))
 
     def served(self, peer: PeerId, protocols: tuple[str, ...]) -> str | None:
         """The first of ``protocols`` that the peer has said to serve."""
         known = self.peer_protocols.get(peer)
-        return None if known is None else next((protocol for protocol in protocols if protocol in known), None)
+        if known is not None:
+            for protocol in protocols:
+                if protocol in known:
+                    return protocol
+        return None
 
     def is_protected(self, peer: PeerId) -> bool:
         """Connections to ``peer`` are kept although nothing happens on them."""
@@ -231,7 +250,7 @@ class Swarm:
         token.release()
         if isinstance(error, P2PError):
             error.peer = connection.peer
-        self.judging.verdicts.pop(connection, None)
+        self.gatekeeper.forget(connection)
         group = self._connections[connection.peer]
         group.remove(connection)
         if not group:
@@ -265,7 +284,7 @@ class Swarm:
         for found in listener.addresses:
             self.hub.emit(AddressAdded(found))
         if multiaddrs.is_unspecified(address):
-            self._address_watch.add(listener)
+            watch_addresses(self._address_watch, listener, self.listeners.all)
         return listener
 
     @property
@@ -297,7 +316,8 @@ class Swarm:
             self.hub.end()
 
     async def _close(self) -> None:
-        self.judging.stop()
+        self.gatekeeper.stop()
+        self._rules_watch.stop()
         self._address_watch.stop()
         self.listeners.close()
         self.transports.close()

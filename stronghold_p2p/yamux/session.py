@@ -21,7 +21,8 @@ from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import LimitExceeded, MuxerError, StreamReset
 from stronghold_p2p.seams import Pieces, Sink
-from stronghold_p2p.yamux.budget import DroppedBytes, ResetBudget
+from stronghold_p2p.token_bucket import TokenBucket
+from stronghold_p2p.yamux.budget import DroppedBytes
 from stronghold_p2p.yamux.header import (
     ACK,
     GO_AWAY,
@@ -93,7 +94,7 @@ class Session:
         self.requeued: list[YamuxStream] = []
         self._opening: deque[Callable[[], None]] = deque()
         self._ping: tuple[int, float] | None = None
-        self._resets = ResetBudget(limits.reset_rate, limits.reset_burst)
+        self._resets = TokenBucket(limits.reset_rate, limits.reset_burst)
         self._dropped = DroppedBytes(limits.receive_memory)
         self.incomplete_since: float | None = None  # when the frame began that is not complete yet
 
@@ -234,7 +235,7 @@ class Session:
 
     def spend_reset(self) -> None:
         """Resets have a rate, ours and the peer's together; beyond it the connection ends at the next flush."""
-        if not self._resets.spend(self.now) and self.violation is None:
+        if not self._resets.take(self.now) and self.violation is None:
             self.violation = MuxerError("too many stream resets", code=GoAway.RATE_LIMITED)
             self.outbox.wake()
 

@@ -78,6 +78,7 @@ class YamuxStream:
         "acknowledged",
         "credit",
         "due",
+        "finished",
         "first",
         "gone",
         "id",
@@ -101,14 +102,10 @@ class YamuxStream:
         self.acknowledged = inbound
         self.sending = _SENDS
         self.receiving = _RECEIVES
-        self.gone = False
+        self.gone = self.finished = False
         self.waits = False  # for room on the connection
         self.piece = b""
         self.due = inf
-
-    @property
-    def finished(self) -> bool:
-        return self.sending is not _SENDS
 
     # ------------------------------------------------------------------ sending
 
@@ -141,7 +138,7 @@ class YamuxStream:
 
     def send_now(self, data: bytes) -> None:
         """It counts as a control frame: a peer can make us send it."""
-        if self.sending is not _SENDS:
+        if self.finished:
             return
         owner = self._owner
         owner.outbox.control += 1
@@ -166,11 +163,12 @@ class YamuxStream:
 
     def finish(self) -> None:
         """FIN is a frame of data of its own (``header.py`` says why)."""
-        if self.sending is not _SENDS or self.gone:
+        if self.finished:
             return
         if self.piece:
             self.release()
         self.sending = SENDING[self.sending, Event.FINISH]
+        self.finished = True
         flags, self.first = FIN | self.first, 0
         out = self._owner.outbox
         out.add(DATA, flags, self.id, 0)
@@ -220,7 +218,7 @@ class YamuxStream:
     def end_by_peer(self) -> None:
         """The peer's FIN has come."""
         self.receiving = RECEIVING[self.receiving, Event.FIN]
-        if self.sending is not _SENDS:
+        if self.finished:
             self._remove()
 
     def end_both(self) -> None:
@@ -238,7 +236,7 @@ class YamuxStream:
         sink.failed(error)
 
     def _reset(self) -> None:
-        self.gone = True
+        self.gone = self.finished = True
         self.sending, self.receiving = SENDING[self.sending, Event.RESET], RECEIVING[self.receiving, Event.RESET]
 
     def _remove(self) -> None:

@@ -15,7 +15,7 @@ import os
 from collections import Counter
 from typing import Any
 
-from benchmarks.commands import commands, say
+from harness.commands import commands, say
 from stronghold_p2p import Dropped, Event, Events, Limits, Network, Rule, Stream, Timeouts
 from tests.hostile import settings
 from tests.hostile.codec import RR

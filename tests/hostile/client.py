@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple, Self
 
-from benchmarks.process import Patience
+from harness.process import Patience
 from tests.hostile.codec import MULTISTREAM, NOISE, RR, YAMUX, Identity, line, propose
 from tests.hostile.secure import Channel, Handshake, framed, read_framed
 from tests.hostile.wire import PATIENCE, Ended, Late, Wire

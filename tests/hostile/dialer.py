@@ -16,7 +16,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from benchmarks.commands import commands, say
+from harness.commands import commands, say
 from stronghold_p2p.addressing.multiaddrs import parse
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import DialError
@@ -49,7 +49,7 @@ class Dialer:
         self.events: list[str] = []
         self.streams: list[LiveStream] = []
         self.swarm.start()
-        self.swarm.hub.follow(self._note)
+        self.swarm.hub.on_event(self._note)
 
     def _note(self, event: Event) -> None:
         self.events.append(type(event).__name__)

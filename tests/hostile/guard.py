@@ -17,7 +17,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.commands import commands, say
+from harness.commands import commands, say
 from stronghold_p2p import (
     JSON,
     Attempt,
@@ -37,7 +37,7 @@ from stronghold_p2p import (
     Stream,
     Timeouts,
 )
-from stronghold_p2p.firewall.asking.firewall import OPEN_PROTOCOLS
+from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS
 from tests.hostile import settings
 from tests.hostile.codec import GUARDED, RR
 from tests.hostile.files import Files

@@ -20,7 +20,7 @@ from typing import Any
 
 from multiaddr import Multiaddr
 
-from benchmarks.commands import commands, say
+from harness.commands import commands, say
 from stronghold_p2p import AddressBook, Identity, PeerId
 from stronghold_p2p.addressing.multiaddrs import parse
 from tests.hostile import settings

@@ -18,7 +18,7 @@ import signal
 from collections import Counter
 from typing import Any
 
-from benchmarks.peer import LIFTED, running
+from harness.peer import LIFTED, running
 from stronghold_p2p.addressing.multiaddrs import parse
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import LimitExceeded
@@ -65,7 +65,7 @@ async def serve(options: argparse.Namespace) -> None:
     seen: Counter[str] = Counter()
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     async with running(limits, timeouts, exempt_loopback=not options.count_loopback) as swarm:
-        swarm.hub.follow(lambda event: seen.update([told(event)]))
+        swarm.hub.on_event(lambda event: seen.update([told(event)]))
         swarm.protected |= set(map(PeerId, options.protect))
         swarm.handle(HOLD, hold)
         answering = Answering(swarm)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from benchmarks.process import Process, soon
+from harness.process import Process, soon
 from tests.hostile.arena import MIB, NOISE_FLOOR, Arena
 from tests.hostile.client import Peer, connect
 from tests.hostile.codec import Identity, prefixed

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from benchmarks.process import Process, soon
+from harness.process import Process, soon
 from tests.hostile.arena import KIB, MIB, Arena, Target
 from tests.hostile.client import FIN, Host, Peer, update
 from tests.hostile.codec import (

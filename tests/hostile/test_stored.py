@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.process import Process, soon
+from harness.process import Process, soon
 from tests.hostile.arena import MIB, Arena
 from tests.hostile.codec import Identity, base58, identify, ip4_tcp, prefixed, varint
 from tests.hostile.test_identify import over, push

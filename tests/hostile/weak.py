@@ -40,7 +40,7 @@ from stronghold_p2p.exchange import Exchange
 from stronghold_p2p.firewall import toml
 from stronghold_p2p.firewall.asking.hooks import Hook, Hooks
 from stronghold_p2p.firewall.entries import Entries, Key
-from stronghold_p2p.firewall.rules import Attempt
+from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.identity import PeerId, PublicKey, verify
 from stronghold_p2p.identity.peer_record import PeerRecord
 from stronghold_p2p.noise import handshake, payload
@@ -53,7 +53,7 @@ from stronghold_p2p.request_response.codecs.codec import frame, unframe
 from stronghold_p2p.request_response.server import Server
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import LazyConfirm
-from stronghold_p2p.swarm.judging import Judging
+from stronghold_p2p.swarm.gatekeeper import Gatekeeper
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport.socket_wire import SocketWire
 from stronghold_p2p.transport.upgrade import NOISE, Upgrade
@@ -446,7 +446,7 @@ def requester() -> None:
 @check
 def foresight() -> None:
     """That who could be let in by no rule is told so before anything is read."""
-    patch(Judging, "_foreseen", lambda _self, _connection, _service: True)
+    patch(Gatekeeper, "_match", lambda _self, _connection, _name, _direction: Rule.ALLOW)
 
 
 @check
@@ -494,12 +494,12 @@ def withdrawal() -> None:
 @check
 def exact_ids() -> None:
     """That a protocol id matches exactly."""
-    admits, handler = Judging.admits, Swarm.handler
+    admits, handler = Gatekeeper.admits, Swarm.handler
 
     def nearly(protocol: str) -> str:
         return protocol.rstrip("/").lower()
 
-    patch(Judging, "admits", lambda self, connection, protocol: admits(self, connection, nearly(protocol)))
+    patch(Gatekeeper, "admits", lambda self, connection, protocol: admits(self, connection, nearly(protocol)))
     patch(Swarm, "handler", lambda self, protocol: handler(self, nearly(protocol)))
 
 

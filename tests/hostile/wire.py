@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from typing import Self
 
-from benchmarks.process import Patience
+from harness.process import Patience
 from tests.netns import IPV6_FREEBIND
 
 PATIENCE = 5.0  # seconds for what is expected to happen

@@ -1,4 +1,4 @@
-"""The go-libp2p peer as the tests see it: a process that takes commands as JSON lines (tests/interop/go/drive.go)."""
+"""The go-libp2p peer as the tests see it: a process that takes commands as JSON lines (harness/go/drive.go)."""
 
 from __future__ import annotations
 

@@ -170,7 +170,7 @@ async def our_peer(
     firewall.set(Rule.ALLOW)
     swarm = Swarm(Identity(), firewall=firewall, limits=limits, timeouts=timeouts, early_muxer=early_muxer)
     ours = OurPeer(swarm, Identify(swarm, AGENT), Ping(swarm))
-    swarm.hub.follow(ours.events.append)
+    swarm.hub.on_event(ours.events.append)
     swarm.start()
     swarm.handle(perf.PERF, perf.serve)
     swarm.handle(RR, answer)

@@ -10,7 +10,7 @@ from noise.connection import Keypair, NoiseConnection
 from stronghold_p2p.errors import ConnectionClosed, DecryptError, UsageError
 from stronghold_p2p.noise.cipher import CipherState
 from stronghold_p2p.noise.handshake import HandshakeState
-from stronghold_p2p.noise.records import MAX_PLAINTEXT, SMALL, Opener, Sealer, Workspace
+from stronghold_p2p.noise.records import MAX_PLAINTEXT, ONE_SHOT, Opener, Sealer, Workspace
 from tests.noise.opening import opened
 from tests.noise.pair import KEY, keys, randomness
 
@@ -244,7 +244,7 @@ def together(theirs: Opener, wire: bytes) -> list[bytes]:
     return pieces
 
 
-@pytest.mark.parametrize("size", [1, 29, SMALL - 16])
+@pytest.mark.parametrize("size", [1, 29, ONE_SHOT - 16])
 def test_a_full_record_and_the_short_rest_behind_it_come_in_one_piece(size: int) -> None:
     """go-yamux's full frame, with its header, is a little longer than a record."""
     full, rest = text(MAX_PLAINTEXT), b"r" * size
@@ -256,7 +256,7 @@ def test_a_full_record_and_the_short_rest_behind_it_come_in_one_piece(size: int)
     "texts",
     [
         [text(MAX_PLAINTEXT), b""],
-        [text(MAX_PLAINTEXT), b"r" * (SMALL - 15)],
+        [text(MAX_PLAINTEXT), b"r" * (ONE_SHOT - 15)],
         [text(MAX_PLAINTEXT - 1), b"rest"],
         [text(MAX_PLAINTEXT), text(MAX_PLAINTEXT)],
     ],

@@ -36,7 +36,7 @@ async def test_pings_at_the_same_time_share_the_stream() -> None:
         connection = await connect(alice, bob)
         await asyncio.gather(*(ping.ping(connection) for _ in range(20)))
         assert connection.streams == 1
-        assert server._serving[alice.peer_id] == 1
+        assert server._serving.count(alice.peer_id) == 1
 
 
 async def test_our_stream_goes_when_nobody_pings() -> None:
@@ -205,7 +205,7 @@ async def test_a_third_stream_of_a_peer_is_reset() -> None:
                 await excess.read()
             assert caught.value.remote
         await streams[0].close()
-        await until(lambda: server._serving[alice.peer_id] == 1)
+        await until(lambda: server._serving.count(alice.peer_id) == 1)
         async with await connections[1].open_stream(PING) as stream:
             await stream.write(bytes(SIZE))
             assert await stream.readexactly(SIZE) == bytes(SIZE)

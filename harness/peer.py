@@ -1,7 +1,7 @@
 """Our side of the comparison: the command line that all compared implementations share.
 
-    python -m benchmarks.peer serve --port 0
-    python -m benchmarks.peer client --addr /ip4/127.0.0.1/tcp/P/p2p/ID --mode seq
+    python -m harness.peer serve --port 0
+    python -m harness.peer client --addr /ip4/127.0.0.1/tcp/P/p2p/ID --mode seq
 
 One JSON line on standard output; anything wrong is a line on standard error and a non-zero exit. The limits
 on connections, streams and rates are lifted. ``--facade`` asks and answers over ``Network`` (modes seq and conc), with
@@ -27,7 +27,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
-from benchmarks import facade
+from harness import facade
 from stronghold_p2p.addressing.multiaddrs import parse, split_peer
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.live import LiveConnection
@@ -261,7 +261,7 @@ async def client(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.peer", description="docs/catalogue/peer-contract.md")
+    parser = argparse.ArgumentParser(prog="python -m harness.peer", description="docs/catalogue/peer-contract.md")
     parser.add_argument("--uvloop", action="store_true")
     parser.add_argument("--facade", action="store_true", help="over Network.request; modes seq and conc")
     parser.add_argument("--json", action="store_true", help="with --facade: JSON requests of the crate's protocol")

@@ -1,7 +1,7 @@
 """Builds the peers of other implementations into ``.cache/interop``, once per change of their sources.
 
-``python -m tests.interop.build`` prints the path of the go-libp2p peer (``tests/interop/go``), with ``crate`` that of
-the peer on the Rust crate (``tests/interop/stronghold``).
+``python -m harness.build`` prints the path of the go-libp2p peer (``harness/go``), with ``crate`` that of
+the peer on the Rust crate (``harness/crate``).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 SOURCES = Path(__file__).resolve().parent / "go"
-CRATE = Path(__file__).resolve().parent / "stronghold"
+CRATE = Path(__file__).resolve().parent / "crate"
 CACHE = ROOT / ".cache" / "interop"
 
 BUILD_TIMEOUT = 900.0

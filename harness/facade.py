@@ -27,7 +27,7 @@ class Kind:
 
 
 def _text(body: bytes) -> Any:
-    """As the crate's peer sends it (tests/interop/stronghold/src/bench.rs), the text as long as ``body``."""
+    """As the crate's peer sends it (harness/crate/src/bench.rs), the text as long as ``body``."""
     return {"Text": body.hex()[: len(body)]}
 
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.codes import GoAway
 from stronghold_p2p.errors import DialError, StreamReset, UnsupportedProtocol
+from stronghold_p2p.events.backlog import Backlog
+from stronghold_p2p.firewall.asking.approval import Approval
+from stronghold_p2p.firewall.asking.audit import Audit
+from stronghold_p2p.firewall.decisions import Decisions
 from stronghold_p2p.firewall.entries import Judgement
-from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Rule
+from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule
+from stronghold_p2p.streams.waiter import Turn
+from stronghold_p2p.swarm.gatekeeper import REMEMBERED_NAMES, Gatekeeper, Service
 from tests.peers import connect, swarm, until
 from tests.swarm.handlers import ECHO, ask, echo
 from tests.transport.ends import identity
@@ -25,6 +35,84 @@ def holds(attempt: Attempt) -> bool:
 
 async def rule_for(attempt: Attempt) -> Rule | None:
     return None
+
+
+class Peer:
+    """A connection as far as a gatekeeper knows one."""
+
+    def __init__(self, number: int = 7) -> None:
+        self.peer = identity(number).peer_id
+        self.direction: Direction = "in"
+        self.remote_address = parse("/ip4/10.0.0.1/tcp/1")
+        self.closed = False
+        self.turn = Turn(asyncio.get_running_loop())
+        self.codes: list[int] = []
+        self.may_stay: Callable[[str], bool] | None = None
+
+    def shut(self, code: int, error: Exception) -> None:
+        self.codes.append(code)
+
+    def recheck(self, may_stay: Callable[[str], bool]) -> None:
+        self.may_stay = may_stay
+
+
+def gatekeeper(*peers: Peer, **services: Service) -> tuple[Decisions, Gatekeeper, list[str]]:
+    """One that keeps no swarm, and the dials that it looks at again."""
+    rechecked: list[str] = []
+    firewall, audit = Decisions(), Audit()
+    one = Gatekeeper(
+        firewall,
+        Approval(firewall, audit),
+        audit,
+        {f"/{name}": service for name, service in services.items()},
+        connections=lambda: peers,
+        recheck_dials=lambda: rechecked.append("dials"),
+        backlog=Backlog(),
+        ask_timeout=None,
+    )
+    one.start(asyncio.get_running_loop())
+    return firewall, one, rechecked
+
+
+async def test_a_change_of_the_rules_reaches_connections_streams_and_dials() -> None:
+    alice, bob = Peer(7), Peer(8)
+    streams, requests = Service(echo, False, "/streams"), Service(echo, True, "/requests")
+    firewall, one, rechecked = gatekeeper(alice, bob, streams=streams, requests=requests)
+    firewall.set(Rule.ALLOW, peer=bob.peer)
+    firewall.ban(alice.peer)
+    assert (alice.codes, bob.codes, rechecked) == ([GoAway.GATED], [], ["dials", "dials"])
+    assert bob.may_stay is not None
+    assert [bob.may_stay(name) for name in ("/streams", "/requests", "/gone")] == [True, True, True]
+    firewall.set(Rule.REJECT, peer=bob.peer)
+    assert [bob.may_stay(name) for name in ("/streams", "/requests", "/gone")] == [False, True, True]
+    one.stop()
+    firewall.unban(alice.peer)
+    assert len(rechecked) == 3
+
+
+async def test_what_is_remembered_ends_with_the_rules_and_with_the_connection() -> None:
+    alice, bob = Peer(7), Peer(8)
+    firewall, one, _ = gatekeeper(alice, bob, echo=Service(echo, False, "/echo"))
+    firewall.set(Rule.ALLOW)
+    for peer in (alice, bob):
+        assert one.admits(peer, "/echo") is True
+        assert one.passes(peer, "/echo", "out") is True
+    one.forget(alice)
+    assert one.cache.found == {"in": {bob: {"/echo": Rule.ALLOW}}, "out": {bob: {"/echo": Rule.ALLOW}}}
+    firewall.set(Rule.REJECT)
+    assert one.cache.found == {"in": {}, "out": {}}
+    alice.closed = True
+    assert one.admits(alice, "/echo") is False
+    assert one.cache.found == {"in": {}, "out": {}}
+
+
+async def test_no_more_names_are_remembered_than_there_is_room_for() -> None:
+    alice = Peer()
+    firewall, one, _ = gatekeeper(alice)
+    firewall.set(Rule.ALLOW)
+    for number in range(2 * REMEMBERED_NAMES):
+        assert one.passes(alice, f"/{number}", "in")
+    assert len(one.cache.found["in"][alice]) == REMEMBERED_NAMES
 
 
 @pytest.mark.parametrize(
@@ -49,12 +137,14 @@ async def test_what_each_rule_means_before_anything_is_read(
         await connect(bob, alice)
         (connection,) = alice.connections()
         for _ in range(2):
-            assert alice.admits(connection, ECHO) is stream
-            assert alice.admits(connection, "/requests/1") is requests
-            assert alice.admits(connection, "/other/1") is False
-            assert alice.passes(connection, "/requests/1", "in") is passes
-            assert alice.passes(connection, "/requests/1", "out") is True
-        assert connection.passing == {"in": {"/requests/1": rule or Rule.REJECT}, "out": {"/requests/1": Rule.ALLOW}}
+            assert alice.gatekeeper.admits(connection, ECHO) is stream
+            assert alice.gatekeeper.admits(connection, "/requests/1") is requests
+            assert alice.gatekeeper.admits(connection, "/other/1") is False
+            assert alice.gatekeeper.passes(connection, "/requests/1", "in") is passes
+            assert alice.gatekeeper.passes(connection, "/requests/1", "out") is True
+        found = alice.gatekeeper.cache.found
+        assert found["in"][connection] == {ECHO: rule, "/requests/1": rule}
+        assert found["out"][connection] == {"/requests/1": Rule.ALLOW}
 
 
 @pytest.mark.parametrize(
@@ -72,9 +162,9 @@ async def test_what_passes_by_its_variant_is_not_judged(rule: Rule, passing: lis
         await connect(bob, alice)
         (connection,) = alice.connections()
         messages = ["Ping", {"Say": 1}, None]
-        assert [one for one in messages if alice.passes(connection, ECHO, "in", one)] == passing
+        assert [one for one in messages if alice.gatekeeper.passes(connection, ECHO, "in", one)] == passing
         alice.hub.follow(lambda event: None)  # who is told of each
-        assert not any(alice.passes(connection, ECHO, "in", one) for one in messages)
+        assert not any(alice.gatekeeper.passes(connection, ECHO, "in", one) for one in messages)
 
 
 async def test_where_no_rule_matches_a_hook_is_asked() -> None:
@@ -83,11 +173,12 @@ async def test_where_no_rule_matches_a_hook_is_asked() -> None:
         alice.handle("/requests/1", echo, judges=True)
         await connect(bob, alice)
         (connection,) = alice.connections()
-        assert (alice.admits(connection, ECHO), alice.admits(connection, "/requests/1")) == (False, False)
+        assert alice.gatekeeper.admits(connection, ECHO) is False
+        assert alice.gatekeeper.admits(connection, "/requests/1") is False
         alice.firewall.on_no_rule(rule_for)
-        assert alice.admits(connection, ECHO) is None
-        assert alice.admits(connection, "/requests/1") is True
-        assert not alice.passes(connection, "/requests/1", "in")
+        assert alice.gatekeeper.admits(connection, ECHO) is None
+        assert alice.gatekeeper.admits(connection, "/requests/1") is True
+        assert not alice.gatekeeper.passes(connection, "/requests/1", "in")
 
 
 async def test_nothing_is_decided_twice_until_rules_change(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,22 +187,22 @@ async def test_nothing_is_decided_twice_until_rules_change(monkeypatch: pytest.M
         await connect(bob, alice)
         (connection,) = alice.connections()
         asked: list[str] = []
-        effective = alice.firewall.effective
+        match = alice.firewall.match
 
         def noted(attempt: Attempt) -> Judgement:
             asked.append(attempt.protocol)
-            return effective(attempt)
+            return match(attempt)
 
-        monkeypatch.setattr(alice.firewall, "effective", noted)
+        monkeypatch.setattr(alice.firewall, "match", noted)
         for _ in range(10):
-            alice.admits(connection, ECHO)
-            alice.passes(connection, ECHO, "in")
-        assert asked == [ECHO, ECHO]
+            alice.gatekeeper.admits(connection, ECHO)
+            alice.gatekeeper.passes(connection, ECHO, "in")
+        assert asked == [ECHO]
         alice.firewall.set(Rule.ALLOW)
         asked.clear()
-        assert alice.admits(connection, ECHO)
-        assert alice.passes(connection, ECHO, "in")
-        assert asked == [ECHO, ECHO]
+        assert alice.gatekeeper.admits(connection, ECHO)
+        assert alice.gatekeeper.passes(connection, ECHO, "in")
+        assert asked == [ECHO]
 
 
 async def test_who_begins_to_follow_is_told_of_refusals_that_were_remembered() -> None:
@@ -119,10 +210,10 @@ async def test_who_begins_to_follow_is_told_of_refusals_that_were_remembered() -
         alice.handle(ECHO, echo)
         await connect(bob, alice)
         (connection,) = alice.connections()
-        assert alice.admits(connection, ECHO) is False
+        assert alice.gatekeeper.admits(connection, ECHO) is False
         told: list[object] = []
         unfollow = alice.hub.follow(told.append)
-        assert alice.admits(connection, ECHO) is False
+        assert alice.gatekeeper.admits(connection, ECHO) is False
         await until(lambda: told)
         unfollow()
 
@@ -130,18 +221,21 @@ async def test_who_begins_to_follow_is_told_of_refusals_that_were_remembered() -
 async def test_connecting_is_decided_at_once() -> None:
     async with swarm(1) as alice:
         peer, address = identity(7).peer_id, parse("/ip4/10.0.0.1/tcp/1")
-        alice.judging.check_dial(peer, address)
-        alice.judging.check_dial(None, address)
+        may_connect = partial(alice.gatekeeper.may_connect, direction="out", address=address)
+        assert may_connect(peer)
+        assert may_connect(None)
         for rule in (Rule.ASK, Rule.REJECT, ONLY, HOPELESS):
             alice.firewall.set(rule, protocol=CONNECTION, direction="out")
+            assert not may_connect(peer)
+            assert may_connect(None)  # it depends on who is there
             with pytest.raises(DialError, match=f"keeps us from {peer}"):
-                alice.judging.check_dial(peer, address)
-            alice.judging.check_dial(None, address)  # it depends on who is there
+                await alice.dial(peer, [address])
         alice.firewall.set(Rule.when(holds), protocol=CONNECTION, direction="out")
-        alice.judging.check_dial(peer, address)
+        assert may_connect(peer)
         alice.firewall.ban("10.0.0.0/8")
+        assert not may_connect(None)
         with pytest.raises(DialError, match="keeps us from whoever is at"):
-            alice.judging.check_dial(None, address)
+            await alice.dial(None, [address])
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
