@@ -131,6 +131,7 @@ def test_one_address_is_no_list_of_addresses() -> None:
         Network(listen=LOOPBACK)
 
 
+@pytest.mark.tcp
 async def test_an_address_that_cannot_be_had() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
@@ -225,6 +226,7 @@ async def test_another_peer_than_the_address_says() -> None:
         assert caught.value.actual == bob.peer_id
 
 
+@pytest.mark.tcp
 @pytest.mark.parametrize("verb", ["connect", "request", "ping", "identify", "open_stream"])
 async def test_every_verb_has_one_deadline_with_the_dial_in_it(verb: str) -> None:
     with socket.socket() as silent:

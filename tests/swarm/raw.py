@@ -15,7 +15,6 @@ from multiaddr import Multiaddr
 from stronghold_p2p import multistream
 from stronghold_p2p.addressing import multiaddrs
 from stronghold_p2p.connection.live import LiveConnection
-from stronghold_p2p.events.events import Accepting, Dialing, Judged
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.muxing.yamux_muxer import YamuxMuxer
@@ -245,11 +244,7 @@ class Events:
 
     def __init__(self, swarm: Swarm) -> None:
         self.all: list[Any] = []
-        swarm.hub.follow(self._note)
-
-    def _note(self, event: Any) -> None:
-        if not isinstance(event, (Accepting, Dialing, Judged)):
-            self.all.append(event)
+        swarm.hub.on_event(self.all.append)
 
     def of(self, kind: type) -> list[Any]:
         return [event for event in self.all if isinstance(event, kind)]

@@ -68,6 +68,7 @@ async def crowd(target: Swarm, number: int) -> AsyncIterator[list[Raw]]:
 # ---------------------------------------------------------------------- the end
 
 
+@pytest.mark.tcp
 async def test_close_with_everything_hanging() -> None:
     """Hostile row 111: stalled peers, half-open sockets, dials in flight, hung handlers, questions without answers."""
     async with swarm(1) as alice, crowd(alice, 30) as raws:
@@ -107,6 +108,7 @@ async def test_close_with_everything_hanging() -> None:
         assert not any(alice.gate.snapshot().values())
 
 
+@pytest.mark.tcp
 async def test_a_handler_that_does_not_end_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
     async with swarm(1, timeouts=Timeouts(close=0.5)) as alice, raw_in(alice) as (raw, _):
         alice.handle(ECHO, stubborn)
@@ -138,6 +140,7 @@ async def test_close_says_goodbye() -> None:
         assert len(events[0].of(AddressRemoved)) == 1
 
 
+@pytest.mark.tcp
 async def test_close_again_and_at_once() -> None:
     """Hostile row 109."""
     async with swarm(1) as alice, crowd(alice, 3):
@@ -188,6 +191,7 @@ async def test_close_from_a_callback_and_before_everything() -> None:
     await started.close()
 
 
+@pytest.mark.tcp
 async def test_close_is_cancelled() -> None:
     async with swarm(1) as alice, crowd(alice, 3):
         closing = asyncio.ensure_future(alice.close())
@@ -200,14 +204,14 @@ async def test_close_is_cancelled() -> None:
         await until(lambda: not alice._ending)
 
 
-async def test_peers_that_end_in_every_way() -> None:
+async def test_peers_that_end_in_every_way(wiring: str) -> None:
     """Hostile row 105 in small: all counts are back where they were."""
     async with swarm(1) as alice, swarm(2) as bob:
         alice.handle(ECHO, echo)
         events = Events(alice)
         for round_ in range(30):
             end = ("close", "abort", "rst", "ban", "cancel", "other side")[round_ % 6]
-            if end == "rst":
+            if end == "rst" and wiring == "tcp":
                 raw = await dial_raw(alice)
                 await until(lambda: alice.connections())
                 raw.bare.reset()
@@ -245,9 +249,9 @@ async def test_peers_that_end_in_every_way() -> None:
 @pytest.mark.parametrize("whom", ["peer", "subnet", "rule"])
 async def test_a_ban_ends_connections(whom: str) -> None:
     """Hostile row 77."""
-    async with swarm(1) as alice, swarm(2) as bob, raw_in(alice) as (raw, stays):
+    async with swarm(1) as alice, swarm(2) as bob, swarm(3) as carol:
         alice.handle(ECHO, never)
-        connection = await connect(bob, alice)
+        connection, other = await connect(bob, alice), await connect(carol, alice)
         waiting = asyncio.ensure_future(ask(connection))
         await until(lambda: alice.connections(bob.peer_id) and alice.connections(bob.peer_id)[0].handlers)
         events = Events(alice)
@@ -263,9 +267,10 @@ async def test_a_ban_ends_connections(whom: str) -> None:
         assert alice.connections(bob.peer_id) == ()
         assert "firewall" in str(events.of(Ended)[0].error)
         if whom == "subnet":
-            assert await raw.gone() == GoAway.GATED
-        else:
-            assert not stays.closed
+            await until(lambda: other.closed)
+            assert isinstance(other.error, ConnectionClosed)
+            assert other.error.code == GoAway.GATED
+        assert other.closed == (whom == "subnet")
 
 
 @pytest.mark.parametrize("where", ["asked", "without a rule", "answered", "reading"])
@@ -371,7 +376,9 @@ async def test_a_rule_that_looks_is_asked_about_open_streams() -> None:
 async def test_a_handler_that_is_due_when_rules_change_does_not_start() -> None:
     """A handler of the same turn may have changed them (from Python 3.12 on, when tasks begin at once)."""
     started: list[str] = []
-    async with swarm(1) as alice, raw_in(alice) as (raw, connection):
+    async with swarm(1) as alice, swarm(2) as bob:
+        dialed = await connect(bob, alice)
+        (connection,) = alice.connections()
 
         async def handler(stream: LiveStream) -> None:
             started.append(stream.protocol)
@@ -385,9 +392,8 @@ async def test_a_handler_that_is_due_when_rules_change_does_not_start() -> None:
         stream.reset.assert_called_once_with(Reset.GATED)
         assert (connection.handlers, connection._handlers._kept) == (frozenset(), None)
         alice.firewall.set(Rule.ALLOW, protocol=ECHO)
-        await raw.open(1, ECHO, b"x")
+        await dialed.open_stream(ECHO)
         await until(lambda: started == [ECHO])
-        await raw.reset(1)
         stream.reset_mock()
 
 

@@ -10,13 +10,6 @@ import pytest
 
 uvloop = pytest.importorskip("uvloop")
 
-from tests.transport.test_socket_wire import (
-    test_congestion_begins_and_ends,
-    test_finish_lets_everything_leave_and_reads_on,
-    test_two_wires_share_an_inbox_and_keep_their_own_rest,
-    test_what_was_not_used_comes_again,
-)
-
 from tests.connection.test_connection import (
     test_a_broken_invariant,
     test_a_peer_that_does_not_take_our_answers,
@@ -57,6 +50,12 @@ from tests.swarm.test_swarm import (
     test_close_says_goodbye,
     test_peers_that_end_in_every_way,
     test_several_swarms_share_a_loop_and_nothing_else,
+)
+from tests.transport.test_socket_wire import (
+    test_congestion_begins_and_ends,
+    test_finish_lets_everything_leave_and_reads_on,
+    test_two_wires_share_an_inbox_and_keep_their_own_rest,
+    test_what_was_not_used_comes_again,
 )
 
 for _ in range(3):  # libuv keeps a pipe for signals from its first loop on

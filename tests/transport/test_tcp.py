@@ -17,6 +17,7 @@ from stronghold_p2p.addressing import multiaddrs
 from stronghold_p2p.addressing.multiaddrs import parse
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConfigError, DialError, ListenError
+from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.transport import interfaces, tcp
 from stronghold_p2p.transport.registry import Transports, default_transports
 from stronghold_p2p.transport.socket_wire import SocketWire
@@ -220,7 +221,7 @@ def test_the_first_transport_that_handles_an_address_gets_it() -> None:
 
 def test_what_a_network_has_by_default() -> None:
     wires = Wires()
-    transports = Transports(default_transports(wires, Timeouts()))
+    transports = Transports(default_transports(Identity(), wires, Timeouts()))
     assert isinstance(transports.for_address(parse(HOST)), TcpTransport)
     for text in ("/ip4/1.2.3.4/udp/1/quic-v1", "/ip4/1.2.3.4/tcp/1/ws", "/ip4/1.2.3.4"):
         assert transports.for_address(parse(text)) is None
