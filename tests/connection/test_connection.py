@@ -35,7 +35,7 @@ from stronghold_p2p.transport.upgrade import Negotiated
 from stronghold_p2p.yamux import Session
 from stronghold_p2p.yamux.header import ACK, DATA, FIN, GO_AWAY, PING, RST, SYN, WINDOW_UPDATE, frame
 from tests.peers import connect, saying, swarm, until
-from tests.swarm.handlers import ECHO, ask, echo, never, swallow
+from tests.swarm.handlers import ECHO, ask, echo, never, pair, swallow
 from tests.swarm.raw import SEED, Events, Raw, bare_to, muxer, raw_in, raw_out, wire
 from tests.transport.ends import NoMuxer, identity, upgrade
 
@@ -73,44 +73,34 @@ async def test_returning_closes_raising_resets(caplog: pytest.LogCaptureFixture)
 async def test_what_the_peer_did_is_no_error_of_the_handler(
     kind: type[Exception], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
+    async def raising(_stream: LiveStream) -> None:
+        raise kind("gone")
 
-        async def raising(_stream: LiveStream) -> None:
-            raise kind("gone")
-
-        alice.handle(ECHO, raising)
-        connection = await connect(bob, alice)
+    async with pair(raising) as (_, connection):
         with pytest.raises(StreamReset):
             await ask(connection)
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
 async def test_half_close_both_ways() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
+    async def late(stream: LiveStream) -> None:
+        got = await stream.read_to_end()
+        await stream.write(got[::-1])
+        stream.finish()
 
-        async def late(stream: LiveStream) -> None:
-            got = await stream.read_to_end()
-            await stream.write(got[::-1])
-            stream.finish()
-
-        alice.handle(ECHO, late)
-        connection = await connect(bob, alice)
-        async with await connection.open_stream(ECHO) as stream:
-            await stream.write(HELLO)
-            stream.finish()
-            assert await stream.read_to_end() == HELLO[::-1]
+    async with pair(late) as (_, connection), await connection.open_stream(ECHO) as stream:
+        await stream.write(HELLO)
+        stream.finish()
+        assert await stream.read_to_end() == HELLO[::-1]
 
 
 @pytest.mark.parametrize("code", [0, 1, Reset.GATED, 0xFFFF_FFFF])
 async def test_the_code_of_a_reset(code: int) -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
+    async def resetting(stream: LiveStream) -> None:
+        await stream.readexactly(5)
+        stream.reset(code)
 
-        async def resetting(stream: LiveStream) -> None:
-            await stream.readexactly(5)
-            stream.reset(code)
-
-        alice.handle(ECHO, resetting)
-        connection = await connect(bob, alice)
+    async with pair(resetting) as (_, connection):
         stream = await connection.open_stream(ECHO)
         await stream.write(HELLO)
         with pytest.raises(StreamReset) as caught:
@@ -123,9 +113,7 @@ async def test_the_code_of_a_reset(code: int) -> None:
 
 async def test_the_513th_stream() -> None:
     """The others go on, and one that ends makes room."""
-    async with swarm(1) as alice, swarm(2) as bob:
-        alice.handle(ECHO, echo)
-        connection = await connect(bob, alice)
+    async with pair(echo) as (_, connection):
         streams = [await connection.open_stream(ECHO) for _ in range(100)]
         for wave in range(100, 512, 103):
             for stream in streams[wave - 100 :]:
@@ -281,15 +269,13 @@ async def test_close_while_everything_runs() -> None:
 
 async def test_closing_from_inside_a_handler() -> None:
     """Hostile row 109."""
-    async with swarm(1) as alice, swarm(2) as bob:
-        done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-        async def closing(stream: LiveStream) -> None:
-            await stream.connection.close()
-            done.set_result("still here")
+    async def closing(stream: LiveStream) -> None:
+        await stream.connection.close()
+        done.set_result("still here")
 
-        alice.handle(ECHO, closing)
-        connection = await connect(bob, alice)
+    async with pair(closing) as (_, connection):
         with pytest.raises(ConnectionClosed):
             await ask(connection)
         assert await done == "still here"
@@ -316,26 +302,6 @@ async def test_a_message_and_goodbye(together: bool) -> None:
         assert await heard == HELLO
         await raw.gone()
         await until(lambda: wire(connection).lost)
-
-
-async def test_handlers_are_cancelled_with_their_connection() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        ends: list[str] = []
-
-        async def waiting(_stream: LiveStream) -> None:
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                ends.append("cancelled")
-                raise
-
-        alice.handle(ECHO, waiting)
-        connection = await connect(bob, alice)
-        for _ in range(3):
-            await connection.open_stream(ECHO)
-        await until(lambda: alice.connections() and len(alice.connections()[0].handlers) == 3)
-        connection.abort()
-        await until(lambda: len(ends) == 3)
 
 
 async def test_a_handler_whose_connection_ends_before_it_starts() -> None:
@@ -635,9 +601,7 @@ async def test_an_idle_connection_costs_no_task() -> None:
 
 
 async def test_latency_and_repr() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        alice.handle(ECHO, saying(bytes(1 << 20)))
-        connection = await connect(bob, alice)
+    async with pair(saying(bytes(1 << 20))) as (alice, connection):
         assert connection.latency is None
         assert str(alice.peer_id) in repr(connection)
         assert len(await ask(connection)) == 1 << 20

@@ -9,7 +9,7 @@ import pytest
 
 from stronghold_p2p import Connection, Network, Stream
 from stronghold_p2p.swarm.listeners import Listener
-from tests.peers import LOOPBACK, connect, swarm, until
+from tests.peers import connect, swarm
 from tests.swarm.handlers import ECHO, ask, echo
 
 API = Path(__file__).parents[2] / "docs" / "api.md"
@@ -46,16 +46,3 @@ async def test_a_connection_s_face() -> None:
         await face.close()
         assert face.closed
         assert face.error is live.error is not None
-
-
-async def test_a_listener_s_face() -> None:
-    async with Network(listen=[LOOPBACK]) as bob, Network() as alice:
-        second = await bob.listen(LOOPBACK)
-        assert bob.listeners[1:] == (second,)
-        connection = await alice.connect(second.addresses[0])
-        await second.close()
-        await second.close()
-        assert second not in bob.listeners
-        await bob.listen(second.addresses[0])  # it is free again
-        assert not connection.closed
-        await until(lambda: bob.connections())

@@ -27,7 +27,7 @@ from stronghold_p2p.transport.upgrading import UpgradeRunner
 from stronghold_p2p.yamux import Receiver, Session, YamuxStream
 from stronghold_p2p.yamux.header import PING, SYN, frame
 from tests.peers import connect, swarm, until
-from tests.swarm.handlers import ECHO, ask, echo, never
+from tests.swarm.handlers import ECHO, ask, echo, never, pair
 from tests.swarm.raw import Raw, raw_in, raw_out
 
 # asyncio's transport holds a method of its own: not that.
@@ -133,9 +133,7 @@ async def test_whatever_the_peer_does(end: RawEnd, dialed: bool, no_collector: N
 
 async def test_it_stays_as_long_as_what_a_call_has_raised(no_collector: None) -> None:
     """The frames of an error that the application keeps are its own; without them nothing stays."""
-    async with swarm(1) as alice, swarm(2) as bob:
-        alice.handle(ECHO, never)
-        connection = await connect(bob, alice)
+    async with pair(never) as (alice, connection):
         held = weakref.ref(connection)
         asking = asyncio.ensure_future(ask(connection))
         await until(lambda: alice.connections() and alice.connections()[0].handlers)

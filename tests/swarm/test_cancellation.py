@@ -10,7 +10,7 @@ from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from tests import cancel
 from tests.peers import connect, swarm, until
-from tests.swarm.handlers import ECHO, ask, echo, swallow
+from tests.swarm.handlers import ECHO, ask, echo, pair, swallow
 from tests.swarm.raw import dial_raw, muxer, raw_out
 from tests.transport.ends import identity
 
@@ -72,9 +72,7 @@ async def test_listen() -> None:
 
 
 async def test_open_stream() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        alice.handle(ECHO, echo)
-        connection = await connect(bob, alice)
+    async with pair(echo) as (alice, connection):
 
         async def check() -> None:
             await until(lambda: connection.streams == 0 and alice.connections()[0].streams == 0)
@@ -108,9 +106,7 @@ async def test_open_stream_that_waits_for_its_turn() -> None:
 
 
 async def test_read_loses_nothing() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        alice.handle(ECHO, echo)
-        connection = await connect(bob, alice)
+    async with pair(echo) as (_, connection):
         stream = await connection.open_stream(ECHO)
         await stream.write(b"".join(bytes([n]) for n in range(200)))
         got = bytearray()
@@ -131,9 +127,7 @@ async def test_read_loses_nothing() -> None:
 
 
 async def test_write_and_close() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        alice.handle(ECHO, swallow)
-        connection = await connect(bob, alice)
+    async with pair(swallow) as (alice, connection):
 
         async def write() -> None:
             async with await connection.open_stream(ECHO) as stream:

@@ -10,7 +10,7 @@ import pytest
 from stronghold_p2p.config import Limits
 from stronghold_p2p.streams.live import LiveStream
 from tests.peers import connect, swarm, until
-from tests.swarm.handlers import ECHO, ask, echo, swallow
+from tests.swarm.handlers import ECHO, ask, echo, pair, swallow
 
 BULK = "/bulk/1.0.0"
 
@@ -66,9 +66,7 @@ async def test_a_thousand_streams_at_once() -> None:
 
 @pytest.mark.speed
 async def test_three_thousand_streams_one_after_the_other() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        alice.handle(ECHO, echo)
-        connection = await connect(bob, alice)
+    async with pair(echo) as (alice, connection):
         for number in range(3_000):
             data = number.to_bytes(4, "big")
             assert await ask(connection, data) == data

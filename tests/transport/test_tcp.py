@@ -124,6 +124,7 @@ async def test_an_unspecified_address_stands_for_the_real_ones(unspecified: str,
     ],
 )
 async def test_what_cannot_be_dialed(text: str) -> None:
+    """Hostile row 10, as far as it is ours: no SYN leaves for them."""
     async with scene() as on:
         with pytest.raises(DialError):
             await on.dial(parse(text))
