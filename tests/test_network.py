@@ -62,6 +62,12 @@ async def upper(stream: Stream) -> None:
         await stream.write(chunk.upper())
 
 
+def speaking() -> Network:
+    network = open_to_all()
+    network.on_stream(UPPER)(upper)
+    return network
+
+
 def test_every_public_name_is_there() -> None:
     assert sorted(stronghold_p2p.__all__) == sorted(set(stronghold_p2p.__all__))
     for name in stronghold_p2p.__all__:
@@ -321,9 +327,7 @@ async def test_a_firewall_may_be_given() -> None:
 
 
 async def test_a_stream_in_a_block() -> None:
-    bob = open_to_all()
-    bob.on_stream(UPPER)(upper)
-    async with bob, Network() as alice:
+    async with speaking() as bob, Network() as alice:
         async with alice.open_stream(bob.addresses[0], UPPER) as stream:
             assert (stream.peer, stream.protocol) == (bob.peer_id, UPPER)
             await stream.write(b"hello")
@@ -337,9 +341,7 @@ async def test_a_stream_in_a_block() -> None:
 
 
 async def test_a_stream_to_await() -> None:
-    bob = open_to_all()
-    bob.on_stream(UPPER)(upper)
-    async with bob, Network() as alice:
+    async with speaking() as bob, Network() as alice:
         stream = await alice.open_stream(bob.addresses[0], "/none/1", UPPER)
         assert stream.protocol == UPPER
         await stream.write(b"x")

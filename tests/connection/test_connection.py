@@ -378,6 +378,7 @@ async def test_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch, caplog: pytest.L
         assert isinstance(connection.error, ConnectionClosed)
         assert connection.error.code == GoAway.INTERNAL_ERROR
         assert "internal error" in caplog.text
+        assert "in received" in caplog.text  # where it happened
         assert not other.closed
     caplog.clear()
 

@@ -14,17 +14,13 @@ from stronghold_p2p.errors import P2PError, StreamReset
 from stronghold_p2p.events.events import Ended, Opened
 from stronghold_p2p.yamux.header import DATA, FIN, PING, RST, SYN, WINDOW_UPDATE, frame
 from tests.peers import connect, swarm, until
-from tests.swarm.handlers import ECHO, ask, echo, never
+from tests.swarm.handlers import ECHO, ask, echo, never, now
 from tests.swarm.raw import Events, raw_in, raw_out
 from tests.virtual import VIRTUAL, eventually
 
 LOOPS = VIRTUAL
 
 QUIET = {"keepalive": None, "idle": None}
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 # ---------------------------------------------------------------------- idle

@@ -15,6 +15,11 @@ from tests.peers import connect, swarm
 ECHO = "/echo/1.0.0"
 
 
+def now() -> float:
+    """The loop's seconds, virtual where its time is."""
+    return asyncio.get_running_loop().time()
+
+
 @asynccontextmanager
 async def pair(handler: Handler, protocol: str = ECHO) -> AsyncIterator[tuple[Swarm, LiveConnection]]:
     """Alice, who serves ``protocol``, and a connection that bob has to her."""

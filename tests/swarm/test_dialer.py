@@ -32,16 +32,12 @@ from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.swarm.dialer import STAGGER
 from stronghold_p2p.swarm.swarm import Swarm
 from tests.peers import swarm, until
-from tests.swarm.handlers import ECHO, ask, echo
+from tests.swarm.handlers import ECHO, ask, echo, now
 from tests.swarm.raw import SEED, Events, Server, shake
 from tests.transport.ends import identity, upgrade
 from tests.virtual import VIRTUAL, eventually
 
 LOOPS = VIRTUAL
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def closed_port(host: str = "127.0.0.1") -> Multiaddr:
@@ -258,22 +254,18 @@ async def test_deadlines(
 # ---------------------------------------------------------------------- shared, cancelled
 
 
-async def test_fifty_callers_one_connection() -> None:
+@pytest.mark.parametrize("named", [True, False])
+async def test_fifty_callers_one_connection(named: bool) -> None:
+    """Also of an address that names nobody."""
     async with alone() as alice, swarm(2) as bob:
-        others = Events(bob)
-        connections = await asyncio.gather(*(alice.dial(bob.peer_id, bob.addresses) for _ in range(50)))
+        others, peer = Events(bob), bob.peer_id if named else None
+        connections = await asyncio.gather(*(alice.dial(peer, bob.addresses) for _ in range(50)))
         assert len(set(connections)) == 1
         await until(lambda: bob.connections())
         assert len(others.of(Opened)) == 1
-
-
-async def test_fifty_callers_of_an_address_that_names_nobody() -> None:
-    async with alone() as alice, swarm(2) as bob:
-        connections = await asyncio.gather(*(alice.dial(None, bob.addresses) for _ in range(50)))
-        assert len(set(connections)) == 1
-        assert await alice.dial(None, bob.addresses) is connections[0]
+        assert await alice.dial(peer, bob.addresses) is connections[0]
         await connections[0].close()
-        assert await alice.dial(None, bob.addresses) is not connections[0]
+        assert await alice.dial(peer, bob.addresses) is not connections[0]
 
 
 async def test_whom_we_dial_comes_by_itself() -> None:

@@ -47,7 +47,7 @@ from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport import tcp
 from tests.peers import connect, swarm, until
-from tests.swarm.handlers import ECHO, ask, echo
+from tests.swarm.handlers import ECHO, ask, echo, now
 from tests.swarm.raw import Events, Raw, bare_to, dial_raw, shake
 from tests.transport.ends import identity, upgrade
 from tests.transport.wire import Bare
@@ -55,10 +55,6 @@ from tests.virtual import VIRTUAL, eventually
 
 LOOPS = VIRTUAL
 NONE = Limits(accept_rate=None, pending_per_ip=None, per_subnet=None)
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 @asynccontextmanager
@@ -484,7 +480,7 @@ EMFILE = """
     from stronghold_p2p.errors import DialError
     from stronghold_p2p.addressing.multiaddrs import parse
     from tests.peers import connect, swarm
-    from tests.swarm.handlers import ECHO, ask, echo
+    from tests.swarm.handlers import ECHO, ask, echo, now
     from tests.swarm.raw import bare_to
 
     async def main():

@@ -39,7 +39,7 @@ from stronghold_p2p.request_response.server import Server as Responder
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from tests.peers import connect, swarm, until
-from tests.swarm.handlers import ECHO, ask, echo, never, stubborn
+from tests.swarm.handlers import ECHO, ask, echo, never, now, stubborn
 from tests.swarm.raw import Events, Raw, Server, bare_to, dial_raw, raw_in
 from tests.transport.ends import identity
 from tests.virtual import VIRTUAL
@@ -47,10 +47,6 @@ from tests.virtual import VIRTUAL
 LOOPS = VIRTUAL
 
 PER_CONNECTION = {"Connection", "LiveConnection", "Stream", "LiveStream", "YamuxMuxer", "YamuxStream", "Session"}
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 @asynccontextmanager

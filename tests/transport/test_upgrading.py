@@ -311,14 +311,22 @@ async def test_who_is_not_admitted_is_aborted() -> None:
 # ---------------------------------------------------------------------- given up, and closed
 
 
-@roles
+@pytest.mark.parametrize(
+    ("role", "stage"), [("in", "waiting"), ("in", "running"), ("out", "running"), ("in", "refused"), ("out", "refused")]
+)
 @pytest.mark.parametrize("all_of_them", [False, True])
-async def test_given_up(role: str, all_of_them: bool) -> None:
-    case = await Case.of(role)
+async def test_given_up(role: str, stage: str, all_of_them: bool) -> None:
+    """By its limits, or with the network."""
+    case = await Case.of(role, held=stage == "waiting")
+    if stage == "refused":
+        case.refusal = ConnectionClosed("kept out")
+        await case.bare.send(script(role)[0])
+        await until(lambda: case.wire._finishing)
     for _ in range(2):
         (case.upgrader.close if all_of_them else case.give_up)()
     await case.bare.rest()
-    assert (case.errors, case.upgrades) == ([], [])
+    await until(case.gone)
+    assert (case.errors, case.upgrades, case.taken_back) == ([], [], stage == "waiting")
     await case.end()
 
 
@@ -328,28 +336,6 @@ async def test_a_dial_that_is_cancelled() -> None:
     case.dialing.cancel()
     await until(case.gone)
     assert case.dialing.cancelled()
-    await case.end()
-
-
-@pytest.mark.parametrize("all_of_them", [False, True])
-async def test_given_up_before_its_turn(all_of_them: bool) -> None:
-    case = await Case.of(held=True)
-    (case.upgrader.close if all_of_them else case.give_up)()
-    await until(case.gone)
-    assert (case.errors, case.taken_back) == ([], 1)
-    await case.end()
-
-
-@roles
-@pytest.mark.parametrize("all_of_them", [False, True])
-async def test_not_wanted_and_given_up(role: str, all_of_them: bool) -> None:
-    case = await Case.of(role)
-    case.refusal = ConnectionClosed("kept out")
-    await case.bare.send(script(role)[0])
-    await until(lambda: case.wire._finishing)
-    (case.upgrader.close if all_of_them else case.give_up)()
-    await until(case.gone)
-    assert case.errors == []
     await case.end()
 
 
