@@ -28,7 +28,7 @@ from time import perf_counter
 from typing import Any
 
 from harness import facade
-from stronghold_p2p.addressing.multiaddrs import parse, split_peer
+from stronghold_p2p.addressing.parse import parse, split_peer
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.firewall.asking.firewall import Firewall
@@ -49,12 +49,9 @@ LIFTED = Limits(
     per_peer=None,
     per_subnet=None,
     pending_in=None,
-    pending_per_ip=None,
     pending_out=None,
     accept_rate=None,
     streams_in=None,
-    negotiating=None,
-    reset_rate=float("inf"),
 )
 
 Result = dict[str, Any]
@@ -84,7 +81,7 @@ async def running(
         timeouts=timeouts or replace(Timeouts(), idle=None),
         exempt_loopback=exempt_loopback,
     )
-    identify = Identify(swarm, "stronghold-p2p/bench")
+    Identify(swarm, "stronghold-p2p/bench")
     Ping(swarm)
     swarm.start()
     swarm.handle(perf.PERF, perf.serve)
@@ -93,7 +90,6 @@ async def running(
     try:
         yield swarm
     finally:
-        await identify.close()
         await swarm.close()
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn, Self, TypeAlias, TypeVar, overload
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.addressing.parse import parse, split_peer, with_peer
 from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.connection import Connection
@@ -111,20 +111,14 @@ class Network:
             for address in self._listen:
                 await self.listen(address)
         except BaseException:
-            await self._close()
+            await self._swarm.close()
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._close()
-
-    async def _close(self) -> None:
-        try:
-            await self._identify.close()
-        finally:
-            await self._swarm.close()
+        await self._swarm.close()
 
     async def serve_forever(self) -> NoReturn:
         """Wait until this task is cancelled; requests are answered meanwhile, as they are without it."""
@@ -142,7 +136,7 @@ class Network:
     @property
     def addresses(self) -> tuple[Multiaddr, ...]:
         """Where others reach us, each ending in ``/p2p/`` and our peer id: where we listen, or what is announced."""
-        return tuple(multiaddrs.with_peer(address, self.peer_id) for address in self._swarm.addresses)
+        return tuple(with_peer(address, self.peer_id) for address in self._swarm.addresses)
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
@@ -345,7 +339,7 @@ class Network:
         return connection
 
     def _ours(self, address: Address) -> Multiaddr:
-        place, peer = multiaddrs.split_peer(_parsed(address))
+        place, peer = split_peer(_parsed(address))
         if peer not in (None, self.peer_id):
             raise ConfigError(f"{address} names another peer than us", where=str(address))
         return place
@@ -367,7 +361,7 @@ class Network:
 
 def _parsed(address: Address) -> Multiaddr:
     try:
-        return multiaddrs.parse(address)
+        return parse(address)
     except DecodeError as error:
         raise ConfigError(f"{address}: {error}", where=str(address)) from None
 
@@ -376,5 +370,5 @@ def _resolved(to: Target) -> tuple[PeerId | None, tuple[Multiaddr, ...]]:
     """The peer, and the addresses to try besides those that are known."""
     if isinstance(to, PeerId):
         return to, ()
-    address, peer = multiaddrs.split_peer(_parsed(to))
+    address, peer = split_peer(_parsed(to))
     return peer, (address,) if bytes(address) else ()

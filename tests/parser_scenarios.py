@@ -11,8 +11,8 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from unittest.mock import MagicMock
 
 from stronghold_p2p import exchange, multistream
-from stronghold_p2p.addressing import multiaddrs
-from stronghold_p2p.book import book_json
+from stronghold_p2p.addressing.parse import parse
+from stronghold_p2p.book import json_form
 from stronghold_p2p.config import Limits
 from stronghold_p2p.encoding import protobuf, strict_json, varint
 from stronghold_p2p.errors import StreamEnded
@@ -550,13 +550,10 @@ BLOCKS: dict[str, list[Block]] = {
     "stronghold_p2p.identity.public_key.PublicKey.decode": [
         Block("public-key", PublicKey.decode, ALICE.public_key.encode(), ALICE.public_key),
     ],
-    "stronghold_p2p.addressing.multiaddrs.check": [
-        Block("address", multiaddrs.check, ADDRESS, None, lambda data, _: data == ADDRESS[:5], any_buffer=False),
-    ],
-    "stronghold_p2p.addressing.multiaddrs.parse": [
+    "stronghold_p2p.addressing.parse.parse": [
         Block(
             "address-parsed",
-            lambda data: bytes(multiaddrs.parse(data)),
+            lambda data: bytes(parse(data)),
             ADDRESS,
             ADDRESS,
             lambda data, result: data == result == ADDRESS[:5],
@@ -592,9 +589,9 @@ BLOCKS: dict[str, list[Block]] = {
     "stronghold_p2p.encoding.strict_json.loads": [
         Block("json", strict_json.loads, JSON, {"Ping": [1, "é"]}, any_buffer=False),
     ],
-    "stronghold_p2p.book.book_json.loads": [
+    "stronghold_p2p.book.json_form.loads": [
         Block(
-            "book", lambda data: book_json.loads(data, "book"), b'{"peers":{}}', book_json.Content(), any_buffer=False
+            "book", lambda data: json_form.loads(data, "book"), b'{"peers":{}}', json_form.Content(), any_buffer=False
         ),
     ],
     "stronghold_p2p.request_response.codecs.typed.MessageCodec.decode": [

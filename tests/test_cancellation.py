@@ -33,7 +33,7 @@ from stronghold_p2p import (
     StreamReset,
     UsageError,
 )
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.parse import parse
 from tests import cancel
 from tests.peers import LOOPBACK, until
 

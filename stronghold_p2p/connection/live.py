@@ -31,6 +31,7 @@ from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import InboundNegotiation, LazyConfirm, negotiate, open_when_acknowledged
 from stronghold_p2p.streams.waiter import Turn
 
+NEGOTIATING: Final = 128  # inbound streams of one connection that are still in multistream-select (rust-libp2p)
 HANDLER_GRACE: Final = 1.0  # seconds for handlers to deal with what a peer sent before it left
 CLOSE_GRACE: Final = 1.0  # seconds that ``close`` waits for the peer to close, too
 LINGER: Final = 10.0  # seconds that a stream which we closed may take to end before we reset it
@@ -226,8 +227,7 @@ class LiveConnection:
 
     def park(self, stream: LiveStream) -> bool:
         """The stream's negotiation has begun and waits for more; if too many do, the stream is reset."""
-        maximum = self._limits.negotiating
-        if maximum is not None and self._parked >= maximum:
+        if self._parked >= NEGOTIATING:
             stream.reset(Reset.RESOURCE_LIMIT)
             return False
         self._parked += 1

@@ -379,7 +379,7 @@ class LiveStream:
 
     def expired(self, now: float) -> None:
         if self._over_at <= now:
-            self.abandon(DeadlineExceeded("the time of the stream is over", timeout=0.0, peer=self.peer), 0)
+            self.abandon(DeadlineExceeded("the time of the stream is over", peer=self.peer), 0)
         elif self.intake is not None and self.intake.due <= now:
             self.intake.expired()
         else:

@@ -45,7 +45,7 @@ REMEMBERED_NAMES: Final = 64  # per connection and direction; a program may serv
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class Served:
     """A handler for one protocol. ``judges``: it asks the firewall itself once it has read the request, so every
     rule that may allow lets the stream pass; otherwise it is judged, and the application asked, before the protocol
     is echoed. ``rule_name``: the protocol id under which rules speak of it.
@@ -128,7 +128,7 @@ class Gatekeeper:
         firewall: Decisions,
         approval: Approval,
         audit: Audit,
-        services: Mapping[str, Service],
+        services: Mapping[str, Served],
         *,
         connections: Callable[[], Iterable[Guarded]],
         recheck_dials: Callable[[], None],

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.addressing.kinds import is_unspecified
 from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
@@ -29,8 +29,8 @@ from stronghold_p2p.muxing.yamux_muxer import YamuxFactory
 from stronghold_p2p.noise import Noise, StaticKeys
 from stronghold_p2p.seams import Upgraded
 from stronghold_p2p.swarm.dialer import Dialer
-from stronghold_p2p.swarm.gatekeeper import Gatekeeper, Service, kept_out
-from stronghold_p2p.swarm.host import Follower
+from stronghold_p2p.swarm.gatekeeper import Gatekeeper, Served, kept_out
+from stronghold_p2p.swarm.host import Service
 from stronghold_p2p.swarm.listeners import Listeners, LiveListener
 from stronghold_p2p.swarm.watches import ADDRESSES_EVERY, RULES_EVERY, Watch, watch_addresses, watch_rules
 from stronghold_p2p.transport import registry
@@ -74,8 +74,8 @@ class Swarm:
         self.hub = Hub(audit)
         self.protected: set[PeerId] = set()
         self.peer_protocols: dict[PeerId, frozenset[str]] = {}
-        self._services: dict[str, Service] = {}
-        self._followers: list[Follower] = []
+        self._services: dict[str, Served] = {}
+        self._added: list[Service] = []
         self._connections: dict[PeerId, list[LiveConnection]] = {}
         self._tokens: dict[LiveConnection, Token] = {}
         self._ending: set[LiveConnection] = set()
@@ -105,7 +105,6 @@ class Swarm:
             hub=self.hub,
             establisher=self,
             timeout=self.timeouts.dial,
-            maximum=self.limits.dial_addresses,
         )
         self._rules_watch, self._address_watch = Watch(RULES_EVERY), Watch(ADDRESSES_EVERY)
 
@@ -117,6 +116,8 @@ class Swarm:
         self.book.hold(self.protected)
         self.gatekeeper.start(self.loop)
         watch_rules(self._rules_watch, self.firewall, self.hub.emit)
+        for service in self._added:
+            service.start()
 
     # ------------------------------------------------------------------ services and events
 
@@ -125,7 +126,7 @@ class Swarm:
 
         ``rule_name``: the id that rules name where a protocol has several; by default the protocol itself.
         """
-        self._services[protocol] = Service(handler, judges, rule_name or protocol)
+        self._services[protocol] = Served(handler, judges, rule_name or protocol)
 
     @property
     def protocols(self) -> tuple[str, ...]:
@@ -136,9 +137,11 @@ class Swarm:
         service = self._services.get(protocol)
         return None if service is None else service.handler
 
-    def follow(self, follower: Follower) -> None:
-        """Tell ``follower`` of connections as they come and go."""
-        self._followers.append(follower)
+    def add(self, service: Service) -> None:
+        """Start ``service`` with the network, tell it of connections, and close it."""
+        self._added.append(service)
+        if self._running:
+            service.start()
 
     # ------------------------------------------------------------------ connections
 
@@ -195,8 +198,8 @@ class Swarm:
         self._tokens[connection] = token
         self._connections.setdefault(connection.peer, []).append(connection)
         self.dialer.arrived(connection)
-        for follower in self._followers:
-            follower.connected(connection)
+        for service in self._added:
+            service.connected(connection)
         self.hub.emit(Opened(connection.face))
         connection.begin()
         return connection
@@ -259,8 +262,8 @@ class Swarm:
         self._ending.add(connection)
         for task in connection.handlers:
             self.leave_behind(task)
-        for follower in self._followers:
-            follower.disconnected(connection)
+        for service in self._added:
+            service.disconnected(connection)
         self.hub.emit(Ended(connection.face, error))
 
     def leave_behind(self, task: asyncio.Task[None]) -> None:
@@ -283,7 +286,7 @@ class Swarm:
         self._check_running()
         for found in listener.addresses:
             self.hub.emit(AddressAdded(found))
-        if multiaddrs.is_unspecified(address):
+        if is_unspecified(address):
             watch_addresses(self._address_watch, listener, self.listeners.all)
         return listener
 
@@ -316,6 +319,8 @@ class Swarm:
             self.hub.end()
 
     async def _close(self) -> None:
+        for service in reversed(self._added):
+            await service.close()
         self.gatekeeper.stop()
         self._rules_watch.stop()
         self._address_watch.stop()

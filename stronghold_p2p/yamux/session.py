@@ -40,6 +40,11 @@ from stronghold_p2p.yamux.stream import NOBODY, YamuxStream
 from stronghold_p2p.yamux.window import ReceiveBudget, ReceiveWindow
 
 LAST_STREAM_ID: Final = 0xFFFF_FFFF
+ACK_BACKLOG: Final = 256  # streams of ours that the peer has not acknowledged (yamux/README.md, "ACK backlog")
+CONTROL_QUEUE: Final = 1_024  # ACKs, pongs, resets and window updates to be written: 12 KiB; beyond, nothing is read
+PONGS: Final = 32  # answers to pings that wait to be written (go's backlog); an honest peer has one ping out
+RESET_RATE: Final = 200.0  # resets a second, of both sides: as against HTTP/2's "Rapid Reset" (CVE-2023-44487)
+RESET_BURST: Final = 1_024  # at once: twice the 512 streams that a peer may have open, which may all end together
 
 
 class SessionUser(Protocol):
@@ -94,7 +99,7 @@ class Session:
         self.requeued: list[YamuxStream] = []
         self._opening: deque[Callable[[], None]] = deque()
         self._ping: tuple[int, float] | None = None
-        self._resets = TokenBucket(limits.reset_rate, limits.reset_burst)
+        self._resets = TokenBucket(RESET_RATE, RESET_BURST)
         self._dropped = DroppedBytes(limits.receive_memory)
         self.incomplete_since: float | None = None  # when the frame began that is not complete yet
 
@@ -172,7 +177,7 @@ class Session:
     @property
     def openable(self) -> bool:
         """The ACK backlog has a place (yamux/README.md, "ACK backlog")."""
-        return self.unacknowledged < self.limits.ack_backlog
+        return self.unacknowledged < ACK_BACKLOG
 
     def open(self) -> YamuxStream:
         """A new stream of ours; the caller sets its ``sink``. Its SYN leaves with its first frame.
@@ -183,8 +188,8 @@ class Session:
         if self._next_id > LAST_STREAM_ID:
             raise _full("stream ids used up: connect again", "stream ids", LAST_STREAM_ID // 2, LAST_STREAM_ID // 2)
         if not self.openable:
-            waiting, most = self.unacknowledged, self.limits.ack_backlog
-            raise _full(f"{waiting} streams wait for the peer's acknowledgement", "ack_backlog", waiting, most)
+            told = f"{self.unacknowledged} streams wait for the peer's acknowledgement"
+            raise _full(told, "ack_backlog", self.unacknowledged, ACK_BACKLOG)
         window = ReceiveWindow(self.budget, self.limits.max_window)
         stream = self.streams[self._next_id] = YamuxStream(self, self._next_id, window, inbound=False)
         self._next_id += 2
@@ -275,7 +280,7 @@ class Session:
     @property
     def overloaded(self) -> bool:
         """The peer does not take our answers: stop reading until it does (hostile rows 33 and 34)."""
-        return self.outbox.control > self.limits.control_queue or self.pongs > self.limits.pongs
+        return self.outbox.control > CONTROL_QUEUE or self.pongs > PONGS
 
     def ping(self, now: float) -> None:
         """Send a ping unless one is out (rust and js close on an unexpected pong: one at a time)."""

@@ -68,7 +68,7 @@ CONTROLS = (
     Control("test_row_10_addresses_that_lead_inwards", "--without reachable", "assert not [text for text in dialed"),
     Control(
         "test_row_111_the_end_with_stalled_peers",
-        "--timeout close=60 --constant swarm.connection.CLOSE_GRACE=60",
+        "--timeout close=60 --constant connection.live.CLOSE_GRACE=60",
         "target.stop()",
     ),
     # multistream-select
@@ -79,10 +79,10 @@ CONTROLS = (
     Control(
         "test_row_19_answers_to_another_question", "--without echo --timeout upgrade=1", '"NegotiationError", (name'
     ),
-    Control("test_row_20_parked_negotiations", "--limit negotiating=1280", "peer.reset_with(last"),
+    Control("test_row_20_parked_negotiations", "--constant connection.live.NEGOTIATING=1280", "peer.reset_with(last"),
     Control("test_row_21_lazy_dialer", "--without lazy-answer", 'assert got["error"] == error'),
     Control("test_row_23_stripped_security", "--without security", 'assert wire.read_line() == b"na'),
-    Control("test_row_24_many_failed_negotiations", "--limit reset_burst=10240", "peer.ends(0x1002)"),
+    Control("test_row_24_many_failed_negotiations", "--constant yamux.session.RESET_BURST=10240", "peer.ends(0x1002)"),
     # Yamux
     Control("test_row_26_frames_that_are_none", "--without invariants", "peer.ends(code, 2.0)"),
     Control("test_row_27_lengths_refused_at_the_header", "--without window", "peer.ends(code, 2.0)"),
@@ -92,14 +92,14 @@ CONTROLS = (
     Control("test_row_32_frames_for_streams_that_are_gone", "--limit receive_memory=335544320", "peer.ends("),
     Control("test_row_33_pings_and_nobody_reads", "--without pause", NO_PAUSE),
     Control("test_row_34_answers_that_are_owed", "--without pause", NO_PAUSE),
-    Control("test_row_35_acknowledgements", "--limit ack_backlog=2560", "assert 0 <= in_use"),
+    Control("test_row_35_acknowledgements", "--constant yamux.session.ACK_BACKLOG=2560", "assert 0 <= in_use"),
     Control("test_row_37_streams_beyond_the_limit", "--limit streams_in=5120", "peer.reset_with(stream"),
     Control("test_row_38_unread_bodies", "--limit receive_memory=335544320", "assert budget * 0.9 <="),
     Control(
         "test_row_38_unread_bodies_of_all", "--limit receive_memory_total=167772160", "assert total * 0.6 <= count"
     ),
-    Control("test_row_39_rapid_reset", "--limit reset_burst=102400", "peer.ends(RATE_LIMITED)"),
-    Control("test_row_40_made_you_reset", "--limit reset_burst=102400", "peer.ends(RATE_LIMITED)"),
+    Control("test_row_39_rapid_reset", "--constant yamux.session.RESET_BURST=102400", "peer.ends(RATE_LIMITED)"),
+    Control("test_row_40_made_you_reset", "--constant yamux.session.RESET_BURST=102400", "peer.ends(RATE_LIMITED)"),
     Control("test_row_41_both_write_before_they_read", "--without turns", "peer.write(stream"),
     Control("test_row_44_stalled_reader", "--timeout write_stall=15", "assert soon(lambda: target.descriptors()"),
     Control("test_row_45_keep_alive", "--timeout keepalive_answer=5", "assert peer.wire.ending is not None"),
@@ -137,7 +137,7 @@ CONTROLS = (
         "assert over(peer, stream, 1.0)",
     ),
     # the application
-    Control("test_row_71_events_that_nobody_takes", "--constant swarm.backlog.SHARES=0.8", "assert 0 < through <="),
+    Control("test_row_71_events_that_nobody_takes", "--constant events.backlog.SHARES=0.8", "assert 0 < through <="),
     Control("test_row_76_each_option_alone", "--without options", "assert changes[kind][option] == [option]"),
     # requests
     Control("test_row_66_malformed_beside_others", "--without read-json", "== PROTOCOL_VIOLATION, name"),
@@ -159,9 +159,11 @@ CONTROLS = (
     # names and files
     Control("test_row_93_peer_ids", "--without inlined-keys", 'assert one["error"] == "DecodeError"'),
     Control(
-        "test_row_93_addresses", "--constant multiaddrs.MAX_COMPONENTS=320", 'assert one["error"] == "DecodeError"'
+        "test_row_93_addresses",
+        "--constant addressing.parse.MAX_COMPONENTS=320",
+        'assert one["error"] == "DecodeError"',
     ),
-    Control("test_row_94_invented_peers", "--constant swarm.addresses.PEERS=100000", 'assert state["peers"] <= 10_000'),
+    Control("test_row_94_invented_peers", "--constant book.addresses.PEERS=100000", 'assert state["peers"] <= 10_000'),
     Control("test_row_94_connected_and_protected", "--without in-use", "assert staying <= known"),
     Control("test_row_96_damaged_books", "--without damaged-books", 'assert got["error"] == "ConfigError"'),
     Control("test_row_96_two_writers", "--without one-step", 'assert read["errors"] == {}'),

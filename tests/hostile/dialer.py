@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from harness.commands import commands, say
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import DialError
 from stronghold_p2p.events.events import Event

@@ -19,7 +19,7 @@ from collections import Counter
 from typing import Any
 
 from harness.peer import LIFTED, running
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import LimitExceeded
 from stronghold_p2p.events.events import Event

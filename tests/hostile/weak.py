@@ -22,8 +22,8 @@ from stronghold_p2p import (
     multistream,
 )
 from stronghold_p2p.book.addresses import AddressBook
-from stronghold_p2p.book.book_file import BookFile
-from stronghold_p2p.book.book_json import Content
+from stronghold_p2p.book.file import BookFile
+from stronghold_p2p.book.json_form import Content
 from stronghold_p2p.connection.handlers import Handlers
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.encoding import protobuf, strict_json
@@ -364,7 +364,7 @@ def one_push() -> None:
     read = Identify._read
 
     async def forgetful(self: Identify, stream: LiveStream) -> identify_messages.IdentifyMessage:
-        self._told_by.discard(stream.connection)
+        self._pushes_being_read.discard(stream.connection)
         return await read(self, stream)
 
     patch(Identify, "_read", forgetful)

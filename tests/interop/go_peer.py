@@ -12,7 +12,7 @@ from typing import Any
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.identity import PeerId
 
 Answer = dict[str, Any]

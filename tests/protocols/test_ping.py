@@ -153,10 +153,10 @@ async def test_a_ping_on_a_connection_that_ends() -> None:
         connection = await connect(alice, bob)
         await ping.ping(connection)
         await connection.close()
-        assert not ping._kept
+        assert not ping._idle_streams
         with pytest.raises(ConnectionClosed):
             await ping.ping(connection)
-        assert not ping._kept
+        assert not ping._idle_streams
 
 
 # ---------------------------------------------------------------------- the answering side
@@ -170,7 +170,7 @@ async def test_it_answers_after_the_end_of_the_other_side() -> None:
         async with await connection.open_stream(PING) as stream:
             message = os.urandom(SIZE)
             await stream.write(message)
-            await stream.close_write()
+            stream.finish()
             assert await stream.read_to_end() == message
 
 
@@ -184,7 +184,7 @@ async def test_it_echoes_whole_pings_and_closes_quietly(size: int) -> None:
             for at in range(0, size, 7):
                 await stream.write(message[at : at + 7])
                 await asyncio.sleep(0)
-            await stream.close_write()
+            stream.finish()
             assert await stream.read_to_end() == message[: size // SIZE * SIZE]
 
 

@@ -56,7 +56,7 @@ class Pair:
         async with await self.connection.open_stream(ID) as stream:
             await stream.write(data)
             if end:
-                await stream.close_write()
+                stream.finish()
             return await stream.read_to_end()
 
 
@@ -603,7 +603,7 @@ async def test_an_end_while_the_handler_works_is_none() -> None:
     async with pair(slow) as two, await two.connection.open_stream(ID) as stream:
         await stream.write(frame(b"1"))
         await started.wait()
-        await stream.close_write()
+        stream.finish()
         await asyncio.sleep(0.02)
         go_on.set()
         assert await stream.read_to_end() == frame(b'"still"')

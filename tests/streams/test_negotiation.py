@@ -10,7 +10,8 @@ import pytest
 
 from stronghold_p2p import multistream
 from stronghold_p2p.codes import Reset
-from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.config import Timeouts
+from stronghold_p2p.connection import live
 from stronghold_p2p.errors import (
     ConfigError,
     ConnectionClosed,
@@ -381,10 +382,11 @@ async def test_streams_that_say_nothing() -> None:
         assert not connection.closed
 
 
-async def test_the_129th_negotiation() -> None:
+async def test_the_129th_negotiation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hostile row 20; with the limit raised it is let in."""
     for limit, refused in ((128, 1), (200, 0)):
-        async with swarm(1, limits=Limits(negotiating=limit)) as alice, raw_in(alice) as (raw, connection):
+        monkeypatch.setattr(live, "NEGOTIATING", limit)
+        async with swarm(1) as alice, raw_in(alice) as (raw, connection):
             for number in range(1, 2 * 129, 2):
                 await raw.data(number, b"\x13/multi", SYN)
             await until(lambda limit=limit, connection=connection: connection.streams == min(limit, 129))  # type: ignore[misc]

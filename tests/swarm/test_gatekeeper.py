@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.errors import DialError, StreamReset, UnsupportedProtocol
 from stronghold_p2p.events.backlog import Backlog
@@ -20,7 +20,7 @@ from stronghold_p2p.firewall.decisions import Decisions
 from stronghold_p2p.firewall.entries import Judgement
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule
 from stronghold_p2p.streams.waiter import Turn
-from stronghold_p2p.swarm.gatekeeper import REMEMBERED_NAMES, Gatekeeper, Service
+from stronghold_p2p.swarm.gatekeeper import REMEMBERED_NAMES, Gatekeeper, Served
 from tests.peers import connect, swarm, until
 from tests.swarm.handlers import ECHO, ask, echo
 from tests.transport.ends import identity
@@ -56,7 +56,7 @@ class Peer:
         self.may_stay = may_stay
 
 
-def gatekeeper(*peers: Peer, **services: Service) -> tuple[Decisions, Gatekeeper, list[str]]:
+def gatekeeper(*peers: Peer, **services: Served) -> tuple[Decisions, Gatekeeper, list[str]]:
     """One that keeps no swarm, and the dials that it looks at again."""
     rechecked: list[str] = []
     firewall, audit = Decisions(), Audit()
@@ -76,7 +76,7 @@ def gatekeeper(*peers: Peer, **services: Service) -> tuple[Decisions, Gatekeeper
 
 async def test_a_change_of_the_rules_reaches_connections_streams_and_dials() -> None:
     alice, bob = Peer(7), Peer(8)
-    streams, requests = Service(echo, False, "/streams"), Service(echo, True, "/requests")
+    streams, requests = Served(echo, False, "/streams"), Served(echo, True, "/requests")
     firewall, one, rechecked = gatekeeper(alice, bob, streams=streams, requests=requests)
     firewall.set(Rule.ALLOW, peer=bob.peer)
     firewall.ban(alice.peer)
@@ -92,7 +92,7 @@ async def test_a_change_of_the_rules_reaches_connections_streams_and_dials() -> 
 
 async def test_what_is_remembered_ends_with_the_rules_and_with_the_connection() -> None:
     alice, bob = Peer(7), Peer(8)
-    firewall, one, _ = gatekeeper(alice, bob, echo=Service(echo, False, "/echo"))
+    firewall, one, _ = gatekeeper(alice, bob, echo=Served(echo, False, "/echo"))
     firewall.set(Rule.ALLOW)
     for peer in (alice, bob):
         assert one.admits(peer, "/echo") is True

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from stronghold_p2p.addressing import multiaddrs
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.kinds import tcp_address
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import (
@@ -42,6 +42,7 @@ from stronghold_p2p.events.events import (
 )
 from stronghold_p2p.events.hub import Events as Reader
 from stronghold_p2p.firewall.asking.firewall import Firewall
+from stronghold_p2p.firewall.limits import gate
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.swarm.swarm import Swarm
@@ -54,7 +55,6 @@ from tests.transport.wire import Bare
 from tests.virtual import VIRTUAL, eventually
 
 LOOPS = VIRTUAL
-NONE = Limits(accept_rate=None, pending_per_ip=None, per_subnet=None)
 
 
 @asynccontextmanager
@@ -313,13 +313,17 @@ async def test_the_one_that_gave_way_has_finished_its_handshake_meanwhile() -> N
 
 
 @pytest.mark.parametrize(
-    ("limits", "number", "refused"),
-    [(Limits(pending_per_ip=4, accept_rate=None), 6, 2), (Limits(pending_per_ip=None), 100, 84)],
-    ids=["pending_per_ip", "accept_rate"],
+    ("limit", "limits", "number", "refused"),
+    [
+        ("pending_per_ip", Limits(pending_in=32, accept_rate=None), 6, 2),
+        ("accept_rate", Limits(pending_in=None), 100, 84),
+    ],
 )
-async def test_the_limits_of_one_address(limits: Limits, number: int, refused: int) -> None:
+async def test_the_limits_of_one_address(
+    limit: str, limits: Limits, number: int, refused: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Hostile row 2: beyond them they are closed at once, without any cryptography."""
-    limit = "accept_rate" if limits.accept_rate else "pending_per_ip"
+    monkeypatch.setattr(gate, "PENDING_PER_IP", 4)
     async with swarm(1, limits=limits) as alice:
         alice.gate._exempt_loopback = False
         events = Events(alice)
@@ -380,7 +384,7 @@ async def test_where_connections_come_from(
     """Hostile row 3 with addresses that are made up: IPv4 written as IPv6 counts with IPv4; 8 for a /56."""
     sources = itertools.cycle(hosts)
     monkeypatch.setattr(tcp, "_host", lambda _: next(sources))
-    async with swarm(1, limits=Limits(accept_rate=None, pending_per_ip=None)) as alice:
+    async with swarm(1, limits=Limits(accept_rate=None, pending_in=None)) as alice:
         events = Events(alice)
         raws = await twenty(alice)
         await eventually(lambda: len(alice.connections()) + len(events.of(AcceptFailed)) == 20)
@@ -407,7 +411,7 @@ async def test_a_socket_that_was_accepted_in_the_last_moment(monkeypatch: pytest
         monkeypatch.setattr(loop, "_accept_connection2", accepted)
         connection = await shake(await bare_to(listener.addresses[0]), upgrade(20).outbound(None))
         await until(lambda: alice.connections())  # it had been accepted
-        host, port, _ = multiaddrs.tcp_address(listener.addresses[0]) or ("", 0, None)
+        host, port, _ = tcp_address(listener.addresses[0]) or ("", 0, None)
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((host, port)).close()
         connection.close()
@@ -478,9 +482,9 @@ async def test_a_callback_that_fails(caplog: pytest.LogCaptureFixture) -> None:
 EMFILE = """
     import asyncio, logging, resource, socket, sys, time
     from stronghold_p2p.errors import DialError
-    from stronghold_p2p.addressing.multiaddrs import parse
+    from stronghold_p2p.addressing.parse import parse
     from tests.peers import connect, swarm
-    from tests.swarm.handlers import ECHO, ask, echo, now
+    from tests.swarm.handlers import ECHO, ask, echo
     from tests.swarm.raw import bare_to
 
     async def main():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.events.events import AddressAdded, AddressRemoved, RulesLoaded
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Rule

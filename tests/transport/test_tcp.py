@@ -13,8 +13,8 @@ from typing import Any, cast
 import pytest
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing import multiaddrs
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.kinds import is_loopback, is_unspecified, tcp_address
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConfigError, DialError, ListenError
 from stronghold_p2p.identity.keys import Identity
@@ -98,14 +98,14 @@ async def test_there_and_back(host: str) -> None:
 async def test_an_unspecified_address_stands_for_the_real_ones(unspecified: str, version: int) -> None:
     async with scene() as on:
         addresses = (await on.listen(unspecified)).addresses
-        assert multiaddrs.is_loopback(addresses[0])
+        assert is_loopback(addresses[0])
         assert len(set(addresses)) == len(addresses)
         ports = set()
         for address in addresses:
-            host, port, _ = multiaddrs.tcp_address(address) or ("", 0, None)
+            host, port, _ = tcp_address(address) or ("", 0, None)
             ports.add(port)
             assert ip_address(host).version == version
-            assert not multiaddrs.is_unspecified(address)
+            assert not is_unspecified(address)
             await on.dial(address)  # it is really there
         assert len(ports) == 1
         # An IPv6 listener leaves IPv4 alone, and the other way round: otherwise a peer would have two names.

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, MuxerError
+from stronghold_p2p.yamux import receiver, session
 from stronghold_p2p.yamux.budget import REMEMBERED
 from stronghold_p2p.yamux.header import (
     HEADER,
@@ -245,7 +246,7 @@ def test_row_32_bytes_for_a_refused_stream_are_within_its_window() -> None:
 # ---------------------------------------------------------------------- hostile rows 33, 34
 
 
-def test_row_33_pings_of_a_peer_that_does_not_read() -> None:
+def test_row_33_pings_of_a_peer_that_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     flood = ping(1) * (256 * KIB // HEADER_SIZE)  # what one turn of the loop can bring
     side = Side()
     side.take(congested=True)
@@ -256,14 +257,17 @@ def test_row_33_pings_of_a_peer_that_does_not_read() -> None:
     side.hear(flood)
     assert len(side.take()) <= 256 * KIB + 33 * HEADER_SIZE
     assert not side.session.overloaded
-    control = Side(limits=Limits(pongs=320))
+    monkeypatch.setattr(session, "PONGS", 320)
+    control = Side()
     control.hear(ping(1) * 33)
     assert not control.session.overloaded
 
 
 @pytest.mark.parametrize("limit", [1_024, 10_240])
-def test_row_34_answers_owed_to_a_peer_that_does_not_read(limit: int) -> None:
-    side = Side(limits=Limits(control_queue=limit, reset_burst=20_000))
+def test_row_34_answers_owed_to_a_peer_that_does_not_read(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "CONTROL_QUEUE", limit)
+    monkeypatch.setattr(session, "RESET_BURST", 20_000)
+    side = Side()
     side.accepting = lambda state: side.session.reset(state, Reset.NEGOTIATION_FAILED)
     side.take(congested=True)
     opened = 0
@@ -278,13 +282,14 @@ def test_row_34_answers_owed_to_a_peer_that_does_not_read(limit: int) -> None:
 # ---------------------------------------------------------------------- hostile row 35
 
 
-def test_row_35_a_peer_that_never_acknowledges() -> None:
+def test_row_35_a_peer_that_never_acknowledges(monkeypatch: pytest.MonkeyPatch) -> None:
     side = Side(client=True)
     for _ in range(256):
         side.open()
     with pytest.raises(LimitExceeded):
         side.open()
-    control = Side(client=True, limits=Limits(ack_backlog=2_560))
+    monkeypatch.setattr(session, "ACK_BACKLOG", 2_560)
+    control = Side(client=True)
     for _ in range(257):
         control.open()
 
@@ -430,14 +435,15 @@ def test_row_38_unread_bodies_on_every_connection() -> None:
 # ---------------------------------------------------------------------- hostile rows 39, 40
 
 
-def test_row_39_rapid_reset() -> None:
-    for limits, expected in ((Limits(), 1_024), (Limits(reset_burst=10_240), 10_240)):
-        side = Side(limits=limits)
+def test_row_39_rapid_reset(monkeypatch: pytest.MonkeyPatch) -> None:
+    for burst in (session.RESET_BURST, 10_240):
+        monkeypatch.setattr(session, "RESET_BURST", burst)
+        side = Side()
         with pytest.raises(MuxerError) as caught:
             for stream in range(1, 100_000, 2):
                 side.hear(syn(stream), update(stream, 0, RST))
         assert caught.value.code == 0x1002
-        assert len(side.accepted) == expected + 1
+        assert len(side.accepted) == burst + 1
         assert side.session.inbound == 0
 
 
@@ -481,8 +487,10 @@ def test_row_40_made_you_reset(later: bool) -> None:
     assert stream <= 2 * 1_026 + 1
 
 
-def test_row_40_a_violation_found_outside_receive_is_told() -> None:
-    side = Side(limits=Limits(reset_burst=0, reset_rate=0.0))
+def test_row_40_a_violation_found_outside_receive_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "RESET_BURST", 0)
+    monkeypatch.setattr(session, "RESET_RATE", 0.0)
+    side = Side()
     state = side.given(1)
     before = side.notified
     side.session.reset(state, Reset.PROTOCOL_VIOLATION)
@@ -491,10 +499,12 @@ def test_row_40_a_violation_found_outside_receive_is_told() -> None:
     refused(side, b"", code=GoAway.RATE_LIMITED)
 
 
-def test_row_40_resets_of_our_own_accord_cost_nothing() -> None:
-    side = Side(limits=Limits(reset_burst=0, reset_rate=0.0))
+def test_row_40_resets_of_our_own_accord_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "RESET_BURST", 0)
+    monkeypatch.setattr(session, "RESET_RATE", 0.0)
+    side = Side()
     side.session.reset(side.given(1))
-    client = Side(client=True, limits=Limits(reset_burst=0, reset_rate=0.0))
+    client = Side(client=True)
     state = client.opened()
     client.session.reset(state, Reset.SHUTDOWN)
     assert side.session.violation is client.session.violation is None
@@ -507,19 +517,22 @@ EMPTY = [kind(1, flags=flags) for kind in (data, update) for flags in (0, ACK, F
 
 
 @pytest.mark.parametrize("frame", EMPTY, ids=lambda frame: bytes(frame[:4]).hex())
-def test_empty_frames_in_a_row(frame: bytes) -> None:
-    side = Side(limits=Limits(empty_frames=100))
+def test_empty_frames_in_a_row(frame: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiver, "EMPTY_FRAMES", 100)
+    side = Side()
     side.given(1)
     side.hear(update(1, 1, FIN) if frame[3] & FIN else b"")
     side.hear(frame * 100, data(1, b"x"), frame * 100, update(1, 1), frame * 100)
     refused(side, frame)
-    control = Side(limits=Limits(empty_frames=1_000))
+    monkeypatch.setattr(receiver, "EMPTY_FRAMES", 1_000)
+    control = Side()
     control.given(1)
     control.hear(frame * 102)
 
 
-def test_frames_that_change_something_are_not_empty() -> None:
-    side = Side(client=True, limits=Limits(empty_frames=0))
+def test_frames_that_change_something_are_not_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiver, "EMPTY_FRAMES", 0)
+    side = Side(client=True)
     for _ in range(3):
         state = side.open()
         side.session.send(state, b"x")
@@ -703,26 +716,29 @@ FRAMES = st.one_of(
 
 @given(st.lists(FRAMES, max_size=40), st.booleans(), st.integers(1, 100))
 def test_whatever_arrives_only_typed_errors_leave(frames: list[bytes], client: bool, cut: int) -> None:
-    side = Side(client=client, limits=Limits(streams_in=3, receive_memory=500, empty_frames=5, reset_burst=4))
-    side.open()
-    side.session.send(side.session.streams[1 if client else 2], b"x")
-    received = b"".join(frames)
-    try:
-        for start in range(0, len(received), cut):
-            side.session.receive(received[start : start + cut], side.now)
-            side.check()
-            assert side.session.inbound <= 3
-            assert len(parser(side.session)._partial) < HEADER_SIZE
-    except ConnectionClosed as error:
-        assert 0 <= error.code <= MAX_CREDIT
-        side.session.fail(error)
-    else:
-        side.session.fail(ConnectionClosed("over"))
-    side.empty()
-    assert all(len(sink.events) <= 2 for sink in side.sinks.values())
-    assert all(sink.events.count("failed") <= 1 for sink in side.sinks.values())
-    side.session.receive(b"".join(frames), side.now)
-    assert side.take() == b""
+    with pytest.MonkeyPatch.context() as patch:  # once for each example
+        patch.setattr(receiver, "EMPTY_FRAMES", 5)
+        patch.setattr(session, "RESET_BURST", 4)
+        side = Side(client=client, limits=Limits(streams_in=3, receive_memory=500))
+        side.open()
+        side.session.send(side.session.streams[1 if client else 2], b"x")
+        received = b"".join(frames)
+        try:
+            for start in range(0, len(received), cut):
+                side.session.receive(received[start : start + cut], side.now)
+                side.check()
+                assert side.session.inbound <= 3
+                assert len(parser(side.session)._partial) < HEADER_SIZE
+        except ConnectionClosed as error:
+            assert 0 <= error.code <= MAX_CREDIT
+            side.session.fail(error)
+        else:
+            side.session.fail(ConnectionClosed("over"))
+        side.empty()
+        assert all(len(sink.events) <= 2 for sink in side.sinks.values())
+        assert all(sink.events.count("failed") <= 1 for sink in side.sinks.values())
+        side.session.receive(b"".join(frames), side.now)
+        assert side.take() == b""
 
 
 @given(st.binary(max_size=2_000), st.integers(1, 2_000))

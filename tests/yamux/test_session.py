@@ -7,6 +7,7 @@ import pytest
 from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, MuxerError, StreamReset
+from stronghold_p2p.yamux import session
 from stronghold_p2p.yamux.header import (
     DATA,
     HEADER_SIZE,
@@ -223,8 +224,11 @@ def test_the_257th_stream_waits_for_an_acknowledgement() -> None:
         lambda side, state: (side.hear(update(1, 0, FIN)), side.session.finish(state)),
     ],
 )
-def test_whatever_ends_the_waiting_gives_the_place_back_once(freed: Callable[[Side, StreamState], object]) -> None:
-    side = Side(client=True, limits=Limits(ack_backlog=1))
+def test_whatever_ends_the_waiting_gives_the_place_back_once(
+    freed: Callable[[Side, StreamState], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "ACK_BACKLOG", 1)
+    side = Side(client=True)
     state = side.open()
     side.session.send(state, b"x")
     woken: list[int] = []
@@ -239,8 +243,9 @@ def test_whatever_ends_the_waiting_gives_the_place_back_once(freed: Callable[[Si
     side.check()
 
 
-def test_who_gives_up_waiting_leaves_the_place_to_the_next() -> None:
-    side = Side(client=True, limits=Limits(ack_backlog=1))
+def test_who_gives_up_waiting_leaves_the_place_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "ACK_BACKLOG", 1)
+    side = Side(client=True)
     state = side.open()
     woken: list[str] = []
     first, second, third = (lambda name=name: woken.append(name) for name in ("first", "second", "third"))
@@ -886,8 +891,10 @@ def test_a_stream_that_ended_gives_its_turn_away() -> None:
     assert all(side.sink(state).readies == 0 for state in states[:-1])
 
 
-def test_overloaded_by_answers_and_by_pongs() -> None:
-    side = Side(limits=Limits(control_queue=10, pongs=3))
+def test_overloaded_by_answers_and_by_pongs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "CONTROL_QUEUE", 10)
+    monkeypatch.setattr(session, "PONGS", 3)
+    side = Side()
     for value in range(3):
         side.hear(ping(value))
     assert not side.session.overloaded
@@ -895,7 +902,7 @@ def test_overloaded_by_answers_and_by_pongs() -> None:
     assert side.session.overloaded
     side.take()
     assert not side.session.overloaded
-    side = Side(limits=Limits(control_queue=10, streams_in=0))
+    side = Side(limits=Limits(streams_in=0))
     for stream in range(1, 21, 2):
         side.hear(syn(stream))
     assert not side.session.overloaded
@@ -906,8 +913,9 @@ def test_overloaded_by_answers_and_by_pongs() -> None:
 # ---------------------------------------------------------------------- the end of it all
 
 
-def test_fail_tells_every_stream_and_every_opener_once() -> None:
-    side = Side(limits=Limits(ack_backlog=2))
+def test_fail_tells_every_stream_and_every_opener_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "ACK_BACKLOG", 2)
+    side = Side()
     inbound = side.given(1)
     outbound = [side.open(), side.open()]
     side.hear(data(1, bytes(100)))

@@ -16,15 +16,21 @@ from hypothesis.stateful import (
 
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, StreamReset
+from stronghold_p2p.yamux import receiver, session
 from stronghold_p2p.yamux.header import INITIAL_WINDOW, SYN
 from stronghold_p2p.yamux.state import StreamState
 from tests.yamux.wire import Side, Sink, parser
 
 # Small enough to be reached within fifty steps; resets are the business of test_hostile.py.
-LIMITS = Limits(
-    streams_in=3, ack_backlog=3, receive_memory=700_000, max_window=1 << 20, reset_burst=100_000, empty_frames=100
-)
+LIMITS = Limits(streams_in=3, receive_memory=700_000, max_window=1 << 20)
 PATTERN = bytes(range(251)) * 8_000
+
+
+@pytest.fixture(autouse=True)
+def reached_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "ACK_BACKLOG", 3)
+    monkeypatch.setattr(session, "RESET_BURST", 100_000)
+    monkeypatch.setattr(receiver, "EMPTY_FRAMES", 100)
 
 
 def content(stream: int, client: bool, start: int, stop: int) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.addressing.kinds import from_socket
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import PeerId
@@ -115,7 +115,7 @@ def _upgrade(wire: Wire, side: Side, swarm: Swarm) -> asyncio.Future[LiveConnect
     outcome: asyncio.Future[LiveConnection] = swarm.loop.create_future()
 
     def done(upgraded: Upgraded) -> None:
-        ends = multiaddrs.from_socket(here), multiaddrs.from_socket(there)
+        ends = from_socket(here), from_socket(there)
         outcome.set_result(swarm.established(link, upgraded, token, "out" if dials else "in", ends))
 
     limit = swarm.timeouts.upgrade

@@ -64,7 +64,6 @@ class Approval:
             ask=timeouts.ask,
             asks=limits.asks,
             asks_per_peer=limits.asks_per_peer,
-            ask_memory=limits.ask_memory,
         )
 
     def verdict(self, attempt: Attempt) -> bool | None:

@@ -6,7 +6,6 @@ The only module of this room that touches files.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -39,14 +38,11 @@ class RulesFile:
     def read(self, *, create: bool = False) -> toml.Content:
         """The content; ``ConfigError`` tells why it cannot be used. ``create``: a file that is not there is empty."""
         try:
-            fault = partial(ConfigError, where=str(self.path))
-            data, stamp = files.read(self.path, MAX_FILE, "rules file", fault)
+            data, stamp = files.read(self.path, MAX_FILE, "rules file")
         except FileNotFoundError:
             if create:
                 return toml.Content()
             raise ConfigError(f"{self.path} does not exist", where=str(self.path)) from None
-        except OSError as error:
-            raise ConfigError(f"{self.path} cannot be read: {error.strerror}", where=str(self.path)) from error
         self._stamp = stamp
         try:
             text = data.decode()
@@ -90,7 +86,4 @@ def write(path: Path, text: str) -> Stamp:
     if len(data) > MAX_FILE:
         message = f"{path}: {len(data)} bytes of rules, at most {MAX_FILE}: put peers together by subnet or protocol"
         raise ConfigError(message, where=str(path))
-    try:
-        return files.replace(path, data)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}", where=str(path)) from error
+    return files.replace(path, data)

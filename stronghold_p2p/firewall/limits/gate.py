@@ -14,7 +14,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
 
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import LimitExceeded
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # Sources whose accept rate is remembered: more than can be at work within the 3.2 s in which a bucket refills.
 TRACKED_SOURCES = 4_096
+ACCEPT_BURST: Final = 16  # sockets at once from one address, before ``Limits.accept_rate`` counts (go)
+PENDING_PER_IP: Final = 16  # sockets of one address that are no connections yet, or an eighth of ``Limits.pending_in``
 _SITE_BITS, _REGION_BITS = 56, 48
 _REGION_FACTOR = 8
 
@@ -84,6 +86,8 @@ class Gate:
         self._limits = limits
         self._exempt_loopback = exempt_loopback
         self._arrivals: OrderedDict[_Place, TokenBucket] = OrderedDict()  # the sources that were seen last
+        most = limits.pending_in
+        self._pending_per_ip = None if most is None else max(PENDING_PER_IP, most // 8)
         self._pending_out = 0
         self._pending_in = 0
         # By source, in order of arrival; the exempt ones and the unknown are under None.
@@ -103,7 +107,7 @@ class Gate:
         if source is not None:
             self._check_rate(source.site, now)
             waiting = len(self._waiting.get(source.site, ()))
-            _check("pending_per_ip", waiting, self._limits.pending_per_ip)
+            _check("pending_per_ip", waiting, self._pending_per_ip)
         self._check_all(self._connected("in", source))
         gives_way = self._make_room()
         token = Token(self, "in", source)
@@ -182,12 +186,12 @@ class Gate:
             return
         bucket = arrivals.get(site)
         if bucket is None:
-            bucket = arrivals[site] = TokenBucket(limits.accept_rate, limits.accept_burst)
+            bucket = arrivals[site] = TokenBucket(limits.accept_rate, ACCEPT_BURST)
         arrivals.move_to_end(site)
         if len(arrivals) > TRACKED_SOURCES:
             arrivals.popitem(last=False)
         if not bucket.take(now):
-            raise _exceeded("accept_rate", limits.accept_burst, limits.accept_burst)
+            raise _exceeded("accept_rate", ACCEPT_BURST, ACCEPT_BURST)
 
     def _connected(self, direction: Direction, source: _Source | None) -> Iterator[tuple[str, int, int | None]]:
         limits, counts = self._limits, self._established
@@ -235,8 +239,9 @@ def _check(limit: str, current: int, maximum: int | None) -> None:
 
 
 def _exceeded(limit: str, current: int, maximum: int) -> LimitExceeded:
+    told = "pending_in" if limit == "pending_per_ip" else "it"
     return LimitExceeded(
-        f"{limit} {current}/{maximum}: raise it in Limits", limit=limit, current=current, maximum=maximum
+        f"{limit} {current}/{maximum}: raise {told} in Limits", limit=limit, current=current, maximum=maximum
     )
 
 

@@ -364,9 +364,9 @@ async def test_what_waits_is_bounded_in_bytes() -> None:
 
 
 def test_the_figures_are_those_of_the_configuration() -> None:
-    limits = Limits(asks=1, asks_per_peer=2, ask_memory=3)
+    limits = Limits(asks=1, asks_per_peer=2)
     one = Approval.configured(Firewall(), Audit(), Timeouts(ask=4), limits)
-    assert (one._hooks._asks, one._hooks._counts.maximum, one._memory, one._ask) == (1, 2, 3, 4)
+    assert (one._hooks._asks, one._hooks._counts.maximum, one._ask) == (1, 2, 4)
 
 
 async def test_limits_of_none() -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from stronghold_p2p import AddressBook, ConfigError, Identity, LimitExceeded, Network
-from stronghold_p2p.addressing.multiaddrs import parse, split_peer
-from stronghold_p2p.book import book_json
-from stronghold_p2p.book.book_file import BookFile
-from stronghold_p2p.book.book_json import Content
+from stronghold_p2p.addressing.parse import parse, split_peer
+from stronghold_p2p.book import json_form
+from stronghold_p2p.book.file import BookFile
+from stronghold_p2p.book.json_form import Content
 from tests.peers import LOOPBACK
 
 ALICE, BOB, CAROL, RELAY = (Identity.from_seed(bytes([seed]) * 32).peer_id for seed in range(1, 5))
@@ -121,7 +121,7 @@ def test_a_book_that_is_too_long_to_be_read_again_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "book.json"
-    monkeypatch.setattr(book_json, "MAX_FILE", 100)
+    monkeypatch.setattr(json_form, "MAX_FILE", 100)
     with pytest.raises(ConfigError, match="at most 100: remove some"):
         filled().save(path)
     assert not path.exists()

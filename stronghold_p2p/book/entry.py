@@ -1,6 +1,7 @@
-"""What is known of one peer: its addresses in dial order, and through which relays it may be reached.
+"""The entry of one peer: its addresses in dial order, and through which relays it may be reached.
 
-An address is kept as its bytes, without ``/p2p/`` at the end: an object for each would take four times the memory.
+An address is kept as a ``place``, its bytes without ``/p2p/`` at the end: an object for each would take four times the
+memory.
 """
 
 from __future__ import annotations
@@ -12,22 +13,24 @@ from typing import Final
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.addressing.kinds import relays_of
+from stronghold_p2p.addressing.parse import P2P_CODE, parse, split_peer
 from stronghold_p2p.errors import ConfigError, DecodeError
 from stronghold_p2p.identity import PeerId
 
 LEARNED: Final = 3_600.0  # seconds; as go's ``AddressTTL``
 
-# Until when an address is kept that the caller gave, and one at which a dial found the peer. Others have their time.
+# The time of an address that the caller gave, and of one at which a dial found the peer: they never expire. What a peer
+# only tells expires after ``LEARNED``.
 GIVEN: Final = inf
 FOUND: Final = float_info.max
 
 
-class Known:
-    """One peer's entry in an address book.
+class BookEntry:
+    """The addresses of one peer in an address book.
 
-    ``places`` maps each address to the time until which it is kept; those that are ``GIVEN`` or ``FOUND`` stay.
-    ``pinned``: the caller named this peer, so it is never forgotten by itself.
+    ``places`` maps each address to the time until which it counts; those that are ``GIVEN`` or ``FOUND`` stay.
+    ``pinned``: the caller named this peer, so the book never forgets it by itself.
     ``relays`` and ``exclusive`` are what ``AddressBook.via`` said. ``seq`` is that of the newest signed record.
     """
 
@@ -57,23 +60,23 @@ class Known:
         return tuple(place for place, until in self.places.items() if until >= FOUND)
 
     def expire(self, now: float) -> bool:
-        """Forget what has had its time; whether there was anything."""
+        """Forget the addresses that have expired; True if there were any."""
         over = [place for place, until in self.places.items() if until <= now]
         for place in over:
             del self.places[place]
         return bool(over)
 
     def drop_told(self) -> None:
-        """Only what stays is left."""
+        """Forget what the peer has only told."""
         self.places = {place: until for place, until in self.places.items() if until >= FOUND}
 
     # ------------------------------------------------------------------ what happens to addresses
 
     def keep(self, place: bytes, until: float, maximum: int, *, first: bool = False) -> bool:
-        """``place`` stays from now on (``GIVEN`` or ``FOUND``), first or last of all.
+        """Let ``place`` stay from now on (``until`` is ``GIVEN`` or ``FOUND``), as the first or the last address.
 
-        False: there are ``maximum`` others that were given. What was told gives way, its last one first, then what was
-        found.
+        Where there are ``maximum`` others, one gives way: the last one that was told, or else the last one that was
+        found. False: all of them were given.
         """
         others = {other: end for other, end in self.places.items() if other != place}
         if len(others) >= maximum:
@@ -87,10 +90,10 @@ class Known:
         return True
 
     def tell(self, places: Iterable[bytes], now: float, maximum: int, seq: int | None) -> None:
-        """The peer says that these are its addresses; ``seq`` if it has signed that.
+        """Take the addresses that the peer tells of itself; ``seq`` is that of their signed record, if there is one.
 
-        What is signed counts alone while it holds: a newer record (RFC 0003, "Peer Record": a higher ``seq``) takes the
-        place of everything that was told before; an older one, and what is not signed, change nothing.
+        While a signed record holds, it alone counts: a newer one (RFC 0003, "Peer Record": a higher ``seq``) replaces
+        everything that was told before; an older one, and addresses that are not signed, change nothing.
         """
         until = now + LEARNED
         signed = self.record_until > now
@@ -108,7 +111,7 @@ class Known:
                 self.places[place] = until
 
     def failed(self, place: bytes) -> bool:
-        """It comes last from now on, if it is known. Whether that changed anything."""
+        """Put ``place`` last, if it is known; True if that changed the order."""
         if place not in self.places or next(reversed(self.places)) == place:
             return False
         self.places[place] = self.places.pop(place)
@@ -119,10 +122,10 @@ class Known:
     def order(self, peer: PeerId, circuits: Iterable[bytes]) -> tuple[bytes, ...]:
         """The addresses to dial; ``circuits`` are those through the relays that may be used, in their order.
 
-        Relays that were named come first, then what is known, then those relays that are for all. A known address
-        leads through no relay that was not named, and never through the peer itself.
+        Relays that were named for this peer come first, then its own addresses, then the relays for all peers. An
+        address leads through no relay that was not named, and never through the peer itself.
         """
-        hops = {place: multiaddrs.relays(Multiaddr(place)) for place in self.places}
+        hops = {place: relays_of(Multiaddr(place)) for place in self.places}
         direct = [] if self.exclusive else [place for place, through in hops.items() if not through]
         relayed = [place for place, through in hops.items() if through and self._may_use(peer, through)]
         if self.relays is not None:
@@ -137,22 +140,22 @@ class Known:
 
     def direct(self) -> bytes | None:
         """The first address that needs no relay."""
-        return next((place for place in self.places if not multiaddrs.relays(Multiaddr(place))), None)
+        return next((place for place in self.places if not relays_of(Multiaddr(place))), None)
 
 
 def checked(peer: PeerId, address: Multiaddr) -> bytes | None:
-    """The same for an address that was parsed before, as all of the swarm's were: ``None`` if it is not ``peer``'s."""
+    """The place of an address that is parsed already; None if it names another peer. ``place_of`` also parses."""
     place = bytes(address)
-    if multiaddrs.P2P_CODE not in place:
+    if P2P_CODE not in place:
         return place or None
-    rest, named = multiaddrs.split_peer(address)
+    rest, named = split_peer(address)
     return bytes(rest) or None if named in (None, peer) else None
 
 
 def place_of(peer: PeerId, address: Multiaddr | str) -> bytes:
-    """``address`` as it is kept; ``ConfigError`` if it is none, names another peer at its end, or is no place."""
+    """The place of ``address``; ``ConfigError`` if that is no address, names another peer, or names only a peer."""
     try:
-        place, named = multiaddrs.split_peer(multiaddrs.parse(address))
+        place, named = split_peer(parse(address))
     except DecodeError as error:
         raise ConfigError(f"{address}: {error}", where=str(address)) from None
     if named not in (None, peer):

@@ -1,4 +1,4 @@
-"""multiaddrs.py: strict on every way in, and what comes out prints and parses back."""
+"""Addresses: strict on every way in, and what comes out prints and parses back."""
 
 from __future__ import annotations
 
@@ -10,8 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stronghold_p2p.addressing import multiaddrs
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.components import MAX_NAME
+from stronghold_p2p.addressing.kinds import (
+    from_socket,
+    is_link_local,
+    is_loopback,
+    is_multicast,
+    is_public,
+    is_unspecified,
+    relays_of,
+    tcp_address,
+    through_relay,
+)
+from stronghold_p2p.addressing.parse import parse, split_peer, walk, with_peer
 from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import ConfigError, DecodeError
 from stronghold_p2p.identity import PeerId
@@ -47,7 +58,7 @@ FORMS = {
 @pytest.mark.parametrize(("text", "encoded"), FORMS.items(), ids=FORMS)
 def test_text_and_bytes(text: str, encoded: str) -> None:
     data = bytes.fromhex(encoded)
-    multiaddrs.check(data)
+    walk(data)
     assert bytes(parse(text)) == data
     assert str(parse(data)) == text
     assert parse(parse(text)) == parse(data)
@@ -57,10 +68,10 @@ def test_text_and_bytes(text: str, encoded: str) -> None:
 def test_every_prefix_is_shorter_or_refused(encoded: str) -> None:
     """Byte by byte: a prefix is an address exactly when it ends between two components."""
     data = bytes.fromhex(encoded)
-    ends = {part.start for part in multiaddrs._walk(data)}
+    ends = {part.start for part in walk(data)}
     for end in range(1, len(data)):
         if end in ends:
-            multiaddrs.check(data[:end])
+            walk(data[:end])
         else:
             with pytest.raises(DecodeError):
                 parse(data[:end])
@@ -223,12 +234,12 @@ def test_bytes_that_are_none(encoded: str) -> None:
 def test_borders() -> None:
     assert len(bytes(parse(bytes.fromhex("c003" * 32)))) == 64
     name = ("a" * 49 + ".") * 5 + "abc"
-    assert len(name) == multiaddrs.MAX_NAME
+    assert len(name) == MAX_NAME
     assert str(parse(f"/dns4/{name}")) == f"/dns4/{name}"
     with pytest.raises(DecodeError):
         parse(f"/dns4/{name}d")
     with pytest.raises(DecodeError, match="1 to 1024 allowed"):
-        multiaddrs.check(bytes(1_025))
+        walk(bytes(1_025))
 
 
 @pytest.mark.parametrize("hostile", ["/dns4/" + "é" * 500, "/p2p/" + "1" * 1_000, "/tls" * 250, "/unix/" + "%" * 1_000])
@@ -245,9 +256,9 @@ ips = st.ip_addresses(v=4) | st.ip_addresses(v=6)
 
 @given(ips, ports)
 def test_sockets_there_and_back(ip: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> None:
-    address = multiaddrs.from_socket((str(ip), port, 0, 0) if ip.version == 6 else (str(ip), port))
+    address = from_socket((str(ip), port, 0, 0) if ip.version == 6 else (str(ip), port))
     assert parse(str(address)) == address
-    found = multiaddrs.tcp_address(address)
+    found = tcp_address(address)
     assert found is not None
     host, found_port, peer = found
     mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
@@ -311,7 +322,7 @@ def _accepts_only_what_round_trips(data: bytes) -> None:
     ],
 )
 def test_tcp_address(text: str, expected: Any) -> None:
-    assert multiaddrs.tcp_address(parse(text)) == expected
+    assert tcp_address(parse(text)) == expected
 
 
 @pytest.mark.parametrize(
@@ -324,7 +335,7 @@ def test_tcp_address(text: str, expected: Any) -> None:
     ],
 )
 def test_from_socket(sockaddr: tuple[Any, ...], expected: str) -> None:
-    assert str(multiaddrs.from_socket(sockaddr)) == expected
+    assert str(from_socket(sockaddr)) == expected
 
 
 @pytest.mark.parametrize(
@@ -342,44 +353,44 @@ def test_from_socket(sockaddr: tuple[Any, ...], expected: str) -> None:
 )
 def test_sockets_of_other_families(sockaddr: tuple[Any, ...]) -> None:
     with pytest.raises(DecodeError, match="no IP socket address"):
-        multiaddrs.from_socket(sockaddr)
+        from_socket(sockaddr)
 
 
 def test_split_peer() -> None:
     plain = parse("/ip4/127.0.0.1/tcp/1")
-    assert multiaddrs.split_peer(plain) == (plain, None)
-    assert multiaddrs.split_peer(parse(f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}")) == (plain, PeerId(PEER))
+    assert split_peer(plain) == (plain, None)
+    assert split_peer(parse(f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}")) == (plain, PeerId(PEER))
     circuit = parse(f"/p2p/{OTHER}/p2p-circuit")
-    assert multiaddrs.split_peer(circuit) == (circuit, None)
-    assert multiaddrs.split_peer(parse(f"/p2p/{OTHER}/p2p-circuit/p2p/{PEER}")) == (circuit, PeerId(PEER))
-    rest, peer = multiaddrs.split_peer(parse(f"/p2p/{PEER}"))
+    assert split_peer(circuit) == (circuit, None)
+    assert split_peer(parse(f"/p2p/{OTHER}/p2p-circuit/p2p/{PEER}")) == (circuit, PeerId(PEER))
+    rest, peer = split_peer(parse(f"/p2p/{PEER}"))
     assert (bytes(rest), peer) == (b"", PeerId(PEER))
 
 
 def test_with_peer() -> None:
     plain, full = parse("/ip4/127.0.0.1/tcp/1"), parse(f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}")
-    assert multiaddrs.with_peer(plain, PeerId(PEER)) == full
-    assert multiaddrs.with_peer(full, PeerId(PEER)) == full
+    assert with_peer(plain, PeerId(PEER)) == full
+    assert with_peer(full, PeerId(PEER)) == full
     with pytest.raises(ConfigError, match="names another peer"):
-        multiaddrs.with_peer(full, PeerId(OTHER))
-    relayed = multiaddrs.with_peer(parse(f"/p2p/{OTHER}/p2p-circuit"), PeerId(PEER))
+        with_peer(full, PeerId(OTHER))
+    relayed = with_peer(parse(f"/p2p/{OTHER}/p2p-circuit"), PeerId(PEER))
     assert str(relayed) == f"/p2p/{OTHER}/p2p-circuit/p2p/{PEER}"
 
 
 def test_relays() -> None:
-    assert multiaddrs.relays(parse(f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}")) == ()
-    assert multiaddrs.relays(parse(f"/ip4/127.0.0.1/tcp/1/p2p/{OTHER}/p2p-circuit/p2p/{PEER}")) == (PeerId(OTHER),)
-    assert multiaddrs.relays(parse("/ip4/127.0.0.1/tcp/1/p2p-circuit")) == (None,)
+    assert relays_of(parse(f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}")) == ()
+    assert relays_of(parse(f"/ip4/127.0.0.1/tcp/1/p2p/{OTHER}/p2p-circuit/p2p/{PEER}")) == (PeerId(OTHER),)
+    assert relays_of(parse("/ip4/127.0.0.1/tcp/1/p2p-circuit")) == (None,)
     twice = f"/p2p/{OTHER}/p2p-circuit/p2p/{PEER}/p2p-circuit/p2p/{OTHER}"
-    assert multiaddrs.relays(parse(twice)) == (PeerId(OTHER), PeerId(PEER))
+    assert relays_of(parse(twice)) == (PeerId(OTHER), PeerId(PEER))
 
 
 def test_through() -> None:
     plain, named = parse("/ip4/127.0.0.1/tcp/1"), parse(f"/ip4/127.0.0.1/tcp/1/p2p/{OTHER}")
     for address in (plain, named):
-        assert str(multiaddrs.through(address, PeerId(OTHER))) == f"{named}/p2p-circuit"
+        assert str(through_relay(address, PeerId(OTHER))) == f"{named}/p2p-circuit"
     with pytest.raises(ConfigError, match="names another peer"):
-        multiaddrs.through(named, PeerId(PEER))
+        through_relay(named, PeerId(PEER))
 
 
 @pytest.mark.parametrize(
@@ -394,7 +405,7 @@ def test_through() -> None:
 )
 def test_neighbours_and_groups(text: str, link_local: bool, multicast: bool) -> None:
     address = parse(text)
-    assert (multiaddrs.is_link_local(address), multiaddrs.is_multicast(address)) == (link_local, multicast)
+    assert (is_link_local(address), is_multicast(address)) == (link_local, multicast)
 
 
 SCOPES = {
@@ -406,18 +417,18 @@ SCOPES = {
     "/dns/LocalHost./tcp/1": "loopback",
     "/ip4/0.0.0.0/tcp/1": "unspecified",
     "/ip6/::/tcp/1": "unspecified",
-    "/ip4/10.1.2.3/tcp/1": "private",
-    "/ip4/172.16.0.1/tcp/1": "private",
-    "/ip4/192.168.0.1/tcp/1": "private",
-    "/ip4/169.254.0.1/tcp/1": "private",
-    "/ip4/100.64.0.1/tcp/1": "private",
-    "/ip4/224.0.0.1/udp/1": "private",
-    "/ip4/255.255.255.255/udp/1": "private",
-    "/ip6/fd00::1/tcp/1": "private",
-    "/ip6/fe80::1/tcp/1": "private",
-    "/ip6zone/eth0/ip6/fe80::1/tcp/1": "private",
-    "/ip6/ff02::1/tcp/1": "private",
-    "/ip6/::ffff:10.0.0.1/tcp/1": "private",
+    "/ip4/10.1.2.3/tcp/1": "",
+    "/ip4/172.16.0.1/tcp/1": "",
+    "/ip4/192.168.0.1/tcp/1": "",
+    "/ip4/169.254.0.1/tcp/1": "",
+    "/ip4/100.64.0.1/tcp/1": "",
+    "/ip4/224.0.0.1/udp/1": "",
+    "/ip4/255.255.255.255/udp/1": "",
+    "/ip6/fd00::1/tcp/1": "",
+    "/ip6/fe80::1/tcp/1": "",
+    "/ip6zone/eth0/ip6/fe80::1/tcp/1": "",
+    "/ip6/ff02::1/tcp/1": "",
+    "/ip6/::ffff:10.0.0.1/tcp/1": "",
     "/ip4/8.8.8.8/tcp/1": "public",
     "/ip6/2606:4700::1111/tcp/1": "public",
     "/ip6/::ffff:8.8.8.8/tcp/1": "public",
@@ -432,9 +443,8 @@ SCOPES = {
 
 @pytest.mark.parametrize(("text", "scope"), SCOPES.items(), ids=SCOPES)
 def test_scopes(text: str, scope: str) -> None:
-    """At most one of the four holds."""
+    """At most one of the three holds."""
     address = parse(text)
-    found = [
-        name for name in ("loopback", "unspecified", "private", "public") if getattr(multiaddrs, f"is_{name}")(address)
-    ]
+    kinds = {"loopback": is_loopback, "unspecified": is_unspecified, "public": is_public}
+    found = [name for name, holds in kinds.items() if holds(address)]
     assert found == ([scope] if scope else [])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stronghold_p2p.cli.rules import Kept, news
+from stronghold_p2p.cli.rules_file import SavedRules, news
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.events.events import RulesLoaded
 from stronghold_p2p.firewall.asking.firewall import Firewall
@@ -24,13 +24,13 @@ def log_as_before() -> Iterator[None]:
 
 def test_only_what_is_kept_gets_into_the_file(tmp_path: Path) -> None:
     path = tmp_path / "bob.toml"
-    kept = Kept(path)
+    kept = SavedRules(path)
     assert kept.new
     kept.firewall.set(Rule.ALLOW, peer=CAROL)  # as --allow does
     assert not path.exists()
-    kept.keep(ALICE, ECHO, Rule.ALLOW)
+    kept.save(ALICE, ECHO, Rule.ALLOW)
     path.write_text(path.read_text() + f'[[rules]]\npeer = "{BOB}"\nrule = "ask"\n')  # an edit that is not loaded yet
-    kept.keep(ALICE, ECHO, Rule.REJECT)
+    kept.save(ALICE, ECHO, Rule.REJECT)
     assert {scope.get("peer"): rule for scope, rule in Firewall.load(path).rules()} == {
         None: Rule.ASK,
         ALICE: Rule.REJECT,
@@ -38,15 +38,15 @@ def test_only_what_is_kept_gets_into_the_file(tmp_path: Path) -> None:
     }
     decisions = [kept.firewall.decide(attempt(peer)) for peer in (ALICE, BOB, CAROL)]
     assert decisions == [Rule.REJECT, Rule.ASK, Rule.ALLOW]
-    assert not Kept(path).new
+    assert not SavedRules(path).new
 
 
 def test_a_file_that_has_become_unreadable_keeps_nothing(tmp_path: Path) -> None:
     path = tmp_path / "bob.toml"
-    kept = Kept(path)
+    kept = SavedRules(path)
     path.write_text("version = 3\n")
     with pytest.raises(ConfigError, match="version 3"):
-        kept.keep(ALICE, ECHO, Rule.ALLOW)
+        kept.save(ALICE, ECHO, Rule.ALLOW)
     assert (path.read_text(), kept.firewall.rules()) == ("version = 3\n", ())
 
 

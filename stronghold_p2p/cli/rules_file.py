@@ -1,4 +1,4 @@
-"""The file of ``listen --rules``: what is decided for good at the terminal is kept in it."""
+"""The file of ``listen --rules``, which gets what is answered at the terminal with always or never."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import PeerId
 
 
-class Kept:
-    """The rules at ``path``; a file that is not there is made when the first rule is kept.
+class SavedRules:
+    """The rules at ``path``; a missing file is made when the first rule is saved.
 
-    It gets only what is kept: the rules of the command line, as ``--allow`` gives them, stay out of it.
+    Only answers are saved: the rules of the command line, as ``--allow`` gives them, stay out of the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -24,18 +24,18 @@ class Kept:
         self.new = not path.exists()
         logging.getLogger("stronghold_p2p.network.rules").setLevel(logging.CRITICAL)  # the terminal tells it
 
-    def keep(self, peer: PeerId, protocol: str, rule: Rule) -> None:
-        """Add a rule to what the file says now, and let it hold. ``ConfigError``: it cannot be kept."""
-        kept = Firewall.load(self._path, create=True)
+    def save(self, peer: PeerId, protocol: str, rule: Rule) -> None:
+        """Add a rule to what the file says now, and apply it. ``ConfigError``: it cannot be written."""
+        saved = Firewall.load(self._path, create=True)
         if not self._path.exists():
-            kept.set(Rule.ASK)
-        kept.set(rule, peer=peer, protocol=protocol)
-        kept.save()
+            saved.set(Rule.ASK)
+        saved.set(rule, peer=peer, protocol=protocol)
+        saved.save()
         self.firewall.reload()
 
 
 def news(event: RulesLoaded) -> str:
-    """What to tell of a change of the file."""
+    """The line that tells of a change of the file."""
     if event.error is not None:
         return f"the rules stay as they are: {printable(str(event.error))}"
     return f"rules loaded from {printable(str(event.path))}"

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stronghold_p2p import ConfigError, Identity, PeerId
-from stronghold_p2p.addressing.multiaddrs import parse
-from stronghold_p2p.book import book_json
-from stronghold_p2p.book.book_json import (
+from stronghold_p2p.addressing.parse import parse
+from stronghold_p2p.book import json_form
+from stronghold_p2p.book.json_form import (
     Content,
-    PeerEntry,
+    SavedPeer,
     dumps,
     loads,
     to_bytes,
@@ -29,10 +29,10 @@ RELAYED = bytes(parse(f"/ip4/192.0.2.9/tcp/4001/p2p/{RELAY}/p2p-circuit"))
 
 WHOLE = Content(
     peers=(
-        PeerEntry(ALICE, (ONE, RELAYED, NAMED), pinned=True),
-        PeerEntry(BOB, (TWO,), relays=(RELAY, CAROL), exclusive=True),
-        PeerEntry(CAROL, (), relays=()),
-        PeerEntry(RELAY, (ONE,), exclusive=True),
+        SavedPeer(ALICE, (ONE, RELAYED, NAMED), pinned=True),
+        SavedPeer(BOB, (TWO,), relays=(RELAY, CAROL), exclusive=True),
+        SavedPeer(CAROL, (), relays=()),
+        SavedPeer(RELAY, (ONE,), exclusive=True),
     ),
     relays=(RELAY, CAROL),
 )
@@ -78,7 +78,7 @@ def test_a_book_of_the_rust_library() -> None:
         ],
         relays=[RELAY, RELAY, CAROL],
     )
-    assert loads(body, "book") == Content((PeerEntry(ALICE, (ONE, TWO, RELAYED)),), (RELAY, CAROL))
+    assert loads(body, "book") == Content((SavedPeer(ALICE, (ONE, TWO, RELAYED)),), (RELAY, CAROL))
     assert loads(b'{"peers":{}}', "book") == Content()
 
 
@@ -91,7 +91,7 @@ def test_without_fallback_only_the_relays_that_were_given_are_left() -> None:
 def test_of_too_many_addresses_the_first_count() -> None:
     known = [f"/ip4/192.0.2.1/tcp/{port}" for port in range(1, 200)]
     entry = loads(old(known), "book").peers[0]
-    assert list(map(to_text, entry.known)) == known[:64]
+    assert list(map(to_text, entry.places)) == known[:64]
 
 
 ENTRY = {"known": [], "use_relay_fallback": True}
@@ -156,16 +156,16 @@ def test_what_is_no_json(body: bytes, where: str) -> None:
 
 
 def test_too_much_of_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(book_json, "PEERS", 4)
+    monkeypatch.setattr(json_form, "PEERS", 4)
     assert loads(dumps(WHOLE), "book") == WHOLE
-    monkeypatch.setattr(book_json, "PEERS", 3)
+    monkeypatch.setattr(json_form, "PEERS", 3)
     with pytest.raises(ConfigError, match="4 peers, at most 3"):
         loads(dumps(WHOLE), "book")
     monkeypatch.undo()
-    monkeypatch.setattr(book_json, "ADDRESSES", 4)
+    monkeypatch.setattr(json_form, "ADDRESSES", 4)
     with pytest.raises(ConfigError, match="5 addresses, at most 4"):
         loads(dumps(WHOLE), "book")
-    monkeypatch.setattr(book_json, "MAX_FILE", 100)
+    monkeypatch.setattr(json_form, "MAX_FILE", 100)
     with pytest.raises(ConfigError, match="at most 100"):
         loads(bytes(101), "book")
 

@@ -19,7 +19,8 @@ from typing import Any, Final
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.addressing.kinds import relays_of
+from stronghold_p2p.addressing.parse import P2P_CODE, parse, split_peer, with_peer
 from stronghold_p2p.encoding import strict_json
 from stronghold_p2p.errors import ConfigError, DecodeError, Malformed
 from stronghold_p2p.identity import PeerId
@@ -37,11 +38,11 @@ _IP4_TCP: Final = re.compile(r"/ip4/(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})/t
 
 
 @dataclass(frozen=True, slots=True)
-class PeerEntry:
-    """One peer: ``known`` in dial order, as bytes without ``/p2p/`` at the end."""
+class SavedPeer:
+    """One peer: its ``places`` (see ``BookEntry``) in dial order."""
 
     peer: PeerId
-    known: tuple[bytes, ...]
+    places: tuple[bytes, ...]
     pinned: bool = False
     relays: tuple[PeerId, ...] | None = None
     exclusive: bool = False
@@ -51,7 +52,7 @@ class PeerEntry:
 class Content:
     """A whole book; of the peers, the one that was used last stands last."""
 
-    peers: tuple[PeerEntry, ...] = ()
+    peers: tuple[SavedPeer, ...] = ()
     relays: tuple[PeerId, ...] = ()
 
 
@@ -59,7 +60,7 @@ def dumps(content: Content) -> bytes:
     """One line for each peer. ``ConfigError``: there are more relays than are read again."""
     if len(content.relays) > RELAYS:
         raise ConfigError(f"{len(content.relays)} relays, at most {RELAYS}", where="relays")
-    peers = ",\n".join(f"{_json(str(entry.peer))}:{_json(_written(entry))}" for entry in content.peers)
+    peers = ",\n".join(f"{_json(str(entry.peer))}:{_json(_to_json(entry))}" for entry in content.peers)
     relays = _json([str(relay) for relay in content.relays])
     return f'{{"version":{VERSION},"peers":{{\n{peers}\n}},"relays":{relays}}}\n'.encode()
 
@@ -88,7 +89,7 @@ def loads(body: bytes, where: str) -> Content:
 
 
 def to_text(place: bytes) -> str:
-    """The text of an address that was checked; the common kinds at once, as a book may hold a hundred thousand."""
+    """The text of a place. The common kinds are written here, as a book may hold a hundred thousand."""
     if len(place) == 8 and place[0] == 4 and place[5] == 6:
         return f"/ip4/{place[1]}.{place[2]}.{place[3]}.{place[4]}/tcp/{place[6] << 8 | place[7]}"
     if len(place) == 20 and place[0] == 41 and place[17] == 6:
@@ -97,7 +98,7 @@ def to_text(place: bytes) -> str:
 
 
 def to_bytes(text: str) -> bytes:
-    """The other way, for any text; ``DecodeError`` if it is no address."""
+    """The place that is written as ``text``; ``DecodeError`` if it is no address."""
     if (found := _IP4_TCP.fullmatch(text)) is not None:
         *octets, port = map(int, found.groups())
         if max(octets) < 256 and port < 65_536:
@@ -107,11 +108,11 @@ def to_bytes(text: str) -> bytes:
     if (six := _IP6_TCP.fullmatch(text)) is not None and (port := int(six[2])) < 65_536:
         with suppress(ValueError):
             return b"\x29" + ipaddress.IPv6Address(six[1]).packed + b"\x06" + port.to_bytes(2, "big")
-    return bytes(multiaddrs.parse(text))
+    return bytes(parse(text))
 
 
 class _Reader:
-    """An object of the file, and the path to it."""
+    """Reads one object of the file; errors name the path to it."""
 
     def __init__(self, where: str, value: Any, path: str = "") -> None:
         self.where, self.path = where, path
@@ -157,49 +158,49 @@ class _Reader:
 _KINDS: Final = {int: "number", dict: "object", list: "list", bool: "boolean"}
 
 
-def _peer(entry: _Reader) -> PeerEntry:
+def _peer(entry: _Reader) -> SavedPeer:
     peer = entry.id("", entry.path.partition(".")[2])
     found: dict[bytes, None] = {}
     for index, text in enumerate(entry.get("known", list)):
-        place = _place(entry, peer, f"known.{index}", text)
+        place = _place_in(entry, peer, f"known.{index}", text)
         if place and len(found) < PER_PEER:
             found[place] = None
     known = tuple(found)
     fallback = entry.get("use_relay_fallback", bool, True)
-    relays = None if fallback else _named(known)
+    relays = None if fallback else _relays_named_in(known)
     exclusive = False
     if "via" in entry.value:
         via = entry.inside("via")
         relays = None if via.value.get("relays") is None else via.ids("relays")
         exclusive = via.get("exclusive", bool, False)
-    return PeerEntry(peer, known, entry.get("pinned", bool, False), relays, exclusive)
+    return SavedPeer(peer, known, entry.get("pinned", bool, False), relays, exclusive)
 
 
-def _named(known: tuple[bytes, ...]) -> tuple[PeerId, ...]:
-    """Where the Rust library has no fallback, the relays that are left are those of the known addresses, at most 64."""
-    through = (relay for place in known for relay in multiaddrs.relays(Multiaddr(place)) if relay is not None)
+def _relays_named_in(known: tuple[bytes, ...]) -> tuple[PeerId, ...]:
+    """The relays of the addresses, at most 64: without a fallback, the Rust library uses no others."""
+    through = (relay for place in known for relay in relays_of(Multiaddr(place)) if relay is not None)
     return tuple(dict.fromkeys(through))[:RELAYS]
 
 
-def _place(entry: _Reader, peer: PeerId, name: str, text: Any) -> bytes:
-    """Empty: a peer's name alone."""
+def _place_in(entry: _Reader, peer: PeerId, name: str, text: Any) -> bytes:
+    """The place that ``text`` names; empty if it names a peer and nothing else."""
     if not isinstance(text, str):
         raise entry.wrong(name, "not a text")
     try:
         data = to_bytes(_TWICE.sub(r"\1", text) if "/p2p/" in text else text)
     except DecodeError as error:
         raise entry.wrong(name, str(error)) from None
-    if multiaddrs.P2P_CODE not in data:
+    if P2P_CODE not in data:
         return data
-    place, named = multiaddrs.split_peer(Multiaddr(data))
+    place, named = split_peer(Multiaddr(data))
     if named not in (None, peer):
         raise entry.wrong(name, "names another peer")
     return bytes(place)
 
 
-def _written(entry: PeerEntry) -> dict[str, Any]:
+def _to_json(entry: SavedPeer) -> dict[str, Any]:
     out: dict[str, Any] = {
-        "known": [_whole(place, entry.peer) for place in entry.known],
+        "known": [_with_peer_if_relayed(place, entry.peer) for place in entry.places],
         "use_relay_fallback": entry.relays is None and not entry.exclusive,
     }
     if entry.pinned:
@@ -210,10 +211,10 @@ def _written(entry: PeerEntry) -> dict[str, Any]:
     return out
 
 
-def _whole(place: bytes, peer: PeerId) -> str:
-    """As the Rust library keeps it: a relayed address ends in the name of its peer."""
-    relayed = multiaddrs.relays(Multiaddr(place))
-    return to_text(bytes(multiaddrs.with_peer(Multiaddr(place), peer))) if relayed else to_text(place)
+def _with_peer_if_relayed(place: bytes, peer: PeerId) -> str:
+    """The text as the Rust library writes it: a relayed address ends in the name of its peer."""
+    relayed = relays_of(Multiaddr(place))
+    return to_text(bytes(with_peer(Multiaddr(place), peer))) if relayed else to_text(place)
 
 
 def _json(value: Any) -> str:
