@@ -304,6 +304,23 @@ async def test_a_message_and_goodbye(together: bool) -> None:
         await until(lambda: wire(connection).lost)
 
 
+async def test_a_handler_that_is_due_when_its_peer_leaves() -> None:
+    """It starts, and when it is through nobody is waited for any more."""
+    started: list[LiveStream] = []
+
+    async def quick(stream: LiveStream) -> None:
+        started.append(stream)
+
+    async with pair(quick) as (alice, _):
+        (connection,) = alice.connections()
+        stream = MagicMock(protocol=ECHO, connection=connection, intake=None)
+        connection._handlers.start(stream)
+        connection._handlers.cancel(1.0)
+        await until(lambda: started == [stream])
+        await until(lambda: connection._handlers._late is None, 0.5)
+        started.clear()
+
+
 async def test_a_handler_whose_connection_ends_before_it_starts() -> None:
     async with swarm(1) as alice, raw_in(alice) as (raw, connection):
         alice.handle(ECHO, never)
