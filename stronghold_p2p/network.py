@@ -24,9 +24,9 @@ from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.protocols.ping import Ping
+from stronghold_p2p.request_response.attempts import kept_back
 from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
-from stronghold_p2p.request_response.exchange import kept_back
 from stronghold_p2p.request_response.server import Handler, Server
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.streams.opening import StreamOpening

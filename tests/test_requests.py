@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from stronghold_p2p import (
+    STRONGHOLD,
     ConnectionClosed,
     DeadlineExceeded,
     Network,

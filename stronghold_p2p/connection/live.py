@@ -38,6 +38,8 @@ LINGER: Final = 10.0  # seconds that a stream which we closed may take to end be
 
 log = logging.getLogger("stronghold_p2p.connection")
 
+_OPEN: Final = Life.OPEN
+
 
 class LiveConnection:
     """``direction`` is ``"out"`` when we dialed. ``turn``: the callback in which streams are told things."""
@@ -125,7 +127,7 @@ class LiveConnection:
     @property
     def closed(self) -> bool:
         """No stream works any more."""
-        return self.life is not Life.OPEN
+        return self.life is not _OPEN
 
     @property
     def streams(self) -> int:
@@ -176,7 +178,7 @@ class LiveConnection:
 
     def open_now(self, protocols: tuple[str, ...], now: float | None = None) -> LiveStream | None:
         """``open_stream`` where nothing has to be waited for; else None. ``now``: the loop's time, if it is known."""
-        if self.life is not Life.OPEN:
+        if self.life is not _OPEN:
             self._check_open()
         known = self._known(protocols)
         if known is None:
@@ -212,7 +214,7 @@ class LiveConnection:
         return stream
 
     def _check_open(self) -> None:
-        if self.life is not Life.OPEN:
+        if self.life is not _OPEN:
             raise again(self.error or ConnectionClosed("the connection is closed"), self.peer)
 
     # ------------------------------------------------------------------ streams of the peer
@@ -270,10 +272,10 @@ class LiveConnection:
     def look(self, now: float) -> float:
         """Do what is due now: keep-alive, idle, streams; returns what is due next."""
         self._muxer.tick(now)
-        if self.life is Life.OPEN and self._is_idle(now):
+        if self.life is _OPEN and self._is_idle(now):
             idle = f"idle for {self._timeouts.idle:g} s: add the peer to protected, or raise Timeouts.idle"
             self.shut(error=ConnectionClosed(idle))
-        if self.life is not Life.OPEN:
+        if self.life is not _OPEN:
             return self._muxer.due()
         for end in list(self._muxer.streams):
             if end.due <= now:
@@ -318,7 +320,7 @@ class LiveConnection:
 
     def shut(self, code: int = GoAway.NORMAL, error: Exception | None = None) -> None:
         """Say goodbye and read no more; ``abort`` or the peer's close ends it."""
-        if self.life is Life.OPEN:
+        if self.life is _OPEN:
             self._muxer.close(code, error or ConnectionClosed("we closed the connection", code=code))
 
     def abort(self) -> None:

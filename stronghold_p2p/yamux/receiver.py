@@ -119,6 +119,9 @@ class Receiver:
         stream.sink.data(bytes(piece))
 
     def _on_data(self, stream: YamuxStream | None, flags: int, stream_id: int, length: int) -> None:
+        if flags == FIN and not length and stream is not None and stream.receiving is not _FINISHED:
+            self._session.ended(stream, flags, 0)  # the usual end
+            return
         if stream is None:
             if length:
                 self._session.drop(stream_id, length)

@@ -39,6 +39,7 @@ from stronghold_p2p.yamux.state import Receiving
 from stronghold_p2p.yamux.stream import NOBODY, YamuxStream
 from stronghold_p2p.yamux.window import ReceiveBudget, ReceiveWindow
 
+_FINISHED: Final = Receiving.FINISHED
 LAST_STREAM_ID: Final = 0xFFFF_FFFF
 ACK_BACKLOG: Final = 256  # streams of ours that the peer has not acknowledged (yamux/README.md, "ACK backlog")
 CONTROL_QUEUE: Final = 1_024  # ACKs, pongs, resets and window updates to be written: 12 KiB; beyond, nothing is read
@@ -163,7 +164,7 @@ class Session:
             if stream.inbound:
                 self.spend_reset()
             sink.failed(StreamReset(f"the peer reset the stream with code {code:#x}", code=code))
-        elif stream.receiving is not Receiving.FINISHED:
+        elif stream.receiving is not _FINISHED:
             stream.end_by_peer()
             sink.end()
 
@@ -235,7 +236,7 @@ class Session:
             self.inbound -= 1
         if not stream.acknowledged:
             self.acknowledged(stream)
-        if stream.receiving is not Receiving.FINISHED:
+        if stream.receiving is not _FINISHED:
             self._dropped.bury(stream.id, stream.window.credit)
 
     def spend_reset(self) -> None:
@@ -305,7 +306,8 @@ class Session:
         """The connection is over: every stream and every waiting opener learns the same cause."""
         self.closed = True
         for stream in list(self.streams.values()):
-            stream.fail(error)
+            if not stream.gone:  # a sink that was told may have reset others
+                stream.fail(error)
         self.inbound = self.unacknowledged = 0
         for waiting in (self.streams, self.stalled, self.requeued, self._holding, self.outbox):
             waiting.clear()

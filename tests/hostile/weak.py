@@ -48,9 +48,9 @@ from stronghold_p2p.noise.cipher import CipherState
 from stronghold_p2p.noise.libp2p import Secured
 from stronghold_p2p.protocols import identify_messages
 from stronghold_p2p.protocols.identify import Identify
-from stronghold_p2p.request_response import exchange
+from stronghold_p2p.request_response import attempts, framing
 from stronghold_p2p.request_response.codecs.codec import frame, unframe
-from stronghold_p2p.request_response.server import Server
+from stronghold_p2p.request_response.server import Responder
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import LazyConfirm
 from stronghold_p2p.swarm.gatekeeper import Gatekeeper
@@ -420,18 +420,18 @@ def read_json() -> None:
 @check
 def answer_length() -> None:
     """That an answer has at most ``max_response`` bytes: ten times as many."""
-    patch(exchange, "unframe", lambda maximum: unframe(10 * maximum))
+    patch(framing, "unframe", lambda maximum: unframe(10 * maximum))
 
 
 @check
 def endings() -> None:
     """That a request which was let in is told to have failed, if it has."""
 
-    async def answer(_self: Server, protocol: Any, handler: Any, request: Any, stream: LiveStream) -> None:
-        body = protocol.response.encode(await handler(request))
+    async def answer(self: Responder[Any, Any], request: Any, stream: LiveStream) -> None:
+        body = self._protocol.response.encode(await self._handler(request))
         await stream.write(frame(body))
 
-    patch(Server, "_answer", answer)
+    patch(Responder, "_answer", answer)
 
 
 @check
@@ -467,7 +467,7 @@ def removal() -> None:
 @check
 def last_look() -> None:
     """That the rules are looked at once more before an answer leaves."""
-    patch(Server, "_still_passes", lambda _self, _protocol, _request: True)
+    patch(attempts, "still_allowed", lambda _swarm, _attempt: True)
 
 
 class _Deaf:

@@ -204,7 +204,7 @@ async def test_a_third_stream_of_a_peer_is_reset() -> None:
             with pytest.raises(LimitExceeded) as caught:  # what the code 0x1002 means
                 await excess.read()
             assert caught.value.remote
-        await streams[0].close()
+        streams[0].close()
         await until(lambda: server._serving.count(alice.peer_id) == 1)
         async with await connections[1].open_stream(PING) as stream:
             await stream.write(bytes(SIZE))

@@ -121,7 +121,7 @@ async def test_the_handler_is_told_everything() -> None:
         assert [one.id for one in seen] == [1, 2, 3]
         for one in seen:
             assert (one.peer, one.message, one.protocol) == (two.alice.peer_id, {"Say": 1}, ID)
-            assert one.connection is his
+            assert one.connection is his.face
             assert start + 9 < one.deadline < start + 11
         seen.clear()
 
