@@ -30,7 +30,6 @@ from stronghold_p2p import (
     Timeouts,
     UsageError,
 )
-from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD
 from tests.peers import LOOPBACK, until
 
 Answer = asyncio.Future[Any]
