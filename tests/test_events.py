@@ -368,7 +368,7 @@ async def test_one_source_does_not_fill_the_room_of_all(what: str, caplog: pytes
         await stream.read_to_end()
 
     async with bob, Network() as alice, Network() as carol, contextlib.AsyncExitStack() as sockets:
-        connection = await alice.connect(bob.addresses[0])
+        await alice.connect(bob.addresses[0])
         await carol.connect(bob.addresses[0])
         events = bob.events(buffer=64, overflow="wait")
         if what == "sockets":
@@ -377,7 +377,7 @@ async def test_one_source_does_not_fill_the_room_of_all(what: str, caplog: pytes
                 sockets.enter_context(socket.create_connection((host, port)))
         else:
             name = "/raw/1" if what == "streams" else STRONGHOLD.ids[0]
-            streams = [await connection.open_stream(name) for _ in range(70)]
+            streams = [await alice._swarm.connections()[0].open_stream(name) for _ in range(70)]
             await asyncio.sleep(TENTH)
             for stream in streams:
                 await stream.write(b'\x03"x"')
@@ -401,9 +401,9 @@ async def test_who_is_shut_out_while_waiting_has_no_handler(caplog: pytest.LogCa
         begun.append(stream)
 
     async with bob, Network() as alice:
-        connection = await alice.connect(bob.addresses[0])
+        await alice.connect(bob.addresses[0])
         events = bob.events(buffer=8, overflow="wait")
-        stream = await connection.open_stream("/raw/1")
+        stream = await alice.open_stream(bob.addresses[0], "/raw/1")
         await stream.write(b"x")
         await until(lambda: bob.stats()["held"])
         assert [event.rule for event in events._waiting if isinstance(event, Judged)] == [Rule.ALLOW]

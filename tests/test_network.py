@@ -25,8 +25,6 @@ from stronghold_p2p import (
     ConnectionClosed,
     DeadlineExceeded,
     DialError,
-    Ended,
-    Event,
     Firewall,
     Identity,
     Judged,
@@ -34,7 +32,6 @@ from stronghold_p2p import (
     ListenError,
     Network,
     Opened,
-    PeerId,
     PeerIdMismatch,
     Rejected,
     Request,
@@ -66,22 +63,10 @@ async def upper(stream: Stream) -> None:
         await stream.write(chunk.upper())
 
 
-async def test_the_first_example() -> None:
-    bob = Network(listen=[LOOPBACK])
-    bob.firewall.set(Rule.ASK)
-
-    @bob.firewall.on_ask
-    async def approve(attempt: Attempt) -> bool:
-        return attempt.variant == "Ping"
-
-    @bob.on_request
-    async def answer(request: Request[Any]) -> Any:
-        return {"Pong": str(request.peer)}
-
-    async with bob, Network() as alice:
-        assert await alice.request(bob.addresses[0], "Ping", timeout=5) == {"Pong": str(alice.peer_id)}
-        with pytest.raises(Rejected):
-            await alice.request(bob.peer_id, "Delete", timeout=5)
+def speaking() -> Network:
+    network = open_to_all()
+    network.on_stream(UPPER)(upper)
+    return network
 
 
 def test_every_public_name_is_there() -> None:
@@ -117,7 +102,10 @@ async def test_listening_on_one_more_address() -> None:
         connection = await alice.connect(bob.addresses[0])
         assert connection.peer == bob.peer_id
         await listener.close()
+        await listener.close()
+        assert bob.listeners == ()
         assert not connection.closed
+        await bob.listen(listener.addresses[0])  # it is free again
 
 
 @pytest.mark.parametrize("address", ["nonsense", "/ip4/1.2.3.4", "/ip4/256.0.0.1/tcp/1", "/udp/1", "", "/dns4/x/tcp/1"])
@@ -132,6 +120,7 @@ def test_one_address_is_no_list_of_addresses() -> None:
         Network(listen=LOOPBACK)
 
 
+@pytest.mark.tcp
 async def test_an_address_that_cannot_be_had() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
@@ -226,6 +215,7 @@ async def test_another_peer_than_the_address_says() -> None:
         assert caught.value.actual == bob.peer_id
 
 
+@pytest.mark.tcp
 @pytest.mark.parametrize("verb", ["connect", "request", "ping", "identify", "open_stream"])
 async def test_every_verb_has_one_deadline_with_the_dial_in_it(verb: str) -> None:
     with socket.socket() as silent:
@@ -338,9 +328,7 @@ async def test_a_firewall_may_be_given() -> None:
 
 
 async def test_a_stream_in_a_block() -> None:
-    bob = open_to_all()
-    bob.on_stream(UPPER)(upper)
-    async with bob, Network() as alice:
+    async with speaking() as bob, Network() as alice:
         async with alice.open_stream(bob.addresses[0], UPPER) as stream:
             assert (stream.peer, stream.protocol) == (bob.peer_id, UPPER)
             await stream.write(b"hello")
@@ -354,23 +342,13 @@ async def test_a_stream_in_a_block() -> None:
 
 
 async def test_a_stream_to_await() -> None:
-    bob = open_to_all()
-    bob.on_stream(UPPER)(upper)
-    async with bob, Network() as alice:
+    async with speaking() as bob, Network() as alice:
         stream = await alice.open_stream(bob.addresses[0], "/none/1", UPPER)
         assert stream.protocol == UPPER
         await stream.write(b"x")
         await stream.close_write()
         assert await stream.read_to_end() == b"X"
         await stream.close()
-
-
-async def test_a_stream_that_nobody_serves() -> None:
-    async with open_to_all() as bob, Network() as alice:
-        with pytest.raises(UnsupportedProtocol) as caught:
-            await alice.open_stream(bob.addresses[0], "/none/1", "/none/2")
-        assert caught.value.protocols == ("/none/1", "/none/2")
-        assert caught.value.peer == bob.peer_id
 
 
 @dataclass(frozen=True)
@@ -504,33 +482,6 @@ async def test_a_handler_that_comes_later_is_told_to_peers() -> None:
         bob.on_stream(UPPER)(upper)
         known = alice._swarm.peer_protocols
         await until(lambda: {UPPER, STRONGHOLD.ids[0]} <= known.get(bob.peer_id, frozenset()))
-
-
-async def test_events() -> None:
-    bob = open_to_all()
-    seen: list[tuple[type, PeerId]] = []
-
-    @bob.on_event
-    def note(event: Event) -> None:
-        if isinstance(event, (Opened, Ended)):
-            seen.append((type(event), event.connection.peer))
-
-    async with bob, Network() as alice:
-        await alice.connect(bob.addresses[0])
-        await alice.disconnect(bob.peer_id)
-        await until(lambda: len(seen) == 2)
-        assert seen == [(Opened, alice.peer_id), (Ended, alice.peer_id)]
-
-
-async def test_protected_peers() -> None:
-    idle = Timeouts(idle=0.1)
-    async with open_to_all() as bob, Network(timeouts=idle) as alice, Network(timeouts=idle) as carol:
-        alice.protected.add(bob.peer_id)
-        kept = await alice.connect(bob.addresses[0])
-        gone = await carol.connect(bob.addresses[0])
-        await until(lambda: gone.closed)
-        await asyncio.sleep(0.2)
-        assert not kept.closed
 
 
 async def test_serving_for_ever_ends_when_cancelled() -> None:

@@ -134,23 +134,13 @@ async def test_t8_the_responder_drops_the_answer(caplog: pytest.LogCaptureFixtur
     caplog.clear()
 
 
-async def test_an_answer_from_another_task() -> None:
+async def test_an_answer_from_another_task_or_thread() -> None:
     async with scene() as on:
-        task, answer = await on.asked("Say")
-
-        async def somebody_else() -> None:
-            await asyncio.sleep(0.01)
-            answer.set_result("later")
-
-        other = asyncio.ensure_future(somebody_else())
-        assert await task == "later"
-        await other
-
-
-async def test_an_answer_from_another_thread() -> None:
-    async with scene() as on:
-        task, answer = await on.asked("Say")
         loop = asyncio.get_running_loop()
+        task, answer = await on.asked("Say")
+        loop.call_later(0.01, answer.set_result, "later")
+        assert await task == "later"
+        task, answer = await on.asked("Say it again")
         thread = threading.Thread(target=lambda: loop.call_soon_threadsafe(answer.set_result, "from afar"))
         thread.start()
         assert await task == "from afar"
@@ -241,7 +231,7 @@ async def test_an_answer_that_two_requests_wait_for(caplog: pytest.LogCaptureFix
             waiting += 1
             return "Pong" if request.message == "Ping" else await asyncio.shield(shared)
 
-        on.bob._server.serve(STRONGHOLD, answer)
+        on.bob._server.serve(STRONGHOLD, answer)  # instead of the scene's
         leaves, stays = on.ask("Leave"), on.ask("Stay")
         await until(lambda: waiting == 2)
         leaves.cancel()

@@ -66,6 +66,8 @@ class Handlers:
             stream.reset(Reset.GATED)
             return
         task = self._task(stream, self._handle(stream))
+        if self._late is not None:  # the peer has left, but what it sent before is heard
+            task.add_done_callback(self._done)
         if not task.done():
             self.tasks[stream] = task
             if stream.connection.closed:
@@ -123,7 +125,7 @@ class Handlers:
                 task.add_done_callback(self._done)
 
     def _done(self, _: asyncio.Task[None]) -> None:
-        if self._late is not None and all(task.done() for task in self.tasks.values()):
+        if self._late is not None and not self._due and all(task.done() for task in self.tasks.values()):
             self._late.cancel()
             self._late = None
 

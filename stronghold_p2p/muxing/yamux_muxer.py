@@ -277,8 +277,6 @@ class YamuxMuxer:
     def _failed(self, error: Exception) -> None:
         if self.closed:
             return
-        # Its frames hold everything that was at work, this connection too, which would keep itself alive by its error.
-        error.__traceback__ = None
         if isinstance(error, DecryptError):  # nothing on this channel can be trusted, so nothing is said on it
             self.abort(error)
         elif isinstance(error, ConnectionClosed):
@@ -312,6 +310,7 @@ class YamuxMuxer:
         if self.closed:
             return
         self.closed = True
+        _forget_frames(error)
         self._session.fail(error)
         if self._user is not None:
             self._user.ended(error)
@@ -328,6 +327,17 @@ class YamuxMuxer:
         user, self._user = self._user, None
         if user is not None:
             user.gone()
+
+
+def _forget_frames(error: BaseException) -> None:
+    """The frames of an error, and of what led to it, hold all that was at work, this muxer and its channel, too: by
+    their error they would keep themselves alive.
+    """
+    waiting = [error]
+    while waiting:
+        one = waiting.pop()
+        one.__traceback__ = None
+        waiting += [before for before in {one.__cause__, one.__context__} if before is not None]
 
 
 class YamuxFactory:

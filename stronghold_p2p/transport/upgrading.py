@@ -63,6 +63,19 @@ class Outcome(Protocol):
     def failed(self, error: Exception) -> None: ...
 
 
+class _Nobody:
+    """The outcome of an upgrade that is over."""
+
+    def proven(self, upgraded: Upgraded) -> None:
+        """Cannot happen any more."""
+
+    def failed(self, error: Exception) -> None:
+        """Somebody has been told already, or does not want to know."""
+
+
+NOBODY: Final = _Nobody()
+
+
 class UpgradeRunner:
     """One upgrade in progress: the user of its wire, and what becomes ``Upgraded``.
 
@@ -97,7 +110,7 @@ class UpgradeRunner:
     ) -> None:
         self._wire = wire
         self._exchange: ExchangeRunner[Negotiated] = ExchangeRunner(exchange)
-        self._outcome = outcome
+        self._outcome: Outcome = outcome
         self._dialer = dialer
         self._timeout = timeout
         self._running = running
@@ -222,8 +235,8 @@ class UpgradeRunner:
         """``ConnectionClosed``: the wire was lost before."""
         if self._phase is Phase.OVER:
             raise ConnectionClosed("the peer closed the connection during the upgrade", remote=True)
-        negotiated = self._proven
         self._phase = PHASES[self._phase, Event.START]
+        negotiated = self._proven
         self._clean()
         muxer = negotiated.muxer.start(self._wire, negotiated.secured, negotiated.plaintext, user, dialer=self._dialer)
         self._resume()
@@ -246,6 +259,7 @@ class UpgradeRunner:
     def _fail(self, error: Exception) -> None:
         if self._phase is Phase.OVER:
             return
+        outcome = self._outcome
         self._end()
         # No error message exists in any handshake: the peer sees the connection close.
         self._wire.abort()
@@ -253,7 +267,7 @@ class UpgradeRunner:
             internal = HandshakeError(f"internal error during the upgrade: {error!r}", phase="internal")
             internal.__cause__ = error
             error = internal
-        self._outcome.failed(error)
+        outcome.failed(error)
 
     def _expired(self) -> None:
         self._timer = None
@@ -265,10 +279,13 @@ class UpgradeRunner:
         self._clean()
 
     def _clean(self) -> None:
+        # It knows how to cancel us, and the frames of a refusal lead back here: we would keep each other alive.
+        self._outcome, self._refusal = NOBODY, None
         self._running.discard(self)
         self._stop_timer()
-        if self._take_back is not None:
-            self._take_back()
+        take_back, self._take_back = self._take_back, None
+        if take_back is not None:
+            take_back()
         self._exchange.close()
 
     def _stop_timer(self) -> None:

@@ -61,7 +61,7 @@ async def test_d9_where_a_connection_came_from_is_not_learned() -> None:
         Identify(alice, "a")
         Identify(bob, "b")
         opened: list[str] = []
-        bob.on_event(
+        bob.hub.follow(
             lambda event: opened.append(str(event.connection.remote_address)) if isinstance(event, Opened) else None
         )
         await alice.dial(bob.peer_id, bob.addresses)

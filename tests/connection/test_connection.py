@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -24,18 +26,18 @@ from stronghold_p2p.errors import (
 from stronghold_p2p.events.events import Ended, Opened
 from stronghold_p2p.exchange import ExchangeRunner
 from stronghold_p2p.firewall.rules import Attempt, Rule
-from stronghold_p2p.noise.libp2p import secure
-from stronghold_p2p.noise.records import Opener, Sealer
+from stronghold_p2p.muxing.yamux_muxer import YAMUX
+from stronghold_p2p.noise.security import NOISE, NoiseChannel
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.transport.socket_wire import inbox_for
-from stronghold_p2p.transport.upgrade import NOISE, YAMUX, Upgraded
+from stronghold_p2p.transport import busy_poll
+from stronghold_p2p.transport.upgrade import Negotiated
 from stronghold_p2p.yamux import Session, session
 from stronghold_p2p.yamux.header import ACK, DATA, FIN, GO_AWAY, PING, RST, SYN, WINDOW_UPDATE, frame
 from tests.peers import connect, saying, swarm, until
-from tests.swarm.handlers import ECHO, ask, echo, never, swallow
-from tests.swarm.raw import SEED, Events, Raw, bare_to, raw_in, raw_out
-from tests.transport.ends import identity, randomness, upgrade
+from tests.swarm.handlers import ECHO, ask, echo, never, pair, swallow
+from tests.swarm.raw import SEED, Events, Raw, bare_to, muxer, raw_in, raw_out, wire
+from tests.transport.ends import NoMuxer, identity, upgrade
 
 HELLO = b"hello"
 
@@ -71,44 +73,34 @@ async def test_returning_closes_raising_resets(caplog: pytest.LogCaptureFixture)
 async def test_what_the_peer_did_is_no_error_of_the_handler(
     kind: type[Exception], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
+    async def raising(_stream: LiveStream) -> None:
+        raise kind("gone")
 
-        async def raising(_stream: LiveStream) -> None:
-            raise kind("gone")
-
-        alice.handle(ECHO, raising)
-        connection = await connect(bob, alice)
+    async with pair(raising) as (_, connection):
         with pytest.raises(StreamReset):
             await ask(connection)
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
 async def test_half_close_both_ways() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
+    async def late(stream: LiveStream) -> None:
+        got = await stream.read_to_end()
+        await stream.write(got[::-1])
+        stream.finish()
 
-        async def late(stream: LiveStream) -> None:
-            got = await stream.read_to_end()
-            await stream.write(got[::-1])
-            await stream.close_write()
-
-        alice.handle(ECHO, late)
-        connection = await connect(bob, alice)
-        async with await connection.open_stream(ECHO) as stream:
-            await stream.write(HELLO)
-            await stream.close_write()
-            assert await stream.read_to_end() == HELLO[::-1]
+    async with pair(late) as (_, connection), await connection.open_stream(ECHO) as stream:
+        await stream.write(HELLO)
+        stream.finish()
+        assert await stream.read_to_end() == HELLO[::-1]
 
 
 @pytest.mark.parametrize("code", [0, 1, Reset.GATED, 0xFFFF_FFFF])
 async def test_the_code_of_a_reset(code: int) -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
+    async def resetting(stream: LiveStream) -> None:
+        await stream.readexactly(5)
+        stream.reset(code)
 
-        async def resetting(stream: LiveStream) -> None:
-            await stream.readexactly(5)
-            stream.reset(code)
-
-        alice.handle(ECHO, resetting)
-        connection = await connect(bob, alice)
+    async with pair(resetting) as (_, connection):
         stream = await connection.open_stream(ECHO)
         await stream.write(HELLO)
         with pytest.raises(StreamReset) as caught:
@@ -121,9 +113,7 @@ async def test_the_code_of_a_reset(code: int) -> None:
 
 async def test_the_513th_stream() -> None:
     """The others go on, and one that ends makes room."""
-    async with swarm(1) as alice, swarm(2) as bob:
-        alice.handle(ECHO, echo)
-        connection = await connect(bob, alice)
+    async with pair(echo) as (_, connection):
         streams = [await connection.open_stream(ECHO) for _ in range(100)]
         for wave in range(100, 512, 103):
             for stream in streams[wave - 100 :]:
@@ -140,7 +130,7 @@ async def test_the_513th_stream() -> None:
             await surplus.read()
         assert (caught.value.limit, caught.value.remote) == ("streams", True)
         await asyncio.gather(*(_again(stream) for stream in streams))
-        await streams[0].close()
+        streams[0].close()
         await until(lambda: connection.streams == 511)
         assert await ask(connection) == HELLO
         for stream in streams:
@@ -217,7 +207,7 @@ async def test_we_go_away(code: int) -> None:
         for _ in range(20):
             await raw.send(frame(PING, SYN, 0, 1))
         closing = asyncio.ensure_future(connection.close(code))
-        got = await raw.body(stream._state.id, 33 + 100_000)
+        got = await raw.body(stream._end.id, 33 + 100_000)
         assert len(got) == 33 + 100_000
         for _ in range(20):
             await raw.send(frame(PING, SYN, 0, 1))
@@ -279,15 +269,13 @@ async def test_close_while_everything_runs() -> None:
 
 async def test_closing_from_inside_a_handler() -> None:
     """Hostile row 109."""
-    async with swarm(1) as alice, swarm(2) as bob:
-        done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-        async def closing(stream: LiveStream) -> None:
-            await stream.connection.close()
-            done.set_result("still here")
+    async def closing(stream: LiveStream) -> None:
+        await stream.connection.close()
+        done.set_result("still here")
 
-        alice.handle(ECHO, closing)
-        connection = await connect(bob, alice)
+    async with pair(closing) as (_, connection):
         with pytest.raises(ConnectionClosed):
             await ask(connection)
         assert await done == "still here"
@@ -313,27 +301,24 @@ async def test_a_message_and_goodbye(together: bool) -> None:
         raw.bare.finish()
         assert await heard == HELLO
         await raw.gone()
-        await until(lambda: connection._link.lost)
+        await until(lambda: wire(connection).lost)
 
 
-async def test_handlers_are_cancelled_with_their_connection() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        ends: list[str] = []
+async def test_a_handler_that_is_due_when_its_peer_leaves() -> None:
+    """It starts, and when it is through nobody is waited for any more."""
+    started: list[LiveStream] = []
 
-        async def waiting(_stream: LiveStream) -> None:
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                ends.append("cancelled")
-                raise
+    async def quick(stream: LiveStream) -> None:
+        started.append(stream)
 
-        alice.handle(ECHO, waiting)
-        connection = await connect(bob, alice)
-        for _ in range(3):
-            await connection.open_stream(ECHO)
-        await until(lambda: alice.connections() and len(alice.connections()[0].handlers) == 3)
-        connection.abort()
-        await until(lambda: len(ends) == 3)
+    async with pair(quick) as (alice, _):
+        (connection,) = alice.connections()
+        stream = MagicMock(protocol=ECHO, connection=connection, intake=None)
+        connection._handlers.start(stream)
+        connection._handlers.cancel(1.0)
+        await until(lambda: started == [stream])
+        await until(lambda: connection._handlers._late is None, 0.5)
+        started.clear()
 
 
 async def test_a_handler_whose_connection_ends_before_it_starts() -> None:
@@ -343,7 +328,7 @@ async def test_a_handler_whose_connection_ends_before_it_starts() -> None:
         await raw.send(frame(DATA, SYN, 1, len(body)), body, frame(GO_AWAY, 0, 0, 0))
         assert await raw.gone() == 0
         raw.close()
-        await until(lambda: connection._link.lost)
+        await until(lambda: wire(connection).lost)
 
 
 # ---------------------------------------------------------------------- broken invariants
@@ -404,13 +389,14 @@ async def test_reset_flood(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Hostile row 113: one connection pays, with a code that says whose fault it was."""
     async with swarm(1) as alice, raw_in(alice) as (raw, connection), raw_in(alice, 8) as (_, other):
-        monkeypatch.setattr(connection._session, "deliver", lambda _: 1 // 0)
+        monkeypatch.setattr(muxer(connection), "_receiver", SimpleNamespace(receive=lambda _: 1 // 0))
         await raw.send(frame(PING, SYN, 0, 1))
         assert await raw.gone() == GoAway.INTERNAL_ERROR
         monkeypatch.undo()
         assert isinstance(connection.error, ConnectionClosed)
         assert connection.error.code == GoAway.INTERNAL_ERROR
         assert "internal error" in caplog.text
+        assert "in received" in caplog.text  # where it happened
         assert not other.closed
     caplog.clear()
 
@@ -433,7 +419,7 @@ async def test_a_fault_of_ours_while_sending(
 
         monkeypatch.setattr(Session, where, broken)
         await stream.write(b"x")
-        connection._session.congested = True  # there is something to tell once it was sent
+        muxer(connection)._session.congested = True  # there is something to tell once it was sent
         await until(lambda: connection.closed)
         assert isinstance(connection.error, ConnectionClosed)
         assert connection.error.code == GoAway.INTERNAL_ERROR
@@ -454,7 +440,9 @@ async def test_the_counter_of_the_channel_is_used_up() -> None:
     async with swarm(1) as alice, raw_in(alice) as (raw, connection):
         alice.handle(ECHO, echo)
         stream = await connection.open_stream(ECHO)
-        connection._seal.__self__._n = 2**64 - 1  # type: ignore[attr-defined]
+        channel = muxer(connection)._channel
+        assert isinstance(channel, NoiseChannel)
+        channel._sealer._n = 2**64 - 1
         await stream.write(HELLO)
         with pytest.raises(ConnectionClosed, match="counter"):
             await stream.read()
@@ -464,16 +452,13 @@ async def test_the_counter_of_the_channel_is_used_up() -> None:
 async def secured(target: Swarm) -> tuple[Raw, bytes]:
     """A hand-made dialer that has finished Noise without an early muxer: what it says next is its choice."""
     bare = await bare_to(target.addresses[0])
-    keys = upgrade(SEED).local
-    noise = secure(initiator=True, local=keys, expected=None, muxers=(), random=randomness(5))
+    noise = upgrade(SEED).securities[0].handshake(initiator=True, expected=None, muxers=())
     runner = ExchangeRunner(multistream.lazy(NOISE, noise))
     await bare.send(runner.start())
     last = b""
     while not runner.done:
         last = runner.feed(await bare.receive())
-    result = runner.result
-    upgraded = Upgraded(result.peer, result.public_key, Sealer(result.send), Opener(result.receive), early_muxer=False)
-    return Raw(bare, upgraded, runner.leftover), last
+    return Raw(bare, Negotiated(runner.result, NoMuxer(), False), runner.leftover), last
 
 
 @pytest.mark.parametrize("good", [True, False])
@@ -600,11 +585,11 @@ async def test_a_peer_that_does_not_take_our_answers() -> None:
                 await raw.send(pings)
 
         flooding = asyncio.ensure_future(flood())
-        await until(lambda: connection._reading_paused and connection._link.congested, 20)
+        await until(lambda: muxer(connection)._reading_paused and wire(connection).congested, 20)
         sizes = set()
         for _ in range(10):
             await asyncio.sleep(0.01)
-            sizes.add(connection._session._out.size)
+            sizes.add(muxer(connection)._session.outbox.size)
         assert len(sizes) == 1  # nothing grows
         assert sizes.pop() < 1 << 20
         flooding.cancel()
@@ -618,7 +603,7 @@ async def test_after_a_pause_it_goes_on() -> None:
             await raw.send(*(frame(PING, SYN, 0, number) for number in range(start, start + 40)))
         for number in range(2_000):
             assert (await raw.until(PING, ACK)).length == number
-        assert not connection._reading_paused
+        assert not muxer(connection)._reading_paused
 
 
 async def test_an_idle_connection_costs_no_task() -> None:
@@ -632,13 +617,11 @@ async def test_an_idle_connection_costs_no_task() -> None:
         await stream.write(b"x")
         await stream.readexactly(1)
         assert len(asyncio.all_tasks()) == before + 1  # the handler
-        await stream.close()
+        stream.close()
 
 
 async def test_latency_and_repr() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        alice.handle(ECHO, saying(bytes(1 << 20)))
-        connection = await connect(bob, alice)
+    async with pair(saying(bytes(1 << 20))) as (alice, connection):
         assert connection.latency is None
         assert str(alice.peer_id) in repr(connection)
         assert len(await ask(connection)) == 1 << 20
@@ -659,20 +642,19 @@ async def test_nothing_is_read_into_the_inbox_while_it_is_in_use() -> None:
         alice.handle("/keep", keep)
         await raw.open(1, "/keep")
         await until(lambda: kept)
-        link, session = connection._link, connection._session
-        pace = inbox_for(asyncio.get_running_loop()).pace
-        pace.change(link)
-        pace.looked(found=True)  # the next short answer is followed by a look
+        polling, user = wire(connection), muxer(connection)
+        policy = busy_poll._policies[asyncio.get_running_loop()]
+        policy.change(polling)
+        policy.looked(found=True)  # the next short answer is followed by a look
         first, second = (bytes(raw.seal(frame(PING, SYN, 0, value))) for value in (1, 2))
-        receive = link.receiver
 
-        def receive_slowly(view: memoryview) -> int:
-            link.receiver = receive
+        def slowly(view: memoryview) -> int:
+            polling.user = user
             raw.bare.sock.send(second[10:])
-            session.wait_turn(kept[0]._state)
-            return receive(view)
+            kept[0]._end.wait_turn(again=False)
+            return user.received(view)
 
-        link.receiver = receive_slowly
+        polling.user = MagicMock(received=slowly)
         await raw.bare.send(first + second[:10])
         async with asyncio.timeout(5):
             assert [(await raw.until(PING, ACK)).length for _ in range(2)] == [1, 2]

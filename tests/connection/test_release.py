@@ -9,25 +9,32 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
-from stronghold_p2p.connection.timer import Timer
 
 from stronghold_p2p.config import Timeouts
+from stronghold_p2p.connection.connection import Connection
+from stronghold_p2p.connection.deadlines import Deadlines
 from stronghold_p2p.connection.handlers import Handlers
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import P2PError
 from stronghold_p2p.firewall.limits.gate import Token
+from stronghold_p2p.muxing.yamux_muxer import YamuxMuxer
 from stronghold_p2p.noise.records import Opener, Sealer
+from stronghold_p2p.noise.security import NoiseChannel
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport.socket_wire import SocketWire
-from stronghold_p2p.transport.upgrading import Upgrading
+from stronghold_p2p.transport.upgrading import UpgradeRunner
+from stronghold_p2p.yamux import Receiver, Session, YamuxStream
 from stronghold_p2p.yamux.header import PING, SYN, frame
 from tests.peers import connect, swarm, until
-from tests.swarm.handlers import ECHO, ask, echo, never
+from tests.swarm.handlers import ECHO, ask, echo, never, pair
 from tests.swarm.raw import Raw, raw_in, raw_out
 
-# A session and its receiver hold each other, and asyncio's transport holds a method of its own: not these.
-FREED = (LiveConnection, Handlers, SocketWire, Opener, Sealer, LiveStream, Timer, Token, Upgrading)
+# asyncio's transport holds a method of its own: not that.
+FREED = (
+    *(LiveConnection, Connection, Handlers, Deadlines, LiveStream, Token, UpgradeRunner),
+    *(SocketWire, NoiseChannel, Opener, Sealer, YamuxMuxer, YamuxStream, Session, Receiver),
+)
 
 End = Callable[[Swarm, LiveConnection], Awaitable[None]]
 RawEnd = Callable[[Raw], Awaitable[None]]
@@ -126,9 +133,7 @@ async def test_whatever_the_peer_does(end: RawEnd, dialed: bool, no_collector: N
 
 async def test_it_stays_as_long_as_what_a_call_has_raised(no_collector: None) -> None:
     """The frames of an error that the application keeps are its own; without them nothing stays."""
-    async with swarm(1) as alice, swarm(2) as bob:
-        alice.handle(ECHO, never)
-        connection = await connect(bob, alice)
+    async with pair(never) as (alice, connection):
         held = weakref.ref(connection)
         asking = asyncio.ensure_future(ask(connection))
         await until(lambda: alice.connections() and alice.connections()[0].handlers)
@@ -148,6 +153,5 @@ async def test_refused_dials_leave_nothing(no_collector: None) -> None:
         before = living()
         for _ in range(3):
             with pytest.raises(P2PError):
-                async with await bob.open_stream(alice.peer_id, ECHO) as stream:
-                    await stream.read()
+                await ask(await bob.dial(alice.peer_id, alice.addresses))
         await until(lambda: living() == before)

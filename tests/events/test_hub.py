@@ -48,21 +48,6 @@ async def test_events_wait_for_their_reader() -> None:
     assert not one._followers
 
 
-@pytest.mark.parametrize(
-    ("overflow", "kept"),
-    [
-        ("drop_oldest", [Dropped(7), event(7), event(8), event(9)]),
-        ("drop_newest", [event(0), event(1), event(2), Dropped(7)]),
-    ],
-)
-async def test_what_is_lost_is_counted(overflow: Overflow, kept: list[Event]) -> None:
-    one = hub()
-    events = Events(one, 3, overflow)
-    for number in range(10):
-        one.emit(event(number))
-    assert await rest(events) == kept
-
-
 async def test_a_gap_stays_in_its_place() -> None:
     one = hub()
     events = Events(one, 2, "drop_newest")

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from stronghold_p2p.connection.live import LiveConnection
+from stronghold_p2p.connection.owner import Handler
 from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.swarm.swarm import Swarm
+from tests.peers import connect, swarm
 
 ECHO = "/echo/1.0.0"
+
+
+def now() -> float:
+    """The loop's seconds, virtual where its time is."""
+    return asyncio.get_running_loop().time()
+
+
+@asynccontextmanager
+async def pair(handler: Handler, protocol: str = ECHO) -> AsyncIterator[tuple[Swarm, LiveConnection]]:
+    """Alice, who serves ``protocol``, and a connection that bob has to her."""
+    async with swarm(1) as alice, swarm(2) as bob:
+        alice.handle(protocol, handler)
+        yield alice, await connect(bob, alice)
 
 
 async def echo(stream: LiveStream) -> None:

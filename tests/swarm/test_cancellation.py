@@ -10,8 +10,8 @@ from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from tests import cancel
 from tests.peers import connect, swarm, until
-from tests.swarm.handlers import ECHO, ask, echo, swallow
-from tests.swarm.raw import dial_raw, raw_out
+from tests.swarm.handlers import ECHO, ask, echo, pair, swallow
+from tests.swarm.raw import dial_raw, muxer, raw_out
 from tests.transport.ends import identity
 
 HELLO = b"hello"
@@ -21,7 +21,7 @@ def settled(one: Swarm, connections: int = 0) -> bool:
     """No dial and no upgrade is under way."""
     counts = dict(one.gate.snapshot())
     return (
-        not one.pending
+        not one.listeners.pending
         and counts["pending_in"] == counts["pending_out"] == 0
         and counts["inbound"] + counts["outbound"] == connections == len(one.connections())
     )
@@ -64,24 +64,22 @@ async def test_listen() -> None:
     async with swarm(1) as alice:
 
         async def check() -> None:
-            for listener in alice.listeners[1:]:
-                await listener.close()
+            for listener in alice.listeners.all[1:]:
+                await listener.face.close()
             assert len(alice.addresses) == 1
 
         assert await cancel.everywhere(lambda: alice.listen(parse("/ip4/127.0.0.1/tcp/0")), check) >= 1
 
 
 async def test_open_stream() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        alice.handle(ECHO, echo)
-        connection = await connect(bob, alice)
+    async with pair(echo) as (alice, connection):
 
         async def check() -> None:
             await until(lambda: connection.streams == 0 and alice.connections()[0].streams == 0)
             assert await ask(connection) == HELLO
 
         async def finished(stream: LiveStream) -> None:
-            await stream.close()
+            stream.close()
 
         assert await cancel.everywhere(lambda: connection.open_stream(ECHO), check, finished=finished) == 0
         several = await cancel.everywhere(lambda: connection.open_stream("/x", "/y", ECHO), check, finished=finished)
@@ -103,14 +101,12 @@ async def test_open_stream_that_waits_for_its_turn() -> None:
             streams.append(stream)
 
         assert await cancel.everywhere(open_one, check, finished=finished) >= 1
-        assert connection._session._opening == type(connection._session._opening)()
+        assert not muxer(connection)._session._opening
         connection.abort()
 
 
 async def test_read_loses_nothing() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        alice.handle(ECHO, echo)
-        connection = await connect(bob, alice)
+    async with pair(echo) as (_, connection):
         stream = await connection.open_stream(ECHO)
         await stream.write(b"".join(bytes([n]) for n in range(200)))
         got = bytearray()
@@ -127,13 +123,11 @@ async def test_read_loses_nothing() -> None:
         for _ in range(5):
             await cancel.everywhere(read, check, finished=finished)
         assert bytes(got) == bytes(range(len(got)))
-        await stream.close()
+        stream.close()
 
 
 async def test_write_and_close() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        alice.handle(ECHO, swallow)
-        connection = await connect(bob, alice)
+    async with pair(swallow) as (alice, connection):
 
         async def write() -> None:
             async with await connection.open_stream(ECHO) as stream:

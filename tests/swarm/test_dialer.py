@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from itertools import count
 
 import pytest
@@ -33,16 +33,12 @@ from stronghold_p2p.swarm import dialer
 from stronghold_p2p.swarm.dialer import STAGGER
 from stronghold_p2p.swarm.swarm import Swarm
 from tests.peers import swarm, until
-from tests.swarm.handlers import ECHO, ask, echo
+from tests.swarm.handlers import ECHO, ask, echo, now
 from tests.swarm.raw import SEED, Events, Server, shake
 from tests.transport.ends import identity, upgrade
 from tests.virtual import VIRTUAL, eventually
 
 LOOPS = VIRTUAL
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def closed_port(host: str = "127.0.0.1") -> Multiaddr:
@@ -209,93 +205,69 @@ async def test_ourselves() -> None:
 async def test_ourselves_by_an_address_that_we_do_not_know() -> None:
     async with swarm(1) as alice:
         await alice.listen(parse("/ip4/127.0.0.9/tcp/0"))
-        address = alice.listeners[1].addresses[0]
-        alice.listeners[1].addresses = ()
+        address = alice.listeners.all[1].addresses[0]
+        alice.listeners.all[1].addresses = ()
         with pytest.raises(P2PError):
             await alice.dial(None, [address])
-        await until(lambda: not alice.pending)
+        await until(lambda: not alice.listeners.pending)
         assert alice.connections() == ()
 
 
-async def test_more_addresses_than_we_try(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_more_addresses_than_we_try_and_one_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dialer, "ADDRESSES", 3)
     async with alone() as alice, swarm(2) as bob:
         dead = [closed_port(f"127.0.0.{n}") for n in range(1, 4)]
         with pytest.raises(DialError) as caught:
-            await alice.dial(bob.peer_id, [*dead, *bob.addresses])
+            await alice.dial(bob.peer_id, [dead[0], parse(str(dead[0])), *dead, *bob.addresses])
         assert list(caught.value.attempts) == dead
-
-
-async def test_the_same_address_twice() -> None:
-    async with alone() as alice:
-        dead = closed_port()
-        with pytest.raises(DialError) as caught:
-            await alice.dial(identity(7).peer_id, [dead, dead, parse(str(dead))])
-        assert list(caught.value.attempts) == [dead]
-
-
-@pytest.mark.parametrize("host", ["/ip4/0.0.0.0/tcp/4001", "/ip6/::/tcp/4001", "/ip4/127.0.0.1/tcp/0"])
-async def test_addresses_that_are_none(host: str) -> None:
-    """Hostile row 10, as far as it is ours: no SYN leaves for them."""
-    async with alone() as alice:
-        with pytest.raises(DialError):
-            await alice.dial(identity(7).peer_id, [parse(host)])
 
 
 # ---------------------------------------------------------------------- deadlines
 
 
-async def test_nobody_accepts() -> None:
-    """TCP has 5 seconds for each address."""
-    async with alone() as alice:
-        with deaf() as address:
+@contextmanager
+def one_that_is_deaf() -> Iterator[list[Multiaddr]]:
+    with deaf() as address:
+        yield [address]
+
+
+@pytest.mark.parametrize(
+    ("places", "timeouts", "limit", "phase"),
+    [
+        (one_that_is_deaf, Timeouts(), 5.0, "connecting"),  # TCP has 5 seconds for each address
+        (lambda: black_holes(1), Timeouts(), 10.0, "upgrade"),
+        (lambda: black_holes(4), Timeouts(dial=3.0), 3.0, "dial"),
+    ],
+    ids=["nobody accepts", "nobody speaks", "the whole dial"],
+)
+async def test_deadlines(
+    places: Callable[[], AbstractContextManager[list[Multiaddr]]], timeouts: Timeouts, limit: float, phase: str
+) -> None:
+    async with alone(timeouts=timeouts) as alice:
+        with places() as addresses:
             began = now()
             with pytest.raises(DeadlineExceeded) as caught:
-                await alice.dial(identity(7).peer_id, [address])
-            assert (caught.value.timeout, caught.value.phase) == (5.0, "connecting")
-            assert now() - began == pytest.approx(5, abs=0.1)
-
-
-async def test_nobody_speaks() -> None:
-    async with alone() as alice:
-        with black_holes(1) as holes:
-            began = now()
-            with pytest.raises(DeadlineExceeded) as caught:
-                await alice.dial(identity(7).peer_id, holes)
-            assert (caught.value.timeout, caught.value.phase) == (10.0, "upgrade")
-            assert now() - began == pytest.approx(10, abs=0.1)
-
-
-async def test_the_whole_dial_has_a_deadline() -> None:
-    async with alone(timeouts=Timeouts(dial=3.0)) as alice:
-        with black_holes(4) as holes:
-            began = now()
-            with pytest.raises(DeadlineExceeded) as caught:
-                await alice.dial(identity(7).peer_id, holes)
-            assert (caught.value.timeout, caught.value.peer) == (3.0, identity(7).peer_id)
-            assert "dial" in caught.value.phase
-            assert now() - began == pytest.approx(3, abs=0.1)
+                await alice.dial(identity(7).peer_id, addresses)
+            assert (caught.value.timeout, caught.value.peer) == (limit, identity(7).peer_id)
+            assert phase in caught.value.phase
+            assert now() - began == pytest.approx(limit, abs=0.1)
 
 
 # ---------------------------------------------------------------------- shared, cancelled
 
 
-async def test_fifty_callers_one_connection() -> None:
+@pytest.mark.parametrize("named", [True, False])
+async def test_fifty_callers_one_connection(named: bool) -> None:
+    """Also of an address that names nobody."""
     async with alone() as alice, swarm(2) as bob:
-        others = Events(bob)
-        connections = await asyncio.gather(*(alice.dial(bob.peer_id, bob.addresses) for _ in range(50)))
+        others, peer = Events(bob), bob.peer_id if named else None
+        connections = await asyncio.gather(*(alice.dial(peer, bob.addresses) for _ in range(50)))
         assert len(set(connections)) == 1
         await until(lambda: bob.connections())
         assert len(others.of(Opened)) == 1
-
-
-async def test_fifty_callers_of_an_address_that_names_nobody() -> None:
-    async with alone() as alice, swarm(2) as bob:
-        connections = await asyncio.gather(*(alice.dial(None, bob.addresses) for _ in range(50)))
-        assert len(set(connections)) == 1
-        assert await alice.dial(None, bob.addresses) is connections[0]
+        assert await alice.dial(peer, bob.addresses) is connections[0]
         await connections[0].close()
-        assert await alice.dial(None, bob.addresses) is not connections[0]
+        assert await alice.dial(peer, bob.addresses) is not connections[0]
 
 
 async def test_whom_we_dial_comes_by_itself() -> None:
@@ -524,18 +496,6 @@ async def test_a_peer_whose_name_we_learn_too_late() -> None:
         assert others.of(Ended)[0].error.code == GoAway.GATED
 
 
-async def test_the_other_side_does_not_want_us() -> None:
-    async with alone() as alice, swarm(2) as bob:
-        bob.firewall.ban(alice.peer_id)
-        events = Events(alice)
-        with contextlib.suppress(ConnectionClosed):
-            await alice.dial(bob.peer_id, bob.addresses)
-        await until(lambda: events.of(Ended) or events.of(DialFailed))
-        for event in events.of(Ended):
-            assert (event.error.code, event.error.remote) == (GoAway.GATED, True)
-        assert alice.connections() == ()
-
-
 # ---------------------------------------------------------------------- closing
 
 
@@ -558,17 +518,6 @@ async def test_close_ends_dials_of_every_kind() -> None:
             assert who == [identity(7).peer_id, identity(7).peer_id, None, identity(8).peer_id]
         with pytest.raises(UsageError):
             await alice.dial(None, holes)
-
-
-async def test_a_stream_by_the_peers_name() -> None:
-    async with alone() as alice, swarm(2) as bob:
-        bob.handle(ECHO, echo)
-        alice.book.add(bob.peer_id, bob.addresses[0])
-        stream = await alice.open_stream(bob.peer_id, ECHO)
-        await stream.write(b"x")
-        assert await stream.readexactly(1) == b"x"
-        await stream.close()
-        assert await ask(alice.connections(bob.peer_id)[0]) == b"hello"
 
 
 async def test_a_peer_that_leaves_during_the_handshake() -> None:

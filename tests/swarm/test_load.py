@@ -10,7 +10,7 @@ import pytest
 from stronghold_p2p.config import Limits
 from stronghold_p2p.streams.live import LiveStream
 from tests.peers import connect, swarm, until
-from tests.swarm.handlers import ECHO, ask, echo, swallow
+from tests.swarm.handlers import ECHO, ask, echo, pair, swallow
 
 BULK = "/bulk/1.0.0"
 
@@ -33,7 +33,7 @@ async def test_one_stream_moves_much_and_63_others_answer() -> None:
                 assert await stream.readexactly(64) == b"x" * 64
                 delays.append(time.perf_counter() - began)
                 rounds += 1
-            await stream.close()
+            stream.close()
             return rounds
 
         others = [asyncio.ensure_future(asking(await connection.open_stream(ECHO))) for _ in range(63)]
@@ -41,7 +41,7 @@ async def test_one_stream_moves_much_and_63_others_answer() -> None:
         async with await connection.open_stream(BULK) as stream:
             for _ in range(100_000_000 // len(piece)):
                 await stream.write(piece)
-            await stream.close_write()
+            stream.finish()
             assert await stream.read() == b""
         done.set()
         rounds = await asyncio.gather(*others)
@@ -66,9 +66,7 @@ async def test_a_thousand_streams_at_once() -> None:
 
 @pytest.mark.speed
 async def test_three_thousand_streams_one_after_the_other() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        alice.handle(ECHO, echo)
-        connection = await connect(bob, alice)
+    async with pair(echo) as (alice, connection):
         for number in range(3_000):
             data = number.to_bytes(4, "big")
             assert await ask(connection, data) == data

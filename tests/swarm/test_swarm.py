@@ -39,16 +39,14 @@ from stronghold_p2p.request_response.server import Server as Responder
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from tests.peers import connect, swarm, until
-from tests.swarm.handlers import ECHO, ask, echo, never, stubborn
+from tests.swarm.handlers import ECHO, ask, echo, never, now, stubborn
 from tests.swarm.raw import Events, Raw, Server, bare_to, dial_raw, raw_in
 from tests.transport.ends import identity
 from tests.virtual import VIRTUAL
 
 LOOPS = VIRTUAL
 
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
+PER_CONNECTION = {"Connection", "LiveConnection", "Stream", "LiveStream", "YamuxMuxer", "YamuxStream", "Session"}
 
 
 @asynccontextmanager
@@ -66,6 +64,7 @@ async def crowd(target: Swarm, number: int) -> AsyncIterator[list[Raw]]:
 # ---------------------------------------------------------------------- the end
 
 
+@pytest.mark.tcp
 async def test_close_with_everything_hanging() -> None:
     """Hostile row 111: stalled peers, half-open sockets, dials in flight, hung handlers, questions without answers."""
     async with swarm(1) as alice, crowd(alice, 30) as raws:
@@ -92,7 +91,7 @@ async def test_close_with_everything_hanging() -> None:
         half_open = [await bare_to(alice.addresses[0]) for _ in range(30)]
         with contextlib.closing(Server()) as server:
             dials = [asyncio.ensure_future(alice.dial(identity(50 + n).peer_id, [server.address])) for n in range(10)]
-            await until(lambda: alice.approval.snapshot()["asks"] == 10 and len(alice.pending) == 30)
+            await until(lambda: alice.approval.snapshot()["asks"] == 10 and len(alice.listeners.pending) == 30)
             began = now()
             await alice.close()
             assert now() - began <= 3.1
@@ -105,6 +104,7 @@ async def test_close_with_everything_hanging() -> None:
         assert not any(alice.gate.snapshot().values())
 
 
+@pytest.mark.tcp
 async def test_a_handler_that_does_not_end_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
     async with swarm(1, timeouts=Timeouts(close=0.5)) as alice, raw_in(alice) as (raw, _):
         alice.handle(ECHO, stubborn)
@@ -136,6 +136,7 @@ async def test_close_says_goodbye() -> None:
         assert len(events[0].of(AddressRemoved)) == 1
 
 
+@pytest.mark.tcp
 async def test_close_again_and_at_once() -> None:
     """Hostile row 109."""
     async with swarm(1) as alice, crowd(alice, 3):
@@ -174,7 +175,7 @@ async def test_close_from_a_callback_and_before_everything() -> None:
     """Hostile row 109: during start, before start, on an event."""
     async with swarm(1) as alice, swarm(2) as bob:
         tasks: list[asyncio.Task[None]] = []
-        alice.on_event(lambda _: tasks.append(asyncio.ensure_future(alice.close())))
+        alice.hub.follow(lambda _: tasks.append(asyncio.ensure_future(alice.close())))
         with contextlib.suppress(P2PError):
             await bob.dial(alice.peer_id, alice.addresses)
         await until(lambda: tasks)
@@ -186,6 +187,7 @@ async def test_close_from_a_callback_and_before_everything() -> None:
     await started.close()
 
 
+@pytest.mark.tcp
 async def test_close_is_cancelled() -> None:
     async with swarm(1) as alice, crowd(alice, 3):
         closing = asyncio.ensure_future(alice.close())
@@ -198,14 +200,14 @@ async def test_close_is_cancelled() -> None:
         await until(lambda: not alice._ending)
 
 
-async def test_peers_that_end_in_every_way() -> None:
+async def test_peers_that_end_in_every_way(wiring: str) -> None:
     """Hostile row 105 in small: all counts are back where they were."""
     async with swarm(1) as alice, swarm(2) as bob:
         alice.handle(ECHO, echo)
         events = Events(alice)
         for round_ in range(30):
             end = ("close", "abort", "rst", "ban", "cancel", "other side")[round_ % 6]
-            if end == "rst":
+            if end == "rst" and wiring == "tcp":
                 raw = await dial_raw(alice)
                 await until(lambda: alice.connections())
                 raw.bare.reset()
@@ -243,9 +245,9 @@ async def test_peers_that_end_in_every_way() -> None:
 @pytest.mark.parametrize("whom", ["peer", "subnet", "rule"])
 async def test_a_ban_ends_connections(whom: str) -> None:
     """Hostile row 77."""
-    async with swarm(1) as alice, swarm(2) as bob, raw_in(alice) as (raw, stays):
+    async with swarm(1) as alice, swarm(2) as bob, swarm(3) as carol:
         alice.handle(ECHO, never)
-        connection = await connect(bob, alice)
+        connection, other = await connect(bob, alice), await connect(carol, alice)
         waiting = asyncio.ensure_future(ask(connection))
         await until(lambda: alice.connections(bob.peer_id) and alice.connections(bob.peer_id)[0].handlers)
         events = Events(alice)
@@ -261,9 +263,10 @@ async def test_a_ban_ends_connections(whom: str) -> None:
         assert alice.connections(bob.peer_id) == ()
         assert "firewall" in str(events.of(Ended)[0].error)
         if whom == "subnet":
-            assert await raw.gone() == GoAway.GATED
-        else:
-            assert not stays.closed
+            await until(lambda: other.closed)
+            assert isinstance(other.error, ConnectionClosed)
+            assert other.error.code == GoAway.GATED
+        assert other.closed == (whom == "subnet")
 
 
 @pytest.mark.parametrize("where", ["asked", "without a rule", "answered", "reading"])
@@ -348,7 +351,7 @@ async def test_other_rules_leave_connections_alone_and_end_streams() -> None:
         alice.firewall.remove()  # no rule is left for the other one
         with pytest.raises(StreamReset):
             await other.read()
-        await opened_by_alice.close()
+        opened_by_alice.close()
 
 
 async def test_a_rule_that_looks_is_asked_about_open_streams() -> None:
@@ -369,7 +372,9 @@ async def test_a_rule_that_looks_is_asked_about_open_streams() -> None:
 async def test_a_handler_that_is_due_when_rules_change_does_not_start() -> None:
     """A handler of the same turn may have changed them (from Python 3.12 on, when tasks begin at once)."""
     started: list[str] = []
-    async with swarm(1) as alice, raw_in(alice) as (raw, connection):
+    async with swarm(1) as alice, swarm(2) as bob:
+        dialed = await connect(bob, alice)
+        (connection,) = alice.connections()
 
         async def handler(stream: LiveStream) -> None:
             started.append(stream.protocol)
@@ -377,15 +382,14 @@ async def test_a_handler_that_is_due_when_rules_change_does_not_start() -> None:
 
         alice.handle(ECHO, handler)
         stream = MagicMock(protocol=ECHO, connection=connection, intake=None)
-        connection._running.start(stream)
+        connection._handlers.start(stream)
         alice.firewall.set(Rule.REJECT, protocol=ECHO)
         await asyncio.sleep(0)
         stream.reset.assert_called_once_with(Reset.GATED)
-        assert (connection.handlers, connection._running._kept) == (frozenset(), None)
+        assert (connection.handlers, connection._handlers._kept) == (frozenset(), None)
         alice.firewall.set(Rule.ALLOW, protocol=ECHO)
-        await raw.open(1, ECHO, b"x")
+        await dialed.open_stream(ECHO)
         await until(lambda: started == [ECHO])
-        await raw.reset(1)
         stream.reset_mock()
 
 
@@ -418,7 +422,7 @@ async def test_events_in_their_order() -> None:
         async with swarm(2) as bob:
             connection = await bob.dial(None, listener.addresses)
             await until(lambda: alice.connections())
-            await listener.close()
+            await listener.face.close()
             await connection.close()
             await until(lambda: not alice.connections())
         assert [type(event) for event in events.all] == [AddressAdded, Opened, AddressRemoved, ListenerEnded, Ended]
@@ -434,8 +438,6 @@ async def test_several_swarms_share_a_loop_and_nothing_else() -> None:
         pairs = [(one, other) for one in swarms for other in swarms if one is not other]
         connections = await asyncio.gather(*(connect(one, other) for one, other in pairs))
         data = [bytes([n]) * 50_000 for n in range(len(pairs))]
-        for connection in connections:
-            connection._swarm.handle(ECHO, echo)
         answers = await asyncio.gather(*(ask(each, sent) for each, sent in zip(connections, data, strict=True)))
         assert answers == data
         await alice.close()
@@ -451,8 +453,8 @@ async def test_nothing_of_a_closed_swarm_is_left() -> None:
         gc.collect()
         kinds: dict[str, int] = {}
         for thing in gc.get_objects():
-            name = type(thing).__module__
-            if name.startswith("stronghold_p2p.") and type(thing).__name__ in {"Connection", "Stream", "Session"}:
+            name = type(thing).__name__
+            if type(thing).__module__.startswith("stronghold_p2p.") and name in PER_CONNECTION:
                 kinds[name] = kinds.get(name, 0) + 1
         assert kinds == {}
 

@@ -51,11 +51,10 @@ from tests.swarm.test_swarm import (
     test_peers_that_end_in_every_way,
     test_several_swarms_share_a_loop_and_nothing_else,
 )
-from tests.transport.test_link import (
-    test_an_exception_goes_to_its_connection_only,
+from tests.transport.test_socket_wire import (
     test_congestion_begins_and_ends,
     test_finish_lets_everything_leave_and_reads_on,
-    test_two_links_share_an_inbox_and_keep_their_own_rest,
+    test_two_wires_share_an_inbox_and_keep_their_own_rest,
     test_what_was_not_used_comes_again,
 )
 

@@ -10,7 +10,7 @@ from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.noise import Noise, StaticKeys
-from stronghold_p2p.seams import MuxerUser, Secured, Wire
+from stronghold_p2p.seams import Deliver, MuxerUser, Pieces, SecureChannel, Secured, Wire, Write
 from stronghold_p2p.transport.upgrade import Negotiated, UpgradeSettings
 
 
@@ -41,6 +41,53 @@ def upgrade(seed: int, *, early_muxer: bool = True) -> UpgradeSettings:
     """How the peer with this seed upgrades; the same bytes each time."""
     keys = StaticKeys.create(identity(seed), bytes([seed + 100]) * 32)
     return UpgradeSettings((Noise(keys, randomness(seed + 50)),), (NoMuxer(),), early_muxer)
+
+
+class PlainChannel:
+    """Records with a length of two bytes in front, and no secret."""
+
+    header_size = 2
+
+    def body_size(self, header: bytes) -> int:
+        return int.from_bytes(header, "big")
+
+    def open(self, view: memoryview, deliver: Deliver) -> int:
+        used = 0
+        while len(view) - used >= 2 and len(view) - used - 2 >= (size := self.body_size(bytes(view[used : used + 2]))):
+            deliver(view[used + 2 : used + 2 + size])
+            used += 2 + size
+        return used
+
+    def seal(self, pieces: Pieces, size: int, write: Write) -> None:
+        write(size.to_bytes(2, "big") + b"".join(pieces))
+
+
+class Plain:
+    """A second ``Security``: each side says who it is, and is believed."""
+
+    id = "/plain/1"
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def handshake(self, *, initiator: bool, expected: PeerId | None, muxers: tuple[str, ...]) -> Exchange[Secured]:
+        yield bytes([self._seed])
+        other = identity((yield 1)[0])
+        return Secured(other.peer_id, other.public_key, PlainChannel(), None)
+
+
+def sealed(channel: SecureChannel, plaintext: bytes) -> bytes:
+    """``plaintext`` as records."""
+    records = bytearray()
+    channel.seal([plaintext], len(plaintext), records.extend)
+    return bytes(records)
+
+
+def opened(channel: SecureChannel, records: bytes) -> tuple[bytes, int]:
+    """The plaintext of the whole records at the front, and how many bytes those took."""
+    plaintext = bytearray()
+    used = channel.open(memoryview(records), plaintext.extend)
+    return bytes(plaintext), used
 
 
 def dialer(*, early: bool = True, expected: PeerId | None = None) -> Exchange[Negotiated]:

@@ -1,83 +1,92 @@
-"""When looking at a socket again is worth it, and what it does when it is."""
+"""When looking at a socket again is worth it, and what it does when it is; and that nobody looks who was not asked to.
+
+The policy is one of a loop; a test has one of its own.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
+from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConnectionClosed
-from stronghold_p2p.transport import link as links
-from stronghold_p2p.transport.busy_poll import FIRST, MOST, SHORT, SLICE, Pace
-from stronghold_p2p.transport.inbox import inbox_for
+from stronghold_p2p.transport import busy_poll
+from stronghold_p2p.transport.busy_poll import FIRST, MOST, QUICK, SHORT, SLICE, PollingWire, SpinPolicy
+from stronghold_p2p.transport.inbox import INBOX_BYTES
 from stronghold_p2p.transport.socket_wire import SocketWire
-from tests.peers import until
-from tests.transport.wire import Bare, linked
+from tests.peers import connect, swarm, until
+from tests.transport.wire import Bare, Taker, linked
 
-PATIENT = 3.0
+PATIENCE = 3.0
 
 
-def waits(pace: Pace) -> int:
+def waits(policy: SpinPolicy) -> int:
     """Answers until it is due."""
     count = 1
-    while not pace.due():
+    while not policy.due():
         count += 1
     return count
 
 
 def test_it_is_tried_after_some_answers_and_goes_on_while_it_finds_something() -> None:
-    pace = Pace()
-    assert waits(pace) == FIRST + 1
+    policy = SpinPolicy()
+    assert waits(policy) == FIRST + 1
     for _ in range(5):
-        pace.looked(found=True)
-        assert waits(pace) == 1
+        policy.looked(found=True)
+        assert waits(policy) == 1
 
 
 def test_it_is_tried_less_and_less_often_where_it_finds_nothing() -> None:
-    pace = Pace()
-    waits(pace)
+    policy = SpinPolicy()
+    waits(policy)
     seen = []
     for _ in range(10):
-        pace.looked(found=False)
-        seen.append(waits(pace) - 1)
+        policy.looked(found=False)
+        seen.append(waits(policy) - 1)
     assert seen == [min(FIRST << n, MOST) for n in range(10)]
-    pace.looked(found=True)
-    pace.looked(found=False)
-    assert waits(pace) == FIRST + 1
+    policy.looked(found=True)
+    policy.looked(found=False)
+    assert waits(policy) == FIRST + 1
 
 
 def test_bytes_for_another_begin_it_anew() -> None:
-    pace, one, other = Pace(), object(), object()
-    pace.change(one)
-    waits(pace)
-    pace.looked(found=True)
-    pace.change(other)
-    assert waits(pace) == FIRST + 1
-    pace.looked(found=False)
-    pace.change(one)
-    pace.looked(found=False)
-    pace.change(other)
-    assert waits(pace) == 4 * FIRST + 1  # that it was no use is not forgotten
-    pace.forget(one)
-    assert pace.user is other
-    pace.forget(other)
-    assert pace.user is None
+    policy, one, other = SpinPolicy(), object(), object()
+    policy.change(one)
+    waits(policy)
+    policy.looked(found=True)
+    policy.change(other)
+    assert waits(policy) == FIRST + 1
+    policy.looked(found=False)
+    policy.change(one)
+    policy.looked(found=False)
+    policy.change(other)
+    assert waits(policy) == 4 * FIRST + 1  # that it was no use is not forgotten
+    policy.forget(one)
+    assert policy.user is other
+    policy.forget(other)
+    assert policy.user is None
 
 
-class Answering:
+def of_the_loop() -> SpinPolicy:
+    return busy_poll._policies[asyncio.get_running_loop()]
+
+
+class Answering(Taker):
     """Answers each message of ``b"?"``, and has the peer ask the next ``more`` times before it returns."""
 
-    def __init__(self, link: SocketWire, bare: Bare, more: int = 0) -> None:
-        self.link, self.bare, self.more = link, bare, more
-        self.got = bytearray()
+    def __init__(self, wire: PollingWire, bare: Bare, unit: int, more: int) -> None:
+        super().__init__(wire, unit)
+        self.wire: PollingWire = wire
+        self.bare, self.more = bare, more
+        self.answer = b"!"
         self.inside = 0  # messages that came while one callback of the loop lasted
-        self.lost: list[Exception | None] = []
         self.then: Callable[[], object] = lambda: bare.sock.send(b"?")
-        link.busy_poll = PATIENT
-        link.receiver = self.take
-        link.on_lost = self.lost.append
         asyncio.get_running_loop().call_soon(self._turn)
         self._count = 0
 
@@ -87,142 +96,162 @@ class Answering:
         if not self.lost:
             asyncio.get_running_loop().call_soon(self._turn)
 
-    def take(self, view: memoryview) -> int:
+    def received(self, view: memoryview) -> int:
         self._count += 1
-        self.got += view
-        self.link.write(b"!")
+        used = super().received(view)
+        self.wire.write(self.answer)
         if self.more:
             self.more -= 1
             self.then()
-        return len(view)
-
-    def keep(self, view: memoryview) -> int:
-        self.got += view
-        return len(view)
+        return used
 
 
-async def eager(more: int = 0) -> Answering:
+@asynccontextmanager
+async def eager(more: int = 0, *, patience: float = PATIENCE, unit: int = 1) -> AsyncIterator[Answering]:
     """One that looks after its next answer."""
-    link, bare = await linked()
-    answering = Answering(link, bare, more)
-    pace = inbox_for(asyncio.get_running_loop()).pace
-    pace.change(link)
-    waits(pace)
-    pace.looked(found=True)
-    return answering
-
-
-async def end(answering: Answering) -> None:
-    answering.bare.close()
-    await until(lambda: answering.lost)
+    wire, bare = await linked(patience=patience)
+    assert isinstance(wire, PollingWire)
+    answering = Answering(wire, bare, unit, more)
+    of_the_loop().change(wire)
+    waits(of_the_loop())
+    of_the_loop().looked(found=True)
+    try:
+        yield answering
+    finally:
+        bare.close()
+        await until(lambda: answering.lost)
 
 
 async def test_messages_that_come_at_once_are_answered_in_one_callback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(links, "SLICE", 10.0)
-    answering = await eager(20)
-    answering.link.busy_poll = 0.01
-    await answering.bare.send(b"?")
-    await until(lambda: len(answering.got) == 21)
-    await until(lambda: answering.inside)
-    assert answering.inside == 21
-    assert await answering.bare.read(21) == b"!" * 21
-    await end(answering)
+    monkeypatch.setattr(busy_poll, "SLICE", 10.0)
+    async with eager(20, patience=0.01) as answering:
+        await answering.bare.send(b"?")
+        await until(lambda: len(answering.got) == 21)
+        await until(lambda: answering.inside)
+        assert answering.inside == 21
+        assert await answering.bare.read(21) == b"!" * 21
+
+
+async def test_an_answer_from_a_callback_of_its_own_is_looked_after() -> None:
+    """As the application gives it, which had to think."""
+    async with eager(patience=0.05) as answering:
+        answering.answer = b""
+        began = time.monotonic()
+        for _ in range(2):
+            answering.wire.write(b"!")
+        await asyncio.sleep(0)
+        assert time.monotonic() - began >= 0.05  # looked for in vain, once
+        assert waits(of_the_loop()) == FIRST + 1
+        assert await answering.bare.read(2) == b"!!"
 
 
 async def test_the_loop_has_its_turn_after_a_slice() -> None:
-    answering = await eager(1 << 30)
-    await answering.bare.send(b"?")
-    begun = time.monotonic()
-    await until(lambda: len(answering.got) > 1_000)
-    answering.more = 0
-    assert 1 < answering.inside < len(answering.got)
-    assert time.monotonic() - begun > SLICE
-    await end(answering)
+    async with eager(1 << 30) as answering:
+        await answering.bare.send(b"?")
+        begun = time.monotonic()
+        await until(lambda: len(answering.got) > 1_000)
+        answering.more = 0
+        assert 1 < answering.inside < len(answering.got)
+        assert time.monotonic() - begun > SLICE
 
 
 async def test_what_does_not_come_is_waited_for_as_long_as_was_said() -> None:
-    answering = await eager()
-    answering.link.busy_poll = 0.05
-    await answering.bare.send(b"?")
-    begun = time.monotonic()
-    await until(lambda: answering.got)
-    assert time.monotonic() - begun >= 0.05
-    assert waits(inbox_for(asyncio.get_running_loop()).pace) == FIRST + 1
-    await end(answering)
+    async with eager(patience=0.05) as answering:
+        await answering.bare.send(b"?")
+        begun = time.monotonic()
+        await until(lambda: answering.got)
+        assert time.monotonic() - begun >= 0.05
+        assert waits(of_the_loop()) == FIRST + 1
 
 
-@pytest.mark.parametrize("why", ["off", "long", "paused", "silent", "two"])
+@pytest.mark.parametrize("why", ["long", "paused", "silent", "two"])
 async def test_no_look(why: str) -> None:
-    answering = await eager(1)
-    link = answering.link
-    if why == "off":
-        link.busy_poll = None
-    elif why == "long":
-        answering.then = lambda: link.write(bytes(SHORT))
-    elif why == "paused":
-        answering.then = link.pause_reading
-    elif why == "silent":
-        link.receiver = answering.keep
-    else:
-        other, bare = await linked()
-        await bare.send(b"x")
-        await until(lambda: inbox_for(asyncio.get_running_loop()).pace.user is other)
-        bare.close()
-        await until(lambda: other.lost)
-    begun = time.monotonic()
-    await answering.bare.send(b"?")
-    await until(lambda: answering.got)
-    assert time.monotonic() - begun < PATIENT
-    if link.paused:
-        link.resume_reading()
-        assert not link.paused
-    await end(answering)
+    async with eager(1) as answering:
+        wire = answering.wire
+        if why == "long":
+            answering.then = lambda: wire.write(bytes(SHORT))
+        elif why == "paused":
+            answering.then = wire.pause
+        elif why == "silent":
+            answering.answer, answering.then = b"", lambda: None
+        else:
+            other, bare = await linked(patience=PATIENCE)
+            taker = Taker(other)
+            await bare.send(b"x")
+            await until(lambda: of_the_loop().user is other)
+            bare.close()
+            await until(lambda: taker.lost)
+        begun = time.monotonic()
+        await answering.bare.send(b"?")
+        await until(lambda: answering.got)
+        assert time.monotonic() - begun < PATIENCE
+        if why == "paused":
+            wire.resume()
 
 
-async def test_an_end_while_looking_is_the_loop_s_to_find() -> None:
-    answering = await eager(1)
-    answering.then = answering.bare.finish
-    await answering.bare.send(b"?")
-    await until(lambda: answering.lost)
-    assert answering.lost == [None]
-    answering.bare.close()
-
-
-async def test_a_reset_while_looking_is_told_as_the_cause() -> None:
-    answering = await eager(1)
-    answering.then = answering.bare.reset
-    await answering.bare.send(b"?")
-    await until(lambda: answering.lost)
-    assert isinstance(answering.lost[0], ConnectionError)
-
-
-async def test_an_end_in_the_middle_of_a_record_while_looking() -> None:
-    answering = await eager(1)
-    whole = answering.link.receiver
-
-    def but_one(view: memoryview) -> int:
-        return whole(view) - 1
-
-    answering.link.receiver = but_one
-    answering.then = answering.bare.finish
-    await answering.bare.send(b"??")
-    await until(lambda: answering.lost)
-    assert isinstance(answering.lost[0], ConnectionClosed)
-    answering.bare.close()
+@pytest.mark.parametrize(
+    ("how", "unit", "error"),
+    [("finish", 1, type(None)), ("reset", 1, ConnectionError), ("finish", 2, ConnectionClosed)],
+)
+async def test_an_end_while_looking_is_the_loop_s_to_find(how: str, unit: int, error: type[Exception]) -> None:
+    """A reset is told as the cause, and an end in the middle of a record as such."""
+    async with eager(1, unit=unit) as answering:
+        answering.then = getattr(answering.bare, how)
+        await answering.bare.send(b"???"[: unit + 1] if unit > 1 else b"?")
+        await until(lambda: answering.lost)
+        assert isinstance(answering.lost[0], error)
 
 
 async def test_a_rest_is_put_before_what_comes_while_looking() -> None:
-    answering = await eager(3)
-    answering.link.busy_poll = 0.01
-    seen: list[bytes] = []
+    async with eager(3, patience=0.01, unit=2) as answering:
+        await answering.bare.send(b"?")
+        await until(lambda: len(answering.sizes) == 4)
+        assert answering.sizes == [1, 2, 1, 2]
+        assert bytes(answering.got) == b"????"
 
-    def pairs(view: memoryview) -> int:
-        seen.append(bytes(view))
-        answering.take(view[:1])
-        return len(view) - len(view) % 2
 
-    answering.link.receiver = pairs
-    await answering.bare.send(b"?")
-    await until(lambda: len(seen) == 4)
-    assert seen == [b"?", b"??", b"?", b"??"]
-    await end(answering)
+# ---------------------------------------------------------------------- a full inbox
+
+
+@pytest.mark.parametrize("pace", ["quick", "slow"])
+@pytest.mark.parametrize("unit", [1, 65_537])
+async def test_a_full_inbox_is_followed_by_what_is_there(pace: str, unit: int) -> None:
+    """Everything comes once and in order; whoever is slow has one inbox in a turn of the loop."""
+    async with eager(1 << 30, unit=unit) as answering:
+        answering.answer = b""
+        answering.then = lambda: time.sleep(answering.sizes[-1] / QUICK * 2 if pace == "slow" else 0)
+        data = os.urandom(unit) * ((8 << 20) // unit)
+        answering.wire.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        sending = asyncio.get_running_loop().create_task(answering.bare.send(data))
+        await until(lambda: len(answering.got) == len(data), 20)
+        await sending
+        assert answering.got == data
+        assert max(answering.sizes) <= INBOX_BYTES
+        assert pace == "quick" or answering.inside == 1
+
+
+async def test_a_full_inbox_is_not_followed_once_reading_is_paused() -> None:
+    async with eager(1) as answering:
+        answering.answer, answering.then = b"", answering.wire.pause
+        answering.wire.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        answering.wire.pause()
+        sending = asyncio.get_running_loop().create_task(answering.bare.send(bytes(2 << 20)))
+        await asyncio.sleep(0.05)
+        answering.wire.resume()
+        await until(lambda: answering.got)
+        assert len(answering.got) <= INBOX_BYTES
+        answering.wire.resume()
+        await until(lambda: len(answering.got) == 2 << 20)
+        await sending
+
+
+# ---------------------------------------------------------------------- only when asked for
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "kind"), [(Timeouts(busy_poll=None), SocketWire), (Timeouts(busy_poll=0.01), PollingWire)]
+)
+async def test_only_whoever_asks_for_it_polls(timeouts: Timeouts, kind: type[SocketWire]) -> None:
+    async with swarm(1, timeouts=timeouts) as alice, swarm(2, timeouts=timeouts) as bob:
+        ends = [await connect(alice, bob), bob.connections()[0]]
+        assert [type(end._muxer._wire) for end in ends] == [kind, kind]  # type: ignore[attr-defined]

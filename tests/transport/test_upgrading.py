@@ -1,11 +1,16 @@
-"""An upgrade on a real socket: one deadline, one outcome, no task, nothing left. Time is virtual."""
+"""An upgrade on a socket, accepted and dialed: one deadline, one outcome, no task, nothing left. Time is virtual."""
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
+from itertools import product
+from typing import Any, cast
+from unittest.mock import MagicMock
 
 import pytest
+from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import (
     ConnectionClosed,
@@ -16,81 +21,170 @@ from stronghold_p2p.errors import (
     P2PError,
 )
 from stronghold_p2p.exchange import Exchange
+from stronghold_p2p.identity import PeerId
+from stronghold_p2p.seams import MuxerUser, Secured, Upgraded, Wire
 from stronghold_p2p.transport.socket_wire import SocketWire
-from stronghold_p2p.transport.upgrade import Upgraded
-from stronghold_p2p.transport.upgrading import CLOSE_GRACE, MAX_EARLY, Upgrading
+from stronghold_p2p.transport.upgrade import Negotiated, UpgradeSettings
+from stronghold_p2p.transport.upgrading import (
+    CLOSE_GRACE,
+    MAX_EARLY,
+    PHASES,
+    Dialed,
+    Event,
+    Phase,
+    Upgrader,
+    UpgradeRunner,
+)
 from tests.peers import until
-from tests.transport.ends import End, dialer, join, listener
-from tests.transport.wire import Bare, linked
+from tests.transport.ends import End, NoMuxer, dialer, identity, join, listener, upgrade
+from tests.transport.wire import Bare, Taker, linked
 from tests.virtual import VIRTUAL
 
 LOOPS = VIRTUAL
 LIMIT = 10.0
+PLACE = Multiaddr("/ip4/127.0.0.1/tcp/4001")
+NOBODY = cast(MuxerUser, None)
+
+
+class Started(NoMuxer):
+    """A muxer that is started, or refused with a word and the code."""
+
+    def start(self, wire: Wire, secured: Secured, early: bytes, user: MuxerUser, *, dialer: bool) -> Any:
+        taker = Taker(cast(SocketWire, wire))
+        taker.got += early
+        return taker
+
+    def refuse(self, wire: Wire, secured: Secured, code: int) -> Any:
+        wire.write(b"sorry %d" % code)
+
+
+class Broken:
+    """A security with a fault."""
+
+    id = "/noise"
+
+    def handshake(self, *, initiator: bool, expected: PeerId | None, muxers: tuple[str, ...]) -> Exchange[Secured]:
+        yield 1
+        raise ZeroDivisionError("ours")
+
+
+class BrokenSettings(UpgradeSettings):
+    """Fails before the first byte."""
+
+    def inbound(self) -> Exchange[Negotiated]:
+        yield from ()
+        raise ZeroDivisionError("ours")
+
+
+def settings(role: str, *, early: bool = True) -> UpgradeSettings:
+    return dataclasses.replace(upgrade(2 if role == "in" else 1, early_muxer=early), muxers=(Started(),))
 
 
 class Case:
-    """One upgrade of ours and what came of it."""
+    """One upgrade of ours, and what came of it. It is what arrives at a listener, and its place there; or a dial."""
 
-    link: SocketWire
+    wire: SocketWire
     bare: Bare
-    upgrading: Upgrading
 
-    def __init__(self) -> None:
-        self.upgraded: list[Upgraded] = []
+    def __init__(self, role: str, early: bool, timeout: float | None, held: bool) -> None:
+        self.role = role
+        self.upgrader = Upgrader(settings(role, early=early), timeout)
+        self.held = held
+        self.go: list[Callable[[], None]] = []
+        self.taken_back = 0
+        self.admitted = True
+        self.give_up: Callable[[], None] = lambda: None
+        self.upgrades: list[Upgraded] = []
+        self.muxers: list[Taker] = []
         self.errors: list[Exception] = []
-        self.received = bytearray()
-        self.lost: list[Exception | None] = []
         self.refusal: Exception | None = None
+        self.dialing: asyncio.Task[None] | None = None
 
     @classmethod
     async def of(
         cls,
-        exchange: Exchange[Upgraded],
+        role: str = "in",
+        *,
+        early: bool = True,
         timeout: float | None = LIMIT,
-        hold: Callable[[Callable[[], None]], Callable[[], None]] | None = None,
+        held: bool = False,
+        prepare: Callable[[Case], object] = id,
     ) -> Case:
-        case = cls()
-
-        def made(link: SocketWire) -> None:
-            case.link = link
-            case.upgrading = Upgrading(
-                link,
-                exchange,
-                timeout=timeout,
-                done=case.done,
-                failed=case.errors.append,
-                loop=asyncio.get_running_loop(),
-            )
-            if hold is None:
-                case.upgrading.start()
-            else:
-                case.upgrading.start_later(hold)
-
-        _, case.bare = await linked(made)
+        case = cls(role, early, timeout, held)
+        prepare(case)
+        _, case.bare = await linked(case._made)
         return case
 
-    def done(self, upgraded: Upgraded) -> None:
-        if self.refusal is not None:
-            self.link.write(b"sorry")
-            raise self.refusal
-        self.upgraded.append(upgraded)
-        self.link.receiver = self.take
-        self.link.on_lost = self.lost.append
+    def _made(self, wire: SocketWire) -> None:
+        self.wire = wire
+        wire.local = wire.remote = PLACE
+        wire.host = "127.0.0.1"
+        if self.role == "in":
+            self.upgrader.accept(wire, self)
+        else:
+            dialed = Dialed()
+            self.upgrader.dial(wire, None, dialed)
+            self.give_up = dialed.cancel
+            self.dialing = asyncio.ensure_future(self._dial(dialed))
 
-    def take(self, view: memoryview) -> int:
-        self.received += view
-        return len(view)
+    async def _dial(self, dialed: Dialed) -> None:
+        try:
+            self.upgraded(self, await dialed.upgraded())
+        except P2PError as error:
+            self.errors.append(error)
+
+    # As ``Arrivals``
+
+    def admit(self, host: str | None, local: Multiaddr) -> Case | None:
+        assert (host, local) == ("127.0.0.1", PLACE)
+        return self if self.admitted else None
+
+    def begin(self, place: Case, go: Callable[[], None]) -> Callable[[], None] | None:
+        if self.held:
+            self.go.append(go)
+            return self._take_back
+        go()
+        return None
+
+    def _take_back(self) -> None:
+        self.taken_back += 1
+
+    def upgraded(self, place: Case, upgraded: Upgraded) -> None:
+        if self.refusal is not None:
+            if isinstance(self.refusal, ZeroDivisionError):
+                raise self.refusal
+            upgraded.refuse(7, self.refusal)
+            return
+        taker = cast(Taker, upgraded.start(NOBODY))
+        self.upgrades.append(upgraded)
+        self.muxers.append(taker)
+
+    def failed(self, place: Case, error: Exception) -> None:
+        self.errors.append(error)
+
+    def missed(self, error: OSError) -> None:
+        raise AssertionError(error)
+
+    closed = missed
+
+    @property
+    def received(self) -> bytes:
+        return bytes(self.muxers[0].got) if self.muxers else b""
 
     def over(self) -> bool:
         return bool(self.errors)
 
     def gone(self) -> bool:
-        return self.link.lost
+        return self.wire.lost
 
     async def end(self) -> None:
-        self.link.abort()
-        await until(lambda: self.link.lost)
+        self.wire.abort()
+        await until(self.gone)
         self.bare.close()
+        if self.dialing is not None:
+            self.dialing.cancel()
+            await asyncio.wait({self.dialing})
+        assert self.upgrader._running == set()
 
 
 def script(role: str, *, early: bool = True) -> tuple[bytes, bytes]:
@@ -101,40 +195,48 @@ def script(role: str, *, early: bool = True) -> tuple[bytes, bytes]:
     return (said, answered) if role == "in" else (answered, said)
 
 
-ROLES: dict[str, Callable[..., Exchange[Upgraded]]] = {"in": listener, "out": dialer}
+roles = pytest.mark.parametrize("role", ["in", "out"])
+earlies = pytest.mark.parametrize("early", [True, False])
 
 
-@pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize("early", [True, False])
-async def test_it_ends_in_done_and_hands_on_what_follows(role: str, early: bool) -> None:
+@roles
+@earlies
+async def test_it_ends_in_a_muxer_and_hands_on_what_follows(role: str, early: bool) -> None:
     theirs, ours = script(role, early=early)
-    case = await Case.of(ROLES[role](early=early))
+    case = await Case.of(role, early=early)
     await case.bare.send(theirs + b"next layer")
-    await until(lambda: case.upgraded)
+    await until(lambda: len(case.received) == 10)
     assert await case.bare.read(len(ours)) == ours
-    assert bytes(case.received) == b"next layer"
+    (upgraded,) = case.upgrades
+    other = identity(1 if role == "in" else 2)
+    assert (upgraded.peer, upgraded.public_key.encode()) == (other.peer_id, other.public_key.encode())
+    assert (upgraded.local, upgraded.remote, upgraded.early_muxer) == (PLACE, PLACE, early)
     await case.bare.send(b" and more")
     await until(lambda: len(case.received) > 10)
-    assert bytes(case.received) == b"next layer and more"
+    assert case.received == b"next layer and more"
+    case.give_up()  # it is over: nothing happens
     await asyncio.sleep(LIMIT * 2)  # the deadline is over with the upgrade
-    assert case.errors == []
-    assert case.lost == []
+    assert (case.errors, case.muxers[0].lost) == ([], [])
     await case.end()
 
 
-@pytest.mark.parametrize("role", ROLES)
-async def test_silence(role: str) -> None:
+@roles
+@pytest.mark.parametrize("held", [False, True])
+async def test_silence(role: str, held: bool) -> None:
+    """The deadline is that of all upgrades, also of one that waits for its turn."""
     began = asyncio.get_running_loop().time()
-    case = await Case.of(ROLES[role]())
+    case = await Case.of(role, held=held)
     await case.bare.rest()
+    await until(case.over)
     (error,) = case.errors
     assert isinstance(error, DeadlineExceeded)
     assert (error.timeout, error.phase) == (LIMIT, "upgrade")
     assert LIMIT <= asyncio.get_running_loop().time() - began < LIMIT + 0.5
-    case.bare.close()
+    assert case.taken_back == (1 if held and role == "in" else 0)
+    await case.end()
 
 
-@pytest.mark.parametrize("role", ROLES)
+@roles
 @pytest.mark.parametrize("pause", [0.9, 4.0, 9.0])
 async def test_a_byte_now_and_then_does_not_move_the_deadline(role: str, pause: float) -> None:
     """Hostile row 1: slowloris, at each stage."""
@@ -142,7 +244,7 @@ async def test_a_byte_now_and_then_does_not_move_the_deadline(role: str, pause: 
     loop = asyncio.get_running_loop()
     for stage in (0, 20, 28, 60, len(theirs) - 12):
         began = loop.time()
-        case = await Case.of(ROLES[role]())
+        case = await Case.of(role)
         await case.bare.send(theirs[:stage])
         for byte in theirs[stage:]:
             await asyncio.sleep(pause)
@@ -151,28 +253,28 @@ async def test_a_byte_now_and_then_does_not_move_the_deadline(role: str, pause: 
             await case.bare.send(bytes([byte]))
         assert [type(error) for error in case.errors] == [DeadlineExceeded]
         assert loop.time() - began < LIMIT + pause + 0.1
-        assert case.upgraded == []
-        case.bare.close()
+        assert case.upgrades == []
+        await case.end()
 
 
 async def test_no_deadline() -> None:
-    case = await Case.of(listener(), timeout=None)
+    case = await Case.of(timeout=None)
     await asyncio.sleep(3_600)
     assert case.errors == []
     theirs, _ = script("in")
     await case.bare.send(theirs)
-    await until(lambda: case.upgraded)
+    await until(lambda: case.upgrades)
     await case.end()
 
 
-@pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize("early", [True, False])
+@roles
+@earlies
 @pytest.mark.parametrize("reset", [False, True])
 async def test_the_peer_leaves_after_any_byte(role: str, early: bool, reset: bool) -> None:
     """Hostile row 7."""
     theirs, _ = script(role, early=early)
     for size in range(0, len(theirs), 7 if reset else 3 if early else 1):
-        case = await Case.of(ROLES[role](early=early))
+        case = await Case.of(role, early=early)
         await case.bare.send(theirs[:size])
         if reset:
             await asyncio.sleep(0)
@@ -180,110 +282,169 @@ async def test_the_peer_leaves_after_any_byte(role: str, early: bool, reset: boo
         else:
             case.bare.finish()
         await until(case.over)
-        assert case.upgraded == []
+        assert case.upgrades == []
         (error,) = case.errors
         assert isinstance(error, ConnectionClosed), size
         assert error.remote
-        await until(case.gone)
-        case.bare.close()
+        await case.end()
 
 
 async def test_nonsense_closes_at_once_and_says_nothing() -> None:
     """Hostile row 8."""
     began = asyncio.get_running_loop().time()
     for nonsense in (b"GET / HTTP/1.1\r\n\r\n", bytes.fromhex("160301"), b"SSH-2.0-x\r\n", bytes(1 << 16)):
-        case = await Case.of(listener())
+        case = await Case.of()
         await case.bare.send(nonsense)
         assert await case.bare.rest() == b""
         assert [type(error) for error in case.errors] == [NegotiationError]
-        case.bare.close()
+        await case.end()
     assert asyncio.get_running_loop().time() - began < LIMIT
 
 
-async def test_cancel() -> None:
-    case = await Case.of(listener())
-    case.upgrading.cancel()
-    case.upgrading.cancel()
+async def test_who_is_not_admitted_is_aborted() -> None:
+    case = await Case.of(prepare=lambda case: setattr(case, "admitted", False))
     assert await case.bare.rest() == b""
-    assert (case.errors, case.upgraded) == ([], [])
-    case.bare.close()
-
-
-async def test_cancel_does_nothing_to_a_finished_upgrade() -> None:
-    case = await Case.of(listener())
-    await case.bare.send(script("in")[0])
-    await until(lambda: case.upgraded)
-    case.upgrading.cancel()
-    await asyncio.sleep(0.1)
-    assert not case.link.lost
+    assert (case.errors, case.upgrades) == ([], [])
     await case.end()
 
 
-@pytest.mark.parametrize("early", [True, False])
-async def test_not_wanted(early: bool) -> None:
+# ---------------------------------------------------------------------- given up, and closed
+
+
+@pytest.mark.parametrize(
+    ("role", "stage"), [("in", "waiting"), ("in", "running"), ("out", "running"), ("in", "refused"), ("out", "refused")]
+)
+@pytest.mark.parametrize("all_of_them", [False, True])
+async def test_given_up(role: str, stage: str, all_of_them: bool) -> None:
+    """By its limits, or with the network."""
+    case = await Case.of(role, held=stage == "waiting")
+    if stage == "refused":
+        case.refusal = ConnectionClosed("kept out")
+        await case.bare.send(script(role)[0])
+        await until(lambda: case.wire._finishing)
+    for _ in range(2):
+        (case.upgrader.close if all_of_them else case.give_up)()
+    await case.bare.rest()
+    await until(case.gone)
+    assert (case.errors, case.upgrades, case.taken_back) == ([], [], stage == "waiting")
+    await case.end()
+
+
+async def test_a_dial_that_is_cancelled() -> None:
+    case = await Case.of("out")
+    assert case.dialing is not None
+    case.dialing.cancel()
+    await until(case.gone)
+    assert case.dialing.cancelled()
+    await case.end()
+
+
+# ---------------------------------------------------------------------- not wanted
+
+
+@roles
+@earlies
+async def test_not_wanted(role: str, early: bool) -> None:
     """The last word arrives although the peer goes on talking, and then the socket goes."""
-    theirs, ours = script("in", early=early)
-    case = await Case.of(listener(early=early))
+    theirs, ours = script(role, early=early)
+    case = await Case.of(role, early=early)
     case.refusal = LimitExceeded("full", limit="per_peer", current=8, maximum=8)
     await case.bare.send(theirs + b"frames of a stream that nobody is going to read")
     await asyncio.sleep(0.1)
     assert case.errors == []  # it counts until its socket is gone
     await case.bare.send(b"more of them")
-    assert await case.bare.rest() == ours + b"sorry"
+    assert await case.bare.rest() == ours + b"sorry 7"
     case.bare.close()
-    await until(lambda: case.errors)
-    assert case.errors == [case.refusal]
-    assert case.link.lost
+    await until(case.gone)
+    assert case.errors == ([case.refusal] if role == "in" else [])  # whoever dialed has raised it already
+    await case.end()
 
 
 async def test_not_wanted_and_it_does_not_leave() -> None:
     loop = asyncio.get_running_loop()
-    case = await Case.of(listener())
+    case = await Case.of()
     case.refusal = ConnectionClosed("kept out")
     await case.bare.send(script("in")[0])
     await asyncio.sleep(0)
     began = loop.time()
-    await until(lambda: case.errors)
+    await until(case.over)
     assert case.errors == [case.refusal]
     assert loop.time() - began < CLOSE_GRACE + 0.1
-    case.bare.close()
+    await case.end()
 
 
-async def test_not_wanted_and_cancelled() -> None:
-    case = await Case.of(listener())
-    case.refusal = ConnectionClosed("kept out")
-    await case.bare.send(script("in")[0])
-    await case.bare.receive()
-    case.upgrading.cancel()
-    await until(lambda: case.link.lost)
-    assert case.errors == []
-    case.bare.close()
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_dial_whose_wire_is_lost_between_proof_and_start(lost: bool) -> None:
+    """Whoever takes it, or refuses it, comes too late."""
+    wire, outcome = MagicMock(), Dialed()
+    runner = UpgradeRunner(wire, settings("out").outbound(None), outcome, dialer=True, timeout=LIMIT, running=set())
+    runner.begin()
+    theirs = script("out")[0] + b"what is left for the muxer"
+    assert runner.received(memoryview(theirs)) == len(theirs) - 26
+    assert runner.received(memoryview(b"nothing is taken before it starts")) == 0
+    wire.pause.assert_called_once_with()
+    upgraded = await outcome.upgraded()
+    if lost:
+        runner.ended(None)
+        upgraded.refuse(7, ConnectionClosed("not wanted"))
+        with pytest.raises(ConnectionClosed) as caught:
+            upgraded.start(NOBODY)
+        assert caught.value.remote
+        assert not wire.resume.called
+    else:
+        upgraded.start(NOBODY)
+        wire.resume.assert_called_once_with()
 
 
-@pytest.mark.parametrize("where", ["exchange", "done"])
-async def test_a_fault_of_ours_ends_this_connection_only(where: str) -> None:
+async def test_a_dial_that_is_proven_while_it_is_given_up() -> None:
+    wire, outcome = MagicMock(), Dialed()
+    running: set[UpgradeRunner] = set()
+    runner = UpgradeRunner(wire, settings("out").outbound(None), outcome, dialer=True, timeout=LIMIT, running=running)
+    outcome.started(runner)
+    runner.begin()
+    waiting = asyncio.ensure_future(outcome.upgraded())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    theirs = script("out")[0]
+    assert runner.received(memoryview(theirs)) == len(theirs)
+    wire.abort.assert_called_once_with()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert running == set()
+
+
+# ---------------------------------------------------------------------- faults of ours, and what it costs
+
+
+def breaks(case: Case, where: str) -> None:
+    if where == "begin":
+        case.upgrader.settings = BrokenSettings((), ())
+    elif where == "exchange":
+        case.upgrader.settings = UpgradeSettings((Broken(),), (Started(),))
+    else:
+        case.refusal = ZeroDivisionError("ours")
+
+
+@pytest.mark.parametrize("where", ["begin", "exchange", "proven"])
+@pytest.mark.parametrize("held", [False, True])
+async def test_a_fault_of_ours_ends_this_connection_only(where: str, held: bool) -> None:
     """Hostile row 113: nothing reaches the loop, and somebody is told."""
-    case = await Case.of(listener() if where == "done" else _broken())
-    case.refusal = ZeroDivisionError("ours")
-    await case.bare.send(script("in")[0])
-    await until(lambda: case.errors)
+    case = await Case.of(held=held, prepare=lambda case: breaks(case, where))
+    for go in case.go:
+        go()
+    if where != "begin":
+        await case.bare.send(script("in")[0])
+    await until(case.over)
     (error,) = case.errors
     assert isinstance(error, HandshakeError)
-    assert isinstance(error, P2PError)
     assert error.phase == "internal"
     assert isinstance(error.__cause__, ZeroDivisionError)
-    await until(lambda: case.link.lost)
-    case.bare.close()
-
-
-def _broken() -> Exchange[Upgraded]:
-    yield 1
-    raise ZeroDivisionError("ours")
+    await case.end()
 
 
 async def test_it_costs_no_task() -> None:
     before = len(asyncio.all_tasks())
-    cases = [await Case.of(listener()) for _ in range(20)]
+    cases = [await Case.of() for _ in range(20)]
     await asyncio.sleep(0.1)
     assert len(asyncio.all_tasks()) == before
     for case in cases:
@@ -293,93 +454,112 @@ async def test_it_costs_no_task() -> None:
 # ---------------------------------------------------------------------- one that waits for its turn
 
 
-class Turn:
-    """Holds one upgrade."""
-
-    def __init__(self) -> None:
-        self.go: list[Callable[[], None]] = []
-        self.taken_back = 0
-
-    def hold(self, go: Callable[[], None]) -> Callable[[], None]:
-        self.go.append(go)
-        return self.take_back
-
-    def take_back(self) -> None:
-        self.taken_back += 1
-
-
-async def held() -> tuple[Case, Turn]:
-    turn = Turn()
-    case = await Case.of(listener(), hold=turn.hold)
-    return case, turn
-
-
 async def test_nothing_is_read_before_its_turn() -> None:
-    case, turn = await held()
+    case = await Case.of(held=True)
     theirs, ours = script("in")
     await case.bare.send(theirs + b"next layer")
     await asyncio.sleep(LIMIT / 2)
-    assert case.upgraded == []
-    turn.go[0]()
-    await until(lambda: case.upgraded)
+    assert case.upgrades == []
+    case.go[0]()
+    await until(lambda: case.upgrades)
     assert await case.bare.read(len(ours)) == ours
-    assert bytes(case.received) == b"next layer"
+    assert case.received == b"next layer"
     await asyncio.sleep(LIMIT)
-    assert (case.errors, turn.taken_back) == ([], 0)
+    assert (case.errors, case.taken_back) == ([], 0)
     await case.end()
 
 
-async def test_the_deadline_is_that_of_all_upgrades() -> None:
-    case, turn = await held()
-    began = asyncio.get_running_loop().time()
-    await case.bare.rest()
-    assert LIMIT <= asyncio.get_running_loop().time() - began < LIMIT + 0.5
-    assert [type(error) for error in case.errors] == [DeadlineExceeded]
-    assert turn.taken_back == 1
-    case.bare.close()
-
-
-async def test_it_can_be_given_up_before_its_turn() -> None:
-    case, turn = await held()
-    case.upgrading.cancel()
-    await until(case.gone)
-    assert (case.errors, turn.taken_back) == ([], 1)
-    case.bare.close()
+def arrive(case: Case, data: bytes) -> None:
+    """As uvloop does, although reading is paused."""
+    case.wire.get_buffer(-1)[: len(data)] = data
+    case.wire.buffer_updated(len(data))
 
 
 async def test_what_is_read_all_the_same_is_kept() -> None:
-    """As uvloop does; and no more of it than a dialer has to say."""
-    case, turn = await held()
+    case = await Case.of(held=True)
     theirs, _ = script("in")
-    assert case.link.receiver(memoryview(theirs[:30])) == 30
-    assert case.link.receiver(memoryview(theirs[30:])) == len(theirs) - 30
-    turn.go[0]()
-    await until(lambda: case.upgraded)
+    arrive(case, theirs[:30])
+    arrive(case, theirs[30:])
+    case.go[0]()
+    await until(lambda: case.upgrades)
     await case.end()
-    case, turn = await held()
-    case.link.feed(bytes(MAX_EARLY))
+
+
+async def test_no_more_is_kept_than_a_dialer_has_to_say() -> None:
+    case = await Case.of(held=True)
+    arrive(case, bytes(MAX_EARLY))
     assert case.errors == []
-    case.link.feed(b"x")
+    arrive(case, b"x")
     assert [type(error) for error in case.errors] == [HandshakeError]
-    assert turn.taken_back == 1
-    await until(case.gone)
-    case.bare.close()
+    assert case.taken_back == 1
+    await case.end()
 
 
-async def test_nonsense_that_was_kept_and_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    case, turn = await held()
-    case.link.feed(b"GET / HTTP/1.1\r\n\r\n" * 3)
-    turn.go[0]()
+async def test_nonsense_that_was_kept() -> None:
+    case = await Case.of(held=True)
+    arrive(case, b"GET / HTTP/1.1\r\n\r\n" * 3)
+    case.go[0]()
+    await until(case.over)
     assert [type(error) for error in case.errors] == [NegotiationError]
-    await until(case.gone)
-    case.bare.close()
-    case, turn = await held()
+    await case.end()
 
-    def fail(_: Upgrading) -> None:
-        raise ZeroDivisionError
 
-    monkeypatch.setattr(Upgrading, "start", fail)
-    turn.go[0]()
-    assert [type(error) for error in case.errors] == [HandshakeError]
-    await until(case.gone)
-    case.bare.close()
+# ---------------------------------------------------------------------- the table
+
+
+class Table:
+    """An upgrade without a socket, brought to a phase."""
+
+    def __init__(self) -> None:
+        self.wire, self.outcome = MagicMock(), MagicMock()
+        exchange = settings("in").inbound()
+        self.runner = UpgradeRunner(self.wire, exchange, self.outcome, dialer=False, timeout=LIMIT, running=set())
+
+    def prove(self) -> None:
+        if self.runner._phase is Phase.RUNNING:
+            self.runner.received(memoryview(script("in")[0]))
+        else:
+            self.runner._prove(cast(Negotiated, None))
+
+    def play(self, event: Event) -> None:
+        {
+            Event.BEGIN: self.runner.begin,
+            Event.PROVE: self.prove,
+            Event.START: lambda: self.runner.start(NOBODY),
+            Event.REFUSE: lambda: self.runner.refuse(7, ConnectionClosed("kept out")),
+            Event.END: self.runner.cancel,
+        }[event]()
+
+    @classmethod
+    def at(cls, phase: Phase) -> Table:
+        table = cls()
+        for event in {
+            Phase.WAITING: (),
+            Phase.RUNNING: (Event.BEGIN,),
+            Phase.PROVEN: (Event.BEGIN, Event.PROVE),
+            Phase.REFUSED: (Event.BEGIN, Event.PROVE, Event.REFUSE),
+            Phase.OVER: (Event.END,),
+        }[phase]:
+            table.play(event)
+        assert table.runner._phase is phase
+        return table
+
+
+@pytest.mark.parametrize(("phase", "event"), list(product(Phase, Event)))
+async def test_each_event_in_each_phase(phase: Phase, event: Event) -> None:
+    table = Table.at(phase)
+    if (phase, event) in PHASES:
+        table.play(event)
+        assert table.runner._phase is PHASES[phase, event]
+        assert table.wire.abort.called == (event is Event.END)
+        table.runner.cancel()
+    elif phase is Phase.OVER and event in {Event.REFUSE, Event.END}:  # it comes too late, which is nobody's fault
+        table.play(event)
+    else:
+        expected = ConnectionClosed if (phase, event) == (Phase.OVER, Event.START) else KeyError
+        with pytest.raises(expected):
+            table.play(event)
+        assert table.runner._phase is phase
+        table.runner.cancel()
+    assert table.runner._phase is Phase.OVER
+    assert not table.outcome.failed.called

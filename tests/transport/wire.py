@@ -6,15 +6,18 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
+from stronghold_p2p.transport.busy_poll import PollingWire
 from stronghold_p2p.transport.inbox import inbox_for
 from stronghold_p2p.transport.socket_wire import SocketWire
+from tests.peers import until
 from tests.virtual import at_once
 
 
-def ignore(_link: SocketWire) -> None:
-    """Nothing to do when the connection is made."""
+def ignore(_wire: SocketWire) -> None:
+    """Nothing to do when the socket is there."""
 
 
 class Bare:
@@ -60,8 +63,37 @@ class Bare:
         self.sock.close()
 
 
-async def linked(on_made: Callable[[SocketWire], None] = ignore) -> tuple[SocketWire, Bare]:
-    """A link, and the bare socket at its other end."""
+class Taker:
+    """The user of a wire: takes what comes in units of ``unit`` bytes, and notes what it is told."""
+
+    def __init__(self, wire: SocketWire, unit: int = 1) -> None:
+        self.wire = wire
+        self.unit = unit
+        self.got = bytearray()
+        self.sizes: list[int] = []
+        self.lost: list[Exception | None] = []
+        self.rooms = 0
+        wire.user = self
+
+    def received(self, view: memoryview) -> int:
+        used = len(view) - len(view) % self.unit
+        self.got += view[:used]
+        self.sizes.append(len(view))
+        return used
+
+    def writable(self) -> None:
+        assert not self.wire.congested
+        self.rooms += 1
+
+    def ended(self, error: Exception | None) -> None:
+        assert self.wire.lost
+        self.lost.append(error)
+
+
+async def linked(
+    on_made: Callable[[SocketWire], None] = ignore, *, patience: float | None = None
+) -> tuple[SocketWire, Bare]:
+    """A wire, and the bare socket at its other end. ``patience``: it polls busily, so many seconds at most."""
     loop = asyncio.get_running_loop()
     server = socket.create_server(("127.0.0.1", 0))
     ours = socket.create_connection(server.getsockname())
@@ -69,5 +101,20 @@ async def linked(on_made: Callable[[SocketWire], None] = ignore) -> tuple[Socket
     server.close()
     ours.setblocking(False)
     inbox = inbox_for(loop)
-    _, link = await loop.create_connection(lambda: SocketWire(inbox, on_made), sock=ours)
-    return link, Bare(theirs)
+    wire = SocketWire(inbox, on_made) if patience is None else PollingWire(inbox, on_made, patience)
+    await loop.create_connection(lambda: wire, sock=ours)
+    return wire, Bare(theirs)
+
+
+@asynccontextmanager
+async def wired(unit: int = 1) -> AsyncIterator[tuple[SocketWire, Bare, Taker]]:
+    """A wire with a user, and the bare socket at its other end; both are closed at the end, if they were not before."""
+    wire, bare = await linked()
+    taker = Taker(wire, unit)
+    try:
+        yield wire, bare, taker
+    finally:
+        bare.close()
+        wire.abort()
+        await until(lambda: wire.lost)
+    assert len(taker.lost) == 1

@@ -13,15 +13,29 @@ from hypothesis import strategies as st
 from stronghold_p2p import multistream
 from stronghold_p2p.errors import DecryptError, HandshakeError, NegotiationError, P2PError, PeerIdMismatch
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
-from stronghold_p2p.noise.libp2p import secure
-from stronghold_p2p.noise.records import Opener, Sealer
-from stronghold_p2p.transport.upgrade import NOISE, YAMUX, Upgraded
+from stronghold_p2p.muxing.yamux_muxer import YAMUX
+from stronghold_p2p.noise.security import NOISE, NoiseChannel
+from stronghold_p2p.seams import Security
+from stronghold_p2p.transport.upgrade import Negotiated, UpgradeSettings
 from stronghold_p2p.yamux.header import PING, SYN, frame
-from tests.noise.opening import opened
-from tests.transport.ends import End, bytewise, dialer, identity, join, listener, randomness, upgrade, upgraded
+from tests.transport.ends import (
+    End,
+    NoMuxer,
+    Plain,
+    bytewise,
+    dialer,
+    identity,
+    join,
+    listener,
+    opened,
+    sealed,
+    upgrade,
+    upgraded,
+    whole,
+)
 
 Cut = Callable[[bytes], list[bytes]]
-Make = Callable[[], Exchange[Upgraded]]
+Make = Callable[[], Exchange[Negotiated]]
 
 EARLY = [(True, True), (True, False), (False, True), (False, False)]
 
@@ -33,19 +47,28 @@ def transcript(early: tuple[bool, bool]) -> tuple[bytes, bytes]:
     return bytes(one.sent), bytes(other.sent)
 
 
-def check(one: Upgraded, other: Upgraded, *, early: bool) -> None:
+def recorded(early: tuple[bool, bool]) -> list[tuple[Make, bytes, bytes]]:
+    """Each end, what it hears in one upgrade, and what it says. So it can be cut and changed anywhere."""
+    said, answered = transcript(early)
+    return [
+        (lambda: listener(early=early[1]), said, answered),
+        (lambda: dialer(early=early[0]), answered, said),
+    ]
+
+
+def check(one: Negotiated, other: Negotiated, *, early: bool) -> None:
     """Both know whom they talk to and understand each other, both ways."""
-    assert one.peer == identity(2).peer_id
-    assert other.peer == identity(1).peer_id
-    assert one.public_key.encode() == identity(2).public_key.encode()
-    assert (one.early_muxer, other.early_muxer) == (early, early)
-    for sealer, opener in ((one.sealer, other.opener), (other.sealer, one.opener)):
-        record = bytes(sealer.seal(b"hello"))
-        assert opened(opener, record) == ([b"hello"], len(record))
+    assert one.secured.peer == identity(2).peer_id
+    assert other.secured.peer == identity(1).peer_id
+    assert one.secured.public_key.encode() == identity(2).public_key.encode()
+    assert (one.early, other.early, one.muxer.id, other.muxer.id) == (early, early, YAMUX, YAMUX)
+    for ours, theirs in ((one, other), (other, one)):
+        record = sealed(ours.secured.channel, b"hello")
+        assert opened(theirs.secured.channel, record) == (b"hello", len(record))
 
 
 @pytest.mark.parametrize("early", EARLY)
-@pytest.mark.parametrize("cut", [lambda data: [data], bytewise])
+@pytest.mark.parametrize("cut", [whole, bytewise])
 def test_both_ends_agree(early: tuple[bool, bool], cut: Cut) -> None:
     one, other = End(dialer(early=early[0])), End(listener(early=early[1]))
     join(one, other, cut)
@@ -57,28 +80,17 @@ def test_both_ends_agree(early: tuple[bool, bool], cut: Cut) -> None:
 
 @pytest.mark.parametrize("early", [(True, True), (False, False)])
 def test_every_split_point(early: tuple[bool, bool]) -> None:
-    """The other side's whole part is known beforehand, so that it can be cut anywhere."""
-    said, answered = transcript(early)
-    for cut in range(1, len(answered)):
-        one = End(dialer(early=early[0]))
-        one.feed([answered[:cut], answered[cut:]])
-        assert one.runner.done
-        assert bytes(one.sent) == said
-    for cut in range(1, len(said)):
-        other = End(listener(early=early[1]))
-        other.feed([said[:cut], said[cut:]])
-        assert other.runner.done
-        assert bytes(other.sent) == answered
+    for make, heard, said in recorded(early):
+        for cut in range(1, len(heard)):
+            end = End(make())
+            end.feed([heard[:cut], heard[cut:]])
+            assert end.runner.done
+            assert bytes(end.sent) == said
 
 
 @given(st.sampled_from(EARLY), st.lists(st.integers(0, 600), max_size=8))
 def test_any_pieces(early: tuple[bool, bool], cuts: list[int]) -> None:
-    said, answered = transcript(early)
-    cases: list[tuple[Make, bytes]] = [
-        (lambda: listener(early=early[1]), said),
-        (lambda: dialer(early=early[0]), answered),
-    ]
-    for make, data in cases:
+    for make, data, _ in recorded(early):
         end = End(make())
         places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
         end.feed([data[a:b] for a, b in pairwise(places)])
@@ -94,26 +106,37 @@ def test_what_follows_belongs_to_the_session(early: tuple[bool, bool]) -> None:
             break
         other.feed([one.take()])
         one.feed([other.take()])
-    record = bytes(one.runner.result.sealer.seal(b"first stream"))
-    other.feed([one.take() + record])
+    other.feed([one.take() + sealed(one.runner.result.secured.channel, b"first stream")])
     assert other.runner.done
-    result = other.runner.result
-    read = result.plaintext
-    plaintexts, used = opened(result.opener, other.runner.leftover)
-    assert used == len(other.runner.leftover)
-    assert read + b"".join(plaintexts) == b"first stream"
+    result, leftover = other.runner.result, other.runner.leftover
+    plaintext, used = opened(result.secured.channel, leftover)
+    assert used == len(leftover)
+    assert result.plaintext + plaintext == b"first stream"
 
 
 class Hand:
     """A dialer that has finished Noise, and says inside it what we tell it to. ``muxers`` as in its message 3."""
 
     def __init__(self, other: End, muxers: tuple[str, ...] = ()) -> None:
-        keys = upgrade(1).local
-        noise = secure(initiator=True, local=keys, expected=None, muxers=muxers, random=randomness(9))
+        noise = upgrade(1).securities[0].handshake(initiator=True, expected=None, muxers=muxers)
         runner = ExchangeRunner(multistream.lazy(NOISE, noise))
         other.feed([runner.start()])
         self.last = runner.feed(other.take())
-        self.sealer, self.opener = Sealer(runner.result.send), Opener(runner.result.receive)
+        self._channel = runner.result.channel
+
+    def sealed(self, plaintext: bytes) -> bytes:
+        return sealed(self._channel, plaintext)
+
+    def opened(self, records: bytes) -> bytes:
+        return opened(self._channel, records)[0]
+
+    def empty(self) -> bytes:
+        """A record without plaintext, which no ``seal`` writes."""
+        assert isinstance(self._channel, NoiseChannel)
+        sealer = self._channel._sealer
+        record = b"\x00\x10" + sealer._encrypt((0).to_bytes(12, "little"), b"", None)
+        sealer._n = 1
+        return record
 
 
 def test_one_record_with_the_muxer_negotiation_and_the_first_frames() -> None:
@@ -121,12 +144,11 @@ def test_one_record_with_the_muxer_negotiation_and_the_first_frames() -> None:
     other = End(listener())
     hand = Hand(other)
     flight = multistream.propose(YAMUX) + b"frames"
-    other.feed([hand.last + hand.sealer.seal(flight) + hand.sealer.seal(b" and more")])
+    other.feed([hand.last + hand.sealed(flight) + hand.sealed(b" and more")])
     result = other.runner.result
     assert result.plaintext == b"frames"
-    assert opened(result.opener, other.runner.leftover)[0] == [b" and more"]
-    answered = opened(hand.opener, other.take())[0]
-    assert b"".join(answered) == multistream.match_confirm(YAMUX)
+    assert opened(result.secured.channel, other.runner.leftover)[0] == b" and more"
+    assert hand.opened(other.take()) == multistream.match_confirm(YAMUX)
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 5])
@@ -138,7 +160,7 @@ def test_the_muxer_negotiation_in_many_records(pieces: int) -> None:
     other.feed([hand.last])
     for start in range(0, len(flight), size):
         assert not other.runner.done
-        other.feed(bytewise(bytes(hand.sealer.seal(flight[start : start + size]))))
+        other.feed(bytewise(hand.sealed(flight[start : start + size])))
     assert other.runner.done
     assert other.runner.result.plaintext == b""
 
@@ -146,19 +168,17 @@ def test_the_muxer_negotiation_in_many_records(pieces: int) -> None:
 def test_records_without_plaintext_are_no_end() -> None:
     other = End(listener())
     hand = Hand(other)
-    empty = b"\x00\x10" + hand.sealer._encrypt((0).to_bytes(12, "little"), b"", None)
-    hand.sealer._n = 1
-    other.feed([hand.last + empty + bytes(hand.sealer.seal(multistream.propose(YAMUX)))])
+    other.feed([hand.last + hand.empty() + hand.sealed(multistream.propose(YAMUX))])
     assert other.runner.done
 
 
-def test_the_wrong_peer() -> None:
+@pytest.mark.parametrize("ids", [(NOISE,), (NOISE, Plain.id)])
+def test_the_wrong_peer(ids: tuple[str, ...]) -> None:
     """Hostile row 54: known before our last message, so the other end never becomes a connection either."""
     stranger = identity(7).peer_id
-    one, other = End(dialer(expected=stranger)), End(listener())
-    other.feed([one.take()])
+    one, other = End(settings(1, *ids).outbound(stranger)), End(listener())
     with pytest.raises(PeerIdMismatch) as caught:
-        one.feed([other.take()])
+        join(one, other)
     assert (caught.value.expected, caught.value.actual) == (stranger, identity(2).peer_id)
     assert one.take() == b""
     assert not other.runner.done
@@ -193,7 +213,7 @@ NONSENSE = {
 
 @pytest.mark.parametrize("name", NONSENSE)
 @pytest.mark.parametrize("make", [dialer, listener])
-@pytest.mark.parametrize("cut", [lambda data: [data], bytewise])
+@pytest.mark.parametrize("cut", [whole, bytewise])
 def test_somebody_speaks_something_else(name: str, make: Make, cut: Cut) -> None:
     """Hostile rows 8, 15 and 16: a typed error at the first line, whatever it is."""
     end = End(make())
@@ -242,8 +262,8 @@ def test_a_second_proposal_may_be_ours() -> None:
 def test_another_muxer_is_refused(muxer: str) -> None:
     other = End(listener())
     hand = Hand(other)
-    other.feed([hand.last + hand.sealer.seal(multistream.propose(muxer))])
-    assert b"".join(opened(hand.opener, other.take())[0]) == multistream.HEADER + multistream.NA
+    other.feed([hand.last + hand.sealed(multistream.propose(muxer))])
+    assert hand.opened(other.take()) == multistream.HEADER + multistream.NA
     assert not other.runner.done
 
 
@@ -257,40 +277,29 @@ def test_frames_before_the_last_handshake_message() -> None:
     assert not other.runner.done
 
 
-def test_plaintext_after_the_handshake() -> None:
-    """Hostile row 55: the channel is authenticated from its first byte."""
+@pytest.mark.parametrize("size", [5, 32])
+def test_plaintext_after_the_handshake(size: int) -> None:
+    """Hostile row 55: the channel is authenticated from its first byte; also what is too short for a tag."""
     other = End(listener())
     hand = Hand(other)
     with pytest.raises(DecryptError):
-        other.feed([hand.last + b"\x00\x20" + bytes(32)])
-
-
-def test_a_record_too_short_for_its_tag() -> None:
-    other = End(listener())
-    hand = Hand(other)
-    with pytest.raises(DecryptError):
-        other.feed([hand.last + b"\x00\x05" + bytes(5)])
+        other.feed([hand.last + size.to_bytes(2, "big") + bytes(size)])
 
 
 def test_reflected_and_replayed_records() -> None:
-    one, other = upgraded()
-    mine = bytes(one.sealer.seal(b"mine"))
+    one, other = (end.secured.channel for end in upgraded())
+    mine = sealed(one, b"mine")
     with pytest.raises(DecryptError):
-        opened(one.opener, mine)
-    assert opened(other.opener, mine)[0] == [b"mine"]
+        opened(one, mine)
+    assert opened(other, mine)[0] == b"mine"
     with pytest.raises(DecryptError):
-        opened(other.opener, mine)
+        opened(other, mine)
 
 
 @pytest.mark.parametrize("early", [(True, True), (False, False)])
 def test_every_flipped_byte(early: tuple[bool, bool]) -> None:
     """Not one changed byte of either side ends in a connection, or in anything but a typed error."""
-    said, answered = transcript(early)
-    cases: list[tuple[Make, bytes]] = [
-        (lambda: listener(early=early[1]), said),
-        (lambda: dialer(early=early[0]), answered),
-    ]
-    for make, data in cases:
+    for make, data, _ in recorded(early):
         for place in range(len(data)):
             end = End(make())
             changed = bytearray(data)
@@ -305,14 +314,49 @@ def test_every_flipped_byte(early: tuple[bool, bool]) -> None:
 @pytest.mark.parametrize("early", [(True, True), (False, False)])
 def test_the_end_after_any_byte(early: tuple[bool, bool]) -> None:
     """Hostile row 7, as far as it is bytes: what is incomplete waits, and can be dropped."""
-    said, answered = transcript(early)
-    cases: list[tuple[Make, bytes]] = [
-        (lambda: listener(early=early[1]), said),
-        (lambda: dialer(early=early[0]), answered),
-    ]
-    for make, data in cases:
+    for make, data, _ in recorded(early):
         for size in range(len(data)):
             end = End(make())
             end.feed([data[:size]])
             assert not end.runner.done
             end.runner.close()
+
+
+# ---------------------------------------------------------------------- two securities
+
+
+def settings(seed: int, *ids: str) -> UpgradeSettings:
+    """How a peer upgrades that has these securities, best first."""
+    known: dict[str, Security] = {NOISE: upgrade(seed).securities[0], Plain.id: Plain(seed)}
+    return UpgradeSettings(tuple(known[one] for one in ids), (NoMuxer(),))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "chosen"),
+    [
+        ((NOISE, Plain.id), (Plain.id, NOISE), NOISE),  # the dialer's order counts
+        ((Plain.id, NOISE), (NOISE, Plain.id), Plain.id),
+        ((NOISE, Plain.id), (Plain.id,), Plain.id),
+        ((Plain.id, NOISE), (NOISE,), NOISE),
+        ((Plain.id,), (NOISE, Plain.id), Plain.id),
+    ],
+)
+@pytest.mark.parametrize("cut", [whole, bytewise])
+def test_the_first_security_that_both_have(
+    ours: tuple[str, ...], theirs: tuple[str, ...], chosen: str, cut: Cut
+) -> None:
+    one, other = End(settings(1, *ours).outbound(identity(2).peer_id)), End(settings(2, *theirs).inbound())
+    if len(ours) > 1:  # no handshake leaves before it is known which
+        assert bytes(one.unread) == multistream.propose(ours[0])
+    join(one, other, cut)
+    check(one.runner.result, other.runner.result, early=chosen == NOISE)
+    assert isinstance(one.runner.result.secured.channel, NoiseChannel) == (chosen == NOISE)
+
+
+def test_no_security_that_both_have() -> None:
+    one = End(settings(1, NOISE, Plain.id).outbound(None))
+    one.feed([multistream.HEADER + multistream.NA])
+    assert one.take().endswith(multistream.message(Plain.id))
+    with pytest.raises(NegotiationError) as caught:
+        one.feed([multistream.NA])
+    assert caught.value.refused
