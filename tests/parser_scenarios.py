@@ -451,7 +451,9 @@ STREAMS: dict[str, list[Stream]] = {
     "stronghold_p2p.streams.negotiation.HeldUntilAnswered.data": [
         Stream("withheld", keeping, b"second", b"", b"first second")
     ],
-    "stronghold_p2p.request_response.watch.Watch.data": [Stream("watched", watching, b"x", b"yz", {Reset.PROTOCOL_VIOLATION})],
+    "stronghold_p2p.request_response.watch.Watch.data": [
+        Stream("watched", watching, b"x", b"yz", {Reset.PROTOCOL_VIOLATION})
+    ],
 }
 
 # ---------------------------------------------------------------------- blocks
