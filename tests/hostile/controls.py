@@ -68,7 +68,7 @@ CONTROLS = (
     Control("test_row_10_addresses_that_lead_inwards", "--without reachable", "assert not [text for text in dialed"),
     Control(
         "test_row_111_the_end_with_stalled_peers",
-        "--timeout close=60 --constant swarm.connection.CLOSE_GRACE=60",
+        "--timeout close=60 --constant connection.live.CLOSE_GRACE=60",
         "target.stop()",
     ),
     # multistream-select
@@ -88,7 +88,7 @@ CONTROLS = (
     Control("test_row_27_lengths_refused_at_the_header", "--without window", "peer.ends(code, 2.0)"),
     Control("test_row_28_one_byte_too_many", "--without window", "peer.ends(code, 2.0)"),
     Control("test_row_30_credit_is_no_body", "--without delta", "in peer.pongs"),
-    Control("test_row_31_a_body_that_does_not_come", "--constant swarm.timer.INCOMPLETE=20", "PROTOCOL_ERROR"),
+    Control("test_row_31_a_body_that_does_not_come", "--constant muxing.yamux_muxer.INCOMPLETE=20", "PROTOCOL_ERROR"),
     Control("test_row_32_frames_for_streams_that_are_gone", "--limit receive_memory=335544320", "peer.ends("),
     Control("test_row_33_pings_and_nobody_reads", "--without pause", NO_PAUSE),
     Control("test_row_34_answers_that_are_owed", "--without pause", NO_PAUSE),
@@ -137,7 +137,7 @@ CONTROLS = (
         "assert over(peer, stream, 1.0)",
     ),
     # the application
-    Control("test_row_71_events_that_nobody_takes", "--constant swarm.backlog.SHARES=0.8", "assert 0 < through <="),
+    Control("test_row_71_events_that_nobody_takes", "--constant events.backlog.SHARES=0.8", "assert 0 < through <="),
     Control("test_row_76_each_option_alone", "--without options", "assert changes[kind][option] == [option]"),
     # requests
     Control("test_row_66_malformed_beside_others", "--without read-json", "== PROTOCOL_VIOLATION, name"),
@@ -159,9 +159,11 @@ CONTROLS = (
     # names and files
     Control("test_row_93_peer_ids", "--without inlined-keys", 'assert one["error"] == "DecodeError"'),
     Control(
-        "test_row_93_addresses", "--constant multiaddrs.MAX_COMPONENTS=320", 'assert one["error"] == "DecodeError"'
+        "test_row_93_addresses",
+        "--constant addressing.multiaddrs.MAX_COMPONENTS=320",
+        'assert one["error"] == "DecodeError"',
     ),
-    Control("test_row_94_invented_peers", "--constant swarm.addresses.PEERS=100000", 'assert state["peers"] <= 10_000'),
+    Control("test_row_94_invented_peers", "--constant book.addresses.PEERS=100000", 'assert state["peers"] <= 10_000'),
     Control("test_row_94_connected_and_protected", "--without in-use", "assert staying <= known"),
     Control("test_row_96_damaged_books", "--without damaged-books", 'assert got["error"] == "ConfigError"'),
     Control("test_row_96_two_writers", "--without one-step", 'assert read["errors"] == {}'),

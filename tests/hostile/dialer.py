@@ -66,10 +66,10 @@ class Dialer:
         async with stream:
             await stream.write(write.encode())
             if close:
-                await stream.close()
+                stream.close()
                 return {}
             if fin:
-                await stream.close_write()
+                stream.finish()
             return {"got": (await stream.read_to_end(maximum)).hex()}
 
     async def opens(self, protocol: str, count: int, timeout: float) -> Result:
@@ -91,7 +91,7 @@ class Dialer:
     async def forget(self) -> Result:
         """Close the streams that are kept."""
         for stream in self.streams:
-            await stream.close()
+            stream.close()
         self.streams.clear()
         return {}
 

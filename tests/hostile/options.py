@@ -32,6 +32,7 @@ from stronghold_p2p import (
     RequestProtocol,
     Timeouts,
 )
+from tests import inside
 from tests.hostile import settings, waits
 
 Snapshot = dict[str, Any]
@@ -46,7 +47,7 @@ HOME = "/ip4/127.0.0.1/tcp/0"
 
 def limits_of(network: Network, connection: Connection) -> Snapshot:
     """Each limit where it is looked at."""
-    swarm, session = network._swarm, connection._session
+    swarm, session = network._swarm, inside.session(connection)
     gate, of_session, hooks = swarm.gate, session.limits, swarm.approval._hooks
     requests = {network._client.places._maximum, network._server.places._maximum}
     return {

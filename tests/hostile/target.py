@@ -64,7 +64,8 @@ async def serve(options: argparse.Namespace) -> None:
     limits, timeouts = settings.limits(options, base), settings.timeouts(options, Timeouts())
     seen: Counter[str] = Counter()
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    async with running(limits, timeouts, exempt_loopback=not options.count_loopback) as swarm:
+    async with running(limits, timeouts) as swarm:
+        swarm.gate._exempt_loopback = not options.count_loopback
         swarm.hub.follow(lambda event: seen.update([told(event)]))
         swarm.protected |= set(map(PeerId, options.protect))
         swarm.handle(HOLD, hold)

@@ -151,7 +151,7 @@ def test_row_30_credit_is_no_body(arena: Arena) -> None:
 def test_row_31_a_body_that_does_not_come(arena: Arena) -> None:
     """65,536 bytes announced, a few follow"""
     deadline = arena.pick(2.0, 30.0)
-    options = ("--constant", f"swarm.timer.INCOMPLETE={deadline}")
+    options = ("--constant", f"muxing.yamux_muxer.INCOMPLETE={deadline}")
     with arena.serve(*options, memory=256 * KIB) as target, target.connect() as peer, target.connect() as drips:
         peer.generous = drips.generous = False  # a frame of ours would be part of the body
         stream, dripping = peer.open(ECHO), drips.open(ECHO)
