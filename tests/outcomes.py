@@ -67,7 +67,7 @@ class Side:
         self.client = Client(self.swarm)
         self.server = Server(self.swarm)
         self.server.serve(STRONGHOLD, self.answer)
-        self.swarm.hub.follow(self.note)
+        self.swarm.hub.on_event(self.note)
 
     async def answer(self, request: Request[int]) -> int:
         self.ids.append(request.id)

@@ -28,6 +28,7 @@ from stronghold_p2p import (
     UsageError,
 )
 from stronghold_p2p.addressing.multiaddrs import from_socket
+from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.yamux.header import GO_AWAY, frame
 from tests.inside import live
 from tests.peers import LOOPBACK, until
@@ -229,7 +230,7 @@ UNDER_WAY: tuple[Begin, ...] = (
 
 async def fate(outcome: Any) -> Any:
     """A stream that came in the last moment is as dead as the others."""
-    if not isinstance(outcome, Stream):
+    if not isinstance(outcome, Stream | LiveStream):
         return outcome
     with pytest.raises(P2PError) as caught:
         await outcome.read()

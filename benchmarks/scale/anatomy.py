@@ -26,11 +26,13 @@ from benchmarks.scale import report
 from benchmarks.scale.memory import resident
 from benchmarks.scale.server import Server
 from stronghold_p2p import Limits, Network, Timeouts
+from stronghold_p2p.swarm.listeners import LiveListener
 from stronghold_p2p.swarm.swarm import Swarm
 
 MARK: Final = "python -m benchmarks.scale.anatomy write"
 SHARED: Final = (
     Swarm,
+    LiveListener,
     Limits,
     Timeouts,
     asyncio.AbstractEventLoop,

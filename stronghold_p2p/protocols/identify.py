@@ -65,7 +65,7 @@ class Identify:
         swarm.handle(IDENTIFY, self._answer)
         swarm.handle(PUSH, self._on_push)
         swarm.follow(self)
-        swarm.hub.follow(self._on_event)
+        swarm.hub.on_event(self._on_event)
         self._unwatch = swarm.firewall.watch(self._rules_changed)
         self._looking = False
 

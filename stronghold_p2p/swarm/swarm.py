@@ -83,7 +83,7 @@ class Swarm:
         yamux = YamuxFactory(self.limits, self.timeouts, self.pool, self.is_protected)
         noise = Noise(StaticKeys.create(identity, os.urandom), os.urandom)
         self.upgrader = Upgrader(UpgradeSettings((noise,), (yamux,)), self.timeouts.upgrade)
-        self.transports = registry.Transports(registry.default_transports(self.upgrader, self.timeouts))
+        self.transports = registry.Transports(registry.default_transports(identity, self.upgrader, self.timeouts))
         self.listeners = Listeners(self.transports, self.gate, self.hub, self)
         self.dialer = Dialer(
             transports=self.transports,

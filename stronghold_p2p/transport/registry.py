@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from multiaddr import Multiaddr
 
 from stronghold_p2p.config import Timeouts
+from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.seams import Transport
 from stronghold_p2p.transport.tcp import TcpTransport
 from stronghold_p2p.transport.upgrading import Upgrader
 
 
-def default_transports(upgrader: Upgrader, timeouts: Timeouts) -> Sequence[Transport]:
-    """What a network has unless it is told otherwise."""
+def default_transports(identity: Identity, upgrader: Upgrader, timeouts: Timeouts) -> Sequence[Transport]:
+    """What a network has. ``identity`` is for transports that bring a security of their own."""
+    del identity  # TCP proves it through the upgrade
     return [TcpTransport(upgrader, timeouts)]
 
 

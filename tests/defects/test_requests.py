@@ -260,7 +260,7 @@ async def test_d28_a_dead_peer_is_noticed_without_any_request_timing_out() -> No
         assert (caught.value.sent, caught.value.peer) == (True, identity(SEED).peer_id)
         assert now() - began == pytest.approx(40, abs=1)
         (ended,) = events.of(Ended)
-        assert (ended.connection, ended.error.peer) == (connection, raw.id)
+        assert (ended.connection, ended.error.peer) == (connection.face, raw.id)
 
 
 class Tap:

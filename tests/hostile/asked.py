@@ -33,7 +33,7 @@ class Answering:
         self._last_id = 0
         self._delivered = self._fresh = self._answered = self._failed = 0
         Server(swarm).serve(PROTOCOL, self._answer)
-        swarm.hub.follow(self._note)
+        swarm.hub.on_event(self._note)
 
     def state(self) -> dict[str, int]:
         """Requests that came, how many had an id above all before, and how they have ended here."""

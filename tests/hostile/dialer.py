@@ -49,7 +49,7 @@ class Dialer:
         self.events: list[str] = []
         self.streams: list[LiveStream] = []
         self.swarm.start()
-        self.swarm.hub.follow(self._note)
+        self.swarm.hub.on_event(self._note)
 
     def _note(self, event: Event) -> None:
         self.events.append(type(event).__name__)

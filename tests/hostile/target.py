@@ -66,7 +66,7 @@ async def serve(options: argparse.Namespace) -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     async with running(limits, timeouts) as swarm:
         swarm.gate._exempt_loopback = not options.count_loopback
-        swarm.hub.follow(lambda event: seen.update([told(event)]))
+        swarm.hub.on_event(lambda event: seen.update([told(event)]))
         swarm.protected |= set(map(PeerId, options.protect))
         swarm.handle(HOLD, hold)
         answering = Answering(swarm)

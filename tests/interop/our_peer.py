@@ -176,7 +176,7 @@ async def our_peer(
     swarm = Swarm(Identity(), firewall=firewall, limits=limits, timeouts=timeouts)
     swarm.upgrader.settings = replace(swarm.upgrader.settings, early_muxer=early_muxer)
     ours = OurPeer(swarm, Identify(swarm, AGENT), Ping(swarm))
-    swarm.hub.follow(ours.events.append)
+    swarm.hub.on_event(ours.events.append)
     swarm.start()
     swarm.handle(perf.PERF, lambda live: perf.serve(Stream(live)))
     swarm.handle(RR, lambda live: answer(Stream(live)))

@@ -229,7 +229,7 @@ class Events:
 
     def __init__(self, swarm: Swarm) -> None:
         self.all: list[Any] = []
-        swarm.hub.follow(self.all.append)
+        swarm.hub.on_event(self.all.append)
 
     def of(self, kind: type) -> list[Any]:
         return [event for event in self.all if isinstance(event, kind)]
