@@ -16,6 +16,7 @@ from benchmarks.process import Patience, Process, soon
 from tests import netns
 from tests.hostile.client import Peer, connect, upgrade_out
 from tests.hostile.codec import GUARDED, Identity
+from tests.hostile.facts import judged
 from tests.hostile.wire import Wire
 
 KIB = 1 << 10
@@ -225,7 +226,8 @@ class Arena:
                 grown = target.growth()
             self.figures.memory = max(self.figures.memory, grown)
             if memory is not None:
-                assert grown <= memory + NOISE_FLOOR, f"grew by {grown / MIB:.1f} MiB, {memory / MIB:.1f} allowed"
+                with judged("memory"):
+                    assert grown <= memory + NOISE_FLOOR, f"grew by {grown / MIB:.1f} MiB, {memory / MIB:.1f} allowed"
             if toggles:
                 target.toggle()
             time.sleep(0.25 if "--count-loopback" in arguments else 0)  # what the rate of connections wants
@@ -288,7 +290,8 @@ class Arena:
             grown = guard.growth()
             self.figures.memory = max(self.figures.memory, grown)
             if memory is not None:
-                assert grown <= memory + NOISE_FLOOR, f"grew by {grown / MIB:.1f} MiB, {memory / MIB:.1f} allowed"
+                with judged("memory"):
+                    assert grown <= memory + NOISE_FLOOR, f"grew by {grown / MIB:.1f} MiB, {memory / MIB:.1f} allowed"
             with guard.connect() as honest:
                 honest.request(b"still there?")
 

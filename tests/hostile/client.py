@@ -15,6 +15,7 @@ from typing import NamedTuple, Self
 
 from benchmarks.process import Patience
 from tests.hostile.codec import MULTISTREAM, NOISE, RR, YAMUX, Identity, line, propose
+from tests.hostile.facts import judged
 from tests.hostile.secure import Channel, Handshake, framed, read_framed
 from tests.hostile.wire import PATIENCE, Ended, Late, Wire
 
@@ -83,6 +84,7 @@ class Peer:
         """All frames together in as few records as possible."""
         self.channel.send(b"".join(frames))
 
+    @judged("written")
     def write(self, stream: int, body: bytes, flags: int = 0, size: int = 65_000) -> None:
         """Data within the credit that is known; waits for more."""
         while body:
@@ -186,6 +188,7 @@ class Peer:
             return False
         return self.pump(lambda: value in self.pongs, within)
 
+    @judged("ended")
     def ends(self, code: int | None, within: float = PATIENCE) -> float:
         """The connection ends with this go-away (None: without one); the seconds it took."""
         start = time.monotonic()
@@ -194,6 +197,7 @@ class Peer:
         assert self.go_away == code, f"go-away {self.go_away}, not {code}"
         return time.monotonic() - start
 
+    @judged("reset")
     def reset_with(self, stream: int, code: int, within: float = PATIENCE) -> None:
         """The stream is reset with this code."""
         assert self.pump(lambda: stream in self.resets, within), f"stream {stream} is not reset"

@@ -31,6 +31,7 @@ from tests.hostile.codec import (
     prefixed,
     propose,
 )
+from tests.hostile.facts import judged
 from tests.hostile.secure import Handshake, framed, read_framed
 from tests.hostile.wire import Wire
 
@@ -54,7 +55,8 @@ def over(peer: Peer, stream: int) -> bool:
 
 def outcome(peer: Peer, stream: int, within: float = 3.0) -> str:
     """``answer``, ``na`` as for what is not served, ``refused`` (the end without a byte), or the code of a reset."""
-    assert peer.pump(lambda: over(peer, stream), within), f"stream {stream} does not end: {peer.body(stream)!r}"
+    with judged("over"):
+        assert peer.pump(lambda: over(peer, stream), within), f"stream {stream} does not end: {peer.body(stream)!r}"
     code = peer.resets.get(stream)
     if code == NEGOTIATION_FAILED:  # the refusal, and then what it has sent without waiting, which is no proposal
         return "na"
@@ -188,7 +190,8 @@ def test_row_74_json_that_costs_or_deceives(arena: Arena) -> None:
         for name, body in bad_json().items():
             stream = peer.open(GUARDED)
             peer.write(stream, prefixed(body), size=WINDOW)
-            assert outcome(peer, stream) == f"reset {PROTOCOL_VIOLATION:#x}", name
+            with judged("reset"):
+                assert outcome(peer, stream) == f"reset {PROTOCOL_VIOLATION:#x}", name
             stalls[name] = state(guard)["stall"]
         found = state(guard)
         assert found["handled"] == []
@@ -244,11 +247,12 @@ def test_row_75_every_rule_set_and_removed(arena: Arena) -> None:
             questions = state(guard)["questions"]
             got = let_in(peer) if direction == "in" else let_out(guard, peer, identity, expected)
             asks = state(guard)["questions"] - questions
-            assert (got, asks) == ("passes" if expected == "passes" else "rejected", expected == "question"), (
-                direction,
-                mine,
-                all_others,
-            )
+            with judged("verdict"):
+                assert (got, asks) == ("passes" if expected == "passes" else "rejected", expected == "question"), (
+                    direction,
+                    mine,
+                    all_others,
+                )
 
 
 def let_in(peer: Peer) -> str:
@@ -311,7 +315,8 @@ def change_under(guard: Guarded, peer: Peer, identity: Identity, moment: str, *,
         peer.send(data(stream, body[3:], FIN))
     if moment == "answered":
         guard.ask(do="hold", on=False)
-    assert outcome(peer, stream) == "refused", (moment, peer.body(stream))
+    with judged("refused"):
+        assert outcome(peer, stream) == "refused", (moment, peer.body(stream))
     arena.took(time.monotonic() - start, 0.1)
     if moment == "asked about":
         assert guard.ask(do="answer", question=0, yes=True)["stale"]
@@ -331,7 +336,8 @@ def test_row_78_answers_that_come_too_late(arena: Arena) -> None:
         with guard.connect(identity) as peer:
             ask(peer)
             until(guard, lambda now: now["open"] == 1)
-        until(guard, lambda now: now["open"] == 0 and now["asks"] == 0)  # with the connection
+        with judged("withdrawn"):
+            until(guard, lambda now: now["open"] == 0 and now["asks"] == 0)  # with the connection
         with guard.connect(identity) as peer:
             assert guard.ask(do="answer", question=0, yes=True)["stale"]
             assert state(guard)["handled"] == []
@@ -362,6 +368,7 @@ def count_over(peer: Peer, streams: list[int]) -> int:
     return sum(over(peer, stream) for stream in streams)
 
 
+@judged("refused")
 def refused_at_once(peer: Peer, streams: list[int], count: int) -> None:
     """As many as this, and no more."""
     assert peer.pump(lambda: count_over(peer, streams) >= count, 5.0), "not at once"
@@ -481,7 +488,8 @@ def test_row_81_other_names_for_the_same(arena: Arena) -> None:
             ends = ("/", ".1", " ", ".0.0")
             for name in [*(GUARDED + end for end in ends), GUARDED.upper(), GUARDED[1:], f"/x{GUARDED}", GUARDED[:-1]]:
                 stream = one.open(name, prefixed(b'"Ping"'))
-                assert outcome(one, stream) == "na", name
+                with judged("na"):
+                    assert outcome(one, stream) == "na", name
             claim_other_protocols(guard, one, identity)
             before = len(state(guard)["handled"])
             request_as_an_answer(guard, one, identity)
@@ -544,7 +552,8 @@ def test_row_96_rules_that_were_spoilt(arena: Arena) -> None:
         made = told("make", path=file, friends=friends, banned=["203.0.113.0/24"])
         assert made["mode"] == "0o600"
         cut = told("cut", path=file, step=arena.count(20, 1))
-        assert (cut["allows"], cut["denies"]) == (0, 0), "a file that was cut short counts"
+        with judged("cut"):
+            assert (cut["allows"], cut["denies"]) == (0, 0), "a file that was cut short counts"
         outcomes = told("spoil", path=os.path.join(folder, "spoilt.toml"), texts=SPOILT)
         assert outcomes == dict.fromkeys(SPOILT, "refused") | {"error": ""}
         full = told("fill_the_disk", path=file)

@@ -10,6 +10,7 @@ from benchmarks.process import Process
 from tests.hostile.arena import KIB, Arena, Target
 from tests.hostile.client import DATA, FIN, SYN, Host, Peer, data, frame, update
 from tests.hostile.codec import ECHO, MULTISTREAM, NOISE, PING, RR, YAMUX, Identity, line, noise, prefixed, propose
+from tests.hostile.facts import judged
 from tests.hostile.secure import Handshake, framed, read_framed
 from tests.hostile.wire import Ended
 
@@ -172,7 +173,8 @@ def test_row_18_any_segments(arena: Arena) -> None:
             flight = data(1, propose(RR) + b"byte by byte", SYN) + update(1, 0, FIN)
             for byte in flight:
                 wire.slowly(channel.record(bytes([byte])))
-            assert peer.pump(lambda: 1 in peer.finished)
+            with judged("answered"):
+                assert peer.pump(lambda: 1 in peer.finished)
             assert peer.body(1) == propose(RR) + b"byte by byte"
         with target.wire() as wire:
             handshake = Handshake(identity, initiator=True)
@@ -188,7 +190,8 @@ def test_row_18_any_segments(arena: Arena) -> None:
             assert got.startswith(propose(YAMUX))
             peer = Peer(channel, client=True)
             peer._take(got[len(propose(YAMUX)) :])
-            assert peer.pump(lambda: 1 in peer.finished)
+            with judged("answered"):
+                assert peer.pump(lambda: 1 in peer.finished)
             assert peer.body(1) == propose(RR) + b"byte by byte"
 
 
@@ -211,7 +214,8 @@ def test_row_19_answers_to_another_question(arena: Arena) -> None:
             with host.accept() as wire:
                 wire.send(MULTISTREAM + line(answer))
                 got = dialer.read()
-                assert got["error"] == "NegotiationError", (name, got)
+                with judged("error"):
+                    assert got["error"] == "NegotiationError", (name, got)
                 wire.until_closed(1.0)
                 assert line("/plaintext/2.0.0") not in bytes(wire.buffer)
         with dialed(dialer, host) as peer:
@@ -221,7 +225,8 @@ def test_row_19_answers_to_another_question(arena: Arena) -> None:
                     stream = accepted(peer, "/noise")
                     peer.send(data(stream, MULTISTREAM + line(answer)))
                     got = dialer.read()
-                    assert got["error"] == "NegotiationError", (name, got)
+                    with judged("error"):
+                        assert got["error"] == "NegotiationError", (name, got)
                     if len(protocols) > 1:
                         assert b"secret" not in peer.body(stream)
 
@@ -278,7 +283,8 @@ def test_row_21_lazy_dialer(arena: Arena) -> None:
             if answer:
                 peer.send(data(stream, answer))
             got = dialer.read()
-            assert got["error"] == error, (name, got)
+            with judged("error"):
+                assert got["error"] == error, (name, got)
             assert "got" not in got
             arena.took(got["seconds"], 2.5)
         dialer.tell(do="request", protocols=["/x/1"], write="first", close=True)
@@ -305,7 +311,8 @@ def test_row_23_stripped_security(arena: Arena) -> None:
                 wire.send(propose(*offers))
                 assert wire.read_line() == MULTISTREAM[1:]
                 for _ in offers:
-                    assert wire.read_line() == b"na\n"
+                    with judged("na"):
+                        assert wire.read_line() == b"na\n"
                 wire.send(frame(DATA, SYN, 1, 0))  # as if it were agreed on
                 wire.until_closed(1.0)
                 assert not wire.buffer

@@ -33,6 +33,7 @@ from tests.hostile.codec import (
     noise,
     propose,
 )
+from tests.hostile.facts import judged
 from tests.hostile.secure import Handshake, framed, read_framed
 from tests.hostile.wire import Ended, Late, Wire
 
@@ -85,6 +86,7 @@ def silent_close(wire: Wire, within: float = 1.0) -> float:
     return took
 
 
+@judged("proof")
 def third_messages(target: Target, payloads: Iterable[tuple[str, Payload]]) -> float:
     """Each payload in a message 3 of its own must be refused; seconds on a core for each."""
     before, count = target.cpu(), 0
@@ -508,7 +510,8 @@ def test_row_54_somebody_else_answers(arena: Arena) -> None:
             handshake = answer_security(wire, wrong.identity)
             wire.send(framed(handshake.write(handshake.payload())))
             answer = dialer.read()
-            assert answer["error"] == "PeerIdMismatch"
+            with judged("error"):
+                assert answer["error"] == "PeerIdMismatch"
             assert wrong.identity.name in answer["text"]
             assert expected in answer["text"]
             arena.took(answer["seconds"], 2.0)

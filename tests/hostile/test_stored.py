@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks.process import Process, soon
 from tests.hostile.arena import MIB, Arena
 from tests.hostile.codec import Identity, base58, identify, ip4_tcp, prefixed, varint
+from tests.hostile.facts import judged
 from tests.hostile.test_identify import over, push
 
 SHA256 = b"\x12\x20" + bytes(range(32))
@@ -36,7 +37,8 @@ def given(reader: Process, command: str, values: list[Value]) -> list[dict[str, 
 def refused(arena: Arena, reader: Process, command: str, values: list[Value]) -> None:
     each = given(reader, command, values)
     for value, one in zip(values, each, strict=True):
-        assert one["error"] == "DecodeError", (value, one)
+        with judged("error"):
+            assert one["error"] == "DecodeError", (value, one)
         assert len(one["text"]) <= 200
     arena.bound("ms for the slowest", max(one["ms"] for one in each), PARSED_WITHIN)
 
@@ -201,7 +203,8 @@ def test_row_94_invented_peers(arena: Arena) -> None:
             reader.ask(do="find", first=0, peers=100)
             for first in range(1_000, 1_000 + peers, 500):
                 state = reader.ask(do="tell", first=first, peers=500, addresses=addresses, long=long)
-                assert state["peers"] <= 10_000
+                with judged("peers"):
+                    assert state["peers"] <= 10_000
                 assert state["addresses"] <= 100_000
             assert reader.ask(do="knows", first=0, peers=200)["knows"] == 200  # connected, and given by the caller
             assert reader.ask(do="knows", first=peers + 900, peers=100)["knows"] == 100  # who was there last
@@ -235,7 +238,8 @@ def test_row_94_connected_and_protected(arena: Arena) -> None:
             with target.connect() as stranger:
                 assert over(stranger, push(stranger, told))
         known = set(target.state()["known"])
-        assert staying <= known
+        with judged("known"):
+            assert staying <= known
         assert len(known) == 20
         for peer in peers:
             assert peer.alive()
@@ -282,7 +286,8 @@ def test_row_96_damaged_books(arena: Arena) -> None:
         for name, data in damaged.items():
             path.write_bytes(data)
             got = stays(reader, name, path)
-            assert got["error"] == "ConfigError", (name, got)
+            with judged("error"):
+                assert got["error"] == "ConfigError", (name, got)
             assert got["where"].startswith(str(path)), (name, got)
             worst = max(worst, got["ms"] / 1e3)
         path.unlink()
@@ -321,7 +326,8 @@ def test_row_96_two_writers(arena: Arena) -> None:
         one.tell(do="save_often", path=path, peers=200, times=times)
         other.tell(do="save_often", path=path, peers=300, times=times)
         read = third.ask(do="load_often", path=path, times=times)
-        assert read["errors"] == {}
+        with judged("read"):
+            assert read["errors"] == {}
         assert set(read["seen"]) <= {200, 300}
         for writer in (one, other):
             assert writer.read()["errors"] == {}
@@ -340,7 +346,8 @@ def test_row_96_key_files(arena: Arena) -> None:
             path.chmod(mode)
             got = stays(reader, "a mode", path, "key")
             name = f"mode {mode:o}"
-            assert got["error"] == "IdentityError", (name, got)
+            with judged("error"):
+                assert got["error"] == "IdentityError", (name, got)
             assert "chmod 600" in got["text"], got
         path.chmod(0o600)
         damaged = {f"cut at {at}": whole[:at] for at in range(len(whole))}
