@@ -9,7 +9,6 @@ timeouts: how long it takes, in virtual time). Then it waits for SIGTERM.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import inspect
 import json
@@ -218,12 +217,7 @@ def report(*, full: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.hostile.options")
-    parser.add_argument("--full", action="store_true")
-    settings.add_to(parser)
-    options = parser.parse_args()
-    settings.set_constants(options)
-    settings.weaken(options)
+    options = settings.weakened("options", add=lambda parser: parser.add_argument("--full", action="store_true"))
     logging.disable(logging.CRITICAL)  # of the scenes
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     print(json.dumps(report(full=options.full)), flush=True)

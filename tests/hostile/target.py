@@ -81,18 +81,13 @@ async def serve(options: argparse.Namespace) -> None:
         await stop.wait()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.hostile.target")
+def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lifted", action="store_true")
     parser.add_argument("--count-loopback", action="store_true")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--protect", action="append", default=[], metavar="PEER")
-    settings.add_to(parser)
     parser.set_defaults(weakened=False)
-    options = parser.parse_args()
-    settings.set_constants(options)
-    asyncio.run(serve(options))
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(serve(settings.parsed("target", add=add)))

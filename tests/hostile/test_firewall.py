@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.process import Patience
+from stronghold_p2p.encoding.base58 import encode as base58
 from tests.hostile.arena import MIB, Arena, Guarded
 from tests.hostile.client import ACK, FIN, RST, SYN, WINDOW, Peer, data, expect_lines, update, upgrade_out
 from tests.hostile.codec import (
@@ -25,7 +26,6 @@ from tests.hostile.codec import (
     MULTISTREAM,
     NOISE,
     Identity,
-    base58,
     identify,
     line,
     prefixed,
@@ -80,9 +80,6 @@ def until(guard: Guarded, condition: Callable[[dict[str, Any]], bool]) -> dict[s
         assert time.monotonic() < end, f"never: {found}"
         time.sleep(0.005)
     return found
-
-
-# ---------------------------------------------------------------------- 73
 
 
 def test_row_73_a_rejected_peer_sends(arena: Arena) -> None:
@@ -157,8 +154,6 @@ def first_of_all(address: tuple[str, int], identity: Identity, got: list[str]) -
         return
 
 
-# ---------------------------------------------------------------------- 74
-
 MANY = (MIB - 2) // 3
 
 
@@ -216,8 +211,6 @@ def test_row_74_json_that_costs_or_deceives(arena: Arena) -> None:
     arena.bound(f"stall in s, for {longest}:", stalls[longest], 0.1)
 
 
-# ---------------------------------------------------------------------- 75
-
 Told = Any
 
 
@@ -273,9 +266,6 @@ def let_out(guard: Guarded, peer: Peer, identity: Identity, expected: str) -> st
     return {"StreamReset": "passes", "Rejected": "rejected"}[error]
 
 
-# ---------------------------------------------------------------------- 77
-
-
 def test_row_77_rules_that_change_under_a_request(arena: Arena) -> None:
     """Tightened, or banned, while a request is half sent, asked about, or being answered"""
     with arena.guard() as guard:
@@ -323,9 +313,6 @@ def change_under(guard: Guarded, peer: Peer, identity: Identity, moment: str, *,
     assert asked(peer) == "na"
 
 
-# ---------------------------------------------------------------------- 78
-
-
 def test_row_78_answers_that_come_too_late(arena: Arena) -> None:
     """Approved after disconnect, after time-out, twice, for a question of before the reconnect"""
     wait = arena.pick(0.6, 2.0)
@@ -359,9 +346,6 @@ def test_row_78_answers_that_come_too_late(arena: Arena) -> None:
             assert guard.ask(do="answer", question=4, yes=True)["stale"]
             assert peer.alive()
         assert sorted(map(str, state(guard)["handled"])) == ["{'Ping': 0}", "{'Ping': 1}"]
-
-
-# ---------------------------------------------------------------------- 79
 
 
 def count_over(peer: Peer, streams: list[int]) -> int:
@@ -429,9 +413,6 @@ def large_requests(guard: Guarded) -> None:
         assert 31 * MIB < state(guard)["ask_memory"] <= 32 * MIB
 
 
-# ---------------------------------------------------------------------- 80
-
-
 def test_row_80_predicates_and_hooks_that_fail(arena: Arena) -> None:
     """They raise, return something else, are cancelled, never return, call the network, take long"""
     wait = arena.pick(0.4, 8.0)
@@ -458,9 +439,6 @@ def test_row_80_predicates_and_hooks_that_fail(arena: Arena) -> None:
             until(guard, lambda now: now["asks"] == 0)
             guard.ask(do="forget")
         assert state(guard)["handled"] == []
-
-
-# ---------------------------------------------------------------------- 81
 
 
 def cid(identity: Identity) -> str:
@@ -521,9 +499,6 @@ def request_as_an_answer(guard: Guarded, peer: Peer, identity: Identity) -> None
     stream = peer.opened[-1]
     peer.send(data(stream, CONFIRM + prefixed(b'"done"') + prefixed(b'"Ping"'), ACK | FIN))
     assert guard.read()["error"] == "Malformed"
-
-
-# ---------------------------------------------------------------------- 96
 
 
 SPOILT = {  # a text, and how often its last part is repeated

@@ -120,9 +120,6 @@ def accepted(peer: Peer, protocol: str) -> int:
     return stream
 
 
-# ---------------------------------------------------------------------- hostile rows 17 to 19
-
-
 def test_row_17_too_many_proposals(arena: Arena) -> None:
     """65 proposals; ls without end"""
     flights = {
@@ -231,9 +228,6 @@ def test_row_19_answers_to_another_question(arena: Arena) -> None:
                         assert b"secret" not in peer.body(stream)
 
 
-# ---------------------------------------------------------------------- hostile row 20
-
-
 def test_row_20_parked_negotiations(arena: Arena) -> None:
     """129 streams parked in negotiation"""
     deadline = arena.pick(3.0, 10.0)
@@ -260,9 +254,6 @@ def test_row_20_parked_negotiations(arena: Arena) -> None:
         assert peer.alive()
         assert again not in peer.resets
         peer.request(b"the connection stays")
-
-
-# ---------------------------------------------------------------------- hostile rows 21 to 24
 
 
 def test_row_21_lazy_dialer(arena: Arena) -> None:

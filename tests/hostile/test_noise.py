@@ -148,9 +148,6 @@ def with_key(key: bytes, signature: bytes = bytes(64)) -> Payload:
     return lambda _: handshake_payload(key, signature)
 
 
-# ---------------------------------------------------------------------- hostile row 46
-
-
 def nonsense(arena: Arena) -> list[tuple[str, Payload]]:
     """Payloads that prove nothing, whatever they look like."""
     found: list[tuple[str, Payload]] = [
@@ -218,9 +215,6 @@ def test_row_46_handshake_messages(arena: Arena) -> None:
             silent_close(wire)
 
 
-# ---------------------------------------------------------------------- hostile row 47
-
-
 def broken_records(peer: Peer) -> Iterable[tuple[str, bytes]]:
     """What the channel must not survive; each is made from two records that would be in order."""
     channel, start = peer.channel, peer.channel.sent
@@ -256,8 +250,6 @@ def test_row_47_transport_records(arena: Arena) -> None:
                 arena.took(took, 0.25)
                 assert b"second" not in peer.body(stream), name
 
-
-# ---------------------------------------------------------------------- hostile row 48
 
 LAST = 2**64 - 2  # the last counter that may be used; 2**64 - 1 is reserved (Noise spec, 5.1)
 
@@ -305,9 +297,6 @@ def test_row_48_the_last_counters(arena: Arena) -> None:
             assert dialer.read()["error"] == ""
             use_up_sending(peer)
         assert soon(lambda: "Ended" in dialer.ask(do="state")["events"])
-
-
-# ---------------------------------------------------------------------- hostile rows 49 and 50
 
 
 def test_row_49_points_of_low_order(arena: Arena) -> None:
@@ -365,9 +354,6 @@ def test_row_50_identity_signatures(arena: Arena) -> None:
             peer.request(b"x")
     with arena.dialer() as dialer, Host() as host:
         second_messages(dialer, host, forged(arena))
-
-
-# ---------------------------------------------------------------------- hostile row 52
 
 
 def spki(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> bytes:
@@ -476,9 +462,6 @@ def test_row_52_identity_keys(arena: Arena) -> None:
                 assert each <= 1e-3, f"{name}: {each * 1e3:.2f} ms"
     with arena.dialer() as dialer, Host() as host:
         second_messages(dialer, host, payloads)
-
-
-# ---------------------------------------------------------------------- hostile rows 53 to 55
 
 
 def test_row_53_data_before_the_proof(arena: Arena) -> None:

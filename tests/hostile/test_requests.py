@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from benchmarks.process import Process, soon
+from stronghold_p2p.encoding.varint import encode as varint
 from tests.hostile.arena import KIB, MIB, Arena, Target
 from tests.hostile.client import FIN, RST, Host, Peer, data, update
-from tests.hostile.codec import ASK, prefixed, propose, varint
+from tests.hostile.codec import ASK, prefixed, propose
 from tests.hostile.facts import judged
 from tests.hostile.test_identify import over
 from tests.hostile.test_multistream import dialed
@@ -71,9 +72,6 @@ def asking(dialer: Process, host: Host, **command: Any) -> Iterator[tuple[Peer, 
         assert peer.alive()  # whatever a stream was, its connection stays
 
 
-# ---------------------------------------------------------------------- hostile row 66
-
-
 BROKEN = {
     "nonsense": prefixed(b"nonsense"),
     "empty": prefixed(b""),
@@ -114,9 +112,6 @@ def test_row_66_malformed_beside_others(arena: Arena) -> None:
             assert outcome["outcomes"] == {"Malformed": 1, "'Pong'": OTHERS}
 
 
-# ---------------------------------------------------------------------- hostile row 67
-
-
 @judged("reset")
 def dribble(peer: Peer, stream: int, body: bytes, every: float) -> float:
     """One byte after the other until the stream is reset; seconds."""
@@ -149,9 +144,6 @@ def test_row_67_dribbled(arena: Arena) -> None:
         assert outcome["outcomes"] == {"DeadlineExceeded": 1}
         assert outcome["seconds"] >= deadline * 0.9
         arena.took(outcome["seconds"], deadline + 0.5)
-
-
-# ---------------------------------------------------------------------- hostile row 68
 
 
 def too_long(peer: Peer, stream: int) -> None:
@@ -222,9 +214,6 @@ def test_row_68_answers_that_are_none(arena: Arena) -> None:
             longest(arena, dialer, host)
 
 
-# ---------------------------------------------------------------------- hostile row 69
-
-
 def surplus(arena: Arena, target: Target, places: int) -> None:
     """One request more than there are places for, and again when one is free."""
     before = target.state()["failed"]
@@ -265,9 +254,6 @@ def test_row_69_more_requests_than_places(arena: Arena) -> None:
         arena.note(f"{ended['refused']} refusals, {ended['seconds']:.1f} s")
 
 
-# ---------------------------------------------------------------------- hostile row 70
-
-
 def test_row_70_the_connection_ends(arena: Arena) -> None:
     """The connection ends at any step of 100 requests"""
     steps = range(0, 2 * OTHERS, arena.count(28, 1))
@@ -297,9 +283,6 @@ def test_row_70_the_connection_ends(arena: Arena) -> None:
         assert state["delivered"] >= expected / 2
         assert min(state["failed"], state["answered"]) > 0
         arena.note(f"{state['delivered']} delivered, {state['failed']} told to have failed")
-
-
-# ---------------------------------------------------------------------- hostile row 72
 
 
 def test_row_72_answers_after_the_end(arena: Arena) -> None:

@@ -12,8 +12,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.process import Process, soon
+from stronghold_p2p.encoding.base58 import encode as base58
+from stronghold_p2p.encoding.varint import encode as varint
 from tests.hostile.arena import MIB, Arena
-from tests.hostile.codec import Identity, base58, identify, ip4_tcp, prefixed, varint
+from tests.hostile.codec import Identity, identify, ip4_tcp, prefixed
 from tests.hostile.facts import judged
 from tests.hostile.test_identify import over, push
 
@@ -72,9 +74,6 @@ def unharmed(arena: Arena, reader: Process, command: str, values: list[bytes]) -
             assert one["error"] or (one["same"] and one["form"] == data.hex()), (data.hex(), one)
             accepted += not one["error"]
     arena.note(f"{accepted} of {len(values)} mutated ones accepted")
-
-
-# ---------------------------------------------------------------------- hostile row 93
 
 
 def test_row_93_peer_ids(arena: Arena) -> None:
@@ -187,9 +186,6 @@ def test_row_93_addresses(arena: Arena) -> None:
         assert reader.memory() - base <= 8 * MIB  # the values themselves have as much
 
 
-# ---------------------------------------------------------------------- hostile row 94
-
-
 def test_row_94_invented_peers(arena: Arena) -> None:
     """100,000 invented peers tell 1,000 addresses each"""
     full = arena.full
@@ -245,9 +241,6 @@ def test_row_94_connected_and_protected(arena: Arena) -> None:
             assert peer.alive()
             peer.wire.close()
         assert soon(lambda: target.state()["known_peers"] == 20)
-
-
-# ---------------------------------------------------------------------- hostile row 96
 
 
 def stays(reader: Process, name: str, path: Path, command: str = "load") -> dict[str, Any]:

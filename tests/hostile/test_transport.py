@@ -35,8 +35,6 @@ from tests.hostile.wire import Cut, Ended, Late, Wire
 
 Stage = Callable[[Wire], bytes]  # says half of something; what it gives back is the rest
 
-# ---------------------------------------------------------------------- hostile row 1
-
 
 def says_nothing(_wire: Wire) -> bytes:
     """Not a byte."""
@@ -156,9 +154,6 @@ def test_row_1_slowloris(arena: Arena) -> None:
             one.wire.close()
 
 
-# ---------------------------------------------------------------------- hostile row 2
-
-
 def flood(target: Target, seconds: float, rate: float, source: str) -> tuple[int, int]:
     """Connect and close, so many times a second; how many, and how many of them we were not refused."""
     start, done, answered = time.monotonic(), 0, 0
@@ -193,9 +188,6 @@ def test_row_2_accept_flood(arena: Arena) -> None:
         assert soon(lambda: target.seen("AcceptFailed LimitExceeded accept_rate") >= done - allowed)
         with target.connect(source="127.2.0.2") as other:  # the negative control: another address
             other.request(b"x")
-
-
-# ---------------------------------------------------------------------- hostile row 3
 
 
 def handshake_to_message_3(target: Target, source: str) -> tuple[Wire, Handshake, bytes]:
@@ -298,8 +290,6 @@ def test_row_3_many_connections_of_one_customer(arena: Arena) -> None:
             raise AssertionError("a socket of IPv6 has taken an address of IPv4")
 
 
-# ---------------------------------------------------------------------- hostile row 4
-
 ASYNCIO_SAYS = r"socket\.accept\(\) out of system resource|socket: |Traceback|  |OSError: \[Errno 24\]"
 
 
@@ -341,9 +331,6 @@ def test_row_4_no_descriptors_left(arena: Arena) -> None:
             assert dialer.read()["error"] == ""
 
 
-# ---------------------------------------------------------------------- hostile row 5
-
-
 def test_row_5_reset_before_accept(arena: Arena) -> None:
     """Connect, then RST before it is accepted"""
     count, batch = arena.count(2_000, 10_000), 1_000
@@ -360,9 +347,6 @@ def test_row_5_reset_before_accept(arena: Arena) -> None:
             assert soon(lambda: target.state()["pending_in"] == 0)
         arena.note(f"{target.seen('AcceptFailed ConnectionClosed')} told of")
         arena.bound("seconds of a core", target.cpu() - before, 2.0)
-
-
-# ---------------------------------------------------------------------- hostile row 6
 
 
 def test_row_6_silent_death(arena: Arena) -> None:
@@ -396,9 +380,6 @@ def test_row_6_silent_death(arena: Arena) -> None:
             assert asked["error"] == "ConnectionClosed"
             arena.took(asked["seconds"], 1.6)
             assert dialer.ask(do="state")["events"].count("Ended") == 1
-
-
-# ---------------------------------------------------------------------- hostile row 7
 
 
 def whole_session(wire: Wire) -> None:
@@ -459,9 +440,6 @@ def cut_as_listener(arena: Arena) -> None:
         assert seen <= {"ConnectionClosed", "HandshakeError", "NegotiationError"}, seen
 
 
-# ---------------------------------------------------------------------- hostile row 8
-
-
 def test_row_8_another_protocol(arena: Arena) -> None:
     """HTTP, TLS, SSH, zeros, noise"""
     hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + noise(508)
@@ -486,9 +464,6 @@ def test_row_8_another_protocol(arena: Arena) -> None:
                 wire.push((openings["http"], openings["ssh"], hello)[number % 3])
                 wire.until_closed(1.0)
         arena.bound("ms of a core for each", (target.cpu() - before) * 1e3 / count, 1.0)
-
-
-# ---------------------------------------------------------------------- hostile row 10
 
 
 def own_address() -> str | None:
@@ -538,9 +513,6 @@ def test_row_10_addresses_that_lead_inwards(arena: Arena) -> None:
         with suppress(TimeoutError):
             canary.sock.accept()[0].close()
             raise AssertionError("the canary was dialed")
-
-
-# ---------------------------------------------------------------------- hostile row 111
 
 
 def test_row_111_the_end_with_stalled_peers(arena: Arena) -> None:

@@ -199,9 +199,6 @@ def test_row_32_frames_for_streams_that_are_gone(arena: Arena) -> None:
             arena.note(f"{sent / MIB:.0f} MiB dropped")
 
 
-# ---------------------------------------------------------------------- hostile rows 33 and 34
-
-
 def drown(target: Target, peer: Peer, blocks: Iterator[bytes], within: float) -> tuple[int, float]:
     """Send one block after the other and never read, until the other side has closed: bytes sent, and seconds."""
     start, sent, record, sockets = time.monotonic(), 0, b"", target.descriptors()
@@ -268,9 +265,6 @@ def test_row_34_answers_that_are_owed(arena: Arena) -> None:
             arena.note(f"{sent} bytes taken")
 
 
-# ---------------------------------------------------------------------- hostile row 35
-
-
 def test_row_35_acknowledgements(arena: Arena) -> None:
     """The peer never ACKs, ACKs twice, ACKs nothing"""
     with arena.dialer("--timeout", "negotiate=60") as dialer, Host() as host, dialed(dialer, host) as peer:
@@ -298,9 +292,6 @@ def test_row_35_acknowledgements(arena: Arena) -> None:
             assert dialer.read()["ok"] >= 249
             dialer.ask(do="forget")
         arena.note(f"{rounds * 250} resets before ACK")
-
-
-# ---------------------------------------------------------------------- hostile rows 37 and 38
 
 
 def test_row_37_streams_beyond_the_limit(arena: Arena) -> None:
@@ -397,9 +388,6 @@ def test_row_38_unread_bodies_of_all(arena: Arena) -> None:
             time.sleep(0.02)  # 512 handlers end with each
 
 
-# ---------------------------------------------------------------------- hostile rows 39 and 40
-
-
 def test_row_39_rapid_reset(arena: Arena) -> None:
     """SYN and RST at line rate"""
     with arena.serve(memory=1 * MIB) as target:
@@ -435,9 +423,6 @@ def test_row_40_made_you_reset(arena: Arena) -> None:
                         stream += 100
                 peer.ends(RATE_LIMITED)
                 arena.bound("s to the end", time.monotonic() - start, 1.0)
-
-
-# ---------------------------------------------------------------------- hostile row 41
 
 
 def write_until_full(peer: Peer, streams: list[int], left: dict[int, int]) -> int:
@@ -486,9 +471,6 @@ def test_row_41_both_write_before_they_read(arena: Arena) -> None:
         for _ in range(63):
             peer.request(bytes(100_000))
         assert never not in peer.resets
-
-
-# ---------------------------------------------------------------------- hostile rows 44 and 45
 
 
 def test_row_44_stalled_reader(arena: Arena) -> None:
