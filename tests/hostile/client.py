@@ -219,19 +219,22 @@ def connect(
 
 def upgrade_out(wire: Wire, identity: Identity, *, early: bool = True) -> Peer:
     """The dialer's side."""
-    handshake = Handshake(identity, initiator=True)
-    wire.send(propose(NOISE) + framed(handshake.write()))
-    expect_lines(wire, MULTISTREAM, line(NOISE))
-    handshake.read(read_framed(wire))
+    handshake = half_way(wire, identity)
     wire.send(framed(handshake.write(handshake.payload((YAMUX,) if early else ()))))
     channel = handshake.channel(wire)
     if not early:
         channel.send(propose(YAMUX))
-        got = b""
-        while len(got) < len(propose(YAMUX)):
-            got += channel.receive()
-        assert got == propose(YAMUX)
+        assert channel.at_least(len(propose(YAMUX))) == propose(YAMUX)
     return Peer(channel, client=True)
+
+
+def half_way(wire: Wire, identity: Identity | None = None) -> Handshake:
+    """The dialer's side, up to message 2."""
+    handshake = Handshake(identity or Identity(), initiator=True)
+    wire.send(propose(NOISE) + framed(handshake.write()))
+    expect_lines(wire, MULTISTREAM, line(NOISE))
+    handshake.read(read_framed(wire))
+    return handshake
 
 
 def upgrade_in(wire: Wire, identity: Identity, *, early: bool = True) -> Peer:
@@ -241,10 +244,7 @@ def upgrade_in(wire: Wire, identity: Identity, *, early: bool = True) -> Peer:
     handshake.read(read_framed(wire))
     channel = handshake.channel(wire)
     if not early:
-        got = b""
-        while len(got) < len(propose(YAMUX)):
-            got += channel.receive()
-        assert got == propose(YAMUX)
+        assert channel.at_least(len(propose(YAMUX))) == propose(YAMUX)
         channel.send(propose(YAMUX))
     return Peer(channel, client=False)
 

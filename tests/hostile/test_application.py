@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from benchmarks.process import Process, soon
-from tests.hostile.arena import MIB, NOISE_FLOOR, Arena
+from tests.hostile.arena import MIB, Arena
 from tests.hostile.client import Peer, connect
 from tests.hostile.codec import Identity, prefixed
 from tests.hostile.facts import judged
@@ -55,9 +55,7 @@ def application(arena: Arena, *, memory: int) -> Iterator[Application]:
         program.forget_peak()
         with arena.probed(program):
             yield program
-        grown = max(0, program.peak() - base)
-        arena.figures.memory = max(arena.figures.memory, grown)
-        assert grown <= memory + NOISE_FLOOR, f"grew by {grown / MIB:.1f} MiB"
+        arena.grown(max(0, program.peak() - base), memory)
         program.ask(do="forget")
         with program.connect() as peer:
             assert answered(peer, asked(peer, "still there?"), 5.0)

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 from benchmarks.process import Process
 from tests.hostile.arena import KIB, Arena, Target
-from tests.hostile.client import DATA, FIN, SYN, Host, Peer, data, frame, update
+from tests.hostile.client import DATA, FIN, SYN, Host, Peer, data, frame, half_way, update
 from tests.hostile.codec import ECHO, MULTISTREAM, NOISE, PING, RR, YAMUX, Identity, line, noise, prefixed, propose
 from tests.hostile.facts import judged
 from tests.hostile.secure import Handshake, framed, read_framed
@@ -151,10 +151,9 @@ def test_row_17_too_many_proposals(arena: Arena) -> None:
 
 def test_row_18_any_segments(arena: Arena) -> None:
     """One byte a segment; all in one with the next layer"""
-    identity = Identity()
     with arena.serve() as target:
         with target.wire() as wire:
-            handshake = Handshake(identity, initiator=True)
+            handshake = Handshake(Identity(), initiator=True)
             wire.slowly(propose(NOISE) + framed(handshake.write()), arena.pick(0.0, 0.002))
             assert wire.exactly(len(propose(NOISE))) == propose(NOISE)
             handshake.read(read_framed(wire))
@@ -162,10 +161,7 @@ def test_row_18_any_segments(arena: Arena) -> None:
             channel = handshake.channel(wire)
             for byte in propose(YAMUX):
                 wire.slowly(channel.record(bytes([byte])))
-            got = b""
-            while len(got) < len(propose(YAMUX)):
-                got += channel.receive()
-            assert got == propose(YAMUX)
+            assert channel.at_least(len(propose(YAMUX))) == propose(YAMUX)
             peer = Peer(channel, client=True)
             flight = data(1, propose(RR) + b"byte by byte", SYN) + update(1, 0, FIN)
             for byte in flight:
@@ -174,16 +170,11 @@ def test_row_18_any_segments(arena: Arena) -> None:
                 assert peer.pump(lambda: 1 in peer.finished)
             assert peer.body(1) == propose(RR) + b"byte by byte"
         with target.wire() as wire:
-            handshake = Handshake(identity, initiator=True)
-            wire.send(propose(NOISE) + framed(handshake.write()))
-            wire.exactly(len(propose(NOISE)))
-            handshake.read(read_framed(wire))
+            handshake = half_way(wire)
             third = framed(handshake.write(handshake.payload(())))
             channel = handshake.channel(wire)
             wire.send(third + channel.record(propose(YAMUX) + flight))  # message 3, the muxer and a request together
-            got = b""
-            while len(got) < len(propose(YAMUX)):
-                got += channel.receive()
+            got = channel.at_least(len(propose(YAMUX)))
             assert got.startswith(propose(YAMUX))
             peer = Peer(channel, client=True)
             peer._take(got[len(propose(YAMUX)) :])

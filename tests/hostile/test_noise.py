@@ -6,8 +6,8 @@ In both roles the answer to any fault is the same: the connection closes, and no
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from benchmarks.process import Process, soon
+from tests.hostile import client
 from tests.hostile.arena import KIB, Arena, Target
 from tests.hostile.client import SYN, Host, Peer, answer_security, data, ping, upgrade_in
 from tests.hostile.codec import (
@@ -34,7 +35,7 @@ from tests.hostile.codec import (
     propose,
 )
 from tests.hostile.facts import judged
-from tests.hostile.secure import Handshake, framed, read_framed
+from tests.hostile.secure import Handshake, framed
 from tests.hostile.wire import Ended, Late, Wire
 
 PAYLOAD_MAX = 8_192
@@ -72,10 +73,8 @@ def greeted(target: Target, identity: Identity | None = None) -> tuple[Wire, Han
 
 def half_way(target: Target, identity: Identity | None = None) -> tuple[Wire, Handshake]:
     """As dialer: messages 1 and 2 are done."""
-    wire, handshake = greeted(target, identity)
-    wire.send(framed(handshake.write()))
-    handshake.read(read_framed(wire))
-    return wire, handshake
+    wire = target.wire()
+    return wire, client.half_way(wire, identity)
 
 
 def silent_close(wire: Wire, within: float = 1.0) -> float:
@@ -107,14 +106,20 @@ def third_messages(target: Target, payloads: Iterable[tuple[str, Payload]]) -> f
 def second_messages(dialer: Process, host: Host, payloads: Iterable[tuple[str, Payload]]) -> None:
     """The same as listener: the dialer says HandshakeError, and tells us nothing about itself."""
     for name, payload in payloads:
-        dialer.tell(do="dial", addrs=[host.address])
-        with host.accept() as wire:
-            handshake = answer_security(wire, host.identity)
+        with refuses_us(dialer, host, name) as (wire, handshake):
             wire.send(framed(handshake.write(payload(handshake))))
-            answer = dialer.read()
-            assert answer["error"] == "HandshakeError", (name, answer)
-            silent_close(wire)
     assert "Opened" not in dialer.ask(do="state")["events"]
+
+
+@contextmanager
+def refuses_us(dialer: Process, host: Host, name: str = "") -> Iterator[tuple[Wire, Handshake]]:
+    """It has dialed us and said message 1; what it is told now ends the handshake."""
+    dialer.tell(do="dial", addrs=[host.address])
+    with host.accept() as wire:
+        yield wire, answer_security(wire, host.identity)
+        answer = dialer.read()
+        assert answer["error"] == "HandshakeError", (name, answer)
+        silent_close(wire)
 
 
 def signed(prefix: bytes = SIGNATURE_PREFIX, signer: Identity | None = None, over: bytes | None = None) -> Payload:
@@ -196,23 +201,15 @@ def test_row_46_handshake_messages(arena: Arena) -> None:
             peer.request(b"x")
     with arena.dialer() as dialer, Host() as host:
         for size in (0, 31, 95, 96 + PAYLOAD_MAX + 1, 65_535):
-            dialer.tell(do="dial", addrs=[host.address])
-            with host.accept() as wire:
-                answer_security(wire, host.identity)
+            start = time.monotonic()
+            with refuses_us(dialer, host) as (wire, _):
                 wire.send(size.to_bytes(2, "big"))
-                answer = dialer.read()
-                assert answer["error"] == "HandshakeError"
-                arena.took(answer["seconds"], 2.0)  # the body was not waited for
-                silent_close(wire)
+            arena.took(time.monotonic() - start, 2.0)  # the body was not waited for
         second_messages(dialer, host, nonsense(arena))
-        dialer.tell(do="dial", addrs=[host.address])
-        with host.accept() as wire:
-            handshake = answer_security(wire, host.identity)
+        with refuses_us(dialer, host) as (wire, handshake):
             message = bytearray(handshake.write(handshake.payload()))
             message[40] ^= 0x80
             wire.send(framed(bytes(message)))
-            assert dialer.read()["error"] == "HandshakeError"
-            silent_close(wire)
 
 
 def broken_records(peer: Peer) -> Iterable[tuple[str, bytes]]:
@@ -312,19 +309,11 @@ def test_row_49_points_of_low_order(arena: Arena) -> None:
             silent_close(wire)
     with arena.dialer() as dialer, Host() as host:
         for point in LOW_ORDER:
-            dialer.tell(do="dial", addrs=[host.address])
-            with host.accept() as wire:
-                answer_security(wire, host.identity)
+            with refuses_us(dialer, host) as (wire, _):
                 wire.send(framed(point + noise(120)))
-                assert dialer.read()["error"] == "HandshakeError"
-                silent_close(wire)
-            dialer.tell(do="dial", addrs=[host.address])
-            with host.accept() as wire:
-                handshake = answer_security(wire, host.identity)
+            with refuses_us(dialer, host) as (wire, handshake):
                 handshake.pretend_static(point)
                 wire.send(framed(handshake.write(handshake.payload())))
-                assert dialer.read()["error"] == "HandshakeError"
-                silent_close(wire)
 
 
 def forged(arena: Arena) -> list[tuple[str, Payload]]:
@@ -475,12 +464,8 @@ def test_row_53_data_before_the_proof(arena: Arena) -> None:
             wire.close()
         third_messages(target, [("no payload", lambda _: b""), ("zeros", lambda _: bytes(100))])
     with arena.dialer() as dialer, Host() as host:
-        dialer.tell(do="dial", addrs=[host.address])
-        with host.accept() as wire:
-            answer_security(wire, host.identity)
+        with refuses_us(dialer, host) as (wire, _):
             wire.send(framed(flight))
-            assert dialer.read()["error"] == "HandshakeError"
-            silent_close(wire)
         assert "Opened" not in dialer.ask(do="state")["events"]
 
 
@@ -542,9 +527,7 @@ def test_row_55_after_the_handshake(arena: Arena) -> None:
         wire.send(framed(handshake.write(handshake.payload(()))))
         channel = handshake.channel(wire)
         channel.send(propose("/mplex/6.7.0"))
-        got = channel.receive()
-        while len(got) < len(MULTISTREAM) + 4:
-            got += channel.receive()
+        got = channel.at_least(len(MULTISTREAM) + 4)
         assert got == MULTISTREAM + line("na")
         channel.send(line(YAMUX) + ping(5))  # and what we all speak is still served
         while line(YAMUX) not in got:

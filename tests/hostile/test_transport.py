@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from benchmarks.process import soon
 from tests import netns
 from tests.hostile.arena import KIB, MIB, Arena, Target
-from tests.hostile.client import Host, Peer, upgrade_in, upgrade_out
+from tests.hostile.client import Host, Peer, half_way, upgrade_in, upgrade_out
 from tests.hostile.codec import (
     ECHO,
     HOLD,
@@ -30,7 +30,7 @@ from tests.hostile.codec import (
     propose,
 )
 from tests.hostile.facts import judged
-from tests.hostile.secure import Handshake, framed, read_framed
+from tests.hostile.secure import Handshake, framed
 from tests.hostile.wire import Cut, Ended, Late, Wire
 
 Stage = Callable[[Wire], bytes]  # says half of something; what it gives back is the rest
@@ -53,20 +53,14 @@ def half_of_message_1(wire: Wire) -> bytes:
 
 
 def half_of_message_3(wire: Wire) -> bytes:
-    handshake = Handshake(Identity(), initiator=True)
-    wire.send(propose(NOISE) + framed(handshake.write()))
-    wire.exactly(len(propose(NOISE)))
-    handshake.read(read_framed(wire))
+    handshake = half_way(wire)
     third = framed(handshake.write(handshake.payload()))
     wire.send(third[:60])
     return third[60:]
 
 
 def half_of_the_muxer(wire: Wire) -> bytes:
-    handshake = Handshake(Identity(), initiator=True)
-    wire.send(propose(NOISE) + framed(handshake.write()))
-    wire.exactly(len(propose(NOISE)))
-    handshake.read(read_framed(wire))
+    handshake = half_way(wire)
     wire.send(framed(handshake.write(handshake.payload(()))))
     choice = handshake.channel(wire).record(propose(YAMUX))
     wire.send(choice[:22])
@@ -193,10 +187,7 @@ def test_row_2_accept_flood(arena: Arena) -> None:
 def handshake_to_message_3(target: Target, source: str) -> tuple[Wire, Handshake, bytes]:
     """Everything but the last message, which is given back."""
     wire = target.wire(source=source)
-    handshake = Handshake(Identity(), initiator=True)
-    wire.send(propose(NOISE) + framed(handshake.write()))
-    wire.exactly(len(propose(NOISE)))
-    handshake.read(read_framed(wire))
+    handshake = half_way(wire)
     return wire, handshake, framed(handshake.write(handshake.payload()))
 
 
