@@ -145,7 +145,7 @@ async def test_d8_a_request_that_is_late_while_the_application_is_asked() -> Non
     """There, it was told twice. Here nobody has decided about it, so nothing is told, and its requester knows."""
     async with two(echo, rule=Rule.ASK, timeouts=Timeouts(request=5, ask=20)) as (alice, bob):
         judged: list[Judged] = []
-        bob.hub.on_event(lambda event: judged.append(event) if isinstance(event, Judged) else None)
+        bob.hub.follow(lambda event: judged.append(event) if isinstance(event, Judged) else None)
 
         @bob.firewall.on_ask
         async def never(_: Attempt) -> bool:

@@ -50,7 +50,7 @@ class Two:
     def follow(self, following: bool) -> None:
         """Whether somebody wants to know each judgement: if nobody does, some are not made."""
         if following and self.unfollow is None:
-            self.unfollow = self.bob._swarm.hub.on_event(self.note)
+            self.unfollow = self.bob._swarm.hub.follow(self.note)
         elif not following and self.unfollow is not None:
             self.unfollow()
             self.unfollow = None
