@@ -64,13 +64,13 @@ $(STAMP): pyproject.toml constraints.txt
 
 peer:
 	@command -v go >/dev/null && test -n "$(PYTHON)" || exit 0; \
-	echo "building go's side of the interoperability tests ..."; "$(PYTHON)" -m tests.interop.build
+	echo "building go's side of the interoperability tests ..."; "$(PYTHON)" -m harness.build
 
 lint: install  ## ruff: rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: install  ## mypy --strict over the package, the tests and the benchmarks
+types: install  ## mypy --strict over the package, the tests, the benchmarks and what both use
 	$(BIN)/mypy
 
 test-most: install  ## all tests but those that measure time, with the coverage of the cores: at least 95 % of each
@@ -111,6 +111,7 @@ scale: install  ## memory and scale of connections against their bars (ARGS=--wr
 docs: install  ## writes the generated parts of the documentation anew
 	$(BIN)/python -m tests.closure write
 	$(BIN)/python -m tools.decisions write
+	$(BIN)/python -m tools.diagrams write
 	$(BIN)/python -m tools.journey > .cache/journey.md && mv .cache/journey.md docs/journey.md
 
 house: install  ## the rooms of the package, who imports whom, and what does not fit

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import interpreter
-from tests.interop import build as interop
+from harness import build as peers
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = Path(__file__).resolve().parent
@@ -40,7 +40,7 @@ def python() -> str:
 
 
 def ours() -> Command:
-    return (python(), "-m", "benchmarks.peer")
+    return (python(), "-m", "harness.peer")
 
 
 def ours_on_uvloop() -> Command:
@@ -65,8 +65,8 @@ def raw_on_uvloop() -> Command:
 
 def go() -> Command:
     try:
-        program = interop.go_peer()
-    except interop.BuildError as error:
+        program = peers.go_peer()
+    except peers.BuildError as error:
         raise Unavailable(str(error)) from error
     if program is None:
         raise Unavailable("there is no go on the PATH")
@@ -76,8 +76,8 @@ def go() -> Command:
 def crate() -> Command:
     """The Rust crate as shipped: its own transport, which leaves Nagle's algorithm on."""
     try:
-        program = interop.crate_peer()
-    except interop.BuildError as error:
+        program = peers.crate_peer()
+    except peers.BuildError as error:
         raise Unavailable(str(error)) from error
     if program is None:
         raise Unavailable("there is no cargo on the PATH")

@@ -1,47 +1,60 @@
-"""Every limit and timeout that a user can set, each default explained once.
+"""The limits and timeouts that a user can set. What nobody tunes is a constant where it is used.
 
-``None`` switches a limit or a timeout off. Where go, rust or js have the same value, they are named beside it.
+Each class lists its fields in its docstring, which ``help`` shows: default, meaning, where the figure comes from, and
+what happens when it is reached. The stacks that agree on a figure are named: go-libp2p, rust-libp2p, js-libp2p.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 from stronghold_p2p.errors import ConfigError
 
 
-def check(options: Any) -> None:
-    """``ConfigError`` for what is no number from 0 on, and for None where there has to be one."""
-    for option in fields(options):
-        value, optional = getattr(options, option.name), "None" in str(option.type)
-        if value is None and optional:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-            where = f"{type(options).__name__}.{option.name}"
-            told = "take a number from 0 on" + (", or None for none" if optional else "")
-            raise ConfigError(f"{where} is {value!r}: {told}", where=where)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Timeouts:
-    """Seconds; each is one absolute deadline for the whole phase, never per read."""
+    """Seconds. Each is one absolute deadline for its whole phase, never one for each read; None: no deadline.
 
-    request: float | None = 10.0  # dial, negotiation, body and answer together (rust request-response)
-    ask: float | None = 8.0  # below ``request``, so that the refusal still reaches the requester
-    dial: float | None = 30.0  # over all addresses of a peer
-    connect: float | None = 5.0  # one TCP connect (go)
-    upgrade: float | None = 10.0  # socket accepted (or connected) until the connection is registered
-    negotiate: float | None = 10.0  # multistream-select on one stream (go, rust, js)
-    identify: float | None = 5.0  # go and js
-    idle: float | None = 120.0  # without streams or pings of the application
-    keepalive: float | None = 30.0  # yamux ping interval (go); keeps a js peer's socket alive too
-    keepalive_answer: float | None = 10.0  # an unanswered ping ends the connection (go)
-    write_stall: float | None = 10.0  # a socket that takes nothing (go ConnectionWriteTimeout)
-    close: float | None = 3.0  # orderly shutdown of a whole network
-    # How long a connection that has sent a short answer looks for the next message before it goes back to the event
-    # loop. Only while nothing else talks and the peer is that quick, as programs on the same machine are.
-    busy_poll: float | None = 100e-6
+    Where nothing else is said, the call that waits ends in ``DeadlineExceeded``.
+
+    request = 10.0: one request as a whole (rust): dial, negotiation, body and answer; also one ping or identify
+        that the application asks for. For who answers it runs from the request's arrival; then the handler is
+        cancelled.
+    ask = 8.0: the firewall's hooks, for their answer. Then the request is refused. Keep it below ``request`` of who
+        asks, so that the refusal still arrives.
+    dial = 30.0: one dial, over all addresses of the peer.
+    connect = 5.0: one TCP connect (go). Then that address has failed, and the dial goes on with the others.
+    upgrade = 10.0: security and muxer of one connection, from the socket until the connection is usable (rust, js).
+        Then the socket is closed; a listener tells ``AcceptFailed``.
+    negotiate = 10.0: multistream-select on one stream (go, rust, js). Then the stream is reset.
+    identify = 5.0: one identify, or one push of it, after a connection was made (go, js). Then nothing is learned.
+    idle = 120.0: how long a connection may have no stream of the application. Then it is closed in order; peers in
+        ``Network.protected`` keep theirs.
+    keepalive = 30.0: how long a peer may be silent before it is pinged (go); this keeps the socket of a js peer
+        alive.
+    keepalive_answer = 10.0: how long the answer to that ping may take (go). Then the connection ends.
+    write_stall = 10.0: how long a socket may take no byte while bytes wait (go). Then the connection ends.
+    close = 3.0: an orderly shutdown of the whole network. Then what is left is aborted.
+    busy_poll = None: how long a connection that has answered a short message with a short one polls its socket for
+        the next one, before it goes back to the event loop. None: it never polls. With 100e-6, two programs on one
+        machine answer each other faster, for processor time that is spent on waiting.
+    """
+
+    request: float | None = 10.0
+    ask: float | None = 8.0
+    dial: float | None = 30.0
+    connect: float | None = 5.0
+    upgrade: float | None = 10.0
+    negotiate: float | None = 10.0
+    identify: float | None = 5.0
+    idle: float | None = 120.0
+    keepalive: float | None = 30.0
+    keepalive_answer: float | None = 10.0
+    write_stall: float | None = 10.0
+    close: float | None = 3.0
+    busy_poll: float | None = None
 
     def __post_init__(self) -> None:
         check(self)
@@ -49,37 +62,71 @@ class Timeouts:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Counts and bytes. ``streams_in`` and below are per connection."""
+    """Counts and bytes; None: no limit.
 
-    connections: int | None = 300  # js and py
+    A call of ours that meets a full limit ends in ``LimitExceeded``, at once. A socket that a peer opens beyond one is
+    closed, and ``AcceptFailed`` tells it; a stream that a peer opens beyond one is reset with the code for that.
+
+    connections = 300: connections of the network, both ways together (js).
+    inbound = None: of these, those that peers have opened.
+    outbound = None: of these, those that we have opened.
+    per_peer = 8: connections with one peer (go).
+    per_subnet = 8: inbound connections from one IPv4 address or one IPv6 /56; eight times as many from a /48.
+        Addresses of this machine are exempt.
+    pending_in = 128: accepted sockets that are no connections yet. Then the oldest of the address that has most of
+        them gives way. One address may have 16, or an eighth if that is more; addresses of this machine are exempt.
+    pending_out = 128: sockets of dials that are no connections yet.
+    accept_rate = 5.0: sockets per second from one address, after 16 at once (js, go). Addresses of this machine are
+        exempt.
+    receive_memory_total = 268435456 (256 MiB): unread bytes of all connections together, beyond 256 KiB on each.
+        Then the stream that brings more is reset. Peers in ``Network.protected`` keep a quarter of it. Eight
+        connections may fill their ``receive_memory``; with 300 connections at work this leaves two thirds of 1 GiB
+        to everything else.
+    streams_in = 512: streams that the peer has open on one connection.
+    max_window = 16777216 (16 MiB): what the receive window of a stream may grow to (go, js); it starts at 256 KiB.
+        Then it stays there.
+    receive_memory = 33554432 (32 MiB): unread bytes of one connection, and as much again of windows that have
+        grown. Then the stream that brings more is reset, and windows grow no more.
+    requests_per_peer = 100: requests at once with one peer (rust), those to it and those from it each for
+        themselves.
+    asks = 256: questions to the firewall's hooks at once. Then what would be asked about is refused.
+    asks_per_peer = 16: of these, about one peer.
+    """
+
+    connections: int | None = 300
     inbound: int | None = None
     outbound: int | None = None
-    per_peer: int | None = 8  # go
-    per_subnet: int | None = 8  # per IPv4 address and per IPv6 /56; loopback exempt
-    pending_in: int | None = 128  # accepted sockets that are not yet connections
-    pending_per_ip: int | None = 16  # of those, from one address; loopback exempt
+    per_peer: int | None = 8
+    per_subnet: int | None = 8
+    pending_in: int | None = 128
     pending_out: int | None = 128
-    accept_rate: float | None = 5.0  # per second and address, burst 16 (js 5/s, go burst 16); loopback exempt
-    accept_burst: int = 16
-    dial_addresses: int = 16  # addresses of one peer that a dial tries
-    # Unread bytes of all connections together, beyond 256 KiB on each: eight may fill their ``receive_memory``. With
-    # all 300 at work that is 331 MiB, which leaves the rest of 1 GiB to connections and streams. go begins at
-    # 128 MiB and adds as the machine has. The last quarter is kept for the peers in ``Network.protected``.
+    accept_rate: float | None = 5.0
     receive_memory_total: int | None = 256 << 20
     streams_in: int | None = 512
-    negotiating: int | None = 128  # inbound streams still in multistream-select (rust)
-    ack_backlog: int = 256  # streams that we opened and the peer has not acknowledged (yamux spec)
-    max_window: int = 16 << 20  # what auto-tuning of a stream's receive window may reach (go, js); it starts at 256 KiB
-    receive_memory: int = 32 << 20  # bytes buffered and unread on one connection, and windows grown beyond the initial
-    control_queue: int = 1_024  # control frames (acks, pongs, resets, updates) waiting to be written
-    pongs: int = 32  # ping answers waiting to be written (go)
-    reset_rate: float = 200.0  # stream resets per second, both sides' together, with ``reset_burst``
-    reset_burst: int = 1_024
-    empty_frames: int = 1_000  # frames in a row that carry nothing
-    requests_per_peer: int | None = 100  # each way
+    max_window: int = 16 << 20
+    receive_memory: int = 32 << 20
+    requests_per_peer: int | None = 100
     asks: int | None = 256
     asks_per_peer: int | None = 16
-    ask_memory: int | None = 32 << 20  # bytes that requests take which wait to be let in (hostile row 79)
 
     def __post_init__(self) -> None:
         check(self)
+
+
+def check(options: Timeouts | Limits) -> None:
+    """``ConfigError`` for what is no number from 0 on, and for None where there has to be a number."""
+    optional = _optional(type(options))
+    for option in fields(options):
+        value: Any = getattr(options, option.name)
+        may_be_none = option.name in optional
+        if value is None and may_be_none:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+            where = f"{type(options).__name__}.{option.name}"
+            advice = "take a number from 0 on" + (", or None for none" if may_be_none else "")
+            raise ConfigError(f"{where} is {value!r}: {advice}", where=where)
+
+
+def _optional(kind: type[Timeouts | Limits]) -> frozenset[str]:
+    """The names of the fields that may be None."""
+    return frozenset(name for name, hint in get_type_hints(kind).items() if NoneType in get_args(hint))

@@ -28,11 +28,15 @@ it too, so that code which knows nothing of this package still handles it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 
 class P2PError(Exception):
-    """The root. ``peer``: whom it concerns, if known. ``sent``: the peer may have acted on our request."""
+    """The root. ``peer``: whom it concerns, if known. ``sent``: the peer may have acted on our request.
+
+    Every error can be copied and pickled, with all its attributes and without its traceback.
+    """
 
     def __init__(self, message: str = "", *, peer: Any = None, sent: bool = False) -> None:
         super().__init__(message)
@@ -41,6 +45,9 @@ class P2PError(Exception):
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
+
+    def __reduce__(self) -> tuple[Callable[..., P2PError], tuple[Any, ...], dict[str, Any]]:
+        return _blank, (type(self), self.args), vars(self)
 
 
 class UsageError(P2PError, RuntimeError):
@@ -121,9 +128,11 @@ class MuxerError(ConnectionClosed):
 
 
 class DeadlineExceeded(P2PError, TimeoutError):
-    """``timeout`` seconds passed; ``phase`` says what was waited for."""
+    """``timeout`` seconds passed (None: it is not known how many); ``phase`` says what was waited for."""
 
-    def __init__(self, message: str, *, timeout: float, phase: str = "", peer: Any = None, sent: bool = False) -> None:
+    def __init__(
+        self, message: str, *, timeout: float | None = None, phase: str = "", peer: Any = None, sent: bool = False
+    ) -> None:
         super().__init__(message, peer=peer, sent=sent)
         self.timeout = timeout
         self.phase = phase
@@ -146,10 +155,20 @@ class Rejected(P2PError, PermissionError):
 
 
 class LimitExceeded(P2PError, RuntimeError):
-    """``limit`` (name of the option) is full: ``current`` of ``maximum``; ``remote``: the peer's limit."""
+    """``limit`` (name of the option) is full: ``current`` of ``maximum``.
+
+    ``remote``: it is a limit of the peer, which does not tell its figures; then both are None.
+    """
 
     def __init__(
-        self, message: str, *, limit: str, current: int, maximum: int, remote: bool = False, peer: Any = None
+        self,
+        message: str,
+        *,
+        limit: str,
+        current: int | None = None,
+        maximum: int | None = None,
+        remote: bool = False,
+        peer: Any = None,
     ) -> None:
         super().__init__(message, peer=peer)
         self.limit = limit
@@ -186,18 +205,26 @@ class StreamEnded(P2PError, EOFError):
         self.partial = partial
 
 
-def again(cause: Exception, peer: Any = None) -> Exception:
-    """``cause`` as a fresh exception: several tasks may raise what ended their stream or connection to ``peer``."""
-    if isinstance(cause, StreamReset):
-        return StreamReset(str(cause), code=cause.code, peer=peer)
-    if isinstance(cause, ConnectionClosed):
-        fresh = ConnectionClosed(cause.reason, code=cause.code, remote=cause.remote, peer=peer)
-        fresh.__cause__ = cause
-        return fresh
-    if isinstance(cause, LimitExceeded):
-        limit, current, maximum = cause.limit, cause.current, cause.maximum
-        return LimitExceeded(str(cause), limit=limit, current=current, maximum=maximum, remote=cause.remote, peer=peer)
+def again(cause: Exception, peer: Any = None) -> P2PError:
+    """A fresh copy of ``cause`` to raise: several tasks may be told what ended their stream or their connection.
+
+    Each raise adds to an exception's traceback, so none may be raised twice. The copy has the class, the attributes and
+    the cause of the original; it names ``peer`` if that names nobody. What is no ``P2PError`` ended the connection.
+    """
     if not isinstance(cause, P2PError):
-        return ConnectionClosed(str(cause), peer=peer)
-    cause.peer = peer if cause.peer is None else cause.peer
-    return cause
+        closed = ConnectionClosed(str(cause), peer=peer)
+        closed.__cause__ = cause
+        return closed
+    fresh = _blank(type(cause), cause.args)
+    vars(fresh).update(vars(cause))
+    fresh.__cause__ = cause.__cause__
+    if fresh.peer is None:
+        fresh.peer = peer
+    return fresh
+
+
+def _blank(kind: type[P2PError], args: tuple[Any, ...]) -> P2PError:
+    """An error whose attributes are still to be set; not through ``__init__``, as classes differ in what that takes."""
+    error = kind.__new__(kind)
+    error.args = args
+    return error

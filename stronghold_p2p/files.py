@@ -1,13 +1,16 @@
 """Files that must not be lost: read through the descriptor that was checked, and written whole or not at all.
 
-Keys, rules and address books are files of this kind. What is in them is not known here.
+Keys, rules and address books are files of this kind. What is in them is not known here. Every fault is an ``error``,
+``ConfigError`` or a class of it, whose ``where`` is the path; only what a caller has an answer to stays the system's:
+``FileNotFoundError`` when reading, ``FileExistsError`` when creating.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -16,69 +19,71 @@ from stronghold_p2p.errors import ConfigError
 Stamp: TypeAlias = tuple[int, int, int]
 """What changes with a file: its time of change in nanoseconds, its size, and which file it is."""
 
-Fault: TypeAlias = Callable[[str], ConfigError]
-"""Makes the error of a file from what is wrong with it."""
-
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)  # a FIFO must not hold us up; absent on Windows
 
 
-def read(path: Path, maximum: int, kind: str, fault: Fault, *, private: bool = False) -> tuple[bytes, Stamp]:
+def read(
+    path: Path, maximum: int, kind: str, error: type[ConfigError] = ConfigError, *, private: bool = False
+) -> tuple[bytes, Stamp]:
     """What the file at ``path``, or behind that link, holds: at most ``maximum`` bytes.
 
-    ``OSError`` as the system says. ``fault``, which calls it a ``kind``, is raised if it is not a regular file, if it
-    is too large (which is seen before anything is read), or if it is ``private`` and others have rights on it.
+    Besides what the system refuses, it is an ``error`` if this is not a regular file, if it is too large for a ``kind``
+    (which is seen before anything is read), or if it is ``private`` and others have rights on it.
     """
-    descriptor = os.open(path, _READ)
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise fault(f"{path} is not a regular file")
-        if private and os.name == "posix" and status.st_mode & 0o077:
-            raise fault(f"others can read it: chmod 600 {path}")
-        data = b""
-        if status.st_size <= maximum:
-            with open(descriptor, "rb", closefd=False) as file:
-                data = file.read(maximum + 1)
-    finally:
-        os.close(descriptor)
+    with _faults(path, "read", error, FileNotFoundError):
+        descriptor = os.open(path, _READ)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise error(f"{path} is not a regular file", where=str(path))
+            if private and os.name == "posix" and status.st_mode & 0o077:
+                raise error(f"others can read it: chmod 600 {path}", where=str(path))
+            data = b""
+            if status.st_size <= maximum:
+                with open(descriptor, "rb", closefd=False) as file:
+                    data = file.read(maximum + 1)
+        finally:
+            os.close(descriptor)
     if max(status.st_size, len(data)) > maximum:
-        raise fault(f"{path} is too large for a {kind}: at most {maximum} bytes")
+        raise error(f"{path} is too large for a {kind}: at most {maximum} bytes", where=str(path))
     return data, stamp_of(status)
 
 
 def replace(path: Path, data: bytes) -> Stamp:
     """Put ``data`` in the place of what is at ``path``, in one step, flushed to the disk.
 
-    A file keeps its mode, a new one has 0600; a symbolic link is followed. ``OSError``: it is as it was.
+    A file keeps its mode, a new one has 0600; a symbolic link is followed. ``ConfigError``: the file is as it was.
     """
-    real = Path(os.path.realpath(path))
-    temporary = _beside(real)
-    try:
-        stamp = _write(temporary, data, _mode(real))
-        os.replace(temporary, real)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _flush_directory(real.parent)
-    return stamp
+    with _faults(path, "written", ConfigError):
+        real = Path(os.path.realpath(path))
+        temporary = _beside(real)
+        try:
+            stamp = _write(temporary, data, _mode(real))
+            os.replace(temporary, real)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _flush_directory(real.parent)
+        return stamp
 
 
-def create(path: Path, data: bytes) -> None:
-    """A new file of mode 0600 at ``path``, flushed to the disk.
+def create(path: Path, data: bytes, error: type[ConfigError] = ConfigError) -> None:
+    """Make a file of mode 0600 at ``path``, flushed to the disk.
 
-    ``FileExistsError`` if anything is there, be it a dangling symbolic link; ``OSError`` if it cannot be written.
+    ``FileExistsError`` if anything is there, be it a dangling symbolic link.
     """
-    temporary = _beside(path)
-    try:
-        _write(temporary, data, 0o600)
-        _publish(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _flush_directory(path.parent)
+    with _faults(path, "written", error, FileExistsError):
+        temporary = _beside(path)
+        try:
+            _write(temporary, data, 0o600)
+            _publish(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _flush_directory(path.parent)
 
 
 def stamp(path: Path) -> Stamp | None:
-    """None: it cannot be told."""
+    """The stamp of the file at ``path``; None if the system tells nothing about it."""
     try:
         return stamp_of(path.stat())
     except OSError:
@@ -86,8 +91,19 @@ def stamp(path: Path) -> Stamp | None:
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
-    """The same of a file that is open."""
+    """The stamp of a file whose status is known, as that of an open one."""
     return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+@contextmanager
+def _faults(path: Path, done: str, error: type[ConfigError], but: type[OSError] | tuple[()] = ()) -> Iterator[None]:
+    """Make an ``error`` of what the system refuses, ``but`` one class of that."""
+    try:
+        yield
+    except but:
+        raise
+    except OSError as cause:
+        raise error(f"{path} cannot be {done}: {cause.strerror}", where=str(path)) from cause
 
 
 def _beside(path: Path) -> Path:

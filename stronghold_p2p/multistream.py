@@ -127,21 +127,17 @@ def dial(protocols: Sequence[str]) -> Exchange[str]:
     raise NegotiationError("the peer speaks none of the protocols offered", refused=True)
 
 
-def listen(supported: Callable[[str], bool], *, eager: bool = False) -> Exchange[str]:
+def listen(supported: Callable[[str], bool]) -> Exchange[str]:
     """Answer a dialer; the result is the protocol that was accepted.
 
     ``supported`` decides, by exact name. Every other proposal is answered ``na``, and so are ``ls`` and a
     repeated header. After ``MAX_PROPOSALS`` messages, ``NegotiationError`` with ``refused``.
 
     Our header follows the dialer's, before the proposal is looked at, because some dialers propose only
-    after they have seen it; when both arrived together, header and answer leave in one piece. ``eager``
-    sends it at once, as go does: it suits a new connection, where it costs no segment of its own later.
+    after they have seen it; when both arrived together, header and answer leave in one piece.
     """
-    if eager:
-        yield HEADER
     yield from _read_header()
-    if not eager:
-        yield HEADER
+    yield HEADER
     for _ in range(MAX_PROPOSALS):
         name = yield from _read_line()
         if name not in _NEVER and supported(name):

@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn, Self, TypeAlias, TypeVar, overload
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.addressing.parse import parse, split_peer, with_peer
 from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.connection import Connection
@@ -24,9 +24,9 @@ from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.protocols.ping import Ping
+from stronghold_p2p.request_response.attempts import kept_back
 from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
-from stronghold_p2p.request_response.exchange import kept_back
 from stronghold_p2p.request_response.server import Handler, Server
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.streams.opening import StreamOpening
@@ -90,8 +90,8 @@ class Network:
             limits=self.limits,
             book=self.book,
             announce=None if announce is None else [self._ours(address) for address in announce],
+            name=name,
         )
-        self._swarm.approval.net = name or str(self.identity.peer_id)
         self._identify = Identify(self._swarm, agent)
         self._ping = Ping(self._swarm)
         self._client, self._server = Client(self._swarm), Server(self._swarm)
@@ -111,20 +111,14 @@ class Network:
             for address in self._listen:
                 await self.listen(address)
         except BaseException:
-            await self._close()
+            await self._swarm.close()
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._close()
-
-    async def _close(self) -> None:
-        try:
-            await self._identify.close()
-        finally:
-            await self._swarm.close()
+        await self._swarm.close()
 
     async def serve_forever(self) -> NoReturn:
         """Wait until this task is cancelled; requests are answered meanwhile, as they are without it."""
@@ -142,7 +136,7 @@ class Network:
     @property
     def addresses(self) -> tuple[Multiaddr, ...]:
         """Where others reach us, each ending in ``/p2p/`` and our peer id: where we listen, or what is announced."""
-        return tuple(multiaddrs.with_peer(address, self.peer_id) for address in self._swarm.addresses)
+        return tuple(with_peer(address, self.peer_id) for address in self._swarm.addresses)
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
@@ -265,8 +259,8 @@ class Network:
             address=connection.remote_address,
             deadline=deadline,
         )
-        allowed = self._swarm.approval.verdict(attempt)
-        return await self._swarm.approval.judge(attempt) if allowed is None else allowed
+        allowed = self._swarm.gatekeeper.verdict(attempt)
+        return await self._swarm.gatekeeper.ask(attempt) if allowed is None else allowed
 
     def on_stream(self, *protocols: str) -> Callable[[StreamHandler], StreamHandler]:
         """Let a coroutine function handle streams of your own ``protocols`` (a decorator).
@@ -345,7 +339,7 @@ class Network:
         return connection
 
     def _ours(self, address: Address) -> Multiaddr:
-        place, peer = multiaddrs.split_peer(_parsed(address))
+        place, peer = split_peer(_parsed(address))
         if peer not in (None, self.peer_id):
             raise ConfigError(f"{address} names another peer than us", where=str(address))
         return place
@@ -367,7 +361,7 @@ class Network:
 
 def _parsed(address: Address) -> Multiaddr:
     try:
-        return multiaddrs.parse(address)
+        return parse(address)
     except DecodeError as error:
         raise ConfigError(f"{address}: {error}", where=str(address)) from None
 
@@ -376,5 +370,5 @@ def _resolved(to: Target) -> tuple[PeerId | None, tuple[Multiaddr, ...]]:
     """The peer, and the addresses to try besides those that are known."""
     if isinstance(to, PeerId):
         return to, ()
-    address, peer = multiaddrs.split_peer(_parsed(to))
+    address, peer = split_peer(_parsed(to))
     return peer, (address,) if bytes(address) else ()

@@ -4,7 +4,8 @@
 * ``Security``: an exchange over a wire that proves the peer and ends in a ``SecureChannel``. Noise, TLS.
 * ``Muxer``: many streams over one channel, each a ``StreamEnd``. Yamux, or what QUIC brings with it.
 * ``Transport``: from addresses to connections that are ready for a muxer (``Upgraded``). TCP, circuits, QUIC.
-* ``Service``: what works above the swarm, on the ``Host`` (``swarm/host.py``) that it is given.
+* ``Service``: what works above the swarm, on the ``Host`` that it is given. It speaks of connections, so both stand
+  above those, in ``swarm/host.py``.
 
 The user of each seam calls down through it, and is told things through a second protocol that it implements itself:
 ``WireUser``, ``Sink``, ``MuxerUser``, ``Arrivals``. A name here is the only thing that both sides have to agree on, so
@@ -13,7 +14,7 @@ each method says who calls it, when, and what it may not do.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -185,13 +186,10 @@ class StreamEnd(Protocol):
     @property
     def id(self) -> int: ...
 
-    @property
-    def gone(self) -> bool:
-        """Both directions are over; nothing can be done with it any more."""
-
-    @property
-    def finished(self) -> bool:
-        """Our direction is closed: nothing can be sent any more."""
+    gone: bool
+    """Both directions are over; nothing can be done with it any more."""
+    finished: bool
+    """Our direction is closed: nothing can be sent any more."""
 
     def send(self, data: bytes | memoryview) -> int:
         """Take as much of ``data`` as window and connection have room for; returns how much.
@@ -381,23 +379,3 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Abort every upgrade that is under way."""
-
-
-# ------------------------------------------------------------------------------------------------ services
-
-
-class Service(Protocol):
-    """What works above the swarm: identify, ping, requests; later relay, routing, gossip."""
-
-    def start(self) -> None:
-        """The network is open, its loop runs."""
-
-    async def close(self) -> None:
-        """End every task. The connections are still there."""
-
-
-class Finder(Protocol):
-    """A service that can find where a peer is; asked when the address book knows nothing."""
-
-    def find(self, peer: PeerId) -> AsyncIterator[Multiaddr]:
-        """Addresses of ``peer``, as they are found."""

@@ -16,6 +16,7 @@ from tests.leaks import (
     pytest_collection_modifyitems,
     pytest_runtest_makereport,
 )
+from tests.support.wirings import pytest_generate_tests, wiring
 from tests.virtual import pytest_asyncio_loop_factories
 
 # A busy machine is no finding. CI repeats the same examples, so that it fails for a change and not by chance.
@@ -40,5 +41,7 @@ __all__ = [
     "pytest_asyncio_loop_factories",
     "pytest_collection_finish",
     "pytest_collection_modifyitems",
+    "pytest_generate_tests",
     "pytest_runtest_makereport",
+    "wiring",
 ]

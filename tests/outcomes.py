@@ -152,12 +152,13 @@ class Play:
             self.ends["cancelled"] += 1
             return
         error = task.exception()
-        self.ends["answered" if error is None else type(error).__name__] += 1
+        ended = ConnectionClosed.__name__ if isinstance(error, ConnectionClosed) else type(error).__name__
+        self.ends["answered" if error is None else ended] += 1
         if error is None:
             assert task.result() == number, "somebody else's answer"
             assert (delivered, answered, failed) == (1, 1, 0)
         else:
-            assert type(error) is ConnectionClosed, repr(error)
+            assert isinstance(error, ConnectionClosed), repr(error)
             assert error.sent or not delivered, f"request {number} was delivered, and is said not to be"
             assert error.peer == responder.swarm.peer_id
 

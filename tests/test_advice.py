@@ -47,7 +47,8 @@ from stronghold_p2p import (
     UsageError,
     errors,
 )
-from stronghold_p2p.addressing.multiaddrs import from_socket, split_peer
+from stronghold_p2p.addressing.kinds import from_socket
+from stronghold_p2p.addressing.parse import split_peer
 from stronghold_p2p.muxing.yamux_muxer import YamuxMuxer
 from tests.inside import muxer
 from tests.peers import LOOPBACK, until

@@ -17,7 +17,6 @@ from stronghold_p2p import (
     ConnectionClosed,
     Event,
     Identity,
-    Limits,
     Network,
     Opened,
     P2PError,
@@ -27,8 +26,9 @@ from stronghold_p2p import (
     StreamReset,
     UsageError,
 )
-from stronghold_p2p.addressing.multiaddrs import from_socket
+from stronghold_p2p.addressing.kinds import from_socket
 from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.yamux import session
 from stronghold_p2p.yamux.header import GO_AWAY, frame
 from tests.inside import live
 from tests.peers import LOOPBACK, until
@@ -72,7 +72,7 @@ class Scene:
 @asynccontextmanager
 async def scene(ack_backlog: int = 8) -> AsyncIterator[Scene]:
     def serving() -> Network:
-        one = Network(listen=[LOOPBACK], limits=Limits(ack_backlog=ack_backlog))
+        one = Network(listen=[LOOPBACK])
         one.firewall.set(Rule.ALLOW)
 
         @one.on_stream(HOLD)
@@ -85,8 +85,10 @@ async def scene(ack_backlog: int = 8) -> AsyncIterator[Scene]:
 
         return one
 
-    async with contextlib.AsyncExitStack() as stack, serving() as network, serving() as friend:
-        yield Scene(network, friend, stack)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "ACK_BACKLOG", ack_backlog)
+        async with contextlib.AsyncExitStack() as stack, serving() as network, serving() as friend:
+            yield Scene(network, friend, stack)
 
 
 # ---------------------------------------------------------------------- what is under way

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pydoc
+import re
 from dataclasses import FrozenInstanceError, fields
 
 import pytest
@@ -34,13 +36,30 @@ def test_what_is_no_number_from_0_on_is_refused(kind: type[Limits | Timeouts], v
         assert getattr(kind(**{option.name: 0}), option.name) == 0
 
 
+@pytest.mark.parametrize("kind", [Limits, Timeouts])
+def test_help_names_every_field_with_its_default(kind: type[Limits | Timeouts]) -> None:
+    told = re.findall(r"^    (\w+) = (\S+?)(?: \((\d+) MiB\))?: \w", kind.__doc__ or "", re.MULTILINE)
+    assert [(name, default) for name, default, _ in told] == [(one.name, repr(one.default)) for one in fields(kind)]
+    assert all(int(default) == int(size) << 20 for _, default, size in told if size)
+    shown = " ".join(pydoc.render_doc(kind, renderer=pydoc.plaintext).replace("|", "").split())  # type: ignore[attr-defined]
+    assert " ".join((kind.__doc__ or "").split()) in shown
+
+
+def test_what_is_left_is_what_somebody_tunes() -> None:
+    assert len(fields(Timeouts)) + len(fields(Limits)) == 28
+
+
 def test_some_limits_cannot_be_switched_off() -> None:
+    needed = set()
     for option in fields(Limits):
-        if option.type.endswith("None"):
+        try:
             assert getattr(Limits(**{option.name: None}), option.name) is None  # type: ignore[arg-type]
-        else:
-            with pytest.raises(ConfigError, match=f"Limits.{option.name} is None"):
-                Limits(**{option.name: None})  # type: ignore[arg-type]
+        except ConfigError as error:
+            assert str(error) == f"Limits.{option.name} is None: take a number from 0 on"
+            needed.add(option.name)
+    assert needed == {"max_window", "receive_memory"}
+    none = Timeouts(**dict.fromkeys(one.name for one in fields(Timeouts)))
+    assert {getattr(none, one.name) for one in fields(none)} == {None}
 
 
 def test_a_refusal_still_reaches_the_requester() -> None:

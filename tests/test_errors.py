@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import builtins
+import copy
+import pickle
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from stronghold_p2p import errors
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.errors import P2PError
+from stronghold_p2p.identity.keys import Identity
+
+PEER, OTHER = Identity.from_seed(b"b" * 32).peer_id, Identity.from_seed(b"m" * 32).peer_id
 
 CLASSES = {
     name: thing for name, thing in vars(errors).items() if isinstance(thing, type) and issubclass(thing, P2PError)
@@ -83,19 +90,56 @@ def test_every_class_is_covered() -> None:
     assert str(errors.DecodeError("truncated")) == "truncated"
 
 
-@pytest.mark.parametrize(
-    "cause",
-    [
-        errors.StreamReset("reset", code=5),
-        errors.ConnectionClosed("over", code=2, remote=True),
-        errors.LimitExceeded("full", limit="streams", current=3, maximum=3, remote=True),
-        errors.NegotiationError("nonsense"),
-        OSError("gone"),
-    ],
-)
-def test_what_is_raised_again_names_the_peer(cause: Exception) -> None:
-    fresh = errors.again(cause, "bob")
-    assert isinstance(fresh, P2PError)
-    assert (fresh.peer, str(fresh)) == ("bob", str(cause))
-    kept = vars(cause).items() - {("peer", None)}
-    assert kept <= vars(fresh).items()
+def every_error() -> list[P2PError]:
+    mismatch = errors.PeerIdMismatch(expected=PEER, actual=OTHER)
+    alone = [errors.UsageError("not open"), errors.DecodeError("truncated"), errors.P2PError()]
+    return [mismatch, *alone, *(kind("what happened", **given) for kind, given in KEPT)]
+
+
+def same(one: P2PError, other: object) -> bool:
+    """Exceptions within ``attempts`` are compared by their text: they have no equality."""
+    return type(one) is type(other) and (str(one), str(vars(one))) == (str(other), str(vars(other)))
+
+
+@pytest.mark.parametrize("error", every_error(), ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
+def test_an_error_is_copied_and_pickled_whole(error: P2PError, copied: Callable[[P2PError], object]) -> None:
+    assert same(error, copied(error))
+
+
+def test_an_error_with_peers_and_addresses_is_pickled() -> None:
+    """As one that a worker process hands to its parent."""
+    address = parse(f"/ip4/192.0.2.7/tcp/4001/p2p/{PEER}")
+    refused = ConnectionRefusedError(111, "Connection refused")
+    error = errors.DialError("no address worked", peer=PEER, attempts={address: refused})
+    again = pickle.loads(pickle.dumps(error))
+    assert (again.peer, list(again.attempts)) == (PEER, [address])
+    assert again.attempts[address].errno == 111
+
+
+@pytest.mark.parametrize("cause", every_error(), ids=lambda error: type(error).__name__)
+def test_what_is_raised_again_is_a_copy_that_names_the_peer(cause: P2PError) -> None:
+    cause.__cause__ = OSError("gone")
+    with pytest.raises(type(cause)):
+        raise cause
+    fresh = errors.again(cause, "carol")
+    assert fresh is not cause
+    assert (type(fresh), str(fresh), fresh.__cause__, fresh.__traceback__) == (
+        type(cause),
+        str(cause),
+        cause.__cause__,
+        None,
+    )
+    assert vars(fresh) == {**vars(cause), "peer": "carol" if cause.peer is None else cause.peer}
+
+
+def test_any_other_exception_ended_the_connection() -> None:
+    cause = OSError("gone")
+    fresh = errors.again(cause, "carol")
+    assert isinstance(fresh, errors.ConnectionClosed)
+    assert (str(fresh), fresh.peer, fresh.__cause__) == ("gone", "carol", cause)
+
+
+def test_what_is_not_known_is_none() -> None:
+    full = errors.LimitExceeded("full", limit="streams", remote=True)
+    assert (full.current, full.maximum, errors.DeadlineExceeded("late").timeout) == (None, None, None)

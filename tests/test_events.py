@@ -39,7 +39,7 @@ from stronghold_p2p import (
     StreamReset,
     Timeouts,
 )
-from stronghold_p2p.addressing.multiaddrs import tcp_address
+from stronghold_p2p.addressing.kinds import tcp_address
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD
 from tests.peers import LOOPBACK, until
 

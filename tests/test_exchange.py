@@ -54,16 +54,11 @@ def test_it_waits_for_the_whole_piece() -> None:
     assert runner.done
 
 
-def test_nothing_to_read_is_done_at_once() -> None:
+def test_nothing_to_read_is_done_at_once_and_what_comes_after_the_end_is_kept() -> None:
     runner = ExchangeRunner(silent())
     assert runner.start() == b""
     assert runner.done
     assert runner.result == 7
-
-
-def test_what_comes_after_the_end_is_kept() -> None:
-    runner = ExchangeRunner(silent())
-    runner.start()
     assert runner.feed(b"next ") == b""
     assert runner.feed(bytearray(b"layer")) == b""
     assert runner.leftover == b"next layer"

@@ -24,7 +24,7 @@ from stronghold_p2p.firewall.limits.gate import Gate
 from stronghold_p2p.muxing.yamux_muxer import YamuxMuxer
 from stronghold_p2p.protocols import identify_messages
 from stronghold_p2p.streams.live import LiveStream
-from stronghold_p2p.swarm import address_watch, rules_watch
+from stronghold_p2p.swarm import swarm as swarms
 from stronghold_p2p.swarm.dialer import Dialer
 from stronghold_p2p.swarm.listeners import LiveListener
 from stronghold_p2p.swarm.swarm import Swarm
@@ -228,24 +228,19 @@ async def who_goes_on(one: Scene) -> None:
     await one.meets(one.breaks(Handlers, "_start"), one.alice.request(one.bob.peer_id, "x"))
 
 
-@breaks("swarm.rules_watch.start", "swarm.rules_watch._look")
-async def rules_file(one: Scene) -> None:
-    """The next look comes all the same."""
-    one.every(rules_watch, "LOOK", 0.01)
+@breaks("swarm.watches._arm")
+async def what_is_watched(one: Scene) -> None:
+    """A rules file, and the addresses of the host: the next look comes all the same."""
+    one.every(swarms, "RULES_EVERY", 0.01)
+    one.every(swarms, "ADDRESSES_EVERY", 0.01)
+    fault = one.breaks(LiveListener, "look")
+    async with Network(listen=["/ip4/0.0.0.0/tcp/0"]):
+        await until(lambda: fault.times >= 2)
     with tempfile.TemporaryDirectory() as folder:
         firewall = Firewall.load(Path(folder) / "rules.toml", create=True)
         fault = one.breaks(Firewall, "refresh", firewall)
         async with Network(firewall=firewall):
             await until(lambda: fault.times >= 2)
-
-
-@breaks("swarm.address_watch.add", "swarm.address_watch._look")
-async def addresses_of_the_host(one: Scene) -> None:
-    """The next look comes all the same."""
-    one.every(address_watch, "LOOK", 0.01)
-    fault = one.breaks(LiveListener, "look")
-    async with Network(listen=["/ip4/0.0.0.0/tcp/0"]):
-        await until(lambda: fault.times >= 2)
 
 
 @breaks("events.backlog.relieve")
@@ -267,7 +262,7 @@ async def deadlines(one: Scene) -> None:
     await until(lambda: fault.times)
 
 
-@breaks("connection.handlers._task")
+@breaks("connection.handlers._task", "connection.eager.begun")
 async def handler(one: Scene) -> None:
     """Around the application's own, and in it."""
     fault = one.breaks(LiveStream, "close")
@@ -293,7 +288,7 @@ async def asking(one: Scene) -> None:
         return True
 
     one.bob.firewall.set(Rule.ASK, protocol=ECHO)
-    fault = one.breaks(one.bob._swarm, "ask")
+    fault = one.breaks(one.bob._swarm.gatekeeper, "ask")
     stream = await one.alice.open_stream(one.bob.peer_id, ECHO)
     await one.meets(fault, stream.read())
     async with one.alice.open_stream(one.bob.peer_id, ECHO) as again:

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import os
 import stat
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from stronghold_p2p import files
-from stronghold_p2p.errors import ConfigError
-
-FAULT = partial(ConfigError, where="here")
+from stronghold_p2p.errors import ConfigError, IdentityError
 
 
 def read(path: Path, *, private: bool = False) -> bytes:
-    data, stamp = files.read(path, 10, "note", FAULT, private=private)
+    data, stamp = files.read(path, 10, "note", IdentityError, private=private)
     assert stamp == files.stamp(path)
     return data
 
@@ -31,9 +28,9 @@ def test_read(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(path)
     assert read(tmp_path / "link") == b"0123456789"
     path.write_bytes(b"0123456789!")
-    with pytest.raises(ConfigError, match="is too large for a note: at most 10 bytes") as caught:
+    with pytest.raises(IdentityError, match="is too large for a note: at most 10 bytes") as caught:
         read(path)
-    assert caught.value.where == "here"
+    assert caught.value.where == str(path)
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "nothing")
 
@@ -52,7 +49,7 @@ def test_what_grows_while_it_is_read(tmp_path: Path) -> None:
     if not Path("/proc/self/status").exists():
         pytest.skip("no /proc")
     with pytest.raises(ConfigError, match="too large"):
-        files.read(Path("/proc/self/status"), 10, "note", FAULT)
+        files.read(Path("/proc/self/status"), 10, "note")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes and FIFOs are POSIX's")
@@ -94,3 +91,17 @@ def test_create_takes_no_place_that_is_taken(tmp_path: Path) -> None:
     assert path.read_bytes() == b"one"
     assert len(list(tmp_path.iterdir())) == 2
     assert files.stamp(tmp_path / "nothing") is None
+
+
+def test_what_the_system_refuses_is_an_error_with_the_path(tmp_path: Path) -> None:
+    (tmp_path / "note").touch()
+    path = tmp_path / "note" / "inside"
+    for call, told in (
+        (lambda: files.read(path, 10, "note", IdentityError), "cannot be read: Not a directory"),
+        (lambda: files.create(path, b"x", IdentityError), "cannot be written: Not a directory"),
+        (lambda: files.replace(path, b"x"), "cannot be written: Not a directory"),
+    ):
+        with pytest.raises(ConfigError, match=told) as caught:
+            call()
+        assert caught.value.where == str(path)
+        assert isinstance(caught.value.__cause__, NotADirectoryError)

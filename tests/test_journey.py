@@ -16,10 +16,10 @@ import pytest
 from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import DecryptError
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.noise import Opener
+from stronghold_p2p.muxing.yamux_muxer import YAMUX
 from stronghold_p2p.noise.handshake import HandshakeState, KeyPair
 from stronghold_p2p.noise.payload import check
-from stronghold_p2p.transport.upgrade import YAMUX
+from stronghold_p2p.noise.records import Opener
 from stronghold_p2p.yamux.header import HEADER_SIZE
 from tests.cores import ROOT
 from tests.noise import opening

@@ -114,18 +114,12 @@ def test_dial_refused() -> None:
 
 def test_listen_accepts() -> None:
     every_way(lambda: listen(SERVED.__contains__), HEADER + NOISE, "/noise", HEADER + NOISE)
-    every_way(lambda: listen(SERVED.__contains__, eager=True), HEADER + NOISE, "/noise", HEADER + NOISE)
     every_way(
         lambda: listen(SERVED.__contains__),
         HEADER + line(b"/tls/1.0.0\n") + line(b"ls\n") + HEADER + NA + line(b"no slash\n") + YAMUX,
         "/yamux/1.0.0",
         HEADER + NA * 5 + YAMUX,
     )
-
-
-def test_listen_speaks_first_only_when_eager() -> None:
-    assert next(listen(SERVED.__contains__, eager=True)) == HEADER
-    assert next(listen(SERVED.__contains__)) == 1
 
 
 def test_listen_answers_a_dialer_that_waits_for_the_header() -> None:

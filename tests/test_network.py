@@ -48,7 +48,8 @@ from stronghold_p2p import (
     UsageError,
     messages,
 )
-from stronghold_p2p.addressing.multiaddrs import from_socket, parse, split_peer
+from stronghold_p2p.addressing.kinds import from_socket
+from stronghold_p2p.addressing.parse import parse, split_peer
 from tests.peers import LOOPBACK, until
 
 UPPER = "/upper/1.0.0"

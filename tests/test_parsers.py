@@ -62,6 +62,8 @@ def kind(name: str, function: Any) -> str | None:
         return None
     if returned.startswith("Exchange["):
         return "exchange"
+    if last == "buffer_updated" and function.__module__.endswith("socket_wire"):  # what arrives is in ``get_buffer``
+        return "stream"
     taken = buffers(function)
     if not any(taken):
         return None

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from stronghold_p2p import (
+    STRONGHOLD,
     ConnectionClosed,
     DeadlineExceeded,
     Network,
@@ -105,7 +106,7 @@ async def test_t7_the_requester_vanishes_after_its_request_was_delivered() -> No
     """T7, behaviour::emits_inbound_connection_closed_failure: the responder is told, and answering fails."""
     async with scene() as on:
         task, answer = await on.asked("Say")
-        on.alice.connections()[0].abort()
+        on.alice._swarm.connections()[0].abort()
         await until(lambda: on.failed)
         assert on.told() == [("Say", ConnectionClosed)]
         assert on.failed[0].error.peer == on.alice.peer_id  # type: ignore[attr-defined]
@@ -240,9 +241,7 @@ async def test_an_answer_that_two_requests_wait_for(caplog: pytest.LogCaptureFix
             waiting += 1
             return "Pong" if request.message == "Ping" else await asyncio.shield(shared)
 
-        on.bob._swarm.unhandle("/stronghold-p2p/1.0.0")
-        on.bob._swarm.unhandle("/p2p/1.0.0")
-        on.bob.on_request(answer)
+        on.bob._server.serve(STRONGHOLD, answer)
         leaves, stays = on.ask("Leave"), on.ask("Stay")
         await until(lambda: waiting == 2)
         leaves.cancel()

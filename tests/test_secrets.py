@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from stronghold_p2p import Identity, Network, P2PError, Rejected, Request, Rule, Timeouts
-from stronghold_p2p.addressing.multiaddrs import from_socket
+from stronghold_p2p.addressing.kinds import from_socket
 from stronghold_p2p.encoding.base58 import encode as base58
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.multistream import propose

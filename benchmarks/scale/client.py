@@ -9,8 +9,8 @@ import asyncio
 import sys
 from dataclasses import asdict
 
-from benchmarks.commands import Line, commands, say
 from benchmarks.scale.loads import Crowd, requests, visits
+from harness.commands import Line, commands, say
 
 
 class Client:

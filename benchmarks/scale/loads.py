@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Final
 
-from benchmarks.peer import transfer
 from benchmarks.scale.server import CUT, HASH, ID_BYTES, PATIENT
+from harness.peer import transfer
 from stronghold_p2p import ConnectionClosed, Ended, Event, Network, PeerId
 
 TOGETHER: Final = 500  # peers that are made before they come: all at once would keep the collector busy

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from benchmarks.commands import Line
-from benchmarks.process import Process, soon
 from benchmarks.runner.processes import CLIENT_CORE, SERVER_CORE, can_pin, children_on
 from benchmarks.scale.figures import Figure
+from harness.commands import Line
+from harness.process import Process, soon
 
 KIB, MIB = 1 << 10, 1 << 20
 RESIDENT = "resident for each"

@@ -16,8 +16,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.commands import Line, commands, say
 from benchmarks.scale.memory import resident, trim
+from harness.commands import Line, commands, say
 from stronghold_p2p import BYTES, Limits, Network, Request, RequestProtocol, Rule, Timeouts
 from stronghold_p2p.protocols import perf
 

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
+from time import monotonic
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing import multiaddrs
-from stronghold_p2p.book import book_json
-from stronghold_p2p.book.book_file import BookFile
-from stronghold_p2p.book.book_json import (
+from stronghold_p2p.addressing.kinds import relays_of, through_relay
+from stronghold_p2p.addressing.parse import with_peer
+from stronghold_p2p.book import json_form
+from stronghold_p2p.book.entry import (
+    FOUND,
+    GIVEN,
+    BookEntry,
+    checked,
+    place_of,
+)
+from stronghold_p2p.book.file import BookFile
+from stronghold_p2p.book.json_form import (
     ADDRESSES,
     PEERS,
     PER_PEER,
     RELAYS,
     Content,
-    PeerEntry,
-)
-from stronghold_p2p.book.known import (
-    FOUND,
-    GIVEN,
-    Known,
-    checked,
-    place_of,
+    SavedPeer,
 )
 from stronghold_p2p.errors import ConfigError, LimitExceeded
 from stronghold_p2p.identity import PeerId
@@ -45,7 +46,7 @@ class AddressBook:
     ``via``), and those to whom a network has a connection, or that stand in its ``protected``.
 
     ``relays`` are the peers through which any other may be reached, in order, at most 64; change the list as you like.
-    ``peers`` and ``per_peer`` set lower limits (``ConfigError``: they are higher), ``clock`` tells seconds.
+    ``peers`` and ``per_peer`` set lower limits (``ConfigError``: they are higher).
     """
 
     def __init__(
@@ -53,17 +54,15 @@ class AddressBook:
         *,
         peers: int | None = None,
         per_peer: int | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.relays: list[PeerId] = []
-        self._kept: OrderedDict[PeerId, Known] = OrderedDict()
-        self._told: OrderedDict[PeerId, Known] = OrderedDict()
+        self._lasting: OrderedDict[PeerId, BookEntry] = OrderedDict()
+        self._hearsay: OrderedDict[PeerId, BookEntry] = OrderedDict()
         self._maximum = _at_most("peers", PEERS, peers)
         self._per_peer = _at_most("per_peer", PER_PEER, per_peer)
         self._count = 0
         self._size = 0
-        self._clock = clock
-        self._in_use: list[Container[PeerId]] = []
+        self._held: list[Container[PeerId]] = []
         self._file: BookFile | None = None
 
     # ------------------------------------------------------------------ files
@@ -99,14 +98,14 @@ class AddressBook:
 
     def export(self) -> str:
         """The book as JSON, as it stands in a file."""
-        return book_json.dumps(self._content()).decode()
+        return json_form.dumps(self._content()).decode()
 
     def import_(self, text: str) -> None:
         """Add what ``export``, or the Rust library, has written; addresses and relays come behind those known already.
 
         ``ConfigError``: it is no address book. ``LimitExceeded``: it does not fit. Then nothing changes.
         """
-        self._take(book_json.loads(text.encode(errors="surrogatepass"), "the text"))
+        self._take(json_form.loads(text.encode(errors="surrogatepass"), "the text"))
 
     # ------------------------------------------------------------------ for the application
 
@@ -117,30 +116,30 @@ class AddressBook:
         not taken by something that the caller gave, too.
         """
         place = place_of(peer, address)
-        known = self._known(peer)
-        was = known.pinned
-        known.pinned = True
-        if known.places.get(place, 0.0) >= FOUND:
-            known.places[place] = GIVEN
-        elif not known.keep(place, GIVEN, self._per_peer):
-            known.pinned = was
+        entry = self._entry(peer)
+        was = entry.pinned
+        entry.pinned = True
+        if entry.places.get(place, 0.0) >= FOUND:
+            entry.places[place] = GIVEN
+        elif not entry.keep(place, GIVEN, self._per_peer):
+            entry.pinned = was
             raise _full("per_peer", self._per_peer, peer)
-        if not self._settle(peer, known, kept=True):
-            del known.places[place]
-            known.pinned = was
-            self._settle(peer, known, kept=True)
+        if not self._settle(peer, entry, lasting=True):
+            del entry.places[place]
+            entry.pinned = was
+            self._settle(peer, entry, lasting=True)
             raise _full("peers", self._maximum, peer)
 
     def remove(self, peer: PeerId, address: Multiaddr | str | None = None) -> None:
         """Forget one address of ``peer``, or (None) all; nothing happens if it is not known."""
-        known = self._known(peer)
+        entry = self._entry(peer)
         if address is not None:
-            known.places.pop(place_of(peer, address), None)
+            entry.places.pop(place_of(peer, address), None)
         else:
-            known.places = {}
-        if not known.places:
-            known.pinned = False
-        self._settle(peer, known, kept=True)
+            entry.places = {}
+        if not entry.places:
+            entry.pinned = False
+        self._settle(peer, entry, lasting=True)
 
     def addresses(self, peer: PeerId) -> tuple[Multiaddr, ...]:
         """The addresses of ``peer`` in dial order: as ``via`` says, and those known in the order of their success.
@@ -148,18 +147,18 @@ class AddressBook:
         One at the peer itself is without ``/p2p/``; one through a relay is
         ``<relay's address>/p2p/<relay>/p2p-circuit/p2p/<peer>``.
         """
-        known = self._known(peer)
-        order = known.order(peer, self._circuits(peer, self.relays if known.relays is None else known.relays))
+        entry = self._entry(peer)
+        order = entry.order(peer, self._circuits(peer, self.relays if entry.relays is None else entry.relays))
         found = map(Multiaddr, order)
-        return tuple(multiaddrs.with_peer(one, peer) if multiaddrs.relays(one) else one for one in found)
+        return tuple(with_peer(one, peer) if relays_of(one) else one for one in found)
 
     def peers(self) -> tuple[PeerId, ...]:
         """Every peer of whom an address is known."""
-        return tuple(peer for peer in (*self._kept, *self._told) if self._known(peer).places)
+        return tuple(peer for peer in (*self._lasting, *self._hearsay) if self._entry(peer).places)
 
     def via(self, to: PeerId, relays: Sequence[PeerId] | None, *, exclusive: bool = False) -> None:
-        """Through which relays ``to`` may be reached: None: all of ``self.relays``, after what is known of the peer (as
-        without this call); ``()``: none; others: these, and before what is known. ``exclusive``: through relays only.
+        """Set through which relays ``to`` may be reached. None: all of ``self.relays``, after the peer's addresses, as
+        without this call; ``()``: none; others: these, before its addresses. ``exclusive``: through relays only.
 
         ``ConfigError``: nothing would be left, or more than 64 relays. ``LimitExceeded``: the book is full.
         """
@@ -168,20 +167,20 @@ class AddressBook:
             raise ConfigError("exclusive, and through no relay: nothing is left to dial", where="relays")
         if named is not None and len(named) > RELAYS:
             raise ConfigError(f"{len(named)} relays, at most {RELAYS}", where="relays")
-        known = self._known(to)
-        before = known.relays, known.exclusive
-        known.relays, known.exclusive = named, exclusive
-        if not self._settle(to, known, kept=True):
-            known.relays, known.exclusive = before
-            self._settle(to, known, kept=True)
+        entry = self._entry(to)
+        before = entry.relays, entry.exclusive
+        entry.relays, entry.exclusive = named, exclusive
+        if not self._settle(to, entry, lasting=True):
+            entry.relays, entry.exclusive = before
+            self._settle(to, entry, lasting=True)
             raise _full("peers", self._maximum, to)
 
     # ------------------------------------------------------------------ for the swarm
 
     def learn(self, peer: PeerId, addresses: Iterable[Multiaddr], *, seq: int | None = None) -> None:
-        """``peer`` says that it can be reached there: worth a try for an hour, in the places that are free.
+        """``peer`` says that it can be reached there: the addresses count for an hour, as far as there is room.
 
-        ``seq``: the sequence number of the record in which it has signed that.
+        ``seq``: the sequence number of the signed record that they come from.
         """
         told: dict[bytes, None] = {}
         for address in addresses:
@@ -189,38 +188,39 @@ class AddressBook:
                 told[place] = None
             if len(told) == PER_PEER:
                 break
-        known = self._known(peer)
-        known.tell(told, self._clock(), self._per_peer, seq)
-        if not self._settle(peer, known, kept=False):
-            known.drop_told()
-            self._settle(peer, known, kept=False)
+        entry = self._entry(peer)
+        entry.tell(told, monotonic(), self._per_peer, seq)
+        if not self._settle(peer, entry, lasting=False):
+            entry.drop_told()
+            self._settle(peer, entry, lasting=False)
 
     def worked(self, peer: PeerId, address: Multiaddr) -> None:
-        """A dial to this address found the peer: it stays, and comes first from now on."""
+        """A dial to ``address`` found the peer there: the address stays, and comes first from now on."""
         place = checked(peer, address)
         if place is None:
             return
-        known = self._known(peer)
-        if not known.keep(place, FOUND, self._per_peer, first=True):
+        entry = self._entry(peer)
+        if not entry.keep(place, FOUND, self._per_peer, first=True):
             return
-        if not self._settle(peer, known, kept=True):
-            del known.places[place]
-            self._settle(peer, known, kept=True)
+        if not self._settle(peer, entry, lasting=True):
+            del entry.places[place]
+            self._settle(peer, entry, lasting=True)
 
     def failed(self, peer: PeerId, address: Multiaddr) -> None:
-        """A dial failed while another worked: it comes last from now on; one that is not known is not learned."""
+        """A dial to ``address`` failed while another worked: it comes last from now on, if it is known."""
         if (place := checked(peer, address)) is not None:
-            self._known(peer).failed(place)
+            self._entry(peer).failed(place)
 
     def hold(self, peers: Container[PeerId]) -> None:
-        """Never forget one of ``peers``, whoever they are at that time, until ``let_go``."""
-        self._in_use.append(peers)
+        """Never forget a peer that ``peers`` contains at the time, until ``let_go``."""
+        self._held.append(peers)
 
     def let_go(self, peers: Container[PeerId]) -> None:
-        self._in_use = [held for held in self._in_use if held is not peers]
+        """Undo ``hold`` with the same object."""
+        self._held = [held for held in self._held if held is not peers]
 
     def save_changes(self) -> str | None:
-        """For a network that closes: save the book, if it came from a file and has changed; why that failed."""
+        """Save the book of a network that closes, if it came from a file and has changed; returns why that failed."""
         if self._file is None or not self._file.autosave or self._file.saved == (content := self._content()):
             return None
         try:
@@ -231,116 +231,116 @@ class AddressBook:
 
     # ------------------------------------------------------------------ inside
 
-    def _known(self, peer: PeerId) -> Known:
-        """What is still known; a fresh entry becomes part of the book with ``_settle``."""
-        known = self._kept.get(peer) or self._told.get(peer) or Known()
-        if known.expire(self._clock()):
-            self._recount(known)
-        return known
+    def _entry(self, peer: PeerId) -> BookEntry:
+        """The entry of ``peer`` without what has expired; a fresh one becomes part of the book with ``_settle``."""
+        entry = self._lasting.get(peer) or self._hearsay.get(peer) or BookEntry()
+        if entry.expire(monotonic()):
+            self._recount(entry)
+        return entry
 
     def _circuits(self, peer: PeerId, relays: Iterable[PeerId]) -> list[bytes]:
         """One address of ``peer`` through each relay of which an address is known; nobody is a relay to itself."""
         found: list[bytes] = []
         for relay in dict.fromkeys(relays):
-            place = None if relay == peer else self._known(relay).direct()
+            place = None if relay == peer else self._entry(relay).direct()
             if place is not None:
-                found.append(bytes(multiaddrs.through(Multiaddr(place), relay)))
+                found.append(bytes(through_relay(Multiaddr(place), relay)))
         return found
 
     def _content(self) -> Content:
         entries = (
-            PeerEntry(peer, known.lasting, known.pinned, known.relays, known.exclusive)
-            for peer, known in self._kept.items()
+            SavedPeer(peer, entry.lasting, entry.pinned, entry.relays, entry.exclusive)
+            for peer, entry in self._lasting.items()
         )
-        said = tuple(entry for entry in entries if entry.known or entry.relays is not None or entry.exclusive)
+        said = tuple(saved for saved in entries if saved.places or saved.relays is not None or saved.exclusive)
         return Content(said, tuple(dict.fromkeys(self.relays)))
 
     def _take(self, content: Content) -> None:
         self._check_room(content)
-        for entry in content.peers:
-            known = self._known(entry.peer)
-            for place in entry.known:
-                if known.places.get(place, 0.0) < FOUND:
-                    known.keep(place, GIVEN if entry.pinned else FOUND, self._per_peer)
-            known.pinned = known.pinned or entry.pinned
-            if entry.relays is not None or entry.exclusive:
-                known.relays, known.exclusive = entry.relays, entry.exclusive
-            self._settle(entry.peer, known, kept=True)
+        for saved in content.peers:
+            entry = self._entry(saved.peer)
+            for place in saved.places:
+                if entry.places.get(place, 0.0) < FOUND:
+                    entry.keep(place, GIVEN if saved.pinned else FOUND, self._per_peer)
+            entry.pinned = entry.pinned or saved.pinned
+            if saved.relays is not None or saved.exclusive:
+                entry.relays, entry.exclusive = saved.relays, saved.exclusive
+            self._settle(saved.peer, entry, lasting=True)
         self.relays += [relay for relay in content.relays if relay not in self.relays]
 
     def _check_room(self, content: Content) -> None:
-        """What stays is never forgotten for an import, and what it makes of the book can be saved."""
+        """An import forgets nothing that stays, and leaves a book that can be saved; else ``LimitExceeded``."""
         if len({*self.relays, *content.relays}) > RELAYS:
             raise _full("relays", RELAYS, None)
-        more = {entry.peer: entry.known for entry in content.peers}
-        if len(self._kept.keys() | more.keys()) > self._maximum:
+        more = {saved.peer: saved.places for saved in content.peers}
+        if len(self._lasting.keys() | more.keys()) > self._maximum:
             raise _full("peers", self._maximum, None)
-        merged = [{*known.lasting, *more.pop(peer, ())} for peer, known in self._kept.items()]
+        merged = [{*entry.lasting, *more.pop(peer, ())} for peer, entry in self._lasting.items()]
         places = [place for of_peer in (*merged, *more.values()) for place in of_peer]
         if len(places) > ADDRESSES or sum(map(len, places)) > SIZE:
             raise _full("addresses", ADDRESSES, None)
 
     # ------------------------------------------------------------------ limits
 
-    def _settle(self, peer: PeerId, known: Known, *, kept: bool) -> bool:
-        """``known`` is what is known of ``peer`` now, used last of all. False: the book is full without it.
+    def _settle(self, peer: PeerId, entry: BookEntry, *, lasting: bool) -> bool:
+        """Make ``entry`` the one of ``peer``, as the one that was used last. False: the book is full without it.
 
-        ``kept``: something stays that others, of whom nothing was given by the caller, have to make room for.
+        ``lasting``: it holds something that stays, so entries of which the caller has given nothing make room for it.
         """
-        self._kept.pop(peer, None)
-        self._told.pop(peer, None)
-        if known.places or known.bound:
-            (self._kept if known.stays else self._told)[peer] = known
-            self._recount(known)
+        self._lasting.pop(peer, None)
+        self._hearsay.pop(peer, None)
+        if entry.places or entry.bound:
+            (self._lasting if entry.stays else self._hearsay)[peer] = entry
+            self._recount(entry)
         else:
-            self._discount(known)
+            self._discount(entry)
         while (over := self._over()) is not None:
-            if self._evict(self._told, peer):
+            if self._evict(self._hearsay, peer):
                 continue
-            if not kept or not ((over != "peers" and self._strip(peer)) or self._evict(self._kept, peer)):
+            if not lasting or not ((over != "peers" and self._strip(peer)) or self._evict(self._lasting, peer)):
                 return False
         return True
 
     def _over(self) -> str | None:
-        if len(self._kept) + len(self._told) > self._maximum:
+        if len(self._lasting) + len(self._hearsay) > self._maximum:
             return "peers"
         return "addresses" if self._count > ADDRESSES or self._size > SIZE else None
 
-    def _evict(self, room: OrderedDict[PeerId, Known], spared: PeerId) -> bool:
+    def _evict(self, room: OrderedDict[PeerId, BookEntry], spared: PeerId) -> bool:
         """Forget the peer that was used longest ago, of those that may be forgotten."""
         for _ in range(len(room)):
-            peer, known = next(iter(room.items()))
-            if peer != spared and not known.bound and not self._is_held(peer):
+            peer, entry = next(iter(room.items()))
+            if peer != spared and not entry.bound and not self._is_held(peer):
                 del room[peer]
-                self._discount(known)
+                self._discount(entry)
                 return True
             room.move_to_end(peer)
         return False
 
     def _strip(self, spared: PeerId) -> bool:
-        """Forget what was only told about peers that stay, an eighth of all at once: the next time is far away then."""
+        """Forget what peers with a lasting entry have only told: an eighth of all, so that it is rarely needed."""
         before = self._count
-        for peer, known in self._kept.items():
+        for peer, entry in self._lasting.items():
             if self._count <= ADDRESSES * 7 // 8 and self._size <= SIZE * 7 // 8:
                 break
             if peer != spared and not self._is_held(peer):
-                known.drop_told()
-                self._recount(known)
+                entry.drop_told()
+                self._recount(entry)
         return self._count < before
 
     def _is_held(self, peer: PeerId) -> bool:
-        return any(peer in peers for peers in self._in_use)
+        return any(peer in peers for peers in self._held)
 
-    def _recount(self, known: Known) -> None:
-        self._discount(known)
-        known.counted = len(known.places), sum(map(len, known.places))
-        self._count += known.counted[0]
-        self._size += known.counted[1]
+    def _recount(self, entry: BookEntry) -> None:
+        self._discount(entry)
+        entry.counted = len(entry.places), sum(map(len, entry.places))
+        self._count += entry.counted[0]
+        self._size += entry.counted[1]
 
-    def _discount(self, known: Known) -> None:
-        self._count -= known.counted[0]
-        self._size -= known.counted[1]
-        known.counted = (0, 0)
+    def _discount(self, entry: BookEntry) -> None:
+        self._count -= entry.counted[0]
+        self._size -= entry.counted[1]
+        entry.counted = (0, 0)
 
 
 def _at_most(name: str, maximum: int, given: int | None) -> int:

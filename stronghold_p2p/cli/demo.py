@@ -30,7 +30,7 @@ class Actor:
 
     @property
     def who(self) -> str:
-        """How the story names it: the end of its peer id, as the beginning is the same for all."""
+        """Its name in the story, with the end of its peer id, as all ids begin alike."""
         return f"{self.name:<6} 12D3..{self.peer[-6:]} (process {self.number})"
 
     async def introduce(self) -> None:
@@ -71,7 +71,7 @@ async def actors(*names: str) -> AsyncIterator[list[Actor]]:
         for name in names:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", PEER, name, stdin=PIPE, stdout=PIPE, start_new_session=True
-            )  # a session of its own: Ctrl-C is for us, and we end them
+            )  # a session of its own, so that Ctrl-C reaches us alone; we end the processes
             started.append(Actor(name, process))
         for actor in started:
             await actor.introduce()

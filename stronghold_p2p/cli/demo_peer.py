@@ -1,7 +1,7 @@
 """One peer of the demo, in a process of its own: ``python -m stronghold_p2p.cli.demo_peer bob|alice|carol``.
 
 It says who it is, gets its orders as one line of JSON from standard input, and tells what happens to it line by
-line on standard output. ``cli_demo`` starts these processes and makes a story of what they tell.
+line on standard output. ``demo.py`` starts these processes and makes a story of their lines.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.network import Network
 from stronghold_p2p.request_response.messages import Request
 
-LIFE: Final = 30.0  # seconds; nobody lives on when the parent process has gone
+LIFE: Final = 30.0  # seconds; no process outlives its parent for longer
 
 
 async def answering(identity: Identity, orders: dict[str, Any]) -> None:
@@ -69,7 +69,7 @@ async def asking(identity: Identity, orders: dict[str, Any]) -> None:
 
 
 async def live(identity: Identity, role: str, orders: dict[str, Any]) -> None:
-    """Play the role, but not for ever."""
+    """Play the role for at most ``LIFE`` seconds."""
     async with asyncio.timeout(LIFE):
         await (answering if role == "bob" else asking)(identity, orders)
 

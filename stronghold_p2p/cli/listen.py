@@ -15,7 +15,7 @@ from stronghold_p2p.cli.output import (
     tell,
     tell_json,
 )
-from stronghold_p2p.cli.rules import Kept, news
+from stronghold_p2p.cli.rules_file import SavedRules, news
 from stronghold_p2p.cli.terminal import Terminal, shown
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConfigError
@@ -39,15 +39,15 @@ NOBODY: Final = "no terminal, so nobody can be asked: only peers given with --al
 
 async def listen(options: argparse.Namespace) -> int:
     """Answer requests; ask at the terminal whom to let in."""
-    kept = None if options.rules is None else Kept(options.rules)
+    saved = None if options.rules is None else SavedRules(options.rules)
     network = Network(
         identity=Identity.load(options.key, create=True) if options.key else None,
         listen=options.addrs or [DEFAULT],
-        firewall=None if kept is None else kept.firewall,
+        firewall=None if saved is None else saved.firewall,
         timeouts=Timeouts(ask=options.timeout, request=options.timeout + AFTERWARDS),
     )
     terminal = Terminal()
-    _set_rules(network, terminal, kept, options)
+    _set_rules(network, terminal, saved, options)
     _serve(network, terminal, options)
     with terminal.reading():
         async with network:
@@ -56,31 +56,31 @@ async def listen(options: argparse.Namespace) -> int:
                     tell_json({"listening": address})
                 else:
                     tell(f"listening on {address}")
-            if not (terminal.here or options.allow or options.reply is not ... or kept):
+            if not (terminal.here or options.allow or options.reply is not ... or saved):
                 print(f"stronghold-p2p: {NOBODY}", file=sys.stderr, flush=True)
             with suppress(asyncio.CancelledError):
                 await network.serve_forever()
     return DONE
 
 
-def _set_rules(network: Network, terminal: Terminal, kept: Kept | None, options: argparse.Namespace) -> None:
+def _set_rules(network: Network, terminal: Terminal, saved: SavedRules | None, options: argparse.Namespace) -> None:
     firewall = network.firewall
     for peer in options.allow:
         firewall.set(Rule.ALLOW, peer=peer)
-    if options.reply is not ... and not options.allow and kept is None:
+    if options.reply is not ... and not options.allow and saved is None:
         firewall.set(Rule.ALLOW, protocol=STRONGHOLD.ids[0])
     if not terminal.here:
         return
-    if kept is None or kept.new:  # a file that is there says itself who is asked about
+    if saved is None or saved.new:  # a file that is there says itself who is asked about
         firewall.set(Rule.ASK)
 
     @firewall.on_ask
     async def ask(attempt: Attempt) -> bool | Rule:
         answer = await terminal.ask(attempt)
-        if kept is None or not isinstance(answer, Rule):
+        if saved is None or not isinstance(answer, Rule):
             return answer
         try:
-            kept.keep(attempt.peer, attempt.protocol, answer)
+            saved.save(attempt.peer, attempt.protocol, answer)
         except ConfigError as error:
             _tell(terminal, f"not kept: {printable(str(error))}", options)
             return answer  # so it holds as long as we run

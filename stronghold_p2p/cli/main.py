@@ -14,29 +14,16 @@ from typing import Any, Final, TypeAlias
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.addressing.parse import parse
+from stronghold_p2p.cli.commands import identify, key, ping, request
 from stronghold_p2p.cli.demo import demo
 from stronghold_p2p.cli.listen import AFTERWARDS, listen
-from stronghold_p2p.cli.output import (
-    DONE,
-    FAILED,
-    INTERRUPTED,
-    TERMINATED,
-    compact,
-    printable,
-    report,
-    safe_output,
-    tell,
-    tell_json,
-)
+from stronghold_p2p.cli.output import FAILED, INTERRUPTED, TERMINATED, report, safe_output
 from stronghold_p2p.cli.perf import perf
 from stronghold_p2p.encoding import strict_json
-from stronghold_p2p.errors import DecodeError, DialError, P2PError
+from stronghold_p2p.errors import DecodeError, P2PError
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.identity.keys import Identity
-from stronghold_p2p.network import Network
-from stronghold_p2p.request_response.codecs.codec import JSON
-from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
+from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD
 
 Command: TypeAlias = Callable[[argparse.Namespace], Coroutine[Any, Any, int]]
 
@@ -58,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Command = options.command
     try:
         return asyncio.run(_until_stopped(command(options)))
-    except BrokenPipeError:  # whoever read our output has gone
+    except BrokenPipeError:  # the program that read our output has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except (P2PError, OSError) as error:
@@ -68,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _until_stopped(command: Coroutine[Any, Any, int]) -> int:
-    """SIGTERM ends a command as Ctrl-C does: whatever is open is closed in order."""
+    """SIGTERM ends a command as Ctrl-C does: what is open is closed in order."""
     task = asyncio.ensure_future(command)
     loop = asyncio.get_running_loop()
     if sys.platform != "win32":
@@ -79,77 +66,6 @@ async def _until_stopped(command: Coroutine[Any, Any, int]) -> int:
         if (current := asyncio.current_task()) is not None and current.cancelling():
             raise  # Ctrl-C
         return TERMINATED
-
-
-async def key(options: argparse.Namespace) -> int:
-    """Make a key file, or show the peer id of one."""
-    created = not options.file.exists()
-    identity = Identity.load(options.file, create=True)
-    if options.json:
-        tell_json({"peer": identity.peer_id, "file": options.file, "created": created})
-    else:
-        tell(f"{identity.peer_id} ({'new key' if created else 'key'} in {options.file})")
-    return DONE
-
-
-async def request(options: argparse.Namespace) -> int:
-    """Ask a peer and print its answer."""
-    protocol = (
-        STRONGHOLD if options.protocol is None else RequestProtocol(options.protocol, request=JSON, response=JSON)
-    )
-    async with _network(options) as network:
-        left = await _reach(network, options)
-        answer = await network.request(options.addr, options.message, protocol, timeout=left())
-    if options.json:
-        tell_json({"answer": answer})
-    else:
-        tell(compact(answer))
-    return DONE
-
-
-async def ping(options: argparse.Namespace) -> int:
-    """Measure round trips."""
-    async with _network(options) as network:
-        left = await _reach(network, options)
-        times = [await network.ping(options.addr, timeout=left()) * 1e3 for _ in range(options.count)]
-    if options.json:
-        tell_json({"ms": [round(time, 3) for time in times]})
-    else:
-        tell(f"{' '.join(f'{time:.2f}' for time in times)} ms; {len(times)} of {options.count}")
-    return DONE
-
-
-async def identify(options: argparse.Namespace) -> int:
-    """Show what a peer says about itself."""
-    async with _network(options) as network:
-        left = await _reach(network, options)
-        info = await network.identify(options.addr, timeout=left())
-    if options.json:
-        told = {"peer": info.peer, "agent": info.agent, "version": info.version, "observed": info.observed}
-        lists = {"protocols": info.protocols, "addresses": list(map(str, info.addresses))}
-        tell_json({**told, **lists, "signed": info.record is not None})
-        return DONE
-    tell(f"{info.agent or 'no agent told'}; you are {info.observed or 'not told'}")
-    for protocol in info.protocols:
-        tell(f"serves {printable(protocol)}")
-    for address in info.addresses:
-        tell(f"listens on {address}{' (signed)' if info.record is not None else ''}")
-    return DONE
-
-
-def _network(options: argparse.Namespace) -> Network:
-    return Network(identity=Identity.load(options.key) if options.key else None)
-
-
-async def _reach(network: Network, options: argparse.Namespace) -> Callable[[], float]:
-    """Connect; returns how many seconds of the deadline are left."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + options.timeout
-    try:
-        await network.connect(options.addr, timeout=options.timeout)
-    except ConnectionError as error:
-        raise DialError(str(error)) from error
-    return lambda: max(end - loop.time(), 0.0)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -216,7 +132,7 @@ def _add_timeout(command: argparse.ArgumentParser, default: float, what: str) ->
 
 def _address(text: str) -> Multiaddr:
     try:
-        return multiaddrs.parse(text)
+        return parse(text)
     except DecodeError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

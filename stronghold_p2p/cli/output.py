@@ -35,7 +35,7 @@ _CODES: Final[tuple[tuple[type[Exception] | tuple[type[Exception], ...], int], .
 
 
 def safe_output() -> None:
-    """What the encoding of the terminal lacks is escaped instead of raised."""
+    """Escape what the encoding of the terminal lacks, instead of raising."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -59,7 +59,7 @@ def report(error: Exception, *, as_json: bool = False) -> int:
 
 
 def short(peer: object) -> str:
-    """A peer id as people tell them apart: the beginning is the same for all, the end is not."""
+    """A peer id shortened to what differs: all ids of one kind begin alike."""
     text = str(peer)
     return f"{text[:4]}..{text[-8:]}"
 

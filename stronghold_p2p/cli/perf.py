@@ -1,4 +1,4 @@
-"""``stronghold-p2p perf``: how fast bytes go, with a figure that moves while one waits."""
+"""``stronghold-p2p perf``: measures throughput, and shows its progress."""
 
 from __future__ import annotations
 
@@ -8,19 +8,16 @@ from time import perf_counter
 from typing import Final
 
 from stronghold_p2p.cli.output import DONE, tell, tell_json
-from stronghold_p2p.errors import StreamEnded
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.network import Network
-from stronghold_p2p.protocols.perf import PERF, send_zeros
+from stronghold_p2p.protocols.perf import PERF, measure
 from stronghold_p2p.streams.deadline import Deadline
-from stronghold_p2p.streams.stream import Stream
 
-STEP: Final = 1 << 20
-EVERY: Final = 0.2  # seconds between two looks at the progress
+EVERY: Final = 0.2  # seconds between two updates of the line
 
 
 class Progress:
-    """One line on standard error that is written over and over; nothing where that is no terminal."""
+    """One line on standard error that is rewritten as bytes go; nothing where that is no terminal."""
 
     def __init__(self, word: str, total: int, *, quiet: bool) -> None:
         self._word = word
@@ -37,7 +34,7 @@ class Progress:
             print(f"\r\x1b[K{done}", end="", file=sys.stderr, flush=True)
 
     def end(self) -> float:
-        """MB/s of the whole; the line goes away."""
+        """Clear the line; returns the MB/s of the whole."""
         if self._show:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
         return self._total / max(perf_counter() - self._start, 1e-9) / 1e6
@@ -50,12 +47,12 @@ async def perf(options: argparse.Namespace) -> int:
         deadline.phase = "dial"
         await network.connect(options.addr, timeout=None)
         rates = []
-        for word in ("upload", "download"):
+        for word, up, down in (("upload", options.bytes, 0), ("download", 0, options.bytes)):
             deadline.phase = word
             async with network.open_stream(options.addr, PERF, timeout=None) as stream:
                 progress = Progress(word, options.bytes, quiet=options.json)
                 try:
-                    await (_upload if word == "upload" else _download)(stream, options.bytes, progress)
+                    await measure(stream, upload=up, download=down, progress=progress.at)
                 finally:
                     rates.append(progress.end())
     if options.json:
@@ -63,24 +60,3 @@ async def perf(options: argparse.Namespace) -> int:
     else:
         tell(f"upload {rates[0]:.1f} MB/s, download {rates[1]:.1f} MB/s; {options.bytes} bytes each")
     return DONE
-
-
-async def _upload(stream: Stream, count: int, progress: Progress) -> None:
-    await stream.write(bytes(8))
-    for sent in range(0, count, STEP):
-        await send_zeros(stream, min(STEP, count - sent))
-        progress.at(sent)
-    await stream.close_write()
-    if await stream.read():
-        raise StreamEnded("bytes came back where none were asked for")
-
-
-async def _download(stream: Stream, count: int, progress: Progress) -> None:
-    await stream.write(count.to_bytes(8, "big"))
-    await stream.close_write()
-    got = 0
-    while piece := await stream.read():
-        got += len(piece)
-        progress.at(got)
-    if got != count:
-        raise StreamEnded(f"{got} of {count} bytes came back")

@@ -33,7 +33,7 @@ _CLEAR: Final = "\r\x1b[K"
 class Terminal:
     """Asks one question at a time on standard error; the others wait, and their time runs.
 
-    ``here``: whether there is somebody to ask, which takes a terminal as standard input.
+    ``here``: somebody can be asked, because standard input is a terminal.
     """
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class Terminal:
             self._keys.put_nowait(key)
 
     async def ask(self, attempt: Attempt) -> bool | Rule:
-        """The answer of whoever sits there; no answer is a no."""
+        """The answer that is given at the terminal; no answer is a no."""
         self._questions += 1
         try:
             async with self._one_at_a_time:
@@ -124,6 +124,6 @@ class Terminal:
 
 
 def shown(view: Any, protocol: str) -> str:
-    """What is asked for, on one line that cannot steer a terminal and is not long."""
+    """One short line about what is asked for; no part of it can steer a terminal."""
     text = printable(protocol) if view is None else compact(view)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}\N{HORIZONTAL ELLIPSIS}"

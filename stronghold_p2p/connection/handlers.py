@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from stronghold_p2p import multistream
 from stronghold_p2p.codes import Reset
+from stronghold_p2p.connection.eager import begun
 from stronghold_p2p.connection.owner import Owner
 from stronghold_p2p.errors import (
     ConnectionClosed,
@@ -20,13 +20,11 @@ from stronghold_p2p.errors import (
     StreamEnded,
     StreamReset,
 )
-from stronghold_p2p.firewall.asking.firewall import OPEN_PROTOCOLS
+from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import HeldUntilAnswered
 
 PEERS_DOING = (ConnectionClosed, DeadlineExceeded, DecodeError, HandshakeError, StreamEnded, StreamReset)
-
-EAGER: Final = sys.version_info >= (3, 12)  # a task can begin at once
 
 log = logging.getLogger("stronghold_p2p.connection")
 
@@ -74,11 +72,11 @@ class Handlers:
                 self._owner.leave_behind(task)
 
     def _task(self, stream: LiveStream, handling: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        loop = self._loop
-        if EAGER and loop.get_task_factory() is None and asyncio.current_task() is None:
-            return asyncio.Task(handling, loop=loop, eager_start=True)  # type: ignore[call-arg,unused-ignore]
-        stream.connection.turn.starting = True
-        return loop.create_task(handling)
+        task = begun(handling, self._loop)
+        if task is None:
+            stream.connection.turn.starting = True
+            task = self._loop.create_task(handling)
+        return task
 
     def ask_first(self, stream: LiveStream, protocol: str, answer: bytes, leftover: bytes) -> None:
         """Ask the application before the protocol's id is echoed; what arrives meanwhile is kept."""

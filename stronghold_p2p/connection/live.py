@@ -23,7 +23,7 @@ from stronghold_p2p.connection.deadlines import Deadlines
 from stronghold_p2p.connection.handlers import Handlers
 from stronghold_p2p.connection.life import LIFE, Event, Life
 from stronghold_p2p.connection.owner import Owner
-from stronghold_p2p.errors import ConnectionClosed, UsageError, again
+from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, UsageError, again
 from stronghold_p2p.firewall.rules import Direction, Rule
 from stronghold_p2p.identity import PeerId, PublicKey
 from stronghold_p2p.seams import Muxer, Sink, StreamEnd, Upgraded
@@ -31,11 +31,14 @@ from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import InboundNegotiation, LazyConfirm, negotiate, open_when_acknowledged
 from stronghold_p2p.streams.waiter import Turn
 
+NEGOTIATING: Final = 128  # inbound streams of one connection that are still in multistream-select (rust-libp2p)
 HANDLER_GRACE: Final = 1.0  # seconds for handlers to deal with what a peer sent before it left
 CLOSE_GRACE: Final = 1.0  # seconds that ``close`` waits for the peer to close, too
 LINGER: Final = 10.0  # seconds that a stream which we closed may take to end before we reset it
 
 log = logging.getLogger("stronghold_p2p.connection")
+
+_OPEN: Final = Life.OPEN
 
 
 class LiveConnection:
@@ -43,7 +46,6 @@ class LiveConnection:
 
     __slots__ = (
         "__weakref__",
-        "_deadlines",
         "_face",
         "_faded",
         "_gone",
@@ -55,6 +57,7 @@ class LiveConnection:
         "_owner",
         "_parked",
         "_timeouts",
+        "deadlines",
         "direction",
         "early_muxer",
         "error",
@@ -91,7 +94,7 @@ class LiveConnection:
         self._limits = limits
         self._timeouts = timeouts
         self._negotiating = math.inf if timeouts.negotiate is None else timeouts.negotiate
-        self._deadlines = Deadlines(self, self.loop)
+        self.deadlines = Deadlines(self, self.loop)
         self._handlers = Handlers(owner, limits.streams_in, self.loop)
         self._parked = 0
         self._idle_since: float | None = self.loop.time()
@@ -100,7 +103,7 @@ class LiveConnection:
         self._faded: weakref.ref[Connection] | None = None
         self._muxer: Muxer = upgraded.start(self)
         self.turn: Turn = self._muxer.turn
-        self._deadlines.look_at(self._next(self.loop.time()))
+        self.deadlines.look_at(self._next(self.loop.time()))
 
     def begin(self) -> None:
         """Everybody who has to know of it does: take what the peer had sent with the end of the handshake."""
@@ -124,7 +127,7 @@ class LiveConnection:
     @property
     def closed(self) -> bool:
         """No stream works any more."""
-        return self.life is not Life.OPEN
+        return self.life is not _OPEN
 
     @property
     def streams(self) -> int:
@@ -175,12 +178,19 @@ class LiveConnection:
 
     def open_now(self, protocols: tuple[str, ...], now: float | None = None) -> LiveStream | None:
         """``open_stream`` where nothing has to be waited for; else None. ``now``: the loop's time, if it is known."""
-        if self.life is not Life.OPEN:
+        if self.life is not _OPEN:
             self._check_open()
         known = self._known(protocols)
-        if known is None or not self._muxer.openable:
+        if known is None:
             return None
-        return self._propose(self._stream(self._muxer.open()), known, multistream.propose(known), now)
+        proposal = multistream.propose(known)
+        try:
+            end = self._muxer.open()
+        except LimitExceeded as error:
+            if error.limit != "ack_backlog":
+                raise
+            return None
+        return self._propose(self._stream(end), known, proposal, now)
 
     def likely(self, protocols: tuple[str, ...]) -> str:
         """The one of ``protocols`` to try without waiting: what the peer has said to serve, else the first."""
@@ -204,7 +214,7 @@ class LiveConnection:
         return stream
 
     def _check_open(self) -> None:
-        if self.life is not Life.OPEN:
+        if self.life is not _OPEN:
             raise again(self.error or ConnectionClosed("the connection is closed"), self.peer)
 
     # ------------------------------------------------------------------ streams of the peer
@@ -219,8 +229,7 @@ class LiveConnection:
 
     def park(self, stream: LiveStream) -> bool:
         """The stream's negotiation has begun and waits for more; if too many do, the stream is reset."""
-        maximum = self._limits.negotiating
-        if maximum is not None and self._parked >= maximum:
+        if self._parked >= NEGOTIATING:
             stream.reset(Reset.RESOURCE_LIMIT)
             return False
         self._parked += 1
@@ -254,7 +263,7 @@ class LiveConnection:
 
     def look_at(self, due: float) -> None:
         """Look at all deadlines at ``due``, if not earlier."""
-        self._deadlines.look_at(due)
+        self.deadlines.look_at(due)
 
     def linger(self) -> float:
         """When a stream that is closed now, and that the peer does not close, is reset."""
@@ -263,10 +272,10 @@ class LiveConnection:
     def look(self, now: float) -> float:
         """Do what is due now: keep-alive, idle, streams; returns what is due next."""
         self._muxer.tick(now)
-        if self.life is Life.OPEN and self._is_idle(now):
+        if self.life is _OPEN and self._is_idle(now):
             idle = f"idle for {self._timeouts.idle:g} s: add the peer to protected, or raise Timeouts.idle"
             self.shut(error=ConnectionClosed(idle))
-        if self.life is not Life.OPEN:
+        if self.life is not _OPEN:
             return self._muxer.due()
         for end in list(self._muxer.streams):
             if end.due <= now:
@@ -311,7 +320,7 @@ class LiveConnection:
 
     def shut(self, code: int = GoAway.NORMAL, error: Exception | None = None) -> None:
         """Say goodbye and read no more; ``abort`` or the peer's close ends it."""
-        if self.life is Life.OPEN:
+        if self.life is _OPEN:
             self._muxer.close(code, error or ConnectionClosed("we closed the connection", code=code))
 
     def abort(self) -> None:
@@ -327,7 +336,7 @@ class LiveConnection:
         """No stream works any more."""
         self.life = LIFE[self.life, Event.END]
         self.error = error
-        self._deadlines.clear()
+        self.deadlines.clear()
         # When the peer leaves, what it had sent before is still there to be read.
         remote = isinstance(error, ConnectionClosed) and error.remote
         self._handlers.cancel(HANDLER_GRACE if remote else 0.0)
@@ -336,7 +345,7 @@ class LiveConnection:
     def gone(self) -> None:
         """The wire is gone. Nothing that it has leads back to it any more: it goes with the last one who holds it."""
         self.life = LIFE[self.life, Event.LOSE]
-        self._deadlines.end()
+        self.deadlines.end()
         self._owner.gone(self)
         if self._face is not None:
             self._faded, self._face = weakref.ref(self._face), None

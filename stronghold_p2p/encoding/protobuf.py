@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
+from stronghold_p2p.encoding.varint import leb128
 from stronghold_p2p.errors import DecodeError
 
 MAX_SIZE: Final = 1 << 16
@@ -250,30 +251,21 @@ def _writer(spec: _Spec) -> Callable[[Any], Iterable[bytes]]:
 
 
 def _varint_writer(spec: _Spec) -> Callable[[Any], Iterable[bytes]]:
-    tag = _uvarint(spec.number << 3 | _VARINT)
-    return lambda value: (tag, _uvarint(_checked(value, spec.kind)))
+    tag = leb128(spec.number << 3 | _VARINT)
+    return lambda value: (tag, leb128(_checked(value, spec.kind)))
 
 
 def _length_writer(spec: _Spec) -> Callable[[Any], Iterable[bytes]]:
-    tag = _uvarint(spec.number << 3 | _LENGTH)
+    tag = leb128(spec.number << 3 | _LENGTH)
     to_bytes: Callable[[Any], bytes] = encode
     if isinstance(spec.kind, str):
         to_bytes = str.encode if spec.kind == "string" else bytes
 
     def pieces(value: Any) -> Iterable[bytes]:
         body = to_bytes(value)
-        return tag, _uvarint(len(body)), body
+        return tag, leb128(len(body)), body
 
     return pieces
-
-
-def _uvarint(value: int) -> bytes:
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def _checked(value: int, kind: Any) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
 from typing import Any, Final, NoReturn, TypeAlias
 
@@ -41,9 +41,10 @@ _Container: TypeAlias = dict[Any, Any] | list[Any] | tuple[Any, ...]
 
 def loads(body: bytes) -> Any:
     """The value of a JSON text in UTF-8. ``Malformed``: anything else, down to the last byte."""
-    _check_cost(body)
+    if len(body) > MAX_DEPTH:  # a shorter one is neither deep nor expensive
+        _check_cost(body)
     try:
-        value = _DECODER.decode(body.decode())
+        value = _parsed(body.decode())
         if b"\\u" in body and _SURROGATE.search(body):
             _ENCODER.encode(value).encode()
     except UnicodeDecodeError as error:
@@ -69,18 +70,29 @@ def dumps(value: Any) -> bytes:
     if not _is_plain(value, MAX_DEPTH):
         _check_containers(value)
     try:
-        body = _ENCODER.encode(value).encode()
+        body = "".join(_pieces(value, 0)).encode()
     except (ValueError, TypeError, RecursionError) as error:
         raise at(_culprit(value), f"not JSON: {_reason(error)}") from None
     if len(body) > 2 * MAX_CONTAINERS:  # each takes two bytes
         _check_cost(body)
-    _check_digits(body)
+    if len(body) > MAX_DIGITS:
+        _check_digits(body)
     return body
 
 
+def _parsed(text: str) -> Any:
+    """What ``JSONDecoder.decode`` returns, without its two regular expressions that look for white space."""
+    start = len(text) - len(text.lstrip(_WHITE))
+    try:
+        value, end = _scan(text, start)
+    except StopIteration as stop:
+        raise json.JSONDecodeError("Expecting value", text, stop.value) from None
+    if end < len(text) and (rest := text[end:].lstrip(_WHITE)):
+        raise json.JSONDecodeError("Extra data", text, len(text) - len(rest))
+    return value
+
+
 def _check_cost(body: bytes) -> None:
-    if len(body) <= MAX_DEPTH:  # too short for either
-        return
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
         steps = _STRING.sub(b"", body).translate(_AS_STEPS, _NOT_BRACKETS)
         if steps.count(1) > MAX_CONTAINERS:
@@ -88,11 +100,12 @@ def _check_cost(body: bytes) -> None:
         # No deeper than the parser gets: where brackets do not pair it stops.
         if max(accumulate(memoryview(steps).cast("b")), default=0) > MAX_DEPTH:
             raise Malformed(f"nested deeper than {MAX_DEPTH}")
-    _check_digits(body)
+    if len(body) > MAX_DIGITS:
+        _check_digits(body)
 
 
 def _check_digits(body: bytes) -> None:
-    if len(body) > MAX_DIGITS and _has_long_number(body) and _has_long_number(_STRING.sub(b'""', body)):
+    if _has_long_number(body) and _has_long_number(_STRING.sub(b'""', body)):
         raise Malformed(f"a number of more than {MAX_DIGITS} digits")
 
 
@@ -122,8 +135,28 @@ def _constant(text: str) -> NoReturn:
     raise Malformed(f"{text} is no JSON")
 
 
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_constant=_constant)
+# Any, because typeshed does not know of ``scan_once``.
+_DECODER: Final[Any] = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_constant=_constant)
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_WHITE: Final = " \t\n\r"
+_scan: Final = _DECODER.scan_once
+
+
+def _in_pieces() -> Callable[[Any, int], Iterable[str]]:
+    """``_ENCODER.iterencode``, which makes CPython's C encoder anew for each value: here it is made once.
+
+    It need not look for a container inside itself: what is nested too deeply has been refused before.
+    """
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return lambda value, _: _ENCODER.iterencode(value)
+    encoder: Callable[[Any, int], Iterable[str]] = make(
+        None, _ENCODER.default, json.encoder.encode_basestring, None, ":", ",", False, False, False
+    )
+    return encoder
+
+
+_pieces: Final = _in_pieces()
 
 
 def _is_plain(value: Any, depth: int) -> bool:

@@ -23,6 +23,11 @@ def encode(value: int) -> bytes:
         return value.to_bytes(1, "little")
     if not 0 <= value <= MAX_VALUE:
         raise ValueError(f"{value} does not fit an unsigned varint of {MAX_BYTES} bytes")
+    return leb128(value)
+
+
+def leb128(value: int) -> bytes:
+    """``value``, which is not negative, in groups of seven bits, however many: Protocol Buffers write 64 bits."""
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)

@@ -21,7 +21,7 @@ from stronghold_p2p.events.events import (
 )
 
 if TYPE_CHECKING:
-    from stronghold_p2p.firewall.asking.approval import Approval
+    from stronghold_p2p.firewall.asking.audit import Audit
     from stronghold_p2p.firewall.rules import Attempt, Rule
 
 Callback: TypeAlias = Callable[[Event], None]
@@ -38,8 +38,8 @@ class Hub:
     ``backlog``: who waits for slow readers.
     """
 
-    def __init__(self, approval: Approval) -> None:
-        self._approval = approval
+    def __init__(self, audit: Audit) -> None:
+        self._audit = audit
         self.backlog = Backlog()
         self._listeners: list[Callback] = []
         self._followers: dict[object, tuple[Callback, Callable[[], None] | None]] = {}
@@ -56,17 +56,18 @@ class Hub:
         ``crowd``: what waits for a reader for whom others wait.
         """
         token = object()
+        if not self._followers:
+            self._audit.add(self._judged)
         self._followers[token] = (callback, ended)
-        self._approval.watchers = [self._judged]
         if crowd is not None:
             self.backlog.readers.append(crowd)
 
         def unfollow() -> None:
-            self._followers.pop(token, None)
+            left = self._followers.pop(token, None)
             if crowd is not None:
                 self.backlog.leave(crowd)
-            if not self._followers:
-                self._approval.watchers = []
+            if left is not None and not self._followers:
+                self._audit.remove(self._judged)
 
         return unfollow
 

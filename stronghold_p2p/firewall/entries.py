@@ -1,4 +1,4 @@
-"""Where rules and bans are kept: each under its key, found by peer, protocol and address."""
+"""The tables of rules and bans: each stands under its key, and is found by peer, protocol and address."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Banned: TypeAlias = PeerId | Network
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A decision and where it comes from: ``source`` is one word for the audit log.
+    """The rule that speaks for an attempt (None: no rule does), and its ``source``, one word for the audit log.
 
-    ``nobodys``: nobody has said anything about what is open to everybody.
+    ``implicit``: the protocol is open to everybody, and no entry speaks of it.
     """
 
     rule: Rule | None
     source: str
-    nobodys: bool = False
+    implicit: bool = False
 
 
 class Key(NamedTuple):
@@ -107,7 +107,7 @@ class Entries:
 
     def __init__(self) -> None:
         self.rules: dict[Key, Rule] = {}
-        self.with_subnet = 0  # how many name a subnet: without any, nobody has to know the address
+        self.with_subnet = 0  # how many name a subnet; at 0 no address has to be parsed
         self._tables: dict[Direction, dict[PeerId | None, dict[str | None, _Slot]]] = {"in": {}, "out": {}}
 
     def put(self, key: Key, rule: Rule) -> None:

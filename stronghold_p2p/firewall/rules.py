@@ -1,7 +1,7 @@
-"""What a firewall is asked (``Attempt``) and what it can say (``Rule``), as plain values.
+"""The question that a firewall is asked (``Attempt``) and its answer (``Rule``), as plain values.
 
-The words are those of the first library of this name: allow, reject, ask; a rule belongs to a scope made
-of a peer, a protocol, a subnet and a direction, each of which may be left open.
+A rule allows, rejects or asks, as in the Rust library of this name. It belongs to a scope made of a peer, a protocol, a
+subnet and a direction, each of which may be left open.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class Rule:
     verdicts: frozenset[Verdict] = field(init=False, repr=False, compare=False)
     depth: int = field(init=False, repr=False, compare=False)
     by_variant: bool = field(init=False, repr=False, compare=False)  # all it may look at is the variant
+    may_allow: bool = field(init=False, repr=False, compare=False)  # some attempt is allowed, or asked about
 
     ALLOW: ClassVar[Rule]
     REJECT: ClassVar[Rule]
@@ -74,6 +75,7 @@ class Rule:
         object.__setattr__(self, "verdicts", verdicts)  # frozen dataclasses are filled this way
         object.__setattr__(self, "depth", depth)
         object.__setattr__(self, "by_variant", by_variant)
+        object.__setattr__(self, "may_allow", verdicts != {"reject"})
 
     @staticmethod
     def only(variants: Collection[type | str], *, then: Rule | None = None, otherwise: Rule | None = None) -> Rule:
@@ -99,13 +101,11 @@ class Rule:
         then, otherwise = _branches(then, otherwise)
         return Rule(None, predicate=predicate, name=name, then=then, otherwise=otherwise)
 
-    @property
-    def may_allow(self) -> bool:
-        """Whether there can be an attempt that it lets through, by itself or after asking."""
-        return self.verdicts != {"reject"}
+    def decide(self, attempt: Attempt, fault: Fault) -> Rule:
+        """``ALLOW``, ``REJECT`` or ``ASK``: what this rule says of ``attempt``.
 
-    def resolve(self, attempt: Attempt, fault: Fault) -> Rule:
-        """``ALLOW``, ``REJECT`` or ``ASK``, whatever speaks for this attempt; ``fault`` is told of a predicate's."""
+        A predicate that fails rejects, and ``fault(rule, error)`` is called.
+        """
         rule: Rule | None = self
         while rule is not None and rule.verdict is None:
             applies = _applies(rule, attempt, fault)
@@ -115,9 +115,9 @@ class Rule:
         return rule or Rule.REJECT
 
     def allows(self, variant: str | None, *, shown: bool) -> bool:
-        """Whether it lets a request of this variant through without asking, where that can be told ``by_variant``.
+        """Whether a request of this variant passes without asking, as far as the variant alone can tell.
 
-        ``shown``: there is a request to look at. False says nothing: then ``resolve`` has to.
+        ``shown``: there is a request to look at. False does not mean that it is refused: then ``decide`` has to say.
         """
         rule = self
         while rule.verdict is None and rule.by_variant and shown:
@@ -170,7 +170,7 @@ def _names(variants: object) -> frozenset[str]:
 
 
 def _applies(rule: Rule, attempt: Attempt, fault: Fault) -> bool | None:
-    """Whether ``then`` speaks, or ``otherwise``; None: neither can."""
+    """Whether ``rule.then`` decides, or else ``rule.otherwise``; None: neither can."""
     if rule.predicate is None:
         shown = attempt.variant is not None or attempt.view is not None
         return attempt.variant in rule.variants if shown else None
@@ -190,7 +190,7 @@ def _applies(rule: Rule, attempt: Attempt, fault: Fault) -> bool | None:
 
 
 class Scope(TypedDict, total=False):
-    """What a rule is about; a selector that is absent leaves that side open.
+    """The attempts that a rule speaks for; a selector that is absent leaves that side open.
 
     ``subnet`` is an address or a network in the usual text form (``10.0.0.0/8``, ``2001:db8::/32``);
     ``direction`` is ``"in"`` unless given.
@@ -204,7 +204,7 @@ class Scope(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """What is judged: ``peer`` wants to use ``protocol``.
+    """The question that is judged: may ``peer`` use ``protocol``?
 
     ``peer`` is the authenticated one and ``address`` where its connection comes from (or goes to);
     ``deadline`` is when an answer is of no more use, in the event loop's seconds. ``variant`` is the kind of
@@ -225,7 +225,7 @@ _PLAIN: Final = (dict, list, int, float, bytes, type(None))
 
 
 def variant_of(value: Any) -> str | None:
-    """What the firewall calls a message: the tag that it has in serde's externally tagged form; None if it has none.
+    """The name of a message's kind: its tag in serde's externally tagged form; None if it has none.
 
     Of JSON a unit variant is the string itself, any other variant the only key of an object. An object of a class
     has the name of that class, a member of an ``Enum`` its own: as ``messages`` writes them.

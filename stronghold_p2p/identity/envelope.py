@@ -1,4 +1,4 @@
-"""Signed envelopes: a payload, who vouches for it, and for what purpose (RFC 0002 - Signed Envelopes).
+"""Signed envelopes: a payload, the key that signed it, and for what purpose (RFC 0002 - Signed Envelopes).
 
 The signature covers a ``domain`` that is not transmitted, so that what was signed for one purpose verifies for no
 other.
@@ -64,5 +64,5 @@ class Envelope:
 
 
 def _signed(domain: str, payload_type: bytes, payload: bytes) -> bytes:
-    """What is signed: each part behind its length (RFC 0002, "Signature Production / Verification")."""
+    """The bytes that are signed: each part behind its length (RFC 0002, "Signature Production / Verification")."""
     return b"".join(varint.encode(len(part)) + part for part in (domain.encode(), payload_type, payload))

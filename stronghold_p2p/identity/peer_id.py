@@ -50,7 +50,7 @@ class PeerId:
         return PublicKey.decode(self.multihash[2:]) if self.multihash[0] == _IDENTITY else None
 
     def matches(self, key: PublicKey) -> bool:
-        """Whether this is the id of ``key``: the canonical one, not another hash of it."""
+        """True if this is the canonical id of ``key``, not another hash of it."""
         return PeerId.from_public_key(key) == self
 
     def to_cid(self) -> str:

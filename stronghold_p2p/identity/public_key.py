@@ -54,7 +54,7 @@ class PublicKey:
     data: bytes
 
     def message(self) -> KeyMessage:
-        """As the nested message of other protobufs."""
+        """The key as a message that others contain."""
         return KeyMessage(type=self.type, data=self.data)
 
     def encode(self) -> bytes:
@@ -79,5 +79,5 @@ class PublicKey:
         return PublicKey(key_type, message.data)
 
     def verify(self, message: bytes, signature: bytes) -> bool:
-        """Whether ``signature`` is this key's over ``message``; never raises, whatever the bytes are."""
+        """True if ``signature`` is this key's over ``message``; never raises, whatever the bytes are."""
         return _VERIFIERS[self.type](self.data, message, signature)

@@ -4,7 +4,7 @@ A record is ``u16 BE length ‖ ciphertext``, the ciphertext at most 65,535 byte
 records of one direction form a byte stream (noise/README.md, Wire Format; Noise spec, 3.4 and 5.1).
 
 Both classes repeat what ``CipherState`` says about counters, inlined: at 64 bytes a record the calls would
-cost more than the cipher. Up to ``SMALL`` bytes the plain ``encrypt`` and ``decrypt`` are cheapest. Above it,
+cost more than the cipher. Up to ``ONE_SHOT`` bytes the plain ``encrypt`` and ``decrypt`` are cheapest. Above it,
 memory costs: each fresh buffer is zeroed, filled, and pushes others out of the processor's cache. There both
 directions work in a ``Workspace`` that is used again and again.
 """
@@ -24,12 +24,12 @@ from stronghold_p2p.noise.handshake import MAX_MESSAGE
 MAX_PLAINTEXT: Final = MAX_MESSAGE - TAGLEN
 """Bytes of plaintext that one record carries: 65,519."""
 
-SMALL: Final = 8_192
+ONE_SHOT: Final = 8_192
 """Bytes of plaintext up to which a record is sealed and opened in fresh memory."""
 
 _PREFIX: Final = 2
-_TOGETHER: Final = 4  # records that are sealed before they are written: with their plaintext they fit a core's cache
-_MANY: Final = 64  # pieces; more are joined first, as that costs less than a copy of each
+SEALED_TOGETHER: Final = 4  # records sealed before they are written: with their plaintext they fit a core's cache
+JOINED_FROM: Final = 64  # pieces; more are joined first, as that costs less than a copy of each
 
 _length: Final = Struct(">H")
 
@@ -45,9 +45,9 @@ class Workspace:
     __slots__ = ("opened", "plaintext", "sealed")
 
     def __init__(self) -> None:
-        self.opened = memoryview(bytearray(MAX_PLAINTEXT + SMALL))
+        self.opened = memoryview(bytearray(MAX_PLAINTEXT + ONE_SHOT))
         self.plaintext = memoryview(bytearray(MAX_PLAINTEXT))
-        self.sealed = memoryview(bytearray(_TOGETHER * (_PREFIX + MAX_MESSAGE)))
+        self.sealed = memoryview(bytearray(SEALED_TOGETHER * (_PREFIX + MAX_MESSAGE)))
 
 
 class Sealer:
@@ -93,7 +93,7 @@ class Sealer:
 
         ``write`` is called with records in order, several at a time. What it is given is only valid during the call.
         """
-        if size <= SMALL:
+        if size <= ONE_SHOT:
             n = self._n
             if size and n < MAX_NONCE:  # ``seal``, as far as it is for one record
                 self._n = n + 1
@@ -101,7 +101,7 @@ class Sealer:
             elif size:
                 raise _exhausted()
             return
-        if len(pieces) > _MANY:
+        if len(pieces) > JOINED_FROM:
             pieces = [b"".join(pieces)]
         plaintext, sealed = space.plaintext, space.sealed
         at = end = 0
@@ -177,7 +177,7 @@ class Opener:
                 break
             n = self._n
             try:
-                if TAGLEN <= size <= SMALL and n < MAX_NONCE:
+                if TAGLEN <= size <= ONE_SHOT and n < MAX_NONCE:
                     plaintext = self._decrypt(pack_nonce(n), view[body:end], None)
                 else:
                     plaintext = self._open_other(view[body:end], size, space)
@@ -200,7 +200,7 @@ class Opener:
         """
         body = at + _PREFIX
         size = view[at] << 8 | view[at + 1] if body <= len(view) else 0
-        if TAGLEN < size <= SMALL and body + size <= len(view) and self._n < MAX_NONCE:
+        if TAGLEN < size <= ONE_SHOT and body + size <= len(view) and self._n < MAX_NONCE:
             whole = space.opened[: MAX_PLAINTEXT + size - TAGLEN]
             try:
                 self._decrypt_into(pack_nonce(self._n), view[body : body + size], None, whole[MAX_PLAINTEXT:])

@@ -1,8 +1,8 @@
 """identify: two peers tell each other who they are (identify/README.md).
 
-``/ipfs/id/1.0.0``: whoever opens the stream says nothing, the other answers with one message and closes.
-``/ipfs/id/push/1.0.0``: whoever opens the stream tells what has changed. Each side identifies the other as soon
-as a connection is up, in one task that ends with the answer; an idle connection keeps none.
+``/ipfs/id/1.0.0``: the opener of the stream says nothing, the other side answers with one message and closes.
+``/ipfs/id/push/1.0.0``: the opener of the stream sends its message because it has changed. Each side identifies the
+other as soon as a connection is up, in one task that ends with the answer; an idle connection owns no task.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from stronghold_p2p.protocols.identify_messages import IdentifyMessage, PeerInfo
 from stronghold_p2p.streams.deadline import Deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from typing import Any
 
     from stronghold_p2p.connection.live import LiveConnection
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 IDENTIFY: Final = "/ipfs/id/1.0.0"
 PUSH: Final = "/ipfs/id/push/1.0.0"
-PUSHES: Final = 32  # peers that are told of a change at the same time (go)
-TEMPLATES: Final = 16  # messages that are kept: peers that may use the same protocols are told the same
+PUSHES: Final = 32  # pushes of one change that run at the same time (go)
+TEMPLATES: Final = 16  # messages in the cache; peers that may use the same protocols get the same one
 
 log = logging.getLogger("stronghold_p2p.connection")
 
@@ -44,34 +44,36 @@ log = logging.getLogger("stronghold_p2p.connection")
 class Identify:
     """identify and push for one swarm. ``agent`` is the name of the software, at most 256 bytes.
 
-    What peers have told is kept while they are connected: ``info(peer)``, ``swarm.peer_protocols`` and, for
-    dialing, ``swarm.book``. Use ``changed`` after serving a new protocol; new addresses are noticed.
+    What a peer has sent is available while it is connected: ``info(peer)``, ``swarm.peer_protocols`` and, for dialing,
+    ``swarm.book``. Call ``changed`` after serving a new protocol; changes of our addresses come as events.
+
+    Every change of what we say counts ``_generation`` up. A peer that serves push gets a push when the generation that
+    it has is an older one; at most one push to a peer runs, and what changes meanwhile makes it run once more.
     """
 
     def __init__(self, swarm: Host, agent: str) -> None:
         self._swarm = swarm
         self._agent = agent
-        self._known: dict[PeerId, PeerInfo] = {}
-        self._templates: dict[tuple[str, ...], Template] = {}  # by the protocols that they name
+        self._infos: dict[PeerId, PeerInfo] = {}
+        self._templates: dict[tuple[str, ...], Template] = {}  # by the protocols in the message
         self._seq = 0
-        self._generation = 0  # of what we say; counts the changes
-        self._told: dict[PeerId, int] = {}  # the generation that a connected peer has
-        self._shown: dict[PeerId, tuple[str, ...]] = {}  # and the protocols in it
+        self._generation = 0
+        self._sent_generation: dict[PeerId, int] = {}  # that a connected peer has
+        self._sent_protocols: dict[PeerId, tuple[str, ...]] = {}  # the protocols in what it has
         self._tasks: set[asyncio.Task[None]] = set()
-        self._told_by: set[LiveConnection] = set()  # whose push is being read
-        self._to_tell: dict[PeerId, bool] = {}  # peers that a push runs for; whether it has to run again
+        self._pushes_being_read: set[LiveConnection] = set()  # one for each connection
+        self._push_pending: dict[PeerId, bool] = {}  # a push runs; True: it has to run again
         self._places = asyncio.Semaphore(PUSHES)
         self._closed = False
         swarm.handle(IDENTIFY, self._answer)
         swarm.handle(PUSH, self._on_push)
-        swarm.follow(self)
-        swarm.hub.on_event(self._on_event)
-        self._unwatch = swarm.firewall.watch(self._rules_changed)
-        self._looking = False
+        self._comparing = False
+        self._unwatch: Callable[[], None] | None = None
+        swarm.add(self)
 
     def info(self, peer: PeerId) -> PeerInfo | None:
-        """What a connected peer has told so far."""
-        return self._known.get(peer)
+        """What a connected peer has said about itself so far; None before its first message."""
+        return self._infos.get(peer)
 
     async def identify(self, connection: LiveConnection) -> PeerInfo:
         """Ask the peer now.
@@ -88,16 +90,21 @@ class Identify:
         return self._learn(connection, message)
 
     def changed(self) -> None:
-        """We serve other protocols, or listen elsewhere: tell the connected peers that want to know."""
+        """Push to the connected peers that serve push: we serve other protocols now, or listen elsewhere."""
         self._templates.clear()
         self._generation += 1
-        for peer in self._known:
-            self._keep_told(peer)
+        for peer in self._infos:
+            self._push_if_stale(peer)
+
+    def start(self) -> None:
+        self._swarm.hub.on_event(self._on_event)
+        self._unwatch = self._swarm.firewall.watch(self._rules_changed)
 
     async def close(self) -> None:
-        """Start nothing any more, and end the tasks that still wait for a peer."""
+        """Cancel the tasks that wait for a peer, and start no more."""
         self._closed = True
-        self._unwatch()
+        if self._unwatch is not None:
+            self._unwatch()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -108,11 +115,11 @@ class Identify:
         await stream.write_message(self._message(stream.connection))
 
     def _message(self, connection: LiveConnection) -> bytes:
-        """Of the protocols it names those that the firewall does not keep from the peer."""
+        """Our message for the peer; it names the protocols that the firewall lets the peer use."""
         swarm = self._swarm
-        shown = swarm.judging.shown(connection)
-        if not connection.closed:  # whoever asks and leaves at once would be remembered for ever
-            self._told[connection.peer], self._shown[connection.peer] = self._generation, shown
+        shown = swarm.gatekeeper.shown_to(connection)
+        if not connection.closed:  # or the entries of a peer that asked and left would stay for ever
+            self._sent_generation[connection.peer], self._sent_protocols[connection.peer] = self._generation, shown
         template = self._templates.get(shown)
         if template is None:
             self._seq = max(self._seq + 1, time.time_ns())  # nanoseconds, as go counts
@@ -123,41 +130,41 @@ class Identify:
         return template.message(connection.remote_address)
 
     def _rules_changed(self) -> None:
-        """What changes in one turn of the loop is looked at once."""
-        if self._shown and not self._closed and not self._looking:
-            self._looking = True
-            self._start(self._look())
+        """Compare once for all rules that change in one turn of the loop."""
+        if self._sent_protocols and not self._closed and not self._comparing:
+            self._comparing = True
+            self._start(self._compare_protocols())
 
-    async def _look(self) -> None:
-        self._looking = False
-        for peer, shown in list(self._shown.items()):
+    async def _compare_protocols(self) -> None:
+        self._comparing = False
+        for peer, shown in list(self._sent_protocols.items()):
             connections = self._swarm.connections(peer)
-            if connections and self._swarm.judging.shown(connections[0]) != shown:
-                self._told[peer] = -1
-                self._keep_told(peer)
+            if connections and self._swarm.gatekeeper.shown_to(connections[0]) != shown:
+                self._sent_generation[peer] = -1
+                self._push_if_stale(peer)
 
-    def _keep_told(self, peer: PeerId) -> None:
-        """Push to a peer that wants to know and does not have what we say now; one push at a time."""
-        current = self._told.get(peer, self._generation) == self._generation
+    def _push_if_stale(self, peer: PeerId) -> None:
+        """Push to ``peer`` if it serves push and has an older generation; one push at a time."""
+        current = self._sent_generation.get(peer, self._generation) == self._generation
         if current or self._closed or PUSH not in self._swarm.peer_protocols.get(peer, ()):
             return
-        if peer in self._to_tell:
-            self._to_tell[peer] = True
+        if peer in self._push_pending:
+            self._push_pending[peer] = True
         else:
-            self._to_tell[peer] = False
-            self._start(self._tell(peer))
+            self._push_pending[peer] = False
+            self._start(self._push_until_current(peer))
 
-    async def _tell(self, peer: PeerId) -> None:
-        """Push until nothing has changed since; what changes in one turn of the loop goes out together."""
+    async def _push_until_current(self, peer: PeerId) -> None:
+        """Push until nothing has changed meanwhile; changes of one turn of the loop go out together."""
         try:
             async with self._places:
                 again = True
                 while again and (connections := self._swarm.connections(peer)):
-                    self._to_tell[peer] = False
+                    self._push_pending[peer] = False
                     await self._push(connections[0])
-                    again = self._to_tell[peer]
+                    again = self._push_pending[peer]
         finally:
-            del self._to_tell[peer]
+            del self._push_pending[peer]
 
     async def _push(self, connection: LiveConnection) -> None:
         try:
@@ -169,7 +176,7 @@ class Identify:
         except P2PError as error:
             log.debug("push to %s: %s", connection.peer, error)
 
-    # ------------------------------------------------------------------ what we are told
+    # ------------------------------------------------------------------ what peers say
 
     async def _introduce(self, connection: LiveConnection) -> None:
         try:
@@ -179,19 +186,19 @@ class Identify:
 
     async def _on_push(self, stream: LiveStream) -> None:
         connection: LiveConnection = stream.connection
-        if connection in self._told_by:
+        if connection in self._pushes_being_read:
             stream.reset(Reset.RATE_LIMITED)
             return
-        self._told_by.add(connection)
+        self._pushes_being_read.add(connection)
         try:
             async with Deadline(self._swarm.timeouts.identify, "push", peer=connection.peer):
                 message = await self._read(stream)
             self._learn(connection, message)
         finally:
-            self._told_by.discard(connection)
+            self._pushes_being_read.discard(connection)
 
     async def _read(self, stream: LiveStream) -> IdentifyMessage:
-        """All parts, up to the end of the stream or of what we take."""
+        """All parts of a message, up to the end of the stream or to the most that we take."""
         parts: list[IdentifyMessage] = []
         left = messages.MAX_TOTAL
         while left > 0 and len(parts) < messages.MAX_PARTS:
@@ -213,13 +220,13 @@ class Identify:
             code = GoAway.PROTOCOL_VIOLATION
             connection.shut(code, ConnectionClosed(str(error), code=code))
             raise
-        known = self._known.get(peer) or PeerInfo(peer=peer)
+        known = self._infos.get(peer) or PeerInfo(peer=peer)
         info = messages.interpret(message, known, connection.remote_address)
         if not connection.closed:
-            self._known[peer] = info
+            self._infos[peer] = info
             self._swarm.peer_protocols[peer] = frozenset(info.protocols)
             self._swarm.book.learn(peer, info.addresses, seq=None if info.record is None else info.record.seq)
-            self._keep_told(peer)
+            self._push_if_stale(peer)
         return info
 
     # ------------------------------------------------------------------ events
@@ -230,9 +237,9 @@ class Identify:
 
     def disconnected(self, connection: LiveConnection) -> None:
         if not self._swarm.connections(connection.peer):
-            self._known.pop(connection.peer, None)
-            self._told.pop(connection.peer, None)
-            self._shown.pop(connection.peer, None)
+            self._infos.pop(connection.peer, None)
+            self._sent_generation.pop(connection.peer, None)
+            self._sent_protocols.pop(connection.peer, None)
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, AddressAdded | AddressRemoved):

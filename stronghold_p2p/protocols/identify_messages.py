@@ -14,7 +14,8 @@ from typing import Final
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.addressing.kinds import is_link_local, is_loopback, is_multicast, is_public, is_unspecified
+from stronghold_p2p.addressing.parse import parse, split_peer
 from stronghold_p2p.encoding import protobuf, varint
 from stronghold_p2p.encoding.protobuf import Message, field
 from stronghold_p2p.errors import DecodeError, HandshakeError
@@ -153,8 +154,9 @@ def _last(new: bytes | None, old: bytes | None) -> bytes | None:
 
 
 def check_key(message: IdentifyMessage, peer: PeerId) -> None:
-    """``HandshakeError`` if the message names a key that is not ``peer``'s; an absent one is tolerated (go omits it
-    in no message, js in a push), as the handshake has proven the key anyway.
+    """``HandshakeError`` if the message names a key that is not ``peer``'s.
+
+    A message may name none, as those of js do in a push: the handshake has proven the key anyway.
     """
     if message.public_key is None:
         return
@@ -166,32 +168,32 @@ def check_key(message: IdentifyMessage, peer: PeerId) -> None:
         raise HandshakeError("identify: the public key is not that of the connection", phase="identify", peer=peer)
 
 
-def interpret(message: IdentifyMessage, known: PeerInfo, remote: Multiaddr) -> PeerInfo:
-    """What ``message`` changes of what is ``known``: fields that are absent stay, lists replace.
+def interpret(message: IdentifyMessage, before: PeerInfo, remote: Multiaddr) -> PeerInfo:
+    """``before`` with what ``message`` says: an absent field changes nothing, a list replaces the older one.
 
     Addresses come from the signed record as soon as the peer has sent one (RFC 0003: what is signed is preferred).
     ``remote`` is where the peer's connection comes from or goes to; it decides which of the peer's addresses
     can mean anything here.
     """
-    record = _record(message.signed_peer_record, known)
+    record = _record(message.signed_peer_record, before)
     if record is not None:
-        addresses = usable(record.addresses, known.peer, remote)
-    elif message.listen_addrs and known.record is None:
-        addresses = usable(message.listen_addrs, known.peer, remote)
+        addresses = usable(record.addresses, before.peer, remote)
+    elif message.listen_addrs and before.record is None:
+        addresses = usable(message.listen_addrs, before.peer, remote)
     else:
-        addresses = known.addresses
+        addresses = before.addresses
     return PeerInfo(
-        peer=known.peer,
-        agent=_text(message.agent_version, known.agent),
-        protocols=_names(message.protocols) if message.protocols else known.protocols,
+        peer=before.peer,
+        agent=_text(message.agent_version, before.agent),
+        protocols=_names(message.protocols) if message.protocols else before.protocols,
         addresses=addresses,
-        observed=_address(message.observed_addr) or known.observed,
-        version=_text(message.protocol_version, known.version),
-        record=record or known.record,
+        observed=_address(message.observed_addr) or before.observed,
+        version=_text(message.protocol_version, before.version),
+        record=record or before.record,
     )
 
 
-def _record(sealed: bytes | None, known: PeerInfo) -> PeerRecord | None:
+def _record(sealed: bytes | None, before: PeerInfo) -> PeerRecord | None:
     """The peer's own record, newer than the one that we have; anything else is dropped, as go does."""
     if not sealed:
         return None
@@ -199,8 +201,8 @@ def _record(sealed: bytes | None, known: PeerInfo) -> PeerRecord | None:
         record = PeerRecord.open(sealed)
     except DecodeError:
         return None
-    newer = known.record is None or record.seq > known.record.seq
-    return record if record.peer_id == known.peer and newer else None
+    newer = before.record is None or record.seq > before.record.seq
+    return record if record.peer_id == before.peer and newer else None
 
 
 def usable(listed: Iterable[bytes], peer: PeerId, remote: Multiaddr) -> tuple[Multiaddr, ...]:
@@ -224,21 +226,21 @@ def _address(data: bytes | None, peer: PeerId | None = None) -> Multiaddr | None
     if not data:
         return None
     try:
-        address, named = multiaddrs.split_peer(multiaddrs.parse(data))
+        address, named = split_peer(parse(data))
     except DecodeError:
         return None
     return address if bytes(address) and (named is None or named == peer) else None
 
 
 def _reachable(address: Multiaddr, remote: Multiaddr) -> bool:
-    if multiaddrs.is_unspecified(address) or multiaddrs.is_multicast(address):
+    if is_unspecified(address) or is_multicast(address):
         return False
-    if multiaddrs.is_loopback(remote):
+    if is_loopback(remote):
         return True
-    if multiaddrs.is_public(remote):
-        return multiaddrs.is_public(address)
-    near = multiaddrs.is_link_local(remote) or not multiaddrs.is_link_local(address)
-    return near and not multiaddrs.is_loopback(address)
+    if is_public(remote):
+        return is_public(address)
+    near = is_link_local(remote) or not is_link_local(address)
+    return near and not is_loopback(address)
 
 
 def _names(listed: Iterable[bytes]) -> tuple[str, ...]:
@@ -256,9 +258,9 @@ def _names(listed: Iterable[bytes]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _text(data: bytes | None, known: str) -> str:
+def _text(data: bytes | None, before: str) -> str:
     """A version for people to read: one printable line of at most 256 bytes."""
     if data is None:
-        return known
+        return before
     text = data[:MAX_NAME].decode(errors="replace")
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -7,7 +7,8 @@ into any number, so it is off unless it is asked for (specs: SHOULD NOT be enabl
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from stronghold_p2p.errors import Malformed, StreamEnded
 
@@ -18,6 +19,12 @@ PERF: Final = "/perf/1.0.0"
 CHUNK: Final = 65_536
 _ZEROS: Final = bytes(CHUNK)
 
+Progress: TypeAlias = Callable[[int], object]
+
+
+def _ignore(_count: int) -> None:
+    """The progress that nobody looks at."""
+
 
 async def serve(stream: Stream) -> None:
     """Answer one measurement."""
@@ -26,30 +33,32 @@ async def serve(stream: Stream) -> None:
     await send_zeros(stream, wanted)
 
 
-async def send_zeros(stream: Stream, count: int, chunk: int = CHUNK) -> None:
-    """Write ``count`` bytes, ``chunk`` at a time."""
+async def send_zeros(stream: Stream, count: int, chunk: int = CHUNK, progress: Progress = _ignore) -> None:
+    """Write ``count`` bytes, ``chunk`` at a time; ``progress`` is called with the bytes so far."""
     block = _ZEROS if chunk == CHUNK else bytes(chunk)
-    while count >= chunk:
-        await stream.write(block)
-        count -= chunk
-    if count:
-        await stream.write(block[:count])
+    for sent in range(0, count, chunk):
+        await stream.write(block[: count - sent])
+        progress(min(sent + chunk, count))
 
 
-async def drain(stream: Stream) -> int:
-    """Read to the end; returns how many bytes came."""
+async def drain(stream: Stream, progress: Progress = _ignore) -> int:
+    """Read to the end; returns how many bytes came. ``progress`` is called with the bytes so far."""
     total = 0
     while piece := await stream.read():
         total += len(piece)
+        progress(total)
     return total
 
 
-async def measure(stream: Stream, *, upload: int, download: int) -> None:
-    """The client's side on a fresh stream; ``StreamEnded`` or ``Malformed``: not as many bytes as were asked for."""
+async def measure(stream: Stream, *, upload: int, download: int, progress: Progress = _ignore) -> None:
+    """The client's side on a fresh stream; ``progress`` is called with the bytes so far, each way from 0.
+
+    ``StreamEnded`` if fewer bytes come back than were asked for, ``Malformed`` if more do.
+    """
     await stream.write(download.to_bytes(8, "big"))
-    await send_zeros(stream, upload)
+    await send_zeros(stream, upload, progress=progress)
     await stream.close_write()
-    got = await drain(stream)
+    got = await drain(stream, progress)
     if got < download:
         raise StreamEnded(f"{got} of {download} bytes, then the end")
     if got > download:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import Counter
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.errors import Malformed, StreamEnded, StreamReset
+from stronghold_p2p.per_peer import PerPeer
 from stronghold_p2p.streams.deadline import Deadline
 
 if TYPE_CHECKING:
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 PING: Final = "/ipfs/ping/1.0.0"
 SIZE: Final = 32
 STREAMS_IN: Final = 2  # of one peer (ping/ping.md: the listener SHOULD allow two)
-IDLE: Final = 30.0  # seconds until the next ping on an inbound stream; rust pings every 15
-TOGETHER: Final = 64  # pings of one flood that are answered before others get their turn: half a millisecond
-KEEP: Final = 10.0  # seconds that our own stream waits for another ping, then the connection may become idle
+IDLE: Final = 30.0  # seconds that an inbound stream may be silent; rust pings every 15
+TOGETHER: Final = 64  # pings that are answered in one go, half a millisecond, before other tasks run
+KEEP: Final = 10.0  # seconds that our own stream stays open for another ping; then the connection may become idle
 
 
-class _Kept:
-    """Our one ping stream on a connection."""
+class IdlePingStream:
+    """Our ping stream on one connection, which waits for the next ping; ``lock`` lets one ping at a time use it."""
 
     __slots__ = ("lock", "stream", "timer")
 
@@ -43,7 +43,7 @@ class _Kept:
             self.timer = None
         return stream
 
-    def let_go(self) -> None:
+    def close(self) -> None:
         stream = self.take()
         if stream is not None:
             stream.close()
@@ -55,11 +55,11 @@ class Ping:
     def __init__(self, swarm: Host, *, idle: float = IDLE, keep: float = KEEP) -> None:
         self._swarm = swarm
         self._idle = idle
-        self._keep = keep
-        self._serving: Counter[PeerId] = Counter()
-        self._kept: dict[LiveConnection, _Kept] = {}
+        self._keep_for = keep
+        self._serving: PerPeer[PeerId] = PerPeer(STREAMS_IN)
+        self._idle_streams: dict[LiveConnection, IdlePingStream] = {}
         swarm.handle(PING, self._answer)
-        swarm.follow(self)
+        swarm.add(self)
 
     async def ping(self, connection: LiveConnection, *, timeout: float | None = 10.0) -> float:
         """One round trip to the peer's ping handler, in seconds.
@@ -67,25 +67,25 @@ class Ping:
         Pings on one connection wait for each other and share a stream. ``DeadlineExceeded`` after ``timeout``
         seconds, ``Malformed`` if other bytes come back, ``UnsupportedProtocol`` if the peer does not serve ping.
         """
-        kept = self._kept.setdefault(connection, _Kept())
+        idle = self._idle_streams.setdefault(connection, IdlePingStream())
         try:
-            async with Deadline(timeout, "ping", peer=connection.peer), kept.lock:
-                return await self._ping(connection, kept)
+            async with Deadline(timeout, "ping", peer=connection.peer), idle.lock:
+                return await self._ping(connection, idle)
         finally:
             if connection.closed:
-                self._kept.pop(connection, None)
+                self._idle_streams.pop(connection, None)
 
-    async def _ping(self, connection: LiveConnection, kept: _Kept) -> float:
-        stream = kept.take()
+    async def _ping(self, connection: LiveConnection, idle: IdlePingStream) -> float:
+        stream = idle.take()
         try:
-            return await self._measure(connection, kept, stream)
+            return await self._measure(connection, idle, stream)
         except (StreamEnded, StreamReset) as error:
             # go ends a ping stream after 30 s, whatever happens on it; that is no failure of the peer.
             if stream is None or (isinstance(error, StreamEnded) and error.partial):
                 raise
-        return await self._measure(connection, kept, None)
+        return await self._measure(connection, idle, None)
 
-    async def _measure(self, connection: LiveConnection, kept: _Kept, stream: LiveStream | None) -> float:
+    async def _measure(self, connection: LiveConnection, idle: IdlePingStream, stream: LiveStream | None) -> float:
         if stream is None:
             stream = await connection.open_stream(PING)
         message = os.urandom(SIZE)
@@ -101,27 +101,24 @@ class Ping:
             raise
         if connection.closed:
             return took
-        kept.stream = stream
-        kept.timer = self._swarm.loop.call_later(self._keep, kept.let_go)
+        idle.stream = stream
+        idle.timer = self._swarm.loop.call_later(self._keep_for, idle.close)
         return took
 
     async def _answer(self, stream: LiveStream) -> None:
         peer = stream.peer
-        if self._serving[peer] >= STREAMS_IN:
+        if not self._serving.take(peer):
             stream.reset(Reset.RESOURCE_LIMIT)
             return
-        self._serving[peer] += 1
         try:
             await self._echo(stream)
         except StreamEnded:
             pass
         finally:
-            self._serving[peer] -= 1
-            if not self._serving[peer]:
-                del self._serving[peer]
+            self._serving.give_back(peer)
 
     async def _echo(self, stream: LiveStream) -> None:
-        """Until the peer has no more, or is silent for too long; js ends its side together with its ping."""
+        """Answer pings until the peer ends the stream or is silent for too long; js ends its side with a last ping."""
         served = 0
         try:
             while True:
@@ -133,10 +130,16 @@ class Ping:
         except TimeoutError:
             return
 
+    def start(self) -> None:
+        """Streams are opened when somebody pings."""
+
+    async def close(self) -> None:
+        """Idle streams end with their connections."""
+
     def connected(self, connection: LiveConnection) -> None:
         """A connection is pinged when somebody asks for it."""
 
     def disconnected(self, connection: LiveConnection) -> None:
-        kept = self._kept.pop(connection, None)
-        if kept is not None:
-            kept.let_go()
+        idle = self._idle_streams.pop(connection, None)
+        if idle is not None:
+            idle.close()

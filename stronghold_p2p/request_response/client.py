@@ -1,7 +1,7 @@
 """The requester: one message out, one back, on a stream of its own (parity 1).
 
 The write side stays open until the answer has come: the first library of this name takes an early end for a
-requester that has gone. One deadline covers everything, and every call has exactly one outcome.
+requester that has gone. One deadline covers everything, and every call has exactly one outcome (``outcome``).
 """
 
 from __future__ import annotations
@@ -9,31 +9,17 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from stronghold_p2p.codes import Reset
-from stronghold_p2p.errors import (
-    ConnectionClosed,
-    DeadlineExceeded,
-    LimitExceeded,
-    Malformed,
-    P2PError,
-    Rejected,
-    StreamReset,
-    UnsupportedProtocol,
-)
-from stronghold_p2p.request_response.codecs.codec import decode, frame, malformed
-from stronghold_p2p.request_response.exchange import (
-    CHUNK,
-    Place,
-    Places,
-    attempt_of,
-    kept_back,
-    receive,
-    short,
-)
-from stronghold_p2p.streams.deadline import Deadline, late
-from stronghold_p2p.streams.negotiation import explain_reset, unsupported
+from stronghold_p2p.errors import DeadlineExceeded, Malformed, P2PError, Rejected, StreamReset, UnsupportedProtocol
+from stronghold_p2p.request_response import attempts
+from stronghold_p2p.request_response.codecs.codec import decode
+from stronghold_p2p.request_response.framing import CHUNK, receive, whole, write
+from stronghold_p2p.request_response.outcome import Failure, Phase, fail
+from stronghold_p2p.request_response.places import Places
+from stronghold_p2p.request_response.rust_quirks import Unanswered, another_stream
+from stronghold_p2p.streams.deadline import Deadline
 
 if TYPE_CHECKING:
     from multiaddr import Multiaddr
@@ -46,6 +32,10 @@ if TYPE_CHECKING:
 
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")
+
+# Members of an enum cost ten times as much to look up in their class as in a module.
+_SEND: Final = Phase.SEND
+_WAIT: Final = Phase.WAIT
 
 
 class Client:
@@ -71,56 +61,45 @@ class Client:
         ``ConnectionClosed``, ``UnsupportedProtocol``, ``Rejected``, ``LimitExceeded``, ``Malformed``,
         ``StreamReset``. ``error.sent`` tells whether the peer may have acted. Cancelled, it resets its stream.
         """
-        now = self._swarm.loop.time()
-        try:
-            body = protocol.request.encode(message)
-        except ValueError as error:
-            raise malformed(error, "request", peer) from error
-        if len(body) > protocol.max_request:
-            raise _too_long(len(body), protocol.max_request, peer)
-        opened = self._open_now(peer, protocol, message, now)
-        stream, place = opened or await self._open(peer, addresses, message, protocol, timeout)
-        try:
-            return await self._converse(stream, frame(body), protocol, timeout, now)
-        finally:
-            self.places.leave(place)
-
-    async def _converse(
-        self, stream: LiveStream, framed: bytes, protocol: RequestProtocol[Rq, Rs], timeout: float | None, began: float
-    ) -> Rs:
+        began = self._swarm.loop.time()
         due = math.inf if timeout is None else began + timeout
-        reply, phase, whole = None, "send", True
+        framed = write(protocol.request, message, protocol.max_request, "request", peer)
+        stream = self._open_now(peer, message, protocol, began)
+        if stream is None:
+            stream = await self._open(peer, addresses, message, protocol, timeout)
+        peer, phase, sent_all = stream.connection.peer, _SEND, True
         try:
-            while phase != "wait":
+            while phase is not _WAIT:
                 tried = stream.protocol
-                if timeout is not None:
-                    stream.expire(due)
+                stream.expire(due)
                 try:
                     if len(framed) <= CHUNK:
                         await stream.write(framed)
-                        phase = "wait"
+                        phase = _WAIT
                         piece = await stream.read(CHUNK)
                     else:
-                        reading, whole = await self._send_much(stream, framed)
-                        phase = "wait"
+                        reading, sent_all = await self._send_much(stream, framed)
+                        phase = _WAIT
                         piece = await reading
-                    reply = short(piece, protocol.max_response)
-                    if not reply:
-                        reply = await receive(stream, protocol.max_response, piece)
-                except UnsupportedProtocol:  # said before the protocol was agreed on: nobody has seen the request
-                    phase = "negotiate"
-                    stream = await self._elsewhere(stream, tried, protocol, due)
-                except StreamReset as error:
-                    stream, phase = await self._asked_again(error, tried, stream, protocol, due), "negotiate"
-            if reply is None:
-                raise Rejected(f"{stream.peer} refused the request: ask its owner")
-            answer = decode(protocol.response, reply, "response")
+                    body = whole(piece, protocol.max_response) or await receive(stream, protocol.max_response, piece)
+                except (UnsupportedProtocol, StreamReset) as error:
+                    if isinstance(error, UnsupportedProtocol):
+                        phase = Phase.NEGOTIATE  # it came before the protocol was agreed on
+                    stream = await another_stream(self._swarm, error, Unanswered(stream, tried, protocol.ids, due))
+                    phase = _SEND
+            if body is None:
+                raise Rejected(f"{peer} refused the request: ask its owner")
+            answer = decode(protocol.response, body, "response")
         except P2PError as error:
-            self._failed(error, stream, protocol, phase=phase, timeout=timeout, due=due)
+            stream.reset(Reset.PROTOCOL_VIOLATION if isinstance(error, Malformed) else Reset.NONE)
+            over = isinstance(error, DeadlineExceeded) and self._swarm.loop.time() >= due
+            fail(error, Failure(phase, protocol.ids, peer, timeout if over else None))
         except BaseException:
             stream.reset()
             raise
-        if whole:
+        finally:
+            self.places.leave(peer)
+        if sent_all:
             stream.close()
         else:
             stream.reset()
@@ -139,36 +118,35 @@ class Client:
             await asyncio.wait({writing, reading}, return_when=asyncio.FIRST_COMPLETED)
             answered = reading.done() and reading.exception() is None
             # A peer that has answered may reset what it does not read: its answer counts, and not that.
-            whole = writing.done() and not (answered and writing.exception() is not None)
-            if whole:
+            sent_all = writing.done() and not (answered and writing.exception() is not None)
+            if sent_all:
                 await writing
         except BaseException:
             reading.cancel()
             raise
         finally:
             writing.cancel()
-        return reading, whole
+        return reading, sent_all
 
     def _open_now(
-        self, peer: PeerId | None, protocol: RequestProtocol[Rq, Rs], message: Rq, now: float
-    ) -> tuple[LiveStream, Place] | None:
+        self, peer: PeerId | None, message: Rq, protocol: RequestProtocol[Rq, Rs], now: float
+    ) -> LiveStream | None:
         """A stream and a place, if nothing has to be waited for; else None."""
         connection = None if peer is None else self._swarm.connected(peer)
         if connection is None or protocol.view is not None:
             return None
-        if not self._swarm.judging.passes(connection, protocol.ids[0], "out", message):
+        if not self._swarm.gatekeeper.passes(connection, protocol.ids[0], "out", message):
             return None
-        place = self.places.enter(connection.peer)
+        self.places.enter(connection.peer)
         stream = None
         try:
-            ids = protocol.ids
-            stream = connection.open_now(ids if len(ids) == 1 else (connection.likely(ids),), now)
+            stream = connection.open_now(protocol.ids, now)
         except P2PError as error:
-            _fail(error, protocol, connection.peer)
+            fail(error, Failure(Phase.NEGOTIATE, protocol.ids, connection.peer))
         finally:
             if stream is None:
-                self.places.leave(place)
-        return None if stream is None else (stream, place)
+                self.places.leave(connection.peer)
+        return stream
 
     async def _open(
         self,
@@ -177,132 +155,35 @@ class Client:
         message: Rq,
         protocol: RequestProtocol[Rq, Rs],
         timeout: float | None,
-    ) -> tuple[LiveStream, Place]:
+    ) -> LiveStream:
         """Dial, ask our own firewall, agree on the protocol; the place is taken when it returns."""
-        async with Deadline(timeout, "dial", peer=peer) as deadline:
+        async with Deadline(timeout, Phase.DIAL.value, peer=peer) as deadline:
             connection = await self._swarm.dial(peer, addresses)
             deadline.peer = connection.peer
-            place = self.places.enter(connection.peer)
+            self.places.enter(connection.peer)
             try:
-                deadline.phase = "firewall"
-                await self._permit(connection, protocol, message, deadline.when)
-                deadline.phase = "negotiate"
-                return await connection.open_stream(connection.likely(protocol.ids)), place
-            except P2PError as error:
-                self.places.leave(place)
-                _fail(error, protocol, connection.peer)
-            except BaseException:
-                self.places.leave(place)
+                deadline.phase = Phase.FIREWALL.value
+                await self._permit(connection, message, protocol, deadline.when)
+                deadline.phase = Phase.NEGOTIATE.value
+                return await connection.open_stream(connection.likely(protocol.ids))
+            except BaseException as error:
+                self.places.leave(connection.peer)
+                if isinstance(error, P2PError) and deadline.phase == Phase.NEGOTIATE:
+                    fail(error, Failure(Phase.NEGOTIATE, protocol.ids, connection.peer))
                 raise
 
-    async def _elsewhere(
-        self, refused: LiveStream, tried: str, protocol: RequestProtocol[Rq, Rs], due: float
-    ) -> LiveStream:
-        """A stream for an id that is left, once the peer has refused the one that was ``tried``.
-
-        This time the peer's word is waited for. The Rust library takes data behind a refusal for nonsense and hangs
-        up (parity 3): that is its refusal, and nothing was sent.
-        """
-        others = tuple(name for name in protocol.ids if name != tried)
-        served = self._swarm.peer_protocols.get(refused.peer, frozenset())
-        # It does serve this, or has told that there is nothing here for us: so its firewall rejects us.
-        if not others or tried in served or (served and served.isdisjoint(others)):
-            raise unsupported(protocol.ids)
-        try:
-            return await self._agreed(refused, others, due)
-        except ConnectionClosed as error:
-            raise unsupported(protocol.ids) from error
-
-    async def _asked_again(
-        self, error: StreamReset, tried: str, stream: LiveStream, protocol: RequestProtocol[Rq, Rs], due: float
-    ) -> LiveStream:
-        """A stream for another id than the ``tried`` one, if a reset without a word was the refusal of that.
-
-        The Rust library refuses an id, takes the request behind it for nonsense, and resets; its Yamux sends the reset
-        first, and the refusal is lost (seen with 0.4.2: docs/conformance.md). Asked without a request it says what it
-        refuses. If it accepts the same id now, ``error`` is what is known: it may have acted.
-        """
-        if error.code or stream.protocol:  # a reset with a reason, or behind the peer's word
-            raise error
-        other = await self._agreed(stream, protocol.ids, due)
-        if other.protocol == tried:
-            other.reset()
-            raise error
-        return other
-
-    async def _agreed(self, before: LiveStream, ids: tuple[str, ...], due: float) -> LiveStream:
-        """A stream to the same peer under the first of ``ids`` that it accepts."""
-        left = None if due == math.inf else due - self._swarm.loop.time()
-        async with Deadline(left, "negotiate", peer=before.peer):
-            stream: LiveStream = await before.connection.open_stream(*ids, wait=True)
-        return stream
-
     async def _permit(
-        self, connection: LiveConnection, protocol: RequestProtocol[Rq, Rs], message: Rq, deadline: float
+        self, connection: LiveConnection, message: Rq, protocol: RequestProtocol[Rq, Rs], deadline: float
     ) -> None:
-        attempt = attempt_of(connection, protocol, message, direction="out", deadline=deadline)
-        allowed = self._swarm.approval.verdict(attempt)
+        attempt = attempts.attempt_of(connection, protocol, message, direction="out", deadline=deadline)
+        allowed = self._swarm.gatekeeper.verdict(attempt)
         if allowed is None:
-            allowed = await self._swarm.approval.judge(attempt)
+            allowed = await self._swarm.gatekeeper.ask(attempt)
         if not allowed:
-            raise kept_back(connection, "request")
-
-    def _failed(
-        self,
-        error: P2PError,
-        stream: LiveStream,
-        protocol: RequestProtocol[Rq, Rs],
-        *,
-        phase: str,
-        timeout: float | None,
-        due: float,
-    ) -> NoReturn:
-        """Reset the stream, and raise what ``error`` means in this phase."""
-        stream.reset(Reset.PROTOCOL_VIOLATION if isinstance(error, Malformed) else 0)
-        if isinstance(error, DeadlineExceeded) and timeout is not None and self._swarm.loop.time() >= due:
-            raise late(timeout, phase, stream.peer, sent=phase != "negotiate") from None
-        _fail(error, protocol, stream.peer, sent=phase != "negotiate")
+            raise attempts.kept_back(connection, "request")
 
 
 def _looked_at(task: asyncio.Task[Any]) -> None:
-    """What became of it is told by the stream, to whoever awaits that."""
+    """Take the error out of a task that nobody may wait for: the stream tells it, to whoever uses the stream."""
     if not task.cancelled():
         task.exception()
-
-
-def _too_long(size: int, maximum: int, peer: PeerId | None) -> LimitExceeded:
-    told = f"max_request {size}/{maximum}: send less, or raise it in the RequestProtocol"
-    return LimitExceeded(told, limit="max_request", current=size, maximum=maximum, peer=peer)
-
-
-def _unreadable(error: StreamReset) -> P2PError:
-    told = "the peer could not read the request: are both RequestProtocols the same? Nothing was done about it"
-    return Malformed(f"{told} (reset {error.code:#x})", path="request")
-
-
-def _told(error: P2PError) -> P2PError:
-    """A reset whose code says nothing, with the advice that there is."""
-    if not isinstance(error, StreamReset):
-        return error
-    if error.code == Reset.PROTOCOL_VIOLATION:
-        return _unreadable(error)
-    return StreamReset(f"{error}: its handler failed or was late, its own log tells", code=error.code)
-
-
-def _refused_unread(error: P2PError, explained: P2PError) -> bool:
-    return isinstance(error, StreamReset) and isinstance(explained, Malformed)
-
-
-def _fail(error: P2PError, protocol: RequestProtocol[Rq, Rs], peer: PeerId, *, sent: bool = False) -> NoReturn:
-    """Raise what an error means for a request, also a reset that came after the protocol was agreed on."""
-    explained = explain_reset(error, protocol.ids) if isinstance(error, StreamReset) else error
-    if not isinstance(explained, P2PError) or explained is error:
-        explained = _told(error)
-    if isinstance(explained, UnsupportedProtocol) and explained.protocols != protocol.ids:
-        explained = unsupported(protocol.ids)
-    explained.peer = peer
-    unsent = isinstance(explained, (UnsupportedProtocol, Rejected, LimitExceeded)) or _refused_unread(error, explained)
-    explained.sent = sent and not unsent
-    if explained is error:
-        raise error
-    raise explained from error

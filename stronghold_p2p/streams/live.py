@@ -51,6 +51,15 @@ class Intake(Protocol):
         """``due`` has come."""
 
 
+class Deadlines(Protocol):
+    """The timer of the connection. ``at``: when it fires next."""
+
+    at: float
+
+    def look_at(self, due: float) -> None:
+        """Fire at ``due``, if not earlier."""
+
+
 class StreamOwner(Protocol):
     """What a stream needs of its connection."""
 
@@ -64,8 +73,9 @@ class StreamOwner(Protocol):
     @property
     def turn(self) -> Turn: ...
 
-    def look_at(self, due: float) -> None:
-        """Call ``expired`` of streams that are due then, if not earlier."""
+    @property
+    def deadlines(self) -> Deadlines:
+        """What calls ``expired`` of streams that are due."""
 
     def linger(self) -> float:
         """When a stream that is closed now, and that the peer does not close, is reset."""
@@ -356,18 +366,20 @@ class LiveStream:
         self._over_at = due
         if due < self._end.due:
             self._end.due = due
-            self.connection.look_at(due)
+            if due < (deadlines := self.connection.deadlines).at:
+                deadlines.look_at(due)
 
     def take_in(self, intake: Intake) -> None:
         """Give what arrives to ``intake`` from now on, until its ``due`` at the latest."""
         self.intake = intake
         if intake.due < self._end.due:
             self._end.due = intake.due
-            self.connection.look_at(intake.due)
+            if intake.due < (deadlines := self.connection.deadlines).at:
+                deadlines.look_at(intake.due)
 
     def expired(self, now: float) -> None:
         if self._over_at <= now:
-            self.abandon(DeadlineExceeded("the time of the stream is over", timeout=0.0, peer=self.peer), 0)
+            self.abandon(DeadlineExceeded("the time of the stream is over", peer=self.peer), 0)
         elif self.intake is not None and self.intake.due <= now:
             self.intake.expired()
         else:

@@ -47,7 +47,7 @@ def explain_reset(error: Exception, protocols: tuple[str, ...]) -> Exception:
         return unsupported(protocols)
     if isinstance(error, StreamReset) and error.code == Reset.RESOURCE_LIMIT:
         told = "the peer takes no more streams now (its Limits.streams_in or requests_per_peer): wait and try again"
-        return LimitExceeded(told, limit="streams", current=0, maximum=0, remote=True)
+        return LimitExceeded(told, limit="streams", remote=True)
     return error
 
 

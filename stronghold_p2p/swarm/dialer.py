@@ -12,18 +12,21 @@ from typing import Final, Protocol, TypeAlias
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.addressing.kinds import relays_of
+from stronghold_p2p.addressing.parse import split_peer
 from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, P2PError
 from stronghold_p2p.events.events import DialFailed, Dialing
 from stronghold_p2p.events.hub import Hub
 from stronghold_p2p.firewall.limits.gate import Gate
+from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.swarm.establisher import Establisher
 from stronghold_p2p.transport.registry import Transports
 
+ADDRESSES: Final = 16  # of one peer that a dial tries (rust, js): 250 ms apart, the last one starts after 4 s
 STAGGER: Final = 0.25  # seconds; the "Connection Attempt Delay" that RFC 8305, 5, recommends
 RELAYED: Final = "skipped, relays are not supported yet: give a direct address"
 
@@ -50,7 +53,7 @@ class _Dial:
     def add(self, addresses: Iterable[Multiaddr]) -> None:
         """Those through relays take no place: there is no transport for them yet, which is their cause."""
         for address in addresses:
-            if multiaddrs.relays(address):
+            if relays_of(address):
                 self.failures[address] = DialError(f"{address}: {RELAYED}")
             elif address not in self._known and len(self._known) < self._maximum:
                 self._known.add(address)
@@ -82,12 +85,12 @@ class _Dial:
 class Permission(Protocol):
     """The firewall, as far as dials ask it."""
 
-    def check_dial(self, peer: PeerId | None, address: Multiaddr) -> None:
-        """``DialError`` if we may not connect to ``peer`` (None: not known yet) there."""
+    def may_connect(self, peer: PeerId | None, direction: Direction, address: Multiaddr) -> bool:
+        """Whether there may be a connection to ``peer`` (None: not known yet) there."""
 
 
 class Dialer:
-    """Dials for one swarm. ``timeout`` and ``maximum`` are for all addresses of a peer together."""
+    """Dials for one swarm. ``timeout`` is for all addresses of a peer together."""
 
     def __init__(
         self,
@@ -99,7 +102,6 @@ class Dialer:
         hub: Hub,
         establisher: Establisher,
         timeout: float | None,
-        maximum: int,
     ) -> None:
         self._transports = transports
         self._permission = permission
@@ -108,7 +110,6 @@ class Dialer:
         self._hub = hub
         self._establisher = establisher
         self._timeout = timeout
-        self._maximum = maximum
         self._closing = False
         self._shared: dict[_Key, _Dial] = {}
         self._tasks: dict[asyncio.Task[LiveConnection], _Dial] = {}
@@ -158,7 +159,7 @@ class Dialer:
 
     def _start(self, key: _Key, peer: PeerId | None) -> _Dial:
         loop = asyncio.get_running_loop()
-        dial = _Dial(key, peer, self._maximum, loop.create_future())
+        dial = _Dial(key, peer, ADDRESSES, loop.create_future())
         task = loop.create_task(self._run(dial))
         self._tasks[task] = dial
         self._shared[key] = dial
@@ -221,7 +222,9 @@ class Dialer:
 
     def check(self, peer: PeerId | None, address: Multiaddr) -> None:
         """``DialError`` if the firewall keeps us from there."""
-        self._permission.check_dial(peer, address)
+        if not self._permission.may_connect(peer, "out", address):
+            what = f"our own firewall keeps us from {peer or 'whoever is'} at {address}"
+            raise DialError(f"{what}: see firewall.banned and firewall.rules()", peer=peer)
 
     async def _race(self, dial: _Dial) -> LiveConnection:
         running = dial.running
@@ -243,10 +246,10 @@ class Dialer:
 
     def _learn(self, dial: _Dial, peer: PeerId, address: Multiaddr) -> None:
         book = self._book
-        book.worked(peer, multiaddrs.split_peer(address)[0])
+        book.worked(peer, split_peer(address)[0])
         if dial.peer is not None:
             for failed in dial.failures:
-                if not multiaddrs.relays(failed):  # those were not tried
+                if not relays_of(failed):  # those were not tried
                     book.failed(peer, failed)
 
 
@@ -261,7 +264,7 @@ class _Attempt:
         self._begun = False
         self._refused: DialError | None = None
         # An address that names its peer has to keep its word, also when the caller takes anybody.
-        self._address, named = multiaddrs.split_peer(address)
+        self._address, named = split_peer(address)
         self._peer = named if peer is None else peer
 
     async def run(self) -> LiveConnection:

@@ -13,21 +13,29 @@ from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.connection.owner import Handler
 from stronghold_p2p.events.hub import Hub
-from stronghold_p2p.firewall.asking.approval import Approval
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys import Identity
-from stronghold_p2p.swarm.judging import Judging
+from stronghold_p2p.swarm.gatekeeper import Gatekeeper
 
 
-class Follower(Protocol):
-    """Is told of connections as they come and go, before and apart from the events that users see."""
+class Service(Protocol):
+    """What works above the swarm. Its constructor takes the ``Host``, serves its protocols there, and is ``add``-ed.
+
+    It is told of connections as they come and go, before and apart from the events that users see.
+    """
+
+    def start(self) -> None:
+        """The network is open, and its loop runs."""
 
     def connected(self, connection: LiveConnection) -> None:
         """A connection is up."""
 
     def disconnected(self, connection: LiveConnection) -> None:
         """It is over."""
+
+    async def close(self) -> None:
+        """The network closes: end every task. The connections are still there."""
 
 
 class Host(Protocol):
@@ -48,9 +56,7 @@ class Host(Protocol):
     @property
     def firewall(self) -> Firewall: ...
     @property
-    def approval(self) -> Approval: ...
-    @property
-    def judging(self) -> Judging: ...
+    def gatekeeper(self) -> Gatekeeper: ...
     @property
     def hub(self) -> Hub: ...
 
@@ -65,8 +71,8 @@ class Host(Protocol):
     def handle(self, protocol: str, handler: Handler, *, judges: bool = False, rule_name: str = "") -> None:
         """Serve ``protocol``."""
 
-    def follow(self, follower: Follower) -> None:
-        """Tell ``follower`` of connections."""
+    def add(self, service: Service) -> None:
+        """Start ``service`` with the network, tell it of connections, and close it."""
 
     def connections(self, peer: PeerId | None = None) -> tuple[LiveConnection, ...]:
         """Open connections, of one peer or of all."""

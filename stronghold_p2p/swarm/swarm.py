@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.addressing.kinds import is_unspecified
 from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
@@ -19,6 +19,7 @@ from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, P2
 from stronghold_p2p.events.events import AddressAdded, Ended, Opened
 from stronghold_p2p.events.hub import Hub
 from stronghold_p2p.firewall.asking.approval import Approval
+from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.limits.gate import Gate, Token
 from stronghold_p2p.firewall.rules import Direction
@@ -27,11 +28,11 @@ from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.muxing.yamux_muxer import YamuxFactory
 from stronghold_p2p.noise import Noise, StaticKeys
 from stronghold_p2p.seams import Upgraded
-from stronghold_p2p.swarm.address_watch import AddressWatch
 from stronghold_p2p.swarm.dialer import Dialer
-from stronghold_p2p.swarm.host import Follower
-from stronghold_p2p.swarm.judging import Judging, Service, kept_out
+from stronghold_p2p.swarm.gatekeeper import Gatekeeper, Served, kept_out
+from stronghold_p2p.swarm.host import Service
 from stronghold_p2p.swarm.listeners import Listeners, LiveListener
+from stronghold_p2p.swarm.watches import ADDRESSES_EVERY, RULES_EVERY, Watch, watch_addresses, watch_rules
 from stronghold_p2p.transport import registry
 from stronghold_p2p.transport.upgrade import UpgradeSettings
 from stronghold_p2p.transport.upgrading import Upgrader
@@ -59,6 +60,7 @@ class Swarm:
         limits: Limits | None = None,
         book: AddressBook | None = None,
         announce: Iterable[Multiaddr] | None = None,
+        name: str = "",
     ) -> None:
         self.identity, self.peer_id = identity, identity.peer_id
         self.timeouts = timeouts or Timeouts()
@@ -67,19 +69,29 @@ class Swarm:
         self.announce = None if announce is None else tuple(announce)
         self.gate = Gate(self.limits)
         self.pool = ReceivePool(self.limits.receive_memory_total)
-        self.approval = Approval.configured(self.firewall, self.timeouts, self.limits)
-        self.hub = Hub(self.approval)
+        audit = Audit(name or str(self.peer_id))
+        self.approval = Approval.configured(self.firewall, audit, self.timeouts, self.limits)
+        self.hub = Hub(audit)
         self.protected: set[PeerId] = set()
         self.peer_protocols: dict[PeerId, frozenset[str]] = {}
-        self._services: dict[str, Service] = {}
-        self._followers: list[Follower] = []
+        self._services: dict[str, Served] = {}
+        self._added: list[Service] = []
         self._connections: dict[PeerId, list[LiveConnection]] = {}
         self._tokens: dict[LiveConnection, Token] = {}
         self._ending: set[LiveConnection] = set()
         self._leftover: set[asyncio.Task[None]] = set()  # handlers of connections that are over, until they end
         self._drained: asyncio.Future[None] | None = None
         self._over: asyncio.Future[None] | None = None
-        self.judging = Judging(self, self._services)
+        self.gatekeeper = Gatekeeper(
+            self.firewall,
+            self.approval,
+            audit,
+            self._services,
+            connections=self.connections,
+            recheck_dials=self._recheck_dials,
+            backlog=self.hub.backlog,
+            ask_timeout=self.timeouts.ask,
+        )
         yamux = YamuxFactory(self.limits, self.timeouts, self.pool, self.is_protected)
         noise = Noise(StaticKeys.create(identity, os.urandom), os.urandom)
         self.upgrader = Upgrader(UpgradeSettings((noise,), (yamux,)), self.timeouts.upgrade)
@@ -87,15 +99,14 @@ class Swarm:
         self.listeners = Listeners(self.transports, self.gate, self.hub, self)
         self.dialer = Dialer(
             transports=self.transports,
-            permission=self.judging,
+            permission=self.gatekeeper,
             gate=self.gate,
             book=self.book,
             hub=self.hub,
             establisher=self,
             timeout=self.timeouts.dial,
-            maximum=self.limits.dial_addresses,
         )
-        self._address_watch = AddressWatch(self)
+        self._rules_watch, self._address_watch = Watch(RULES_EVERY), Watch(ADDRESSES_EVERY)
 
     def start(self) -> None:
         """Take the running event loop. A swarm is started once."""
@@ -103,7 +114,10 @@ class Swarm:
         self._running = True
         self.book.hold(self._connections)
         self.book.hold(self.protected)
-        self.judging.start()
+        self.gatekeeper.start(self.loop)
+        watch_rules(self._rules_watch, self.firewall, self.hub.emit)
+        for service in self._added:
+            service.start()
 
     # ------------------------------------------------------------------ services and events
 
@@ -112,8 +126,7 @@ class Swarm:
 
         ``rule_name``: the id that rules name where a protocol has several; by default the protocol itself.
         """
-        self._services[protocol] = Service(handler, judges, rule_name or protocol)
-        self.judging.verdicts.clear()
+        self._services[protocol] = Served(handler, judges, rule_name or protocol)
 
     @property
     def protocols(self) -> tuple[str, ...]:
@@ -124,9 +137,11 @@ class Swarm:
         service = self._services.get(protocol)
         return None if service is None else service.handler
 
-    def follow(self, follower: Follower) -> None:
-        """Tell ``follower`` of connections as they come and go."""
-        self._followers.append(follower)
+    def add(self, service: Service) -> None:
+        """Start ``service`` with the network, tell it of connections, and close it."""
+        self._added.append(service)
+        if self._running:
+            service.start()
 
     # ------------------------------------------------------------------ connections
 
@@ -164,6 +179,9 @@ class Swarm:
             raise DialError("that is our own address", peer=peer)
         return await self.dialer.dial(peer, others)
 
+    def _recheck_dials(self) -> None:
+        self.dialer.recheck()
+
     # ------------------------------------------------------------------ what has been upgraded
 
     def establish(self, upgraded: Upgraded, token: Token, direction: Direction) -> LiveConnection:
@@ -180,8 +198,8 @@ class Swarm:
         self._tokens[connection] = token
         self._connections.setdefault(connection.peer, []).append(connection)
         self.dialer.arrived(connection)
-        for follower in self._followers:
-            follower.connected(connection)
+        for service in self._added:
+            service.connected(connection)
         self.hub.emit(Opened(connection.face))
         connection.begin()
         return connection
@@ -191,7 +209,7 @@ class Swarm:
             raise ConnectionClosed("the network is closing")
         if upgraded.peer == self.peer_id:
             raise ConnectionClosed("we reached ourselves")
-        if not self.judging.lets_connect(upgraded.peer, direction, upgraded.remote):
+        if not self.gatekeeper.may_connect(upgraded.peer, direction, upgraded.remote):
             raise kept_out(upgraded.peer)
         self.gate.establish(token, upgraded.peer)
 
@@ -199,16 +217,20 @@ class Swarm:
 
     def admits(self, connection: LiveConnection, protocol: str) -> bool | None:
         """Whether the peer may open a stream for ``protocol``; None: ``ask`` first."""
-        return self.judging.admits(connection, protocol)
+        return self.gatekeeper.admits(connection, protocol)
 
     async def ask(self, connection: LiveConnection, protocol: str) -> bool:
         """Ask the application whether the peer may open a stream for ``protocol``."""
-        return await self.judging.ask(connection, protocol)
+        return await self.gatekeeper.ask(self.gatekeeper.attempt(connection, protocol))
 
     def served(self, peer: PeerId, protocols: tuple[str, ...]) -> str | None:
         """The first of ``protocols`` that the peer has said to serve."""
         known = self.peer_protocols.get(peer)
-        return None if known is None else next((protocol for protocol in protocols if protocol in known), None)
+        if known is not None:
+            for protocol in protocols:
+                if protocol in known:
+                    return protocol
+        return None
 
     def is_protected(self, peer: PeerId) -> bool:
         """Connections to ``peer`` are kept although nothing happens on them."""
@@ -231,7 +253,7 @@ class Swarm:
         token.release()
         if isinstance(error, P2PError):
             error.peer = connection.peer
-        self.judging.verdicts.pop(connection, None)
+        self.gatekeeper.forget(connection)
         group = self._connections[connection.peer]
         group.remove(connection)
         if not group:
@@ -240,8 +262,8 @@ class Swarm:
         self._ending.add(connection)
         for task in connection.handlers:
             self.leave_behind(task)
-        for follower in self._followers:
-            follower.disconnected(connection)
+        for service in self._added:
+            service.disconnected(connection)
         self.hub.emit(Ended(connection.face, error))
 
     def leave_behind(self, task: asyncio.Task[None]) -> None:
@@ -264,8 +286,8 @@ class Swarm:
         self._check_running()
         for found in listener.addresses:
             self.hub.emit(AddressAdded(found))
-        if multiaddrs.is_unspecified(address):
-            self._address_watch.add(listener)
+        if is_unspecified(address):
+            watch_addresses(self._address_watch, listener, self.listeners.all)
         return listener
 
     @property
@@ -297,7 +319,10 @@ class Swarm:
             self.hub.end()
 
     async def _close(self) -> None:
-        self.judging.stop()
+        for service in reversed(self._added):
+            await service.close()
+        self.gatekeeper.stop()
+        self._rules_watch.stop()
         self._address_watch.stop()
         self.listeners.close()
         self.transports.close()

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.addressing.kinds import from_socket, is_unspecified, tcp_address
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConfigError, DialError, ListenError, P2PError
 from stronghold_p2p.identity import PeerId
@@ -41,11 +41,11 @@ class TcpTransport:
         self._busy_poll = timeouts.busy_poll
 
     def handles(self, address: Multiaddr) -> bool:
-        return multiaddrs.tcp_address(address) is not None
+        return tcp_address(address) is not None
 
     async def dial(self, address: Multiaddr, expected: PeerId | None) -> Upgraded:
-        target = multiaddrs.tcp_address(address)
-        if target is None or not target[1] or multiaddrs.is_unspecified(address):
+        target = tcp_address(address)
+        if target is None or not target[1] or is_unspecified(address):
             raise DialError(f"{address} is no TCP address that can be dialed")
         dialed = Dialed()
         loop = asyncio.get_running_loop()
@@ -72,7 +72,7 @@ class TcpTransport:
             dialed.failed(error)
 
     async def listen(self, address: Multiaddr, arrivals: Arrivals[Any]) -> TcpListener:
-        target = multiaddrs.tcp_address(address)
+        target = tcp_address(address)
         if target is None:
             raise ConfigError(f"{address} is no TCP address", where="listen")
         listener = TcpListener(arrivals)
@@ -132,10 +132,10 @@ class TcpListener:
         found: list[Multiaddr] = []
         for listening in self._server.sockets if self._server is not None else ():
             bound = listening.getsockname()
-            address = multiaddrs.from_socket(bound)
-            if multiaddrs.is_unspecified(address):
+            address = from_socket(bound)
+            if is_unspecified(address):
                 hosts = host_addresses(listening.family)
-                found += [multiaddrs.from_socket((host, *bound[1:])) for host in hosts]
+                found += [from_socket((host, *bound[1:])) for host in hosts]
             else:
                 found.append(address)
         return tuple(found)
@@ -191,7 +191,7 @@ def _ends(transport: asyncio.BaseTransport) -> tuple[Multiaddr, Multiaddr] | Non
     local, remote = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
     if not local or not remote:
         return None
-    return multiaddrs.from_socket(local), multiaddrs.from_socket(remote)
+    return from_socket(local), from_socket(remote)
 
 
 def _host(transport: asyncio.BaseTransport) -> str | None:

@@ -1,29 +1,8 @@
-"""What a peer may make us do for nothing: resets, and bytes for streams that are gone."""
+"""What a peer may make us take for nothing: bytes for streams that are gone."""
 
 from __future__ import annotations
 
 REMEMBERED = 1_024  # ids of streams that ended early, or that the peer opened lately
-
-
-class ResetBudget:
-    """A token bucket for stream resets, ours and the peer's together (HTTP/2 "rapid reset" and its mirror)."""
-
-    __slots__ = ("_at", "_burst", "_rate", "_tokens")
-
-    def __init__(self, rate: float, burst: int) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._tokens = float(burst)
-        self._at = 0.0
-
-    def spend(self, now: float) -> bool:
-        """Take one token; False: none is left."""
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
-        self._at = now
-        if self._tokens < 1.0:
-            return False
-        self._tokens -= 1.0
-        return True
 
 
 class DroppedBytes:

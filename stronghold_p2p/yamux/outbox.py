@@ -121,6 +121,17 @@ class Outbox:
             self._notified = True
             self.user.notify()
 
+    def finish(self, stream_id: int, flags: int) -> None:
+        """Add the FIN of a stream, which has a frame of its own."""
+        self._frames.append(_pack(0, DATA, flags, stream_id, 0))
+        self._stream = 0
+        self.size += HEADER_SIZE
+        self.control += 1
+        self.frames += 1
+        if not self._notified:
+            self._notified = True
+            self.user.notify()
+
     def take(self) -> Frames:
         """Everything collected, as the pieces of one plaintext."""
         self._notified = False

@@ -6,6 +6,8 @@ type; a body is passed on as it arrives, in one copy.
 
 from __future__ import annotations
 
+from typing import Final
+
 from stronghold_p2p.codes import GoAway, Reset, farewell
 from stronghold_p2p.errors import ConnectionClosed, MuxerError
 from stronghold_p2p.seams import Buffer
@@ -24,6 +26,8 @@ from stronghold_p2p.yamux.header import (
 from stronghold_p2p.yamux.session import Session
 from stronghold_p2p.yamux.state import Receiving
 from stronghold_p2p.yamux.stream import YamuxStream
+
+EMPTY_FRAMES: Final = 1_000  # in a row that carry nothing: they cost us work and the peer no credit (as in HTTP/2)
 
 _unpack = HEADER.unpack_from
 _OPEN = Receiving.OPEN
@@ -115,6 +119,9 @@ class Receiver:
         stream.sink.data(bytes(piece))
 
     def _on_data(self, stream: YamuxStream | None, flags: int, stream_id: int, length: int) -> None:
+        if flags == FIN and not length and stream is not None and stream.receiving is not _FINISHED:
+            self._session.ended(stream, flags, 0)  # the usual end
+            return
         if stream is None:
             if length:
                 self._session.drop(stream_id, length)
@@ -203,7 +210,7 @@ class Receiver:
 
     def _nothing_useful(self) -> None:
         self._empty += 1
-        if self._empty > self._session.limits.empty_frames:
+        if self._empty > EMPTY_FRAMES:
             raise MuxerError("too many frames that carry nothing", code=GoAway.PROTOCOL_ERROR)
 
 

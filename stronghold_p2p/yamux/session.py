@@ -21,7 +21,8 @@ from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import LimitExceeded, MuxerError, StreamReset
 from stronghold_p2p.seams import Pieces, Sink
-from stronghold_p2p.yamux.budget import DroppedBytes, ResetBudget
+from stronghold_p2p.token_bucket import TokenBucket
+from stronghold_p2p.yamux.budget import DroppedBytes
 from stronghold_p2p.yamux.header import (
     ACK,
     GO_AWAY,
@@ -38,7 +39,13 @@ from stronghold_p2p.yamux.state import Receiving
 from stronghold_p2p.yamux.stream import NOBODY, YamuxStream
 from stronghold_p2p.yamux.window import ReceiveBudget, ReceiveWindow
 
+_FINISHED: Final = Receiving.FINISHED
 LAST_STREAM_ID: Final = 0xFFFF_FFFF
+ACK_BACKLOG: Final = 256  # streams of ours that the peer has not acknowledged (yamux/README.md, "ACK backlog")
+CONTROL_QUEUE: Final = 1_024  # ACKs, pongs, resets and window updates to be written: 12 KiB; beyond, nothing is read
+PONGS: Final = 32  # answers to pings that wait to be written (go's backlog); an honest peer has one ping out
+RESET_RATE: Final = 200.0  # resets a second, of both sides: as against HTTP/2's "Rapid Reset" (CVE-2023-44487)
+RESET_BURST: Final = 1_024  # at once: twice the 512 streams that a peer may have open, which may all end together
 
 
 class SessionUser(Protocol):
@@ -93,7 +100,7 @@ class Session:
         self.requeued: list[YamuxStream] = []
         self._opening: deque[Callable[[], None]] = deque()
         self._ping: tuple[int, float] | None = None
-        self._resets = ResetBudget(limits.reset_rate, limits.reset_burst)
+        self._resets = TokenBucket(RESET_RATE, RESET_BURST)
         self._dropped = DroppedBytes(limits.receive_memory)
         self.incomplete_since: float | None = None  # when the frame began that is not complete yet
 
@@ -157,7 +164,7 @@ class Session:
             if stream.inbound:
                 self.spend_reset()
             sink.failed(StreamReset(f"the peer reset the stream with code {code:#x}", code=code))
-        elif stream.receiving is not Receiving.FINISHED:
+        elif stream.receiving is not _FINISHED:
             stream.end_by_peer()
             sink.end()
 
@@ -171,7 +178,7 @@ class Session:
     @property
     def openable(self) -> bool:
         """The ACK backlog has a place (yamux/README.md, "ACK backlog")."""
-        return self.unacknowledged < self.limits.ack_backlog
+        return self.unacknowledged < ACK_BACKLOG
 
     def open(self) -> YamuxStream:
         """A new stream of ours; the caller sets its ``sink``. Its SYN leaves with its first frame.
@@ -182,8 +189,8 @@ class Session:
         if self._next_id > LAST_STREAM_ID:
             raise _full("stream ids used up: connect again", "stream ids", LAST_STREAM_ID // 2, LAST_STREAM_ID // 2)
         if not self.openable:
-            waiting, most = self.unacknowledged, self.limits.ack_backlog
-            raise _full(f"{waiting} streams wait for the peer's acknowledgement", "ack_backlog", waiting, most)
+            told = f"{self.unacknowledged} streams wait for the peer's acknowledgement"
+            raise _full(told, "ack_backlog", self.unacknowledged, ACK_BACKLOG)
         window = ReceiveWindow(self.budget, self.limits.max_window)
         stream = self.streams[self._next_id] = YamuxStream(self, self._next_id, window, inbound=False)
         self._next_id += 2
@@ -229,12 +236,12 @@ class Session:
             self.inbound -= 1
         if not stream.acknowledged:
             self.acknowledged(stream)
-        if stream.receiving is not Receiving.FINISHED:
+        if stream.receiving is not _FINISHED:
             self._dropped.bury(stream.id, stream.window.credit)
 
     def spend_reset(self) -> None:
         """Resets have a rate, ours and the peer's together; beyond it the connection ends at the next flush."""
-        if not self._resets.spend(self.now) and self.violation is None:
+        if not self._resets.take(self.now) and self.violation is None:
             self.violation = MuxerError("too many stream resets", code=GoAway.RATE_LIMITED)
             self.outbox.wake()
 
@@ -274,7 +281,7 @@ class Session:
     @property
     def overloaded(self) -> bool:
         """The peer does not take our answers: stop reading until it does (hostile rows 33 and 34)."""
-        return self.outbox.control > self.limits.control_queue or self.pongs > self.limits.pongs
+        return self.outbox.control > CONTROL_QUEUE or self.pongs > PONGS
 
     def ping(self, now: float) -> None:
         """Send a ping unless one is out (rust and js close on an unexpected pong: one at a time)."""
@@ -299,7 +306,8 @@ class Session:
         """The connection is over: every stream and every waiting opener learns the same cause."""
         self.closed = True
         for stream in list(self.streams.values()):
-            stream.fail(error)
+            if not stream.gone:  # a sink that was told may have reset others
+                stream.fail(error)
         self.inbound = self.unacknowledged = 0
         for waiting in (self.streams, self.stalled, self.requeued, self._holding, self.outbox):
             waiting.clear()

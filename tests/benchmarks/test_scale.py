@@ -10,12 +10,12 @@ from functools import partial
 import pytest
 import pytest_asyncio
 
-from benchmarks.commands import Line
 from benchmarks.scale import __main__ as command
 from benchmarks.scale import parts
 from benchmarks.scale.figures import Figure
 from benchmarks.scale.loads import Crowd, Cutter, ask, requests, visits
 from benchmarks.scale.server import Server
+from harness.commands import Line
 from stronghold_p2p import ConnectionClosed, Network, Rule, UnsupportedProtocol
 from tests.peers import until
 

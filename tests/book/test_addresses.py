@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from stronghold_p2p import AddressBook, ConfigError, Identity, LimitExceeded, PeerId
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.book import addresses
-from stronghold_p2p.book.known import LEARNED
+from stronghold_p2p.book.entry import LEARNED
 
 ALICE, BOB, CAROL = (Identity.from_seed(bytes([seed]) * 32).peer_id for seed in (1, 2, 3))
 RELAY, OTHER = (Identity.from_seed(bytes([seed]) * 32).peer_id for seed in (4, 5))
@@ -59,9 +59,10 @@ def test_the_last_success_comes_first_and_a_failure_last() -> None:
     assert book.peers() == (BOB,)
 
 
-def test_what_was_only_learned_is_forgotten_after_an_hour() -> None:
+def test_what_was_only_learned_is_forgotten_after_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    book = AddressBook(clock=clock)
+    monkeypatch.setattr(addresses, "monotonic", clock)
+    book = AddressBook()
     book.add(BOB, ONE)
     book.learn(BOB, [ONE, TWO, THREE])
     book.learn(CAROL, [FOUR])
@@ -190,9 +191,10 @@ def test_a_book_has_room_for_so_many_addresses_and_bytes(monkeypatch: pytest.Mon
         book.add(BOB, THREE)
 
 
-def test_a_signed_record_counts_alone_while_it_holds() -> None:
+def test_a_signed_record_counts_alone_while_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    book = AddressBook(clock=clock)
+    monkeypatch.setattr(addresses, "monotonic", clock)
+    book = AddressBook()
     book.learn(BOB, [ONE, TWO])
     book.add(BOB, FOUR)
     book.learn(BOB, [TWO, THREE], seq=7)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stronghold_p2p import AddressBook, DialError, Identity, Network
-from stronghold_p2p.addressing.multiaddrs import parse, split_peer
+from stronghold_p2p.addressing.parse import parse, split_peer
 from stronghold_p2p.events.events import Opened
 from stronghold_p2p.protocols.identify import Identify
 from tests.peers import LOOPBACK, swarm, until

@@ -16,14 +16,14 @@ import stronghold_p2p.__main__
 from stronghold_p2p import Identity, P2PError
 from stronghold_p2p.cli import demo as cli_demo
 from stronghold_p2p.cli import demo_peer as cli_demo_peer
-from stronghold_p2p.cli import main as cli
+from stronghold_p2p.cli import main
 from tests.peers import until
 
 PEER = (sys.executable, "-m", "stronghold_p2p.cli.demo_peer")
 
 
 def test_the_module_is_the_command() -> None:
-    assert vars(stronghold_p2p.__main__)["main"] is cli.main
+    assert vars(stronghold_p2p.__main__)["main"] is main
 
 
 @pytest.mark.parametrize("yes", [True, False])

@@ -12,12 +12,12 @@ import logging
 import sys
 from pathlib import Path
 
+from harness import build
 from tests.conformance import report, transcripts
 from tests.conformance.all_scenarios import SCENARIOS, VERSION
 from tests.conformance.play import Played, play_all
 from tests.conformance.recorder import recording
 from tests.conformance.scenario import Scenario
-from tests.interop import build
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""A node of the Rust crate as a process that takes JSON lines (``tests/interop/stronghold/src/talk.rs``)."""
+"""A node of the Rust crate as a process that takes JSON lines (``harness/crate/src/talk.rs``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The messages of ``tests/interop/stronghold/src/messages.rs`` in Python: one of each shape of parity 2."""
+"""The messages of ``harness/crate/src/messages.rs`` in Python: one of each shape of parity 2."""
 
 from __future__ import annotations
 

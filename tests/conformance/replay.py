@@ -12,7 +12,7 @@ from typing import Any
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing.multiaddrs import split_peer
+from stronghold_p2p.addressing.parse import split_peer
 from stronghold_p2p.encoding import varint
 from stronghold_p2p.exchange import ExchangeRunner
 from stronghold_p2p.yamux.header import ACK, DATA, FIN, PING, RST, SYN, frame

@@ -55,7 +55,7 @@ def _head(results: Sequence[Played], crate: str) -> str:
         [
             "# Conformance with the Rust crate",
             "",
-            "Written by `make conformance`: a node on the published crate (`tests/interop/stronghold/`) and a",
+            "Written by `make conformance`: a node on the published crate (`harness/crate/`) and a",
             "`Network` of ours, over loopback, both ways. What each side saw is in its own words. `make test` replays",
             "the recorded streams of the crate without Rust. A name in the last column says why it is as it is; what",
             "it means stands at the end.",

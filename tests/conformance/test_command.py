@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
+from harness import build
 from tests.conformance import __main__ as command
-from tests.interop import build
 
 
 def test_without_cargo_it_says_so_in_one_line_and_fails(

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import pytest
 
-from stronghold_p2p.addressing.multiaddrs import from_socket
+from stronghold_p2p.addressing.kinds import from_socket
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import (

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -64,6 +65,33 @@ def test_a_part_or_more_than_the_whole_is_refused(value: Any, data: st.DataObjec
         loads(body[: data.draw(st.integers(0, len(body) - 1))])
     with pytest.raises(Malformed):
         loads(body + data.draw(st.sampled_from((b"x", b"\0", b"null", b"]", b","))))
+
+
+@given(st.text(alphabet='[]{}",:\\u0d8e1-.x \t\n\r\f\xa0', max_size=30) | VALUES.map(json.dumps))
+def test_the_parser_reads_and_refuses_what_that_of_the_standard_library_does(text: str) -> None:
+    """``JSONDecoder.decode`` with the same scanner: same value, or same words at the same character."""
+
+    def outcome(parse: Callable[[str], Any]) -> Any:
+        try:
+            return parse(text)
+        except json.JSONDecodeError as error:
+            return (error.msg, error.pos)
+        except Malformed as error:
+            return str(error)
+
+    assert outcome(strict_json._parsed) == outcome(strict_json._DECODER.decode)
+
+
+@given(VALUES)
+def test_the_encoder_that_is_made_once_writes_what_that_of_the_standard_library_does(value: Any) -> None:
+    """It is made as ``JSONEncoder.iterencode`` makes it, by a name that CPython does not promise."""
+    assert "".join(strict_json._pieces(value, 0)) == strict_json._ENCODER.encode(value)
+
+
+def test_without_the_c_encoder_the_standard_librarys_own_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json.encoder, "c_make_encoder", None)
+    monkeypatch.setattr(strict_json, "_pieces", strict_json._in_pieces())
+    assert dumps({"a": [1, "é"]}) == '{"a":[1,"é"]}'.encode()
 
 
 @given(st.binary(max_size=200) | st.text(alphabet='[]{}",:\\u0d8e1-.NaI ', max_size=60).map(str.encode))
@@ -169,15 +197,11 @@ def test_long_unterminated_strings_take_linear_time() -> None:
             loads(body)
 
 
-@pytest.mark.parametrize("form", ["%s", "-%s", "[0.%s]", '{"a":1e%s}'])
-def test_digits(form: str) -> None:
-    with pytest.raises(Malformed, match="digits"):
-        loads((form % ("1" * (MAX_DIGITS + 1))).encode())
-    with pytest.raises(Malformed, match="digits"):
-        loads((form % ("1" * 5_000)).encode())
-
-
-def test_digits_within_the_limit_and_within_strings() -> None:
+def test_digits() -> None:
+    for form in ("%s", "-%s", "[0.%s]", '{"a":1e%s}'):
+        for digits in (MAX_DIGITS + 1, 5_000):
+            with pytest.raises(Malformed, match="digits"):
+                loads((form % ("1" * digits)).encode())
     assert loads(b"9" * MAX_DIGITS) == 10**MAX_DIGITS - 1
     assert loads(b'"' + b"9" * 5_000 + b'"') == "9" * 5_000
     with pytest.raises(Malformed, match="digits"):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stronghold_p2p import Rule
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.events.backlog import (
     Backlog,
     Crowd,

@@ -9,9 +9,10 @@ import random
 import pytest
 
 from stronghold_p2p import AddressAdded, ConfigError, Dropped, Event, Events, Firewall, Judged, UsageError
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.events.hub import Hub, Overflow
 from stronghold_p2p.firewall.asking.approval import Approval
+from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.rules import Rule
 from tests.firewall.attempts import attempt
 
@@ -21,7 +22,7 @@ def event(number: int) -> Event:
 
 
 def hub() -> Hub:
-    return Hub(Approval(Firewall()))
+    return Hub(Audit())
 
 
 async def rest(events: Events) -> list[Event]:
@@ -161,24 +162,23 @@ async def test_every_event_is_read_or_counted() -> None:
 
 
 def test_judgements_cost_nothing_while_nobody_follows() -> None:
-    firewall = Firewall()
-    approval = Approval(firewall)
-    one = Hub(approval)
+    audit = Audit()
+    one = Hub(audit)
     heard: list[Event] = []
     one.on_event(heard.append)
-    assert not approval.watchers
+    assert not audit.readers
     seen: list[Event] = []
     unfollow = one.follow(seen.append)
     other = one.follow(seen.append)
-    assert approval.watchers
+    assert audit.readers
     asked = attempt()
-    approval.verdict(asked)
+    Approval(Firewall(), audit).verdict(asked)
     assert seen == [Judged(asked, Rule.REJECT)] * 2
     assert heard == []
     unfollow()
-    assert approval.watchers
+    assert audit.readers
     other()
-    assert not approval.watchers
+    assert not audit.readers
 
 
 def test_a_callback_that_fails_is_logged_and_the_others_are_called(caplog: pytest.LogCaptureFixture) -> None:

@@ -62,7 +62,7 @@ def never(rule: Rule, error: BaseException) -> None:
 
 
 def says(rule: Rule, variant: str | None = "Ping", view: Any = "x") -> Rule:
-    return rule.resolve(attempt(variant=variant, view=view), never)
+    return rule.decide(attempt(variant=variant, view=view), never)
 
 
 def test_only_these_variants() -> None:
@@ -112,7 +112,7 @@ def test_a_fault_is_told_with_the_rule_that_has_it() -> None:
     told: list[tuple[Rule, BaseException]] = []
     inner = Rule.when(is_short, otherwise=Rule.ALLOW)
     rule = Rule.only(["Ping"], then=inner)
-    assert rule.resolve(attempt(view=5), lambda *fault: told.append(fault)) == Rule.REJECT
+    assert rule.decide(attempt(view=5), lambda *fault: told.append(fault)) == Rule.REJECT
     assert [(one, type(error)) for one, error in told] == [(inner, TypeError)]
     told.clear()
 

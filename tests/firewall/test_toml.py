@@ -324,12 +324,12 @@ CASES = [
 def test_an_example_that_was_cut_short_never_allows_more() -> None:
     """Hostile row 96, for a file that a person has written."""
     whole = Firewall()
-    whole._filed.replace(load(EXAMPLE))
+    whole._file_rules.replace(load(EXAMPLE))
     refused = 0
     for size in range(len(EXAMPLE)):
         part = Firewall()
         try:
-            part._filed.replace(load(EXAMPLE[:size]))
+            part._file_rules.replace(load(EXAMPLE[:size]))
         except ConfigError:
             refused += 1
             continue

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, Protocol
 
 import pytest
 
-from benchmarks.process import Patience, Process, soon
+from harness.process import Patience, Process, soon
 from tests import netns
 from tests.hostile.client import Peer, connect, upgrade_out
 from tests.hostile.codec import GUARDED, Identity

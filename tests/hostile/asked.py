@@ -84,7 +84,7 @@ async def ask(
     client: Client, to: PeerId, message: Any, count: int, timeout: float | None, *, insist: bool
 ) -> dict[str, Any]:
     """``count`` requests at once, and how they end; ``insist``: who is one too many asks again after a while."""
-    refused, patience = 0, max(1.0, count / 150)  # fewer refusals a second than ``Limits.reset_rate``
+    refused, patience = 0, max(1.0, count / 150)  # fewer refusals a second than ``RESET_RATE``
 
     async def one() -> str:
         nonlocal refused

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Self
 
-from benchmarks.process import Patience
+from harness.process import Patience
 from stronghold_p2p.yamux import header
 from tests.hostile.codec import MULTISTREAM, NOISE, RR, YAMUX, Identity, line, propose
 from tests.hostile.facts import judged

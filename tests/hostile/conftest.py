@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks.process import Patience
+from harness.process import Patience
 from tests.hostile.arena import Arena
 
 BUSY = 12.0  # a row that holds does not wait for it; only one that fails takes longer

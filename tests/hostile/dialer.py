@@ -14,7 +14,7 @@ import gc
 import os
 from typing import Any
 
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.events.events import Event
 from stronghold_p2p.firewall.asking.firewall import Firewall

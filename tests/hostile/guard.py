@@ -36,7 +36,7 @@ from stronghold_p2p import (
     Stream,
     Timeouts,
 )
-from stronghold_p2p.firewall.asking.firewall import OPEN_PROTOCOLS
+from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS
 from tests.hostile import settings
 from tests.hostile.codec import GUARDED, RR
 from tests.hostile.files import Files

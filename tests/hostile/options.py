@@ -48,6 +48,8 @@ def limits_of(network: Network, connection: Connection) -> Snapshot:
     """Each limit where it is looked at."""
     swarm, session = network._swarm, inside.session(connection)
     gate, of_session, hooks = swarm.gate, session.limits, swarm.approval._hooks
+    gate._check_rate("a source", 0.0)
+    (arrivals,) = gate._arrivals.values()
     requests = {network._client.places._maximum, network._server.places._maximum}
     return {
         "connections": gate._limits.connections,
@@ -56,26 +58,15 @@ def limits_of(network: Network, connection: Connection) -> Snapshot:
         "per_peer": gate._limits.per_peer,
         "per_subnet": gate._limits.per_subnet,
         "pending_in": gate._limits.pending_in,
-        "pending_per_ip": gate._limits.pending_per_ip,
         "pending_out": gate._limits.pending_out,
-        "accept_rate": gate._rates._rate,
-        "accept_burst": gate._rates._burst,
-        "dial_addresses": swarm.dialer._start(OTHER.peer_id, OTHER.peer_id)._maximum,
+        "accept_rate": arrivals.rate,
         "receive_memory_total": swarm.pool._maximum,
         "streams_in": of_session.streams_in,
-        "negotiating": swarm.limits.negotiating,
-        "ack_backlog": of_session.ack_backlog,
         "max_window": of_session.max_window,
         "receive_memory": session._dropped.maximum,
-        "control_queue": of_session.control_queue,
-        "pongs": of_session.pongs,
-        "reset_rate": session._resets._rate,
-        "reset_burst": session._resets._burst,
-        "empty_frames": of_session.empty_frames,
         "requests_per_peer": sorted(requests),
         "asks": hooks._asks,
-        "ask_memory": swarm.approval._memory,
-        "asks_per_peer": hooks._asks_per_peer,
+        "asks_per_peer": hooks._counts.maximum,
     }
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from multiaddr import Multiaddr
 
 from stronghold_p2p import AddressBook, Identity, PeerId
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.parse import parse
 from tests.hostile import settings
 
 Result = dict[str, Any]
@@ -99,7 +99,7 @@ class Reader:
 
     def state(self) -> Result:
         """As the book counts."""
-        return {"peers": len(self.book._kept) + len(self.book._told), "addresses": self.book._count}
+        return {"peers": len(self.book._lasting) + len(self.book._hearsay), "addresses": self.book._count}
 
     def counted(self) -> Result:
         gc.collect()

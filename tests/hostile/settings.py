@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from importlib import import_module
 from typing import Any, TypeVar
 
-from benchmarks.commands import commands, say
+from harness.commands import commands, say
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import DialError
 from tests.hostile import weak

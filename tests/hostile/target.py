@@ -18,8 +18,8 @@ import signal
 from collections import Counter
 from typing import Any
 
-from benchmarks.peer import LIFTED, running
-from stronghold_p2p.addressing.multiaddrs import parse
+from harness.peer import LIFTED, running
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import LimitExceeded
 from stronghold_p2p.events.events import Event

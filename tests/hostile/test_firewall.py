@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.process import Patience
+from harness.process import Patience
 from stronghold_p2p.encoding.base58 import encode as base58
 from tests.hostile.arena import MIB, Arena, Guarded
 from tests.hostile.client import ACK, FIN, RST, SYN, WINDOW, Peer, data, half_way, update, upgrade_out

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from benchmarks.process import Process, soon
+from harness.process import Process, soon
 from stronghold_p2p.encoding.varint import encode as varint
 from tests.hostile.arena import KIB, MIB, Arena, Target
 from tests.hostile.client import FIN, Host, Peer, update

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from benchmarks.process import Process
+from harness.process import Process
 from tests.hostile.arena import KIB, Arena, Target
 from tests.hostile.client import DATA, FIN, SYN, Host, Peer, data, frame, half_way, update
 from tests.hostile.codec import ECHO, MULTISTREAM, NOISE, PING, RR, YAMUX, Identity, line, noise, prefixed, propose

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from benchmarks.process import Process, soon
+from harness.process import Process, soon
 from tests.hostile import client
 from tests.hostile.arena import KIB, Arena, Target
 from tests.hostile.client import SYN, Host, Peer, answer_security, data, ping, upgrade_in

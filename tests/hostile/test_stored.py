@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.process import Process, soon
+from harness.process import Process, soon
 from stronghold_p2p.encoding.base58 import encode as base58
 from stronghold_p2p.encoding.varint import encode as varint
 from tests.hostile.arena import MIB, Arena

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
-from benchmarks.process import soon
+from harness.process import soon
 from tests import netns
 from tests.hostile.arena import KIB, MIB, Arena, Target
 from tests.hostile.client import Host, Peer, half_way, upgrade_in, upgrade_out

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from itertools import repeat
 
-from benchmarks.process import soon
+from harness.process import soon
 from tests.hostile.arena import KIB, MIB, Arena, Target
 from tests.hostile.client import (
     ACK,

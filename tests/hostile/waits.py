@@ -15,7 +15,7 @@ from typing import Any
 from multiaddr import Multiaddr
 
 from stronghold_p2p import AcceptFailed, Connection, Ended, Event, Network, P2PError, Rule, Timeouts
-from stronghold_p2p.addressing.multiaddrs import from_socket
+from stronghold_p2p.addressing.kinds import from_socket
 from stronghold_p2p.transport.busy_poll import PollingWire
 from tests import inside
 from tests.virtual import VirtualLoop

@@ -22,8 +22,8 @@ from stronghold_p2p import (
     multistream,
 )
 from stronghold_p2p.book.addresses import AddressBook
-from stronghold_p2p.book.book_file import BookFile
-from stronghold_p2p.book.book_json import Content
+from stronghold_p2p.book.file import BookFile
+from stronghold_p2p.book.json_form import Content
 from stronghold_p2p.connection.handlers import Handlers
 from stronghold_p2p.encoding import protobuf, strict_json
 from stronghold_p2p.errors import (
@@ -39,7 +39,7 @@ from stronghold_p2p.exchange import Exchange
 from stronghold_p2p.firewall import toml
 from stronghold_p2p.firewall.asking.hooks import Hook, Hooks
 from stronghold_p2p.firewall.entries import Entries, Key
-from stronghold_p2p.firewall.rules import Attempt
+from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.identity import PeerId, PublicKey, verify
 from stronghold_p2p.identity.peer_record import PeerRecord
 from stronghold_p2p.muxing.yamux_muxer import YamuxMuxer
@@ -47,12 +47,12 @@ from stronghold_p2p.noise import handshake, payload
 from stronghold_p2p.noise.cipher import CipherState
 from stronghold_p2p.protocols import identify_messages
 from stronghold_p2p.protocols.identify import Identify
-from stronghold_p2p.request_response import exchange
+from stronghold_p2p.request_response import attempts, framing
 from stronghold_p2p.request_response.codecs.codec import frame, unframe
-from stronghold_p2p.request_response.server import Server
+from stronghold_p2p.request_response.server import Responder
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import LazyConfirm
-from stronghold_p2p.swarm.judging import Judging
+from stronghold_p2p.swarm.gatekeeper import Gatekeeper
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport.socket_wire import SocketWire
 from stronghold_p2p.transport.upgrade import Negotiated, UpgradeSettings
@@ -363,7 +363,7 @@ def one_push() -> None:
     read = Identify._read
 
     async def forgetful(self: Identify, stream: LiveStream) -> identify_messages.IdentifyMessage:
-        self._told_by.discard(stream.connection)
+        self._pushes_being_read.discard(stream.connection)
         return await read(self, stream)
 
     patch(Identify, "_read", forgetful)
@@ -419,18 +419,18 @@ def read_json() -> None:
 @check
 def answer_length() -> None:
     """That an answer has at most ``max_response`` bytes: ten times as many."""
-    patch(exchange, "unframe", lambda maximum: unframe(10 * maximum))
+    patch(framing, "unframe", lambda maximum: unframe(10 * maximum))
 
 
 @check
 def endings() -> None:
     """That a request which was let in is told to have failed, if it has."""
 
-    async def answer(_self: Server, protocol: Any, handler: Any, request: Any, stream: LiveStream) -> None:
-        body = protocol.response.encode(await handler(request))
+    async def answer(self: Responder[Any, Any], request: Any, stream: LiveStream) -> None:
+        body = self._protocol.response.encode(await self._handler(request))
         await stream.write(frame(body))
 
-    patch(Server, "_answer", answer)
+    patch(Responder, "_answer", answer)
 
 
 @check
@@ -445,7 +445,7 @@ def requester() -> None:
 @check
 def foresight() -> None:
     """That who could be let in by no rule is told so before anything is read."""
-    patch(Judging, "_foreseen", lambda _self, _connection, _service: True)
+    patch(Gatekeeper, "_match", lambda _self, _connection, _name, _direction: Rule.ALLOW)
 
 
 @check
@@ -466,7 +466,7 @@ def removal() -> None:
 @check
 def last_look() -> None:
     """That the rules are looked at once more before an answer leaves."""
-    patch(Server, "_still_passes", lambda _self, _protocol, _request: True)
+    patch(attempts, "still_allowed", lambda _swarm, _attempt: True)
 
 
 class _Deaf:
@@ -493,12 +493,12 @@ def withdrawal() -> None:
 @check
 def exact_ids() -> None:
     """That a protocol id matches exactly."""
-    admits, handler = Judging.admits, Swarm.handler
+    admits, handler = Gatekeeper.admits, Swarm.handler
 
     def nearly(protocol: str) -> str:
         return protocol.rstrip("/").lower()
 
-    patch(Judging, "admits", lambda self, connection, protocol: admits(self, connection, nearly(protocol)))
+    patch(Gatekeeper, "admits", lambda self, connection, protocol: admits(self, connection, nearly(protocol)))
     patch(Swarm, "handler", lambda self, protocol: handler(self, nearly(protocol)))
 
 

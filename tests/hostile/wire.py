@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from typing import Self
 
-from benchmarks.process import Patience
+from harness.process import Patience
 from tests.hostile.facts import judged
 from tests.netns import IPV6_FREEBIND
 

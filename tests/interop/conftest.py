@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop import build
+from harness import build
 
 
 @pytest.fixture(scope="session")

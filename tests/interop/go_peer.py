@@ -1,4 +1,4 @@
-"""The go-libp2p peer as the tests see it: a process that takes commands as JSON lines (tests/interop/go/drive.go)."""
+"""The go-libp2p peer as the tests see it: a process that takes commands as JSON lines (harness/go/drive.go)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.identity import PeerId
 
 Answer = dict[str, Any]

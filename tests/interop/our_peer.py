@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from stronghold_p2p.addressing.multiaddrs import parse, split_peer
+from stronghold_p2p.addressing.parse import parse, split_peer
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import P2PError
@@ -103,7 +103,6 @@ class OurPeer:
 
     def serve_no_longer(self, protocol: str) -> None:
         del self.swarm._services[protocol]
-        self.swarm.judging.verdicts.clear()
 
 
 async def eventually(condition: Callable[[], bool], *, timeout: float = 10.0) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stronghold_p2p.addressing.multiaddrs import parse, split_peer
+from stronghold_p2p.addressing.parse import parse, split_peer
 from stronghold_p2p.errors import ConnectionClosed, PeerIdMismatch
 from stronghold_p2p.events.events import AcceptFailed, Opened
 from stronghold_p2p.identity.keys import Identity

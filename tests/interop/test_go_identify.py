@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.protocols.identify_messages import PROTOCOL_VERSION
 from tests.interop.our_peer import AGENT, ECHO, ROLES, Role, connected, echo, eventually
 

@@ -15,7 +15,7 @@ from tests.interop.our_peer import ECHO, HOLD, ROLES, RR, Role, connected, event
 
 SEQUENTIAL = 10_000
 CONCURRENT = 1_000
-RAISED = Limits(streams_in=CONCURRENT + 24, negotiating=None)
+RAISED = Limits(streams_in=CONCURRENT + 24)
 DEFAULT = Limits().streams_in
 
 

@@ -22,7 +22,7 @@ import pytest
 from tests.netns import B_ADDRESS, Link, Unavailable, slow_link
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = [sys.executable, "-m", "benchmarks.peer"]
+OURS = [sys.executable, "-m", "harness.peer"]
 
 DELAY = 0.05
 RTT_MS = 2 * DELAY * 1e3

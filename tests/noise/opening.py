@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from stronghold_p2p.noise.records import Opener, Workspace
+from stronghold_p2p.seams import SecureChannel
 
 SPACE = Workspace()
 
 
-def opened(opener: Opener, wire: bytes | bytearray | memoryview) -> tuple[list[bytes], int]:
+def opened(opener: Opener | SecureChannel, wire: bytes | bytearray | memoryview) -> tuple[list[bytes], int]:
     """The plaintexts of the records at the front of ``wire``, and how many bytes those took."""
     plaintexts: list[bytes] = []
 
@@ -15,5 +16,6 @@ def opened(opener: Opener, wire: bytes | bytearray | memoryview) -> tuple[list[b
         plaintexts.append(bytes(plaintext))
         SPACE.opened[:] = bytes(len(SPACE.opened))
 
-    used = opener.open(memoryview(wire), deliver, SPACE)
+    view = memoryview(wire)
+    used = opener.open(view, deliver, SPACE) if isinstance(opener, Opener) else opener.open(view, deliver)
     return plaintexts, used

@@ -41,6 +41,13 @@ def ours(initiator: bool, **options: Any) -> Exchange[Handshaken]:
     return side(initiator=initiator, seed=1 if initiator else 2, **options)
 
 
+def begun(initiator: bool, **options: Any) -> ExchangeRunner[Handshaken]:
+    """The same, when it has said what it says first."""
+    runner = ExchangeRunner(ours(initiator, **options))
+    runner.start()
+    return runner
+
+
 def talks(sender: Handshaken, receiver: Handshaken) -> bool:
     """Whether what one seals, the other opens."""
     sealed = Sealer(sender.send).seal(b"text")
@@ -52,7 +59,6 @@ def test_both_sides_know_each_other_and_can_talk() -> None:
     assert (one.peer, two.peer) == (identity(2).peer_id, identity(1).peer_id)
     assert (one.public_key, two.public_key) == (identity(2).public_key, identity(1).public_key)
     assert one.early_muxer == two.early_muxer == YAMUX
-    assert one.remote_muxers == two.remote_muxers == (YAMUX,)
     assert talks(one, two)
     assert talks(two, one)
 
@@ -78,8 +84,7 @@ def test_every_split_point_byte_by_byte_and_with_records_behind_it(initiator: bo
         assert runner.start() + feed_all(runner, pieces) == b"".join(says)
         assert runner.result.peer == identity(2 if initiator else 1).peer_id
         assert runner.leftover == b""
-    runner = ExchangeRunner(ours(initiator))
-    runner.start()
+    runner = begun(initiator)
     runner.feed(wire + b"\0\x1d and the first records")
     assert runner.leftover == b"\0\x1d and the first records"
 
@@ -110,8 +115,7 @@ def test_the_expected_peer() -> None:
 def test_another_peer_than_expected(initiator: bool) -> None:
     """Hostile row 54, in both roles; an initiator then says no more: not even who it is."""
     wire, says = pieces_of(initiator)
-    runner = ExchangeRunner(ours(initiator, expected=identity(3).peer_id))
-    runner.start()
+    runner = begun(initiator, expected=identity(3).peer_id)
     with pytest.raises(PeerIdMismatch) as caught:
         runner.feed(wire)
     assert caught.value.expected == identity(3).peer_id
@@ -137,7 +141,6 @@ def test_early_muxer(initiators: tuple[str, ...], responders: tuple[str, ...], m
     one, two = handshake(initiator={"muxers": initiators}, responder={"muxers": responders})
     assert (one.early_muxer, two.early_muxer) == (muxer, muxer)
     assert choose_muxer(initiators, responders) == muxer
-    assert (one.remote_muxers, two.remote_muxers) == (responders, initiators)
     assert talks(one, two)
 
 
@@ -164,30 +167,24 @@ def test_lengths_are_judged_by_the_prefix(initiator: bool) -> None:
     least, most = LENGTHS[initiator]
     before = b"" if initiator else FIRST
     for size in (0, 1, least - 1, most + 1, 65_535):
-        runner = ExchangeRunner(ours(initiator))
-        runner.start()
+        runner = begun(initiator)
         runner.feed(before)
         with pytest.raises(HandshakeError):
             runner.feed(size.to_bytes(2, "big"))
         assert runner.unsent == b""
     for size in (least, most):
-        runner = ExchangeRunner(ours(initiator))
-        runner.start()
+        runner = begun(initiator)
         runner.feed(before)
         assert runner.feed(size.to_bytes(2, "big") + bytes(size - 1)) == b""
         with pytest.raises(HandshakeError):
             runner.feed(b"\0")
 
 
-@pytest.mark.parametrize("size", [0, 1, 31, 33, 48, 65_535])
-def test_message_1_is_a_bare_key(size: int) -> None:
-    runner = ExchangeRunner(ours(False))
-    runner.start()
-    with pytest.raises(HandshakeError):
-        runner.feed(size.to_bytes(2, "big"))
-
-
-def test_message_1_with_a_payload() -> None:
+def test_message_1_is_a_bare_key() -> None:
+    for size in (0, 1, 31, 33, 48, 65_535):
+        runner = begun(False)
+        with pytest.raises(HandshakeError):
+            runner.feed(size.to_bytes(2, "big"))
     with pytest.raises(HandshakeError):
         talk(speaker(initiator=True, payload=make(keys(2), ()), first=b"x"), ours(False))
 
@@ -211,6 +208,7 @@ UNPROVEN: dict[str, Callable[[], bytes]] = {
     "without signature": lambda: b"\x0a\x24" + keys(2).identity_key,
     "garbage": lambda: b"\xff" * 100,
     "DER": lambda: b"\x30\x82\x01\x22" + bytes(290),
+    "60 KiB": lambda: make(keys(2), ("/m" * 30_000,)),
 }
 
 
@@ -221,12 +219,6 @@ def test_a_payload_that_proves_nothing(initiator: bool, payload: Callable[[], by
     with pytest.raises(HandshakeError) as caught:
         talk(ours(initiator), speaker(initiator=not initiator, payload=payload()))
     assert not isinstance(caught.value, PeerIdMismatch)
-
-
-@ROLES
-def test_a_payload_of_60_kib(initiator: bool) -> None:
-    with pytest.raises(HandshakeError):
-        talk(ours(initiator), speaker(initiator=not initiator, payload=make(keys(2), ("/m" * 30_000,))))
 
 
 @ROLES
@@ -241,8 +233,7 @@ def test_a_speaker_with_a_good_payload_is_accepted(initiator: bool) -> None:
 @pytest.mark.parametrize("point", LOW_ORDER, ids=[point.hex() for point in LOW_ORDER])
 def test_points_of_low_order(initiator: bool, point: bytes) -> None:
     """Hostile row 49: as the ephemeral key and as the static one."""
-    runner = ExchangeRunner(ours(initiator))
-    runner.start()
+    runner = begun(initiator)
     with pytest.raises(HandshakeError, match="low order"):
         runner.feed(framed(point + bytes(64)) if initiator else framed(point))
     bad = KeyPair(keys(2).pair.private, point)
@@ -288,15 +279,16 @@ def test_against_the_noiseprotocol_package(initiator: bool) -> None:
     secured = runner.result
     assert secured.peer == identity(2).peer_id
     assert secured.early_muxer == YAMUX
-    assert other.decrypt(bytes(Sealer(secured.send).seal(b"ours"))[2:]) == b"ours"
-    assert opened(Opener(secured.receive), framed(bytes(other.encrypt(b"theirs"))))[0] == [b"theirs"]
+    sealer, opener = Sealer(secured.send), Opener(secured.receive)
+    for text in (b"short", bytes(range(200)) * 100, bytes(65_519)):
+        assert other.decrypt(sealer.seal(text)[2:]) == text
+        assert opened(opener, framed(bytes(other.encrypt(text)))) == ([text], len(text) + 18)
 
 
 @given(st.booleans(), st.binary(max_size=400))
 def test_only_our_errors_leave(initiator: bool, data: bytes) -> None:
     for wire in (data, b"\0\x20" + data, FIRST + data, b"\0\x60" + data):
-        runner = ExchangeRunner(ours(initiator))
-        runner.start()
+        runner = begun(initiator)
         try:
             runner.feed(wire)
         except HandshakeError as error:

@@ -1,21 +1,24 @@
-"""noise/records.py: any plaintext in any pieces comes out again, and nothing else ever does."""
+"""noise/records.py: any plaintext in any pieces comes out again, and nothing else ever does.
+
+``seal_pieces``: the records are those of the joined plaintext, four of them in a write.
+"""
 
 from __future__ import annotations
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from noise.connection import Keypair, NoiseConnection
 
 from stronghold_p2p.errors import ConnectionClosed, DecryptError, UsageError
 from stronghold_p2p.noise.cipher import CipherState
-from stronghold_p2p.noise.handshake import HandshakeState
-from stronghold_p2p.noise.records import MAX_PLAINTEXT, SMALL, Opener, Sealer, Workspace
+from stronghold_p2p.noise.records import MAX_PLAINTEXT, ONE_SHOT, Opener, Sealer, Workspace
 from tests.noise.opening import opened
-from tests.noise.pair import KEY, keys, randomness
+from tests.noise.pair import KEY
 
 NUMBERS = b"".join(number.to_bytes(4, "big") for number in range(1 << 16))
 LAST = 2**64 - 2
+TOGETHER = 4
+SPACE = Workspace()
 SIZES = [1, 15, 16, 64, 8_175, 8_176, 8_191, 8_192, 8_193, 65_518, 65_519, 65_520, 131_038, 131_039, 200_000]
 
 
@@ -220,23 +223,6 @@ def test_no_key_in_a_repr() -> None:
         assert str(KEY)[2:20] not in repr(layer)
 
 
-def test_transport_records_against_the_noiseprotocol_package() -> None:
-    ours = HandshakeState(initiator=True, s=keys(1).pair, random=randomness(3))
-    other = NoiseConnection.from_name(b"Noise_XX_25519_ChaChaPoly_SHA256")
-    other.set_keypair_from_private_bytes(Keypair.STATIC, b"\x33" * 32)
-    other.set_as_responder()
-    other.start_handshake()
-    other.read_message(ours.WriteMessage(b""))
-    ours.ReadMessage(bytes(other.write_message(b"")))
-    other.read_message(ours.WriteMessage(b""))
-    send, receive = ours.Split()
-    sending, receiving = Sealer(send), Opener(receive)
-    for size in (1, 64, 20_000, 65_519):
-        assert other.decrypt(bytes(sending.seal(text(size)))[2:]) == text(size)
-        sealed = bytes(other.encrypt(text(size)))
-        assert opened(receiving, len(sealed).to_bytes(2, "big") + sealed) == ([text(size)], size + 18)
-
-
 def together(theirs: Opener, wire: bytes) -> list[bytes]:
     """What is delivered, piece by piece, when it is opened in a workspace."""
     pieces: list[bytes] = []
@@ -244,7 +230,7 @@ def together(theirs: Opener, wire: bytes) -> list[bytes]:
     return pieces
 
 
-@pytest.mark.parametrize("size", [1, 29, SMALL - 16])
+@pytest.mark.parametrize("size", [1, 29, ONE_SHOT - 16])
 def test_a_full_record_and_the_short_rest_behind_it_come_in_one_piece(size: int) -> None:
     """go-yamux's full frame, with its header, is a little longer than a record."""
     full, rest = text(MAX_PLAINTEXT), b"r" * size
@@ -256,7 +242,7 @@ def test_a_full_record_and_the_short_rest_behind_it_come_in_one_piece(size: int)
     "texts",
     [
         [text(MAX_PLAINTEXT), b""],
-        [text(MAX_PLAINTEXT), b"r" * (SMALL - 15)],
+        [text(MAX_PLAINTEXT), b"r" * (ONE_SHOT - 15)],
         [text(MAX_PLAINTEXT - 1), b"rest"],
         [text(MAX_PLAINTEXT), text(MAX_PLAINTEXT)],
     ],
@@ -274,17 +260,49 @@ def test_a_rest_that_is_not_there_yet_comes_later() -> None:
         assert opened(theirs, wire[len(full) :]) == ([b"rest"], len(rest))
 
 
-def test_a_rest_that_does_not_authenticate_fails_behind_its_record() -> None:
-    full, rest = records(text(MAX_PLAINTEXT), b"rest")
+@pytest.mark.parametrize(("n", "damage", "kind"), [(0, b"?", DecryptError), (LAST, b"", ConnectionClosed)])
+def test_a_rest_that_cannot_be_opened_fails_behind_its_record(n: int, damage: bytes, kind: type[Exception]) -> None:
+    full, rest = records(text(MAX_PLAINTEXT), n=n)[0], records(b"rest", n=1)[0]
+    wire = memoryview(full + rest[: len(rest) - len(damage)] + damage)
     pieces: list[bytes] = []
-    with pytest.raises(DecryptError):
-        opener().open(memoryview(full + rest[:-1] + b"?"), lambda piece: pieces.append(bytes(piece)), Workspace())
+    with pytest.raises(kind):
+        opener(n).open(wire, lambda piece: pieces.append(bytes(piece)), Workspace())
     assert pieces == [text(MAX_PLAINTEXT)]
 
 
-def test_the_counter_ends_before_a_rest_too() -> None:
-    full, rest = records(text(MAX_PLAINTEXT), n=LAST)[0], records(b"rest")[0]
-    pieces: list[bytes] = []
-    with pytest.raises(ConnectionClosed, match="used up"):
-        opener(LAST).open(memoryview(full + rest), lambda piece: pieces.append(bytes(piece)), Workspace())
-    assert pieces == [text(MAX_PLAINTEXT)]
+# ---------------------------------------------------------------------- in pieces
+
+
+def check(pieces: list[bytes | memoryview]) -> None:
+    written: list[bytes] = []
+
+    def write(sealed: bytes | memoryview) -> None:
+        written.append(bytes(sealed))
+        SPACE.sealed[:] = bytes(len(SPACE.sealed))
+
+    sealer().seal_pieces(pieces, SPACE, write, sum(map(len, pieces)))
+    whole = b"".join(pieces)
+    assert b"".join(written) == sealer().seal(whole)
+    assert len(written) == -(-len(whole) // (TOGETHER * MAX_PLAINTEXT))
+    assert all(len(sealed) == TOGETHER * (MAX_PLAINTEXT + 18) for sealed in written[:-1])
+
+
+@given(sizes=st.lists(st.sampled_from([0, 1, 12, 500, 16_384, 65_507, 65_519, 65_520, 140_000]), max_size=6))
+def test_pieces_are_sealed_as_if_joined(sizes: list[int]) -> None:
+    check([text(size) for size in sizes])
+
+
+def test_views_are_taken_as_they_are() -> None:
+    whole = memoryview(text(200_000))
+    check([whole[:70_000], b"", whole[70_000:70_012], whole[70_012:]])
+
+
+def test_many_small_pieces_are_one_plaintext_and_none_are_no_record() -> None:
+    for pieces in ([text(1_000)] * 200, [], [b"", b""]):
+        check(list(pieces))
+
+
+def test_the_counter_ends_in_the_middle_or_before_a_short_piece() -> None:
+    for n, size in ((LAST, MAX_PLAINTEXT + 1), (LAST + 1, 1)):
+        with pytest.raises(ConnectionClosed):
+            sealer(n).seal_pieces([text(size)], SPACE, len, size)

@@ -6,17 +6,19 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from stronghold_p2p import (
     JSON,
     Event,
     Judged,
-    Limits,
     Network,
     Rejected,
     Request,
     RequestProtocol,
     UnsupportedProtocol,
 )
+from stronghold_p2p.yamux import session
 from tests.peers import LOOPBACK, until
 
 PROTOCOL = RequestProtocol("/parity/1", request=JSON, response=JSON)
@@ -71,15 +73,16 @@ class Two:
 
 @asynccontextmanager
 async def two() -> AsyncIterator[Two]:
-    bob = Network(listen=[LOOPBACK], limits=Limits(reset_burst=1 << 20))
-    async with bob, Network() as alice:
-        pair = Two(bob, alice)
+    with pytest.MonkeyPatch.context() as patch:  # more requests are refused than a peer may have reset
+        patch.setattr(session, "RESET_BURST", 1 << 20)
+        async with Network(listen=[LOOPBACK]) as bob, Network() as alice:
+            pair = Two(bob, alice)
 
-        @bob.on_request(PROTOCOL)
-        async def answer(request: Request[Any]) -> Any:
-            pair.handled.append(request.message)
-            return ["yes", request.message]
+            @bob.on_request(PROTOCOL)
+            async def answer(request: Request[Any]) -> Any:
+                pair.handled.append(request.message)
+                return ["yes", request.message]
 
-        await alice.connect(bob.addresses[0])
-        await alice.identify(bob.peer_id)
-        yield pair
+            await alice.connect(bob.addresses[0])
+            await alice.identify(bob.peer_id)
+            yield pair

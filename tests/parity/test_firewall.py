@@ -233,10 +233,10 @@ def test_t13_permissions_are_sets() -> None:
         rule = Rule.only(allowed)
         assert rule.may_allow  # as far as a rule can tell without its request
         for variant in VARIANTS:
-            said = rule.resolve(attempt(variant=variant.__name__), fault=lambda *_: None)
+            said = rule.decide(attempt(variant=variant.__name__), fault=lambda *_: None)
             assert (said == Rule.ALLOW) is (variant in allowed)
     many = [f"Variant{number}" for number in range(100)]  # the Rust library stops at 32
-    assert Rule.only(many).resolve(attempt(variant="Variant99"), fault=lambda *_: None) == Rule.ALLOW
+    assert Rule.only(many).decide(attempt(variant="Variant99"), fault=lambda *_: None) == Rule.ALLOW
 
 
 async def test_t13_rules_see_a_trimmed_view() -> None:

@@ -19,7 +19,7 @@ from stronghold_p2p import (
     Timeouts,
     UnsupportedProtocol,
 )
-from stronghold_p2p.firewall.asking.firewall import OPEN_PROTOCOLS
+from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS
 from tests.parity.pair import two
 from tests.peers import LOOPBACK, until
 from tests.virtual import VIRTUAL

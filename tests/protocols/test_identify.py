@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.encoding import protobuf, varint
@@ -141,7 +141,7 @@ async def test_who_asks_and_leaves_at_once_is_not_remembered() -> None:
             await raw.send(frame(DATA, SYN, 1, len(body)), body, frame(GO_AWAY, 0, 0, 0))
             await until(lambda: connection.closed and not connection.handlers)
         await service.close()
-        assert (service._told, service._shown) == ({}, {})
+        assert (service._sent_generation, service._sent_protocols) == ({}, {})
 
 
 async def test_a_peer_without_identify_is_no_failure() -> None:
@@ -264,7 +264,7 @@ async def test_the_deadline_is_one_for_all_bytes() -> None:
 async def test_another_key_ends_the_connection() -> None:
     async with swarm(1) as alice, swarm(2) as bob, swarm(3) as carol:
         ends: list[Event] = []
-        bob.on_event(lambda event: ends.append(event) if isinstance(event, Ended) else None)
+        bob.hub.on_event(lambda event: ends.append(event) if isinstance(event, Ended) else None)
         service = Identify(alice, "a")
         bob.handle(IDENTIFY, saying(message(public_key=carol.identity.public_key.encode(), **names("/x"))))
         connection = await alice.dial(bob.peer_id, bob.addresses)
@@ -350,7 +350,7 @@ async def test_a_change_is_pushed() -> None:
         assert first is not None
         assert second is not None
         assert second.seq > first.seq
-        await listener.close()
+        listener.stop()
         await until(lambda: info_of(hers, bob).addresses == bob.addresses)
         assert len(bob.addresses) == 1
         await until(lambda: not any(connection.streams for connection in (*alice.connections(), *bob.connections())))
@@ -399,7 +399,7 @@ async def test_changes_during_a_push_are_one_more() -> None:
         Identify(bob, "b")
         bob.handle(PUSH, slow)
         await connect(alice, bob)
-        await until(lambda: PUSH in served(alice, bob) and bob.peer_id in service._told)
+        await until(lambda: PUSH in served(alice, bob) and bob.peer_id in service._sent_generation)
         for number in range(5):
             alice.handle(f"/new/{number}", saying())
             service.changed()
@@ -446,7 +446,7 @@ async def test_a_push_that_fails_is_no_failure() -> None:
         Identify(bob, "b")
         bob.handle(PUSH, saying(close=False))
         connection = await connect(alice, bob)
-        await until(lambda: PUSH in served(alice, bob) and bob.peer_id in service._told)
+        await until(lambda: PUSH in served(alice, bob) and bob.peer_id in service._sent_generation)
         service.changed()
         assert service._tasks
         await until(lambda: not service._tasks)
@@ -465,11 +465,11 @@ async def test_a_push_before_identify_is_taken() -> None:
         service = Identify(alice, "a")
         await connect(bob, alice)
         async with await push(alice, bob, message(**names("/a"), agent_version=b"one")) as stream:
-            await stream.close_write()
+            stream.finish()
             assert await stream.read() == b""  # nothing is answered
         assert info_of(service, bob).protocols == ("/a",)
         async with await push(alice, bob, message(**names("/b"))) as stream:
-            await stream.close_write()
+            stream.finish()
             assert await stream.read() == b""
         assert info_of(service, bob).protocols == ("/b",)
         assert info_of(service, bob).agent == "one"
@@ -480,7 +480,7 @@ async def test_half_a_push_changes_nothing() -> None:
         service = Identify(alice, "a")
         await connect(bob, alice)
         async with await push(alice, bob, message(**names("/a"))[:-1]) as stream:
-            await stream.close_write()
+            stream.finish()
             with pytest.raises(StreamReset):
                 await stream.read()
         assert service.info(bob.peer_id) is None
@@ -497,9 +497,9 @@ async def test_a_second_push_at_the_same_time_is_reset() -> None:
                 await excess.read()
             assert caught.value.code == Reset.RATE_LIMITED
         first.reset()
-        await until(lambda: not service._told_by)
+        await until(lambda: not service._pushes_being_read)
         async with await push(alice, bob, message(**names("/a"))) as stream:
-            await stream.close_write()
+            stream.finish()
             assert await stream.read() == b""
         assert info_of(service, bob).protocols == ("/a",)
 
@@ -518,7 +518,7 @@ async def test_a_push_with_another_key_ends_the_connection() -> None:
         Identify(alice, "a")
         connection = await connect(bob, alice)
         stream = await push(alice, bob, message(public_key=alice.identity.public_key.encode()))
-        await stream.close_write()
+        stream.finish()
         with pytest.raises(ConnectionClosed):
             await stream.read()
         await until(lambda: connection.closed)
@@ -530,10 +530,10 @@ async def test_a_thousand_pushes_leave_nothing() -> None:
         await connect(bob, alice)
         for number in range(300):
             async with await push(alice, bob, message(**names(f"/{number}"))) as stream:
-                await stream.close_write()
+                stream.finish()
                 assert await stream.read() == b""
         assert served(alice, bob) == {"/299"}
-        assert len(service._known) == 1
+        assert len(service._infos) == 1
         assert not alice.dialer._shared
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing.multiaddrs import parse, with_peer
+from stronghold_p2p.addressing.parse import parse, with_peer
 from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.errors import DecodeError, HandshakeError
 from stronghold_p2p.identity import Envelope, PeerRecord

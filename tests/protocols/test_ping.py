@@ -36,7 +36,7 @@ async def test_pings_at_the_same_time_share_the_stream() -> None:
         connection = await connect(alice, bob)
         await asyncio.gather(*(ping.ping(connection) for _ in range(20)))
         assert connection.streams == 1
-        assert server._serving[alice.peer_id] == 1
+        assert server._serving.count(alice.peer_id) == 1
 
 
 async def test_our_stream_goes_when_nobody_pings() -> None:
@@ -153,10 +153,10 @@ async def test_a_ping_on_a_connection_that_ends() -> None:
         connection = await connect(alice, bob)
         await ping.ping(connection)
         await connection.close()
-        assert not ping._kept
+        assert not ping._idle_streams
         with pytest.raises(ConnectionClosed):
             await ping.ping(connection)
-        assert not ping._kept
+        assert not ping._idle_streams
 
 
 # ---------------------------------------------------------------------- the answering side
@@ -170,7 +170,7 @@ async def test_it_answers_after_the_end_of_the_other_side() -> None:
         async with await connection.open_stream(PING) as stream:
             message = os.urandom(SIZE)
             await stream.write(message)
-            await stream.close_write()
+            stream.finish()
             assert await stream.read_to_end() == message
 
 
@@ -184,7 +184,7 @@ async def test_it_echoes_whole_pings_and_closes_quietly(size: int) -> None:
             for at in range(0, size, 7):
                 await stream.write(message[at : at + 7])
                 await asyncio.sleep(0)
-            await stream.close_write()
+            stream.finish()
             assert await stream.read_to_end() == message[: size // SIZE * SIZE]
 
 
@@ -204,8 +204,8 @@ async def test_a_third_stream_of_a_peer_is_reset() -> None:
             with pytest.raises(LimitExceeded) as caught:  # what the code 0x1002 means
                 await excess.read()
             assert caught.value.remote
-        await streams[0].close()
-        await until(lambda: server._serving[alice.peer_id] == 1)
+        streams[0].close()
+        await until(lambda: server._serving.count(alice.peer_id) == 1)
         async with await connections[1].open_stream(PING) as stream:
             await stream.write(bytes(SIZE))
             assert await stream.readexactly(SIZE) == bytes(SIZE)

@@ -56,7 +56,7 @@ class Pair:
         async with await self.connection.open_stream(ID) as stream:
             await stream.write(data)
             if end:
-                await stream.close_write()
+                stream.finish()
             return await stream.read_to_end()
 
 
@@ -121,7 +121,7 @@ async def test_the_handler_is_told_everything() -> None:
         assert [one.id for one in seen] == [1, 2, 3]
         for one in seen:
             assert (one.peer, one.message, one.protocol) == (two.alice.peer_id, {"Say": 1}, ID)
-            assert one.connection is his
+            assert one.connection is his.face
             assert start + 9 < one.deadline < start + 11
         seen.clear()
 
@@ -359,7 +359,7 @@ async def test_a_predicate_is_asked_once_about_each_request() -> None:
 
 
 async def test_a_rule_that_allows_a_stream_without_request_is_not_taken_for_one_that_allows_all() -> None:
-    """What ``Judging.passes`` remembers is about rules that look at nothing."""
+    """What ``Gatekeeper.passes`` remembers is about rules that look at nothing."""
     rule = Rule.when(lambda attempt: attempt.variant != "Delete")
     async with pair(echo, rule=rule) as two:
         for _ in range(3):
@@ -603,7 +603,7 @@ async def test_an_end_while_the_handler_works_is_none() -> None:
     async with pair(slow) as two, await two.connection.open_stream(ID) as stream:
         await stream.write(frame(b"1"))
         await started.wait()
-        await stream.close_write()
+        stream.finish()
         await asyncio.sleep(0.02)
         go_on.set()
         assert await stream.read_to_end() == frame(b'"still"')

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from math import inf
 from typing import Any
 
 import pytest
 
 from stronghold_p2p import multistream
 from stronghold_p2p.codes import Reset
-from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.config import Timeouts
+from stronghold_p2p.connection import live
 from stronghold_p2p.errors import (
     ConfigError,
     ConnectionClosed,
@@ -24,6 +26,7 @@ from stronghold_p2p.errors import (
 )
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.streams.negotiation import HeldUntilAnswered
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.yamux.header import ACK, DATA, FIN, RST, SYN, WINDOW_UPDATE, frame
 from tests.peers import connect, swarm, until
@@ -104,26 +107,26 @@ async def test_refused_after_the_first_data(name: str, cut: int) -> None:
 
 @pytest.mark.parametrize(
     ("code", "kind"),
-    [(0, StreamReset), (0x1001, UnsupportedProtocol), (0x1002, LimitExceeded), (0x1008, StreamReset)],
+    [
+        (0, StreamReset),
+        (0x1001, UnsupportedProtocol),
+        (0x1002, LimitExceeded),
+        (0x1008, StreamReset),
+        (None, NegotiationError),
+    ],
 )
-async def test_reset_instead_of_an_answer(code: int, kind: type[P2PError]) -> None:
+async def test_the_end_instead_of_an_answer(code: int | None, kind: type[P2PError]) -> None:
+    """A reset with this code; None: FIN."""
     async with swarm(1) as alice, raw_out(alice) as (raw, connection):
         stream = await connection.open_stream(ECHO)
         number = await proposed(raw)
-        await raw.reset(number, code)
+        await (raw.finish(number) if code is None else raw.reset(number, code))
         with pytest.raises(kind) as caught:
             await stream.read()
         if isinstance(caught.value, LimitExceeded):
             assert caught.value.remote
-
-
-async def test_end_instead_of_an_answer() -> None:
-    async with swarm(1) as alice, raw_out(alice) as (raw, connection):
-        stream = await connection.open_stream(ECHO)
-        await raw.finish(await proposed(raw))
-        with pytest.raises(NegotiationError):
-            await stream.read()
-        assert (await raw.until(WINDOW_UPDATE, RST)).length == Reset.NEGOTIATION_FAILED
+        if code is None:
+            assert (await raw.until(WINDOW_UPDATE, RST)).length == Reset.NEGOTIATION_FAILED
 
 
 async def test_no_answer() -> None:
@@ -140,12 +143,13 @@ async def test_no_answer() -> None:
         assert not connection.closed
 
 
-async def test_an_answer_in_time_ends_the_deadline() -> None:
-    timeouts = Timeouts(negotiate=3.0, keepalive=None)
+@pytest.mark.parametrize(("limit", "late"), [(3.0, 2.9), (None, 3_600)])
+async def test_an_answer_in_time_ends_the_deadline(limit: float | None, late: float) -> None:
+    timeouts = Timeouts(negotiate=limit, keepalive=None)
     async with swarm(1, timeouts=timeouts) as alice, raw_out(alice) as (raw, connection):
         stream = await connection.open_stream(ECHO)
         number = await proposed(raw)
-        await asyncio.sleep(2.9)
+        await asyncio.sleep(late)
         await raw.answer(number, ECHO)
         await asyncio.sleep(60)
         await raw.data(number, b"late")
@@ -153,36 +157,20 @@ async def test_an_answer_in_time_ends_the_deadline() -> None:
         stream.reset()
 
 
-async def test_no_deadline_for_negotiations() -> None:
-    timeouts = Timeouts(negotiate=None, keepalive=None)
-    async with swarm(1, timeouts=timeouts) as alice, raw_out(alice) as (raw, connection):
-        stream = await connection.open_stream(ECHO)
-        number = await proposed(raw)
-        await asyncio.sleep(3_600)
-        await raw.answer(number, ECHO, b"late")
-        assert await stream.read() == b"late"
-        stream.reset()
-
-
-async def test_close_does_not_wait_for_the_answer() -> None:
+@pytest.mark.parametrize("answers", [True, False])
+async def test_close_does_not_wait_for_the_answer(answers: bool) -> None:
     """Hostile row 21. A stream that sent everything still gets its confirmation, and nobody minds."""
     async with swarm(1) as alice, raw_out(alice) as (raw, connection):
         async with await connection.open_stream(ECHO) as stream:
             await stream.write(HELLO)
         number = await proposed(raw, HELLO)
         await raw.until(DATA, FIN, number)
-        await raw.answer(number, ECHO, b"HELLO")
-        await raw.finish(number)
+        if answers:
+            await raw.answer(number, ECHO, b"HELLO")
+            await raw.finish(number)
+        else:
+            await raw.until(WINDOW_UPDATE, RST, number)
         await until(lambda: connection.streams == 0)
-
-
-async def test_a_stream_that_we_closed_and_the_peer_never_answers() -> None:
-    async with swarm(1) as alice, raw_out(alice) as (raw, connection):
-        async with await connection.open_stream(ECHO):
-            pass
-        number = await proposed(raw)
-        await raw.until(WINDOW_UPDATE, RST, number)
-        assert connection.streams == 0
 
 
 async def test_several_protocols() -> None:
@@ -198,23 +186,12 @@ async def test_several_protocols() -> None:
         stream.reset()
 
 
-async def test_none_of_several_protocols() -> None:
-    async with swarm(1) as alice, raw_out(alice) as (raw, connection):
-        opening = asyncio.ensure_future(connection.open_stream("/a", "/b"))
-        number = await proposed(raw, protocol="/a")
-        await raw.data(number, multistream.HEADER + multistream.NA + multistream.NA, ACK)
-        with pytest.raises(UnsupportedProtocol) as caught:
-            await opening
-        assert caught.value.protocols == ("/a", "/b")
-        await raw.until(WINDOW_UPDATE, RST, number)
-        assert connection.streams == 0
-
-
 @pytest.mark.parametrize(
     ("said", "kind"),
     [
         (b"\x13/multistream/2.0.0\n", NegotiationError),
         (multistream.HEADER + multistream.message("/c"), NegotiationError),
+        (multistream.HEADER + multistream.NA + multistream.NA, UnsupportedProtocol),
         (None, DeadlineExceeded),
         ("fin", NegotiationError),
         ("reset", UnsupportedProtocol),
@@ -233,8 +210,10 @@ async def test_several_protocols_and_a_bad_answer(said: bytes | str | None, kind
             await raw.reset(number, Reset.NEGOTIATION_FAILED)
         elif said == "close":
             raw.close()
-        with pytest.raises(kind):
+        with pytest.raises(kind) as caught:
             await opening
+        if isinstance(caught.value, UnsupportedProtocol):
+            assert caught.value.protocols == ("/a", "/b")
         assert connection.streams == 0
 
 
@@ -321,6 +300,7 @@ BAD = {
     "65 proposals": multistream.HEADER + multistream.message("/x") * 65,
     "10,000 ls": multistream.HEADER + b"\x03ls\n" * 10_000,
     "rest of a record": bytes(3_000),
+    "the end": multistream.HEADER,
 }
 
 
@@ -330,20 +310,12 @@ async def test_nonsense_instead_of_a_proposal(name: str) -> None:
     async with swarm(1) as alice, raw_in(alice) as (raw, connection):
         alice.handle(ECHO, echo)
         await raw.open(1, ECHO)
-        await raw.data(3, BAD[name], SYN)
+        await raw.data(3, BAD[name], SYN | (FIN if name == "the end" else 0))
         assert (await raw.until(WINDOW_UPDATE, RST, 3)).length == Reset.NEGOTIATION_FAILED
         await raw.data(1, HELLO)
         assert (await raw.until(DATA, stream=1)).length
         assert connection.streams == 1
         await raw.reset(1)
-
-
-async def test_the_end_instead_of_a_proposal() -> None:
-    async with swarm(1) as alice, raw_in(alice) as (raw, connection):
-        await raw.data(1, multistream.HEADER, SYN)
-        await raw.finish(1)
-        assert (await raw.until(WINDOW_UPDATE, RST, 1)).length == Reset.NEGOTIATION_FAILED
-        assert connection.streams == 0
 
 
 async def test_1000_failed_negotiations() -> None:
@@ -381,10 +353,11 @@ async def test_streams_that_say_nothing() -> None:
         assert not connection.closed
 
 
-async def test_the_129th_negotiation() -> None:
+async def test_the_129th_negotiation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hostile row 20; with the limit raised it is let in."""
     for limit, refused in ((128, 1), (200, 0)):
-        async with swarm(1, limits=Limits(negotiating=limit)) as alice, raw_in(alice) as (raw, connection):
+        monkeypatch.setattr(live, "NEGOTIATING", limit)
+        async with swarm(1) as alice, raw_in(alice) as (raw, connection):
             for number in range(1, 2 * 129, 2):
                 await raw.data(number, b"\x13/multi", SYN)
             await until(lambda limit=limit, connection=connection: connection.streams == min(limit, 129))  # type: ignore[misc]
@@ -421,8 +394,11 @@ async def test_a_handler_that_is_gone_when_its_stream_begins() -> None:
     """Hostile row 25."""
     async with swarm(1) as alice, raw_in(alice) as (raw, _):
         alice.handle(ECHO, echo)
-        original = alice.handler
-        alice.handler = lambda protocol: (alice.unhandle(protocol), original(protocol))[1]  # type: ignore[method-assign, func-returns-value]
+
+        def gone(protocol: str) -> None:
+            del alice._services[protocol]
+
+        alice.handler = gone  # type: ignore[method-assign]
         await raw.open(1, ECHO)
         assert (await raw.until(WINDOW_UPDATE, RST, 1)).length == Reset.NEGOTIATION_FAILED
         del alice.handler
@@ -484,9 +460,10 @@ class Owner:
             raise
 
 
-@pytest.mark.parametrize("answer", [True, Rule.ALLOW])
+@pytest.mark.parametrize("answer", [True, Rule.ALLOW, False, Rule.REJECT, None])
 @pytest.mark.parametrize("slow", [False, True])
-async def test_asked_before_the_protocol_is_echoed(answer: bool | Rule, slow: bool) -> None:
+async def test_asked_before_the_protocol_is_echoed(answer: bool | Rule | None, slow: bool) -> None:
+    """None: no answer, which refuses after 8 seconds."""
     async with swarm(1) as alice, raw_in(alice) as (raw, connection):
         alice.handle(ECHO, echo)
         owner = Owner(alice)
@@ -497,37 +474,21 @@ async def test_asked_before_the_protocol_is_echoed(answer: bool | Rule, slow: bo
         else:
             await raw.open(1, ECHO, HELLO)
         await until(lambda: owner.asked)
-        await raw.data(1, b", and more")
-        await raw.finish(1)
+        let_in = answer in (True, Rule.ALLOW)
+        if let_in:
+            await raw.data(1, b", and more")
+            await raw.finish(1)
         await asyncio.sleep(5)
-        assert [attempt.protocol for attempt in owner.asked] == [ECHO]
-        assert owner.asked[0].peer == raw.id
-        owner.answer.set_result(answer)
-        expected = (b"" if slow else multistream.HEADER) + multistream.message(ECHO) + b"hello, and more"
-        assert await raw.body(1, len(expected)) == expected
-        await raw.until(DATA, FIN, 1)
-        await until(lambda: connection.streams == 0)
-
-
-@pytest.mark.parametrize("answer", [False, Rule.REJECT, None])
-@pytest.mark.parametrize("slow", [False, True])
-async def test_asked_and_refused(answer: bool | Rule | None, slow: bool) -> None:
-    async with swarm(1) as alice, raw_in(alice) as (raw, connection):
-        alice.handle(ECHO, echo)
-        owner = Owner(alice)
-        if slow:
-            await raw.open(1, "/other")
-            assert await raw.body(1, 24) == multistream.HEADER + multistream.NA
-            await raw.data(1, multistream.message(ECHO) + HELLO)
-        else:
-            await raw.open(1, ECHO, HELLO)
-        await until(lambda: owner.asked)
+        assert [(attempt.protocol, attempt.peer) for attempt in owner.asked] == [(ECHO, raw.id)]
         if answer is not None:
             owner.answer.set_result(answer)
-        expected = (b"" if slow else multistream.HEADER) + multistream.NA
-        assert await raw.body(1, len(expected)) == expected  # at the latest after 8 seconds
+        echoed = multistream.message(ECHO) + b"hello, and more"
+        expected = b"" if slow else multistream.HEADER
+        expected += echoed if let_in else multistream.NA
+        assert await raw.body(1, len(expected)) == expected
         await raw.until(DATA, FIN, 1)
-        await raw.finish(1)
+        if not let_in:
+            await raw.finish(1)
         await until(lambda: connection.streams == 0 and not connection.handlers)
         owner.answer.cancel()
 
@@ -564,6 +525,20 @@ async def test_the_stream_ends_while_the_application_is_asked(end: str) -> None:
         owner.answer.cancel()
 
 
+async def test_what_arrives_while_the_application_is_asked_is_kept_until_the_stream_fails() -> None:
+    held = HeldUntilAnswered(b"first, ")
+    held.data(memoryview(b"second"))
+    held.end()
+    held.expired()
+    assert (b"".join(held.pieces), held.due) == (b"first, second", inf)
+    held.asking = asyncio.ensure_future(asyncio.Event().wait())  # type: ignore[arg-type]
+    held.failed(ConnectionClosed("lost"))
+    with pytest.raises(asyncio.CancelledError):
+        await held.asking
+    assert held.pieces == []
+    HeldUntilAnswered(b"nobody was asked yet").failed(ConnectionClosed("lost"))
+
+
 async def test_a_rule_answers_for_the_application() -> None:
     async with swarm(1) as alice, raw_in(alice) as (raw, _):
         alice.handle(ECHO, echo)
@@ -587,4 +562,4 @@ async def test_many_names_are_not_remembered() -> None:
             await raw.open(2 * number + 1, f"/p{number}")
             await raw.body(2 * number + 1, 23)
             await raw.finish(2 * number + 1)
-        assert len(alice.judging.verdicts[connection]) == 64
+        assert len(alice.gatekeeper.cache.found["in"][connection]) == 64

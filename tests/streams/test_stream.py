@@ -1,875 +1,119 @@
+"""The face: ``Stream`` has what docs/api.md explains, and passes everything on to the live stream."""
+
 from __future__ import annotations
 
-import asyncio
-from array import array
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
-from math import inf
-from types import SimpleNamespace
+import re
+from inspect import isawaitable
 from typing import Any
+from unittest.mock import MagicMock, call
 
 import pytest
 
-from stronghold_p2p import multistream
-from stronghold_p2p.config import Limits
-from stronghold_p2p.encoding import varint
-from stronghold_p2p.errors import (
-    ConnectionClosed,
-    DeadlineExceeded,
-    DecryptError,
-    LimitExceeded,
-    Malformed,
-    MuxerError,
-    StreamEnded,
-    StreamReset,
-    UsageError,
-)
-from stronghold_p2p.streams.negotiation import InboundNegotiation, LazyConfirm
-from stronghold_p2p.streams.stream import SMALL, Stream
-from stronghold_p2p.yamux.header import DATA, INITIAL_WINDOW, WINDOW_UPDATE
-from stronghold_p2p.yamux.outbox import TURN_BYTES
-from tests.yamux.streams import PEER, End, joined, turns
-from tests.yamux.wire import ACK, FIN, RST, SYN, data, syn, update
+from stronghold_p2p.streams.live import READ_CHUNK, LiveStream
+from stronghold_p2p.streams.opening import StreamOpening
+from stronghold_p2p.streams.stream import Stream
+from tests.cores import ROOT
+from tests.yamux.streams import PEER, End
+from tests.yamux.wire import FIN, RST, data, syn, update
 
-
-class Kept:
-    """An intake that takes note."""
-
-    def __init__(self) -> None:
-        self.heard: list[object] = []
-
-    def data(self, piece: bytes | memoryview) -> None:
-        self.heard.append(bytes(piece))
-
-    def end(self) -> None:
-        self.heard.append("end")
-
-    def failed(self, error: Exception) -> None:
-        self.heard.append(error)
-
-
-@pytest.fixture
-async def end() -> AsyncIterator[End]:
-    """A server's end whose peer is the test."""
-    end = End(client=False)
-    yield end
-    end.fail(ConnectionClosed("the test is over"))
-    end.accepted = asyncio.Queue()
-
-
-async def given(end: End, stream: int = 1) -> Stream:
-    """A stream that the peer has opened."""
-    end.hear(syn(stream))
-    end.frames()
-    return await end.accepted.get()
-
-
-def buffered(end: End) -> int:
-    return end.session.budget.buffered
-
-
-# ---------------------------------------------------------------------- reading
-
-
-async def test_read_gives_what_is_there(end: End) -> None:
-    stream = await given(end)
-    end.hear(data(1, b"hello"))
-    assert await stream.read() == b"hello"
-    assert stream.peer == PEER
-    assert repr(stream) == "<Stream 1 negotiating>"
-    stream.protocol = "/a/1"
-    assert repr(stream) == "<Stream 1 /a/1>"
-
-
-async def test_read_waits_for_the_first_byte(end: End) -> None:
-    stream = await given(end)
-    reading = asyncio.create_task(stream.read())
-    await turns()
-    assert not reading.done()
-    end.hear(data(1, b"x"))
-    end.hear(data(1, b"y"))
-    assert await reading == b"xy"
-
-
-async def test_read_takes_no_more_than_asked(end: End) -> None:
-    stream = await given(end)
-    end.hear(data(1, b"abcdef"))
-    assert [await stream.read(2), await stream.read(1), await stream.read(99)] == [b"ab", b"c", b"def"]
-    assert buffered(end) == 0
-
-
-@pytest.mark.parametrize("n", [0, -1])
-async def test_read_of_nothing_is_a_mistake(end: End, n: int) -> None:
-    stream = await given(end)
-    with pytest.raises(ValueError, match="at least one byte"):
-        await stream.read(n)
-
-
-async def test_what_is_read_is_bytes(end: End) -> None:
-    """A large body comes as a view of its record; nobody should notice."""
-    stream = await given(end)
-    end.hear(data(1, bytes(5_000)))
-    assert type(await stream.read(1_000)) is bytes
-    assert type(await stream.read()) is bytes
-
-
-async def test_tiny_pieces_are_joined(end: End) -> None:
-    stream = await given(end)
-    end.hear(*[data(1, b"ab")] * 1_000)
-    assert len(stream._chunks) <= 2_000 // SMALL + 1
-    assert await stream.readexactly(2_000) == b"ab" * 1_000
-
-
-async def test_large_pieces_are_not_copied_together(end: End) -> None:
-    stream = await given(end)
-    end.hear(data(1, b"a" * SMALL), data(1, b"b"), data(1, b"c" * SMALL))
-    assert [await stream.read(), await stream.read(), await stream.read()] == [b"a" * SMALL, b"b", b"c" * SMALL]
-
-
-async def test_credit_is_given_back_as_bytes_are_read(end: End) -> None:
-    stream = await given(end)
-    end.hear(data(1, bytes(INITIAL_WINDOW)))
-    await stream.readexactly(INITIAL_WINDOW // 2 - 1)
-    assert [frame.kind for frame in end.frames()] == []
-    await stream.read(1)
-    updates = [frame for frame in end.frames() if frame.kind == WINDOW_UPDATE]
-    assert [(frame.stream, frame.length) for frame in updates] == [(1, INITIAL_WINDOW // 2)]
-
-
-async def test_clean_end(end: End) -> None:
-    stream = await given(end)
-    end.hear(data(1, b"last"), update(1, 0, FIN))
-    assert [await stream.read(), await stream.read(), await stream.read()] == [b"last", b"", b""]
-
-
-async def test_an_end_wakes_the_reader(end: End) -> None:
-    stream = await given(end)
-    reading = asyncio.create_task(stream.read())
-    await turns()
-    end.hear(update(1, 0, FIN))
-    assert await reading == b""
-
-
-async def test_a_clean_end_outlives_the_connection_and_a_reset(end: End) -> None:
-    stream = await given(end)
-    end.hear(data(1, b"all"), update(1, 0, FIN), update(1, 5, RST))
-    end.fail(ConnectionClosed("gone"))
-    assert [await stream.read(), await stream.read()] == [b"all", b""]
-    with pytest.raises(StreamReset):
-        await stream.write(b"x")
-
-
-async def test_a_reset_takes_unread_bytes_with_it(end: End) -> None:
-    stream = await given(end)
-    end.hear(data(1, b"half of it"), update(1, 0x1003, RST))
-    with pytest.raises(StreamReset) as caught:
-        await stream.read()
-    assert caught.value.code == 0x1003
-    assert not stream._chunks
-    with pytest.raises(StreamReset):
-        await stream.write(b"x")
-
-
-async def test_a_reset_wakes_reader_and_writer(end: End) -> None:
-    stream = await given(end)
-    reading = asyncio.create_task(stream.read())
-    writing = asyncio.create_task(stream.write(bytes(INITIAL_WINDOW + 1)))
-    await turns()
-    end.hear(update(1, 7, RST))
-    done = await asyncio.gather(reading, writing, return_exceptions=True)
-    assert [(type(error), getattr(error, "code", 0)) for error in done] == [(StreamReset, 7)] * 2
-    assert done[0] is not done[1]
-
-
-async def test_what_arrived_before_the_connection_ended_can_be_read(end: End) -> None:
-    stream = await given(end)
-    end.hear(data(1, b"before"))
-    end.fail(ConnectionClosed("went away", code=3, remote=True))
-    assert await stream.read() == b"before"
-    for _ in range(2):
-        with pytest.raises(ConnectionClosed, match="went away") as caught:
-            await stream.read()
-        assert (caught.value.code, caught.value.remote) == (3, True)
-
-
-@pytest.mark.parametrize(
-    ("cause", "seen"),
-    [
-        (lambda: MuxerError("the reason", code=1), ConnectionClosed),
-        (lambda: DecryptError("the reason"), ConnectionClosed),
-        (lambda: DeadlineExceeded("the reason", timeout=1.0), DeadlineExceeded),
-        (lambda: OSError("the reason"), ConnectionClosed),
-    ],
-)
-async def test_each_cause_is_told(end: End, cause: Callable[[], Exception], seen: type[Exception]) -> None:
-    stream = await given(end)
-    end.fail(cause())
-    with pytest.raises(seen, match="the reason"):
-        await stream.read()
-    with pytest.raises(seen, match="the reason"):
-        await stream.write(b"x")
-
-
-async def test_readexactly(end: End) -> None:
-    stream = await given(end)
-    assert await stream.readexactly(0) == b""
-    end.hear(data(1, b"abc"))
-    assert await stream.readexactly(2) == b"ab"
-    reading = asyncio.create_task(stream.readexactly(3))
-    await turns()
-    end.hear(data(1, b"d"))
-    await turns()
-    end.hear(data(1, b"ef"))
-    assert await reading == b"cde"
-    assert await stream.read() == b"f"
-
-
-@pytest.mark.parametrize("before", [b"", b"12"])
-async def test_readexactly_at_an_early_end(end: End, before: bytes) -> None:
-    stream = await given(end)
-    end.hear(data(1, before) if before else b"", update(1, 0, FIN))
-    with pytest.raises(StreamEnded) as caught:
-        await stream.readexactly(3)
-    assert caught.value.partial == before
-
-
-async def cancelled(reading: Awaitable[Any]) -> None:
-    task = asyncio.ensure_future(reading)
-    await turns()
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
-
-
-READS: list[tuple[str, Callable[[Stream], Awaitable[Any]], list[bytes], list[bytes], object]] = [
-    ("read", lambda s: s.read(), [], [b"abc"], b"abc"),
-    ("readexactly", lambda s: s.readexactly(6), [b"abc"], [b"def"], b"abcdef"),
-    ("read_message", lambda s: s.read_message(), [b"\x85\x01" + b"a" * 100], [b"b" * 33], b"a" * 100 + b"b" * 33),
-    ("prefix", lambda s: s.read_message(), [b"\x85"], [b"\x01" + b"b" * 133], b"b" * 133),
+PROPERTIES = {"peer", "protocol", "connection"}
+CALLS = [
+    ("read", (5,), call.read(5)),
+    ("read", (), call.read(READ_CHUNK)),
+    ("readexactly", (5,), call.readexactly(5)),
+    ("read_to_end", (5,), call.read_to_end(5)),
+    ("read_message", (5,), call.read_message(5)),
+    ("write", (b"x",), call.write(b"x")),
+    ("write_message", (b"x",), call.write_message(b"x")),
+    ("close_write", (), call.finish()),
+    ("close", (), call.close()),
+    ("reset", (7,), call.reset(7)),
 ]
 
 
-@pytest.mark.parametrize(("read", "before", "after", "result"), [row[1:] for row in READS], ids=[r[0] for r in READS])
-async def test_a_cancelled_read_loses_nothing(
-    end: End, read: Callable[[Stream], Awaitable[Any]], before: list[bytes], after: list[bytes], result: object
-) -> None:
-    stream = await given(end)
-    for body in before:
-        end.hear(data(1, body))
-    for _ in range(3):
-        await cancelled(read(stream))
-    for body in after:
-        end.hear(data(1, body))
-    assert await read(stream) == result
-
-
-async def test_a_cancelled_read_to_end_loses_nothing(end: End) -> None:
-    stream = await given(end)
-    end.hear(data(1, b"abc"))
-    await cancelled(stream.read_to_end())
-    end.hear(data(1, b"def"), update(1, 0, FIN))
-    assert await stream.read_to_end() == b"abcdef"
-
-
-async def test_cancelled_reads_do_not_give_credit_twice(end: End) -> None:
-    stream = await given(end)
-    window = end.session.streams[1].window
-    end.hear(data(1, bytes(200_000)))
-    for _ in range(5):
-        await cancelled(stream.readexactly(250_000))
-        assert (window.buffered, buffered(end)) == (0, 0)
-        assert window.credit + window.buffered <= window.size
-    end.hear(data(1, bytes(50_000)))
-    assert await stream.readexactly(250_000) == bytes(250_000)
-    assert (window.buffered, buffered(end)) == (0, 0)
-    assert window.credit + window.buffered <= window.size
-
-
-async def test_a_cancelled_read_of_a_closed_stream_gives_nothing_back(end: End) -> None:
-    stream = await given(end)
-    end.hear(data(1, b"abc"))
-    reading = asyncio.create_task(stream.readexactly(9))
-    await turns()
-    await stream.close()
-    reading.cancel()
-    with pytest.raises((asyncio.CancelledError, UsageError)):
-        await reading
-    assert not stream._chunks
-    assert stream._returned == 0
-
-
-async def test_read_to_end(end: End) -> None:
-    stream = await given(end)
-    end.hear(data(1, b"abc"))
-    reading = asyncio.create_task(stream.read_to_end())
-    await turns()
-    end.hear(data(1, b"def"), update(1, 0, FIN))
-    assert await reading == b"abcdef"
-    assert await stream.read_to_end() == b""
-
-
-async def test_read_to_end_of_one_piece_and_of_too_much(end: End) -> None:
-    stream = await given(end)
-    end.hear(data(1, b"abc"), update(1, 0, FIN))
-    assert await stream.read_to_end(3) == b"abc"
-    other = await given(end, 3)
-    end.hear(data(3, b"abcd"))
-    with pytest.raises(Malformed, match="more than 3 bytes"):
-        await other.read_to_end(3)
-
-
-async def test_messages(end: End) -> None:
-    stream = await given(end)
-    end.hear(data(1, b"\x03abc\x00\x01d"), update(1, 0, FIN))
-    messages = [await stream.read_message() for _ in range(4)]
-    assert messages == [b"abc", b"", b"d", None]
-
-
-async def test_a_message_is_refused_by_its_prefix(end: End) -> None:
-    stream = await given(end)
-    end.hear(data(1, varint.encode(1_001)))
-    with pytest.raises(Malformed, match="message length"):
-        await stream.read_message(1_000)
-    assert buffered(end) == 0
-
-
-@pytest.mark.parametrize("prefix", [b"\x80\x00", b"\xff" * 10])
-async def test_a_message_with_a_bad_prefix(end: End, prefix: bytes) -> None:
-    stream = await given(end)
-    end.hear(data(1, prefix))
-    with pytest.raises(Malformed):
-        await stream.read_message()
-
-
-@pytest.mark.parametrize(("sent", "partial"), [(b"\x80", b"\x80"), (b"\x05abc", b"abc"), (b"\x05", b"")])
-async def test_a_message_that_ends_early(end: End, sent: bytes, partial: bytes) -> None:
-    stream = await given(end)
-    end.hear(data(1, sent), update(1, 0, FIN))
-    with pytest.raises(StreamEnded) as caught:
-        await stream.read_message()
-    assert caught.value.partial == partial
-
-
-async def test_iteration_ends_with_the_stream(end: End) -> None:
-    stream = await given(end)
-    end.hear(data(1, b"a" * SMALL), data(1, b"b" * SMALL), update(1, 0, FIN))
-    assert [chunk async for chunk in stream] == [b"a" * SMALL, b"b" * SMALL]
-
-
-async def test_two_readers(end: End) -> None:
-    stream = await given(end)
-    reading = asyncio.create_task(stream.readexactly(2))
-    await turns()
-    with pytest.raises(UsageError, match="another task is reading"):
-        await stream.read()
-    end.hear(data(1, b"a"))  # the first reader is awake, but it has not run yet
-    with pytest.raises(UsageError, match="another task is reading"):
-        await stream.read()
-    end.hear(data(1, b"b"))
-    assert await reading == b"ab"
-
-
-# ---------------------------------------------------------------------- writing
-
-
-async def test_write_frames_all(end: End) -> None:
-    stream = await given(end)
-    await stream.write(b"one")
-    await stream.write(bytearray(b"two"))
-    await stream.write(memoryview(b"three"))
-    await stream.write(b"")
-    assert [(frame.kind, frame.body) for frame in end.frames()] == [(DATA, b"onetwothree")]
-
-
-async def test_write_does_not_keep_the_callers_buffer(end: End) -> None:
-    stream = await given(end)
-    given_away = bytearray(b"now")
-    await stream.write(given_away)
-    given_away[:] = b"new"
-    assert end.frames()[0].body == b"now"
-
-
-async def test_write_message(end: End) -> None:
-    stream = await given(end)
-    await stream.write_message(b"abc")
-    await stream.write_message(array("I", [1, 2]))  # type: ignore[arg-type]
-    await stream.write_message(memoryview(array("H", [1])))
-    body = b"\x03abc" + b"\x08" + array("I", [1, 2]).tobytes() + b"\x02" + array("H", [1]).tobytes()
-    assert end.frames()[0].body == body
-
-
-async def test_write_waits_for_the_window(end: End) -> None:
-    stream = await given(end)
-    payload = bytes(range(256)) * 1_024 + b"tail"
-    writing = asyncio.create_task(stream.write(payload))
-    await turns(10)
-    sent = b"".join(frame.body for frame in end.frames())
-    assert len(sent) == INITIAL_WINDOW
-    assert not writing.done()
-    end.hear(update(1, 3))
-    await turns()
-    assert not writing.done()
-    end.hear(update(1, 1))
-    await writing
-    assert sent + b"".join(frame.body for frame in end.frames()) == payload
-
-
-async def test_write_waits_while_the_socket_is_full(end: End) -> None:
-    stream = await given(end)
-    end.congested = True
-    end.flush()
-    writing = asyncio.create_task(stream.write(b"later"))
-    await turns()
-    assert not writing.done()
-    end.congested = False
-    end.flush()
-    await writing
-    assert [frame.body for frame in end.frames()] == [b"later"]
-
-
-async def test_one_turn_takes_so_much(end: End) -> None:
-    """More than that waits for the next flush, in order."""
-    stream = await given(end)
-    end.hear(update(1, TURN_BYTES))
-    payload = bytes(range(251)) * (2 * TURN_BYTES // 251)
-    writing = asyncio.create_task(stream.write(payload))
-    await asyncio.sleep(0)
-    assert end.session._out.size >= TURN_BYTES
-    assert not writing.done()
-    await asyncio.wait_for(writing, 1)
-    end.flush()
-    assert b"".join(frame.body for frame in end.frames()) == payload
-
-
-async def test_two_writers(end: End) -> None:
-    stream = await given(end)
-    writing = asyncio.create_task(stream.write(bytes(INITIAL_WINDOW + 1)))
-    await turns(10)
-    with pytest.raises(UsageError, match="another task is writing"):
-        await stream.write(b"x")
-    with pytest.raises(UsageError, match="another task is writing"):
-        await stream.close_write()
-    end.hear(update(1, 1))
-    with pytest.raises(UsageError, match="another task is writing"):
-        await stream.write(b"x")
-    await writing
-    await stream.write(b"")
-
-
-async def test_a_cancelled_write_leaves_the_stream_usable(end: End) -> None:
-    stream = await given(end)
-    await cancelled(stream.write(bytes(INITIAL_WINDOW + 1)))
-    end.hear(update(1, 5))
-    await stream.write(b"again")
-    assert b"".join(frame.body for frame in end.frames())[-5:] == b"again"
-
-
-async def test_a_cancelled_writer_keeps_nobody_else_waiting(end: End) -> None:
-    first, second = await given(end, 1), await given(end, 3)
-    end.congested = True
-    end.flush()
-    one = asyncio.create_task(first.write(b"1"))
-    two = asyncio.create_task(second.write(b"2"))
-    await turns()
-    one.cancel()
-    end.congested = False
-    end.flush()
-    await two
-    assert [frame.body for frame in end.frames()] == [b"2"]
-    with pytest.raises(asyncio.CancelledError):
-        await one
-
-
-async def test_the_writers_of_a_connection_take_turns() -> None:
-    """Each has credit for all of it; what decides is the room of a turn."""
-    client, server = joined()
-    streams = [client.open() for _ in range(40)]
-    finished: list[int] = []
-    size = TURN_BYTES * 2
-
-    async def write(number: int, stream: Stream) -> None:
-        await stream.write(bytes(size))
-        finished.append(number)
-
-    for stream in streams:
-        await stream.write(b"?")
-    await turns()
-    for stream in streams:
-        server.hear()
-        client.hear(update(stream._state.id, size, ACK))
-    client.other = None
-    writers = [asyncio.create_task(write(number, stream)) for number, stream in enumerate(streams)]
-    progress: list[int] = []
-    while not all(writer.done() for writer in writers):
-        await asyncio.sleep(0)
-        left = [stream._state.credit for stream in streams]
-        progress.append(max(left) - min(left))
-    assert max(progress) <= size // 2 + INITIAL_WINDOW
-    assert finished == sorted(finished)
-    client.fail(ConnectionClosed("over"))
-    server.fail(ConnectionClosed("over"))
-
-
-async def test_write_now_never_waits(end: End) -> None:
-    stream = await given(end)
-    end.congested = True
-    end.flush()
-    stream.send_now(b"na")
-    end.congested = False
-    assert [frame.body for frame in end.frames()] == [b"na"]
-    await stream.close_write()
-    stream.send_now(b"too late")
-    assert [frame.flags for frame in end.frames()] == [FIN]
-
-
-# ---------------------------------------------------------------------- closing
-
-
-async def test_half_close_ours_first(end: End) -> None:
-    stream = await given(end)
-    await stream.write(b"bye")
-    await stream.close_write()
-    await stream.close_write()
-    assert [(frame.kind, frame.flags) for frame in end.frames()] == [(DATA, 0), (DATA, FIN)]
-    with pytest.raises(UsageError, match="closed for writing"):
-        await stream.write(b"x")
-    end.hear(data(1, b"still here"))
-    assert await stream.read() == b"still here"
-    end.hear(update(1, 0, FIN))
-    assert await stream.read() == b""
-    assert not end.session.streams
-
-
-async def test_half_close_theirs_first(end: End) -> None:
-    stream = await given(end)
-    end.hear(update(1, 0, FIN))
-    assert await stream.read() == b""
-    await stream.write(b"still here")
-    await stream.close_write()
-    assert [frame.body for frame in end.frames() if frame.kind == DATA] == [b"still here", b""]
-    assert not end.session.streams
-
-
-async def test_close_sends_fin_and_drops_what_comes(end: End) -> None:
-    stream = await given(end)
-    end.hear(data(1, b"unread"))
-    await stream.write(b"answer")
-    await stream.close()
-    await stream.close()
-    assert [frame.flags for frame in end.frames()] == [0, FIN]
-    assert end.closed_states == [end.session.streams[1]]
-    end.hear(data(1, bytes(1_000)))
-    assert buffered(end) == 0
-    with pytest.raises(UsageError, match="the stream is closed"):
-        await stream.read()
-    with pytest.raises(UsageError, match="closed for writing"):
-        await stream.write(b"x")
-    end.hear(update(1, 0, FIN))
-    assert not end.session.streams
-    with pytest.raises(UsageError, match="the stream is closed"):
-        await stream.read()
-
-
-async def test_close_wakes_the_reader(end: End) -> None:
-    stream = await given(end)
-    reading = asyncio.create_task(stream.read())
-    await turns()
-    await stream.close()
-    with pytest.raises(UsageError, match="the stream is closed"):
-        await reading
-
-
-async def test_close_under_a_waiting_write_is_a_reset(end: End) -> None:
-    """Half a message followed by FIN would look like a whole one."""
-    stream = await given(end)
-    writing = asyncio.create_task(stream.write(bytes(INITIAL_WINDOW + 1)))
-    await turns(10)
-    await stream.close()
-    with pytest.raises(StreamReset):
-        await writing
-    flags = [frame.flags for frame in end.frames()]
-    assert flags[-1] == RST
-    assert set(flags[:-1]) == {0}
-
-
-async def finished(end: End, stream: Stream) -> None:
-    await stream.close_write()
-    end.hear(update(1, 0, FIN))
-
-
-async def reset_by_peer(end: End, stream: Stream) -> None:
-    end.hear(update(1, 9, RST))
-
-
-async def reset_by_us(end: End, stream: Stream) -> None:
-    stream.reset(4)
-
-
-async def lost(end: End, stream: Stream) -> None:
-    end.fail(ConnectionClosed("lost"))
-
-
-@pytest.mark.parametrize("before", [finished, reset_by_peer, reset_by_us, lost])
-async def test_close_and_reset_in_every_state(end: End, before: Callable[[End, Stream], Awaitable[None]]) -> None:
-    for close in (Stream.close_nowait, Stream.reset):
-        end = End(client=False)
-        stream = await given(end)
-        end.hear(data(1, b"unread"))
-        await before(end, stream)
-        end.frames()
-        close(stream)
-        await stream.close()
-        await stream.close_write()
-        stream.reset()
-        assert end.frames() == []
-        assert not stream._chunks
-        assert not end.session.streams
-        assert buffered(end) == 0
-        with pytest.raises((UsageError, StreamReset, ConnectionClosed)):
-            await stream.read()
-        with pytest.raises((UsageError, StreamReset, ConnectionClosed)):
-            await stream.write(b"x")
-
-
-async def test_reset_sends_its_code_and_ends_both_directions(end: End) -> None:
-    stream = await given(end)
-    end.hear(data(1, b"unread"))
-    reading = asyncio.create_task(stream.readexactly(99))
-    await turns()
-    stream.reset(0x1004)
-    assert [(frame.flags, frame.length) for frame in end.frames()] == [(RST, 0x1004)]
-    with pytest.raises(StreamReset) as caught:
-        await reading
-    assert caught.value.code == 0x1004
-    assert (end.session.streams, buffered(end)) == ({}, 0)
-
-
-async def test_reset_after_close(end: End) -> None:
-    stream = await given(end)
-    await stream.close()
-    stream.reset(1)
-    assert [frame.flags for frame in end.frames()] == [FIN, RST]
-    assert not end.session.streams
-
-
-async def test_a_stream_nobody_heard_of_is_reset_in_silence() -> None:
-    end = End(client=True)
-    stream = end.open()
-    stream.reset()
-    assert end.frames() == []
-    assert end.session.unacknowledged == 0
-
-
-async def test_async_with_closes_and_resets(end: End) -> None:
-    async with await given(end, 1) as stream:
-        await stream.write(b"in order")
-    assert [frame.flags for frame in end.frames()] == [0, FIN]
-    with pytest.raises(KeyError):
-        async with await given(end, 3):
-            raise KeyError
-    assert [frame.flags for frame in end.frames()] == [RST]
-
-
-async def test_abandon_tells_our_side_why(end: End) -> None:
-    stream = await given(end)
-    stream.abandon(DeadlineExceeded("too slow", timeout=1.0), 0x1001)
-    stream.abandon(Malformed("second thoughts"), 0x1002)
-    assert [frame.length for frame in end.frames()] == [0x1001]
-    with pytest.raises(DeadlineExceeded, match="too slow"):
-        await stream.read()
-
-
-async def test_too_much_unread_fails_the_stream() -> None:
-    end = End(client=False, limits=Limits(receive_memory=1_000))
-    stream = await given(end)
-    end.hear(data(1, bytes(900)))
-    end.hear(data(1, bytes(101)))
-    with pytest.raises(LimitExceeded) as caught:
-        await stream.read()
-    assert caught.value.limit == "receive_memory"
-    assert not stream._chunks
-    assert [(frame.flags, frame.length) for frame in end.frames()] == [(RST, 0x1002)]
-
-
-# ---------------------------------------------------------------------- negotiation
-
-
-async def test_an_intake_gets_everything_until_negotiated(end: End) -> None:
-    intake = Kept()
-    end.intake = lambda _: intake
-    stream = await given(end)
-    end.hear(data(1, b"/proposal"))
-    stream.consumed(9)
-    assert intake.heard == [b"/proposal"]
-    stream.negotiated("/a/1", memoryview(b"left over"))
-    end.hear(data(1, b" and more"))
-    assert await stream.read() == b"left over and more"
-    assert stream.protocol == "/a/1"
-
-
-async def test_negotiated_wakes_a_reader(end: End) -> None:
-    intake = Kept()
-    end.intake = lambda _: intake
-    stream = await given(end)
-    reading = asyncio.create_task(stream.read())
-    await turns()
-    end.hear(update(1, 0, FIN))
-    stream.negotiated("/a/1")
-    assert await reading == b""
-    assert intake.heard == ["end"]
-
-
-@pytest.mark.parametrize("how", [reset_by_peer, reset_by_us, lost])
-async def test_an_intake_hears_of_the_failure_once(end: End, how: Callable[[End, Stream], Awaitable[None]]) -> None:
-    intake = Kept()
-    end.intake = lambda _: intake
-    stream = await given(end)
-    await how(end, stream)
-    await lost(end, stream)
-    assert len(intake.heard) == 1
-    assert stream.intake is None
-
-
-async def test_explain_replaces_the_cause(end: End) -> None:
-    stream = await given(end)
-    end.hear(update(1, 0x1002, RST))
-    stream.explain(LimitExceeded("full", limit="streams", current=0, maximum=0, remote=True))
-    with pytest.raises(LimitExceeded):
-        await stream.read()
-
-
-@pytest.mark.parametrize("cut", [None, 1, 30])
-@pytest.mark.parametrize("listens", [True, False])
-async def test_what_a_negotiation_leaves_over_is_counted_once(end: End, listens: bool, cut: int | None) -> None:
-    """A window that is given back twice lets the peer send more than it holds."""
-    connection: Any = SimpleNamespace(
-        admits=lambda _: True, park=lambda _: False, unpark=lambda: None, start_handler=lambda _: None
-    )
-    end.intake = lambda one: (
-        InboundNegotiation(connection, one, inf)
-        if listens
-        else LazyConfirm(one, "/a/1", multistream.propose("/a/1"), inf)
-    )
-    stream = await given(end)
-    window = end.session.streams[1].window
-    body = multistream.propose("/a/1") + bytes(200_000)
-    for piece in (body[:cut], body[cut:]) if cut else (body,):
-        end.hear(data(1, piece))
-        end.flush()
-    assert (window.buffered, buffered(end)) == (200_000, 200_000)
-    assert await stream.readexactly(200_000) == bytes(200_000)
-    assert (window.buffered, buffered(end)) == (0, 0)
-    assert window.credit <= window.size
-
-
-async def test_closed_while_negotiating_the_intake_goes_on(end: End) -> None:
-    """What was written needs its negotiation; only then is the rest dropped."""
-    intake = Kept()
-    end.intake = lambda _: intake
-    stream = await given(end)
-    await stream.close()
-    end.hear(data(1, b"/echo"))
-    assert intake.heard == [b"/echo"]
-    stream.negotiated("/a/1", b"left over")
-    assert not stream._chunks
-    end.hear(data(1, b"dropped"))
-    assert buffered(end) == 0
-
-
-# ---------------------------------------------------------------------- two ends
-
-
-async def test_both_directions_at_once_through_small_windows() -> None:
-    """4 MiB each way, a reader slower than the writer: credit has to come back while both ends send."""
-    client, server = joined()
-    ours = client.open()
-    await ours.write(b"")
-    payload = bytes(range(256)) * 4_096
-    total = 4 * len(payload)
-
-    async def write(stream: Stream) -> None:
-        for _ in range(4):
-            await stream.write(payload)
-        await stream.close_write()
-
-    async def read(stream: Stream) -> bytes:
-        return await stream.read_to_end(total)
-
-    writing = asyncio.create_task(write(ours))
-    theirs = await server.accepted.get()
-    async with asyncio.timeout(10):
-        got = await asyncio.gather(write(theirs), read(theirs), read(ours), writing)
-    assert got[1] == got[2] == payload * 4
-    assert not client.session.streams
-    assert not server.session.streams
-    assert (buffered(client), buffered(server)) == (0, 0)
-
-
-async def test_syn_leaves_with_the_first_write() -> None:
-    client = End(client=True)
-    stream = client.open()
-    await stream.write(b"first")
-    await stream.write(b" second")
-    sent = client.frames()
-    assert [(frame.kind, frame.flags, frame.body) for frame in sent] == [(DATA, SYN, b"first second")]
-    stream.reset()
-
-
-@pytest.mark.parametrize("turn", range(40))
-async def test_a_reader_cancelled_at_any_turn_misses_nothing(end: End, turn: int) -> None:
-    stream = await given(end)
-    messages = [bytes([number]) * size for number, size in enumerate([0, 1, 5, 200, 3, 17])]
-    pieces = b"".join(varint.encode(len(message)) + message for message in messages)
-    got: list[bytes | None] = []
-
-    async def read() -> None:
-        while len(got) < len(messages):
-            got.append(await stream.read_message())
-
-    reading = asyncio.create_task(read())
-    for number, start in enumerate(range(0, len(pieces), 6)):
-        if number == turn:
-            reading.cancel()
-            await turns(1)
-            reading = asyncio.create_task(read())
-        end.hear(data(1, pieces[start : start + 6]))
-        await turns(1)
-    await reading
-    assert got == messages
-    assert buffered(end) == 0
-
-
-@pytest.mark.parametrize("turn", range(12))
-async def test_a_writer_cancelled_at_any_turn_sends_a_beginning(turn: int) -> None:
-    client, server = joined()
-    stream = client.open()
-    payload = bytes(range(251)) * 4_000
-    writing = asyncio.create_task(stream.write(payload))
-    await turns(1)
-    theirs = await server.accepted.get()
-    reading = asyncio.create_task(theirs.read_to_end(len(payload) + 10))
-    await turns(turn)
-    writing.cancel()
-    with suppress(asyncio.CancelledError):
-        await writing
-    await stream.write(b"the rest")
-    await stream.close_write()
-    got = await reading
-    assert got.endswith(b"the rest")
-    assert payload.startswith(got[: -len(b"the rest")])
-    await theirs.close()
-    await turns()
-    assert (client.session.streams, server.session.streams) == ({}, {})
-
-
-async def test_read_now_gives_what_is_there_and_never_waits() -> None:
+@pytest.fixture
+async def live() -> LiveStream:
+    """A stream that the peer has opened, and on which it has said all that it will."""
     end = End(client=False)
-    stream = await given(end)
-    assert stream.read_now() == b""
-    end.hear(data(1, b"hello"))
-    assert (stream.read_now(2), stream.read_now(), stream.read_now()) == (b"he", b"llo", b"")
-    reading = asyncio.ensure_future(stream.read())
-    await turns()
-    end.hear(data(1, b"for the reader"))
-    assert stream.read_now() == b""
-    assert await reading == b"for the reader"
+    end.hear(syn(1), data(1, b"a" * 600), data(1, b"b" * 600), update(1, 0, FIN))
+    return await end.accepted.get()
+
+
+def sent(live: LiveStream) -> list[int]:
+    """The flags of what has left."""
+    return [frame.flags for frame in live.connection.frames()[-1:]]
+
+
+def test_it_has_what_the_documentation_explains() -> None:
+    public = {name for name in dir(Stream) if not name.startswith("_")}
+    assert public == PROPERTIES | {name for name, _, _ in CALLS}
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").partition("## Streams of your own protocol")[2]
+    section = text.partition("\n## ")[0]
+    explained = set(re.findall(r"`(?:async for|async with|\w*stream\.)?(\w+)(?:\(\w*\))?`", section))
+    assert public <= explained, public - explained
+    assert set(re.findall(r"\bstream\.(\w+)", section)) <= public
+
+
+@pytest.mark.parametrize(("name", "arguments", "reaches"), CALLS)
+async def test_each_method_reaches_the_live_stream(name: str, arguments: tuple[Any, ...], reaches: Any) -> None:
+    live = MagicMock(spec=LiveStream)
+    result = getattr(Stream(live), name)(*arguments)
+    if isawaitable(result):
+        result = await result
+    assert live.mock_calls == [reaches]
+    if name.startswith("read"):
+        assert result is getattr(live, name).return_value
+
+
+async def test_what_it_tells(live: LiveStream) -> None:
+    stream = Stream(live)
+    live.protocol = "/a/1"
+    assert (stream.peer, stream.protocol, stream.connection) == (PEER, "/a/1", live.connection.face)
+    assert repr(stream) == "<Stream 1 /a/1>"
+
+
+async def test_iteration_ends_with_the_stream(live: LiveStream) -> None:
+    assert [chunk async for chunk in Stream(live)] == [b"a" * 600, b"b" * 600]
+
+
+@pytest.mark.parametrize("opened", [False, True])
+async def test_async_with_closes_and_resets(live: LiveStream, opened: bool) -> None:
+    """A stream as it is given to a handler, and one that is being opened."""
+
+    async def open_stream() -> Stream:
+        return Stream(live)
+
+    async with StreamOpening(open_stream) if opened else Stream(live) as stream:
+        await stream.write(b"in order")
+    assert sent(live) == [FIN]
+    other = await awaited(live.connection, 3)
+    with pytest.raises(KeyError):
+        async with StreamOpening(lambda: awaited_face(other)) if opened else Stream(other):
+            raise KeyError
+    assert sent(live) == [RST]
+
+
+async def awaited(end: End, number: int) -> LiveStream:
+    end.hear(syn(number))
+    return await end.accepted.get()
+
+
+async def awaited_face(live: LiveStream) -> Stream:
+    return Stream(live)
+
+
+async def test_an_opening_that_is_awaited_is_the_callers_to_close(live: LiveStream) -> None:
+    stream = await StreamOpening(lambda: awaited_face(live))
+    await stream.write(b"still open")
+    assert sent(live) == [0]
+
+
+async def test_an_opening_that_fails_closes_nothing() -> None:
+    async def refused() -> Stream:
+        raise ConnectionRefusedError
+
+    opening = StreamOpening(refused)
+    with pytest.raises(ConnectionRefusedError):
+        async with opening:
+            pytest.fail("there is no stream")
+    await opening.__aexit__(None, None, None)

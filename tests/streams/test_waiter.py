@@ -11,12 +11,16 @@ from stronghold_p2p.streams.waiter import Turn, Waiter
 from tests.yamux.streams import turns
 
 
-def running(turn: Turn, waiter: Waiter, told: list[str], name: str = "on") -> asyncio.Task[None]:
+def waiting() -> tuple[Turn, Waiter, list[str], asyncio.Task[None]]:
+    """A task that waits, and says so when it goes on."""
+    turn = Turn(asyncio.get_running_loop())
+    waiter, told = Waiter(turn.loop, turn), list[str]()
+
     async def wait() -> None:
         await waiter
-        told.append(name)
+        told.append("on")
 
-    return asyncio.ensure_future(wait())
+    return turn, waiter, told, asyncio.ensure_future(wait())
 
 
 def bare(callback: object) -> None:
@@ -25,9 +29,7 @@ def bare(callback: object) -> None:
 
 
 async def test_it_goes_on_within_the_callback_that_had_the_news() -> None:
-    turn = Turn(asyncio.get_running_loop())
-    waiter, told = Waiter(turn), list[str]()
-    task = running(turn, waiter, told)
+    turn, waiter, told, task = waiting()
     await turns(2)
 
     def news() -> None:
@@ -45,9 +47,7 @@ async def test_it_goes_on_within_the_callback_that_had_the_news() -> None:
 
 
 async def test_outside_of_a_callback_it_goes_on_in_the_next_turn() -> None:
-    turn = Turn(asyncio.get_running_loop())
-    waiter, told = Waiter(turn), list[str]()
-    task = running(turn, waiter, told)
+    _, waiter, told, task = waiting()
     await turns(2)
     waiter.set()
     assert told == []
@@ -56,9 +56,7 @@ async def test_outside_of_a_callback_it_goes_on_in_the_next_turn() -> None:
 
 
 async def test_a_callback_inside_a_task_does_not_run_another() -> None:
-    turn = Turn(asyncio.get_running_loop())
-    waiter, told = Waiter(turn), list[str]()
-    task = running(turn, waiter, told)
+    turn, waiter, told, task = waiting()
     await turns(2)
     turn.waiting = []
     waiter.set()
@@ -67,28 +65,27 @@ async def test_a_callback_inside_a_task_does_not_run_another() -> None:
     await task
 
 
-async def test_set_before_it_is_awaited() -> None:
+async def test_set_before_it_is_awaited_and_a_timeout() -> None:
     turn = Turn(asyncio.get_running_loop())
-    waiter = Waiter(turn)
+    waiter = Waiter(turn.loop, turn)
     waiter.set()
     await waiter
     assert waiter.done()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await Waiter(turn.loop, turn)
 
 
 async def test_set_after_the_task_has_begun_to_wait_and_before_it_looks() -> None:
     """``asyncio.Task`` adds its callback when the first step has ended; it may be done by then."""
-    turn = Turn(asyncio.get_running_loop())
-    waiter, told = Waiter(turn), list[str]()
-    task = running(turn, waiter, told)
+    _, waiter, told, task = waiting()
     bare(waiter.set)
     await task
     assert told == ["on"]
 
 
 async def test_cancelled_while_it_waits() -> None:
-    turn = Turn(asyncio.get_running_loop())
-    waiter, told = Waiter(turn), list[str]()
-    task = running(turn, waiter, told)
+    _, waiter, told, task = waiting()
     await turns(2)
     assert task.cancel("enough")
     with pytest.raises(asyncio.CancelledError, match="enough"):
@@ -100,9 +97,7 @@ async def test_cancelled_while_it_waits() -> None:
 
 async def test_cancelled_after_it_was_woken() -> None:
     """The cancellation counts, as with a future that is done."""
-    turn = Turn(asyncio.get_running_loop())
-    waiter, told = Waiter(turn), list[str]()
-    task = running(turn, waiter, told)
+    _, waiter, told, task = waiting()
     await turns(2)
     waiter.set()
     task.cancel()
@@ -111,17 +106,10 @@ async def test_cancelled_after_it_was_woken() -> None:
     assert told == []
 
 
-async def test_a_timeout_ends_it() -> None:
-    turn = Turn(asyncio.get_running_loop())
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.01):
-            await Waiter(turn)
-
-
 async def test_the_task_keeps_its_context() -> None:
     name = contextvars.ContextVar("name", default="the loop's")
     turn = Turn(asyncio.get_running_loop())
-    waiter, seen = Waiter(turn), list[tuple[str, bool]]()
+    waiter, seen = Waiter(turn.loop, turn), list[tuple[str, bool]]()
 
     async def wait() -> None:
         name.set("the task's")
@@ -162,15 +150,15 @@ async def test_who_was_to_go_on_behind_an_end_of_the_program_still_does() -> Non
 
 
 async def test_what_a_task_wakes_while_it_goes_on_waits_for_the_next_turn() -> None:
-    turn = Turn(asyncio.get_running_loop())
-    first, second, told = Waiter(turn), Waiter(turn), list[str]()
+    turn, second, told, task = waiting()
+    first = Waiter(turn.loop, turn)
 
     async def wake() -> None:
         await first
         second.set()
         told.append("woke")
 
-    tasks = [asyncio.ensure_future(wake()), running(turn, second, told)]
+    waking = asyncio.ensure_future(wake())
     await turns(2)
 
     def news() -> None:
@@ -180,5 +168,5 @@ async def test_what_a_task_wakes_while_it_goes_on_waits_for_the_next_turn() -> N
         told.append("after")
 
     bare(news)
-    await asyncio.gather(*tasks)
+    await asyncio.gather(waking, task)
     assert told == ["woke", "after", "on"]

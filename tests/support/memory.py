@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.addressing.kinds import is_unspecified, tcp_address
 from stronghold_p2p.errors import ConfigError, ConnectionClosed, DialError, ListenError
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.seams import Arrivals, Upgraded, WireUser
@@ -40,10 +40,10 @@ class MemoryListener:
     """One port of this loop. ``accept`` is called by whoever dials it."""
 
     def __init__(self, address: Multiaddr) -> None:
-        target = multiaddrs.tcp_address(address)
+        target = tcp_address(address)
         if target is None:
             raise ConfigError(f"{address} is no TCP address", where="listen")
-        host, port = ("127.0.0.1" if multiaddrs.is_unspecified(address) else target[0]), target[1] or next(_ports)
+        host, port = ("127.0.0.1" if is_unspecified(address) else target[0]), target[1] or next(_ports)
         if port in listening():
             raise ListenError(f"cannot listen on {address}: in use", address=str(address))
         self.port = port
@@ -56,8 +56,8 @@ class MemoryListener:
 
 def dialed_port(address: Multiaddr) -> int:
     """The port that ``address`` names; ``DialError`` if nobody can be there."""
-    target = multiaddrs.tcp_address(address)
-    if target is None or not target[1] or multiaddrs.is_unspecified(address):
+    target = tcp_address(address)
+    if target is None or not target[1] or is_unspecified(address):
         raise DialError(f"{address} is no TCP address that can be dialed")
     return target[1]
 
@@ -162,7 +162,7 @@ class MemoryTransport:
         self._upgrader = upgrader
 
     def handles(self, address: Multiaddr) -> bool:
-        return multiaddrs.tcp_address(address) is not None
+        return tcp_address(address) is not None
 
     async def dial(self, address: Multiaddr, expected: PeerId | None) -> Upgraded:
         port = dialed_port(address)

@@ -16,7 +16,7 @@ from typing import Any
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.addressing.kinds import tcp_address
 from stronghold_p2p.codes import GoAway, Reset, farewell
 from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, PeerIdMismatch, StreamReset
 from stronghold_p2p.identity import PeerId, PublicKey
@@ -264,7 +264,7 @@ class NativeTransport:
         self._pending: set[NativeMuxer] = set()
 
     def handles(self, address: Multiaddr) -> bool:
-        return multiaddrs.tcp_address(address) is not None
+        return tcp_address(address) is not None
 
     def proven(self, challenge: bytes) -> tuple[PeerId, PublicKey]:
         """Who we are, as somebody sees it who has made us sign ``challenge``."""

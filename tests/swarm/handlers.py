@@ -12,13 +12,13 @@ ECHO = "/echo/1.0.0"
 
 async def echo(stream: LiveStream) -> None:
     """Everything back, until the peer's FIN."""
-    async for piece in stream:
+    while piece := await stream.read():
         await stream.write(piece)
 
 
 async def swallow(stream: LiveStream) -> None:
     """Read until the peer's FIN."""
-    async for _ in stream:
+    while await stream.read():
         pass
 
 
@@ -39,5 +39,5 @@ async def ask(connection: LiveConnection, data: bytes = b"hello", protocol: str 
     """One echoed message on a stream of its own."""
     async with await connection.open_stream(protocol) as stream:
         await stream.write(data)
-        await stream.close_write()
+        stream.finish()
         return await stream.read_to_end(1 << 24)

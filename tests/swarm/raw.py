@@ -13,7 +13,7 @@ from typing import Any
 from multiaddr import Multiaddr
 
 from stronghold_p2p import multistream
-from stronghold_p2p.addressing import multiaddrs
+from stronghold_p2p.addressing.kinds import from_socket, tcp_address
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity import PeerId
@@ -164,7 +164,7 @@ async def shake(bare: Bare, exchange: Exchange[Negotiated]) -> Raw:
 
 async def bare_to(address: Multiaddr) -> Bare:
     """A connected socket."""
-    host, port, _ = multiaddrs.tcp_address(address) or ("", 0, None)
+    host, port, _ = tcp_address(address) or ("", 0, None)
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     sock.setblocking(False)
     await asyncio.get_running_loop().sock_connect(sock, (host, port))
@@ -198,7 +198,7 @@ class Server:
     def __init__(self, host: str = "127.0.0.1", backlog: int = 16) -> None:
         self.sock = socket.create_server((host, 0), backlog=backlog)
         self.sock.setblocking(False)
-        self.address = multiaddrs.from_socket(self.sock.getsockname())
+        self.address = from_socket(self.sock.getsockname())
         self.accepted: list[Bare] = []
 
     async def accept(self) -> Bare:

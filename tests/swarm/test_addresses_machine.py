@@ -9,7 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from multiaddr import Multiaddr
 
 from stronghold_p2p import AddressBook, ConfigError, LimitExceeded, PeerId
-from stronghold_p2p.addressing.multiaddrs import parse, relays, split_peer
+from stronghold_p2p.addressing.kinds import relays_of
+from stronghold_p2p.addressing.parse import parse, split_peer
 from stronghold_p2p.book import addresses
 
 PEERS = [PeerId(b"\x12\x20" + number.to_bytes(32, "big")) for number in range(6)]
@@ -27,7 +28,8 @@ class Book(RuleBasedStateMachine):
         self.now = 0.0
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(addresses, "ADDRESSES", 8)
-        self.book = AddressBook(peers=4, per_peer=3, clock=lambda: self.now)
+        self.patch.setattr(addresses, "monotonic", lambda: self.now)
+        self.book = AddressBook(peers=4, per_peer=3)
         self.connected: set[PeerId] = set()
         self.given: dict[PeerId, set[Multiaddr]] = {}
 
@@ -77,7 +79,7 @@ class Book(RuleBasedStateMachine):
         except ConfigError:
             assert (named, exclusive) == ([], True)
         except LimitExceeded:
-            assert peer not in self.book._kept
+            assert peer not in self.book._lasting
 
     @rule(named=st.lists(peers, max_size=2))
     def set_relays(self, named: list[PeerId]) -> None:
@@ -95,37 +97,37 @@ class Book(RuleBasedStateMachine):
     def export(self) -> None:
         again = AddressBook()
         again.import_(self.book.export())
-        for peer in self.book._kept:
-            lasting = list(self.book._known(peer).lasting)
-            assert list(again._known(peer).places) == lasting
+        for peer in self.book._lasting:
+            lasting = list(self.book._entry(peer).lasting)
+            assert list(again._entry(peer).places) == lasting
         assert again.relays == list(dict.fromkeys(self.book.relays))
 
     @invariant()
     def counts(self) -> None:
         book = self.book
-        entries = [*book._kept.values(), *book._told.values()]
+        entries = [*book._lasting.values(), *book._hearsay.values()]
         assert book._count == sum(len(known.places) for known in entries)
         assert book._size == sum(len(place) for known in entries for place in known.places)
         assert len(entries) <= 4
         assert book._count <= 8
-        assert not book._kept.keys() & book._told.keys()
-        assert all(known.stays for known in book._kept.values())
-        assert not any(known.stays for known in book._told.values())
+        assert not book._lasting.keys() & book._hearsay.keys()
+        assert all(known.stays for known in book._lasting.values())
+        assert not any(known.stays for known in book._hearsay.values())
         assert all(len(known.places) <= 3 for known in entries)
 
     @invariant()
     def what_the_caller_gave_is_there(self) -> None:
         for peer, given in self.given.items():
-            assert given <= {Multiaddr(place) for place in self.book._known(peer).places}
+            assert given <= {Multiaddr(place) for place in self.book._entry(peer).places}
 
     @invariant()
     def dial_order(self) -> None:
         for peer in PEERS:
             listed = self.book.addresses(peer)
-            known = self.book._known(peer)
+            known = self.book._entry(peer)
             assert len(set(listed)) == len(listed)
             for address in listed:
-                through = relays(address)
+                through = relays_of(address)
                 assert split_peer(address)[1] == (peer if through else None)
                 assert peer not in through
                 assert through or not known.exclusive

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm

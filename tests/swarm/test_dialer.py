@@ -12,8 +12,8 @@ from itertools import count
 import pytest
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing import multiaddrs
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.kinds import from_socket
+from stronghold_p2p.addressing.parse import parse, with_peer
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import (
@@ -29,6 +29,7 @@ from stronghold_p2p.events.events import DialFailed, Ended, Opened
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.swarm import dialer
 from stronghold_p2p.swarm.dialer import STAGGER
 from stronghold_p2p.swarm.swarm import Swarm
 from tests.peers import swarm, until
@@ -47,7 +48,7 @@ def now() -> float:
 def closed_port(host: str = "127.0.0.1") -> Multiaddr:
     """An address at which nobody listens."""
     with socket.create_server((host, 0)) as server:
-        return multiaddrs.from_socket(server.getsockname())
+        return from_socket(server.getsockname())
 
 
 @contextmanager
@@ -65,7 +66,7 @@ def deaf() -> Iterator[Multiaddr]:
             sock = stack.enter_context(socket.socket())
             sock.setblocking(False)
             sock.connect_ex(server.getsockname())
-        yield multiaddrs.from_socket(server.getsockname())
+        yield from_socket(server.getsockname())
 
 
 @asynccontextmanager
@@ -113,8 +114,8 @@ async def test_the_address_that_names_its_peer_is_held_to_it() -> None:
         (address,) = bob.addresses
         stranger = identity(7).peer_id
         with pytest.raises(PeerIdMismatch):
-            await alice.dial(None, [multiaddrs.with_peer(address, stranger)])
-        connection = await alice.dial(None, [multiaddrs.with_peer(address, bob.peer_id)])
+            await alice.dial(None, [with_peer(address, stranger)])
+        connection = await alice.dial(None, [with_peer(address, bob.peer_id)])
         assert connection.peer == bob.peer_id
         assert connection.remote_address == address
 
@@ -216,8 +217,9 @@ async def test_ourselves_by_an_address_that_we_do_not_know() -> None:
         assert alice.connections() == ()
 
 
-async def test_more_addresses_than_we_try() -> None:
-    async with alone(limits=Limits(dial_addresses=3)) as alice, swarm(2) as bob:
+async def test_more_addresses_than_we_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dialer, "ADDRESSES", 3)
+    async with alone() as alice, swarm(2) as bob:
         dead = [closed_port(f"127.0.0.{n}") for n in range(1, 4)]
         with pytest.raises(DialError) as caught:
             await alice.dial(bob.peer_id, [*dead, *bob.addresses])
@@ -228,7 +230,7 @@ async def test_the_same_address_twice() -> None:
     async with alone() as alice:
         dead = closed_port()
         with pytest.raises(DialError) as caught:
-            await alice.dial(identity(7).peer_id, [dead, dead, multiaddrs.parse(str(dead))])
+            await alice.dial(identity(7).peer_id, [dead, dead, parse(str(dead))])
         assert list(caught.value.attempts) == [dead]
 
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from stronghold_p2p.addressing import multiaddrs
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.kinds import tcp_address
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import (
@@ -43,6 +43,7 @@ from stronghold_p2p.events.events import (
 )
 from stronghold_p2p.events.hub import Events as Reader
 from stronghold_p2p.firewall.asking.firewall import Firewall
+from stronghold_p2p.firewall.limits import gate
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.swarm.swarm import Swarm
@@ -56,7 +57,7 @@ from tests.virtual import VIRTUAL, eventually
 
 LOOPS = VIRTUAL
 STRICT: dict[str, Any] = {"exempt_loopback": False}
-NONE = Limits(accept_rate=None, pending_per_ip=None, per_subnet=None)
+NONE = Limits(accept_rate=None, pending_in=None, per_subnet=None)
 
 
 def now() -> float:
@@ -91,7 +92,7 @@ async def test_unspecified_listeners_tell_the_real_addresses(host: str, version:
         listener = await alice.listen(parse(f"{host}/tcp/0"))
         assert listener.addresses
         for address in listener.addresses:
-            text, port, _ = multiaddrs.tcp_address(address) or ("", 0, None)
+            text, port, _ = tcp_address(address) or ("", 0, None)
             assert ip_address(text).version == version
             assert not ip_address(text).is_unspecified
             assert port
@@ -325,8 +326,9 @@ async def test_the_one_that_gave_way_has_finished_its_handshake_meanwhile() -> N
         raw.close()
 
 
-async def test_pending_of_one_address() -> None:
-    limits = Limits(pending_per_ip=4, accept_rate=None)
+async def test_pending_of_one_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "PENDING_PER_IP", 4)
+    limits = Limits(pending_in=32, accept_rate=None)
     async with swarm(1, limits=limits, **STRICT) as alice:
         events = Events(alice)
         async with sockets(alice, 6) as bares:
@@ -339,7 +341,7 @@ async def test_pending_of_one_address() -> None:
 
 async def test_the_rate_of_one_address() -> None:
     """Hostile row 2: over the rate they are closed at once, without any cryptography."""
-    async with swarm(1, limits=Limits(pending_per_ip=None), **STRICT) as alice:
+    async with swarm(1, limits=Limits(pending_in=None), **STRICT) as alice:
         events = Events(alice)
         async with sockets(alice, 100) as bares:
             await until(lambda: len(events.all) == 84)
@@ -411,7 +413,7 @@ async def test_the_limit_of_one_peer(early: bool) -> None:
 
 async def test_many_keys_from_one_address() -> None:
     """Hostile row 3: 20 peers, 8 are kept. Who is turned away and stays counts until he has gone."""
-    async with swarm(1, limits=Limits(accept_rate=None, pending_per_ip=None), **STRICT) as alice:
+    async with swarm(1, limits=Limits(accept_rate=None, pending_in=None), **STRICT) as alice:
         events = Events(alice)
         raws = []
         for seed in range(10, 30):
@@ -440,7 +442,7 @@ async def test_where_connections_come_from(
     """Hostile row 3 with addresses that are made up: IPv4 written as IPv6 counts with IPv4; 8 for a /56."""
     sources = itertools.cycle(hosts)
     monkeypatch.setattr(tcp, "remote_host", lambda _: next(sources))
-    async with swarm(1, limits=Limits(accept_rate=None, pending_per_ip=None)) as alice:
+    async with swarm(1, limits=Limits(accept_rate=None, pending_in=None)) as alice:
         events = Events(alice)
         raws = []
         for seed in range(10, 30):
@@ -470,7 +472,7 @@ async def test_a_socket_that_was_accepted_in_the_last_moment(monkeypatch: pytest
         monkeypatch.setattr(loop, "_accept_connection2", accepted)
         connection = await shake(await bare_to(listener.addresses[0]), upgrade(20).outbound(None))
         await until(lambda: alice.connections())  # it had been accepted
-        host, port, _ = multiaddrs.tcp_address(listener.addresses[0]) or ("", 0, None)
+        host, port, _ = tcp_address(listener.addresses[0]) or ("", 0, None)
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((host, port)).close()
         connection.close()
@@ -554,7 +556,7 @@ async def test_a_callback_that_fails(caplog: pytest.LogCaptureFixture) -> None:
 EMFILE = """
     import asyncio, logging, resource, socket, sys, time
     from stronghold_p2p.errors import DialError
-    from stronghold_p2p.multiaddrs import parse
+    from stronghold_p2p.addressing.parse import parse
     from tests.peers import connect, swarm
     from tests.swarm.handlers import ECHO, ask, echo
     from tests.swarm.raw import bare_to

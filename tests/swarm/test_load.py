@@ -77,12 +77,10 @@ async def test_three_thousand_streams_one_after_the_other() -> None:
 
 @pytest.mark.speed
 async def test_a_hundred_connections() -> None:
-    async with swarm(1) as alice:
+    limits = Limits(per_peer=None)
+    async with swarm(1, limits=limits) as alice:
         alice.handle(ECHO, echo)
-        limits = Limits(per_peer=None)
         async with swarm(2, limits=limits) as bob:
-            alice.limits = limits
-            alice.gate._limits = limits
             for _ in range(100):
                 connection = await bob.dialer.dial(alice.peer_id, alice.addresses)
                 assert await ask(connection) == b"hello"

@@ -9,8 +9,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from stronghold_p2p.addressing import multiaddrs
-from stronghold_p2p.addressing.multiaddrs import parse
+from stronghold_p2p.addressing.kinds import is_loopback, is_unspecified, tcp_address
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.errors import ConfigError, DialError, ListenError
 from stronghold_p2p.transport import interfaces, tcp
 from stronghold_p2p.transport.socket_wire import SocketWire
@@ -54,13 +54,13 @@ async def test_an_unspecified_address_stands_for_the_real_ones(unspecified: str,
     accepted, made = Arrivals(), Arrivals()
     server = await tcp.listen(parse(unspecified), accepted)
     addresses = tcp.bound_addresses(server)
-    assert multiaddrs.is_loopback(addresses[0])
+    assert is_loopback(addresses[0])
     assert len(set(addresses)) == len(addresses)
     for address in addresses:
-        host, port, _ = multiaddrs.tcp_address(address) or ("", 0, None)
+        host, port, _ = tcp_address(address) or ("", 0, None)
         assert ip_address(host).version == version
         assert port == server.sockets[0].getsockname()[1]
-        assert not multiaddrs.is_unspecified(address)
+        assert not is_unspecified(address)
         await tcp.connect(address, made)  # it is really there
     server.close()
     await made.end()

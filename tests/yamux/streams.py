@@ -4,56 +4,68 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from math import inf
 
 from stronghold_p2p.config import Limits
 from stronghold_p2p.identity.keys import Identity
-from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.streams.live import Intake, LiveStream
 from stronghold_p2p.streams.waiter import Turn
+from stronghold_p2p.yamux.receiver import Receiver
 from stronghold_p2p.yamux.session import Session
-from stronghold_p2p.yamux.state import Intake, StreamState
+from stronghold_p2p.yamux.stream import YamuxStream
 from tests.yamux.wire import Frame, parse
 
 PEER = Identity.from_seed(bytes(32)).peer_id
 
 
 class End:
-    """What a ``Stream`` needs of its connection. Without ``other`` all that leaves collects in ``sent``."""
+    """What a ``LiveStream`` needs of its connection. Without ``other`` all that leaves collects in ``sent``."""
 
     def __init__(self, *, client: bool, limits: Limits | None = None) -> None:
         self.peer = PEER
+        self.face = object()
         self.loop = asyncio.get_running_loop()
         self.turn = Turn(self.loop)
-        self.session = Session(
-            client=client, limits=limits or Limits(), accept=self._accept, notify=lambda: self._schedule()
-        )
+        self.session = Session(self, client=client, limits=limits or Limits())
+        self._parser = Receiver(self.session)
         self.accepted: asyncio.Queue[LiveStream] = asyncio.Queue()
         self.intake: Callable[[LiveStream], Intake] | None = None
-        self.closed_states: list[StreamState] = []
+        self.deadlines: End = self
+        self.at = inf
+        self.looks: list[float] = []
+        self.lingers_until = inf
         self.other: End | None = None
         self.congested = False
         self.sent = b""
 
-    def closing(self, state: StreamState) -> None:
-        self.closed_states.append(state)
+    def look_at(self, due: float) -> None:
+        self.at = due
+        self.looks.append(due)
 
-    def _accept(self, state: StreamState) -> LiveStream:
-        stream = LiveStream(self.session, state, self, self.loop)
+    def linger(self) -> float:
+        return self.lingers_until
+
+    def accept(self, state: YamuxStream) -> LiveStream:
+        stream = LiveStream(state, self, self.loop)
         if self.intake is not None:
-            stream.intake = self.intake(stream)
+            stream.take_in(self.intake(stream))
         self.accepted.put_nowait(stream)
         return stream
 
     def open(self) -> LiveStream:
         state = self.session.open()
-        stream = LiveStream(self.session, state, self, self.loop)
+        stream = LiveStream(state, self, self.loop)
         state.sink = stream
         return stream
 
-    def _schedule(self) -> None:
+    def notify(self) -> None:
         self.loop.call_soon(self.flush)
 
+    def early(self) -> None:
+        """Nothing leaves before the end of the turn."""
+
     def flush(self) -> None:
-        """What ``Connection._flush`` does, with no cipher and no socket."""
+        """What the muxer does at the end of a turn, with no cipher and no socket."""
         if self.congested:
             self.session.congested = True
             return
@@ -66,7 +78,8 @@ class End:
 
     def hear(self, *frames: bytes) -> None:
         """Bytes from the peer."""
-        self.session.receive(b"".join(frames), self.loop.time())
+        self.session.now = self.loop.time()
+        self._parser.receive(b"".join(frames))
 
     def frames(self) -> list[Frame]:
         """What has left since the last look."""

@@ -2,21 +2,7 @@ from __future__ import annotations
 
 import random
 
-from stronghold_p2p.yamux.budget import REMEMBERED, DroppedBytes, ResetBudget
-
-
-def test_resets_burst_and_refill() -> None:
-    budget = ResetBudget(200.0, 1_024)
-    assert sum(budget.spend(1_000.0) for _ in range(2_000)) == 1_024
-    assert sum(budget.spend(1_001.0) for _ in range(2_000)) == 200
-    assert not budget.spend(1_001.004)
-    assert budget.spend(1_001.006)
-    assert sum(budget.spend(9_000.0) for _ in range(2_000)) == 1_024
-
-
-def test_resets_at_the_rate_go_on_for_ever() -> None:
-    budget = ResetBudget(200.0, 10)
-    assert all(budget.spend(1_000.0 + step / 200) for step in range(5_000))
+from stronghold_p2p.yamux.budget import REMEMBERED, DroppedBytes
 
 
 def test_bytes_within_the_buried_credit_are_free() -> None:

@@ -58,14 +58,6 @@ def test_names_for_numbers() -> None:
     assert Flag.SYN | Flag.FIN == SYN | FIN
 
 
-def test_the_codes_of_streams_are_shifted_by_one() -> None:
-    """core/network/mux.go against conn.go of go-libp2p: the list for streams has one code more at its begin."""
-    shared = set(GoAway.__members__) & set(Reset.__members__)
-    assert len(shared) == 8
-    assert all(Reset[name] == GoAway[name] + 1 for name in shared)
-    assert [GoAway(code).name for code in range(3)] == ["NORMAL", "PROTOCOL_ERROR", "INTERNAL_ERROR"]
-
-
 def test_a_full_frame_is_one_noise_record() -> None:
     assert HEADER_SIZE + MAX_BODY + 16 == 65_535
     assert INITIAL_WINDOW == 256 * 1_024

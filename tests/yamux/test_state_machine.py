@@ -16,15 +16,22 @@ from hypothesis.stateful import (
 
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, StreamReset
+from stronghold_p2p.yamux import receiver, session
 from stronghold_p2p.yamux.header import INITIAL_WINDOW, SYN
-from stronghold_p2p.yamux.state import StreamState
-from tests.yamux.wire import Side, Sink, parser
+from stronghold_p2p.yamux.state import Receiving, Sending
+from stronghold_p2p.yamux.stream import YamuxStream
+from tests.yamux.wire import Side, Sink
 
 # Small enough to be reached within fifty steps; resets are the business of test_hostile.py.
-LIMITS = Limits(
-    streams_in=3, ack_backlog=3, receive_memory=700_000, max_window=1 << 20, reset_burst=100_000, empty_frames=100
-)
+LIMITS = Limits(streams_in=3, receive_memory=700_000, max_window=1 << 20)
 PATTERN = bytes(range(251)) * 8_000
+
+
+@pytest.fixture(autouse=True)
+def reached_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "ACK_BACKLOG", 3)
+    monkeypatch.setattr(session, "RESET_BURST", 100_000)
+    monkeypatch.setattr(receiver, "EMPTY_FRAMES", 100)
 
 
 def content(stream: int, client: bool, start: int, stop: int) -> bytes:
@@ -36,7 +43,7 @@ def content(stream: int, client: bool, start: int, stop: int) -> bytes:
 class End(Sink):
     """An application at one end of a stream: what it wants to write, and all that it has heard."""
 
-    def __init__(self, user: User, state: StreamState) -> None:
+    def __init__(self, user: User, state: YamuxStream) -> None:
         super().__init__(self.react)
         self.user = user
         self.state = state
@@ -81,20 +88,19 @@ class End(Sink):
         """As ``Stream.write`` does it."""
         if self.over or self.finished:
             return
-        session = self.user.side.session
         while self.sent < self.wanted:
-            taken = session.send(
-                self.state, content(self.state.id, self.user.client, self.sent, min(self.wanted, self.sent + 100_000))
+            taken = self.state.send(
+                content(self.state.id, self.user.client, self.sent, min(self.wanted, self.sent + 100_000))
             )
             self.sent += taken
             if not taken:
                 if self.state.credit:
-                    session.wait_turn(self.state, again=self.told)
+                    self.state.wait_turn(again=self.told)
                 return
             self.told = False
         if self.finishing:
             self.finished = True
-            session.finish(self.state)
+            self.state.finish()
 
     def read(self, count: int) -> None:
         count = min(count, self.unread)
@@ -109,8 +115,8 @@ class User:
     def __init__(self, *, client: bool) -> None:
         self.client = client
         self.side = Side(client=client, limits=LIMITS)
-        self.side.session._accept = self._accept
-        self.side.session._out._notify = self._notify
+        self.side.accept = self._accept  # type: ignore[method-assign]
+        self.side.notify = self._notify  # type: ignore[method-assign]
         self.ends: list[End] = []
         self.wire = bytearray()
         self.due = False
@@ -121,7 +127,7 @@ class User:
         assert not self.due
         self.due = True
 
-    def _accept(self, state: StreamState) -> Sink:
+    def _accept(self, state: YamuxStream) -> Sink:
         end = End(self, state)
         self.ends.append(end)
         return end
@@ -190,7 +196,7 @@ class Joined(RuleBasedStateMachine):
         end = self.pick(side, pick)
         if end is not None and not end.finishing and end.sent == end.wanted and end.state.credit > 10_000:
             body = content(end.state.id, end.user.client, end.sent, end.sent + size)
-            end.user.side.session.send_now(end.state, body)
+            end.state.send_now(body)
             end.sent += size
             end.wanted += size
 
@@ -212,10 +218,10 @@ class Joined(RuleBasedStateMachine):
         end.unread = 0
         if how == "reset":
             end.resetted = True
-            end.user.side.session.reset(end.state, code)
+            end.state.reset(code)
         else:
             end.discarded = True
-            end.user.side.session.discard(end.state)
+            end.state.discard()
 
     # ------------------------------------------------------------------ what the connection does
 
@@ -267,9 +273,9 @@ class Joined(RuleBasedStateMachine):
             if user.waiting_to_open:
                 assert session.unacknowledged == 3
             unread = sum(end.unread for end in user.alive())
-            arriving = parser(session)._body_stream
-            if arriving is not None and not arriving.gone and not arriving.discarding:
-                unread += parser(session)._body_left
+            arriving = user.side.parser._body_stream
+            if arriving is not None and arriving.receiving is Receiving.OPEN:
+                unread += user.side.parser._body_left
             assert session.budget.buffered == unread
 
     @invariant()
@@ -312,13 +318,13 @@ class Joined(RuleBasedStateMachine):
         self.settle()
         for user in self.users:
             for end in user.alive():  # the other side discards and gives no more credit
-                user.side.session.reset(end.state)
+                end.state.reset()
                 end.resetted = True
         self.settle()
         self.agree()
         for user in self.users:
             for end in user.alive():  # opened from inside the settling
-                user.side.session.reset(end.state)
+                end.state.reset()
             assert not user.waiting_to_open
         self.settle()
         for user in self.users:
@@ -338,8 +344,8 @@ class Joined(RuleBasedStateMachine):
             assert here.unacknowledged == sum(stream.first == SYN for stream in here.streams.values())
             for stream_id in set(here.streams) - silent:
                 state, peer = here.streams[stream_id], there.streams[stream_id]
-                assert state.fin_sent == peer.fin_received
-                assert state.credit == peer.window.credit or peer.fin_received
+                assert (state.sending is Sending.FINISHED) == (peer.receiving is Receiving.FINISHED)
+                assert state.credit == peer.window.credit or peer.receiving is Receiving.FINISHED
 
     def nobody_waits_for_ever(self) -> None:
         """Whoever could write has written: no wake-up was lost."""

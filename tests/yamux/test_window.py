@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,18 +69,20 @@ def test_a_window_used_up_quickly_doubles_up_to_the_maximum() -> None:
     assert budget.grown == MAXIMUM - INITIAL_WINDOW
 
 
-def test_a_window_used_up_slowly_stays() -> None:
-    one, _ = window()
+@pytest.mark.parametrize(
+    ("maximum", "apart", "round_trip", "size"),
+    [
+        (MAXIMUM, GROW_WITHIN_ROUND_TRIPS * 0.11, 0.1, INITIAL_WINDOW),
+        (MAXIMUM, 0.0, 0.0, INITIAL_WINDOW),
+        (INITIAL_WINDOW * 3, 0.0, 0.1, INITIAL_WINDOW * 3),
+    ],
+    ids=["used up slowly", "no round trip is known", "a maximum that is no power of two"],
+)
+def test_how_far_it_grows(maximum: int, apart: float, round_trip: float, size: int) -> None:
+    one, _ = window(maximum=maximum)
     for step in range(5):
-        read_all(one, 1_000.0 + step * GROW_WITHIN_ROUND_TRIPS * 0.11, 0.1)
-    assert one.size == INITIAL_WINDOW
-
-
-def test_without_a_round_trip_time_nothing_grows() -> None:
-    one, _ = window()
-    for _ in range(5):
-        read_all(one, 1_000.0, 0.0)
-    assert one.size == INITIAL_WINDOW
+        read_all(one, 1_000.0 + step * apart, round_trip)
+    assert one.size == size
 
 
 def test_growth_ends_where_the_budget_does() -> None:
@@ -95,22 +98,11 @@ def test_growth_ends_where_the_budget_does() -> None:
     assert budget.grown == second.size - INITIAL_WINDOW <= 1_000_000
 
 
-def test_a_maximum_that_is_no_power_of_two() -> None:
-    one, _ = window(maximum=INITIAL_WINDOW * 3)
-    for _ in range(5):
-        read_all(one, 1_000.0)
-    assert one.size == INITIAL_WINDOW * 3
-
-
-def test_dropped_bytes_take_credit_but_no_memory() -> None:
+def test_dropped_bytes_take_credit_but_no_memory_and_close_gives_everything_back() -> None:
     one, budget = window()
     one.received(100)
     one.dropped(100)
     assert (one.credit, one.buffered, budget.buffered) == (INITIAL_WINDOW - 100, 0, 0)
-
-
-def test_close_gives_everything_back() -> None:
-    one, budget = window()
     for _ in range(4):
         read_all(one, 1_000.0)
     one.received(1_000)
@@ -202,12 +194,10 @@ def test_beyond_that_connections_share_and_give_back_what_was_read() -> None:
 def test_what_is_dropped_or_closed_goes_back_too() -> None:
     pool = ReceivePool(8 * STEP)
     budget = ReceiveBudget(MEMORY, pool)
-    for one in fill(budget, 4 * STEP):
-        one.dropped(one.buffered)
-    assert pool.taken == 0
-    for one in fill(budget, 4 * STEP):
-        one.close()
-    assert pool.taken == 0
+    for give_back in (lambda one: one.dropped(one.buffered), ReceiveWindow.close):
+        for one in fill(budget, 4 * STEP):
+            give_back(one)
+        assert pool.taken == 0
 
 
 def test_the_last_quarter_is_for_protected_peers() -> None:

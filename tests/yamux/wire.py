@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from stronghold_p2p.config import Limits
+from stronghold_p2p.seams import Buffer
 from stronghold_p2p.yamux.header import (
     ACK,
     DATA,
@@ -24,6 +25,12 @@ from stronghold_p2p.yamux.session import Session
 from stronghold_p2p.yamux.state import Receiving, Sending
 from stronghold_p2p.yamux.stream import YamuxStream
 from stronghold_p2p.yamux.window import ReceiveBudget
+
+
+class Bounds(Protocol):
+    """The fixture ``bounds``."""
+
+    def __call__(self, **values: float) -> None: ...
 
 
 class Frame(NamedTuple):
@@ -140,10 +147,10 @@ class Side:
         self.accepting(state)
         return sink
 
-    def hear(self, *frames: bytes) -> Side:
+    def hear(self, *frames: Buffer) -> Side:
         """All of it arrives in one piece."""
         self.session.now = self.now
-        self.parser.receive(b"".join(frames))
+        self.parser.receive(b"".join(frames) if len(frames) != 1 else frames[0])
         return self
 
     def take(self, *, congested: bool = False) -> bytes:
@@ -199,6 +206,7 @@ class Side:
         for stream_id, stream in session.streams.items():
             assert stream.id == stream_id
             assert not stream.gone
+            assert stream.finished == (stream.sending is not Sending.OPEN)
             assert (stream.sending, stream.receiving) != (Sending.FINISHED, Receiving.FINISHED)
             assert stream.credit >= 0
             window = stream.window
@@ -214,6 +222,18 @@ class Side:
         assert not session.streams
         assert (session.inbound, session.unacknowledged) == (0, 0)
         assert (session.budget.buffered, session.budget.grown) == (0, 0)
+
+
+def inbound(limits: Limits | None = None) -> tuple[Side, YamuxStream]:
+    """A listener's side with stream 1, which the peer has opened."""
+    side = Side(limits=limits)
+    return side, side.given(1)
+
+
+def outbound(limits: Limits | None = None) -> tuple[Side, YamuxStream]:
+    """A dialer's side with stream 1, which the peer has acknowledged."""
+    side = Side(client=True, limits=limits)
+    return side, side.opened()
 
 
 class Pair:
@@ -251,12 +271,15 @@ __all__ = [
     "FIN",
     "RST",
     "SYN",
+    "Bounds",
     "Frame",
     "Pair",
     "Side",
     "Sink",
     "data",
     "go_away",
+    "inbound",
+    "outbound",
     "parse",
     "ping",
     "syn",

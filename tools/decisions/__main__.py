@@ -1,14 +1,15 @@
-"""The generated tables of docs/firewall.md, played between two networks of ours.
+"""The generated tables of docs/firewall.md and docs/from-rust.md, played between two networks of ours.
 
-python -m tools.decisions          prints the document with them
-python -m tools.decisions write    writes it
+python -m tools.decisions          prints the documents with them
+python -m tools.decisions write    writes them
 """
 
 import sys
 
-from tools.decisions.document import PAGE, current
+from tools.decisions.document import current
 
-if sys.argv[1:] == ["write"]:
-    PAGE.write_text(current(), encoding="utf-8")
-else:
-    sys.stdout.buffer.write(current().encode())
+for page, text in current().items():
+    if sys.argv[1:] == ["write"]:
+        page.write_text(text, encoding="utf-8")
+    else:
+        sys.stdout.buffer.write(text.encode())

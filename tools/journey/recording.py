@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from stronghold_p2p.addressing import multiaddrs
-from stronghold_p2p.connection.live import LiveConnection
+from stronghold_p2p.addressing.kinds import from_socket
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.noise import Noise, StaticKeys
 from stronghold_p2p.noise.handshake import DHLEN, KeyPair
-from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD
 from stronghold_p2p.request_response.messages import Request
 from stronghold_p2p.request_response.server import Server
+from stronghold_p2p.swarm.listeners import LiveListener
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.transport.upgrade import Upgrade, Upgraded
-from stronghold_p2p.transport.upgrading import Upgrading
-from tools.journey.wire import Segment, Side, Wire
+from stronghold_p2p.transport.upgrading import Dialed
+from tools.journey.wire import End, Segment, Side, Wire
 
 REQUEST: Final = "Ping"
 PROTOCOL: Final = STRONGHOLD
@@ -84,8 +83,10 @@ async def _record(requests: tuple[Any, ...]) -> Recording:
     Server(listener).serve(PROTOCOL, pong)
 
     async def talk() -> tuple[Any, ...]:
-        connected = [_upgrade(wire, side, swarm) for side, swarm in swarms.items()]
-        connection = await connected[0]
+        listener.upgrader.accept(_end(wire, Side.LISTENER), LiveListener(listener.listeners))
+        dialed = Dialed()
+        dialer.upgrader.dial(_end(wire, Side.DIALER), listener.peer_id, dialed)
+        connection = dialer.establish(await dialed.upgraded(), dialer.gate.dial(), "out")
         client, limit = Client(dialer), dialer.timeouts.request
         answers = [await client.request(listener.peer_id, (), ask, PROTOCOL, timeout=limit) for ask in requests]
         await connection.close()
@@ -100,24 +101,12 @@ async def _record(requests: tuple[Any, ...]) -> Recording:
 
 def _swarm(keys: Keys) -> Swarm:
     swarm = Swarm(Identity.from_seed(keys.seed))
-    swarm.upgrade = Upgrade(StaticKeys.create(swarm.identity, keys.static), lambda size: keys.ephemeral[:size])
+    noise = Noise(StaticKeys.create(swarm.identity, keys.static), lambda size: keys.ephemeral[:size])
+    swarm.upgrader.settings = replace(swarm.upgrader.settings, securities=(noise,))
     swarm.start()
     return swarm
 
 
-def _upgrade(wire: Wire, side: Side, swarm: Swarm) -> asyncio.Future[LiveConnection]:
-    """Do what the dialer's and the listener's code does with a new socket, with this side's end of the wire."""
-    dials = side is Side.DIALER
+def _end(wire: Wire, side: Side) -> End:
     here, there = ADDRESSES[side], ADDRESSES[side.other]
-    link = wire.link(side, here, there)
-    token = swarm.gate.dial() if dials else swarm.gate.admit(there[0], swarm.loop.time()).token
-    exchange = swarm.upgrade.outbound(KEYS[side.other].peer) if dials else swarm.upgrade.inbound()
-    outcome: asyncio.Future[LiveConnection] = swarm.loop.create_future()
-
-    def done(upgraded: Upgraded) -> None:
-        ends = multiaddrs.from_socket(here), multiaddrs.from_socket(there)
-        outcome.set_result(swarm.established(link, upgraded, token, "out" if dials else "in", ends))
-
-    limit = swarm.timeouts.upgrade
-    Upgrading(link, exchange, timeout=limit, done=done, failed=outcome.set_exception, loop=swarm.loop).start()
-    return outcome
+    return wire.end(side, from_socket(here), from_socket(there), there[0])

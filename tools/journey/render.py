@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from textwrap import fill
 from typing import Final
 
+from stronghold_p2p.muxing.yamux_muxer import YAMUX
 from stronghold_p2p.noise.symmetric import PROTOCOL_NAME
-from stronghold_p2p.transport.upgrade import YAMUX
 from tools.journey import sources, words
 from tools.journey.dissect import Dissected, dissect
 from tools.journey.pieces import Layer, Part, Piece, Step, joined, leaves

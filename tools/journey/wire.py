@@ -1,4 +1,4 @@
-"""A wire between two links that records what each side writes, and when, in one-way trips.
+"""A wire whose two ends record what each side writes, and when, in one-way trips.
 
 Time on it stands still while the sides work: a segment arrives after both have said all that they could say without
 it. So the recording shows what waits for what, and is the same in each run.
@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, TypeVar
 
-from stronghold_p2p.transport.socket_wire import Inbox, Link
+from multiaddr import Multiaddr
+
+from stronghold_p2p.seams import WireUser
+from stronghold_p2p.transport.socket_wire import NOBODY
 
 T = TypeVar("T")
 
@@ -51,12 +54,10 @@ class Wire:
         self._under_way: list[tuple[Side, bytes | None]] = []
         self._ends: dict[Side, End] = {}
 
-    def link(self, side: Side, address: tuple[str, int], remote: tuple[str, int]) -> Link:
-        """The link of one side, connected."""
-        link = Link(Inbox(), lambda _: None)
-        self._ends[side] = End(self, side, link, address, remote)
-        link.connection_made(self._ends[side])
-        return link
+    def end(self, side: Side, local: Multiaddr, remote: Multiaddr, host: str) -> End:
+        """The end of one side."""
+        self._ends[side] = End(self, side, local, remote, host)
+        return self._ends[side]
 
     def send(self, sender: Side, data: bytes | None) -> None:
         """Put a segment under way; None: the end of this direction."""
@@ -84,57 +85,60 @@ class Wire:
             self._ends[receiver].arrived(data)
 
 
-class End(asyncio.Transport):
-    """One side's transport."""
+class End:
+    """What one side has of it (``seams.Wire``). Nothing is ever buffered on the way."""
 
-    def __init__(self, wire: Wire, side: Side, link: Link, address: tuple[str, int], remote: tuple[str, int]) -> None:
-        super().__init__({"sockname": address, "peername": remote})
+    congested = False
+    unsent = 0
+
+    def __init__(self, wire: Wire, side: Side, local: Multiaddr, remote: Multiaddr, host: str) -> None:
         self._wire = wire
         self._side = side
-        self._link = link
-        self._finished = False
-        self._closing = False
+        self._kept = b""
+        self._paused = self._finished = False
+        self.lost = False
+        self.local, self.remote = local, remote
+        self.host: str | None = host
+        self.user: WireUser = NOBODY
+
+    @property
+    def partial(self) -> bool:
+        return bool(self._kept)
 
     def arrived(self, data: bytes | None) -> None:
-        """Hand what arrived to the link, as a socket would."""
-        if self._closing:
-            return
+        """Hand what arrived to the user, as a socket would."""
         if data is None:
-            self._link.eof_received()
-            self.close()
-            return
-        self._link.get_buffer(len(data))[: len(data)] = data
-        self._link.buffer_updated(len(data))
+            self.abort()
+        else:
+            self._kept += data
+            self._deliver()
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        if data:
+    def _deliver(self) -> None:
+        while self._kept and not self._paused and not self.lost:
+            user = self.user
+            self._kept = self._kept[user.received(memoryview(self._kept)) :]
+            if self.user is user:
+                break
+
+    def write(self, data: bytes | memoryview) -> None:
+        if data and not self.lost:
             self._wire.send(self._side, bytes(data))
 
-    def write_eof(self) -> None:
+    def pause(self) -> None:
+        self._paused = True
+
+    def resume(self) -> None:
+        self._paused = False
+        asyncio.get_running_loop().call_soon(self._deliver)
+
+    def finish(self) -> None:
         if not self._finished:
             self._finished = True
             self._wire.send(self._side, None)
 
-    def close(self) -> None:
-        if not self._closing:
-            self._closing = True
-            self.write_eof()
-            asyncio.get_running_loop().call_soon(self._link.connection_lost, None)
-
     def abort(self) -> None:
-        self.close()
-
-    def is_closing(self) -> bool:
-        return self._closing
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Nothing is ever buffered."""
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def pause_reading(self) -> None:
-        """Nobody is flooded here."""
-
-    def resume_reading(self) -> None:
-        """Reading is never paused."""
+        if not self.lost:
+            self.lost = True
+            self.finish()
+            user, self.user = self.user, NOBODY
+            asyncio.get_running_loop().call_soon(user.ended, None)

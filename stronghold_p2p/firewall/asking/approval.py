@@ -1,21 +1,20 @@
-"""Asking the application: ``Rule.ASK`` becomes a yes or a no, within a deadline, or else a no.
+"""Asking the application: ``Rule.ASK`` becomes a yes or a no within a deadline, and a no without an answer.
 
-An attempt that waits for its answer is settled by whatever comes first: the answer of the hook, the
-deadline, or a change of the rules after which they no longer ask. What comes later changes nothing. Every
-fault of the hook rejects: that it raises, is late, is cancelled, or returns something that is no answer.
+An attempt waits for whatever comes first: the answer of the hook, the deadline, or a change of the rules after which
+they no longer ask. What comes later changes nothing. A hook that raises, is late, is cancelled or returns no answer
+rejects.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.firewall.asking.firewall import AskHook, Firewall
+from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.asking.hooks import (
     Hooks,
     Waiting,
@@ -24,29 +23,24 @@ from stronghold_p2p.firewall.asking.hooks import (
     word,
 )
 from stronghold_p2p.firewall.asking.questions import Questions
+from stronghold_p2p.firewall.decisions import AskHook, Decisions
 from stronghold_p2p.firewall.entries import Judgement
 from stronghold_p2p.firewall.rules import Attempt, Rule
 
-AUDIT_FORMAT = "net=%s verdict=%s peer=%s protocol=%s variant=%s from=%s rule=%s"
-
-_audit = logging.getLogger("stronghold_p2p.audit")
-auditing = _audit.isEnabledFor
-"""Whether the audit log takes lines of a level."""
-
 
 class Approval:
-    """Judges attempts for one firewall, and asks where it says so.
+    """Judges attempts by the rules of one firewall, asks the application where they say so, and tells ``audit``.
 
     ``ask`` is how long a hook may take, in seconds (None: until the attempt's own deadline), ``asks`` and
     ``asks_per_peer`` how many questions there are at once, ``ask_memory`` how many bytes of requests wait meanwhile
     (``config.Timeouts.ask``, ``config.Limits``); what comes beyond is rejected at once. A hook counts until it has
-    really ended. ``watchers`` are called with each attempt and what became of it; they must not raise.
-    ``net`` is what the audit log calls our side.
+    really ended.
     """
 
     def __init__(
         self,
-        firewall: Firewall,
+        firewall: Decisions,
+        audit: Audit,
         *,
         ask: float | None = 8.0,
         asks: int | None = 256,
@@ -54,76 +48,52 @@ class Approval:
         ask_memory: int | None = 32 << 20,
     ) -> None:
         self._firewall = firewall
+        self._audit = audit
         self._ask = math.inf if ask is None else ask
-        self.net = "-"
-        self.watchers: list[Callable[[Attempt, Rule], None]] = []
         self._hooks = Hooks(asks, asks_per_peer)
         self._memory = math.inf if ask_memory is None else ask_memory
         self._waiting = 0  # bytes
         self._questions = Questions(firewall, self._hooks)
-        firewall.report = _report
 
     @staticmethod
-    def configured(firewall: Firewall, timeouts: Timeouts, limits: Limits) -> Approval:
-        """One with the figures of the configuration."""
+    def configured(firewall: Decisions, audit: Audit, timeouts: Timeouts, limits: Limits) -> Approval:
+        """An approval with the limits of a configuration."""
         return Approval(
             firewall,
+            audit,
             ask=timeouts.ask,
             asks=limits.asks,
             asks_per_peer=limits.asks_per_peer,
-            ask_memory=limits.ask_memory,
         )
 
     def verdict(self, attempt: Attempt) -> bool | None:
-        """The answer if the rules alone give it; None: the application has to be asked, so await ``judge``."""
-        judgement = self._firewall.judgement(attempt)
-        said = None if judgement.rule is None else judgement.rule.verdict  # every judged request passes here
-        if said == "ask" or (said is None and self._firewall.rule_hook is not None):
+        """The answer if the rules alone give it; None: the application has to be asked, so await ``ask``."""
+        found = self._firewall.match(attempt)
+        rule = self._firewall.decide(attempt, found)
+        if rule is None:
+            if self._firewall.rule_hook is not None:
+                return None
+        elif rule.verdict == "ask":
             return None
-        return self._settle(attempt, judgement, said == "allow")
+        return self._audit.tell(attempt, found, rule is not None and rule.verdict == "allow")
 
-    @property
-    def followed(self) -> bool:
-        """Whether somebody wants to know each judgement: the audit log or one of ``watchers``."""
-        return bool(self.watchers) or auditing(logging.INFO)
+    async def ask(self, attempt: Attempt, size: int = 0) -> bool:
+        """Whether the attempt is allowed, after asking the application if need be; it waits with ``size`` bytes.
 
-    async def judge(self, attempt: Attempt, size: int = 0) -> bool:
-        """Whether the attempt is allowed, after asking if need be; ``size`` bytes are kept meanwhile.
-
-        Never later than ``attempt.deadline`` and the ask timeout, which is one for all that is asked. Cancelling the
-        caller cancels the hook.
+        The answer is never later than ``attempt.deadline`` and the ask timeout, which is one for all that is asked.
+        Cancelling the caller cancels the hook.
         """
         if self._waiting + size > self._memory:
-            return self._settle(attempt, self._firewall.judgement(attempt), False)
+            return self._audit.tell(attempt, self._firewall.match(attempt), False)
         self._waiting += size
         try:
-            return await self._judge(attempt)
+            return await self._settle(attempt)
         finally:
             self._waiting -= size
 
-    async def _judge(self, attempt: Attempt) -> bool:
-        due = min(attempt.deadline, asyncio.get_running_loop().time() + self._ask)
-        while True:  # each round but the last one ends with a change of the rules
-            judgement = self._firewall.judgement(attempt)
-            if judgement.rule == Rule.ASK:
-                allowed = await self._approve(attempt, due)
-            elif judgement.rule is None and (hook := self._firewall.rule_hook) is not None:
-                allowed = None if await self._questions.ask(hook, attempt, due) else False
-            else:
-                allowed = judgement.rule == Rule.ALLOW
-            if allowed is not None:
-                return self._settle(attempt, judgement, allowed)
-
-    def connects(self, attempt: Attempt) -> bool:
-        """Whether there may be a connection: decided at once, so ``ASK`` is a no. Events of its own tell of it."""
-        judgement = self._firewall.judgement(attempt)
-        allowed = judgement.rule == Rule.ALLOW
-        self._audit(attempt, judgement, allowed)
-        return allowed
-
     def take_back(self, attempt: Attempt) -> None:
-        """The rules have changed since it was allowed, and do not any more."""
-        self._settle(attempt, self._firewall.judgement(attempt), False)
+        """Tell that the rules have changed since ``attempt`` was allowed, and allow it no longer."""
+        self._audit.tell(attempt, self._firewall.match(attempt), False)
 
     def snapshot(self) -> Mapping[str, int]:
         """How many questions there are, about how many peers, and how many bytes wait for an answer."""
@@ -133,6 +103,20 @@ class Approval:
     def hooks(self) -> frozenset[asyncio.Task[Any]]:
         """The hooks that have not ended, also those that were cancelled and take their time."""
         return self._hooks.tasks
+
+    async def _settle(self, attempt: Attempt) -> bool:
+        due = min(attempt.deadline, asyncio.get_running_loop().time() + self._ask)
+        while True:  # each round but the last one ends with a change of the rules
+            found = self._firewall.match(attempt)
+            rule = self._firewall.decide(attempt, found)
+            if rule == Rule.ASK:
+                allowed = await self._approve(attempt, due)
+            elif rule is None and (hook := self._firewall.rule_hook) is not None:
+                allowed = None if await self._questions.ask(hook, attempt, due) else False
+            else:
+                allowed = rule == Rule.ALLOW
+            if allowed is not None:
+                return self._audit.tell(attempt, found, allowed)
 
     async def _approve(self, attempt: Attempt, due: float) -> bool | None:
         """What the hook says of this attempt; None: the rules have changed and no longer ask."""
@@ -147,7 +131,7 @@ class Approval:
         if isinstance(answer, Rule):
             # For what was asked about, and nothing else: a yes to one protocol opens no other.
             self._firewall.set(answer, peer=attempt.peer, protocol=attempt.protocol, direction=attempt.direction)
-            return self._firewall.resolve(answer, attempt) == Rule.ALLOW
+            return self._firewall.decide(attempt, Judgement(answer, "answer")) == Rule.ALLOW
         if answer == "late":
             log.info("on_ask gave no answer in time: peer=%s protocol=%s", attempt.peer, word(attempt.protocol))
         return answer is True
@@ -169,21 +153,3 @@ class Approval:
                 return await waiting.outcome
             finally:
                 task.cancel()
-
-    def _settle(self, attempt: Attempt, judgement: Judgement, allowed: bool) -> bool:
-        if not judgement.nobodys:
-            for watcher in self.watchers:
-                watcher(attempt, Rule.ALLOW if allowed else Rule.REJECT)
-            self._audit(attempt, judgement, allowed)
-        return allowed
-
-    def _audit(self, attempt: Attempt, judgement: Judgement, allowed: bool) -> None:
-        if not judgement.nobodys and auditing(logging.INFO):
-            variant = "-" if attempt.variant is None else word(attempt.variant)
-            verdict, protocol = "allow" if allowed else "reject", word(attempt.protocol)
-            net, source = word(self.net), word(judgement.source)  # the name of a predicate may hold anything
-            _audit.info(AUDIT_FORMAT, net, verdict, attempt.peer, protocol, variant, attempt.address, source)
-
-
-def _report(rule: Rule, error: BaseException) -> None:
-    log.error("the predicate of %r failed, so it rejects (told once)", rule, exc_info=error)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from stronghold_p2p.firewall.rules import Attempt
+from stronghold_p2p.per_peer import PerPeer
 
 if TYPE_CHECKING:
-    from stronghold_p2p.firewall.asking.firewall import Firewall
+    from stronghold_p2p.firewall.decisions import Decisions
     from stronghold_p2p.identity import PeerId
 
 Hook: TypeAlias = Callable[[Attempt], Awaitable[Any]]
@@ -24,35 +24,31 @@ log = logging.getLogger("stronghold_p2p.request")
 
 
 class Hooks:
-    """Places for questions: at most ``asks`` at once and ``asks_per_peer`` about one peer (None: any number).
+    """The questions that the application is asked: at most ``asks`` at once, and so many ``per_peer`` about one peer.
 
-    A running hook has a place until it ends, also one that was cancelled and takes its time.
+    None is any number. Ask ``full`` before ``take`` or ``start``. A running hook counts until it ends, also one that
+    was cancelled and takes its time.
     """
 
-    def __init__(self, asks: int | None, asks_per_peer: int | None) -> None:
+    def __init__(self, asks: int | None, per_peer: int | None) -> None:
         self._asks = math.inf if asks is None else asks
-        self._asks_per_peer = math.inf if asks_per_peer is None else asks_per_peer
         self._running: dict[asyncio.Task[Any], PeerId] = {}
-        self._places: Counter[PeerId] = Counter()
-        self._taken = 0
+        self._counts: PerPeer[PeerId] = PerPeer(per_peer)
 
     def full(self, peer: PeerId) -> bool:
         """Whether there is no place for one more question about ``peer``."""
-        return self._taken >= self._asks or self._places[peer] >= self._asks_per_peer
+        return self._counts.total >= self._asks or self._counts.full(peer)
 
     def take(self, peer: PeerId) -> None:
-        """Take a place without a hook: for an attempt that waits for the same answer as another."""
-        self._taken += 1
-        self._places[peer] += 1
+        """Count a question without a hook: an attempt that waits for the same answer as another."""
+        self._counts.take(peer)
 
     def give_back(self, peer: PeerId) -> None:
-        self._taken -= 1
-        self._places[peer] -= 1
-        if not self._places[peer]:
-            del self._places[peer]
+        """A question about ``peer`` is over."""
+        self._counts.give_back(peer)
 
     def start(self, hook: Hook, attempt: Attempt) -> asyncio.Task[Any]:
-        """Run ``hook(attempt)``; its place is free again before any other callback of the task is called."""
+        """Run ``hook(attempt)`` as a task, which is no longer counted when its other done callbacks are called."""
         task = asyncio.get_running_loop().create_task(_run(hook, attempt))
         self._running[task] = attempt.peer
         self.take(attempt.peer)
@@ -63,8 +59,8 @@ class Hooks:
         self.give_back(self._running.pop(task))
 
     def snapshot(self) -> Mapping[str, int]:
-        """How many places are taken, and about how many peers."""
-        return {"asks": self._taken, "asking_peers": len(self._places)}
+        """How many questions there are, and about how many peers."""
+        return {"asks": self._counts.total, "asking_peers": len(self._counts)}
 
     @property
     def tasks(self) -> frozenset[asyncio.Task[Any]]:
@@ -73,15 +69,15 @@ class Hooks:
 
 
 class Waiting:
-    """An attempt that waits, inside ``with``: ``outcome`` is what it is settled with first; what comes later is lost.
+    """An attempt that waits, inside ``with``, for its ``outcome``: a future that takes the first answer only.
 
-    True when rules or bans have changed so that ``still`` holds no more; ``late`` when the time ``due`` has come
-    (of the event loop's clock; infinite: never).
+    The answer comes from ``settle``; or it is True, when rules or bans have changed so that ``still`` is true no more;
+    or ``late``, when the event loop's clock reaches ``due`` (infinite: never).
     """
 
     __slots__ = ("_due", "_firewall", "_late", "_still", "_timer", "_unwatch", "outcome")
 
-    def __init__(self, firewall: Firewall, *, still: Callable[[], bool], due: float, late: object) -> None:
+    def __init__(self, firewall: Decisions, *, still: Callable[[], bool], due: float, late: object) -> None:
         self._firewall = firewall
         self._still = still
         self._due = due
@@ -90,6 +86,7 @@ class Waiting:
         self.outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def settle(self, answer: object) -> None:
+        """Give the answer, unless there is one."""
         if not self.outcome.done():
             self.outcome.set_result(answer)
 
@@ -133,7 +130,7 @@ def answer_of(task: asyncio.Task[Any], name: str, attempt: Attempt, kinds: tuple
 
 
 def word(text: str) -> str:
-    """Text from a peer as one word of a log line: no spaces, no control characters, not long."""
+    """Text that may come from a peer as one word of a log line: without spaces and control characters, and not long."""
     if len(text) > _MAX_WORD:
         text = text[:_MAX_WORD] + "\N{HORIZONTAL ELLIPSIS}"
     return "".join(char if char.isprintable() and char != " " else f"\\u{ord(char):04x}" for char in text)

@@ -1,8 +1,8 @@
-"""Asking the application for a rule: once for each peer that none covers, while its attempts wait.
+"""Asking the application for a rule: once for each peer that no rule covers, while the peer's attempts wait.
 
-The rule that it gives becomes the peer's, and the attempts are judged by it. None, silence and every fault reject
-those that wait, and nothing is kept: the next attempt asks again. An answer that comes when nobody waits any more,
-be it that a rule was set meanwhile, changes nothing.
+The rule that the application gives becomes the peer's, and the attempts are judged by it. None, silence and every fault
+reject the attempts that wait, and no rule is kept: the next attempt asks again. An answer changes nothing when no
+attempt waits for it any more, for example because a rule was set meanwhile.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from stronghold_p2p.firewall.asking.hooks import (
 from stronghold_p2p.firewall.rules import Attempt, Rule
 
 if TYPE_CHECKING:
-    from stronghold_p2p.firewall.asking.firewall import Firewall
+    from stronghold_p2p.firewall.decisions import Decisions
     from stronghold_p2p.identity import PeerId
 
 
 class _Question:
-    """A hook that was asked for a peer's rule, and who waits for it."""
+    """A hook that was asked for a peer's rule, and the attempts that wait for its answer."""
 
     __slots__ = ("attempt", "task", "timer", "waiting")
 
@@ -40,18 +40,18 @@ class _Question:
 
 
 class Questions:
-    """The questions of one firewall that are open, at most one for each peer."""
+    """The questions that one firewall has asked and that are not answered yet, at most one for each peer."""
 
-    def __init__(self, firewall: Firewall, hooks: Hooks) -> None:
+    def __init__(self, firewall: Decisions, hooks: Hooks) -> None:
         self._firewall = firewall
         self._hooks = hooks
         self._open: dict[PeerId, _Question] = {}
 
     async def ask(self, hook: Hook, attempt: Attempt, due: float) -> bool:
-        """Wait until there is a rule for this attempt; False: there is none, and it is rejected.
+        """Wait until there is a rule for this attempt. False: there is none, and the attempt is rejected.
 
-        The time for the answer runs from the first attempt of the peer. Attempts that wait have a place each, as
-        running hooks have; one that finds none is rejected at once.
+        The time for the answer runs from the first attempt of the peer. Each attempt that waits counts as a question,
+        as a running hook does; one too many is rejected at once.
         """
         if self._hooks.full(attempt.peer):
             return False
@@ -69,7 +69,7 @@ class Questions:
 
     async def _wait(self, question: _Question, attempt: Attempt) -> bool:
         def still() -> bool:
-            return self._firewall.effective(attempt).rule is None
+            return self._firewall.match(attempt).rule is None
 
         with Waiting(self._firewall, still=still, due=attempt.deadline, late=False) as waiting:
             question.waiting.add(waiting)
@@ -111,7 +111,7 @@ class Questions:
             waiting.settle(False)
 
     def _close(self, question: _Question) -> bool:
-        """The answer is not wanted any more; whether it was until now."""
+        """End the question; whether its answer was still wanted."""
         if self._open.get(question.attempt.peer) is not question:
             return False
         del self._open[question.attempt.peer]

@@ -6,7 +6,6 @@ The only module of this room that touches files.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,8 +22,8 @@ REST: Final = 0.5  # seconds that a file has to stay as it is before it is read 
 class RulesFile:
     """One file, and the predicates that it may name.
 
-    ``watch``: whether a network looks whether it has changed. ``loads`` counts what came of that, ``error`` is None
-    or why the last one failed.
+    ``watch``: whether networks follow its changes. ``loads`` counts the changes that were read, also those that could
+    not be used; ``error`` is why the last one could not, or None.
     """
 
     def __init__(self, path: Path, predicates: Mapping[str, Predicate], *, watch: bool) -> None:
@@ -34,19 +33,16 @@ class RulesFile:
         self.error: ConfigError | None = None
         self._predicates = dict(predicates)
         self._stamp: Stamp | None = None
-        self._seen: tuple[Stamp | None, float] | None = None  # what it was when it was looked at, and since when
+        self._seen: tuple[Stamp | None, float] | None = None  # how the last look found it, and since when
 
     def read(self, *, create: bool = False) -> toml.Content:
-        """What it says; ``ConfigError`` tells why it cannot be used. ``create``: a file that is not there is empty."""
+        """The content; ``ConfigError`` tells why it cannot be used. ``create``: a file that is not there is empty."""
         try:
-            fault = partial(ConfigError, where=str(self.path))
-            data, stamp = files.read(self.path, MAX_FILE, "rules file", fault)
+            data, stamp = files.read(self.path, MAX_FILE, "rules file")
         except FileNotFoundError:
             if create:
                 return toml.Content()
             raise ConfigError(f"{self.path} does not exist", where=str(self.path)) from None
-        except OSError as error:
-            raise ConfigError(f"{self.path} cannot be read: {error.strerror}", where=str(self.path)) from error
         self._stamp = stamp
         try:
             text = data.decode()
@@ -56,7 +52,7 @@ class RulesFile:
         return toml.loads(text, self._predicates, str(self.path))
 
     def read_again(self, now: float) -> toml.Content | None:
-        """What it says, if it has changed and been at rest for a while; ``now`` is in seconds on any clock.
+        """The content, if the file has changed and been at rest for a while; ``now`` is in seconds on any clock.
 
         None: nothing new, or nothing that can be used. A file that cannot be read is tried again the next time.
         """
@@ -77,7 +73,7 @@ class RulesFile:
         return content
 
     def write(self, content: toml.Content) -> None:
-        """Make it say this. ``ConfigError``: it cannot be said, or not be written; then the file is as it was."""
+        """Write ``content``. ``ConfigError``: it has no text form, or cannot be written; the file is as it was."""
         self._stamp = write(self.path, toml.dumps(content, self._predicates))
 
 
@@ -90,7 +86,4 @@ def write(path: Path, text: str) -> Stamp:
     if len(data) > MAX_FILE:
         message = f"{path}: {len(data)} bytes of rules, at most {MAX_FILE}: put peers together by subnet or protocol"
         raise ConfigError(message, where=str(path))
-    try:
-        return files.replace(path, data)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}", where=str(path)) from error
+    return files.replace(path, data)

@@ -1,11 +1,11 @@
 """Admission control: how many connections, from where and how fast, before any cryptography is done.
 
-Pure counting. The listener asks ``admit`` for a token when a socket was accepted, the dialer asks ``dial``
+This module only counts. The listener asks ``admit`` for a token when a socket was accepted, the dialer asks ``dial``
 before it opens one; both call ``establish`` when the handshake has named the peer, and ``release`` whatever
 happens. Every count is that of the living tokens, so a count cannot be forgotten or given back twice.
 
-A source is an IPv4 address or an IPv6 /56, the smallest network that one customer gets; a provider can hand
-out many of these, so a /48 is counted too, with eight times as much (hostile rows 1 to 3).
+A source is an IPv4 address or an IPv6 /56, the network that one household is given (RIPE-690, section 4.2); a provider
+can hand out many of these to one customer, so a /48 is counted too, with eight times as much (hostile rows 1 to 3).
 """
 
 from __future__ import annotations
@@ -14,22 +14,25 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
 
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import LimitExceeded
 from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.firewall.subnets import parse_host
+from stronghold_p2p.per_peer import PerPeer
+from stronghold_p2p.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     from stronghold_p2p.identity import PeerId
 
 # Sources whose accept rate is remembered: more than can be at work within the 3.2 s in which a bucket refills.
 TRACKED_SOURCES = 4_096
+ACCEPT_BURST: Final = 16  # sockets at once from one address, before ``Limits.accept_rate`` counts (go)
+PENDING_PER_IP: Final = 16  # sockets of one address that are no connections yet, or an eighth of ``Limits.pending_in``
 _SITE_BITS, _REGION_BITS = 56, 48
 _REGION_FACTOR = 8
 
-_K = TypeVar("_K")
 _Place: TypeAlias = tuple[int, int, int] | str
 
 
@@ -73,26 +76,28 @@ class Admission(NamedTuple):
 class Gate:
     """Counts what is pending and what is connected against ``limits``; each refusal is a ``LimitExceeded``.
 
-    Its ``limit`` is the field of ``config.Limits``. With ``exempt_loopback`` (the default) addresses of this
-    machine are spared what is counted by source: ``pending_per_ip``, ``accept_rate`` and ``per_subnet``.
-    Limits by source concern inbound sockets only, as a dial is our own choice. Memory is bounded by the limits
-    and by ``tracked``, however many addresses call.
+    The error's ``limit`` is the field of ``config.Limits``. With ``exempt_loopback`` (the default) addresses of this
+    machine are not counted by source, so ``pending_per_ip``, ``accept_rate`` and ``per_subnet`` do not hold for them.
+    Limits by source concern inbound sockets only, as a dial is our own choice. Memory is bounded by the limits and by
+    ``TRACKED_SOURCES``, however many addresses call.
     """
 
-    def __init__(self, limits: Limits, *, exempt_loopback: bool = True, tracked: int = TRACKED_SOURCES) -> None:
+    def __init__(self, limits: Limits, *, exempt_loopback: bool = True) -> None:
         self._limits = limits
         self._exempt_loopback = exempt_loopback
-        self._rates = _Rates(limits.accept_rate, limits.accept_burst, tracked)
+        self._arrivals: OrderedDict[_Place, TokenBucket] = OrderedDict()  # the sources that were seen last
+        most = limits.pending_in
+        self._pending_per_ip = None if most is None else max(PENDING_PER_IP, most // 8)
         self._pending_out = 0
         self._pending_in = 0
         # By source, in order of arrival; the exempt ones and the unknown are under None.
         self._waiting: dict[_Place | None, dict[Token, None]] = {}
         self._established: Counter[Direction] = Counter()
-        self._peers: Counter[PeerId] = Counter()
+        self._peers: PerPeer[PeerId] = PerPeer(limits.per_peer)
         self._places: Counter[_Place] = Counter()
 
     def admit(self, host: str | None, now: float) -> Admission:
-        """A place for an accepted socket, before anything is read from it.
+        """Give a place to an accepted socket, before anything is read from it.
 
         ``host`` is the remote address as the socket tells it, None where there is none (a relayed or an
         in-memory connection); ``now`` is in seconds on a clock that never goes back. When ``pending_in`` is
@@ -100,9 +105,9 @@ class Gate:
         """
         source = self._source(host)
         if source is not None:
-            self._rates.take(source.site, now)
+            self._check_rate(source.site, now)
             waiting = len(self._waiting.get(source.site, ()))
-            _check("pending_per_ip", waiting, self._limits.pending_per_ip)
+            _check("pending_per_ip", waiting, self._pending_per_ip)
         self._check_all(self._connected("in", source))
         gives_way = self._make_room()
         token = Token(self, "in", source)
@@ -111,7 +116,7 @@ class Gate:
         return Admission(token, gives_way)
 
     def dial(self) -> Token:
-        """A place for one outgoing connection attempt."""
+        """Give a place to one outgoing connection attempt."""
         _check("pending_out", self._pending_out, self._limits.pending_out)
         self._check_all(self._connected("out", None))
         self._pending_out += 1
@@ -125,12 +130,12 @@ class Gate:
         """
         if not token.live or token.peer is not None:
             raise _exceeded("pending_in", self._pending_in, self._limits.pending_in or 0)
-        _check("per_peer", self._peers[peer], self._limits.per_peer)
+        _check("per_peer", self._peers.count(peer), self._limits.per_peer)
         self._check_all(self._connected(token.direction, token.source))
         self._end_pending(token)
         token.peer = peer
         self._established[token.direction] += 1
-        self._peers[peer] += 1
+        self._peers.take(peer)
         self._places.update(_places(token))
 
     def release(self, token: Token) -> None:
@@ -142,9 +147,11 @@ class Gate:
             self._end_pending(token)
             return
         self._established[token.direction] -= 1
-        _take_one(self._peers, token.peer)
+        self._peers.give_back(token.peer)
         for place in _places(token):
-            _take_one(self._places, place)
+            self._places[place] -= 1
+            if not self._places[place]:
+                del self._places[place]
 
     def snapshot(self) -> Mapping[str, int]:
         """The counts: sockets pending, connections, and how many peers and sources have connections."""
@@ -158,13 +165,8 @@ class Gate:
             "places": len(self._places),
         }
 
-    @property
-    def tracked(self) -> int:
-        """How many sources' accept rates are remembered."""
-        return len(self._rates)
-
     def _source(self, host: str | None) -> _Source | None:
-        """None: not counted by source."""
+        """The source of a socket at ``host``; None: it is not counted by source."""
         if host is None:
             return None
         address = parse_host(host)
@@ -176,6 +178,20 @@ class Gate:
         if address.version == 4:
             return _Source((4, 32, number), None)
         return _Source((6, _SITE_BITS, number >> 128 - _SITE_BITS), (6, _REGION_BITS, number >> 128 - _REGION_BITS))
+
+    def _check_rate(self, site: _Place, now: float) -> None:
+        """Count one arrival from ``site``; a source that has been forgotten starts with a full bucket."""
+        limits, arrivals = self._limits, self._arrivals
+        if limits.accept_rate is None:
+            return
+        bucket = arrivals.get(site)
+        if bucket is None:
+            bucket = arrivals[site] = TokenBucket(limits.accept_rate, ACCEPT_BURST)
+        arrivals.move_to_end(site)
+        if len(arrivals) > TRACKED_SOURCES:
+            arrivals.popitem(last=False)
+        if not bucket.take(now):
+            raise _exceeded("accept_rate", ACCEPT_BURST, ACCEPT_BURST)
 
     def _connected(self, direction: Direction, source: _Source | None) -> Iterator[tuple[str, int, int | None]]:
         limits, counts = self._limits, self._established
@@ -217,43 +233,15 @@ class Gate:
             del self._waiting[site]
 
 
-class _Rates:
-    """A token bucket for each of the sources seen last; one that is forgotten starts with a full bucket."""
-
-    __slots__ = ("_buckets", "_burst", "_maximum", "_rate")
-
-    def __init__(self, rate: float | None, burst: int, maximum: int) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._maximum = maximum
-        self._buckets: OrderedDict[_Place, tuple[float, float]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._buckets)
-
-    def take(self, site: _Place, now: float) -> None:
-        """Count one arrival; ``LimitExceeded`` when the bucket is empty."""
-        if self._rate is None:
-            return
-        level, last = self._buckets.get(site, (float(self._burst), now))
-        level = min(float(self._burst), level + max(0.0, now - last) * self._rate)
-        full = level < 1.0
-        self._buckets[site] = (level if full else level - 1.0, now)
-        self._buckets.move_to_end(site)
-        if len(self._buckets) > self._maximum:
-            self._buckets.popitem(last=False)
-        if full:
-            raise _exceeded("accept_rate", self._burst, self._burst)
-
-
 def _check(limit: str, current: int, maximum: int | None) -> None:
     if maximum is not None and current >= maximum:
         raise _exceeded(limit, current, maximum)
 
 
 def _exceeded(limit: str, current: int, maximum: int) -> LimitExceeded:
+    told = "pending_in" if limit == "pending_per_ip" else "it"
     return LimitExceeded(
-        f"{limit} {current}/{maximum}: raise it in Limits", limit=limit, current=current, maximum=maximum
+        f"{limit} {current}/{maximum}: raise {told} in Limits", limit=limit, current=current, maximum=maximum
     )
 
 
@@ -261,9 +249,3 @@ def _places(token: Token) -> tuple[_Place, ...]:
     if token.source is None or token.direction == "out":
         return ()
     return (token.source.site,) if token.source.region is None else (token.source.site, token.source.region)
-
-
-def _take_one(counter: Counter[_K], key: _K) -> None:
-    counter[key] -= 1
-    if not counter[key]:
-        del counter[key]

@@ -22,7 +22,7 @@ __all__ = ["Identity", "KeyType", "PublicKey"]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Pair:
-    """A public key, whoever signs for it, and the private key if that is us."""
+    """A public key, what signs for it, and the private key if it is here."""
 
     public: bytes
     sign: Callable[[bytes], bytes]
@@ -34,7 +34,7 @@ class _Pair:
 
 
 class Identity:
-    """Who we are: an Ed25519 key pair, or a public key and somebody who signs for it.
+    """Our identity: an Ed25519 key pair, or a public key with a signer that holds the private one.
 
     ``Identity()`` makes a fresh one. ``peer_id`` is its name, ``public_key`` what others see of it.
     """

@@ -6,7 +6,6 @@ name whole or not at all.
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -34,15 +33,13 @@ def load(path: Path, *, create: bool = False, passphrase: bytes = b"") -> Ed2551
     not a regular one, if anybody but its owner has rights on it, or if it holds no Ed25519 key under ``passphrase``.
     """
     try:
-        data, _ = files.read(path, MAX_FILE, "key file", partial(IdentityError, where=str(path)), private=True)
+        data, _ = files.read(path, MAX_FILE, "key file", IdentityError, private=True)
     except FileNotFoundError:
         if not create:
             raise IdentityError(f"{path} does not exist: create the key first", where=str(path)) from None
         key = Ed25519PrivateKey.generate()
         save(key, path, passphrase=passphrase)
         return key
-    except OSError as error:
-        raise IdentityError(f"{path} cannot be read: {error.strerror}", where=str(path)) from error
     return _parse(data, path, passphrase)
 
 
@@ -53,11 +50,9 @@ def save(key: Ed25519PrivateKey, path: Path, *, passphrase: bytes = b"") -> None
     """
     data = _serialize(key, path, passphrase)
     try:
-        files.create(path, data)
+        files.create(path, data, IdentityError)
     except FileExistsError:
         raise IdentityError(f"{path} exists and is never overwritten: move it away", where=str(path)) from None
-    except OSError as error:
-        raise IdentityError(f"{path} cannot be written: {error.strerror}", where=str(path)) from error
 
 
 def _parse(data: bytes, path: Path, passphrase: bytes) -> Ed25519PrivateKey:

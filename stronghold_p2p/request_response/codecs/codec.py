@@ -53,18 +53,18 @@ class _Json:
 
 
 # A length below 128 is the byte itself.
-SHORT: Final = tuple(bytes((size,)) for size in range(128))
+_ONE_BYTE: Final = tuple(bytes((size,)) for size in range(128))
 
 BYTES: Final[Codec[bytes]] = _Bytes()
 JSON: Final[Codec[Any]] = _Json()
 
 
-def decode(codec: Codec[T], body: bytes, part: str = "") -> T:
+def decode(codec: Codec[T], body: bytes, part: str = "", peer: Any = None) -> T:
     """``codec.decode``, with every ``ValueError`` of a user's codec as ``Malformed``; ``part`` begins its path."""
     try:
         return codec.decode(body)
     except ValueError as error:
-        raise malformed(error, part) from error
+        raise malformed(error, part, peer) from error
 
 
 def malformed(error: ValueError, part: str, peer: Any = None) -> Malformed:
@@ -88,7 +88,7 @@ def weight(body: bytes) -> int:
 def frame(body: bytes) -> bytes:
     """A message as it goes over a stream. The length is minimal: the Rust peer hangs up on any other."""
     size = len(body)
-    return (SHORT[size] if size < 128 else varint.encode(size)) + body
+    return (_ONE_BYTE[size] if size < 128 else varint.encode(size)) + body
 
 
 def unframe(maximum: int) -> Exchange[bytes]:

@@ -67,7 +67,7 @@ async def test_what_comes_first_settles() -> None:
     with waiting() as one:
         one.settle("answer")
         assert await one.outcome == "answer"
-    assert firewall._listeners == {}
+    assert firewall._observers == {}
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from stronghold_p2p.firewall.asking.approval import Approval
+from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from tests.firewall.attempts import ALICE, BOB, ECHO, UPPER, attempt
@@ -36,11 +37,11 @@ def asking(**options: Any) -> tuple[Firewall, Approval, Asked]:
     """No rules, and a hook for them."""
     firewall, asked = Firewall(), Asked()
     firewall.on_no_rule(asked)
-    return firewall, Approval(firewall, **options), asked
+    return firewall, Approval(firewall, Audit(), **options), asked
 
 
 async def begin(approval: Approval, *attempts: Attempt) -> list[asyncio.Task[bool]]:
-    tasks = [asyncio.ensure_future(approval.judge(each)) for each in attempts]
+    tasks = [asyncio.ensure_future(approval.ask(each)) for each in attempts]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     return tasks
@@ -148,7 +149,7 @@ async def test_a_broken_hook_rejects_and_is_reported_once(
     """Hostile row 80."""
     firewall, approval, _ = asking()
     firewall.on_no_rule(hook)
-    assert await asyncio.gather(*(approval.judge(each) for each in requests(3))) == [False] * 3
+    assert await asyncio.gather(*(approval.ask(each) for each in requests(3))) == [False] * 3
     assert len(caplog.records) == told
     assert firewall.rules() == ()
     caplog.clear()
@@ -267,7 +268,7 @@ async def test_a_stubborn_hook_is_not_heard_any_more_and_keeps_its_place() -> No
     await asyncio.gather(task, return_exceptions=True)
     assert approval.snapshot() == {"asks": 1, "asking_peers": 1, "ask_memory": 0}
     (second,) = await begin(approval, attempt())
-    assert await approval.judge(attempt()) is False  # no place
+    assert await approval.ask(attempt()) is False  # no place
     second.cancel()
     release.set()
     await asyncio.gather(*approval.hooks, second, return_exceptions=True)
@@ -386,6 +387,6 @@ async def test_nothing_of_a_question_is_left_for_the_collector() -> None:
     asked.answers[0].set_result(Rule.ALLOW)
     assert await task is True
     await nothing_left(approval)
-    assert firewall._listeners == {}
+    assert firewall._observers == {}
     gc.collect()
     assert not [thing for thing in gc.get_objects() if type(thing).__name__ in {"_Question", "Waiting"}]

@@ -147,15 +147,17 @@ def test_a_48_holds_eight_times_as_much_as_a_56() -> None:
     connect(gate, "2001:db8:8::1")
 
 
-def test_the_exemption_of_loopback_is_an_option() -> None:
-    limits = Limits(per_subnet=1, pending_per_ip=1, accept_rate=1.0, accept_burst=2)
+def test_the_exemption_of_loopback_is_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stronghold_p2p.firewall.limits.gate.PENDING_PER_IP", 1)
+    monkeypatch.setattr("stronghold_p2p.firewall.limits.gate.ACCEPT_BURST", 2)
+    limits = Limits(per_subnet=1, pending_in=8, accept_rate=1.0)
     gate = Gate(limits, exempt_loopback=False)
     inbound(gate, "127.0.0.1")
     assert full(gate, lambda: gate.admit("127.0.0.1", 0)).limit == "pending_per_ip"
     assert full(gate, lambda: gate.admit("127.0.0.1", 0)).limit == "accept_rate"
-    spared = Gate(limits)
+    spared = Gate(Limits(per_subnet=1, accept_rate=1.0))
     assert len([inbound(spared, host) for host in ("127.0.0.1", "::1") * 20]) == 40
-    assert spared.tracked == 0
+    assert len(spared._arrivals) == 0
 
 
 def test_pending_sockets_from_one_address() -> None:
@@ -204,7 +206,7 @@ def test_a_token_makes_one_connection() -> None:
 
 
 def test_limits_of_none_never_refuse() -> None:
-    names = ("connections", "per_peer", "per_subnet", "pending_in", "pending_per_ip", "pending_out", "accept_rate")
+    names = ("connections", "per_peer", "per_subnet", "pending_in", "pending_out", "accept_rate")
     gate = Gate(Limits(**dict.fromkeys(names)))  # type: ignore[arg-type]
     tokens = [inbound(gate) for _ in range(500)] + [gate.dial() for _ in range(500)]
     for token in tokens:
@@ -216,7 +218,7 @@ def test_limits_of_none_never_refuse() -> None:
 
 
 def test_accept_rate_is_a_bucket_of_sixteen_that_fills_by_five_a_second() -> None:
-    gate = Gate(Limits(pending_per_ip=None))
+    gate = Gate(Limits(pending_in=None))
     admitted = 0
     for step in range(1_000):  # ten seconds, 100 arrivals each
         try:
@@ -229,8 +231,9 @@ def test_accept_rate_is_a_bucket_of_sixteen_that_fills_by_five_a_second() -> Non
     gate.admit("192.0.2.1", 1_000)
 
 
-def test_accept_rate_when_the_clock_stands_or_goes_back() -> None:
-    gate = Gate(Limits(accept_burst=2))
+def test_accept_rate_when_the_clock_stands_or_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stronghold_p2p.firewall.limits.gate.ACCEPT_BURST", 2)
+    gate = Gate(Limits())
     inbound(gate, now=50)
     inbound(gate, now=40)
     assert full(gate, lambda: gate.admit("192.0.2.1", 40)).limit == "accept_rate"
@@ -256,19 +259,21 @@ def test_memory_stays_constant_however_many_addresses_call() -> None:
     finally:
         tracemalloc.stop()
     flood(50_001, 50_000)
-    assert gate.tracked == 4_096
+    assert len(gate._arrivals) == 4_096
     assert gate.snapshot()["pending_in"] == 128
     assert gate.snapshot()["pending_sources"] <= 128
     assert grown < 4 << 20
 
 
-def test_a_source_that_is_forgotten_starts_anew() -> None:
-    gate = Gate(Limits(accept_burst=1, pending_per_ip=None), tracked=2)
+def test_a_source_that_is_forgotten_starts_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stronghold_p2p.firewall.limits.gate.TRACKED_SOURCES", 2)
+    monkeypatch.setattr("stronghold_p2p.firewall.limits.gate.ACCEPT_BURST", 1)
+    gate = Gate(Limits(pending_in=None))
     inbound(gate, "192.0.2.1")
     assert full(gate, lambda: gate.admit("192.0.2.1", 0)).limit == "accept_rate"
     inbound(gate, "192.0.2.2")
     inbound(gate, "192.0.2.3")
-    assert gate.tracked == 2
+    assert len(gate._arrivals) == 2
     inbound(gate, "192.0.2.1")
 
 
@@ -286,10 +291,11 @@ class Counts(RuleBasedStateMachine):
             per_peer=3,
             per_subnet=2,
             pending_in=6,
-            pending_per_ip=3,
             pending_out=3,
         )
-        self.gate = Gate(self.limits, exempt_loopback=exempt, tracked=3)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("stronghold_p2p.firewall.limits.gate.PENDING_PER_IP", 3)
+            self.gate = Gate(self.limits, exempt_loopback=exempt)
         self.living: list[Token] = []
         self.now = 0.0
 
@@ -366,7 +372,7 @@ class Counts(RuleBasedStateMachine):
         assert ways.total() <= 7
         assert max(Counter(token.peer for token in connected).values(), default=0) <= 3
         assert max(Counter(token.source for token in connected if token.source).values(), default=0) <= 2
-        assert self.gate.tracked <= 3
+        assert len(self.gate._arrivals) <= 8  # the sources that this test knows
 
     def teardown(self) -> None:
         for token in list(getattr(self, "living", ())):

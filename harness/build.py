@@ -1,0 +1,114 @@
+"""Builds the peers of other implementations into ``.cache/interop``, once per change of their sources.
+
+``python -m harness.build`` prints the path of the go-libp2p peer (``harness/go``), with ``crate`` that of
+the peer on the Rust crate (``harness/crate``).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = Path(__file__).resolve().parent / "go"
+CRATE = Path(__file__).resolve().parent / "crate"
+CACHE = ROOT / ".cache" / "interop"
+
+BUILD_TIMEOUT = 900.0
+"""Seconds; a cold build downloads and compiles some 340 packages."""
+
+GO_SETTINGS = {"GOFLAGS": "-mod=readonly -buildvcs=false", "CGO_ENABLED": "0"}
+
+
+class BuildError(Exception):
+    """The peer cannot be built; the text is the toolchain's own."""
+
+
+def go_peer() -> Path | None:
+    """The program, built if need be; None where there is no Go toolchain.
+
+    Raises ``BuildError`` when the build fails, and when Go is missing although ``CI=true``.
+    """
+    go = shutil.which("go")
+    if go is None:
+        if os.environ.get("CI") == "true":
+            raise BuildError("CI=true, but there is no go on the PATH")
+        return None
+    with _alone():
+        return _build(go)
+
+
+def _build(go: str) -> Path:
+    program = CACHE / f"peer-{_fingerprint(go)}"
+    if program.exists():
+        return program
+    fresh = program.with_suffix(".new")
+    _go(go, "build", "-trimpath", "-o", str(fresh), ".")
+    for old in CACHE.glob("peer-*"):
+        if old != fresh:
+            old.unlink()
+    return fresh.rename(program)
+
+
+def crate_peer() -> Path | None:
+    """The peer on ``stronghold-p2p``, built if need be, which takes minutes; None where there is no cargo.
+
+    Raises ``BuildError`` when the build fails. cargo itself knows whether anything has changed. The crate's own
+    dependencies come as Cargo.lock says: one of them, core2, has been yanked since.
+    """
+    cargo = shutil.which("cargo")
+    if cargo is None:
+        return None
+    target = CACHE / "stronghold"
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(target)}
+    with _alone():
+        _run((cargo, "build", "--release", "--locked"), CRATE, environment)
+    return target / "release" / "stronghold-peer"
+
+
+def _go(go: str, *arguments: str) -> str:
+    return _run((go, *arguments), SOURCES, {**os.environ, **GO_SETTINGS})
+
+
+def _run(command: tuple[str, ...], folder: Path, environment: dict[str, str]) -> str:
+    what = f"{Path(command[0]).name} {command[1]}"
+    try:
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=BUILD_TIMEOUT, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BuildError(f"{what} took longer than {BUILD_TIMEOUT:.0f} s") from error
+    if done.returncode != 0:
+        raise BuildError(f"{what} failed:\n{done.stderr[-4000:]}")
+    return done.stdout
+
+
+def _fingerprint(go: str) -> str:
+    digest = hashlib.sha256(_go(go, "version").encode())
+    for path in sorted([*SOURCES.glob("*.go"), SOURCES / "go.mod", SOURCES / "go.sum"]):
+        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Several test processes may ask at once; one builds, the others wait."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["crate"]:
+        print(crate_peer() or "no cargo", file=sys.stdout)
+    else:
+        print(go_peer() or "no go toolchain", file=sys.stdout)

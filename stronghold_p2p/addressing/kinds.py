@@ -1,0 +1,134 @@
+"""What kind of address it is: whom it reaches, by which transport, through which relays.
+
+Every function takes an address that ``parse`` has made, or one whose bytes it would take (``DecodeError`` otherwise).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any, Final
+
+from multiaddr import Multiaddr
+
+from stronghold_p2p.addressing.components import CIRCUIT, IP4, IP6, IP6ZONE, NAMES, P2P, TCP, Ip
+from stronghold_p2p.addressing.parse import Part, parse, walk, with_peer
+from stronghold_p2p.encoding import varint
+from stronghold_p2p.errors import DecodeError
+from stronghold_p2p.identity.peer_id import PeerId
+
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+_CIRCUIT_CODE: Final = varint.encode(CIRCUIT.code)
+
+
+def tcp_address(address: Multiaddr) -> tuple[str, int, PeerId | None] | None:
+    """Host, port and peer of ``<ip>/tcp/<port>[/p2p/<peer>]``; ``None`` for every other shape, names included.
+
+    The host is an IP address, with a zone behind ``%`` if the address has one.
+    """
+    parts = walk(bytes(address))
+    peer = PeerId(parts.pop().value) if parts[-1].protocol is P2P else None
+    zone = "%" + parts.pop(0).value.decode() if parts and parts[0].protocol is IP6ZONE else ""
+    if len(parts) != 2 or parts[1].protocol is not TCP:
+        return None
+    ip = _ip_of(parts[0])
+    if ip is None or (zone and ip.version == 4):
+        return None
+    return f"{ip}{zone}", int.from_bytes(parts[1].value, "big"), peer
+
+
+def from_socket(sockaddr: tuple[Any, ...]) -> Multiaddr:
+    """The address of a socket, as ``getsockname`` and ``getpeername`` tell it for IPv4 and IPv6.
+
+    An IPv4 address that a dual-stack socket shows in IPv6 form becomes an ``ip4`` again.
+    ``DecodeError`` for other families.
+    """
+    try:
+        host, _, zone = str(sockaddr[0]).partition("%")
+        ip, port = ipaddress.ip_address(host), int(sockaddr[1]).to_bytes(2, "big")
+    except (ValueError, IndexError, OverflowError):
+        raise DecodeError(f"{sockaddr!r} is no IP socket address") from None
+    ip = _unmapped(ip)
+    data = IP4.prefixed(ip.packed) if ip.version == 4 else IP6.prefixed(ip.packed)
+    return parse((IP6ZONE.prefixed(zone.encode()) if zone else b"") + data + TCP.prefixed(port))
+
+
+def relays_of(address: Multiaddr) -> tuple[PeerId | None, ...]:
+    """The relays that a relayed address leads through, in order, ``None`` for one without a name; of others none.
+
+    Each is named before its ``/p2p-circuit`` (addressing/README.md, "p2p-circuit Relay Addresses").
+    """
+    data = bytes(address)
+    if _CIRCUIT_CODE not in data:
+        return ()
+    found: list[PeerId | None] = []
+    before: PeerId | None = None
+    for part in walk(data):
+        if part.protocol is CIRCUIT:
+            found.append(before)
+        before = PeerId(part.value) if part.protocol is P2P else None
+    return tuple(found)
+
+
+def through_relay(address: Multiaddr, relay: PeerId) -> Multiaddr:
+    """``address`` is the relay's own; this is where peers behind it are: ``<address>/p2p/<relay>/p2p-circuit``.
+
+    The relay is named once, also where ``address`` ends in its name; ``ConfigError`` if another peer stands there.
+    """
+    return Multiaddr(bytes(with_peer(address, relay)) + CIRCUIT.prefixed(b""))
+
+
+def is_loopback(address: Multiaddr) -> bool:
+    """Reaches only this machine: a loopback IP address or the name ``localhost``."""
+    ip = _first_ip(address)
+    return ip.is_loopback if ip else _name(address) == "localhost"
+
+
+def is_unspecified(address: Multiaddr) -> bool:
+    """Stands for all addresses of this machine: ``0.0.0.0`` or ``::``."""
+    ip = _first_ip(address)
+    return ip is not None and ip.is_unspecified
+
+
+def is_multicast(address: Multiaddr) -> bool:
+    """A group's address, which cannot be dialed."""
+    ip = _first_ip(address)
+    return ip is not None and ip.is_multicast
+
+
+def is_link_local(address: Multiaddr) -> bool:
+    """Reaches only neighbours on the same link; in a cloud also the service that knows a machine's secrets."""
+    ip = _first_ip(address)
+    return ip is not None and ip.is_link_local
+
+
+def is_public(address: Multiaddr) -> bool:
+    """May be reached from anywhere: a global unicast IP address, or a name other than ``localhost``."""
+    ip = _first_ip(address)
+    return ip.is_global and not ip.is_multicast if ip else _name(address) not in {"", "localhost"}
+
+
+def _first_ip(address: Multiaddr) -> Ip | None:
+    """The IP address at the start; of a relayed address it is the relay's."""
+    parts = walk(bytes(address))
+    ip = _ip_of(parts[0]) or (_ip_of(parts[1]) if len(parts) > 1 and parts[0].protocol is IP6ZONE else None)
+    return _innermost(ip) if ip else None
+
+
+def _ip_of(part: Part) -> Ip | None:
+    if part.protocol is IP4:
+        return ipaddress.IPv4Address(part.value)
+    return ipaddress.IPv6Address(part.value) if part.protocol is IP6 else None
+
+
+def _unmapped(ip: Ip) -> Ip:
+    return ip.ipv4_mapped or ip if isinstance(ip, ipaddress.IPv6Address) else ip
+
+
+def _innermost(ip: Ip) -> Ip:
+    """``ip``, or the IPv4 address inside it: mapped, or behind the well-known prefix of NAT64 (RFC 6052, 2.1)."""
+    return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF) if ip in _NAT64 else _unmapped(ip)
+
+
+def _name(address: Multiaddr) -> str:
+    first = walk(bytes(address))[0]
+    return first.value.decode().lower().rstrip(".") if first.protocol in NAMES else ""

@@ -1,0 +1,135 @@
+"""Addresses are multiaddrs, checked strictly (multiformats/multiaddr, "Specification"; libp2p addressing/README.md).
+
+An address is a row of components, each a code and a value whose length the code tells. Its object is the ``multiaddr``
+package's ``Multiaddr``, but that package takes any bytes and fails later, when they are printed or walked. So whatever
+comes from outside passes this module first: a walk over codes, lengths and values of our own, and for text a parser
+that produces those bytes. What ``parse`` returns can be printed, and its text parses back to the same bytes.
+
+An unknown code ends the walk, because the length of its value is unknown too; that loses one address, never the
+message it came in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from multiaddr import Multiaddr
+from multiaddr.exceptions import Error as PackageError
+
+from stronghold_p2p.addressing.components import BY_CODE, BY_NAME, P2P, UNIX, Protocol
+from stronghold_p2p.encoding import varint
+from stronghold_p2p.errors import ConfigError, DecodeError
+from stronghold_p2p.identity.peer_id import PeerId
+
+MAX_SIZE: Final = 1_024  # bytes, and characters
+MAX_COMPONENTS: Final = 32
+P2P_CODE: Final = varint.encode(P2P.code)  # an address without these bytes names no peer
+
+
+@dataclass(frozen=True)
+class Part:
+    """One component of an address, and where it starts."""
+
+    protocol: Protocol
+    value: bytes
+    start: int
+
+
+def parse(address: str | bytes | Multiaddr) -> Multiaddr:
+    """An address from its text, its bytes, or the package's object; ``DecodeError`` as for ``walk``.
+
+    Text starts with a slash and may end with one; ``/p2p/`` (or the old ``/ipfs/``) takes every form of a peer id.
+    """
+    data = _from_text(address) if isinstance(address, str) else bytes(address)
+    parts = walk(data)
+    result = Multiaddr(data)
+    if not all(part.protocol.certain for part in parts):
+        _check_round_trip(result)
+    return result
+
+
+def walk(data: bytes) -> list[Part]:
+    """The components of a binary address.
+
+    ``DecodeError`` for an unknown code, a truncated value or one of the wrong size or shape, and for an address that is
+    empty, above 1 KiB or above 32 components.
+    """
+    if not 0 < len(data) <= MAX_SIZE:
+        raise DecodeError(f"address of {len(data)} bytes, 1 to {MAX_SIZE} allowed")
+    parts: list[Part] = []
+    offset = 0
+    while offset < len(data):
+        start = offset
+        if len(parts) == MAX_COMPONENTS:
+            raise DecodeError(f"address of more than {MAX_COMPONENTS} components")
+        code, offset = varint.decode(data, offset)
+        protocol = BY_CODE.get(code)
+        if protocol is None:
+            raise DecodeError(f"unknown protocol code {code} in an address")
+        size = protocol.size
+        if size is None:
+            size, offset = varint.decode(data, offset, maximum=MAX_SIZE)
+        if offset + size > len(data):
+            raise DecodeError(f"truncated {protocol.name} in an address")
+        value = data[offset : offset + size]
+        protocol.check(value)
+        parts.append(Part(protocol, value, start))
+        offset += size
+    return parts
+
+
+def split_peer(address: Multiaddr) -> tuple[Multiaddr, PeerId | None]:
+    """``address`` without the ``/p2p/`` at its end, and that peer; without one, ``address`` itself and ``None``.
+
+    Of a bare ``/p2p/<peer>`` an empty address is left.
+    """
+    data = bytes(address)
+    last = walk(data)[-1]
+    if last.protocol is not P2P:
+        return address, None
+    return Multiaddr(data[: last.start]), PeerId(last.value)
+
+
+def with_peer(address: Multiaddr, peer: PeerId) -> Multiaddr:
+    """``address`` with ``/p2p/<peer>`` at its end; ``ConfigError`` if another peer stands there."""
+    named = split_peer(address)[1]
+    if named is None:
+        return Multiaddr(bytes(address) + P2P.prefixed(bytes(peer)))
+    if named != peer:
+        raise ConfigError(f"{address} names another peer than {peer}", where=str(address))
+    return address
+
+
+def _from_text(text: str) -> bytes:
+    if len(text) > MAX_SIZE:
+        raise DecodeError(f"an address has at most {MAX_SIZE} characters, not {len(text)}")
+    if not text.startswith("/"):
+        raise DecodeError("an address looks like /ip4/192.0.2.7/tcp/4001/p2p/12D3...; a peer id alone is PeerId(text)")
+    words = text.removesuffix("/").split("/")[1:]
+    out = bytearray()
+    while words:
+        name = words.pop(0)
+        protocol = BY_NAME.get(name)
+        if protocol is None:
+            raise DecodeError(f"unknown protocol {name[:64]!r} in an address")
+        if protocol.size == 0:
+            value = ""
+        elif not words:
+            raise DecodeError(f"{name} without a value in an address")
+        elif protocol is UNIX:
+            value, words = "/".join(words), []
+        else:
+            value = words.pop(0)
+        out += protocol.prefixed(protocol.to_bytes(value))
+    return bytes(out)
+
+
+def _check_round_trip(address: Multiaddr) -> None:
+    """For values whose text is the package's business: they have to print, and to parse back the same."""
+    try:
+        text = str(address)
+    except PackageError:
+        raise DecodeError("an address holds a value that has no text") from None
+    if _from_text(text) != bytes(address):
+        raise DecodeError(f"the text {text!r} is another address than its bytes")

@@ -1,0 +1,165 @@
+"""The entry of one peer: its addresses in dial order, and through which relays it may be reached.
+
+An address is kept as a ``place``, its bytes without ``/p2p/`` at the end: an object for each would take four times the
+memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import inf
+from sys import float_info
+from typing import Final
+
+from multiaddr import Multiaddr
+
+from stronghold_p2p.addressing.kinds import relays_of
+from stronghold_p2p.addressing.parse import P2P_CODE, parse, split_peer
+from stronghold_p2p.errors import ConfigError, DecodeError
+from stronghold_p2p.identity import PeerId
+
+LEARNED: Final = 3_600.0  # seconds; as go's ``AddressTTL``
+
+# The time of an address that the caller gave, and of one at which a dial found the peer: they never expire. What a peer
+# only tells expires after ``LEARNED``.
+GIVEN: Final = inf
+FOUND: Final = float_info.max
+
+
+class BookEntry:
+    """The addresses of one peer in an address book.
+
+    ``places`` maps each address to the time until which it counts; those that are ``GIVEN`` or ``FOUND`` stay.
+    ``pinned``: the caller named this peer, so the book never forgets it by itself.
+    ``relays`` and ``exclusive`` are what ``AddressBook.via`` said. ``seq`` is that of the newest signed record.
+    """
+
+    __slots__ = ("counted", "exclusive", "pinned", "places", "record_until", "relays", "seq")
+
+    def __init__(self) -> None:
+        self.places: dict[bytes, float] = {}
+        self.pinned = False
+        self.relays: tuple[PeerId, ...] | None = None
+        self.exclusive = False
+        self.seq = 0
+        self.record_until = -inf
+        self.counted = (0, 0)  # addresses and bytes, as the book has counted them
+
+    @property
+    def bound(self) -> bool:
+        """The caller has said something about this peer."""
+        return self.pinned or self.exclusive or self.relays is not None
+
+    @property
+    def stays(self) -> bool:
+        return self.bound or any(until >= FOUND for until in self.places.values())
+
+    @property
+    def lasting(self) -> tuple[bytes, ...]:
+        """The addresses that stay, in dial order."""
+        return tuple(place for place, until in self.places.items() if until >= FOUND)
+
+    def expire(self, now: float) -> bool:
+        """Forget the addresses that have expired; True if there were any."""
+        over = [place for place, until in self.places.items() if until <= now]
+        for place in over:
+            del self.places[place]
+        return bool(over)
+
+    def drop_told(self) -> None:
+        """Forget what the peer has only told."""
+        self.places = {place: until for place, until in self.places.items() if until >= FOUND}
+
+    # ------------------------------------------------------------------ what happens to addresses
+
+    def keep(self, place: bytes, until: float, maximum: int, *, first: bool = False) -> bool:
+        """Let ``place`` stay from now on (``until`` is ``GIVEN`` or ``FOUND``), as the first or the last address.
+
+        Where there are ``maximum`` others, one gives way: the last one that was told, or else the last one that was
+        found. False: all of them were given.
+        """
+        others = {other: end for other, end in self.places.items() if other != place}
+        if len(others) >= maximum:
+            weakest = min(others.values())
+            if weakest == GIVEN:
+                return False
+            least = FOUND if weakest == FOUND else FOUND - 1
+            del others[[other for other, end in others.items() if end <= least][-1]]
+        until = max(until, self.places.get(place, until))
+        self.places = {place: until, **others} if first else {**others, place: until}
+        return True
+
+    def tell(self, places: Iterable[bytes], now: float, maximum: int, seq: int | None) -> None:
+        """Take the addresses that the peer tells of itself; ``seq`` is that of their signed record, if there is one.
+
+        While a signed record holds, it alone counts: a newer one (RFC 0003, "Peer Record": a higher ``seq``) replaces
+        everything that was told before; an older one, and addresses that are not signed, change nothing.
+        """
+        until = now + LEARNED
+        signed = self.record_until > now
+        if signed and (seq is None or seq < self.seq):
+            return
+        told = dict.fromkeys(places, until)
+        if seq is not None:
+            if not signed or seq > self.seq:
+                self.places = {place: end for place, end in self.places.items() if end >= FOUND or place in told}
+            self.seq, self.record_until = seq, until
+        for place in told:
+            if place in self.places:
+                self.places[place] = max(self.places[place], until)
+            elif len(self.places) < maximum:
+                self.places[place] = until
+
+    def failed(self, place: bytes) -> bool:
+        """Put ``place`` last, if it is known; True if that changed the order."""
+        if place not in self.places or next(reversed(self.places)) == place:
+            return False
+        self.places[place] = self.places.pop(place)
+        return True
+
+    # ------------------------------------------------------------------ what may be dialed
+
+    def order(self, peer: PeerId, circuits: Iterable[bytes]) -> tuple[bytes, ...]:
+        """The addresses to dial; ``circuits`` are those through the relays that may be used, in their order.
+
+        Relays that were named for this peer come first, then its own addresses, then the relays for all peers. An
+        address leads through no relay that was not named, and never through the peer itself.
+        """
+        hops = {place: relays_of(Multiaddr(place)) for place in self.places}
+        direct = [] if self.exclusive else [place for place, through in hops.items() if not through]
+        relayed = [place for place, through in hops.items() if through and self._may_use(peer, through)]
+        if self.relays is not None:
+            order = [*circuits, *relayed, *direct]
+        else:
+            wanted = {*direct, *relayed}
+            order = [*(place for place in self.places if place in wanted), *circuits]
+        return tuple(dict.fromkeys(order))
+
+    def _may_use(self, peer: PeerId, through: tuple[PeerId | None, ...]) -> bool:
+        return peer not in through and (self.relays is None or set(through) <= set(self.relays))
+
+    def direct(self) -> bytes | None:
+        """The first address that needs no relay."""
+        return next((place for place in self.places if not relays_of(Multiaddr(place))), None)
+
+
+def checked(peer: PeerId, address: Multiaddr) -> bytes | None:
+    """The place of an address that is parsed already; None if it names another peer. ``place_of`` also parses."""
+    place = bytes(address)
+    if P2P_CODE not in place:
+        return place or None
+    rest, named = split_peer(address)
+    return bytes(rest) or None if named in (None, peer) else None
+
+
+def place_of(peer: PeerId, address: Multiaddr | str) -> bytes:
+    """The place of ``address``; ``ConfigError`` if that is no address, names another peer, or names only a peer."""
+    try:
+        place, named = split_peer(parse(address))
+    except DecodeError as error:
+        raise ConfigError(f"{address}: {error}", where=str(address)) from None
+    if named not in (None, peer):
+        raise ConfigError(f"{address} names another peer than {peer}", where=str(address))
+    if not bytes(place):
+        raise ConfigError(f"{address} names a peer and no place", where=str(address))
+    return bytes(place)

@@ -1,0 +1,227 @@
+"""An address book as JSON, in the shape that the Rust library's ``AddressInfo`` has (serde_json).
+
+    {"peers": {"<base58>": {"known": ["/ip4/..", ..], "use_relay_fallback": true}}, "relays": ["<base58>", ..]}
+
+Ours says more, which serde skips: ``version``, and of a peer ``pinned`` and ``via``. A book of the Rust library may
+hold what none of ours does, because that library learns what cannot be dialed: ``/p2p/<id>`` alone, which is passed
+over, and relays that are named twice in a row, which are read as once. Of more than 64 addresses of a peer the first
+64 count.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from multiaddr import Multiaddr
+
+from stronghold_p2p.addressing.kinds import relays_of
+from stronghold_p2p.addressing.parse import P2P_CODE, parse, split_peer, with_peer
+from stronghold_p2p.encoding import strict_json
+from stronghold_p2p.errors import ConfigError, DecodeError, Malformed
+from stronghold_p2p.identity import PeerId
+
+VERSION: Final = 1
+PEERS: Final = 10_000
+PER_PEER: Final = 64
+ADDRESSES: Final = 100_000  # ten for each peer of a full book: 32 MiB (hostile row 94)
+RELAYS: Final = 64
+MAX_FILE: Final = 8 << 20  # bytes; a full book of IPv6 addresses has six millions
+
+_TWICE: Final = re.compile(r"(/p2p/[^/]+)\1(?=/|$)")
+_IP6_TCP: Final = re.compile(r"/ip6/([0-9a-fA-F:.]+)/tcp/(0|[1-9]\d{0,4})", re.ASCII)
+_IP4_TCP: Final = re.compile(r"/ip4/(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})/tcp/(\d{1,5})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPeer:
+    """One peer: its ``places`` (see ``BookEntry``) in dial order."""
+
+    peer: PeerId
+    places: tuple[bytes, ...]
+    pinned: bool = False
+    relays: tuple[PeerId, ...] | None = None
+    exclusive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A whole book; of the peers, the one that was used last stands last."""
+
+    peers: tuple[SavedPeer, ...] = ()
+    relays: tuple[PeerId, ...] = ()
+
+
+def dumps(content: Content) -> bytes:
+    """One line for each peer. ``ConfigError``: there are more relays than are read again."""
+    if len(content.relays) > RELAYS:
+        raise ConfigError(f"{len(content.relays)} relays, at most {RELAYS}", where="relays")
+    peers = ",\n".join(f"{_json(str(entry.peer))}:{_json(_to_json(entry))}" for entry in content.peers)
+    relays = _json([str(relay) for relay in content.relays])
+    return f'{{"version":{VERSION},"peers":{{\n{peers}\n}},"relays":{relays}}}\n'.encode()
+
+
+def loads(body: bytes, where: str) -> Content:
+    """The book in ``body``. ``ConfigError`` tells what is wrong with it, and its place in ``where``."""
+    if len(body) > MAX_FILE:
+        raise ConfigError(f"{where}: {len(body)} bytes of addresses, at most {MAX_FILE}", where=where)
+    try:
+        book = _Reader(where, strict_json.loads(body))
+    except Malformed as error:
+        raise _unreadable(where, error) from None
+    version = book.get("version", int, VERSION)
+    if version != VERSION:
+        raise book.wrong("version", f"{version} is not known: this program reads {VERSION}")
+    listed = book.get("peers", dict)
+    if len(listed) > PEERS:
+        raise book.wrong("peers", f"{len(listed)} peers, at most {PEERS}")
+    inside = [book.inside("peers", name) for name in listed]
+    if (count := sum(len(entry.get("known", list)) for entry in inside)) > ADDRESSES:
+        raise book.wrong("peers", f"{count} addresses, at most {ADDRESSES}")
+    peers = [_peer(entry) for entry in inside]
+    if len({entry.peer for entry in peers}) != len(peers):
+        raise book.wrong("peers", "one peer twice, in two forms of its id")
+    return Content(tuple(peers), book.ids("relays"))
+
+
+def to_text(place: bytes) -> str:
+    """The text of a place. The common kinds are written here, as a book may hold a hundred thousand."""
+    if len(place) == 8 and place[0] == 4 and place[5] == 6:
+        return f"/ip4/{place[1]}.{place[2]}.{place[3]}.{place[4]}/tcp/{place[6] << 8 | place[7]}"
+    if len(place) == 20 and place[0] == 41 and place[17] == 6:
+        return f"/ip6/{ipaddress.IPv6Address(place[1:17])}/tcp/{place[18] << 8 | place[19]}"
+    return str(Multiaddr(place))
+
+
+def to_bytes(text: str) -> bytes:
+    """The place that is written as ``text``; ``DecodeError`` if it is no address."""
+    if (found := _IP4_TCP.fullmatch(text)) is not None:
+        *octets, port = map(int, found.groups())
+        if max(octets) < 256 and port < 65_536:
+            place = bytes((4, *octets, 6, port >> 8, port & 255))
+            if to_text(place) == text:
+                return place
+    if (six := _IP6_TCP.fullmatch(text)) is not None and (port := int(six[2])) < 65_536:
+        with suppress(ValueError):
+            return b"\x29" + ipaddress.IPv6Address(six[1]).packed + b"\x06" + port.to_bytes(2, "big")
+    return bytes(parse(text))
+
+
+class _Reader:
+    """Reads one object of the file; errors name the path to it."""
+
+    def __init__(self, where: str, value: Any, path: str = "") -> None:
+        self.where, self.path = where, path
+        if not isinstance(value, dict):
+            raise self.wrong("", "not an object")
+        self.value: dict[str, Any] = value
+
+    def wrong(self, name: str, what: str) -> ConfigError:
+        place = strict_json.printable(".".join(filter(None, (self.path, name))))
+        where = f"{self.where}: {place}" if place else self.where
+        return ConfigError(f"{where}: {what}", where=where)
+
+    def get(self, name: str, kind: type[Any], *default: Any) -> Any:
+        """The value of a field; its default if there is one and the field is absent."""
+        if name not in self.value and default:
+            return default[0]
+        if name not in self.value:
+            raise self.wrong(name, "missing")
+        if type(self.value[name]) is not kind:
+            raise self.wrong(name, f"not {'an' if kind is int else 'a'} {_KINDS[kind]}")
+        return self.value[name]
+
+    def inside(self, *names: str) -> _Reader:
+        value: Any = self.value
+        for name in names:
+            value = value[name]
+        return _Reader(self.where, value, ".".join(filter(None, (self.path, *names))))
+
+    def ids(self, name: str) -> tuple[PeerId, ...]:
+        """A list of at most 64 relays; an absent one is empty."""
+        listed = self.get(name, list, [])
+        if len(listed) > RELAYS:
+            raise self.wrong(name, f"{len(listed)} relays, at most {RELAYS}")
+        return tuple(dict.fromkeys(self.id(f"{name}.{index}", text) for index, text in enumerate(listed)))
+
+    def id(self, name: str, text: Any) -> PeerId:
+        try:
+            return PeerId(text if isinstance(text, str) else "")
+        except DecodeError as error:
+            raise self.wrong(name, str(error)) from None
+
+
+_KINDS: Final = {int: "number", dict: "object", list: "list", bool: "boolean"}
+
+
+def _peer(entry: _Reader) -> SavedPeer:
+    peer = entry.id("", entry.path.partition(".")[2])
+    found: dict[bytes, None] = {}
+    for index, text in enumerate(entry.get("known", list)):
+        place = _place_in(entry, peer, f"known.{index}", text)
+        if place and len(found) < PER_PEER:
+            found[place] = None
+    known = tuple(found)
+    fallback = entry.get("use_relay_fallback", bool, True)
+    relays = None if fallback else _relays_named_in(known)
+    exclusive = False
+    if "via" in entry.value:
+        via = entry.inside("via")
+        relays = None if via.value.get("relays") is None else via.ids("relays")
+        exclusive = via.get("exclusive", bool, False)
+    return SavedPeer(peer, known, entry.get("pinned", bool, False), relays, exclusive)
+
+
+def _relays_named_in(known: tuple[bytes, ...]) -> tuple[PeerId, ...]:
+    """The relays of the addresses, at most 64: without a fallback, the Rust library uses no others."""
+    through = (relay for place in known for relay in relays_of(Multiaddr(place)) if relay is not None)
+    return tuple(dict.fromkeys(through))[:RELAYS]
+
+
+def _place_in(entry: _Reader, peer: PeerId, name: str, text: Any) -> bytes:
+    """The place that ``text`` names; empty if it names a peer and nothing else."""
+    if not isinstance(text, str):
+        raise entry.wrong(name, "not a text")
+    try:
+        data = to_bytes(_TWICE.sub(r"\1", text) if "/p2p/" in text else text)
+    except DecodeError as error:
+        raise entry.wrong(name, str(error)) from None
+    if P2P_CODE not in data:
+        return data
+    place, named = split_peer(Multiaddr(data))
+    if named not in (None, peer):
+        raise entry.wrong(name, "names another peer")
+    return bytes(place)
+
+
+def _to_json(entry: SavedPeer) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        "known": [_with_peer_if_relayed(place, entry.peer) for place in entry.places],
+        "use_relay_fallback": entry.relays is None and not entry.exclusive,
+    }
+    if entry.pinned:
+        out["pinned"] = True
+    if entry.relays is not None or entry.exclusive:
+        relays = None if entry.relays is None else [str(relay) for relay in entry.relays]
+        out["via"] = {"relays": relays, "exclusive": entry.exclusive}
+    return out
+
+
+def _with_peer_if_relayed(place: bytes, peer: PeerId) -> str:
+    """The text as the Rust library writes it: a relayed address ends in the name of its peer."""
+    relayed = relays_of(Multiaddr(place))
+    return to_text(bytes(with_peer(Multiaddr(place), peer))) if relayed else to_text(place)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _unreadable(where: str, error: Malformed) -> ConfigError:
+    cause = error.__context__
+    place = f"{where}:{cause.lineno}:{cause.colno}" if isinstance(cause, json.JSONDecodeError) else where
+    return ConfigError(f"{place}: {error}", where=place)

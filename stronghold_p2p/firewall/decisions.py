@@ -1,0 +1,194 @@
+"""The rules of one network and the decision that they make. A core: it neither asks the application nor reads files.
+
+``match`` finds the one entry that speaks for an attempt, and ``decide`` makes ``ALLOW``, ``REJECT`` or ``ASK`` of it.
+
+Precedence is total. A ban comes first. Else, of the entries of the attempt's direction whose selectors all match, the
+greatest by (names the peer, names the protocol, prefix length of the subnet) speaks; there is at most one such entry,
+as scopes are keys. Peers come before protocols and subnets, because a peer id is proven and an address is not. Without
+any entry, outbound passes and inbound has no rule, which refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from stronghold_p2p.errors import ConfigError
+from stronghold_p2p.firewall.entries import Bans, Entries, Judgement, banned_of, key_of
+from stronghold_p2p.firewall.file_rules import FileRules
+from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Fault, Rule, Scope
+from stronghold_p2p.firewall.subnets import host_of
+from stronghold_p2p.identity import PeerId
+
+if TYPE_CHECKING:
+    from multiaddr import Multiaddr
+
+AskHook: TypeAlias = Callable[[Attempt], Awaitable[bool | Rule]]
+RuleHook: TypeAlias = Callable[[Attempt], Awaitable[Rule | None]]
+RulesObserver: TypeAlias = Callable[[], None]
+
+OPEN_PROTOCOLS: Final = frozenset({CONNECTION, "/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0"})
+"""What passes unless an entry names it: connecting, identify (specs: identify/README.md) and ping (ping/ping.md)."""
+
+_NO_RULE: Final = Judgement(None, "none")
+_OPEN: Final = Judgement(Rule.ALLOW, "open", implicit=True)
+_OUTBOUND: Final = Judgement(Rule.ALLOW, "outbound")
+_BANNED: Final = Judgement(Rule.REJECT, "ban")
+
+
+class Decisions:
+    """Rules, bans and the application's hooks: what they say of an attempt, and who observes their changes.
+
+    ``fault(rule, error)`` is called for a predicate that fails, once for each rule until rules change.
+    ``open_protocols`` are the names that pass as long as no entry that matches names them.
+    """
+
+    def __init__(self, fault: Fault | None = None, *, open_protocols: frozenset[str] = OPEN_PROTOCOLS) -> None:
+        self.version = 0  # how often rules and bans have changed
+        self.ask_hook: AskHook | None = None
+        self.rule_hook: RuleHook | None = None
+        self._open = open_protocols
+        self._entries = Entries()
+        self._bans = Bans()
+        self._file_rules = FileRules(self._entries, self._bans)
+        self._observers: dict[object, RulesObserver] = {}
+        self._report = fault
+        self._faulty: set[Rule] = set()
+
+    # ------------------------------------------------------------------ rules
+
+    def set(
+        self,
+        rule: Rule,
+        *,
+        peer: PeerId | None = None,
+        protocol: str | None = None,
+        subnet: str | None = None,
+        direction: Direction = "in",
+    ) -> None:
+        """Make ``rule`` the rule of exactly this scope, in place of an earlier one; without selectors, the default.
+
+        A protocol id matches exactly. ``ConfigError``: not a rule, or a selector that could never match.
+        """
+        if not isinstance(rule, Rule):
+            raise ConfigError(f"{rule!r} is no rule: take Rule.ALLOW, Rule.REJECT, Rule.ASK, Rule.only or Rule.when")
+        key = key_of(peer, protocol, subnet, direction)
+        self._entries.put(key, rule)
+        self._file_rules.rules.discard(key)
+        self._changed()
+
+    def remove(
+        self,
+        *,
+        peer: PeerId | None = None,
+        protocol: str | None = None,
+        subnet: str | None = None,
+        direction: Direction = "in",
+    ) -> bool:
+        """Remove the rule of exactly this scope; whether there was one. ``ConfigError`` as for ``set``."""
+        key = key_of(peer, protocol, subnet, direction)
+        if not self._entries.drop(key):
+            return False
+        self._file_rules.rules.discard(key)
+        self._changed()
+        return True
+
+    def rules(self) -> tuple[tuple[Scope, Rule], ...]:
+        """All entries by precedence, the strongest first; each can be given to ``set`` again."""
+        entries = self._entries.rules
+        return tuple((key.scope, entries[key]) for key in sorted(entries, key=lambda key: key.place))
+
+    # ------------------------------------------------------------------ bans
+
+    @property
+    def banned(self) -> frozenset[PeerId | str]:
+        """Who is banned: peer ids, and subnets as text."""
+        return frozenset(whom if isinstance(whom, PeerId) else str(whom) for whom in self._bans.all)
+
+    def ban(self, whom: PeerId | str) -> None:
+        """Refuse a peer, or every address of a subnet, both ways, whatever the rules say.
+
+        Open connections are closed, and what waits on them fails. ``ConfigError``: neither a ``PeerId`` nor the text
+        of a subnet.
+        """
+        self._bans.add(banned_of(whom))
+        self._file_rules.banned.discard(banned_of(whom))
+        self._changed()
+
+    def unban(self, whom: PeerId | str) -> None:
+        """Take one ban back, if there is one; the rules decide again. ``ConfigError`` as for ``ban``."""
+        self._bans.drop(banned_of(whom))
+        self._file_rules.banned.discard(banned_of(whom))
+        self._changed()
+
+    def bans_address(self, address: Multiaddr) -> bool:
+        """Whether a banned subnet holds this address, whoever is there."""
+        return self._bans.with_subnet and self._bans.hold(None, host_of(address))
+
+    # ------------------------------------------------------------------ what they say
+
+    def match(self, attempt: Attempt) -> Judgement:
+        """The entry that speaks for this attempt. Its rule is as it was set: ``only`` and ``when`` have yet to look."""
+        with_subnet = self._entries.with_subnet or self._bans.with_subnet
+        host = host_of(attempt.address) if with_subnet else None
+        if self._bans.hold(attempt.peer, host):
+            return _BANNED
+        is_open = attempt.protocol in self._open
+        found = self._entries.find(attempt.direction, attempt.peer, attempt.protocol, host, named_only=is_open)
+        if found is not None:
+            return found
+        if is_open:
+            return _OPEN
+        return _OUTBOUND if attempt.direction == "out" else _NO_RULE
+
+    def decide(self, attempt: Attempt, found: Judgement | None = None) -> Rule | None:
+        """``ALLOW``, ``REJECT`` or ``ASK``; None: no rule matches. The application is not asked.
+
+        ``found`` is what ``match`` says of the attempt, for callers that know it.
+        """
+        rule = (found or self.match(attempt)).rule
+        return rule if rule is None or rule.verdict is not None else rule.decide(attempt, self._fault)
+
+    # ------------------------------------------------------------------ hooks and changes
+
+    def on_ask(self, hook: AskHook) -> AskHook:
+        """Let ``hook`` answer for ``Rule.ASK`` (a decorator; the last one counts).
+
+        It is called with each attempt and returns True (this once), False, or a ``Rule``, which becomes the
+        peer's. Without a hook, and whenever it raises, is late or returns anything else, ``ASK`` rejects.
+        """
+        self.ask_hook = hook
+        return hook
+
+    def on_no_rule(self, hook: RuleHook) -> RuleHook:
+        """Let ``hook`` give a rule to peers that none covers (a decorator; the last one counts).
+
+        It is called once for each such peer, with the first of its attempts, while they all wait. The ``Rule`` that
+        it returns becomes the peer's, and they are judged by it. If it returns None, raises, is late or returns
+        anything else, they are rejected and nothing is kept. Without a hook a peer without a rule is told that
+        nothing is served.
+        """
+        self.rule_hook = hook
+        self._changed()
+        return hook
+
+    def watch(self, observer: RulesObserver) -> Callable[[], None]:
+        """Call ``observer`` after each change of rules or bans; returns what ends that. It must not raise."""
+        token = object()
+        self._observers[token] = observer
+
+        def unwatch() -> None:
+            self._observers.pop(token, None)
+
+        return unwatch
+
+    def _fault(self, rule: Rule, error: BaseException) -> None:
+        if self._report is not None and rule not in self._faulty:
+            self._faulty.add(rule)
+            self._report(rule, error)
+
+    def _changed(self) -> None:
+        self.version += 1
+        self._faulty.clear()
+        for observer in tuple(self._observers.values()):
+            observer()

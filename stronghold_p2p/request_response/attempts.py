@@ -1,0 +1,47 @@
+"""A request as the firewall sees it, and the error for one that it does not let out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from stronghold_p2p.errors import ConnectionClosed, P2PError, Rejected
+from stronghold_p2p.firewall.rules import Attempt, Direction, variant_of
+
+if TYPE_CHECKING:
+    from stronghold_p2p.connection.connection import Connection
+    from stronghold_p2p.connection.live import LiveConnection
+    from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
+
+Rq = TypeVar("Rq")
+Rs = TypeVar("Rs")
+
+
+def attempt_of(
+    connection: LiveConnection | Connection,
+    protocol: RequestProtocol[Rq, Rs],
+    message: Rq,
+    *,
+    direction: Direction,
+    deadline: float,
+) -> Attempt:
+    """A request as the firewall sees it, under the first of the protocol's ids."""
+    view: Any = message if protocol.view is None else protocol.view(message)
+    return Attempt(
+        peer=connection.peer,
+        protocol=protocol.ids[0],
+        direction=direction,
+        address=connection.remote_address,
+        deadline=deadline,
+        variant=variant_of(view),
+        view=view,
+    )
+
+
+def kept_back(connection: LiveConnection, what: str) -> P2PError:
+    """The error for ``what`` our own firewall does not let out; a no because the connection has ended is none."""
+    if connection.closed:
+        ended = ConnectionClosed("the connection ended while our own firewall asked", peer=connection.peer)
+        ended.__cause__ = connection.error
+        return ended
+    told = f"our own firewall keeps this {what} back: see firewall.rules()"
+    return Rejected(told, peer=connection.peer, local=True)

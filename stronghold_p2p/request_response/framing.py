@@ -1,0 +1,75 @@
+"""One message on a stream: how it is written, and how it is read from pieces.
+
+On the wire a message is its length as an unsigned varint, minimally encoded, and its body
+(parity 1).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from stronghold_p2p.errors import LimitExceeded, Malformed
+from stronghold_p2p.exchange import ExchangeRunner
+from stronghold_p2p.request_response.codecs.codec import frame, malformed, unframe
+
+if TYPE_CHECKING:
+    from stronghold_p2p.identity import PeerId
+    from stronghold_p2p.request_response.codecs.codec import Codec
+    from stronghold_p2p.streams.live import LiveStream
+
+T = TypeVar("T")
+
+CHUNK: Final = 65_536
+_ONE_BYTE_LENGTHS: Final = 127
+
+
+def write(codec: Codec[T], message: T, maximum: int, part: str, peer: PeerId | None) -> bytes:
+    """``message`` as it goes over a stream.
+
+    ``part`` is ``request`` or ``response``. ``Malformed``: the codec has no form for it; ``LimitExceeded``: its body
+    is longer than ``maximum``, which is the ``max_request`` or ``max_response`` of the protocol.
+    """
+    try:
+        body = codec.encode(message)
+    except ValueError as error:
+        raise malformed(error, part, peer) from error
+    if len(body) > maximum:
+        limit = f"max_{part}"
+        told = f"{limit} {len(body)}/{maximum}: send less, or raise it in the RequestProtocol"
+        raise LimitExceeded(told, limit=limit, current=len(body), maximum=maximum, peer=peer)
+    return frame(body)
+
+
+def whole(piece: bytes, maximum: int) -> bytes:
+    """The body of the message that ``piece`` is, if it is a whole one whose length takes one byte; else nothing.
+
+    This is the usual message. The parser takes fifteen times as long for it.
+    """
+    if not piece:
+        return b""
+    size = piece[0]
+    return piece[1:] if len(piece) == size + 1 and size <= maximum and size <= _ONE_BYTE_LENGTHS else b""
+
+
+async def receive(stream: LiveStream, maximum: int, piece: bytes = b"") -> bytes | None:
+    """The body of one message of at most ``maximum`` bytes, which begins with ``piece``; None: the stream ends instead.
+
+    ``Malformed``: it is longer (raised as soon as the length is read), cut short, or has bytes behind it.
+    """
+    piece = piece or await stream.read(CHUNK)
+    if not piece:
+        return None
+    runner = ExchangeRunner(unframe(maximum))
+    runner.start()
+    try:
+        runner.feed(piece)
+        while not runner.done:
+            piece = await stream.read(CHUNK)
+            if not piece:
+                raise Malformed("the stream ended inside a message", peer=stream.peer)
+            runner.feed(piece)
+    finally:
+        runner.close()
+    if runner.leftover:
+        raise Malformed("bytes behind the message", peer=stream.peer)
+    return runner.result

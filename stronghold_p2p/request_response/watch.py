@@ -1,0 +1,47 @@
+"""What a requester does while the application works on its request: it may leave, and must not send any more."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+from stronghold_p2p.codes import Reset
+
+if TYPE_CHECKING:
+    from stronghold_p2p.streams.live import LiveStream
+
+
+class Watch:
+    """From its beginning to ``stop`` it takes what arrives on the stream, and cancels the handler if the stream fails.
+
+    ``error`` is why the stream has failed. Only an end may arrive: bytes behind the request reset the stream.
+    """
+
+    __slots__ = ("_stream", "due", "error")
+
+    def __init__(self, stream: LiveStream) -> None:
+        self._stream = stream
+        self.error: Exception | None = None
+        self.due = inf
+        stream.intake = self
+
+    def stop(self) -> None:
+        """The application is through."""
+        if self._stream.intake is self:
+            self._stream.intake = None
+
+    # ------------------------------------------------------------------ called by the stream
+
+    def data(self, piece: bytes | memoryview) -> None:
+        if len(piece):
+            self._stream.reset(Reset.PROTOCOL_VIOLATION)
+
+    def end(self) -> None:
+        """The requester may close its side before it has the answer."""
+
+    def failed(self, error: Exception) -> None:
+        self.error = error
+        self._stream.connection.cancel_handler(self._stream, str(error))
+
+    def expired(self) -> None:
+        """The stream has a deadline of its own."""

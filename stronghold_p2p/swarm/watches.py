@@ -1,0 +1,112 @@
+"""Things of this host that change without notice: a swarm looks at them again and again, with one timer for each kind.
+
+Looking again is what every system can do; notices of changes differ from one system to another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Container
+from functools import partial
+from typing import Final, TypeAlias
+
+from stronghold_p2p.events.events import Event, RulesLoaded
+from stronghold_p2p.firewall.asking.firewall import Firewall
+from stronghold_p2p.firewall.asking.rules_file import RulesFile
+from stronghold_p2p.swarm.listeners import LiveListener
+
+Look: TypeAlias = Callable[[], bool]
+
+RULES_EVERY: Final = 1.0  # seconds; a look is one ``stat``
+ADDRESSES_EVERY: Final = 5.0  # seconds; a look costs a fifth of a millisecond
+
+log = logging.getLogger("stronghold_p2p.network")
+rules_log = logging.getLogger("stronghold_p2p.network.rules")
+
+
+class Watch:
+    """Calls each ``look`` that was added every ``seconds``, as long as it returns True, until ``stop``.
+
+    One that raises is logged, and is called again. There is no timer while there is nothing to look at.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._looks: dict[object, Look] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, look: Look) -> None:
+        """Call ``look`` from now on."""
+        self._looks[object()] = look
+        if self._timer is None:
+            self._arm()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._looks.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        for token, look in tuple(self._looks.items()):
+            try:
+                again = look()
+            except Exception:  # a fault of ours, which must not end the watch
+                log.exception("internal error while looking at what may have changed")
+                again = True
+            if not again:
+                self._looks.pop(token, None)
+        if self._looks and self._timer is None:  # a look may have ended the watch, or added to it
+            self._arm()
+
+
+def watch_rules(watch: Watch, firewall: Firewall, emit: Callable[[Event], None]) -> None:
+    """Follow the file that the rules come from, if there is one; ``emit`` is told of each change.
+
+    Several swarms may share a firewall; each tells of what any of them has loaded.
+    """
+    if firewall.file is not None and firewall.file.watch:
+        watch.add(_RulesLook(firewall, firewall.file, emit))
+
+
+class _RulesLook:
+    """Looks at a rules file, and tells what came of it."""
+
+    def __init__(self, firewall: Firewall, file: RulesFile, emit: Callable[[Event], None]) -> None:
+        self._firewall = firewall
+        self._file = file
+        self._emit = emit
+        self._loads = file.loads  # those that were told
+
+    def __call__(self) -> bool:
+        file = self._file
+        self._firewall.refresh(asyncio.get_running_loop().time())
+        if file.loads != self._loads:
+            self._loads = file.loads
+            if file.error is None:
+                rules_log.info("rules loaded from %s", file.path)
+            else:
+                rules_log.error("rules stay as they are: %s", file.error)
+            self._emit(RulesLoaded(file.path, file.error))
+        return True
+
+
+def watch_addresses(watch: Watch, listener: LiveListener, open_ones: Container[LiveListener]) -> None:
+    """Let ``listener``, which accepts on all addresses of this host, follow these while it is one of ``open_ones``."""
+    watch.add(partial(_look_at_addresses, listener, open_ones))
+
+
+def _look_at_addresses(listener: LiveListener, open_ones: Container[LiveListener]) -> bool:
+    if listener not in open_ones:
+        return False
+    try:
+        listener.look()
+    except OSError as error:  # the system does not tell: the addresses that were known stay
+        log.debug("the addresses of this host: %s", error)
+    return True

@@ -1,0 +1,468 @@
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from hashlib import sha256
+from ipaddress import ip_address, ip_network
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stronghold_p2p.errors import ConfigError
+from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS, Decisions
+from stronghold_p2p.firewall.entries import Judgement
+from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule, Scope
+from stronghold_p2p.identity import PeerId
+from stronghold_p2p.identity.keys import Identity
+from tests.firewall.attempts import ALICE, BOB, CAROL, ECHO, UPPER, attempt
+
+PING = "/ipfs/ping/1.0.0"
+RULES = (Rule.ALLOW, Rule.REJECT, Rule.ASK)
+DIRECTIONS: tuple[Direction, ...] = ("in", "out")
+HOSTS = ("10.0.0.1", "10.9.9.9", "192.0.2.1", "2001:db8::1")
+SUBNETS = ("10.0.0.0/8", "10.0.0.0/16", "10.0.0.1", "0.0.0.0/0", "2001:db8::/32", "::/0")
+
+Selectors = tuple[PeerId | None, str | None, str | None, Direction]
+
+
+def is_near(asked: Attempt) -> bool:
+    return str(asked.address).startswith("/ip4/10.")
+
+
+def is_broken(asked: Attempt) -> bool:
+    raise ValueError("in the predicate")
+
+
+def is_vague(asked: Attempt) -> Any:
+    return 1
+
+
+PREDICATES: tuple[Callable[[Attempt], Any], ...] = (is_near, is_broken, is_vague)
+# A rule as a test writes it down: a verdict, or what it looks at, and the two rules behind that.
+Tree = Rule | tuple[frozenset[str] | Callable[[Attempt], Any], Any, Any]
+LEAVES: st.SearchStrategy[Tree] = st.sampled_from(RULES)
+LOOKS = st.one_of(st.frozensets(st.sampled_from(("Ping", "Say", "")), max_size=2), st.sampled_from(PREDICATES))
+TREES: st.SearchStrategy[Tree] = st.recursive(LEAVES, lambda inner: st.tuples(LOOKS, inner, inner), max_leaves=6)
+
+
+def built(tree: Tree) -> Rule:
+    if isinstance(tree, Rule):
+        return tree
+    look, then, otherwise = tree
+    make: Any = Rule.only if isinstance(look, frozenset) else Rule.when
+    return make(look, then=built(then), otherwise=built(otherwise))  # type: ignore[no-any-return]
+
+
+class Model:
+    """The decision as the documents word it, over a plain list: the independent reference."""
+
+    def __init__(self) -> None:
+        self.entries: dict[Selectors, Tree] = {}
+        self.banned: set[PeerId | str] = set()
+
+    def says(self, tree: Tree, host: str, variant: str | None) -> Rule:
+        """A variant of None: there is no request to look at."""
+        if isinstance(tree, Rule):
+            return tree
+        look, then, otherwise = tree
+        if isinstance(look, frozenset):
+            return Rule.REJECT if variant is None else self.says(then if variant in look else otherwise, host, variant)
+        if look is is_near:
+            return self.says(then if host.startswith("10.") else otherwise, host, variant)
+        return Rule.REJECT
+
+    def decide(
+        self, peer: PeerId, protocol: str, host: str, direction: Direction, variant: str | None = "Ping"
+    ) -> Rule | None:
+        if peer in self.banned or any(self.holds(ban, host) for ban in self.banned if isinstance(ban, str)):
+            return Rule.REJECT
+        best: tuple[tuple[bool, bool, int], Tree] | None = None
+        for (its_peer, its_protocol, subnet, its_direction), rule in self.entries.items():
+            if its_direction != direction or its_peer not in (None, peer) or its_protocol not in (None, protocol):
+                continue
+            if subnet is not None and not self.holds(subnet, host):
+                continue
+            if protocol in OPEN_PROTOCOLS and its_protocol is None:
+                continue
+            prefix = -1 if subnet is None else ip_network(subnet).prefixlen
+            rank = (its_peer is not None, its_protocol is not None, prefix)
+            if best is None or rank > best[0]:
+                best = rank, rule
+        if best is not None:
+            return self.says(best[1], host, variant)
+        return Rule.ALLOW if direction == "out" or protocol in OPEN_PROTOCOLS else None
+
+    @staticmethod
+    def holds(subnet: str, host: str) -> bool:
+        network, address = ip_network(subnet), ip_address(host)
+        return network.version == address.version and address in network
+
+
+def judged(peer: PeerId, protocol: str, host: str, direction: Direction, variant: str | None = "Ping") -> Attempt:
+    kind = "ip6" if ":" in host else "ip4"
+    return attempt(peer, protocol, direction=direction, address=f"/{kind}/{host}/tcp/4001", variant=variant)
+
+
+def scope_of(selectors: Selectors) -> Scope:
+    peer, protocol, subnet, direction = selectors
+    scope = Scope(direction=direction)
+    if peer is not None:
+        scope["peer"] = peer
+    if protocol is not None:
+        scope["protocol"] = protocol
+    if subnet is not None:
+        scope["subnet"] = subnet
+    return scope
+
+
+def agree(firewall: Decisions, model: Model) -> None:
+    for case in itertools.product((ALICE, BOB), (ECHO, UPPER, PING), HOSTS, DIRECTIONS, ("Ping", "Say", None)):
+        assert firewall.decide(judged(*case)) == model.decide(*case), case
+
+
+def test_every_rule_for_peer_and_default_in_both_directions_set_and_removed() -> None:
+    """Hostile row 75: {default, peer} x 2 directions x {never set, 3 rules, removed}, all combinations."""
+    states: tuple[Rule | Literal["removed"] | None, ...] = (None, *RULES, "removed")
+    places: tuple[Selectors, ...] = tuple(
+        (peer, None, None, direction) for peer in (None, ALICE) for direction in DIRECTIONS
+    )
+    for combination in itertools.product(states, repeat=len(places)):
+        firewall, model = Decisions(), Model()
+        for place, state in zip(places, combination, strict=True):
+            if state is None:
+                assert firewall.remove(**scope_of(place)) is False
+            elif state == "removed":
+                firewall.set(Rule.ALLOW, **scope_of(place))
+                assert firewall.remove(**scope_of(place)) is True
+            elif isinstance(state, Rule):
+                firewall.set(state, **scope_of(place))
+                model.entries[place] = state
+        for peer, direction in itertools.product((ALICE, BOB), DIRECTIONS):
+            expected = model.decide(peer, ECHO, "10.0.0.1", direction)
+            assert firewall.decide(judged(peer, ECHO, "10.0.0.1", direction)) == expected
+
+
+def test_every_pair_of_scopes() -> None:
+    scopes: list[Selectors] = list(
+        itertools.product((None, ALICE), (None, ECHO, PING), (None, "10.0.0.0/8", "10.0.0.0/16"), DIRECTIONS[:1])
+    )
+    for first, second in itertools.permutations(scopes, 2):
+        firewall, model = Decisions(), Model()
+        for place, rule in ((first, Rule.ALLOW), (second, Rule.REJECT)):
+            firewall.set(rule, **scope_of(place))
+            model.entries[place] = rule
+        for peer, protocol, host in itertools.product((ALICE, BOB), (ECHO, PING), HOSTS[:2]):
+            assert firewall.decide(judged(peer, protocol, host, "in")) == model.decide(peer, protocol, host, "in")
+
+
+SELECTORS = st.tuples(
+    st.sampled_from((None, ALICE, BOB)),
+    st.sampled_from((None, ECHO, PING)),
+    st.sampled_from((None, *SUBNETS)),
+    st.sampled_from(DIRECTIONS),
+)
+STEPS = st.one_of(
+    st.tuples(st.just("set"), SELECTORS, TREES),
+    st.tuples(st.just("remove"), SELECTORS, st.none()),
+    st.tuples(st.sampled_from(("ban", "unban")), st.sampled_from((ALICE, "10.0.0.0/16", "2001:db8::/32")), st.none()),
+)
+
+
+@pytest.mark.long(4)
+@settings(max_examples=300, deadline=None)
+@given(st.lists(STEPS, max_size=12))
+def test_any_history_agrees_with_the_model(steps: list[tuple[str, Any, Tree]]) -> None:
+    """Hostile row 75, with rules that look at the request and bans."""
+    firewall, model = Decisions(), Model()
+    for verb, what, tree in steps:
+        if verb == "set":
+            firewall.set(built(tree), **scope_of(what))
+            model.entries[what] = tree
+        elif verb == "remove":
+            assert firewall.remove(**scope_of(what)) == (model.entries.pop(what, None) is not None)
+        elif verb == "ban":
+            firewall.ban(what)
+            model.banned.add(what)
+        else:
+            firewall.unban(what)
+            model.banned.discard(what)
+    agree(firewall, model)
+    assert firewall.banned == model.banned
+    rules = firewall.rules()
+    assert len(rules) == len(model.entries)
+    copy = Decisions()
+    for scope, entry in reversed(rules):
+        copy.set(entry, **scope)
+    assert copy.rules() == rules
+    ranks = [
+        ("peer" in scope, "protocol" in scope, ip_network(scope["subnet"]).prefixlen if "subnet" in scope else -1)
+        for scope, _ in rules
+    ]
+    assert ranks == sorted(ranks, reverse=True)
+
+
+def test_nothing_set_refuses_inbound_and_says_no_rule() -> None:
+    firewall = Decisions()
+    assert firewall.decide(attempt()) is None
+    assert firewall.match(attempt()).source == "none"
+    assert firewall.decide(attempt(direction="out")) == Rule.ALLOW
+    assert firewall.rules() == ()
+    assert firewall.ask_hook is None
+
+
+def test_removing_one_entry_leaves_its_neighbours() -> None:
+    firewall = Decisions()
+    firewall.set(Rule.ALLOW, peer=ALICE, protocol=ECHO)
+    firewall.set(Rule.REJECT, peer=ALICE, protocol=ECHO, subnet="10.0.0.0/8")
+    firewall.set(Rule.ASK, peer=ALICE)
+    assert firewall.remove(peer=ALICE, protocol=ECHO, subnet="10.0.0.0/8")
+    assert firewall.decide(attempt()) == Rule.ALLOW
+    assert firewall.remove(peer=ALICE, protocol=ECHO)
+    assert firewall.decide(attempt()) == Rule.ASK
+    assert firewall.remove(peer=ALICE)
+    assert firewall.decide(attempt()) is None
+
+
+@pytest.mark.parametrize("protocol", sorted(OPEN_PROTOCOLS))
+def test_open_protocols_pass_unless_an_entry_names_them(protocol: str) -> None:
+    firewall = Decisions()
+    firewall.set(Rule.REJECT)
+    firewall.set(Rule.REJECT, peer=ALICE)
+    assert firewall.decide(attempt(ALICE, protocol)) == Rule.ALLOW
+    firewall.set(Rule.REJECT, peer=ALICE, protocol=protocol)
+    assert firewall.decide(attempt(ALICE, protocol)) == Rule.REJECT
+    assert firewall.decide(attempt(BOB, protocol)) == Rule.ALLOW
+    firewall.set(Rule.ASK, protocol=protocol)
+    assert firewall.decide(attempt(BOB, protocol)) == Rule.ASK
+    assert CONNECTION in OPEN_PROTOCOLS
+
+
+def test_which_protocols_are_open_is_an_argument() -> None:
+    firewall = Decisions(open_protocols=frozenset({"/perf/1.0.0"}))
+    assert firewall.decide(attempt(protocol="/perf/1.0.0")) == Rule.ALLOW
+    assert firewall.decide(attempt(protocol=PING)) is None
+
+
+@pytest.mark.parametrize("protocol", ["/echo/1.0.0/", "/ECHO/1.0.0", "/echo/1.0.0.1", "/echo/1.0", "echo/1.0.0"])
+def test_a_protocol_id_matches_exactly(protocol: str) -> None:
+    """Hostile row 81."""
+    firewall = Decisions()
+    firewall.set(Rule.ALLOW, protocol=ECHO)
+    assert firewall.decide(attempt(protocol=ECHO)) == Rule.ALLOW
+    assert firewall.decide(attempt(protocol=protocol)) is None
+
+
+def test_one_peer_under_each_text_form_is_one_peer() -> None:
+    """Hostile row 81: base58 and CIDv1 name the same authenticated key."""
+    firewall = Decisions()
+    firewall.set(Rule.REJECT, peer=PeerId(ALICE.to_cid()))
+    firewall.set(Rule.ALLOW)
+    assert firewall.decide(attempt(PeerId(str(ALICE)))) == Rule.REJECT
+    assert len(firewall.rules()) == 1 + firewall.remove(peer=ALICE)
+
+
+def test_another_name_of_a_key_is_no_peer() -> None:
+    """Hostile row 81: the sha256 form of a key that stands in its id (peer-ids/peer-ids.md) matches nobody."""
+    identity = Identity.from_seed(bytes((1,)) * 32)
+    other = PeerId(b"\x12\x20" + sha256(identity.public_key.encode()).digest())
+    firewall = Decisions()
+    firewall.set(Rule.ALLOW, peer=other)
+    firewall.ban(other)
+    assert firewall.decide(attempt(identity.peer_id)) is None
+
+
+def test_a_relayed_peer_is_not_where_its_relay_is() -> None:
+    firewall = Decisions()
+    firewall.set(Rule.ALLOW, subnet="10.0.0.0/8")
+    direct, relayed = "/ip4/10.0.0.1/tcp/1", f"/ip4/10.0.0.1/tcp/1/p2p/{BOB}/p2p-circuit"
+    assert firewall.decide(attempt(address=direct)) == Rule.ALLOW
+    assert firewall.decide(attempt(address=relayed)) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"rule": "allow"}, "no rule"),
+        ({"rule": None}, "no rule"),
+        ({"peer": str(ALICE)}, "peer"),
+        ({"peer": bytes(ALICE)}, "peer"),
+        ({"protocol": ""}, "protocol"),
+        ({"protocol": b"/echo/1.0.0"}, "protocol"),
+        ({"direction": "both"}, "direction"),
+        ({"subnet": "10.0.0.1/8"}, "subnet"),
+    ],
+)
+def test_what_could_never_match_is_refused(arguments: dict[str, Any], named: str) -> None:
+    firewall = Decisions()
+    with pytest.raises(ConfigError, match=named):
+        firewall.set(**{"rule": Rule.REJECT, **arguments})
+    assert firewall.rules() == ()
+
+
+def test_a_ban_beats_every_rule_both_ways() -> None:
+    firewall = Decisions()
+    firewall.set(Rule.ALLOW, peer=ALICE, protocol=CONNECTION)
+    firewall.ban(ALICE)
+    firewall.ban("192.0.2.0/24")
+    for direction in DIRECTIONS:
+        assert firewall.decide(attempt(ALICE, CONNECTION, direction=direction)) == Rule.REJECT
+        far = attempt(BOB, PING, direction=direction, address="/ip6/::ffff:192.0.2.9/tcp/1")
+        assert firewall.match(far).source == "ban"
+    assert firewall.banned == {ALICE, "192.0.2.0/24"}
+    firewall.ban("192.0.2.0/24")
+    firewall.unban("192.0.2.0/24")
+    firewall.unban("192.0.2.0/24")
+    firewall.unban(ALICE)
+    firewall.unban(CAROL)
+    assert firewall.banned == frozenset()
+    assert firewall.decide(attempt(ALICE, CONNECTION)) == Rule.ALLOW
+    with pytest.raises(ConfigError):
+        firewall.ban("no subnet")
+
+
+@pytest.mark.parametrize(
+    ("selectors", "source"),
+    [
+        ((None, None, None, "in"), "ask@default"),
+        ((ALICE, None, None, "in"), "ask@peer"),
+        ((ALICE, ECHO, "10.0.0.0/8", "in"), "ask@peer+protocol+subnet:10.0.0.0/8"),
+        ((None, None, "10.0.0.1", "in"), "ask@subnet:10.0.0.1/32"),
+    ],
+)
+def test_a_judgement_names_its_entry_in_one_word(selectors: Selectors, source: str) -> None:
+    firewall = Decisions()
+    firewall.set(Rule.ASK, **scope_of(selectors))
+    assert firewall.match(attempt()).source == source
+
+
+def test_observers_hear_each_change_until_they_leave() -> None:
+    firewall = Decisions()
+    heard: list[Rule | None] = []
+    unwatch = firewall.watch(lambda: heard.append(firewall.decide(attempt())))
+    firewall.set(Rule.ASK)
+    firewall.set(Rule.ALLOW, peer=ALICE)
+    firewall.remove(peer=ALICE)
+    assert firewall.remove(peer=ALICE) is False
+    firewall.ban(ALICE)
+    firewall.unban(ALICE)
+    assert heard == [Rule.ASK, Rule.ALLOW, Rule.ASK, Rule.REJECT, Rule.ASK]
+    unwatch()
+    unwatch()
+    firewall.remove()
+    assert len(heard) == 5
+
+
+def test_an_observer_may_leave_while_it_is_told() -> None:
+    firewall = Decisions()
+    heard: list[int] = []
+
+    def once() -> None:
+        heard.append(1)
+        leave()
+
+    leave = firewall.watch(once)
+    firewall.watch(lambda: heard.append(2))
+    firewall.set(Rule.ASK)
+    firewall.set(Rule.ALLOW)
+    assert heard == [1, 2, 2]
+
+
+def test_the_last_hook_counts() -> None:
+    firewall = Decisions()
+
+    @firewall.on_ask
+    async def first(asked: Attempt) -> bool:
+        return False
+
+    @firewall.on_ask
+    async def second(asked: Attempt) -> bool:
+        return True
+
+    assert firewall.ask_hook is second
+    assert first is not second
+
+
+def test_a_rule_that_looks_is_found_and_told_apart() -> None:
+    firewall = Decisions()
+    rule = Rule.only(["Ping"], otherwise=Rule.ASK)
+    firewall.set(rule, protocol=ECHO)
+    assert firewall.decide(attempt(variant="Ping")) == Rule.ALLOW
+    assert firewall.decide(attempt(variant="Say")) == Rule.ASK
+    assert firewall.match(attempt(variant="Say")) == Judgement(rule, "only@protocol")
+    assert firewall.decide(attempt(variant=None)) == Rule.REJECT
+    assert firewall.rules() == (({"direction": "in", "protocol": ECHO}, rule),)
+
+
+def test_a_predicate_that_fails_rejects_where_nobody_is_told() -> None:
+    firewall = Decisions()
+    firewall.set(Rule.when(is_broken, then=Rule.ALLOW, otherwise=Rule.ALLOW))
+    assert firewall.decide(attempt()) == Rule.REJECT
+
+
+@pytest.mark.parametrize("predicate", [is_broken, is_vague])
+def test_a_predicate_that_fails_rejects_and_is_reported_once(predicate: Callable[[Attempt], bool]) -> None:
+    """Hostile row 80."""
+    told: list[tuple[Rule, str]] = []
+    firewall = Decisions(lambda rule, error: told.append((rule, str(error))))
+    rule = Rule.when(predicate, then=Rule.ALLOW, otherwise=Rule.ALLOW)
+    firewall.set(Rule.only(["Say"], otherwise=rule))
+    for _ in range(3):
+        assert firewall.decide(attempt()) == Rule.REJECT
+        assert firewall.decide(attempt(variant="Say")) == Rule.ALLOW
+    assert [one for one, _ in told] == [rule]
+    assert told[0][1] in {"in the predicate", "a predicate returned int: take a plain function that returns a bool"}
+    firewall.ban(CAROL)
+    assert firewall.decide(attempt()) == Rule.REJECT
+    assert [one for one, _ in told] == [rule, rule]
+
+
+def test_a_predicate_may_be_cancelled_or_be_no_plain_function() -> None:
+    """Hostile row 80: a CancelledError of its own ends nobody, and no coroutine is left behind."""
+
+    async def coroutine(asked: Attempt) -> bool:
+        return True
+
+    def cancelled(asked: Attempt) -> bool:
+        raise asyncio.CancelledError
+
+    def stopped(asked: Attempt) -> bool:
+        raise KeyboardInterrupt
+
+    told: list[str] = []
+    firewall = Decisions(lambda rule, error: told.append(type(error).__name__))
+    for predicate in (coroutine, cancelled):
+        firewall.set(Rule.when(predicate))  # type: ignore[arg-type]
+        assert firewall.decide(attempt()) == Rule.REJECT
+    assert told == ["TypeError", "CancelledError"]
+    firewall.set(Rule.when(stopped))
+    with pytest.raises(KeyboardInterrupt):
+        firewall.decide(attempt())
+
+
+def test_a_predicate_may_change_the_rules() -> None:
+    """Hostile row 80: it uses the firewall that calls it; what it set counts from the next attempt on."""
+    firewall = Decisions()
+
+    def once(asked: Attempt) -> bool:
+        firewall.set(Rule.REJECT, peer=asked.peer)
+        return True
+
+    firewall.set(Rule.when(once))
+    assert firewall.decide(attempt(ALICE)) == Rule.ALLOW
+    assert firewall.decide(attempt(ALICE)) == Rule.REJECT
+    answers: list[Rule | None] = []
+    firewall.watch(lambda: answers.append(firewall.decide(attempt(BOB))))  # it is asked at each change, and changes
+    assert firewall.decide(attempt(CAROL)) == Rule.ALLOW
+    assert firewall.decide(attempt(BOB)) == Rule.REJECT
+
+
+def test_the_version_counts_changes() -> None:
+    firewall = Decisions()
+    firewall.set(Rule.ASK)
+    firewall.remove()
+    firewall.remove()
+    firewall.ban(ALICE)
+    assert firewall.version == 3

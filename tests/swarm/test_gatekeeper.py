@@ -1,0 +1,276 @@
+"""What a swarm asks its firewall, and what it remembers of the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from stronghold_p2p.addressing.parse import parse
+from stronghold_p2p.codes import GoAway
+from stronghold_p2p.errors import DialError, StreamReset, UnsupportedProtocol
+from stronghold_p2p.events.backlog import Backlog
+from stronghold_p2p.firewall.asking.approval import Approval
+from stronghold_p2p.firewall.asking.audit import Audit
+from stronghold_p2p.firewall.decisions import Decisions
+from stronghold_p2p.firewall.entries import Judgement
+from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule
+from stronghold_p2p.streams.waiter import Turn
+from stronghold_p2p.swarm.gatekeeper import REMEMBERED_NAMES, Gatekeeper, Served
+from tests.peers import connect, swarm, until
+from tests.swarm.handlers import ECHO, ask, echo
+from tests.transport.ends import identity
+
+ONLY = Rule.only(["Ping"], otherwise=Rule.ASK)
+HOPELESS = Rule.only(["Ping"], then=Rule.REJECT, otherwise=Rule.REJECT)
+
+
+def holds(attempt: Attempt) -> bool:
+    return True
+
+
+async def rule_for(attempt: Attempt) -> Rule | None:
+    return None
+
+
+class Peer:
+    """A connection as far as a gatekeeper knows one."""
+
+    def __init__(self, number: int = 7) -> None:
+        self.peer = identity(number).peer_id
+        self.direction: Direction = "in"
+        self.remote_address = parse("/ip4/10.0.0.1/tcp/1")
+        self.closed = False
+        self.turn = Turn(asyncio.get_running_loop())
+        self.codes: list[int] = []
+        self.may_stay: Callable[[str], bool] | None = None
+
+    def shut(self, code: int, error: Exception) -> None:
+        self.codes.append(code)
+
+    def recheck(self, may_stay: Callable[[str], bool]) -> None:
+        self.may_stay = may_stay
+
+
+def gatekeeper(*peers: Peer, **services: Served) -> tuple[Decisions, Gatekeeper, list[str]]:
+    """One that keeps no swarm, and the dials that it looks at again."""
+    rechecked: list[str] = []
+    firewall, audit = Decisions(), Audit()
+    one = Gatekeeper(
+        firewall,
+        Approval(firewall, audit),
+        audit,
+        {f"/{name}": service for name, service in services.items()},
+        connections=lambda: peers,
+        recheck_dials=lambda: rechecked.append("dials"),
+        backlog=Backlog(),
+        ask_timeout=None,
+    )
+    one.start(asyncio.get_running_loop())
+    return firewall, one, rechecked
+
+
+async def test_a_change_of_the_rules_reaches_connections_streams_and_dials() -> None:
+    alice, bob = Peer(7), Peer(8)
+    streams, requests = Served(echo, False, "/streams"), Served(echo, True, "/requests")
+    firewall, one, rechecked = gatekeeper(alice, bob, streams=streams, requests=requests)
+    firewall.set(Rule.ALLOW, peer=bob.peer)
+    firewall.ban(alice.peer)
+    assert (alice.codes, bob.codes, rechecked) == ([GoAway.GATED], [], ["dials", "dials"])
+    assert bob.may_stay is not None
+    assert [bob.may_stay(name) for name in ("/streams", "/requests", "/gone")] == [True, True, True]
+    firewall.set(Rule.REJECT, peer=bob.peer)
+    assert [bob.may_stay(name) for name in ("/streams", "/requests", "/gone")] == [False, True, True]
+    one.stop()
+    firewall.unban(alice.peer)
+    assert len(rechecked) == 3
+
+
+async def test_what_is_remembered_ends_with_the_rules_and_with_the_connection() -> None:
+    alice, bob = Peer(7), Peer(8)
+    firewall, one, _ = gatekeeper(alice, bob, echo=Served(echo, False, "/echo"))
+    firewall.set(Rule.ALLOW)
+    for peer in (alice, bob):
+        assert one.admits(peer, "/echo") is True
+        assert one.passes(peer, "/echo", "out") is True
+    one.forget(alice)
+    assert one.cache.found == {"in": {bob: {"/echo": Rule.ALLOW}}, "out": {bob: {"/echo": Rule.ALLOW}}}
+    firewall.set(Rule.REJECT)
+    assert one.cache.found == {"in": {}, "out": {}}
+    alice.closed = True
+    assert one.admits(alice, "/echo") is False
+    assert one.cache.found == {"in": {}, "out": {}}
+
+
+async def test_no_more_names_are_remembered_than_there_is_room_for() -> None:
+    alice = Peer()
+    firewall, one, _ = gatekeeper(alice)
+    firewall.set(Rule.ALLOW)
+    for number in range(2 * REMEMBERED_NAMES):
+        assert one.passes(alice, f"/{number}", "in")
+    assert len(one.cache.found["in"][alice]) == REMEMBERED_NAMES
+
+
+@pytest.mark.parametrize(
+    ("rule", "stream", "requests", "passes"),
+    [
+        (Rule.ALLOW, True, True, True),
+        (Rule.REJECT, False, False, False),
+        (Rule.ASK, None, True, False),
+        (None, False, False, False),
+        (ONLY, None, True, False),
+        (HOPELESS, False, False, False),
+        (Rule.when(holds), None, True, False),
+        (Rule.when(holds, then=Rule.REJECT), False, False, False),
+    ],
+)
+async def test_what_each_rule_means_before_anything_is_read(
+    rule: Rule | None, stream: bool | None, requests: bool, passes: bool
+) -> None:
+    async with swarm(1, rule) as alice, swarm(2) as bob:
+        alice.handle(ECHO, echo)
+        alice.handle("/requests/1", echo, judges=True)
+        await connect(bob, alice)
+        (connection,) = alice.connections()
+        for _ in range(2):
+            assert alice.gatekeeper.admits(connection, ECHO) is stream
+            assert alice.gatekeeper.admits(connection, "/requests/1") is requests
+            assert alice.gatekeeper.admits(connection, "/other/1") is False
+            assert alice.gatekeeper.passes(connection, "/requests/1", "in") is passes
+            assert alice.gatekeeper.passes(connection, "/requests/1", "out") is True
+        found = alice.gatekeeper.cache.found
+        assert found["in"][connection] == {ECHO: rule, "/requests/1": rule}
+        assert found["out"][connection] == {"/requests/1": Rule.ALLOW}
+
+
+@pytest.mark.parametrize(
+    ("rule", "passing"),
+    [
+        (Rule.ALLOW, ["Ping", {"Say": 1}, None]),
+        (Rule.only(["Ping"]), ["Ping"]),
+        (ONLY, ["Ping"]),  # what has to be asked about is judged
+        (Rule.only(["Say"], then=Rule.only(["Ping"]), otherwise=Rule.ALLOW), ["Ping"]),
+        (Rule.only(["Ping"], otherwise=Rule.when(holds)), []),
+    ],
+)
+async def test_what_passes_by_its_variant_is_not_judged(rule: Rule, passing: list[object]) -> None:
+    async with swarm(1, rule) as alice, swarm(2) as bob:
+        await connect(bob, alice)
+        (connection,) = alice.connections()
+        messages = ["Ping", {"Say": 1}, None]
+        assert [one for one in messages if alice.gatekeeper.passes(connection, ECHO, "in", one)] == passing
+        alice.hub.follow(lambda event: None)  # who is told of each
+        assert not any(alice.gatekeeper.passes(connection, ECHO, "in", one) for one in messages)
+
+
+async def test_where_no_rule_matches_a_hook_is_asked() -> None:
+    async with swarm(1, None) as alice, swarm(2) as bob:
+        alice.handle(ECHO, echo)
+        alice.handle("/requests/1", echo, judges=True)
+        await connect(bob, alice)
+        (connection,) = alice.connections()
+        assert alice.gatekeeper.admits(connection, ECHO) is False
+        assert alice.gatekeeper.admits(connection, "/requests/1") is False
+        alice.firewall.on_no_rule(rule_for)
+        assert alice.gatekeeper.admits(connection, ECHO) is None
+        assert alice.gatekeeper.admits(connection, "/requests/1") is True
+        assert not alice.gatekeeper.passes(connection, "/requests/1", "in")
+
+
+async def test_nothing_is_decided_twice_until_rules_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with swarm(1, ONLY) as alice, swarm(2) as bob:
+        alice.handle(ECHO, echo, judges=True)
+        await connect(bob, alice)
+        (connection,) = alice.connections()
+        asked: list[str] = []
+        match = alice.firewall.match
+
+        def noted(attempt: Attempt) -> Judgement:
+            asked.append(attempt.protocol)
+            return match(attempt)
+
+        monkeypatch.setattr(alice.firewall, "match", noted)
+        for _ in range(10):
+            alice.gatekeeper.admits(connection, ECHO)
+            alice.gatekeeper.passes(connection, ECHO, "in")
+        assert asked == [ECHO]
+        alice.firewall.set(Rule.ALLOW)
+        asked.clear()
+        assert alice.gatekeeper.admits(connection, ECHO)
+        assert alice.gatekeeper.passes(connection, ECHO, "in")
+        assert asked == [ECHO]
+
+
+async def test_who_begins_to_follow_is_told_of_refusals_that_were_remembered() -> None:
+    async with swarm(1, Rule.REJECT) as alice, swarm(2) as bob:
+        alice.handle(ECHO, echo)
+        await connect(bob, alice)
+        (connection,) = alice.connections()
+        assert alice.gatekeeper.admits(connection, ECHO) is False
+        told: list[object] = []
+        unfollow = alice.hub.follow(told.append)
+        assert alice.gatekeeper.admits(connection, ECHO) is False
+        await until(lambda: told)
+        unfollow()
+
+
+async def test_connecting_is_decided_at_once() -> None:
+    async with swarm(1) as alice:
+        peer, address = identity(7).peer_id, parse("/ip4/10.0.0.1/tcp/1")
+        may_connect = partial(alice.gatekeeper.may_connect, direction="out", address=address)
+        assert may_connect(peer)
+        assert may_connect(None)
+        for rule in (Rule.ASK, Rule.REJECT, ONLY, HOPELESS):
+            alice.firewall.set(rule, protocol=CONNECTION, direction="out")
+            assert not may_connect(peer)
+            assert may_connect(None)  # it depends on who is there
+            with pytest.raises(DialError, match=f"keeps us from {peer}"):
+                await alice.dial(peer, [address])
+        alice.firewall.set(Rule.when(holds), protocol=CONNECTION, direction="out")
+        assert may_connect(peer)
+        alice.firewall.ban("10.0.0.0/8")
+        assert not may_connect(None)
+        with pytest.raises(DialError, match="keeps us from whoever is at"):
+            await alice.dial(None, [address])
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the audit log has said, without who and where."""
+    said = [message for name, _, message in caplog.record_tuples if name == "stronghold_p2p.audit"]
+    caplog.clear()
+    return [re.sub(r"(net|peer|from)=\S+ ", "", line) for line in said]
+
+
+async def test_each_decision_has_its_line_in_the_audit_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "stronghold_p2p.audit")
+    async with swarm(1) as alice, swarm(2) as bob:
+        alice.handle(ECHO, echo)
+        alice.handle("/requests/1", echo, judges=True)
+        await connect(bob, alice)
+        assert lines(caplog) == []  # nobody has said who may connect
+        assert await ask(bob.connections()[0], protocol=ECHO) == b"hello"
+        assert lines(caplog) == [f"verdict=allow protocol={ECHO} variant=- rule=allow@default"]
+        assert await ask(bob.connections()[0], protocol="/requests/1") == b"hello"
+        assert lines(caplog) == []  # judged when the request has been read
+        async with await bob.connections()[0].open_stream(ECHO) as stream:
+            await stream.write(b"hello")
+            await stream.readexactly(5)
+            lines(caplog)
+            alice.firewall.set(Rule.REJECT, protocol=ECHO)  # an open stream is reset
+            with pytest.raises(StreamReset):
+                await stream.read()
+        assert lines(caplog) == [f"verdict=reject protocol={ECHO} variant=- rule=reject@protocol"]
+        with pytest.raises(UnsupportedProtocol):
+            await ask(bob.connections()[0], protocol=ECHO)
+        assert lines(caplog) == [f"verdict=reject protocol={ECHO} variant=- rule=reject@protocol"]
+        alice.firewall.set(Rule.ALLOW, protocol=CONNECTION)
+        alice.firewall.ban(bob.peer_id)
+        await until(lambda: not bob.connections())
+        assert lines(caplog) == ["verdict=reject protocol=connection variant=- rule=ban"]
+        alice.firewall.unban(bob.peer_id)
+        await connect(bob, alice)
+        assert lines(caplog) == ["verdict=allow protocol=connection variant=- rule=allow@protocol"]

@@ -1,0 +1,228 @@
+"""What a swarm looks at again and again: the rules file of its firewall, the addresses of its host. Time is virtual."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from stronghold_p2p.addressing.parse import parse
+from stronghold_p2p.events.events import AddressAdded, AddressRemoved, RulesLoaded
+from stronghold_p2p.firewall.asking.firewall import Firewall
+from stronghold_p2p.firewall.rules import Rule
+from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.swarm.swarm import Swarm
+from stronghold_p2p.swarm.watches import ADDRESSES_EVERY, RULES_EVERY, Watch
+from stronghold_p2p.transport import tcp
+from tests.firewall.attempts import ALICE, attempt
+from tests.peers import swarm
+from tests.swarm.raw import Events
+from tests.virtual import VIRTUAL
+
+LOOPS = VIRTUAL
+
+ASKING = 'version = 1\n[[rules]]\nrule = "ask"\n'
+ALLOWING = 'version = 1\n[[rules]]\nrule = "allow"\n'
+
+
+@asynccontextmanager
+async def open_swarm(firewall: Firewall) -> AsyncIterator[tuple[Swarm, Events]]:
+    one = Swarm(Identity(), firewall=firewall)
+    events = Events(one)
+    one.start()
+    try:
+        yield one, events
+    finally:
+        await one.close()
+
+
+def change(path: Path, text: str) -> None:
+    stamp = path.stat().st_mtime_ns
+    path.write_text(text)
+    os.utime(path, ns=(stamp + 10**9, stamp + 10**9))
+
+
+async def test_each_look_is_repeated_as_long_as_it_says_so() -> None:
+    watch, looks = Watch(1.0), [3, 1, 2]
+
+    def look(which: int) -> bool:
+        looks[which] -= 1
+        return looks[which] > 0
+
+    for which in range(3):
+        watch.add(partial(look, which))
+    await asyncio.sleep(1.5)
+    assert looks == [2, 0, 1]
+    await asyncio.sleep(10)
+    assert looks == [0, 0, 0]
+    assert watch._timer is None
+    looks[0] = 2
+    watch.add(partial(look, 0))
+    await asyncio.sleep(10)
+    assert looks == [0, 0, 0]
+
+
+async def test_a_look_that_fails_is_logged_and_repeated(caplog: pytest.LogCaptureFixture) -> None:
+    watch, looks = Watch(1.0), [0, 0]
+
+    def broken() -> bool:
+        looks[0] += 1
+        raise RuntimeError("ours")
+
+    def other() -> bool:
+        looks[1] += 1
+        return True
+
+    watch.add(broken)
+    watch.add(other)
+    await asyncio.sleep(2.5)
+    watch.stop()
+    await asyncio.sleep(10)
+    assert looks == [2, 2]
+    assert caplog.messages == ["internal error while looking at what may have changed"] * 2
+
+
+async def test_a_look_may_end_the_watch() -> None:
+    watch, looks = Watch(1.0), []
+
+    def look() -> bool:
+        looks.append(1)
+        watch.stop()
+        return True
+
+    watch.add(look)
+    watch.add(look)
+    await asyncio.sleep(10)
+    assert (len(looks), watch._timer) == (2, None)  # those of the same time are called, too
+
+
+async def test_a_change_holds_after_two_looks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "stronghold_p2p.network.rules")
+    path = tmp_path / "rules.toml"
+    path.write_text(ASKING)
+    firewall = Firewall.load(path)
+    async with open_swarm(firewall) as (_, events):
+        await asyncio.sleep(10 * RULES_EVERY)
+        assert events.of(RulesLoaded) == []
+        change(path, ALLOWING)
+        await asyncio.sleep(2.1 * RULES_EVERY)
+        assert events.of(RulesLoaded) == [RulesLoaded(path, None)]
+        assert firewall.decide(attempt()) == Rule.ALLOW
+        await asyncio.sleep(10 * RULES_EVERY)
+        assert len(events.of(RulesLoaded)) == 1
+    change(path, ASKING)
+    await asyncio.sleep(10 * RULES_EVERY)  # nobody looks any more
+    assert firewall.decide(attempt()) == Rule.ALLOW
+    assert caplog.messages == [f"rules loaded from {path}"]
+
+
+async def test_a_bad_edit_is_told_and_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text(ASKING)
+    firewall = Firewall.load(path)
+    firewall.set(Rule.ALLOW, peer=ALICE)
+    before = firewall.rules()
+    async with open_swarm(firewall) as (_, events):
+        change(path, ALLOWING.replace("allow", "alow"))
+        await asyncio.sleep(10 * RULES_EVERY)
+        (told,) = events.of(RulesLoaded)
+        assert (told.path, told.error.where) == (path, f"{path}:3")
+        assert firewall.rules() == before
+        assert caplog.messages == [f"rules stay as they are: {told.error}"]
+        change(path, ALLOWING)
+        await asyncio.sleep(3 * RULES_EVERY)
+        assert events.of(RulesLoaded)[1:] == [RulesLoaded(path, None)]
+        assert dict(firewall.rules()[1:][0][0]) == {"direction": "in"}
+        assert firewall.decide(attempt(ALICE)) == Rule.ALLOW
+    events.all.clear()
+
+
+async def test_a_ban_in_the_file_ends_connections(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text(ALLOWING)
+    async with open_swarm(Firewall.load(path)) as (alice, _), swarm(2) as bob:
+        connection = await alice.dial(bob.peer_id, bob.addresses)
+        change(path, f'version = 1\nbanned = ["{bob.peer_id}"]\n')
+        await asyncio.sleep(3 * RULES_EVERY)
+        assert connection.closed
+
+
+async def test_networks_that_share_a_firewall_each_tell(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text(ASKING)
+    firewall = Firewall.load(path)
+    async with open_swarm(firewall) as (_, first), open_swarm(firewall) as (_, second):
+        change(path, ALLOWING)
+        await asyncio.sleep(4 * RULES_EVERY)
+        assert first.of(RulesLoaded) == second.of(RulesLoaded) == [RulesLoaded(path, None)]
+
+
+@pytest.mark.parametrize("kind", ["no file", "watch=False"])
+async def test_without_a_file_there_is_no_timer(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text(ASKING)
+    firewall = Firewall() if kind == "no file" else Firewall.load(path, watch=False)
+    async with open_swarm(firewall) as (one, events):
+        assert one._rules_watch._timer is None
+        change(path, ALLOWING)
+        await asyncio.sleep(5 * RULES_EVERY)
+        assert events.of(RulesLoaded) == []
+        assert firewall.decide(attempt()) != Rule.ALLOW
+
+
+async def test_what_was_changed_before_the_network_was_opened_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text(ASKING)
+    firewall = Firewall.load(path)
+    change(path, ALLOWING)
+    async with open_swarm(firewall) as (alice, _), swarm(2) as bob:
+        await asyncio.sleep(3 * RULES_EVERY)
+        assert firewall.decide(attempt()) == Rule.ALLOW
+        assert alice.connections() == bob.connections() == ()
+
+
+async def test_addresses_follow_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = ["127.0.0.1", "192.0.2.7"]
+    monkeypatch.setattr(tcp, "host_addresses", lambda _family: list(hosts))
+    async with swarm(1) as alice:
+        listener = await alice.listen(parse("/ip4/0.0.0.0/tcp/0"))
+        events = Events(alice)
+        hosts[1:] = ["192.0.2.8", "198.51.100.1"]
+        await asyncio.sleep(ADDRESSES_EVERY + 1)
+        assert [str(event.address).split("/")[2] for event in events.of(AddressRemoved)] == ["192.0.2.7"]
+        assert [str(event.address).split("/")[2] for event in events.of(AddressAdded)] == ["192.0.2.8", "198.51.100.1"]
+        assert [str(address).split("/")[2] for address in listener.addresses] == hosts
+        assert set(listener.addresses) < set(alice.addresses)
+        events.all.clear()
+        await asyncio.sleep(3 * ADDRESSES_EVERY)
+        assert events.all == []
+        listener.stop()
+        events.all.clear()
+        hosts.pop()
+        await asyncio.sleep(3 * ADDRESSES_EVERY)
+        assert events.all == []
+
+
+async def test_a_system_that_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with swarm(1) as alice:
+        listener = await alice.listen(parse("/ip4/0.0.0.0/tcp/0"))
+        before = listener.addresses
+
+        def fail(_family: object) -> list[str]:
+            raise OSError
+
+        with monkeypatch.context() as patched:
+            patched.setattr(tcp, "host_addresses", fail)
+            await asyncio.sleep(2 * ADDRESSES_EVERY)
+        assert listener.addresses == before
+
+
+async def test_nothing_is_watched_for_one_address() -> None:
+    async with swarm(1) as alice:
+        assert alice._address_watch._timer is None
