@@ -47,7 +47,7 @@ from stronghold_p2p.noise import handshake, payload
 from stronghold_p2p.noise.cipher import CipherState
 from stronghold_p2p.protocols import identify_messages
 from stronghold_p2p.protocols.identify import Identify
-from stronghold_p2p.request_response import attempts, framing
+from stronghold_p2p.request_response import framing
 from stronghold_p2p.request_response.codecs.codec import frame, unframe
 from stronghold_p2p.request_response.server import Responder
 from stronghold_p2p.streams.live import LiveStream
@@ -466,7 +466,7 @@ def removal() -> None:
 @check
 def last_look() -> None:
     """That the rules are looked at once more before an answer leaves."""
-    patch(attempts, "still_allowed", lambda _swarm, _attempt: True)
+    patch(Responder, "_still_allowed", lambda _self, _request: True)
 
 
 class _Deaf:
