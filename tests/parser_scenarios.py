@@ -17,12 +17,7 @@ from stronghold_p2p.codes import Reset
 from stronghold_p2p.encoding import protobuf, strict_json, varint
 from stronghold_p2p.errors import StreamEnded
 from stronghold_p2p.exchange import ExchangeRunner
-from stronghold_p2p.identity import (
-    Envelope,
-    PeerId,
-    PeerRecord,
-    PublicKey,
-)
+from stronghold_p2p.identity import Envelope, PeerId, PeerRecord, PublicKey
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.noise import Noise, NoiseChannel, payload
 from stronghold_p2p.noise.handshake import HandshakeState, KeyPair
@@ -39,7 +34,7 @@ from stronghold_p2p.transport.socket_wire import SocketWire
 from stronghold_p2p.transport.stream_wire import StreamWire
 from stronghold_p2p.transport.upgrade import Negotiated, UpgradeSettings
 from stronghold_p2p.yamux import header as yamux
-from tests.noise.opening import opened
+from tests.noise.pair import opened
 from tests.yamux.wire import Side
 
 T = TypeVar("T")
@@ -401,27 +396,25 @@ REFUSED_FIRST = multistream.propose("/a") + multistream.message("/b")
 HEARD = {1: (b"hello!!", ["end"], None), 3: (b"abc", ["failed"], 9), 5: (b"", ["end"], None)}
 
 STREAMS: dict[str, list[Stream]] = {
-    "stronghold_p2p.exchange.ExchangeRunner.feed": [
-        Stream("runner", running, b"\x05hello", b"\x05", (True, b"hello")),
-    ],
+    "stronghold_p2p.exchange.ExchangeRunner.feed": [Stream("runner", running, b"\x05hello", b"\x05", (True, b"hello"))],
     "stronghold_p2p.noise.records.Opener.open": [
-        Stream("records", opening, sealed(), b"\x00\x20\x01", b"one" + b"x" * 90 + b"three"),
+        Stream("records", opening, sealed(), b"\x00\x20\x01", b"one" + b"x" * 90 + b"three")
     ],
     "stronghold_p2p.noise.security.NoiseChannel.open": [
-        Stream("channel", lambda: opening(channel=True), sealed(), b"\x00\x20\x01", b"one" + b"x" * 90 + b"three"),
+        Stream("channel", lambda: opening(channel=True), sealed(), b"\x00\x20\x01", b"one" + b"x" * 90 + b"three")
     ],
     "stronghold_p2p.transport.socket_wire.SocketWire.buffer_updated": [
-        Stream("socket", over_a_socket, b"abcdefgh", b"ij", [b"abcd", b"efgh"]),
+        Stream("socket", over_a_socket, b"abcdefgh", b"ij", [b"abcd", b"efgh"])
     ],
     "stronghold_p2p.transport.stream_wire.StreamWire.data": [
-        Stream("circuit", over_a_stream, b"abcdefgh", b"ij", [b"abcd", b"efgh"]),
+        Stream("circuit", over_a_stream, b"abcdefgh", b"ij", [b"abcd", b"efgh"])
     ],
     "stronghold_p2p.yamux.receiver.Receiver.receive": [
         Stream("yamux", muxed, FRAMES, b"\0\0\0\0\0", (HEARD, ANSWERS, [1, 5])),
         Stream("frames", muxed, FRAMES, FRAMES[:11], (HEARD, ANSWERS, [1, 5])),
     ],
     "stronghold_p2p.streams.live.LiveStream.data": [
-        Stream("messages", talking, FRAMED, b"\x05ab", ("", MESSAGES, b"", [])),
+        Stream("messages", talking, FRAMED, b"\x05ab", ("", MESSAGES, b"", []))
     ],
     "stronghold_p2p.streams.negotiation.LazyConfirm.data": [
         Stream(
@@ -430,7 +423,7 @@ STREAMS: dict[str, list[Stream]] = {
             multistream.match_confirm("/b") + FRAMED,
             b"\x05ab",
             ("/b", MESSAGES, b"", []),
-        ),
+        )
     ],
     "stronghold_p2p.streams.negotiation.InboundNegotiation.data": [
         Stream(
@@ -491,7 +484,7 @@ FLIGHT = multistream.propose("/echo/1.0.0")
 
 BLOCKS: dict[str, list[Block]] = {
     "stronghold_p2p.encoding.varint.decode": [
-        Block("varint", varint.decode, b"\xac\x02", (300, 2), same_in_front((300, 2))),
+        Block("varint", varint.decode, b"\xac\x02", (300, 2), same_in_front((300, 2)))
     ],
     "stronghold_p2p.encoding.protobuf.decode": [
         Block(
@@ -500,7 +493,7 @@ BLOCKS: dict[str, list[Block]] = {
             protobuf.encode(MESSAGE),
             MESSAGE,
             same_again,
-        ),
+        )
     ],
     "stronghold_p2p.identity.envelope.Envelope.open": [
         Block(
@@ -508,7 +501,7 @@ BLOCKS: dict[str, list[Block]] = {
             lambda data: Envelope.open(data, "domain", b"\x03\x02"),
             Envelope.seal(ALICE, "domain", b"\x03\x02", b"text"),
             Envelope(ALICE.public_key, b"text"),
-        ),
+        )
     ],
     "stronghold_p2p.identity.keys.identity.Identity.from_private_protobuf": [
         Block(
@@ -516,7 +509,7 @@ BLOCKS: dict[str, list[Block]] = {
             lambda data: Identity.from_private_protobuf(bytes(data)).peer_id,
             ALICE.private_protobuf(),
             ALICE.peer_id,
-        ),
+        )
     ],
     "stronghold_p2p.identity.peer_id.PeerId.__init__": [
         Block("peer-id", PeerId, bytes(ALICE.peer_id), ALICE.peer_id, any_buffer=False),
@@ -537,10 +530,10 @@ BLOCKS: dict[str, list[Block]] = {
         ),
     ],
     "stronghold_p2p.identity.peer_record.PeerRecord.open": [
-        Block("peer-record", PeerRecord.open, RECORD.seal(ALICE), RECORD),
+        Block("peer-record", PeerRecord.open, RECORD.seal(ALICE), RECORD)
     ],
     "stronghold_p2p.identity.public_key.PublicKey.decode": [
-        Block("public-key", PublicKey.decode, ALICE.public_key.encode(), ALICE.public_key),
+        Block("public-key", PublicKey.decode, ALICE.public_key.encode(), ALICE.public_key)
     ],
     "stronghold_p2p.addressing.parse.parse": [
         Block(
@@ -550,7 +543,7 @@ BLOCKS: dict[str, list[Block]] = {
             ADDRESS,
             lambda data, result: data == result == ADDRESS[:5],
             any_buffer=False,
-        ),
+        )
     ],
     "stronghold_p2p.multistream.match_first": [
         Block(
@@ -559,10 +552,10 @@ BLOCKS: dict[str, list[Block]] = {
             FLIGHT,
             ("/echo/1.0.0", len(FLIGHT)),
             lambda data, result: result == (("/echo/1.0.0", len(FLIGHT)) if data.startswith(FLIGHT) else None),
-        ),
+        )
     ],
     "stronghold_p2p.noise.handshake.HandshakeState.ReadMessage": [
-        Block("noise-message", lambda data: initiated().ReadMessage(data), second_message(), b"payload", None, False),
+        Block("noise-message", lambda data: initiated().ReadMessage(data), second_message(), b"payload", None, False)
     ],
     "stronghold_p2p.noise.payload.check": [
         Block(
@@ -572,21 +565,21 @@ BLOCKS: dict[str, list[Block]] = {
             (ALICE.peer_id, ALICE.public_key, ("/yamux/1.0.0",)),
             lambda data, result: data == PLAIN_PAYLOAD and result == (ALICE.peer_id, ALICE.public_key, ()),
             any_buffer=False,
-        ),
+        )
     ],
     "stronghold_p2p.request_response.codecs.codec.decode": [
         Block("json-body", lambda data: codec.decode(codec.JSON, data), JSON, {"Ping": [1, "é"]}, None, False),
         Block("bytes-body", lambda data: codec.decode(codec.BYTES, data), b"ab", b"ab", bytes.__eq__, False),
     ],
     "stronghold_p2p.encoding.strict_json.loads": [
-        Block("json", strict_json.loads, JSON, {"Ping": [1, "é"]}, any_buffer=False),
+        Block("json", strict_json.loads, JSON, {"Ping": [1, "é"]}, any_buffer=False)
     ],
     "stronghold_p2p.book.json_form.loads": [
         Block(
             "book", lambda data: json_form.loads(data, "book"), b'{"peers":{}}', json_form.Content(), any_buffer=False
-        ),
+        )
     ],
     "stronghold_p2p.request_response.codecs.typed.MessageCodec.decode": [
-        Block("typed", TYPED.decode, JSON, Ping(1, "é"), any_buffer=False),
+        Block("typed", TYPED.decode, JSON, Ping(1, "é"), any_buffer=False)
     ],
 }

@@ -22,7 +22,7 @@ from stronghold_p2p.noise.payload import check
 from stronghold_p2p.noise.records import Opener
 from stronghold_p2p.yamux.header import HEADER_SIZE
 from tests.cores import ROOT
-from tests.noise import opening
+from tests.noise import pair as opening
 from tools.journey import sources
 from tools.journey.dissect import Dissected, dissect
 from tools.journey.pieces import JourneyError, Layer, Part, Piece, joined, leaves

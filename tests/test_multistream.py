@@ -93,10 +93,7 @@ def test_names_that_no_message_can_carry(name: str) -> None:
 def test_dial_takes_the_first_that_is_echoed() -> None:
     every_way(lambda: dial(["/noise"]), HEADER + NOISE, "/noise", HEADER + NOISE)
     every_way(
-        lambda: dial(["/tls/1.0.0", "/noise", "/other"]),
-        HEADER + NA + NOISE,
-        "/noise",
-        propose("/tls/1.0.0") + NOISE,
+        lambda: dial(["/tls/1.0.0", "/noise", "/other"]), HEADER + NA + NOISE, "/noise", propose("/tls/1.0.0") + NOISE
     )
 
 

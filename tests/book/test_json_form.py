@@ -12,14 +12,7 @@ from hypothesis import strategies as st
 from stronghold_p2p import ConfigError, Identity, PeerId
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.book import json_form
-from stronghold_p2p.book.json_form import (
-    Content,
-    SavedPeer,
-    dumps,
-    loads,
-    to_bytes,
-    to_text,
-)
+from stronghold_p2p.book.json_form import Content, SavedPeer, dumps, loads, to_bytes, to_text
 from stronghold_p2p.errors import DecodeError
 
 ALICE, BOB, CAROL, RELAY = (Identity.from_seed(bytes([seed]) * 32).peer_id for seed in range(1, 5))

@@ -11,13 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stronghold_p2p.encoding import strict_json
-from stronghold_p2p.encoding.strict_json import (
-    MAX_CONTAINERS,
-    MAX_DEPTH,
-    MAX_DIGITS,
-    dumps,
-    loads,
-)
+from stronghold_p2p.encoding.strict_json import MAX_CONTAINERS, MAX_DEPTH, MAX_DIGITS, dumps, loads
 from stronghold_p2p.errors import Malformed
 
 TEXTS = st.text()  # without surrogates, as its default is

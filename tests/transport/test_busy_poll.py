@@ -210,9 +210,6 @@ async def test_a_rest_is_put_before_what_comes_while_looking() -> None:
         assert bytes(answering.got) == b"????"
 
 
-# ---------------------------------------------------------------------- a full inbox
-
-
 @pytest.mark.parametrize("pace", ["quick", "slow"])
 @pytest.mark.parametrize("unit", [1, 65_537])
 async def test_a_full_inbox_is_followed_by_what_is_there(pace: str, unit: int) -> None:
@@ -243,9 +240,6 @@ async def test_a_full_inbox_is_not_followed_once_reading_is_paused() -> None:
         answering.wire.resume()
         await until(lambda: len(answering.got) == 2 << 20)
         await sending
-
-
-# ---------------------------------------------------------------------- only when asked for
 
 
 @pytest.mark.parametrize(

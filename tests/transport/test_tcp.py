@@ -193,9 +193,6 @@ def test_host_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     assert interfaces.host_addresses(socket.AF_INET6) == ["::1", "2001:db8::7"]
 
 
-# ---------------------------------------------------------------------- the registry
-
-
 class Kind:
     """Stands for a transport of one kind of address."""
 

@@ -289,15 +289,18 @@ async def test_the_peer_leaves_after_any_byte(role: str, early: bool, reset: boo
         await case.end()
 
 
-async def test_nonsense_closes_at_once_and_says_nothing() -> None:
+NONSENSE = (b"GET / HTTP/1.1\r\n\r\n", bytes.fromhex("160301"), b"SSH-2.0-x\r\n", bytes(1 << 16))
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
+async def test_nonsense_closes_at_once_and_says_nothing(nonsense: bytes) -> None:
     """Hostile row 8."""
     began = asyncio.get_running_loop().time()
-    for nonsense in (b"GET / HTTP/1.1\r\n\r\n", bytes.fromhex("160301"), b"SSH-2.0-x\r\n", bytes(1 << 16)):
-        case = await Case.of()
-        await case.bare.send(nonsense)
-        assert await case.bare.rest() == b""
-        assert [type(error) for error in case.errors] == [NegotiationError]
-        await case.end()
+    case = await Case.of()
+    await case.bare.send(nonsense)
+    assert await case.bare.rest() == b""
+    assert [type(error) for error in case.errors] == [NegotiationError]
+    await case.end()
     assert asyncio.get_running_loop().time() - began < LIMIT
 
 
@@ -306,9 +309,6 @@ async def test_who_is_not_admitted_is_aborted() -> None:
     assert await case.bare.rest() == b""
     assert (case.errors, case.upgrades) == ([], [])
     await case.end()
-
-
-# ---------------------------------------------------------------------- given up, and closed
 
 
 @pytest.mark.parametrize(
@@ -337,9 +337,6 @@ async def test_a_dial_that_is_cancelled() -> None:
     await until(case.gone)
     assert case.dialing.cancelled()
     await case.end()
-
-
-# ---------------------------------------------------------------------- not wanted
 
 
 @roles
@@ -373,56 +370,58 @@ async def test_not_wanted_and_it_does_not_leave() -> None:
     await case.end()
 
 
+class Proven:
+    """A dial without a socket, which was begun; ``hear`` brings it to its proof."""
+
+    def __init__(self) -> None:
+        self.wire, self.outcome, self.running = MagicMock(), Dialed(), set[UpgradeRunner]()
+        exchange = settings("out").outbound(None)
+        self.runner = UpgradeRunner(self.wire, exchange, self.outcome, dialer=True, timeout=LIMIT, running=self.running)
+        self.outcome.started(self.runner)
+        self.runner.begin()
+
+    def hear(self, more: bytes = b"") -> None:
+        theirs = script("out")[0]
+        assert self.runner.received(memoryview(theirs + more)) == len(theirs)
+
+
 @pytest.mark.parametrize("lost", [False, True])
 async def test_a_dial_whose_wire_is_lost_between_proof_and_start(lost: bool) -> None:
     """Whoever takes it, or refuses it, comes too late."""
-    wire, outcome = MagicMock(), Dialed()
-    runner = UpgradeRunner(wire, settings("out").outbound(None), outcome, dialer=True, timeout=LIMIT, running=set())
-    runner.begin()
-    theirs = script("out")[0] + b"what is left for the muxer"
-    assert runner.received(memoryview(theirs)) == len(theirs) - 26
-    assert runner.received(memoryview(b"nothing is taken before it starts")) == 0
-    wire.pause.assert_called_once_with()
-    upgraded = await outcome.upgraded()
+    dial = Proven()
+    dial.hear(b"what is left for the muxer")
+    assert dial.runner.received(memoryview(b"nothing is taken before it starts")) == 0
+    dial.wire.pause.assert_called_once_with()
+    upgraded = await dial.outcome.upgraded()
     if lost:
-        runner.ended(None)
+        dial.runner.ended(None)
         upgraded.refuse(7, ConnectionClosed("not wanted"))
         with pytest.raises(ConnectionClosed) as caught:
             upgraded.start(NOBODY)
         assert caught.value.remote
-        assert not wire.resume.called
+        assert not dial.wire.resume.called
     else:
         upgraded.start(NOBODY)
-        wire.resume.assert_called_once_with()
+        dial.wire.resume.assert_called_once_with()
 
 
 async def test_a_dial_that_is_proven_while_it_is_given_up() -> None:
-    wire, outcome = MagicMock(), Dialed()
-    running: set[UpgradeRunner] = set()
-    runner = UpgradeRunner(wire, settings("out").outbound(None), outcome, dialer=True, timeout=LIMIT, running=running)
-    outcome.started(runner)
-    runner.begin()
-    waiting = asyncio.ensure_future(outcome.upgraded())
+    dial = Proven()
+    waiting = asyncio.ensure_future(dial.outcome.upgraded())
     await asyncio.sleep(0)
     waiting.cancel()
-    theirs = script("out")[0]
-    assert runner.received(memoryview(theirs)) == len(theirs)
-    wire.abort.assert_called_once_with()
+    dial.hear()
+    dial.wire.abort.assert_called_once_with()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert running == set()
-
-
-# ---------------------------------------------------------------------- faults of ours, and what it costs
+    assert dial.running == set()
 
 
 def breaks(case: Case, where: str) -> None:
-    if where == "begin":
-        case.upgrader.settings = BrokenSettings((), ())
-    elif where == "exchange":
-        case.upgrader.settings = UpgradeSettings((Broken(),), (Started(),))
-    else:
+    if where == "proven":
         case.refusal = ZeroDivisionError("ours")
+    else:
+        case.upgrader.settings = BrokenSettings((), ()) if where == "begin" else UpgradeSettings((Broken(),), ())
 
 
 @pytest.mark.parametrize("where", ["begin", "exchange", "proven"])
@@ -451,9 +450,6 @@ async def test_it_costs_no_task() -> None:
         await case.end()
 
 
-# ---------------------------------------------------------------------- one that waits for its turn
-
-
 async def test_nothing_is_read_before_its_turn() -> None:
     case = await Case.of(held=True)
     theirs, ours = script("in")
@@ -475,13 +471,15 @@ def arrive(case: Case, data: bytes) -> None:
     case.wire.buffer_updated(len(data))
 
 
-async def test_what_is_read_all_the_same_is_kept() -> None:
+@pytest.mark.parametrize(("good", "outcome"), [(True, []), (False, [NegotiationError])])
+async def test_what_is_read_all_the_same_is_kept(good: bool, outcome: list[type[Exception]]) -> None:
     case = await Case.of(held=True)
-    theirs, _ = script("in")
-    arrive(case, theirs[:30])
-    arrive(case, theirs[30:])
+    said = script("in")[0] if good else NONSENSE[0] * 3
+    arrive(case, said[:30])
+    arrive(case, said[30:])
     case.go[0]()
-    await until(lambda: case.upgrades)
+    await until(lambda: case.upgrades or case.errors)
+    assert [type(error) for error in case.errors] == outcome
     await case.end()
 
 
@@ -493,18 +491,6 @@ async def test_no_more_is_kept_than_a_dialer_has_to_say() -> None:
     assert [type(error) for error in case.errors] == [HandshakeError]
     assert case.taken_back == 1
     await case.end()
-
-
-async def test_nonsense_that_was_kept() -> None:
-    case = await Case.of(held=True)
-    arrive(case, b"GET / HTTP/1.1\r\n\r\n" * 3)
-    case.go[0]()
-    await until(case.over)
-    assert [type(error) for error in case.errors] == [NegotiationError]
-    await case.end()
-
-
-# ---------------------------------------------------------------------- the table
 
 
 class Table:

@@ -38,13 +38,6 @@ def test_only_so_many_graves_are_remembered() -> None:
     assert dropped.allow(199_999, 10)
 
 
-def test_an_id_is_fresh_once() -> None:
-    dropped = DroppedBytes(0)
-    assert dropped.fresh(1)
-    assert not dropped.fresh(1)
-    assert dropped.fresh(3)
-
-
 def test_ids_may_overtake_each_other() -> None:
     """go-yamux draws ids before it takes the lock for sending."""
     order = random.Random(1)

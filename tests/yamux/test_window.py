@@ -23,12 +23,6 @@ def read_all(one: ReceiveWindow, now: float, round_trip: float = 0.1) -> int:
     return one.announce(now, round_trip) if one.consumed(count) else 0
 
 
-def test_a_window_starts_with_256_kib() -> None:
-    one, budget = window()
-    assert (one.size, one.credit, one.buffered) == (INITIAL_WINDOW, INITIAL_WINDOW, 0)
-    assert (budget.buffered, budget.grown) == (0, 0)
-
-
 def test_one_byte_beyond_the_credit_is_refused_and_changes_nothing() -> None:
     one, budget = window()
     assert not one.received(INITIAL_WINDOW + 1)
@@ -137,9 +131,6 @@ def test_invariants(memory: int, steps: list[tuple[str, int, float]]) -> None:
         assert INITIAL_WINDOW <= one.size <= 3 * INITIAL_WINDOW
         assert budget.buffered == one.buffered
         assert budget.grown == one.size - INITIAL_WINDOW <= memory
-
-
-# ---------------------------------------------------------------------- the pool of all connections
 
 
 def fill(budget: ReceiveBudget, count: int) -> list[ReceiveWindow]:
