@@ -78,10 +78,12 @@ def test_a_wrong_peer_names_both() -> None:
     assert "bob" in str(error)
 
 
-def test_nothing_said_is_nothing_printed() -> None:
+def test_nothing_said_is_nothing_printed_and_what_is_not_known_is_none() -> None:
     assert str(errors.P2PError()) == ""
     assert str(errors.ConnectionClosed()) == errors.ConnectionClosed().reason == "connection closed"
     assert errors.DialError("no address").attempts == {}
+    full = errors.LimitExceeded("full", limit="streams", remote=True)
+    assert (full.current, full.maximum, errors.DeadlineExceeded("late").timeout) == (None, None, None)
 
 
 def every_error() -> list[P2PError]:
@@ -132,8 +134,3 @@ def test_any_other_exception_ended_the_connection() -> None:
     fresh = errors.again(cause, "carol")
     assert isinstance(fresh, errors.ConnectionClosed)
     assert (str(fresh), fresh.peer, fresh.__cause__) == ("gone", "carol", cause)
-
-
-def test_what_is_not_known_is_none() -> None:
-    full = errors.LimitExceeded("full", limit="streams", remote=True)
-    assert (full.current, full.maximum, errors.DeadlineExceeded("late").timeout) == (None, None, None)

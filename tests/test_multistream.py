@@ -287,26 +287,6 @@ def test_lazy_passes_an_error_of_the_inner_exchange_on() -> None:
         runner.feed(HEADER + NOISE + b"x")
 
 
-def test_lazy_dialer_against_listener_and_its_next_layer() -> None:
-    def serve() -> Exchange[bytes]:
-        name = yield from listen(SERVED.__contains__)
-        assert name == "/noise"
-        yield b"pong"
-        return (yield 4)
-
-    def ask() -> Exchange[bytes]:
-        yield b"ping"
-        return (yield 4)
-
-    server = ExchangeRunner(serve())
-    client = ExchangeRunner(lazy("/noise", ask()))
-    server.start()
-    answer = server.feed(client.start())
-    assert answer == match_confirm("/noise") + b"pong"
-    client.feed(answer)
-    assert (client.result, server.result) == (b"pong", b"ping")
-
-
 FRAGMENTS = st.sampled_from(
     [HEADER, NOISE, YAMUX, NA, line(b"ls\n"), line(b"/x" * 200 + b"\n"), line(b"/unknown\n"), *BAD_LINES.values()]
 )

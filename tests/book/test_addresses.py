@@ -236,8 +236,6 @@ def test_relays_give_the_dial_order() -> None:
     )
     book.via(BOB, [RELAY])
     assert book.addresses(BOB) == (through[RELAY], ONE, TWO)
-    book.via(BOB, [RELAY], exclusive=True)
-    assert book.addresses(BOB) == (through[RELAY],)
     book.via(BOB, None, exclusive=True)
     assert book.addresses(BOB) == (through[OTHER], through[RELAY])
     book.via(BOB, ())

@@ -37,7 +37,7 @@ from stronghold_p2p.yamux.header import ACK, DATA, FIN, GO_AWAY, PING, RST, SYN,
 from tests.peers import connect, saying, swarm, until
 from tests.swarm.handlers import ECHO, ask, echo, never, pair, swallow
 from tests.swarm.raw import SEED, Events, Raw, bare_to, muxer, raw_in, raw_out, wire
-from tests.transport.ends import NoMuxer, identity, upgrade
+from tests.transport.ends import NoMuxer, upgrade
 
 HELLO = b"hello"
 
@@ -169,28 +169,6 @@ async def test_an_orderly_close(who: str) -> None:
         await theirs.close()
 
 
-@pytest.mark.parametrize("end", ["close", "abort", "rst"])
-async def test_close_while_everything_runs(end: str) -> None:
-    """Hostile row 110: 64 readers, 64 writers, 16 openers: all wake with the same cause."""
-    async with swarm(1) as alice, raw_out(alice) as (raw, connection):
-        streams = [await connection.open_stream(ECHO) for _ in range(256)]
-        waiting: list[asyncio.Task[Any]] = []
-        waiting += [asyncio.ensure_future(stream.read()) for stream in streams[:64]]
-        waiting += [asyncio.ensure_future(stream.write(bytes(1 << 20))) for stream in streams[64:128]]
-        waiting += [asyncio.ensure_future(connection.open_stream(ECHO)) for _ in range(16)]
-        await asyncio.sleep(0.05)
-        began = time.perf_counter()
-        ends = {"close": lambda: asyncio.ensure_future(connection.close()), "abort": connection.abort}
-        closing = ends.get(end, raw.bare.reset)()
-        results = await asyncio.gather(*waiting, return_exceptions=True)
-        assert time.perf_counter() - began < 0.5
-        assert {type(result) for result in results} == {ConnectionClosed}
-        assert len({str(result) for result in results}) == 1
-        raw.close()
-        if closing is not None:
-            await closing
-
-
 async def test_closing_from_inside_a_handler() -> None:
     """Hostile row 109."""
     done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -245,16 +223,6 @@ async def test_a_handler_that_is_due_when_its_peer_leaves() -> None:
         started.clear()
 
 
-async def test_a_handler_whose_connection_ends_before_it_starts() -> None:
-    async with swarm(1) as alice, raw_in(alice) as (raw, connection):
-        alice.handle(ECHO, never)
-        body = b"\x13/multistream/1.0.0\n\x0c/echo/1.0.0\n"
-        await raw.send(frame(DATA, SYN, 1, len(body)), body, frame(GO_AWAY, 0, 0, 0))
-        assert await raw.gone() == 0
-        raw.close()
-        await until(lambda: wire(connection).lost)
-
-
 async def test_a_record_that_does_not_open(caplog: pytest.LogCaptureFixture) -> None:
     """Nothing on this channel can be trusted, so nothing is said on it; what came before is delivered."""
     async with swarm(1) as alice, raw_out(alice) as (raw, connection):
@@ -281,20 +249,6 @@ async def test_a_broken_invariant() -> None:
         assert await raw.gone() == GoAway.PROTOCOL_ERROR
         assert isinstance(connection.error, MuxerError)
         assert not connection.error.remote
-
-
-async def test_reset_flood(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Found outside the receive loop, too: the connection ends with the code for it."""
-    monkeypatch.setattr(session, "RESET_BURST", 50)
-    monkeypatch.setattr(session, "RESET_RATE", 1.0)
-    async with swarm(1) as alice, raw_in(alice) as (raw, connection):
-        for number in range(1, 200, 2):
-            if connection.closed:
-                break
-            await raw.data(number, b"\x00", SYN)
-            await asyncio.sleep(0)
-        assert await raw.gone() == GoAway.RATE_LIMITED
-        assert isinstance(connection.error, MuxerError)
 
 
 async def test_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -404,43 +358,6 @@ async def test_deadlines_spend_the_budget_of_resets(monkeypatch: pytest.MonkeyPa
         assert isinstance(connection.error, MuxerError)
 
 
-async def unread(raw: Raw, stream: int) -> int | None:
-    """A stream with 200,000 bytes that nobody reads; the code with which it was reset, if it was."""
-    await raw.open(stream, ECHO)
-    for _ in range(4):
-        await raw.data(stream, bytes(50_000))
-    await raw.send(frame(PING, SYN, 0, stream))
-    code = None
-    while (got := await raw.read()) is not None and (got.kind != PING or not got.flags & ACK):
-        if got.kind == PING:
-            await raw.send(frame(PING, ACK, 0, got.length))
-        elif got.flags & RST and got.stream == stream:
-            code = got.length
-    assert got is not None
-    return code
-
-
-async def test_all_connections_together_hold_so_much_and_protected_peers_a_quarter_more() -> None:
-    """Hostile row 38: the budget of all, and who keeps working when it is used up."""
-    limits = Limits(receive_memory_total=4 << 20)
-    async with swarm(1, limits=limits) as alice, raw_in(alice, 20) as (one, _), raw_in(alice, 21) as (two, _):
-        alice.handle(ECHO, never)
-        codes = [await unread(one, stream) for stream in range(1, 61, 2)]
-        kept = codes.count(None)
-        assert codes == [None] * kept + [Reset.RESOURCE_LIMIT] * (30 - kept)
-        assert 15 <= kept <= 17  # 3 MiB of the pool, and 256 KiB of its own
-        assert alice.pool.snapshot()["receive_memory"] == 3 << 20
-        assert await unread(two, 1) is None  # its own 256 KiB
-        assert await unread(two, 3) == Reset.RESOURCE_LIMIT
-        alice.protected.add(identity(21).peer_id)
-        assert await unread(two, 5) is None
-        assert alice.pool.snapshot()["receive_memory"] == (3 << 20) + (256 << 10)
-        one.close()
-        await until(lambda: len(alice.connections()) == 1)
-        assert alice.pool.snapshot()["receive_memory"] == 256 << 10
-    assert not any(alice.pool.snapshot().values())
-
-
 @pytest.mark.parametrize("rule", [Rule.ALLOW, Rule.ASK])
 async def test_handlers_that_do_not_notice_a_reset_are_counted(rule: Rule) -> None:
     async def yes(_: Attempt) -> bool:
@@ -519,16 +436,6 @@ async def test_an_idle_connection_costs_no_task() -> None:
         await stream.readexactly(1)
         assert len(asyncio.all_tasks()) == before + 1  # the handler
         stream.close()
-
-
-async def test_latency_and_repr() -> None:
-    async with pair(saying(bytes(1 << 20))) as (alice, connection):
-        assert connection.latency is None
-        assert str(alice.peer_id) in repr(connection)
-        assert len(await ask(connection)) == 1 << 20
-        await until(lambda: connection.latency is not None)
-        assert connection.latency is not None
-        assert 0 < connection.latency < 1
 
 
 async def test_nothing_is_read_into_the_inbox_while_it_is_in_use() -> None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stronghold_p2p.encoding import protobuf
-from stronghold_p2p.encoding.protobuf import Message, Scalar, field
+from stronghold_p2p.encoding.protobuf import Message, field
 from stronghold_p2p.errors import DecodeError
 
 
@@ -157,13 +157,7 @@ outers = st.builds(
 def test_what_we_write_they_read_and_write_the_same(message: Outer) -> None:
     encoded = protobuf.encode(message)
     assert to_theirs(message).SerializeToString(deterministic=True) == encoded
-    assert Outer(**to_ours(THEIRS["Outer"].FromString(encoded))) == message
-
-
-@given(outers)
-def test_what_they_write_we_read(message: Outer) -> None:
-    encoded = to_theirs(message).SerializeToString(deterministic=True)
-    assert protobuf.decode(Outer, encoded) == message
+    assert Outer(**to_ours(THEIRS["Outer"].FromString(encoded))) == message == protobuf.decode(Outer, encoded)
 
 
 @given(st.lists(outers, max_size=4))
@@ -392,16 +386,3 @@ def test_declarations_that_cannot_be() -> None:
 
     with pytest.raises(ValueError, match="uses a field number twice"):
         protobuf.encode(Twice())
-
-
-@pytest.mark.parametrize(
-    ("kind", "value", "encoded"),
-    [("bytes", b"\xff", "0a01ff"), ("string", "é", "0a02c3a9"), ("uint64", 300, "08ac02"), ("bool", True, "0801")],
-)
-def test_each_scalar(kind: Scalar, value: Any, encoded: str) -> None:
-    @dataclass(frozen=True, kw_only=True, slots=True)
-    class One(Message):
-        value: Any = field(1, kind)  # noqa: RUF009 - a declaration
-
-    assert protobuf.encode(One(value=value)).hex() == encoded
-    assert protobuf.decode(One, bytes.fromhex(encoded)) == One(value=value)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stronghold_p2p.errors import DecodeError
-from stronghold_p2p.identity.public_key import KeyMessage, KeyType, PublicKey
+from stronghold_p2p.identity.public_key import KeyType, PublicKey
 from tests.identity import vectors
 
 
@@ -48,10 +48,6 @@ def test_a_sloppy_encoding_becomes_the_canonical_one() -> None:
 def test_refused(encoded: bytes, reason: str) -> None:
     with pytest.raises(DecodeError, match=reason):
         PublicKey.decode(encoded)
-
-
-def test_the_message_of_a_private_key_has_the_same_shape() -> None:
-    assert PublicKey.from_message(KeyMessage(type=1, data=bytes(32))) == PublicKey(KeyType.ED25519, bytes(32))
 
 
 @pytest.mark.parametrize("key_type", KeyType)

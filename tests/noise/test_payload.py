@@ -135,7 +135,3 @@ def test_only_our_errors_leave(data: bytes) -> None:
             assert check(wire, RS, None)[0] == identity(2).peer_id
         except HandshakeError as error:
             assert error.phase == "noise"
-
-
-def test_no_secret_in_a_repr() -> None:
-    assert repr(keys(1)) == f"StaticKeys(pair=KeyPair(public={keys(1).pair.public!r}))"

@@ -195,11 +195,6 @@ def test_a_cipher_without_a_key_makes_no_record_layer() -> None:
             layer(CipherState())
 
 
-def test_no_key_in_a_repr() -> None:
-    for layer in (sealer(), opener()):
-        assert str(KEY)[2:20] not in repr(layer)
-
-
 def together(theirs: Opener, wire: bytes) -> list[bytes]:
     """What is delivered, piece by piece, when it is opened in a workspace."""
     pieces: list[bytes] = []
@@ -266,14 +261,11 @@ def test_pieces_are_sealed_as_if_joined(sizes: list[int]) -> None:
     check([text(size) for size in sizes])
 
 
-def test_views_are_taken_as_they_are() -> None:
+def test_views_are_taken_as_they_are_and_many_small_pieces_are_one_plaintext() -> None:
     whole = memoryview(text(200_000))
     check([whole[:70_000], b"", whole[70_000:70_012], whole[70_012:]])
-
-
-def test_many_small_pieces_are_one_plaintext_and_none_are_no_record() -> None:
-    for pieces in ([text(1_000)] * 200, [], [b"", b""]):
-        check(list(pieces))
+    check([text(1_000)] * 200)
+    check([])
 
 
 def test_the_counter_ends_in_the_middle_or_before_a_short_piece() -> None:

