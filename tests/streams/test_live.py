@@ -354,23 +354,6 @@ async def test_write_now_never_waits(end: End, stream: LiveStream) -> None:
     assert [frame.flags for frame in end.frames()] == [FIN]
 
 
-@pytest.mark.parametrize("ours_first", [True, False])
-async def test_half_close(end: End, stream: LiveStream, ours_first: bool) -> None:
-    if not ours_first:
-        end.hear(update(1, 0, FIN))
-        assert await stream.read() == b""
-    await stream.write(b"bye")
-    stream.finish()
-    stream.finish()
-    assert [(frame.flags, frame.body) for frame in end.frames()] == [(0, b"bye"), (FIN, b"")]
-    with pytest.raises(UsageError, match="closed for writing"):
-        await stream.write(b"x")
-    if ours_first:
-        end.hear(data(1, b"still here"), update(1, 0, FIN))
-        assert [await stream.read(), await stream.read()] == [b"still here", b""]
-    assert not end.session.streams
-
-
 async def test_close_sends_fin_and_drops_what_comes(end: End, stream: LiveStream) -> None:
     reading = await started(stream.readexactly(99))
     end.hear(data(1, b"unread"))

@@ -7,7 +7,6 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from multiaddr import Multiaddr
@@ -37,19 +36,9 @@ from stronghold_p2p.yamux.header import (
 from tests.peers import until
 from tests.transport.ends import identity, upgrade
 from tests.transport.wire import Bare
+from tests.yamux.wire import Frame
 
 SEED = 9
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One frame as it was read."""
-
-    kind: int
-    flags: int
-    stream: int
-    length: int
-    body: bytes = b""
 
 
 class Raw:

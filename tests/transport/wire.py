@@ -16,10 +16,6 @@ from tests.peers import until
 from tests.virtual import at_once
 
 
-def ignore(_wire: SocketWire) -> None:
-    """Nothing to do when the socket is there."""
-
-
 class Bare:
     """A socket without any protocol."""
 
@@ -91,7 +87,7 @@ class Taker:
 
 
 async def linked(
-    on_made: Callable[[SocketWire], None] = ignore, *, patience: float | None = None
+    on_made: Callable[[SocketWire], None] = lambda _: None, *, patience: float | None = None
 ) -> tuple[SocketWire, Bare]:
     """A wire, and the bare socket at its other end. ``patience``: it polls busily, so many seconds at most."""
     loop = asyncio.get_running_loop()

@@ -43,12 +43,9 @@ def test_sample_frames(name: str) -> None:
     assert HEADER.unpack(bytes.fromhex(text)) == (0, *fields)
 
 
-def test_names_for_numbers() -> None:
+def test_numbers_of_the_specification() -> None:
     assert [Type(kind).name for kind in range(4)] == ["DATA", "WINDOW_UPDATE", "PING", "GO_AWAY"]
     assert [Flag(1 << bit).name for bit in range(4)] == ["SYN", "ACK", "FIN", "RST"]
     assert Flag.SYN | Flag.FIN == SYN | FIN
-
-
-def test_a_full_frame_is_one_noise_record() -> None:
-    assert HEADER_SIZE + MAX_BODY + 16 == 65_535
+    assert HEADER_SIZE + MAX_BODY + 16 == 65_535  # a full frame is one Noise record
     assert INITIAL_WINDOW == 256 * 1_024
