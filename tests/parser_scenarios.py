@@ -124,11 +124,6 @@ def answered() -> exchange.Exchange[str]:
     return multistream.listen({"/b"}.__contains__)
 
 
-def proposed() -> exchange.Exchange[None]:
-    yield multistream.propose("/b")
-    yield from multistream.confirm("/b")
-
-
 def secured(result: Handshaken) -> Any:
     return result.peer, result.early_muxer, result.send.n, result.receive.n
 
@@ -384,16 +379,6 @@ def second_message() -> bytes:
     return responder.WriteMessage(b"payload")
 
 
-def same_again(message: bytes, result: Any) -> bool:
-    """A shorter message that is one too: encoded again it is what was given."""
-    return protobuf.encode(result) == message
-
-
-def same_in_front(expected: Any) -> Callable[[bytes, Any], bool]:
-    """The result with its length tells where the next layer begins."""
-    return lambda message, result: message.endswith(TAIL) and result == expected
-
-
 STATIC = keys(1).pair.public
 PAYLOAD = payload.make(keys(1), (YAMUX,))
 PLAIN_PAYLOAD = payload.make(keys(1), ())
@@ -401,13 +386,19 @@ MESSAGE = payload.NoiseExtensions(stream_muxers=(YAMUX, "/mplex"))
 FLIGHT = multistream.propose("/echo/1.0.0")
 
 BLOCKS: list[Block] = [
-    Block("encoding.varint.decode", varint.decode, b"\xac\x02", (300, 2), same_in_front((300, 2))),
+    Block(
+        "encoding.varint.decode",
+        varint.decode,
+        b"\xac\x02",
+        (300, 2),
+        lambda data, result: data.endswith(TAIL) and result == (300, 2),
+    ),
     Block(
         "encoding.protobuf.decode",
         lambda data: protobuf.decode(payload.NoiseExtensions, data),
         protobuf.encode(MESSAGE),
         MESSAGE,
-        same_again,
+        lambda message, result: protobuf.encode(result) == message,  # a shorter one that is a message, too
     ),
     Block(
         "identity.envelope.Envelope.open",

@@ -207,23 +207,18 @@ def test_any_text(words: list[str]) -> None:
     assert parse(str(address)) == address
 
 
+NO_TCP = f"""/ip6zone/eth0/ip4/1.2.3.4/tcp/1 /ip6zone/eth0/tcp/1 /ip4/127.0.0.1 /p2p/{PEER} /ip6zone/eth0
+    /ip4/127.0.0.1/udp/4001 /ip4/127.0.0.1/tcp/4001/ws /dns4/localhost/tcp/4001 /tcp/1/ip4/127.0.0.1 /tls/tcp/1
+    /ip4/127.0.0.1/tcp/4001/p2p/{OTHER}/p2p-circuit/p2p/{PEER}"""
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("/ip4/127.0.0.1/tcp/4001", ("127.0.0.1", 4001, None)),
         (f"/ip6/::1/tcp/0/p2p/{PEER}", ("::1", 0, PeerId(PEER))),
         ("/ip6zone/eth0/ip6/fe80::1/tcp/1", ("fe80::1%eth0", 1, None)),
-        ("/ip6zone/eth0/ip4/1.2.3.4/tcp/1", None),
-        ("/ip6zone/eth0/tcp/1", None),
-        ("/ip4/127.0.0.1", None),
-        (f"/p2p/{PEER}", None),
-        ("/ip6zone/eth0", None),
-        ("/ip4/127.0.0.1/udp/4001", None),
-        ("/ip4/127.0.0.1/tcp/4001/ws", None),
-        ("/dns4/localhost/tcp/4001", None),
-        (f"/ip4/127.0.0.1/tcp/4001/p2p/{OTHER}/p2p-circuit/p2p/{PEER}", None),
-        ("/tcp/1/ip4/127.0.0.1", None),
-        ("/tls/tcp/1", None),
+        *((text, None) for text in NO_TCP.split()),
     ],
 )
 def test_tcp_address(text: str, expected: Any) -> None:
