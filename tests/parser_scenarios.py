@@ -319,12 +319,14 @@ def sealed() -> bytes:
 
 
 FRAMES = syn(1) + data(1, b"hello") + ping(77) + data(3, b"abc", SYN) + data(1, b"!!", FIN) + update(3, 9, RST)
-FRAMES += data(5, b"", SYN | FIN)
+FRAMES += (
+    data(5, b"", SYN | FIN) + data(99, b"for nobody") + update(1, 9) + data(1, b"", 0x40) + data(7, b"x", SYN | RST)
+)
 ANSWERS = ping(77, ACK) + update(1, 0, ACK) + update(5, 0, ACK)
 MESSAGES = [b"one", b"", b"x" * 130]
 FRAMED = b"".join(map(codec.frame, MESSAGES))
 REFUSED_FIRST = multistream.propose("/a") + multistream.message("/b")
-HEARD = {1: (b"hello!!", ["end"], None), 3: (b"abc", ["failed"], 9), 5: (b"", ["end"], None)}
+HEARD = {1: (b"hello!!", ["end"], None), 3: (b"abc", ["failed"], 9), 5: (b"", ["end"], None), 7: (b"x", ["failed"], 0)}
 
 STREAMS: list[Stream] = [
     Stream("exchange.ExchangeRunner.feed", running, b"\x05hello", b"\x05", (True, b"hello")),

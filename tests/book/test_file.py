@@ -144,15 +144,6 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pyte
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is not a regular file"):
-        AddressBook.load(tmp_path)
-    with pytest.raises(ConfigError, match="cannot be read: Not a directory"):
-        AddressBook.load(Path(os.devnull) / "book.json")
-    with pytest.raises(ConfigError, match="cannot be written: No such file"):
-        AddressBook().save(tmp_path / "nowhere" / "book.json")
-
-
 async def test_a_network_saves_what_its_dials_have_found(tmp_path: Path) -> None:
     path = tmp_path / "book.json"
     async with Network(listen=[LOOPBACK]) as bob:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from stronghold_p2p import multistream
 from stronghold_p2p.errors import DecryptError, HandshakeError, NegotiationError, P2PError, PeerIdMismatch
@@ -66,15 +63,6 @@ def test_both_ends_agree(early: tuple[bool, bool], cut: Cut) -> None:
     assert other.runner.done
     check(one.runner.result, other.runner.result, early=all(early))
     assert (one.runner.leftover, other.runner.leftover) == (b"", b"")
-
-
-@given(st.sampled_from(EARLY), st.lists(st.integers(0, 600), max_size=8))
-def test_any_pieces(early: tuple[bool, bool], cuts: list[int]) -> None:
-    for make, data in recorded(early):
-        end = End(make())
-        places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-        end.feed([data[a:b] for a, b in pairwise(places)])
-        assert end.runner.done
 
 
 @pytest.mark.parametrize("early", EARLY)

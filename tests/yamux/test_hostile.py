@@ -388,25 +388,6 @@ RECORDED_FRAMES = [
 RECORDED = b"".join(RECORDED_FRAMES)
 
 
-def outcome(pieces: list[bytes]) -> object:
-    """All that a session tells about bytes that arrive in these pieces."""
-    side = Side()
-    for piece in pieces:
-        side.hear(piece)
-        side.check()
-    told = {stream: (sink.body, sink.events, getattr(sink.error, "code", None)) for stream, sink in side.sinks.items()}
-    credit = {stream: state.credit for stream, state in side.session.streams.items()}
-    return told, credit, sorted(side.frames()), side.session.incomplete_since
-
-
-def test_every_cut_of_a_session_tells_the_same() -> None:
-    whole = outcome([RECORDED])
-    assert outcome([RECORDED[at : at + 1] for at in range(len(RECORDED))]) == whole
-    for at in range(1, len(RECORDED)):
-        assert outcome([RECORDED[:at], RECORDED[at:]]) == whole
-    assert outcome([RECORDED + b"\0\0\0\0\0"])[:3] == whole[:3]  # type: ignore[index]
-
-
 FRAMES = st.one_of(
     st.builds(data, st.integers(0, 9), st.binary(max_size=40), st.integers(0, 31)),
     st.builds(update, st.integers(0, 9), st.integers(0, MAX_CREDIT), st.integers(0, 31)),
