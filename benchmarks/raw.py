@@ -242,7 +242,7 @@ async def client(options: argparse.Namespace) -> None:
     print(json.dumps({**result, "mode": options.mode, "version": VERSION}), flush=True)
 
 
-def main() -> None:
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--uvloop", action="store_true")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -253,7 +253,11 @@ def main() -> None:
     measure.add_argument("--bytes", type=int, default=268_435_456)
     for option, default in (("--n", 0), ("--c", 32), ("--size", 0)):
         measure.add_argument(option, type=int, default=default)
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    options = parse()
     factory = importlib.import_module("uvloop").new_event_loop if options.uvloop else None
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(serve(options) if options.command == "serve" else client(options))

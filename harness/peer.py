@@ -185,7 +185,7 @@ FLAGS = {
 }
 
 
-def main() -> None:
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m harness.peer", description="docs/catalogue/peer-contract.md")
     commands = parser.add_subparsers(dest="command", required=True)
     server = commands.add_parser("serve")
@@ -200,7 +200,11 @@ def main() -> None:
     caller.add_argument("--size", type=int, default=0)
     for flag, meaning in FLAGS.items():
         parser.add_argument(flag, action="store_true", help=meaning)
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    options = parse()
     gc.freeze()
     factory = importlib.import_module("uvloop").new_event_loop if options.uvloop else None
     with asyncio.Runner(loop_factory=factory) as runner:
