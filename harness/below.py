@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from time import perf_counter
 
-from harness.contract import ECHO, LIFTED, RR, WRONG, answer_echo, timeouts
+from harness.contract import ECHO, LIFTED, RR, WRONG, answer, answer_echo, timeouts
 from stronghold_p2p.addressing.parse import parse, split_peer
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.live import LiveConnection
@@ -23,11 +23,6 @@ from stronghold_p2p.protocols.ping import Ping
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.swarm.swarm import Swarm
-
-
-async def answer(stream: Stream) -> None:
-    """``/bench/rr/1``: read to the end, write the same bytes back."""
-    await stream.write(await stream.read_to_end(1 << 24))
 
 
 def of_face(handler: Callable[[Stream], Awaitable[None]]) -> Callable[[LiveStream], Awaitable[None]]:

@@ -40,6 +40,11 @@ def timeouts(options: argparse.Namespace) -> Timeouts:
     return Timeouts(idle=None, busy_poll=BUSY_POLL if options.busy_poll else None)
 
 
+async def answer(stream: Stream) -> None:
+    """``/bench/rr/1``: read to the end, write the same bytes back."""
+    await stream.write(await stream.read_to_end(1 << 24))
+
+
 async def answer_echo(stream: Stream) -> None:
     """``/bench/echo/1``: each chunk as it arrives."""
     async for chunk in stream:

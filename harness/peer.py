@@ -5,8 +5,8 @@
 
 One JSON line on standard output; anything wrong is a line on standard error and a non-zero exit. Everything goes
 through ``Network`` with default options (``harness.facade``), or with ``--below`` over a swarm and live streams
-(``harness.below``). ``--busy-poll`` and ``--uvloop`` are what a user can turn on; with ``--json`` the client asks in
-the protocol of the Rust crate.
+(``harness.below``). ``--busy-poll`` and ``--uvloop`` are what a user can turn on. The client's requests are
+``Network.request``, with ``--json`` in the protocol of the Rust crate, and with ``--by-hand`` those of the contract.
 """
 
 from __future__ import annotations
@@ -180,6 +180,7 @@ async def measure(options: argparse.Namespace) -> None:
 FLAGS = {
     "--below": "over a swarm and live streams, not through Network",
     "--busy-poll": "Timeouts(busy_poll=100e-6)",
+    "--by-hand": "the client asks over streams of Network, as the contract says, not with Network.request",
     "--json": "the client asks in the protocol of the Rust crate, through Network",
     "--uvloop": "on uvloop",
 }

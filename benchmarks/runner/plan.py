@@ -69,6 +69,7 @@ def of_ours(name: str, *flags: str) -> Implementation:
 REQUESTS = frozenset({"seq", "conc"})
 
 OURS = of_ours("ours")
+OURS_BY_HAND = of_ours("ours by hand", "--by-hand")
 BELOW = of_ours("ours below Network", "--below")
 BUSY = of_ours("ours with busy polling", "--busy-poll")
 UVLOOP = of_ours("ours on uvloop", "--uvloop")
@@ -94,7 +95,7 @@ PAIRINGS = (
     Pairing("raw-uvloop", "raw asyncio on uvloop, no protocol", RAW_UVLOOP, RAW_UVLOOP),
     Pairing("busy-uvloop", "ours → ours, uvloop and busy_poll=100e-6", BUSY_UVLOOP, BUSY_UVLOOP),
     Pairing("json", "ours → ours, JSON as the crate's", IN_JSON, IN_JSON),
-    Pairing("ours-go", "ours → go", OURS, GO),
+    Pairing("ours-go", "ours → go", OURS_BY_HAND, GO),
     Pairing("go-ours", "go → ours", GO, OURS),
     Pairing(REFERENCE, "go → go", GO, GO),
     Pairing("js", "js → js", JS, JS),

@@ -31,10 +31,11 @@ async def test_ours(flags: tuple[str, ...], mode: str, capsys: pytest.CaptureFix
     told(capsys, mode)
 
 
+@pytest.mark.parametrize("flag", ["--json", "--by-hand"])
 @pytest.mark.parametrize("mode", ["seq", "conc"])
-async def test_ours_in_json(mode: str, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_other_requests_of_ours(flag: str, mode: str, capsys: pytest.CaptureFixture[str]) -> None:
     async with facade.serving(peer.parse(["serve"]), ANYWHERE) as address:
-        await peer.measure(peer.parse(["--json", "client", "--addr", address, "--mode", mode, *SMALL]))
+        await peer.measure(peer.parse([flag, "client", "--addr", address, "--mode", mode, *SMALL]))
     told(capsys, mode)
 
 
