@@ -99,7 +99,8 @@ class Round:
         try:
             server = self.server(pairing.server)
             command, count = self.commands[pairing.client.name], self.counts[pairing.pace][mode]
-            _, idle = run_client(command, server, mode, 1, core) if mode in COUNTED else (None, None)
+            counted = mode in COUNTED and not self.free
+            idle = run_client(command, server, mode, 1, core)[1] if counted else None
             line, spent = run_client(command, server, mode, count, core)
             figures = [(metric, float(line[metric.field])) for metric in METRICS if metric.mode == mode]
         except PeerFailed as error:
@@ -110,7 +111,7 @@ class Round:
             say(f"  {pairing.title}: {mode}: the JSON line has no {error}")
         else:
             self.keep(pairing, figures)
-            if idle is not None and not self.free:
+            if idle is not None:
                 self.results.spent.setdefault((pairing.key, mode), []).append(for_one(mode, count, idle, spent))
 
     def server(self, implementation: Implementation) -> Server:

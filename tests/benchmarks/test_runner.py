@@ -13,7 +13,10 @@ from benchmarks.runner.report import bars, processor, render
 
 RAW = Implementation("raw", lambda: (), modes=frozenset({"seq"}))
 BROKEN = Implementation("broken", lambda: (), modes=frozenset({"seq"}))
-COMMANDS = {"raw": (sys.executable, "-m", "benchmarks.raw"), "broken": (sys.executable, "-c", "raise SystemExit('no')")}
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "raw": (sys.executable, "-m", "benchmarks.raw"),
+    "broken": (sys.executable, "-c", "raise SystemExit('no')"),
+}
 TINY = {"fast": dict.fromkeys(QUICK["fast"], 200)}
 
 
@@ -42,9 +45,13 @@ def test_a_peer_that_fails_is_a_row_with_its_reason(client: Implementation, serv
     assert "- ours → ours, seq: no\n" in text
 
 
-def test_what_a_run_of_one_takes_is_in_no_figure() -> None:
-    assert for_one("seq", 1_001, Spent(0.5, 0.1), Spent(0.6, 0.13)) == Spent(pytest.approx(100), pytest.approx(30))
-    assert for_one("upload", 2_000_001, Spent(0, 0), Spent(0.5, 1)) == Spent(pytest.approx(250_000), pytest.approx(5e5))
+@pytest.mark.parametrize(
+    ("mode", "count", "expected"),
+    [("seq", 1_001, [100, 30]), ("conc", 101, [1_000, 300]), ("upload", 100_001, [1e6, 3e5])],
+)
+def test_what_a_run_of_one_takes_is_in_no_figure(mode: str, count: int, expected: list[float]) -> None:
+    found = for_one(mode, count, Spent(0.5, 0.1), Spent(0.6, 0.13))
+    assert [found.client, found.server] == pytest.approx(expected)
 
 
 def test_processor_time_stands_beside_that_of_go() -> None:
