@@ -114,7 +114,7 @@ def processor(results: Results, pairings: tuple[Pairing, ...]) -> str:
     lines = [
         "## processor time per request, both ends",
         "",
-        "Client + server = both: what their processes took, waiting left out and polling not; medians of the pinned",
+        "Client + server = both: what their processes took, polling included and sleep not; medians of the pinned",
         "rounds. A run of one request, or of one byte, is subtracted: start, connection and warm-up are in no figure.",
         "",
         f"| | {' | '.join(heads)} |",
