@@ -316,6 +316,13 @@ def test_the_fast_path_agrees_with_the_generator(flight: bytes, missing: int) ->
         assert match_first(form) == expected
 
 
+def test_the_fast_path_finds_the_first_proposal_and_leaves_the_rest() -> None:
+    assert match_first(HEADER + NOISE + b"rest") == ("/noise", 28)
+    assert match_first(memoryview(propose("/x" * 200))) == ("/x" * 200, 20 + 2 + 401)
+    for data in (*((HEADER + NOISE)[:cut] for cut in range(28)), HEADER * 2, HEADER + NA, HEADER + line(b"ls\n")):
+        assert match_first(data) is None
+
+
 @given(st.binary(max_size=200))
 def test_only_our_errors_leave(data: bytes) -> None:
     for make in (lambda: listen(lambda _: False), lambda: dial(["/noise", "/b"]), lambda: confirm("/noise")):

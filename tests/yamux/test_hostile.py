@@ -19,6 +19,7 @@ from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, MuxerError
 from stronghold_p2p.yamux import receiver, session
 from stronghold_p2p.yamux.budget import REMEMBERED
 from stronghold_p2p.yamux.header import HEADER, HEADER_SIZE, INITIAL_WINDOW, MAX_CREDIT, PING, WINDOW_UPDATE
+from stronghold_p2p.yamux.window import OWN, ReceiveBudget, ReceivePool
 from tests.yamux.wire import ACK, FIN, RST, SYN, Bounds, Frame, Side, data, go_away, inbound, ping, syn, update
 
 KIB = 1 << 10
@@ -248,6 +249,27 @@ def test_row_38_unread_bodies_on_every_stream(memory: int) -> None:
     side.read(side.session.streams[1], 200 * KIB)
     side.hear(data(1, b"goes on"))
     assert bytes(side.sinks[1].pieces[-1]) == b"goes on"
+
+
+def test_row_38_unread_bodies_on_every_connection() -> None:
+    pool = ReceivePool(8 * MIB)
+    sides = []
+    for pinned in [False] * 12 + [True]:  # the last one is a protected peer's
+        side = Side(budget=ReceiveBudget(32 * MIB, pool, lambda pinned=pinned: pinned))  # type: ignore[misc]
+        sides.append(side)
+        for stream in range(1, 41, 2):
+            side.hear(data(stream, bytes(200 * KIB), SYN))
+            side.check()
+        assert {frame.length for frame in side.frames() if frame.flags == RST} <= {Reset.RESOURCE_LIMIT}
+    kept = [side.session.budget.buffered for side in sides]
+    assert 6 * MIB <= sum(kept[:-1]) <= 6 * MIB + 12 * OWN
+    assert kept[-1] > 2 * MIB
+    error = sides[-1].sinks[39].error
+    assert isinstance(error, LimitExceeded)
+    assert error.limit == "receive_memory_total"
+    for side in sides:
+        side.session.fail(ConnectionClosed())
+    assert not any(pool.snapshot().values())
 
 
 def test_row_39_rapid_reset() -> None:

@@ -209,6 +209,17 @@ def test_twelve_answers_leave_early_and_what_is_held_back_stays() -> None:
     assert [frame.body for frame in last if frame.body] == [b"heldanswer"] * 7 + [b"held"]
 
 
+@pytest.mark.parametrize("held", [b"", b"held"])
+def test_answers_on_streams_that_go_on_leave_early_too(held: bytes) -> None:
+    side = Side()
+    states = [side.given(number) for number in range(1, 2 * EARLY + 1, 2)]
+    for state in states:
+        state.send_now(held)
+        assert side.early_notices == 0
+        assert state.send(b"answer") == 6
+    assert side.early_notices == 1
+
+
 def test_what_is_passed_on_is_a_copy() -> None:
     """The memory in which records are opened is used again at once."""
     side, _ = inbound()
@@ -301,6 +312,7 @@ def test_half_close_theirs_first(fin: bytes) -> None:
     assert state.send(b"still open") == 10
     assert side.session.streams == {1: state}
     state.finish()
+    state.send_now(b"too late")
     assert [frame.flags for frame in side.frames()] == [0, FIN]
     side.empty()
     side.hear(fin, update(1, 9), data(1, b""))
