@@ -44,33 +44,6 @@ _OPEN: Final = Life.OPEN
 class LiveConnection:
     """``direction`` is ``"out"`` when we dialed. ``turn``: the callback in which streams are told things."""
 
-    __slots__ = (
-        "__weakref__",
-        "_face",
-        "_faded",
-        "_gone",
-        "_handlers",
-        "_idle_since",
-        "_limits",
-        "_muxer",
-        "_negotiating",
-        "_owner",
-        "_parked",
-        "_timeouts",
-        "deadlines",
-        "direction",
-        "early_muxer",
-        "error",
-        "life",
-        "local_address",
-        "loop",
-        "passing",
-        "peer",
-        "public_key",
-        "remote_address",
-        "turn",
-    )
-
     def __init__(
         self,
         upgraded: Upgraded,

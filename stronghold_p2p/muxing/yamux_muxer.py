@@ -43,25 +43,6 @@ class YamuxMuxer:
     ``heard``: when the last byte came.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_channel",
-        "_early",
-        "_goodbye_until",
-        "_loop",
-        "_partial_since",
-        "_reading_paused",
-        "_receiver",
-        "_session",
-        "_stalled",
-        "_timeouts",
-        "_user",
-        "_wire",
-        "closed",
-        "heard",
-        "turn",
-    )
-
     def __init__(
         self,
         wire: Wire,
@@ -343,7 +324,7 @@ def _forget_frames(error: BaseException) -> None:
 class YamuxFactory:
     """Starts ``YamuxMuxer`` for one network; ``protected`` tells whether a peer may use the last of the ``pool``."""
 
-    id: Final = YAMUX
+    id = YAMUX
 
     def __init__(
         self, limits: Limits, timeouts: Timeouts, pool: ReceivePool, protected: Callable[[PeerId], bool]

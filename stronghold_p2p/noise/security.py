@@ -23,7 +23,7 @@ class NoiseChannel:
 
     __slots__ = ("_opener", "_sealer", "_space")
 
-    header_size: Final = _LENGTH.size
+    header_size = _LENGTH.size
 
     def __init__(self, handshaken: Handshaken, space: Workspace) -> None:
         self._opener = Opener(handshaken.receive)
@@ -44,7 +44,7 @@ class NoiseChannel:
 class Noise:
     """For one network: its static ``keys``, a source of ``random`` bytes, and memory that its connections share."""
 
-    id: Final = NOISE
+    id = NOISE
 
     def __init__(self, keys: StaticKeys, random: Callable[[int], bytes]) -> None:
         self._keys = keys

@@ -89,24 +89,6 @@ class LiveStream:
     ``StreamReset``, the end of the connection ``ConnectionClosed``.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_chunks",
-        "_closed",
-        "_end",
-        "_ended",
-        "_error",
-        "_loop",
-        "_over_at",
-        "_reader",
-        "_returned",
-        "_turn",
-        "_writer",
-        "connection",
-        "intake",
-        "protocol",
-    )
-
     def __init__(self, end: StreamEnd, connection: StreamOwner, loop: asyncio.AbstractEventLoop) -> None:
         self._end = end
         self._loop = loop
@@ -411,22 +393,20 @@ class LiveStream:
         if self._ended:
             self._wake_all()
 
-    def release(self) -> tuple[StreamEnd, list[bytes | memoryview]]:
-        """Hand the end over to another sink, with what has not been read; this object is closed then.
+    def release(self) -> tuple[StreamEnd, bytes, bool]:
+        """Hand the end over to another sink, with what has not been read, and whether the peer's FIN has come.
 
-        ``UsageError`` while somebody reads or writes, or when the stream is over.
+        ``UsageError`` while somebody reads or writes, or when the stream is over. This object is closed then.
         """
         if self._reader is not None or self._writer is not None or self.intake is not None:
             raise UsageError("another task is using this stream")
         self._check_readable()
-        unread = list(self._chunks)
-        if self._ended:
-            unread.append(b"")
+        unread = b"".join(self._chunks)
         self._chunks.clear()
         self._closed = True
         self._error = UsageError("the stream was handed over")
         self._end.due = inf
-        return self._end, unread
+        return self._end, unread, self._ended
 
     # ------------------------------------------------------------------ Sink: called by the muxer
 

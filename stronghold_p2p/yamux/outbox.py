@@ -35,20 +35,6 @@ class Outbox:
     size travel in full records.
     """
 
-    __slots__ = (
-        "_flags",
-        "_frames",
-        "_header_at",
-        "_notified",
-        "_open_size",
-        "_stream",
-        "control",
-        "frames",
-        "size",
-        "taken",
-        "user",
-    )
-
     def __init__(self, user: Notified) -> None:
         self.user = user
         self.size = 0

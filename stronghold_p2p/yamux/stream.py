@@ -79,24 +79,6 @@ class YamuxStream:
     is held back to share a frame with the next one.
     """
 
-    __slots__ = (
-        "_owner",
-        "acknowledged",
-        "credit",
-        "due",
-        "finished",
-        "first",
-        "gone",
-        "id",
-        "inbound",
-        "piece",
-        "receiving",
-        "sending",
-        "sink",
-        "waits",
-        "window",
-    )
-
     def __init__(self, owner: Owner, stream_id: int, window: ReceiveWindow, *, inbound: bool) -> None:
         self._owner = owner
         self.sink: Sink = NOBODY
