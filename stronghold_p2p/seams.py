@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from multiaddr import Multiaddr
 
@@ -263,6 +263,31 @@ class MuxerFactory(Protocol):
     def refuse(self, wire: Wire, secured: Secured, code: int) -> None:
         """Write the goodbye of a connection that is not wanted, instead of starting it."""
 
+
+class _Nobody:
+    """Takes the place of a ``WireUser`` or a ``Sink`` that is told nothing more: those who told it could otherwise
+    not be freed, as each would lead to the other.
+    """
+
+    def received(self, view: memoryview) -> int:
+        return len(view)
+
+    def writable(self) -> None: ...
+
+    def ended(self, error: Exception | None) -> None: ...
+
+    def data(self, piece: bytes | memoryview) -> None: ...
+
+    def end(self) -> None: ...
+
+    def failed(self, error: Exception) -> None: ...
+
+    def ready(self) -> None: ...
+
+    def expired(self, now: float) -> None: ...
+
+
+NOBODY: Final = _Nobody()
 
 # ------------------------------------------------------------------------------------------------ transports
 

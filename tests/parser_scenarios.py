@@ -38,6 +38,7 @@ from stronghold_p2p.transport.stream_wire import StreamWire
 from stronghold_p2p.transport.upgrade import Negotiated, UpgradeSettings
 from stronghold_p2p.yamux import header as yamux
 from tests.noise.opening import opened
+from tests.noise.opening import sealed as sealed_by
 from tests.yamux.wire import Side
 
 T = TypeVar("T")
@@ -253,7 +254,7 @@ def running() -> Feeding:
 def opening(*, channel: bool = False) -> Feeding:
     """A record layer behind a buffer, as a connection has it; ``channel``: the one that the muxer sees."""
     done = handshaken()[1]
-    opener = NoiseChannel(done, SPACE) if channel else Opener(done.receive)
+    opener = NoiseChannel(done, SPACE) if channel else Opener(done.receive, SPACE)
     buffer, plain = bytearray(), bytearray()
 
     def feed(data: bytes) -> None:
@@ -291,7 +292,7 @@ def over_a_socket() -> Feeding:
 
 def over_a_stream() -> Feeding:
     outer = MagicMock()
-    outer.release.return_value = MagicMock(), []
+    outer.release.return_value = MagicMock(), b"", False
     outer.connection.turn.add.side_effect = lambda go_on: go_on()
     here = parse(ADDRESS)
     wire = StreamWire(outer, here, here, lambda: 0.0)
@@ -365,8 +366,8 @@ def handshaken() -> tuple[Handshaken, Handshaken]:
 
 
 def sealed() -> bytes:
-    sealer = Sealer(handshaken()[0].send)
-    return b"".join(bytes(sealer.seal(text)) for text in (b"one", b"", b"x" * 90, b"three"))
+    sealer = Sealer(handshaken()[0].send, SPACE)
+    return b"".join(sealed_by(sealer, text) for text in (b"one", b"", b"x" * 90, b"three"))
 
 
 FRAMES = (

@@ -157,7 +157,7 @@ class YamuxMuxer:
             self._failed(session.violation)
             return
         try:
-            frames = session.outbox.take_early() if early else session.data_to_send()
+            frames = session.outbox.take(early=True) if early else session.data_to_send()
             self._channel.seal(frames, session.outbox.taken, wire.write)
             congested = self._wire.congested
             if congested or session.congested or session.stalled or session.requeued:
@@ -187,10 +187,6 @@ class YamuxMuxer:
     @property
     def round_trip(self) -> float:
         return self._session.round_trip
-
-    @property
-    def openable(self) -> bool:
-        return self._session.openable
 
     def open(self) -> StreamEnd:
         return self._session.open()

@@ -22,7 +22,7 @@ from weakref import WeakKeyDictionary
 from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import ConnectionClosed
-from stronghold_p2p.seams import WireUser
+from stronghold_p2p.seams import NOBODY, WireUser
 
 try:
     from fcntl import ioctl
@@ -61,22 +61,6 @@ def inbox_for(loop: asyncio.AbstractEventLoop) -> memoryview:
     if inbox is None:
         inbox = _inboxes[loop] = memoryview(bytearray(INBOX_BYTES))
     return inbox
-
-
-class _Nobody:
-    """The user of a wire that has none: nothing is done with what comes."""
-
-    def received(self, view: memoryview) -> int:
-        return len(view)
-
-    def writable(self) -> None:
-        """Nobody writes."""
-
-    def ended(self, error: Exception | None) -> None:
-        """Nobody asks why."""
-
-
-NOBODY: Final = _Nobody()
 
 
 class SocketWire(asyncio.BufferedProtocol):

@@ -18,10 +18,10 @@ from math import inf
 from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import ConnectionClosed
-from stronghold_p2p.seams import StreamEnd, WireUser
+from stronghold_p2p.seams import NOBODY, StreamEnd, WireUser
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.waiter import Turn
-from stronghold_p2p.transport.socket_wire import NOBODY, WRITE_HIGH, WRITE_LOW
+from stronghold_p2p.transport.socket_wire import WRITE_HIGH, WRITE_LOW
 
 
 class StreamWire:
