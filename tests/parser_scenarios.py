@@ -7,12 +7,13 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from hashlib import sha256
 from types import SimpleNamespace
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 from unittest.mock import MagicMock
 
 from stronghold_p2p import exchange, multistream
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.book import json_form
+from stronghold_p2p.codes import Reset
 from stronghold_p2p.encoding import protobuf, strict_json, varint
 from stronghold_p2p.errors import StreamEnded
 from stronghold_p2p.exchange import ExchangeRunner
@@ -30,6 +31,7 @@ from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.noise.records import Opener, Sealer, Workspace
 from stronghold_p2p.request_response.codecs import codec
 from stronghold_p2p.request_response.codecs.typed import messages
+from stronghold_p2p.request_response.watch import Watch
 from stronghold_p2p.seams import Secured
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import HeldUntilAnswered, InboundNegotiation, LazyConfirm
@@ -185,13 +187,13 @@ EXCHANGES: dict[str, list[Exchange[Any]]] = {
     "stronghold_p2p.multistream.dial": [pair("dial", dialed, answered, "/b")],
     "stronghold_p2p.multistream.listen": [pair("listen", answered, dialed, "/b")],
     "stronghold_p2p.multistream.confirm": [
-        Exchange("confirm", lambda: multistream.confirm("/b"), multistream.match_confirm("/b"), None, b"")
+        Exchange("confirm", lambda: multistream.confirm("/b"), multistream.propose("/b"), None, b"")
     ],
     "stronghold_p2p.multistream.lazy": [
         Exchange(
             "lazy",
             lambda: multistream.lazy("/b", codec.unframe(100)),
-            multistream.match_confirm("/b") + b"\x05hello",
+            multistream.propose("/b") + b"\x05hello",
             b"hello",
             multistream.propose("/b"),
         )
@@ -319,8 +321,8 @@ def talking(intake: Callable[[Any, LiveStream], Any] | None = None) -> Feeding:
     started: list[str] = []
     end, connection = MagicMock(due=math.inf), MagicMock()
     end.send_now.side_effect = sent.append
-    connection.admits.side_effect = "/b".__eq__
-    connection.start_handler.side_effect = lambda stream: started.append(stream.protocol)
+    connection.admits.side_effect = lambda _, protocol: protocol == "/b"
+    connection.start.side_effect = lambda stream: started.append(stream.protocol)
     stream = LiveStream(end, connection, MagicMock())
     if intake is not None:
         stream.take_in(intake(connection, stream))
@@ -342,6 +344,13 @@ def keeping() -> Feeding:
     """``HeldUntilAnswered`` keeps everything."""
     held = HeldUntilAnswered(b"first ")
     return Feeding(held.data, lambda: b"".join(held.pieces))
+
+
+def watching() -> Feeding:
+    """``Watch`` resets the stream for whatever comes behind a request."""
+    codes: set[int] = set()
+    watch = Watch(cast(LiveStream, SimpleNamespace(reset=codes.add, intake=None)))
+    return Feeding(watch.data, lambda: codes)
 
 
 def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -419,7 +428,7 @@ STREAMS: dict[str, list[Stream]] = {
         Stream(
             "lazy-confirm",
             lambda: talking(lambda _, stream: LazyConfirm(stream, "/b", multistream.propose("/b"), math.inf, None)),
-            multistream.match_confirm("/b") + FRAMED,
+            multistream.propose("/b") + FRAMED,
             b"\x05ab",
             ("/b", MESSAGES, b"", []),
         ),
@@ -430,7 +439,7 @@ STREAMS: dict[str, list[Stream]] = {
             lambda: talking(lambda connection, stream: InboundNegotiation(connection, stream, math.inf, None)),
             multistream.propose("/b") + FRAMED,
             b"\x05ab",
-            ("/b", MESSAGES, multistream.match_confirm("/b"), ["/b"]),
+            ("/b", MESSAGES, multistream.propose("/b"), ["/b"]),
         ),
         Stream(
             "listening-second",
@@ -442,6 +451,9 @@ STREAMS: dict[str, list[Stream]] = {
     ],
     "stronghold_p2p.streams.negotiation.HeldUntilAnswered.data": [
         Stream("withheld", keeping, b"second", b"", b"first second")
+    ],
+    "stronghold_p2p.request_response.watch.Watch.data": [
+        Stream("watched", watching, b"x", b"yz", {Reset.PROTOCOL_VIOLATION})
     ],
 }
 

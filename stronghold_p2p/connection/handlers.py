@@ -1,4 +1,10 @@
-"""Handlers of a connection's inbound streams: one task for each that runs, none before the protocol is agreed on."""
+"""Who serves the streams that the peer of a connection opens.
+
+A stream has no task before its protocol is agreed on. The negotiation runs in the receive callback and asks here: may
+the peer, and who else is negotiating? Then the handler starts, at the end of that callback, in a task of its own; where
+the application has to be asked first, the task begins with that. ``tasks`` holds those that run. A fault in a handler
+ends its stream only. When the connection ends its handlers are cancelled, at once or after a grace.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from stronghold_p2p import multistream
 from stronghold_p2p.codes import Reset
@@ -24,33 +30,47 @@ from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import HeldUntilAnswered
 
-PEERS_DOING = (ConnectionClosed, DeadlineExceeded, DecodeError, HandshakeError, StreamEnded, StreamReset)
+NEGOTIATING: Final = 128  # inbound streams of one connection that are still in multistream-select (rust-libp2p)
+
+# Errors that a peer can cause in any handler: they are no fault of the application, and are not logged as such.
+PEERS_DOING: Final = (ConnectionClosed, DeadlineExceeded, DecodeError, HandshakeError, StreamEnded, StreamReset)
 
 log = logging.getLogger("stronghold_p2p.connection")
 
 
 class Handlers:
-    """Runs the handlers of one ``connection``; ``tasks`` are those that run, by their streams."""
-
-    __slots__ = ("_due", "_ended", "_kept", "_late", "_loop", "_maximum", "_owner", "_waiting", "tasks")
+    """The ``Accepter`` of one connection; ``tasks`` are the handlers that run, by their streams."""
 
     def __init__(self, owner: Owner[Any], maximum: int | None, loop: asyncio.AbstractEventLoop) -> None:
         self._owner = owner
         self._maximum = maximum
         self._loop = loop
         self._late: asyncio.TimerHandle | None = None
+        self._parked = 0
         self._due = 0
         self._ended = False
         self._kept: Callable[[str], bool] | None = None  # rules have changed since a handler that is due was let in
         self.tasks: dict[LiveStream, asyncio.Task[None]] = {}
         self._waiting: set[LiveStream] = set()  # those of ``tasks`` that slow readers of events keep from beginning
 
+    def park(self, stream: LiveStream) -> bool:
+        if self._parked >= NEGOTIATING:
+            stream.reset(Reset.RESOURCE_LIMIT)
+            return False
+        self._parked += 1
+        return True
+
+    def unpark(self) -> None:
+        self._parked -= 1
+
+    def admits(self, stream: LiveStream, protocol: str) -> bool | None:
+        return self._owner.admits(stream.connection, protocol)
+
     @property
     def _full(self) -> bool:
         return self._maximum is not None and len(self.tasks) + self._due >= self._maximum
 
     def start(self, stream: LiveStream) -> None:
-        """Start the handler of the stream's protocol, once the callback that agreed on it is through."""
         if self._full:  # streams that were reset may leave their handlers running
             stream.reset(Reset.RESOURCE_LIMIT)
             return
@@ -81,7 +101,6 @@ class Handlers:
         return task
 
     def ask_first(self, stream: LiveStream, protocol: str, answer: bytes, leftover: bytes) -> None:
-        """Ask the application before the protocol's id is echoed; what arrives meanwhile is kept."""
         if self._full:
             stream.reset(Reset.RESOURCE_LIMIT)
             return

@@ -31,7 +31,6 @@ from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import InboundNegotiation, LazyConfirm, negotiate, open_when_acknowledged
 from stronghold_p2p.streams.waiter import Turn
 
-NEGOTIATING: Final = 128  # inbound streams of one connection that are still in multistream-select (rust-libp2p)
 HANDLER_GRACE: Final = 1.0  # seconds for handlers to deal with what a peer sent before it left
 CLOSE_GRACE: Final = 1.0  # seconds that ``close`` waits for the peer to close, too
 LINGER: Final = 10.0  # seconds that a stream which we closed may take to end before we reset it
@@ -69,7 +68,6 @@ class LiveConnection:
         self._negotiating = math.inf if timeouts.negotiate is None else timeouts.negotiate
         self.deadlines = Deadlines(self, self.loop)
         self._handlers = Handlers(owner, limits.streams_in, self.loop)
-        self._parked = 0
         self._idle_since: float | None = self.loop.time()
         self._gone: asyncio.Future[None] | None = None
         self._face: Connection | None = None
@@ -138,7 +136,7 @@ class LiveConnection:
             return stream
         known = None if wait else self._known(protocols)
         proposal = b"" if known is None else multistream.propose(known)
-        end = await open_when_acknowledged(self._muxer, self.loop, self._check_open)
+        end = await open_when_acknowledged(self._muxer, self._check_open)
         stream = self._stream(end)
         if known is not None:
             return self._propose(stream, known, proposal)
@@ -197,32 +195,8 @@ class LiveConnection:
         self._idle_since = None
         stream = LiveStream(end, self, self.loop)
         due = self._muxer.heard + self._negotiating
-        stream.take_in(InboundNegotiation(self, stream, due, self._timeouts.negotiate))
+        stream.take_in(InboundNegotiation(self._handlers, stream, due, self._timeouts.negotiate))
         return stream
-
-    def park(self, stream: LiveStream) -> bool:
-        """The stream's negotiation has begun and waits for more; if too many do, the stream is reset."""
-        if self._parked >= NEGOTIATING:
-            stream.reset(Reset.RESOURCE_LIMIT)
-            return False
-        self._parked += 1
-        return True
-
-    def unpark(self) -> None:
-        """A negotiation that had to wait is over, one way or the other."""
-        self._parked -= 1
-
-    def admits(self, protocol: str) -> bool | None:
-        """Whether the peer may open a stream for this protocol now; None: the application has to be asked."""
-        return self._owner.admits(self, protocol)
-
-    def ask_first(self, stream: LiveStream, protocol: str, answer: bytes, leftover: bytes) -> None:
-        """Ask the application before the protocol's id is echoed; what arrives meanwhile is kept."""
-        self._handlers.ask_first(stream, protocol, answer, leftover)
-
-    def start_handler(self, stream: LiveStream) -> None:
-        """The stream's protocol is agreed on: its handler runs as a task."""
-        self._handlers.start(stream)
 
     def cancel_handler(self, stream: LiveStream, reason: str) -> None:
         """Nobody waits for the handler of this stream any more."""

@@ -62,9 +62,13 @@ class TcpTransport:
 
     def _made(self, address: Multiaddr, expected: PeerId | None, dialed: Dialed, wire: SocketWire) -> None:
         """The socket is there: the upgrade owns it before its first byte can arrive."""
-        local, _, wire.host = _ends(wire.transport) or (address, address, None)
-        wire.local, wire.remote = local, address
-        self._upgrader.dial(wire, expected, dialed)
+        try:
+            local, _, wire.host = _ends(wire.transport) or (address, address, None)
+            wire.local, wire.remote = local, address
+            self._upgrader.dial(wire, expected, dialed)
+        except Exception as error:  # a fault of ours: the caller of the dial hears of it, the loop does not
+            wire.abort()
+            dialed.failed(error)
 
     async def listen(self, address: Multiaddr, arrivals: Arrivals[Any]) -> TcpListener:
         target = tcp_address(address)

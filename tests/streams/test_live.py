@@ -657,7 +657,7 @@ async def test_explain_replaces_the_cause(end: End, stream: LiveStream) -> None:
 async def test_what_a_negotiation_leaves_over_is_counted_once(end: End, listens: bool, cut: int | None) -> None:
     """A window that is given back twice lets the peer send more than it holds."""
     connection: Any = SimpleNamespace(
-        admits=lambda _: True, park=lambda _: False, unpark=lambda: None, start_handler=lambda _: None
+        admits=lambda *_: True, park=lambda _: False, unpark=lambda: None, start=lambda _: None
     )
     end.intake = lambda one: (
         InboundNegotiation(connection, one, inf, None)
