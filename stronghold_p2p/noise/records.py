@@ -11,7 +11,6 @@ directions work in a ``Workspace`` that is used again and again; what they hand 
 
 from __future__ import annotations
 
-from contextlib import suppress
 from struct import Struct
 from typing import Final
 
@@ -181,10 +180,12 @@ class Opener:
             rest = view[end] << 8 | view[end + 1]
             if TAGLEN < rest <= ONE_SHOT and body + rest <= len(view) and n < MAX_NONCE:
                 whole = opened[: MAX_PLAINTEXT + rest - TAGLEN]
-                with suppress(InvalidTag):
+                try:
                     self._decrypt_into(pack_nonce(n), view[body : body + rest], None, whole[MAX_PLAINTEXT:])
-                    self._n = n + 1
-                    return whole, body + rest
+                except InvalidTag:
+                    return opened[:MAX_PLAINTEXT], end
+                self._n = n + 1
+                return whole, body + rest
         return opened[: size - TAGLEN], end
 
 

@@ -1,4 +1,4 @@
-"""What a peer may make us take for nothing: bytes for streams that are gone."""
+"""What a peer may send for streams that are gone, and which ids it may open."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """The session: all streams of one connection, as a function of bytes and time.
 
 ``Receiver`` parses what comes and calls the methods under "receiving"; ``data_to_send`` gives the frames that have
-collected since the last call, to be sealed and written together. Nothing here waits, and nothing here calls the
-application. A broken invariant raises ``MuxerError`` with the go-away code.
+collected since the last call, to be sealed and written together, and ``flushed`` lets writers go on that waited for
+it. Nothing here waits, and nothing here calls the application. What a peer must not do raises ``MuxerError`` with the
+go-away code; what is found outside of parsing is kept as ``violation``, and whoever flushes ends the connection.
 
 Three queues hold streams, each for another reason: ``_holding`` those with a short piece that waits for company until
 the next flush; ``stalled`` those that have credit but found the connection full, in the order of their waiting;
@@ -82,7 +83,7 @@ class Session:
         self.now = 0.0
         self.congested = False
         self.closed = False
-        self.violation: MuxerError | None = None  # found outside of parsing: whoever flushes ends the connection
+        self.violation: MuxerError | None = None
         self.pongs = self._ping_value = 0
         self._user = user
         self.outbox = Outbox(user)

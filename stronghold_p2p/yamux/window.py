@@ -39,7 +39,7 @@ class ReceivePool:
         self.grown = 0
 
     def share(self, *, protected: bool) -> int | None:
-        """How far a peer's connections may fill it; None: without end."""
+        """How far a peer's connections may fill it; None is any amount."""
         maximum = self._maximum
         return maximum if maximum is None or protected else maximum - maximum // 4
 
@@ -63,10 +63,6 @@ class ReceivePool:
         return {"receive_memory": self.taken, "grown_windows": self.grown}
 
 
-def _never() -> bool:
-    return False
-
-
 class ReceiveBudget:
     """What one connection may hold: bytes that nobody has read, and windows beyond the initial one.
 
@@ -77,7 +73,9 @@ class ReceiveBudget:
 
     __slots__ = ("_pool", "_protected", "buffered", "grown", "limit", "maximum", "spare")
 
-    def __init__(self, limit: int, pool: ReceivePool | None = None, protected: Callable[[], bool] = _never) -> None:
+    def __init__(
+        self, limit: int, pool: ReceivePool | None = None, protected: Callable[[], bool] = lambda: False
+    ) -> None:
         self.limit = limit
         self.maximum = limit if pool is None else min(limit, OWN)
         self.spare = -1

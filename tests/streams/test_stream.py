@@ -10,8 +10,7 @@ from unittest.mock import MagicMock, call
 import pytest
 
 from stronghold_p2p.streams.live import READ_CHUNK, LiveStream
-from stronghold_p2p.streams.opening import StreamOpening
-from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.streams.stream import Stream, StreamOpening
 from tests.cores import ROOT
 from tests.yamux.streams import PEER, End
 from tests.yamux.wire import FIN, RST, data, syn, update
