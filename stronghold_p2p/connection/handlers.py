@@ -45,13 +45,11 @@ class Handlers:
         self._owner = owner
         self._maximum = maximum
         self._loop = loop
-        self._late: asyncio.TimerHandle | None = None
-        self._parked = 0
-        self._due = 0
-        self._ended = False
-        self._kept: Callable[[str], bool] | None = None  # rules have changed since a handler that is due was let in
+        self._parked = 0  # negotiations that wait for more
+        self._due: set[LiveStream] = set()  # their handlers start at the end of this callback
         self.tasks: dict[LiveStream, asyncio.Task[None]] = {}
         self._waiting: set[LiveStream] = set()  # those of ``tasks`` that slow readers of events keep from beginning
+        self._late: asyncio.TimerHandle | None = None  # cancels what still runs after the peer has left
 
     def park(self, stream: LiveStream) -> bool:
         if self._parked >= NEGOTIATING:
@@ -68,23 +66,19 @@ class Handlers:
 
     @property
     def _full(self) -> bool:
-        return self._maximum is not None and len(self.tasks) + self._due >= self._maximum
+        return self._maximum is not None and len(self.tasks) + len(self._due) >= self._maximum
 
     def start(self, stream: LiveStream) -> None:
         if self._full:  # streams that were reset may leave their handlers running
             stream.reset(Reset.RESOURCE_LIMIT)
             return
-        self._due += 1
+        self._due.add(stream)
         stream.connection.turn.add(partial(self._start, stream))
 
     def _start(self, stream: LiveStream) -> None:
-        self._due -= 1
-        if self._ended:
-            stream.reset(Reset.SHUTDOWN)
+        if stream not in self._due:  # it was reset meanwhile
             return
-        if self._kept is not None and not self._is_kept(stream):
-            stream.reset(Reset.GATED)
-            return
+        self._due.remove(stream)
         task = self._task(stream, self._handle(stream))
         if self._late is not None:  # the peer has left, but what it sent before is heard
             task.add_done_callback(self._done)
@@ -111,18 +105,12 @@ class Handlers:
 
     def recheck(self, kept: Callable[[str], bool]) -> None:
         """Rules have changed: reset the streams that the peer has opened for protocols which are not ``kept``."""
-        for stream in list(self.tasks):  # what is asked about is judged anew by itself
+        for stream in [*self.tasks, *self._due]:  # what is asked about is judged anew by itself
             if stream.intake is None and not kept(stream.protocol):
                 stream.reset(Reset.GATED)
+                self._due.discard(stream)
                 if stream in self._waiting:  # it has not begun, and is not to
                     self.tasks[stream].cancel()
-        self._kept = kept if self._due else None
-
-    def _is_kept(self, stream: LiveStream) -> bool:
-        kept = self._kept
-        if not self._due:
-            self._kept = None
-        return kept is None or kept(stream.protocol)
 
     def cancel_one(self, stream: LiveStream, reason: str) -> None:
         """Nobody waits for the handler of this stream any more."""
@@ -132,10 +120,12 @@ class Handlers:
 
     def cancel(self, delay: float = 0.0) -> None:
         """The connection is over; those that run ``delay`` seconds later are cancelled."""
-        self._ended = not delay
         current = asyncio.current_task()  # a handler may close its own connection
         running = [task for task in self.tasks.values() if task is not current]
         if not delay:
+            for stream in self._due:
+                stream.reset(Reset.SHUTDOWN)
+            self._due.clear()
             for task in running:
                 task.cancel()
         elif running or self._due:
