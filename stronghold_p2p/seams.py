@@ -306,11 +306,11 @@ class Upgraded(Protocol):
         """Take the connection. ``ConnectionClosed``: it was lost before."""
 
     def refuse(self, code: int, error: Exception) -> None:
-        """Tell the peer ``code`` and close. Of an accepted one ``Arrivals.failed`` tells ``error`` when it is gone."""
+        """Tell the peer ``code`` and close. If we accepted it, ``Arrivals.failed`` gets ``error`` once it is gone."""
 
 
 class Place(Protocol):
-    """Where an accepted connection is counted until it is established."""
+    """What an accepted connection occupies until it is established."""
 
     give_up: Callable[[], None]
     """Set by the transport: aborts the connection without a word, as somebody else gets the place."""
@@ -323,10 +323,10 @@ class Arrivals(Protocol[P]):
     """The swarm's side of a listener."""
 
     def admit(self, host: str | None, local: Multiaddr) -> P | None:
-        """Called for each accepted connection before any cryptography; None: abort it."""
+        """Decide on an accepted connection, before any cryptography; None: abort it."""
 
     def begin(self, place: P, go: Callable[[], None]) -> Callable[[], None] | None:
-        """Call ``go`` when the upgrade may begin. Returns None if that was at once, else what takes it back."""
+        """Call ``go`` when the upgrade may begin. Returns None if it was called at once, else what ends the wait."""
 
     def upgraded(self, place: P, upgraded: Upgraded) -> None:
         """The peer is proven. Either ``Upgraded.start`` or ``refuse`` is called before it returns."""

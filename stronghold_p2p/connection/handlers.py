@@ -113,7 +113,7 @@ class Handlers:
                     self.tasks[stream].cancel()
 
     def cancel_one(self, stream: LiveStream, reason: str) -> None:
-        """Nobody waits for the handler of this stream any more."""
+        """Nobody waits for what the handler of this stream would answer."""
         task = self.tasks.get(stream)
         if task is not None and task is not asyncio.current_task():  # it may itself have ended the connection
             task.cancel(reason)
@@ -160,7 +160,7 @@ class Handlers:
                     stream.data(piece)
             await self._handle(stream)
 
-    async def _turn(self, stream: LiveStream) -> None:
+    async def _wait_for_readers(self, stream: LiveStream) -> None:
         self._waiting.add(stream)
         try:
             await self._owner.turn(stream.peer)
@@ -170,7 +170,7 @@ class Handlers:
     async def _handle(self, stream: LiveStream) -> None:
         try:
             if self._owner.readers_wait and stream.protocol not in OPEN_PROTOCOLS:
-                await self._turn(stream)
+                await self._wait_for_readers(stream)
             handler = self._owner.handler(stream.protocol)
             if handler is None:  # removed since the negotiation (hostile row 25)
                 stream.reset(Reset.NEGOTIATION_FAILED)

@@ -198,11 +198,9 @@ class LiveConnection:
         return stream
 
     def cancel_handler(self, stream: LiveStream, reason: str) -> None:
-        """Nobody waits for what the handler of this stream would answer."""
         self._handlers.cancel_one(stream, reason)
 
     def recheck(self, kept: Callable[[str], bool]) -> None:
-        """Rules have changed: reset the streams that the peer has opened for protocols which are not ``kept``."""
         self._handlers.recheck(kept)
 
     # ------------------------------------------------------------------ deadlines

@@ -106,10 +106,7 @@ class Stream:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self._live.close()
-        else:
-            self._live.reset()
+        await self._live.__aexit__(kind, error, trace)
 
 
 class StreamOpening:

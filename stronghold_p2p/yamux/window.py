@@ -98,7 +98,7 @@ class ReceiveBudget:
         return _unread("receive_memory_total", full, full)
 
     def give_back(self) -> None:
-        """Nobody needs as much any more."""
+        """Return to the pool what was taken and is not needed any more."""
         if self._pool is not None:
             self._pool.taken -= self.maximum - self._needed()
             self._settle()
@@ -123,6 +123,7 @@ class ReceiveBudget:
         return min(OWN + steps * STEP, self.limit)
 
     def _settle(self) -> None:
+        """Follow what is unread, in steps."""
         self.maximum = self._needed()
         steps = -(-max(0, self.maximum - OWN) // STEP)
         self.spare = OWN + (steps - 1) * STEP if steps else -1
