@@ -1,9 +1,12 @@
 """Who serves the streams that the peer of a connection opens.
 
-A stream has no task before its protocol is agreed on. The negotiation runs in the receive callback and asks here: may
-the peer, and who else is negotiating? Then the handler starts, at the end of that callback, in a task of its own; where
-the application has to be asked first, the task begins with that. ``tasks`` holds those that run. A fault in a handler
-ends its stream only. When the connection ends its handlers are cancelled, at once or after a grace.
+A stream has no task before its protocol is agreed on. The negotiation runs in the receive callback, and asks here
+whether the peer may open it (``admits``), and whether one more stream may keep it waiting (``park``). Then the handler
+starts at the end of that callback, in a task of its own. Where the application has to be asked first, the task begins
+with the question.
+
+A fault in a handler ends its stream only. When the connection ends its handlers are cancelled, at once or after a
+grace; rules that have changed reset the streams which they do not allow any more.
 """
 
 from __future__ import annotations

@@ -40,7 +40,8 @@ class StreamWire:
         self.unsent = 0
         self._turn: Turn = stream.connection.turn
         self._end: StreamEnd
-        self._end, unread, self._over = stream.release()  # over: FIN or RST has come, or the outer connection has ended
+        # ``_over``: FIN or RST has come, or the outer connection has ended.
+        self._end, unread, self._over = stream.release()
         self._end.sink = self
         self._inbox += unread
         if unread or self._over:

@@ -33,9 +33,6 @@ class DroppedBytes:
         if left >= length:
             self._credit[stream_id] = left - length
             return True
-        return self.add(length)
-
-    def add(self, length: int) -> bool:
         self._total += length
         return self._total <= self.maximum
 

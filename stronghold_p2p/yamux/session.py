@@ -77,14 +77,16 @@ class Session:
     def __init__(self, user: SessionUser, *, client: bool, limits: Limits, budget: ReceiveBudget | None = None) -> None:
         self.limits = limits
         self.streams: dict[int, YamuxStream] = {}
-        self.inbound = self.unacknowledged = 0
+        self.inbound = 0  # of those, how many the peer has opened
+        self.unacknowledged = 0  # streams of ours whose SYN the peer has not acknowledged
         self.budget = budget or ReceiveBudget(limits.receive_memory)
-        self.round_trip = 0.0
-        self.now = 0.0
-        self.congested = False
-        self.closed = False
+        self.round_trip = 0.0  # seconds that the last answered ping took
+        self.now = 0.0  # set by the muxer for each callback
+        self.congested = False  # the wire wants no more for now
+        self.closed = False  # a go-away was sent or came: nothing more is processed
         self.violation: MuxerError | None = None
-        self.pongs = self._ping_value = 0
+        self.pongs = 0  # since the last flush
+        self._ping_value = 0
         self._user = user
         self.outbox = Outbox(user)
         self._next_id = 1 if client else 2
