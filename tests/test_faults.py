@@ -73,7 +73,7 @@ HARMLESS = {
     "streams.waiter.add": "a step of a task, whose faults are the task's",
     "streams.waiter.set": "a step of a task, whose faults are the task's",
     "connection.handlers.cancel": "cancels tasks",
-    "connection.handlers._start": "forgets a timer",
+    "connection.handlers._start": "cancels a timer",
     "request_response.client._send_much": "a read and a write, whose faults are the request's",
     "protocols.ping._measure": "closes one stream, as the end of each handler does",
     "firewall.asking.approval._wait": "sets a future",
@@ -252,7 +252,7 @@ async def who_waited(one: Scene) -> None:
     await until(lambda: events._waiting)
     connecting = asyncio.ensure_future(one.alice.connect(one.bob.addresses[0], timeout=5))
     await until(lambda: one.bob.stats()["held"])
-    fault = one.breaks(UpgradeRunner, "_begin")
+    fault = one.breaks(UpgradeRunner, "_resume")
     events.close()
     await one.meets(fault, connecting)
 

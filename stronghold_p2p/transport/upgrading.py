@@ -109,16 +109,13 @@ class UpgradeRunner:
 
     def begin(self) -> None:
         """Send what our side sends first, and take what has come meanwhile."""
-        try:
-            self._begin()
-        except Exception as error:  # a fault of ours: the outcome hears of it, the loop does not
-            self._fail(error)
-
-    def _begin(self) -> None:
         self._take_back = None
         self._phase = PHASES[self._phase, Event.BEGIN]
-        self._wire.write(self._exchange.start())
-        self._resume()
+        try:
+            self._wire.write(self._exchange.start())
+            self._resume()
+        except Exception as error:  # a fault of ours: the outcome hears of it, the loop does not
+            self._fail(error)
 
     def wait(self, take_back: Callable[[], None]) -> None:
         """Read nothing until ``begin``, under the same deadline; ``take_back`` is called if it ends before."""
