@@ -37,8 +37,8 @@ from stronghold_p2p.errors import ConnectionClosed
 from stronghold_p2p.events.backlog import Backlog
 from stronghold_p2p.firewall.asking.approval import Approval
 from stronghold_p2p.firewall.asking.audit import Audit, auditing
-from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS, Decisions
-from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule, variant_of
+from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS, Decisions, bans_address, hooks_of
+from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule, allows
 from stronghold_p2p.identity import PeerId
 
 REMEMBERED_NAMES: Final = 64  # per connection and direction; a program may serve any number of protocols
@@ -136,6 +136,7 @@ class Gatekeeper:
         ask_timeout: float | None,
     ) -> None:
         self._firewall = firewall
+        self._hooks = hooks_of(firewall)
         self._approval = approval
         self._audit = audit
         self._services = services
@@ -168,7 +169,7 @@ class Gatekeeper:
         Where ``peer`` is not known yet (None), only a ban of the address speaks against it.
         """
         if peer is None:
-            return not self._firewall.bans_address(address)
+            return not bans_address(self._firewall, address)
         attempt = self._connecting(peer, direction, address)
         found = self._firewall.match(attempt)
         return self._audit.record(attempt, found, self._firewall.decide(attempt, found) == Rule.ALLOW)
@@ -184,7 +185,7 @@ class Gatekeeper:
             rule = self.cache.found["in"][connection][service.rule_name]
         except KeyError:
             rule = self._match(connection, service.rule_name, "in")
-        allowed = self._firewall.rule_hook is not None if rule is None else rule.may_allow
+        allowed = self._hooks.no_rule is not None if rule is None else rule.may_allow
         if allowed:
             if service.judges:
                 return True
@@ -199,7 +200,7 @@ class Gatekeeper:
 
     def shown_to(self, connection: Guarded) -> tuple[str, ...]:
         """The protocols that the peer is told we serve: all but those that the rules keep from it in any case."""
-        asks = self._firewall.rule_hook is not None
+        asks = self._hooks.no_rule is not None
         shown = []
         for protocol, service in self._services.items():
             rule = self._firewall.match(self.attempt(connection, service.rule_name)).rule
@@ -220,9 +221,7 @@ class Gatekeeper:
             rule = self.cache.found[direction][connection][protocol]
         except KeyError:
             rule = self._match(connection, protocol, direction)
-        return rule is not None and (
-            rule.verdict == "allow" or (rule.by_variant and rule.allows(variant_of(message), shown=message is not None))
-        )
+        return rule is not None and (rule.verdict == "allow" or allows(rule, message))
 
     def verdict(self, attempt: Attempt) -> bool | None:
         """The answer if the rules alone give it; None: the application has to be asked, so await ``ask``."""

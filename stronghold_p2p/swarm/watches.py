@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from stronghold_p2p.events.events import Event, RulesLoaded
-from stronghold_p2p.firewall.asking.firewall import Firewall
+from stronghold_p2p.firewall.asking.firewall import Firewall, file_of
 from stronghold_p2p.firewall.asking.rules_file import RulesFile
 from stronghold_p2p.swarm.listeners import LiveListener
 
@@ -71,22 +71,22 @@ def watch_rules(watch: Watch, firewall: Firewall, emit: Callable[[Event], None])
 
     Several swarms may share a firewall; each tells of what any of them has loaded.
     """
-    if firewall.file is not None and firewall.file.watch:
-        watch.add(_RulesLook(firewall, firewall.file, emit))
+    file = file_of(firewall)
+    if file is not None and file.watch:
+        watch.add(_RulesLook(file, emit))
 
 
 class _RulesLook:
     """Looks at a rules file, and tells what came of it."""
 
-    def __init__(self, firewall: Firewall, file: RulesFile, emit: Callable[[Event], None]) -> None:
-        self._firewall = firewall
+    def __init__(self, file: RulesFile, emit: Callable[[Event], None]) -> None:
         self._file = file
         self._emit = emit
         self._loads = file.loads  # those that were told
 
     def __call__(self) -> bool:
         file = self._file
-        self._firewall.refresh(asyncio.get_running_loop().time())
+        file.refresh(asyncio.get_running_loop().time())
         if file.loads != self._loads:
             self._loads = file.loads
             if file.error is None:
