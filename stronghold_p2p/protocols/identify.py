@@ -12,6 +12,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
+from stronghold_p2p.book.addresses import store_of
 from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.errors import ConnectionClosed, HandshakeError, Malformed, P2PError
@@ -225,7 +226,7 @@ class Identify:
         if not connection.closed:
             self._infos[peer] = info
             self._swarm.peer_protocols[peer] = frozenset(info.protocols)
-            self._swarm.book.learn(peer, info.addresses, seq=None if info.record is None else info.record.seq)
+            store_of(self._swarm.book).learn(peer, info.addresses, seq=None if info.record is None else info.record.seq)
             self._push_if_stale(peer)
         return info
 

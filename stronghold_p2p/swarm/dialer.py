@@ -14,7 +14,7 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.kinds import relays_of
 from stronghold_p2p.addressing.parse import split_peer
-from stronghold_p2p.book.addresses import AddressBook
+from stronghold_p2p.book.addresses import AddressBook, store_of
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, P2PError
 from stronghold_p2p.events.events import DialFailed, Dialing
@@ -245,7 +245,7 @@ class Dialer:
         raise dial.explain()
 
     def _learn(self, dial: _Dial, peer: PeerId, address: Multiaddr) -> None:
-        book = self._book
+        book = store_of(self._book)
         book.worked(peer, split_peer(address)[0])
         if dial.peer is not None:
             for failed in dial.failures:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.kinds import is_unspecified
-from stronghold_p2p.book.addresses import AddressBook
+from stronghold_p2p.book.addresses import AddressBook, save_changes, store_of
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.live import LiveConnection
@@ -113,8 +113,8 @@ class Swarm:
         """Take the running event loop. A swarm is started once."""
         self.loop = asyncio.get_running_loop()
         self._running = True
-        self.book.hold(self._connections)
-        self.book.hold(self.protected)
+        store_of(self.book).hold(self._connections)
+        store_of(self.book).hold(self.protected)
         self.gatekeeper.start(self.loop)
         watch_rules(self._rules_watch, self.firewall, self.hub.emit)
         for service in self._added:
@@ -348,9 +348,9 @@ class Swarm:
 
     def _close_book(self) -> None:
         """What dials have found is kept, where the book came from a file; closing does not fail for that."""
-        self.book.let_go(self._connections)
-        self.book.let_go(self.protected)
-        if (reason := self.book.save_changes()) is not None:
+        store_of(self.book).let_go(self._connections)
+        store_of(self.book).let_go(self.protected)
+        if (reason := save_changes(self.book)) is not None:
             log.warning("the address book is not saved: %s", reason)
 
     async def _drain(self) -> None:

@@ -163,7 +163,7 @@ CONTROLS = (
         "--constant addressing.parse.MAX_COMPONENTS=320",
         'assert one["error"] == "DecodeError"',
     ),
-    Control("test_row_94_invented_peers", "--constant book.addresses.PEERS=100000", 'assert state["peers"] <= 10_000'),
+    Control("test_row_94_invented_peers", "--constant book.store.PEERS=100000", 'assert state["peers"] <= 10_000'),
     Control("test_row_94_connected_and_protected", "--without in-use", "assert staying <= known"),
     Control("test_row_96_damaged_books", "--without damaged-books", 'assert got["error"] == "ConfigError"'),
     Control("test_row_96_two_writers", "--without one-step", 'assert read["errors"] == {}'),
