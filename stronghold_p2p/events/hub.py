@@ -8,7 +8,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, get_args
+from typing import Final, Literal, Self, TypeAlias, get_args
 
 from stronghold_p2p.errors import ConfigError, UsageError
 from stronghold_p2p.events.backlog import Backlog, Crowd
@@ -19,10 +19,8 @@ from stronghold_p2p.events.events import (
     Event,
     Judged,
 )
-
-if TYPE_CHECKING:
-    from stronghold_p2p.firewall.asking.audit import Audit
-    from stronghold_p2p.firewall.rules import Attempt, Rule
+from stronghold_p2p.firewall.asking.audit import Audit
+from stronghold_p2p.firewall.rules import Attempt, Rule
 
 Callback: TypeAlias = Callable[[Event], None]
 Overflow: TypeAlias = Literal["drop_oldest", "drop_newest", "wait"]

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias, Unpack
+from typing import Final, TypeAlias, Unpack
+
+from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall.entries import Bans, Entries, Judgement, banned_of, key_of
@@ -21,9 +23,6 @@ from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Fault, Rule, Scop
 from stronghold_p2p.firewall.rules import decide as rule_of
 from stronghold_p2p.firewall.subnets import host_of
 from stronghold_p2p.identity import PeerId
-
-if TYPE_CHECKING:
-    from multiaddr import Multiaddr
 
 AskHook: TypeAlias = Callable[[Attempt], Awaitable[bool | Rule]]
 NoRuleHook: TypeAlias = Callable[[Attempt], Awaitable[Rule | None]]

@@ -10,14 +10,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from enum import Enum
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, TypedDict, get_args
+from typing import Any, ClassVar, Final, Literal, TypeAlias, TypedDict, get_args
+
+from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import ConfigError
-
-if TYPE_CHECKING:
-    from multiaddr import Multiaddr
-
-    from stronghold_p2p.identity import PeerId
+from stronghold_p2p.identity import PeerId
 
 Direction: TypeAlias = Literal["in", "out"]
 Verdict: TypeAlias = Literal["allow", "reject", "ask"]

@@ -7,12 +7,11 @@ address, so that no rule and no counter can be passed by writing it the other wa
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
+
+from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import ConfigError
-
-if TYPE_CHECKING:
-    from multiaddr import Multiaddr
 
 T = TypeVar("T")
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 from stronghold_p2p.book.addresses import store_of
 from stronghold_p2p.codes import GoAway, Reset
+from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.errors import ConnectionClosed, HandshakeError, Malformed, P2PError
 from stronghold_p2p.events.events import (
@@ -21,18 +23,12 @@ from stronghold_p2p.events.events import (
     AddressRemoved,
     Event,
 )
+from stronghold_p2p.identity import PeerId
 from stronghold_p2p.protocols import identify_messages as messages
 from stronghold_p2p.protocols.identify_messages import IdentifyMessage, PeerInfo, Template
 from stronghold_p2p.streams.deadline import Deadline
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-    from typing import Any
-
-    from stronghold_p2p.connection.live import LiveConnection
-    from stronghold_p2p.identity import PeerId
-    from stronghold_p2p.streams.live import LiveStream
-    from stronghold_p2p.swarm.host import Host
+from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.swarm.host import Host
 
 IDENTIFY: Final = "/ipfs/id/1.0.0"
 PUSH: Final = "/ipfs/id/push/1.0.0"

@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from stronghold_p2p.codes import Reset
+from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import Malformed, StreamEnded, StreamReset
+from stronghold_p2p.identity import PeerId
 from stronghold_p2p.per_peer import PerPeer
 from stronghold_p2p.streams.deadline import Deadline
-
-if TYPE_CHECKING:
-    from stronghold_p2p.connection.live import LiveConnection
-    from stronghold_p2p.identity import PeerId
-    from stronghold_p2p.streams.live import LiveStream
-    from stronghold_p2p.swarm.host import Host
+from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.swarm.host import Host
 
 PING: Final = "/ipfs/ping/1.0.0"
 SIZE: Final = 32

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from stronghold_p2p.connection.connection import Connection
+from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import ConnectionClosed, P2PError, Rejected
 from stronghold_p2p.firewall.rules import Attempt, Direction, variant_of
-
-if TYPE_CHECKING:
-    from stronghold_p2p.connection.connection import Connection
-    from stronghold_p2p.connection.live import LiveConnection
-    from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
+from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
 
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")

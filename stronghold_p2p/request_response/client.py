@@ -9,26 +9,24 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
+
+from multiaddr import Multiaddr
 
 from stronghold_p2p.codes import Reset
+from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import DeadlineExceeded, Malformed, P2PError, Rejected, StreamReset, UnsupportedProtocol
+from stronghold_p2p.identity import PeerId
 from stronghold_p2p.request_response import attempts
 from stronghold_p2p.request_response.codecs.codec import decode
+from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
 from stronghold_p2p.request_response.framing import CHUNK, receive, whole, write
 from stronghold_p2p.request_response.outcome import Failure, Phase, fail
 from stronghold_p2p.request_response.places import Places
 from stronghold_p2p.request_response.rust_quirks import Unanswered, another_stream
 from stronghold_p2p.streams.deadline import Deadline
-
-if TYPE_CHECKING:
-    from multiaddr import Multiaddr
-
-    from stronghold_p2p.connection.live import LiveConnection
-    from stronghold_p2p.identity import PeerId
-    from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
-    from stronghold_p2p.streams.live import LiveStream
-    from stronghold_p2p.swarm.host import Host
+from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.swarm.host import Host
 
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")

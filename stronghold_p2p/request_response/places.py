@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from stronghold_p2p.errors import LimitExceeded
-
-if TYPE_CHECKING:
-    from stronghold_p2p.identity import PeerId
+from stronghold_p2p.identity import PeerId
 
 
 class Places:

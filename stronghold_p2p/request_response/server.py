@@ -12,7 +12,7 @@ import itertools
 import logging
 import math
 from collections.abc import Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.errors import (
@@ -28,16 +28,14 @@ from stronghold_p2p.events.events import RequestFailed, RequestUnread
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.request_response import attempts
 from stronghold_p2p.request_response.codecs.codec import decode, weight
+from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
 from stronghold_p2p.request_response.framing import CHUNK, receive, whole, write
 from stronghold_p2p.request_response.messages import Request
 from stronghold_p2p.request_response.places import Places
 from stronghold_p2p.request_response.watch import Watch
 from stronghold_p2p.streams.deadline import late
-
-if TYPE_CHECKING:
-    from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
-    from stronghold_p2p.streams.live import LiveStream
-    from stronghold_p2p.swarm.host import Host
+from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.swarm.host import Host
 
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")

@@ -11,7 +11,7 @@ import asyncio
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.asking.hooks import Hook, Hooks
@@ -19,9 +19,7 @@ from stronghold_p2p.firewall.asking.questions import CHANGED, Question
 from stronghold_p2p.firewall.decisions import Decisions, hooks_of
 from stronghold_p2p.firewall.entries import Judgement
 from stronghold_p2p.firewall.rules import Attempt, Rule
-
-if TYPE_CHECKING:
-    from stronghold_p2p.identity import PeerId
+from stronghold_p2p.identity import PeerId
 
 
 class Approval:

@@ -6,13 +6,11 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from stronghold_p2p.firewall.rules import Attempt
+from stronghold_p2p.identity import PeerId
 from stronghold_p2p.per_peer import PerPeer
-
-if TYPE_CHECKING:
-    from stronghold_p2p.identity import PeerId
 
 Hook: TypeAlias = Callable[[Attempt], Awaitable[Any]]
 

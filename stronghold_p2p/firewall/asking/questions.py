@@ -11,14 +11,12 @@ import asyncio
 import math
 from collections.abc import Callable
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from stronghold_p2p.firewall.asking.hooks import Hook, Hooks, answer_of, log, word
+from stronghold_p2p.firewall.decisions import Decisions
 from stronghold_p2p.firewall.rules import Attempt, Rule
-
-if TYPE_CHECKING:
-    from stronghold_p2p.firewall.decisions import Decisions
-    from stronghold_p2p.identity import PeerId
+from stronghold_p2p.identity import PeerId
 
 CHANGED: Final = object()
 """Instead of an answer: rules or bans have changed, and decide by themselves."""

@@ -13,17 +13,15 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import LimitExceeded
 from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.firewall.subnets import parse_host
+from stronghold_p2p.identity import PeerId
 from stronghold_p2p.per_peer import PerPeer
 from stronghold_p2p.token_bucket import TokenBucket
-
-if TYPE_CHECKING:
-    from stronghold_p2p.identity import PeerId
 
 # Sources whose accept rate is remembered: more than can be at work within the 3.2 s in which a bucket refills.
 TRACKED_SOURCES = 4_096
