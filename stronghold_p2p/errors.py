@@ -29,6 +29,7 @@ it too, so that code which knows nothing of this package still handles it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 
@@ -215,8 +216,7 @@ def again(cause: Exception, peer: Any = None) -> P2PError:
         closed = ConnectionClosed(str(cause), peer=peer)
         closed.__cause__ = cause
         return closed
-    fresh = _blank(type(cause), cause.args)
-    vars(fresh).update(vars(cause))
+    fresh = copy(cause)
     fresh.__cause__ = cause.__cause__
     if fresh.peer is None:
         fresh.peer = peer

@@ -511,7 +511,7 @@ async def test_leaving_ends_everything_in_time(caplog: pytest.LogCaptureFixture)
     async with Network() as alice:
         async with bob:
             tasks = [asyncio.ensure_future(alice.request(bob.addresses[0], n, timeout=None)) for n in range(20)]
-            await until(lambda: bob._server.places.taken == 20)
+            await until(lambda: bob._server.places.total == 20)
             start = asyncio.get_running_loop().time()
         assert asyncio.get_running_loop().time() - start < 2
         errors = await asyncio.gather(*tasks, return_exceptions=True)

@@ -2,8 +2,8 @@
 
 There are two tables of entries: those that hold something lasting (the caller said it, or a dial found it), and
 hearsay, which peers have told of themselves. The entry that was used last stands last in its table. To change an entry,
-take a copy by ``entry`` and give it back by ``put``: that makes room by forgetting others, or says that there is none and
-leaves what is known of the peer as it was.
+take a copy by ``entry`` and give it back by ``put``: that makes room by forgetting others, or says that there is none
+and leaves what is known of the peer as it was.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ import logging
 import weakref
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
 from typing import Final, Literal, Self, TypeAlias, get_args
 
 from stronghold_p2p.errors import ConfigError, UsageError
@@ -137,7 +136,7 @@ class Events:
             self._backlog.relieve()
         return event
 
-    def put(self, event: Event) -> None:
+    def _put(self, event: Event) -> None:
         """Keep ``event`` for the reader, or count it as lost."""
         waiting = self._waiting
         if len(waiting) < self._buffer if self._crowd is None else self._crowd.takes(event):
@@ -166,9 +165,7 @@ class Events:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.close()
 
     def _wake(self) -> None:
@@ -179,7 +176,7 @@ class Events:
 def _hand_over(whom: weakref.ref[Events], event: Event) -> None:
     events = whom()
     if events is not None:
-        events.put(event)
+        events._put(event)  # noqa: SLF001 - ours, and no part of what users see
 
 
 def _end(whom: weakref.ref[Events]) -> None:

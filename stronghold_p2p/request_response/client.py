@@ -17,12 +17,12 @@ from stronghold_p2p.codes import Reset
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import DeadlineExceeded, Malformed, P2PError, Rejected, StreamReset, UnsupportedProtocol
 from stronghold_p2p.identity import PeerId
+from stronghold_p2p.per_peer import PerPeer
 from stronghold_p2p.request_response import attempts
 from stronghold_p2p.request_response.codecs.codec import decode
 from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
 from stronghold_p2p.request_response.framing import CHUNK, receive, whole, write
 from stronghold_p2p.request_response.outcome import Failure, Phase, fail
-from stronghold_p2p.request_response.places import Places
 from stronghold_p2p.request_response.rust_quirks import Unanswered, another_stream
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.streams.live import LiveStream
@@ -41,7 +41,7 @@ class Client:
 
     def __init__(self, swarm: Host) -> None:
         self._swarm = swarm
-        self.places = Places(swarm.limits.requests_per_peer)
+        self.places: PerPeer[bytes] = PerPeer(swarm.limits.requests_per_peer)  # by multihash, whose hash costs no call
 
     async def request(
         self,
@@ -96,7 +96,7 @@ class Client:
             stream.reset()
             raise
         finally:
-            self.places.leave(peer)
+            self.places.give_back(peer.multihash)
         if sent_all:
             stream.close()
         else:
@@ -135,7 +135,8 @@ class Client:
             return None
         if not self._swarm.gatekeeper.passes(connection, protocol.ids[0], "out", message):
             return None
-        self.places.enter(connection.peer)
+        if not self.places.take(connection.peer.multihash):
+            raise attempts.too_many(self.places, connection.peer)
         stream = None
         try:
             stream = connection.open_now(protocol.ids, now)
@@ -143,7 +144,7 @@ class Client:
             fail(error, Failure(Phase.NEGOTIATE, protocol.ids, connection.peer))
         finally:
             if stream is None:
-                self.places.leave(connection.peer)
+                self.places.give_back(connection.peer.multihash)
         return stream
 
     async def _open(
@@ -158,14 +159,15 @@ class Client:
         async with Deadline(timeout, Phase.DIAL.value, peer=peer) as deadline:
             connection = await self._swarm.dial(peer, addresses)
             deadline.peer = connection.peer
-            self.places.enter(connection.peer)
+            if not self.places.take(connection.peer.multihash):
+                raise attempts.too_many(self.places, connection.peer)
             try:
                 deadline.phase = Phase.FIREWALL.value
                 await self._permit(connection, message, protocol, deadline.when)
                 deadline.phase = Phase.NEGOTIATE.value
                 return await connection.open_stream(connection.likely(protocol.ids))
             except BaseException as error:
-                self.places.leave(connection.peer)
+                self.places.give_back(connection.peer.multihash)
                 if isinstance(error, P2PError) and deadline.phase == Phase.NEGOTIATE:
                     fail(error, Failure(Phase.NEGOTIATE, protocol.ids, connection.peer))
                 raise

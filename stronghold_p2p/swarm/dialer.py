@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
 from multiaddr import Multiaddr
 
@@ -20,10 +20,10 @@ from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, P2
 from stronghold_p2p.events.events import DialFailed, Dialing
 from stronghold_p2p.events.hub import Hub
 from stronghold_p2p.firewall.limits.gate import Gate
-from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.streams.deadline import Deadline
-from stronghold_p2p.swarm.establisher import Establisher
+from stronghold_p2p.swarm.gatekeeper import Gatekeeper
+from stronghold_p2p.swarm.host import Establisher
 from stronghold_p2p.transport.registry import Transports
 
 ADDRESSES: Final = 16  # of one peer that a dial tries (rust, js): 250 ms apart, the last one starts after 4 s
@@ -82,13 +82,6 @@ class _Dial:
         return error
 
 
-class Permission(Protocol):
-    """The firewall, as far as dials ask it."""
-
-    def may_connect(self, peer: PeerId | None, direction: Direction, address: Multiaddr) -> bool:
-        """Whether there may be a connection to ``peer`` (None: not known yet) there."""
-
-
 class Dialer:
     """Dials for one swarm. ``timeout`` is for all addresses of a peer together."""
 
@@ -96,7 +89,7 @@ class Dialer:
         self,
         *,
         transports: Transports,
-        permission: Permission,
+        gatekeeper: Gatekeeper,
         gate: Gate,
         book: AddressBook,
         hub: Hub,
@@ -104,7 +97,7 @@ class Dialer:
         timeout: float | None,
     ) -> None:
         self._transports = transports
-        self._permission = permission
+        self._gatekeeper = gatekeeper
         self._gate = gate
         self._book = book
         self._hub = hub
@@ -222,7 +215,7 @@ class Dialer:
 
     def check(self, peer: PeerId | None, address: Multiaddr) -> None:
         """``DialError`` if the firewall keeps us from there."""
-        if not self._permission.may_connect(peer, "out", address):
+        if not self._gatekeeper.may_connect(peer, "out", address):
             what = f"our own firewall keeps us from {peer or 'whoever is'} at {address}"
             raise DialError(f"{what}: see firewall.banned and firewall.rules()", peer=peer)
 

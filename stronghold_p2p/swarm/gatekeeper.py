@@ -27,11 +27,12 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from multiaddr import Multiaddr
 
 from stronghold_p2p.codes import GoAway
+from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.connection.owner import Handler
 from stronghold_p2p.errors import ConnectionClosed
 from stronghold_p2p.events.backlog import Backlog
@@ -56,33 +57,6 @@ class Served:
     rule_name: str
 
 
-class Turn(Protocol):
-    """What runs when a connection is through with what has arrived."""
-
-    def add(self, callback: Callable[[], object], /) -> None: ...
-
-
-class Guarded(Protocol):
-    """What the gatekeeper knows of a connection."""
-
-    @property
-    def peer(self) -> PeerId: ...
-    @property
-    def direction(self) -> Direction: ...
-    @property
-    def remote_address(self) -> Multiaddr: ...
-    @property
-    def closed(self) -> bool: ...
-    @property
-    def turn(self) -> Turn: ...
-
-    def shut(self, code: int, error: Exception, /) -> None:
-        """Say goodbye with ``code``; ``error`` is what the connection has ended with."""
-
-    def recheck(self, may_stay: Callable[[str], bool], /) -> None:
-        """Reset the streams that the peer has opened for protocols that may not stay."""
-
-
 class MatchCache:
     """The rules that match on each open connection, by direction and name, until rules change.
 
@@ -93,9 +67,9 @@ class MatchCache:
     __slots__ = ("found",)
 
     def __init__(self) -> None:
-        self.found: dict[Direction, dict[Guarded, dict[str, Rule | None]]] = {"in": {}, "out": {}}
+        self.found: dict[Direction, dict[LiveConnection, dict[str, Rule | None]]] = {"in": {}, "out": {}}
 
-    def add(self, connection: Guarded, name: str, direction: Direction, rule: Rule | None) -> None:
+    def add(self, connection: LiveConnection, name: str, direction: Direction, rule: Rule | None) -> None:
         """Remember ``rule``, unless the connection is over or has enough."""
         if connection.closed:  # ``forget`` has been called, or soon is: what came after it would stay for ever
             return
@@ -103,7 +77,7 @@ class MatchCache:
         if len(rules) < REMEMBERED_NAMES:
             rules[name] = rule
 
-    def forget(self, connection: Guarded) -> None:
+    def forget(self, connection: LiveConnection) -> None:
         """The connection is over."""
         for rules in self.found.values():
             rules.pop(connection, None)
@@ -130,7 +104,7 @@ class Gatekeeper:
         audit: Audit,
         services: Mapping[str, Served],
         *,
-        connections: Callable[[], Iterable[Guarded]],
+        connections: Callable[[], Iterable[LiveConnection]],
         recheck_dials: Callable[[], None],
         backlog: Backlog,
         ask_timeout: float | None,
@@ -157,7 +131,7 @@ class Gatekeeper:
         if self._unwatch is not None:
             self._unwatch()
 
-    def forget(self, connection: Guarded) -> None:
+    def forget(self, connection: LiveConnection) -> None:
         """The connection is over."""
         self.cache.forget(connection)
 
@@ -176,7 +150,7 @@ class Gatekeeper:
 
     # ------------------------------------------------------------------ streams
 
-    def admits(self, connection: Guarded, protocol: str) -> bool | None:
+    def admits(self, connection: LiveConnection, protocol: str) -> bool | None:
         """Whether the peer may open a stream for ``protocol``; None: the application has to be asked first."""
         service = self._services.get(protocol)
         if service is None:
@@ -198,7 +172,7 @@ class Gatekeeper:
             connection.turn.add(partial(self._approval.verdict, self.attempt(connection, service.rule_name)))
         return allowed
 
-    def shown_to(self, connection: Guarded) -> tuple[str, ...]:
+    def shown_to(self, connection: LiveConnection) -> tuple[str, ...]:
         """The protocols that the peer is told we serve: all but those that the rules keep from it in any case."""
         asks = self._hooks.no_rule is not None
         shown = []
@@ -210,7 +184,7 @@ class Gatekeeper:
 
     # ------------------------------------------------------------------ requests
 
-    def passes(self, connection: Guarded, protocol: str, direction: Direction, message: Any = None) -> bool:
+    def passes(self, connection: LiveConnection, protocol: str, direction: Direction, message: Any = None) -> bool:
         """Whether the rules plainly allow this request for ``protocol``; if not, ``verdict`` tells.
 
         ``message`` is what the firewall sees of the request. Never True while somebody wants to know each decision.
@@ -239,7 +213,7 @@ class Gatekeeper:
         """Tell that the rules have changed since ``attempt`` was allowed, and allow it no longer."""
         self._approval.take_back(attempt)
 
-    def attempt(self, connection: Guarded, protocol: str, direction: Direction = "in") -> Attempt:
+    def attempt(self, connection: LiveConnection, protocol: str, direction: Direction = "in") -> Attempt:
         """A stream as the firewall sees it: nothing of it has been read."""
         return Attempt(
             peer=connection.peer,
@@ -251,7 +225,7 @@ class Gatekeeper:
 
     # ------------------------------------------------------------------ inside
 
-    def _match(self, connection: Guarded, name: str, direction: Direction) -> Rule | None:
+    def _match(self, connection: LiveConnection, name: str, direction: Direction) -> Rule | None:
         rule = self._firewall.match(self.attempt(connection, name, direction)).rule
         self.cache.add(connection, name, direction, rule)
         return rule
@@ -272,7 +246,7 @@ class Gatekeeper:
                 connection.shut(GoAway.GATED, kept_out(connection.peer))
         self._recheck_dials()
 
-    def _may_stay(self, connection: Guarded, protocol: str) -> bool:
+    def _may_stay(self, connection: LiveConnection, protocol: str) -> bool:
         """Whether a stream that the peer has opened stays: one for requests does, as each request is judged."""
         service = self._services.get(protocol)
         if service is None or service.judges:

@@ -13,7 +13,7 @@ from stronghold_p2p.events.events import AcceptFailed, Accepting, AddressAdded, 
 from stronghold_p2p.events.hub import Hub
 from stronghold_p2p.firewall.limits.gate import Gate, Token
 from stronghold_p2p.seams import TransportListener, Upgraded
-from stronghold_p2p.swarm.establisher import Establisher
+from stronghold_p2p.swarm.host import Establisher
 from stronghold_p2p.transport.registry import Transports
 
 log = logging.getLogger("stronghold_p2p.network")

@@ -100,7 +100,7 @@ class Swarm:
         self.listeners = Listeners(self.transports, self.gate, self.hub, self)
         self.dialer = Dialer(
             transports=self.transports,
-            permission=self.gatekeeper,
+            gatekeeper=self.gatekeeper,
             gate=self.gate,
             book=self.book,
             hub=self.hub,

@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ async def rule_for(attempt: Attempt) -> Rule | None:
     return None
 
 
-class Peer:
+class FakeConnection:
     """A connection as far as a gatekeeper knows one."""
 
     def __init__(self, number: int = 7) -> None:
@@ -56,7 +57,11 @@ class Peer:
         self.may_stay = may_stay
 
 
-def gatekeeper(*peers: Peer, **services: Served) -> tuple[Decisions, Gatekeeper, list[str]]:
+def fake(number: int = 7) -> Any:
+    return FakeConnection(number)
+
+
+def gatekeeper(*peers: Any, **services: Served) -> tuple[Decisions, Gatekeeper, list[str]]:
     """One that keeps no swarm, and the dials that it looks at again."""
     rechecked: list[str] = []
     firewall, audit = Decisions(), Audit()
@@ -75,7 +80,7 @@ def gatekeeper(*peers: Peer, **services: Served) -> tuple[Decisions, Gatekeeper,
 
 
 async def test_a_change_of_the_rules_reaches_connections_streams_and_dials() -> None:
-    alice, bob = Peer(7), Peer(8)
+    alice, bob = fake(7), fake(8)
     streams, requests = Served(echo, False, "/streams"), Served(echo, True, "/requests")
     firewall, one, rechecked = gatekeeper(alice, bob, streams=streams, requests=requests)
     firewall.set(Rule.ALLOW, peer=bob.peer)
@@ -91,7 +96,7 @@ async def test_a_change_of_the_rules_reaches_connections_streams_and_dials() -> 
 
 
 async def test_what_is_remembered_ends_with_the_rules_and_with_the_connection() -> None:
-    alice, bob = Peer(7), Peer(8)
+    alice, bob = fake(7), fake(8)
     firewall, one, _ = gatekeeper(alice, bob, echo=Served(echo, False, "/echo"))
     firewall.set(Rule.ALLOW)
     for peer in (alice, bob):
@@ -107,7 +112,7 @@ async def test_what_is_remembered_ends_with_the_rules_and_with_the_connection() 
 
 
 async def test_no_more_names_are_remembered_than_there_is_room_for() -> None:
-    alice = Peer()
+    alice = fake()
     firewall, one, _ = gatekeeper(alice)
     firewall.set(Rule.ALLOW)
     for number in range(2 * REMEMBERED_NAMES):

@@ -21,7 +21,7 @@ _ABSENT: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a class. If it is absent, ``default``: the constructor knows what to take; ``optional``: it is None."""
+    """A field of a class. If it is absent: ``default``, the constructor has something for it; ``optional``, it is None."""
 
     name: str
     shape: Shape

@@ -173,13 +173,12 @@ def constants(values: Iterable[Any]) -> Shape:
 def _each(values: Iterable[tuple[Any, Any]], convert: Convert) -> list[Any]:
     """Each named value, converted; a fault gets its name on its path."""
     done: list[Any] = []
-    name: Any = ""
-    try:
-        for name, value in values:
+    for name, value in values:
+        try:
             done.append(convert(value))
-    except Malformed as error:
-        outwards(error, str(name))
-        raise
+        except Malformed as error:
+            outwards(error, str(name))
+            raise
     return done
 
 
