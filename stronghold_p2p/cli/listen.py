@@ -8,23 +8,12 @@ import sys
 from contextlib import suppress
 from typing import Any, Final
 
-from stronghold_p2p.cli.output import (
-    DONE,
-    printable,
-    short,
-    tell,
-    tell_json,
-)
+from stronghold_p2p.cli.output import DONE, printable, short, tell, tell_json
 from stronghold_p2p.cli.rules_file import SavedRules, news
 from stronghold_p2p.cli.terminal import Terminal, shown
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConfigError
-from stronghold_p2p.events.events import (
-    AcceptFailed,
-    Event,
-    Judged,
-    RulesLoaded,
-)
+from stronghold_p2p.events.events import AcceptFailed, Event, Judged, RulesLoaded
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.network import Network

@@ -11,13 +11,7 @@ from typing import Final, Literal, Self, TypeAlias, get_args
 
 from stronghold_p2p.errors import ConfigError, UsageError
 from stronghold_p2p.events.backlog import Backlog, Crowd
-from stronghold_p2p.events.events import (
-    Accepting,
-    Dialing,
-    Dropped,
-    Event,
-    Judged,
-)
+from stronghold_p2p.events.events import Accepting, Dialing, Dropped, Event, Judged
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.rules import Attempt, Rule
 

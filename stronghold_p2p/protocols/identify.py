@@ -18,11 +18,7 @@ from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.errors import ConnectionClosed, HandshakeError, Malformed, P2PError
-from stronghold_p2p.events.events import (
-    AddressAdded,
-    AddressRemoved,
-    Event,
-)
+from stronghold_p2p.events.events import AddressAdded, AddressRemoved, Event
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.protocols import identify_messages as messages
 from stronghold_p2p.protocols.identify_messages import IdentifyMessage, PeerInfo, Template

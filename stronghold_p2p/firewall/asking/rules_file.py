@@ -27,12 +27,7 @@ class RulesFile:
     """
 
     def __init__(
-        self,
-        path: Path,
-        predicates: Mapping[str, Predicate],
-        follow: Callable[[toml.Content], None],
-        *,
-        watch: bool,
+        self, path: Path, predicates: Mapping[str, Predicate], follow: Callable[[toml.Content], None], *, watch: bool
     ) -> None:
         self.path = path
         self.watch = watch

@@ -21,7 +21,7 @@ _ABSENT: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of a class. If it is absent: ``default``, the constructor has something for it; ``optional``, it is None."""
+    """A field of a class. Where it is absent: ``default``, the constructor knows it; ``optional``, it is None."""
 
     name: str
     shape: Shape
