@@ -40,7 +40,7 @@ AGENT: Final = "stronghold-p2p/0.1.0"
 
 Address: TypeAlias = Multiaddr | str
 Target: TypeAlias = PeerId | Address
-"""Whom to reach: a peer that is known, or an address; with ``/p2p/<id>`` nobody else can answer there."""
+"""The peer to reach, by its id or at an address; where that ends in ``/p2p/<id>`` nobody else can answer."""
 
 StreamHandler: TypeAlias = Callable[[Stream], Awaitable[None]]
 Timeout: TypeAlias = float | EllipsisType | None
@@ -135,7 +135,7 @@ class Network:
 
     @property
     def peer_id(self) -> PeerId:
-        """Who we are for others."""
+        """Our peer id: the name by which others know us."""
         return self.identity.peer_id
 
     @property
@@ -145,7 +145,7 @@ class Network:
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
-        """What accepts connections now."""
+        """The listeners that accept connections now."""
         return tuple(listener.face for listener in self._swarm.listeners.all)
 
     @property

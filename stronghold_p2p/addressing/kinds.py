@@ -85,20 +85,17 @@ def is_loopback(address: Multiaddr) -> bool:
 
 def is_unspecified(address: Multiaddr) -> bool:
     """Stands for all addresses of this machine: ``0.0.0.0`` or ``::``."""
-    ip = _first_ip(address)
-    return ip is not None and ip.is_unspecified
+    return bool((ip := _first_ip(address)) and ip.is_unspecified)
 
 
 def is_multicast(address: Multiaddr) -> bool:
     """A group's address, which cannot be dialed."""
-    ip = _first_ip(address)
-    return ip is not None and ip.is_multicast
+    return bool((ip := _first_ip(address)) and ip.is_multicast)
 
 
 def is_link_local(address: Multiaddr) -> bool:
     """Reaches only neighbours on the same link; in a cloud also the service that knows a machine's secrets."""
-    ip = _first_ip(address)
-    return ip is not None and ip.is_link_local
+    return bool((ip := _first_ip(address)) and ip.is_link_local)
 
 
 def is_public(address: Multiaddr) -> bool:

@@ -169,7 +169,7 @@ def _applies(rule: Rule, attempt: Attempt, fault: Fault) -> bool | None:
         answer: object = rule.predicate(attempt)
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # a CancelledError, too: out of here it would end whoever asks
+    except BaseException as error:  # a CancelledError, too: it would end the task that asks
         fault(rule, error)
         return None
     if isinstance(answer, bool):

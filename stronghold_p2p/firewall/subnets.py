@@ -86,7 +86,6 @@ class SubnetMap(Generic[T]):
         return bool(self._tables)
 
     def set(self, network: Network, value: T) -> None:
-        """Store ``value`` for exactly this network."""
         key, prefix = _place(network)
         if key not in self._tables:
             self._tables[key] = {}

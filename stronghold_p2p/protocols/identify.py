@@ -24,7 +24,7 @@ from stronghold_p2p.protocols import identify_messages as messages
 from stronghold_p2p.protocols.identify_messages import IdentifyMessage, PeerInfo, Template
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.streams.live import LiveStream
-from stronghold_p2p.swarm.host import Host
+from stronghold_p2p.swarm.host import Host, Service
 
 IDENTIFY: Final = "/ipfs/id/1.0.0"
 PUSH: Final = "/ipfs/id/push/1.0.0"
@@ -34,7 +34,7 @@ TEMPLATES: Final = 16  # messages in the cache; peers that may use the same prot
 log = logging.getLogger("stronghold_p2p.connection")
 
 
-class Identify:
+class Identify(Service):
     """identify and push for one swarm. ``agent`` is the name of the software, at most 256 bytes.
 
     What a peer has sent is available while it is connected: ``info(peer)``, ``swarm.peer_protocols`` and, for dialing,

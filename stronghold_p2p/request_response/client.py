@@ -14,7 +14,6 @@ from typing import Any, Final, TypeVar
 from multiaddr import Multiaddr
 
 from stronghold_p2p.codes import Reset
-from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import DeadlineExceeded, Malformed, P2PError, Rejected, StreamReset, UnsupportedProtocol
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.per_peer import PerPeer
@@ -163,7 +162,11 @@ class Client:
                 raise attempts.too_many(self.places, connection.peer)
             try:
                 deadline.phase = Phase.FIREWALL.value
-                await self._permit(connection, message, protocol, deadline.when)
+                when = deadline.when
+                attempt = attempts.attempt_of(connection, protocol, message, direction="out", deadline=when)
+                allowed = self._swarm.gatekeeper.verdict(attempt)
+                if not (await self._swarm.gatekeeper.ask(attempt) if allowed is None else allowed):
+                    raise attempts.kept_back(connection, "request")
                 deadline.phase = Phase.NEGOTIATE.value
                 return await connection.open_stream(connection.likely(protocol.ids))
             except BaseException as error:
@@ -172,18 +175,8 @@ class Client:
                     fail(error, Failure(Phase.NEGOTIATE, protocol.ids, connection.peer))
                 raise
 
-    async def _permit(
-        self, connection: LiveConnection, message: Rq, protocol: RequestProtocol[Rq, Rs], deadline: float
-    ) -> None:
-        attempt = attempts.attempt_of(connection, protocol, message, direction="out", deadline=deadline)
-        allowed = self._swarm.gatekeeper.verdict(attempt)
-        if allowed is None:
-            allowed = await self._swarm.gatekeeper.ask(attempt)
-        if not allowed:
-            raise attempts.kept_back(connection, "request")
-
 
 def _looked_at(task: asyncio.Task[Any]) -> None:
-    """Take the error out of a task that nobody may wait for: the stream tells it, to whoever uses the stream."""
+    """Take the error out of a task that may not be awaited: each user of the stream is told the same by the stream."""
     if not task.cancelled():
         task.exception()

@@ -30,16 +30,14 @@ ADDRESSES: Final = 16  # of one peer that a dial tries (rust, js): 250 ms apart,
 STAGGER: Final = 0.25  # seconds; the "Connection Attempt Delay" that RFC 8305, 5, recommends
 RELAYED: Final = "skipped, relays are not supported yet: give a direct address"
 
-# Who is dialed: a peer; or, where nobody is named, whoever is at these addresses.
+# What a dial is known by: its peer; or its addresses, where no peer is named.
 _Key: TypeAlias = "PeerId | tuple[Multiaddr, ...]"
 
 
 class _Dial:
     """A dial in progress. ``todo``: addresses that have not been tried; who joins later may bring more."""
 
-    __slots__ = ("_known", "_maximum", "failures", "key", "outcome", "peer", "running", "todo", "waiters")
-
-    def __init__(self, key: _Key, peer: PeerId | None, maximum: int, outcome: asyncio.Future[LiveConnection]) -> None:
+    def __init__(self, key: _Key, peer: PeerId | None, outcome: asyncio.Future[LiveConnection]) -> None:
         self.key = key
         self.peer = peer
         self.outcome = outcome
@@ -48,14 +46,13 @@ class _Dial:
         self.running: dict[asyncio.Task[LiveConnection], _Attempt] = {}
         self.failures: dict[Multiaddr, Exception] = {}
         self._known: set[Multiaddr] = set()
-        self._maximum = maximum
 
     def add(self, addresses: Iterable[Multiaddr]) -> None:
         """Those through relays take no place: there is no transport for them yet, which is their cause."""
         for address in addresses:
             if relays_of(address):
                 self.failures[address] = DialError(f"{address}: {RELAYED}")
-            elif address not in self._known and len(self._known) < self._maximum:
+            elif address not in self._known and len(self._known) < ADDRESSES:
                 self._known.add(address)
                 self.todo.append(address)
 
@@ -69,10 +66,6 @@ class _Dial:
             return self._alone(errors[0])
         reasons = "; ".join(f"{address}: {error}" for address, error in self.failures.items())
         return DialError(f"no address worked: {reasons}", peer=self.peer, attempts=self.failures)
-
-    def given_up(self) -> DialError:
-        """Why there is no connection although nothing has gone wrong: the last caller has left."""
-        return DialError("nobody waited for it any more", peer=self.peer, attempts=dict(self.failures))
 
     def _alone(self, error: Exception) -> Exception:
         if isinstance(error, DialError):
@@ -126,7 +119,7 @@ class Dialer:
                 self._abandon(dial)
 
     def arrived(self, connection: LiveConnection) -> None:
-        """Whom we dial has come by itself: who waits for the dial takes that connection.
+        """The peer that we dial has connected to us: the callers that wait for the dial take that connection.
 
         The dial goes on. The peer may wait for it, as we did, and if both gave theirs up there would be none.
         """
@@ -152,7 +145,7 @@ class Dialer:
 
     def _start(self, key: _Key, peer: PeerId | None) -> _Dial:
         loop = asyncio.get_running_loop()
-        dial = _Dial(key, peer, ADDRESSES, loop.create_future())
+        dial = _Dial(key, peer, loop.create_future())
         task = loop.create_task(self._run(dial))
         self._tasks[task] = dial
         self._shared[key] = dial
@@ -172,18 +165,21 @@ class Dialer:
     def _ended(self, task: asyncio.Task[LiveConnection]) -> None:
         dial = self._tasks.pop(task)
         self._forget(dial)
-        given_up = task.cancelled() and not dial.waiters and not self._closing
+        given_up = None
+        if task.cancelled() and not dial.waiters and not self._closing:
+            told = "nobody waited for it any more"
+            given_up = DialError(told, peer=dial.peer, attempts=dict(dial.failures))
         closing = ConnectionClosed("the network is closing", peer=dial.peer)
         error = closing if task.cancelled() else task.exception()
         if isinstance(error, Exception) and (given_up or not task.cancelled()):
-            self._hub.emit(DialFailed(dial.peer, dial.given_up() if given_up else error))
+            self._hub.emit(DialFailed(dial.peer, given_up or error))
         if dial.outcome.done():  # the peer has come by itself
             return
         if error is None:
             dial.outcome.set_result(task.result())
         else:
             dial.outcome.set_exception(error)
-            dial.outcome.exception()  # whoever still waits raises it; if all have gone it is nobody's
+            dial.outcome.exception()  # callers that still wait raise it; without any it counts as seen
 
     async def _run(self, dial: _Dial) -> LiveConnection:
         winner: LiveConnection | None = None
@@ -248,8 +244,6 @@ class Dialer:
 
 class _Attempt:
     """One address of a dial. Ends with nothing left unless it succeeds."""
-
-    __slots__ = ("_address", "_begun", "_dialer", "_peer", "_refused", "given")
 
     def __init__(self, dialer: Dialer, peer: PeerId | None, address: Multiaddr) -> None:
         self._dialer = dialer

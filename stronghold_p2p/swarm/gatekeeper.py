@@ -57,42 +57,14 @@ class Served:
     rule_name: str
 
 
-class MatchCache:
-    """The rules that match on each open connection, by direction and name, until rules change.
-
-    ``found[direction][connection][name]`` is the rule, or None where no rule matches: look there first, and ``add``
-    what is missing. No more than ``REMEMBERED_NAMES`` are remembered; the others are matched each time.
-    """
-
-    __slots__ = ("found",)
-
-    def __init__(self) -> None:
-        self.found: dict[Direction, dict[LiveConnection, dict[str, Rule | None]]] = {"in": {}, "out": {}}
-
-    def add(self, connection: LiveConnection, name: str, direction: Direction, rule: Rule | None) -> None:
-        """Remember ``rule``, unless the connection is over or has enough."""
-        if connection.closed:  # ``forget`` has been called, or soon is: what came after it would stay for ever
-            return
-        rules = self.found[direction].setdefault(connection, {})
-        if len(rules) < REMEMBERED_NAMES:
-            rules[name] = rule
-
-    def forget(self, connection: LiveConnection) -> None:
-        """The connection is over."""
-        for rules in self.found.values():
-            rules.pop(connection, None)
-
-    def clear(self) -> None:
-        """The rules have changed."""
-        for rules in self.found.values():
-            rules.clear()
-
-
 class Gatekeeper:
     """Asks the firewall for one swarm. ``start`` and ``stop`` are the time in which it follows changes of the rules.
 
     ``services`` are the protocols that are served, and ``connections`` tells the open connections. ``recheck_dials``
     is called when rules have changed. ``ask_timeout`` is ``Timeouts.ask``.
+
+    ``remembered[direction][connection][name]`` is the rule that matches there until rules change, or None where no rule
+    matches. Of each connection no more than ``REMEMBERED_NAMES`` are kept; the others are matched each time.
     """
 
     _loop: asyncio.AbstractEventLoop
@@ -119,21 +91,19 @@ class Gatekeeper:
         self._backlog = backlog
         self._ask_timeout = math.inf if ask_timeout is None else ask_timeout
         self._unwatch: Callable[[], None] | None = None
-        self.cache = MatchCache()
+        self.remembered: dict[Direction, dict[LiveConnection, dict[str, Rule | None]]] = {"in": {}, "out": {}}
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Follow the rules from now on."""
         self._loop = loop
         self._unwatch = self._firewall.watch(self._rules_changed)
 
     def stop(self) -> None:
-        """Follow the rules no longer."""
         if self._unwatch is not None:
             self._unwatch()
 
     def forget(self, connection: LiveConnection) -> None:
-        """The connection is over."""
-        self.cache.forget(connection)
+        for rules in self.remembered.values():
+            rules.pop(connection, None)
 
     # ------------------------------------------------------------------ connections
 
@@ -156,7 +126,7 @@ class Gatekeeper:
         if service is None:
             return False
         try:
-            rule = self.cache.found["in"][connection][service.rule_name]
+            rule = self.remembered["in"][connection][service.rule_name]
         except KeyError:
             rule = self._match(connection, service.rule_name, "in")
         allowed = self._hooks.no_rule is not None if rule is None else rule.may_allow
@@ -192,7 +162,7 @@ class Gatekeeper:
         if self._audit.readers or auditing(logging.INFO):  # ``Audit.wanted`` without its call: twice for each request
             return False
         try:
-            rule = self.cache.found[direction][connection][protocol]
+            rule = self.remembered[direction][connection][protocol]
         except KeyError:
             rule = self._match(connection, protocol, direction)
         return rule is not None and (rule.verdict == "allow" or allows(rule, message))
@@ -227,7 +197,10 @@ class Gatekeeper:
 
     def _match(self, connection: LiveConnection, name: str, direction: Direction) -> Rule | None:
         rule = self._firewall.match(self.attempt(connection, name, direction)).rule
-        self.cache.add(connection, name, direction, rule)
+        if not connection.closed:  # else ``forget`` has been called, or soon is: what came after it would stay for ever
+            rules = self.remembered[direction].setdefault(connection, {})
+            if len(rules) < REMEMBERED_NAMES:
+                rules[name] = rule
         return rule
 
     def _connecting(self, peer: PeerId, direction: Direction, address: Multiaddr) -> Attempt:
@@ -235,7 +208,8 @@ class Gatekeeper:
         return Attempt(peer=peer, protocol=CONNECTION, direction=direction, address=address, deadline=now)
 
     def _rules_changed(self) -> None:
-        self.cache.clear()
+        for rules in self.remembered.values():
+            rules.clear()
         for connection in self._connections():
             attempt = self._connecting(connection.peer, connection.direction, connection.remote_address)
             found = self._firewall.match(attempt)

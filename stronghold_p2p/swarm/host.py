@@ -22,8 +22,8 @@ from stronghold_p2p.seams import Upgraded
 from stronghold_p2p.swarm.gatekeeper import Gatekeeper
 
 
-class Service(Protocol):
-    """What works above the swarm. Its constructor takes the ``Host``, serves its protocols there, and is ``add``-ed.
+class Service:
+    """The base of what works above the swarm: its constructor takes the ``Host``, serves protocols there, and adds it.
 
     It is told of connections as they come and go, before and apart from the events that users see.
     """

@@ -62,7 +62,6 @@ class LiveListener:
         self.face = Listener(self)
 
     def started(self, accepting: TransportListener) -> None:
-        """It accepts now."""
         self._accepting = accepting
         self.addresses = accepting.addresses
 
@@ -166,7 +165,6 @@ class Listeners:
 
     @property
     def addresses(self) -> tuple[Multiaddr, ...]:
-        """Where we listen, without ``/p2p/``."""
         return tuple(address for listener in self.all for address in listener.addresses)
 
     def admit(self, host: str | None, local: Multiaddr) -> _Place | None:

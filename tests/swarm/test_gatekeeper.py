@@ -103,12 +103,12 @@ async def test_what_is_remembered_ends_with_the_rules_and_with_the_connection() 
         assert one.admits(peer, "/echo") is True
         assert one.passes(peer, "/echo", "out") is True
     one.forget(alice)
-    assert one.cache.found == {"in": {bob: {"/echo": Rule.ALLOW}}, "out": {bob: {"/echo": Rule.ALLOW}}}
+    assert one.remembered == {"in": {bob: {"/echo": Rule.ALLOW}}, "out": {bob: {"/echo": Rule.ALLOW}}}
     firewall.set(Rule.REJECT)
-    assert one.cache.found == {"in": {}, "out": {}}
+    assert one.remembered == {"in": {}, "out": {}}
     alice.closed = True
     assert one.admits(alice, "/echo") is False
-    assert one.cache.found == {"in": {}, "out": {}}
+    assert one.remembered == {"in": {}, "out": {}}
 
 
 async def test_no_more_names_are_remembered_than_there_is_room_for() -> None:
@@ -117,7 +117,7 @@ async def test_no_more_names_are_remembered_than_there_is_room_for() -> None:
     firewall.set(Rule.ALLOW)
     for number in range(2 * REMEMBERED_NAMES):
         assert one.passes(alice, f"/{number}", "in")
-    assert len(one.cache.found["in"][alice]) == REMEMBERED_NAMES
+    assert len(one.remembered["in"][alice]) == REMEMBERED_NAMES
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ async def test_what_each_rule_means_before_anything_is_read(
             assert alice.gatekeeper.admits(connection, "/other/1") is False
             assert alice.gatekeeper.passes(connection, "/requests/1", "in") is passes
             assert alice.gatekeeper.passes(connection, "/requests/1", "out") is True
-        found = alice.gatekeeper.cache.found
+        found = alice.gatekeeper.remembered
         assert found["in"][connection] == {ECHO: rule, "/requests/1": rule}
         assert found["out"][connection] == {"/requests/1": Rule.ALLOW}
 

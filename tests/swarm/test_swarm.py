@@ -235,7 +235,7 @@ async def test_peers_that_end_in_every_way(wiring: str) -> None:
         assert [event.connection for event in events.of(Opened)] == [event.connection for event in events.of(Ended)]
         assert not any(alice.gate.snapshot().values())
         assert not any(bob.gate.snapshot().values())
-        assert alice.gatekeeper.cache.found == {"in": {}, "out": {}}
+        assert alice.gatekeeper.remembered == {"in": {}, "out": {}}
         events.all.clear()
 
 

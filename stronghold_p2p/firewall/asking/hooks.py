@@ -60,7 +60,6 @@ class Hooks:
 
     @property
     def tasks(self) -> frozenset[asyncio.Task[Any]]:
-        """The hooks that have not ended."""
         return frozenset(self._running)
 
 

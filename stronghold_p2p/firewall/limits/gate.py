@@ -55,7 +55,6 @@ class Token:
     live: bool = True
 
     def release(self) -> None:
-        """Give the place back."""
         self.gate.release(self)
 
 

@@ -127,24 +127,11 @@ def _name(member: Enum) -> str:
 
 def members(kind: type[Enum]) -> Shape:
     """An ``Enum``: each member is a unit variant, a string on the wire."""
-    by_name = {_name(member): member for member in kind}
-    what = kind.__name__
-
-    def read(value: Any) -> Enum:
-        if type(value) is str and value in by_name:
-            return by_name[value]
-        raise wrong(what)
-
-    def write(value: Any) -> str:
-        if type(value) is kind:
-            return _name(value)
-        raise wrong(what)
-
-    return Shape(what, read, write, frozenset({str}), frozenset({kind}))
+    return constants(kind, kind.__name__)
 
 
-def constants(values: Iterable[Any]) -> Shape:
-    """``Literal`` values as they are; members of an ``Enum`` among them as above."""
+def constants(values: Iterable[Any], name: str = "") -> Shape:
+    """``Literal`` values as they are; members of an ``Enum`` among them by their names. ``name`` is for messages."""
     pairs = [(_name(value) if isinstance(value, Enum) else value, value) for value in values]
     # 1 and True are equal, so each type has a table of its own.
     reads: dict[type, dict[Any, Any]] = {}
@@ -152,7 +139,7 @@ def constants(values: Iterable[Any]) -> Shape:
     for wire, value in pairs:
         reads.setdefault(type(wire), {})[wire] = value
         writes.setdefault(type(value), {})[value] = wire
-    what = f"Literal[{', '.join(repr(value) for _, value in pairs)}]"
+    what = name or f"Literal[{', '.join(repr(value) for _, value in pairs)}]"
 
     def among(tables: dict[type, dict[Any, Any]]) -> Convert:
         def convert(value: Any) -> Any:
