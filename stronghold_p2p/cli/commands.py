@@ -9,7 +9,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Final
 
-from stronghold_p2p.cli.output import DONE, compact, printable, tell, tell_json
+from stronghold_p2p.cli.output import compact, printable, show
 from stronghold_p2p.errors import DialError
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.network import Network
@@ -25,11 +25,8 @@ async def key(options: argparse.Namespace) -> int:
     """Make a key file, or show the peer id of one."""
     created = not options.file.exists()
     identity = Identity.load(options.file, create=True)
-    if options.json:
-        tell_json({"peer": identity.peer_id, "file": options.file, "created": created})
-    else:
-        tell(f"{identity.peer_id} ({'new key' if created else 'key'} in {options.file})")
-    return DONE
+    value = {"peer": identity.peer_id, "file": options.file, "created": created}
+    return show(options, value, f"{identity.peer_id} ({'new key' if created else 'key'} in {options.file})")
 
 
 async def request(options: argparse.Namespace) -> int:
@@ -40,11 +37,7 @@ async def request(options: argparse.Namespace) -> int:
     async with _network(options) as network:
         left = await _reach(network, options)
         answer = await network.request(options.addr, options.message, protocol, timeout=left())
-    if options.json:
-        tell_json({"answer": answer})
-    else:
-        tell(compact(answer))
-    return DONE
+    return show(options, {"answer": answer}, compact(answer))
 
 
 async def ping(options: argparse.Namespace) -> int:
@@ -52,11 +45,8 @@ async def ping(options: argparse.Namespace) -> int:
     async with _network(options) as network:
         left = await _reach(network, options)
         times = [await network.ping(options.addr, timeout=left()) * 1e3 for _ in range(options.count)]
-    if options.json:
-        tell_json({"ms": [round(time, 3) for time in times]})
-    else:
-        tell(f"{' '.join(f'{time:.2f}' for time in times)} ms; {len(times)} of {options.count}")
-    return DONE
+    line = f"{' '.join(f'{time:.2f}' for time in times)} ms; {len(times)} of {options.count}"
+    return show(options, {"ms": [round(time, 3) for time in times]}, line)
 
 
 async def identify(options: argparse.Namespace) -> int:
@@ -64,17 +54,16 @@ async def identify(options: argparse.Namespace) -> int:
     async with _network(options) as network:
         left = await _reach(network, options)
         info = await network.identify(options.addr, timeout=left())
-    if options.json:
-        told = {"peer": info.peer, "agent": info.agent, "version": info.version, "observed": info.observed}
-        lists = {"protocols": info.protocols, "addresses": list(map(str, info.addresses))}
-        tell_json({**told, **lists, "signed": info.record is not None})
-        return DONE
-    tell(f"{info.agent or 'no agent told'}; you are {info.observed or 'not told'}")
-    for protocol in info.protocols:
-        tell(f"serves {printable(protocol)}")
-    for address in info.addresses:
-        tell(f"listens on {address}{' (signed)' if info.record is not None else ''}")
-    return DONE
+    value = {"peer": info.peer, "agent": info.agent, "version": info.version, "observed": info.observed}
+    value |= {"protocols": info.protocols, "addresses": list(map(str, info.addresses))}
+    signed = " (signed)" if info.record is not None else ""
+    return show(
+        options,
+        {**value, "signed": info.record is not None},
+        f"{info.agent or 'no agent told'}; you are {info.observed or 'not told'}",
+        *(f"serves {printable(protocol)}" for protocol in info.protocols),
+        *(f"listens on {address}{signed}" for address in info.addresses),
+    )
 
 
 async def perf(options: argparse.Namespace) -> int:
@@ -91,11 +80,9 @@ async def perf(options: argparse.Namespace) -> int:
                     await measure(stream, upload=up, download=down, progress=progress.at)
                 finally:
                     rates.append(progress.end())
-    if options.json:
-        tell_json({"bytes": options.bytes, "upload_mb_s": round(rates[0], 1), "download_mb_s": round(rates[1], 1)})
-    else:
-        tell(f"upload {rates[0]:.1f} MB/s, download {rates[1]:.1f} MB/s; {options.bytes} bytes each")
-    return DONE
+    value = {"bytes": options.bytes, "upload_mb_s": round(rates[0], 1), "download_mb_s": round(rates[1], 1)}
+    line = f"upload {rates[0]:.1f} MB/s, download {rates[1]:.1f} MB/s; {options.bytes} bytes each"
+    return show(options, value, line)
 
 
 class Progress:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from stronghold_p2p.cli.output import DONE, printable, short, tell, tell_json
+from stronghold_p2p.cli.output import DONE, printable, short, show, tell_json
 from stronghold_p2p.cli.terminal import Terminal, shown
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConfigError
@@ -44,10 +44,7 @@ async def listen(options: argparse.Namespace) -> int:
     with terminal.reading():
         async with network:
             for address in network.addresses:
-                if options.json:
-                    tell_json({"listening": address})
-                else:
-                    tell(f"listening on {address}")
+                show(options, {"listening": address}, f"listening on {address}")
             if not (terminal.here or options.allow or options.reply is not ... or saved):
                 print(f"stronghold-p2p: {NOBODY}", file=sys.stderr, flush=True)
             with suppress(asyncio.CancelledError):

@@ -11,6 +11,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 from multiaddr import Multiaddr
 
+from stronghold_p2p.addressing.kinds import unmapped
 from stronghold_p2p.errors import ConfigError
 
 T = TypeVar("T")
@@ -44,13 +45,6 @@ def parse_host(text: str) -> Address | None:
         return unmapped(ip_address(text.partition("%")[0]))
     except ValueError:
         return None
-
-
-def unmapped(address: Address) -> Address:
-    """The IPv4 address for a mapped one, any other as it is."""
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
 
 
 def host_of(address: Multiaddr) -> Address | None:

@@ -89,12 +89,12 @@ class Dialer:
         establisher: Establisher,
         timeout: float | None,
     ) -> None:
-        self._transports = transports
+        self.transports = transports
         self._gatekeeper = gatekeeper
-        self._gate = gate
+        self.gate = gate
         self._book = book
-        self._hub = hub
-        self._establisher = establisher
+        self.hub = hub
+        self.establisher = establisher
         self._timeout = timeout
         self._closing = False
         self._shared: dict[_Key, _Dial] = {}
@@ -172,7 +172,7 @@ class Dialer:
         closing = ConnectionClosed("the network is closing", peer=dial.peer)
         error = closing if task.cancelled() else task.exception()
         if isinstance(error, Exception) and (given_up or not task.cancelled()):
-            self._hub.emit(DialFailed(dial.peer, given_up or error))
+            self.hub.emit(DialFailed(dial.peer, given_up or error))
         if dial.outcome.done():  # the peer has come by itself
             return
         if error is None:
@@ -194,20 +194,6 @@ class Dialer:
                 if task.result() is not winner:  # two came in at once, or one while everybody left
                     task.result().shut()
             await asyncio.gather(*dial.running, return_exceptions=True)
-
-    async def attempt(self, peer: PeerId | None, address: Multiaddr) -> LiveConnection:
-        """Connect to one address, under the limits that hold for it."""
-        transport = self._transports.for_address(address)
-        if transport is None:
-            raise DialError(f"{address} is no TCP address that can be dialed")
-        token = self._gate.dial()
-        try:
-            self._hub.emit(Dialing(peer, address))
-            upgraded = await transport.dial(address, peer)
-            return self._establisher.establish(upgraded, token, "out")
-        except BaseException:
-            token.release()
-            raise
 
     def check(self, peer: PeerId | None, address: Multiaddr) -> None:
         """``DialError`` if the firewall keeps us from there."""
@@ -255,10 +241,20 @@ class _Attempt:
         self._peer = named if peer is None else peer
 
     async def run(self) -> LiveConnection:
-        self._dialer.check(self._peer, self._address)
+        dialer = self._dialer
+        dialer.check(self._peer, self._address)
         self._begun = True
         try:
-            return await self._dialer.attempt(self._peer, self._address)
+            transport = dialer.transports.for_address(self._address)
+            if transport is None:
+                raise DialError(f"{self._address} is no TCP address that can be dialed")
+            token = dialer.gate.dial()
+            try:
+                dialer.hub.emit(Dialing(self._peer, self._address))
+                return dialer.establisher.establish(await transport.dial(self._address, self._peer), token, "out")
+            except BaseException:
+                token.release()
+                raise
         except BaseException:
             if self._refused is not None:
                 raise self._refused from None

@@ -143,7 +143,7 @@ def test_what_is_wrong_and_where(book: Any, where: str, what: str) -> None:
     [
         (b"", "book:1:1"),
         (b'{"peers":{},\n"relays":[}', "book:2:11"),
-        (b'{"peers":{},"peers":{}}', "book"),
+        (b'{"peers":{},"peers":{}}', "book: peers"),
         (b"\xff", "book"),
         (b"[" * 100, "book"),
         (b'{"peers":{"\\ud800":1}}', "book"),
