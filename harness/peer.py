@@ -38,6 +38,7 @@ from stronghold_p2p.protocols import perf
 from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.protocols.ping import Ping
 from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.swarm.swarm import Swarm
 
 RR = "/bench/rr/1"
@@ -57,36 +58,32 @@ LIFTED = Limits(
 Result = dict[str, Any]
 
 
-async def answer(stream: LiveStream) -> None:
+async def answer(stream: Stream) -> None:
     """``/bench/rr/1``: read to the end, write the same bytes back."""
     await stream.write(await stream.read_to_end(1 << 24))
 
 
-async def echo(stream: LiveStream) -> None:
+async def echo(stream: Stream) -> None:
     """``/bench/echo/1``: each chunk as it arrives."""
     async for chunk in stream:
         await stream.write(chunk)
 
 
+def of_face(handler: Callable[[Stream], Awaitable[None]]) -> Callable[[LiveStream], Awaitable[None]]:
+    """A handler for users' streams as the swarm calls it."""
+    return lambda live: handler(Stream(live))
+
+
 @asynccontextmanager
-async def running(
-    limits: Limits = LIFTED, timeouts: Timeouts | None = None, *, exempt_loopback: bool = True
-) -> AsyncIterator[Swarm]:
+async def running(limits: Limits = LIFTED, timeouts: Timeouts | None = None) -> AsyncIterator[Swarm]:
     firewall = Firewall()
     firewall.set(Rule.ALLOW)
-    swarm = Swarm(
-        Identity(),
-        firewall=firewall,
-        limits=limits,
-        timeouts=timeouts or replace(Timeouts(), idle=None),
-        exempt_loopback=exempt_loopback,
-    )
+    swarm = Swarm(Identity(), firewall=firewall, limits=limits, timeouts=timeouts or replace(Timeouts(), idle=None))
     Identify(swarm, "stronghold-p2p/bench")
     Ping(swarm)
     swarm.start()
-    swarm.handle(perf.PERF, perf.serve)
-    swarm.handle(RR, answer)
-    swarm.handle(ECHO, echo)
+    for protocol, handler in ((perf.PERF, perf.serve), (RR, answer), (ECHO, echo)):
+        swarm.handle(protocol, of_face(handler))
     try:
         yield swarm
     finally:
@@ -157,11 +154,11 @@ async def transfer(connection: LiveConnection, up: int, down: int, size: int) ->
     async with await connection.open_stream(perf.PERF) as stream:
         await stream.write(down.to_bytes(8, "big"))
         start = perf_counter()
-        await perf.send_zeros(stream, up, size)
-        await stream.close_write()
+        await perf.send_zeros(Stream(stream), up, size)
+        stream.finish()
         if down:
             start = perf_counter()
-        if await perf.drain(stream) != down:
+        if await perf.drain(Stream(stream)) != down:
             raise SystemExit("wrong number of bytes")
         return perf_counter() - start
 
@@ -192,7 +189,7 @@ async def request(connection: LiveConnection, body: bytes) -> float:
     start = perf_counter()
     async with await connection.open_stream(RR) as stream:
         await stream.write(body)
-        await stream.close_write()
+        stream.finish()
         if await stream.read_to_end() != body:
             raise SystemExit("wrong answer")
     return (perf_counter() - start) * 1e3

@@ -28,17 +28,18 @@ from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD
 from stronghold_p2p.request_response.messages import Request
 from stronghold_p2p.request_response.server import Server
 from stronghold_p2p.swarm.swarm import Swarm
+from tests.inside import muxer, wire
 from tests.peers import swarm, until
 
 TOGETHER: Final = 100
 
 
 def violation(connection: LiveConnection) -> None:
-    connection.failed(MuxerError("a broken frame", code=1))
+    muxer(connection)._failed(MuxerError("a broken frame", code=1))
 
 
 def lost_socket(connection: LiveConnection) -> None:
-    connection._link.transport.abort()
+    wire(connection).transport.abort()
 
 
 # Each at either end.

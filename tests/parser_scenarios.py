@@ -7,12 +7,13 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from hashlib import sha256
 from types import SimpleNamespace
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 from unittest.mock import MagicMock
 
 from stronghold_p2p import exchange, multistream
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.book import json_form
+from stronghold_p2p.codes import Reset
 from stronghold_p2p.encoding import protobuf, strict_json, varint
 from stronghold_p2p.errors import StreamEnded
 from stronghold_p2p.exchange import ExchangeRunner
@@ -30,6 +31,7 @@ from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.noise.records import Opener, Sealer, Workspace
 from stronghold_p2p.request_response.codecs import codec
 from stronghold_p2p.request_response.codecs.typed import messages
+from stronghold_p2p.request_response.watch import Watch
 from stronghold_p2p.seams import Secured
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import HeldUntilAnswered, InboundNegotiation, LazyConfirm
@@ -343,6 +345,13 @@ def keeping() -> Feeding:
     return Feeding(held.data, lambda: b"".join(held.pieces))
 
 
+def watching() -> Feeding:
+    """``Watch`` resets the stream for whatever comes behind a request."""
+    codes: set[int] = set()
+    watch = Watch(cast(LiveStream, SimpleNamespace(reset=codes.add, intake=None)))
+    return Feeding(watch.data, lambda: codes)
+
+
 def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
     """The result of a coroutine that has nothing to wait for."""
     try:
@@ -441,6 +450,9 @@ STREAMS: dict[str, list[Stream]] = {
     ],
     "stronghold_p2p.streams.negotiation.HeldUntilAnswered.data": [
         Stream("withheld", keeping, b"second", b"", b"first second")
+    ],
+    "stronghold_p2p.request_response.watch.Watch.data": [
+        Stream("watched", watching, b"x", b"yz", {Reset.PROTOCOL_VIOLATION})
     ],
 }
 

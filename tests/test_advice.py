@@ -16,7 +16,6 @@ from stronghold_p2p import (
     BYTES,
     CONNECTION,
     ConfigError,
-    Connection,
     ConnectionClosed,
     DeadlineExceeded,
     DecodeError,
@@ -50,6 +49,8 @@ from stronghold_p2p import (
 )
 from stronghold_p2p.addressing.kinds import from_socket
 from stronghold_p2p.addressing.parse import split_peer
+from stronghold_p2p.muxing.yamux_muxer import YamuxMuxer
+from tests.inside import muxer
 from tests.peers import LOOPBACK, until
 
 RAW: RequestProtocol[bytes, bytes] = RequestProtocol(
@@ -167,18 +168,18 @@ async def no_handshake(scene: Scene) -> None:
 
 
 async def changed_on_the_way(scene: Scene) -> None:
-    await broken_connection(scene, lambda alice: alice._link.write(b"\x00\x20" + bytes(32)))
+    await broken_connection(scene, lambda alice: alice._wire.write(b"\x00\x20" + bytes(32)))
 
 
 async def no_frame(scene: Scene) -> None:
-    await broken_connection(scene, lambda alice: alice._seal([b"\xff" * 12], alice._space, alice._link.write, 12))
+    await broken_connection(scene, lambda alice: alice._channel.seal([b"\xff" * 12], 12, alice._wire.write))
 
 
-async def broken_connection(scene: Scene, send: Callable[[Connection], object]) -> None:
+async def broken_connection(scene: Scene, send: Callable[[YamuxMuxer], object]) -> None:
     """What bob's ``Ended`` tells about it."""
     connection = await scene.alice.connect(scene.address)
     async with scene.bob.events() as events:
-        send(connection)
+        send(muxer(connection))
         async for event in events:
             if isinstance(event, Ended):
                 raise event.error

@@ -22,18 +22,16 @@ from stronghold_p2p import (
     Connection,
     Dropped,
     Event,
-    Listener,
     Network,
-    Opening,
     PeerInfo,
     Request,
     RequestProtocol,
     Rule,
     Stream,
+    StreamOpening,
     StreamReset,
     UsageError,
 )
-from stronghold_p2p.addressing.parse import parse
 from tests import cancel
 from tests.peers import LOOPBACK, until
 
@@ -358,7 +356,7 @@ def forget(one: Scene) -> None:
     one.alice._swarm.peer_protocols.clear()
 
 
-@scenario("Opening.__await__", least=1)
+@scenario("StreamOpening.__await__", least=1)
 async def opening(one: Scene) -> int:
     async def opened() -> Stream:
         forget(one)
@@ -371,9 +369,9 @@ async def opening(one: Scene) -> int:
     return await one.everywhere(opened, finished)
 
 
-@scenario("Opening.__aenter__", "Opening.__aexit__", least=2)
+@scenario("StreamOpening.__aenter__", "StreamOpening.__aexit__", least=2)
 async def opening_in_a_block(one: Scene) -> int:
-    def opened() -> Opening[Stream]:
+    def opened() -> StreamOpening:
         forget(one)
         return one.alice.open_stream(one.bob.peer_id, "/none/1", ECHO)
 
@@ -391,19 +389,6 @@ async def opening_in_a_block(one: Scene) -> int:
 # ---------------------------------------------------------------------- Connection, Listener
 
 
-@scenario("Connection.open_stream", least=1)
-async def open_stream(one: Scene) -> int:
-    async def finished(stream: Stream) -> None:
-        await stream.close()
-
-    async def negotiated() -> Stream:
-        forget(one)
-        return await one.connection.open_stream("/none/1", ECHO)
-
-    await one.everywhere(lambda: one.connection.open_stream(ECHO), finished)
-    return await one.everywhere(negotiated, finished)
-
-
 @scenario("Connection.close", least=1)
 async def close_connection(one: Scene) -> int:
     async with serving() as carol:
@@ -415,21 +400,6 @@ async def close_connection(one: Scene) -> int:
             connections.append(await one.alice.connect(carol.addresses[0]))
 
         return await one.everywhere(lambda: connections[-1].close(), None, tidy)
-
-
-@scenario("Listener.start", least=1)
-async def start_listener(one: Scene) -> int:
-    made: list[Listener] = []
-
-    async def start() -> None:
-        made.append(Listener(one.alice._swarm))
-        await made[-1].start(parse(LOOPBACK))
-
-    async def tidy() -> None:
-        while made:
-            await made.pop().close()
-
-    return await one.everywhere(start, None, tidy)
 
 
 @scenario("Listener.close", least=0)
@@ -602,7 +572,7 @@ async def events(one: Scene) -> int:
         async def make() -> Event:
             nonlocal told
             told += 1
-            asyncio.get_running_loop().call_later(0.001, quiet._swarm.emit, Dropped(told))
+            asyncio.get_running_loop().call_later(0.001, quiet._swarm.hub.emit, Dropped(told))
             return await anext(aiter(seen))
 
         async def finished(event: Event) -> None:

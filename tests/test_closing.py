@@ -27,8 +27,10 @@ from stronghold_p2p import (
     UsageError,
 )
 from stronghold_p2p.addressing.kinds import from_socket
+from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.yamux import session
 from stronghold_p2p.yamux.header import GO_AWAY, frame
+from tests.inside import live
 from tests.peers import LOOPBACK, until
 from tests.swarm.raw import Raw, Server, dial_raw
 
@@ -162,10 +164,10 @@ async def writing(one: Scene) -> None:
         stream = await one.network.open_stream(one.friends, HOLD)
         one.call(stream.write(bytes(1 << 20)))
     raw = await stalled(one)
-    connection = one.network.connections(raw.id)[0]
+    connection = live(one.network.connections(raw.id)[0])
     for _ in range(5):
-        stream = await connection.open_stream(HOLD)
-        one.call(stream.write(bytes(1 << 20)))
+        own = await connection.open_stream(HOLD)
+        one.call(own.write(bytes(1 << 20)))
     await asyncio.sleep(0.05)
 
 
@@ -185,7 +187,7 @@ async def reading(one: Scene) -> None:
 async def opening(one: Scene) -> None:
     """Streams for which there is no place, and one whose protocol is negotiated, with one who answers nothing."""
     raw = await stalled(one)
-    connection = one.network.connections(raw.id)[0]
+    connection = live(one.network.connections(raw.id)[0])
     await until(lambda: connection.streams == 1)  # identify's
     for number in range(12):
         one.call(connection.open_stream(f"/x/{number}"))
@@ -230,7 +232,7 @@ UNDER_WAY: tuple[Begin, ...] = (
 
 async def fate(outcome: Any) -> Any:
     """A stream that came in the last moment is as dead as the others."""
-    if not isinstance(outcome, Stream):
+    if not isinstance(outcome, Stream | LiveStream):
         return outcome
     with pytest.raises(P2PError) as caught:
         await outcome.read()
@@ -283,7 +285,7 @@ async def test_everybody_learns_the_same(end: Callable[[Raw, Scene], Awaitable[N
     """Hostile row 110: 64 readers, 64 writers without a window, 16 openers, pings, requests; one cause for all."""
     async with scene(ack_backlog=160) as one:
         raw = await stalled(one)
-        connection = one.network.connections(raw.id)[0]
+        connection = live(one.network.connections(raw.id)[0])
         streams = [await connection.open_stream(HOLD) for _ in range(128)]
         for stream in streams[:64]:
             one.call(stream.read())

@@ -17,21 +17,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stronghold_p2p.connection.timer import Timer
 
 from stronghold_p2p import Attempt, Connection, Firewall, Network, P2PError, Request, Rule, Stream, Timeouts
 from stronghold_p2p.connection.handlers import Handlers
 from stronghold_p2p.firewall.limits.gate import Gate
+from stronghold_p2p.muxing.yamux_muxer import YamuxMuxer
 from stronghold_p2p.protocols import identify_messages
+from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm import swarm as swarms
 from stronghold_p2p.swarm.dialer import Dialer
-from stronghold_p2p.swarm.listeners import Listener
+from stronghold_p2p.swarm.listeners import LiveListener
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.transport import tcp
-from stronghold_p2p.transport.upgrade import Upgrade
-from stronghold_p2p.transport.upgrading import Upgrading
+from stronghold_p2p.transport.tcp import TcpTransport
+from stronghold_p2p.transport.upgrade import UpgradeSettings
+from stronghold_p2p.transport.upgrading import UpgradeRunner
 from stronghold_p2p.yamux import Session
 from tests.cores import PACKAGE, modules
+from tests.inside import muxer, session
 from tests.peers import LOOPBACK, until
 
 HANDS_OVER = {
@@ -55,32 +57,33 @@ ECHO = "/echo/1.0.0"
 def places() -> Iterator[str]:
     """``module.function`` of each place where something is given to the loop; the command line has one of its own."""
     for path in modules():
-        if path.name.startswith("cli"):
+        if path.parent.name == "cli":
             continue
         module = path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", ".")
         for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
             named = {node.attr for node in ast.walk(function) if isinstance(node, ast.Attribute)}
-            if named & HANDS_OVER or (module == "transport.link" and function.name in CALLED_BY_ASYNCIO):
+            if named & HANDS_OVER or (module == "transport.socket_wire" and function.name in CALLED_BY_ASYNCIO):
                 yield f"{module}.{function.name}"
 
 
 HARMLESS = {
     "swarm.swarm.leave_behind": "forgets a task that has ended",
-    "yamux.waiter.add": "a step of a task, whose faults are the task's",
-    "yamux.waiter.set": "a step of a task, whose faults are the task's",
-    "swarm.timer.last": "the transport is aborted, nothing else",
-    "swarm.handlers.cancel": "cancels tasks",
+    "streams.waiter.add": "a step of a task, whose faults are the task's",
+    "streams.waiter.set": "a step of a task, whose faults are the task's",
+    "connection.handlers.cancel": "cancels tasks",
+    "request_response.client._send_much": "a read and a write, whose faults are the request's",
     "protocols.ping._measure": "closes one stream, as the end of each handler does",
     "firewall.asking.approval._wait": "sets a future",
     "firewall.asking.hooks.start": "the hook's own faults are answers; what follows counts",
     "firewall.asking.hooks.__enter__": "sets a future",
     "firewall.asking.questions._put": "settles who waits, which sets futures",
-    "transport.link.finish": "sends FIN; the system's errors are expected",
-    "transport.link.connection_lost": "what was open is counted no more",
+    "transport.busy_poll.write": "looks at the socket, and delivers as ``buffer_updated`` does",
+    "transport.socket_wire.connection_lost": "what was open is counted no more",
+    "transport.socket_wire.resume": "delivers as ``buffer_updated`` does",
     "transport.tcp.stop": "closes asyncio's own server",
-    "transport.upgrading._turn_away": "the transport is aborted, nothing else",
+    "transport.upgrading.refuse": "the transport is aborted, nothing else",
     "transport.upgrading.__init__": "gives the place back and tells of it",
 }
 
@@ -196,30 +199,30 @@ async def dial(one: Scene) -> None:
 @breaks("swarm.dialer._race")
 async def attempt(one: Scene) -> None:
     """The task of one address."""
-    await one.meets(one.breaks(tcp, "connect"), one.alice.connect(one.carol.addresses[0]))
+    await one.meets(one.breaks(TcpTransport, "dial"), one.alice.connect(one.carol.addresses[0]))
 
 
-@breaks("transport.link.connection_made")
+@breaks("transport.socket_wire.connection_made")
 async def socket_is_there(one: Scene) -> None:
     """The socket that we dialed, and the one that we accepted."""
-    await one.meets(one.breaks(Upgrade, "outbound"), one.alice.connect(one.carol.addresses[0]))
+    await one.meets(one.breaks(UpgradeSettings, "outbound"), one.alice.connect(one.carol.addresses[0]))
     await one.meets(one.breaks(Gate, "admit"), one.alice.connect(one.carol.addresses[0]))
 
 
-@breaks("transport.link.buffer_updated")
+@breaks("transport.socket_wire.buffer_updated")
 async def bytes_arrive(one: Scene) -> None:
     """In the upgrade, and in the session."""
-    await one.meets(one.breaks(Swarm, "established"), one.alice.connect(one.carol.addresses[0]))
-    await one.meets(one.breaks(Session, "ended", one.connection._session), one.alice.request(one.bob.peer_id, "x"))
+    await one.meets(one.breaks(Swarm, "establish"), one.alice.connect(one.carol.addresses[0]))
+    await one.meets(one.breaks(Session, "ended", session(one.connection)), one.alice.request(one.bob.peer_id, "x"))
 
 
-@breaks("swarm.connection.flush_soon", "swarm.connection._receive", "transport.link.resume_writing")
+@breaks("muxing.yamux_muxer.notify", "muxing.yamux_muxer.received", "transport.socket_wire.resume_writing")
 async def turn_that_sends(one: Scene) -> None:
-    fault = one.breaks(Session, "data_to_send", one.connection._session)
+    fault = one.breaks(Session, "data_to_send", session(one.connection))
     await one.meets(fault, one.alice.request(one.bob.peer_id, "x"))
 
 
-@breaks("yamux.waiter.resume")
+@breaks("streams.waiter.resume")
 async def who_goes_on(one: Scene) -> None:
     """A handler that is to start at the end of the callback which received."""
     await one.meets(one.breaks(Handlers, "_start"), one.alice.request(one.bob.peer_id, "x"))
@@ -230,7 +233,7 @@ async def what_is_watched(one: Scene) -> None:
     """A rules file, and the addresses of the host: the next look comes all the same."""
     one.every(swarms, "RULES_EVERY", 0.01)
     one.every(swarms, "ADDRESSES_EVERY", 0.01)
-    fault = one.breaks(Listener, "look")
+    fault = one.breaks(LiveListener, "look")
     async with Network(listen=["/ip4/0.0.0.0/tcp/0"]):
         await until(lambda: fault.times >= 2)
     with tempfile.TemporaryDirectory() as folder:
@@ -240,7 +243,7 @@ async def what_is_watched(one: Scene) -> None:
             await until(lambda: fault.times >= 2)
 
 
-@breaks("swarm.backlog.relieve")
+@breaks("events.backlog.relieve")
 async def who_waited(one: Scene) -> None:
     """A socket that was not read from while a reader of events was behind."""
     events = one.bob.events(buffer=1, overflow="wait")
@@ -248,21 +251,21 @@ async def who_waited(one: Scene) -> None:
     await until(lambda: events._waiting)
     connecting = asyncio.ensure_future(one.alice.connect(one.bob.addresses[0], timeout=5))
     await until(lambda: one.bob.stats()["held"])
-    fault = one.breaks(Upgrading, "start")
+    fault = one.breaks(UpgradeRunner, "_begin")
     events.close()
     await one.meets(fault, connecting)
 
 
-@breaks("swarm.timer.rearm")
+@breaks("connection.deadlines.look_at")
 async def deadlines(one: Scene) -> None:
-    fault = one.breaks(Timer, "_silent", one.connection._timer)
+    fault = one.breaks(YamuxMuxer, "_silent", muxer(one.connection))
     await until(lambda: fault.times)
 
 
-@breaks("swarm.handlers._task")
+@breaks("connection.handlers._task", "connection.eager.begun")
 async def handler(one: Scene) -> None:
     """Around the application's own, and in it."""
-    fault = one.breaks(Stream, "close_nowait")
+    fault = one.breaks(LiveStream, "close")
     stream = await one.alice.open_stream(one.bob.peer_id, ECHO)
     await stream.close_write()  # so that the handler ends
     await one.meets(fault, stream.read())
@@ -276,7 +279,7 @@ async def handler(one: Scene) -> None:
         await (await one.alice.open_stream(one.bob.peer_id, "/broken/1")).read()
 
 
-@breaks("swarm.handlers.ask_first")
+@breaks("connection.handlers.ask_first")
 async def asking(one: Scene) -> None:
     """Before a stream is let in."""
 

@@ -13,11 +13,11 @@ from stronghold_p2p import (
     Firewall,
     Identity,
     Limits,
-    Listener,
     Network,
     Rule,
     Timeouts,
 )
+from stronghold_p2p.swarm.listeners import LiveListener
 from tests.cores import ROOT
 
 GUIDE = (ROOT / "docs" / "from-rust.md").read_text(encoding="utf-8")
@@ -103,7 +103,7 @@ OF = {
     "firewall": Firewall,
     "book": AddressBook(),
     "AddressBook": AddressBook,
-    "listener": Listener(Network()._swarm),
+    "listener": LiveListener(Network()._swarm.listeners).face,
     "connection": Connection,
     "Identity": Identity,
     "Limits": Limits(),

@@ -22,7 +22,8 @@ from stronghold_p2p.identity import PeerId
 from stronghold_p2p.multistream import propose
 from stronghold_p2p.noise.cipher import CipherState
 from stronghold_p2p.noise.payload import StaticKeys
-from stronghold_p2p.transport.upgrade import NOISE, Upgrade
+from stronghold_p2p.noise.security import NOISE, Noise
+from stronghold_p2p.transport.upgrade import UpgradeSettings
 from stronghold_p2p.yamux.header import frame
 from tests.peers import LOOPBACK, until
 from tests.swarm.raw import Server, bare_to, dial_raw, shake
@@ -125,10 +126,10 @@ async def bob(recorder: Recorder) -> AsyncIterator[Network]:
 # ---------------------------------------------------------------------- how a handshake fails
 
 
-def impostor(seed: int) -> Upgrade:
+def impostor(seed: int) -> UpgradeSettings:
     """Its signature is over nothing."""
-    honest = upgrade(seed)
-    return replace(honest, local=replace(honest.local, signature=bytes(64)))
+    keys = StaticKeys.create(identity(seed), bytes([seed + 100]) * 32)
+    return replace(upgrade(seed), securities=(Noise(replace(keys, signature=bytes(64)), os.urandom),))
 
 
 def cut(data: bytes) -> Callable[[Bare], Awaitable[None]]:

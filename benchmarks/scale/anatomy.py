@@ -26,13 +26,13 @@ from benchmarks.scale import report
 from benchmarks.scale.memory import resident
 from benchmarks.scale.server import Server
 from stronghold_p2p import Limits, Network, Timeouts
+from stronghold_p2p.swarm.listeners import LiveListener
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.transport.socket_wire import Inbox
 
 MARK: Final = "python -m benchmarks.scale.anatomy write"
 SHARED: Final = (
     Swarm,
-    Inbox,
+    LiveListener,
     Limits,
     Timeouts,
     asyncio.AbstractEventLoop,
@@ -88,9 +88,10 @@ def owner(parent: Part, thing: Any) -> str:
 def roots(network: Network, number: int) -> dict[str, Any]:
     """The connection, and what is kept for it elsewhere."""
     swarm = network._swarm
-    connection = network.connections()[number]
+    connection = swarm.connections()[number]
     selector: Any = swarm.loop._selector  # type: ignore[attr-defined]
-    sock = connection._link.transport.get_extra_info("socket")
+    muxer: Any = connection._muxer
+    sock = muxer._wire.transport.get_extra_info("socket")
     return {
         "Connection": connection,
         "Token": swarm._tokens[connection],

@@ -70,7 +70,7 @@ class Crowd:
     async def bulk(self, up: int, down: int) -> float:
         """Each sends and takes so many bytes on one stream, all at the same time; seconds."""
         began = perf_counter()
-        connections = [network.connections()[0] for network in self.networks]
+        connections = [network._swarm.connections()[0] for network in self.networks]
         await asyncio.gather(*(transfer(connection, up, down, WRITE) for connection in connections))
         return perf_counter() - began
 
@@ -199,11 +199,12 @@ class Cutter:
 
     def cut(self, number: int) -> None:
         """One way after the other: we or the server abort or say goodbye, or the socket is lost."""
-        (connection, *_) = self._network.connections(self._peer)
+        (connection, *_) = self._network._swarm.connections(self._peer)
+        wire: Any = connection._muxer._wire  # type: ignore[attr-defined]
         ways: list[Callable[[], object]] = [
             connection.abort,
             connection.shut,
-            connection._link.transport.abort,
+            wire.transport.abort,
             lambda: self.asked.append(asyncio.create_task(self._have_it_cut(b"abort"))),
             lambda: self.asked.append(asyncio.create_task(self._have_it_cut(b"shut"))),
         ]

@@ -14,7 +14,7 @@ import os
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from benchmarks.scale.memory import resident, trim
 from harness.commands import Line, commands, say
@@ -33,10 +33,8 @@ COUNTED: Final = ("stronghold_p2p.", "multiaddr.", "socket.", "asyncio.selector_
 
 
 def cut(request: Request[bytes]) -> bytes:
-    if request.message == b"abort":
-        request.connection.abort()
-    else:
-        request.connection.shut()
+    live: Any = request.connection._live
+    (live.abort if request.message == b"abort" else live.shut)()
     return b""
 
 

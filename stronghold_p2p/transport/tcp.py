@@ -62,10 +62,14 @@ class TcpTransport:
 
     def _made(self, address: Multiaddr, expected: PeerId | None, dialed: Dialed, wire: SocketWire) -> None:
         """The socket is there: the upgrade owns it before its first byte can arrive."""
-        ends = _ends(wire.transport)
-        wire.local, wire.remote = ends[0] if ends is not None else address, address
-        wire.host = _host(wire.transport)
-        self._upgrader.dial(wire, expected, dialed)
+        try:
+            ends = _ends(wire.transport)
+            wire.local, wire.remote = ends[0] if ends is not None else address, address
+            wire.host = _host(wire.transport)
+            self._upgrader.dial(wire, expected, dialed)
+        except Exception as error:  # a fault of ours: the caller of the dial hears of it, the loop does not
+            wire.abort()
+            dialed.failed(error)
 
     async def listen(self, address: Multiaddr, arrivals: Arrivals[Any]) -> TcpListener:
         target = tcp_address(address)

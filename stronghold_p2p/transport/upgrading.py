@@ -126,23 +126,21 @@ class UpgradeRunner:
 
     def begin(self) -> None:
         """Send what our side sends first, and take what has come meanwhile."""
-        self._take_back = None
-        self._phase = PHASES[self._phase, Event.BEGIN]
         try:
-            self._wire.write(self._exchange.start())
+            self._begin()
         except Exception as error:  # a fault of ours: the outcome hears of it, the loop does not
             self._fail(error)
 
+    def _begin(self) -> None:
+        self._take_back = None
+        self._phase = PHASES[self._phase, Event.BEGIN]
+        self._wire.write(self._exchange.start())
+        self._resume()
+
     def wait(self, take_back: Callable[[], None]) -> None:
-        """Read nothing until ``go_on``, under the same deadline; ``take_back`` is called if it ends before."""
+        """Read nothing until ``begin``, under the same deadline; ``take_back`` is called if it ends before."""
         self._take_back = take_back
         self._pause()
-
-    def go_on(self) -> None:
-        """``begin``, and read again if ``wait`` was called before."""
-        self.begin()
-        if self._phase is Phase.RUNNING:
-            self._resume()
 
     def _pause(self) -> None:
         self._paused = True
@@ -363,7 +361,7 @@ class Upgrader:
             return
         runner = self._runner(wire, self.settings.inbound(), _Arrival(arrivals, place), dialer=False)
         place.give_up = runner.cancel
-        take_back = arrivals.begin(place, runner.go_on)
+        take_back = arrivals.begin(place, runner.begin)
         if take_back is not None:
             runner.wait(take_back)
 

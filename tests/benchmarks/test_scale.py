@@ -38,9 +38,12 @@ def quiet(server: Server, connections: int) -> bool:
 
 def of_connections(state: Line) -> dict[str, int]:
     """Counts of what connections have; the leak check itself holds the gates, pools and firewalls of the clients."""
-    rooms = ("swarm.connection.", "swarm.timer.", "transport.", "yamux.", "noise.records.")
+    rooms = ("connection.", "muxing.", "streams.", "transport.", "yamux.", "noise.")
+    shared = ("Factory", "Noise", "Pool", "StaticKeys", "TcpTransport", "Transports", "Upgrader", "UpgradeSettings")
     counted = tuple(f"stronghold_p2p.{room}" for room in rooms)
-    return {name: count for name, count in state["ours"].items() if name.startswith(counted) and "Pool" not in name}
+    of_networks = (*shared, "KeyPair", "Workspace")
+    ours = state["ours"].items()
+    return {name: count for name, count in ours if name.startswith(counted) and not name.endswith(of_networks)}
 
 
 @pytest.mark.speed
@@ -54,7 +57,7 @@ async def test_idle_connections_own_no_task_and_leave_nothing(server: Server) ->
     await until(lambda: quiet(server, 150) and server.counts()["tasks"] == before["tasks"])
     full = server.state()
     assert full["files"] == before["files"] + 2 * 150  # both ends are in this process
-    assert full["ours"]["stronghold_p2p.connection.connection.Connection"] == 2 * 150
+    assert full["ours"]["stronghold_p2p.connection.live.LiveConnection"] == 2 * 150
     await crowd.leave()
     await until(lambda: quiet(server, 0) and server.counts()["files"] == before["files"])
     after = server.state()

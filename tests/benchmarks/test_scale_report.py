@@ -84,8 +84,10 @@ def test_the_objects_of_a_connection() -> None:
     """Only its own: what all connections share is not among them."""
     owned = asyncio.run(anatomy.anatomy())
     kinds = {type(part.thing).__name__ for parts in owned.values() for part in parts}
-    assert {"Connection", "Link", "Session", "Receiver", "Timer", "Sealer", "Opener", "Token", "PeerInfo"} <= kinds
-    assert kinds & {"Swarm", "Inbox", "Limits", "Timeouts", "Network", "Firewall", "Gate"} == set()
+    ours = {"LiveConnection", "YamuxMuxer", "Session", "Receiver", "Deadlines", "Sealer", "Opener"}
+    assert {*ours, "Token", "PeerInfo"} <= kinds
+    assert kinds & {"SocketWire", "PollingWire"}
+    assert kinds & {"Swarm", "LiveListener", "Limits", "Timeouts", "Network", "Firewall", "Gate"} == set()
     size = sum(part.size for parts in owned.values() for part in parts)
     assert 4_096 < size < 16_384
 

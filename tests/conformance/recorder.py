@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from time import monotonic
-from typing import Any, Literal
+from typing import Literal
 from unittest import mock
 
 from stronghold_p2p.config import Limits
-from stronghold_p2p.connection import connection
-from stronghold_p2p.yamux import Session
+from stronghold_p2p.muxing.yamux_muxer import YamuxFactory, YamuxMuxer
+from stronghold_p2p.seams import Deliver, MuxerUser, Pieces, SecureChannel, Secured, Wire, Write
 from stronghold_p2p.yamux.header import DATA, FIN, HEADER, HEADER_SIZE, RST, WINDOW_UPDATE
 
 Side = Literal["crate", "ours"]
@@ -80,33 +81,41 @@ class Recorder:
         return tape
 
 
+class Recorded:
+    """A ``SecureChannel`` that writes down what goes through ``channel``."""
+
+    def __init__(self, channel: SecureChannel, tape: Tape) -> None:
+        self._channel = channel
+        self._tape = tape
+        self.header_size = channel.header_size
+        self.body_size = channel.body_size
+
+    def open(self, view: memoryview, deliver: Deliver) -> int:
+        def delivered(data: bytes | memoryview) -> None:
+            self._tape.add("crate", data)
+            deliver(data)
+
+        return self._channel.open(view, delivered)
+
+    def seal(self, pieces: Pieces, size: int, write: Write) -> None:
+        for piece in pieces:
+            self._tape.add("ours", piece)
+        self._channel.seal(pieces, size, write)
+
+
 @contextmanager
 def recording() -> Iterator[Recorder]:
     """Every connection that is made inside has a tape."""
     recorder = Recorder()
+    start = YamuxFactory.start
 
-    class Recorded(Session):
-        def __init__(self, **options: Any) -> None:
-            super().__init__(**options)
-            self._tape = recorder.tape(options["limits"])
-            deliver = self.deliver
+    def recorded(
+        self: YamuxFactory, wire: Wire, secured: Secured, early: bytes, user: MuxerUser, *, dialer: bool
+    ) -> YamuxMuxer:
+        tape = recorder.tape(self._limits)
+        tape.add("crate", early)
+        channel = Recorded(secured.channel, tape)
+        return start(self, wire, replace(secured, channel=channel), early, user, dialer=dialer)
 
-            def delivered(data: bytes | bytearray | memoryview) -> None:
-                self._tape.add("crate", data)
-                deliver(data)
-
-            self.deliver = delivered
-
-        def data_to_send(self) -> list[bytes | bytearray | memoryview]:
-            return self._kept(super().data_to_send())
-
-        def early_data(self) -> list[bytes | bytearray | memoryview]:
-            return self._kept(super().early_data())
-
-        def _kept(self, pieces: list[bytes | bytearray | memoryview]) -> list[bytes | bytearray | memoryview]:
-            for piece in pieces:
-                self._tape.add("ours", piece)
-            return pieces
-
-    with mock.patch.object(connection, "Session", Recorded):
+    with mock.patch.object(YamuxFactory, "start", recorded):
         yield recorder

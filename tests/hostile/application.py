@@ -15,7 +15,6 @@ import os
 from collections import Counter
 from typing import Any
 
-from harness.commands import commands, say
 from stronghold_p2p import Dropped, Event, Events, Limits, Network, Rule, Stream, Timeouts
 from tests.hostile import settings
 from tests.hostile.codec import RR
@@ -88,15 +87,9 @@ class Application:
 async def main(options: argparse.Namespace) -> None:
     application = Application(settings.timeouts(options, Timeouts()), settings.limits(options, Limits()))
     async with application.network as network:
-        async for command in commands({"peer": str(network.peer_id), "addr": str(network.addresses[0])}):
-            say(await getattr(application, command.pop("do"))(**command))
+        await settings.obey(application, peer=str(network.peer_id), addr=str(network.addresses[0]))
         await application.forget()
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m tests.hostile.application")
-    settings.add_to(parser)
-    given = parser.parse_args()
-    settings.set_constants(given)
-    settings.weaken(given)
-    asyncio.run(main(given))
+    asyncio.run(main(settings.weakened("application")))

@@ -16,6 +16,7 @@ from harness.process import Patience, Process, soon
 from tests import netns
 from tests.hostile.client import Peer, connect, upgrade_out
 from tests.hostile.codec import GUARDED, Identity
+from tests.hostile.facts import judged
 from tests.hostile.wire import Wire
 
 KIB = 1 << 10
@@ -190,6 +191,12 @@ class Arena:
         """The same without a figure for the line."""
         assert seconds <= maximum or not self.full, f"{seconds:.3g} s, at most {maximum:g} allowed"
 
+    @judged("memory")
+    def grown(self, size: int, allowed: int | None) -> None:
+        """How much a program has grown, beside what memory moves by itself; None: as much as it likes."""
+        self.figures.memory = max(self.figures.memory, size)
+        assert allowed is None or size <= allowed + NOISE_FLOOR, f"{size / MIB:.1f} MiB, {allowed / MIB:.1f} allowed"
+
     @contextmanager
     def serve(
         self,
@@ -223,9 +230,7 @@ class Arena:
                 if target.ended:
                     return
                 grown = target.growth()
-            self.figures.memory = max(self.figures.memory, grown)
-            if memory is not None:
-                assert grown <= memory + NOISE_FLOOR, f"grew by {grown / MIB:.1f} MiB, {memory / MIB:.1f} allowed"
+            self.grown(grown, memory)
             if toggles:
                 target.toggle()
             time.sleep(0.25 if "--count-loopback" in arguments else 0)  # what the rate of connections wants
@@ -285,10 +290,7 @@ class Arena:
             with self._probed(guard, False) if self.full else ExitStack():
                 guard.idle = guard.ask(do="state")["connections"]
                 yield guard
-            grown = guard.growth()
-            self.figures.memory = max(self.figures.memory, grown)
-            if memory is not None:
-                assert grown <= memory + NOISE_FLOOR, f"grew by {grown / MIB:.1f} MiB, {memory / MIB:.1f} allowed"
+            self.grown(guard.growth(), memory)
             with guard.connect() as honest:
                 honest.request(b"still there?")
 

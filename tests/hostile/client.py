@@ -1,41 +1,30 @@
-"""A peer of our own: every layer by hand, on a blocking socket, in both roles. It imports nothing of the package.
+"""A peer of our own on a blocking socket, in both roles: it sends what it is told, right or wrong.
 
-``connect`` dials and ``Host`` listens; both give a ``Peer``, which keeps what has come in and sends what it is told,
-right or wrong.
+``connect`` dials and ``Host`` listens; both give a ``Peer``, which keeps what has come in. Noise is that of another
+library; of the package it has the encoders of single frames, keys and numbers.
 """
 
 from __future__ import annotations
 
 import socket
-import struct
 import time
-from collections import Counter
 from collections.abc import Callable
-from typing import NamedTuple, Self
+from typing import Self
 
 from harness.process import Patience
+from stronghold_p2p.yamux import header
 from tests.hostile.codec import MULTISTREAM, NOISE, RR, YAMUX, Identity, line, propose
+from tests.hostile.facts import judged
 from tests.hostile.secure import Channel, Handshake, framed, read_framed
 from tests.hostile.wire import PATIENCE, Ended, Late, Wire
 
-DATA, UPDATE, PINGS, GO_AWAY = range(4)
-SYN, ACK, FIN, RST = 1, 2, 4, 8
-WINDOW = 262_144
-
-_HEADER = struct.Struct(">BBHII")
-
-
-class Frame(NamedTuple):
-    version: int
-    kind: int
-    flags: int
-    stream: int
-    length: int
-    body: bytes = b""
+DATA, UPDATE, PINGS, GO_AWAY = header.DATA, header.WINDOW_UPDATE, header.PING, header.GO_AWAY
+SYN, ACK, FIN, RST = header.SYN, header.ACK, header.FIN, header.RST
+WINDOW = header.INITIAL_WINDOW
 
 
 def frame(kind: int, flags: int, stream: int, length: int, body: bytes = b"", version: int = 0) -> bytes:
-    return _HEADER.pack(version, kind, flags, stream, length) + body
+    return header.HEADER.pack(version, kind, flags, stream, length) + body
 
 
 def data(stream: int, body: bytes, flags: int = 0) -> bytes:
@@ -65,7 +54,6 @@ class Peer:
         self.acked: set[int] = set()
         self.pongs: list[int] = []
         self.pings: list[int] = []
-        self.seen: Counter[int] = Counter()  # frames by kind
         self.go_away: int | None = None
         self.generous = True  # give credit back for what arrives
         self.answers_pings = True
@@ -83,6 +71,7 @@ class Peer:
         """All frames together in as few records as possible."""
         self.channel.send(b"".join(frames))
 
+    @judged("written")
     def write(self, stream: int, body: bytes, flags: int = 0, size: int = 65_000) -> None:
         """Data within the credit that is known; waits for more."""
         while body:
@@ -129,48 +118,44 @@ class Peer:
         self._rest += plaintext
         rest, at = self._rest, 0
         while len(rest) - at >= 12:
-            version, kind, flags, stream, length = _HEADER.unpack_from(rest, at)
-            size = length if kind == DATA else 0
-            if len(rest) - at < 12 + size:
+            version, kind, flags, stream, length = header.HEADER.unpack_from(rest, at)
+            assert version == 0
+            end = at + 12 + (length if kind == DATA else 0)
+            if len(rest) < end:
                 break
-            self._on_frame(Frame(version, kind, flags, stream, length, bytes(rest[at + 12 : at + 12 + size])))
-            at += 12 + size
+            if kind == GO_AWAY:
+                self.go_away = length
+            elif kind == PINGS:
+                self._on_ping(flags, length)
+            else:
+                self._on_stream(kind, flags, stream, length, bytes(rest[at + 12 : end]))
+            at = end
         del rest[:at]
 
-    def _on_frame(self, got: Frame) -> None:
-        assert got.version == 0, got
-        self.seen[got.kind] += 1
-        if got.kind == GO_AWAY:
-            self.go_away = got.length
-        elif got.kind == PINGS:
-            self._on_ping(got)
-        else:
-            self._on_stream(got)
-
-    def _on_ping(self, got: Frame) -> None:
-        if not got.flags & SYN:
-            self.pongs.append(got.length)
+    def _on_ping(self, flags: int, value: int) -> None:
+        if not flags & SYN:
+            self.pongs.append(value)
             return
-        self.pings.append(got.length)
+        self.pings.append(value)
         if self.answers_pings:
-            self.send(ping(got.length, ACK))
+            self.send(ping(value, ACK))
 
-    def _on_stream(self, got: Frame) -> None:
-        if got.flags & SYN:
-            self.opened.append(got.stream)
-        if got.flags & ACK:
-            self.acked.add(got.stream)
-        if got.flags & RST:
-            self.resets[got.stream] = got.length if got.kind == UPDATE else 0
+    def _on_stream(self, kind: int, flags: int, stream: int, length: int, body: bytes) -> None:
+        if flags & SYN:
+            self.opened.append(stream)
+        if flags & ACK:
+            self.acked.add(stream)
+        if flags & RST:
+            self.resets[stream] = length if kind == UPDATE else 0
             return
-        if got.kind == UPDATE:
-            self.credit[got.stream] = self.credit.get(got.stream, WINDOW) + got.length
-        elif got.body:
-            self.bodies.setdefault(got.stream, bytearray()).extend(got.body)
-            if self.generous and not got.flags & FIN:
-                self.send(update(got.stream, len(got.body)))
-        if got.flags & FIN:
-            self.finished.add(got.stream)
+        if kind == UPDATE:
+            self.credit[stream] = self.credit.get(stream, WINDOW) + length
+        elif body:
+            self.bodies.setdefault(stream, bytearray()).extend(body)
+            if self.generous and not flags & FIN:
+                self.send(update(stream, len(body)))
+        if flags & FIN:
+            self.finished.add(stream)
 
     # ------------------------------------------------------------------ what is expected
 
@@ -186,6 +171,7 @@ class Peer:
             return False
         return self.pump(lambda: value in self.pongs, within)
 
+    @judged("ended")
     def ends(self, code: int | None, within: float = PATIENCE) -> float:
         """The connection ends with this go-away (None: without one); the seconds it took."""
         start = time.monotonic()
@@ -194,6 +180,7 @@ class Peer:
         assert self.go_away == code, f"go-away {self.go_away}, not {code}"
         return time.monotonic() - start
 
+    @judged("reset")
     def reset_with(self, stream: int, code: int, within: float = PATIENCE) -> None:
         """The stream is reset with this code."""
         assert self.pump(lambda: stream in self.resets, within), f"stream {stream} is not reset"
@@ -232,19 +219,22 @@ def connect(
 
 def upgrade_out(wire: Wire, identity: Identity, *, early: bool = True) -> Peer:
     """The dialer's side."""
-    handshake = Handshake(identity, initiator=True)
-    wire.send(propose(NOISE) + framed(handshake.write()))
-    expect_lines(wire, MULTISTREAM, line(NOISE))
-    handshake.read(read_framed(wire))
+    handshake = half_way(wire, identity)
     wire.send(framed(handshake.write(handshake.payload((YAMUX,) if early else ()))))
     channel = handshake.channel(wire)
     if not early:
         channel.send(propose(YAMUX))
-        got = b""
-        while len(got) < len(propose(YAMUX)):
-            got += channel.receive()
-        assert got == propose(YAMUX)
+        assert channel.at_least(len(propose(YAMUX))) == propose(YAMUX)
     return Peer(channel, client=True)
+
+
+def half_way(wire: Wire, identity: Identity | None = None) -> Handshake:
+    """The dialer's side, up to message 2."""
+    handshake = Handshake(identity or Identity(), initiator=True)
+    wire.send(propose(NOISE) + framed(handshake.write()))
+    expect_lines(wire, MULTISTREAM, line(NOISE))
+    handshake.read(read_framed(wire))
+    return handshake
 
 
 def upgrade_in(wire: Wire, identity: Identity, *, early: bool = True) -> Peer:
@@ -254,10 +244,7 @@ def upgrade_in(wire: Wire, identity: Identity, *, early: bool = True) -> Peer:
     handshake.read(read_framed(wire))
     channel = handshake.channel(wire)
     if not early:
-        got = b""
-        while len(got) < len(propose(YAMUX)):
-            got += channel.receive()
-        assert got == propose(YAMUX)
+        assert channel.at_least(len(propose(YAMUX))) == propose(YAMUX)
         channel.send(propose(YAMUX))
     return Peer(channel, client=False)
 

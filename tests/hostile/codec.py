@@ -1,14 +1,15 @@
-"""The formats of the layers, by hand: varints, protobuf, lines, keys, peer ids, identify. Nothing of the package."""
+"""Messages field by field, so that any field can be wrong: lines, protobuf, identify, signed records."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from stronghold_p2p import multistream
+from stronghold_p2p.encoding.varint import encode as varint
+from stronghold_p2p.identity import keys
 
-MULTISTREAM = b"\x13/multistream/1.0.0\n"
+MULTISTREAM = multistream.HEADER
 NOISE = "/noise"
 YAMUX = "/yamux/1.0.0"
 IDENTIFY = "/ipfs/id/1.0.0"
@@ -24,29 +25,6 @@ GUARDED = "/guarded/1.0.0"
 SIGNATURE_PREFIX = b"noise-libp2p-static-key:"
 RECORD_DOMAIN = b"libp2p-peer-record"
 RECORD_TYPE = b"\x03\x01"
-
-_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-
-
-def varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def read_varint(data: bytes, at: int = 0) -> tuple[int, int]:
-    """The number and where it ends; ``IndexError`` when it is cut."""
-    number = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number, at
-        shift += 7
 
 
 def prefixed(data: bytes) -> bytes:
@@ -73,56 +51,20 @@ def integer(number: int, value: int) -> bytes:
     return varint(number << 3) + varint(value)
 
 
-def fields(data: bytes) -> dict[int, list[bytes | int]]:
-    """A protobuf message that has only these two kinds of field."""
-    found: dict[int, list[bytes | int]] = {}
-    at = 0
-    while at < len(data):
-        key, at = read_varint(data, at)
-        value, at = read_varint(data, at)
-        if key & 7 == 2:
-            found.setdefault(key >> 3, []).append(data[at : at + value])
-            at += value
-        else:
-            found.setdefault(key >> 3, []).append(value)
-    return found
-
-
-def base58(data: bytes) -> str:
-    number, text = int.from_bytes(data, "big"), ""
-    while number:
-        number, digit = divmod(number, 58)
-        text = _BASE58[digit] + text
-    return "1" * (len(data) - len(data.lstrip(b"\0"))) + text
-
-
 def ip4_tcp(host: str, port: int) -> bytes:
     """A binary multiaddr."""
     return b"\x04" + bytes(map(int, host.split("."))) + b"\x06" + port.to_bytes(2, "big")
 
 
-@dataclass(frozen=True)
 class Identity:
-    """An Ed25519 key and what follows from it."""
+    """An Ed25519 key and what follows from it: the protobuf of the public key, the peer id's bytes and text."""
 
-    key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
-
-    @property
-    def public(self) -> bytes:
-        """The public key's protobuf."""
-        return integer(1, 1) + blob(2, self.key.public_key().public_bytes_raw())
-
-    @property
-    def peer(self) -> bytes:
-        """The peer id: a multihash that holds the key itself."""
-        return b"\0" + prefixed(self.public)
-
-    @property
-    def name(self) -> str:
-        return base58(self.peer)
-
-    def sign(self, data: bytes) -> bytes:
-        return self.key.sign(data)
+    def __init__(self) -> None:
+        key = keys.Identity()
+        self.sign = key.sign
+        self.public = key.public_key.encode()
+        self.peer = bytes(key.peer_id)
+        self.name = str(key.peer_id)
 
 
 def envelope(

@@ -12,14 +12,10 @@ import argparse
 import asyncio
 import gc
 import os
-import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-from harness.commands import commands, say
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.errors import DialError
 from stronghold_p2p.events.events import Event
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Rule
@@ -66,10 +62,10 @@ class Dialer:
         async with stream:
             await stream.write(write.encode())
             if close:
-                await stream.close()
+                stream.close()
                 return {}
             if fin:
-                await stream.close_write()
+                stream.finish()
             return {"got": (await stream.read_to_end(maximum)).hex()}
 
     async def opens(self, protocol: str, count: int, timeout: float) -> Result:
@@ -91,7 +87,7 @@ class Dialer:
     async def forget(self) -> Result:
         """Close the streams that are kept."""
         for stream in self.streams:
-            await stream.close()
+            stream.close()
         self.streams.clear()
         return {}
 
@@ -144,30 +140,11 @@ class Dialer:
         await self.swarm.close()
 
 
-async def obey(dialer: Dialer, command: Result) -> Result:
-    run: Callable[..., Awaitable[Result]] = getattr(dialer, command.pop("do"))
-    start = time.monotonic()
-    try:
-        result = {"error": "", **await run(**command)}
-    except Exception as error:
-        result = {"error": type(error).__name__, "text": str(error), "code": getattr(error, "code", None)}
-        if isinstance(error, DialError):
-            result["attempts"] = {str(address): type(cause).__name__ for address, cause in error.attempts.items()}
-    result["seconds"] = time.monotonic() - start
-    return result
-
-
 async def main(options: argparse.Namespace) -> None:
     dialer = Dialer(settings.timeouts(options, Timeouts()), settings.limits(options, Limits()))
-    async for command in commands({"peer": str(dialer.swarm.peer_id)}):
-        say(await obey(dialer, command))
+    await settings.obey(dialer, peer=str(dialer.swarm.peer_id))
     await dialer.close()
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m tests.hostile.dialer")
-    settings.add_to(parser)
-    given = parser.parse_args()
-    settings.set_constants(given)
-    settings.weaken(given)
-    asyncio.run(main(given))
+    asyncio.run(main(settings.weakened("dialer")))

@@ -17,7 +17,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
-from harness.commands import commands, say
 from stronghold_p2p import (
     JSON,
     Attempt,
@@ -41,7 +40,7 @@ from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS
 from tests.hostile import settings
 from tests.hostile.codec import GUARDED, RR
 from tests.hostile.files import Files
-from tests.hostile.hooks import HOOKS, PREDICATES
+from tests.hostile.hooks import PREDICATES, hook
 
 Result = dict[str, Any]
 BEAT: Final = 0.01
@@ -178,9 +177,9 @@ class Guard:
 
     async def hooks(self, *, ask: str = "hold", no_rule: str | None = None) -> Result:
         own = {"hold": self._ask, "silent": self._shrug}
-        self.firewall.on_ask(own.get(ask) or HOOKS[ask](self.network))
+        self.firewall.on_ask(own.get(ask) or hook(ask, self.network))
         if no_rule is not None:
-            self.firewall.on_no_rule(own.get(no_rule) or HOOKS[no_rule](self.network))
+            self.firewall.on_no_rule(own.get(no_rule) or hook(no_rule, self.network))
         return {}
 
     async def answer(self, *, question: int, yes: Any) -> Result:
@@ -246,22 +245,14 @@ async def main(options: argparse.Namespace) -> None:
     guard = Guard(options)
     async with guard.network as network:
         beating = asyncio.create_task(guard.beat())
-        ready = {"peer": str(network.peer_id), "addr": str(network.addresses[0])}
-        async for command in commands(ready):
-            run = getattr(guard, command.pop("do"))
-            try:
-                say({"error": "", **await run(**command)})
-            except Exception as error:
-                say({"error": type(error).__name__, "text": str(error), "sent": getattr(error, "sent", None)})
+        await settings.obey(guard, peer=str(network.peer_id), addr=str(network.addresses[0]))
         beating.cancel()
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m tests.hostile.guard")
+def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rules", type=Path)
     parser.add_argument("--port", type=int, default=0)
-    settings.add_to(parser)
-    given = parser.parse_args()
-    settings.set_constants(given)
-    settings.weaken(given)
-    asyncio.run(main(given))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(settings.weakened("guard", add=add)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 from stronghold_p2p import Attempt, Network, Rule
@@ -12,7 +13,7 @@ from stronghold_p2p.firewall.rules import Predicate
 Hook = Callable[[Attempt], Awaitable[Any]]
 
 
-def raises(attempt: Attempt) -> bool:
+def raises(*_: object) -> bool:
     raise RuntimeError("broken")
 
 
@@ -20,93 +21,57 @@ def cancels(attempt: Attempt) -> bool:
     raise asyncio.CancelledError
 
 
-def number(attempt: Attempt) -> bool:
-    return 1  # type: ignore[return-value]
-
-
-async def _later() -> bool:
-    return True
-
-
-def coroutine(attempt: Attempt) -> bool:
-    return _later()  # type: ignore[return-value]
+async def says(answer: Any, *_: object) -> Any:
+    return answer
 
 
 PREDICATES: Final[dict[str, Predicate]] = {
     "raises": raises,
     "cancels": cancels,
-    "number": number,
-    "coroutine": coroutine,
+    "number": lambda attempt: 1,  # type: ignore[dict-item,return-value]
+    "coroutine": lambda attempt: says(True),  # type: ignore[dict-item,return-value]
 }
 
 
-def _saying(answer: Any) -> Callable[[Network], Hook]:
-    def make(network: Network) -> Hook:
-        async def hook(attempt: Attempt) -> Any:
-            return answer
-
-        return hook
-
-    return make
+async def _raising(*_: object) -> Any:
+    raise RuntimeError("broken")
 
 
-def _raising(network: Network) -> Hook:
-    async def hook(attempt: Attempt) -> Any:
-        raise RuntimeError("broken")
-
-    return hook
+async def _never(*_: object) -> Any:
+    await asyncio.Event().wait()
 
 
-def _never(network: Network) -> Hook:
-    async def hook(attempt: Attempt) -> Any:
+async def _cancelled(*_: object) -> Any:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(0)
+
+
+async def _stubborn(*_: object) -> Any:
+    try:
         await asyncio.Event().wait()
-
-    return hook
-
-
-def _cancelled(network: Network) -> Hook:
-    async def hook(attempt: Attempt) -> Any:
-        task = asyncio.current_task()
-        assert task is not None
-        task.cancel()
-        await asyncio.sleep(0)
-
-    return hook
+    except asyncio.CancelledError:
+        await asyncio.sleep(0.2)
+        return True  # too late
 
 
-def _stubborn(network: Network) -> Hook:
-    async def hook(attempt: Attempt) -> Any:
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            await asyncio.sleep(0.2)
-            return True  # too late
-
-    return hook
+async def _node(network: Network, attempt: Attempt) -> Any:
+    """Changes the rules twice, the second time about what it was asked, and says yes."""
+    network.firewall.set(Rule.REJECT, peer=attempt.peer, protocol="/another/1.0.0")
+    await network.connect(attempt.peer, timeout=1)
+    network.firewall.set(Rule.REJECT, peer=attempt.peer)
+    return True
 
 
-def _plain(network: Network) -> Hook:
-    return lambda attempt: True  # type: ignore[return-value]
+def _plain(*_: object) -> Any:
+    return True
 
 
-def _node(network: Network) -> Hook:
-    async def hook(attempt: Attempt) -> Any:
-        """Changes the rules twice, the second time about what it was asked, and says yes."""
-        network.firewall.set(Rule.REJECT, peer=attempt.peer, protocol="/another/1.0.0")
-        await network.connect(attempt.peer, timeout=1)
-        network.firewall.set(Rule.REJECT, peer=attempt.peer)
-        return True
-
-    return hook
-
-
-HOOKS: Final[dict[str, Callable[[Network], Hook]]] = {
-    "yes": _saying(True),
-    "no": _saying(False),
-    "none": _saying(None),
-    "number": _saying(1),
-    "text": _saying("yes"),
-    "allow": _saying(Rule.ALLOW),
+HOOKS: Final[dict[str, Callable[..., Any]]] = {
+    "none": partial(says, None),
+    "number": partial(says, 1),
+    "text": partial(says, "yes"),
     "raises": _raising,
     "never": _never,
     "cancelled": _cancelled,
@@ -114,3 +79,8 @@ HOOKS: Final[dict[str, Callable[[Network], Hook]]] = {
     "plain": _plain,
     "node": _node,
 }
+
+
+def hook(name: str, network: Network) -> Hook:
+    """By its name in ``HOOKS``."""
+    return partial(HOOKS[name], network)

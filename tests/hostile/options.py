@@ -9,7 +9,6 @@ timeouts: how long it takes, in virtual time). Then it waits for SIGTERM.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import inspect
 import json
@@ -32,6 +31,7 @@ from stronghold_p2p import (
     RequestProtocol,
     Timeouts,
 )
+from tests import inside
 from tests.hostile import settings, waits
 
 Snapshot = dict[str, Any]
@@ -46,7 +46,7 @@ HOME = "/ip4/127.0.0.1/tcp/0"
 
 def limits_of(network: Network, connection: Connection) -> Snapshot:
     """Each limit where it is looked at."""
-    swarm, session = network._swarm, connection._session
+    swarm, session = network._swarm, inside.session(connection)
     gate, of_session, hooks = swarm.gate, session.limits, swarm.approval._hooks
     gate._check_rate("a source", 0.0)
     (arrivals,) = gate._arrivals.values()
@@ -208,12 +208,7 @@ def report(*, full: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.hostile.options")
-    parser.add_argument("--full", action="store_true")
-    settings.add_to(parser)
-    options = parser.parse_args()
-    settings.set_constants(options)
-    settings.weaken(options)
+    options = settings.weakened("options", add=lambda parser: parser.add_argument("--full", action="store_true"))
     logging.disable(logging.CRITICAL)  # of the scenes
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     print(json.dumps(report(full=options.full)), flush=True)

@@ -8,7 +8,6 @@ It does what JSON lines on its standard input say. The settings are those of tes
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import resource
@@ -20,7 +19,6 @@ from typing import Any
 
 from multiaddr import Multiaddr
 
-from harness.commands import commands, say
 from stronghold_p2p import AddressBook, Identity, PeerId
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.book.addresses import store_of
@@ -44,7 +42,7 @@ def attempt(run: Callable[[], Result]) -> Result:
     try:
         result = {"error": "", **run()}
     except Exception as error:
-        result = {"error": type(error).__name__, "text": str(error), "where": getattr(error, "where", "")}
+        result = settings.failed(error)
     return {**result, "ms": (time.process_time() - start) * 1e3}
 
 
@@ -150,17 +148,6 @@ class Reader:
         return {}
 
 
-async def main() -> None:
-    reader = Reader()
-    async for command in commands({}):
-        run = getattr(reader, command.pop("do"))
-        say(attempt(lambda run=run, command=command: run(**command)))  # type: ignore[misc]
-
-
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m tests.hostile.reader")
-    settings.add_to(parser)
-    given = parser.parse_args()
-    settings.set_constants(given)
-    settings.weaken(given)
-    asyncio.run(main())
+    settings.weakened("reader")
+    asyncio.run(settings.obey(Reader()))

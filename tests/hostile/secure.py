@@ -88,6 +88,13 @@ class Channel:
         self.received += 1
         return plaintext
 
+    def at_least(self, count: int) -> bytes:
+        """The plaintext of as many records as hold so many bytes."""
+        got = b""
+        while len(got) < count:
+            got += self.receive()
+        return got
+
     def whole(self) -> bool:
         """Whether a whole record waits in the buffer."""
         buffer = self.wire.buffer

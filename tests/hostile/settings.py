@@ -1,22 +1,29 @@
-"""What a row may set in the programs under test, and what a negative control takes away from them."""
+"""What the programs under test have in common: what a row may set, what a control takes away, JSON lines."""
 
 from __future__ import annotations
 
 import argparse
+import inspect
+import time
 from collections.abc import Callable
 from dataclasses import fields, replace
 from importlib import import_module
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from harness.commands import commands, say
 from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.errors import DialError
 from tests.hostile import weak
 
 T = TypeVar("T", Limits, Timeouts)
 Setting = tuple[str, float | None]
 
 
-def add_to(parser: argparse.ArgumentParser) -> None:
-    """Each option may be given again; the last one counts."""
+def parsed(program: str, *, add: Callable[[argparse.ArgumentParser], object] | None = None) -> argparse.Namespace:
+    """The command line of a program; constants are as it says. Each option may be given again; the last one counts."""
+    parser = argparse.ArgumentParser(prog=f"python -m tests.hostile.{program}")
+    if add is not None:
+        add(parser)
     parser.add_argument("--timeout", type=_one_of(Timeouts), action="append", default=[], metavar="NAME=SECONDS")
     parser.add_argument("--limit", type=_one_of(Limits), action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--constant", type=_named, action="append", default=[], metavar="MODULE.NAME=VALUE")
@@ -26,15 +33,20 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--counters", type=int, nargs=2, metavar=("SEND", "RECEIVE"), help="where Noise begins to count"
     )
-
-
-def set_constants(options: argparse.Namespace) -> None:
-    """Before anything of the package runs."""
+    options = parser.parse_args()
     for name, value in options.constant:
         module, _, constant = name.rpartition(".")
         if not hasattr(import_module(f"stronghold_p2p.{module}"), constant):
             raise SystemExit(f"no constant {name}")
         setattr(import_module(f"stronghold_p2p.{module}"), constant, value)
+    return options
+
+
+def weakened(program: str, *, add: Callable[[argparse.ArgumentParser], object] | None = None) -> argparse.Namespace:
+    """``parsed``, and ``weaken``."""
+    options = parsed(program, add=add)
+    weaken(options)
+    return options
 
 
 def weaken(options: argparse.Namespace) -> None:
@@ -74,3 +86,23 @@ def _one_of(kind: type[Limits | Timeouts]) -> Callable[[str], Setting]:
         return found
 
     return setting
+
+
+async def obey(program: object, **ready: object) -> None:
+    """Say what is ``ready``; then each line of standard input is a method of ``program``, and answered by a line."""
+    async for command in commands(ready):
+        start, spent = time.monotonic(), time.process_time()
+        try:
+            result = getattr(program, command.pop("do"))(**command)
+            result = {"error": "", **(await result if inspect.isawaitable(result) else result)}
+        except Exception as error:
+            result = failed(error)
+        say({**result, "seconds": time.monotonic() - start, "ms": (time.process_time() - spent) * 1e3})
+
+
+def failed(error: Exception) -> dict[str, Any]:
+    """An error as the rows look at it."""
+    told: dict[str, Any] = {name: getattr(error, name, None) for name in ("code", "where")}
+    if isinstance(error, DialError):
+        told["attempts"] = {str(address): type(cause).__name__ for address, cause in error.attempts.items()}
+    return {"error": type(error).__name__, "text": str(error), **told}

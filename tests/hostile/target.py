@@ -64,7 +64,8 @@ async def serve(options: argparse.Namespace) -> None:
     limits, timeouts = settings.limits(options, base), settings.timeouts(options, Timeouts())
     seen: Counter[str] = Counter()
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    async with running(limits, timeouts, exempt_loopback=not options.count_loopback) as swarm:
+    async with running(limits, timeouts) as swarm:
+        swarm.gate._exempt_loopback = not options.count_loopback
         swarm.hub.on_event(lambda event: seen.update([told(event)]))
         swarm.protected |= set(map(PeerId, options.protect))
         swarm.handle(HOLD, hold)
@@ -80,18 +81,13 @@ async def serve(options: argparse.Namespace) -> None:
         await stop.wait()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.hostile.target")
+def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lifted", action="store_true")
     parser.add_argument("--count-loopback", action="store_true")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--protect", action="append", default=[], metavar="PEER")
-    settings.add_to(parser)
     parser.set_defaults(weakened=False)
-    options = parser.parse_args()
-    settings.set_constants(options)
-    asyncio.run(serve(options))
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(serve(settings.parsed("target", add=add)))

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from harness.process import Process, soon
-from tests.hostile.arena import MIB, NOISE_FLOOR, Arena
+from tests.hostile.arena import MIB, Arena
 from tests.hostile.client import Peer, connect
 from tests.hostile.codec import Identity, prefixed
+from tests.hostile.facts import judged
 
 REQUESTS = "/stronghold-p2p/1.0.0"
 BUFFER = 256
@@ -54,9 +55,7 @@ def application(arena: Arena, *, memory: int) -> Iterator[Application]:
         program.forget_peak()
         with arena.probed(program):
             yield program
-        grown = max(0, program.peak() - base)
-        arena.figures.memory = max(arena.figures.memory, grown)
-        assert grown <= memory + NOISE_FLOOR, f"grew by {grown / MIB:.1f} MiB"
+        arena.grown(max(0, program.peak() - base), memory)
         program.ask(do="forget")
         with program.connect() as peer:
             assert answered(peer, asked(peer, "still there?"), 5.0)
@@ -78,7 +77,8 @@ def test_row_71_events_that_nobody_takes(arena: Arena) -> None:
         streams = [asked(attacker, f"number {number}") for number in range(500)]
         attacker.rest(0.5)  # the honest probe has its share, too: after 1.6 s it would wait for the reader
         through = sum(stream in attacker.finished for stream in streams)
-        assert 0 < through <= BUFFER // 8 + 1  # back-pressure to that peer ...
+        with judged("through"):
+            assert 0 < through <= BUFFER // 8 + 1  # back-pressure to that peer ...
         assert not attacker.resets
         assert program.state("held") == len(streams) - through
         assert program.state("waiting") <= BUFFER
@@ -113,5 +113,6 @@ def test_row_76_each_option_alone(arena: Arena) -> None:
         for kind, options in names.items():
             assert set(changes[kind]) == set(options), f"{kind}: an option without a sentinel"
             for option in options:
-                assert changes[kind][option] == [option], f"{kind}.{option} changes {changes[kind][option]}"
+                with judged("options"):
+                    assert changes[kind][option] == [option], f"{kind}.{option} changes {changes[kind][option]}"
         arena.note(f"{sum(map(len, names.values()))} options")

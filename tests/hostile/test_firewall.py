@@ -17,21 +17,21 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from harness.process import Patience
+from stronghold_p2p.encoding.base58 import encode as base58
 from tests.hostile.arena import MIB, Arena, Guarded
-from tests.hostile.client import ACK, FIN, RST, SYN, WINDOW, Peer, data, expect_lines, update, upgrade_out
+from tests.hostile.client import ACK, FIN, RST, SYN, WINDOW, Peer, data, half_way, update, upgrade_out
 from tests.hostile.codec import (
     GUARDED,
     IDENTIFY,
     MULTISTREAM,
-    NOISE,
     Identity,
-    base58,
     identify,
     line,
     prefixed,
     propose,
 )
-from tests.hostile.secure import Handshake, framed, read_framed
+from tests.hostile.facts import judged
+from tests.hostile.secure import framed
 from tests.hostile.wire import Wire
 
 NA = MULTISTREAM + line("na")
@@ -54,7 +54,8 @@ def over(peer: Peer, stream: int) -> bool:
 
 def outcome(peer: Peer, stream: int, within: float = 3.0) -> str:
     """``answer``, ``na`` as for what is not served, ``refused`` (the end without a byte), or the code of a reset."""
-    assert peer.pump(lambda: over(peer, stream), within), f"stream {stream} does not end: {peer.body(stream)!r}"
+    with judged("over"):
+        assert peer.pump(lambda: over(peer, stream), within), f"stream {stream} does not end: {peer.body(stream)!r}"
     code = peer.resets.get(stream)
     if code == NEGOTIATION_FAILED:  # the refusal, and then what it has sent without waiting, which is no proposal
         return "na"
@@ -78,9 +79,6 @@ def until(guard: Guarded, condition: Callable[[dict[str, Any]], bool]) -> dict[s
         assert time.monotonic() < end, f"never: {found}"
         time.sleep(0.005)
     return found
-
-
-# ---------------------------------------------------------------------- 73
 
 
 def test_row_73_a_rejected_peer_sends(arena: Arena) -> None:
@@ -111,11 +109,8 @@ def as_if_not_served(peer: Peer) -> None:
 
 def together_with_message_3(guard: Guarded) -> Peer:
     """The stream and its request leave in one segment with the end of the handshake."""
-    wire, identity = Wire.connect(guard.address), Identity()
-    handshake = Handshake(identity, initiator=True)
-    wire.send(propose(NOISE) + framed(handshake.write()))
-    expect_lines(wire, MULTISTREAM, line(NOISE))
-    handshake.read(read_framed(wire))
+    wire = Wire.connect(guard.address)
+    handshake = half_way(wire)
     last = framed(handshake.write(handshake.payload(("/yamux/1.0.0",))))
     channel = handshake.channel(wire)
     peer = Peer(channel, client=True)
@@ -155,8 +150,6 @@ def first_of_all(address: tuple[str, int], identity: Identity, got: list[str]) -
         return
 
 
-# ---------------------------------------------------------------------- 74
-
 MANY = (MIB - 2) // 3
 
 
@@ -188,7 +181,8 @@ def test_row_74_json_that_costs_or_deceives(arena: Arena) -> None:
         for name, body in bad_json().items():
             stream = peer.open(GUARDED)
             peer.write(stream, prefixed(body), size=WINDOW)
-            assert outcome(peer, stream) == f"reset {PROTOCOL_VIOLATION:#x}", name
+            with judged("reset"):
+                assert outcome(peer, stream) == f"reset {PROTOCOL_VIOLATION:#x}", name
             stalls[name] = state(guard)["stall"]
         found = state(guard)
         assert found["handled"] == []
@@ -212,8 +206,6 @@ def test_row_74_json_that_costs_or_deceives(arena: Arena) -> None:
     longest = max(stalls, key=lambda name: stalls[name])
     arena.bound(f"stall in s, for {longest}:", stalls[longest], 0.1)
 
-
-# ---------------------------------------------------------------------- 75
 
 Told = Any
 
@@ -244,11 +236,12 @@ def test_row_75_every_rule_set_and_removed(arena: Arena) -> None:
             questions = state(guard)["questions"]
             got = let_in(peer) if direction == "in" else let_out(guard, peer, identity, expected)
             asks = state(guard)["questions"] - questions
-            assert (got, asks) == ("passes" if expected == "passes" else "rejected", expected == "question"), (
-                direction,
-                mine,
-                all_others,
-            )
+            with judged("verdict"):
+                assert (got, asks) == ("passes" if expected == "passes" else "rejected", expected == "question"), (
+                    direction,
+                    mine,
+                    all_others,
+                )
 
 
 def let_in(peer: Peer) -> str:
@@ -267,9 +260,6 @@ def let_out(guard: Guarded, peer: Peer, identity: Identity, expected: str) -> st
         peer.send(update(peer.opened[-1], RATE_LIMITED, RST))
     error = guard.read()["error"]
     return {"StreamReset": "passes", "Rejected": "rejected"}[error]
-
-
-# ---------------------------------------------------------------------- 77
 
 
 def test_row_77_rules_that_change_under_a_request(arena: Arena) -> None:
@@ -311,14 +301,12 @@ def change_under(guard: Guarded, peer: Peer, identity: Identity, moment: str, *,
         peer.send(data(stream, body[3:], FIN))
     if moment == "answered":
         guard.ask(do="hold", on=False)
-    assert outcome(peer, stream) == "refused", (moment, peer.body(stream))
+    with judged("refused"):
+        assert outcome(peer, stream) == "refused", (moment, peer.body(stream))
     arena.took(time.monotonic() - start, 0.1)
     if moment == "asked about":
         assert guard.ask(do="answer", question=0, yes=True)["stale"]
     assert asked(peer) == "na"
-
-
-# ---------------------------------------------------------------------- 78
 
 
 def test_row_78_answers_that_come_too_late(arena: Arena) -> None:
@@ -331,7 +319,8 @@ def test_row_78_answers_that_come_too_late(arena: Arena) -> None:
         with guard.connect(identity) as peer:
             ask(peer)
             until(guard, lambda now: now["open"] == 1)
-        until(guard, lambda now: now["open"] == 0 and now["asks"] == 0)  # with the connection
+        with judged("withdrawn"):
+            until(guard, lambda now: now["open"] == 0 and now["asks"] == 0)  # with the connection
         with guard.connect(identity) as peer:
             assert guard.ask(do="answer", question=0, yes=True)["stale"]
             assert state(guard)["handled"] == []
@@ -355,13 +344,11 @@ def test_row_78_answers_that_come_too_late(arena: Arena) -> None:
         assert sorted(map(str, state(guard)["handled"])) == ["{'Ping': 0}", "{'Ping': 1}"]
 
 
-# ---------------------------------------------------------------------- 79
-
-
 def count_over(peer: Peer, streams: list[int]) -> int:
     return sum(over(peer, stream) for stream in streams)
 
 
+@judged("refused")
 def refused_at_once(peer: Peer, streams: list[int], count: int) -> None:
     """As many as this, and no more."""
     assert peer.pump(lambda: count_over(peer, streams) >= count, 5.0), "not at once"
@@ -422,9 +409,6 @@ def large_requests(guard: Guarded) -> None:
         assert 31 * MIB < state(guard)["ask_memory"] <= 32 * MIB
 
 
-# ---------------------------------------------------------------------- 80
-
-
 def test_row_80_predicates_and_hooks_that_fail(arena: Arena) -> None:
     """They raise, return something else, are cancelled, never return, call the network, take long"""
     wait = arena.pick(0.4, 8.0)
@@ -453,9 +437,6 @@ def test_row_80_predicates_and_hooks_that_fail(arena: Arena) -> None:
         assert state(guard)["handled"] == []
 
 
-# ---------------------------------------------------------------------- 81
-
-
 def cid(identity: Identity) -> str:
     """CIDv1 with the codec libp2p-key, in base32 (peer-ids, "String representation")."""
     return "b" + base64.b32encode(b"\x01\x72" + identity.peer).decode().rstrip("=").lower()
@@ -481,7 +462,8 @@ def test_row_81_other_names_for_the_same(arena: Arena) -> None:
             ends = ("/", ".1", " ", ".0.0")
             for name in [*(GUARDED + end for end in ends), GUARDED.upper(), GUARDED[1:], f"/x{GUARDED}", GUARDED[:-1]]:
                 stream = one.open(name, prefixed(b'"Ping"'))
-                assert outcome(one, stream) == "na", name
+                with judged("na"):
+                    assert outcome(one, stream) == "na", name
             claim_other_protocols(guard, one, identity)
             before = len(state(guard)["handled"])
             request_as_an_answer(guard, one, identity)
@@ -515,9 +497,6 @@ def request_as_an_answer(guard: Guarded, peer: Peer, identity: Identity) -> None
     assert guard.read()["error"] == "Malformed"
 
 
-# ---------------------------------------------------------------------- 96
-
-
 SPOILT = {  # a text, and how often its last part is repeated
     "empty": ("", "", 0),
     "no version": ('[[rules]]\nrule = "allow"\n', "", 0),
@@ -544,9 +523,10 @@ def test_row_96_rules_that_were_spoilt(arena: Arena) -> None:
         made = told("make", path=file, friends=friends, banned=["203.0.113.0/24"])
         assert made["mode"] == "0o600"
         cut = told("cut", path=file, step=arena.count(20, 1))
-        assert (cut["allows"], cut["denies"]) == (0, 0), "a file that was cut short counts"
+        with judged("cut"):
+            assert (cut["allows"], cut["denies"]) == (0, 0), "a file that was cut short counts"
         outcomes = told("spoil", path=os.path.join(folder, "spoilt.toml"), texts=SPOILT)
-        assert outcomes == dict.fromkeys(SPOILT, "refused") | {"error": ""}
+        assert {name: outcomes[name] for name in SPOILT} == dict.fromkeys(SPOILT, "refused")
         full = told("fill_the_disk", path=file)
         assert full["same"]
         assert "cannot be written" in full["said"]

@@ -8,8 +8,9 @@ from contextlib import contextmanager, suppress
 
 from harness.process import Process
 from tests.hostile.arena import KIB, Arena, Target
-from tests.hostile.client import DATA, FIN, SYN, Host, Peer, data, frame, update
+from tests.hostile.client import DATA, FIN, SYN, Host, Peer, data, frame, half_way, update
 from tests.hostile.codec import ECHO, MULTISTREAM, NOISE, PING, RR, YAMUX, Identity, line, noise, prefixed, propose
+from tests.hostile.facts import judged
 from tests.hostile.secure import Handshake, framed, read_framed
 from tests.hostile.wire import Ended
 
@@ -119,9 +120,6 @@ def accepted(peer: Peer, protocol: str) -> int:
     return stream
 
 
-# ---------------------------------------------------------------------- hostile rows 17 to 19
-
-
 def test_row_17_too_many_proposals(arena: Arena) -> None:
     """65 proposals; ls without end"""
     flights = {
@@ -153,10 +151,9 @@ def test_row_17_too_many_proposals(arena: Arena) -> None:
 
 def test_row_18_any_segments(arena: Arena) -> None:
     """One byte a segment; all in one with the next layer"""
-    identity = Identity()
     with arena.serve() as target:
         with target.wire() as wire:
-            handshake = Handshake(identity, initiator=True)
+            handshake = Handshake(Identity(), initiator=True)
             wire.slowly(propose(NOISE) + framed(handshake.write()), arena.pick(0.0, 0.002))
             assert wire.exactly(len(propose(NOISE))) == propose(NOISE)
             handshake.read(read_framed(wire))
@@ -164,31 +161,25 @@ def test_row_18_any_segments(arena: Arena) -> None:
             channel = handshake.channel(wire)
             for byte in propose(YAMUX):
                 wire.slowly(channel.record(bytes([byte])))
-            got = b""
-            while len(got) < len(propose(YAMUX)):
-                got += channel.receive()
-            assert got == propose(YAMUX)
+            assert channel.at_least(len(propose(YAMUX))) == propose(YAMUX)
             peer = Peer(channel, client=True)
             flight = data(1, propose(RR) + b"byte by byte", SYN) + update(1, 0, FIN)
             for byte in flight:
                 wire.slowly(channel.record(bytes([byte])))
-            assert peer.pump(lambda: 1 in peer.finished)
+            with judged("answered"):
+                assert peer.pump(lambda: 1 in peer.finished)
             assert peer.body(1) == propose(RR) + b"byte by byte"
         with target.wire() as wire:
-            handshake = Handshake(identity, initiator=True)
-            wire.send(propose(NOISE) + framed(handshake.write()))
-            wire.exactly(len(propose(NOISE)))
-            handshake.read(read_framed(wire))
+            handshake = half_way(wire)
             third = framed(handshake.write(handshake.payload(())))
             channel = handshake.channel(wire)
             wire.send(third + channel.record(propose(YAMUX) + flight))  # message 3, the muxer and a request together
-            got = b""
-            while len(got) < len(propose(YAMUX)):
-                got += channel.receive()
+            got = channel.at_least(len(propose(YAMUX)))
             assert got.startswith(propose(YAMUX))
             peer = Peer(channel, client=True)
             peer._take(got[len(propose(YAMUX)) :])
-            assert peer.pump(lambda: 1 in peer.finished)
+            with judged("answered"):
+                assert peer.pump(lambda: 1 in peer.finished)
             assert peer.body(1) == propose(RR) + b"byte by byte"
 
 
@@ -211,7 +202,8 @@ def test_row_19_answers_to_another_question(arena: Arena) -> None:
             with host.accept() as wire:
                 wire.send(MULTISTREAM + line(answer))
                 got = dialer.read()
-                assert got["error"] == "NegotiationError", (name, got)
+                with judged("error"):
+                    assert got["error"] == "NegotiationError", (name, got)
                 wire.until_closed(1.0)
                 assert line("/plaintext/2.0.0") not in bytes(wire.buffer)
         with dialed(dialer, host) as peer:
@@ -221,12 +213,10 @@ def test_row_19_answers_to_another_question(arena: Arena) -> None:
                     stream = accepted(peer, "/noise")
                     peer.send(data(stream, MULTISTREAM + line(answer)))
                     got = dialer.read()
-                    assert got["error"] == "NegotiationError", (name, got)
+                    with judged("error"):
+                        assert got["error"] == "NegotiationError", (name, got)
                     if len(protocols) > 1:
                         assert b"secret" not in peer.body(stream)
-
-
-# ---------------------------------------------------------------------- hostile row 20
 
 
 def test_row_20_parked_negotiations(arena: Arena) -> None:
@@ -257,9 +247,6 @@ def test_row_20_parked_negotiations(arena: Arena) -> None:
         peer.request(b"the connection stays")
 
 
-# ---------------------------------------------------------------------- hostile rows 21 to 24
-
-
 def test_row_21_lazy_dialer(arena: Arena) -> None:
     """A lazy dialer's data came before its answer"""
     answers = {
@@ -278,7 +265,8 @@ def test_row_21_lazy_dialer(arena: Arena) -> None:
             if answer:
                 peer.send(data(stream, answer))
             got = dialer.read()
-            assert got["error"] == error, (name, got)
+            with judged("error"):
+                assert got["error"] == error, (name, got)
             assert "got" not in got
             arena.took(got["seconds"], 2.5)
         dialer.tell(do="request", protocols=["/x/1"], write="first", close=True)
@@ -305,7 +293,8 @@ def test_row_23_stripped_security(arena: Arena) -> None:
                 wire.send(propose(*offers))
                 assert wire.read_line() == MULTISTREAM[1:]
                 for _ in offers:
-                    assert wire.read_line() == b"na\n"
+                    with judged("na"):
+                        assert wire.read_line() == b"na\n"
                 wire.send(frame(DATA, SYN, 1, 0))  # as if it were agreed on
                 wire.until_closed(1.0)
                 assert not wire.buffer

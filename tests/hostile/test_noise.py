@@ -6,8 +6,8 @@ In both roles the answer to any fault is the same: the connection closes, and no
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from harness.process import Process, soon
+from tests.hostile import client
 from tests.hostile.arena import KIB, Arena, Target
 from tests.hostile.client import SYN, Host, Peer, answer_security, data, ping, upgrade_in
 from tests.hostile.codec import (
@@ -33,7 +34,8 @@ from tests.hostile.codec import (
     noise,
     propose,
 )
-from tests.hostile.secure import Handshake, framed, read_framed
+from tests.hostile.facts import judged
+from tests.hostile.secure import Handshake, framed
 from tests.hostile.wire import Ended, Late, Wire
 
 PAYLOAD_MAX = 8_192
@@ -71,10 +73,8 @@ def greeted(target: Target, identity: Identity | None = None) -> tuple[Wire, Han
 
 def half_way(target: Target, identity: Identity | None = None) -> tuple[Wire, Handshake]:
     """As dialer: messages 1 and 2 are done."""
-    wire, handshake = greeted(target, identity)
-    wire.send(framed(handshake.write()))
-    handshake.read(read_framed(wire))
-    return wire, handshake
+    wire = target.wire()
+    return wire, client.half_way(wire, identity)
 
 
 def silent_close(wire: Wire, within: float = 1.0) -> float:
@@ -85,6 +85,7 @@ def silent_close(wire: Wire, within: float = 1.0) -> float:
     return took
 
 
+@judged("proof")
 def third_messages(target: Target, payloads: Iterable[tuple[str, Payload]]) -> float:
     """Each payload in a message 3 of its own must be refused; seconds on a core for each."""
     before, count = target.cpu(), 0
@@ -105,14 +106,20 @@ def third_messages(target: Target, payloads: Iterable[tuple[str, Payload]]) -> f
 def second_messages(dialer: Process, host: Host, payloads: Iterable[tuple[str, Payload]]) -> None:
     """The same as listener: the dialer says HandshakeError, and tells us nothing about itself."""
     for name, payload in payloads:
-        dialer.tell(do="dial", addrs=[host.address])
-        with host.accept() as wire:
-            handshake = answer_security(wire, host.identity)
+        with refuses_us(dialer, host, name) as (wire, handshake):
             wire.send(framed(handshake.write(payload(handshake))))
-            answer = dialer.read()
-            assert answer["error"] == "HandshakeError", (name, answer)
-            silent_close(wire)
     assert "Opened" not in dialer.ask(do="state")["events"]
+
+
+@contextmanager
+def refuses_us(dialer: Process, host: Host, name: str = "") -> Iterator[tuple[Wire, Handshake]]:
+    """It has dialed us and said message 1; what it is told now ends the handshake."""
+    dialer.tell(do="dial", addrs=[host.address])
+    with host.accept() as wire:
+        yield wire, answer_security(wire, host.identity)
+        answer = dialer.read()
+        assert answer["error"] == "HandshakeError", (name, answer)
+        silent_close(wire)
 
 
 def signed(prefix: bytes = SIGNATURE_PREFIX, signer: Identity | None = None, over: bytes | None = None) -> Payload:
@@ -144,9 +151,6 @@ def cut(size: int) -> Payload:
 
 def with_key(key: bytes, signature: bytes = bytes(64)) -> Payload:
     return lambda _: handshake_payload(key, signature)
-
-
-# ---------------------------------------------------------------------- hostile row 46
 
 
 def nonsense(arena: Arena) -> list[tuple[str, Payload]]:
@@ -197,26 +201,15 @@ def test_row_46_handshake_messages(arena: Arena) -> None:
             peer.request(b"x")
     with arena.dialer() as dialer, Host() as host:
         for size in (0, 31, 95, 96 + PAYLOAD_MAX + 1, 65_535):
-            dialer.tell(do="dial", addrs=[host.address])
-            with host.accept() as wire:
-                answer_security(wire, host.identity)
+            start = time.monotonic()
+            with refuses_us(dialer, host) as (wire, _):
                 wire.send(size.to_bytes(2, "big"))
-                answer = dialer.read()
-                assert answer["error"] == "HandshakeError"
-                arena.took(answer["seconds"], 2.0)  # the body was not waited for
-                silent_close(wire)
+            arena.took(time.monotonic() - start, 2.0)  # the body was not waited for
         second_messages(dialer, host, nonsense(arena))
-        dialer.tell(do="dial", addrs=[host.address])
-        with host.accept() as wire:
-            handshake = answer_security(wire, host.identity)
+        with refuses_us(dialer, host) as (wire, handshake):
             message = bytearray(handshake.write(handshake.payload()))
             message[40] ^= 0x80
             wire.send(framed(bytes(message)))
-            assert dialer.read()["error"] == "HandshakeError"
-            silent_close(wire)
-
-
-# ---------------------------------------------------------------------- hostile row 47
 
 
 def broken_records(peer: Peer) -> Iterable[tuple[str, bytes]]:
@@ -254,8 +247,6 @@ def test_row_47_transport_records(arena: Arena) -> None:
                 arena.took(took, 0.25)
                 assert b"second" not in peer.body(stream), name
 
-
-# ---------------------------------------------------------------------- hostile row 48
 
 LAST = 2**64 - 2  # the last counter that may be used; 2**64 - 1 is reserved (Noise spec, 5.1)
 
@@ -305,9 +296,6 @@ def test_row_48_the_last_counters(arena: Arena) -> None:
         assert soon(lambda: "Ended" in dialer.ask(do="state")["events"])
 
 
-# ---------------------------------------------------------------------- hostile rows 49 and 50
-
-
 def test_row_49_points_of_low_order(arena: Arena) -> None:
     """X25519 points of low order, as e and as s"""
     with arena.serve() as target:
@@ -321,19 +309,11 @@ def test_row_49_points_of_low_order(arena: Arena) -> None:
             silent_close(wire)
     with arena.dialer() as dialer, Host() as host:
         for point in LOW_ORDER:
-            dialer.tell(do="dial", addrs=[host.address])
-            with host.accept() as wire:
-                answer_security(wire, host.identity)
+            with refuses_us(dialer, host) as (wire, _):
                 wire.send(framed(point + noise(120)))
-                assert dialer.read()["error"] == "HandshakeError"
-                silent_close(wire)
-            dialer.tell(do="dial", addrs=[host.address])
-            with host.accept() as wire:
-                handshake = answer_security(wire, host.identity)
+            with refuses_us(dialer, host) as (wire, handshake):
                 handshake.pretend_static(point)
                 wire.send(framed(handshake.write(handshake.payload())))
-                assert dialer.read()["error"] == "HandshakeError"
-                silent_close(wire)
 
 
 def forged(arena: Arena) -> list[tuple[str, Payload]]:
@@ -363,9 +343,6 @@ def test_row_50_identity_signatures(arena: Arena) -> None:
             peer.request(b"x")
     with arena.dialer() as dialer, Host() as host:
         second_messages(dialer, host, forged(arena))
-
-
-# ---------------------------------------------------------------------- hostile row 52
 
 
 def spki(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> bytes:
@@ -476,9 +453,6 @@ def test_row_52_identity_keys(arena: Arena) -> None:
         second_messages(dialer, host, payloads)
 
 
-# ---------------------------------------------------------------------- hostile rows 53 to 55
-
-
 def test_row_53_data_before_the_proof(arena: Arena) -> None:
     """Frames before message 3; no identity at all"""
     flight = data(1, propose(RR) + b"too early", SYN)
@@ -490,12 +464,8 @@ def test_row_53_data_before_the_proof(arena: Arena) -> None:
             wire.close()
         third_messages(target, [("no payload", lambda _: b""), ("zeros", lambda _: bytes(100))])
     with arena.dialer() as dialer, Host() as host:
-        dialer.tell(do="dial", addrs=[host.address])
-        with host.accept() as wire:
-            answer_security(wire, host.identity)
+        with refuses_us(dialer, host) as (wire, _):
             wire.send(framed(flight))
-            assert dialer.read()["error"] == "HandshakeError"
-            silent_close(wire)
         assert "Opened" not in dialer.ask(do="state")["events"]
 
 
@@ -508,7 +478,8 @@ def test_row_54_somebody_else_answers(arena: Arena) -> None:
             handshake = answer_security(wire, wrong.identity)
             wire.send(framed(handshake.write(handshake.payload())))
             answer = dialer.read()
-            assert answer["error"] == "PeerIdMismatch"
+            with judged("error"):
+                assert answer["error"] == "PeerIdMismatch"
             assert wrong.identity.name in answer["text"]
             assert expected in answer["text"]
             arena.took(answer["seconds"], 2.0)
@@ -556,9 +527,7 @@ def test_row_55_after_the_handshake(arena: Arena) -> None:
         wire.send(framed(handshake.write(handshake.payload(()))))
         channel = handshake.channel(wire)
         channel.send(propose("/mplex/6.7.0"))
-        got = channel.receive()
-        while len(got) < len(MULTISTREAM) + 4:
-            got += channel.receive()
+        got = channel.at_least(len(MULTISTREAM) + 4)
         assert got == MULTISTREAM + line("na")
         channel.send(line(YAMUX) + ping(5))  # and what we all speak is still served
         while line(YAMUX) not in got:

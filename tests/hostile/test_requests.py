@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from harness.process import Process, soon
+from stronghold_p2p.encoding.varint import encode as varint
 from tests.hostile.arena import KIB, MIB, Arena, Target
 from tests.hostile.client import FIN, RST, Host, Peer, data, update
-from tests.hostile.codec import ASK, prefixed, propose, varint
+from tests.hostile.codec import ASK, prefixed, propose
+from tests.hostile.facts import judged
 from tests.hostile.test_identify import over
 from tests.hostile.test_multistream import dialed
 
@@ -70,9 +72,6 @@ def asking(dialer: Process, host: Host, **command: Any) -> Iterator[tuple[Peer, 
         assert peer.alive()  # whatever a stream was, its connection stays
 
 
-# ---------------------------------------------------------------------- hostile row 66
-
-
 BROKEN = {
     "nonsense": prefixed(b"nonsense"),
     "empty": prefixed(b""),
@@ -96,7 +95,8 @@ def test_row_66_malformed_beside_others(arena: Arena) -> None:
         for name, body in BROKEN.items():
             broken = peer.open(ASK, body, fin=name == "cut")
             assert over(peer, broken), name
-            assert peer.resets.get(broken) == PROTOCOL_VIOLATION, name
+            with judged("reset"):
+                assert peer.resets.get(broken) == PROTOCOL_VIOLATION, name
         for number, stream in enumerate(streams):
             assert answered(peer, ask(peer, {"Answer": number})) == ["answered", "InvalidStateError"]
             assert answered(peer, stream) == 0
@@ -112,9 +112,7 @@ def test_row_66_malformed_beside_others(arena: Arena) -> None:
             assert outcome["outcomes"] == {"Malformed": 1, "'Pong'": OTHERS}
 
 
-# ---------------------------------------------------------------------- hostile row 67
-
-
+@judged("reset")
 def dribble(peer: Peer, stream: int, body: bytes, every: float) -> float:
     """One byte after the other until the stream is reset; seconds."""
     start = time.monotonic()
@@ -146,9 +144,6 @@ def test_row_67_dribbled(arena: Arena) -> None:
         assert outcome["outcomes"] == {"DeadlineExceeded": 1}
         assert outcome["seconds"] >= deadline * 0.9
         arena.took(outcome["seconds"], deadline + 0.5)
-
-
-# ---------------------------------------------------------------------- hostile row 68
 
 
 def too_long(peer: Peer, stream: int) -> None:
@@ -202,7 +197,8 @@ def test_row_68_answers_that_are_none(arena: Arena) -> None:
             with asking(dialer, host, message="Ping") as (peer, outcome):
                 (stream,) = asked(peer, 1)
                 say(peer, stream)
-            assert outcome["outcomes"] == {expected: 1}, name
+            with judged("outcome"):
+                assert outcome["outcomes"] == {expected: 1}, name
         assert dialer.peak() - before <= 2 * MIB + 64 * KIB  # 2 MiB move by themselves
         for whole in (True, False):  # before the request was taken: half of it is more than the window
             with asking(dialer, host, message="x", times=600_000) as (peer, outcome):
@@ -216,9 +212,6 @@ def test_row_68_answers_that_are_none(arena: Arena) -> None:
             assert outcome["outcomes"] == {"'Pong'": 1}
         if arena.full:
             longest(arena, dialer, host)
-
-
-# ---------------------------------------------------------------------- hostile row 69
 
 
 def surplus(arena: Arena, target: Target, places: int) -> None:
@@ -261,9 +254,6 @@ def test_row_69_more_requests_than_places(arena: Arena) -> None:
         arena.note(f"{ended['refused']} refusals, {ended['seconds']:.1f} s")
 
 
-# ---------------------------------------------------------------------- hostile row 70
-
-
 def test_row_70_the_connection_ends(arena: Arena) -> None:
     """The connection ends at any step of 100 requests"""
     steps = range(0, 2 * OTHERS, arena.count(28, 1))
@@ -286,15 +276,13 @@ def test_row_70_the_connection_ends(arena: Arena) -> None:
             state = target.state()
             return bool(state["delivered"] == state["answered"] + state["failed"])
 
-        assert soon(told), f"a request without an end: {target.state()}"
+        with judged("told"):
+            assert soon(told), f"a request without an end: {target.state()}"
         state = target.state()
         assert state["fresh"] == state["delivered"] <= expected
         assert state["delivered"] >= expected / 2
         assert min(state["failed"], state["answered"]) > 0
         arena.note(f"{state['delivered']} delivered, {state['failed']} told to have failed")
-
-
-# ---------------------------------------------------------------------- hostile row 72
 
 
 def test_row_72_answers_after_the_end(arena: Arena) -> None:
@@ -307,7 +295,8 @@ def test_row_72_answers_after_the_end(arena: Arena) -> None:
         assert answered(peer, stream) == 0  # the first one
         (stream,) = hold(peer, target, range(1, 2))
         peer.send(update(stream, 0, RST))  # its requester has given up
-        assert answered(peer, ask(peer, {"Answer": 1})) == never
+        with judged("never"):
+            assert answered(peer, ask(peer, {"Answer": 1})) == never
         with target.connect() as other:
             hold(other, target, range(2, 3))
         assert soon(lambda: target.state()["failed"] == 2, 5.0)

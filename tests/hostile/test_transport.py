@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from harness.process import soon
 from tests import netns
 from tests.hostile.arena import KIB, MIB, Arena, Target
-from tests.hostile.client import Host, Peer, upgrade_in, upgrade_out
+from tests.hostile.client import Host, Peer, half_way, upgrade_in, upgrade_out
 from tests.hostile.codec import (
     ECHO,
     HOLD,
@@ -29,12 +29,11 @@ from tests.hostile.codec import (
     prefixed,
     propose,
 )
-from tests.hostile.secure import Handshake, framed, read_framed
+from tests.hostile.facts import judged
+from tests.hostile.secure import Handshake, framed
 from tests.hostile.wire import Cut, Ended, Late, Wire
 
 Stage = Callable[[Wire], bytes]  # says half of something; what it gives back is the rest
-
-# ---------------------------------------------------------------------- hostile row 1
 
 
 def says_nothing(_wire: Wire) -> bytes:
@@ -54,20 +53,14 @@ def half_of_message_1(wire: Wire) -> bytes:
 
 
 def half_of_message_3(wire: Wire) -> bytes:
-    handshake = Handshake(Identity(), initiator=True)
-    wire.send(propose(NOISE) + framed(handshake.write()))
-    wire.exactly(len(propose(NOISE)))
-    handshake.read(read_framed(wire))
+    handshake = half_way(wire)
     third = framed(handshake.write(handshake.payload()))
     wire.send(third[:60])
     return third[60:]
 
 
 def half_of_the_muxer(wire: Wire) -> bytes:
-    handshake = Handshake(Identity(), initiator=True)
-    wire.send(propose(NOISE) + framed(handshake.write()))
-    wire.exactly(len(propose(NOISE)))
-    handshake.read(read_framed(wire))
+    handshake = half_way(wire)
     wire.send(framed(handshake.write(handshake.payload(()))))
     choice = handshake.channel(wire).record(propose(YAMUX))
     wire.send(choice[:22])
@@ -137,7 +130,8 @@ def test_row_1_slowloris(arena: Arena) -> None:
     with arena.serve(*options, memory=128 * 20 * KIB, probe_connects=True) as target:
         slow = open_slowly(target, count, sources)
         lives = watch(slow, time.monotonic() + deadline + arena.slack, deadline * 0.45)
-        assert max(lives) < float("inf"), f"{lives.count(float('inf'))} of {len(lives)} live on"
+        with judged("deadline"):
+            assert max(lives) < float("inf"), f"{lives.count(float('inf'))} of {len(lives)} live on"
         arena.took(max(lives), deadline + 1.0)
         assert max(lives) >= deadline * 0.8  # the negative control: it was the deadline that ended the last ones
         assert target.seen("AcceptFailed DeadlineExceeded") >= 100  # with 128 pending places
@@ -152,9 +146,6 @@ def test_row_1_slowloris(arena: Arena) -> None:
         arena.note(f"{each / KIB:.1f} KiB each")
         for one in slow:
             one.wire.close()
-
-
-# ---------------------------------------------------------------------- hostile row 2
 
 
 def flood(target: Target, seconds: float, rate: float, source: str) -> tuple[int, int]:
@@ -186,22 +177,17 @@ def test_row_2_accept_flood(arena: Arena) -> None:
                 wire.exactly(len(MULTISTREAM), 1.0)
                 served += 1
         allowed = 16 + 5 * (time.monotonic() - start) + 1
-        assert served <= allowed - 16 - 5 * seconds
+        with judged("rate"):
+            assert served <= allowed - 16 - 5 * seconds
         assert soon(lambda: target.seen("AcceptFailed LimitExceeded accept_rate") >= done - allowed)
         with target.connect(source="127.2.0.2") as other:  # the negative control: another address
             other.request(b"x")
 
 
-# ---------------------------------------------------------------------- hostile row 3
-
-
 def handshake_to_message_3(target: Target, source: str) -> tuple[Wire, Handshake, bytes]:
     """Everything but the last message, which is given back."""
     wire = target.wire(source=source)
-    handshake = Handshake(Identity(), initiator=True)
-    wire.send(propose(NOISE) + framed(handshake.write()))
-    wire.exactly(len(propose(NOISE)))
-    handshake.read(read_framed(wire))
+    handshake = half_way(wire)
     return wire, handshake, framed(handshake.write(handshake.payload()))
 
 
@@ -231,7 +217,8 @@ def test_row_3_many_connections_of_one_address(arena: Arena) -> None:
         others = 0 if not arena.full else 2  # the probe's, now and then
         peers = crowd(target, [source] * 16, stack)
         refused = [peer for peer in peers if not peer.alive(1.0)]
-        assert len(refused) == 8
+        with judged("subnet"):
+            assert len(refused) == 8
         for peer in refused:
             peer.ends(0x1001)
             peer.wire.close()
@@ -268,7 +255,8 @@ def test_row_3_many_connections_of_one_customer(arena: Arena) -> None:
             arena.skip(str(error))
         target = stack.enter_context(arena.serve("--host", "::1", probe=False, namespace=namespace))
         peers = crowd(target, [f"2001:db8:3:{number:x}::{number + 1:x}" for number in range(16)], stack)
-        assert len([peer for peer in peers if peer.alive(1.0)]) == 8  # 16 networks /64, one /56
+        with judged("subnet"):
+            assert len([peer for peer in peers if peer.alive(1.0)]) == 8  # 16 networks /64, one /56
         for peer in peers:
             if peer.wire.ending is not None:
                 peer.ends(0x1001)
@@ -293,8 +281,6 @@ def test_row_3_many_connections_of_one_customer(arena: Arena) -> None:
             raise AssertionError("a socket of IPv6 has taken an address of IPv4")
 
 
-# ---------------------------------------------------------------------- hostile row 4
-
 ASYNCIO_SAYS = r"socket\.accept\(\) out of system resource|socket: |Traceback|  |OSError: \[Errno 24\]"
 
 
@@ -312,7 +298,8 @@ def test_row_4_no_descriptors_left(arena: Arena) -> None:
             time.sleep(0.1)
         seconds = time.monotonic() - start
         said = len(target.errors().splitlines()) - said
-        assert said <= 20 * (seconds + 1), f"{said} lines on standard error in {seconds:.1f} s"
+        with judged("log"):
+            assert said <= 20 * (seconds + 1), f"{said} lines on standard error in {seconds:.1f} s"
         arena.bound("share of a core while full", (target.cpu() - before) / seconds, 0.05)
         for wire in crowd:
             wire.close()
@@ -335,9 +322,6 @@ def test_row_4_no_descriptors_left(arena: Arena) -> None:
             assert dialer.read()["error"] == ""
 
 
-# ---------------------------------------------------------------------- hostile row 5
-
-
 def test_row_5_reset_before_accept(arena: Arena) -> None:
     """Connect, then RST before it is accepted"""
     count, batch = arena.count(2_000, 10_000), 1_000
@@ -350,12 +334,10 @@ def test_row_5_reset_before_accept(arena: Arena) -> None:
             target.signal(signal.SIGCONT)
             with target.connect() as peer:
                 peer.request(b"behind them all")
-        assert soon(lambda: target.state()["pending_in"] == 0)
+        with judged("place"):
+            assert soon(lambda: target.state()["pending_in"] == 0)
         arena.note(f"{target.seen('AcceptFailed ConnectionClosed')} told of")
         arena.bound("seconds of a core", target.cpu() - before, 2.0)
-
-
-# ---------------------------------------------------------------------- hostile row 6
 
 
 def test_row_6_silent_death(arena: Arena) -> None:
@@ -371,7 +353,8 @@ def test_row_6_silent_death(arena: Arena) -> None:
             silent.rest(0.05)
             talks.rest(0.05)
         took = time.monotonic() - start
-        assert silent.wire.ending is not None
+        with judged("ended"):
+            assert silent.wire.ending is not None
         assert len(silent.pings) == 1
         assert stream not in silent.resets
         arena.bound("s to the end", took, every + answer + 1.0)
@@ -388,9 +371,6 @@ def test_row_6_silent_death(arena: Arena) -> None:
             assert asked["error"] == "ConnectionClosed"
             arena.took(asked["seconds"], 1.6)
             assert dialer.ask(do="state")["events"].count("Ended") == 1
-
-
-# ---------------------------------------------------------------------- hostile row 7
 
 
 def whole_session(wire: Wire) -> None:
@@ -451,9 +431,6 @@ def cut_as_listener(arena: Arena) -> None:
         assert seen <= {"ConnectionClosed", "HandshakeError", "NegotiationError"}, seen
 
 
-# ---------------------------------------------------------------------- hostile row 8
-
-
 def test_row_8_another_protocol(arena: Arena) -> None:
     """HTTP, TLS, SSH, zeros, noise"""
     hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + noise(508)
@@ -478,9 +455,6 @@ def test_row_8_another_protocol(arena: Arena) -> None:
                 wire.push((openings["http"], openings["ssh"], hello)[number % 3])
                 wire.until_closed(1.0)
         arena.bound("ms of a core for each", (target.cpu() - before) * 1e3 / count, 1.0)
-
-
-# ---------------------------------------------------------------------- hostile row 10
 
 
 def own_address() -> str | None:
@@ -523,15 +497,13 @@ def test_row_10_addresses_that_lead_inwards(arena: Arena) -> None:
         assert answer["error"] == "DialError"
         dialed = set(answer.get("attempts", {})) or {answer["text"]}
         inwards = ("127.", "0.0.0.0", "/::", "/tcp/0", "224.", "169.254.", "64:ff9b")
-        assert not [text for text in dialed if any(inner in text for inner in inwards)], dialed
+        with judged("dialed"):
+            assert not [text for text in dialed if any(inner in text for inner in inwards)], dialed
         arena.note(f"dialed: {', '.join(sorted(dialed))}")
         canary.sock.settimeout(0.2)
         with suppress(TimeoutError):
             canary.sock.accept()[0].close()
             raise AssertionError("the canary was dialed")
-
-
-# ---------------------------------------------------------------------- hostile row 111
 
 
 def test_row_111_the_end_with_stalled_peers(arena: Arena) -> None:
@@ -548,5 +520,6 @@ def test_row_111_the_end_with_stalled_peers(arena: Arena) -> None:
         assert soon(lambda: target.state()["inbound"] == crowd and target.state()["pending_in"] == 100)
         time.sleep(0.5)
         start = time.monotonic()
-        target.stop()
+        with judged("exit"):
+            target.stop()
         arena.bound("s to the end", time.monotonic() - start, 3.0 + 0.5)  # of the process

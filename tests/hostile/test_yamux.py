@@ -27,6 +27,7 @@ from tests.hostile.client import (
     update,
 )
 from tests.hostile.codec import ECHO, HOLD, PERF, RR, Identity, propose
+from tests.hostile.facts import judged
 from tests.hostile.test_multistream import dialed
 from tests.hostile.wire import Ended
 
@@ -138,7 +139,8 @@ def test_row_30_credit_is_no_body(arena: Arena) -> None:
         for flags in (SYN, SYN | FIN, SYN | RST, SYN | FIN | RST):
             for delta in (0xFFFFFFFF, 0, 5):
                 peer.send(update(stream, delta, flags), ping(stream))
-                assert peer.pump(lambda stream=stream: stream in peer.pongs)  # type: ignore[misc]
+                with judged("answered"):
+                    assert peer.pump(lambda stream=stream: stream in peer.pongs)  # type: ignore[misc]
                 stream += 2
         peer.next_id = stream
         stream = peer.open(ECHO, b"x")
@@ -151,7 +153,7 @@ def test_row_30_credit_is_no_body(arena: Arena) -> None:
 def test_row_31_a_body_that_does_not_come(arena: Arena) -> None:
     """65,536 bytes announced, a few follow"""
     deadline = arena.pick(2.0, 30.0)
-    options = ("--constant", f"connection.timer.INCOMPLETE={deadline}")
+    options = ("--constant", f"muxing.yamux_muxer.INCOMPLETE={deadline}")
     with arena.serve(*options, memory=256 * KIB) as target, target.connect() as peer, target.connect() as drips:
         peer.generous = drips.generous = False  # a frame of ours would be part of the body
         stream, dripping = peer.open(ECHO), drips.open(ECHO)
@@ -166,7 +168,8 @@ def test_row_31_a_body_that_does_not_come(arena: Arena) -> None:
             peer.rest(0.01)
         took = time.monotonic() - start
         peer.rest(1.0)
-        assert drips.go_away == peer.go_away == PROTOCOL_ERROR
+        with judged("ended"):
+            assert drips.go_away == peer.go_away == PROTOCOL_ERROR
         assert took >= deadline * 0.9
         arena.bound("s to the end", took, deadline + 2)
 
@@ -196,9 +199,6 @@ def test_row_32_frames_for_streams_that_are_gone(arena: Arena) -> None:
             arena.note(f"{sent / MIB:.0f} MiB dropped")
 
 
-# ---------------------------------------------------------------------- hostile rows 33 and 34
-
-
 def drown(target: Target, peer: Peer, blocks: Iterator[bytes], within: float) -> tuple[int, float]:
     """Send one block after the other and never read, until the other side has closed: bytes sent, and seconds."""
     start, sent, record, sockets = time.monotonic(), 0, b"", target.descriptors()
@@ -209,7 +209,8 @@ def drown(target: Target, peer: Peer, blocks: Iterator[bytes], within: float) ->
             record = record[done:]
             sent += done
         time.sleep(0.002)
-    assert target.descriptors() < sockets, f"not closed after {within:g} s"
+    with judged("closed"):
+        assert target.descriptors() < sockets, f"not closed after {within:g} s"
     return sent, time.monotonic() - start
 
 
@@ -264,15 +265,13 @@ def test_row_34_answers_that_are_owed(arena: Arena) -> None:
             arena.note(f"{sent} bytes taken")
 
 
-# ---------------------------------------------------------------------- hostile row 35
-
-
 def test_row_35_acknowledgements(arena: Arena) -> None:
     """The peer never ACKs, ACKs twice, ACKs nothing"""
     with arena.dialer("--timeout", "negotiate=60") as dialer, Host() as host, dialed(dialer, host) as peer:
         got = dialer.ask(do="opens", protocol="/x/1", count=258, timeout=arena.pick(3.0, 1.0))
         in_use = 256 - got["ok"]
-        assert 0 <= in_use <= 1  # identify's
+        with judged("opened"):
+            assert 0 <= in_use <= 1  # identify's
         assert got["TimeoutError"] == 258 - got["ok"]
         assert peer.pump(lambda: len(peer.opened) >= 256)
         peer.send(update(0xFFFFFFF1, 0, ACK), update(7, 0, ACK))  # strays, or early
@@ -293,9 +292,6 @@ def test_row_35_acknowledgements(arena: Arena) -> None:
             assert dialer.read()["ok"] >= 249
             dialer.ask(do="forget")
         arena.note(f"{rounds * 250} resets before ACK")
-
-
-# ---------------------------------------------------------------------- hostile rows 37 and 38
 
 
 def test_row_37_streams_beyond_the_limit(arena: Arena) -> None:
@@ -351,7 +347,8 @@ def test_row_38_unread_bodies(arena: Arena) -> None:
             for _ in range(UNREAD // PIECE):
                 leave_unread(peer, streams)
             count = kept(peer, streams)
-            assert budget * 0.9 <= count * UNREAD <= budget * 1.02 + 500 * PIECE * 0.5
+            with judged("kept"):
+                assert budget * 0.9 <= count * UNREAD <= budget * 1.02 + 500 * PIECE * 0.5
             other.request(b"the others")
             arena.note(f"{count} of 500 streams kept, {target.growth() / MIB:.0f} MiB")
         assert soon(lambda: target.descriptors() <= target.sockets)
@@ -376,7 +373,8 @@ def test_row_38_unread_bodies_of_all(arena: Arena) -> None:
         for _ in range(UNREAD // PIECE):
             leave_unread(friend, own)
         count = sum(kept(peer, streams) for peer, streams in each.items())
-        assert total * 0.6 <= count * UNREAD <= total * 0.75 + crowd * WINDOW
+        with judged("kept"):
+            assert total * 0.6 <= count * UNREAD <= total * 0.75 + crowd * WINDOW
         assert kept(friend, own) == len(own)  # from the quarter that is theirs
         friend.request(bytes(300_000))
         other.request(bytes(200_000))  # the first 256 KiB are everybody's own
@@ -388,9 +386,6 @@ def test_row_38_unread_bodies_of_all(arena: Arena) -> None:
         for peer in peers:
             peer.wire.close()
             time.sleep(0.02)  # 512 handlers end with each
-
-
-# ---------------------------------------------------------------------- hostile rows 39 and 40
 
 
 def test_row_39_rapid_reset(arena: Arena) -> None:
@@ -428,9 +423,6 @@ def test_row_40_made_you_reset(arena: Arena) -> None:
                         stream += 100
                 peer.ends(RATE_LIMITED)
                 arena.bound("s to the end", time.monotonic() - start, 1.0)
-
-
-# ---------------------------------------------------------------------- hostile row 41
 
 
 def write_until_full(peer: Peer, streams: list[int], left: dict[int, int]) -> int:
@@ -481,9 +473,6 @@ def test_row_41_both_write_before_they_read(arena: Arena) -> None:
         assert never not in peer.resets
 
 
-# ---------------------------------------------------------------------- hostile rows 44 and 45
-
-
 def test_row_44_stalled_reader(arena: Arena) -> None:
     """A reader whose TCP window is 0, 10 MiB answers wait"""
     stall, count = arena.pick(1.5, 10.0), arena.count(100, 500)
@@ -492,7 +481,8 @@ def test_row_44_stalled_reader(arena: Arena) -> None:
         start = time.monotonic()
         for _ in range(count):
             peer.open(PERF, (10 * MIB).to_bytes(8, "big"), fin=True)
-        assert soon(lambda: target.descriptors() <= target.sockets, stall + 3)
+        with judged("closed"):
+            assert soon(lambda: target.descriptors() <= target.sockets, stall + 3)
         arena.bound("s to the end", time.monotonic() - start, stall + 2.0)
     with arena.serve(*options, probe=False) as target, target.connect() as peer:  # yamux's window 0 is no stall
         peer.generous = False
@@ -519,7 +509,8 @@ def test_row_45_keep_alive(arena: Arena) -> None:
                 with suppress(Ended):
                     peer.send(ping(peer.pings[-1] + 1, ACK), ping(0xFFFFFFFF, ACK))
         took = time.monotonic() - start
-        assert peer.wire.ending is not None
+        with judged("ended"):
+            assert peer.wire.ending is not None
         assert answered == 1  # one ping at a time
         arena.bound("s to the end", took, every + answer + 1.0)
     with arena.serve(probe=False) as target, target.connect(small=True) as peer:

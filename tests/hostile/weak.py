@@ -25,7 +25,6 @@ from stronghold_p2p.book.file import BookFile
 from stronghold_p2p.book.json_form import Content
 from stronghold_p2p.book.store import Store
 from stronghold_p2p.connection.handlers import Handlers
-from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.encoding import protobuf, strict_json
 from stronghold_p2p.errors import (
     ConfigError,
@@ -43,12 +42,12 @@ from stronghold_p2p.firewall.entries import Entries, Key
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.identity import PeerId, PublicKey, verify
 from stronghold_p2p.identity.peer_record import PeerRecord
+from stronghold_p2p.muxing.yamux_muxer import YamuxMuxer
 from stronghold_p2p.noise import handshake, payload
 from stronghold_p2p.noise.cipher import CipherState
-from stronghold_p2p.noise.libp2p import Secured
 from stronghold_p2p.protocols import identify_messages
 from stronghold_p2p.protocols.identify import Identify
-from stronghold_p2p.request_response import attempts, framing
+from stronghold_p2p.request_response import framing
 from stronghold_p2p.request_response.codecs.codec import frame, unframe
 from stronghold_p2p.request_response.server import Responder
 from stronghold_p2p.streams.live import LiveStream
@@ -56,8 +55,8 @@ from stronghold_p2p.streams.negotiation import LazyConfirm
 from stronghold_p2p.swarm.gatekeeper import Gatekeeper
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport.socket_wire import SocketWire
-from stronghold_p2p.transport.upgrade import NOISE, Upgrade
-from stronghold_p2p.transport.upgrading import Upgrading
+from stronghold_p2p.transport.upgrade import Negotiated, UpgradeSettings
+from stronghold_p2p.transport.upgrading import UpgradeRunner
 from stronghold_p2p.yamux import Session
 from stronghold_p2p.yamux.header import RST
 from stronghold_p2p.yamux.receiver import Receiver
@@ -105,7 +104,7 @@ def begin_counting_at(send: int, receive: int) -> None:
 @check
 def loss() -> None:
     """That a socket which is gone gives its place back."""
-    patch(Upgrading, "_lost", lambda _self, _error: None)
+    patch(UpgradeRunner, "ended", lambda _self, _error: None)
 
 
 @check
@@ -165,30 +164,30 @@ def lazy_answer() -> None:
 def security() -> None:
     """That there is no way around Noise."""
 
-    def listen(self: Upgrade) -> Exchange[Secured]:
-        yield from multistream.listen(lambda name: name in {NOISE, "/plaintext/2.0.0"})
-        return (yield from self._noise(False, None))
+    def inbound(self: UpgradeSettings) -> Exchange[Negotiated]:
+        yield from multistream.listen({self.securities[0].id, "/plaintext/2.0.0"}.__contains__)
+        return (yield from self._muxer(False, (yield from self._handshake(self.securities[0], False, None))))
 
-    patch(Upgrade, "_listen", listen)
+    patch(UpgradeSettings, "inbound", inbound)
 
 
 @check
 def coalesced() -> None:
     """That what came together with the end of the negotiation belongs to the next layer."""
-    patch(LiveConnection, "start", lambda _self, _upgraded: None)
+    patch(YamuxMuxer, "begin", lambda _self: None)
 
 
 # ---------------------------------------------------------------------- yamux
 
 
 def forgive(kind: type[ConnectionClosed]) -> None:
-    failed = LiveConnection.failed
+    failed = YamuxMuxer._failed
 
-    def forgiving(self: LiveConnection, error: Exception) -> None:
+    def forgiving(self: YamuxMuxer, error: Exception) -> None:
         if not isinstance(error, kind):
             failed(self, error)
 
-    patch(LiveConnection, "failed", forgiving)
+    patch(YamuxMuxer, "_failed", forgiving)
 
 
 @check
@@ -232,7 +231,7 @@ def pause() -> None:
 @check
 def turns() -> None:
     """That a writer who found the connection full is told when it is not any more."""
-    patch(Session, "wait_turn", lambda _self, _stream, again=False: None)
+    patch(Session, "wait_for_room", lambda _self, _stream, again: None)
 
 
 # ---------------------------------------------------------------------- Noise and identity
@@ -467,7 +466,7 @@ def removal() -> None:
 @check
 def last_look() -> None:
     """That the rules are looked at once more before an answer leaves."""
-    patch(attempts, "still_allowed", lambda _swarm, _attempt: True)
+    patch(Responder, "_still_allowed", lambda _self, _request: True)
 
 
 class _Deaf:

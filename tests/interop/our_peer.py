@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +23,7 @@ from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.protocols.ping import Ping
 from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.swarm.swarm import Swarm
 from tests.interop.go_peer import GoPeer, go_peer
 
@@ -88,17 +89,20 @@ class OurPeer:
         assert info is not None
         return info
 
-    def serve(self, protocol: str, handler: Callable[[LiveStream], Awaitable[int]]) -> None:
+    def serve(self, protocol: str, handler: Callable[[Stream], Awaitable[int]]) -> None:
         async def serve(stream: LiveStream) -> None:
             received = 0
             try:
-                received = await handler(stream)
+                received = await handler(Stream(stream))
             except P2PError as error:
                 self.served.append(Served(protocol, received, error))
                 raise
             self.served.append(Served(protocol, received, None))
 
         self.swarm.handle(protocol, serve)
+
+    def serve_no_longer(self, protocol: str) -> None:
+        del self.swarm._services[protocol]
 
 
 async def eventually(condition: Callable[[], bool], *, timeout: float = 10.0) -> None:
@@ -108,11 +112,11 @@ async def eventually(condition: Callable[[], bool], *, timeout: float = 10.0) ->
             await asyncio.sleep(0.005)
 
 
-async def answer(stream: LiveStream) -> None:
+async def answer(stream: Stream) -> None:
     await stream.write(await stream.read_to_end(1 << 24))
 
 
-async def echo(stream: LiveStream) -> int:
+async def echo(stream: Stream) -> int:
     received = 0
     async for chunk in stream:
         received += len(chunk)
@@ -120,13 +124,13 @@ async def echo(stream: LiveStream) -> int:
     return received
 
 
-async def sink(stream: LiveStream) -> int:
+async def sink(stream: Stream) -> int:
     received = await perf.drain(stream)
     await stream.write(received.to_bytes(8, "big"))
     return received
 
 
-async def slow(stream: LiveStream) -> int:
+async def slow(stream: Stream) -> int:
     received = 0
     while chunk := await stream.read(SLOW_CHUNK):
         received += len(chunk)
@@ -135,23 +139,23 @@ async def slow(stream: LiveStream) -> int:
     return received
 
 
-async def source(stream: LiveStream) -> int:
+async def source(stream: Stream) -> int:
     await perf.send_zeros(stream, int.from_bytes(await stream.readexactly(8), "big"))
     return 8
 
 
-async def reset(stream: LiveStream) -> int:
+async def reset(stream: Stream) -> int:
     await stream.readexactly(1)
     stream.reset(RESET_CODE)
     return 1
 
 
-async def half_close(stream: LiveStream) -> int:
+async def half_close(stream: Stream) -> int:
     await stream.close_write()
     return await perf.drain(stream)
 
 
-TESTED: dict[str, Callable[[LiveStream], Awaitable[int]]] = {
+TESTED: dict[str, Callable[[Stream], Awaitable[int]]] = {
     SINK: sink,
     SOURCE: source,
     RESET: reset,
@@ -168,12 +172,13 @@ async def our_peer(
     """Listens on loopback, and lets everybody in."""
     firewall = Firewall()
     firewall.set(Rule.ALLOW)
-    swarm = Swarm(Identity(), firewall=firewall, limits=limits, timeouts=timeouts, early_muxer=early_muxer)
+    swarm = Swarm(Identity(), firewall=firewall, limits=limits, timeouts=timeouts)
+    swarm.upgrader.settings = replace(swarm.upgrader.settings, early_muxer=early_muxer)
     ours = OurPeer(swarm, Identify(swarm, AGENT), Ping(swarm))
     swarm.hub.on_event(ours.events.append)
     swarm.start()
-    swarm.handle(perf.PERF, perf.serve)
-    swarm.handle(RR, answer)
+    swarm.handle(perf.PERF, lambda live: perf.serve(Stream(live)))
+    swarm.handle(RR, lambda live: answer(Stream(live)))
     ours.serve(ECHO, echo)
     for protocol, handler in TESTED.items():
         ours.serve(protocol, handler)

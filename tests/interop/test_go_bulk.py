@@ -12,6 +12,7 @@ import pytest
 
 from stronghold_p2p.protocols import perf
 from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.streams.stream import Stream
 from tests.interop.our_peer import ECHO, ROLES, SINK, SLOW, SLOW_CHUNK, SLOW_PAUSE, SOURCE, Pair, Role, connected
 
 BULK = 1 << 30
@@ -42,11 +43,11 @@ async def bulk_with_small(pair: Pair, up: int, down: int) -> tuple[float, list[l
         small = [group.create_task(ping_pong(stream, finished)) for stream in others]
         begin = time.perf_counter()
         async with await pair.connection.open_stream(perf.PERF) as stream:
-            await perf.measure(stream, upload=up, download=down)
+            await perf.measure(Stream(stream), upload=up, download=down)
         took = time.perf_counter() - begin
         finished.set()
     for stream in others:
-        await stream.close()
+        stream.close()
     return took, [task.result() for task in small]
 
 
@@ -92,7 +93,7 @@ async def test_go_reads_slowly(go: Path, role: Role) -> None:
         begin = time.perf_counter()
         await stream.write(bytes(MIB))
         written = time.perf_counter() - begin
-        await stream.close_write()
+        stream.finish()
         assert int.from_bytes(await stream.readexactly(8), "big") == MIB
         took = time.perf_counter() - begin
         assert took >= MIB / SLOW_CHUNK * SLOW_PAUSE
@@ -112,7 +113,7 @@ async def test_we_read_slowly(go: Path, role: Role) -> None:
             if received == 4 * SLOW_CHUNK:
                 async with await pair.connection.open_stream(SINK) as other:
                     await other.write(bytes(MIB))
-                    await other.close_write()
+                    other.finish()
                     assert int.from_bytes(await other.readexactly(8), "big") == MIB
         assert received == MIB
         assert WINDOW // 2 < most <= 2 * WINDOW

@@ -28,7 +28,7 @@ CODES = [0, 1, 0x1003, 0xDEAD_BEEF]
 async def test_we_end_first_and_go_on_reading(go: Path, role: Role) -> None:
     async with connected(go, role) as pair, await pair.connection.open_stream(SOURCE) as stream:
         await stream.write(SIZE.to_bytes(8, "big"))
-        await stream.close_write()
+        stream.finish()
         with pytest.raises(UsageError):
             await stream.write(b"more")
         assert await stream.read_to_end(SIZE) == bytes(SIZE)
@@ -42,7 +42,7 @@ async def test_go_ends_first_and_we_go_on_writing(go: Path, role: Role) -> None:
         for _ in range(16):
             await stream.write(bytes(SIZE // 16))
         assert pair.connection.streams == 1
-        await stream.close_write()
+        stream.finish()
         await pair.go.until("stream", protocol=HALF_CLOSE, bytes=SIZE)
         await eventually(lambda: pair.connection.streams == 0)
 
@@ -128,5 +128,5 @@ async def test_a_reset_in_the_middle_of_much_data(go: Path, role: Role) -> None:
         assert ended["code"] == 7
         async with await pair.connection.open_stream(SINK) as stream:
             await stream.write(bytes(SIZE))
-            await stream.close_write()
+            stream.finish()
             assert int.from_bytes(await stream.readexactly(8), "big") == SIZE

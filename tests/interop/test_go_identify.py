@@ -82,7 +82,7 @@ async def test_we_tell_what_changes(go: Path, role: Role) -> None:
         assert pushed["signed_record"]["seq"] > before["signed_record"]["seq"]
         assert (await pair.go.call("streams_sequential", peer=peer, protocol=LATE))["done"] == 1
 
-        ours.swarm.unhandle(LATE)
+        ours.serve_no_longer(LATE)
         ours.identify.changed()
         await pair.go.until("protocols_updated", peer=peer, removed=[LATE])
         assert (await pair.go.call("protocols", peer=peer))["protocols"] != []

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from stronghold_p2p.connection.timer import LINGER
 
 from stronghold_p2p.config import Timeouts
+from stronghold_p2p.connection.live import LINGER
 from stronghold_p2p.protocols import ping
 from stronghold_p2p.streams.live import LiveStream
 from tests.interop.our_peer import ECHO, ROLES, Pair, Role, connected, eventually
@@ -41,7 +41,7 @@ async def silence(pair: Pair) -> None:
     await asyncio.sleep(SILENCE)
     await held.write(b"after")
     assert await held.readexactly(5) == b"after"
-    await held.close()
+    held.close()
     assert (await pair.go.call("streams_sequential", peer=peer))["done"] == 1
     (seen,) = (await pair.go.call("connections", peer=peer))["connections"]
     assert seen["remote_addr"] == str(connection.local_address)
@@ -85,8 +85,8 @@ async def gos_clock(program: Path) -> None:
         took = time.monotonic() - begin
         assert GO_WHOLE - 1.0 < took < GO_WHOLE + 2 * EVERY
         assert GO_IDLE - 1.0 < await waiting < GO_IDLE + 3.0
-        await idle.close()
-        await busy.close()
+        idle.close()
+        busy.close()
 
 
 async def we_ping_on(program: Path, role: Role) -> None:

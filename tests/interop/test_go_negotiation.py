@@ -67,7 +67,7 @@ async def test_we_serve_it_no_longer(go: Path, role: Role) -> None:
     """go believes identify, proposes lazily, and is refused when it reads."""
     async with connected(go, role) as pair:
         peer = str(pair.ours.peer)
-        pair.ours.swarm.unhandle(RR)
+        pair.ours.serve_no_longer(RR)
         with pytest.raises(GoError) as caught:
             await pair.go.call("streams_sequential", peer=peer)
         assert caught.value.code == Reset.NEGOTIATION_FAILED
@@ -110,8 +110,7 @@ async def test_ls_is_nothing_that_is_served(go: Path, role: Role) -> None:
         raw = await pair.go.call("raw", peer=str(pair.ours.peer), send=question.hex(), want=len(expected))
         assert bytes.fromhex(raw["received"]) == expected
 
-        state = pair.connection._session.open()
-        state.sink = stream = pair.connection._stream(state)
+        stream = pair.connection._stream(pair.connection._muxer.open())
         await stream.write(question)
         assert await stream.readexactly(len(expected)) == expected
-        await stream.close()
+        stream.close()

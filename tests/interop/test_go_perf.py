@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stronghold_p2p.protocols import perf
+from stronghold_p2p.streams.stream import Stream
 from tests.interop.our_peer import ROLES, Role, connected
 
 SIZE = 256 << 20
@@ -22,7 +23,7 @@ async def test_we_ask(go: Path, role: Role, up: int, down: int) -> None:
     async with connected(go, role) as pair:
         begin = time.perf_counter()
         async with await pair.connection.open_stream(perf.PERF) as stream:
-            await perf.measure(stream, upload=up, download=down)
+            await perf.measure(Stream(stream), upload=up, download=down)
         took = time.perf_counter() - begin
         print(f"ours asks, {role}: {SIZE >> 20} MiB {'up' if up else 'down'} in {took:.2f} s")
         assert took < TIMEOUT
@@ -40,5 +41,5 @@ async def test_both_ways_on_one_stream(go: Path) -> None:
     """perf uploads first and downloads then; more than a window each way, and an odd number of bytes."""
     async with connected(go, "ours dials") as pair:
         async with await pair.connection.open_stream(perf.PERF) as stream:
-            await perf.measure(stream, upload=(1 << 20) + 1, download=(1 << 20) + 3)
+            await perf.measure(Stream(stream), upload=(1 << 20) + 1, download=(1 << 20) + 3)
         await pair.go.call("perf", peer=str(pair.ours.peer), up=(1 << 20) + 5, down=(1 << 20) + 7)

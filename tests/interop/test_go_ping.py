@@ -47,7 +47,7 @@ async def test_half_a_ping_and_a_piece_of_the_next(go: Path) -> None:
             await stream.write(message[start:end])
             await asyncio.sleep(0.01)
         assert await stream.readexactly(2 * SIZE) == message
-        await stream.close_write()
+        stream.finish()
         assert await stream.read() == b""
 
 

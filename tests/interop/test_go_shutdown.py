@@ -48,7 +48,7 @@ async def both_know(pair: Pair, *, remote: bool) -> None:
     await asyncio.sleep(0.05)
     (opened,) = [event for event in pair.ours.events if isinstance(event, Opened)]
     (ended,) = [event for event in pair.ours.events if isinstance(event, Ended)]
-    assert opened.connection is ended.connection is pair.connection
+    assert opened.connection is ended.connection is pair.connection.face
     assert isinstance(ended.error, ConnectionClosed)
     assert (ended.error.code, ended.error.remote) == (GoAway.NORMAL, remote)
     assert pair.connection.error is ended.error
@@ -127,7 +127,7 @@ async def test_what_we_wrote_before_we_end_arrives(go: Path, role: Role, end: En
     async with connected(go, role) as pair:
         stream = await pair.connection.open_stream(HOLD)
         await stream.write(bytes(MIB))
-        await stream.close_write()
+        stream.finish()
         await end(pair)
         served = await pair.go.until("stream", protocol=HOLD)
         assert served["bytes"] == MIB

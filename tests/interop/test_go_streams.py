@@ -22,7 +22,7 @@ DEFAULT = Limits().streams_in
 async def request(connection: LiveConnection, body: bytes) -> None:
     async with await connection.open_stream(RR) as stream:
         await stream.write(body)
-        await stream.close_write()
+        stream.finish()
         assert await stream.read_to_end() == body
 
 
@@ -60,7 +60,7 @@ async def test_ours_at_once(go: Path, role: Role) -> None:
                 await opened.wait()
                 most = max(most, pair.connection.streams)
                 await stream.write(body[32:])
-                await stream.close_write()
+                stream.finish()
                 assert await stream.read_to_end() == body
 
         async with asyncio.TaskGroup() as group:
@@ -117,7 +117,7 @@ async def test_we_hold_more_than_the_backlog(go: Path, role: Role) -> None:
             assert await stream.readexactly(1) == b"a"
         assert pair.connection.streams == 600
         for stream in streams:
-            await stream.close()
+            stream.close()
         await eventually(lambda: pair.connection.streams == 0)
 
 

@@ -276,5 +276,5 @@ def test_t13_connections_need_no_transport_of_ours() -> None:
     while not (here.runner.done and there.runner.done):
         there.feed([here.take()])
         here.feed([there.take()])
-    assert here.runner.result.peer == identity(2).peer_id
-    assert there.runner.result.peer == identity(1).peer_id
+    assert here.runner.result.secured.peer == identity(2).peer_id
+    assert there.runner.result.secured.peer == identity(1).peer_id

@@ -141,6 +141,7 @@ async def test_an_answer_before_the_request_was_taken(whole: bool) -> None:
         assert len(asyncio.all_tasks()) <= 2 + len(bob.connections()[0].handlers)
 
 
+@pytest.mark.tcp
 @pytest.mark.parametrize("answer", [b'"too much for me"', b""])
 async def test_an_answer_of_a_peer_that_resets_what_it_does_not_read(answer: bytes) -> None:
     """rust-yamux does so when its stream is dropped while we have no credit left: FIN, then RST."""
@@ -374,6 +375,7 @@ async def test_a_dial_that_fails_is_told() -> None:
             assert client.places.total == 0
 
 
+@pytest.mark.tcp
 async def test_a_dial_that_takes_too_long_is_a_deadline() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))

@@ -70,7 +70,7 @@ async def pair(handler: Any = None, rule: Rule | None = Rule.ALLOW, **options: A
         connection = await connect(alice, bob)
         yield Pair(alice, bob, client, server, connection)
         await until(lambda: connection.streams == 0 and bob.connections()[0].streams == 0)
-        assert (server.places.total, client.places.total) == (0, 0)
+        await until(lambda: (server.places.total, client.places.total) == (0, 0))
         await until(lambda: bob.approval.snapshot() == {"asks": 0, "asking_peers": 0, "ask_memory": 0})
         assert not connection.closed
 
@@ -531,7 +531,7 @@ async def test_a_handler_that_is_late_is_cancelled() -> None:
     async with pair(hang, timeouts=Timeouts(request=0.1)) as two:
         with pytest.raises(StreamReset):
             await two.ask()
-        assert ended == ["cancelled"]
+        await until(lambda: ended == ["cancelled"])
 
 
 @pytest.mark.parametrize("how", ["cancel", "deadline"])
