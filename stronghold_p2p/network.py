@@ -264,8 +264,7 @@ class Network:
             address=connection.remote_address,
             deadline=deadline,
         )
-        allowed = self._swarm.gatekeeper.verdict(attempt)
-        return await self._swarm.gatekeeper.ask(attempt) if allowed is None else allowed
+        return await self._swarm.gatekeeper.ask(attempt)
 
     def on_stream(self, *protocols: str) -> Callable[[StreamHandler], StreamHandler]:
         """Let a coroutine function handle streams of your own ``protocols`` (a decorator).

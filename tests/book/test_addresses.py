@@ -303,3 +303,13 @@ def test_an_import_of_what_is_known_takes_no_room(monkeypatch: pytest.MonkeyPatc
     other.remove(ALICE)
     book.import_(other.export())
     assert book.addresses(BOB) == (ONE, TWO, THREE)
+
+
+def test_what_was_told_gives_way_before_what_was_found() -> None:
+    book = AddressBook(per_peer=2)
+    store_of(book).worked(ALICE, ONE)
+    store_of(book).learn(ALICE, [TWO])
+    store_of(book).failed(ALICE, ONE)
+    assert book.addresses(ALICE) == (TWO, ONE)
+    book.add(ALICE, THREE)
+    assert book.addresses(ALICE) == (ONE, THREE)

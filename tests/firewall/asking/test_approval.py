@@ -371,6 +371,19 @@ async def test_the_figures_are_those_of_the_configuration() -> None:
     assert (one._hooks._asks, one._hooks._counts.maximum, one._ask) == (1, 2, 4)
 
 
+async def test_rules_that_change_and_change_back_let_nobody_in() -> None:
+    firewall, approval, asked = asking()
+    (task,) = await begin(approval, attempt())
+    firewall.set(Rule.REJECT)
+    firewall.set(Rule.ASK)
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert (task.done(), len(asked.answers)) == (False, 2)  # it is asked about once more
+    asked.answers[1].set_result(False)
+    assert await task is False
+    await nothing_left(approval)
+
+
 async def test_limits_of_none() -> None:
     _, approval, asked = asking(asks=None, asks_per_peer=None, ask_memory=None)
     tasks = await begin(approval, *(attempt() for _ in range(300)))
