@@ -29,7 +29,6 @@ it too, so that code which knows nothing of this package still handles it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
 from typing import Any
 
 
@@ -216,7 +215,8 @@ def again(cause: Exception, peer: Any = None) -> P2PError:
         closed = ConnectionClosed(str(cause), peer=peer)
         closed.__cause__ = cause
         return closed
-    fresh = copy(cause)
+    fresh = _blank(type(cause), cause.args)
+    vars(fresh).update(vars(cause))
     fresh.__cause__ = cause.__cause__
     if fresh.peer is None:
         fresh.peer = peer

@@ -7,8 +7,9 @@ as the only key: ``{"Say":{"text":"hi"}}``, ``{"Pair":[1,2]}``, ``{"Say":"hi"}``
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import NoneType
 from typing import Any, Final, TypeAlias
 
@@ -43,13 +44,13 @@ def _made(cls: type, values: Mapping[str, Any]) -> Any:
         raise Malformed(str(error)) from error
 
 
-def _converted(fields: Fields, items: Iterable[Any], *, reading: bool) -> dict[str, Any]:
-    """One item for each field, read or written; a fault gets the field's name on its path."""
+def _converted(fields: Fields, get: Callable[..., Any], *, reading: bool) -> dict[str, Any]:
+    """The item that ``get(name, absent)`` has for each field, read or written; a fault gets the name on its path."""
     values: dict[str, Any] = {}
     name = ""
     try:
-        for field, item in zip(fields, items, strict=True):
-            name = field.name
+        for field in fields:
+            name, item = field.name, get(field.name, _ABSENT)
             if type(item) is field.shape.plain:
                 values[name] = item
             elif item is not _ABSENT:
@@ -84,12 +85,11 @@ def struct(cls: type, fields: Fields) -> Shape:
     def read(value: Any) -> Any:
         if type(value) is not dict:
             raise wrong(cls.__name__)
-        items = [value.get(field.name, _ABSENT) for field in fields]
-        return _made(cls, _converted(fields, items, reading=True))
+        return _made(cls, _converted(fields, value.get, reading=True))
 
     def write(value: Any) -> dict[str, Any]:
         _check(value, cls)
-        return _converted(fields, [getattr(value, field.name) for field in fields], reading=False)
+        return _converted(fields, partial(getattr, value), reading=False)
 
     return Shape(cls.__name__, read, write, frozenset({dict}), frozenset({cls}))
 
@@ -100,12 +100,12 @@ def positional(cls: type, fields: Fields) -> Shape:
     def read(value: Any) -> Any:
         if type(value) is not list or len(value) > len(fields):
             raise wrong(f"{cls.__name__}: an array of {len(fields)}")
-        absent = [_ABSENT] * (len(fields) - len(value))
-        return _made(cls, _converted(fields, value + absent, reading=True))
+        named = dict(zip((field.name for field in fields), value, strict=False))
+        return _made(cls, _converted(fields, named.get, reading=True))
 
     def write(value: Any) -> list[Any]:
         _check(value, cls)
-        return list(_converted(fields, value, reading=False).values())
+        return list(_converted(fields, partial(getattr, value), reading=False).values())
 
     return Shape(cls.__name__, read, write, frozenset({list}), frozenset({cls}))
 
