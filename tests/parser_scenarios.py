@@ -21,7 +21,7 @@ from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.noise import NoiseChannel, payload
 from stronghold_p2p.noise.handshake import HandshakeState
 from stronghold_p2p.noise.libp2p import Handshaken
-from stronghold_p2p.noise.records import Opener, Sealer, Workspace
+from stronghold_p2p.noise.records import Opener, Sealer
 from stronghold_p2p.request_response.codecs import codec
 from stronghold_p2p.request_response.codecs.typed import messages
 from stronghold_p2p.request_response.watch import Watch
@@ -30,7 +30,7 @@ from stronghold_p2p.streams.negotiation import HeldUntilAnswered, InboundNegotia
 from stronghold_p2p.transport.socket_wire import SocketWire
 from stronghold_p2p.transport.stream_wire import StreamWire
 from stronghold_p2p.transport.upgrade import Negotiated
-from tests.noise.pair import YAMUX, handshake, keys, opened, randomness, side
+from tests.noise.pair import SPACE, YAMUX, handshake, keys, opened, randomness, sealed, side
 from tests.transport.ends import dialer, identity, listener, upgrade
 from tests.yamux.wire import ACK, FIN, RST, SYN, Side, data, ping, syn, update
 
@@ -137,11 +137,11 @@ EXCHANGES: list[Exchange[Any]] = [
     Exchange("encoding.varint.read", lambda: varint.read(maximum=1 << 20), b"\xff\xff\x03", 65_535, b""),
     between("multistream.dial", dialed, answered, "/b"),
     between("multistream.listen", answered, dialed, "/b"),
-    Exchange("multistream.confirm", lambda: multistream.confirm("/b"), multistream.match_confirm("/b"), None, b""),
+    Exchange("multistream.confirm", lambda: multistream.confirm("/b"), multistream.propose("/b"), None, b""),
     Exchange(
         "multistream.lazy",
         lambda: multistream.lazy("/b", codec.unframe(100)),
-        multistream.match_confirm("/b") + b"\x05hello",
+        multistream.propose("/b") + b"\x05hello",
         b"hello",
         multistream.propose("/b"),
     ),
@@ -203,7 +203,7 @@ def running() -> Feeding:
 def opening(*, channel: bool = False) -> Feeding:
     """A record layer behind a buffer, as a connection has it; ``channel``: the one that the muxer sees."""
     done = handshake()[1]
-    opener = NoiseChannel(done, SPACE) if channel else Opener(done.receive)
+    opener = NoiseChannel(done, SPACE) if channel else Opener(done.receive, SPACE)
     buffer, plain = bytearray(), bytearray()
 
     def feed(data: bytes) -> None:
@@ -241,7 +241,7 @@ def over_a_socket() -> Feeding:
 
 def over_a_stream() -> Feeding:
     outer = MagicMock()
-    outer.release.return_value = MagicMock(), []
+    outer.release.return_value = MagicMock(), b"", False
     outer.connection.turn.add.side_effect = lambda go_on: go_on()
     here = parse(ADDRESS)
     wire = StreamWire(outer, here, here, lambda: 0.0)
@@ -268,8 +268,8 @@ def talking(intake: Callable[[Any, LiveStream], Any] | None = None) -> Feeding:
     started: list[str] = []
     end, connection = MagicMock(due=math.inf), MagicMock()
     end.send_now.side_effect = sent.append
-    connection.admits.side_effect = "/b".__eq__
-    connection.start_handler.side_effect = lambda stream: started.append(stream.protocol)
+    connection.admits.side_effect = lambda _, protocol: protocol == "/b"
+    connection.start.side_effect = lambda stream: started.append(stream.protocol)
     stream = LiveStream(end, connection, MagicMock())
     if intake is not None:
         stream.take_in(intake(connection, stream))
@@ -310,12 +310,9 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
     raise AssertionError("it waits")
 
 
-SPACE = Workspace()
-
-
-def sealed() -> bytes:
-    sealer = Sealer(handshake()[0].send)
-    return b"".join(bytes(sealer.seal(text)) for text in (b"one", b"", b"x" * 90, b"three"))
+def sealed_records() -> bytes:
+    sealer = Sealer(handshake()[0].send, SPACE)
+    return b"".join(sealed(sealer, text) for text in (b"one", b"", b"x" * 90, b"three"))
 
 
 FRAMES = syn(1) + data(1, b"hello") + ping(77) + data(3, b"abc", SYN) + data(1, b"!!", FIN) + update(3, 9, RST)
@@ -330,11 +327,11 @@ HEARD = {1: (b"hello!!", ["end"], None), 3: (b"abc", ["failed"], 9), 5: (b"", ["
 
 STREAMS: list[Stream] = [
     Stream("exchange.ExchangeRunner.feed", running, b"\x05hello", b"\x05", (True, b"hello")),
-    Stream("noise.records.Opener.open", opening, sealed(), b"\x00\x20\x01", b"one" + b"x" * 90 + b"three"),
+    Stream("noise.records.Opener.open", opening, sealed_records(), b"\x00\x20\x01", b"one" + b"x" * 90 + b"three"),
     Stream(
         "noise.security.NoiseChannel.open",
         lambda: opening(channel=True),
-        sealed(),
+        sealed_records(),
         b"\x00\x20\x01",
         b"one" + b"x" * 90 + b"three",
     ),
@@ -346,7 +343,7 @@ STREAMS: list[Stream] = [
     Stream(
         "streams.negotiation.LazyConfirm.data",
         lambda: talking(lambda _, stream: LazyConfirm(stream, "/b", multistream.propose("/b"), math.inf, None)),
-        multistream.match_confirm("/b") + FRAMED,
+        multistream.propose("/b") + FRAMED,
         b"\x05ab",
         ("/b", MESSAGES, b"", []),
     ),
@@ -355,7 +352,7 @@ STREAMS: list[Stream] = [
         lambda: talking(lambda connection, stream: InboundNegotiation(connection, stream, math.inf, None)),
         multistream.propose("/b") + FRAMED,
         b"\x05ab",
-        ("/b", MESSAGES, multistream.match_confirm("/b"), ["/b"]),
+        ("/b", MESSAGES, multistream.propose("/b"), ["/b"]),
     ),
     Stream(
         "streams.negotiation.InboundNegotiation.data",

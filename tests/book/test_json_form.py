@@ -90,27 +90,27 @@ def test_of_too_many_addresses_the_first_count() -> None:
 ENTRY = {"known": [], "use_relay_fallback": True}
 # What may stand in place of alice's entry, where it is wrong, and how.
 ENTRIES: list[tuple[object, str, str]] = [
-    ([], "", "not an object"),
+    ([], "", "not _Peer"),
     ({}, ".known", "missing"),
-    ({"known": {}}, ".known", "not a list"),
-    ({"known": [7]}, ".known.0", "not a text"),
+    ({"known": {}}, ".known", "not list"),
+    ({"known": [7]}, ".known.0", "not str"),
     ({"known": ["/ip4/1.2.3.4/tcp/1", "x"]}, ".known.1", "address"),
     ({"known": [f"/ip4/1.2.3.4/tcp/1/p2p/{BOB}"]}, ".known.0", "names another peer"),
-    (ENTRY | {"use_relay_fallback": 1}, ".use_relay_fallback", "not a"),
-    (ENTRY | {"pinned": None}, ".pinned", "not a boolean"),
-    (ENTRY | {"via": []}, ".via", "not an object"),
-    (ENTRY | {"via": {"relays": [1]}}, ".via.relays.0", "peer id"),
+    (ENTRY | {"use_relay_fallback": 1}, ".use_relay_fallback", "not bool"),
+    (ENTRY | {"pinned": None}, ".pinned", "not bool"),
+    (ENTRY | {"via": []}, ".via", "not "),
+    (ENTRY | {"via": {"relays": [1]}}, ".via.relays.0", "not str"),
 ]
 
 
 @pytest.mark.parametrize(
     ("book", "where", "what"),
     [
-        ([], "book", "not an object"),
+        ([], "book", "not _Book"),
         ({}, "book: peers", "missing"),
-        ({"peers": []}, "book: peers", "not a object"),
+        ({"peers": []}, "book: peers", "not dict"),
         ({"version": 2, "peers": {}}, "book: version", "2 is not known: this program reads 1"),
-        ({"version": True, "peers": {}}, "book: version", "not an number"),
+        ({"version": True, "peers": {}}, "book: version", "not int"),
         ({"peers": {"me": {}}}, "book: peers.me.known", "missing"),
         ({"peers": {"me": ENTRY}}, "book: peers.me", "peer id"),
         *(({"peers": {str(ALICE): one}}, f"book: peers.{ALICE}{where}", what) for one, where, what in ENTRIES),
@@ -132,7 +132,7 @@ def test_what_is_wrong_and_where(book: Any, where: str, what: str) -> None:
     [
         (b"", "book:1:1"),
         (b'{"peers":{},\n"relays":[}', "book:2:11"),
-        (b'{"peers":{},"peers":{}}', "book"),
+        (b'{"peers":{},"peers":{}}', "book: peers"),
         (b"\xff", "book"),
         (b"[" * 100, "book"),
         (b'{"peers":{"\\ud800":1}}', "book"),

@@ -13,8 +13,8 @@ from stronghold_p2p.noise.cipher import CipherState
 from stronghold_p2p.noise.handshake import HandshakeState, KeyPair
 from stronghold_p2p.noise.libp2p import Handshaken, secure
 from stronghold_p2p.noise.payload import StaticKeys
-from stronghold_p2p.noise.records import Opener, Workspace
-from stronghold_p2p.seams import SecureChannel
+from stronghold_p2p.noise.records import Opener, Sealer, Workspace
+from stronghold_p2p.seams import Buffer, SecureChannel
 
 YAMUX = "/yamux/1.0.0"
 KEY = bytes(range(32))
@@ -124,6 +124,12 @@ def opened(opener: Opener | SecureChannel, wire: bytes | bytearray | memoryview)
         plaintexts.append(bytes(plaintext))
         SPACE.opened[:] = bytes(len(SPACE.opened))
 
-    view = memoryview(wire)
-    used = opener.open(view, deliver, SPACE) if isinstance(opener, Opener) else opener.open(view, deliver)
+    used = opener.open(memoryview(wire), deliver)
     return plaintexts, used
+
+
+def sealed(sealer: Sealer, *pieces: Buffer) -> bytes:
+    """The records of ``pieces``, which are one plaintext."""
+    wire = bytearray()
+    sealer.seal(pieces, sum(map(len, pieces)), wire.extend)
+    return bytes(wire)

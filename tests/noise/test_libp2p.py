@@ -18,6 +18,7 @@ from stronghold_p2p.noise.payload import make
 from stronghold_p2p.noise.records import Opener, Sealer
 from tests.noise.pair import (
     KEY,
+    SPACE,
     YAMUX,
     feed_all,
     framed,
@@ -25,6 +26,7 @@ from tests.noise.pair import (
     identity,
     keys,
     opened,
+    sealed,
     side,
     speaker,
     talk,
@@ -49,8 +51,8 @@ def begun(initiator: bool, **options: Any) -> ExchangeRunner[Handshaken]:
 
 def talks(sender: Handshaken, receiver: Handshaken) -> bool:
     """Whether what one seals, the other opens."""
-    sealed = Sealer(sender.send).seal(b"text")
-    return opened(Opener(receiver.receive), sealed)[0] == [b"text"]
+    wire = sealed(Sealer(sender.send, SPACE), b"text")
+    return opened(Opener(receiver.receive, SPACE), wire)[0] == [b"text"]
 
 
 def test_the_messages_have_the_sizes_of_the_specification() -> None:
@@ -207,9 +209,9 @@ def test_against_the_noiseprotocol_package(initiator: bool) -> None:
         runner.feed(framed(bytes(other.write_message(payload))))
     secured = runner.result
     assert (secured.peer, secured.early_muxer) == (identity(2).peer_id, YAMUX)
-    sealer, opener = Sealer(secured.send), Opener(secured.receive)
+    sealer, opener = Sealer(secured.send, SPACE), Opener(secured.receive, SPACE)
     for text in (b"short", bytes(range(200)) * 100, bytes(65_519)):
-        assert other.decrypt(sealer.seal(text)[2:]) == text
+        assert other.decrypt(sealed(sealer, text)[2:]) == text
         assert opened(opener, framed(bytes(other.encrypt(text)))) == ([text], len(text) + 18)
 
 
@@ -227,7 +229,7 @@ def test_only_our_errors_leave(initiator: bool, data: bytes) -> None:
 
 def test_no_key_in_a_repr() -> None:
     cipher, pair = CipherState(KEY), keys(1).pair
-    for thing in (cipher, Sealer(cipher), Opener(cipher)):
+    for thing in (cipher, Sealer(cipher, SPACE), Opener(cipher, SPACE)):
         assert KEY.hex() not in repr(thing)
         assert str(KEY)[2:20] not in repr(thing)
     assert repr(pair) == f"KeyPair(public={pair.public!r})"

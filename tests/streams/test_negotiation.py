@@ -36,7 +36,7 @@ HELLO = b"hello"
 
 REFUSALS: dict[str, tuple[bytes, type[P2PError]]] = {
     "na": (multistream.HEADER + multistream.NA, UnsupportedProtocol),
-    "another protocol": (multistream.match_confirm("/other"), NegotiationError),
+    "another protocol": (multistream.propose("/other"), NegotiationError),
     "data without answer": (b"hello, here is your answer", NegotiationError),
     "endless length": (b"\xff" * 40, NegotiationError),
 }
@@ -217,7 +217,7 @@ async def test_the_proposal_in_pieces(cut: int) -> None:
         flight = multistream.propose(ECHO) + HELLO
         for start in range(0, len(flight), cut):
             await raw.data(1, flight[start : start + cut], 0 if start else SYN)
-        expected = multistream.match_confirm(ECHO) + HELLO
+        expected = multistream.propose(ECHO) + HELLO
         assert await raw.body(1, len(expected)) == expected
         await raw.reset(1)
 
@@ -294,7 +294,7 @@ async def test_a_peer_that_opens_many_streams_before_it_proposes() -> None:
         answered: set[int] = set()
         while len(answered) < 400:
             got = await raw.until(DATA)
-            assert got.body == multistream.match_confirm(ECHO)
+            assert got.body == multistream.propose(ECHO)
             answered.add(got.stream)
         assert connection.streams == 400
 
@@ -456,4 +456,4 @@ async def test_many_names_are_not_remembered() -> None:
             await raw.open(2 * number + 1, f"/p{number}")
             await raw.body(2 * number + 1, 23)
             await raw.finish(2 * number + 1)
-        assert len(alice.gatekeeper.cache.found["in"][connection]) == 64
+        assert len(alice.gatekeeper.remembered["in"][connection]) == 64

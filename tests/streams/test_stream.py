@@ -11,12 +11,10 @@ from unittest.mock import MagicMock, call
 import pytest
 
 from stronghold_p2p.streams.live import READ_CHUNK, LiveStream
-from stronghold_p2p.streams.opening import StreamOpening
-from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.streams.stream import Stream, StreamOpening
 from tests.yamux.streams import PEER, End
 from tests.yamux.wire import FIN, RST, data, syn, update
 
-PROPERTIES = {"peer", "protocol", "connection"}
 CALLS = [
     ("read", (5,), call.read(5)),
     ("read", (), call.read(READ_CHUNK)),
@@ -42,11 +40,6 @@ async def live() -> LiveStream:
 def sent(live: LiveStream) -> list[int]:
     """The flags of what has left."""
     return [frame.flags for frame in live.connection.frames()[-1:]]
-
-
-def test_it_has_no_more_than_is_shown_here() -> None:
-    """tests/connection/test_faces.py finds each of the names in the documentation."""
-    assert {name for name in dir(Stream) if not name.startswith("_")} == PROPERTIES | {name for name, _, _ in CALLS}
 
 
 @pytest.mark.parametrize(("name", "arguments", "reaches"), CALLS)

@@ -18,7 +18,7 @@ from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConfigError, DialError, ListenError
 from stronghold_p2p.identity.keys import Identity
-from stronghold_p2p.transport import interfaces, tcp
+from stronghold_p2p.transport import tcp
 from stronghold_p2p.transport.registry import Transports, default_transports
 from stronghold_p2p.transport.socket_wire import SocketWire
 from stronghold_p2p.transport.tcp import TcpListener, TcpTransport
@@ -183,14 +183,13 @@ class NoName(asyncio.Transport):
 
 async def test_a_peer_that_is_gone_has_no_address() -> None:
     assert tcp._ends(NoName()) is None
-    assert tcp._host(NoName()) is None
 
 
 def test_host_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {4: ["127.0.0.1", "192.0.2.7", "192.0.2.7"], 6: ["::1", "fe80::1", "2001:db8::7"]}
-    monkeypatch.setattr(interfaces, "get_network_addrs", found.__getitem__)
-    assert interfaces.host_addresses(socket.AF_INET) == ["127.0.0.1", "192.0.2.7"]
-    assert interfaces.host_addresses(socket.AF_INET6) == ["::1", "2001:db8::7"]
+    monkeypatch.setattr(tcp, "get_network_addrs", found.__getitem__)
+    assert tcp.host_addresses(socket.AF_INET) == ["127.0.0.1", "192.0.2.7"]
+    assert tcp.host_addresses(socket.AF_INET6) == ["::1", "2001:db8::7"]
 
 
 class Kind:

@@ -342,7 +342,7 @@ class Proven:
         self.wire, self.outcome, self.running = MagicMock(), Dialed(), set[UpgradeRunner]()
         exchange = settings("out").outbound(None)
         self.runner = UpgradeRunner(self.wire, exchange, self.outcome, dialer=True, timeout=LIMIT, running=self.running)
-        self.outcome.started(self.runner)
+        self.outcome.runner = self.runner
         self.runner.begin()
 
     def hear(self, more: bytes = b"") -> None:
