@@ -18,7 +18,7 @@ import asyncio
 from collections import deque
 from math import inf
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, cast
 
 from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import (
@@ -80,6 +80,15 @@ class StreamOwner(Protocol):
 
     def linger(self) -> float:
         """When a stream that is closed now, and that the peer does not close, is reset."""
+
+
+class _HandedOver:
+    """Stands for an end that belongs to another sink now."""
+
+    id, gone, finished = 0, True, True
+
+
+_HANDED_OVER: Final = _HandedOver()
 
 
 class LiveStream:
@@ -384,8 +393,9 @@ class LiveStream:
         self._chunks.clear()
         self._closed = True
         self._error = UsageError("the stream was handed over")
-        self._end.due = inf
-        return self._end, unread, self._ended
+        end, self._end = self._end, cast(StreamEnd, _HANDED_OVER)  # so that closing or resetting this object is nothing
+        end.due = inf
+        return end, unread, self._ended
 
     # ------------------------------------------------------------------ Sink: called by the muxer
 

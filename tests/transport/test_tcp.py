@@ -208,7 +208,8 @@ class Kind:
 
 def test_the_first_transport_that_handles_an_address_gets_it() -> None:
     kinds: list[Any] = [Kind("/quic-v1"), Kind("/ws"), Kind("/tcp")]
-    transports = Transports(kinds)
+    transports = Transports(kinds[:2])
+    transports.add(kinds[2])
     for text, place in {"/ip4/1.2.3.4/udp/1/quic-v1": 0, "/ip4/1.2.3.4/tcp/1/ws": 1, "/ip4/1.2.3.4/tcp/1": 2}.items():
         assert transports.for_address(parse(text)) is kinds[place]
     assert transports.for_address(parse("/ip4/1.2.3.4/udp/1")) is None
