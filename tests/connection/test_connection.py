@@ -198,19 +198,23 @@ async def test_a_message_and_goodbye(together: bool) -> None:
         await until(lambda: wire(connection).lost)
 
 
-async def test_a_handler_that_is_due_when_its_peer_leaves() -> None:
-    """It starts, and when it is through nobody is waited for any more."""
+@pytest.mark.parametrize("running", [False, True])
+async def test_handlers_that_are_due_or_running_when_their_peer_leaves(running: bool) -> None:
+    """They start, and when all are through nobody is waited for any more."""
     started: list[LiveStream] = []
 
     async def quick(stream: LiveStream) -> None:
         started.append(stream)
+        await asyncio.sleep(0.01 * len(started))
 
     async with pair(quick) as (alice, _):
         (connection,) = alice.connections()
-        stream = MagicMock(protocol=ECHO, connection=connection, intake=None)
-        connection._handlers.start(stream)
+        streams: list[LiveStream] = [MagicMock(protocol=ECHO, connection=connection, intake=None) for _ in range(2)]
+        for stream in streams:
+            connection._handlers.start(stream)
+        await until(lambda: started == streams or not running)
         connection._handlers.cancel(1.0)
-        await until(lambda: started == [stream])
+        await until(lambda: started == streams)
         await until(lambda: connection._handlers._late is None, 0.5)
         started.clear()
 
