@@ -17,10 +17,10 @@ from tests.interop.our_peer import ECHO, ROLES, Pair, Role, connected, eventuall
 
 async def talk(pair: Pair) -> None:
     """Both directions of the connection carry streams of both."""
-    async with await pair.connection.open_stream(ECHO) as stream:
+    async with await pair.open(ECHO) as stream:
         await stream.write(b"from ours")
         assert await stream.readexactly(9) == b"from ours"
-    assert (await pair.go.call("streams_sequential", peer=str(pair.ours.peer)))["done"] == 1
+    assert (await pair.ask_go("streams_sequential"))["done"] == 1
 
 
 @pytest.mark.parametrize("ours_early", [True, False], ids=["ours early", "ours without"])
@@ -30,7 +30,7 @@ async def test_muxer_inside_the_handshake_or_after_it(go: Path, role: Role, go_e
     """libp2p/specs noise/README.md, "Libp2p Data in Handshake Messages": without it, multistream chooses."""
     async with connected(go, role, "--early-muxer", go_early, early_muxer=ours_early) as pair:
         early = ours_early and go_early == "on"
-        (seen,) = (await pair.go.call("connections", peer=str(pair.ours.peer)))["connections"]
+        (seen,) = (await pair.ask_go("connections"))["connections"]
         assert seen["security"] == "/noise"
         assert seen["muxer"] == "/yamux/1.0.0"
         assert seen["early_muxer"] is early
