@@ -1,30 +1,40 @@
-"""Messages field by field, so that any field can be wrong: lines, protobuf, identify, signed records."""
+"""Messages field by field, so that any field can be wrong: frames, lines, protobuf, identify, signed records."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
 
-from stronghold_p2p import multistream
 from stronghold_p2p.encoding.varint import encode as varint
 from stronghold_p2p.identity import keys
+from stronghold_p2p.yamux import header
+from tests.hostile.names import MULTISTREAM, YAMUX
 
-MULTISTREAM = multistream.HEADER
-NOISE = "/noise"
-YAMUX = "/yamux/1.0.0"
-IDENTIFY = "/ipfs/id/1.0.0"
-PUSH = "/ipfs/id/push/1.0.0"
-PING = "/ipfs/ping/1.0.0"
-PERF = "/perf/1.0.0"
-RR = "/bench/rr/1"
-ECHO = "/bench/echo/1"
-HOLD = "/bench/hold/1"
-ASK = "/hostile/ask/1"
-GUARDED = "/guarded/1.0.0"
+DATA, UPDATE, PINGS, GO_AWAY = header.DATA, header.WINDOW_UPDATE, header.PING, header.GO_AWAY
+SYN, ACK, FIN, RST = header.SYN, header.ACK, header.FIN, header.RST
+WINDOW = header.INITIAL_WINDOW
 
 SIGNATURE_PREFIX = b"noise-libp2p-static-key:"
 RECORD_DOMAIN = b"libp2p-peer-record"
 RECORD_TYPE = b"\x03\x01"
+
+noise = os.urandom
+
+
+def frame(kind: int, flags: int, stream: int, length: int, body: bytes = b"", version: int = 0) -> bytes:
+    return header.HEADER.pack(version, kind, flags, stream, length) + body
+
+
+def data(stream: int, body: bytes, flags: int = 0) -> bytes:
+    return frame(DATA, flags, stream, len(body), body)
+
+
+def update(stream: int, credit: int = 0, flags: int = 0) -> bytes:
+    return frame(UPDATE, flags, stream, credit)
+
+
+def ping(value: int, flags: int = SYN) -> bytes:
+    return frame(PINGS, flags, 0, value)
 
 
 def prefixed(data: bytes) -> bytes:
@@ -108,7 +118,3 @@ def handshake_payload(key: bytes, signature: bytes, muxers: Iterable[str] = (YAM
     """What libp2p says inside the Noise handshake."""
     listed = b"".join(blob(2, muxer.encode()) for muxer in muxers)
     return blob(1, key) + blob(2, signature) + (blob(4, listed) if listed else b"") + extra
-
-
-def noise(count: int) -> bytes:
-    return os.urandom(count)

@@ -15,26 +15,25 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from harness.process import Process, soon
+from harness.process import soon
 from tests.hostile import client
-from tests.hostile.arena import KIB, Arena, Target
-from tests.hostile.client import SYN, Host, Peer, answer_security, data, ping, upgrade_in
+from tests.hostile.arena import KIB, Arena, Program
+from tests.hostile.client import Host, Peer, answer_security, third, upgrade_in
 from tests.hostile.codec import (
-    ECHO,
-    MULTISTREAM,
-    NOISE,
-    RR,
     SIGNATURE_PREFIX,
-    YAMUX,
+    SYN,
     Identity,
     blob,
+    data,
     handshake_payload,
     integer,
     line,
     noise,
+    ping,
     propose,
 )
 from tests.hostile.facts import judged
+from tests.hostile.names import ECHO, MULTISTREAM, NOISE, RR, YAMUX
 from tests.hostile.secure import Handshake, framed
 from tests.hostile.wire import Ended, Late, Wire
 
@@ -63,7 +62,7 @@ Payload = Callable[[Handshake], bytes]
 # ---------------------------------------------------------------------- tools: a fault in one message, in both roles
 
 
-def greeted(target: Target, identity: Identity | None = None) -> tuple[Wire, Handshake]:
+def greeted(target: Program, identity: Identity | None = None) -> tuple[Wire, Handshake]:
     """As dialer: /noise is proposed, nothing else."""
     wire = target.wire()
     wire.send(propose(NOISE))
@@ -71,7 +70,7 @@ def greeted(target: Target, identity: Identity | None = None) -> tuple[Wire, Han
     return wire, Handshake(identity or Identity(), initiator=True)
 
 
-def half_way(target: Target, identity: Identity | None = None) -> tuple[Wire, Handshake]:
+def half_way(target: Program, identity: Identity | None = None) -> tuple[Wire, Handshake]:
     """As dialer: messages 1 and 2 are done."""
     wire = target.wire()
     return wire, client.half_way(wire, identity)
@@ -86,7 +85,7 @@ def silent_close(wire: Wire, within: float = 1.0) -> float:
 
 
 @judged("proof")
-def third_messages(target: Target, payloads: Iterable[tuple[str, Payload]]) -> float:
+def third_messages(target: Program, payloads: Iterable[tuple[str, Payload]]) -> float:
     """Each payload in a message 3 of its own must be refused; seconds on a core for each."""
     before, count = target.cpu(), 0
     for name, payload in payloads:
@@ -103,16 +102,16 @@ def third_messages(target: Target, payloads: Iterable[tuple[str, Payload]]) -> f
     return (target.cpu() - before) / count
 
 
-def second_messages(dialer: Process, host: Host, payloads: Iterable[tuple[str, Payload]]) -> None:
+def second_messages(dialer: Program, host: Host, payloads: Iterable[tuple[str, Payload]]) -> None:
     """The same as listener: the dialer says HandshakeError, and tells us nothing about itself."""
     for name, payload in payloads:
         with refuses_us(dialer, host, name) as (wire, handshake):
             wire.send(framed(handshake.write(payload(handshake))))
-    assert "Opened" not in dialer.ask(do="state")["events"]
+    assert "Opened" not in dialer.state()["seen"]
 
 
 @contextmanager
-def refuses_us(dialer: Process, host: Host, name: str = "") -> Iterator[tuple[Wire, Handshake]]:
+def refuses_us(dialer: Program, host: Host, name: str = "") -> Iterator[tuple[Wire, Handshake]]:
     """It has dialed us and said message 1; what it is told now ends the handshake."""
     dialer.tell(do="dial", addrs=[host.address])
     with host.accept() as wire:
@@ -192,7 +191,7 @@ def test_row_46_handshake_messages(arena: Arena) -> None:
             wire.send(framed(bytes(message)))
             silent_close(wire)
         wire, handshake = half_way(target)
-        wire.send(framed(handshake.write(handshake.payload())) + framed(noise(100)))  # a fourth message
+        wire.send(third(handshake) + framed(noise(100)))  # a fourth message
         wire.until_closed(1.0)
         wire.close()
         each = third_messages(target, nonsense(arena))
@@ -259,7 +258,7 @@ def use_up_receiving(peer: Peer) -> None:
     peer.send(data(stream, b", two"))
     peer.send(data(stream, b", last"))
     assert peer.channel.sent == LAST + 1
-    assert peer.pump(lambda: peer.body(stream).endswith(b"one, two, last"))
+    assert peer.says(stream, b"one, two, last")
     assert peer.wire.ending is None
     with suppress(Ended):
         peer.send(data(stream, b", never"))
@@ -293,7 +292,7 @@ def test_row_48_the_last_counters(arena: Arena) -> None:
         with host.peer() as peer:
             assert dialer.read()["error"] == ""
             use_up_sending(peer)
-        assert soon(lambda: "Ended" in dialer.ask(do="state")["events"])
+        assert soon(lambda: "Ended" in dialer.state()["seen"])
 
 
 def test_row_49_points_of_low_order(arena: Arena) -> None:
@@ -305,7 +304,7 @@ def test_row_49_points_of_low_order(arena: Arena) -> None:
             silent_close(wire)
             wire, handshake = half_way(target)
             handshake.pretend_static(point)
-            wire.send(framed(handshake.write(handshake.payload())))
+            wire.send(third(handshake))
             silent_close(wire)
     with arena.dialer() as dialer, Host() as host:
         for point in LOW_ORDER:
@@ -313,7 +312,7 @@ def test_row_49_points_of_low_order(arena: Arena) -> None:
                 wire.send(framed(point + noise(120)))
             with refuses_us(dialer, host) as (wire, handshake):
                 handshake.pretend_static(point)
-                wire.send(framed(handshake.write(handshake.payload())))
+                wire.send(third(handshake))
 
 
 def forged(arena: Arena) -> list[tuple[str, Payload]]:
@@ -466,7 +465,7 @@ def test_row_53_data_before_the_proof(arena: Arena) -> None:
     with arena.dialer() as dialer, Host() as host:
         with refuses_us(dialer, host) as (wire, _):
             wire.send(framed(flight))
-        assert "Opened" not in dialer.ask(do="state")["events"]
+        assert "Opened" not in dialer.state()["seen"]
 
 
 def test_row_54_somebody_else_answers(arena: Arena) -> None:
@@ -476,7 +475,7 @@ def test_row_54_somebody_else_answers(arena: Arena) -> None:
         dialer.tell(do="dial", addrs=[wrong.address], peer=expected)
         with wrong.accept() as wire:
             handshake = answer_security(wire, wrong.identity)
-            wire.send(framed(handshake.write(handshake.payload())))
+            wire.send(third(handshake))
             answer = dialer.read()
             with judged("error"):
                 assert answer["error"] == "PeerIdMismatch"
@@ -484,11 +483,11 @@ def test_row_54_somebody_else_answers(arena: Arena) -> None:
             assert expected in answer["text"]
             arena.took(answer["seconds"], 2.0)
             silent_close(wire)  # it has not told a stranger who it is
-        assert "Opened" not in dialer.ask(do="state")["events"]
+        assert "Opened" not in dialer.state()["seen"]
         dialer.tell(do="dial", addrs=[wrong.address, right.address], peer=expected)
         with wrong.accept() as wire:
             handshake = answer_security(wire, wrong.identity)
-            wire.send(framed(handshake.write(handshake.payload())))
+            wire.send(third(handshake))
             with right.accept() as other:
                 peer = upgrade_in(other, right.identity)
                 answer = dialer.read()
@@ -524,7 +523,7 @@ def test_row_55_after_the_handshake(arena: Arena) -> None:
         with target.connect(early=False) as peer:
             peer.request(b"no list")
         wire, handshake = half_way(target)
-        wire.send(framed(handshake.write(handshake.payload(()))))
+        wire.send(third(handshake, ()))
         channel = handshake.channel(wire)
         channel.send(propose("/mplex/6.7.0"))
         got = channel.at_least(len(MULTISTREAM) + 4)
@@ -537,7 +536,7 @@ def test_row_55_after_the_handshake(arena: Arena) -> None:
             assert peer.alive()
         start = time.monotonic()
         wire, handshake = half_way(target)
-        wire.send(framed(handshake.write(handshake.payload(()))))
+        wire.send(third(handshake, ()))
         handshake.channel(wire).send(ping(7) * 100)  # frames where the choice of a muxer belongs
         wire.until_closed(1.0)
         wire.close()

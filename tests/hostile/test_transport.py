@@ -11,25 +11,13 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from harness.process import soon
+from stronghold_p2p.codes import GoAway
 from tests import netns
-from tests.hostile.arena import KIB, MIB, Arena, Target
-from tests.hostile.client import Host, Peer, half_way, upgrade_in, upgrade_out
-from tests.hostile.codec import (
-    ECHO,
-    HOLD,
-    IDENTIFY,
-    MULTISTREAM,
-    NOISE,
-    PERF,
-    YAMUX,
-    Identity,
-    identify,
-    ip4_tcp,
-    noise,
-    prefixed,
-    propose,
-)
+from tests.hostile.arena import KIB, MIB, Arena, Program, dialed
+from tests.hostile.client import Host, Peer, half_way, third, upgrade_in, upgrade_out
+from tests.hostile.codec import Identity, identify, ip4_tcp, noise, prefixed, propose
 from tests.hostile.facts import judged
+from tests.hostile.names import ECHO, HOLD, IDENTIFY, MULTISTREAM, NOISE, PERF, YAMUX
 from tests.hostile.secure import Handshake, framed
 from tests.hostile.wire import Cut, Ended, Late, Wire
 
@@ -53,15 +41,14 @@ def half_of_message_1(wire: Wire) -> bytes:
 
 
 def half_of_message_3(wire: Wire) -> bytes:
-    handshake = half_way(wire)
-    third = framed(handshake.write(handshake.payload()))
-    wire.send(third[:60])
-    return third[60:]
+    last = third(half_way(wire))
+    wire.send(last[:60])
+    return last[60:]
 
 
 def half_of_the_muxer(wire: Wire) -> bytes:
     handshake = half_way(wire)
-    wire.send(framed(handshake.write(handshake.payload(()))))
+    wire.send(third(handshake, ()))
     choice = handshake.channel(wire).record(propose(YAMUX))
     wire.send(choice[:22])
     return choice[22:]
@@ -79,7 +66,7 @@ class Slow:
     rest: bytes
 
 
-def open_slowly(target: Target, count: int, sources: int) -> list[Slow]:
+def open_slowly(target: Program, count: int, sources: int) -> list[Slow]:
     """``count`` connections; those that were refused at once are left out."""
     slow: list[Slow] = []
     for number in range(count):
@@ -148,7 +135,7 @@ def test_row_1_slowloris(arena: Arena) -> None:
             one.wire.close()
 
 
-def flood(target: Target, seconds: float, rate: float, source: str) -> tuple[int, int]:
+def flood(target: Program, seconds: float, rate: float, source: str) -> tuple[int, int]:
     """Connect and close, so many times a second; how many, and how many of them we were not refused."""
     start, done, answered = time.monotonic(), 0, 0
     while (passed := time.monotonic() - start) < seconds:
@@ -184,14 +171,14 @@ def test_row_2_accept_flood(arena: Arena) -> None:
             other.request(b"x")
 
 
-def handshake_to_message_3(target: Target, source: str) -> tuple[Wire, Handshake, bytes]:
+def handshake_to_message_3(target: Program, source: str) -> tuple[Wire, Handshake, bytes]:
     """Everything but the last message, which is given back."""
     wire = target.wire(source=source)
     handshake = half_way(wire)
-    return wire, handshake, framed(handshake.write(handshake.payload()))
+    return wire, handshake, third(handshake)
 
 
-def crowd(target: Target, sources: Iterable[str], stack: ExitStack) -> list[Peer]:
+def crowd(target: Program, sources: Iterable[str], stack: ExitStack) -> list[Peer]:
     """One connection from each source, all with keys of their own, and all half-way before the first is ready."""
     peers: list[Peer] = []
     for wire, handshake, message in [handshake_to_message_3(target, source) for source in sources]:
@@ -201,7 +188,7 @@ def crowd(target: Target, sources: Iterable[str], stack: ExitStack) -> list[Peer
     return peers
 
 
-def refused_at_once(target: Target, source: str) -> None:
+def refused_at_once(target: Program, source: str) -> None:
     """Closed without a word, before any cryptography."""
     with target.wire(source=source) as wire:
         with suppress(Ended):
@@ -220,7 +207,7 @@ def test_row_3_many_connections_of_one_address(arena: Arena) -> None:
         with judged("subnet"):
             assert len(refused) == 8
         for peer in refused:
-            peer.ends(0x1001)
+            peer.ends(GoAway.RESOURCE_LIMIT)
             peer.wire.close()
         for _ in range(84):
             refused_at_once(target, source)
@@ -253,13 +240,13 @@ def test_row_3_many_connections_of_one_customer(arena: Arena) -> None:
             namespace = stack.enter_context(netns.prefixes("2001:db8::/32"))
         except netns.Unavailable as error:
             arena.skip(str(error))
-        target = stack.enter_context(arena.serve("--host", "::1", probe=False, namespace=namespace))
+        target = stack.enter_context(arena.serve(host="::1", probe=False, namespace=namespace))
         peers = crowd(target, [f"2001:db8:3:{number:x}::{number + 1:x}" for number in range(16)], stack)
         with judged("subnet"):
             assert len([peer for peer in peers if peer.alive(1.0)]) == 8  # 16 networks /64, one /56
         for peer in peers:
             if peer.wire.ending is not None:
-                peer.ends(0x1001)
+                peer.ends(GoAway.RESOURCE_LIMIT)
                 peer.wire.close()
         for site in range(1, 8):
             peers += crowd(target, [f"2001:db8:3:{site:x}{number:02x}::1" for number in range(8)], stack)
@@ -361,16 +348,14 @@ def test_row_6_silent_death(arena: Arena) -> None:
         assert talks.alive()  # the negative control: it answered
         assert kept not in talks.resets
     with arena.dialer("--timeout", "keepalive=0.3", "--timeout", "keepalive_answer=0.3") as dialer, Host() as host:
-        dialer.tell(do="dial", addrs=[host.address])
-        with host.peer() as peer:
-            assert dialer.read()["error"] == ""
+        with dialed(dialer, host) as peer:
             peer.answers_pings = False
             dialer.tell(do="request", protocols=[ECHO], write="waiting")
-            peer.ends(0)
+            peer.ends(GoAway.NORMAL)
             asked = dialer.read()
             assert asked["error"] == "ConnectionClosed"
             arena.took(asked["seconds"], 1.6)
-            assert dialer.ask(do="state")["events"].count("Ended") == 1
+            assert dialer.seen("Ended ConnectionClosed") == 1
 
 
 def whole_session(wire: Wire) -> None:
@@ -379,7 +364,7 @@ def whole_session(wire: Wire) -> None:
     peer.request(b"one request")
 
 
-def idle_share(target: Target) -> float:
+def idle_share(target: Program) -> float:
     """What it takes of a core while we do nothing."""
     before = target.cpu()
     time.sleep(0.5)
