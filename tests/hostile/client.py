@@ -14,24 +14,9 @@ from typing import Self
 
 from harness.process import Patience
 from stronghold_p2p.yamux import header
-from tests.hostile.codec import (
-    ACK,
-    DATA,
-    FIN,
-    GO_AWAY,
-    PINGS,
-    RST,
-    SYN,
-    UPDATE,
-    WINDOW,
-    Identity,
-    data,
-    line,
-    ping,
-    propose,
-    update,
-)
+from tests.hostile.codec import Identity, line, propose
 from tests.hostile.facts import judged
+from tests.hostile.frames import ACK, DATA, FIN, GO_AWAY, PINGS, RST, SYN, UPDATE, WINDOW, data, ping, update
 from tests.hostile.names import MULTISTREAM, NOISE, PUSH, RR, YAMUX
 from tests.hostile.secure import Channel, Handshake, framed, read_framed
 from tests.hostile.wire import PATIENCE, Ended, Late, Wire

@@ -1,4 +1,4 @@
-"""Messages field by field, so that any field can be wrong: frames, lines, protobuf, identify, signed records."""
+"""Messages field by field, so that any field can be wrong: lines, protobuf, what a handshake says."""
 
 from __future__ import annotations
 
@@ -7,34 +7,11 @@ from collections.abc import Iterable
 
 from stronghold_p2p.encoding.varint import encode as varint
 from stronghold_p2p.identity import keys
-from stronghold_p2p.yamux import header
 from tests.hostile.names import MULTISTREAM, YAMUX
 
-DATA, UPDATE, PINGS, GO_AWAY = header.DATA, header.WINDOW_UPDATE, header.PING, header.GO_AWAY
-SYN, ACK, FIN, RST = header.SYN, header.ACK, header.FIN, header.RST
-WINDOW = header.INITIAL_WINDOW
-
 SIGNATURE_PREFIX = b"noise-libp2p-static-key:"
-RECORD_DOMAIN = b"libp2p-peer-record"
-RECORD_TYPE = b"\x03\x01"
 
 noise = os.urandom
-
-
-def frame(kind: int, flags: int, stream: int, length: int, body: bytes = b"", version: int = 0) -> bytes:
-    return header.HEADER.pack(version, kind, flags, stream, length) + body
-
-
-def data(stream: int, body: bytes, flags: int = 0) -> bytes:
-    return frame(DATA, flags, stream, len(body), body)
-
-
-def update(stream: int, credit: int = 0, flags: int = 0) -> bytes:
-    return frame(UPDATE, flags, stream, credit)
-
-
-def ping(value: int, flags: int = SYN) -> bytes:
-    return frame(PINGS, flags, 0, value)
 
 
 def prefixed(data: bytes) -> bytes:
@@ -61,11 +38,6 @@ def integer(number: int, value: int) -> bytes:
     return varint(number << 3) + varint(value)
 
 
-def ip4_tcp(host: str, port: int) -> bytes:
-    """A binary multiaddr."""
-    return b"\x04" + bytes(map(int, host.split("."))) + b"\x06" + port.to_bytes(2, "big")
-
-
 class Identity:
     """An Ed25519 key and what follows from it: the protobuf of the public key, the peer id's bytes and text."""
 
@@ -75,43 +47,6 @@ class Identity:
         self.public = key.public_key.encode()
         self.peer = bytes(key.peer_id)
         self.name = str(key.peer_id)
-
-
-def envelope(
-    identity: Identity,
-    payload: bytes,
-    *,
-    domain: bytes = RECORD_DOMAIN,
-    kind: bytes = RECORD_TYPE,
-    signer: Identity | None = None,
-) -> bytes:
-    """A signed envelope; ``signer`` signs in the name of ``identity``."""
-    signature = (signer or identity).sign(prefixed(domain) + prefixed(kind) + prefixed(payload))
-    return blob(1, identity.public) + blob(2, kind) + blob(3, payload) + blob(5, signature)
-
-
-def peer_record(peer: bytes, seq: int, addresses: Iterable[bytes]) -> bytes:
-    listed = b"".join(blob(3, blob(1, address)) for address in addresses)
-    return blob(1, peer) + integer(2, seq) + listed
-
-
-def identify(
-    identity: Identity | None,
-    *,
-    addresses: Iterable[bytes] = (),
-    protocols: Iterable[str | bytes] = (),
-    agent: bytes = b"hostile",
-    record: bytes | None = None,
-) -> bytes:
-    """An identify message, without its length."""
-    names = (name.encode() if isinstance(name, str) else name for name in protocols)
-    parts = [] if identity is None else [blob(1, identity.public)]
-    parts += [blob(2, address) for address in addresses]
-    parts += [blob(3, name) for name in names]
-    parts += [blob(5, b"ipfs/0.1.0"), blob(6, agent)]
-    if record is not None:
-        parts.append(blob(8, record))
-    return b"".join(parts)
 
 
 def handshake_payload(key: bytes, signature: bytes, muxers: Iterable[str] = (YAMUX,), extra: bytes = b"") -> bytes:

@@ -21,11 +21,13 @@ from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.encoding.base58 import encode as base58
 from tests.hostile.arena import MIB, Arena, Program
 from tests.hostile.client import Peer, half_way, upgrade_out
-from tests.hostile.codec import ACK, FIN, RST, SYN, WINDOW, Identity, data, identify, line, prefixed, propose, update
+from tests.hostile.codec import Identity, line, prefixed, propose
 from tests.hostile.facts import judged
+from tests.hostile.frames import ACK, FIN, RST, SYN, WINDOW, data, update
 from tests.hostile.names import GUARDED, IDENTIFY, MULTISTREAM
 from tests.hostile.secure import framed
 from tests.hostile.test_stored import written_by_two
+from tests.hostile.told import identify
 from tests.hostile.wire import Wire
 
 NA = MULTISTREAM + line("na")

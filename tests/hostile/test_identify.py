@@ -12,22 +12,11 @@ from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.encoding.varint import encode as varint
 from tests.hostile.arena import KIB, MIB, Arena, Program, accepted, dialed
 from tests.hostile.client import Host, Peer
-from tests.hostile.codec import (
-    FIN,
-    Identity,
-    blob,
-    envelope,
-    identify,
-    integer,
-    ip4_tcp,
-    noise,
-    peer_record,
-    prefixed,
-    propose,
-    update,
-)
+from tests.hostile.codec import Identity, blob, integer, noise, prefixed, propose
 from tests.hostile.facts import judged
+from tests.hostile.frames import FIN, update
 from tests.hostile.names import IDENTIFY, PING, PUSH
+from tests.hostile.told import envelope, identify, ip4_tcp, peer_record
 
 PART = 8_192
 PARTS = 10

@@ -8,8 +8,9 @@ from contextlib import suppress
 from stronghold_p2p.codes import GoAway, Reset
 from tests.hostile.arena import KIB, Arena, Program, accepted, dialed, refuses
 from tests.hostile.client import Host, Peer, half_way, third
-from tests.hostile.codec import DATA, FIN, SYN, Identity, data, frame, line, noise, prefixed, propose, update
+from tests.hostile.codec import Identity, line, noise, prefixed, propose
 from tests.hostile.facts import judged
+from tests.hostile.frames import DATA, FIN, SYN, data, frame, update
 from tests.hostile.names import ECHO, MULTISTREAM, NOISE, PING, RR, YAMUX
 from tests.hostile.secure import Handshake, framed, read_framed
 from tests.hostile.wire import Ended

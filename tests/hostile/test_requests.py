@@ -13,8 +13,9 @@ from stronghold_p2p.codes import Reset
 from stronghold_p2p.encoding.varint import encode as varint
 from tests.hostile.arena import KIB, MIB, Arena, Program, dialed
 from tests.hostile.client import Host, Peer
-from tests.hostile.codec import FIN, RST, data, prefixed, propose, update
+from tests.hostile.codec import prefixed, propose
 from tests.hostile.facts import judged
+from tests.hostile.frames import FIN, RST, data, update
 from tests.hostile.names import ASK
 
 CAP = 10 << 20

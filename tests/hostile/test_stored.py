@@ -16,8 +16,9 @@ from harness.process import soon
 from stronghold_p2p.encoding.base58 import encode as base58
 from stronghold_p2p.encoding.varint import encode as varint
 from tests.hostile.arena import MIB, Arena, Program
-from tests.hostile.codec import Identity, identify, ip4_tcp, prefixed
+from tests.hostile.codec import Identity, prefixed
 from tests.hostile.facts import judged
+from tests.hostile.told import identify, ip4_tcp
 
 SHA256 = b"\x12\x20" + bytes(range(32))
 PARSED_WITHIN = 10.0  # milliseconds

@@ -15,10 +15,11 @@ from stronghold_p2p.codes import GoAway
 from tests import netns
 from tests.hostile.arena import KIB, MIB, Arena, Program, dialed
 from tests.hostile.client import Host, Peer, half_way, third, upgrade_in, upgrade_out
-from tests.hostile.codec import Identity, identify, ip4_tcp, noise, prefixed, propose
+from tests.hostile.codec import Identity, noise, prefixed, propose
 from tests.hostile.facts import judged
 from tests.hostile.names import ECHO, HOLD, IDENTIFY, MULTISTREAM, NOISE, PERF, YAMUX
 from tests.hostile.secure import Handshake, framed
+from tests.hostile.told import identify, ip4_tcp
 from tests.hostile.wire import Cut, Ended, Late, Wire
 
 Stage = Callable[[Wire], bytes]  # says half of something; what it gives back is the rest

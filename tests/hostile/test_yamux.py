@@ -11,24 +11,9 @@ from harness.process import soon
 from stronghold_p2p.codes import GoAway, Reset
 from tests.hostile.arena import KIB, MIB, Arena, Program, dialed
 from tests.hostile.client import Host, Peer
-from tests.hostile.codec import (
-    ACK,
-    DATA,
-    FIN,
-    GO_AWAY,
-    PINGS,
-    RST,
-    SYN,
-    UPDATE,
-    WINDOW,
-    Identity,
-    data,
-    frame,
-    ping,
-    propose,
-    update,
-)
+from tests.hostile.codec import Identity, propose
 from tests.hostile.facts import judged
+from tests.hostile.frames import ACK, DATA, FIN, GO_AWAY, PINGS, RST, SYN, UPDATE, WINDOW, data, frame, ping, update
 from tests.hostile.names import ECHO, HOLD, PERF, RR
 from tests.hostile.wire import Ended
 
