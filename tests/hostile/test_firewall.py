@@ -231,11 +231,8 @@ def test_row_75_every_rule_set_and_removed(arena: Arena) -> None:
             got = let_in(peer) if direction == "in" else let_out(guard, peer, identity, expected)
             asks = guard.state()["questions"] - questions
             with judged("verdict"):
-                assert (got, asks) == ("passes" if expected == "passes" else "rejected", expected == "question"), (
-                    direction,
-                    mine,
-                    all_others,
-                )
+                verdict = ("passes" if expected == "passes" else "rejected", expected == "question")
+                assert (got, asks) == verdict, (direction, mine, all_others)
 
 
 def let_in(peer: Peer) -> str:
@@ -303,36 +300,45 @@ def change_under(guard: Program, peer: Peer, identity: Identity, moment: str, *,
     assert asked(peer) == "na"
 
 
+def ask_about_all(guard: Program) -> None:
+    guard.rules(("ask", {}))
+    guard.ask(do="hooks", ask="hold")
+
+
+def asked_about(guard: Program, count: int) -> dict[str, Any]:
+    """The state, once so many questions wait for an answer."""
+    return until(guard, lambda now: now["open"] == count)
+
+
 def test_row_78_answers_that_come_too_late(arena: Arena) -> None:
     """Approved after disconnect, after time-out, twice, for a question of before the reconnect"""
     wait = arena.pick(0.6, 2.0)
     with arena.guard("--timeout", f"ask={wait}") as guard:
-        guard.rules(("ask", {}))
-        guard.ask(do="hooks", ask="hold")
+        ask_about_all(guard)
         identity = Identity()
         with guard.connect(identity) as peer:
             ask(peer)
-            until(guard, lambda now: now["open"] == 1)
+            asked_about(guard, 1)
         with judged("withdrawn"):
             until(guard, lambda now: now["open"] == 0 and now["asks"] == 0)  # with the connection
         with guard.connect(identity) as peer:
             assert stale(guard, 0)
             assert guard.state()["handled"] == []
             again = ask(peer)
-            until(guard, lambda now: now["open"] == 1)
+            asked_about(guard, 1)
             assert stale(guard, 0)  # not for the one of the new connection
             assert over(peer, again) is False
             assert outcome(peer, again, wait + 2.0) == "refused"  # nobody has answered this one
             assert stale(guard, 1)
             both = [ask(peer, {"Ping": number}) for number in range(2)]
-            until(guard, lambda now: now["open"] == 2)
+            asked_about(guard, 2)
             answers = [stale(guard, number) for number in (2, 3, 2, 3)]
             assert answers == [False, False, True, True]
             assert [outcome(peer, stream) for stream in both] == ["answer", "answer"]
             reset = ask(peer)
-            until(guard, lambda now: now["open"] == 1)
+            asked_about(guard, 1)
             peer.finish(reset, RST)
-            until(guard, lambda now: now["open"] == 0)
+            asked_about(guard, 0)
             assert stale(guard, 4)
             assert peer.alive()
         assert sorted(map(str, guard.state()["handled"])) == ["{'Ping': 0}", "{'Ping': 1}"]
@@ -354,15 +360,13 @@ def test_row_79_more_questions_than_anybody_answers(arena: Arena) -> None:
     """10,000 requests of one peer wait to be approved; 300 peers with 16 each; large ones"""
     patience = ("--timeout", "ask=60", "--timeout", "request=60", "--limit", "connections=400")
     with arena.guard(*patience, memory=48 * MIB) as guard:
-        guard.rules(("ask", {}))
-        guard.ask(do="hooks", ask="hold")
+        ask_about_all(guard)
         many_requests(arena, guard)
         large_requests(guard)
         found = until(guard, lambda now: now["asks"] == 0)
         assert (found["handled"], found["ask_memory"]) == ([], 0)
     with arena.guard(*patience, memory=24 * MIB) as guard:
-        guard.rules(("ask", {}))
-        guard.ask(do="hooks", ask="hold")
+        ask_about_all(guard)
         dense_requests(guard)
         until(guard, lambda now: now["asks"] == 0)
 

@@ -11,62 +11,37 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
-from stronghold_p2p import Network, Timeouts, files, multistream
-from stronghold_p2p.book.addresses import AddressBook
-from stronghold_p2p.book.file import BookFile
-from stronghold_p2p.connection.handlers import Handlers
-from stronghold_p2p.encoding import protobuf, strict_json
-from stronghold_p2p.errors import (
-    ConfigError,
-    ConnectionClosed,
-    DecodeError,
-    DecryptError,
-    HandshakeError,
-    Malformed,
-    MuxerError,
-)
-from stronghold_p2p.exchange import Exchange
+from stronghold_p2p import Rule, Timeouts, files, multistream
+from stronghold_p2p.errors import ConfigError, DecodeError, DecryptError, HandshakeError, Malformed, MuxerError
 from stronghold_p2p.firewall import toml
-from stronghold_p2p.firewall.asking.hooks import Hooks
-from stronghold_p2p.firewall.entries import Entries, Key
-from stronghold_p2p.firewall.rules import Rule
-from stronghold_p2p.identity import PeerId, PublicKey, verify
+from stronghold_p2p.identity import PeerId, PublicKey
 from stronghold_p2p.identity.peer_record import PeerRecord
-from stronghold_p2p.muxing.yamux_muxer import YamuxMuxer
-from stronghold_p2p.noise import handshake, payload
-from stronghold_p2p.noise.cipher import CipherState
-from stronghold_p2p.protocols import identify_messages
-from stronghold_p2p.protocols.identify import Identify
-from stronghold_p2p.request_response import framing
-from stronghold_p2p.request_response.codecs.codec import frame, unframe
-from stronghold_p2p.request_response.server import Responder
-from stronghold_p2p.streams.live import LiveStream
-from stronghold_p2p.streams.negotiation import LazyConfirm
-from stronghold_p2p.swarm.gatekeeper import Gatekeeper
-from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.transport.socket_wire import SocketWire
-from stronghold_p2p.transport.upgrade import Negotiated, UpgradeSettings
-from stronghold_p2p.transport.upgrading import UpgradeRunner
-from stronghold_p2p.yamux import Session
+from stronghold_p2p.noise import handshake
+from stronghold_p2p.request_response.codecs.codec import frame
 from stronghold_p2p.yamux.header import RST
-from stronghold_p2p.yamux.receiver import Receiver
-from stronghold_p2p.yamux.window import ReceiveWindow
 
-Patch = tuple[object, str, Any]
-"""Of this object or module, what has this name is replaced by this."""
+Function = Callable[..., Any]
+Patch = tuple[str, Callable[[Any], Any]]
+"""``"module:name"`` or ``"module:Class.name"``, and from what is there to what is put in its place."""
 
-_before: list[Patch] = []
+_before: list[tuple[object, str, Any]] = []
 
 
 def patch(*patches: Patch) -> None:
-    for target, name, instead in patches:
-        assert hasattr(target, name), f"{target} has no {name}"
-        _before.append((target, name, getattr(target, name)))
-        setattr(target, name, instead)
+    for place, instead in patches:
+        module, _, names = place.partition(":")
+        target: Any = import_module(f"stronghold_p2p.{module}")
+        *outer, name = names.split(".")
+        for one in outer:
+            target = getattr(target, one)
+        was = getattr(target, name)
+        _before.append((target, name, was))
+        setattr(target, name, instead(was))
 
 
 def restore() -> None:
@@ -77,85 +52,86 @@ def restore() -> None:
 
 def begin_counting_at(send: int, receive: int) -> None:
     """Noise's counters, once the handshake is over (hostile row 48)."""
-    split = handshake.HandshakeState.Split
 
-    def counted(self: handshake.HandshakeState) -> tuple[CipherState, CipherState]:
-        sends, receives = split(self)
-        sends.n, receives.n = send, receive
-        return sends, receives
+    def counting(split: Function) -> Function:
+        def counted(self: Any) -> Any:
+            sends, receives = split(self)
+            sends.n, receives.n = send, receive
+            return sends, receives
 
-    patch((handshake.HandshakeState, "Split", counted))
+        return counted
+
+    patch(("noise.handshake:HandshakeState.Split", counting))
 
 
-def lenient(function: Callable[..., Any], *errors: type[Exception], instead: Callable[..., Any]) -> Callable[..., Any]:
-    """The function; where it raises one of these, it returns what ``instead`` does."""
+def always(value: Any) -> Callable[[Any], Any]:
+    return lambda _was: lambda *_given: value
 
-    @wraps(function)
-    def forgiving(*given: Any, **options: Any) -> Any:
-        try:
-            return function(*given, **options)
-        except errors:
-            return instead(*given)
 
-    return forgiving
+def lenient(error: type[Exception], instead: Function) -> Callable[[Function], Function]:
+    """Where the function raises this, it returns what ``instead`` does."""
+
+    def forgive(was: Function) -> Function:
+        @wraps(was)
+        def forgiving(*given: Any, **options: Any) -> Any:
+            try:
+                return was(*given, **options)
+            except error:
+                return instead(*given)
+
+        return forgiving
+
+    return forgive
+
+
+def forgives(kind: type[Exception]) -> Patch:
+    """An error of this kind does not end a connection."""
+    place = "muxing.yamux_muxer:YamuxMuxer._failed"
+    return place, lambda failed: lambda self, error: None if isinstance(error, kind) else failed(self, error)
 
 
 def nothing(*_: object) -> None:
     """Instead of something."""
 
 
-def any_line() -> Exchange[None]:
+def any_line() -> Any:
     yield from multistream._read_line()
 
 
-def any_answer(_protocol: str) -> Exchange[bool]:
+def any_answer(_protocol: str) -> Any:
     yield from multistream._read_line()
     return True
 
 
-def unconfirmed(self: LazyConfirm, piece: bytes | memoryview) -> None:
+def unconfirmed(self: Any, piece: bytes | memoryview) -> None:
     self._stream.negotiated(self._protocol, piece)
     self._stream.end()
 
 
-def without_noise(self: UpgradeSettings) -> Exchange[Negotiated]:
+def without_noise(self: Any) -> Any:
     yield from multistream.listen({self.securities[0].id, "/plaintext/2.0.0"}.__contains__)
     return (yield from self._muxer(False, (yield from self._handshake(self.securities[0], False, None))))
 
 
-def forgives(kind: type[ConnectionClosed]) -> Patch:
-    """An error of this kind does not end a connection."""
-    failed = YamuxMuxer._failed
-
-    def forgiving(self: YamuxMuxer, error: Exception) -> None:
-        if not isinstance(error, kind):
-            failed(self, error)
-
-    return YamuxMuxer, "_failed", forgiving
-
-
-def unlimited(self: ReceiveWindow, count: int) -> bool:
+def unlimited(self: Any, count: int) -> bool:
     self.credit -= count
     self.buffered += count
     self._budget.buffered += count
     return True
 
 
-on_update = Receiver._on_window_update
+def with_a_body(on_update: Function) -> Function:
+    def update(self: Any, flags: int, stream_id: int, length: int) -> None:
+        on_update(self, flags, stream_id, length)
+        if not flags & RST:
+            self._body_left, self._body_stream, self._body_flags = length, None, 0
 
-
-def with_a_body(self: Receiver, flags: int, stream_id: int, length: int) -> None:
-    on_update(self, flags, stream_id, length)
-    if not flags & RST:
-        self._body_left, self._body_stream, self._body_flags = length, None, 0
+    return update
 
 
 def nobody(*_: object) -> tuple[PeerId, PublicKey, tuple[str, ...]]:
     key = PublicKey.decode(bytes.fromhex("08011220") + bytes(32))
     return PeerId.from_public_key(key), key, ("/yamux/1.0.0",)
-
-
-checked = payload.check
 
 
 def slowly(path: Path, data: bytes) -> files.Stamp:
@@ -167,31 +143,28 @@ def slowly(path: Path, data: bytes) -> files.Stamp:
     return files.stamp_of(path.stat())
 
 
-read_file = files.read
-
-
 def any_record(sealed: bytes | None, _known: object) -> PeerRecord | None:
     return PeerRecord.open(sealed) if sealed else None
 
 
-read_message = Identify._read
+def forgetful(read: Function) -> Function:
+    async def forgetting(self: Any, stream: Any) -> Any:
+        self._pushes_being_read.discard(stream.connection)
+        return await read(self, stream)
+
+    return forgetting
 
 
-async def forgetful(self: Identify, stream: LiveStream) -> identify_messages.IdentifyMessage:
-    self._pushes_being_read.discard(stream.connection)
-    return await read_message(self, stream)
+def crossed(make: Function) -> Function:
+    @wraps(make)
+    def crossing(self: Any, *, timeouts: Timeouts | None = None, **others: Any) -> None:
+        given = timeouts or Timeouts()
+        make(self, timeouts=replace(given, ask=Timeouts().ask, idle=given.ask), **others)
+
+    return crossing
 
 
-make = Network.__init__
-
-
-@wraps(make)
-def crossed(self: Network, *, timeouts: Timeouts | None = None, **others: Any) -> None:
-    given = timeouts or Timeouts()
-    make(self, timeouts=replace(given, ask=Timeouts().ask, idle=given.ask), **others)
-
-
-async def untold(self: Responder[Any, Any], request: Any, stream: LiveStream) -> None:
+async def untold(self: Any, request: Any, stream: Any) -> None:
     await stream.write(frame(self._protocol.response.encode(await self._handler(request))))
 
 
@@ -205,132 +178,147 @@ class Deaf:
         pass
 
 
-start, admits, handler, loads = Hooks.start, Gatekeeper.admits, Swarm.handler, toml.loads
-
-
 def nearly(protocol: str) -> str:
     return protocol.rstrip("/").lower()
 
 
 CHECKS: Final[dict[str, tuple[str, *tuple[Patch, ...]]]] = {
     # transport
-    "loss": ("that a socket which is gone gives its place back", (UpgradeRunner, "ended", nothing)),
-    "fin": ("that the other side's FIN ends a connection", (SocketWire, "eof_received", lambda _: True)),
+    "loss": (
+        "that a socket which is gone gives its place back",
+        ("transport.upgrading:UpgradeRunner.ended", always(None)),
+    ),
+    "fin": (
+        "that the other side's FIN ends a connection",
+        ("transport.socket_wire:SocketWire.eof_received", always(True)),
+    ),
     "reachable": (
         "that a peer's addresses have to mean something from here",
-        (identify_messages, "_reachable", lambda _address, _remote: True),
+        ("protocols.identify_messages:_reachable", always(True)),
     ),
     # multistream-select
-    "header": ("that a negotiation begins with the header", (multistream, "_read_header", any_line)),
+    "header": ("that a negotiation begins with the header", ("multistream:_read_header", lambda _: any_line)),
     "line-length": (
         "that a message has at most 1,024 bytes: ten times as many",
-        (multistream._read_line, "__defaults__", (10 * multistream.MAX_LINE,)),
+        ("multistream:_read_line.__defaults__", lambda _: (10 * multistream.MAX_LINE,)),
     ),
-    "echo": ("that the answer is the proposal, byte for byte", (multistream, "_read_answer", any_answer)),
+    "echo": ("that the answer is the proposal, byte for byte", ("multistream:_read_answer", lambda _: any_answer)),
     "lazy-answer": (
         "that nothing reaches the reader before the answer was confirmed",
-        (LazyConfirm, "data", unconfirmed),
+        ("streams.negotiation:LazyConfirm.data", lambda _: unconfirmed),
     ),
-    "security": ("that there is no way around Noise", (UpgradeSettings, "inbound", without_noise)),
+    "security": (
+        "that there is no way around Noise",
+        ("transport.upgrade:UpgradeSettings.inbound", lambda _: without_noise),
+    ),
     "coalesced": (
         "that what came together with the end of the negotiation belongs to the next layer",
-        (YamuxMuxer, "begin", nothing),
+        ("muxing.yamux_muxer:YamuxMuxer.begin", always(None)),
     ),
     # Yamux
     "invariants": ("that a broken invariant ends the connection", forgives(MuxerError)),
-    "window": ("that a peer sends no more than it was allowed to", (ReceiveWindow, "received", unlimited)),
+    "window": (
+        "that a peer sends no more than it was allowed to",
+        ("yamux.window:ReceiveWindow.received", lambda _: unlimited),
+    ),
     "delta": (
         "that the Length of a window update announces no body",
-        (Receiver, "_on_window_update", with_a_body),
+        ("yamux.receiver:Receiver._on_window_update", with_a_body),
     ),
-    "pause": ("that nothing is read from a peer who does not take our answers", (Session, "overloaded", False)),
+    "pause": (
+        "that nothing is read from a peer who does not take our answers",
+        ("yamux.session:Session.overloaded", lambda _: False),
+    ),
     "turns": (
         "that a writer who found the connection full is told when it is not any more",
-        (Session, "wait_for_room", nothing),
+        ("yamux.session:Session.wait_for_room", always(None)),
     ),
     # Noise and the identity
     "tags": ("that a record which does not authenticate ends the connection", forgives(DecryptError)),
     "low-order": (
         "that a shared secret is not zero",
-        (handshake, "DH", lenient(handshake.DH, HandshakeError, instead=lambda *_: bytes(handshake.DHLEN))),
+        ("noise.handshake:DH", lenient(HandshakeError, lambda *_: bytes(handshake.DHLEN))),
     ),
-    "proof": (
-        "that a peer proves who it is",
-        (payload, "check", lenient(checked, HandshakeError, instead=nobody)),
-    ),
-    "signature": ("that the identity key has signed the static key", (PublicKey, "verify", lambda *_: True)),
-    "key-sizes": ("that RSA keys have 2,048 to 8,192 bits", (verify, "RSA_BITS", range(1, 1 << 20))),
+    "proof": ("that a peer proves who it is", ("noise.payload:check", lenient(HandshakeError, nobody))),
+    "signature": ("that the identity key has signed the static key", ("identity:PublicKey.verify", always(True))),
+    "key-sizes": ("that RSA keys have 2,048 to 8,192 bits", ("identity.verify:RSA_BITS", lambda _: range(1, 1 << 20))),
     "expected": (
         "that it is the peer who was dialed",
-        (payload, "check", lambda data, rs, _expected: checked(data, rs, None)),
+        ("noise.payload:check", lambda check: lambda data, rs, _expected: check(data, rs, None)),
     ),
     "inlined-keys": (
         "that a peer id which holds something holds a key",
-        (PublicKey, "decode", staticmethod(lambda data: SimpleNamespace(encode=lambda: data))),
+        ("identity:PublicKey.decode", lambda _: staticmethod(lambda data: SimpleNamespace(encode=lambda: data))),
     ),
     # what is stored
-    "in-use": ("that a peer in use is not forgotten", (AddressBook, "_is_held", lambda _self, _peer: False)),
-    "damaged-books": (
-        "that a damaged book is an error",
-        (BookFile, "read", lenient(BookFile.read, ConfigError, instead=nothing)),
-    ),
-    "one-step": ("that a file is replaced in one step", (files, "replace", slowly)),
+    "in-use": ("that a peer in use is not forgotten", ("book.addresses:AddressBook._is_held", always(False))),
+    "damaged-books": ("that a damaged book is an error", ("book.file:BookFile.read", lenient(ConfigError, nothing))),
+    "one-step": ("that a file is replaced in one step", ("files:replace", lambda _: slowly)),
     "owner-only": (
         "that a key which others can read is refused",
-        (files, "read", lambda *given, private=False: read_file(*given)),
+        ("files:read", lambda read: lambda *given, private=False: read(*given)),
     ),
     "end-line": (
         "that a rules file of ours ends with its last line",
-        (toml, "loads", lambda text, *rest: loads(text.removeprefix(toml._BEGIN), *rest)),
+        ("firewall.toml:loads", lambda loads: lambda text, *rest: loads(text.removeprefix(toml._BEGIN), *rest)),
     ),
     # identify
     "records": (
         "that a signed record is the peer's own, and newer",
-        (identify_messages, "_record", lenient(any_record, DecodeError, instead=nothing)),
+        ("protocols.identify_messages:_record", lambda _: lenient(DecodeError, nothing)(any_record)),
     ),
-    "one-push": ("that one push of a connection is read at a time", (Identify, "_read", forgetful)),
+    "one-push": ("that one push of a connection is read at a time", ("protocols.identify:Identify._read", forgetful)),
     "decoding": (
         "that a message which is none is refused",
-        (protobuf, "decode", lenient(protobuf.decode, DecodeError, instead=lambda kind, _data: kind())),
+        ("encoding.protobuf:decode", lenient(DecodeError, lambda kind, _data: kind())),
     ),
     # the application
     "options": (
         "that an option sets what it is called: the time for an answer of the application sets the one for idleness",
-        (Network, "__init__", crossed),
+        ("network:Network.__init__", crossed),
     ),
     # requests
     "read-json": (
         "that a message is JSON as it has to be",
-        (strict_json, "loads", lenient(strict_json.loads, Malformed, instead=nothing)),
+        ("encoding.strict_json:loads", lenient(Malformed, nothing)),
     ),
     "answer-length": (
         "that an answer has at most ``max_response`` bytes: ten times as many",
-        (framing, "unframe", lambda maximum: unframe(10 * maximum)),
+        ("request_response.framing:unframe", lambda unframe: lambda maximum: unframe(10 * maximum)),
     ),
-    "endings": ("that a request which was let in is told to have failed, if it has", (Responder, "_answer", untold)),
-    "requester": ("that a handler ends with its requester", (Handlers, "cancel_one", nothing)),
+    "endings": (
+        "that a request which was let in is told to have failed, if it has",
+        ("request_response.server:Responder._answer", lambda _: untold),
+    ),
+    "requester": ("that a handler ends with its requester", ("connection.handlers:Handlers.cancel_one", always(None))),
     # the firewall
     "foresight": (
         "that who could be let in by no rule is told so before anything is read",
-        (Gatekeeper, "_match", lambda _self, _connection, _name, _direction: Rule.ALLOW),
+        ("swarm.gatekeeper:Gatekeeper._match", always(Rule.ALLOW)),
     ),
-    "strict-json": ("that JSON is read strictly, and not without bounds", (strict_json, "loads", json.loads)),
+    "strict-json": (
+        "that JSON is read strictly, and not without bounds",
+        ("encoding.strict_json:loads", lambda _: json.loads),
+    ),
     "removal": (
         "that a rule which is removed is gone",
-        (Entries, "drop", lambda self, key: isinstance(key, Key) and key in self.rules),
+        ("firewall.entries:Entries.drop", lambda _: lambda self, key: key in self.rules),
     ),
     "last-look": (
         "that the rules are looked at once more before an answer leaves",
-        (Responder, "_still_allowed", lambda _self, _request: True),
+        ("request_response.server:Responder._still_allowed", always(True)),
     ),
     "withdrawal": (
         "that nobody is asked any more about what is over",
-        (Hooks, "start", lambda self, hook, attempt: Deaf(start(self, hook, attempt))),
+        ("firewall.asking.hooks:Hooks.start", lambda start: lambda self, *given: Deaf(start(self, *given))),
     ),
     "exact-ids": (
         "that a protocol id matches exactly",
-        (Gatekeeper, "admits", lambda self, connection, protocol: admits(self, connection, nearly(protocol))),
-        (Swarm, "handler", lambda self, protocol: handler(self, nearly(protocol))),
+        (
+            "swarm.gatekeeper:Gatekeeper.admits",
+            lambda admits: lambda self, connection, protocol: admits(self, connection, nearly(protocol)),
+        ),
+        ("swarm.swarm:Swarm.handler", lambda handler: lambda self, protocol: handler(self, nearly(protocol))),
     ),
 }
 """What is not checked, and what has to be replaced for that."""

@@ -37,7 +37,7 @@ async def go_closes_everything(pair: Pair) -> None:
 End = Callable[[Pair], Awaitable[None]]
 
 OUR_WAYS: list[End] = [we_close_the_connection, we_close_everything]
-GO_WAYS: list[End] = [go_closes_the_connection, go_closes_everything]
+ALL_WAYS: list[End] = [*OUR_WAYS, go_closes_the_connection, go_closes_everything]
 
 
 async def both_know(pair: Pair, *, remote: bool) -> None:
@@ -57,18 +57,12 @@ async def both_know(pair: Pair, *, remote: bool) -> None:
         await pair.open(ECHO)
 
 
-@pytest.mark.parametrize("end", OUR_WAYS)
-async def test_we_end_what_is_idle(pair: Pair, end: End) -> None:
+@pytest.mark.parametrize("end", ALL_WAYS)
+async def test_the_end_of_what_is_idle(pair: Pair, end: End) -> None:
     begin = time.perf_counter()
     await end(pair)
-    assert time.perf_counter() - begin < 1.0  # go answers by closing its end
-    await both_know(pair, remote=False)
-
-
-@pytest.mark.parametrize("end", GO_WAYS)
-async def test_go_ends_what_is_idle(pair: Pair, end: End) -> None:
-    await end(pair)
-    await both_know(pair, remote=True)
+    assert end not in OUR_WAYS or time.perf_counter() - begin < 1.0  # go answers by closing its end
+    await both_know(pair, remote=end not in OUR_WAYS)
 
 
 async def held(pair: Pair) -> list[LiveStream]:
@@ -79,36 +73,24 @@ async def held(pair: Pair) -> list[LiveStream]:
     return streams
 
 
-@pytest.mark.parametrize("end", OUR_WAYS)
-async def test_we_end_in_the_middle(pair: Pair, end: End) -> None:
+@pytest.mark.parametrize("end", ALL_WAYS)
+async def test_the_end_in_the_middle(pair: Pair, end: End) -> None:
     """Streams of both sides are open, handlers run, a reader waits: each of them ends, with the cause."""
+    remote = end not in OUR_WAYS
     streams = await held(pair)
     waiting = asyncio.create_task(streams[0].read())
     await asyncio.sleep(0)
     await end(pair)
-    await both_know(pair, remote=False)
-    with pytest.raises(ConnectionClosed):
-        await waiting
-    for stream in streams:
-        with pytest.raises(ConnectionClosed):
-            await stream.write(b"more")
-    checked = await pair.go.call("check_held")
-    assert (checked["done"], checked["failed"]) == (0, 3)
-
-
-@pytest.mark.parametrize("end", GO_WAYS)
-async def test_go_ends_in_the_middle(pair: Pair, end: End) -> None:
-    streams = await held(pair)
-    waiting = asyncio.create_task(streams[0].read())
-    await asyncio.sleep(0)
-    await end(pair)
-    await both_know(pair, remote=True)
+    await both_know(pair, remote=remote)
     with pytest.raises(ConnectionClosed) as caught:
         await waiting
-    assert caught.value.remote
+    assert caught.value.remote is remote
     for stream in streams:
         with pytest.raises(ConnectionClosed):
             await stream.write(b"more")
+    if not remote:
+        checked = await pair.go.call("check_held")
+        assert (checked["done"], checked["failed"]) == (0, 3)
 
 
 @pytest.mark.parametrize("end", OUR_WAYS)
