@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from stronghold_p2p import Attempt, Rejected, Rule, Timeouts
 from tests.conformance.messages import FEW, ROOMY, SHAPES_IN_JSON, TYPED, Pong
-from tests.conformance.ours_ask import ASKED, ONE_AFTER_ANOTHER, PING, PONG, QUERIED
+from tests.conformance.ours_ask import ASKED, ONE_AFTER_ANOTHER, PING, PONG, PONGS, QUERIED, TWICE, TWO_PINGS
 from tests.conformance.scenario import (
     DROPPED,
     MIB,
@@ -142,73 +142,51 @@ async def both_ways(stage: Stage) -> None:
     stage.ours.saw.append(f"answer {await stage.ours.request(stage.crate.address, {'Text': 'back'})}")
 
 
+DROPS: Final = (DROPPED, "D14")
+AGAIN: Final = (ONE_AFTER_ANOTHER, "D14")
+ALLOWING: Final = Ours(Rule.ALLOW)
+
 played, recorded = partial(Scenario, "crate"), partial(Scenario, "crate", recorded=True)
 
 RULES: Final = (
-    recorded("allow", PONG, PING, ours=Ours(Rule.ALLOW)),
+    recorded("allow", PONG, PING, ours=ALLOWING),
     played("default reject, allow for it", PONG, PING, ours=Ours(Rule.REJECT, Rule.ALLOW)),
     recorded("reject", UNSUPPORTED, "nothing", ours=Ours(Rule.REJECT)),
     played("default allow, reject for it", UNSUPPORTED, "nothing", ours=Ours(Rule.ALLOW, Rule.REJECT)),
     played("no rule", UNSUPPORTED, "nothing"),
-    recorded(
-        "rules that change",
-        f"{PONG}, {UNSUPPORTED}, {PONG}",
-        f"{PING}, {PING}",
-        play=reject_while_open,
-        ours=Ours(Rule.ALLOW),
-    ),
+    recorded("rules that change", f"{PONG}, {UNSUPPORTED}, {PONG}", TWO_PINGS, play=reject_while_open, ours=ALLOWING),
     recorded("predicate true", PONG, PING, ours=Ours(Rule.only(["Ping"]))),
-    recorded(
-        "predicate false", CLOSED, "nothing", DROPPED, "D14", play=asks({"Text": "hi"}), ours=Ours(Rule.only(["Ping"]))
-    ),
+    recorded("predicate false", CLOSED, "nothing", *DROPS, play=asks({"Text": "hi"}), ours=Ours(Rule.only(["Ping"]))),
     recorded("ask: yes", PONG, f"{ASKED}, {PING}", ours=asking(says(True))),
-    recorded("ask: no", CLOSED, ASKED, DROPPED, "D14", ours=asking(says(False))),
-    played("ask: the hook breaks", CLOSED, ASKED, DROPPED, "D14", ours=asking(breaks)),
-    recorded("ask: never", CLOSED, ASKED, DROPPED, "D14", crate=Crate(request_timeout=20), ours=asking(never)),
-    played(
-        "ask: a rule, allow",
-        f"{PONG}, {PONG}",
-        f"{ASKED}, {PING}, {PING}",
-        play=asks("Ping", "Ping"),
-        ours=asking(says(Rule.ALLOW)),
-    ),
+    recorded("ask: no", CLOSED, ASKED, *DROPS, ours=asking(says(False))),
+    played("ask: the hook breaks", CLOSED, ASKED, *DROPS, ours=asking(breaks)),
+    recorded("ask: never", CLOSED, ASKED, *DROPS, crate=Crate(request_timeout=20), ours=asking(never)),
+    played("ask: a rule, allow", PONGS, f"{ASKED}, {PING}, {PING}", play=TWICE, ours=asking(says(Rule.ALLOW))),
     recorded(
-        "rule query: allow",
-        f"{PONG}, {PONG}",
-        f"{QUERIED}, {PING}, {PING}",
-        play=asks("Ping", "Ping"),
-        ours=Ours(no_rule=gives(Rule.ALLOW)),
+        "rule query: allow", PONGS, f"{QUERIED}, {PING}, {PING}", play=TWICE, ours=Ours(no_rule=gives(Rule.ALLOW))
     ),
     played(
         "rule query: reject",
         f"{CLOSED}, {UNSUPPORTED}",
         QUERIED,
-        ONE_AFTER_ANOTHER,
-        "D14",
-        play=asks("Ping", "Ping"),
+        *AGAIN,
+        play=TWICE,
         ours=Ours(no_rule=gives(Rule.REJECT)),
     ),
-    played("rule query: no answer", CLOSED, QUERIED, DROPPED, "D14", ours=Ours(no_rule=gives(None))),
+    played("rule query: no answer", CLOSED, QUERIED, *DROPS, ours=Ours(no_rule=gives(None))),
     played(
-        "ask: a rule, reject",
-        f"{CLOSED}, {UNSUPPORTED}",
-        ASKED,
-        ONE_AFTER_ANOTHER,
-        "D14",
-        play=asks("Ping", "Ping"),
-        ours=asking(says(Rule.REJECT)),
+        "ask: a rule, reject", f"{CLOSED}, {UNSUPPORTED}", ASKED, *AGAIN, play=TWICE, ours=asking(says(Rule.REJECT))
     ),
 )
 
 OTHERS: Final = (
-    played("the handler refuses", CLOSED, PING, DROPPED, "D14", ours=allowing(refuses)),
-    played("the handler breaks", CLOSED, f"{PING}, RequestFailed (RuntimeError)", DROPPED, "D14", ours=allowing(fails)),
+    played("the handler refuses", CLOSED, PING, *DROPS, ours=allowing(refuses)),
+    played("the handler breaks", CLOSED, f"{PING}, RequestFailed (RuntimeError)", *DROPS, ours=allowing(fails)),
     recorded(
         "the handler is late for us",
         CLOSED,
         f"{WAIT}, RequestFailed (DeadlineExceeded)",
-        DROPPED,
-        "D14",
+        *DROPS,
         play=asks({"Text": "wait"}),
         ours=allowing(hangs, request=1.0),
     ),
@@ -224,8 +202,7 @@ OTHERS: Final = (
         "refused while another is in flight",
         f"{CLOSED}, {CLOSED}",
         f"{WAIT}, RequestFailed (ConnectionClosed)",
-        DROPPED,
-        "D14",
+        *DROPS,
         play=refused_in_flight,
         ours=Ours(Rule.only(["Text"]), handle=waits),
     ),
@@ -233,8 +210,7 @@ OTHERS: Final = (
         "again after a refusal",
         f"{CLOSED}, {PONG}",
         PING,
-        ONE_AFTER_ANOTHER,
-        "D14",
+        *AGAIN,
         play=allowed_after_a_refusal,
         ours=Ours(Rule.only(["Text"])),
     ),
@@ -252,7 +228,7 @@ OTHERS: Final = (
         ONE_AFTER_ANOTHER,
         "D14, D15",
         play=asks({"Bytes": [200] * MIB}, "Ping"),
-        ours=Ours(Rule.ALLOW),
+        ours=ALLOWING,
     ),
     recorded(
         "every shape of message",
@@ -265,8 +241,7 @@ OTHERS: Final = (
         "request of a variant that we do not know",
         f"{CLOSED}, {PONG}",
         "request Ping",
-        ONE_AFTER_ANOTHER,
-        "D14",
+        *AGAIN,
         play=asks({"Text": "hi"}, "Ping"),
         ours=Ours(Rule.ALLOW, handle=pong, protocol=FEW),
     ),
@@ -274,12 +249,11 @@ OTHERS: Final = (
         "answer of a variant that it does not know",
         f"{CLOSED}, {PONG}",
         f'request {{"Text": "hi"}}, {PING}',
-        ONE_AFTER_ANOTHER,
-        "D14",
+        *AGAIN,
         play=asks({"Text": "hi"}, "Ping"),
         ours=allowing(nonsense),
     ),
-    played("it connects first", PONG, PING, play=connects_first, ours=Ours(Rule.ALLOW)),
+    played("it connects first", PONG, PING, play=connects_first, ours=ALLOWING),
     played(
         "we disconnect while one is in flight",
         f"{CLOSED}, {PONG}",
@@ -290,12 +264,12 @@ OTHERS: Final = (
     ),
     played(
         "again after it dropped an idle connection",
-        f"{PONG}, {PONG}",
-        f"{PING}, {PING}",
+        PONGS,
+        TWO_PINGS,
         ONE_AFTER_ANOTHER,
         play=after_idle,
         crate=Crate(request_timeout=1, connection_timeout=1),
-        ours=Ours(Rule.ALLOW),
+        ours=ALLOWING,
     ),
     played(
         "three at once while not connected",
@@ -304,23 +278,18 @@ OTHERS: Final = (
         ("3 connections, which stay", "2 connections, which stay"),
         "chance",
         play=three_at_once,
-        ours=Ours(Rule.ALLOW),
+        ours=ALLOWING,
     ),
     played(
         "we ask back on its connection",
         '{"Text": "there"}',
         'request {"Text": "there"}, answer {"Text": "back"}',
         play=both_ways,
-        ours=Ours(Rule.ALLOW),
+        ours=ALLOWING,
     ),
-    played("a ban", (CLOSED, "DialFailure"), "nothing", "none was made", play=banned, ours=Ours(Rule.ALLOW)),
+    played("a ban", (CLOSED, "DialFailure"), "nothing", "none was made", play=banned, ours=ALLOWING),
     played(
-        "as shipped, with Nagle's algorithm",
-        f"{PONG}, {PONG}",
-        f"{PING}, {PING}",
-        play=asks("Ping", "Ping"),
-        crate=Crate(nodelay=False),
-        ours=Ours(Rule.ALLOW),
+        "as shipped, with Nagle's algorithm", PONGS, TWO_PINGS, play=TWICE, crate=Crate(nodelay=False), ours=ALLOWING
     ),
 )
 

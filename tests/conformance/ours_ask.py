@@ -8,28 +8,21 @@ from typing import Final
 
 from stronghold_p2p import Timeouts
 from tests.conformance.messages import EVERY_SHAPE, FEW, OTHER_ID_FIRST, ROOMY, TYPED, Ping
-from tests.conformance.scenario import (
-    MIB,
-    Crate,
-    Ours,
-    Scenario,
-    Stage,
-    after_idle,
-    asks,
-    mebibytes,
-    three_at_once,
-)
+from tests.conformance.scenario import MIB, Crate, Ours, Scenario, Stage, after_idle, asks, mebibytes, three_at_once
 from tests.support.driven import Line
 
 PING, PONG = 'request "Ping"', '"Pong"'
+TWO_PINGS, PONGS, TWICE = f"{PING}, {PING}", f"{PONG}, {PONG}", asks("Ping", "Ping")
 ASKED, QUERIED = "asked about Ping", "asked for a rule"
+DENIED = f"{ASKED}, NotPermitted"
 TWO_WAIT: Final = 'request {"Text": "wait"}, request {"Text": "meanwhile"}'
 ONE_AFTER_ANOTHER: Final = "2 connections, 1 dropped by the crate"
 
 YES: Final[Line] = {"cmd": "approve", "allow": True}
 NO: Final[Line] = {"cmd": "approve", "allow": False}
 NO_ANSWER: Final[Line] = {"cmd": "approve"}
-PATIENT = Timeouts(request=15.0)
+PATIENT = Ours(timeouts=Timeouts(request=15.0))
+MANUAL = Crate(manual=True)
 SLOW = 20  # seconds: above the ten of its firewall, which cannot be set (D5)
 
 
@@ -103,33 +96,20 @@ RULES: Final = (
     played("default reject, allow for us", PING, PONG, crate=Crate("reject", "allow")),
     recorded("reject", "nothing", "UnsupportedProtocol", why="RST", crate=Crate("reject")),
     played("default allow, reject for us", "nothing", "UnsupportedProtocol", why="RST", crate=Crate("allow", "reject")),
-    recorded(
-        "rules that change",
-        f"{PING}, {PING}",
-        f"{PONG}, UnsupportedProtocol, {PONG}",
-        play=reject_while_open,
-        why="RST",
-    ),
+    recorded("rules that change", TWO_PINGS, f"{PONG}, UnsupportedProtocol, {PONG}", play=reject_while_open, why="RST"),
     played("predicate true", PING, PONG, crate=Crate("only:Ping")),
     recorded("predicate false", "NotPermitted", "Rejected", play=asks({"Text": "hi"}), crate=Crate("only:Ping")),
     recorded("ask: yes", f"{ASKED}, {PING}", PONG, crate=asking(approval=YES)),
-    recorded("ask: no", f"{ASKED}, NotPermitted", "Rejected", crate=asking(approval=NO)),
-    played("ask: dropped", f"{ASKED}, NotPermitted", "Rejected", crate=asking(approval=NO_ANSWER)),
-    played(
-        "ask: never",
-        f"{ASKED}, NotPermitted",
-        "Rejected",
-        why="D5",
-        crate=asking(request_timeout=SLOW),
-        ours=Ours(timeouts=PATIENT),
-    ),
+    recorded("ask: no", DENIED, "Rejected", crate=asking(approval=NO)),
+    played("ask: dropped", DENIED, "Rejected", crate=asking(approval=NO_ANSWER)),
+    played("ask: never", DENIED, "Rejected", why="D5", crate=asking(request_timeout=SLOW), ours=PATIENT),
     played(
         "ask: never, with its defaults",
-        (f"{ASKED}, NotPermitted", f"{ASKED}, Timeout, NotPermitted", f"{ASKED}, NotPermitted, Timeout"),
+        (DENIED, f"{ASKED}, Timeout, NotPermitted", f"{ASKED}, NotPermitted, Timeout"),
         ("Rejected", "DeadlineExceeded (wait)"),
         why="chance",
         crate=asking(),
-        ours=Ours(timeouts=PATIENT),
+        ours=PATIENT,
     ),
     played(
         "ask: never, our deadline first",
@@ -161,7 +141,7 @@ RULES: Final = (
         "Rejected",
         why="D5",
         crate=Crate(None, request_timeout=SLOW),
-        ours=Ours(timeouts=PATIENT),
+        ours=PATIENT,
     ),
 )
 
@@ -181,7 +161,7 @@ OTHERS: Final = (
         ONE_AFTER_ANOTHER,
         "D14, chance",
         play=late_answer,
-        crate=Crate(manual=True),
+        crate=MANUAL,
     ),
     played(
         "late answer while another is in flight",
@@ -190,7 +170,7 @@ OTHERS: Final = (
         ONE_AFTER_ANOTHER,
         "D14, chance",
         play=late_answer_meanwhile,
-        crate=Crate(manual=True),
+        crate=MANUAL,
     ),
     played(
         "1 MiB each way, as text and as bytes",
@@ -233,8 +213,8 @@ OTHERS: Final = (
     recorded("the id of its successor first", PING, PONG, why="RST", ours=Ours(protocol=OTHER_ID_FIRST)),
     played(
         "again after it dropped an idle connection",
-        f"{PING}, {PING}",
-        f"{PONG}, {PONG}",
+        TWO_PINGS,
+        PONGS,
         ONE_AFTER_ANOTHER,
         play=after_idle,
         crate=Crate(request_timeout=1, connection_timeout=1),
@@ -246,13 +226,7 @@ OTHERS: Final = (
         play=three_at_once,
     ),
     played("a ban", PING, f"{PONG}, ConnectionClosed", "2 connections, 2 dropped by the crate", play=banned),
-    played(
-        "as shipped, with Nagle's algorithm",
-        f"{PING}, {PING}",
-        f"{PONG}, {PONG}",
-        play=asks("Ping", "Ping"),
-        crate=Crate(nodelay=False),
-    ),
+    played("as shipped, with Nagle's algorithm", TWO_PINGS, PONGS, play=TWICE, crate=Crate(nodelay=False)),
 )
 
 SCENARIOS: Final = (*RULES, *OTHERS)

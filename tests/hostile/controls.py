@@ -48,7 +48,7 @@ class Control:
         kind, what, *_ = given = self.options.split()
         if kind != "--without":
             return ", ".join(f"`{setting}`" for setting in given[1::2])
-        return f"not checked: {weak.CHECKS[what][0]}"
+        return f"not checked: {weak.TOLD[what]}"
 
 
 CONTROLS = (

@@ -52,7 +52,7 @@ def weakened(program: str, *, add: Callable[[argparse.ArgumentParser], object] |
 def weaken(options: argparse.Namespace) -> None:
     """From now on the checks are taken out, and counters begin where the options say."""
     for name in options.without:
-        weak.patch(*weak.CHECKS[name][1:])
+        weak.patch(*weak.CHECKS[name])
     if options.counters is not None:
         weak.begin_counting_at(*options.counters)
 

@@ -40,7 +40,7 @@ def given(reader: Program, kind: str, values: Iterable[Value]) -> list[dict[str,
 
 
 def parsed(arena: Arena, kind: str, good: Sequence[str | bytes], bad: Sequence[Value]) -> None:
-    """What is good is the same when it is written and read again; what is bad, or became so by a change, is an error."""
+    """What is good is the same when it is written and read again; what is bad, or was spoilt, is an error."""
     with arena.start("reader") as reader:
         base = reader.memory()
         each = given(reader, kind, good)

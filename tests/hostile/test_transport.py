@@ -348,15 +348,15 @@ def test_row_6_silent_death(arena: Arena) -> None:
         arena.bound("s to the end", took, every + answer + 1.0)
         assert talks.alive()  # the negative control: it answered
         assert kept not in talks.resets
-    with arena.dialer("--timeout", "keepalive=0.3", "--timeout", "keepalive_answer=0.3") as dialer, Host() as host:
-        with dialed(dialer, host) as peer:
-            peer.answers_pings = False
-            dialer.tell(do="request", protocols=[ECHO], write="waiting")
-            peer.ends(GoAway.NORMAL)
-            asked = dialer.read()
-            assert asked["error"] == "ConnectionClosed"
-            arena.took(asked["seconds"], 1.6)
-            assert dialer.seen("Ended ConnectionClosed") == 1
+    quick = ("--timeout", "keepalive=0.3", "--timeout", "keepalive_answer=0.3")
+    with arena.dialer(*quick) as dialer, Host() as host, dialed(dialer, host) as peer:
+        peer.answers_pings = False
+        dialer.tell(do="request", protocols=[ECHO], write="waiting")
+        peer.ends(GoAway.NORMAL)
+        asked = dialer.read()
+        assert asked["error"] == "ConnectionClosed"
+        arena.took(asked["seconds"], 1.6)
+        assert dialer.seen("Ended ConnectionClosed") == 1
 
 
 def whole_session(wire: Wire) -> None:

@@ -182,143 +182,100 @@ def nearly(protocol: str) -> str:
     return protocol.rstrip("/").lower()
 
 
-CHECKS: Final[dict[str, tuple[str, *tuple[Patch, ...]]]] = {
-    # transport
-    "loss": (
-        "that a socket which is gone gives its place back",
-        ("transport.upgrading:UpgradeRunner.ended", always(None)),
-    ),
-    "fin": (
-        "that the other side's FIN ends a connection",
-        ("transport.socket_wire:SocketWire.eof_received", always(True)),
-    ),
-    "reachable": (
-        "that a peer's addresses have to mean something from here",
-        ("protocols.identify_messages:_reachable", always(True)),
-    ),
-    # multistream-select
-    "header": ("that a negotiation begins with the header", ("multistream:_read_header", lambda _: any_line)),
-    "line-length": (
-        "that a message has at most 1,024 bytes: ten times as many",
-        ("multistream:_read_line.__defaults__", lambda _: (10 * multistream.MAX_LINE,)),
-    ),
-    "echo": ("that the answer is the proposal, byte for byte", ("multistream:_read_answer", lambda _: any_answer)),
-    "lazy-answer": (
-        "that nothing reaches the reader before the answer was confirmed",
-        ("streams.negotiation:LazyConfirm.data", lambda _: unconfirmed),
-    ),
-    "security": (
-        "that there is no way around Noise",
-        ("transport.upgrade:UpgradeSettings.inbound", lambda _: without_noise),
-    ),
-    "coalesced": (
-        "that what came together with the end of the negotiation belongs to the next layer",
-        ("muxing.yamux_muxer:YamuxMuxer.begin", always(None)),
-    ),
-    # Yamux
-    "invariants": ("that a broken invariant ends the connection", forgives(MuxerError)),
-    "window": (
-        "that a peer sends no more than it was allowed to",
-        ("yamux.window:ReceiveWindow.received", lambda _: unlimited),
-    ),
-    "delta": (
-        "that the Length of a window update announces no body",
-        ("yamux.receiver:Receiver._on_window_update", with_a_body),
-    ),
-    "pause": (
-        "that nothing is read from a peer who does not take our answers",
-        ("yamux.session:Session.overloaded", lambda _: False),
-    ),
-    "turns": (
-        "that a writer who found the connection full is told when it is not any more",
-        ("yamux.session:Session.wait_for_room", always(None)),
-    ),
-    # Noise and the identity
-    "tags": ("that a record which does not authenticate ends the connection", forgives(DecryptError)),
-    "low-order": (
-        "that a shared secret is not zero",
-        ("noise.handshake:DH", lenient(HandshakeError, lambda *_: bytes(handshake.DHLEN))),
-    ),
-    "proof": ("that a peer proves who it is", ("noise.payload:check", lenient(HandshakeError, nobody))),
-    "signature": ("that the identity key has signed the static key", ("identity:PublicKey.verify", always(True))),
-    "key-sizes": ("that RSA keys have 2,048 to 8,192 bits", ("identity.verify:RSA_BITS", lambda _: range(1, 1 << 20))),
-    "expected": (
-        "that it is the peer who was dialed",
-        ("noise.payload:check", lambda check: lambda data, rs, _expected: check(data, rs, None)),
-    ),
-    "inlined-keys": (
-        "that a peer id which holds something holds a key",
-        ("identity:PublicKey.decode", lambda _: staticmethod(lambda data: SimpleNamespace(encode=lambda: data))),
-    ),
-    # what is stored
-    "in-use": ("that a peer in use is not forgotten", ("book.addresses:AddressBook._is_held", always(False))),
-    "damaged-books": ("that a damaged book is an error", ("book.file:BookFile.read", lenient(ConfigError, nothing))),
-    "one-step": ("that a file is replaced in one step", ("files:replace", lambda _: slowly)),
-    "owner-only": (
-        "that a key which others can read is refused",
-        ("files:read", lambda read: lambda *given, private=False: read(*given)),
-    ),
-    "end-line": (
-        "that a rules file of ours ends with its last line",
-        ("firewall.toml:loads", lambda loads: lambda text, *rest: loads(text.removeprefix(toml._BEGIN), *rest)),
-    ),
-    # identify
-    "records": (
-        "that a signed record is the peer's own, and newer",
-        ("protocols.identify_messages:_record", lambda _: lenient(DecodeError, nothing)(any_record)),
-    ),
-    "one-push": ("that one push of a connection is read at a time", ("protocols.identify:Identify._read", forgetful)),
-    "decoding": (
-        "that a message which is none is refused",
-        ("encoding.protobuf:decode", lenient(DecodeError, lambda kind, _data: kind())),
-    ),
-    # the application
-    "options": (
-        "that an option sets what it is called: the time for an answer of the application sets the one for idleness",
-        ("network:Network.__init__", crossed),
-    ),
-    # requests
-    "read-json": (
-        "that a message is JSON as it has to be",
-        ("encoding.strict_json:loads", lenient(Malformed, nothing)),
-    ),
-    "answer-length": (
-        "that an answer has at most ``max_response`` bytes: ten times as many",
-        ("request_response.framing:unframe", lambda unframe: lambda maximum: unframe(10 * maximum)),
-    ),
-    "endings": (
-        "that a request which was let in is told to have failed, if it has",
-        ("request_response.server:Responder._answer", lambda _: untold),
-    ),
-    "requester": ("that a handler ends with its requester", ("connection.handlers:Handlers.cancel_one", always(None))),
-    # the firewall
-    "foresight": (
-        "that who could be let in by no rule is told so before anything is read",
-        ("swarm.gatekeeper:Gatekeeper._match", always(Rule.ALLOW)),
-    ),
-    "strict-json": (
-        "that JSON is read strictly, and not without bounds",
-        ("encoding.strict_json:loads", lambda _: json.loads),
-    ),
-    "removal": (
-        "that a rule which is removed is gone",
-        ("firewall.entries:Entries.drop", lambda _: lambda self, key: key in self.rules),
-    ),
-    "last-look": (
-        "that the rules are looked at once more before an answer leaves",
-        ("request_response.server:Responder._still_allowed", always(True)),
-    ),
-    "withdrawal": (
-        "that nobody is asked any more about what is over",
-        ("firewall.asking.hooks:Hooks.start", lambda start: lambda self, *given: Deaf(start(self, *given))),
-    ),
-    "exact-ids": (
-        "that a protocol id matches exactly",
+TOLD: Final = {
+    "loss": "that a socket which is gone gives its place back",
+    "fin": "that the other side's FIN ends a connection",
+    "reachable": "that a peer's addresses have to mean something from here",
+    "header": "that a negotiation begins with the header",
+    "line-length": "that a message has at most 1,024 bytes: ten times as many",
+    "echo": "that the answer is the proposal, byte for byte",
+    "lazy-answer": "that nothing reaches the reader before the answer was confirmed",
+    "security": "that there is no way around Noise",
+    "coalesced": "that what came together with the end of the negotiation belongs to the next layer",
+    "invariants": "that a broken invariant ends the connection",
+    "window": "that a peer sends no more than it was allowed to",
+    "delta": "that the Length of a window update announces no body",
+    "pause": "that nothing is read from a peer who does not take our answers",
+    "turns": "that a writer who found the connection full is told when it is not any more",
+    "tags": "that a record which does not authenticate ends the connection",
+    "low-order": "that a shared secret is not zero",
+    "proof": "that a peer proves who it is",
+    "signature": "that the identity key has signed the static key",
+    "key-sizes": "that RSA keys have 2,048 to 8,192 bits",
+    "expected": "that it is the peer who was dialed",
+    "inlined-keys": "that a peer id which holds something holds a key",
+    "in-use": "that a peer in use is not forgotten",
+    "damaged-books": "that a damaged book is an error",
+    "one-step": "that a file is replaced in one step",
+    "owner-only": "that a key which others can read is refused",
+    "end-line": "that a rules file of ours ends with its last line",
+    "records": "that a signed record is the peer's own, and newer",
+    "one-push": "that one push of a connection is read at a time",
+    "decoding": "that a message which is none is refused",
+    "options": "that an option sets what it is called: the time for an answer sets the one for idleness",
+    "read-json": "that a message is JSON as it has to be",
+    "answer-length": "that an answer has at most ``max_response`` bytes: ten times as many",
+    "endings": "that a request which was let in is told to have failed, if it has",
+    "requester": "that a handler ends with its requester",
+    "foresight": "that who could be let in by no rule is told so before anything is read",
+    "strict-json": "that JSON is read strictly, and not without bounds",
+    "removal": "that a rule which is removed is gone",
+    "last-look": "that the rules are looked at once more before an answer leaves",
+    "withdrawal": "that nobody is asked any more about what is over",
+    "exact-ids": "that a protocol id matches exactly",
+}
+"""What is not checked, for people."""
+
+CHECKS: Final[dict[str, list[Patch]]] = {
+    "loss": [("transport.upgrading:UpgradeRunner.ended", always(None))],
+    "fin": [("transport.socket_wire:SocketWire.eof_received", always(True))],
+    "reachable": [("protocols.identify_messages:_reachable", always(True))],
+    "header": [("multistream:_read_header", lambda _: any_line)],
+    "line-length": [("multistream:_read_line.__defaults__", lambda _: (10 * multistream.MAX_LINE,))],
+    "echo": [("multistream:_read_answer", lambda _: any_answer)],
+    "lazy-answer": [("streams.negotiation:LazyConfirm.data", lambda _: unconfirmed)],
+    "security": [("transport.upgrade:UpgradeSettings.inbound", lambda _: without_noise)],
+    "coalesced": [("muxing.yamux_muxer:YamuxMuxer.begin", always(None))],
+    "invariants": [forgives(MuxerError)],
+    "window": [("yamux.window:ReceiveWindow.received", lambda _: unlimited)],
+    "delta": [("yamux.receiver:Receiver._on_window_update", with_a_body)],
+    "pause": [("yamux.session:Session.overloaded", lambda _: False)],
+    "turns": [("yamux.session:Session.wait_for_room", always(None))],
+    "tags": [forgives(DecryptError)],
+    "low-order": [("noise.handshake:DH", lenient(HandshakeError, lambda *_: bytes(handshake.DHLEN)))],
+    "proof": [("noise.payload:check", lenient(HandshakeError, nobody))],
+    "signature": [("identity:PublicKey.verify", always(True))],
+    "key-sizes": [("identity.verify:RSA_BITS", lambda _: range(1, 1 << 20))],
+    "expected": [("noise.payload:check", lambda check: lambda data, rs, _expected: check(data, rs, None))],
+    "inlined-keys": [
+        ("identity:PublicKey.decode", lambda _: staticmethod(lambda data: SimpleNamespace(encode=lambda: data)))
+    ],
+    "in-use": [("book.addresses:AddressBook._is_held", always(False))],
+    "damaged-books": [("book.file:BookFile.read", lenient(ConfigError, nothing))],
+    "one-step": [("files:replace", lambda _: slowly)],
+    "owner-only": [("files:read", lambda read: lambda *given, private=False: read(*given))],
+    "end-line": [
+        ("firewall.toml:loads", lambda loads: lambda text, *rest: loads(text.removeprefix(toml._BEGIN), *rest))
+    ],
+    "records": [("protocols.identify_messages:_record", lambda _: lenient(DecodeError, nothing)(any_record))],
+    "one-push": [("protocols.identify:Identify._read", forgetful)],
+    "decoding": [("encoding.protobuf:decode", lenient(DecodeError, lambda kind, _data: kind()))],
+    "options": [("network:Network.__init__", crossed)],
+    "read-json": [("encoding.strict_json:loads", lenient(Malformed, nothing))],
+    "answer-length": [("request_response.framing:unframe", lambda unframe: lambda maximum: unframe(10 * maximum))],
+    "endings": [("request_response.server:Responder._answer", lambda _: untold)],
+    "requester": [("connection.handlers:Handlers.cancel_one", always(None))],
+    "foresight": [("swarm.gatekeeper:Gatekeeper._match", always(Rule.ALLOW))],
+    "strict-json": [("encoding.strict_json:loads", lambda _: json.loads)],
+    "removal": [("firewall.entries:Entries.drop", lambda _: lambda self, key: key in self.rules)],
+    "last-look": [("request_response.server:Responder._still_allowed", always(True))],
+    "withdrawal": [("firewall.asking.hooks:Hooks.start", lambda start: lambda self, *given: Deaf(start(self, *given)))],
+    "exact-ids": [
         (
             "swarm.gatekeeper:Gatekeeper.admits",
             lambda admits: lambda self, connection, protocol: admits(self, connection, nearly(protocol)),
         ),
         ("swarm.swarm:Swarm.handler", lambda handler: lambda self, protocol: handler(self, nearly(protocol))),
-    ),
+    ],
 }
-"""What is not checked, and what has to be replaced for that."""
+"""What has to be replaced for that."""

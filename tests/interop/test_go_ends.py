@@ -5,16 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stronghold_p2p.errors import StreamReset, UsageError
-from tests.interop.our_peer import (
-    ECHO,
-    HALF_CLOSE,
-    RESET,
-    RESET_CODE,
-    SINK,
-    SOURCE,
-    Pair,
-    eventually,
-)
+from tests.interop.our_peer import ECHO, HALF_CLOSE, RESET, RESET_CODE, SINK, SOURCE, Pair, eventually
 
 SIZE = 1 << 20
 CODES = [0, 1, 0x1003, 0xDEAD_BEEF]
