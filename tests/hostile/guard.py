@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from harness.peer import answer as echo
 from stronghold_p2p import (
     JSON,
     Attempt,
@@ -36,7 +37,6 @@ from stronghold_p2p import (
     Rule,
     RulesLoaded,
     Scope,
-    Stream,
     Timeouts,
 )
 from stronghold_p2p.events.hub import Overflow
@@ -117,7 +117,7 @@ class Guard:
         self.network.on_event(self._count)
         self.network.on_request(self.protocol)(self._answer)
         self.network.on_request(lambda request: request.message)
-        self.network.on_stream(RR)(self._echo)
+        self.network.on_stream(RR)(echo)
 
     # ------------------------------------------------------------------ what the application does
 
@@ -126,9 +126,6 @@ class Guard:
         self.handled.append("many" if isinstance(request.message, list) else request.message)
         await self.holding.wait()
         return "done"
-
-    async def _echo(self, stream: Stream) -> None:
-        await stream.write(await stream.read_to_end())
 
     async def _ask(self, attempt: Attempt) -> Any:
         self.shown.add(id(attempt.view))

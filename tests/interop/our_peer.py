@@ -27,23 +27,24 @@ from stronghold_p2p.protocols.ping import Ping
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.swarm.swarm import Swarm
-from tests.interop.go_peer import GoPeer, go_peer
+from tests.interop.go_peer import (
+    ECHO,
+    HALF_CLOSE,
+    HOLD,
+    RESET,
+    RESET_CODE,
+    RR,
+    SINK,
+    SLOW,
+    SLOW_CHUNK,
+    SLOW_PAUSE,
+    SOURCE,
+    GoPeer,
+    go_peer,
+)
 from tests.support.driven import Line
 
 AGENT = "stronghold-p2p/interop"
-
-RR = "/bench/rr/1"
-ECHO = "/bench/echo/1"
-SINK = "/test/sink/1"
-SOURCE = "/test/source/1"
-RESET = "/test/reset/1"
-HALF_CLOSE = "/test/halfclose/1"
-HOLD = "/test/hold/1"
-SLOW = "/test/slow/1"
-
-RESET_CODE = 0x2A
-SLOW_CHUNK = 16_384
-SLOW_PAUSE = 0.005
 
 Role = Literal["ours dials", "go dials"]
 ROLES: tuple[Role, ...] = ("ours dials", "go dials")

@@ -12,7 +12,8 @@ import pytest
 from stronghold_p2p.protocols import perf
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.stream import Stream
-from tests.interop.our_peer import ECHO, GO_DIALS, OURS_DIALS, SINK, SLOW, SLOW_CHUNK, SLOW_PAUSE, SOURCE, Pair
+from tests.interop.go_peer import ECHO, SINK, SLOW, SLOW_CHUNK, SLOW_PAUSE, SOURCE
+from tests.interop.our_peer import GO_DIALS, OURS_DIALS, Pair
 
 BULK = 1 << 30
 OTHERS = 63
