@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 
@@ -19,6 +19,7 @@ from tests.hostile.facts import judged
 from tests.hostile.names import GUARDED
 from tests.hostile.wire import Wire
 
+N = TypeVar("N", int, float)
 KIB = 1 << 10
 MIB = 1 << 20
 PROBE_WITHIN = 0.25
@@ -133,10 +134,7 @@ class Arena:
         self.weak = weak
         self.figures = Figures()
 
-    def pick(self, quick: float, full: float) -> float:
-        return full if self.full else quick
-
-    def count(self, quick: int, full: int) -> int:
+    def pick(self, quick: N, full: N) -> N:
         return full if self.full else quick
 
     def note(self, text: str) -> None:

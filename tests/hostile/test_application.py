@@ -58,7 +58,7 @@ def test_row_71_events_that_nobody_takes(arena: Arena) -> None:
         for overflow in ("drop_oldest", "drop_newest"):  # nobody waits; what is lost is counted, and told
             program.ask(do="forget")
             program.ask(do="keep", overflow=overflow)
-            served(attacker, arena.count(500, 20_000))
+            served(attacker, arena.pick(500, 20_000))
             assert program.state()["waiting"] <= BUFFER + 1
             read = program.ask(do="read", seconds=0.3)
             assert read["seen"]["Dropped"] > 0

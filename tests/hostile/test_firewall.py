@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,12 +20,11 @@ from harness.process import Patience
 from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.encoding.base58 import encode as base58
 from tests.hostile.arena import MIB, Arena, Program
-from tests.hostile.client import Peer, half_way, upgrade_out
+from tests.hostile.client import Peer, connect, half_way, third
 from tests.hostile.codec import Identity, line, prefixed, propose
 from tests.hostile.facts import judged
 from tests.hostile.frames import ACK, FIN, RST, SYN, WINDOW, data, update
 from tests.hostile.names import GUARDED, IDENTIFY, MULTISTREAM
-from tests.hostile.secure import framed
 from tests.hostile.test_stored import written_by_two
 from tests.hostile.told import identify
 from tests.hostile.wire import Wire
@@ -82,7 +81,7 @@ def test_row_73_a_rejected_peer_sends(arena: Arena) -> None:
         for rule in ("reject", None, {"only": ["Ping"], "then": "reject"}):
             guard.rules((rule, {}))
             with guard.connect() as peer:
-                for _ in range(arena.count(14, 40)):  # windows of 256 KiB
+                for _ in range(arena.pick(14, 40)):  # windows of 256 KiB
                     stream = peer.open(GUARDED, body)
                     assert outcome(peer, stream) == "na"
                     assert peer.credit[stream] == WINDOW - len(propose(GUARDED) + body), "it was given more window"
@@ -105,8 +104,7 @@ def together_with_message_3(guard: Program) -> Peer:
     """The stream and its request leave in one segment with the end of the handshake."""
     wire = Wire.connect(guard.address)
     handshake = half_way(wire)
-    last = framed(handshake.write(handshake.payload(("/yamux/1.0.0",))))
-    channel = handshake.channel(wire)
+    last, channel = third(handshake), handshake.channel(wire)
     peer = Peer(channel, client=True)
     first = propose(GUARDED) + prefixed(b'"Ping"')
     peer.credit[1] = WINDOW - len(first)
@@ -119,7 +117,7 @@ def before_the_rules_are_loaded(arena: Arena) -> None:
     identity, got = Identity(), list[str]()
     with TemporaryDirectory() as folder:
         rules = Path(folder) / "rules.toml"
-        others = "".join(f'[[rules]]\nprotocol = "/{one}"\nrule = "allow"\n' for one in range(arena.count(300, 3_000)))
+        others = "".join(f'[[rules]]\nprotocol = "/{one}"\nrule = "allow"\n' for one in range(arena.pick(300, 3_000)))
         last = f'[[rules]]\npeer = "{identity.name}"\nrule = "reject"\n[[rules]]\nrule = "allow"\n'
         rules.write_text(f"version = 1\n{others}{last}", encoding="utf-8")
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -133,15 +131,10 @@ def before_the_rules_are_loaded(arena: Arena) -> None:
 
 def first_of_all(address: tuple[str, int], identity: Identity, got: list[str]) -> None:
     """Try until somebody listens, and ask."""
-    while True:
-        try:
-            wire = Wire.connect(address)
-        except OSError:
-            time.sleep(0.002)
-            continue
-        with upgrade_out(wire, identity) as peer:
+    while not got:
+        with suppress(OSError), connect(address, identity) as peer:
             got.append(asked(peer))
-        return
+        time.sleep(0.002)
 
 
 MANY = (MIB - 2) // 3
@@ -218,7 +211,7 @@ def says(peer_rule: Told, default: Told, direction: str) -> str:
 def test_row_75_every_rule_set_and_removed(arena: Arena) -> None:
     """Every rule for a peer and for all, both ways, never set, set and removed; no rule is a question"""
     rules: tuple[Told, ...] = ("allow", "reject", "ask", {"only": ["Ping"]}, {"only": ["Get"]})
-    removed = rules[: arena.count(1, len(rules))]
+    removed = rules[: arena.pick(1, len(rules))]
     histories = [(None,), *((rule,) for rule in rules), *((rule, None) for rule in removed)]
     identity = Identity()
     with arena.guard() as guard, guard.connect(identity) as peer:
@@ -344,16 +337,24 @@ def test_row_78_answers_that_come_too_late(arena: Arena) -> None:
         assert sorted(map(str, guard.state()["handled"])) == ["{'Ping': 0}", "{'Ping': 1}"]
 
 
-def count_over(peer: Peer, streams: list[int]) -> int:
-    return sum(over(peer, stream) for stream in streams)
-
-
 @judged("refused")
 def refused_at_once(peer: Peer, streams: list[int], count: int) -> None:
     """As many as this, and no more."""
-    assert peer.pump(lambda: count_over(peer, streams) >= count, 5.0), "not at once"
-    assert count_over(peer, streams) == count
-    assert {outcome(peer, stream) for stream in streams if over(peer, stream)} <= {"refused"}
+
+    def ended() -> list[int]:
+        return [stream for stream in streams if over(peer, stream)]
+
+    assert peer.pump(lambda: len(ended()) >= count, 5.0), "not at once"
+    assert len(ended()) == count
+    assert {outcome(peer, stream) for stream in ended()} <= {"refused"}
+
+
+def refused_bodies(peer: Peer, body: object, count: int) -> None:
+    """Fifteen of these: so many are refused at once."""
+    streams = [peer.open(GUARDED) for _ in range(15)]
+    for stream in streams:
+        peer.write(stream, prefixed(json.dumps(body, separators=(",", ":")).encode()), size=WINDOW)
+    refused_at_once(peer, streams, count)
 
 
 def test_row_79_more_questions_than_anybody_answers(arena: Arena) -> None:
@@ -367,43 +368,30 @@ def test_row_79_more_questions_than_anybody_answers(arena: Arena) -> None:
         assert (found["handled"], found["ask_memory"]) == ([], 0)
     with arena.guard(*patience, memory=24 * MIB) as guard:
         ask_about_all(guard)
-        dense_requests(guard)
+        with guard.connect() as peer:  # short, but 24 times as long in memory, and as they are reckoned 64 times
+            refused_bodies(peer, {"Ping": [{}] * 85_000}, 13)
         until(guard, lambda now: now["asks"] == 0)
 
 
 def many_requests(arena: Arena, guard: Program) -> None:
     with ExitStack() as stack:
-        for number in range(arena.count(18, 300)):
+        for number in range(arena.pick(18, 300)):
             peer = stack.enter_context(guard.connect())
             waiting = max(0, min(16, 256 - 16 * number))
             refused_at_once(peer, [ask(peer) for _ in range(20)], 20 - waiting)
             if number == 0:
-                for _ in range(arena.count(4, 125)):
+                for _ in range(arena.pick(4, 125)):
                     refused_at_once(peer, [ask(peer) for _ in range(80)], 80)
             assert guard.state()["asks"] == min(256, 16 * (number + 1))
-
-
-def dense_requests(guard: Program) -> None:
-    """Short ones that take 24 times their length in memory, and as they are reckoned 64 times."""
-    body = prefixed(json.dumps({"Ping": [{}] * 85_000}, separators=(",", ":")).encode())
-    with guard.connect() as peer:
-        streams = [peer.open(GUARDED) for _ in range(15)]
-        for stream in streams:
-            peer.write(stream, body, size=WINDOW)
-        refused_at_once(peer, streams, 13)
 
 
 def large_requests(guard: Program) -> None:
     """32 MiB of them wait, whoever sends them."""
     until(guard, lambda now: now["asks"] == 0)
-    body = prefixed(json.dumps({"Ping": "x" * (MIB - 500)}).encode())
     with ExitStack() as stack:
         for number in range(3):
             peer = stack.enter_context(guard.connect())
-            streams = [peer.open(GUARDED) for _ in range(15)]
-            for stream in streams:
-                peer.write(stream, body, size=WINDOW)
-            refused_at_once(peer, streams, max(0, 15 * (number + 1) - 32))
+            refused_bodies(peer, {"Ping": "x" * (MIB - 500)}, max(0, 15 * (number + 1) - 32))
         assert 31 * MIB < guard.state()["ask_memory"] <= 32 * MIB
 
 
@@ -516,7 +504,7 @@ def test_row_96_rules_that_were_spoilt(arena: Arena) -> None:
         file, link, both = (os.path.join(folder, name) for name in ("rules.toml", "link.toml", "both.toml"))
         made = reader.ask(do="rules", path=file, friends=friends, banned=["203.0.113.0/24"])
         assert made["mode"] == "0o600"
-        cut = reader.ask(do="cut", path=file, step=arena.count(20, 1))
+        cut = reader.ask(do="cut", path=file, step=arena.pick(20, 1))
         with judged("cut"):
             assert (cut["allows"], cut["denies"]) == (0, 0), "a file that was cut short counts"
         outcomes = reader.ask(do="spoil", path=os.path.join(folder, "spoilt.toml"), texts=SPOILT)
@@ -526,8 +514,7 @@ def test_row_96_rules_that_were_spoilt(arena: Arena) -> None:
         assert "cannot be written" in reader.ask(do="save_rules", path=file, count=1)["text"]
         reader.ask(do="limit_files", size=-1)
         assert (Path(file).read_bytes(), os.listdir(folder)) == (before, ["rules.toml"])
-        commands, times = ("save_rules", "load_rules"), arena.count(10, 300)
-        assert written_by_two(arena, both, commands, {"count": 20}, {"count": 40}, times) <= {20, 40}
+        written_by_two(arena, both, ("save_rules", "load_rules"), "count", (20, 40), arena.pick(10, 300))
         assert sorted(os.listdir(folder)) == ["both.toml", "rules.toml"]
         os.symlink(file, link)
         reader.ask(do="rules", path=link, friends=friends[:1], banned=[])

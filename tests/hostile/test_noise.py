@@ -137,7 +137,7 @@ def nonsense(arena: Arena) -> list[tuple[str, Payload]]:
         ("a length past the end", lambda h: h.payload() + b"\x4a\xff\x7f"),
         ("field 0", lambda h: b"\x02\x01x" + h.payload()),
     ]
-    found.extend((f"cut after {size}", cut(size)) for size in range(0, 100, arena.count(9, 1)))
+    found.extend((f"cut after {size}", cut(size)) for size in range(0, 100, arena.pick(9, 1)))
     return found
 
 
@@ -148,7 +148,7 @@ def test_row_46_handshake_messages(arena: Arena) -> None:
             for size in sizes:  # message 1 is 32 bytes
                 with at_message(number, target) as (wire, _):
                     wire.send(size.to_bytes(2, "big"))  # the body is not waited for
-        for flip in range(0, 64, arena.count(8, 1)):
+        for flip in range(0, 64, arena.pick(8, 1)):
             with at_message(3, target) as (wire, handshake):
                 wire.send(framed(flipped(handshake, flip)))
         with target.wire() as wire:
@@ -198,8 +198,8 @@ def test_row_47_transport_records(arena: Arena) -> None:
     with arena.serve(memory=256 * KIB) as target:
         with target.connect() as peer:
             names = [name for name, _ in broken_records(peer)]
-        for index, name in enumerate(names[:: arena.count(3, 1)]):
-            index *= arena.count(3, 1)
+        for index, name in enumerate(names[:: arena.pick(3, 1)]):
+            index *= arena.pick(3, 1)
             with target.connect() as peer:
                 stream = peer.open(ECHO, b"before")
                 assert peer.pump(lambda peer=peer, stream=stream: peer.body(stream).endswith(b"before"))  # type: ignore[misc]
@@ -293,7 +293,7 @@ def forged(arena: Arena) -> list[tuple[str, Payload]]:
     honest_one = Handshake(stranger, initiator=True)
     replayed = handshake_payload(stranger.public, stranger.sign(SIGNATURE_PREFIX + honest_one.static))
     found.append(("replayed", lambda _: replayed))
-    found.extend((f"byte {at}", signed(flip=at)) for at in range(0, 64, arena.count(8, 1)))
+    found.extend((f"byte {at}", signed(flip=at)) for at in range(0, 64, arena.pick(8, 1)))
     return found
 
 
@@ -406,9 +406,9 @@ def test_row_52_identity_keys(arena: Arena) -> None:
                 handshake = half_way(wire)
                 wire.send(framed(handshake.write(signed_by(*key)(handshake))))
                 assert Peer(handshake.channel(wire), client=True).alive(), name
-        base = third_messages(target, [("empty", lambda _: b"")] * arena.count(5, 40))
+        base = third_messages(target, [("empty", lambda _: b"")] * arena.pick(5, 40))
         for name, payload in payloads:
-            each = third_messages(target, [(name, payload)] * arena.count(3, 40)) - base
+            each = third_messages(target, [(name, payload)] * arena.pick(3, 40)) - base
             if arena.full:
                 assert each <= 1e-3, f"{name}: {each * 1e3:.2f} ms"
     with arena.dialer() as dialer, Host() as host:

@@ -92,7 +92,7 @@ def test_row_66_malformed_beside_others(arena: Arena) -> None:
         state = target.state()
         assert (state["delivered"], state["answered"], state["failed"]) == (2 * OTHERS, 2 * OTHERS, 0)
     with arena.dialer() as dialer, Host() as host:
-        for body in list(BROKEN.values())[: arena.count(3, len(BROKEN))]:
+        for body in list(BROKEN.values())[: arena.pick(3, len(BROKEN))]:
             with asking(dialer, host, message="Ping", count=OTHERS + 1) as (peer, outcome):
                 first, *others = peer.asked(ASK, OTHERS + 1)
                 answer(peer, first, body)
@@ -222,7 +222,7 @@ def surplus(arena: Arena, target: Program, places: int) -> None:
 
 def test_row_69_more_requests_than_places(arena: Arena) -> None:
     """The 101st request; 1,024 workers against 16 places"""
-    workers = arena.count(100, 1_024)
+    workers = arena.pick(100, 1_024)
     if arena.full:
         with arena.serve(memory=256 * KIB) as target:
             surplus(arena, target, 100)
@@ -245,7 +245,7 @@ def test_row_69_more_requests_than_places(arena: Arena) -> None:
 
 def test_row_70_the_connection_ends(arena: Arena) -> None:
     """The connection ends at any step of 100 requests"""
-    steps = range(0, 2 * OTHERS, arena.count(28, 1))
+    steps = range(0, 2 * OTHERS, arena.pick(28, 1))
     with arena.serve(memory=1 * MIB) as target:
         expected, inbound = 0, target.state()["inbound"]
         for round_, at in enumerate(steps):

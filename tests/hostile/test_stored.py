@@ -50,7 +50,7 @@ def parsed(arena: Arena, kind: str, good: Sequence[str | bytes], bad: Sequence[V
                 assert one["error"] == "DecodeError", (value, one)
             assert len(one["text"]) <= 200
         arena.bound("ms for the slowest", max(one["ms"] for one in refusals), PARSED_WITHIN)
-        unharmed(arena, reader, kind, mutated([bytes.fromhex(one["form"]) for one in each], arena.count(2_000, 50_000)))
+        unharmed(arena, reader, kind, mutated([bytes.fromhex(one["form"]) for one in each], arena.pick(2_000, 50_000)))
         assert reader.memory() - base <= 8 * MIB  # the values themselves have as much
 
 
@@ -183,7 +183,7 @@ def test_row_94_connected_and_protected(arena: Arena) -> None:
         for peer in peers:
             assert peer.over(peer.push(told))
         staying = {protected.name, *(identity.name for identity in connected)}
-        for _ in range(arena.count(40, 1_000)):
+        for _ in range(arena.pick(40, 1_000)):
             with target.connect() as stranger:
                 assert stranger.over(stranger.push(told))
         known = set(target.state()["known"])
@@ -215,8 +215,8 @@ def test_row_96_damaged_books(arena: Arena) -> None:
         whole = path.read_bytes()
         assert path.stat().st_mode & 0o777 == 0o600
         base = reader.memory()
-        damaged = {f"cut at {at}": whole[:at] for at in range(len(whole) - 1)}
-        damaged |= {
+        damaged = {
+            **{f"cut at {at}": whole[:at] for at in range(len(whole) - 1)},
             "garbage": os.urandom(5_000),
             "zeros": bytes(4_096),
             "another format": b"version = 1\n",
@@ -234,11 +234,8 @@ def test_row_96_damaged_books(arena: Arena) -> None:
                 assert got["error"] == "ConfigError", (name, got)
             assert got["where"].startswith(str(path)), (name, got)
             worst = max(worst, got["ms"] / 1e3)
-        path.unlink()
-        path.touch()
         os.truncate(path, 1 << 40)
-        got = stays(reader, "a terabyte", path, "load", do="save", peers=1)
-        assert "too large" in got["text"]
+        assert "too large" in stays(reader, "a terabyte", path, "load", do="save", peers=1)["text"]
         path.unlink()
         os.mkfifo(path)
         assert "not a regular file" in reader.ask(do="load", path=str(path))["text"]
@@ -265,26 +262,22 @@ def test_row_96_two_writers(arena: Arena) -> None:
     """Two writers of one address book, and a reader"""
     with TemporaryDirectory() as folder, judged("read"):
         path = str(Path(folder) / "book.json")
-        assert written_by_two(arena, path, ("save", "load"), {"peers": 200}, {"peers": 300}, arena.count(8, 300)) <= {
-            200,
-            300,
-        }
+        written_by_two(arena, path, ("save", "load"), "peers", (200, 300), arena.pick(8, 300))
         assert os.listdir(folder) == ["book.json"]
 
 
 def written_by_two(
-    arena: Arena, path: str, commands: tuple[str, str], one: dict[str, int], other: dict[str, int], times: int
-) -> set[int]:
-    """What a third has read of a file while two write it with different arguments; nothing goes wrong for any."""
+    arena: Arena, path: str, commands: tuple[str, str], name: str, sizes: tuple[int, int], times: int
+) -> None:
+    """Two write a file, each with its size, and a third reads the one or the other; nothing goes wrong for any."""
     write, read = commands
-    with arena.start("reader") as first, arena.start("reader") as second, arena.start("reader") as third:
-        assert first.ask(do=write, path=path, **one)["error"] == ""
-        for writer, arguments in ((first, one), (second, other)):
-            writer.tell(do="often", command=write, times=times, path=path, **arguments)
+    with arena.start("reader") as one, arena.start("reader") as two, arena.start("reader") as third:
+        assert one.ask(do=write, path=path, **{name: sizes[0]})["error"] == ""
+        for writer, size in zip((one, two), sizes, strict=True):
+            writer.tell(do="often", command=write, times=times, path=path, **{name: size})
         seen = third.ask(do="often", command=read, times=times, path=path)
-        for answer in (seen, first.read(), second.read()):
-            assert answer["errors"] == {}
-    return set(seen["seen"])
+        assert [answer["errors"] for answer in (seen, one.read(), two.read())] == [{}, {}, {}]
+        assert set(seen["seen"]) <= set(sizes)
 
 
 def test_row_96_key_files(arena: Arena) -> None:
@@ -302,8 +295,8 @@ def test_row_96_key_files(arena: Arena) -> None:
                 assert got["error"] == "IdentityError", (mode, got)
             assert "chmod 600" in got["text"], got
         path.chmod(0o600)
-        damaged = {f"cut at {at}": whole[:at] for at in range(len(whole))}
-        damaged |= {
+        damaged = {
+            **{f"cut at {at}": whole[:at] for at in range(len(whole))},
             "garbage": os.urandom(500),
             "too large": whole + b"\n" * 16_384,
             "nothing of a key": b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",

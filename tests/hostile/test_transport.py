@@ -112,7 +112,7 @@ def watch(slow: list[Slow], until: float, every: float) -> list[float]:
 
 def test_row_1_slowloris(arena: Arena) -> None:
     """Slowloris at each stage, from 60 addresses"""
-    count, sources = arena.count(600, 5_000), 60
+    count, sources = arena.pick(600, 5_000), 60
     deadline = arena.pick(2.0, 10.0)
     options = ("--count-loopback", "--timeout", f"upgrade={deadline}")
     with arena.serve(*options, memory=128 * 20 * KIB, probe_connects=True) as target:
@@ -126,7 +126,7 @@ def test_row_1_slowloris(arena: Arena) -> None:
         assert arena.full or not target.seen("Opened")  # in full the probe opens some
         arena.note(f"{len(lives)} let in, the last closed after {max(lives):.1f} s")
     with arena.serve("--timeout", "upgrade=60", limits=False, probe=False) as target:
-        count = arena.count(400, 2_000)
+        count = arena.pick(400, 2_000)
         slow = open_slowly(target, count, sources)
         assert soon(lambda: target.descriptors() >= target.sockets + count)  # without limits they all stay
         each = target.growth() / count
@@ -312,7 +312,7 @@ def test_row_4_no_descriptors_left(arena: Arena) -> None:
 
 def test_row_5_reset_before_accept(arena: Arena) -> None:
     """Connect, then RST before it is accepted"""
-    count, batch = arena.count(2_000, 10_000), 1_000
+    count, batch = arena.pick(2_000, 10_000), 1_000
     with arena.serve(memory=1 * MIB, probe=False) as target:
         before = target.cpu()
         for _ in range(count // batch):
@@ -380,7 +380,7 @@ def test_row_7_fin_at_every_byte(arena: Arena) -> None:
             whole_session(wire)
             total = wire.sent
         slowest = 0.0
-        for size in range(0, total, arena.count(7, 1)):
+        for size in range(0, total, arena.pick(7, 1)):
             with target.wire() as wire:
                 wire.allowance = size
                 with suppress(Cut):
@@ -413,7 +413,7 @@ def cut_as_listener(arena: Arena) -> None:
                 else:
                     seen.add(answer["error"])
                     arena.took(answer["seconds"], 0.2)
-            size = 0 if size is None else size + arena.count(11, 1)
+            size = 0 if size is None else size + arena.pick(11, 1)
         assert seen <= {"ConnectionClosed", "HandshakeError", "NegotiationError"}, seen
 
 
@@ -435,7 +435,7 @@ def test_row_8_another_protocol(arena: Arena) -> None:
                 took = wire.until_closed(1.0)
                 assert not wire.buffer, f"an answer to {name}: {bytes(wire.buffer[:40])!r}"
                 arena.took(took, 0.1)
-        before, count = target.cpu(), arena.count(500, 5_000)
+        before, count = target.cpu(), arena.pick(500, 5_000)
         for number in range(count):
             with target.wire() as wire, suppress(Ended):
                 wire.push((openings["http"], openings["ssh"], hello)[number % 3])
@@ -494,7 +494,7 @@ def test_row_10_addresses_that_lead_inwards(arena: Arena) -> None:
 
 def test_row_111_the_end_with_stalled_peers(arena: Arena) -> None:
     """The end, with peers who read nothing, and half-open ones"""
-    crowd = arena.count(30, 290)
+    crowd = arena.pick(30, 290)
     with ExitStack() as stack, arena.serve(probe=False) as target:
         for _ in range(crowd):
             peer = stack.enter_context(target.connect(small=True))

@@ -201,17 +201,15 @@ def test_row_33_pings_and_nobody_reads(arena: Arena) -> None:
     """10 million pings, answers never read"""
     stall = arena.pick(1.5, 10.0)
     block = b"".join(ping(number) for number in range(5_400))
-    with (
-        arena.serve("--timeout", f"write_stall={stall}", memory=256 * KIB) as target,
-        target.connect(small=True) as peer,
-    ):
+    stalls = arena.serve("--timeout", f"write_stall={stall}", memory=256 * KIB)
+    with stalls as target, target.connect(small=True) as peer:
         sent, took = drown(target, peer, repeat(block), stall + arena.slack)
         assert took >= stall * 0.9
         assert target.seen("Ended ConnectionClosed") - target.seen("Ended MuxerError") >= 1
         arena.bound("s to the end", took, stall + 2)
         arena.note(f"{sent / 12:.0f} pings sent")
     with arena.serve(memory=1 * MIB) as target, target.connect() as peer:  # the negative control: somebody reads
-        for _ in range(arena.count(40, 1_860)):
+        for _ in range(arena.pick(40, 1_860)):
             peer.send(block)
             peer.rest(0.0)
             peer.pongs.clear()
@@ -266,7 +264,7 @@ def test_row_35_acknowledgements(arena: Arena) -> None:
         peer.rest(0.3)
         peer.send(*(update(stream, 0, RST) for stream in peer.opened))
         dialer.ask(do="forget")
-        rounds = arena.count(4, 40)
+        rounds = arena.pick(4, 40)
         for _ in range(rounds):  # RST before ACK: every place comes back
             peer.opened.clear()
             dialer.tell(do="opens", protocol="/x/1", count=250, timeout=arena.pick(20.0, 3.0))
@@ -337,7 +335,7 @@ def test_row_38_unread_bodies(arena: Arena) -> None:
 
 def test_row_38_unread_bodies_of_all(arena: Arena) -> None:
     """The same on 290 connections; one peer is protected"""
-    total, crowd, number = arena.count(16 * MIB, 256 * MIB), arena.count(8, 290), arena.count(32, 512)
+    total, crowd, number = arena.pick(16 * MIB, 256 * MIB), arena.pick(8, 290), arena.pick(32, 512)
     pinned = Identity()
     patient = ("--timeout", "keepalive=600", "--timeout", "idle=600")  # we speak with one after the other
     options = ("--limit", f"receive_memory_total={total}", "--protect", pinned.name, *patient)
@@ -346,7 +344,7 @@ def test_row_38_unread_bodies_of_all(arena: Arena) -> None:
         peers = [stack.enter_context(target.connect()) for _ in range(crowd)]
         before = target.descriptors()
         each = {peer: open_all(peer, number) for peer in peers}
-        own = open_all(friend, arena.count(10, 100))
+        own = open_all(friend, arena.pick(10, 100))
         target.settle(before)  # what so many streams take: hostile row 37
         for _ in range(UNREAD // PIECE):
             for peer, streams in each.items():
@@ -369,39 +367,37 @@ def test_row_38_unread_bodies_of_all(arena: Arena) -> None:
             time.sleep(0.02)  # 512 handlers end with each
 
 
+def opened_and_reset(streams: range, opening: bytes) -> Iterator[bytes]:
+    return (data(stream, opening, SYN) + update(stream, 0, RST) for stream in streams)
+
+
 def test_row_39_rapid_reset(arena: Arena) -> None:
     """SYN and RST at line rate"""
     with arena.serve(memory=1 * MIB) as target:
         for opening in (b"", propose(RR) + b"x"):
             with target.connect() as peer:
                 peer.rest(0.1)
-                before, start, stream = target.cpu(), time.monotonic(), 1
+                before, start = target.cpu(), time.monotonic()
                 with suppress(Ended):
-                    for _ in range(20):
-                        pairs = []
-                        for _ in range(700):
-                            pairs += [data(stream, opening, SYN), update(stream, 0, RST)]
-                            stream += 2
-                        peer.send(*pairs)
+                    for first in range(1, 28_001, 1_400):
+                        peer.send(*opened_and_reset(range(first, first + 1_400, 2), opening))
                 peer.ends(GoAway.RATE_LIMITED)
                 arena.bound("s to the end", time.monotonic() - start, 1.0)
                 arena.bound("s of a core", target.cpu() - before, 0.5)
         with target.connect() as peer:  # the negative control: 1,000 are within the burst
-            peer.send(*(data(stream, b"", SYN) + update(stream, 0, RST) for stream in range(1, 2_001, 2)))
+            peer.send(*opened_and_reset(range(1, 2_001, 2), b""))
             assert peer.alive()
 
 
 def test_row_40_made_you_reset(arena: Arena) -> None:
     """Each stream makes us reset it"""
-    ways = (b"\x80\x80\x01", b"\xff" * 20, propose("/none/1") + b"\0\0")
     with arena.serve(memory=1 * MIB) as target:
-        for way in ways:
+        for way in (b"\x80\x80\x01", b"\xff" * 20, propose("/none/1") + b"\0\0"):
             with target.connect() as peer:
-                start, stream = time.monotonic(), 1
+                start = time.monotonic()
                 with suppress(Ended):
-                    for _ in range(200):
-                        peer.send(*(data(number, way, SYN) for number in range(stream, stream + 100, 2)))
-                        stream += 100
+                    for first in range(1, 20_001, 100):
+                        peer.send(*(data(stream, way, SYN) for stream in range(first, first + 100, 2)))
                 peer.ends(GoAway.RATE_LIMITED)
                 arena.bound("s to the end", time.monotonic() - start, 1.0)
 
@@ -428,7 +424,7 @@ def write_until_full(peer: Peer, streams: list[int], left: dict[int, int]) -> in
 
 def test_row_41_both_write_before_they_read(arena: Arena) -> None:
     """Both ends write on 64 streams before they read"""
-    each = arena.count(500_000, 1_600_000)
+    each = arena.pick(500_000, 1_600_000)
     with arena.serve(memory=64 * WINDOW + 4 * MIB) as target, target.connect(small=True) as peer:
         peer.generous = False
         streams = [peer.open(ECHO) for _ in range(64)]
@@ -455,7 +451,7 @@ def test_row_41_both_write_before_they_read(arena: Arena) -> None:
 
 def test_row_44_stalled_reader(arena: Arena) -> None:
     """A reader whose TCP window is 0, 10 MiB answers wait"""
-    stall, count = arena.pick(1.5, 10.0), arena.count(100, 500)
+    stall, count = arena.pick(1.5, 10.0), arena.pick(100, 500)
     options = ("--timeout", f"write_stall={stall}")
     with arena.serve(*options, memory=1 * MIB + count * 8 * KIB) as target, target.connect(small=True) as peer:
         start = time.monotonic()
