@@ -37,7 +37,6 @@ from stronghold_p2p import (
     Rule,
     RulesLoaded,
     Scope,
-    Timeouts,
 )
 from stronghold_p2p.events.hub import Overflow
 from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS
@@ -96,8 +95,8 @@ class Guard:
             identity=Identity(),
             listen=[f"/ip4/127.0.0.1/tcp/{options.port}"],
             firewall=firewall,
-            timeouts=settings.timeouts(options, Timeouts()),
-            limits=settings.limits(options, Limits()),
+            timeouts=options.timeouts,
+            limits=Limits(**options.limits),
         )
         self.firewall = firewall
         self.codec = Counted()

@@ -16,11 +16,12 @@ import os
 import random
 import threading
 from collections import Counter
+from dataclasses import replace
 from typing import Any, Final
 
 from harness.peer import ECHO, LIFTED, RR, answer, echo, of_face
 from stronghold_p2p.addressing.parse import parse
-from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import LimitExceeded, P2PError
 from stronghold_p2p.events.events import Event, RequestFailed
 from stronghold_p2p.firewall.asking.firewall import Firewall
@@ -110,9 +111,8 @@ class Node:
     def __init__(self, options: argparse.Namespace) -> None:
         firewall = Firewall()
         firewall.set(Rule.ALLOW)
-        limits = settings.limits(options, LIFTED if options.lifted else Limits())
-        timeouts = settings.timeouts(options, Timeouts())
-        self.swarm = Swarm(Identity(), firewall=firewall, timeouts=timeouts, limits=limits)
+        limits = replace(LIFTED if options.lifted else Limits(), **options.limits)
+        self.swarm = Swarm(Identity(), firewall=firewall, timeouts=options.timeouts, limits=limits)
         self.swarm.gate._exempt_loopback = not options.count_loopback
         self.swarm.protected |= set(map(PeerId, options.protect))
         self.identify = Identify(self.swarm, "hostile")
