@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from harness.peer import answer as echo
+from harness.contract import answer as echo
 from stronghold_p2p import (
     JSON,
     Attempt,

@@ -19,7 +19,8 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any, Final
 
-from harness.peer import ECHO, LIFTED, RR, answer, echo, of_face
+from harness.below import of_face
+from harness.contract import ECHO, LIFTED, RR, answer, answer_echo
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import LimitExceeded, P2PError
@@ -122,7 +123,7 @@ class Node:
         self.seen: Counter[str] = Counter()
         self.streams: list[LiveStream] = []
         Server(self.swarm).serve(PROTOCOL, self.answering.answer)
-        for protocol, handler in ((perf.PERF, perf.serve), (RR, answer), (ECHO, echo)):
+        for protocol, handler in ((perf.PERF, perf.serve), (RR, answer), (ECHO, answer_echo)):
             self.swarm.handle(protocol, of_face(handler))
         self.swarm.handle(HOLD, hold)
         self.swarm.hub.on_event(self._note)
