@@ -65,7 +65,7 @@ def begin_counting_at(send: int, receive: int) -> None:
 
 
 def always(value: Any) -> Callable[[Any], Any]:
-    return lambda _was: lambda *_given: value
+    return lambda _was: lambda *_given, **_options: value
 
 
 def lenient(error: type[Exception], instead: Function) -> Callable[[Function], Function]:
