@@ -243,18 +243,17 @@ def test_row_61_addresses_that_are_none(arena: Arena) -> None:
     """Multiaddrs empty, cut, unknown, 10,000 of them"""
     good = [ip4_tcp("127.0.0.1", 1_000 + number) for number in range(70)]
     bad = [
-        b"",
-        b"\x04",
-        b"\x04\x7f\x00",
-        good[0][:-1],
-        b"\xff\xff\xff\x7f",
-        b"\x04\x7f\x00\x00\x01\x06",
-        good[0] + b"\x99",
+        *(
+            b"",
+            b"\x04",
+            b"\x04\x7f\x00",
+            good[0][:-1],
+            b"\xff\xff\xff\x7f",
+            b"\x04\x7f\x00\x00\x01\x06",
+            good[0] + b"\x99",
+        ),
         b"\x36\xff\xff\xff\xff\x0f",  # a dns4 name of 4 GiB
-        b"\xa5\x03\x00",
-        b"\x80" * 20,
-        noise(500),
-        bytes(7_000),
+        *(b"\xa5\x03\x00", b"\x80" * 20, noise(500), bytes(7_000)),
     ]
     with arena.dialer() as dialer, Host() as host:
         mixed = [each for pair in zip(bad[:10], good[:10], strict=True) for each in pair]

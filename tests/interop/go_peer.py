@@ -12,19 +12,6 @@ from multiaddr import Multiaddr
 from stronghold_p2p.addressing.parse import parse
 from tests.support.driven import PATIENCE, Driven, Line, driven
 
-# Protocols that both sides serve, and what they agree on in them.
-RR = "/bench/rr/1"
-ECHO = "/bench/echo/1"
-SINK = "/test/sink/1"
-SOURCE = "/test/source/1"
-RESET = "/test/reset/1"
-HALF_CLOSE = "/test/halfclose/1"
-HOLD = "/test/hold/1"
-SLOW = "/test/slow/1"
-RESET_CODE = 0x2A
-SLOW_CHUNK = 16_384
-SLOW_PAUSE = 0.005
-
 
 class GoError(Exception):
     """go could not do it; ``code`` is the reset's, if it was one."""

@@ -27,7 +27,8 @@ from stronghold_p2p.protocols.ping import Ping
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.swarm.swarm import Swarm
-from tests.interop.go_peer import (
+from tests.interop.go_peer import GoPeer, go_peer
+from tests.interop.names import (
     ECHO,
     HALF_CLOSE,
     HOLD,
@@ -39,8 +40,6 @@ from tests.interop.go_peer import (
     SLOW_CHUNK,
     SLOW_PAUSE,
     SOURCE,
-    GoPeer,
-    go_peer,
 )
 from tests.support.driven import Line
 

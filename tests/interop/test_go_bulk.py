@@ -12,7 +12,7 @@ import pytest
 from stronghold_p2p.protocols import perf
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.stream import Stream
-from tests.interop.go_peer import ECHO, SINK, SLOW, SLOW_CHUNK, SLOW_PAUSE, SOURCE
+from tests.interop.names import ECHO, SINK, SLOW, SLOW_CHUNK, SLOW_PAUSE, SOURCE
 from tests.interop.our_peer import GO_DIALS, OURS_DIALS, Pair
 
 BULK = 1 << 30

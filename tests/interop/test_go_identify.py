@@ -9,7 +9,7 @@ from stronghold_p2p.codes import Reset
 from stronghold_p2p.protocols.identify_messages import PROTOCOL_VERSION
 from stronghold_p2p.protocols.ping import PING
 from stronghold_p2p.protocols.ping import SIZE as PING_SIZE
-from tests.interop.go_peer import ECHO
+from tests.interop.names import ECHO
 from tests.interop.our_peer import AGENT, GO_DIALS, OURS_DIALS, Pair, echo, eventually
 
 LATE = "/test/late/1"

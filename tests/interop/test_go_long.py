@@ -16,7 +16,7 @@ from stronghold_p2p.config import Timeouts
 from stronghold_p2p.connection.live import LINGER
 from stronghold_p2p.protocols import ping
 from stronghold_p2p.streams.live import LiveStream
-from tests.interop.go_peer import ECHO
+from tests.interop.names import ECHO
 from tests.interop.our_peer import ROLES, Pair, Role, connected, eventually
 
 SILENCE = 75.0

@@ -15,7 +15,8 @@ from stronghold_p2p.errors import ConnectionClosed, PeerIdMismatch, UnsupportedP
 from stronghold_p2p.events.events import AcceptFailed, Opened
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.identity.public_key import KeyType
-from tests.interop.go_peer import ECHO, HALF_CLOSE, RR, GoError, go_peer
+from tests.interop.go_peer import GoError, go_peer
+from tests.interop.names import ECHO, HALF_CLOSE, RR
 from tests.interop.our_peer import ROLES, Pair, Role, connected, echo, eventually, our_peer
 
 UNKNOWN = "/test/unknown/1"

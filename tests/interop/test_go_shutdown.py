@@ -12,7 +12,7 @@ from stronghold_p2p.codes import GoAway
 from stronghold_p2p.errors import ConnectionClosed
 from stronghold_p2p.events.events import Ended, Opened
 from stronghold_p2p.streams.live import LiveStream
-from tests.interop.go_peer import ECHO, HOLD, SINK
+from tests.interop.names import ECHO, HOLD, SINK
 from tests.interop.our_peer import OURS_DIALS, Pair, eventually
 
 MIB = 1 << 20

@@ -12,7 +12,7 @@ from stronghold_p2p.codes import Reset
 from stronghold_p2p.config import Limits
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import StreamReset, UsageError
-from tests.interop.go_peer import ECHO, HALF_CLOSE, HOLD, RESET, RESET_CODE, RR, SINK, SOURCE
+from tests.interop.names import ECHO, HALF_CLOSE, HOLD, RESET, RESET_CODE, RR, SINK, SOURCE
 from tests.interop.our_peer import OURS_DIALS, ROLES, Pair, Role, connected, eventually
 
 SEQUENTIAL = 10_000
