@@ -207,7 +207,7 @@ class Node:
                     return type(error).__name__
 
         outcomes = Counter(outcome[:60] for outcome in await asyncio.gather(*(one() for _ in range(count))))
-        return {"outcomes": outcomes, "refused": refused, "taken": self.client.places.taken}
+        return {"outcomes": outcomes, "refused": refused, "taken": self.client.places.total}
 
     async def ping(self) -> Result:
         return {"took": await self.pinging.ping(self._connection(), timeout=2.0)}

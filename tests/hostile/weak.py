@@ -250,7 +250,7 @@ CHECKS: Final[dict[str, list[Patch]]] = {
     "inlined-keys": [
         ("identity:PublicKey.decode", lambda _: staticmethod(lambda data: SimpleNamespace(encode=lambda: data)))
     ],
-    "in-use": [("book.addresses:AddressBook._is_held", always(False))],
+    "in-use": [("book.store:Store._is_held", always(False))],
     "damaged-books": [("book.file:BookFile.read", lenient(ConfigError, nothing))],
     "one-step": [("files:replace", lambda _: slowly)],
     "owner-only": [("files:read", lambda read: lambda *given, private=False: read(*given))],
