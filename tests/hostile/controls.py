@@ -48,8 +48,7 @@ class Control:
         kind, what, *_ = given = self.options.split()
         if kind != "--without":
             return ", ".join(f"`{setting}`" for setting in given[1::2])
-        words = " ".join((weak.CHECKS[what].__doc__ or "").split()).rstrip(".")
-        return f"not checked: {words[0].lower()}{words[1:]}"
+        return f"not checked: {weak.TOLD[what]}"
 
 
 CONTROLS = (
