@@ -324,12 +324,7 @@ async def given_up(bob: Network, alice: Network) -> None:
 
 @pytest.mark.parametrize(
     ("ask", "kind"),
-    [
-        (too_many, LimitExceeded),
-        (not_to_be_read, Malformed),
-        (half, DeadlineExceeded),
-        (given_up, StreamReset),
-    ],
+    [(too_many, LimitExceeded), (not_to_be_read, Malformed), (half, DeadlineExceeded), (given_up, StreamReset)],
 )
 async def test_a_request_that_did_not_become_one(
     ask: Callable[[Network, Network], Awaitable[None]], kind: type[P2PError]

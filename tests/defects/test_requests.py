@@ -28,12 +28,7 @@ from stronghold_p2p.errors import (
     Rejected,
     StreamReset,
 )
-from stronghold_p2p.events.events import (
-    AcceptFailed,
-    Ended,
-    Judged,
-    Opened,
-)
+from stronghold_p2p.events.events import AcceptFailed, Ended, Judged, Opened
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.multistream import propose
 from stronghold_p2p.request_response.client import Client

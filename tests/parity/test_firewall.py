@@ -10,17 +10,7 @@ from typing import Any, Literal
 
 import pytest
 
-from stronghold_p2p import (
-    Attempt,
-    Firewall,
-    Identity,
-    Network,
-    PeerId,
-    Request,
-    RequestProtocol,
-    Rule,
-    messages,
-)
+from stronghold_p2p import Attempt, Firewall, Identity, Network, PeerId, Request, RequestProtocol, Rule, messages
 from tests.firewall.attempts import attempt
 from tests.parity import decisions
 from tests.parity.pair import PROTOCOL, Two, two

@@ -15,14 +15,7 @@ import pytest
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.live import LiveConnection
-from stronghold_p2p.errors import (
-    DialError,
-    LimitExceeded,
-    Rejected,
-    StreamEnded,
-    StreamReset,
-    UnsupportedProtocol,
-)
+from stronghold_p2p.errors import DialError, LimitExceeded, Rejected, StreamEnded, StreamReset, UnsupportedProtocol
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codecs.codec import JSON, frame

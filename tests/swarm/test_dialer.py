@@ -403,9 +403,7 @@ async def test_the_limit_is_reached_while_we_dial() -> None:
     async with alone(limits=Limits(connections=1)) as alice, swarm(2) as bob, swarm(3) as carol:
         ended = Events(carol), Events(bob)
         results = await asyncio.gather(
-            alice.dial(bob.peer_id, bob.addresses),
-            alice.dial(carol.peer_id, carol.addresses),
-            return_exceptions=True,
+            alice.dial(bob.peer_id, bob.addresses), alice.dial(carol.peer_id, carol.addresses), return_exceptions=True
         )
         (error,) = [result for result in results if isinstance(result, Exception)]
         assert isinstance(error, LimitExceeded)

@@ -32,14 +32,7 @@ from stronghold_p2p.errors import (
     NegotiationError,
     UsageError,
 )
-from stronghold_p2p.events.events import (
-    AcceptFailed,
-    AddressAdded,
-    AddressRemoved,
-    Ended,
-    ListenerEnded,
-    Opened,
-)
+from stronghold_p2p.events.events import AcceptFailed, AddressAdded, AddressRemoved, Ended, ListenerEnded, Opened
 from stronghold_p2p.events.hub import Events as Reader
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.limits import gate

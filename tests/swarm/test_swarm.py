@@ -15,21 +15,8 @@ import pytest
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Timeouts
-from stronghold_p2p.errors import (
-    ConnectionClosed,
-    DialError,
-    P2PError,
-    StreamReset,
-    UnsupportedProtocol,
-    UsageError,
-)
-from stronghold_p2p.events.events import (
-    AddressAdded,
-    AddressRemoved,
-    Ended,
-    ListenerEnded,
-    Opened,
-)
+from stronghold_p2p.errors import ConnectionClosed, DialError, P2PError, StreamReset, UnsupportedProtocol, UsageError
+from stronghold_p2p.events.events import AddressAdded, AddressRemoved, Ended, ListenerEnded, Opened
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.identity.keys import Identity

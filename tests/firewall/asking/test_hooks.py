@@ -6,12 +6,7 @@ from typing import Any
 import pytest
 
 from stronghold_p2p.firewall.asking.firewall import Firewall
-from stronghold_p2p.firewall.asking.hooks import (
-    Hooks,
-    Waiting,
-    answer_of,
-    word,
-)
+from stronghold_p2p.firewall.asking.hooks import Hooks, Waiting, answer_of, word
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from tests.firewall.attempts import ALICE, BOB, attempt
 from tests.virtual import VIRTUAL

@@ -285,13 +285,7 @@ class Counts(RuleBasedStateMachine):
     @initialize(exempt=st.booleans())
     def begin(self, exempt: bool) -> None:
         self.limits = Limits(
-            connections=7,
-            inbound=5,
-            outbound=4,
-            per_peer=3,
-            per_subnet=2,
-            pending_in=6,
-            pending_out=3,
+            connections=7, inbound=5, outbound=4, per_peer=3, per_subnet=2, pending_in=6, pending_out=3
         )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("stronghold_p2p.firewall.limits.gate.PENDING_PER_IP", 3)

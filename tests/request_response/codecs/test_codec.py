@@ -13,14 +13,7 @@ from stronghold_p2p.errors import Malformed
 from stronghold_p2p.exchange import ExchangeRunner
 from stronghold_p2p.firewall.rules import variant_of
 from stronghold_p2p.request_response.codecs import codec
-from stronghold_p2p.request_response.codecs.codec import (
-    BYTES,
-    JSON,
-    Codec,
-    frame,
-    unframe,
-    weight,
-)
+from stronghold_p2p.request_response.codecs.codec import BYTES, JSON, Codec, frame, unframe, weight
 
 PING = bytes.fromhex("06 22 50 69 6e 67 22")
 
