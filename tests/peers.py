@@ -1,14 +1,19 @@
-"""Swarms and networks on the loopback interface, for tests of what runs over a connection."""
+"""Swarms and networks on the loopback interface, what they serve, and how a test waits for them.
+
+Where a test has two of them, they are alice and bob.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from stronghold_p2p import Network
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.connection.live import LiveConnection
+from stronghold_p2p.connection.owner import Handler
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity.keys import Identity
@@ -16,6 +21,28 @@ from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
+ECHO = "/echo/1.0.0"
+
+
+def now() -> float:
+    """The loop's seconds, virtual where its time is."""
+    return asyncio.get_running_loop().time()
+
+
+async def turns(number: int) -> None:
+    """Let the loop go round so many times."""
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+async def until(condition: Callable[[], object], patience: float = 5.0) -> None:
+    """Wait for something that no event tells."""
+    async with asyncio.timeout(patience):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+# ---------------------------------------------------------------------- swarms
 
 
 @asynccontextmanager
@@ -40,14 +67,54 @@ async def connect(one: Swarm, other: Swarm) -> LiveConnection:
     return connection
 
 
-async def until(condition: Callable[[], object], patience: float = 5.0) -> None:
-    """Wait for something that no event tells."""
-    async with asyncio.timeout(patience):
-        while not condition():
-            await asyncio.sleep(0.002)
+@asynccontextmanager
+async def swarms(
+    handler: Handler | None = None, protocol: str = ECHO, rule: Rule | None = Rule.ALLOW, **options: Any
+) -> AsyncIterator[tuple[Swarm, Swarm, LiveConnection]]:
+    """Alice, Bob, who serves ``protocol``, and the connection that she has to him; ``options`` are his."""
+    async with swarm(1) as alice, swarm(2, rule, **options) as bob:
+        if handler is not None:
+            bob.handle(protocol, handler)
+        yield alice, bob, await connect(alice, bob)
 
 
-def saying(*pieces: bytes, close: bool = True) -> Callable[[LiveStream], Awaitable[None]]:
+async def ask(connection: LiveConnection, data: bytes = b"hello", protocol: str = ECHO) -> bytes:
+    """One echoed message on a stream of its own."""
+    async with await connection.open_stream(protocol) as stream:
+        await stream.write(data)
+        stream.finish()
+        return await stream.read_to_end(1 << 24)
+
+
+# ---------------------------------------------------------------------- handlers
+
+
+async def echo(stream: LiveStream) -> None:
+    """Everything back, until the peer's FIN."""
+    while piece := await stream.read():
+        await stream.write(piece)
+
+
+async def swallow(stream: LiveStream) -> None:
+    """Read until the peer's FIN."""
+    while await stream.read():
+        pass
+
+
+async def never(_stream: LiveStream) -> None:
+    """Wait for ever, without reading."""
+    await asyncio.Event().wait()
+
+
+async def stubborn(_stream: LiveStream) -> None:
+    """Wait, and go on waiting when cancelled, for a while."""
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        await asyncio.sleep(1.5)
+
+
+def saying(*pieces: bytes, close: bool = True) -> Handler:
     """A handler that writes ``pieces`` and closes, or writes them and stays."""
 
     async def handler(stream: LiveStream) -> None:
@@ -58,3 +125,29 @@ def saying(*pieces: bytes, close: bool = True) -> Callable[[LiveStream], Awaitab
             await asyncio.Event().wait()
 
     return handler
+
+
+# ---------------------------------------------------------------------- networks
+
+
+def network(answer: Callable[[Any], Any] | None = None, rule: Rule | None = Rule.ALLOW, **options: Any) -> Network:
+    """A network that listens, lets in by ``rule``, and answers requests with what ``answer`` makes of them."""
+    one = Network(listen=[LOOPBACK], **options)
+    if rule is not None:
+        one.firewall.set(rule)
+    if answer is not None:
+        one.on_request(answer)
+    return one
+
+
+@asynccontextmanager
+async def connected(bob: Network, alice: Network | None = None) -> AsyncIterator[Network]:
+    """Open ``bob`` and Alice, who is connected to him."""
+    async with bob, alice or Network() as alice:
+        await alice.connect(bob.addresses[0])
+        yield alice
+
+
+def mirror(request: Any) -> Any:
+    """Answer a request with its own message."""
+    return request.message

@@ -9,8 +9,7 @@ from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from tests import cancel
-from tests.peers import connect, swarm, until
-from tests.swarm.handlers import ECHO, ask, echo, pair, swallow
+from tests.peers import ECHO, ask, connect, echo, pair, swallow, swarm, until
 from tests.swarm.raw import dial_raw, muxer, raw_out
 from tests.transport.ends import identity
 

@@ -32,8 +32,7 @@ from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.swarm import dialer
 from stronghold_p2p.swarm.dialer import STAGGER
 from stronghold_p2p.swarm.swarm import Swarm
-from tests.peers import swarm, until
-from tests.swarm.handlers import ECHO, ask, echo, now
+from tests.peers import ECHO, ask, echo, now, swarm, until
 from tests.swarm.raw import SEED, Events, Server, shake
 from tests.transport.ends import identity, upgrade
 from tests.virtual import VIRTUAL, eventually

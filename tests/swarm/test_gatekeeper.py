@@ -21,8 +21,7 @@ from stronghold_p2p.firewall.entries import Judgement
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule
 from stronghold_p2p.streams.waiter import Turn
 from stronghold_p2p.swarm.gatekeeper import REMEMBERED_NAMES, Gatekeeper, Served
-from tests.peers import connect, swarm, until
-from tests.swarm.handlers import ECHO, ask, echo
+from tests.peers import ECHO, ask, connect, echo, swarm, until
 from tests.transport.ends import identity
 
 ONLY = Rule.only(["Ping"], otherwise=Rule.ASK)

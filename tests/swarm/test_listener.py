@@ -40,8 +40,7 @@ from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport import tcp
-from tests.peers import connect, swarm, until
-from tests.swarm.handlers import ECHO, ask, echo, now
+from tests.peers import ECHO, ask, connect, echo, now, swarm, until
 from tests.swarm.raw import Events, Raw, bare_to, dial_raw, shake
 from tests.transport.ends import identity, upgrade
 from tests.transport.wire import Bare
@@ -477,7 +476,7 @@ EMFILE = """
     from stronghold_p2p.errors import DialError
     from stronghold_p2p.addressing.parse import parse
     from tests.peers import connect, swarm
-    from tests.swarm.handlers import ECHO, ask, echo
+    from tests.peers import ECHO, ask, echo
     from tests.swarm.raw import bare_to
 
     async def main():

@@ -9,8 +9,7 @@ import pytest
 
 from stronghold_p2p.config import Limits
 from stronghold_p2p.streams.live import LiveStream
-from tests.peers import connect, swarm, until
-from tests.swarm.handlers import ECHO, ask, echo, pair, swallow
+from tests.peers import ECHO, ask, connect, echo, pair, swallow, swarm, until
 
 BULK = "/bulk/1.0.0"
 

@@ -25,8 +25,7 @@ from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD
 from stronghold_p2p.request_response.server import Server as Responder
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
-from tests.peers import connect, swarm, until
-from tests.swarm.handlers import ECHO, ask, echo, never, now, stubborn
+from tests.peers import ECHO, ask, connect, echo, never, now, stubborn, swarm, until
 from tests.swarm.raw import Events, Raw, Server, bare_to, dial_raw, raw_in
 from tests.transport.ends import identity
 from tests.virtual import VIRTUAL
