@@ -46,7 +46,9 @@ async def until(condition: Callable[[], object], patience: float = 5.0) -> None:
 
 
 @asynccontextmanager
-async def swarm(seed: int, rule: Rule | None = Rule.ALLOW, **options: Any) -> AsyncIterator[Swarm]:
+async def swarm(
+    seed: int, rule: Rule | None = Rule.ALLOW, *, listen: bool = True, **options: Any
+) -> AsyncIterator[Swarm]:
     """A swarm that listens, with a key made of ``seed``; ``rule`` is its default."""
     firewall = Firewall()
     if rule is not None:
@@ -54,7 +56,8 @@ async def swarm(seed: int, rule: Rule | None = Rule.ALLOW, **options: Any) -> As
     one = Swarm(Identity.from_seed(bytes([seed]) * 32), firewall=firewall, **options)
     one.start()
     try:
-        await one.listen(parse(LOOPBACK))
+        if listen:
+            await one.listen(parse(LOOPBACK))
         yield one
     finally:
         await one.close()
