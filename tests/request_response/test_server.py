@@ -15,7 +15,7 @@ from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.request_response.codecs.codec import frame
 from stronghold_p2p.request_response.messages import Request
 from tests.peers import mirror, now, until
-from tests.support.requests import ID, Requests, json, requests
+from tests.support.requests import ID, NOT_MINIMAL, Requests, json, requests
 from tests.virtual import VIRTUAL
 
 LOOPS = VIRTUAL
@@ -333,7 +333,7 @@ async def test_a_rule_that_looks_holds_for_our_own_requests() -> None:
         frame(b" " * 11 + b"\xff"),
         b"\xff\xff\xff\x7f",
         b"\x80" * 10,
-        b"\x81\x00",
+        *(prefix + b"null" for prefix in NOT_MINIMAL),
     ],
 )
 async def test_a_request_that_cannot_be_read_is_reset(data: bytes) -> None:

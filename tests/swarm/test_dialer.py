@@ -76,13 +76,17 @@ async def test_dial(expected: bool) -> None:
 
 
 async def test_an_open_connection_is_used_again() -> None:
+    """D1: there, it panicked, and every later call with it."""
     async with alone() as alice, swarm(2) as bob:
         first = await alice.dial(bob.peer_id, bob.addresses)
         assert await alice.dial(bob.peer_id) is first
         assert await alice.dial(bob.peer_id, [closed_port()]) is first
         await first.close()
+        await until(lambda: not bob.connections())
         second = await alice.dial(bob.peer_id)  # from the address book: it worked before
         assert second is not first
+        await until(lambda: bob.connections())
+        assert (await bob.dial(alice.peer_id)).direction == "in"  # the same one, from its other end
 
 
 async def test_the_address_that_names_its_peer_is_held_to_it() -> None:
@@ -213,7 +217,7 @@ async def test_more_addresses_than_we_try_and_one_twice(monkeypatch: pytest.Monk
     ],
     ids=["nobody accepts", "nobody speaks", "the whole dial"],
 )
-async def test_deadlines(
+async def test_deadlines(  # D12: there, TCP, Noise and the muxer had none
     places: Callable[[], AbstractContextManager[list[Multiaddr]]], timeouts: Timeouts, limit: float, phase: str
 ) -> None:
     async with alone(timeouts=timeouts) as alice:
@@ -231,7 +235,7 @@ async def test_deadlines(
 
 @pytest.mark.parametrize("named", [True, False])
 async def test_fifty_callers_one_connection(named: bool) -> None:
-    """Also of an address that names nobody."""
+    """Also of an address that names nobody. D2: there, a call took the answer of another, whose caller panicked."""
     async with alone() as alice, swarm(2) as bob:
         others, peer = Events(bob), bob.peer_id if named else None
         connections = await asyncio.gather(*(alice.dial(peer, bob.addresses) for _ in range(50)))

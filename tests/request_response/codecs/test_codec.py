@@ -14,6 +14,7 @@ from stronghold_p2p.exchange import ExchangeRunner
 from stronghold_p2p.firewall.rules import variant_of
 from stronghold_p2p.request_response.codecs import codec
 from stronghold_p2p.request_response.codecs.codec import BYTES, JSON, Codec, frame, unframe, weight
+from tests.support.requests import NOT_MINIMAL
 
 PING = bytes.fromhex("06 22 50 69 6e 67 22")
 
@@ -76,8 +77,7 @@ def test_lengths_are_minimal(size: int) -> None:
 @pytest.mark.parametrize(
     "prefix",
     [
-        b"\x80\x00",  # not minimal (D32)
-        b"\x86\x00",
+        *NOT_MINIMAL,
         b"\xff" * 9,
         b"\xff" * 10 + b"\x01",
         b"\x0b",  # 11 of at most 10
