@@ -23,7 +23,7 @@ from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.yamux.header import ACK, DATA, FIN, RST, WINDOW_UPDATE
 from stronghold_p2p.yamux.header import frame as yamux_frame
 from tests.peers import never, now, saying, swarm, turns, until
-from tests.support.requests import ID, json, requests
+from tests.support.requests import ID, NOT_MINIMAL, json, requests
 from tests.swarm.raw import raw_out
 from tests.transport.ends import identity
 from tests.virtual import VIRTUAL
@@ -175,7 +175,7 @@ async def test_a_long_request_ends_as_a_short_one(how: str, kind: type) -> None:
         frame(b"1") + b"x",
         frame(b"1") * 2,
         frame(b"1000")[:-1],
-        b"\x81\x00",
+        *NOT_MINIMAL,
         b"\xff" * 9,
     ],
 )

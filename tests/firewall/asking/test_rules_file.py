@@ -8,7 +8,7 @@ import stat
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -26,6 +26,14 @@ ALLOWING = 'version = 1\n[[rules]]\nrule = "allow"\n'
 
 def is_short(asked: Attempt) -> bool:
     return len(asked.view) < 5
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A rules file that says to ask."""
+    found = tmp_path / "rules.toml"
+    found.write_text(ASKING)
+    return found
 
 
 def test_a_firewall_from_a_file_and_back(tmp_path: Path) -> None:
@@ -47,7 +55,7 @@ def test_a_firewall_from_a_file_and_back(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["rules.toml"]
 
 
-def test_saving_elsewhere(tmp_path: Path) -> None:
+def test_saving_elsewhere(tmp_path: Path, path: Path) -> None:
     firewall = Firewall()
     firewall.set(Rule.when(is_short, name="short"))
     with pytest.raises(ConfigError, match=r"give save\(path\) one"):
@@ -75,7 +83,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("create", [False, True])
-def test_what_cannot_be_read_does_not_start(tmp_path: Path, create: bool) -> None:
+def test_what_cannot_be_read_does_not_start(tmp_path: Path, path: Path, create: bool) -> None:
     garbage, huge, fifo = tmp_path / "garbage", tmp_path / "huge", tmp_path / "fifo"
     garbage.write_bytes(b"version = 1\n\xff\xfe\x00")
     huge.write_bytes(b"#" * (MAX_FILE + 1))
@@ -99,18 +107,16 @@ def test_a_file_of_the_greatest_size(tmp_path: Path) -> None:
     assert Firewall.load(path).rules() == (({"direction": "in"}, Rule.ASK),)
 
 
-def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
-    path = tmp_path / "rules.toml"
-    write(path, ASKING)
+def test_what_could_not_be_read_again_is_not_written(path: Path) -> None:
     with pytest.raises(ConfigError, match=f"at most {MAX_FILE}"):
         write(path, "#" * (MAX_FILE + 1))
+    with pytest.raises(ConfigError, match="cannot be written"):
+        write(path.parent / "none" / "rules.toml", ASKING)
     assert path.read_text() == ASKING
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
-def test_the_mode_is_kept(tmp_path: Path, mode: int) -> None:
-    path = tmp_path / "rules.toml"
-    path.write_text(ASKING)
+def test_the_mode_is_kept(path: Path, mode: int) -> None:
     path.chmod(mode)
     write(path, ALLOWING)
     assert stat.S_IMODE(path.stat().st_mode) == mode
@@ -132,16 +138,11 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("step", ["write", "fsync", "replace"])
 def test_a_disk_that_is_full_leaves_the_file_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    path = tmp_path / "rules.toml"
-    path.write_text(ASKING)
     firewall = Firewall.load(path)
     firewall.set(Rule.ALLOW)
-
-    def full(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
+    full = Mock(side_effect=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     monkeypatch.setattr(os, "fchmod" if step == "write" else step, full)
     with pytest.raises(ConfigError, match=r"cannot be written: No space left") as caught:
         firewall.save()
@@ -165,19 +166,18 @@ def test_two_writers_never_leave_a_mixture(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["rules.toml"]
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be written"):
-        write(tmp_path / "none" / "rules.toml", ASKING)
-
-
 # ---------------------------------------------------------------------- following
 
 
-def following(path: Path, text: str = ASKING) -> tuple[Firewall, RulesFile]:
-    path.write_text(text)
+def following(path: Path) -> tuple[Firewall, RulesFile]:
     firewall = Firewall.load(path)
     assert firewall.file is not None
     return firewall, firewall.file
+
+
+def looked(firewall: Firewall, *seconds: float) -> None:
+    for now in seconds or range(10):
+        firewall.refresh(float(now))
 
 
 def told(file: RulesFile) -> str:
@@ -191,8 +191,7 @@ def change(path: Path, text: str) -> None:
     os.utime(path, ns=(stamp + 10**9, stamp + 10**9))
 
 
-def test_a_change_is_followed_when_the_file_has_come_to_rest(tmp_path: Path) -> None:
-    path = tmp_path / "rules.toml"
+def test_a_change_is_followed_when_the_file_has_come_to_rest(path: Path) -> None:
     firewall, file = following(path)
     heard: list[Rule | None] = []
     firewall.watch(lambda: heard.append(firewall.decide(attempt())))
@@ -205,13 +204,11 @@ def test_a_change_is_followed_when_the_file_has_come_to_rest(tmp_path: Path) -> 
     assert (file.loads, firewall.decide(attempt())) == (0, Rule.ASK)
     firewall.refresh(3.0 + REST)
     assert (file.loads, file.error, heard) == (1, None, [Rule.ALLOW])
-    firewall.refresh(10.0)
-    firewall.refresh(11.0)
+    looked(firewall, 10, 11)
     assert (file.loads, heard) == (1, [Rule.ALLOW])
 
 
-def test_a_file_that_is_replaced_is_another_one(tmp_path: Path) -> None:
-    path = tmp_path / "rules.toml"
+def test_a_file_that_is_replaced_is_another_one(tmp_path: Path, path: Path) -> None:
     firewall, file = following(path)
     before = path.stat()
     other = tmp_path / "other"
@@ -219,55 +216,42 @@ def test_a_file_that_is_replaced_is_another_one(tmp_path: Path) -> None:
     os.utime(other, ns=(before.st_mtime_ns, before.st_mtime_ns))
     os.replace(other, path)
     assert path.stat().st_size == before.st_size
-    firewall.refresh(1.0)
-    firewall.refresh(2.0)
+    looked(firewall, 1, 2)
     assert file.loads == 1
 
 
-def test_a_bad_edit_changes_nothing_and_is_told_once(tmp_path: Path) -> None:
-    path = tmp_path / "rules.toml"
+def test_a_bad_edit_changes_nothing_and_is_told_once(path: Path) -> None:
     firewall, file = following(path)
     change(path, ALLOWING + '[[rules]]\npeer = "x"\nrule = "allow"\n')
-    for now in range(10):
-        firewall.refresh(float(now))
+    looked(firewall)
     assert (file.loads, firewall.rules()) == (1, (({"direction": "in"}, Rule.ASK),))
     assert str(file.error).startswith(f"{path}:5: peer 'x'")
     assert file.error is not None
     assert file.error.where == f"{path}:5"
     change(path, ALLOWING)
-    for now in range(10, 13):
-        firewall.refresh(float(now))
+    looked(firewall, 10, 11, 12)
     assert (file.loads, firewall.decide(attempt())) == (2, Rule.ALLOW)
     assert told(file) == ""
 
 
-def test_a_file_that_goes_keeps_its_rules_and_may_come_back(tmp_path: Path) -> None:
-    path = tmp_path / "rules.toml"
+def test_a_file_that_goes_keeps_its_rules_and_may_come_back(path: Path) -> None:
     firewall, file = following(path)
     path.unlink()
-    for now in range(10):
-        firewall.refresh(float(now))
+    looked(firewall)
     assert (file.loads, firewall.decide(attempt())) == (1, Rule.ASK)
     assert "does not exist" in str(file.error)
     path.write_text(ALLOWING)
-    for now in range(10, 13):
-        firewall.refresh(float(now))
+    looked(firewall, 10, 11, 12)
     assert (file.loads, firewall.decide(attempt())) == (2, Rule.ALLOW)
     assert told(file) == ""
 
 
-def test_a_file_that_cannot_be_read_now_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "rules.toml"
+def test_a_file_that_cannot_be_read_now_is_tried_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     firewall, file = following(path)
     change(path, ALLOWING)
-
-    def too_many(*_: Any) -> int:
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-
     with monkeypatch.context() as patch:
-        patch.setattr(os, "open", too_many)
-        for now in range(5):
-            firewall.refresh(float(now))
+        patch.setattr(os, "open", Mock(side_effect=OSError(errno.EMFILE, os.strerror(errno.EMFILE))))
+        looked(firewall, 0, 1, 2, 3, 4)
     assert (file.loads, firewall.decide(attempt())) == (1, Rule.ASK)
     assert "Too many open files" in str(file.error)
     firewall.refresh(5.0)
@@ -275,12 +259,11 @@ def test_a_file_that_cannot_be_read_now_is_tried_again(tmp_path: Path, monkeypat
     assert told(file) == ""
 
 
-def test_what_we_wrote_ourselves_is_no_change(tmp_path: Path) -> None:
-    firewall, file = following(tmp_path / "rules.toml")
+def test_what_we_wrote_ourselves_is_no_change(path: Path) -> None:
+    firewall, file = following(path)
     firewall.set(Rule.ALLOW, peer=ALICE)
     firewall.save()
-    for now in range(5):
-        firewall.refresh(float(now))
+    looked(firewall)
     assert file.loads == 0
     assert len(firewall.rules()) == 2
 
@@ -288,18 +271,15 @@ def test_what_we_wrote_ourselves_is_no_change(tmp_path: Path) -> None:
 def test_a_file_that_is_made_later(tmp_path: Path) -> None:
     path = tmp_path / "rules.toml"
     firewall = Firewall.load(path, create=True)
-    firewall.refresh(1.0)
-    firewall.refresh(2.0)
+    looked(firewall, 1, 2)
     assert firewall.file is not None
     assert (firewall.file.loads, firewall.file.error) == (0, None)
     path.write_text(ASKING)
-    firewall.refresh(3.0)
-    firewall.refresh(4.0)
+    looked(firewall, 3, 4)
     assert (firewall.file.loads, firewall.decide(attempt())) == (1, Rule.ASK)
 
 
-def test_the_file_can_be_read_again_at_any_time(tmp_path: Path) -> None:
-    path = tmp_path / "rules.toml"
+def test_the_file_can_be_read_again_at_any_time(path: Path) -> None:
     firewall, file = following(path)
     change(path, ALLOWING)
     firewall.reload()
@@ -308,8 +288,7 @@ def test_the_file_can_be_read_again_at_any_time(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="version 2"):
         firewall.reload()
     assert firewall.decide(attempt()) == Rule.ALLOW
-    for now in range(5):
-        firewall.refresh(float(now))
+    looked(firewall)
     assert file.loads == 0  # whoever called it has been told
 
 
