@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from stronghold_p2p import (
-    STRONGHOLD,
     ConnectionClosed,
     DeadlineExceeded,
     Network,
@@ -203,27 +202,6 @@ async def test_an_answer_after_the_network_was_closed(who: str) -> None:
         await until(lambda: on.failed)
         assert on.told() == [("Say", ConnectionClosed)]
         too_late(answer)
-
-
-async def test_an_answer_that_two_requests_wait_for(caplog: pytest.LogCaptureFixture) -> None:
-    """One who leaves takes the future along, as tasks do that await one; ``asyncio.shield`` is what keeps it."""
-    shared: Answer = asyncio.get_running_loop().create_future()
-    async with scene() as on:
-        waiting = 0
-
-        async def answer(request: Request[Any]) -> Any:
-            nonlocal waiting
-            waiting += 1
-            return "Pong" if request.message == "Ping" else await asyncio.shield(shared)
-
-        on.bob._server.serve(STRONGHOLD, answer)  # instead of the scene's
-        leaves, stays = on.ask("Leave"), on.ask("Stay")
-        await until(lambda: waiting == 2)
-        leaves.cancel()
-        await until(lambda: on.failed)
-        shared.set_result("for all")
-        assert await stays == "for all"
-        assert on.told() == [("Leave", StreamReset)]
 
 
 async def test_who_may_not_ask_any_more_is_not_told_the_answer() -> None:

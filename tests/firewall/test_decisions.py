@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS, Decisions
-from stronghold_p2p.firewall.entries import Judgement
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys import Identity
@@ -238,21 +237,6 @@ def test_a_ban_beats_every_rule_both_ways() -> None:
         firewall.ban("no subnet")
 
 
-@pytest.mark.parametrize(
-    ("selectors", "source"),
-    [
-        ((None, None, None, "in"), "ask@default"),
-        ((ALICE, None, None, "in"), "ask@peer"),
-        ((ALICE, ECHO, "10.0.0.0/8", "in"), "ask@peer+protocol+subnet:10.0.0.0/8"),
-        ((None, None, "10.0.0.1", "in"), "ask@subnet:10.0.0.1/32"),
-    ],
-)
-def test_a_judgement_names_its_entry_in_one_word(selectors: Selectors, source: str) -> None:
-    firewall = Decisions()
-    firewall.set(Rule.ASK, **scope_of(selectors))
-    assert firewall.match(attempt()).source == source
-
-
 def test_observers_hear_each_change_until_they_leave() -> None:
     firewall = Decisions()
     heard: list[Rule | None] = []
@@ -284,17 +268,6 @@ def test_an_observer_may_leave_while_it_is_told() -> None:
     firewall.set(Rule.ASK)
     firewall.set(Rule.ALLOW)
     assert heard == [1, 2, 2]
-
-
-def test_a_rule_that_looks_is_found_and_told_apart() -> None:
-    firewall = Decisions()
-    rule = Rule.only(["Ping"], otherwise=Rule.ASK)
-    firewall.set(rule, protocol=ECHO)
-    assert firewall.decide(attempt(variant="Ping")) == Rule.ALLOW
-    assert firewall.decide(attempt(variant="Say")) == Rule.ASK
-    assert firewall.match(attempt(variant="Say")) == Judgement(rule, "only@protocol")
-    assert firewall.decide(attempt(variant=None)) == Rule.REJECT
-    assert firewall.rules() == (({"direction": "in", "protocol": ECHO}, rule),)
 
 
 @pytest.mark.parametrize("predicate", [is_broken, is_vague])

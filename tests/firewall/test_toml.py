@@ -145,16 +145,6 @@ def test_what_is_not_understood_is_refused_with_its_line(text: str, where: str, 
     assert str(caught.value).startswith(f"rules.toml{where}: ")
 
 
-def test_the_error_of_the_design() -> None:
-    text = "# rules\n\n" + EXAMPLE
-    with pytest.raises(ConfigError) as caught:
-        loads(text, {}, "rules.toml")
-    assert (str(caught.value), caught.value.where) == (
-        "rules.toml:9: 'short' unknown: pass predicates=",
-        "rules.toml:9",
-    )
-
-
 # ---------------------------------------------------------------------- writing
 
 LEAVES = st.sampled_from((Rule.ALLOW, Rule.REJECT, Rule.ASK))

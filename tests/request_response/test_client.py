@@ -279,15 +279,6 @@ async def test_a_request_that_is_not_read_is_a_deadline_too() -> None:
         assert (caught.value.phase, caught.value.sent) == ("send", True)
 
 
-async def test_no_deadline_waits() -> None:
-    async def slow(request: Any) -> int:
-        await asyncio.sleep(0.1)
-        return 1
-
-    async with requests(slow) as on:
-        assert await on.ask(timeout=None) == 1
-
-
 async def test_an_address_without_its_peer_is_enough() -> None:
     async with requests(lambda request: 1) as on:
         assert await on.client.request(None, on.bob.addresses, "Ping", STRONGHOLD, timeout=5) == 1
@@ -337,30 +328,6 @@ async def test_every_request_on_a_connection_that_ends_is_told_once(side: str) -
         (on.connection if side == "ours" else other).abort()
         told = await asyncio.gather(*tasks, return_exceptions=True)
         assert all(type(error) is errors.ConnectionClosed and error.sent for error in told)
-
-
-async def test_a_cancelled_request_resets_its_stream_only() -> None:
-    ended: list[BaseException] = []
-
-    async def handler(stream: LiveStream) -> None:
-        try:
-            await stream.read_message()
-            await stream.read()
-        except StreamReset as error:
-            ended.append(error)
-            raise
-
-    async with requests(stream=handler) as on:
-        task = on.asking()
-        await until(lambda: on.connection.streams == 1)
-        await asyncio.sleep(0.02)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await until(lambda: ended)
-        on.bob.handle(ID, answering(frame(b"1")))
-        assert await on.ask() == 1
-        assert on.alice.connections() == (on.connection,)
 
 
 @pytest.mark.parametrize("after", range(12))
@@ -422,12 +389,3 @@ async def test_our_own_firewall_may_keep_a_request_back() -> None:
 
         assert await on.ask("Ping") == 1
         assert asked == ["Ping"]
-
-
-async def test_many_at_once() -> None:
-    async def echo(stream: LiveStream) -> None:
-        await stream.write_message(await stream.read_message() or b"")
-
-    async with requests(stream=echo) as on:
-        for _ in range(5):
-            assert await asyncio.gather(*(on.ask(number) for number in range(100))) == list(range(100))

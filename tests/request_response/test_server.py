@@ -93,14 +93,6 @@ async def test_the_answer_and_its_end_are_all_that_comes() -> None:
         assert await on.raw(frame(b"[1,2]"), end=True) == frame(b"[1,2]")
 
 
-async def test_a_request_in_pieces() -> None:
-    async with requests(mirror) as on, await on.connection.open_stream(ID) as stream:
-        for byte in frame(b'{"Say":"hi"}'):
-            await stream.write(bytes([byte]))
-            await asyncio.sleep(0)
-        assert await stream.read_to_end() == frame(b'{"Say":"hi"}')
-
-
 async def test_all_ids_are_served_and_rules_name_the_first() -> None:
     both, old = json("/new/1", "/old/1"), json("/old/1")
     async with requests(lambda request: request.protocol, protocol=both) as on:
@@ -162,12 +154,6 @@ async def refuse_later(request: Request[Any]) -> Any:
 async def test_the_handler_may_refuse(answer: Any) -> None:
     async with requests(answer) as on:
         assert await on.raw(PING) == b""
-        await refused(on)
-
-
-async def test_silence_of_the_application_is_a_refusal() -> None:
-    async with requests(mirror, Rule.ASK, timeouts=Timeouts(ask=0.1)) as on:
-        on.bob.firewall.on_ask(Held())
         await refused(on)
 
 
@@ -395,13 +381,6 @@ async def test_a_request_that_does_not_come_has_a_deadline() -> None:
         with pytest.raises(StreamReset):
             await stream.read()
         assert 0.15 < now() - start < 1
-
-
-async def test_a_handler_that_is_late_is_cancelled() -> None:
-    held = Held()
-    async with requests(held, timeouts=Timeouts(request=0.1)) as on:
-        await refused(on, kind=StreamReset)
-        await until(lambda: held.ended)
 
 
 async def test_more_bytes_while_the_handler_works_are_a_violation() -> None:

@@ -23,7 +23,7 @@ from stronghold_p2p.events.events import DialFailed, Ended, Opened
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.swarm import dialer
 from stronghold_p2p.swarm.dialer import STAGGER
-from tests.peers import ECHO, ask, echo, now, swarm, turns, until
+from tests.peers import now, swarm, turns, until
 from tests.swarm.raw import SEED, Events, Server, shake
 from tests.transport.ends import identity, upgrade
 from tests.virtual import VIRTUAL, eventually
@@ -142,17 +142,6 @@ async def test_a_wrong_peer_beside_the_right_one() -> None:
         assert others.of(Opened) == []
 
 
-async def test_a_wrong_peer() -> None:
-    async with alone() as alice, swarm(3) as carol:
-        events = Events(alice)
-        with pytest.raises(PeerIdMismatch) as caught:
-            await alice.dial(STRANGER, carol.addresses)
-        assert (caught.value.expected, caught.value.actual) == (STRANGER, carol.peer_id)
-        (failed,) = events.all
-        assert isinstance(failed, DialFailed)
-        assert (failed.peer, failed.error) == (STRANGER, caught.value)
-
-
 async def test_each_address_and_its_reason() -> None:
     async with alone() as alice, swarm(3) as carol:
         dead, wrong = closed_port(), carol.addresses[0]
@@ -264,17 +253,6 @@ async def test_whom_we_dial_comes_by_itself() -> None:
             assert (await others).direction == "out"
             await eventually(lambda: events.of(DialFailed))  # the dial that nobody waits for any more has its end
             assert alice.gate.snapshot()["pending_out"] == 0
-
-
-async def test_both_dial_each_other_at_once() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        first, second = await asyncio.gather(
-            alice.dial(bob.peer_id, bob.addresses), bob.dial(alice.peer_id, alice.addresses)
-        )
-        alice.handle(ECHO, echo)
-        bob.handle(ECHO, echo)
-        assert await ask(first) == b"hello"
-        assert await ask(second) == b"hello"
 
 
 async def test_fifty_callers_one_failure() -> None:

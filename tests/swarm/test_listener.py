@@ -425,20 +425,6 @@ async def test_frames_that_break_the_rules_along_with_the_last_message() -> None
             events.all.clear()
 
 
-async def test_a_callback_that_fails(caplog: pytest.LogCaptureFixture) -> None:
-    async with swarm(1) as alice:
-
-        def broken(event: object) -> None:
-            raise ZeroDivisionError(event)
-
-        alice.hub.follow(broken)
-        async with swarm(2) as bob:
-            await connect(bob, alice)
-            await until(lambda: alice.connections())
-    assert "an event callback failed" in caplog.text
-    caplog.clear()  # the records hold the connections
-
-
 EMFILE = """
     import asyncio, logging, resource, socket, sys, time
     from stronghold_p2p.errors import DialError

@@ -1,13 +1,7 @@
 from __future__ import annotations
 
-import asyncio
-from typing import Any
-
-import pytest
-
-from stronghold_p2p.firewall.asking.firewall import Firewall
-from stronghold_p2p.firewall.asking.hooks import Hooks, Waiting, answer_of, word
-from stronghold_p2p.firewall.rules import Attempt, Rule
+from stronghold_p2p.firewall.asking.hooks import Hooks, word
+from stronghold_p2p.firewall.rules import Attempt
 from tests.firewall.attempts import ALICE, BOB, attempt
 from tests.virtual import VIRTUAL
 
@@ -32,53 +26,6 @@ async def test_a_place_is_taken_until_the_hook_has_ended() -> None:
     hooks.give_back(BOB)
     assert seen == [(2, False)]
     assert (hooks.snapshot(), hooks.tasks) == ({"asks": 0, "asking_peers": 0}, frozenset())
-
-
-def test_limits_of_none() -> None:
-    hooks = Hooks(None, None)
-    for _ in range(1_000):
-        hooks.take(ALICE)
-    assert not hooks.full(ALICE)
-
-
-async def test_what_comes_first_settles() -> None:
-    firewall = Firewall()
-
-    def waiting(due: float = float("inf")) -> Waiting:
-        return Waiting(firewall, still=lambda: firewall.decide(attempt()) is None, due=due, late="late")
-
-    now = asyncio.get_running_loop().time()
-    with waiting(now + 0.01) as one:
-        assert await one.outcome == "late"
-        one.settle("answer")
-        firewall.set(Rule.ALLOW)
-        assert one.outcome.result() == "late"
-    firewall.remove()
-    with waiting() as one:
-        firewall.set(Rule.ALLOW, peer=BOB)
-        assert not one.outcome.done()
-        firewall.set(Rule.ALLOW)
-        assert await one.outcome is True
-    with waiting() as one:
-        one.settle("answer")
-        assert await one.outcome == "answer"
-    assert firewall._observers == {}
-
-
-@pytest.mark.parametrize(
-    ("answer", "told"),
-    [(True, ""), (Rule.ASK, ""), (1, "on_ask returned int, not bool or Rule, so it rejects"), (None, "NoneType")],
-)
-async def test_answers(answer: Any, told: str, caplog: pytest.LogCaptureFixture) -> None:
-    async def hook(asked: Attempt) -> Any:
-        return answer
-
-    hooks = Hooks(None, None)
-    task = hooks.start(hook, attempt())
-    await task
-    assert answer_of(task, "on_ask", attempt(), (bool, Rule)) == (None if told else answer)
-    assert told in caplog.text
-    assert bool(caplog.records) is bool(told)
 
 
 def test_a_word_stays_one() -> None:

@@ -93,10 +93,6 @@ def test_bad_lengths_are_refused_at_the_prefix(prefix: bytes) -> None:
             runner.feed(bytes((byte,)))
 
 
-def test_a_message_of_the_greatest_size() -> None:
-    assert unframed(b"\x0a" + bytes(10), 10, [3]) == (bytes(10), b"")
-
-
 @pytest.mark.parametrize(
     ("value", "variant"),
     [
