@@ -104,8 +104,8 @@ async def swallow(stream: LiveStream) -> None:
         pass
 
 
-async def never(_stream: LiveStream) -> None:
-    """Wait for ever, without reading."""
+async def never(_given: Any) -> Any:
+    """Wait for ever: a handler of streams or requests, or a hook."""
     await asyncio.Event().wait()
 
 

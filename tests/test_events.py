@@ -8,6 +8,7 @@ import gc
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -267,15 +268,9 @@ async def too_many(bob: Network, alice: Network) -> None:
     await asyncio.gather(*calls, return_exceptions=True)
 
 
-async def not_to_be_read(bob: Network, alice: Network) -> None:
+async def writing(data: bytes, bob: Network, alice: Network) -> None:
     async with alice.open_stream(bob.peer_id, "/raw/1") as stream:
-        await stream.write(b"\x80\x80\x80\x01")
-        await stream.read()
-
-
-async def half(bob: Network, alice: Network) -> None:
-    async with alice.open_stream(bob.peer_id, "/raw/1") as stream:
-        await stream.write(b"\x05ha")
+        await stream.write(data)
         await stream.read()
 
 
@@ -290,8 +285,8 @@ async def given_up(bob: Network, alice: Network) -> None:
     ("play", "kind"),
     [
         (too_many, p2p.LimitExceeded),
-        (not_to_be_read, p2p.Malformed),
-        (half, p2p.DeadlineExceeded),
+        (partial(writing, b"\x80\x80\x80\x01"), p2p.Malformed),  # not to be read
+        (partial(writing, b"\x05ha"), p2p.DeadlineExceeded),  # half of it
         (given_up, p2p.StreamReset),
     ],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import socket
 from collections.abc import Awaitable, Callable
@@ -360,19 +359,6 @@ async def test_serving_for_ever_ends_when_cancelled() -> None:
         await task
 
 
-async def test_leaving_ends_everything_in_time(caplog: pytest.LogCaptureFixture) -> None:
-    bob = network(never, timeouts=Timeouts(close=1.0))
-    async with Network() as alice:
-        async with bob:
-            tasks = [asyncio.ensure_future(alice.request(bob.addresses[0], n, timeout=None)) for n in range(20)]
-            await until(lambda: bob._server.places.taken == 20)
-            start = now()
-        assert now() - start < 2
-        errors = await asyncio.gather(*tasks, return_exceptions=True)
-        assert all(isinstance(error, (p2p.ConnectionClosed, p2p.StreamReset)) for error in errors)
-    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
-
-
 async def test_an_error_in_the_block_passes() -> None:
     with pytest.raises(ValueError, match="mine"):
         async with network():
@@ -380,19 +366,6 @@ async def test_an_error_in_the_block_passes() -> None:
 
 
 # ---------------------------------------------------------------------- the book, events, counts
-
-
-async def test_addresses_of_the_caller_and_of_dials_stay() -> None:
-    async with network() as bob, Network(book=p2p.AddressBook()) as alice:
-        place = split_peer(bob.addresses[0])[0]
-        alice.book.add(bob.peer_id, bob.addresses[0])
-        assert alice.book.addresses(bob.peer_id) == (place,)
-        assert (await alice.connect(bob.peer_id)).peer == bob.peer_id
-        assert alice.book.peers() == (bob.peer_id,)
-        told = [parse(f"/ip4/127.0.0.1/tcp/{port}") for port in range(1, 100)]
-        alice.book.learn(bob.peer_id, told, seq=1 << 64)
-        assert len(alice.book.addresses(bob.peer_id)) == 64
-        assert alice.book.addresses(bob.peer_id)[0] == place
 
 
 async def test_a_book_may_be_given() -> None:
@@ -433,33 +406,6 @@ async def test_events_can_be_read() -> None:
     assert set(told[2:]) <= {(None, Rule.REJECT)}
     with pytest.raises(UsageError, match="closed"):
         bob.events()
-
-
-async def test_a_request_whose_handler_fails_is_an_event(caplog: pytest.LogCaptureFixture) -> None:
-    async def answer(request: Request[Any]) -> Any:
-        if request.message == "Refuse":
-            raise Rejected
-        if request.message == "Break":
-            raise ValueError("mine")
-        await asyncio.Event().wait()
-
-    bob = network(answer, timeouts=Timeouts(request=0.2))
-    failed: list[p2p.RequestFailed] = []
-    bob.on_event(lambda event: failed.append(event) if isinstance(event, p2p.RequestFailed) else None)
-    async with connected(bob) as alice:
-        for message, error in (("Refuse", Rejected), ("Break", p2p.StreamReset), ("Hang", p2p.StreamReset)):
-            with pytest.raises(error):
-                await alice.request(bob.peer_id, message, timeout=2)
-        with pytest.raises(p2p.DeadlineExceeded):
-            await alice.request(bob.peer_id, "Leave", timeout=0.1)
-        await until(lambda: len(failed) == 3)
-        assert [(event.request.message, type(event.error)) for event in failed] == [
-            ("Break", ValueError),
-            ("Hang", p2p.DeadlineExceeded),
-            ("Leave", p2p.StreamReset),
-        ]
-        assert failed[0].request.peer == alice.peer_id
-    caplog.clear()
 
 
 async def test_counts() -> None:

@@ -16,18 +16,8 @@ from typing import Any
 
 import pytest
 
-from stronghold_p2p import (
-    ConnectionClosed,
-    DeadlineExceeded,
-    Network,
-    Rejected,
-    Request,
-    RequestFailed,
-    Rule,
-    StreamReset,
-    Timeouts,
-    UsageError,
-)
+import stronghold_p2p as p2p
+from stronghold_p2p import ConnectionClosed, Network, Rejected, Request, RequestFailed, Rule, StreamReset, Timeouts
 from tests.peers import network, until
 
 Answer = asyncio.Future[Any]
@@ -124,7 +114,7 @@ async def test_t8_the_responder_drops_the_answer(caplog: pytest.LogCaptureFixtur
         with pytest.raises(StreamReset) as caught:
             await task
         assert (caught.value.sent, caught.value.peer) == (True, on.bob.peer_id)
-        assert on.told() == [("Say", UsageError)]
+        assert on.told() == [("Say", p2p.UsageError)]
         assert "dropped" in str(on.failed[0].error)
     assert [record.levelno for record in caplog.records if record.levelno >= logging.WARNING] == [logging.ERROR]
     caplog.clear()
@@ -153,14 +143,22 @@ async def test_answers_in_another_order_than_the_requests() -> None:
         assert on.told() == []
 
 
-async def test_an_error_for_an_answer() -> None:
+@pytest.mark.parametrize(
+    ("error", "kind", "told"),
+    [(Rejected(), Rejected, []), (ValueError("mine"), StreamReset, [("Say", ValueError)])],  # to refuse is an outcome
+    ids=["refused", "failed"],
+)
+async def test_an_error_for_an_answer(
+    error: Exception, kind: type[p2p.P2PError], told: list[object], caplog: pytest.LogCaptureFixture
+) -> None:
     async with scene() as on:
         task, answer = await on.asked("Say")
-        answer.set_exception(Rejected())
-        with pytest.raises(Rejected) as caught:
+        answer.set_exception(error)
+        with pytest.raises(kind) as caught:
             await task
-        assert (caught.value.local, caught.value.sent) == (False, False)
-        assert on.told() == []  # to refuse is an outcome of its own
+        assert caught.value.sent is bool(told)
+        assert on.told() == told
+    caplog.clear()
 
 
 @pytest.mark.parametrize("how", ["cancelled", "timeout"])
@@ -175,7 +173,7 @@ async def test_an_answer_after_the_requester_has_given_up(how: str) -> None:
         assert on.told() == [("Say", StreamReset)]
         too_late(answer)
         if how == "timeout":
-            assert isinstance(error := task.exception(), DeadlineExceeded)
+            assert isinstance(error := task.exception(), p2p.DeadlineExceeded)
             assert (error.phase, error.sent, error.peer) == ("wait", True, on.bob.peer_id)
 
 
@@ -185,7 +183,7 @@ async def test_an_answer_after_the_responders_own_time() -> None:
         with pytest.raises(StreamReset) as caught:
             await task
         assert caught.value.sent
-        assert on.told() == [("Say", DeadlineExceeded)]
+        assert on.told() == [("Say", p2p.DeadlineExceeded)]
         assert (on.failed[0].error.phase, on.failed[0].error.timeout) == ("answer", 0.1)  # type: ignore[attr-defined]
         assert "Timeouts.request" in str(on.failed[0].error)
         too_late(answer)

@@ -48,7 +48,7 @@ def agree(firewall: Decisions, model: Model, *cases: tuple[PeerId, str, str, Dir
         peer, protocol, host, direction, variant = case
         address = f"/{'ip6' if ':' in host else 'ip4'}/{host}/tcp/4001"
         asked = attempt(peer, protocol, direction=direction, address=address, variant=variant)
-        holds = {is_near: host.startswith("10.")}.get
+        holds: Any = {is_near: host.startswith("10.")}.get
         assert firewall.decide(asked) == model.decide(*case, holds), case
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable
 from ipaddress import ip_network
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +16,7 @@ from stronghold_p2p.firewall.entries import Key, key_of
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.firewall.toml import Content, dumps, loads
 from tests.firewall.attempts import ALICE, BOB, CAROL, ECHO, attempt
+from tests.firewall.model import within
 
 EXAMPLE = """version = 1
 banned = ["203.0.113.0/24"]  # peer ids, subnets
@@ -255,18 +255,12 @@ def test_the_first_entry_that_matches_counts(entries: list[tuple[Key, Rule]]) ->
 
 
 def matching(firewall: Firewall) -> list[Rule]:
-    host: Any = ip_network("10.0.0.1")
-    found = []
-    for scope, rule in firewall.rules():
-        network: Any = ip_network(scope.get("subnet", "0.0.0.0/0"))
-        here = network.version == host.version and host.subnet_of(network)
-        if (
-            here
-            and scope["direction"] == "in"
-            and {scope.get("peer", ALICE), scope.get("protocol", ECHO)} == {ALICE, ECHO}
-        ):
-            found.append(rule)
-    return found
+    return [
+        rule
+        for scope, rule in firewall.rules()
+        if scope["direction"] == "in" and within(scope.get("subnet", "0.0.0.0/0"), "10.0.0.1")
+        if {scope.get("peer", ALICE), scope.get("protocol", ECHO)} == {ALICE, ECHO}
+    ]
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ async def test_t5_firewall_ask(caplog: pytest.LogCaptureFixture) -> None:
             pair.questions.append("rule")
             while pair.bob.stats()["asks"] < waiting:  # until all of them wait
                 await asyncio.sleep(0)
-            return built(answers.rule) if answers.rule is not None else given_by(answers.given)  # type: ignore[no-any-return]
+            return built(answers.rule) if answers.rule is not None else given_by(answers.given)
 
         @pair.bob.firewall.on_ask
         async def approve(asked: Attempt) -> bool | Rule:

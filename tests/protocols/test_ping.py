@@ -10,16 +10,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from stronghold_p2p import errors
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.connection.owner import Handler
-from stronghold_p2p.errors import (
-    ConnectionClosed,
-    DeadlineExceeded,
-    LimitExceeded,
-    Malformed,
-    StreamEnded,
-    UnsupportedProtocol,
-)
 from stronghold_p2p.protocols.ping import PING, SIZE, STREAMS_IN, Ping
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
@@ -93,7 +86,7 @@ async def test_the_end_of_a_kept_stream_means_a_new_one(end: str) -> None:
 @pytest.mark.parametrize("answer", [bytes(SIZE), bytes(SIZE - 1) + b"\x01"])
 async def test_other_bytes_are_an_error(answer: bytes) -> None:
     async with pinging(saying(answer)) as on:
-        with pytest.raises(Malformed, match="other bytes"):
+        with pytest.raises(errors.Malformed, match="other bytes"):
             await on.once()
         await until(lambda: on.connection.streams == 0)
 
@@ -101,7 +94,7 @@ async def test_other_bytes_are_an_error(answer: bytes) -> None:
 @pytest.mark.parametrize("answer", [b"", b"x", bytes(SIZE - 1)])
 async def test_a_short_answer_is_an_error(answer: bytes) -> None:
     async with pinging(saying(answer)) as on:
-        with pytest.raises(StreamEnded) as caught:
+        with pytest.raises(errors.StreamEnded) as caught:
             await on.once()
         assert caught.value.partial == answer
 
@@ -116,7 +109,7 @@ async def test_no_answer_is_a_deadline_and_the_next_ping_is_not_confused() -> No
         await stream.readexactly(SIZE)
 
     async with pinging(late) as on:
-        with pytest.raises(DeadlineExceeded) as caught:
+        with pytest.raises(errors.DeadlineExceeded) as caught:
             await on.once(timeout=0.1)
         assert (caught.value.phase, caught.value.peer) == ("ping", on.bob.peer_id)
         behave = True
@@ -137,7 +130,7 @@ async def test_a_cancelled_ping_leaves_its_place() -> None:
 
 async def test_a_peer_without_ping() -> None:
     async with pinging() as on:
-        with pytest.raises(UnsupportedProtocol):
+        with pytest.raises(errors.UnsupportedProtocol):
             await on.once()
 
 
@@ -147,7 +140,7 @@ async def test_a_ping_on_a_connection_that_ends() -> None:
         await on.once()
         await on.connection.close()
         assert not on.ping._idle_streams
-        with pytest.raises(ConnectionClosed):
+        with pytest.raises(errors.ConnectionClosed):
             await on.once()
         assert not on.ping._idle_streams
 
@@ -184,7 +177,7 @@ async def test_a_third_stream_of_a_peer_is_reset() -> None:
             await echoed(stream)
         for each in connections:
             excess = await each.open_stream(PING)
-            with pytest.raises(LimitExceeded) as caught:  # what the code 0x1002 means
+            with pytest.raises(errors.LimitExceeded) as caught:  # what the code 0x1002 means
                 await excess.read()
             assert caught.value.remote
         streams[0].close()

@@ -126,7 +126,7 @@ async def test_an_answer_of_a_peer_that_resets_what_it_does_not_read(answer: byt
         await asyncio.sleep(0.05)  # the window is used up
         ends = yamux_frame(DATA, FIN, stream, 0), yamux_frame(WINDOW_UPDATE, RST, stream, 0)
         await raw.send(yamux_frame(DATA, ACK, stream, len(body)), body, *ends)
-        (told,) = await asyncio.gather(task, return_exceptions=True)
+        told: Any = (await asyncio.gather(task, return_exceptions=True))[0]
         assert told == "too much for me" if answer else type(told) is Rejected
         assert connection.streams == client.places.taken == 0
 
@@ -162,9 +162,9 @@ async def test_a_long_request_ends_as_a_short_one(how: str, kind: type) -> None:
             await asyncio.sleep(0.02)
             task.cancel()
         told: Any = (await asyncio.gather(task, return_exceptions=True))[0]
-        assert type(told) is kind
         assert how != "answered" or told == 900_002
         assert how != "late" or told.phase == "wait"
+        assert type(told) is kind
 
 
 @pytest.mark.parametrize(
@@ -203,13 +203,10 @@ async def test_an_answer_that_is_too_long_is_refused_at_its_length() -> None:
     assert codes == [Reset.PROTOCOL_VIOLATION]
 
 
-async def test_an_end_without_a_byte_is_a_refusal() -> None:
+async def test_an_end_without_a_byte_is_a_refusal_and_no_stream_is_another() -> None:
     error = await outcome(answering(b""))
     assert isinstance(error, Rejected)
     assert (error.local, error.sent) == (False, False)
-
-
-async def test_a_peer_that_does_not_serve_it() -> None:
     error = await outcome(None)
     assert isinstance(error, errors.UnsupportedProtocol)
     assert (error.protocols, error.sent) == (STRONGHOLD.ids, False)

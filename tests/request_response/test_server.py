@@ -157,8 +157,15 @@ async def test_the_handler_may_refuse(answer: Any) -> None:
         await refused(on)
 
 
-@pytest.mark.parametrize(("before", "after"), [(Rule.ALLOW, Rule.REJECT), (Rule.only(["Ping"]), Rule.only(["Say"]))])
-async def test_who_was_shut_out_meanwhile_gets_no_answer(before: Rule, after: Rule) -> None:
+@pytest.mark.parametrize(
+    ("before", "after", "answered"),
+    [
+        (Rule.ALLOW, Rule.REJECT, False),
+        (Rule.only(["Ping"]), Rule.only(["Say"]), False),
+        (Rule.only(["Ping", "Say"]), Rule.only(["Ping"]), True),
+    ],
+)
+async def test_who_was_shut_out_meanwhile_gets_no_answer(before: Rule, after: Rule, answered: bool) -> None:
     """Hostile row 77: judged again before the answer is written, if rules have changed."""
     secret = Held("secret")
     async with requests(secret, before) as on:
@@ -166,18 +173,9 @@ async def test_who_was_shut_out_meanwhile_gets_no_answer(before: Rule, after: Ru
         await until(lambda: secret.began)
         on.bob.firewall.set(after)
         secret.go_on.set()
-        with pytest.raises(Rejected):
-            await task
-
-
-async def test_who_may_still_ask_gets_the_answer_when_rules_have_changed() -> None:
-    held = Held()
-    async with requests(held, Rule.only(["Ping", "Say"])) as on:
-        task = on.asking({"Say": 1})
-        await until(lambda: held.began)
-        on.bob.firewall.set(Rule.only(["Say"]))
-        held.go_on.set()
-        assert await task == "held"
+        (told,) = await asyncio.gather(task, return_exceptions=True)
+        assert (told == "secret") is answered
+        assert answered or type(told) is Rejected
 
 
 async def test_a_peer_without_a_rule_is_asked_about_once() -> None:
@@ -425,16 +423,3 @@ async def test_more_requests_than_a_peer_may_have_are_reset_at_once() -> None:
             assert (await refused(on, kind=LimitExceeded)).remote
         held.go_on.set()
         assert await asyncio.gather(*tasks, on.ask()) == ["held"] * 6
-
-
-async def test_many_workers_against_few_places_lose_nothing() -> None:
-    async with requests(slow, limits=Limits(requests_per_peer=16)) as on:
-
-        async def insist(number: int) -> Any:
-            while True:
-                try:
-                    return await on.ask(number)
-                except LimitExceeded:
-                    await asyncio.sleep(0.01)
-
-        assert await asyncio.gather(*(insist(number) for number in range(100))) == list(range(100))

@@ -97,7 +97,7 @@ async def test_a_look_that_fails_is_logged_and_repeated(caplog: pytest.LogCaptur
 
 async def test_a_look_may_end_the_watch() -> None:
     watch = Watch(1.0)
-    look = Look(lambda calls: watch.stop() is None)
+    look = Look(lambda calls: not watch.stop())  # type: ignore[func-returns-value]
     watch.add(look)
     watch.add(look)
     await asyncio.sleep(10)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import stronghold_p2p as p2p
-from stronghold_p2p import BYTES, JSON, STRONGHOLD, Attempt, Malformed, Request, RequestProtocol, Rule, messages
+from stronghold_p2p import BYTES, JSON, Attempt, Malformed, Request, RequestProtocol, Rule, messages
 from tests.peers import connected, mirror, network, until
 
 
@@ -123,13 +123,3 @@ async def test_faults_are_told_with_their_place() -> None:
             await alice.request(bob.peer_id, wrong, ECHO)
         assert (str(caught.value), caught.value.path) == ("request.Say.text: not str", "request.Say.text")
         assert not caught.value.sent
-
-
-async def test_the_default_protocol_may_be_typed() -> None:
-    """What the Rust library calls a request and an answer: two enums."""
-    typed = RequestProtocol(*STRONGHOLD.ids, request=messages(Message), response=messages(Message))
-    bob = network()
-    bob.on_request(typed)(mirror)
-    async with connected(bob) as alice:
-        assert await alice.request(bob.peer_id, {"Pair": [1, "x"]}) == {"Pair": [1, "x"]}
-        assert await alice.request(bob.peer_id, Pair(1, "x"), typed) == Pair(1, "x")
