@@ -173,7 +173,7 @@ async def test_who_was_shut_out_meanwhile_gets_no_answer(before: Rule, after: Ru
         await until(lambda: secret.began)
         on.bob.firewall.set(after)
         secret.go_on.set()
-        (told,) = await asyncio.gather(task, return_exceptions=True)
+        told: Any = (await asyncio.gather(task, return_exceptions=True))[0]
         assert (told == "secret") is answered
         assert answered or type(told) is Rejected
 
