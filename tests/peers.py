@@ -6,9 +6,12 @@ Where a test has two of them, they are alice and bob.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+
+import pytest
 
 from stronghold_p2p import Network
 from stronghold_p2p.addressing.parse import parse
@@ -40,6 +43,18 @@ async def until(condition: Callable[[], object], patience: float = 5.0) -> None:
     async with asyncio.timeout(patience):
         while not condition():
             await asyncio.sleep(0.002)
+
+
+def levels(caplog: pytest.LogCaptureFixture) -> list[int]:
+    """The levels of what the library has logged above DEBUG.
+
+    asyncio's own warnings, about slow callbacks, come and go with the machine. The records are dropped, as their
+    tracebacks keep everything alive.
+    """
+    records = [record for record in caplog.records if record.name.startswith("stronghold_p2p")]
+    found = [record.levelno for record in records if record.levelno > logging.DEBUG]
+    caplog.clear()
+    return found
 
 
 # ---------------------------------------------------------------------- swarms

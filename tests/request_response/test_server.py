@@ -14,7 +14,7 @@ from stronghold_p2p.errors import DialError, LimitExceeded, Rejected, StreamEnde
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.request_response.codecs.codec import frame
 from stronghold_p2p.request_response.messages import Request
-from tests.peers import mirror, now, until
+from tests.peers import levels, mirror, now, until
 from tests.support.requests import ID, NOT_MINIMAL, Requests, json, requests
 from tests.virtual import VIRTUAL
 
@@ -44,13 +44,6 @@ async def refused(on: Requests, message: Any = "Ping", kind: type[Exception] = R
     with pytest.raises(kind) as caught:
         await on.ask(message)
     return caught.value
-
-
-def levels(caplog: pytest.LogCaptureFixture) -> list[int]:
-    """What was logged above DEBUG; the records are dropped, as their tracebacks keep everything alive."""
-    found = [record.levelno for record in caplog.records if record.levelno > logging.DEBUG]
-    caplog.clear()
-    return found
 
 
 async def slow(request: Request[Any]) -> Any:
