@@ -368,6 +368,18 @@ async def test_an_error_in_the_block_passes() -> None:
 # ---------------------------------------------------------------------- the book, events, counts
 
 
+async def test_addresses_of_the_caller_and_of_dials_stay() -> None:
+    async with network() as bob, Network() as alice:
+        place = split_peer(bob.addresses[0])[0]
+        alice.book.add(bob.peer_id, bob.addresses[0])
+        assert (await alice.connect(bob.peer_id)).peer == bob.peer_id
+        assert alice.book.peers() == (bob.peer_id,)
+        told = [parse(f"/ip4/127.0.0.1/tcp/{port}") for port in range(1, 100)]
+        alice.book.learn(bob.peer_id, told, seq=1 << 64)
+        assert len(alice.book.addresses(bob.peer_id)) == 64
+        assert alice.book.addresses(bob.peer_id)[0] == place
+
+
 async def test_a_book_may_be_given() -> None:
     book = p2p.AddressBook()
     async with network() as bob, Network(book=book) as alice:
