@@ -40,6 +40,7 @@ from stronghold_p2p.transport.stream_wire import StreamWire
 from stronghold_p2p.transport.upgrade import Negotiated, UpgradeSettings
 from stronghold_p2p.yamux import header as yamux
 from tests.noise.opening import opened
+from tests.noise.opening import sealed as sealed_by
 from tests.yamux.wire import Side
 
 T = TypeVar("T")
@@ -186,13 +187,13 @@ EXCHANGES: dict[str, list[Exchange[Any]]] = {
     "stronghold_p2p.multistream.dial": [pair("dial", dialed, answered, "/b")],
     "stronghold_p2p.multistream.listen": [pair("listen", answered, dialed, "/b")],
     "stronghold_p2p.multistream.confirm": [
-        Exchange("confirm", lambda: multistream.confirm("/b"), multistream.match_confirm("/b"), None, b"")
+        Exchange("confirm", lambda: multistream.confirm("/b"), multistream.propose("/b"), None, b"")
     ],
     "stronghold_p2p.multistream.lazy": [
         Exchange(
             "lazy",
             lambda: multistream.lazy("/b", codec.unframe(100)),
-            multistream.match_confirm("/b") + b"\x05hello",
+            multistream.propose("/b") + b"\x05hello",
             b"hello",
             multistream.propose("/b"),
         )
@@ -255,7 +256,7 @@ def running() -> Feeding:
 def opening(*, channel: bool = False) -> Feeding:
     """A record layer behind a buffer, as a connection has it; ``channel``: the one that the muxer sees."""
     done = handshaken()[1]
-    opener = NoiseChannel(done, SPACE) if channel else Opener(done.receive)
+    opener = NoiseChannel(done, SPACE) if channel else Opener(done.receive, SPACE)
     buffer, plain = bytearray(), bytearray()
 
     def feed(data: bytes) -> None:
@@ -293,7 +294,7 @@ def over_a_socket() -> Feeding:
 
 def over_a_stream() -> Feeding:
     outer = MagicMock()
-    outer.release.return_value = MagicMock(), []
+    outer.release.return_value = MagicMock(), b"", False
     outer.connection.turn.add.side_effect = lambda go_on: go_on()
     here = parse(ADDRESS)
     wire = StreamWire(outer, here, here, lambda: 0.0)
@@ -320,8 +321,8 @@ def talking(intake: Callable[[Any, LiveStream], Any] | None = None) -> Feeding:
     started: list[str] = []
     end, connection = MagicMock(due=math.inf), MagicMock()
     end.send_now.side_effect = sent.append
-    connection.admits.side_effect = "/b".__eq__
-    connection.start_handler.side_effect = lambda stream: started.append(stream.protocol)
+    connection.admits.side_effect = lambda _, protocol: protocol == "/b"
+    connection.start.side_effect = lambda stream: started.append(stream.protocol)
     stream = LiveStream(end, connection, MagicMock())
     if intake is not None:
         stream.take_in(intake(connection, stream))
@@ -374,8 +375,8 @@ def handshaken() -> tuple[Handshaken, Handshaken]:
 
 
 def sealed() -> bytes:
-    sealer = Sealer(handshaken()[0].send)
-    return b"".join(bytes(sealer.seal(text)) for text in (b"one", b"", b"x" * 90, b"three"))
+    sealer = Sealer(handshaken()[0].send, SPACE)
+    return b"".join(sealed_by(sealer, text) for text in (b"one", b"", b"x" * 90, b"three"))
 
 
 FRAMES = (
@@ -427,7 +428,7 @@ STREAMS: dict[str, list[Stream]] = {
         Stream(
             "lazy-confirm",
             lambda: talking(lambda _, stream: LazyConfirm(stream, "/b", multistream.propose("/b"), math.inf, None)),
-            multistream.match_confirm("/b") + FRAMED,
+            multistream.propose("/b") + FRAMED,
             b"\x05ab",
             ("/b", MESSAGES, b"", []),
         ),
@@ -438,7 +439,7 @@ STREAMS: dict[str, list[Stream]] = {
             lambda: talking(lambda connection, stream: InboundNegotiation(connection, stream, math.inf, None)),
             multistream.propose("/b") + FRAMED,
             b"\x05ab",
-            ("/b", MESSAGES, multistream.match_confirm("/b"), ["/b"]),
+            ("/b", MESSAGES, multistream.propose("/b"), ["/b"]),
         ),
         Stream(
             "listening-second",

@@ -168,7 +168,7 @@ def plaintext(field: str, at: int) -> bytes:
 
 def opened(states: dict[Side, HandshakeState]) -> list[bytes]:
     """The plaintexts of all records, as the other side's record layer opens them."""
-    openers = {side: Opener(state.Split()[1]) for side, state in states.items()}
+    openers = {side: Opener(state.Split()[1], opening.SPACE) for side, state in states.items()}
     found = []
     for segment, part in parts():
         if any(piece.field == "record, encrypted" for piece in part.pieces):

@@ -14,7 +14,7 @@ from stronghold_p2p import multistream
 from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import ConfigError, HandshakeError, NegotiationError
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
-from stronghold_p2p.multistream import HEADER, NA, confirm, dial, lazy, listen, match_confirm, match_first, propose
+from stronghold_p2p.multistream import HEADER, NA, confirm, dial, lazy, listen, match_first, propose
 
 T = TypeVar("T")
 
@@ -74,7 +74,7 @@ def test_messages_are_the_bytes_of_the_wire() -> None:
     assert NA.hex() == "036e610a"
     assert multistream.message("/noise") == NOISE
     assert multistream.message("/yamux/1.0.0") == YAMUX
-    assert propose("/noise") == match_confirm("/noise") == HEADER + NOISE
+    assert propose("/noise") == HEADER + NOISE
 
 
 def test_the_longest_name_fills_a_message_of_1024_bytes() -> None:
@@ -132,7 +132,7 @@ def test_listen_answers_a_dialer_that_waits_for_the_header() -> None:
 def test_listen_answers_a_whole_first_flight_in_one_piece() -> None:
     runner = ExchangeRunner(listen(SERVED.__contains__))
     runner.start()
-    assert runner.feed(HEADER + NOISE + b"next") == match_confirm("/noise")
+    assert runner.feed(HEADER + NOISE + b"next") == propose("/noise")
     assert runner.leftover == b"next"
 
 
@@ -320,7 +320,7 @@ def test_lazy_dialer_against_listener_and_its_next_layer() -> None:
     client = ExchangeRunner(lazy("/noise", ask()))
     server.start()
     answer = server.feed(client.start())
-    assert answer == match_confirm("/noise") + b"pong"
+    assert answer == propose("/noise") + b"pong"
     client.feed(answer)
     assert (client.result, server.result) == (b"pong", b"ping")
 
@@ -339,7 +339,7 @@ def first_by_generator(data: bytes) -> tuple[str, int] | None:
         sent = runner.feed(data)
     except NegotiationError:
         return None
-    if not runner.done or sent != match_confirm(runner.result):
+    if not runner.done or sent != propose(runner.result):
         return None
     return runner.result, len(data) - len(runner.leftover)
 

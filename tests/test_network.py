@@ -14,6 +14,7 @@ import stronghold_p2p as p2p
 from stronghold_p2p import Network, Rejected, Request, Rule, Stream, Timeouts, UnsupportedProtocol, UsageError
 from stronghold_p2p.addressing.kinds import from_socket
 from stronghold_p2p.addressing.parse import parse, split_peer
+from stronghold_p2p.book.addresses import store_of
 from tests.peers import LOOPBACK, connected, mirror, network, never, now, until
 
 UPPER = "/upper/1.0.0"
@@ -375,7 +376,7 @@ async def test_addresses_of_the_caller_and_of_dials_stay() -> None:
         assert (await alice.connect(bob.peer_id)).peer == bob.peer_id
         assert alice.book.peers() == (bob.peer_id,)
         told = [parse(f"/ip4/127.0.0.1/tcp/{port}") for port in range(1, 100)]
-        alice.book.learn(bob.peer_id, told, seq=1 << 64)
+        store_of(alice.book).learn(bob.peer_id, told, seq=1 << 64)
         assert len(alice.book.addresses(bob.peer_id)) == 64
         assert alice.book.addresses(bob.peer_id)[0] == place
 

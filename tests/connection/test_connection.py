@@ -472,8 +472,8 @@ async def test_frames_in_the_record_that_ends_the_negotiation(good: bool) -> Non
         frames = frame(DATA, SYN, 1, len(body)) + body if good else b"\x07" * 12
         record = bytes(raw.seal(multistream.propose(YAMUX) + frames))
         await raw.bare.send(last + record)
-        assert await raw.fill(len(multistream.match_confirm(YAMUX)))
-        del raw.plain[: len(multistream.match_confirm(YAMUX))]
+        assert await raw.fill(len(multistream.propose(YAMUX)))
+        del raw.plain[: len(multistream.propose(YAMUX))]
         if good:
             assert await raw.body(1, 38) == body
             connection = alice.connections()[0]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stronghold_p2p.errors import ConfigError
-from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS, Decisions
+from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS, AppHooks, Decisions, hooks_of
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys import Identity
@@ -134,10 +134,10 @@ def test_nothing_set_refuses_inbound_and_says_no_rule() -> None:
     assert firewall.match(attempt()).source == "none"
     assert firewall.decide(attempt(direction="out")) == Rule.ALLOW
     assert firewall.rules() == ()
-    assert firewall.ask_hook is None
+    assert hooks_of(firewall) == AppHooks(None, None)
     hooks: list[Any] = [object(), object()]
     assert [firewall.on_ask(hook) for hook in hooks] == hooks
-    assert firewall.ask_hook is hooks[1]  # the last one counts
+    assert hooks_of(firewall).ask is hooks[1]  # the last one counts
 
 
 @pytest.mark.parametrize("protocol", sorted(OPEN_PROTOCOLS))

@@ -73,7 +73,7 @@ CONTROLS = (
     Control("17_too_many_proposals", "--constant multistream.MAX_PROPOSALS=640", "reset"),
     Control("18_any_segments", "--without coalesced", "answered"),
     Control("19_answers_to_another_question", "--without echo --timeout upgrade=1", "error"),
-    Control("20_parked_negotiations", "--constant connection.live.NEGOTIATING=1280", "reset"),
+    Control("20_parked_negotiations", "--constant connection.handlers.NEGOTIATING=1280", "reset"),
     Control("21_lazy_dialer", "--without lazy-answer", "error"),
     Control("23_stripped_security", "--without security", "na"),
     Control("24_many_failed_negotiations", "--constant yamux.session.RESET_BURST=10240", "ended"),
@@ -137,7 +137,7 @@ CONTROLS = (
     # names and files
     Control("93_peer_ids", "--without inlined-keys", "error"),
     Control("93_addresses", "--constant addressing.parse.MAX_COMPONENTS=320", "error"),
-    Control("94_invented_peers", "--constant book.addresses.PEERS=100000", "peers"),
+    Control("94_invented_peers", "--constant book.store.PEERS=100000", "peers"),
     Control("94_connected_and_protected", "--without in-use", "known"),
     Control("96_damaged_books", "--without damaged-books", "error"),
     Control("96_two_writers", "--without one-step", "read"),

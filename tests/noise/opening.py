@@ -1,9 +1,9 @@
-"""A record layer's ``open`` as a function, and its workspace shown to keep nothing."""
+"""A record layer's two verbs as functions, and its workspace shown to keep nothing."""
 
 from __future__ import annotations
 
-from stronghold_p2p.noise.records import Opener, Workspace
-from stronghold_p2p.seams import SecureChannel
+from stronghold_p2p.noise.records import Opener, Sealer, Workspace
+from stronghold_p2p.seams import Buffer, SecureChannel
 
 SPACE = Workspace()
 
@@ -16,6 +16,12 @@ def opened(opener: Opener | SecureChannel, wire: bytes | bytearray | memoryview)
         plaintexts.append(bytes(plaintext))
         SPACE.opened[:] = bytes(len(SPACE.opened))
 
-    view = memoryview(wire)
-    used = opener.open(view, deliver, SPACE) if isinstance(opener, Opener) else opener.open(view, deliver)
+    used = opener.open(memoryview(wire), deliver)
     return plaintexts, used
+
+
+def sealed(sealer: Sealer, *pieces: Buffer) -> bytes:
+    """The records of ``pieces``, which are one plaintext."""
+    wire = bytearray()
+    sealer.seal(pieces, sum(map(len, pieces)), wire.extend)
+    return bytes(wire)

@@ -17,7 +17,7 @@ from stronghold_p2p.noise.handshake import KeyPair
 from stronghold_p2p.noise.libp2p import Handshaken, choose_muxer
 from stronghold_p2p.noise.payload import make
 from stronghold_p2p.noise.records import Opener, Sealer
-from tests.noise.opening import opened
+from tests.noise.opening import SPACE, opened, sealed
 from tests.noise.pair import (
     LOW_ORDER,
     YAMUX,
@@ -50,8 +50,8 @@ def begun(initiator: bool, **options: Any) -> ExchangeRunner[Handshaken]:
 
 def talks(sender: Handshaken, receiver: Handshaken) -> bool:
     """Whether what one seals, the other opens."""
-    sealed = Sealer(sender.send).seal(b"text")
-    return opened(Opener(receiver.receive), sealed)[0] == [b"text"]
+    wire = sealed(Sealer(sender.send, SPACE), b"text")
+    return opened(Opener(receiver.receive, SPACE), wire)[0] == [b"text"]
 
 
 def test_both_sides_know_each_other_and_can_talk() -> None:
@@ -279,9 +279,9 @@ def test_against_the_noiseprotocol_package(initiator: bool) -> None:
     secured = runner.result
     assert secured.peer == identity(2).peer_id
     assert secured.early_muxer == YAMUX
-    sealer, opener = Sealer(secured.send), Opener(secured.receive)
+    sealer, opener = Sealer(secured.send, SPACE), Opener(secured.receive, SPACE)
     for text in (b"short", bytes(range(200)) * 100, bytes(65_519)):
-        assert other.decrypt(sealer.seal(text)[2:]) == text
+        assert other.decrypt(sealed(sealer, text)[2:]) == text
         assert opened(opener, framed(bytes(other.encrypt(text)))) == ([text], len(text) + 18)
 
 

@@ -15,7 +15,7 @@ from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.owner import Handler
 from stronghold_p2p.errors import LimitExceeded, Malformed, P2PError, Rejected, StreamReset
 from stronghold_p2p.firewall.rules import Rule
-from stronghold_p2p.multistream import match_confirm
+from stronghold_p2p.multistream import propose
 from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codecs.codec import BYTES, JSON, frame
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
@@ -122,13 +122,13 @@ async def test_an_answer_of_a_peer_that_resets_what_it_does_not_read(answer: byt
         client = Client(alice)
         task = asyncio.ensure_future(client.request(raw.id, [], LONG, STRONGHOLD, timeout=5.0))
         stream = (await raw.until(DATA)).stream
-        body = match_confirm(ID) + (frame(answer) if answer else b"")
+        body = propose(ID) + (frame(answer) if answer else b"")
         await asyncio.sleep(0.05)  # the window is used up
         ends = yamux_frame(DATA, FIN, stream, 0), yamux_frame(WINDOW_UPDATE, RST, stream, 0)
         await raw.send(yamux_frame(DATA, ACK, stream, len(body)), body, *ends)
         told: Any = (await asyncio.gather(task, return_exceptions=True))[0]
         assert told == "too much for me" if answer else type(told) is Rejected
-        assert connection.streams == client.places.taken == 0
+        assert connection.streams == client.places.total == 0
 
 
 @pytest.mark.parametrize(
@@ -335,7 +335,7 @@ async def test_cancelled_at_any_moment_it_leaves_nothing(after: int) -> None:
         await turns(after)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert on.client.places.taken == 0
+        assert on.client.places.total == 0
         assert await on.ask() == 1
         on.ends = True
 
@@ -345,7 +345,7 @@ async def test_more_requests_than_we_may_have_with_one_peer() -> None:
     async with requests(stream=saying(close=False), alice=limits) as on, swarm(3) as carol:
         carol.handle(ID, saying(frame(b"1")))
         tasks = [on.asking() for _ in range(3)]
-        await until(lambda: on.client.places.taken == 3)
+        await until(lambda: on.client.places.total == 3)
         with pytest.raises(LimitExceeded) as caught:
             await on.ask()
         assert (caught.value.limit, caught.value.remote, caught.value.maximum) == ("requests_per_peer", False, 3)

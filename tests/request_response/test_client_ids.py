@@ -77,7 +77,7 @@ async def asking(
         task = asyncio.ensure_future(client.request(raw.id, (), "Ping", STRONGHOLD, timeout=timeout))
         yield task, raw, connection
         assert task.done()
-        assert client.places.taken == 0
+        assert client.places.total == 0
         await until(lambda: connection.streams == 0)
 
 
@@ -171,7 +171,7 @@ async def test_cancelled_at_any_moment_it_leaves_nothing(after: int) -> None:
             await asyncio.sleep(0.0003)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert on.client.places.taken == 0
+        assert on.client.places.total == 0
         await until(lambda: on.connection.streams == 0)
         assert await on.ask(2, protocol=json("/new/1", "/old/1")) == 2
 

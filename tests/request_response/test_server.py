@@ -411,7 +411,7 @@ async def test_more_requests_than_a_peer_may_have_are_reset_at_once() -> None:
     held = Held()
     async with requests(held, limits=Limits(requests_per_peer=5)) as on:
         tasks = [on.asking() for _ in range(5)]
-        await until(lambda: on.server.places.taken == 5)
+        await until(lambda: on.server.places.total == 5)
         for _ in range(10):
             assert (await refused(on, kind=LimitExceeded)).remote
         held.go_on.set()

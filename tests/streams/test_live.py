@@ -657,7 +657,7 @@ async def test_explain_replaces_the_cause(end: End, stream: LiveStream) -> None:
 async def test_what_a_negotiation_leaves_over_is_counted_once(end: End, listens: bool, cut: int | None) -> None:
     """A window that is given back twice lets the peer send more than it holds."""
     connection: Any = SimpleNamespace(
-        admits=lambda _: True, park=lambda _: False, unpark=lambda: None, start_handler=lambda _: None
+        admits=lambda *_: True, park=lambda _: False, unpark=lambda: None, start=lambda _: None
     )
     end.intake = lambda one: (
         InboundNegotiation(connection, one, inf, None)
@@ -739,8 +739,8 @@ async def test_a_stream_is_handed_over_with_what_was_not_read(end: End, over: bo
     stream.expire(50.0)
     end.hear(data(1, b"a" * JOIN_BELOW), data(1, b"b" * JOIN_BELOW), update(1, 0, FIN) if over else b"")
     assert await stream.read(1) == b"a"
-    yamux, unread = stream.release()
-    assert [bytes(piece) for piece in unread] == [b"a" * (JOIN_BELOW - 1), b"b" * JOIN_BELOW] + [b""] * over
+    yamux, unread, ended = stream.release()
+    assert (unread, ended) == (b"a" * (JOIN_BELOW - 1) + b"b" * JOIN_BELOW, over)
     assert yamux.due == inf
     yamux.sink = after
     end.hear(b"" if over else data(1, b"more"), update(1, 7, RST))

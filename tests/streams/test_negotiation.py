@@ -12,7 +12,7 @@ import pytest
 from stronghold_p2p import multistream
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.config import Timeouts
-from stronghold_p2p.connection import live
+from stronghold_p2p.connection import handlers
 from stronghold_p2p.errors import (
     ConfigError,
     ConnectionClosed,
@@ -39,10 +39,10 @@ HELLO = b"hello"
 
 REFUSALS: dict[str, tuple[bytes, type[P2PError]]] = {
     "na": (multistream.HEADER + multistream.NA, UnsupportedProtocol),
-    "another protocol": (multistream.match_confirm("/other"), NegotiationError),
-    "a prefix": (multistream.match_confirm(ECHO[:-1]), NegotiationError),
-    "trailing blank": (multistream.match_confirm(ECHO + " "), NegotiationError),
-    "other case": (multistream.match_confirm(ECHO.upper()), NegotiationError),
+    "another protocol": (multistream.propose("/other"), NegotiationError),
+    "a prefix": (multistream.propose(ECHO[:-1]), NegotiationError),
+    "trailing blank": (multistream.propose(ECHO + " "), NegotiationError),
+    "other case": (multistream.propose(ECHO.upper()), NegotiationError),
     "data without answer": (b"hello, here is your answer", NegotiationError),
     "another header": (b"\x13/multistream/2.0.0\n", NegotiationError),
     "endless length": (b"\xff" * 40, NegotiationError),
@@ -72,7 +72,7 @@ async def test_the_answer_in_pieces(cut: int) -> None:
         stream = await connection.open_stream(ECHO)
         await stream.write(HELLO)
         number = await proposed(raw, HELLO)
-        answer = multistream.match_confirm(ECHO) + b"HELLO"
+        answer = multistream.propose(ECHO) + b"HELLO"
         for start in range(0, len(answer), cut):
             await raw.data(number, answer[start : start + cut], ACK)
         assert await stream.readexactly(5) == b"HELLO"
@@ -257,7 +257,7 @@ async def test_the_proposal_in_pieces(cut: int) -> None:
         for start in range(0, len(flight), cut):
             await raw.data(1, flight[start : start + cut], flags)
             flags = 0
-        expected = multistream.match_confirm(ECHO) + HELLO
+        expected = multistream.propose(ECHO) + HELLO
         assert await raw.body(1, len(expected)) == expected
         await raw.reset(1)
 
@@ -269,7 +269,7 @@ async def test_syn_first_and_the_proposal_later() -> None:
         await raw.send(frame(WINDOW_UPDATE, SYN, 1, 0))
         await raw.until(WINDOW_UPDATE, ACK, 1)
         await raw.data(1, multistream.propose(ECHO))
-        assert await raw.body(1, 20) == multistream.match_confirm(ECHO)
+        assert await raw.body(1, 20) == multistream.propose(ECHO)
         await raw.reset(1)
 
 
@@ -356,7 +356,7 @@ async def test_streams_that_say_nothing() -> None:
 async def test_the_129th_negotiation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hostile row 20; with the limit raised it is let in."""
     for limit, refused in ((128, 1), (200, 0)):
-        monkeypatch.setattr(live, "NEGOTIATING", limit)
+        monkeypatch.setattr(handlers, "NEGOTIATING", limit)
         async with swarm(1) as alice, raw_in(alice) as (raw, connection):
             for number in range(1, 2 * 129, 2):
                 await raw.data(number, b"\x13/multi", SYN)
@@ -385,7 +385,7 @@ async def test_a_peer_that_opens_many_streams_before_it_proposes() -> None:
         answered: set[int] = set()
         while len(answered) < 400:
             got = await raw.until(DATA)
-            assert got.body == multistream.match_confirm(ECHO)
+            assert got.body == multistream.propose(ECHO)
             answered.add(got.stream)
         assert connection.streams == 400
 
@@ -562,4 +562,4 @@ async def test_many_names_are_not_remembered() -> None:
             await raw.open(2 * number + 1, f"/p{number}")
             await raw.body(2 * number + 1, 23)
             await raw.finish(2 * number + 1)
-        assert len(alice.gatekeeper.cache.found["in"][connection]) == 64
+        assert len(alice.gatekeeper.remembered["in"][connection]) == 64

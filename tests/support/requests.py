@@ -77,6 +77,6 @@ async def requests(
         on = Requests(one, other, client, server, await connect(one, other))
         yield on
         await until(lambda: not any(each.streams for each in (*one.connections(), *other.connections())))
-        await until(lambda: server.places.taken == client.places.taken == 0)
+        await until(lambda: server.places.total == client.places.total == 0)
         await until(lambda: not any(other.approval.snapshot().values()))
         assert on.connection.closed is on.ends

@@ -137,7 +137,7 @@ class Raw:
 
     async def answer(self, stream: int, protocol: str, data: bytes = b"") -> None:
         """Accept the other side's stream."""
-        await self.data(stream, multistream.match_confirm(protocol) + data, ACK)
+        await self.data(stream, multistream.propose(protocol) + data, ACK)
 
     async def reset(self, stream: int, code: int = 0) -> None:
         await self.send(frame(WINDOW_UPDATE, RST, stream, code))

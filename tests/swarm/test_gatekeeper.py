@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -39,7 +40,7 @@ async def rule_for(attempt: Attempt) -> Rule | None:
     return None
 
 
-class Peer:
+class FakeConnection:
     """A connection as far as a gatekeeper knows one."""
 
     def __init__(self, number: int = 7) -> None:
@@ -58,7 +59,11 @@ class Peer:
         self.may_stay = may_stay
 
 
-def gatekeeper(*peers: Peer, **services: Served) -> tuple[Decisions, Gatekeeper, list[str]]:
+def fake(number: int = 7) -> Any:
+    return FakeConnection(number)
+
+
+def gatekeeper(*peers: Any, **services: Served) -> tuple[Decisions, Gatekeeper, list[str]]:
     """One that keeps no swarm, and the dials that it looks at again."""
     rechecked: list[str] = []
     firewall, audit = Decisions(), Audit()
@@ -77,7 +82,7 @@ def gatekeeper(*peers: Peer, **services: Served) -> tuple[Decisions, Gatekeeper,
 
 
 async def test_a_change_of_the_rules_reaches_connections_streams_and_dials() -> None:
-    alice, bob = Peer(7), Peer(8)
+    alice, bob = fake(7), fake(8)
     streams, requests = Served(echo, False, "/streams"), Served(echo, True, "/requests")
     firewall, one, rechecked = gatekeeper(alice, bob, streams=streams, requests=requests)
     firewall.set(Rule.ALLOW, peer=bob.peer)
@@ -93,28 +98,28 @@ async def test_a_change_of_the_rules_reaches_connections_streams_and_dials() -> 
 
 
 async def test_what_is_remembered_ends_with_the_rules_and_with_the_connection() -> None:
-    alice, bob = Peer(7), Peer(8)
+    alice, bob = fake(7), fake(8)
     firewall, one, _ = gatekeeper(alice, bob, echo=Served(echo, False, "/echo"))
     firewall.set(Rule.ALLOW)
     for peer in (alice, bob):
         assert one.admits(peer, "/echo") is True
         assert one.passes(peer, "/echo", "out") is True
     one.forget(alice)
-    assert one.cache.found == {"in": {bob: {"/echo": Rule.ALLOW}}, "out": {bob: {"/echo": Rule.ALLOW}}}
+    assert one.remembered == {"in": {bob: {"/echo": Rule.ALLOW}}, "out": {bob: {"/echo": Rule.ALLOW}}}
     firewall.set(Rule.REJECT)
-    assert one.cache.found == {"in": {}, "out": {}}
+    assert one.remembered == {"in": {}, "out": {}}
     alice.closed = True
     assert one.admits(alice, "/echo") is False
-    assert one.cache.found == {"in": {}, "out": {}}
+    assert one.remembered == {"in": {}, "out": {}}
 
 
 async def test_no_more_names_are_remembered_than_there_is_room_for() -> None:
-    alice = Peer()
+    alice = fake()
     firewall, one, _ = gatekeeper(alice)
     firewall.set(Rule.ALLOW)
     for number in range(2 * REMEMBERED_NAMES):
         assert one.passes(alice, f"/{number}", "in")
-    assert len(one.cache.found["in"][alice]) == REMEMBERED_NAMES
+    assert len(one.remembered["in"][alice]) == REMEMBERED_NAMES
 
 
 REQUESTS = "/requests/1"
@@ -151,8 +156,8 @@ async def test_what_each_rule_means_before_anything_is_read(
             assert keeper.admits(connection, "/other/1") is False
             assert keeper.passes(connection, REQUESTS, "in") is passes
             assert keeper.passes(connection, REQUESTS, "out") is True
-        assert keeper.cache.found["in"][connection] == {ECHO: rule, REQUESTS: rule}
-        assert keeper.cache.found["out"][connection] == {REQUESTS: Rule.ALLOW}
+        assert keeper.remembered["in"][connection] == {ECHO: rule, REQUESTS: rule}
+        assert keeper.remembered["out"][connection] == {REQUESTS: Rule.ALLOW}
         if rule is None:  # a hook is asked
             bob.firewall.on_no_rule(rule_for)
             assert keeper.admits(connection, ECHO) is None

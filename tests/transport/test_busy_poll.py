@@ -18,8 +18,7 @@ from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConnectionClosed
 from stronghold_p2p.transport import busy_poll
 from stronghold_p2p.transport.busy_poll import FIRST, MOST, QUICK, SHORT, SLICE, PollingWire, SpinPolicy
-from stronghold_p2p.transport.inbox import INBOX_BYTES
-from stronghold_p2p.transport.socket_wire import SocketWire
+from stronghold_p2p.transport.socket_wire import INBOX_BYTES, SocketWire
 from tests.peers import connect, swarm, until
 from tests.transport.wire import Bare, Taker, linked
 

@@ -254,6 +254,20 @@ async def test_a_stream_that_is_in_use_or_over_is_no_wire() -> None:
             StreamWire(stream, PLACE, PLACE, one.loop.time)
 
 
+async def test_a_stream_that_is_a_wire_is_not_the_handlers_to_close_or_reset() -> None:
+    async with swarm(1) as one, swarm(2) as other:
+        other.handle(ECHO, echo)
+        stream = await (await connect(one, other)).open_stream(ECHO, wait=True)
+        wire = StreamWire(stream, PLACE, PLACE, one.loop.time)
+        stream.close()
+        stream.reset()
+        stream.abandon(ValueError("late"), 0)
+        assert not wire.lost
+        with pytest.raises(UsageError):
+            await stream.read()
+        wire.abort()
+
+
 async def test_the_identity_inside_is_proven_by_itself() -> None:
     """Whoever carries the stream cannot answer for somebody else."""
     async with swarm(1) as one, swarm(2) as other:

@@ -148,7 +148,7 @@ def test_one_record_with_the_muxer_negotiation_and_the_first_frames() -> None:
     result = other.runner.result
     assert result.plaintext == b"frames"
     assert opened(result.secured.channel, other.runner.leftover)[0] == b" and more"
-    assert hand.opened(other.take()) == multistream.match_confirm(YAMUX)
+    assert hand.opened(other.take()) == multistream.propose(YAMUX)
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 5])
@@ -234,7 +234,7 @@ def test_another_security_is_refused(security: str) -> None:
     assert not other.runner.done
     one = End(dialer())
     with pytest.raises(NegotiationError):
-        one.feed([multistream.match_confirm(security)])
+        one.feed([multistream.propose(security)])
 
 
 def test_security_refused() -> None:

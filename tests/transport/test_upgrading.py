@@ -400,7 +400,7 @@ async def test_a_dial_that_is_proven_while_it_is_given_up() -> None:
     wire, outcome = MagicMock(), Dialed()
     running: set[UpgradeRunner] = set()
     runner = UpgradeRunner(wire, settings("out").outbound(None), outcome, dialer=True, timeout=LIMIT, running=running)
-    outcome.started(runner)
+    outcome.runner = runner
     runner.begin()
     waiting = asyncio.ensure_future(outcome.upgraded())
     await asyncio.sleep(0)

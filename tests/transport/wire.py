@@ -10,8 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from stronghold_p2p.transport.busy_poll import PollingWire
-from stronghold_p2p.transport.inbox import inbox_for
-from stronghold_p2p.transport.socket_wire import SocketWire
+from stronghold_p2p.transport.socket_wire import SocketWire, inbox_for
 from tests.peers import until
 from tests.virtual import at_once
 

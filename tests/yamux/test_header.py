@@ -18,8 +18,6 @@ from stronghold_p2p.yamux.header import (
     RST,
     SYN,
     WINDOW_UPDATE,
-    Flag,
-    Type,
     frame,
 )
 
@@ -50,12 +48,6 @@ def test_round_trip(kind: int, flags: int, stream: int, length: int) -> None:
     packed = frame(kind, flags, stream, length)
     assert len(packed) == HEADER_SIZE == 12
     assert HEADER.unpack(packed) == (0, kind, flags, stream, length)
-
-
-def test_names_for_numbers() -> None:
-    assert [Type(kind).name for kind in range(4)] == ["DATA", "WINDOW_UPDATE", "PING", "GO_AWAY"]
-    assert [Flag(1 << bit).name for bit in range(4)] == ["SYN", "ACK", "FIN", "RST"]
-    assert Flag.SYN | Flag.FIN == SYN | FIN
 
 
 def test_a_full_frame_is_one_noise_record() -> None:

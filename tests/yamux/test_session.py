@@ -7,6 +7,7 @@ import pytest
 from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, MuxerError, StreamReset
+from stronghold_p2p.seams import NOBODY
 from stronghold_p2p.yamux.header import (
     DATA,
     HEADER_SIZE,
@@ -18,7 +19,7 @@ from stronghold_p2p.yamux.header import (
 )
 from stronghold_p2p.yamux.outbox import EARLY, TURN_BYTES, WAKE_TOGETHER
 from stronghold_p2p.yamux.state import Receiving
-from stronghold_p2p.yamux.stream import NOBODY, YamuxStream
+from stronghold_p2p.yamux.stream import YamuxStream
 from tests.yamux.wire import (
     ACK,
     FIN,
@@ -246,7 +247,7 @@ def test_twelve_answers_leave_early_and_what_is_held_back_stays() -> None:
     """The peer works on them while we make the others; a frame that may still grow is not cut short."""
     early: list[int] = []
     side = Side()
-    side.early = lambda: early.append(len(parse(b"".join(side.session.outbox.take_early()))))  # type: ignore[method-assign]
+    side.early = lambda: early.append(len(parse(b"".join(side.session.outbox.take(early=True)))))  # type: ignore[method-assign]
     for number in range(1, 41, 2):
         side.given(number)
     for number in range(1, 41, 2):

@@ -54,4 +54,4 @@ async def nothing_left(approval: Approval) -> None:
     for _ in range(3):
         await asyncio.sleep(0)
     assert approval.snapshot() == {"asks": 0, "asking_peers": 0, "ask_memory": 0}
-    assert (approval.hooks, approval._questions._open) == (frozenset(), {})
+    assert (approval.hooks, approval._open) == (frozenset(), {})

@@ -15,8 +15,11 @@ from stronghold_p2p.firewall.asking.approval import Approval
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt, Rule
+from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.swarm.swarm import Swarm
 from tests.firewall.asking.asked import Asked, asking, begin, hooked, nothing_left, requests
 from tests.firewall.attempts import ALICE, BOB, CAROL, ECHO, UPPER, attempt
+from tests.peers import turns
 from tests.virtual import VIRTUAL
 
 LOOPS = VIRTUAL
@@ -348,8 +351,20 @@ async def test_what_waits_is_bounded_in_bytes() -> None:
     await nothing_left(approval)
 
 
+async def test_rules_that_change_and_change_back_let_nobody_in() -> None:
+    firewall, approval, asked = asking()
+    (task,) = await begin(approval, attempt())
+    firewall.set(Rule.REJECT)
+    firewall.set(Rule.ASK)
+    await turns(4)
+    assert (task.done(), len(asked.answers)) == (False, 2)  # it is asked about once more
+    asked.answers[1].set_result(False)
+    assert await task is False
+    await nothing_left(approval)
+
+
 async def test_limits_come_from_the_configuration_and_may_be_none() -> None:
-    one = Approval.configured(Firewall(), Audit(), Timeouts(ask=4), Limits(asks=1, asks_per_peer=2))
+    one = Swarm(Identity(), limits=Limits(asks=1, asks_per_peer=2), timeouts=Timeouts(ask=4)).approval
     assert (one._hooks._asks, one._hooks._counts.maximum, one._ask) == (1, 2, 4)
     _, approval, asked = asking(asks=None, asks_per_peer=None, ask_memory=None)
     tasks = await begin(approval, *(attempt() for _ in range(300)))

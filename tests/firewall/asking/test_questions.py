@@ -204,4 +204,4 @@ async def test_nothing_of_a_question_is_left_for_the_collector() -> None:
     await nothing_left(approval)
     assert firewall._observers == {}
     gc.collect()
-    assert not [thing for thing in gc.get_objects() if type(thing).__name__ in {"_Question", "Waiting"}]
+    assert not [thing for thing in gc.get_objects() if type(thing).__name__ == "Question"]

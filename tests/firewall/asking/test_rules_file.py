@@ -13,7 +13,7 @@ from unittest.mock import Mock
 import pytest
 
 from stronghold_p2p.errors import ConfigError
-from stronghold_p2p.firewall.asking.firewall import Firewall
+from stronghold_p2p.firewall.asking.firewall import Firewall, file_of
 from stronghold_p2p.firewall.asking.rules_file import MAX_FILE, REST, RulesFile, write
 from stronghold_p2p.firewall.entries import key_of
 from stronghold_p2p.firewall.rules import Attempt, Rule
@@ -61,11 +61,10 @@ def test_saving_elsewhere(tmp_path: Path, path: Path) -> None:
     with pytest.raises(ConfigError, match=r"give save\(path\) one"):
         firewall.save()
     firewall.save(tmp_path / "a.toml")
-    assert firewall.file is None
+    assert file_of(firewall) is None
     loaded = Firewall.load(tmp_path / "a.toml", predicates={"short": is_short})
     loaded.save(str(tmp_path / "b.toml"))
-    assert loaded.file is not None
-    assert loaded.file.path == tmp_path / "a.toml"
+    assert filed(loaded).path == tmp_path / "a.toml"
     assert (tmp_path / "b.toml").read_bytes() == (tmp_path / "a.toml").read_bytes()
 
 
@@ -171,13 +170,18 @@ def test_two_writers_never_leave_a_mixture(tmp_path: Path) -> None:
 
 def following(path: Path) -> tuple[Firewall, RulesFile]:
     firewall = Firewall.load(path)
-    assert firewall.file is not None
-    return firewall, firewall.file
+    return firewall, filed(firewall)
+
+
+def filed(firewall: Firewall) -> RulesFile:
+    file = file_of(firewall)
+    assert file is not None
+    return file
 
 
 def looked(firewall: Firewall, *seconds: float) -> None:
     for now in seconds or range(10):
-        firewall.refresh(float(now))
+        filed(firewall).refresh(float(now))
 
 
 def told(file: RulesFile) -> str:
@@ -195,14 +199,14 @@ def test_a_change_is_followed_when_the_file_has_come_to_rest(path: Path) -> None
     firewall, file = following(path)
     heard: list[Rule | None] = []
     firewall.watch(lambda: heard.append(firewall.decide(attempt())))
-    firewall.refresh(1.0)
+    looked(firewall, 1.0)
     change(path, ALLOWING[:20])  # an editor that writes in parts
-    firewall.refresh(2.0)
+    looked(firewall, 2.0)
     change(path, ALLOWING)
-    firewall.refresh(3.0)
-    firewall.refresh(3.0 + REST / 2)
+    looked(firewall, 3.0)
+    looked(firewall, 3.0 + REST / 2)
     assert (file.loads, firewall.decide(attempt())) == (0, Rule.ASK)
-    firewall.refresh(3.0 + REST)
+    looked(firewall, 3.0 + REST)
     assert (file.loads, file.error, heard) == (1, None, [Rule.ALLOW])
     looked(firewall, 10, 11)
     assert (file.loads, heard) == (1, [Rule.ALLOW])
@@ -254,7 +258,7 @@ def test_a_file_that_cannot_be_read_now_is_tried_again(path: Path, monkeypatch: 
         looked(firewall, 0, 1, 2, 3, 4)
     assert (file.loads, firewall.decide(attempt())) == (1, Rule.ASK)
     assert "Too many open files" in str(file.error)
-    firewall.refresh(5.0)
+    looked(firewall, 5.0)
     assert (file.loads, firewall.decide(attempt())) == (2, Rule.ALLOW)
     assert told(file) == ""
 
@@ -272,11 +276,10 @@ def test_a_file_that_is_made_later(tmp_path: Path) -> None:
     path = tmp_path / "rules.toml"
     firewall = Firewall.load(path, create=True)
     looked(firewall, 1, 2)
-    assert firewall.file is not None
-    assert (firewall.file.loads, firewall.file.error) == (0, None)
+    assert (filed(firewall).loads, filed(firewall).error) == (0, None)
     path.write_text(ASKING)
     looked(firewall, 3, 4)
-    assert (firewall.file.loads, firewall.decide(attempt())) == (1, Rule.ASK)
+    assert (filed(firewall).loads, firewall.decide(attempt())) == (1, Rule.ASK)
 
 
 def test_the_file_can_be_read_again_at_any_time(path: Path) -> None:
@@ -296,5 +299,4 @@ def test_no_file_is_no_work() -> None:
     firewall = Firewall()
     with pytest.raises(ConfigError, match=r"take Firewall\.load"):
         firewall.reload()
-    firewall.refresh(1.0)
-    assert firewall.version == 0
+    assert (file_of(firewall), firewall.version) == (None, 0)
