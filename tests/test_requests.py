@@ -16,21 +16,9 @@ from typing import Any
 
 import pytest
 
-from stronghold_p2p import (
-    STRONGHOLD,
-    ConnectionClosed,
-    DeadlineExceeded,
-    Network,
-    P2PError,
-    Rejected,
-    Request,
-    RequestFailed,
-    Rule,
-    StreamReset,
-    Timeouts,
-    UsageError,
-)
-from tests.peers import LOOPBACK, until
+import stronghold_p2p as p2p
+from stronghold_p2p import ConnectionClosed, Network, Rejected, Request, RequestFailed, Rule, StreamReset, Timeouts
+from tests.peers import levels, network, until
 
 Answer = asyncio.Future[Any]
 
@@ -70,16 +58,10 @@ class Scene:
 @asynccontextmanager
 async def scene(timeouts: Timeouts | None = None) -> AsyncIterator[Scene]:
     """In the end the connection is the one from the beginning, and answers, unless one of the two was closed."""
-    bob, alice = Network(listen=[LOOPBACK], timeouts=timeouts), Network()
-    bob.firewall.set(Rule.ALLOW)
+    bob, alice = network(timeouts=timeouts), Network()
     scene = Scene(alice, bob)
     bob.on_request(scene.answer)
-
-    @bob.on_event
-    def note(event: object) -> None:
-        if isinstance(event, RequestFailed):
-            scene.failed.append(event)
-
+    bob.on_event(lambda event: scene.failed.append(event) if isinstance(event, RequestFailed) else None)
     async with bob, alice:
         connection = await alice.connect(bob.addresses[0])
         yield scene
@@ -90,6 +72,11 @@ async def scene(timeouts: Timeouts | None = None) -> AsyncIterator[Scene]:
             assert (alice.stats()["requests_out"], bob.stats()["requests_in"]) == (0, 0)
     scene.requests.clear()
     scene.failed.clear()
+
+
+def too_late(answer: Answer) -> None:
+    with pytest.raises(asyncio.InvalidStateError):
+        answer.set_result("too late")
 
 
 async def test_t6_a_hundred_pings_one_after_the_other() -> None:
@@ -110,8 +97,7 @@ async def test_t7_the_requester_vanishes_after_its_request_was_delivered() -> No
         await until(lambda: on.failed)
         assert on.told() == [("Say", ConnectionClosed)]
         assert on.failed[0].error.peer == on.alice.peer_id  # type: ignore[attr-defined]
-        with pytest.raises(asyncio.InvalidStateError):
-            answer.set_result("too late")
+        too_late(answer)
         with pytest.raises(ConnectionClosed) as caught:
             await task
         assert caught.value.sent
@@ -128,10 +114,9 @@ async def test_t8_the_responder_drops_the_answer(caplog: pytest.LogCaptureFixtur
         with pytest.raises(StreamReset) as caught:
             await task
         assert (caught.value.sent, caught.value.peer) == (True, on.bob.peer_id)
-        assert on.told() == [("Say", UsageError)]
+        assert on.told() == [("Say", p2p.UsageError)]
         assert "dropped" in str(on.failed[0].error)
-    assert [record.levelno for record in caplog.records if record.levelno >= logging.WARNING] == [logging.ERROR]
-    caplog.clear()
+    assert levels(caplog) == [logging.ERROR]
 
 
 async def test_an_answer_from_another_task_or_thread() -> None:
@@ -152,27 +137,26 @@ async def test_answers_in_another_order_than_the_requests() -> None:
         calls = {name: (await on.asked(name))[0] for name in ("a", "b", "c")}
         for name in ("c", "a", "b"):
             on.answers[name].set_result(name.upper())
+            too_late(on.answers[name])  # it fails in who answers twice
             assert await calls[name] == name.upper()
-
-
-async def test_answering_twice_fails_in_who_does_it() -> None:
-    async with scene() as on:
-        task, answer = await on.asked("Say")
-        answer.set_result("first")
-        with pytest.raises(asyncio.InvalidStateError):
-            answer.set_result("second")
-        assert await task == "first"
         assert on.told() == []
 
 
-async def test_an_error_for_an_answer() -> None:
+@pytest.mark.parametrize(
+    ("error", "kind", "told"),
+    [(Rejected, Rejected, []), (ValueError, StreamReset, [("Say", ValueError)])],  # to refuse is an outcome
+)
+async def test_an_error_for_an_answer(
+    error: type[Exception], kind: type[p2p.P2PError], told: list[object], caplog: pytest.LogCaptureFixture
+) -> None:
     async with scene() as on:
         task, answer = await on.asked("Say")
-        answer.set_exception(Rejected())
-        with pytest.raises(Rejected) as caught:
+        answer.set_exception(error())
+        with pytest.raises(kind) as caught:
             await task
-        assert (caught.value.local, caught.value.sent) == (False, False)
-        assert on.told() == []  # to refuse is an outcome of its own
+        assert caught.value.sent is bool(told)
+        assert on.told() == told
+    caplog.clear()
 
 
 @pytest.mark.parametrize("how", ["cancelled", "timeout"])
@@ -185,10 +169,9 @@ async def test_an_answer_after_the_requester_has_given_up(how: str) -> None:
         await asyncio.wait([task])
         await until(lambda: on.failed)
         assert on.told() == [("Say", StreamReset)]
-        with pytest.raises(asyncio.InvalidStateError):
-            answer.set_result("too late")
+        too_late(answer)
         if how == "timeout":
-            assert isinstance(error := task.exception(), DeadlineExceeded)
+            assert isinstance(error := task.exception(), p2p.DeadlineExceeded)
             assert (error.phase, error.sent, error.peer) == ("wait", True, on.bob.peer_id)
 
 
@@ -198,11 +181,10 @@ async def test_an_answer_after_the_responders_own_time() -> None:
         with pytest.raises(StreamReset) as caught:
             await task
         assert caught.value.sent
-        assert on.told() == [("Say", DeadlineExceeded)]
+        assert on.told() == [("Say", p2p.DeadlineExceeded)]
         assert (on.failed[0].error.phase, on.failed[0].error.timeout) == ("answer", 0.1)  # type: ignore[attr-defined]
         assert "Timeouts.request" in str(on.failed[0].error)
-        with pytest.raises(asyncio.InvalidStateError):
-            answer.set_result("too late")
+        too_late(answer)
 
 
 @pytest.mark.parametrize("who", ["alice", "bob"])
@@ -210,35 +192,12 @@ async def test_an_answer_after_the_network_was_closed(who: str) -> None:
     async with scene() as on:
         task, answer = await on.asked("Say")
         await getattr(on, who).__aexit__(None, None, None)
-        with pytest.raises(P2PError) as caught:
+        with pytest.raises(ConnectionClosed) as caught:
             await task
-        assert isinstance(caught.value, ConnectionClosed)
         assert caught.value.sent
         await until(lambda: on.failed)
         assert on.told() == [("Say", ConnectionClosed)]
-        with pytest.raises(asyncio.InvalidStateError):
-            answer.set_result("too late")
-
-
-async def test_an_answer_that_two_requests_wait_for(caplog: pytest.LogCaptureFixture) -> None:
-    """One who leaves takes the future along, as tasks do that await one; ``asyncio.shield`` is what keeps it."""
-    shared: Answer = asyncio.get_running_loop().create_future()
-    async with scene() as on:
-        waiting = 0
-
-        async def answer(request: Request[Any]) -> Any:
-            nonlocal waiting
-            waiting += 1
-            return "Pong" if request.message == "Ping" else await asyncio.shield(shared)
-
-        on.bob._server.serve(STRONGHOLD, answer)  # instead of the scene's
-        leaves, stays = on.ask("Leave"), on.ask("Stay")
-        await until(lambda: waiting == 2)
-        leaves.cancel()
-        await until(lambda: on.failed)
-        shared.set_result("for all")
-        assert await stays == "for all"
-        assert on.told() == [("Leave", StreamReset)]
+        too_late(answer)
 
 
 async def test_who_may_not_ask_any_more_is_not_told_the_answer() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from stronghold_p2p import AcceptFailed, DialError, Event, Firewall, Identity, Network, P2PError, Rule
 from tests.hostile import waits
-from tests.peers import LOOPBACK, until
+from tests.peers import mirror, network, until
 
 FRIEND = Identity.from_seed(b"f" * 32)
 
@@ -44,9 +44,8 @@ async def test_bans_are_kept_with_the_rules(tmp_path: Path) -> None:
     after = Firewall.load(path)
     assert after.banned == before.banned == {FRIEND.peer_id, "203.0.113.0/24"}
     told: list[Event] = []
-    async with Network(listen=[LOOPBACK], firewall=after) as bob, Network(identity=FRIEND) as alice:
+    async with network(mirror, None, firewall=after) as bob, Network(identity=FRIEND) as alice:
         bob.on_event(told.append)
-        bob.on_request(lambda request: request.message)
         with pytest.raises(P2PError):
             await alice.request(bob.addresses[0], "hi")
         await until(lambda: any(isinstance(event, AcceptFailed) for event in told))

@@ -1,6 +1,6 @@
 """Defects of the Rust library in requests and what carries them: one test each, that ours has none of it.
 
-Time is virtual.
+D1, D2 and D12 stand in tests/swarm, D32 in tests/request_response. Time is virtual.
 """
 
 from __future__ import annotations
@@ -8,107 +8,47 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tracemalloc
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any, Self
 
 import pytest
 
+from stronghold_p2p import errors
 from stronghold_p2p.addressing.kinds import from_socket
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.errors import (
-    ConnectionClosed,
-    DeadlineExceeded,
-    DecryptError,
-    HandshakeError,
-    LimitExceeded,
-    ListenError,
-    Malformed,
-    Rejected,
-    StreamReset,
-)
-from stronghold_p2p.events.events import (
-    AcceptFailed,
-    Ended,
-    Judged,
-    Opened,
-)
+from stronghold_p2p.errors import ConnectionClosed, DeadlineExceeded, Rejected, StreamReset
+from stronghold_p2p.events.events import AcceptFailed, Ended, Judged
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.multistream import propose
 from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codecs.codec import BYTES, frame
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
 from stronghold_p2p.request_response.messages import Request
-from stronghold_p2p.request_response.server import Server
 from stronghold_p2p.swarm.swarm import Swarm
-from tests.peers import connect, saying, swarm, until
-from tests.swarm.raw import SEED, Events, bare_to, raw_in, raw_out
-from tests.swarm.raw import Server as Listener
+from tests.peers import mirror, never, now, swarm, until
+from tests.support.requests import ID, requests
+from tests.swarm.raw import SEED, Events, Server, bare_to, raw_in, raw_out
 from tests.transport.ends import identity
 from tests.virtual import VIRTUAL, eventually
 
 LOOPS = VIRTUAL
 
-ID = STRONGHOLD.ids[0]
 RAW: RequestProtocol[bytes, bytes] = RequestProtocol("/raw/1", request=BYTES, response=BYTES)
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-def ask(one: Swarm, other: Swarm, message: Any = "Ping", timeout: float | None = 5.0) -> asyncio.Task[Any]:
-    request = Client(one).request(other.peer_id, other.addresses, message, STRONGHOLD, timeout=timeout)
-    return asyncio.ensure_future(request)
-
-
-@asynccontextmanager
-async def two(answer: Callable[[Request[Any]], Any], **options: Any) -> AsyncIterator[tuple[Swarm, Swarm]]:
-    """Alice and Bob, who answers; ``options`` are his."""
-    async with swarm(1) as alice, swarm(2, **options) as bob:
-        Server(bob).serve(STRONGHOLD, answer)
-        yield alice, bob
-
-
-def echo(request: Request[Any]) -> Any:
-    return request.message
-
-
-async def test_d1_connecting_to_who_is_connected() -> None:
-    """There, it panicked, and every later call with it."""
-    async with two(echo) as (alice, bob):
-        first = await alice.dial(bob.peer_id, bob.addresses)
-        for _ in range(3):
-            assert await alice.dial(bob.peer_id, bob.addresses) is first
-        await until(lambda: bob.connections(alice.peer_id))
-        assert (await bob.dial(alice.peer_id, alice.addresses)).direction == "in"  # the same one, from its other end
-        assert await ask(alice, bob) == "Ping"
-
-
-async def test_d2_connecting_twice_at_once() -> None:
-    """There, the second call took the answer of the first, whose caller panicked."""
-    async with two(echo) as (alice, bob):
-        opened = Events(bob)
-        first, second = await asyncio.gather(*(alice.dial(bob.peer_id, bob.addresses) for _ in range(2)))
-        assert first is second
-        assert await asyncio.gather(*(ask(alice, bob, number) for number in range(5))) == list(range(5))
-        assert len(opened.of(Opened)) == 1
 
 
 async def test_d7_every_call_ends() -> None:
     """There, a request waited for ever when its dial was refused by the limit of pending ones, or a listener failed."""
     async with swarm(1, limits=Limits(pending_out=1)) as alice, swarm(2) as bob:
-        with contextlib.closing(Listener()) as silent:
+        with contextlib.closing(Server()) as silent:
             busy = asyncio.ensure_future(alice.dial(identity(7).peer_id, [silent.address]))
             await until(lambda: alice.gate.snapshot()["pending_out"])
             began = now()
-            with pytest.raises(LimitExceeded) as caught:
-                await ask(alice, bob, timeout=None)
+            with pytest.raises(errors.LimitExceeded) as caught:
+                await Client(alice).request(bob.peer_id, bob.addresses, "Ping", STRONGHOLD, timeout=None)
             assert (caught.value.limit, caught.value.peer, now() - began < 0.1) == ("pending_out", bob.peer_id, True)
             with pytest.raises(DeadlineExceeded):
                 await busy
-        with pytest.raises(ListenError):
+        with pytest.raises(errors.ListenError):
             await alice.listen(bob.addresses[0])
 
 
@@ -117,7 +57,7 @@ async def test_d8_requests_that_wait_go_with_their_connection(rule: Rule | None)
     """There, they stayed for ever, or were delivered with nobody left to answer."""
     asked = 0
     delivered: list[Request[Any]] = []
-    async with two(delivered.append, rule=rule) as (alice, bob):
+    async with requests(delivered.append, rule=rule) as on:
         go_on = asyncio.Event()
 
         async def decide(attempt: Attempt) -> Any:
@@ -126,59 +66,38 @@ async def test_d8_requests_that_wait_go_with_their_connection(rule: Rule | None)
             await go_on.wait()
             return Rule.ALLOW
 
-        bob.firewall.on_ask(decide)
-        bob.firewall.on_no_rule(decide)
-        calls = [ask(alice, bob, timeout=None) for _ in range(5)]
-        await until(lambda: bob.approval.snapshot()["asks"] >= 1 and bob.connections()[0].streams == 5)
-        alice.connections()[0].abort()
+        on.bob.firewall.on_ask(decide)
+        on.bob.firewall.on_no_rule(decide)
+        calls = [on.asking() for _ in range(5)]
+        await until(lambda: on.bob.approval.snapshot()["asks"] >= 1 and on.bob.connections()[0].streams == 5)
+        on.connection.abort()
+        on.ends = True
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {ConnectionClosed}
-        await until(lambda: not any(bob.approval.snapshot().values()))
+        await until(lambda: not any(on.bob.approval.snapshot().values()))
         go_on.set()
         await asyncio.sleep(60)
         assert delivered == []
         assert asked == (5 if rule else 1)
-        assert bob.firewall.rules() == (() if rule is None else (({"direction": "in"}, Rule.ASK),))
+        assert on.bob.firewall.rules() == (() if rule is None else (({"direction": "in"}, Rule.ASK),))
 
 
 async def test_d8_a_request_that_is_late_while_the_application_is_asked() -> None:
     """There, it was told twice. Here nobody has decided about it, so nothing is told, and its requester knows."""
-    async with two(echo, rule=Rule.ASK, timeouts=Timeouts(request=5, ask=20)) as (alice, bob):
+    async with requests(mirror, rule=Rule.ASK, timeouts=Timeouts(request=5, ask=20)) as on:
         judged: list[Judged] = []
-        bob.hub.follow(lambda event: judged.append(event) if isinstance(event, Judged) else None)
-
-        @bob.firewall.on_ask
-        async def never(_: Attempt) -> bool:
-            await asyncio.Event().wait()
-            return True
-
+        on.bob.hub.follow(lambda event: judged.append(event) if isinstance(event, Judged) else None)
+        on.bob.firewall.on_ask(never)
         with pytest.raises(StreamReset):
-            await ask(alice, bob, timeout=None)
+            await on.asking()
         await asyncio.sleep(60)
         assert judged == []
-        assert not any(bob.approval.snapshot().values())
-
-
-async def test_d12_everything_before_the_first_stream_has_a_deadline() -> None:
-    """There, TCP, Noise and the muxer had none, in either direction."""
-    async with two(echo) as (alice, bob):
-        events, began = Events(bob), now()
-        bare = await bare_to(bob.addresses[0])
-        await eventually(lambda: events.of(AcceptFailed))
-        assert isinstance(events.of(AcceptFailed)[0].error, DeadlineExceeded)
-        assert now() - began == pytest.approx(10, abs=0.5)
-        bare.close()
-        with contextlib.closing(Listener()) as silent:
-            began = now()
-            with pytest.raises(DeadlineExceeded) as caught:
-                await alice.dial(identity(7).peer_id, [silent.address])
-            assert caught.value.phase == "upgrade"
-            assert now() - began == pytest.approx(10, abs=0.5)
+        assert not any(on.bob.approval.snapshot().values())
 
 
 async def test_d13_a_length_is_no_memory() -> None:
     """There, what was announced was allocated, without limit, and before the firewall was asked."""
-    async with two(echo) as (_, bob), raw_in(bob) as (raw, connection):
+    async with requests(mirror) as on, raw_in(on.bob) as (raw, connection):
         await raw.open(1, ID, b"\x80\x80\x40" + b'"')
         await until(lambda: connection.streams)
         tracemalloc.start()
@@ -193,7 +112,7 @@ async def test_d13_a_length_is_no_memory() -> None:
         assert peak - before < 50 * 32_768  # a stream, its task and what runs in it
         await raw.open(103, ID, b"\x81\x80\x40")  # one more: refused at its length
         assert (await raw.until(1, 8, stream=103)).length == Reset.PROTOCOL_VIOLATION
-        bob.firewall.set(Rule.REJECT)
+        on.bob.firewall.set(Rule.REJECT)
         await raw.open(105, ID, b"\x80\x80\x40" + b'"')
         assert (await raw.until(1, 8, stream=105)).length == Reset.NEGOTIATION_FAILED
 
@@ -216,23 +135,20 @@ async def test_d14_what_fails_costs_one_stream(caplog: pytest.LogCaptureFixture)
                 await asyncio.sleep(2)
         return request.message
 
-    async with two(answer, rule=Rule.only(["Wait", "Refuse", "Break", "Nonsense", "Late"])) as (alice, bob):
-        connection = await connect(alice, bob)
-        waiting = [ask(alice, bob, "Wait", timeout=None) for _ in range(10)]
-        await until(lambda: connection.streams == 10)
+    async with requests(answer, rule=Rule.only(["Wait", "Refuse", "Break", "Nonsense", "Late"])) as on:
+        waiting = [on.asking("Wait") for _ in range(10)]
+        await until(lambda: on.connection.streams == 10)
         failing = [("Refuse", Rejected), ("Forbidden", Rejected), ("Break", StreamReset), ("Nonsense", StreamReset)]
         for message, kind in [*failing, ("Late", DeadlineExceeded)]:
             with pytest.raises(kind):
-                await ask(alice, bob, message, timeout=1.0)
+                await on.ask(message, timeout=1.0)
         for broken in (b"\x05nonse", b"\x00", b"\xff" * 10):
-            async with await connection.open_stream(ID) as stream:
-                await stream.write(broken)
-                with pytest.raises(StreamReset):
-                    await stream.read()
+            with pytest.raises(StreamReset):
+                await on.raw(broken, end=broken == b"\x05nonse")
         await asyncio.sleep(5)
         go_on.set()
         assert await asyncio.gather(*waiting) == ["Wait"] * 10
-        assert (alice.connections(), connection.closed) == ((connection,), False)
+        assert on.alice.connections() == (on.connection,)
     caplog.clear()
 
 
@@ -299,41 +215,27 @@ class Tap:
 async def test_d30_a_recorded_request_is_worth_nothing() -> None:
     """Neither on its own connection (the counter has moved on) nor on another one (its keys are fresh)."""
     served: list[Any] = []
-    async with two(lambda request: served.append(request.message)) as (alice, bob), Tap(bob) as tap:
-        events = Events(bob)
-        connection = await alice.dial(bob.peer_id, [tap.address])
-        await ask(alice, bob, "Warm up")
+    async with requests(lambda request: served.append(request.message)) as on, Tap(on.bob) as tap:
+        await on.connection.close()
+        await until(lambda: not on.bob.connections())
+        events = Events(on.bob)
+        connection = on.connection = await on.alice.dial(on.bob.peer_id, [tap.address])
+        on.ends = True
+        await on.ask("Warm up")
         before = len(tap.sent)
-        await ask(alice, bob, "Pay")
+        await on.ask("Pay")
         await until(lambda: len(tap.sent) > before)
         recorded = b"".join(tap.sent[before:])
 
-        bare = await bare_to(bob.addresses[0])  # all of it, from the first byte of the handshake
+        bare = await bare_to(on.bob.addresses[0])  # all of it, from the first byte of the handshake
         await bare.send(b"".join(tap.sent))
         await eventually(lambda: events.of(AcceptFailed))
-        assert isinstance(events.of(AcceptFailed)[0].error, HandshakeError)
+        assert isinstance(events.of(AcceptFailed)[0].error, errors.HandshakeError)
         bare.close()
         assert not connection.closed
 
         tap.writers[0].write(recorded)
         await eventually(lambda: connection.closed and events.of(Ended))
-        assert isinstance(events.of(Ended)[0].error, DecryptError)
+        assert isinstance(events.of(Ended)[0].error, errors.DecryptError)
         await asyncio.sleep(5)
         assert served == ["Warm up", "Pay"]
-
-
-@pytest.mark.parametrize("prefix", [b"\x80\x00", b"\x81\x00", b"\x84\x80\x80\x00", b"\x80" * 9 + b"\x00"])
-async def test_d32_a_length_that_is_longer_than_it_has_to_be(prefix: bytes) -> None:
-    """There, the reader ran past its buffer of ten bytes and took the connection's task down."""
-    async with two(echo) as (alice, bob):
-        connection = await connect(alice, bob)
-        async with await connection.open_stream(ID) as stream:
-            await stream.write(prefix + b"null")
-            with pytest.raises(StreamReset) as caught:
-                await stream.read()
-            assert caught.value.code == Reset.PROTOCOL_VIOLATION
-        alice.handle(ID, saying(prefix + b"null"))
-        with pytest.raises(Malformed, match="length"):
-            await ask(bob, alice)
-        assert await ask(alice, bob) == "Ping"
-        assert alice.connections() == (connection,)

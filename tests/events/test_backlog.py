@@ -10,21 +10,8 @@ import pytest
 
 from stronghold_p2p import Rule
 from stronghold_p2p.addressing.parse import parse
-from stronghold_p2p.events.backlog import (
-    Backlog,
-    Crowd,
-    refuses,
-    source_of,
-)
-from stronghold_p2p.events.events import (
-    AcceptFailed,
-    Accepting,
-    AddressAdded,
-    DialFailed,
-    Dropped,
-    Event,
-    Judged,
-)
+from stronghold_p2p.events.backlog import Backlog, Crowd, refuses, source_of
+from stronghold_p2p.events.events import AcceptFailed, Accepting, AddressAdded, DialFailed, Dropped, Event, Judged
 from tests.firewall.attempts import attempt
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+from unittest.mock import Mock
 
 import pytest
 
@@ -21,8 +22,14 @@ def event(number: int) -> Event:
     return AddressAdded(parse(f"/ip4/192.0.2.1/tcp/{number}"))
 
 
-def hub() -> Hub:
-    return Hub(Audit())
+def reading(buffer: int, overflow: Overflow) -> tuple[Hub, Events]:
+    hub = Hub(Audit())
+    return hub, Events(hub, buffer, overflow)
+
+
+def emit(hub: Hub, *numbers: int) -> None:
+    for number in numbers:
+        hub.emit(event(number))
 
 
 async def rest(events: Events) -> list[Event]:
@@ -31,17 +38,14 @@ async def rest(events: Events) -> list[Event]:
 
 
 async def test_events_wait_for_their_reader() -> None:
-    one = hub()
-    events = Events(one, 256, "drop_oldest")
-    for number in range(5):
-        one.emit(event(number))
+    one, events = reading(256, "drop_oldest")
+    emit(one, *range(5))
     assert [await anext(events) for _ in range(5)] == [event(number) for number in range(5)]
     waiting = asyncio.ensure_future(anext(events))
     await asyncio.sleep(0)
     with pytest.raises(UsageError):
         await anext(events)
-    one.emit(event(7))
-    one.emit(event(8))
+    emit(one, 7, 8)
     assert await waiting == event(7)
     one.end()
     assert [found async for found in events] == [event(8)]
@@ -49,10 +53,8 @@ async def test_events_wait_for_their_reader() -> None:
 
 
 async def test_a_gap_stays_in_its_place() -> None:
-    one = hub()
-    events = Events(one, 2, "drop_newest")
-    for number in range(4):
-        one.emit(event(number))
+    one, events = reading(2, "drop_newest")
+    emit(one, *range(4))
     assert await anext(events) == event(0)
     assert await anext(events) == event(1)
     one.emit(event(4))
@@ -60,8 +62,8 @@ async def test_a_gap_stays_in_its_place() -> None:
 
 
 async def test_cancelling_the_reader_loses_nothing() -> None:
-    one = hub()
-    async with Events(one, 2, "drop_oldest") as events:
+    one, reader = reading(2, "drop_oldest")
+    async with reader as events:
         task = asyncio.ensure_future(anext(events))
         await asyncio.sleep(0)
         task.cancel()
@@ -74,8 +76,8 @@ async def test_cancelling_the_reader_loses_nothing() -> None:
 
 
 def test_an_iterator_that_is_forgotten_collects_nothing() -> None:
-    one = hub()
-    Events(one, 2, "drop_oldest")
+    one, _ = reading(2, "drop_oldest")
+    del _
     gc.collect()
     assert not one._followers
     one.end()
@@ -84,7 +86,7 @@ def test_an_iterator_that_is_forgotten_collects_nothing() -> None:
 @pytest.mark.parametrize(("buffer", "overflow"), [(0, "drop_oldest"), (1, "block")])
 def test_options_are_checked(buffer: int, overflow: Overflow) -> None:
     with pytest.raises(ConfigError):
-        Events(hub(), buffer, overflow)
+        reading(buffer, overflow)
 
 
 # ---------------------------------------------------------------------- the Rust library's tests of its channels
@@ -92,10 +94,8 @@ def test_options_are_checked(buffer: int, overflow: Overflow) -> None:
 
 async def ten(overflow: Overflow) -> list[Event]:
     """What is left of ten events in a buffer of five."""
-    one = hub()
-    events = Events(one, 5, overflow)
-    for number in range(10):
-        one.emit(event(number))
+    one, events = reading(5, overflow)
+    emit(one, *range(10))
     return await rest(events)
 
 
@@ -112,8 +112,7 @@ async def test_t10_buffered_channel() -> None:
 @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest", "wait"])
 async def test_d25_what_is_kept_keeps_its_order(overflow: Overflow) -> None:
     """There an item that is sent while the ring is full overtakes it: 0 to 3, then 99, arrive as 0, 99, 1, 2, 3."""
-    one, sent, read = hub(), 0, list[int]()
-    events = Events(one, 4, overflow)
+    (one, events), sent, read = reading(4, overflow), 0, list[int]()
     rng = random.Random(25)
     for _ in range(500):
         if rng.random() < 0.6:
@@ -130,20 +129,17 @@ def numbers(events: list[Event]) -> list[int]:
     return [int(str(one.address).rpartition("/")[2]) for one in events if isinstance(one, AddressAdded)]
 
 
-async def test_every_event_is_read_or_counted() -> None:
-    for overflow in ("drop_oldest", "drop_newest", "wait"):
-        one, sent = hub(), 0
-        events = Events(one, 7, overflow)
-        found: list[Event] = []
-        for burst in (3, 20, 1, 8, 0, 40):
-            for _ in range(burst):
-                one.emit(event(sent))
-                sent += 1
-            assert len(events._waiting) <= 7 + 1  # and what tells how many are lost
-            found += [await anext(events) for _ in range(2)]
-        found += await rest(events)
-        lost = sum(one.count for one in found if isinstance(one, Dropped))
-        assert len(numbers(found)) + lost == sent
+@pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest", "wait"])
+async def test_every_event_is_read_or_counted(overflow: Overflow) -> None:
+    (one, events), sent, found = reading(7, overflow), 0, list[Event]()
+    for burst in (3, 20, 1, 8, 0, 40):
+        emit(one, *range(sent, sent + burst))
+        sent += burst
+        assert len(events._waiting) <= 7 + 1  # and what tells how many are lost
+        found += [await anext(events) for _ in range(2)]
+    found += await rest(events)
+    lost = sum(one.count for one in found if isinstance(one, Dropped))
+    assert len(numbers(found)) + lost == sent
 
 
 def test_judgements_cost_nothing_while_nobody_follows() -> None:
@@ -167,13 +163,8 @@ def test_judgements_cost_nothing_while_nobody_follows() -> None:
 
 
 def test_a_callback_that_fails_is_logged_and_the_others_are_called(caplog: pytest.LogCaptureFixture) -> None:
-    one = hub()
-    seen: list[Event] = []
-
-    def fail(_: Event) -> None:
-        raise ValueError
-
-    one.on_event(fail)
+    one, seen = Hub(Audit()), list[Event]()
+    one.on_event(Mock(side_effect=ValueError))
     one.follow(seen.append)
     one.emit(event(1))
     assert seen == [event(1)]

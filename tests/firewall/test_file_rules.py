@@ -32,15 +32,6 @@ def rules(firewall: Firewall) -> dict[Key, Rule]:
     return dict(firewall._entries.rules)
 
 
-def test_the_next_content_replaces_the_one_before() -> None:
-    firewall = filed(default=Rule.ASK, peer=Rule.ALLOW)
-    assert rules(firewall) == {DEFAULT: Rule.ASK, PEER: Rule.ALLOW}
-    firewall._file_rules.replace(says(default=Rule.REJECT, protocol=Rule.ALLOW))
-    assert rules(firewall) == {DEFAULT: Rule.REJECT, PROTOCOL: Rule.ALLOW}
-    firewall._file_rules.replace(Content())
-    assert rules(firewall) == {}
-
-
 def test_what_the_program_has_set_stays() -> None:
     firewall = filed(default=Rule.ASK, peer=Rule.ALLOW)
     firewall.set(Rule.REJECT, peer=ALICE)

@@ -20,19 +20,9 @@ def test_a_rule_prints_as_it_is_written(rule: Rule, word: str) -> None:
     assert str(rule) == word
     assert repr(rule) == f"Rule.{word.upper()}"
     assert rule == Rule(rule.verdict)
-    assert copy.deepcopy(rule) == rule
-    assert pickle.loads(pickle.dumps(rule)) == rule
 
 
-def test_rules_are_three() -> None:
-    assert len({Rule.ALLOW, Rule.REJECT, Rule.ASK}) == 3
-    with pytest.raises(ConfigError, match="maybe"):
-        Rule("maybe")  # type: ignore[arg-type]
-
-
-def test_values_cannot_be_changed() -> None:
-    with pytest.raises(FrozenInstanceError):
-        Rule.ASK.verdict = "allow"  # type: ignore[misc]
+def test_an_attempt_cannot_be_changed() -> None:
     asked = attempt(ALICE)
     with pytest.raises(FrozenInstanceError):
         asked.peer = ALICE  # type: ignore[misc]
@@ -67,13 +57,8 @@ def says(rule: Rule, variant: str | None = "Ping", view: Any = "x") -> Rule:
 
 def test_only_these_variants() -> None:
     rule = Rule.only([Ping, "Say"])
-    assert [says(rule, variant) for variant in ("Ping", "Say", "ping", "", "Delete")] == [
-        Rule.ALLOW,
-        Rule.ALLOW,
-        Rule.REJECT,
-        Rule.REJECT,
-        Rule.REJECT,
-    ]
+    assert {says(rule, variant) for variant in ("Ping", "Say")} == {Rule.ALLOW}
+    assert {says(rule, variant) for variant in ("ping", "", "Delete")} == {Rule.REJECT}
     asking = Rule.only({"Ping"}, then=Rule.REJECT, otherwise=Rule.ASK)
     assert (says(asking, "Ping"), says(asking, "Say")) == (Rule.REJECT, Rule.ASK)
     assert says(Rule.only([]), "Ping") == Rule.REJECT
@@ -161,7 +146,7 @@ def test_rules_are_values() -> None:
     assert rule == Rule.only({"Say", "Ping"}, then=Rule.ALLOW, otherwise=Rule("ask"))
     assert hash(rule) == hash(Rule.only(("Ping", "Say", "Say"), otherwise=Rule.ASK))
     different = [
-        rule,
+        *(rule, Rule.ALLOW, Rule.REJECT, Rule.ASK),
         Rule.only(["Ping"], otherwise=Rule.ASK),
         Rule.only([Ping, "Say"]),
         Rule.when(is_short),
@@ -173,7 +158,7 @@ def test_rules_are_values() -> None:
     assert Rule.when(is_short, name="short") == Rule.when(is_short, name="short")
     for one in different:
         assert pickle.loads(pickle.dumps(one)) == copy.deepcopy(one) == one
-        assert pickle.loads(pickle.dumps(one)).may_allow
+        assert pickle.loads(pickle.dumps(one)).may_allow is one.may_allow
     with pytest.raises(FrozenInstanceError):
         rule.then = Rule.REJECT  # type: ignore[misc]
 
@@ -199,6 +184,7 @@ def test_a_rule_that_looks_prints_in_one_word_and_in_full() -> None:
         (lambda: Rule.when(is_short, name=5), "name 5"),  # type: ignore[arg-type]
         (lambda: Rule.when(Longer(5)), "predicate"),
         (lambda: Rule(None), "None is no rule"),
+        (lambda: Rule("maybe"), "maybe"),  # type: ignore[arg-type]
     ],
 )
 def test_what_makes_no_rule(make: Callable[[], Rule], about: str) -> None:

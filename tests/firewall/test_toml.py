@@ -5,7 +5,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable
 from ipaddress import ip_network
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +16,7 @@ from stronghold_p2p.firewall.entries import Key, key_of
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.firewall.toml import Content, dumps, loads
 from tests.firewall.attempts import ALICE, BOB, CAROL, ECHO, attempt
+from tests.firewall.model import within
 
 EXAMPLE = """version = 1
 banned = ["203.0.113.0/24"]  # peer ids, subnets
@@ -145,16 +145,6 @@ def test_what_is_not_understood_is_refused_with_its_line(text: str, where: str, 
     assert str(caught.value).startswith(f"rules.toml{where}: ")
 
 
-def test_the_error_of_the_design() -> None:
-    text = "# rules\n\n" + EXAMPLE
-    with pytest.raises(ConfigError) as caught:
-        loads(text, {}, "rules.toml")
-    assert (str(caught.value), caught.value.where) == (
-        "rules.toml:9: 'short' unknown: pass predicates=",
-        "rules.toml:9",
-    )
-
-
 # ---------------------------------------------------------------------- writing
 
 LEAVES = st.sampled_from((Rule.ALLOW, Rule.REJECT, Rule.ASK))
@@ -265,18 +255,12 @@ def test_the_first_entry_that_matches_counts(entries: list[tuple[Key, Rule]]) ->
 
 
 def matching(firewall: Firewall) -> list[Rule]:
-    host: Any = ip_network("10.0.0.1")
-    found = []
-    for scope, rule in firewall.rules():
-        network: Any = ip_network(scope.get("subnet", "0.0.0.0/0"))
-        here = network.version == host.version and host.subnet_of(network)
-        if (
-            here
-            and scope["direction"] == "in"
-            and {scope.get("peer", ALICE), scope.get("protocol", ECHO)} == {ALICE, ECHO}
-        ):
-            found.append(rule)
-    return found
+    return [
+        rule
+        for scope, rule in firewall.rules()
+        if scope["direction"] == "in" and within(scope.get("subnet", "0.0.0.0/0"), "10.0.0.1")
+        if {scope.get("peer", ALICE), scope.get("protocol", ECHO)} == {ALICE, ECHO}
+    ]
 
 
 @pytest.mark.parametrize(

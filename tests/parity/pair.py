@@ -8,16 +8,7 @@ from typing import Any
 
 import pytest
 
-from stronghold_p2p import (
-    JSON,
-    Event,
-    Judged,
-    Network,
-    Rejected,
-    Request,
-    RequestProtocol,
-    UnsupportedProtocol,
-)
+from stronghold_p2p import JSON, Event, Judged, Network, Rejected, Request, RequestProtocol, UnsupportedProtocol
 from stronghold_p2p.yamux import session
 from tests.peers import LOOPBACK, until
 

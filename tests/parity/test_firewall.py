@@ -6,29 +6,20 @@ import asyncio
 import logging
 import random
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
-from stronghold_p2p import (
-    Attempt,
-    Firewall,
-    Identity,
-    Network,
-    PeerId,
-    Request,
-    RequestProtocol,
-    Rule,
-    messages,
-)
+from stronghold_p2p import Attempt, Identity, PeerId, Request, RequestProtocol, Rule, messages
 from stronghold_p2p.firewall.rules import decide
 from tests.firewall.attempts import attempt
-from tests.parity import decisions
+from tests.firewall.model import Model, Selectors, Tree, built, leaves, says, scope_of
 from tests.parity.pair import PROTOCOL, Two, two
-from tests.peers import LOOPBACK
+from tests.peers import connected, network
 from tests.transport.ends import End, dialer, identity, listener
 
 CONFIGURATIONS = 1_000
+VERDICTS = (Rule.ALLOW, Rule.REJECT, Rule.ASK)
 OTHER_PROTOCOL = "/parity/2"
 STRANGER = Identity.from_seed(bytes(31) + b"s").peer_id
 
@@ -44,42 +35,42 @@ def is_short(judged: Attempt) -> bool:
     return len(judged.view["Say"] if isinstance(judged.view, dict) else "") < 5
 
 
-def made(rule: decisions.Rule) -> Rule:
-    """A rule of the reference as one of ours."""
-    if isinstance(rule, str):
-        return Rule(rule)  # type: ignore[arg-type]
-    test, then, otherwise = rule
-    if test == "short":
-        return Rule.when(is_short, name="short", then=made(then), otherwise=made(otherwise))
-    return Rule.only(test, then=made(then), otherwise=made(otherwise))
-
-
-def drawn(dice: random.Random, depth: int = 2) -> decisions.Rule:
-    kind = dice.choice(("allow", "reject", "ask", "only", "only", "short") if depth else ("allow", "reject", "ask"))
+def drawn(dice: random.Random, depth: int = 2) -> Tree:
+    kind = dice.choice((*VERDICTS, "only", "only", "short") if depth else VERDICTS)
+    if isinstance(kind, Rule):
+        return kind
     if kind == "short":
-        return (kind, drawn(dice, depth - 1), drawn(dice, depth - 1))
-    if kind == "only":
-        variants = tuple(name for name in ("Ping", "Other", "Say") if dice.random() < 0.4)
-        if dice.random() < 0.5:
-            return (variants, "allow", "reject")
-        return (variants, drawn(dice, depth - 1), drawn(dice, depth - 1))
-    return kind
+        return (is_short, drawn(dice, depth - 1), drawn(dice, depth - 1))
+    variants = frozenset(name for name in ("Ping", "Other", "Say") if dice.random() < 0.4)
+    if dice.random() < 0.5:
+        return (variants, Rule.ALLOW, Rule.REJECT)
+    return (variants, drawn(dice, depth - 1), drawn(dice, depth - 1))
 
 
-def scopes(alice: PeerId) -> list[decisions.Scope]:
+def scopes(alice: PeerId) -> list[Selectors]:
     """Those that match a request of hers, and some that do not."""
     return [
-        (peer, protocol, subnet)
+        (peer, protocol, subnet, "in")
         for peer in (None, alice, STRANGER)
         for protocol in (None, PROTOCOL.ids[0], OTHER_PROTOCOL)
         for subnet in (None, "127.0.0.0/8", "127.0.0.1/32", "10.0.0.0/8")
     ]
 
 
-def put(firewall: Firewall, scope: decisions.Scope, rule: decisions.Rule) -> None:
-    names: tuple[Literal["peer", "protocol", "subnet"], ...] = ("peer", "protocol", "subnet")
-    given = {name: part for name, part in zip(names, scope, strict=True) if part is not None}
-    firewall.set(made(rule), **given)
+def word(tree: Tree, variant: str, text: str) -> Rule:
+    return says(tree, variant, lambda _: len(text) < 5)
+
+
+def hopeless(tree: Tree | None) -> bool:
+    return tree is None or leaves(tree) == {Rule.REJECT}
+
+
+def outcome(tree: Tree | None, variant: str, text: str, *, yes: bool) -> tuple[str, bool]:
+    """What the requester gets, and whether the application is asked; ``yes``: it says True, and not anything else."""
+    if tree is None or hopeless(tree):
+        return "UnsupportedProtocol", False
+    said = word(tree, variant, text)
+    return "answer" if said == Rule.ALLOW or (said == Rule.ASK and yes) else "Rejected", said == Rule.ASK
 
 
 @pytest.mark.speed
@@ -97,18 +88,17 @@ async def test_t4_firewall_permissions() -> None:
         seen = set()
         for number in range(CONFIGURATIONS):
             yes = dice.random() < 0.5
-            chosen = dice.sample(scopes(pair.alice.peer_id), dice.choice((0, 1, 2, 3, 6)))
-            entries = {scope: drawn(dice) for scope in chosen}
-            for scope, rule in entries.items():
-                put(pair.bob.firewall, scope, rule)
-            assert len(pair.bob.firewall.rules()) == len(entries)
+            model = Model()
+            for scope in dice.sample(scopes(pair.alice.peer_id), dice.choice((0, 1, 2, 3, 6))):
+                model.entries[scope] = drawn(dice)
+                pair.bob.firewall.set(built(model.entries[scope]), **scope_of(scope))
+            assert len(pair.bob.firewall.rules()) == len(model.entries)
             pair.follow(number % 2 == 0)
-            rule = decisions.speaks(entries, pair.alice.peer_id, PROTOCOL.ids[0], "127.0.0.1")
+            rule = model.find(pair.alice.peer_id, PROTOCOL.ids[0], "127.0.0.1")
             for message, variant, text in dice.sample(MESSAGES, 2):
-                expected = decisions.outcome(rule, variant, text, yes=yes)
-                assert await pair.ask(message) == expected, (entries, message)
+                expected, asks = outcome(rule, variant, text, yes=yes)
+                assert await pair.ask(message) == expected, (model.entries, message)
                 assert pair.handled == ([message] if expected == "answer" else [])
-                asks = expected != "UnsupportedProtocol" and decisions.asked(rule, variant, text)
                 assert pair.questions == ([variant] if asks else [])
                 verdict = "allow" if expected == "answer" else "reject"
                 told = None if expected == "UnsupportedProtocol" else variant
@@ -125,13 +115,13 @@ async def test_t4_firewall_permissions() -> None:
 class Answers:
     """What the application says: ``given`` when it is asked for a rule, ``said`` when it is asked about a request."""
 
-    given: decisions.Rule
+    given: Tree | str
     said: object
 
     @property
-    def rule(self) -> decisions.Rule:
+    def rule(self) -> Tree | None:
         """None: no rule."""
-        return None if self.given in ("drop", "raise", "nonsense") else self.given
+        return None if isinstance(self.given, str) else self.given
 
 
 def given_by(word: object) -> Any:
@@ -153,7 +143,7 @@ async def test_t5_firewall_ask(caplog: pytest.LogCaptureFixture) -> None:
             pair.questions.append("rule")
             while pair.bob.stats()["asks"] < waiting:  # until all of them wait
                 await asyncio.sleep(0)
-            return made(answers.given) if answers.rule is not None else given_by(answers.given)
+            return built(answers.rule) if answers.rule is not None else given_by(answers.given)
 
         @pair.bob.firewall.on_ask
         async def approve(asked: Attempt) -> bool | Rule:
@@ -175,9 +165,10 @@ async def first_contact(pair: Two, answers: Answers, sent: list[tuple[Any, str, 
     outcomes = await asyncio.gather(*(pair.ask(message) for message, _, _ in sent))
     expected, asks = [], 0
     for _, variant, text in sent:
-        word = "reject" if answers.rule is None else decisions.word(answers.rule, variant, text)
-        asks += word == "ask"
-        expected.append("answer" if word == "allow" or (word == "ask" and answers.said is True) else "Rejected")
+        said = Rule.REJECT if answers.rule is None else word(answers.rule, variant, text)
+        asks += said == Rule.ASK
+        let_in = said == Rule.ALLOW or (said == Rule.ASK and answers.said is True)
+        expected.append("answer" if let_in else "Rejected")
     assert outcomes == expected, (answers, sent)
     assert pair.questions == ["rule", *["ask"] * asks]  # in this order, and never twice
     assert len(pair.handled) == expected.count("answer")
@@ -186,7 +177,7 @@ async def first_contact(pair: Two, answers: Answers, sent: list[tuple[Any, str, 
         verdicts = sorted("allow" if one == "answer" else "reject" for one in expected)
         assert sorted(verdict for _, verdict in pair.judged) == verdicts
     kept = [rule for _, rule in pair.bob.firewall.rules()]
-    assert kept == ([] if answers.rule is None else [made(answers.rule)])
+    assert kept == ([] if answers.rule is None else [built(answers.rule)])
 
 
 async def afterwards(pair: Two, answers: Answers, sent: tuple[Any, str, str]) -> None:
@@ -197,9 +188,8 @@ async def afterwards(pair: Two, answers: Answers, sent: tuple[Any, str, str]) ->
         assert await pair.ask(message) == "Rejected"
         assert pair.questions == ["rule"]
         return
-    expected = decisions.outcome(answers.rule, variant, text, yes=answers.said is True)
+    expected, asks = outcome(answers.rule, variant, text, yes=answers.said is True)
     assert await pair.ask(message) == expected
-    asks = expected != "UnsupportedProtocol" and decisions.asked(answers.rule, variant, text)
     assert pair.questions == ["ask"] * asks
 
 
@@ -249,8 +239,7 @@ async def test_t13_rules_see_a_trimmed_view() -> None:
         view=lambda message: Put(message.key, "") if isinstance(message, Put) else message,
     )
     shown, stored = [], []
-    bob = Network(listen=[LOOPBACK])
-    bob.firewall.set(Rule.only(READ, otherwise=Rule.only(WRITE, then=Rule.ASK)))
+    bob = network(rule=Rule.only(READ, otherwise=Rule.only(WRITE, then=Rule.ASK)))
 
     @bob.firewall.on_ask
     async def approve(judged: Attempt) -> bool:
@@ -262,8 +251,7 @@ async def test_t13_rules_see_a_trimmed_view() -> None:
         stored.append(request.message)
         return True
 
-    async with bob, Network() as alice:
-        await alice.connect(bob.addresses[0])
+    async with connected(bob) as alice:
         assert await alice.request(bob.peer_id, Put("color", "secret"), store)
         assert await alice.request(bob.peer_id, Get("color"), store)
     assert shown == [("Put", Put("color", ""))]

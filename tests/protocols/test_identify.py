@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import pytest
 from multiaddr import Multiaddr
 
+from stronghold_p2p import errors
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Timeouts
+from stronghold_p2p.connection.live import LiveConnection
+from stronghold_p2p.connection.owner import Handler
 from stronghold_p2p.encoding import protobuf, varint
-from stronghold_p2p.errors import (
-    ConnectionClosed,
-    DeadlineExceeded,
-    DecodeError,
-    HandshakeError,
-    Malformed,
-    P2PError,
-    StreamEnded,
-    StreamReset,
-    UnsupportedProtocol,
-)
+from stronghold_p2p.errors import ConnectionClosed, DecodeError, Malformed, StreamEnded, StreamReset
 from stronghold_p2p.events.events import Ended, Event
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import PeerRecord
@@ -32,7 +27,7 @@ from stronghold_p2p.protocols.identify_messages import MAX_PART, MAX_PARTS, Iden
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.yamux.header import DATA, GO_AWAY, SYN, frame
-from tests.peers import LOOPBACK, connect, saying, swarm, until
+from tests.peers import LOOPBACK, connect, now, saying, swarm, until
 from tests.swarm.raw import raw_in
 
 HASTY = Timeouts(identify=0.2)
@@ -48,39 +43,88 @@ def names(*protocols: str) -> dict[str, object]:
     return {"protocols": tuple(protocol.encode() for protocol in protocols)}
 
 
-def info_of(service: Identify, other: Swarm) -> PeerInfo:
-    info = service.info(other.peer_id)
-    assert info is not None
-    return info
-
-
 def served(here: Swarm, there: Swarm) -> frozenset[str]:
     """What ``here`` believes that ``there`` serves."""
     return here.peer_protocols.get(there.peer_id, frozenset())
 
 
+@dataclass
+class Meeting:
+    """Alice, who has asked Bob when they met; ``his`` is Bob's service, if he has one."""
+
+    alice: Swarm
+    bob: Swarm
+    connection: LiveConnection
+    hers: Identify
+    his: Identify | None
+
+    @property
+    def info(self) -> PeerInfo:
+        """What Alice knows of Bob."""
+        info = self.hers.info(self.bob.peer_id)
+        assert info is not None
+        return info
+
+    @property
+    def nothing_known(self) -> bool:
+        return self.hers.info(self.bob.peer_id) is None
+
+    async def ask(self) -> PeerInfo:
+        return await self.hers.identify(self.connection)
+
+    async def both_know(self) -> None:
+        assert self.his is not None
+        await until(lambda: self.hers.info(self.bob.peer_id) and self.his.info(self.alice.peer_id))  # type: ignore[union-attr]
+
+    async def push(self, data: bytes, *, whole: bool = True) -> LiveStream:
+        """A push to Alice."""
+        (connection,) = self.bob.connections(self.alice.peer_id)
+        stream = await connection.open_stream(PUSH)
+        await stream.write(data)
+        if whole:
+            stream.finish()
+        return stream
+
+    async def pushed(self, data: bytes) -> None:
+        """A push that is taken: nothing is answered."""
+        async with await self.push(data) as stream:
+            assert await stream.read() == b""
+
+
+@asynccontextmanager
+async def meeting(
+    answer: Handler | None = None, *, rule: Rule | None = Rule.ALLOW, his: bool = False, hasty: bool = False
+) -> AsyncIterator[Meeting]:
+    """Bob has a service, or answers by hand, or not at all."""
+    async with swarm(1, timeouts=HASTY if hasty else None) as alice, swarm(2, rule) as bob:
+        hers, service = Identify(alice, "alice/1"), Identify(bob, "bob/1") if his else None
+        if answer is not None:
+            bob.handle(IDENTIFY, answer)
+        yield Meeting(alice, bob, await connect(alice, bob), hers, service)
+
+
 async def test_a_peer_is_not_told_of_what_the_rules_keep_from_it() -> None:
-    async with swarm(1) as alice, swarm(2, None) as bob:
-        hers, his = Identify(alice, "alice/1"), Identify(bob, "bob/1")
-        bob.handle("/upper/1", saying())
-        bob.handle("/requests/1", saying(), judges=True)
-        connection = await connect(alice, bob)
+    async with meeting(rule=None, his=True) as on:
+        alice, firewall = on.alice.peer_id, on.bob.firewall
+        on.bob.handle("/upper/1", saying())
+        on.bob.handle("/requests/1", saying(), judges=True)
         nothing = {IDENTIFY, PUSH}
-        assert set((await hers.identify(connection)).protocols) == nothing
+        assert set((await on.ask()).protocols) == nothing
         for rule in (Rule.ALLOW, Rule.ASK, Rule.only(["Ping"])):
-            bob.firewall.set(rule, peer=alice.peer_id, protocol="/requests/1")
-            assert set((await hers.identify(connection)).protocols) == {*nothing, "/requests/1"}
+            firewall.set(rule, peer=alice, protocol="/requests/1")
+            assert set((await on.ask()).protocols) == {*nothing, "/requests/1"}
         for refused in (Rule.REJECT, Rule.only(["Ping"], then=Rule.REJECT)):
-            bob.firewall.set(refused, peer=alice.peer_id)
-            bob.firewall.remove(peer=alice.peer_id, protocol="/requests/1")
-            assert set((await hers.identify(connection)).protocols) == nothing
+            firewall.set(refused, peer=alice)
+            firewall.remove(peer=alice, protocol="/requests/1")
+            assert set((await on.ask()).protocols) == nothing
         for number in range(TEMPLATES):  # each peer could be told something else
-            bob.handle(f"/{number}", saying())
-            bob.firewall.set(Rule.ALLOW, peer=alice.peer_id, protocol=f"/{number}")
-            assert f"/{number}" in (await hers.identify(connection)).protocols
-        assert len(his._templates) <= TEMPLATES
-        await hers.close()
-        await his.close()
+            on.bob.handle(f"/{number}", saying())
+            firewall.set(Rule.ALLOW, peer=alice, protocol=f"/{number}")
+            assert f"/{number}" in (await on.ask()).protocols
+        assert on.his is not None
+        assert len(on.his._templates) <= TEMPLATES
+        await on.hers.close()
+        await on.his.close()
 
 
 async def test_a_change_of_the_rules_is_told_to_whom_it_concerns() -> None:
@@ -102,34 +146,26 @@ async def test_a_change_of_the_rules_is_told_to_whom_it_concerns() -> None:
 
 
 async def test_both_sides_learn_everything() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        hers, his = Identify(alice, "alice/1"), Identify(bob, "bob/1")
-        bob.handle("/upper/1", saying())
-        connection = await connect(alice, bob)
-        await until(lambda: hers.info(bob.peer_id) and his.info(alice.peer_id))
-        info = info_of(hers, bob)
-        assert (info.peer, info.agent, info.version) == (bob.peer_id, "bob/1", "ipfs/0.1.0")
-        assert set(info.protocols) == {IDENTIFY, PUSH, "/upper/1"} == served(alice, bob)
-        assert info.addresses == bob.addresses
-        assert info.observed == connection.local_address
+    async with meeting(his=True) as on:
+        on.bob.handle("/upper/1", saying())
+        await on.both_know()
+        info = await on.ask()
+        assert (info.peer, info.agent, info.version) == (on.bob.peer_id, "bob/1", "ipfs/0.1.0")
+        assert set(info.protocols) == {IDENTIFY, PUSH, "/upper/1"} == served(on.alice, on.bob)
+        assert info.addresses == on.bob.addresses
+        assert info.observed == on.connection.local_address
         assert info.record is not None
-        assert info.record.peer_id == bob.peer_id
-        assert bob.book.addresses(alice.peer_id) == alice.addresses
-        fresh = await hers.identify(connection)
-        assert fresh.agent == "bob/1"
-        await hers.close()
-        await his.close()
+        assert info.record.peer_id == on.bob.peer_id
+        assert on.bob.book.addresses(on.alice.peer_id) == on.alice.addresses
 
 
 async def test_what_was_told_goes_with_the_last_connection() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        hers, _ = Identify(alice, "a"), Identify(bob, "b")
-        first = await connect(alice, bob)
-        await until(lambda: hers.info(bob.peer_id))
-        await first.close()
-        assert hers.info(bob.peer_id) is None
-        assert served(alice, bob) == frozenset()
-        assert alice.book.addresses(bob.peer_id) == bob.addresses
+    async with meeting(his=True) as on:
+        await until(lambda: not on.nothing_known)
+        await on.connection.close()
+        assert on.nothing_known
+        assert served(on.alice, on.bob) == frozenset()
+        assert on.alice.book.addresses(on.bob.peer_id) == on.bob.addresses
 
 
 async def test_who_asks_and_leaves_at_once_is_not_remembered() -> None:
@@ -145,65 +181,42 @@ async def test_who_asks_and_leaves_at_once_is_not_remembered() -> None:
 
 
 async def test_a_peer_without_identify_is_no_failure() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        service = Identify(alice, "a")
-        connection = await connect(alice, bob)
-        with pytest.raises(UnsupportedProtocol):
-            await service.identify(connection)
-        assert service.info(bob.peer_id) is None
-        assert not connection.closed
-        await until(lambda: connection.streams == 0)
+    async with meeting() as on:
+        with pytest.raises(errors.UnsupportedProtocol):
+            await on.ask()
+        assert on.nothing_known
+        assert not on.connection.closed
+        await until(lambda: on.connection.streams == 0)
 
 
-async def test_the_task_of_a_connection_ends_with_it() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        Identify(alice, "a")
-        bob.handle(IDENTIFY, saying(close=False))
-        connection = await connect(alice, bob)
-        await until(lambda: connection.streams == 1)
-        await connection.close()
+@pytest.mark.parametrize("what", ["connection", "service"])
+async def test_the_task_of_a_connection_ends_with_it_and_with_the_service(what: str) -> None:
+    async with meeting(saying(close=False)) as on:
+        await until(lambda: on.connection.streams == 1)
+        await (on.connection if what == "connection" else on.hers).close()
+        await until(lambda: on.connection.streams == 0)
+        on.hers.changed()
+        assert on.connection.closed is (what == "connection")
 
 
-async def test_closing_ends_what_still_waits() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        service = Identify(alice, "a")
-        bob.handle(IDENTIFY, saying(close=False))
-        connection = await connect(alice, bob)
-        await until(lambda: connection.streams == 1)
-        await service.close()
-        await until(lambda: connection.streams == 0)
-        service.changed()
-        assert not connection.closed
+PARTS = [message(**names(f"/{number}"), agent_version=b"%d" % number) for number in range(MAX_PARTS + 1)]
+LARGE = [message(agent_version=b"%d" % number, observed_addr=bytes(MAX_PART - 8)) for number in range(9)]
 
 
-def spread(data: bytes) -> Iterator[bytes]:
-    for at in range(0, len(data), 7):
-        yield data[at : at + 7]
-
-
-async def test_a_message_may_come_in_parts_and_pieces() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        service = Identify(alice, "a")
-        parts = [message(**names(f"/{number}"), agent_version=b"%d" % number) for number in range(MAX_PARTS)]
-        bob.handle(IDENTIFY, saying(*spread(b"".join(parts))))
-        info = await service.identify(await connect(alice, bob))
-        assert info.protocols == tuple(f"/{number}" for number in range(MAX_PARTS))
-        assert info.agent == str(MAX_PARTS - 1)
-
-
-async def test_more_parts_than_we_take_are_not_read() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        service = Identify(alice, "a")
-        bob.handle(IDENTIFY, saying(*(message(agent_version=b"%d" % number) for number in range(MAX_PARTS + 1))))
-        assert (await service.identify(await connect(alice, bob))).agent == str(MAX_PARTS - 1)
-
-
-async def test_more_bytes_than_we_take_are_not_read() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        service = Identify(alice, "a")
-        parts = [message(agent_version=b"%d" % number, observed_addr=bytes(MAX_PART - 8)) for number in range(9)]
-        bob.handle(IDENTIFY, saying(*parts))
-        assert (await service.identify(await connect(alice, bob))).agent == "7"  # eight parts are 64 KiB
+@pytest.mark.parametrize(
+    ("pieces", "agent"),
+    [
+        ([b"".join(PARTS[:-1])[at : at + 7] for at in range(0, len(b"".join(PARTS[:-1])), 7)], str(MAX_PARTS - 1)),
+        (PARTS, str(MAX_PARTS - 1)),
+        (LARGE, "7"),  # eight parts are 64 KiB
+    ],
+    ids=["in pieces", "more parts than we take", "more bytes than we take"],
+)
+async def test_a_message_may_come_in_so_many_parts(pieces: list[bytes], agent: str) -> None:
+    async with meeting(saying(*pieces)) as on:
+        info = await on.ask()
+        assert info.agent == agent
+        assert pieces is LARGE or info.protocols == tuple(f"/{number}" for number in range(MAX_PARTS))
 
 
 @pytest.mark.parametrize(
@@ -220,45 +233,34 @@ async def test_more_bytes_than_we_take_are_not_read() -> None:
         (message(agent_version=b"x") + b"\x02\x0a\x05", DecodeError),
     ],
 )
-async def test_nonsense_costs_only_the_stream(sent: bytes, error: type[Exception]) -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        service = Identify(alice, "a")
-        bob.handle(IDENTIFY, saying(sent))
-        connection = await connect(alice, bob)
-        with pytest.raises(error) as caught:
-            await service.identify(connection)
-        assert isinstance(caught.value, P2PError)
-        assert service.info(bob.peer_id) is None
-        await until(lambda: connection.streams == 0)
-        assert not connection.closed
+async def test_nonsense_costs_only_the_stream(sent: bytes, error: type[errors.P2PError]) -> None:
+    async with meeting(saying(sent)) as on:
+        with pytest.raises(error):
+            await on.ask()
+        assert on.nothing_known
+        await until(lambda: on.connection.streams == 0)
+        assert not on.connection.closed
 
 
-@pytest.mark.parametrize("sent", [b"", b"\x05", message(agent_version=b"x")])
-async def test_a_peer_that_does_not_finish_has_a_deadline(sent: bytes) -> None:
-    async with swarm(1, timeouts=HASTY) as alice, swarm(2) as bob:
-        service = Identify(alice, "a")
-        bob.handle(IDENTIFY, saying(sent, close=False))
-        connection = await connect(alice, bob)
-        with pytest.raises(DeadlineExceeded) as caught:
-            await service.identify(connection)
-        assert (caught.value.phase, caught.value.timeout, caught.value.peer) == ("identify", 0.2, bob.peer_id)
-        await until(lambda: connection.streams == 0)
+async def dribble(stream: LiveStream) -> None:
+    for byte in message(agent_version=b"x" * 200):
+        await stream.write(bytes([byte]))
+        await asyncio.sleep(0.02)
 
 
-async def test_the_deadline_is_one_for_all_bytes() -> None:
-    async def dribble(stream: LiveStream) -> None:
-        for byte in message(agent_version=b"x" * 200):
-            await stream.write(bytes([byte]))
-            await asyncio.sleep(0.02)
-
-    async with swarm(1, timeouts=HASTY) as alice, swarm(2) as bob:
-        service = Identify(alice, "a")
-        bob.handle(IDENTIFY, dribble)
-        connection = await connect(alice, bob)
-        start = asyncio.get_running_loop().time()
-        with pytest.raises(DeadlineExceeded):
-            await service.identify(connection)
-        assert asyncio.get_running_loop().time() - start < 1
+@pytest.mark.parametrize(
+    "answer",
+    [*(saying(sent, close=False) for sent in (b"", b"\x05", message(agent_version=b"x"))), dribble],
+    ids=["nothing", "a length", "no end", "drop by drop"],
+)
+async def test_a_peer_that_does_not_finish_has_one_deadline_for_all_bytes(answer: Handler) -> None:
+    async with meeting(answer, hasty=True) as on:
+        start = now()
+        with pytest.raises(errors.DeadlineExceeded) as caught:
+            await on.ask()
+        assert now() - start < 1
+        assert (caught.value.phase, caught.value.timeout, caught.value.peer) == ("identify", 0.2, on.bob.peer_id)
+        await until(lambda: on.connection.streams == 0)
 
 
 async def test_another_key_ends_the_connection() -> None:
@@ -269,47 +271,42 @@ async def test_another_key_ends_the_connection() -> None:
         bob.handle(IDENTIFY, saying(message(public_key=carol.identity.public_key.encode(), **names("/x"))))
         connection = await alice.dial(bob.peer_id, bob.addresses)
         await until(lambda: ends and connection.closed)
-        assert isinstance(connection.error, ConnectionClosed)
-        assert connection.error.code == GoAway.PROTOCOL_VIOLATION
         (end,) = ends
         assert isinstance(end, Ended)
-        assert isinstance(end.error, ConnectionClosed)
-        assert (end.error.code, end.error.remote) == (GoAway.PROTOCOL_VIOLATION, True)
+        for error, remote in ((connection.error, False), (end.error, True)):
+            assert isinstance(error, ConnectionClosed)
+            assert (error.code, error.remote) == (GoAway.PROTOCOL_VIOLATION, remote)
         assert service.info(bob.peer_id) is None
         assert served(alice, bob) == frozenset()
         ends.clear()
 
 
 async def test_another_key_in_a_fresh_answer_is_told_to_the_caller() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        connection = await connect(alice, bob)
-        service = Identify(alice, "a")
-        bob.handle(IDENTIFY, saying(message(public_key=alice.identity.public_key.encode())))
-        with pytest.raises(HandshakeError, match="public key"):
-            await service.identify(connection)
-        assert connection.closed
+    async with meeting() as on:
+        on.bob.handle(IDENTIFY, saying(message(public_key=on.alice.identity.public_key.encode())))
+        with pytest.raises(errors.HandshakeError, match="public key"):
+            await on.ask()
+        assert on.connection.closed
 
 
 async def test_nobody_else_can_be_spoken_for() -> None:
-    async with swarm(1) as alice, swarm(2) as bob, swarm(3) as carol:
-        service = Identify(alice, "a")
+    async with meeting() as on, swarm(3) as carol:
         forged = protobuf.decode(IdentifyMessage, build(carol.identity, "c", [], carol.addresses, 2**62).message(None))
         address = bytes(parse(f"/ip4/127.0.0.1/tcp/1/p2p/{carol.peer_id}"))
-        bob.handle(IDENTIFY, saying(message(signed_peer_record=forged.signed_peer_record, listen_addrs=(address,))))
-        info = await service.identify(await connect(alice, bob))
+        on.bob.handle(IDENTIFY, saying(message(signed_peer_record=forged.signed_peer_record, listen_addrs=(address,))))
+        info = await on.ask()
         assert (info.record, info.addresses) == (None, ())
-        assert alice.book.addresses(carol.peer_id) == ()
+        assert on.alice.book.addresses(carol.peer_id) == ()
 
 
 async def test_the_book_learns_from_the_signed_record_alone() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        service = Identify(alice, "a")
+    async with meeting() as on:
+        bob, book = on.bob, on.alice.book
         signed, newer, unsigned = (parse(f"/ip4/127.0.0.1/tcp/{port}") for port in (1, 2, 3))
 
         def record(seq: int, address: Multiaddr) -> bytes:
             return PeerRecord(bob.peer_id, seq, (bytes(address),)).seal(bob.identity)
 
-        connection = await connect(alice, bob)
         place = bob.addresses[0]  # a dial has found it: it stays
         for told, expected in (
             (message(listen_addrs=(bytes(unsigned),)), (place, unsigned)),
@@ -319,41 +316,46 @@ async def test_the_book_learns_from_the_signed_record_alone() -> None:
             (message(signed_peer_record=record(6, newer)), (place, newer)),
         ):
             bob.handle(IDENTIFY, saying(told))
-            info = await service.identify(connection)
-            assert info.addresses == expected[1:]
-            assert alice.book.addresses(bob.peer_id) == expected
-        await connection.close()
+            assert (await on.ask()).addresses == expected[1:]
+            assert book.addresses(bob.peer_id) == expected
+        await on.connection.close()
         bob.handle(IDENTIFY, saying(message(signed_peer_record=record(3, unsigned))))  # of an earlier life
-        await until(lambda: service.info(bob.peer_id) is None)
-        connection = await connect(alice, bob)
-        assert (await service.identify(connection)).addresses == (unsigned,)
-        assert alice.book.addresses(bob.peer_id) == (place, newer)
+        await until(lambda: on.nothing_known)
+        on.connection = await connect(on.alice, bob)
+        assert (await on.ask()).addresses == (unsigned,)
+        assert book.addresses(bob.peer_id) == (place, newer)
+
+
+async def test_identify_is_open_unless_a_rule_names_it() -> None:
+    async with meeting(rule=None, his=True) as on:
+        assert (await on.ask()).agent == "bob/1"
+        on.bob.firewall.set(Rule.REJECT, protocol=IDENTIFY)
+        with pytest.raises(errors.UnsupportedProtocol):
+            await on.ask()
 
 
 # ---------------------------------------------------------------------- push
 
 
 async def test_a_change_is_pushed() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        hers, his = Identify(alice, "a"), Identify(bob, "b")
-        await connect(alice, bob)
-        await until(lambda: hers.info(bob.peer_id) and his.info(alice.peer_id))
-        assert info_of(hers, bob).addresses == bob.addresses
-        first = info_of(hers, bob).record
-        listener = await bob.listen(parse(LOOPBACK))
-        bob.handle("/new/1", saying())
-        his.changed()
-        await until(lambda: "/new/1" in served(alice, bob))
-        assert info_of(hers, bob).addresses == bob.addresses
-        assert len(bob.addresses) == 2
-        second = info_of(hers, bob).record
+    async with meeting(his=True) as on:
+        await on.both_know()
+        assert on.info.addresses == on.bob.addresses
+        first = on.info.record
+        listener = await on.bob.listen(parse(LOOPBACK))
+        on.bob.handle("/new/1", saying())
+        on.his.changed()  # type: ignore[union-attr]
+        await until(lambda: "/new/1" in served(on.alice, on.bob))
+        assert on.info.addresses == on.bob.addresses
+        assert len(on.bob.addresses) == 2
+        second = on.info.record
         assert first is not None
         assert second is not None
         assert second.seq > first.seq
         listener.stop()
-        await until(lambda: info_of(hers, bob).addresses == bob.addresses)
-        assert len(bob.addresses) == 1
-        await until(lambda: not any(connection.streams for connection in (*alice.connections(), *bob.connections())))
+        await until(lambda: on.info.addresses == on.bob.addresses)
+        assert len(on.bob.addresses) == 1
+        await until(lambda: not any(each.streams for each in (*on.alice.connections(), *on.bob.connections())))
 
 
 async def test_changes_of_one_moment_are_one_push() -> None:
@@ -364,19 +366,16 @@ async def test_changes_of_one_moment_are_one_push() -> None:
         pushes += 1
         await stream.read_to_end()
 
-    async with swarm(1) as alice, swarm(2) as bob:
-        service = Identify(alice, "a")
-        bob.handle(IDENTIFY, saying(message(**names(PUSH))))
-        bob.handle(PUSH, count)
-        await connect(alice, bob)
-        await until(lambda: PUSH in served(alice, bob))
-        (connection,) = bob.connections()
+    async with meeting(saying(message(**names(PUSH)))) as on:
+        on.bob.handle(PUSH, count)
+        await until(lambda: PUSH in served(on.alice, on.bob))
+        (connection,) = on.bob.connections()
         async with await connection.open_stream(IDENTIFY) as stream:
             assert await stream.read_message()
         for number in range(5):
-            alice.handle(f"/new/{number}", saying())
-            service.changed()
-        await until(lambda: pushes and not service._tasks)
+            on.alice.handle(f"/new/{number}", saying())
+            on.hers.changed()
+        await until(lambda: pushes and not on.hers._tasks)
         assert pushes == 1
 
 
@@ -394,18 +393,15 @@ async def test_changes_during_a_push_are_one_more() -> None:
         await go_on.wait()
         running -= 1
 
-    async with swarm(1) as alice, swarm(2) as bob:
-        service = Identify(alice, "a")
-        Identify(bob, "b")
-        bob.handle(PUSH, slow)
-        await connect(alice, bob)
-        await until(lambda: PUSH in served(alice, bob) and bob.peer_id in service._sent_generation)
+    async with meeting(his=True) as on:
+        on.bob.handle(PUSH, slow)
+        await until(lambda: PUSH in served(on.alice, on.bob) and on.bob.peer_id in on.hers._sent_generation)
         for number in range(5):
-            alice.handle(f"/new/{number}", saying())
-            service.changed()
+            on.alice.handle(f"/new/{number}", saying())
+            on.hers.changed()
             await asyncio.sleep(0.02)
         go_on.set()
-        await until(lambda: len(got) == 2 and not service._tasks)
+        await until(lambda: len(got) == 2 and not on.hers._tasks)
         assert b"/new/4" not in got[0]
         assert b"/new/4" in got[1]
 
@@ -431,118 +427,71 @@ async def test_a_change_before_the_answer_came_is_pushed_too() -> None:
 
 
 async def test_a_peer_that_takes_no_push_gets_none() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        service = Identify(alice, "a")
-        bob.handle(IDENTIFY, saying(message(agent_version=b"old")))
-        await connect(alice, bob)
-        await until(lambda: service.info(bob.peer_id))
-        service.changed()
-        assert not service._tasks
+    async with meeting(saying(message(agent_version=b"old"))) as on:
+        await until(lambda: not on.nothing_known)
+        on.hers.changed()
+        assert not on.hers._tasks
 
 
 async def test_a_push_that_fails_is_no_failure() -> None:
-    async with swarm(1, timeouts=HASTY) as alice, swarm(2) as bob:
-        service = Identify(alice, "a")
-        Identify(bob, "b")
-        bob.handle(PUSH, saying(close=False))
-        connection = await connect(alice, bob)
-        await until(lambda: PUSH in served(alice, bob) and bob.peer_id in service._sent_generation)
-        service.changed()
-        assert service._tasks
-        await until(lambda: not service._tasks)
-        assert not connection.closed
-
-
-async def push(stream_to: Swarm, sender: Swarm, data: bytes) -> LiveStream:
-    (connection,) = sender.connections(stream_to.peer_id)
-    stream = await connection.open_stream(PUSH)
-    await stream.write(data)
-    return stream
+    async with meeting(his=True, hasty=True) as on:
+        on.bob.handle(PUSH, saying(close=False))
+        await until(lambda: PUSH in served(on.alice, on.bob) and on.bob.peer_id in on.hers._sent_generation)
+        on.hers.changed()
+        assert on.hers._tasks
+        await until(lambda: not on.hers._tasks)
+        assert not on.connection.closed
 
 
 async def test_a_push_before_identify_is_taken() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        service = Identify(alice, "a")
-        await connect(bob, alice)
-        async with await push(alice, bob, message(**names("/a"), agent_version=b"one")) as stream:
-            stream.finish()
-            assert await stream.read() == b""  # nothing is answered
-        assert info_of(service, bob).protocols == ("/a",)
-        async with await push(alice, bob, message(**names("/b"))) as stream:
-            stream.finish()
-            assert await stream.read() == b""
-        assert info_of(service, bob).protocols == ("/b",)
-        assert info_of(service, bob).agent == "one"
+    async with meeting() as on:
+        await on.pushed(message(**names("/a"), agent_version=b"one"))
+        assert on.info.protocols == ("/a",)
+        await on.pushed(message(**names("/b")))
+        assert (on.info.protocols, on.info.agent) == (("/b",), "one")
 
 
 async def test_half_a_push_changes_nothing() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        service = Identify(alice, "a")
-        await connect(bob, alice)
-        async with await push(alice, bob, message(**names("/a"))[:-1]) as stream:
-            stream.finish()
+    async with meeting() as on:
+        async with await on.push(message(**names("/a"))[:-1]) as stream:
             with pytest.raises(StreamReset):
                 await stream.read()
-        assert service.info(bob.peer_id) is None
+        assert on.nothing_known
 
 
 async def test_a_second_push_at_the_same_time_is_reset() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        service = Identify(alice, "a")
-        await connect(bob, alice)
-        first = await push(alice, bob, b"\x05")
+    async with meeting() as on:
+        first = await on.push(b"\x05", whole=False)
         for _ in range(20):
-            excess = await push(alice, bob, b"\x05")
+            excess = await on.push(b"\x05", whole=False)
             with pytest.raises(StreamReset) as caught:
                 await excess.read()
             assert caught.value.code == Reset.RATE_LIMITED
         first.reset()
-        await until(lambda: not service._pushes_being_read)
-        async with await push(alice, bob, message(**names("/a"))) as stream:
-            stream.finish()
-            assert await stream.read() == b""
-        assert info_of(service, bob).protocols == ("/a",)
+        await until(lambda: not on.hers._pushes_being_read)
+        await on.pushed(message(**names("/a")))
+        assert on.info.protocols == ("/a",)
 
 
 async def test_a_push_has_a_deadline() -> None:
-    async with swarm(1, timeouts=HASTY) as alice, swarm(2) as bob:
-        Identify(alice, "a")
-        await connect(bob, alice)
-        stream = await push(alice, bob, b"\x05")
+    async with meeting(hasty=True) as on:
+        stream = await on.push(b"\x05", whole=False)
         with pytest.raises(StreamReset):
             await stream.read()
 
 
 async def test_a_push_with_another_key_ends_the_connection() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        Identify(alice, "a")
-        connection = await connect(bob, alice)
-        stream = await push(alice, bob, message(public_key=alice.identity.public_key.encode()))
-        stream.finish()
+    async with meeting() as on:
+        stream = await on.push(message(public_key=on.alice.identity.public_key.encode()))
         with pytest.raises(ConnectionClosed):
             await stream.read()
-        await until(lambda: connection.closed)
+        await until(lambda: on.connection.closed)
 
 
-async def test_a_thousand_pushes_leave_nothing() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        service = Identify(alice, "a")
-        await connect(bob, alice)
+async def test_many_pushes_leave_nothing() -> None:
+    async with meeting() as on:
         for number in range(300):
-            async with await push(alice, bob, message(**names(f"/{number}"))) as stream:
-                stream.finish()
-                assert await stream.read() == b""
-        assert served(alice, bob) == {"/299"}
-        assert len(service._infos) == 1
-        assert not alice.dialer._shared
-
-
-async def test_identify_is_open_unless_a_rule_names_it() -> None:
-    async with swarm(1) as alice, swarm(2, rule=None) as bob:
-        service = Identify(alice, "a")
-        Identify(bob, "b")
-        connection = await connect(alice, bob)
-        assert (await service.identify(connection)).agent == "b"
-        bob.firewall.set(Rule.REJECT, protocol=IDENTIFY)
-        with pytest.raises(UnsupportedProtocol):
-            await service.identify(connection)
+            await on.pushed(message(**names(f"/{number}")))
+        assert served(on.alice, on.bob) == {"/299"}
+        assert len(on.hers._infos) == 1
+        assert not on.alice.dialer._shared

@@ -15,14 +15,8 @@ from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.errors import DecodeError, HandshakeError
 from stronghold_p2p.identity import Envelope, PeerRecord
 from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.protocols import identify_messages as caps
 from stronghold_p2p.protocols.identify_messages import (
-    MAX_ADDRESSES,
-    MAX_EXAMINED,
-    MAX_NAME,
-    MAX_PART,
-    MAX_PROTOCOLS,
-    MAX_SENT,
-    MAX_TOTAL,
     IdentifyMessage,
     PeerInfo,
     build,
@@ -53,14 +47,16 @@ def record(seq: int, *listed: bytes, identity: Identity = PEER) -> bytes:
 
 
 def decoded(data: bytes) -> IdentifyMessage:
-    return protobuf.decode(IdentifyMessage, data, max_size=MAX_PART)
+    return protobuf.decode(IdentifyMessage, data, max_size=caps.MAX_PART)
 
 
 # ---------------------------------------------------------------------- ours
 
 
 def test_our_message_has_every_field() -> None:
-    message = decoded(build(US, "agent/1", ["/a/1", "/b/1"], [PUBLIC, PRIVATE], 7).message(LOOPBACK))
+    data = build(US, "agent/1", ["/a/1", "/b/1"], [PUBLIC, PRIVATE], 7).message(LOOPBACK)
+    message = decoded(data)
+    assert protobuf.encode(message) == data  # its parts are in canonical order
     assert message.public_key == US.public_key.encode()
     assert message.listen_addrs == (bytes(PUBLIC), bytes(PRIVATE))
     assert message.protocols == (b"/a/1", b"/b/1")
@@ -68,11 +64,6 @@ def test_our_message_has_every_field() -> None:
     assert (message.protocol_version, message.agent_version) == (b"ipfs/0.1.0", b"agent/1")
     signed = PeerRecord.open(message.signed_peer_record or b"")
     assert signed == PeerRecord(US.peer_id, 7, (bytes(PUBLIC), bytes(PRIVATE)))
-
-
-def test_the_parts_of_our_message_are_in_canonical_order() -> None:
-    data = build(US, "agent/1", ["/a/1"], [PUBLIC], 7).message(LOOPBACK)
-    assert protobuf.encode(decoded(data)) == data
 
 
 @pytest.mark.parametrize("observed", [None, parse(f"/unix/{'x' * 300}")])
@@ -87,22 +78,22 @@ def test_surplus_addresses_are_dropped_first(count: int) -> None:
     listed = [parse(data) for data in addresses(count)]
     data = build(US, "agent/1", [f"/protocol/{number:030}" for number in range(50)], listed, 1).message(PUBLIC)
     message = decoded(data)
-    assert len(data) <= MAX_SENT
+    assert len(data) <= caps.MAX_SENT
     assert len(message.protocols) == 50
     kept = len(message.listen_addrs)
     assert message.listen_addrs == tuple(addresses(count)[:kept])
     assert PeerRecord.open(message.signed_peer_record or b"").addresses == message.listen_addrs
-    assert kept == min(count, MAX_ADDRESSES) or len(data) > MAX_SENT - 300
+    assert kept == min(count, caps.MAX_ADDRESSES) or len(data) > caps.MAX_SENT - 300
 
 
 def test_then_surplus_protocols_are_dropped() -> None:
     names = [f"/protocol/{number:03}/{'x' * 40}" for number in range(200)]
     data = build(US, "a" * 1_000, names, [PUBLIC], 1).message(LOOPBACK)
     message = decoded(data)
-    assert len(data) <= MAX_SENT
+    assert len(data) <= caps.MAX_SENT
     assert message.protocols == tuple(name.encode() for name in names[: len(message.protocols)])
     assert len(message.protocols) > 40
-    assert len(message.agent_version or b"") == MAX_NAME
+    assert len(message.agent_version or b"") == caps.MAX_NAME
     assert PeerRecord.open(message.signed_peer_record or b"").peer_id == US.peer_id
 
 
@@ -111,23 +102,20 @@ def test_our_message_never_exceeds_what_rust_reads(sizes: list[int], protocols: 
     listed = [named(size) for size in sizes]
     template = build(US, "agent", [f"/{'y' * 30}/{n}" for n in range(protocols)], listed, 2**63)
     data = template.message(named(230))
-    assert len(data) <= MAX_SENT
+    assert len(data) <= caps.MAX_SENT
     assert decoded(data).public_key == US.public_key.encode()
 
 
 # ---------------------------------------------------------------------- a peer's
 
 
-def test_parts_are_merged() -> None:
+def test_parts_are_merged_as_protobuf_would() -> None:
     one = IdentifyMessage(public_key=b"1", listen_addrs=(b"a",), protocols=(b"x",), agent_version=b"old")
     two = IdentifyMessage(listen_addrs=(b"b",), protocols=(b"y",), agent_version=b"new", observed_addr=b"o")
     assert merge([one, two]) == IdentifyMessage(
         public_key=b"1", listen_addrs=(b"a", b"b"), protocols=(b"x", b"y"), agent_version=b"new", observed_addr=b"o"
     )
     assert merge([]) == IdentifyMessage()
-
-
-def test_parts_are_merged_as_protobuf_would() -> None:
     parts = [build(US, "a", ["/x"], [PUBLIC], 1).message(None), build(PEER, "b", ["/y"], [], 2).message(LOOPBACK)]
     assert merge(map(decoded, parts)) == decoded(b"".join(parts))
 
@@ -170,25 +158,20 @@ def test_what_is_absent_stays_and_lists_replace() -> None:
     assert after == replace(before, protocols=("/c",), addresses=(PRIVATE,))
 
 
-FOREIGN = Envelope.seal(PEER, "libp2p-routing-state", b"\x03\x01", b"")
-OTHER_TYPE = Envelope.seal(PEER, "libp2p-peer-record", b"\x03\x02", b"")
+BAD_RECORDS = {
+    "stranger": record(9, bytes(PUBLIC), identity=STRANGER),
+    "domain": Envelope.seal(PEER, "libp2p-routing-state", b"\x03\x01", b""),
+    "type": Envelope.seal(PEER, "libp2p-peer-record", b"\x03\x02", b""),
+    "nonsense": b"nonsense",
+    "zeros": bytes(caps.MAX_PART),
+    "cut": record(9, bytes(PUBLIC))[:-1],
+    "equal": record(5),
+    "older": record(4),
+    "129 addresses": record(9, *addresses(129)),
+}
 
 
-@pytest.mark.parametrize(
-    "sealed",
-    [
-        record(9, bytes(PUBLIC), identity=STRANGER),
-        FOREIGN,
-        OTHER_TYPE,
-        b"nonsense",
-        bytes(MAX_PART),
-        record(9, bytes(PUBLIC))[:-1],
-        record(5),
-        record(4),
-        record(9, *addresses(129)),
-    ],
-    ids=["stranger", "domain", "type", "nonsense", "zeros", "cut", "equal", "older", "129 addresses"],
-)
+@pytest.mark.parametrize("sealed", BAD_RECORDS.values(), ids=BAD_RECORDS)
 def test_a_record_that_is_not_good_is_dropped_and_the_rest_kept(sealed: bytes) -> None:
     first = interpret(IdentifyMessage(signed_peer_record=record(5, bytes(PUBLIC))), KNOWN, LOOPBACK)
     message = IdentifyMessage(signed_peer_record=sealed, listen_addrs=(bytes(PRIVATE),), agent_version=b"x")
@@ -247,13 +230,13 @@ def test_addresses_that_lead_elsewhere_than_they_say() -> None:
 
 
 def test_numbers_are_capped() -> None:
-    many = tuple(f"/{number}".encode() for number in range(MAX_PROTOCOLS + 1))
-    names = (b"", b"\xff\xfe", b"x" * (MAX_NAME + 1), b"x" * MAX_NAME, b"x" * MAX_NAME, *many)
+    many = tuple(f"/{number}".encode() for number in range(caps.MAX_PROTOCOLS + 1))
+    names = (b"", b"\xff\xfe", b"x" * (caps.MAX_NAME + 1), b"x" * caps.MAX_NAME, b"x" * caps.MAX_NAME, *many)
     message = IdentifyMessage(protocols=names, listen_addrs=tuple(addresses(10_000)))
     info = interpret(message, KNOWN, LOOPBACK)
-    assert len(info.protocols) == MAX_PROTOCOLS
-    assert info.protocols[:2] == ("x" * MAX_NAME, "/0")
-    assert len(info.addresses) == MAX_ADDRESSES
+    assert len(info.protocols) == caps.MAX_PROTOCOLS
+    assert info.protocols[:2] == ("x" * caps.MAX_NAME, "/0")
+    assert len(info.addresses) == caps.MAX_ADDRESSES
     again = interpret(IdentifyMessage(protocols=many[:1]), info, LOOPBACK)
     assert again.protocols == ("/0",)
 
@@ -262,7 +245,7 @@ def test_versions_are_short_and_printable() -> None:
     message = IdentifyMessage(agent_version=b"\x1b[31mred\xff\n" + b"x" * 1_000, protocol_version=b"\x00")
     info = interpret(message, KNOWN, LOOPBACK)
     assert info.agent.startswith("\ufffd[31mred\ufffd\ufffdxxx")
-    assert len(info.agent.encode()) <= 3 * MAX_NAME
+    assert len(info.agent.encode()) <= 3 * caps.MAX_NAME
     assert info.agent.isprintable()
     assert info.version == "\ufffd"
 
@@ -279,7 +262,7 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
 
 @pytest.mark.parametrize("piece", [b"\x1a\x00", b"\x12\x00", b"\x0a\x00", b"\x12\x01\x04", b"\x1a\x01x", b"\x78\x00"])
 def test_the_worst_of_64_kib_is_read_quickly(piece: bytes) -> None:
-    parts = [piece * (MAX_PART // len(piece))] * (MAX_TOTAL // MAX_PART)
+    parts = [piece * (caps.MAX_PART // len(piece))] * (caps.MAX_TOTAL // caps.MAX_PART)
     start = time.process_time()
     info = interpret(merge(map(decoded, parts)), KNOWN, PUBLIC)
     assert time.process_time() - start < 0.25  # about 0.03 s on a quiet machine
@@ -288,6 +271,6 @@ def test_the_worst_of_64_kib_is_read_quickly(piece: bytes) -> None:
 
 
 def test_not_every_address_is_looked_at() -> None:
-    bad = [b"\x04"] * (MAX_EXAMINED - 1)
+    bad = [b"\x04"] * (caps.MAX_EXAMINED - 1)
     assert usable([*bad, bytes(PUBLIC)], PEER.peer_id, LOOPBACK) == (PUBLIC,)
     assert usable([*bad, b"\x04", bytes(PUBLIC)], PEER.peer_id, LOOPBACK) == ()

@@ -4,114 +4,89 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from stronghold_p2p import errors
 from stronghold_p2p.addressing.kinds import from_socket
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.errors import (
-    ConnectionClosed,
-    DeadlineExceeded,
-    DialError,
-    LimitExceeded,
-    Malformed,
-    P2PError,
-    PeerIdMismatch,
-    Rejected,
-    StreamReset,
-    UnsupportedProtocol,
-    UsageError,
-)
+from stronghold_p2p.connection.owner import Handler
+from stronghold_p2p.errors import LimitExceeded, Malformed, P2PError, Rejected, StreamReset
 from stronghold_p2p.firewall.rules import Rule
-from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.multistream import propose
 from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codecs.codec import BYTES, JSON, frame
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
 from stronghold_p2p.streams.live import LiveStream
-from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.yamux.header import ACK, DATA, FIN, RST, WINDOW_UPDATE
 from stronghold_p2p.yamux.header import frame as yamux_frame
-from tests.peers import connect, saying, swarm, until
+from tests.peers import never, now, saying, swarm, turns, until
+from tests.support.requests import ID, NOT_MINIMAL, json, requests
 from tests.swarm.raw import raw_out
+from tests.transport.ends import identity
 from tests.virtual import VIRTUAL
 
 LOOPS = VIRTUAL
 
-ID = STRONGHOLD.ids[0]
-Peer = Callable[[LiveStream], Awaitable[None]]
+STRANGER = identity(7).peer_id
+LONG = "x" * 900_000  # more than the peer's window
 
 
-async def ask(client: Client, bob: Swarm, message: Any = "Ping", timeout: float | None = 5.0) -> Any:
-    return await client.request(bob.peer_id, bob.addresses, message, STRONGHOLD, timeout=timeout)
-
-
-async def outcome(handler: Peer | None, timeout: float = 5.0) -> Any:
-    """The answer or the error of one request to a peer that behaves so; afterwards nothing is left of it."""
-    async with swarm(1) as alice, swarm(2) as bob:
-        if handler is not None:
-            bob.handle(ID, handler)
-        client = Client(alice)
-        connection = await connect(alice, bob)
-        result: Any
+async def outcome(stream: Handler | None, timeout: float = 5.0) -> Any:
+    """The answer or the error of one request to a peer that behaves so."""
+    async with requests(stream=stream) as on:
         try:
-            result = await ask(client, bob, timeout=timeout)
+            return await on.ask(timeout=timeout)
         except P2PError as error:
-            assert error.peer == bob.peer_id
-            result = error
-        assert client.places.total == 0
-        await until(lambda: connection.streams == 0)
-        assert not connection.closed  # a failed stream never costs its connection
-        return result
+            assert error.peer == on.bob.peer_id
+            return error
 
 
-def answering(data: bytes) -> Peer:
+def answering(*pieces: bytes) -> Handler:
     """Reads a request as the Rust library does: counted, with the other side still open."""
 
     async def handler(stream: LiveStream) -> None:
         assert await stream.read_message() == b'"Ping"'
-        await stream.write(data)
+        for piece in pieces:
+            await stream.write(piece)
+            await asyncio.sleep(0)
 
     return handler
 
 
-async def test_an_answer() -> None:
-    assert await outcome(answering(frame(b'{"Pong":1}'))) == {"Pong": 1}
+async def without_an_end(stream: LiveStream) -> None:
+    await stream.write(frame(b"1"))
+    await stream.read_to_end()
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        (answering(frame(b'{"Pong":1}')), {"Pong": 1}),
+        (answering(*(bytes([byte]) for byte in frame(b'{"Pong":"x"}'))), {"Pong": "x"}),
+        (saying(frame(b"1")), 1),
+        (without_an_end, 1),
+    ],
+    ids=["whole", "in pieces", "before the request", "without an end"],
+)
+async def test_an_answer(stream: Handler, expected: object) -> None:
+    assert await outcome(stream) == expected
 
 
 async def test_the_request_is_one_counted_message_and_the_write_side_stays_open() -> None:
-    seen = b""
-    ended = False
+    seen: list[bytes] = []
 
     async def handler(stream: LiveStream) -> None:
-        nonlocal seen, ended
-        seen = await stream.readexactly(7)
-        try:
+        seen.append(await stream.readexactly(7))
+        with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
-                ended = await stream.read() == b""
-        except TimeoutError:
-            pass
+                await stream.read()
         await stream.write(frame(b"null"))
 
     assert await outcome(handler) is None
-    assert seen == b'\x06"Ping"'
-    assert not ended
-
-
-async def test_an_answer_in_pieces() -> None:
-    async def handler(stream: LiveStream) -> None:
-        for byte in frame(b'{"Pong":"x"}'):
-            await stream.write(bytes([byte]))
-            await asyncio.sleep(0)
-
-    assert await outcome(handler) == {"Pong": "x"}
-
-
-async def test_an_early_answer_is_taken() -> None:
-    assert await outcome(saying(frame(b"1"))) == 1
+    assert seen == [b'\x06"Ping"']
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -132,13 +107,11 @@ async def test_an_answer_before_the_request_was_taken(whole: bool) -> None:
         except StreamReset as error:
             codes.append(error.code)
 
-    async with swarm(1) as alice, swarm(2) as bob:
-        bob.handle(ID, handler)
-        connection = await connect(alice, bob)
-        assert await ask(Client(alice), bob, "x" * 900_000) == "too much for me"
-        await until(lambda: connection.streams == 0 and codes)
+    async with requests(stream=handler) as on:
+        assert await on.ask(LONG) == "too much for me"
+        await until(lambda: on.connection.streams == 0 and codes)
         assert codes == [0]  # the rest of the request does not come any more
-        assert len(asyncio.all_tasks()) <= 2 + len(bob.connections()[0].handlers)
+        assert len(asyncio.all_tasks()) <= 2 + len(on.bob.connections()[0].handlers)
 
 
 @pytest.mark.tcp
@@ -147,22 +120,29 @@ async def test_an_answer_of_a_peer_that_resets_what_it_does_not_read(answer: byt
     """rust-yamux does so when its stream is dropped while we have no credit left: FIN, then RST."""
     async with swarm(1) as alice, raw_out(alice) as (raw, connection):
         client = Client(alice)
-        task = asyncio.ensure_future(client.request(raw.id, [], "x" * 900_000, STRONGHOLD, timeout=5.0))
+        task = asyncio.ensure_future(client.request(raw.id, [], LONG, STRONGHOLD, timeout=5.0))
         stream = (await raw.until(DATA)).stream
         body = propose(ID) + (frame(answer) if answer else b"")
         await asyncio.sleep(0.05)  # the window is used up
         ends = yamux_frame(DATA, FIN, stream, 0), yamux_frame(WINDOW_UPDATE, RST, stream, 0)
         await raw.send(yamux_frame(DATA, ACK, stream, len(body)), body, *ends)
-        if answer:
-            assert await task == "too much for me"
-        else:
-            with pytest.raises(Rejected):
-                await task
+        told: Any = (await asyncio.gather(task, return_exceptions=True))[0]
+        assert told == "too much for me" if answer else type(told) is Rejected
         assert connection.streams == client.places.total == 0
 
 
-@pytest.mark.parametrize("how", ["cancelled", "unsupported", "reset", "refused", "answered", "late"])
-async def test_a_long_request_ends_as_a_short_one(how: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "kind"),
+    [
+        ("cancelled", asyncio.CancelledError),
+        ("unsupported", errors.UnsupportedProtocol),
+        ("reset", StreamReset),
+        ("refused", Rejected),
+        ("answered", int),
+        ("late", errors.DeadlineExceeded),
+    ],
+)
+async def test_a_long_request_ends_as_a_short_one(how: str, kind: type) -> None:
     async def handler(stream: LiveStream) -> None:
         if how == "reset":
             await stream.readexactly(300_000)
@@ -175,34 +155,16 @@ async def test_a_long_request_ends_as_a_short_one(how: str) -> None:
             await asyncio.sleep(1)
         await stream.write(frame(b"%d" % len(message or b"")) if how == "answered" else b"")
 
-    kinds = {"unsupported": UnsupportedProtocol, "reset": StreamReset, "refused": Rejected, "late": DeadlineExceeded}
-    async with swarm(1) as alice, swarm(2) as bob:
-        if how != "unsupported":
-            bob.handle(ID, handler)
-        client, connection = Client(alice), await connect(alice, bob)
-        task = asyncio.ensure_future(ask(client, bob, "x" * 900_000, timeout=0.5 if how == "late" else 5.0))
+    async with requests(stream=None if how == "unsupported" else handler) as on:
+        task = on.asking(LONG, 0.5 if how == "late" else 5.0)
         if how == "cancelled":
-            await until(lambda: bob.connections()[0].handlers)
+            await until(lambda: on.bob.connections()[0].handlers)
             await asyncio.sleep(0.02)
             task.cancel()
-        outcome: Any = (await asyncio.gather(task, return_exceptions=True))[0]
-        if how == "answered":
-            assert outcome == 900_002
-        else:
-            assert type(outcome) is kinds.get(how, asyncio.CancelledError)
-        if how == "late":
-            assert outcome.phase == "wait"
-        await until(lambda: connection.streams == 0)
-        assert client.places.total == 0
-        assert not connection.closed
-
-
-async def test_an_answer_without_an_end_is_an_answer() -> None:
-    async def handler(stream: LiveStream) -> None:
-        await stream.write(frame(b"1"))
-        await stream.read_to_end()
-
-    assert await outcome(handler) == 1
+        told: Any = (await asyncio.gather(task, return_exceptions=True))[0]
+        assert how != "answered" or told == 900_002
+        assert how != "late" or told.phase == "wait"
+        assert type(told) is kind
 
 
 @pytest.mark.parametrize(
@@ -213,7 +175,7 @@ async def test_an_answer_without_an_end_is_an_answer() -> None:
         frame(b"1") + b"x",
         frame(b"1") * 2,
         frame(b"1000")[:-1],
-        b"\x81\x00",
+        *NOT_MINIMAL,
         b"\xff" * 9,
     ],
 )
@@ -234,39 +196,31 @@ async def test_an_answer_that_is_too_long_is_refused_at_its_length() -> None:
             codes.append(reset.code)
             raise
 
-    small = RequestProtocol(ID, request=JSON, response=JSON, max_response=9)
-    async with swarm(1) as alice, swarm(2) as bob:
-        bob.handle(ID, handler)
+    async with requests(stream=handler) as on:
         with pytest.raises(Malformed, match="length"):
-            await Client(alice).request(bob.peer_id, bob.addresses, "Ping", small, timeout=5)
+            await on.ask(protocol=json(ID, max_response=9))
         await until(lambda: codes)
     assert codes == [Reset.PROTOCOL_VIOLATION]
 
 
-async def test_an_end_without_a_byte_is_a_refusal() -> None:
+async def test_an_end_without_a_byte_is_a_refusal_and_no_stream_is_another() -> None:
     error = await outcome(answering(b""))
     assert isinstance(error, Rejected)
     assert (error.local, error.sent) == (False, False)
-
-
-async def test_a_peer_that_does_not_serve_it() -> None:
     error = await outcome(None)
-    assert isinstance(error, UnsupportedProtocol)
+    assert isinstance(error, errors.UnsupportedProtocol)
     assert (error.protocols, error.sent) == (STRONGHOLD.ids, False)
 
 
 async def test_several_ids_are_offered_in_order() -> None:
-    both: RequestProtocol[Any, Any] = RequestProtocol("/new/1", "/old/1", request=JSON, response=JSON)
-    async with swarm(1) as alice, swarm(2) as bob:
-        client = Client(alice)
-        with pytest.raises(UnsupportedProtocol) as caught:
-            await client.request(bob.peer_id, bob.addresses, 1, both, timeout=5)
+    both = json("/new/1", "/old/1")
+    async with requests() as on:
+        with pytest.raises(errors.UnsupportedProtocol) as caught:
+            await on.ask(1, protocol=both)
         assert caught.value.protocols == both.ids
-        bob.handle("/old/1", saying(frame(b'"old"')))
-        assert await client.request(bob.peer_id, (), 1, both, timeout=5) == "old"
-        bob.handle("/new/1", saying(frame(b'"new"')))
-        assert await client.request(bob.peer_id, (), 1, both, timeout=5) == "new"
-        assert client.places.total == 0
+        for name in reversed(both.ids):
+            on.bob.handle(name, saying(frame(b'"%s"' % name.encode())))
+            assert await on.ask(1, protocol=both) == name
 
 
 @pytest.mark.parametrize(
@@ -276,13 +230,14 @@ async def test_several_ids_are_offered_in_order() -> None:
         (Reset.PROTOCOL_VIOLATION, Malformed),
         (Reset.SHUTDOWN, StreamReset),
         (Reset.RESOURCE_LIMIT, LimitExceeded),
-        (Reset.NEGOTIATION_FAILED, UnsupportedProtocol),
+        (Reset.NEGOTIATION_FAILED, errors.UnsupportedProtocol),
     ],
 )
-@pytest.mark.parametrize("wait", [False, True])
-async def test_a_reset_is_told_by_its_code(code: int, kind: type[Exception], wait: bool) -> None:
+@pytest.mark.parametrize("behind", [None, b"", b"\x06123"], ids=["at once", "later", "in the middle of the answer"])
+async def test_a_reset_is_told_by_its_code(code: int, kind: type[Exception], behind: bytes | None) -> None:
     async def handler(stream: LiveStream) -> None:
-        if wait:
+        if behind is not None:
+            await stream.write(behind)
             await asyncio.sleep(0.02)  # the echo of the protocol has left
         stream.reset(code)
 
@@ -294,226 +249,140 @@ async def test_a_reset_is_told_by_its_code(code: int, kind: type[Exception], wai
         assert (error.remote, error.sent) == (True, False)
 
 
-async def test_a_reset_in_the_middle_of_the_answer() -> None:
-    async def handler(stream: LiveStream) -> None:
-        await stream.write(frame(b"123456")[:3])
+async def dripping(stream: LiveStream) -> None:
+    for byte in frame(b" " * 100):
+        await stream.write(bytes([byte]))
         await asyncio.sleep(0.02)
-        stream.reset(7)
-
-    error = await outcome(handler)
-    assert isinstance(error, StreamReset)
-    assert error.code == 7
 
 
-@pytest.mark.parametrize("sent", [b"", b"\x05", b"\x05123"])
-async def test_no_answer_is_a_deadline(sent: bytes) -> None:
-    error = await outcome(saying(sent, close=False), timeout=0.1)
-    assert isinstance(error, DeadlineExceeded)
+@pytest.mark.parametrize(
+    "stream",
+    [*(saying(sent, close=False) for sent in (b"", b"\x05", b"\x05123")), dripping],
+    ids=["nothing", "a length", "a part", "drop by drop"],
+)
+async def test_no_answer_is_a_deadline(stream: Handler) -> None:
+    """One for all bytes."""
+    start = now()
+    error = await outcome(stream, timeout=0.1)
+    assert isinstance(error, errors.DeadlineExceeded)
     assert (error.phase, error.timeout, error.sent) == ("wait", 0.1, True)
-
-
-async def test_the_deadline_is_one_for_all_bytes() -> None:
-    async def handler(stream: LiveStream) -> None:
-        for byte in frame(b" " * 100):
-            await stream.write(bytes([byte]))
-            await asyncio.sleep(0.02)
-
-    start = asyncio.get_running_loop().time()
-    error = await outcome(handler, timeout=0.2)
-    assert isinstance(error, DeadlineExceeded)
-    assert asyncio.get_running_loop().time() - start < 1
+    assert now() - start < 0.5
 
 
 async def test_a_request_that_is_not_read_is_a_deadline_too() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        bob.handle(ID, saying(close=False))
-
-        async def deaf(stream: LiveStream) -> None:
-            await asyncio.Event().wait()
-
-        bob.handle(ID, deaf)
-        client = Client(alice)
-        with pytest.raises(DeadlineExceeded) as caught:
-            await ask(client, bob, "x" * 500_000, timeout=0.2)
+    async with requests(stream=never) as on:
+        with pytest.raises(errors.DeadlineExceeded) as caught:
+            await on.ask(LONG, timeout=0.2)
         assert (caught.value.phase, caught.value.sent) == ("send", True)
 
 
-async def test_no_deadline_waits() -> None:
-    async def handler(stream: LiveStream) -> None:
-        await asyncio.sleep(0.1)
-        await stream.write(frame(b"1"))
-
-    async with swarm(1) as alice, swarm(2) as bob:
-        bob.handle(ID, handler)
-        assert await ask(Client(alice), bob, timeout=None) == 1
-
-
 async def test_an_address_without_its_peer_is_enough() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        bob.handle(ID, answering(frame(b"1")))
-        client = Client(alice)
-        assert await client.request(None, bob.addresses, "Ping", STRONGHOLD, timeout=5) == 1
+    async with requests(lambda request: 1) as on:
+        assert await on.client.request(None, on.bob.addresses, "Ping", STRONGHOLD, timeout=5) == 1
 
 
 async def test_a_dial_that_fails_is_told() -> None:
-    stranger = Identity.from_seed(b"s" * 32).peer_id
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         closed = from_socket(bound.getsockname())
-        async with swarm(1) as alice, swarm(2) as bob:
-            client = Client(alice)
+        async with requests() as on:
             for peer, addresses, kind in (
-                (stranger, (), DialError),
-                (stranger, (closed,), DialError),
-                (stranger, bob.addresses, PeerIdMismatch),
-                (alice.peer_id, alice.addresses, DialError),
+                (STRANGER, (), errors.DialError),
+                (STRANGER, (closed,), errors.DialError),
+                (STRANGER, on.bob.addresses, errors.PeerIdMismatch),
+                (on.alice.peer_id, on.alice.addresses, errors.DialError),
             ):
                 with pytest.raises(P2PError) as caught:
-                    await client.request(peer, addresses, "Ping", STRONGHOLD, timeout=5)
+                    await on.client.request(peer, addresses, "Ping", STRONGHOLD, timeout=5)
                 assert type(caught.value) is kind
                 assert not caught.value.sent
-            assert client.places.total == 0
 
 
 @pytest.mark.tcp
 async def test_a_dial_that_takes_too_long_is_a_deadline() -> None:
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
         async with swarm(1) as alice:
-            client = Client(alice)
-            stranger = Identity.from_seed(b"s" * 32).peer_id
-            with pytest.raises(DeadlineExceeded) as caught:
-                await client.request(stranger, (from_socket(silent.getsockname()),), 1, STRONGHOLD, timeout=0.2)
-            assert (caught.value.phase, caught.value.peer, caught.value.sent) == ("dial", stranger, False)
+            with pytest.raises(errors.DeadlineExceeded) as caught:
+                await Client(alice).request(STRANGER, (from_socket(silent.getsockname()),), 1, STRONGHOLD, timeout=0.2)
+            assert (caught.value.phase, caught.value.peer, caught.value.sent) == ("dial", STRANGER, False)
 
 
 async def test_a_network_that_is_closed() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        client = Client(alice)
-        await alice.close()
-        with pytest.raises(UsageError):
-            await ask(client, bob)
+    async with requests() as on:
+        await on.alice.close()
+        with pytest.raises(errors.UsageError):
+            await on.ask()
+        on.ends = True
 
 
 @pytest.mark.parametrize("side", ["ours", "theirs"])
 async def test_every_request_on_a_connection_that_ends_is_told_once(side: str) -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        bob.handle(ID, saying(close=False))
-        client = Client(alice)
-        connection = await connect(alice, bob)
-        tasks = [asyncio.ensure_future(ask(client, bob)) for _ in range(50)]
-        await until(lambda: connection.streams == 50)
-        (other,) = bob.connections()
-        (connection if side == "ours" else other).abort()
-        errors = await asyncio.gather(*tasks, return_exceptions=True)
-        assert all(type(error) is ConnectionClosed and error.sent for error in errors)
-        assert client.places.total == 0
-
-
-async def test_a_cancelled_request_resets_its_stream_only() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        ended: list[BaseException] = []
-
-        async def handler(stream: LiveStream) -> None:
-            try:
-                await stream.read_message()
-                await stream.read()
-            except StreamReset as error:
-                ended.append(error)
-                raise
-
-        bob.handle(ID, handler)
-        client = Client(alice)
-        connection = await connect(alice, bob)
-        task = asyncio.ensure_future(ask(client, bob))
-        await until(lambda: connection.streams == 1)
-        await asyncio.sleep(0.02)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await until(lambda: ended)
-        assert client.places.total == 0
-        bob.handle(ID, answering(frame(b"1")))
-        assert await ask(client, bob) == 1
-        assert alice.connections() == (connection,)
+    async with requests(stream=saying(close=False)) as on:
+        on.ends = True
+        tasks = [on.asking() for _ in range(50)]
+        await until(lambda: on.connection.streams == 50)
+        (other,) = on.bob.connections()
+        (on.connection if side == "ours" else other).abort()
+        told = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(type(error) is errors.ConnectionClosed and error.sent for error in told)
 
 
 @pytest.mark.parametrize("after", range(12))
 async def test_cancelled_at_any_moment_it_leaves_nothing(after: int) -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        bob.handle(ID, answering(frame(b"1")))
-        client = Client(alice)
-        task = asyncio.ensure_future(ask(client, bob))
-        for _ in range(after):
-            await asyncio.sleep(0)
+    async with requests(lambda request: 1) as on:
+        await on.connection.close()
+        task = on.asking()  # begins with a dial
+        await turns(after)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert client.places.total == 0
-        assert await ask(client, bob) == 1
+        assert on.client.places.total == 0
+        assert await on.ask() == 1
+        on.ends = True
 
 
 async def test_more_requests_than_we_may_have_with_one_peer() -> None:
-    async with swarm(1, limits=Limits(requests_per_peer=3)) as alice, swarm(2) as bob, swarm(3) as carol:
-        bob.handle(ID, saying(close=False))
+    limits = {"limits": Limits(requests_per_peer=3)}
+    async with requests(stream=saying(close=False), alice=limits) as on, swarm(3) as carol:
         carol.handle(ID, saying(frame(b"1")))
-        client = Client(alice)
-        tasks = [asyncio.ensure_future(ask(client, bob)) for _ in range(3)]
-        await until(lambda: client.places.total == 3)
+        tasks = [on.asking() for _ in range(3)]
+        await until(lambda: on.client.places.total == 3)
         with pytest.raises(LimitExceeded) as caught:
-            await ask(client, bob)
+            await on.ask()
         assert (caught.value.limit, caught.value.remote, caught.value.maximum) == ("requests_per_peer", False, 3)
-        assert await ask(client, carol) == 1
+        assert await on.client.request(carol.peer_id, carol.addresses, "Ping", STRONGHOLD, timeout=5) == 1
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        bob.handle(ID, saying(frame(b"2")))
-        assert await ask(client, bob) == 2
+        on.bob.handle(ID, saying(frame(b"2")))
+        assert await on.ask() == 2
 
 
 async def test_what_cannot_be_sent_is_told_before_anything_else() -> None:
     async with swarm(1) as alice:
         client = Client(alice)
-        stranger = Identity.from_seed(b"s" * 32).peer_id
         with pytest.raises(Malformed):
-            await client.request(stranger, (), float("nan"), STRONGHOLD, timeout=5)
+            await client.request(STRANGER, (), float("nan"), STRONGHOLD, timeout=5)
         small = RequestProtocol(ID, request=BYTES, response=JSON, max_request=9)
         with pytest.raises(LimitExceeded) as caught:
-            await client.request(stranger, (), bytes(10), small, timeout=5)
+            await client.request(STRANGER, (), bytes(10), small, timeout=5)
         assert (caught.value.limit, caught.value.current, caught.value.maximum) == ("max_request", 10, 9)
 
 
 async def test_our_own_firewall_may_keep_a_request_back() -> None:
     asked: list[str | None] = []
-    async with swarm(1, timeouts=Timeouts(ask=0.1)) as alice, swarm(2) as bob:
-        bob.handle(ID, saying(frame(b"1")))
-        client = Client(alice)
-        alice.firewall.set(Rule.REJECT, protocol=ID, direction="out")
+    async with requests(lambda request: 1, alice={"timeouts": Timeouts(ask=0.1)}) as on:
+        on.alice.firewall.set(Rule.REJECT, protocol=ID, direction="out")
         with pytest.raises(Rejected) as caught:
-            await ask(client, bob)
-        assert (caught.value.local, caught.value.sent, caught.value.peer) == (True, False, bob.peer_id)
-        alice.firewall.set(Rule.ASK, protocol=ID, direction="out")
+            await on.ask()
+        assert (caught.value.local, caught.value.sent, caught.value.peer) == (True, False, on.bob.peer_id)
+        on.alice.firewall.set(Rule.ASK, protocol=ID, direction="out")
         with pytest.raises(Rejected):
-            await ask(client, bob)
+            await on.ask()
 
-        @alice.firewall.on_ask
+        @on.alice.firewall.on_ask
         async def decide(attempt: Any) -> bool:
             asked.append(attempt.variant)
             return True
 
-        assert await ask(client, bob, "Ping") == 1
+        assert await on.ask("Ping") == 1
         assert asked == ["Ping"]
-        assert client.places.total == 0
-
-
-async def test_many_at_once() -> None:
-    async def echo(stream: LiveStream) -> None:
-        body = await stream.read_message()
-        await stream.write_message(body or b"")
-
-    async with swarm(1) as alice, swarm(2) as bob:
-        bob.handle(ID, echo)
-        client = Client(alice)
-        for _ in range(5):
-            answers = await asyncio.gather(*(ask(client, bob, number) for number in range(100)))
-            assert answers == list(range(100))

@@ -10,19 +10,16 @@ from stronghold_p2p.errors import LimitExceeded, Malformed
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.request_response.codecs.codec import BYTES, JSON, frame
 from stronghold_p2p.request_response.framing import receive, whole, write
-from tests.peers import connect, saying, swarm
+from tests.peers import ECHO, saying, swarms
 
 PEER = Identity.from_seed(bytes(32)).peer_id
-RAW = "/raw/1"
 
 
 async def received(maximum: int, *pieces: bytes) -> bytes | None:
     """What ``receive`` makes of a stream that brings ``pieces`` and ends."""
 
-    async with swarm(1) as alice, swarm(2) as bob:
-        bob.handle(RAW, saying(*pieces))
-        async with await (await connect(alice, bob)).open_stream(RAW) as stream:
-            return await receive(stream, maximum)
+    async with swarms(saying(*pieces)) as (_, _, connection), await connection.open_stream(ECHO) as stream:
+        return await receive(stream, maximum)
 
 
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 1_000, 300_000])
@@ -58,11 +55,10 @@ async def test_anything_else_is_malformed(data: bytes, about: str) -> None:
 
 
 async def test_too_long_is_said_at_the_prefix() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        bob.handle(RAW, saying(frame(b"x" * 11)[:1], close=False))
-        async with await (await connect(alice, bob)).open_stream(RAW) as stream, asyncio.timeout(5):
-            with pytest.raises(Malformed):
-                await receive(stream, 10)
+    handler = saying(frame(b"x" * 11)[:1], close=False)
+    async with swarms(handler) as (_, _, connection), await connection.open_stream(ECHO) as stream, asyncio.timeout(5):
+        with pytest.raises(Malformed):
+            await receive(stream, 10)
 
 
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 1_000])

@@ -4,20 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from stronghold_p2p import errors
 from stronghold_p2p.codes import Reset
-from stronghold_p2p.errors import (
-    ConnectionClosed,
-    DeadlineExceeded,
-    DecodeError,
-    LimitExceeded,
-    Malformed,
-    MuxerError,
-    NegotiationError,
-    P2PError,
-    Rejected,
-    StreamReset,
-    UnsupportedProtocol,
-)
+from stronghold_p2p.errors import DeadlineExceeded, LimitExceeded, P2PError, Rejected, StreamReset, UnsupportedProtocol
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.request_response.outcome import TABLE, Failure, Phase, fail, outcome
 
@@ -33,7 +22,7 @@ ONCE_SENT = {NEGOTIATE: False, SEND: True, WAIT: True}
 ROWS: dict[tuple[type[P2PError], int | None], Row] = {
     (StreamReset, Reset.NEGOTIATION_FAILED): (UnsupportedProtocol, NEVER),
     (StreamReset, Reset.RESOURCE_LIMIT): (LimitExceeded, NEVER),
-    (StreamReset, Reset.PROTOCOL_VIOLATION): (Malformed, NEVER),
+    (StreamReset, Reset.PROTOCOL_VIOLATION): (errors.Malformed, NEVER),
     (StreamReset, None): (StreamReset, ONCE_SENT),
     (UnsupportedProtocol, None): (UnsupportedProtocol, NEVER),
     (Rejected, None): (Rejected, NEVER),
@@ -76,13 +65,13 @@ def test_there_is_a_row_for_each_phase_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("phase", [Phase.DIAL, Phase.FIREWALL])
-@pytest.mark.parametrize("kind", [StreamReset, ConnectionClosed, Rejected])
+@pytest.mark.parametrize("kind", [StreamReset, errors.ConnectionClosed, Rejected])
 def test_before_the_negotiation_errors_tell_by_themselves(phase: Phase, kind: type[P2PError]) -> None:
     with pytest.raises(KeyError):
         outcome(came(kind), phase)
 
 
-@pytest.mark.parametrize("kind", [ConnectionClosed, MuxerError, NegotiationError, Malformed, DecodeError])
+@pytest.mark.parametrize("kind", [errors.ConnectionClosed, errors.MuxerError, errors.Malformed, errors.DecodeError])
 def test_what_has_no_row_of_its_own_stays_as_it_is(kind: type[P2PError]) -> None:
     error = kind("it")
     assert told(error, WAIT) is error

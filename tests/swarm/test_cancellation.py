@@ -9,8 +9,7 @@ from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from tests import cancel
-from tests.peers import connect, swarm, until
-from tests.swarm.handlers import ECHO, ask, echo, pair, swallow
+from tests.peers import ECHO, ask, connect, echo, swallow, swarm, swarms, turns, until
 from tests.swarm.raw import dial_raw, muxer, raw_out
 from tests.transport.ends import identity
 
@@ -44,10 +43,9 @@ async def test_dial() -> None:
 async def test_dial_at_each_turn_of_the_loop() -> None:
     """The dial is a task of its own: it is cancelled wherever it happens to be."""
     async with swarm(1) as alice, swarm(2) as bob:
-        for turns in range(60):
+        for after in range(60):
             task = asyncio.ensure_future(alice.dial(bob.peer_id, bob.addresses))
-            for _ in range(turns):
-                await asyncio.sleep(0)
+            await turns(after)
             task.cancel()
             result = (await asyncio.gather(task, return_exceptions=True))[0]
             for connection in alice.connections():
@@ -57,7 +55,7 @@ async def test_dial_at_each_turn_of_the_loop() -> None:
                 break
         else:
             raise AssertionError("never finished")
-        assert turns > 5
+        assert after > 5
 
 
 async def test_listen() -> None:
@@ -72,10 +70,10 @@ async def test_listen() -> None:
 
 
 async def test_open_stream() -> None:
-    async with pair(echo) as (alice, connection):
+    async with swarms(echo) as (_, bob, connection):
 
         async def check() -> None:
-            await until(lambda: connection.streams == 0 and alice.connections()[0].streams == 0)
+            await until(lambda: connection.streams == 0 and bob.connections()[0].streams == 0)
             assert await ask(connection) == HELLO
 
         async def finished(stream: LiveStream) -> None:
@@ -106,7 +104,7 @@ async def test_open_stream_that_waits_for_its_turn() -> None:
 
 
 async def test_read_loses_nothing() -> None:
-    async with pair(echo) as (_, connection):
+    async with swarms(echo) as (_, _, connection):
         stream = await connection.open_stream(ECHO)
         await stream.write(b"".join(bytes([n]) for n in range(200)))
         got = bytearray()
@@ -127,49 +125,39 @@ async def test_read_loses_nothing() -> None:
 
 
 async def test_write_and_close() -> None:
-    async with pair(swallow) as (alice, connection):
+    async with swarms(swallow) as (_, bob, connection):
 
         async def write() -> None:
             async with await connection.open_stream(ECHO) as stream:
                 await stream.write(bytes(2 << 20))
 
         async def check() -> None:
-            await until(lambda: connection.streams == 0 and alice.connections()[0].streams == 0)
+            await until(lambda: connection.streams == 0 and bob.connections()[0].streams == 0)
 
         assert await cancel.everywhere(write, check) >= 2
 
 
 async def test_close_of_a_connection() -> None:
     async with swarm(1) as alice:
-        raws = []
-
-        async def close() -> None:
-            raws.append(await dial_raw(alice))
-            await until(lambda: alice.connections())
-            await alice.connections()[0].close()
-
-        async def check() -> None:
-            while raws:
-                raws.pop().close()
-            for connection in alice.connections():
-                connection.abort()
-            await until(lambda: settled(alice) and not alice._ending)
-
-        task = asyncio.ensure_future(close())
+        raw = await dial_raw(alice)
+        await until(lambda: alice.connections())
+        (connection,) = alice.connections()
+        task = asyncio.ensure_future(connection.close())
         await asyncio.sleep(0.1)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await check()
+        raw.close()
+        connection.abort()
+        await until(lambda: settled(alice) and not alice._ending)
 
 
 async def test_close_of_a_swarm() -> None:
-    for turns in range(12):
+    for after in range(12):
         async with swarm(1) as alice, swarm(2) as bob:
             await connect(alice, bob)
             dialing = asyncio.ensure_future(alice.dial(identity(7).peer_id, bob.addresses))
             closing = asyncio.ensure_future(alice.close())
-            for _ in range(turns):
-                await asyncio.sleep(0)
+            await turns(after)
             closing.cancel()
             await asyncio.gather(closing, dialing, return_exceptions=True)
             await alice.close()

@@ -5,40 +5,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from itertools import count
 
 import pytest
 from multiaddr import Multiaddr
 
+from stronghold_p2p import errors
 from stronghold_p2p.addressing.kinds import from_socket
 from stronghold_p2p.addressing.parse import parse, with_peer
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.errors import (
-    ConnectionClosed,
-    DeadlineExceeded,
-    DialError,
-    LimitExceeded,
-    P2PError,
-    PeerIdMismatch,
-    UsageError,
-)
+from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, PeerIdMismatch
 from stronghold_p2p.events.events import DialFailed, Ended, Opened
-from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Rule
-from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.swarm import dialer
 from stronghold_p2p.swarm.dialer import STAGGER
-from stronghold_p2p.swarm.swarm import Swarm
-from tests.peers import swarm, until
-from tests.swarm.handlers import ECHO, ask, echo, now
+from tests.peers import now, swarm, turns, until
 from tests.swarm.raw import SEED, Events, Server, shake
 from tests.transport.ends import identity, upgrade
 from tests.virtual import VIRTUAL, eventually
 
 LOOPS = VIRTUAL
+
+STRANGER = identity(7).peer_id
+alone = partial(swarm, 77, None, listen=False)  # a swarm that only dials
 
 
 def closed_port(host: str = "127.0.0.1") -> Multiaddr:
@@ -55,26 +48,14 @@ def black_holes(number: int) -> Iterator[list[Multiaddr]]:
 
 
 @contextmanager
-def deaf() -> Iterator[Multiaddr]:
-    """An address whose SYNs are not answered: its backlog is full."""
+def deaf() -> Iterator[list[Multiaddr]]:
+    """One address whose SYNs are not answered: its backlog is full."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as server, contextlib.ExitStack() as stack:
         for _ in range(4):
             sock = stack.enter_context(socket.socket())
             sock.setblocking(False)
             sock.connect_ex(server.getsockname())
-        yield from_socket(server.getsockname())
-
-
-@asynccontextmanager
-async def alone(**options: object) -> AsyncIterator[Swarm]:
-    """A swarm that only dials."""
-    firewall = Firewall()
-    one = Swarm(Identity.from_seed(bytes([77]) * 32), firewall=firewall, **options)  # type: ignore[arg-type]
-    one.start()
-    try:
-        yield one
-    finally:
-        await one.close()
+        yield [from_socket(server.getsockname())]
 
 
 # ---------------------------------------------------------------------- one and several addresses
@@ -95,22 +76,25 @@ async def test_dial(expected: bool) -> None:
 
 
 async def test_an_open_connection_is_used_again() -> None:
+    """D1: there, it panicked, and every later call with it."""
     async with alone() as alice, swarm(2) as bob:
         first = await alice.dial(bob.peer_id, bob.addresses)
         assert await alice.dial(bob.peer_id) is first
         assert await alice.dial(bob.peer_id, [closed_port()]) is first
         await first.close()
+        await until(lambda: not bob.connections())
         second = await alice.dial(bob.peer_id)  # from the address book: it worked before
         assert second is not first
+        await until(lambda: bob.connections())
+        assert (await bob.dial(alice.peer_id)).direction == "in"  # the same one, from its other end
 
 
 async def test_the_address_that_names_its_peer_is_held_to_it() -> None:
     """Whatever the caller says, ``/p2p/`` is checked inside the handshake."""
     async with alone() as alice, swarm(2) as bob:
         (address,) = bob.addresses
-        stranger = identity(7).peer_id
         with pytest.raises(PeerIdMismatch):
-            await alice.dial(None, [with_peer(address, stranger)])
+            await alice.dial(None, [with_peer(address, STRANGER)])
         connection = await alice.dial(None, [with_peer(address, bob.peer_id)])
         assert connection.peer == bob.peer_id
         assert connection.remote_address == address
@@ -158,36 +142,24 @@ async def test_a_wrong_peer_beside_the_right_one() -> None:
         assert others.of(Opened) == []
 
 
-async def test_a_wrong_peer() -> None:
-    async with alone() as alice, swarm(3) as carol:
-        stranger = identity(7).peer_id
-        events = Events(alice)
-        with pytest.raises(PeerIdMismatch) as caught:
-            await alice.dial(stranger, carol.addresses)
-        assert (caught.value.expected, caught.value.actual) == (stranger, carol.peer_id)
-        (failed,) = events.all
-        assert isinstance(failed, DialFailed)
-        assert (failed.peer, failed.error) == (stranger, caught.value)
-
-
 async def test_each_address_and_its_reason() -> None:
     async with alone() as alice, swarm(3) as carol:
         dead, wrong = closed_port(), carol.addresses[0]
         nonsense = parse("/ip4/127.0.0.1/udp/4001")
         with pytest.raises(DialError, match="refused") as caught:
-            await alice.dial(identity(7).peer_id, [dead, wrong, nonsense])
+            await alice.dial(STRANGER, [dead, wrong, nonsense])
         assert {address: type(error) for address, error in caught.value.attempts.items()} == {
             dead: DialError,
             wrong: PeerIdMismatch,
             nonsense: DialError,
         }
-        assert caught.value.peer == identity(7).peer_id
+        assert caught.value.peer == STRANGER
 
 
 async def test_no_address() -> None:
     async with alone() as alice:
         with pytest.raises(DialError, match="no address"):
-            await alice.dial(identity(7).peer_id)
+            await alice.dial(STRANGER)
         with pytest.raises(DialError):
             await alice.dial(None, [])
 
@@ -199,7 +171,7 @@ async def test_ourselves() -> None:
         with pytest.raises(DialError, match="our own address"):
             await alice.dial(None, alice.addresses)
         with pytest.raises(DialError, match="our own address"):
-            await alice.dial(identity(7).peer_id, alice.addresses)
+            await alice.dial(STRANGER, alice.addresses)
 
 
 async def test_ourselves_by_an_address_that_we_do_not_know() -> None:
@@ -207,7 +179,7 @@ async def test_ourselves_by_an_address_that_we_do_not_know() -> None:
         await alice.listen(parse("/ip4/127.0.0.9/tcp/0"))
         address = alice.listeners.all[1].addresses[0]
         alice.listeners.all[1].addresses = ()
-        with pytest.raises(P2PError):
+        with pytest.raises(errors.P2PError):
             await alice.dial(None, [address])
         await until(lambda: not alice.listeners.pending)
         assert alice.connections() == ()
@@ -225,30 +197,24 @@ async def test_more_addresses_than_we_try_and_one_twice(monkeypatch: pytest.Monk
 # ---------------------------------------------------------------------- deadlines
 
 
-@contextmanager
-def one_that_is_deaf() -> Iterator[list[Multiaddr]]:
-    with deaf() as address:
-        yield [address]
-
-
 @pytest.mark.parametrize(
     ("places", "timeouts", "limit", "phase"),
     [
-        (one_that_is_deaf, Timeouts(), 5.0, "connecting"),  # TCP has 5 seconds for each address
+        (deaf, Timeouts(), 5.0, "connecting"),  # TCP has 5 seconds for each address
         (lambda: black_holes(1), Timeouts(), 10.0, "upgrade"),
         (lambda: black_holes(4), Timeouts(dial=3.0), 3.0, "dial"),
     ],
     ids=["nobody accepts", "nobody speaks", "the whole dial"],
 )
-async def test_deadlines(
+async def test_deadlines(  # D12: there, TCP, Noise and the muxer had none
     places: Callable[[], AbstractContextManager[list[Multiaddr]]], timeouts: Timeouts, limit: float, phase: str
 ) -> None:
     async with alone(timeouts=timeouts) as alice:
         with places() as addresses:
             began = now()
-            with pytest.raises(DeadlineExceeded) as caught:
-                await alice.dial(identity(7).peer_id, addresses)
-            assert (caught.value.timeout, caught.value.peer) == (limit, identity(7).peer_id)
+            with pytest.raises(errors.DeadlineExceeded) as caught:
+                await alice.dial(STRANGER, addresses)
+            assert (caught.value.timeout, caught.value.peer) == (limit, STRANGER)
             assert phase in caught.value.phase
             assert now() - began == pytest.approx(limit, abs=0.1)
 
@@ -258,7 +224,7 @@ async def test_deadlines(
 
 @pytest.mark.parametrize("named", [True, False])
 async def test_fifty_callers_one_connection(named: bool) -> None:
-    """Also of an address that names nobody."""
+    """Also of an address that names nobody. D2: there, a call took the answer of another, whose caller panicked."""
     async with alone() as alice, swarm(2) as bob:
         others, peer = Events(bob), bob.peer_id if named else None
         connections = await asyncio.gather(*(alice.dial(peer, bob.addresses) for _ in range(50)))
@@ -289,24 +255,11 @@ async def test_whom_we_dial_comes_by_itself() -> None:
             assert alice.gate.snapshot()["pending_out"] == 0
 
 
-async def test_both_dial_each_other_at_once() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        first, second = await asyncio.gather(
-            alice.dial(bob.peer_id, bob.addresses), bob.dial(alice.peer_id, alice.addresses)
-        )
-        alice.handle(ECHO, echo)
-        bob.handle(ECHO, echo)
-        assert await ask(first) == b"hello"
-        assert await ask(second) == b"hello"
-
-
 async def test_fifty_callers_one_failure() -> None:
     async with alone() as alice:
         events = Events(alice)
         dead = closed_port()
-        results = await asyncio.gather(
-            *(alice.dial(identity(7).peer_id, [dead]) for _ in range(50)), return_exceptions=True
-        )
+        results = await asyncio.gather(*(alice.dial(STRANGER, [dead]) for _ in range(50)), return_exceptions=True)
         assert {type(result) for result in results} == {DialError}
         assert len(events.of(DialFailed)) == 1
 
@@ -315,8 +268,7 @@ async def test_fifty_callers_one_failure() -> None:
 async def test_some_leave_the_rest_stay(steps: int) -> None:
     async with alone() as alice, swarm(2) as bob:
         tasks = [asyncio.ensure_future(alice.dial(bob.peer_id, bob.addresses)) for _ in range(10)]
-        for _ in range(steps):
-            await asyncio.sleep(0)
+        await turns(steps)
         for task in tasks[:9]:
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -328,7 +280,7 @@ async def test_all_leave() -> None:
     async with alone() as alice:
         events = Events(alice)
         with black_holes(3) as holes:
-            tasks = [asyncio.ensure_future(alice.dial(identity(7).peer_id, holes)) for _ in range(10)]
+            tasks = [asyncio.ensure_future(alice.dial(STRANGER, holes)) for _ in range(10)]
             await asyncio.sleep(1)
             assert alice.gate.snapshot()["pending_out"] == 3
             for task in tasks:
@@ -338,7 +290,7 @@ async def test_all_leave() -> None:
             await until(lambda: alice.gate.snapshot()["pending_out"] == 0)
         await until(lambda: events.all)
         (given_up,) = events.of(DialFailed)
-        assert (given_up.peer, str(given_up.error)) == (identity(7).peer_id, "nobody waited for it any more")
+        assert (given_up.peer, str(given_up.error)) == (STRANGER, "nobody waited for it any more")
         assert len(events.all) == 1
         events.all.clear()
 
@@ -376,7 +328,7 @@ async def test_two_that_answer_at_once_end_in_one_connection() -> None:
 async def test_the_limit_of_pending_dials() -> None:
     async with alone(limits=Limits(pending_out=2)) as alice, swarm(2) as bob:
         with black_holes(2) as holes:
-            busy = asyncio.ensure_future(alice.dial(identity(7).peer_id, holes))
+            busy = asyncio.ensure_future(alice.dial(STRANGER, holes))
             await asyncio.sleep(1)
             with pytest.raises(LimitExceeded) as caught:
                 await alice.dial(bob.peer_id, [*bob.addresses, closed_port()])
@@ -403,9 +355,7 @@ async def test_the_limit_is_reached_while_we_dial() -> None:
     async with alone(limits=Limits(connections=1)) as alice, swarm(2) as bob, swarm(3) as carol:
         ended = Events(carol), Events(bob)
         results = await asyncio.gather(
-            alice.dial(bob.peer_id, bob.addresses),
-            alice.dial(carol.peer_id, carol.addresses),
-            return_exceptions=True,
+            alice.dial(bob.peer_id, bob.addresses), alice.dial(carol.peer_id, carol.addresses), return_exceptions=True
         )
         (error,) = [result for result in results if isinstance(result, Exception)]
         assert isinstance(error, LimitExceeded)
@@ -429,13 +379,12 @@ async def test_a_banned_peer_is_not_dialed() -> None:
         assert others.all == []
 
 
-@pytest.mark.parametrize("turns", range(5))
-async def test_a_ban_while_a_dial_begins(turns: int) -> None:
+@pytest.mark.parametrize("after", range(5))
+async def test_a_ban_while_a_dial_begins(after: int) -> None:
     """Whatever has begun by then, the cause is told."""
     async with alone() as alice, swarm(2) as bob:
         task = asyncio.ensure_future(alice.dial(bob.peer_id, bob.addresses))
-        for _ in range(turns):
-            await asyncio.sleep(0)
+        await turns(after)
         alice.firewall.ban(bob.peer_id)
         with pytest.raises(DialError, match="our own firewall keeps us from"):
             await task
@@ -444,22 +393,21 @@ async def test_a_ban_while_a_dial_begins(turns: int) -> None:
 @pytest.mark.parametrize("whom", ["peer", "subnet", "rule"])
 async def test_a_ban_ends_dials_at_once(whom: str) -> None:
     """Hostile row 77: what waits for a banned peer fails within 100 ms."""
-    wanted = identity(7).peer_id
     async with alone() as alice:
-        with black_holes(2) as holes, deaf() as silent:
-            task = asyncio.ensure_future(alice.dial(wanted, [*holes, silent, *holes]))
+        with black_holes(2) as holes, deaf() as (silent,):
+            task = asyncio.ensure_future(alice.dial(STRANGER, [*holes, silent, *holes]))
             other = asyncio.ensure_future(alice.dial(identity(8).peer_id, [silent]))
             await asyncio.sleep(1)
             began = now()
             if whom == "peer":
-                alice.firewall.ban(wanted)
+                alice.firewall.ban(STRANGER)
             elif whom == "subnet":
                 for place in ("127.0.0.2", "127.0.0.3"):
                     alice.firewall.ban(place)
                 assert not task.done()
                 alice.firewall.ban("127.0.0.0/8")
             else:
-                alice.firewall.set(Rule.REJECT, peer=wanted, protocol="connection", direction="out")
+                alice.firewall.set(Rule.REJECT, peer=STRANGER, protocol="connection", direction="out")
             with pytest.raises(DialError) as caught:
                 await task
             assert now() - began < 0.1
@@ -501,10 +449,10 @@ async def test_a_peer_whose_name_we_learn_too_late() -> None:
 
 async def test_close_ends_dials_of_every_kind() -> None:
     async with alone() as alice:
-        with black_holes(2) as holes, deaf() as silent:
+        with black_holes(2) as holes, deaf() as (silent,):
             tasks = [
-                asyncio.ensure_future(alice.dial(identity(7).peer_id, holes)),
-                asyncio.ensure_future(alice.dial(identity(7).peer_id, holes)),
+                asyncio.ensure_future(alice.dial(STRANGER, holes)),
+                asyncio.ensure_future(alice.dial(STRANGER, holes)),
                 asyncio.ensure_future(alice.dial(None, holes)),
                 asyncio.ensure_future(alice.dial(identity(8).peer_id, [silent])),
             ]
@@ -515,8 +463,8 @@ async def test_close_ends_dials_of_every_kind() -> None:
             results = await asyncio.gather(*tasks, return_exceptions=True)
             assert {type(result) for result in results} == {ConnectionClosed}
             who = [result.peer for result in results]  # type: ignore[union-attr]
-            assert who == [identity(7).peer_id, identity(7).peer_id, None, identity(8).peer_id]
-        with pytest.raises(UsageError):
+            assert who == [STRANGER, STRANGER, None, identity(8).peer_id]
+        with pytest.raises(errors.UsageError):
             await alice.dial(None, holes)
 
 

@@ -5,25 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.codes import GoAway
+from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import DialError, StreamReset, UnsupportedProtocol
 from stronghold_p2p.events.backlog import Backlog
 from stronghold_p2p.firewall.asking.approval import Approval
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.decisions import Decisions
-from stronghold_p2p.firewall.entries import Judgement
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule
 from stronghold_p2p.streams.waiter import Turn
 from stronghold_p2p.swarm.gatekeeper import REMEMBERED_NAMES, Gatekeeper, Served
-from tests.peers import connect, swarm, until
-from tests.swarm.handlers import ECHO, ask, echo
+from stronghold_p2p.swarm.swarm import Swarm
+from tests.peers import ECHO, ask, connect, echo, swarm, swarms, until
 from tests.transport.ends import identity
 
 ONLY = Rule.only(["Ping"], otherwise=Rule.ASK)
@@ -120,6 +122,17 @@ async def test_no_more_names_are_remembered_than_there_is_room_for() -> None:
     assert len(one.remembered["in"][alice]) == REMEMBERED_NAMES
 
 
+REQUESTS = "/requests/1"
+
+
+@asynccontextmanager
+async def guarded(rule: Rule | None) -> AsyncIterator[tuple[Swarm, LiveConnection, Gatekeeper]]:
+    """Bob, who serves streams and requests by ``rule``, the connection from alice, and his gatekeeper."""
+    async with swarms(echo, rule=rule) as (_, bob, _):
+        bob.handle(REQUESTS, echo, judges=True)
+        yield bob, bob.connections()[0], bob.gatekeeper
+
+
 @pytest.mark.parametrize(
     ("rule", "stream", "requests", "passes"),
     [
@@ -136,20 +149,20 @@ async def test_no_more_names_are_remembered_than_there_is_room_for() -> None:
 async def test_what_each_rule_means_before_anything_is_read(
     rule: Rule | None, stream: bool | None, requests: bool, passes: bool
 ) -> None:
-    async with swarm(1, rule) as alice, swarm(2) as bob:
-        alice.handle(ECHO, echo)
-        alice.handle("/requests/1", echo, judges=True)
-        await connect(bob, alice)
-        (connection,) = alice.connections()
+    async with guarded(rule) as (bob, connection, keeper):
         for _ in range(2):
-            assert alice.gatekeeper.admits(connection, ECHO) is stream
-            assert alice.gatekeeper.admits(connection, "/requests/1") is requests
-            assert alice.gatekeeper.admits(connection, "/other/1") is False
-            assert alice.gatekeeper.passes(connection, "/requests/1", "in") is passes
-            assert alice.gatekeeper.passes(connection, "/requests/1", "out") is True
-        found = alice.gatekeeper.remembered
-        assert found["in"][connection] == {ECHO: rule, "/requests/1": rule}
-        assert found["out"][connection] == {"/requests/1": Rule.ALLOW}
+            assert keeper.admits(connection, ECHO) is stream
+            assert keeper.admits(connection, REQUESTS) is requests
+            assert keeper.admits(connection, "/other/1") is False
+            assert keeper.passes(connection, REQUESTS, "in") is passes
+            assert keeper.passes(connection, REQUESTS, "out") is True
+        assert keeper.remembered["in"][connection] == {ECHO: rule, REQUESTS: rule}
+        assert keeper.remembered["out"][connection] == {REQUESTS: Rule.ALLOW}
+        if rule is None:  # a hook is asked
+            bob.firewall.on_no_rule(rule_for)
+            assert keeper.admits(connection, ECHO) is None
+            assert keeper.admits(connection, REQUESTS) is True
+            assert not keeper.passes(connection, REQUESTS, "in")
 
 
 @pytest.mark.parametrize(
@@ -163,62 +176,35 @@ async def test_what_each_rule_means_before_anything_is_read(
     ],
 )
 async def test_what_passes_by_its_variant_is_not_judged(rule: Rule, passing: list[object]) -> None:
-    async with swarm(1, rule) as alice, swarm(2) as bob:
-        await connect(bob, alice)
-        (connection,) = alice.connections()
+    async with guarded(rule) as (bob, connection, keeper):
         messages = ["Ping", {"Say": 1}, None]
-        assert [one for one in messages if alice.gatekeeper.passes(connection, ECHO, "in", one)] == passing
-        alice.hub.follow(lambda event: None)  # who is told of each
-        assert not any(alice.gatekeeper.passes(connection, ECHO, "in", one) for one in messages)
-
-
-async def test_where_no_rule_matches_a_hook_is_asked() -> None:
-    async with swarm(1, None) as alice, swarm(2) as bob:
-        alice.handle(ECHO, echo)
-        alice.handle("/requests/1", echo, judges=True)
-        await connect(bob, alice)
-        (connection,) = alice.connections()
-        assert alice.gatekeeper.admits(connection, ECHO) is False
-        assert alice.gatekeeper.admits(connection, "/requests/1") is False
-        alice.firewall.on_no_rule(rule_for)
-        assert alice.gatekeeper.admits(connection, ECHO) is None
-        assert alice.gatekeeper.admits(connection, "/requests/1") is True
-        assert not alice.gatekeeper.passes(connection, "/requests/1", "in")
+        assert [one for one in messages if keeper.passes(connection, ECHO, "in", one)] == passing
+        bob.hub.follow(lambda event: None)  # who is told of each
+        assert not any(keeper.passes(connection, ECHO, "in", one) for one in messages)
 
 
 async def test_nothing_is_decided_twice_until_rules_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with swarm(1, ONLY) as alice, swarm(2) as bob:
-        alice.handle(ECHO, echo, judges=True)
-        await connect(bob, alice)
-        (connection,) = alice.connections()
-        asked: list[str] = []
-        match = alice.firewall.match
-
-        def noted(attempt: Attempt) -> Judgement:
-            asked.append(attempt.protocol)
-            return match(attempt)
-
-        monkeypatch.setattr(alice.firewall, "match", noted)
+    async with guarded(ONLY) as (bob, connection, keeper):
+        match = Mock(wraps=bob.firewall.match)
+        monkeypatch.setattr(bob.firewall, "match", match)
         for _ in range(10):
-            alice.gatekeeper.admits(connection, ECHO)
-            alice.gatekeeper.passes(connection, ECHO, "in")
-        assert asked == [ECHO]
-        alice.firewall.set(Rule.ALLOW)
-        asked.clear()
-        assert alice.gatekeeper.admits(connection, ECHO)
-        assert alice.gatekeeper.passes(connection, ECHO, "in")
-        assert asked == [ECHO]
+            keeper.admits(connection, ECHO)
+            keeper.passes(connection, ECHO, "in")
+        assert match.call_count == 1
+        bob.firewall.set(Rule.ALLOW)
+        match.reset_mock()
+        assert keeper.admits(connection, ECHO)
+        assert keeper.passes(connection, ECHO, "in")
+        assert match.call_count == 1
+        match.reset_mock()
 
 
 async def test_who_begins_to_follow_is_told_of_refusals_that_were_remembered() -> None:
-    async with swarm(1, Rule.REJECT) as alice, swarm(2) as bob:
-        alice.handle(ECHO, echo)
-        await connect(bob, alice)
-        (connection,) = alice.connections()
-        assert alice.gatekeeper.admits(connection, ECHO) is False
+    async with guarded(Rule.REJECT) as (bob, connection, keeper):
+        assert keeper.admits(connection, ECHO) is False
         told: list[object] = []
-        unfollow = alice.hub.follow(told.append)
-        assert alice.gatekeeper.admits(connection, ECHO) is False
+        unfollow = bob.hub.follow(told.append)
+        assert keeper.admits(connection, ECHO) is False
         await until(lambda: told)
         unfollow()
 

@@ -9,8 +9,7 @@ import pytest
 
 from stronghold_p2p.config import Limits
 from stronghold_p2p.streams.live import LiveStream
-from tests.peers import connect, swarm, until
-from tests.swarm.handlers import ECHO, ask, echo, pair, swallow
+from tests.peers import ECHO, ask, echo, swallow, swarm, swarms, until
 
 BULK = "/bulk/1.0.0"
 
@@ -18,10 +17,8 @@ BULK = "/bulk/1.0.0"
 @pytest.mark.speed
 async def test_one_stream_moves_much_and_63_others_answer() -> None:
     """100 MB on one stream; the others ask all the while, and each gets its turn."""
-    async with swarm(1) as alice, swarm(2) as bob:
-        alice.handle(BULK, swallow)
-        alice.handle(ECHO, echo)
-        connection = await connect(bob, alice)
+    async with swarms(echo) as (_, bob, connection):
+        bob.handle(BULK, swallow)
         delays: list[float] = []
         done = asyncio.Event()
 
@@ -55,22 +52,19 @@ async def test_one_stream_moves_much_and_63_others_answer() -> None:
 
 @pytest.mark.speed
 async def test_a_thousand_streams_at_once() -> None:
-    limits = Limits(streams_in=1_000)
-    async with swarm(1, limits=limits) as alice, swarm(2) as bob:
-        alice.handle(ECHO, echo)
-        connection = await connect(bob, alice)
+    async with swarms(echo, limits=Limits(streams_in=1_000)) as (_, bob, connection):
         data = [str(number).encode() * 20 for number in range(1_000)]
         assert await asyncio.gather(*(ask(connection, each) for each in data)) == data
-        await until(lambda: connection.streams == 0 and alice.connections()[0].streams == 0)
+        await until(lambda: connection.streams == 0 and bob.connections()[0].streams == 0)
 
 
 @pytest.mark.speed
 async def test_three_thousand_streams_one_after_the_other() -> None:
-    async with pair(echo) as (alice, connection):
+    async with swarms(echo) as (_, bob, connection):
         for number in range(3_000):
             data = number.to_bytes(4, "big")
             assert await ask(connection, data) == data
-        await until(lambda: alice.connections()[0].streams == 0)
+        await until(lambda: bob.connections()[0].streams == 0)
 
 
 @pytest.mark.speed

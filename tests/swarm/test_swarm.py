@@ -15,21 +15,8 @@ import pytest
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Timeouts
-from stronghold_p2p.errors import (
-    ConnectionClosed,
-    DialError,
-    P2PError,
-    StreamReset,
-    UnsupportedProtocol,
-    UsageError,
-)
-from stronghold_p2p.events.events import (
-    AddressAdded,
-    AddressRemoved,
-    Ended,
-    ListenerEnded,
-    Opened,
-)
+from stronghold_p2p.errors import ConnectionClosed, DialError, P2PError, StreamReset, UnsupportedProtocol, UsageError
+from stronghold_p2p.events.events import AddressRemoved, Ended, Opened
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.identity.keys import Identity
@@ -38,8 +25,7 @@ from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD
 from stronghold_p2p.request_response.server import Server as Responder
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
-from tests.peers import connect, swarm, until
-from tests.swarm.handlers import ECHO, ask, echo, never, now, stubborn
+from tests.peers import ECHO, ask, connect, echo, never, now, stubborn, swarm, until
 from tests.swarm.raw import Events, Raw, Server, bare_to, dial_raw, raw_in
 from tests.transport.ends import identity
 from tests.virtual import VIRTUAL
@@ -314,14 +300,6 @@ async def test_what_waits_fails_at_once_when_a_peer_is_banned(where: str, who: s
             await client.request(alice.peer_id, alice.addresses, "Ping", STRONGHOLD, timeout=5)
 
 
-async def test_a_ban_counts_for_connections_that_we_opened() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        connection = await connect(alice, bob)
-        alice.firewall.ban(bob.peer_id)
-        assert connection.closed
-        await until(lambda: not bob.connections())
-
-
 async def test_other_rules_leave_connections_alone_and_end_streams() -> None:
     async with swarm(1) as alice, swarm(2) as bob:
         for name in (ECHO, "/other/1"):
@@ -413,21 +391,6 @@ async def test_streams_that_are_negotiated_or_asked_about_are_not_touched() -> N
 
 
 # ---------------------------------------------------------------------- events, several swarms
-
-
-async def test_events_in_their_order() -> None:
-    async with swarm(1) as alice:
-        events = Events(alice)
-        listener = await alice.listen(parse("/ip4/127.0.0.1/tcp/0"))
-        async with swarm(2) as bob:
-            connection = await bob.dial(None, listener.addresses)
-            await until(lambda: alice.connections())
-            await listener.face.close()
-            await connection.close()
-            await until(lambda: not alice.connections())
-        assert [type(event) for event in events.all] == [AddressAdded, Opened, AddressRemoved, ListenerEnded, Ended]
-        assert isinstance(events.all[-1].error, ConnectionClosed)
-        events.all.clear()
 
 
 async def test_several_swarms_share_a_loop_and_nothing_else() -> None:

@@ -36,7 +36,6 @@ from tests.swarm.test_dialer import (
     test_the_limit_is_reached_while_we_dial,
 )
 from tests.swarm.test_listener import (
-    test_a_listener_that_ends_says_so,
     test_a_socket_that_waits_for_a_slow_reader,
     test_several_listeners,
     test_the_limit_of_one_peer,

@@ -2,14 +2,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Any
-
-import pytest
 
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.asking.hooks import (
     Hooks,
-    answer_of,
     word,
 )
 from stronghold_p2p.firewall.asking.questions import CHANGED, Question
@@ -40,13 +36,6 @@ async def test_a_place_is_taken_until_the_hook_has_ended() -> None:
     assert (hooks.snapshot(), hooks.tasks) == ({"asks": 0, "asking_peers": 0}, frozenset())
 
 
-def test_limits_of_none() -> None:
-    hooks = Hooks(None, None)
-    for _ in range(1_000):
-        hooks.take(ALICE)
-    assert not hooks.full(ALICE)
-
-
 async def test_what_comes_first_settles() -> None:
     firewall, hooks = Firewall(), Hooks(None, None)
     answers: list[asyncio.Future[bool]] = []
@@ -75,22 +64,6 @@ async def test_what_comes_first_settles() -> None:
     assert firewall._observers == {}
     await asyncio.sleep(0)
     assert hooks.tasks == frozenset()
-
-
-@pytest.mark.parametrize(
-    ("answer", "told"),
-    [(True, ""), (Rule.ASK, ""), (1, "on_ask returned int, not bool or Rule, so it rejects"), (None, "NoneType")],
-)
-async def test_answers(answer: Any, told: str, caplog: pytest.LogCaptureFixture) -> None:
-    async def hook(asked: Attempt) -> Any:
-        return answer
-
-    hooks = Hooks(None, None)
-    task = hooks.start(hook, attempt())
-    await task
-    assert answer_of(task, "on_ask", attempt(), (bool, Rule)) == (None if told else answer)
-    assert told in caplog.text
-    assert bool(caplog.records) is bool(told)
 
 
 def test_a_word_stays_one() -> None:

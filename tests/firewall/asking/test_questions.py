@@ -5,58 +5,19 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import pytest
 
-from stronghold_p2p.firewall.asking.approval import Approval
-from stronghold_p2p.firewall.asking.audit import Audit
-from stronghold_p2p.firewall.asking.firewall import Firewall
-from stronghold_p2p.firewall.rules import Attempt, Rule
-from tests.firewall.attempts import ALICE, BOB, ECHO, UPPER, attempt
+from stronghold_p2p.firewall.rules import Rule
+from tests.firewall.asking import asked as asked_by
+from tests.firewall.asking.asked import Asked, begin, nothing_left, requests
+from tests.firewall.attempts import ALICE, BOB, UPPER, attempt
 from tests.virtual import VIRTUAL
 
 LOOPS = VIRTUAL
 
-
-class Asked:
-    """A hook whose answers the test gives, in the order of the questions."""
-
-    def __init__(self) -> None:
-        self.attempts: list[Attempt] = []
-        self.answers: list[asyncio.Future[Any]] = []
-
-    async def __call__(self, asked: Attempt) -> Any:
-        self.attempts.append(asked)
-        self.answers.append(asyncio.get_running_loop().create_future())
-        return await self.answers[-1]
-
-
-def asking(**options: Any) -> tuple[Firewall, Approval, Asked]:
-    """No rules, and a hook for them."""
-    firewall, asked = Firewall(), Asked()
-    firewall.on_no_rule(asked)
-    return firewall, Approval(firewall, Audit(), **options), asked
-
-
-async def begin(approval: Approval, *attempts: Attempt) -> list[asyncio.Task[bool]]:
-    tasks = [asyncio.ensure_future(approval.ask(each)) for each in attempts]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    return tasks
-
-
-async def nothing_left(approval: Approval) -> None:
-    for _ in range(3):
-        await asyncio.sleep(0)
-    assert approval.snapshot() == {"asks": 0, "asking_peers": 0, "ask_memory": 0}
-    assert approval.hooks == frozenset()
-    assert approval._open == {}
-
-
-def requests(count: int) -> list[Attempt]:
-    return [attempt(variant=str(number)) for number in range(count)]
+asking = partial(asked_by.asking, None)  # no rules
 
 
 @pytest.mark.parametrize(("rule", "allowed"), [(Rule.ALLOW, True), (Rule.REJECT, False)])
@@ -120,60 +81,6 @@ async def test_none_rejects_those_who_wait_and_keeps_nothing() -> None:
     await nothing_left(approval)
 
 
-@pytest.mark.parametrize("answer", [True, False, "allow", 1])
-async def test_what_is_no_rule_rejects(answer: object, caplog: pytest.LogCaptureFixture) -> None:
-    _, approval, asked = asking()
-    (task,) = await begin(approval, attempt())
-    asked.answers[0].set_result(answer)
-    assert await task is False
-    assert "on_no_rule returned" in caplog.text
-    await nothing_left(approval)
-
-
-async def raises(asked: Attempt) -> Rule:
-    raise ValueError("in the hook")
-
-
-def is_no_coroutine(asked: Attempt) -> Any:
-    return Rule.ALLOW
-
-
-async def cancels(asked: Attempt) -> Rule:
-    raise asyncio.CancelledError
-
-
-@pytest.mark.parametrize(("hook", "told"), [(raises, 1), (is_no_coroutine, 1), (cancels, 0)])
-async def test_a_broken_hook_rejects_and_is_reported_once(
-    hook: Any, told: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Hostile row 80."""
-    firewall, approval, _ = asking()
-    firewall.on_no_rule(hook)
-    assert await asyncio.gather(*(approval.ask(each) for each in requests(3))) == [False] * 3
-    assert len(caplog.records) == told
-    assert firewall.rules() == ()
-    caplog.clear()
-    await nothing_left(approval)
-
-
-@pytest.mark.parametrize(("ask", "own"), [(0.03, 60.0), (60.0, 0.03), (None, 0.03)])
-async def test_silence_rejects_at_the_nearer_deadline(
-    ask: float | None, own: float, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "stronghold_p2p.request")
-    firewall, approval, asked = asking(ask=ask)
-    loop = asyncio.get_running_loop()
-    start = loop.time()
-    tasks = await begin(approval, *(attempt(deadline=start + own) for _ in range(3)))
-    assert 0 < asked.attempts[0].deadline - start < 0.1
-    assert await asyncio.gather(*tasks) == [False] * 3
-    assert loop.time() - start < 5
-    assert asked.answers[0].cancelled()
-    assert sum("in time" in record.message for record in caplog.records) <= 1
-    assert firewall.rules() == ()
-    await nothing_left(approval)
-
-
 async def test_who_comes_later_waits_for_the_same_answer_and_not_longer() -> None:
     _, approval, asked = asking(ask=0.1)
     loop = asyncio.get_running_loop()
@@ -189,40 +96,6 @@ async def test_who_comes_later_waits_for_the_same_answer_and_not_longer() -> Non
     await nothing_left(approval)
 
 
-async def test_without_any_deadline_the_answer_is_waited_for() -> None:
-    _, approval, asked = asking(ask=None)
-    (task,) = await begin(approval, attempt(deadline=float("inf")))
-    await asyncio.sleep(0.02)
-    assert not task.done()
-    asked.answers[0].set_result(Rule.ALLOW)
-    assert await task is True
-    await nothing_left(approval)
-
-
-@pytest.mark.parametrize(
-    ("change", "allowed"),
-    [
-        (lambda firewall: firewall.set(Rule.ALLOW), True),
-        (lambda firewall: firewall.set(Rule.REJECT, peer=ALICE), False),
-        (lambda firewall: firewall.set(Rule.only(["Ping"]), protocol=ECHO), True),
-        (lambda firewall: firewall.set(Rule.only(["Say"]), protocol=ECHO), False),
-        (lambda firewall: firewall.ban(ALICE), False),
-    ],
-)
-async def test_a_rule_that_is_set_meanwhile_decides_at_once(
-    change: Callable[[Firewall], object], allowed: bool
-) -> None:
-    """Hostile row 77."""
-    firewall, approval, asked = asking()
-    tasks = await begin(approval, attempt(), attempt())
-    change(firewall)
-    rules = firewall.rules()
-    assert await asyncio.wait_for(asyncio.gather(*tasks), 1) == [allowed] * 2
-    assert asked.answers[0].cancelled()
-    assert firewall.rules() == rules
-    await nothing_left(approval)
-
-
 async def test_a_change_that_does_not_concern_the_peer_keeps_the_question() -> None:
     firewall, approval, asked = asking()
     echo, upper = await begin(approval, attempt(), attempt(protocol=UPPER))
@@ -233,64 +106,6 @@ async def test_a_change_that_does_not_concern_the_peer_keeps_the_question() -> N
     asked.answers[0].set_result(Rule.ALLOW)
     assert await echo is True
     assert len(asked.attempts) == 1
-
-
-@pytest.mark.parametrize("turns", range(5))
-async def test_a_late_answer_never_replaces_a_rule_set_meanwhile(turns: int) -> None:
-    """However many turns lie between them, the rule that was set holds (D23)."""
-    firewall, approval, asked = asking()
-    tasks = await begin(approval, attempt(), attempt())
-    asked.answers[0].set_result(Rule.ALLOW)
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    settled_before = tasks[0].done()
-    firewall.set(Rule.REJECT, peer=ALICE)
-    assert await asyncio.gather(*tasks) == [settled_before] * 2
-    assert firewall.decide(attempt()) == Rule.REJECT
-    await nothing_left(approval)
-
-
-async def test_a_stubborn_hook_is_not_heard_any_more_and_keeps_its_place() -> None:
-    firewall, approval, _ = asking(asks_per_peer=2)
-    release = asyncio.Event()
-
-    @firewall.on_no_rule
-    async def stubborn(asked: Attempt) -> Rule:
-        while not release.is_set():
-            try:
-                await release.wait()
-            except asyncio.CancelledError:
-                continue
-        return Rule.ALLOW
-
-    (task,) = await begin(approval, attempt())
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    assert approval.snapshot() == {"asks": 1, "asking_peers": 1, "ask_memory": 0}
-    (second,) = await begin(approval, attempt())
-    assert await approval.ask(attempt()) is False  # no place
-    second.cancel()
-    release.set()
-    await asyncio.gather(*approval.hooks, second, return_exceptions=True)
-    assert firewall.rules() == ()
-    await nothing_left(approval)
-
-
-async def test_a_hook_that_fails_when_it_is_too_late_is_not_reported(caplog: pytest.LogCaptureFixture) -> None:
-    firewall, approval, _ = asking()
-
-    @firewall.on_no_rule
-    async def fails_late(asked: Attempt) -> Rule:
-        try:
-            await asyncio.sleep(60)
-        finally:
-            raise OSError("on the way out")
-
-    (task,) = await begin(approval, attempt())
-    firewall.set(Rule.ALLOW)
-    assert await task is True
-    await nothing_left(approval)
-    assert caplog.records == []
 
 
 async def test_the_question_ends_with_the_last_who_waits() -> None:

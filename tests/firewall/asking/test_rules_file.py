@@ -8,18 +8,13 @@ import stat
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall.asking.firewall import Firewall, file_of
-from stronghold_p2p.firewall.asking.rules_file import (
-    MAX_FILE,
-    REST,
-    RulesFile,
-    write,
-)
+from stronghold_p2p.firewall.asking.rules_file import MAX_FILE, REST, RulesFile, write
 from stronghold_p2p.firewall.entries import key_of
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.firewall.toml import Content, dumps
@@ -29,14 +24,16 @@ ASKING = 'version = 1\n[[rules]]\nrule = "ask"\n'
 ALLOWING = 'version = 1\n[[rules]]\nrule = "allow"\n'
 
 
-def refresh(firewall: Firewall, now: float) -> None:
-    file = file_of(firewall)
-    assert file is not None
-    file.refresh(now)
-
-
 def is_short(asked: Attempt) -> bool:
     return len(asked.view) < 5
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A rules file that says to ask."""
+    found = tmp_path / "rules.toml"
+    found.write_text(ASKING)
+    return found
 
 
 def test_a_firewall_from_a_file_and_back(tmp_path: Path) -> None:
@@ -58,7 +55,7 @@ def test_a_firewall_from_a_file_and_back(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["rules.toml"]
 
 
-def test_saving_elsewhere(tmp_path: Path) -> None:
+def test_saving_elsewhere(tmp_path: Path, path: Path) -> None:
     firewall = Firewall()
     firewall.set(Rule.when(is_short, name="short"))
     with pytest.raises(ConfigError, match=r"give save\(path\) one"):
@@ -67,9 +64,7 @@ def test_saving_elsewhere(tmp_path: Path) -> None:
     assert file_of(firewall) is None
     loaded = Firewall.load(tmp_path / "a.toml", predicates={"short": is_short})
     loaded.save(str(tmp_path / "b.toml"))
-    file = file_of(loaded)
-    assert file is not None
-    assert file.path == tmp_path / "a.toml"
+    assert filed(loaded).path == tmp_path / "a.toml"
     assert (tmp_path / "b.toml").read_bytes() == (tmp_path / "a.toml").read_bytes()
 
 
@@ -87,7 +82,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("create", [False, True])
-def test_what_cannot_be_read_does_not_start(tmp_path: Path, create: bool) -> None:
+def test_what_cannot_be_read_does_not_start(tmp_path: Path, path: Path, create: bool) -> None:
     garbage, huge, fifo = tmp_path / "garbage", tmp_path / "huge", tmp_path / "fifo"
     garbage.write_bytes(b"version = 1\n\xff\xfe\x00")
     huge.write_bytes(b"#" * (MAX_FILE + 1))
@@ -111,18 +106,16 @@ def test_a_file_of_the_greatest_size(tmp_path: Path) -> None:
     assert Firewall.load(path).rules() == (({"direction": "in"}, Rule.ASK),)
 
 
-def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
-    path = tmp_path / "rules.toml"
-    write(path, ASKING)
+def test_what_could_not_be_read_again_is_not_written(path: Path) -> None:
     with pytest.raises(ConfigError, match=f"at most {MAX_FILE}"):
         write(path, "#" * (MAX_FILE + 1))
+    with pytest.raises(ConfigError, match="cannot be written"):
+        write(path.parent / "none" / "rules.toml", ASKING)
     assert path.read_text() == ASKING
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
-def test_the_mode_is_kept(tmp_path: Path, mode: int) -> None:
-    path = tmp_path / "rules.toml"
-    path.write_text(ASKING)
+def test_the_mode_is_kept(path: Path, mode: int) -> None:
     path.chmod(mode)
     write(path, ALLOWING)
     assert stat.S_IMODE(path.stat().st_mode) == mode
@@ -144,16 +137,11 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("step", ["write", "fsync", "replace"])
 def test_a_disk_that_is_full_leaves_the_file_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    path = tmp_path / "rules.toml"
-    path.write_text(ASKING)
     firewall = Firewall.load(path)
     firewall.set(Rule.ALLOW)
-
-    def full(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
+    full = Mock(side_effect=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     monkeypatch.setattr(os, "fchmod" if step == "write" else step, full)
     with pytest.raises(ConfigError, match=r"cannot be written: No space left") as caught:
         firewall.save()
@@ -177,20 +165,23 @@ def test_two_writers_never_leave_a_mixture(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["rules.toml"]
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be written"):
-        write(tmp_path / "none" / "rules.toml", ASKING)
-
-
 # ---------------------------------------------------------------------- following
 
 
-def following(path: Path, text: str = ASKING) -> tuple[Firewall, RulesFile]:
-    path.write_text(text)
+def following(path: Path) -> tuple[Firewall, RulesFile]:
     firewall = Firewall.load(path)
+    return firewall, filed(firewall)
+
+
+def filed(firewall: Firewall) -> RulesFile:
     file = file_of(firewall)
     assert file is not None
-    return firewall, file
+    return file
+
+
+def looked(firewall: Firewall, *seconds: float) -> None:
+    for now in seconds or range(10):
+        filed(firewall).refresh(float(now))
 
 
 def told(file: RulesFile) -> str:
@@ -204,27 +195,24 @@ def change(path: Path, text: str) -> None:
     os.utime(path, ns=(stamp + 10**9, stamp + 10**9))
 
 
-def test_a_change_is_followed_when_the_file_has_come_to_rest(tmp_path: Path) -> None:
-    path = tmp_path / "rules.toml"
+def test_a_change_is_followed_when_the_file_has_come_to_rest(path: Path) -> None:
     firewall, file = following(path)
     heard: list[Rule | None] = []
     firewall.watch(lambda: heard.append(firewall.decide(attempt())))
-    refresh(firewall, 1.0)
+    looked(firewall, 1.0)
     change(path, ALLOWING[:20])  # an editor that writes in parts
-    refresh(firewall, 2.0)
+    looked(firewall, 2.0)
     change(path, ALLOWING)
-    refresh(firewall, 3.0)
-    refresh(firewall, 3.0 + REST / 2)
+    looked(firewall, 3.0)
+    looked(firewall, 3.0 + REST / 2)
     assert (file.loads, firewall.decide(attempt())) == (0, Rule.ASK)
-    refresh(firewall, 3.0 + REST)
+    looked(firewall, 3.0 + REST)
     assert (file.loads, file.error, heard) == (1, None, [Rule.ALLOW])
-    refresh(firewall, 10.0)
-    refresh(firewall, 11.0)
+    looked(firewall, 10, 11)
     assert (file.loads, heard) == (1, [Rule.ALLOW])
 
 
-def test_a_file_that_is_replaced_is_another_one(tmp_path: Path) -> None:
-    path = tmp_path / "rules.toml"
+def test_a_file_that_is_replaced_is_another_one(tmp_path: Path, path: Path) -> None:
     firewall, file = following(path)
     before = path.stat()
     other = tmp_path / "other"
@@ -232,68 +220,54 @@ def test_a_file_that_is_replaced_is_another_one(tmp_path: Path) -> None:
     os.utime(other, ns=(before.st_mtime_ns, before.st_mtime_ns))
     os.replace(other, path)
     assert path.stat().st_size == before.st_size
-    refresh(firewall, 1.0)
-    refresh(firewall, 2.0)
+    looked(firewall, 1, 2)
     assert file.loads == 1
 
 
-def test_a_bad_edit_changes_nothing_and_is_told_once(tmp_path: Path) -> None:
-    path = tmp_path / "rules.toml"
+def test_a_bad_edit_changes_nothing_and_is_told_once(path: Path) -> None:
     firewall, file = following(path)
     change(path, ALLOWING + '[[rules]]\npeer = "x"\nrule = "allow"\n')
-    for now in range(10):
-        refresh(firewall, float(now))
+    looked(firewall)
     assert (file.loads, firewall.rules()) == (1, (({"direction": "in"}, Rule.ASK),))
     assert str(file.error).startswith(f"{path}:5: peer 'x'")
     assert file.error is not None
     assert file.error.where == f"{path}:5"
     change(path, ALLOWING)
-    for now in range(10, 13):
-        refresh(firewall, float(now))
+    looked(firewall, 10, 11, 12)
     assert (file.loads, firewall.decide(attempt())) == (2, Rule.ALLOW)
     assert told(file) == ""
 
 
-def test_a_file_that_goes_keeps_its_rules_and_may_come_back(tmp_path: Path) -> None:
-    path = tmp_path / "rules.toml"
+def test_a_file_that_goes_keeps_its_rules_and_may_come_back(path: Path) -> None:
     firewall, file = following(path)
     path.unlink()
-    for now in range(10):
-        refresh(firewall, float(now))
+    looked(firewall)
     assert (file.loads, firewall.decide(attempt())) == (1, Rule.ASK)
     assert "does not exist" in str(file.error)
     path.write_text(ALLOWING)
-    for now in range(10, 13):
-        refresh(firewall, float(now))
+    looked(firewall, 10, 11, 12)
     assert (file.loads, firewall.decide(attempt())) == (2, Rule.ALLOW)
     assert told(file) == ""
 
 
-def test_a_file_that_cannot_be_read_now_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "rules.toml"
+def test_a_file_that_cannot_be_read_now_is_tried_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     firewall, file = following(path)
     change(path, ALLOWING)
-
-    def too_many(*_: Any) -> int:
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-
     with monkeypatch.context() as patch:
-        patch.setattr(os, "open", too_many)
-        for now in range(5):
-            refresh(firewall, float(now))
+        patch.setattr(os, "open", Mock(side_effect=OSError(errno.EMFILE, os.strerror(errno.EMFILE))))
+        looked(firewall, 0, 1, 2, 3, 4)
     assert (file.loads, firewall.decide(attempt())) == (1, Rule.ASK)
     assert "Too many open files" in str(file.error)
-    refresh(firewall, 5.0)
+    looked(firewall, 5.0)
     assert (file.loads, firewall.decide(attempt())) == (2, Rule.ALLOW)
     assert told(file) == ""
 
 
-def test_what_we_wrote_ourselves_is_no_change(tmp_path: Path) -> None:
-    firewall, file = following(tmp_path / "rules.toml")
+def test_what_we_wrote_ourselves_is_no_change(path: Path) -> None:
+    firewall, file = following(path)
     firewall.set(Rule.ALLOW, peer=ALICE)
     firewall.save()
-    for now in range(5):
-        refresh(firewall, float(now))
+    looked(firewall)
     assert file.loads == 0
     assert len(firewall.rules()) == 2
 
@@ -301,19 +275,14 @@ def test_what_we_wrote_ourselves_is_no_change(tmp_path: Path) -> None:
 def test_a_file_that_is_made_later(tmp_path: Path) -> None:
     path = tmp_path / "rules.toml"
     firewall = Firewall.load(path, create=True)
-    refresh(firewall, 1.0)
-    refresh(firewall, 2.0)
-    file = file_of(firewall)
-    assert file is not None
-    assert (file.loads, file.error) == (0, None)
+    looked(firewall, 1, 2)
+    assert (filed(firewall).loads, filed(firewall).error) == (0, None)
     path.write_text(ASKING)
-    refresh(firewall, 3.0)
-    refresh(firewall, 4.0)
-    assert (file.loads, firewall.decide(attempt())) == (1, Rule.ASK)
+    looked(firewall, 3, 4)
+    assert (filed(firewall).loads, firewall.decide(attempt())) == (1, Rule.ASK)
 
 
-def test_the_file_can_be_read_again_at_any_time(tmp_path: Path) -> None:
-    path = tmp_path / "rules.toml"
+def test_the_file_can_be_read_again_at_any_time(path: Path) -> None:
     firewall, file = following(path)
     change(path, ALLOWING)
     firewall.reload()
@@ -322,8 +291,7 @@ def test_the_file_can_be_read_again_at_any_time(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="version 2"):
         firewall.reload()
     assert firewall.decide(attempt()) == Rule.ALLOW
-    for now in range(5):
-        refresh(firewall, float(now))
+    looked(firewall)
     assert file.loads == 0  # whoever called it has been told
 
 

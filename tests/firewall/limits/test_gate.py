@@ -4,6 +4,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -12,21 +13,40 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import LimitExceeded
+from stronghold_p2p.firewall.limits import gate as gates
 from stronghold_p2p.firewall.limits.gate import Gate, Token
 from stronghold_p2p.identity.keys import Identity
 from tests.firewall.attempts import ALICE, BOB, CAROL
 
-FAST = {"accept_rate": None}
 PEERS = [Identity.from_seed(bytes((number,)) * 32).peer_id for number in range(20)]
 
 
-def full(gate: Gate, act: Callable[[], object]) -> LimitExceeded:
+def gate_of(**limits: Any) -> Gate:
+    """A gate without the limit of the rate of arrivals."""
+    return Gate(Limits(**{"accept_rate": None, **limits}))
+
+
+@pytest.fixture
+def constants(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def change(**values: int) -> None:
+        for name, value in values.items():
+            monkeypatch.setattr(gates, name, value)
+
+    return change
+
+
+def full(gate: Gate, act: Callable[[], object], limit: str = "") -> LimitExceeded:
     """The refusal of ``act``, which leaves no trace in the counts."""
     before = gate.snapshot()
     with pytest.raises(LimitExceeded) as caught:
         act()
     assert gate.snapshot() == before
+    assert limit in {"", caught.value.limit}
     return caught.value
+
+
+def refused(gate: Gate, host: str | None, limit: str, now: float = 0.0) -> LimitExceeded:
+    return full(gate, lambda: gate.admit(host, now), limit)
 
 
 def inbound(gate: Gate, host: str | None = "192.0.2.1", now: float = 0.0) -> Token:
@@ -46,15 +66,8 @@ def test_a_token_is_counted_from_admission_to_release() -> None:
     token = inbound(gate)
     assert gate.snapshot()["pending_in"] == 1
     gate.establish(token, ALICE)
-    assert gate.snapshot() == {
-        "pending_in": 0,
-        "pending_out": 0,
-        "pending_sources": 0,
-        "inbound": 1,
-        "outbound": 0,
-        "peers": 1,
-        "places": 1,
-    }
+    zero = dict.fromkeys(("pending_in", "pending_out", "pending_sources", "outbound"), 0)
+    assert gate.snapshot() == {**zero, "inbound": 1, "peers": 1, "places": 1}
     token.release()
     assert not any(gate.snapshot().values())
     token.release()
@@ -65,7 +78,7 @@ def test_a_token_is_counted_from_admission_to_release() -> None:
 def test_a_dial_is_counted_from_dial_to_release() -> None:
     gate = Gate(Limits(pending_out=1))
     token = gate.dial()
-    assert full(gate, gate.dial).limit == "pending_out"
+    full(gate, gate.dial, "pending_out")
     gate.establish(token, ALICE)
     assert gate.snapshot()["outbound"] == 1
     assert gate.snapshot()["places"] == 0
@@ -76,42 +89,42 @@ def test_a_dial_is_counted_from_dial_to_release() -> None:
 
 @pytest.mark.parametrize("limit", ["connections", "inbound"])
 def test_connections_in(limit: str) -> None:
-    gate = Gate(Limits(**{limit: 2}, **FAST))  # type: ignore[arg-type]
+    gate = gate_of(**{limit: 2})
     late = inbound(gate)
     tokens = [connect(gate, number=number) for number in range(2)]
-    error = full(gate, lambda: gate.admit("192.0.2.9", 0))
-    assert (error.limit, error.current, error.maximum, error.remote) == (limit, 2, 2, False)
-    assert full(gate, lambda: gate.establish(late, CAROL)).limit == limit
+    error = refused(gate, "192.0.2.9", limit)
+    assert (error.current, error.maximum, error.remote) == (2, 2, False)
+    full(gate, lambda: gate.establish(late, CAROL), limit)
     tokens[0].release()
     gate.establish(late, CAROL)
 
 
 @pytest.mark.parametrize("limit", ["connections", "outbound"])
 def test_connections_out(limit: str) -> None:
-    gate = Gate(Limits(**{limit: 1}, **FAST))  # type: ignore[arg-type]
+    gate = gate_of(**{limit: 1})
     first, second = gate.dial(), gate.dial()
     gate.establish(first, ALICE)
-    assert full(gate, lambda: gate.establish(second, BOB)).limit == limit
-    assert full(gate, gate.dial).limit == limit
+    full(gate, lambda: gate.establish(second, BOB), limit)
+    full(gate, gate.dial, limit)
     first.release()
     gate.establish(second, BOB)
 
 
 def test_directions_do_not_take_from_each_other() -> None:
-    gate = Gate(Limits(inbound=1, outbound=1, **FAST))  # type: ignore[arg-type]
+    gate = gate_of(inbound=1, outbound=1)
     connect(gate)
     gate.establish(gate.dial(), BOB)
-    assert full(gate, lambda: gate.admit("192.0.2.2", 0)).limit == "inbound"
-    assert full(gate, gate.dial).limit == "outbound"
+    refused(gate, "192.0.2.2", "inbound")
+    full(gate, gate.dial, "outbound")
 
 
 def test_connections_of_one_peer_count_both_ways() -> None:
-    gate = Gate(Limits(per_peer=2, **FAST))  # type: ignore[arg-type]
+    gate = gate_of(per_peer=2)
     connect(gate, number=0)
     gate.establish(gate.dial(), PEERS[0])
     third = inbound(gate)
-    error = full(gate, lambda: gate.establish(third, PEERS[0]))
-    assert (error.limit, error.current, error.maximum) == ("per_peer", 2, 2)
+    error = full(gate, lambda: gate.establish(third, PEERS[0]), "per_peer")
+    assert (error.current, error.maximum) == (2, 2)
     gate.establish(third, PEERS[1])
 
 
@@ -126,46 +139,39 @@ def test_connections_of_one_peer_count_both_ways() -> None:
         (["127.0.0.1", "::1", "::ffff:127.0.0.1", "127.8.8.8"] * 5, 20),
         ([None] * 20, 20),
         (["socket"] * 20, 8),
+        # a /48 holds eight times as much as a /56
+        ([f"2001:db8:7:{number // 8:x}00::{number + 1:x}" for number in range(72)], 64),
     ],
 )
 def test_connections_from_one_place(hosts: list[str | None], allowed: int) -> None:
     """Hostile row 3: 8 per IPv4 address and per IPv6 /56, mapped v4 counts with v4."""
-    gate = Gate(Limits(**FAST))  # type: ignore[arg-type]
+    gate = gate_of(connections=None)
     for number, host in enumerate(hosts[:allowed]):
-        connect(gate, host, number)
+        connect(gate, host, number % 20)
     if allowed < len(hosts):
-        error = full(gate, lambda: gate.admit(hosts[allowed], 0))
-        assert (error.limit, error.current, error.maximum) == ("per_subnet", 8, 8)
+        error = refused(gate, hosts[allowed], "per_subnet")
+        assert error.current == error.maximum == max(8, allowed)
+        connect(gate, "2001:db8:8::1")
+        allowed += 1
     assert gate.snapshot()["inbound"] == allowed
 
 
-def test_a_48_holds_eight_times_as_much_as_a_56() -> None:
-    gate = Gate(Limits(connections=None, **FAST))  # type: ignore[arg-type]
-    for number in range(64):
-        connect(gate, f"2001:db8:7:{number // 8:x}00::{number + 1:x}", number % 20)
-    error = full(gate, lambda: gate.admit("2001:db8:7:ff00::1", 0))
-    assert (error.limit, error.current, error.maximum) == ("per_subnet", 64, 64)
-    connect(gate, "2001:db8:8::1")
-
-
-def test_the_exemption_of_loopback_is_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stronghold_p2p.firewall.limits.gate.PENDING_PER_IP", 1)
-    monkeypatch.setattr("stronghold_p2p.firewall.limits.gate.ACCEPT_BURST", 2)
-    limits = Limits(per_subnet=1, pending_in=8, accept_rate=1.0)
-    gate = Gate(limits, exempt_loopback=False)
+def test_the_exemption_of_loopback_is_an_option(constants: Callable[..., None]) -> None:
+    constants(PENDING_PER_IP=1, ACCEPT_BURST=2)
+    gate = Gate(Limits(per_subnet=1, pending_in=8, accept_rate=1.0), exempt_loopback=False)
     inbound(gate, "127.0.0.1")
-    assert full(gate, lambda: gate.admit("127.0.0.1", 0)).limit == "pending_per_ip"
-    assert full(gate, lambda: gate.admit("127.0.0.1", 0)).limit == "accept_rate"
+    refused(gate, "127.0.0.1", "pending_per_ip")
+    refused(gate, "127.0.0.1", "accept_rate")
     spared = Gate(Limits(per_subnet=1, accept_rate=1.0))
     assert len([inbound(spared, host) for host in ("127.0.0.1", "::1") * 20]) == 40
     assert len(spared._arrivals) == 0
 
 
 def test_pending_sockets_from_one_address() -> None:
-    gate = Gate(Limits(**FAST))  # type: ignore[arg-type]
+    gate = gate_of()
     tokens = [inbound(gate) for _ in range(16)]
-    error = full(gate, lambda: gate.admit("192.0.2.1", 0))
-    assert (error.limit, error.current, error.maximum) == ("pending_per_ip", 16, 16)
+    error = refused(gate, "192.0.2.1", "pending_per_ip")
+    assert (error.current, error.maximum) == (16, 16)
     inbound(gate, "192.0.2.2")
     tokens[3].release()
     inbound(gate)
@@ -173,14 +179,14 @@ def test_pending_sockets_from_one_address() -> None:
 
 def test_when_pending_is_full_the_oldest_of_the_greatest_crowd_gives_way() -> None:
     """Hostile row 1."""
-    gate = Gate(Limits(pending_in=5, **FAST))  # type: ignore[arg-type]
+    gate = gate_of(pending_in=5)
     inbound(gate, "192.0.2.1")
     crowd = [inbound(gate, "192.0.2.2") for _ in range(3)]
     inbound(gate, "192.0.2.3")
     token, gives_way = gate.admit("192.0.2.4", 0)
     assert gives_way is crowd[0]
     assert gate.snapshot()["pending_in"] == 5
-    assert full(gate, lambda: gate.establish(crowd[0], ALICE)).limit == "pending_in"
+    full(gate, lambda: gate.establish(crowd[0], ALICE), "pending_in")
     crowd[0].release()
     assert gate.snapshot()["pending_in"] == 5
     assert gate.admit("192.0.2.5", 0).gives_way is crowd[1]
@@ -188,27 +194,23 @@ def test_when_pending_is_full_the_oldest_of_the_greatest_crowd_gives_way() -> No
 
 
 def test_of_equal_crowds_the_first_gives_way() -> None:
-    gate = Gate(Limits(pending_in=3, **FAST))  # type: ignore[arg-type]
+    gate = gate_of(pending_in=3)
     first = inbound(gate, "192.0.2.1")
     inbound(gate, "192.0.2.2")
     inbound(gate, None)
     assert gate.admit("192.0.2.1", 0).gives_way is first
 
 
-def test_a_place_is_taken_only_from_the_pending() -> None:
-    gate = Gate(Limits(pending_in=0, **FAST))  # type: ignore[arg-type]
-    assert full(gate, lambda: gate.admit("192.0.2.1", 0)).limit == "pending_in"
-
-
-def test_a_token_makes_one_connection() -> None:
+def test_a_place_is_taken_only_from_the_pending_and_makes_one_connection() -> None:
+    refused(gate_of(pending_in=0), "192.0.2.1", "pending_in")
     gate = Gate(Limits(pending_in=None))
     token = connect(gate)
-    assert full(gate, lambda: gate.establish(token, BOB)).limit == "pending_in"
+    full(gate, lambda: gate.establish(token, BOB), "pending_in")
 
 
 def test_limits_of_none_never_refuse() -> None:
-    names = ("connections", "per_peer", "per_subnet", "pending_in", "pending_out", "accept_rate")
-    gate = Gate(Limits(**dict.fromkeys(names)))  # type: ignore[arg-type]
+    names = ("connections", "per_peer", "per_subnet", "pending_in", "pending_out")
+    gate = gate_of(**dict.fromkeys(names))
     tokens = [inbound(gate) for _ in range(500)] + [gate.dial() for _ in range(500)]
     for token in tokens:
         gate.establish(token, ALICE)
@@ -232,13 +234,13 @@ def test_accept_rate_is_a_bucket_of_sixteen_that_fills_by_five_a_second() -> Non
     gate.admit("192.0.2.1", 1_000)
 
 
-def test_accept_rate_when_the_clock_stands_or_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stronghold_p2p.firewall.limits.gate.ACCEPT_BURST", 2)
+def test_accept_rate_when_the_clock_stands_or_goes_back(constants: Callable[..., None]) -> None:
+    constants(ACCEPT_BURST=2)
     gate = Gate(Limits())
     inbound(gate, now=50)
     inbound(gate, now=40)
-    assert full(gate, lambda: gate.admit("192.0.2.1", 40)).limit == "accept_rate"
-    assert full(gate, lambda: gate.admit("192.0.2.1", 40.1)).limit == "accept_rate"
+    refused(gate, "192.0.2.1", "accept_rate", 40)
+    refused(gate, "192.0.2.1", "accept_rate", 40.1)
     inbound(gate, now=40.4)
 
 
@@ -266,12 +268,11 @@ def test_memory_stays_constant_however_many_addresses_call() -> None:
     assert grown < 4 << 20
 
 
-def test_a_source_that_is_forgotten_starts_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stronghold_p2p.firewall.limits.gate.TRACKED_SOURCES", 2)
-    monkeypatch.setattr("stronghold_p2p.firewall.limits.gate.ACCEPT_BURST", 1)
+def test_a_source_that_is_forgotten_starts_anew(constants: Callable[..., None]) -> None:
+    constants(TRACKED_SOURCES=2, ACCEPT_BURST=1)
     gate = Gate(Limits(pending_in=None))
     inbound(gate, "192.0.2.1")
-    assert full(gate, lambda: gate.admit("192.0.2.1", 0)).limit == "accept_rate"
+    refused(gate, "192.0.2.1", "accept_rate")
     inbound(gate, "192.0.2.2")
     inbound(gate, "192.0.2.3")
     assert len(gate._arrivals) == 2
@@ -286,13 +287,7 @@ class Counts(RuleBasedStateMachine):
     @initialize(exempt=st.booleans())
     def begin(self, exempt: bool) -> None:
         self.limits = Limits(
-            connections=7,
-            inbound=5,
-            outbound=4,
-            per_peer=3,
-            per_subnet=2,
-            pending_in=6,
-            pending_out=3,
+            connections=7, inbound=5, outbound=4, per_peer=3, per_subnet=2, pending_in=6, pending_out=3
         )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("stronghold_p2p.firewall.limits.gate.PENDING_PER_IP", 3)

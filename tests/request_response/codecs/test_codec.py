@@ -13,14 +13,8 @@ from stronghold_p2p.errors import Malformed
 from stronghold_p2p.exchange import ExchangeRunner
 from stronghold_p2p.firewall.rules import variant_of
 from stronghold_p2p.request_response.codecs import codec
-from stronghold_p2p.request_response.codecs.codec import (
-    BYTES,
-    JSON,
-    Codec,
-    frame,
-    unframe,
-    weight,
-)
+from stronghold_p2p.request_response.codecs.codec import BYTES, JSON, Codec, frame, unframe, weight
+from tests.support.requests import NOT_MINIMAL
 
 PING = bytes.fromhex("06 22 50 69 6e 67 22")
 
@@ -83,8 +77,7 @@ def test_lengths_are_minimal(size: int) -> None:
 @pytest.mark.parametrize(
     "prefix",
     [
-        b"\x80\x00",  # not minimal (D32)
-        b"\x86\x00",
+        *NOT_MINIMAL,
         b"\xff" * 9,
         b"\xff" * 10 + b"\x01",
         b"\x0b",  # 11 of at most 10
@@ -98,10 +91,6 @@ def test_bad_lengths_are_refused_at_the_prefix(prefix: bytes) -> None:
     with pytest.raises(Malformed, match="length"):
         for byte in prefix:
             runner.feed(bytes((byte,)))
-
-
-def test_a_message_of_the_greatest_size() -> None:
-    assert unframed(b"\x0a" + bytes(10), 10, [3]) == (bytes(10), b"")
 
 
 @pytest.mark.parametrize(
@@ -173,22 +162,24 @@ def test_malformed_of_a_codec_keeps_its_path() -> None:
     sending = codec.malformed(caught.value, "request", "bob")
     assert (sending.path, sending.peer) == ("request.a", "bob")
     assert str(sending).startswith("request.a: not JSON: ")
-    with pytest.raises(Malformed) as caught:
-        codec.decode(JSON, b'{"a":1,"a":2}')
-    assert (caught.value.path, str(caught.value)) == ("a", "a: duplicate key")
 
 
-def test_the_part_of_an_exchange_begins_the_path() -> None:
+@pytest.mark.parametrize(
+    ("kind", "body", "part", "path", "told"),
+    [
+        (JSON, b'{"a":1,"a":2}', (), "a", "a: duplicate key"),
+        (JSON, b'{"a":1,"a":2}', ("response",), "response.a", "response.a: duplicate key"),
+        (JSON, b"", ("response",), "response", "response: not JSON: "),
+        (Numbers(), b"-1", ("response",), "response", "response: below zero"),
+    ],
+)
+def test_the_part_of_an_exchange_begins_the_path(
+    kind: Codec[Any], body: bytes, part: tuple[str, ...], path: str, told: str
+) -> None:
     with pytest.raises(Malformed) as caught:
-        codec.decode(JSON, b'{"a":1,"a":2}', "response")
-    assert (caught.value.path, str(caught.value)) == ("response.a", "response.a: duplicate key")
-    with pytest.raises(Malformed) as caught:
-        codec.decode(JSON, b"", "response")
-    assert caught.value.path == "response"
-    assert str(caught.value).startswith("response: not JSON: ")
-    with pytest.raises(Malformed) as caught:
-        codec.decode(Numbers(), b"-1", "response")
-    assert (caught.value.path, str(caught.value)) == ("response", "response: below zero")
+        codec.decode(kind, body, *part)
+    assert caught.value.path == path
+    assert str(caught.value).startswith(told)
 
 
 @pytest.mark.parametrize(

@@ -154,11 +154,3 @@ def test_a_class_is_looked_at_once() -> None:
         kinds.append(dataclass(type(f"C{number}", (), {"__annotations__": {"a": kinds[-1], "b": kinds[-1]}})))
     shape = compiled(kinds[-1], tagged=False)
     assert shape.what == "C59"
-
-
-def test_a_number_may_be_a_float_where_no_int_is_wanted() -> None:
-    shape = compiled(float | None, tagged=True)
-    assert shape.read(1) == 1.0
-    assert type(shape.read(1)) is float
-    both = compiled(int | float, tagged=True)
-    assert [type(both.read(one)) for one in (1, 1.0)] == [int, float]

@@ -8,19 +8,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from stronghold_p2p import (
-    BYTES,
-    JSON,
-    STRONGHOLD,
-    Attempt,
-    Malformed,
-    Network,
-    Request,
-    RequestProtocol,
-    Rule,
-    messages,
-)
-from tests.peers import LOOPBACK, until
+import stronghold_p2p as p2p
+from stronghold_p2p import BYTES, JSON, Attempt, Malformed, Request, RequestProtocol, Rule, messages
+from tests.peers import connected, mirror, network, until
 
 
 @dataclass(frozen=True)
@@ -45,27 +35,9 @@ Message = Ping | Say | Pair
 ECHO = RequestProtocol("/echo/1.0.0", request=messages(Message), response=messages(Message))
 
 
-async def test_messages_arrive_as_what_they_were() -> None:
-    bob = Network(listen=[LOOPBACK])
-    bob.firewall.set(Rule.ALLOW, protocol="/echo/1.0.0")
-    seen: list[Message] = []
-
-    @bob.on_request(ECHO)
-    def echo(request: Request[Message]) -> Message:
-        seen.append(request.message)
-        return request.message
-
-    async with bob, Network() as alice:
-        for message in (Ping(), Say("hi"), Pair(1, "x")):
-            answer = await alice.request(bob.addresses[0], message, ECHO)
-            assert (answer, type(answer)) == (message, type(message))
-    assert seen == [Ping(), Say("hi"), Pair(1, "x")]
-
-
 @pytest.mark.parametrize("direction", ["in", "out"])
 async def test_the_firewall_sees_the_object_and_the_name_of_its_class(direction: Any) -> None:
-    bob, alice = Network(listen=[LOOPBACK]), Network()
-    bob.firewall.set(Rule.ALLOW)
+    bob, alice = network(), p2p.Network()
     asked = bob if direction == "in" else alice
     asked.firewall.set(Rule.ASK, direction=direction)
     seen: list[tuple[Any, str | None]] = []
@@ -77,12 +49,13 @@ async def test_the_firewall_sees_the_object_and_the_name_of_its_class(direction:
 
     moods = RequestProtocol("/mood/1", request=messages(Mood), response=messages(None))
     viewed = RequestProtocol("/viewed/1", request=messages(Message), response=JSON, view=lambda message: str(message))
-    bob.on_request(ECHO)(lambda request: request.message)
+    bob.on_request(ECHO)(mirror)
     bob.on_request(moods)(lambda request: None)
     bob.on_request(viewed)(lambda request: 1)
-    async with bob, alice:
+    async with connected(bob, alice):
         for message in (Ping(), Say("hi"), Pair(1, "x")):
-            await alice.request(bob.addresses[0], message, ECHO)
+            answer = await alice.request(bob.peer_id, message, ECHO)
+            assert (answer, type(answer)) == (message, type(message))
         await alice.request(bob.peer_id, Mood.GOOD, moods)
         await alice.request(bob.peer_id, Say("hi"), viewed)
     assert seen == [
@@ -98,28 +71,26 @@ async def test_a_typed_peer_and_one_that_speaks_json_understand_each_other() -> 
     """Both sides give the firewall the same name."""
     plain = RequestProtocol("/echo/1.0.0", request=JSON, response=JSON)
     seen: list[str | None] = []
-    bob, carol = Network(listen=[LOOPBACK]), Network(listen=[LOOPBACK])
+    bob, carol = network(rule=Rule.ASK), network(rule=Rule.ASK)
     for one in (bob, carol):
-        one.firewall.set(Rule.ASK)
 
         @one.firewall.on_ask
         async def approve(attempt: Attempt) -> bool:
             seen.append(attempt.variant)
             return True
 
-    bob.on_request(ECHO)(lambda request: request.message)
-    carol.on_request(plain)(lambda request: request.message)
-    async with bob, carol, Network() as alice:
+    bob.on_request(ECHO)(mirror)
+    carol.on_request(plain)(mirror)
+    async with carol, connected(bob) as alice:
         assert await alice.request(carol.addresses[0], Say("hi"), ECHO) == Say("hi")
-        assert await alice.request(bob.addresses[0], {"Say": {"text": "hi"}}, plain) == {"Say": {"text": "hi"}}
+        assert await alice.request(bob.peer_id, {"Say": {"text": "hi"}}, plain) == {"Say": {"text": "hi"}}
         assert await alice.request(bob.peer_id, "Ping", plain) == "Ping"
     assert seen == ["Say", "Say", "Ping"]
 
 
 async def test_a_request_that_has_no_such_form_never_reaches_the_handler() -> None:
     plain = RequestProtocol("/echo/1.0.0", request=BYTES, response=JSON)
-    bob = Network(listen=[LOOPBACK])
-    bob.firewall.set(Rule.ALLOW)
+    bob = network()
     called: list[Message] = []
 
     @bob.on_request(ECHO)
@@ -127,8 +98,8 @@ async def test_a_request_that_has_no_such_form_never_reaches_the_handler() -> No
         called.append(request.message)
         return Ping()
 
-    async with bob, Network() as alice:
-        connection = await alice.connect(bob.addresses[0])
+    async with connected(bob) as alice:
+        (connection,) = alice.connections()
         for body in (b'"Delete"', b'{"Say":{"text":1}}', b'{"Say":{"text":"a","text":"b"}}', b"[" * 100_000, b""):
             with pytest.raises(Malformed, match="could not read the request") as caught:
                 await alice.request(bob.peer_id, body, plain)
@@ -140,12 +111,11 @@ async def test_a_request_that_has_no_such_form_never_reaches_the_handler() -> No
 
 
 async def test_faults_are_told_with_their_place() -> None:
-    bob = Network(listen=[LOOPBACK])
-    bob.firewall.set(Rule.ALLOW)
+    bob = network()
     bob.on_request(RequestProtocol("/echo/1.0.0", request=JSON, response=JSON))(lambda request: {"Say": {"text": 5}})
-    async with bob, Network() as alice:
+    async with connected(bob) as alice:
         with pytest.raises(Malformed) as caught:
-            await alice.request(bob.addresses[0], Ping(), ECHO)
+            await alice.request(bob.peer_id, Ping(), ECHO)
         assert (str(caught.value), caught.value.path) == ("response.Say.text: not str", "response.Say.text")
         assert (caught.value.peer, caught.value.sent) == (bob.peer_id, True)
         wrong: Any = Say(5)  # type: ignore[arg-type]
@@ -153,14 +123,3 @@ async def test_faults_are_told_with_their_place() -> None:
             await alice.request(bob.peer_id, wrong, ECHO)
         assert (str(caught.value), caught.value.path) == ("request.Say.text: not str", "request.Say.text")
         assert not caught.value.sent
-
-
-async def test_the_default_protocol_may_be_typed() -> None:
-    """What the Rust library calls a request and an answer: two enums."""
-    typed = RequestProtocol(*STRONGHOLD.ids, request=messages(Message), response=messages(Message))
-    bob = Network(listen=[LOOPBACK])
-    bob.firewall.set(Rule.ALLOW)
-    bob.on_request(typed)(lambda request: request.message)
-    async with bob, Network() as alice:
-        assert await alice.request(bob.addresses[0], {"Pair": [1, "x"]}) == {"Pair": [1, "x"]}
-        assert await alice.request(bob.peer_id, Pair(1, "x"), typed) == Pair(1, "x")
