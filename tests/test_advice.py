@@ -211,7 +211,8 @@ async def kept_back(one: Scene) -> None:
     await one.alice.request(one.address, "x")
 
 
-FULL, REMEDY = {"limit": "requests_per_peer", "current": 1, "maximum": 1}, "requests_per_peer 1/1 .*raise it in Limits"
+FULL: dict[str, Any] = {"limit": "requests_per_peer", "current": 1, "maximum": 1}
+REMEDY = "requests_per_peer 1/1 .*raise it in Limits"
 
 
 @row("too many requests", failures.LimitExceeded, REMEDY, remote=False, **FULL)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from stronghold_p2p import Attempt, Event, Identity, Network, Opened, Request, Rule, Stream
+from stronghold_p2p import Attempt, Event, Identity, Network, Opened, Rule, Stream
 from stronghold_p2p.addressing.kinds import from_socket
 from stronghold_p2p.errors import ConnectionClosed, P2PError, StreamReset, UsageError
 from stronghold_p2p.streams.live import LiveStream
@@ -75,7 +75,7 @@ class Scene:
         return found
 
 
-async def hang(*_: Any) -> bool:
+async def hang(*_: Any) -> Any:
     await asyncio.Event().wait()
     return True
 
@@ -297,71 +297,53 @@ async def test_closing_again_and_several_times_at_once(begin: Begin) -> None:
         await asyncio.gather(*one.waiting, return_exceptions=True)
 
 
-async def test_closing_from_inside_a_handler() -> None:
+def ask(network: Network, end: Callable[[Any], Any]) -> None:
+    network.on_request(hang)
+    network.firewall.on_ask(end)
+    network.firewall.set(Rule.ASK)
+
+
+def when_opened(network: Network, end: Callable[[Any], Any]) -> None:
+    network.on_event(lambda event: asyncio.ensure_future(end(event)) if isinstance(event, Opened) else None)
+
+
+# Whence it is closed, and whether the call goes through there: the hook is cancelled as all are.
+INSIDE: dict[str, tuple[Callable[[Network, Callable[[Any], Any]], object], bool]] = {
+    "a handler": (lambda network, end: network.on_stream(HOLD)(end), True),
+    "a request": (lambda network, end: network.on_request(end), True),
+    "the ask hook": (ask, False),
+    "an event": (when_opened, True),
+}
+
+
+@pytest.mark.parametrize(("put", "through"), INSIDE.values(), ids=INSIDE)
+async def test_closing_from_inside(put: Callable[[Network, Callable[[Any], Any]], object], through: bool) -> None:
     async with scene() as one:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        @one.network.on_stream("/end/1")
-        async def end(_: Stream) -> None:
-            await close(one.network)
-            done.set_result(None)
-
-        stream = await one.friend.open_stream(one.network.addresses[0], "/end/1")
-        with pytest.raises((ConnectionClosed, StreamReset)):
-            await stream.read()
-        await asyncio.wait_for(done, 5)
-        nothing_left(one.network)
-
-
-async def test_closing_from_inside_a_request() -> None:
-    async with scene() as one:
-        ended = asyncio.Event()
+        ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         carol = Network(listen=[LOOPBACK])
         carol.firewall.set(Rule.ALLOW)
 
-        @carol.on_request
-        async def end(request: Request[Any]) -> Any:
-            await close(carol)
-            ended.set()
-            return request.message
-
-        await carol.__aenter__()
-        with pytest.raises(P2PError):
-            await one.friend.request(carol.addresses[0], "x")
-        await asyncio.wait_for(ended.wait(), 5)
-        nothing_left(carol)
-
-
-async def test_closing_from_inside_the_ask_hook() -> None:
-    """The hook is cancelled as all are; the network closes all the same."""
-    async with scene() as one:
-
-        @one.network.firewall.on_ask
-        async def end(_: Attempt) -> bool:
-            await close(one.network)
+        async def end(_: Any) -> bool:
+            try:
+                await close(carol)
+            except asyncio.CancelledError:
+                ended.set_result(False)
+                raise
+            ended.set_result(True)
             return True
 
-        one.network.firewall.set(Rule.ASK)
-        with pytest.raises(P2PError):
-            await one.friend.request(one.network.addresses[0], "x")
-        await close(one.network)
-        nothing_left(one.network)
+        put(carol, end)
+        await carol.__aenter__()
 
+        async def reads() -> None:
+            async with one.friend.open_stream(carol.addresses[0], HOLD) as stream:
+                await stream.read()
 
-async def test_closing_from_an_event() -> None:
-    async with scene() as one:
-        tasks: list[asyncio.Task[None]] = []
-
-        @one.network.on_event
-        def end(event: Event) -> None:
-            if isinstance(event, Opened):
-                tasks.append(asyncio.ensure_future(close(one.network)))
-
-        with contextlib.suppress(P2PError):
-            await one.friend.request(one.network.addresses[0], "x")
-        await until(lambda: tasks)
-        await asyncio.gather(*tasks)
-        nothing_left(one.network)
+        calls = (reads(), one.friend.request(carol.addresses[0], "x"))
+        assert all(isinstance(told, P2PError) for told in await asyncio.gather(*calls, return_exceptions=True))
+        assert await asyncio.wait_for(ended, 5) is through
+        await close(carol)
+        nothing_left(carol)
 
 
 async def test_closing_before_it_was_opened() -> None:
