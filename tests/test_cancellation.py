@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import stronghold_p2p
-from stronghold_p2p import BYTES, Attempt, Connection, Dropped, Event, Network, Request, RequestProtocol, Rule, Stream
+from stronghold_p2p import BYTES, Attempt, Dropped, Event, Network, Request, RequestProtocol, Rule, Stream
 from stronghold_p2p.errors import StreamReset, UsageError
 from stronghold_p2p.network import StreamOpening
 from tests import cancel
@@ -56,24 +56,18 @@ def _gives_something_to_await(function: Any) -> bool:
 
 @dataclass
 class Scene:
-    """Bob serves everybody; alice has an open connection to him, ``connection``."""
+    """Bob serves everybody; alice has an open connection to him."""
 
     bob: Network
     alice: Network
-    connection: Connection
     base: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def address(self) -> str:
-        return str(self.bob.addresses[0])
 
     def counts(self) -> dict[str, int]:
         """What may not grow; ``known_peers`` and the listeners are the scenario's own."""
         whose = {"bob": self.bob, "alice": self.alice}
         kept = {f"{who} {name}": count for who, one in whose.items() for name, count in one.stats().items()}
-        return {name: count for name, count in kept.items() if "known" not in name} | {
-            "tasks": len(asyncio.all_tasks())
-        }
+        kept["tasks"] = len(asyncio.all_tasks())
+        return {name: count for name, count in kept.items() if "known" not in name}
 
     def grown(self) -> dict[str, int]:
         return {name: count for name, count in self.counts().items() if count > self.base[name]}
@@ -151,7 +145,7 @@ async def scene() -> AsyncIterator[Scene]:
         await until(lambda: bob.connections())
         await alice.request(bob.peer_id, "warm")
         await until(lambda: not connection.streams and not bob.connections()[0].streams)
-        yield Scene(bob, alice, connection)
+        yield Scene(bob, alice)
 
 
 Scenario = Callable[[Scene], Coroutine[Any, Any, int]]
