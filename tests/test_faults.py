@@ -79,21 +79,11 @@ HARMLESS = {
 }
 
 
-class Broken:
-    """Raises the first time that it is called (by ``only`` this one), and is what it was afterwards."""
+@dataclass
+class Fault:
+    """How often what is broken has been called."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, where: Any, name: str, only: object = None) -> None:
-        self.times = 0
-        original = getattr(where, name)
-
-        def broken(*arguments: Any, **options: Any) -> Any:
-            if only is None or arguments[0] is only:
-                self.times += 1
-                if self.times == 1:
-                    raise ZeroDivisionError("ours")
-            return original(*arguments, **options)
-
-        patch.setattr(where, name, broken)
+    times: int = 0
 
 
 @dataclass
@@ -110,10 +100,21 @@ class Scene:
         """Alice's to bob: the one that may end."""
         return self.alice.connections(self.bob.peer_id)[0]
 
-    def breaks(self, where: Any, name: str, only: object = None) -> Broken:
-        return Broken(self.patch, where, name, only)
+    def breaks(self, where: Any, name: str, only: object = None) -> Fault:
+        """It raises the first time that it is called (by ``only`` this one), and is what it was afterwards."""
+        fault, original = Fault(), getattr(where, name)
 
-    async def meets(self, fault: Broken, call: Awaitable[Any]) -> None:
+        def broken(*arguments: Any, **options: Any) -> Any:
+            if only is None or arguments[0] is only:
+                fault.times += 1
+                if fault.times == 1:
+                    raise ZeroDivisionError("ours")
+            return original(*arguments, **options)
+
+        self.patch.setattr(where, name, broken)
+        return fault
+
+    async def meets(self, fault: Fault, call: Awaitable[Any]) -> None:
         """The call fails, or does not notice; it does not wait for ever."""
         with contextlib.suppress(P2PError, ZeroDivisionError):
             async with asyncio.timeout(5):

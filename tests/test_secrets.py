@@ -218,26 +218,8 @@ async def talks(bob: Network, recorder: Recorder) -> None:
 
 
 async def test_nothing_secret_is_logged(bob: Network, recorder: Recorder, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
-    await dialed_by_strangers(bob)
-    await dials_strangers(bob, recorder)
-    await talks(bob, recorder)
-    await until(lambda: len(recorder.errors) >= 25)
-    assert len(recorder.secrets) >= 30
-    assert len(caplog.records) >= 5
-    assert leaks(caplog.text, recorder.secrets) == []
-    errors = recorder.tracebacks()
-    assert leaks(errors.replace(WORD, ""), recorder.secrets) == []
-    others = [record for record in caplog.records if record.name != "stronghold_p2p.audit"]
-    loud = [record.getMessage() for record in others if record.levelno > logging.DEBUG]
-    assert loud == [message for message in loud if "on_ask failed" in message or message.startswith("handler of")]
-    caplog.clear()
-
-
-async def test_an_error_quotes_the_peer_only_where_it_has_to(
-    bob: Network, recorder: Recorder, caplog: pytest.LogCaptureFixture
-) -> None:
     """What a stranger said instead of a handshake is quoted, at most 80 characters of it; a message never."""
+    caplog.set_level(logging.DEBUG)
     await dialed_by_strangers(bob)
     await dials_strangers(bob, recorder)
     quoting = [str(error) for error in recorder.errors if WORD in str(error)]
@@ -246,6 +228,14 @@ async def test_an_error_quotes_the_peer_only_where_it_has_to(
     before = len(recorder.errors)
     await talks(bob, recorder)
     assert not [error for error in recorder.errors[before:] if WORD in str(error)]
+    await until(lambda: len(recorder.errors) >= 25)
+    assert len(recorder.secrets) >= 30
+    assert len(caplog.records) >= 5
+    assert leaks(caplog.text, recorder.secrets) == []
+    assert leaks(recorder.tracebacks().replace(WORD, ""), recorder.secrets) == []
+    others = [record for record in caplog.records if record.name != "stronghold_p2p.audit"]
+    loud = [record.getMessage() for record in others if record.levelno > logging.DEBUG]
+    assert loud == [message for message in loud if "on_ask failed" in message or message.startswith("handler of")]
     caplog.clear()
 
 
