@@ -39,28 +39,12 @@ def python() -> str:
     return _environment(folder, pins, ("-c", str(pins[1]), *packages))
 
 
-def ours() -> Command:
-    return (python(), "-m", "harness.peer")
+def ours(*flags: str) -> Command:
+    return (python(), "-m", "harness.peer", *flags)
 
 
-def ours_on_uvloop() -> Command:
-    return (*ours(), "--uvloop")
-
-
-def ours_through_network() -> Command:
-    return (*ours(), "--facade")
-
-
-def ours_in_json() -> Command:
-    return (*ours_through_network(), "--json")
-
-
-def raw() -> Command:
-    return (python(), "-m", "benchmarks.raw")
-
-
-def raw_on_uvloop() -> Command:
-    return (*raw(), "--uvloop")
+def raw(*flags: str) -> Command:
+    return (python(), "-m", "benchmarks.raw", *flags)
 
 
 def go() -> Command:

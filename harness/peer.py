@@ -3,10 +3,10 @@
     python -m harness.peer serve --port 0
     python -m harness.peer client --addr /ip4/127.0.0.1/tcp/P/p2p/ID --mode seq
 
-One JSON line on standard output; anything wrong is a line on standard error and a non-zero exit. The limits
-on connections, streams and rates are lifted. ``--facade`` asks and answers over ``Network`` (modes seq and conc), with
-``--json`` in the protocol of the Rust crate.
-``--uvloop`` runs on uvloop.
+One JSON line on standard output; anything wrong is a line on standard error and a non-zero exit. Everything goes
+through ``Network`` with default options (``harness.facade``), or with ``--below`` over a swarm and live streams
+(``harness.below``). ``--busy-poll`` and ``--uvloop`` are what a user can turn on. The client's requests are
+``Network.request``, with ``--json`` in the protocol of the Rust crate, and with ``--by-hand`` those of the contract.
 """
 
 from __future__ import annotations
@@ -20,93 +20,31 @@ import os
 import signal
 import statistics
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import replace
-from functools import partial
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from time import perf_counter
 from typing import Any
 
-from harness import facade
-from stronghold_p2p.addressing.parse import parse, split_peer
-from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.connection.live import LiveConnection
-from stronghold_p2p.firewall.asking.firewall import Firewall
-from stronghold_p2p.firewall.rules import Rule
-from stronghold_p2p.identity.keys import Identity
+from harness import below, facade
+from harness.contract import ECHO, WRONG, Client
+from stronghold_p2p import Stream
 from stronghold_p2p.protocols import perf
-from stronghold_p2p.protocols.identify import Identify
-from stronghold_p2p.protocols.ping import Ping
 from stronghold_p2p.streams.live import LiveStream
-from stronghold_p2p.streams.stream import Stream
-from stronghold_p2p.swarm.swarm import Swarm
 
-RR = "/bench/rr/1"
-ECHO = "/bench/echo/1"
 WARM_UP = 16 << 20
-
-LIFTED = Limits(
-    connections=None,
-    per_peer=None,
-    per_subnet=None,
-    pending_in=None,
-    pending_out=None,
-    accept_rate=None,
-    streams_in=None,
-)
 
 Result = dict[str, Any]
 
 
-async def answer(stream: Stream) -> None:
-    """``/bench/rr/1``: read to the end, write the same bytes back."""
-    await stream.write(await stream.read_to_end(1 << 24))
-
-
-async def echo(stream: Stream) -> None:
-    """``/bench/echo/1``: each chunk as it arrives."""
-    async for chunk in stream:
-        await stream.write(chunk)
-
-
-def of_face(handler: Callable[[Stream], Awaitable[None]]) -> Callable[[LiveStream], Awaitable[None]]:
-    """A handler for users' streams as the swarm calls it."""
-    return lambda live: handler(Stream(live))
-
-
-@asynccontextmanager
-async def running(limits: Limits = LIFTED, timeouts: Timeouts | None = None) -> AsyncIterator[Swarm]:
-    firewall = Firewall()
-    firewall.set(Rule.ALLOW)
-    swarm = Swarm(Identity(), firewall=firewall, limits=limits, timeouts=timeouts or replace(Timeouts(), idle=None))
-    Identify(swarm, "stronghold-p2p/bench")
-    Ping(swarm)
-    swarm.start()
-    for protocol, handler in ((perf.PERF, perf.serve), (RR, answer), (ECHO, echo)):
-        swarm.handle(protocol, of_face(handler))
-    try:
-        yield swarm
-    finally:
-        await swarm.close()
-
-
 async def serve(options: argparse.Namespace) -> None:
-    async with running() as swarm:
-        listener = await swarm.listen(parse(f"/ip4/{options.host}/tcp/{options.port}"))
-        await stay(str(swarm.peer_id), f"{listener.addresses[0]}/p2p/{swarm.peer_id}")
+    serving = below.serving if options.below else facade.serving
+    async with serving(options, f"/ip4/{options.host}/tcp/{options.port}") as address:
+        await stay(address)
 
 
-async def serve_facade(options: argparse.Namespace) -> None:
-    async with facade.serving(LIFTED, f"/ip4/{options.host}/tcp/{options.port}", kind(options)) as network:
-        await stay(str(network.peer_id), str(network.addresses[0]))
-
-
-def kind(options: argparse.Namespace) -> facade.Kind:
-    return facade.OF_JSON if options.json else facade.OF_BYTES
-
-
-async def stay(peer: str, address: str) -> None:
+async def stay(address: str) -> None:
     """Say that we are ready, and wait for a signal."""
+    peer = address.rpartition("/")[2]
     print(json.dumps({"peer": peer, "addr": address, "pid": os.getpid(), "version": version()}), flush=True)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -119,11 +57,15 @@ def version() -> str:
     return f"stronghold_p2p on CPython {sys.version.split()[0]}, {type(asyncio.get_running_loop()).__module__}"
 
 
-async def connect(addr: str, options: argparse.Namespace) -> Result:
+def calling(options: argparse.Namespace) -> AbstractAsyncContextManager[Client]:
+    return below.calling(options) if options.below else facade.calling(options)
+
+
+async def connect(options: argparse.Namespace) -> Result:
     """N dials by fresh hosts until a stream could be opened, then N with one byte echoed."""
     result: Result = {}
     for prefix, first_byte in (("", False), ("fb_", True)):
-        times = [await first_contact(addr, first_byte=first_byte) for _ in range(options.n or 20)]
+        times = [await first_contact(options, first_byte=first_byte) for _ in range(options.n or 20)]
         result |= {
             f"{prefix}median_ms": round(statistics.median(times), 3),
             f"{prefix}min_ms": round(min(times), 3),
@@ -132,75 +74,62 @@ async def connect(addr: str, options: argparse.Namespace) -> Result:
     return result
 
 
-async def first_contact(addr: str, *, first_byte: bool) -> float:
+async def first_contact(options: argparse.Namespace, *, first_byte: bool) -> float:
     """Milliseconds until a fresh host has a stream open, or has one byte echoed on it."""
-    async with running() as swarm:
+    async with calling(options) as client:
         start = perf_counter()
-        async with await (await dial(swarm, addr)).open_stream(ECHO) as stream:
+        await client.connect(options.addr)
+        async with await client.open(ECHO) as stream:
             if first_byte:
                 await stream.write(b"x")
                 if await stream.readexactly(1) != b"x":
-                    raise SystemExit("wrong echo")
+                    raise SystemExit(WRONG)
             return (perf_counter() - start) * 1e3
 
 
-async def dial(swarm: Swarm, addr: str) -> LiveConnection:
-    address, peer = split_peer(parse(addr))
-    return await swarm.dial(peer, [address])
-
-
-async def transfer(connection: LiveConnection, up: int, down: int, size: int) -> float:
+async def transfer(stream: Stream, up: int, down: int, size: int) -> float:
     """Seconds for one transfer, timed as the contract says."""
-    async with await connection.open_stream(perf.PERF) as stream:
-        await stream.write(down.to_bytes(8, "big"))
+    await stream.write(down.to_bytes(8, "big"))
+    start = perf_counter()
+    await perf.send_zeros(stream, up, size)
+    await stream.close_write()
+    if down:
         start = perf_counter()
-        await perf.send_zeros(Stream(stream), up, size)
-        stream.finish()
-        if down:
-            start = perf_counter()
-        if await perf.drain(Stream(stream)) != down:
-            raise SystemExit("wrong number of bytes")
-        return perf_counter() - start
+    if await perf.drain(stream) != down:
+        raise SystemExit("wrong number of bytes")
+    return perf_counter() - start
 
 
-async def bulk(connection: LiveConnection, options: argparse.Namespace) -> Result:
-    size, count = options.size or 65_536, options.bytes
+async def bulk(client: Client, options: argparse.Namespace) -> Result:
+    size, count, seconds = options.size or 65_536, options.bytes, 0.0
     up = options.mode == "upload"
-    await transfer(connection, WARM_UP * up, WARM_UP * (not up), size)
-    seconds = await transfer(connection, count * up, count * (not up), size)
+    for amount in (WARM_UP, count):
+        async with await client.open(perf.PERF) as stream:
+            face = Stream(stream) if isinstance(stream, LiveStream) else stream
+            seconds = await transfer(face, amount * up, amount * (not up), size)
     return {"bytes": count, "seconds": round(seconds, 4), "mb_per_s": round(count / seconds / 1e6, 1)}
 
 
-async def rtt(connection: LiveConnection, options: argparse.Namespace) -> Result:
+async def rtt(client: Client, options: argparse.Namespace) -> Result:
     times = []
     message = os.urandom(32)
-    async with await connection.open_stream(ECHO) as stream:
+    async with await client.open(ECHO) as stream:
         for _ in range((options.n or 2_000) + 50):
             start = perf_counter()
             await stream.write(message)
             if await stream.readexactly(32) != message:
-                raise SystemExit("wrong echo")
+                raise SystemExit(WRONG)
             times.append((perf_counter() - start) * 1e6)
     times = sorted(times[50:])
     return {"median_us": round(statistics.median(times), 1), "p99_us": round(times[int(len(times) * 0.99)], 1)}
 
 
-async def request(connection: LiveConnection, body: bytes) -> float:
-    start = perf_counter()
-    async with await connection.open_stream(RR) as stream:
-        await stream.write(body)
-        stream.finish()
-        if await stream.read_to_end() != body:
-            raise SystemExit("wrong answer")
-    return (perf_counter() - start) * 1e3
-
-
-async def seq(ask: facade.Ask, options: argparse.Namespace) -> Result:
+async def seq(client: Client, options: argparse.Namespace) -> Result:
     n, body = options.n or 2_000, os.urandom(options.size or 64)
     for _ in range(50):
-        await ask(body)
+        await client.ask(body)
     start = perf_counter()
-    times = sorted([await ask(body) for _ in range(n)])
+    times = sorted([await client.ask(body) for _ in range(n)])
     rate = n / (perf_counter() - start)
     return {
         "req_per_s": round(rate),
@@ -209,7 +138,7 @@ async def seq(ask: facade.Ask, options: argparse.Namespace) -> Result:
     }
 
 
-async def conc(ask: facade.Ask, options: argparse.Namespace) -> Result:
+async def conc(client: Client, options: argparse.Namespace) -> Result:
     n, workers, body = options.n or 5_000, options.c, os.urandom(options.size or 64)
     times: list[float] = []
     left = n
@@ -218,10 +147,10 @@ async def conc(ask: facade.Ask, options: argparse.Namespace) -> Result:
         nonlocal left
         while left:
             left -= 1
-            times.append(await ask(body))
+            times.append(await client.ask(body))
 
     for _ in range(50):
-        await ask(body)
+        await client.ask(body)
     start = perf_counter()
     await asyncio.gather(*(worker() for _ in range(workers)))
     rate = n / (perf_counter() - start)
@@ -229,56 +158,58 @@ async def conc(ask: facade.Ask, options: argparse.Namespace) -> Result:
     return {"req_per_s": round(rate), "p99_ms": round(times[int(n * 0.99)], 4), "failed": 0}
 
 
-MODES: dict[str, Callable[[LiveConnection, argparse.Namespace], Awaitable[Result]]] = {
+MODES: dict[str, Callable[[Client, argparse.Namespace], Awaitable[Result]]] = {
     "upload": bulk,
     "download": bulk,
     "rtt": rtt,
+    "seq": seq,
+    "conc": conc,
 }
-REQUESTS: dict[str, Callable[[facade.Ask, argparse.Namespace], Awaitable[Result]]] = {"seq": seq, "conc": conc}
 
 
-async def client(options: argparse.Namespace) -> None:
+async def measure(options: argparse.Namespace) -> None:
     if options.mode == "connect":
-        result = await connect(options.addr, options)
-    elif options.facade:
-        async with facade.asking(LIFTED, options.addr, kind(options)) as ask:
-            result = await REQUESTS[options.mode](ask, options)
+        result = await connect(options)
     else:
-        async with running() as swarm:
-            connection = await dial(swarm, options.addr)
-            if options.mode in REQUESTS:
-                result = await REQUESTS[options.mode](partial(request, connection), options)
-            else:
-                result = await MODES[options.mode](connection, options)
+        async with calling(options) as client:
+            await client.connect(options.addr)
+            result = await MODES[options.mode](client, options)
     print(json.dumps(result), flush=True)
 
 
-def main() -> None:
+FLAGS = {
+    "--below": "over a swarm and live streams, not through Network",
+    "--busy-poll": "Timeouts(busy_poll=100e-6)",
+    "--by-hand": "the client asks over streams of Network, as the contract says, not with Network.request",
+    "--json": "the client asks in the protocol of the Rust crate, through Network",
+    "--uvloop": "on uvloop",
+}
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m harness.peer", description="docs/catalogue/peer-contract.md")
-    parser.add_argument("--uvloop", action="store_true")
-    parser.add_argument("--facade", action="store_true", help="over Network.request; modes seq and conc")
-    parser.add_argument("--json", action="store_true", help="with --facade: JSON requests of the crate's protocol")
     commands = parser.add_subparsers(dest="command", required=True)
     server = commands.add_parser("serve")
     server.add_argument("--host", default="127.0.0.1")
     server.add_argument("--port", type=int, default=0)
     caller = commands.add_parser("client")
     caller.add_argument("--addr", required=True)
-    caller.add_argument("--mode", required=True, choices=["connect", *MODES, *REQUESTS])
+    caller.add_argument("--mode", required=True, choices=["connect", *MODES])
     caller.add_argument("--n", type=int, default=0)
     caller.add_argument("--c", type=int, default=32)
     caller.add_argument("--bytes", type=int, default=268_435_456)
     caller.add_argument("--size", type=int, default=0)
-    for command in (server, caller):
-        command.add_argument("--uvloop", action="store_true", default=argparse.SUPPRESS)
-        command.add_argument("--facade", action="store_true", default=argparse.SUPPRESS)
-        command.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
-    options = parser.parse_args()
+    for flag, meaning in FLAGS.items():
+        parser.add_argument(flag, action="store_true", help=meaning)
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    options = parse()
     gc.freeze()
     factory = importlib.import_module("uvloop").new_event_loop if options.uvloop else None
     with asyncio.Runner(loop_factory=factory) as runner:
-        serving = serve_facade if options.facade else serve
-        runner.run(serving(options) if options.command == "serve" else client(options))
+        runner.run(serve(options) if options.command == "serve" else measure(options))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,12 @@ STOP_WITHIN = 6.0
 KIB = 1 << 10
 
 
+def processor_time(pid: int) -> float:
+    """Seconds that a process has been on a processor, all its living threads together; Linux tells it."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text(encoding="ascii").split()[0]) for task in tasks) / 1e9
+
+
 class Patience:
     """How much longer than usual everything that is waited for may take: a busy machine is no finding."""
 
@@ -128,11 +134,7 @@ class Process:
         return int(found[1]) * KIB
 
     def cpu(self) -> float:
-        """Seconds on a processor, all threads together."""
-        total = 0
-        for task in Path(f"/proc/{self.pid}/task").iterdir():
-            total += int((task / "schedstat").read_text(encoding="ascii").split()[0])
-        return total / 1e9
+        return processor_time(self.pid)
 
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))

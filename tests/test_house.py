@@ -20,7 +20,7 @@ BROAD: dict[tuple[str, str], str] = {
     ("connection/deadlines.py", "_look"): "a look at the deadlines: no receive is above it",
     ("connection/handlers.py", "_ask"): "before a handler of the application: only its stream pays for it",
     ("connection/handlers.py", "_handle"): "a handler of the application: only its stream pays for it",
-    ("transport/tcp.py", "_made"): "a callback of asyncio: the dial fails with it, and only that wire pays for it",
+    ("transport/tcp.py", "_made"): "a callback of the loop: only that dial pays for it",
     ("transport/upgrading.py", "begin"): "the first step of an upgrade: only that wire pays for it",
     ("transport/upgrading.py", "received"): "the one catch of an upgrade",
     ("swarm/watches.py", "_tick"): "a look at a file or the system: nothing but the loop is above it",

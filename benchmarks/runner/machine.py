@@ -55,7 +55,7 @@ def tool(name: str, argument: str) -> str:
 
 
 def commit() -> str:
-    changed = run("git", "status", "--porcelain", "--untracked-files=no", "--", "stronghold_p2p", "harness/peer.py")
+    changed = run("git", "status", "--porcelain", "--untracked-files=no", "--", "stronghold_p2p", "harness")
     return f"commit {run('git', 'rev-parse', '--short', 'HEAD') or 'unknown'}{' and changes' if changed else ''}"
 
 

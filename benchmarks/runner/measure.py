@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from benchmarks import build
 from benchmarks.firewall import Cost
-from benchmarks.runner.plan import METRICS, MODES, Counts, Implementation, Metric, Pairing
-from benchmarks.runner.processes import CLIENT_CORE, SERVER_CORE, PeerFailed, Server, can_pin, run_client
+from benchmarks.runner.plan import COUNTED, METRICS, MODES, Counts, Implementation, Metric, Pairing
+from benchmarks.runner.processes import CLIENT_CORE, SERVER_CORE, PeerFailed, Server, Spent, can_pin, run_client
 
 
 @dataclass
@@ -30,6 +30,7 @@ class Series:
 class Results:
     load: str
     series: dict[tuple[str, str], Series] = field(default_factory=dict)
+    spent: dict[tuple[str, str], list[Spent]] = field(default_factory=dict)
     failures: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     firewall: list[Cost] = field(default_factory=list)
@@ -97,8 +98,10 @@ class Round:
         core = CLIENT_CORE if self.pinned else None
         try:
             server = self.server(pairing.server)
-            command, addr = self.commands[pairing.client.name], server.line["addr"]
-            line = run_client(command, addr, mode, self.counts[pairing.pace][mode], core)
+            command, count = self.commands[pairing.client.name], self.counts[pairing.pace][mode]
+            counted = mode in COUNTED and not self.free
+            idle = run_client(command, server, mode, 1, core)[1] if counted else None
+            line, spent = run_client(command, server, mode, count, core)
             figures = [(metric, float(line[metric.field])) for metric in METRICS if metric.mode == mode]
         except PeerFailed as error:
             self.results.failed(pairing.key, mode, str(error))
@@ -108,6 +111,8 @@ class Round:
             say(f"  {pairing.title}: {mode}: the JSON line has no {error}")
         else:
             self.keep(pairing, figures)
+            if idle is not None:
+                self.results.spent.setdefault((pairing.key, mode), []).append(for_one(mode, count, idle, spent))
 
     def server(self, implementation: Implementation) -> Server:
         server = self.servers.get(implementation.name)
@@ -125,6 +130,15 @@ class Round:
             series = self.results.of(pairing.key, metric.name)
             (series.unpinned if self.free else series.pinned).append(value)
             say(f"  {pairing.title}: {metric.name} {value:,.{metric.digits}f} {metric.unit}")
+
+
+def for_one(mode: str, count: int, idle: Spent, spent: Spent) -> Spent:
+    """Microseconds of both ends for a request, or for 10^6 bytes.
+
+    ``idle`` is a run of one request or byte: start, connection and warm-up are in both runs, and in no figure.
+    """
+    units = (count - 1) / (1e6 if COUNTED[mode] == "MB" else 1)
+    return Spent((spent.client - idle.client) / units * 1e6, (spent.server - idle.server) / units * 1e6)
 
 
 def firewall_costs(*, quick: bool) -> list[Cost]:

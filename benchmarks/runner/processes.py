@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from benchmarks import build
+from harness.process import processor_time
 
 SERVER_CORE = 0
 CLIENT_CORE = 1
@@ -23,6 +25,14 @@ CLIENT_TIMEOUT = 120.0
 STOP_TIMEOUT = 5.0
 
 Line = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Seconds of processor time that the two processes of one run took."""
+
+    client: float
+    server: float
 
 
 class PeerFailed(Exception):
@@ -92,6 +102,11 @@ class Server:
         self._errors.seek(0)
         return self._errors.read()
 
+    def spent(self) -> float:
+        """Seconds of processor time since the start."""
+        assert self._process is not None
+        return processor_time(self._process.pid)
+
     def stop(self) -> None:
         process, self._process = self._process, None
         if process is not None:
@@ -108,12 +123,13 @@ class Server:
             self._errors = None
 
 
-def run_client(command: build.Command, addr: str, mode: str, count: int, core: int | None) -> Line:
+def run_client(command: build.Command, server: Server, mode: str, count: int, core: int | None) -> tuple[Line, Spent]:
     """One client run of the contract; ``count`` is bytes for the transfers, repetitions for the others."""
     option = "--bytes" if mode in {"upload", "download"} else "--n"
+    before = Spent(_of_children(), server.spent())
     with children_on(core):
         process = subprocess.Popen(
-            [*command, "client", "--addr", addr, "--mode", mode, option, str(count)],
+            [*command, "client", "--addr", server.line["addr"], "--mode", mode, option, str(count)],
             cwd=build.ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -128,7 +144,15 @@ def run_client(command: build.Command, addr: str, mode: str, count: int, core: i
         raise PeerFailed(f"no answer within {CLIENT_TIMEOUT:.0f} s") from None
     if process.returncode != 0:
         raise PeerFailed(_reason(errors) or f"exit code {process.returncode}")
-    return _parse(out, errors)
+    if not server.running:
+        raise PeerFailed("the server has ended")
+    return _parse(out, errors), Spent(_of_children() - before.client, server.spent() - before.server)
+
+
+def _of_children() -> float:
+    """Of the processes that this one has waited for: between two looks that is the one client that has ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _parse(text: str, errors: str) -> Line:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import statistics
 from datetime import UTC, datetime
 
 from benchmarks.firewall import MOST, Cost
 from benchmarks.runner import machine
 from benchmarks.runner.measure import Results, Series
-from benchmarks.runner.plan import BARS, METRICS, PAIRINGS, REFERENCE, Bar, Counts, Metric, Pairing
+from benchmarks.runner.plan import BARS, COUNTED, METRICS, PAIRINGS, REFERENCE, Bar, Counts, Metric, Pairing
+from benchmarks.runner.processes import Spent
 
 ARROWS = {True: "at least", False: "at most"}
 TITLES = {pairing.key: pairing.title for pairing in PAIRINGS}
@@ -18,6 +20,7 @@ def render(results: Results, pairings: tuple[Pairing, ...], counts: Counts, roun
         head(results, rounds, pinned=pinned),
         bars(results),
         *(table(results, pairings, metric) for metric in METRICS),
+        processor(results, pairings),
         failures(results),
         amounts(counts),
     ]
@@ -37,7 +40,8 @@ def head(results: Results, rounds: int, *, pinned: bool) -> str:
             "# Benchmarks",
             "",
             "Written by `make bench`. Everything runs over loopback: TCP, Noise and Yamux; limits on connections,",
-            "streams and rates are lifted. `a → b` has a as the client and b as the server.",
+            "streams and rates are lifted. `a → b` has a as the client and b as the server. `ours` is `Network` with",
+            "default options; what a row names beside it is what differs. `below Network` is a swarm and live streams.",
             f"Medians of {rounds} round{'s' * (rounds != 1)}, {how}; in each round the",
             "implementations take turns mode by mode. The unpinned figures are of one round more, in which the",
             "scheduler decides.",
@@ -102,6 +106,40 @@ def span(series: Series, metric: Metric) -> str:
 
 def number(value: float | None, metric: Metric) -> str:
     return "-" if value is None else f"{value:,.{metric.digits}f}"
+
+
+def processor(results: Results, pairings: tuple[Pairing, ...]) -> str:
+    """What both ends took; one row for each pairing, beside each mode its share of the reference."""
+    heads = [f"{mode}, µs for a {counted} | of {TITLES[REFERENCE]}" for mode, counted in COUNTED.items()]
+    lines = [
+        "## processor time per request, both ends",
+        "",
+        "Client + server = both: what their processes took, polling included and sleep not; medians of the pinned",
+        "rounds. A run of one request, or of one byte, is subtracted: start, connection and warm-up are in no figure.",
+        "",
+        f"| | {' | '.join(heads)} |",
+        f"|---|{'---:|---:|' * len(COUNTED)}",
+    ]
+    for pairing in pairings:
+        if any((pairing.key, mode) in results.spent for mode in COUNTED):
+            cells = [cell for mode in COUNTED for cell in processor_cells(results, pairing, mode)]
+            lines.append(f"| {' | '.join([pairing.title, *cells])} |")
+    return "\n".join(lines)
+
+
+def processor_cells(results: Results, pairing: Pairing, mode: str) -> tuple[str, str]:
+    runs, base = results.spent.get((pairing.key, mode)), results.spent.get((REFERENCE, mode))
+    if not runs:
+        return "-", "-"
+    client, server, both = median_spent(runs)
+    share = f"{both / median_spent(base)[2]:.2f}" if base else "-"
+    return f"{client:,.0f} + {server:,.0f} = {both:,.0f}", share
+
+
+def median_spent(runs: list[Spent]) -> tuple[float, float, float]:
+    """Of the client, of the server, and of both together: each a median of its own."""
+    client, server = (statistics.median(getattr(run, end) for run in runs) for end in ("client", "server"))
+    return client, server, statistics.median(run.client + run.server for run in runs)
 
 
 def failures(results: Results) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from benchmarks.scale.server import CUT, HASH, ID_BYTES, PATIENT
 from harness.peer import transfer
 from stronghold_p2p import ConnectionClosed, Ended, Event, Network, PeerId
+from stronghold_p2p.protocols import perf
 
 TOGETHER: Final = 500  # peers that are made before they come: all at once would keep the collector busy
 WRITE: Final = 65_536  # bytes of one write in bulk
@@ -70,9 +71,12 @@ class Crowd:
     async def bulk(self, up: int, down: int) -> float:
         """Each sends and takes so many bytes on one stream, all at the same time; seconds."""
         began = perf_counter()
-        connections = [network._swarm.connections()[0] for network in self.networks]
-        await asyncio.gather(*(transfer(connection, up, down, WRITE) for connection in connections))
+        await asyncio.gather(*(self._transfer(network, up, down) for network in self.networks))
         return perf_counter() - began
+
+    async def _transfer(self, network: Network, up: int, down: int) -> None:
+        async with network.open_stream(network.connections()[0].peer, perf.PERF) as stream:
+            await transfer(stream, up, down, WRITE)
 
     async def leave(self) -> float:
         """All at once; seconds."""

@@ -81,7 +81,7 @@ def idle(count: int) -> list[Figure]:
     kept = (after["memory"] - on.before["memory"]) / MIB
     return [
         Figure(part, "connections, identified", full["identified"], least=count, most=count),
-        Figure(part, RESIDENT, each, "KiB", 1, most=40),
+        Figure(part, RESIDENT, each, "KiB", 1, most=14.5),
         Figure(part, "tasks for all of them", full["tasks"] - on.before["tasks"], least=0, most=0),
         Figure(part, "objects that the collector had to free, for each", rest, digits=1),
         Figure(part, "opened", count / coming, "/s"),

@@ -18,7 +18,8 @@ import signal
 from collections import Counter
 from typing import Any
 
-from harness.peer import LIFTED, running
+from harness.below import running
+from harness.contract import LIFTED
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import LimitExceeded
