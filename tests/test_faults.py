@@ -64,7 +64,6 @@ HARMLESS = {
     "streams.waiter.set": "a step of a task, whose faults are the task's",
     "connection.handlers._start": "sees that the last handler of a peer that left has ended",
     "connection.handlers.cancel": "cancels tasks",
-    "connection.handlers._start": "cancels a timer",
     "request_response.client._send_much": "a read and a write, whose faults are the request's",
     "protocols.ping._measure": "closes one stream, as the end of each handler does",
     "firewall.asking.approval._wait": "sets a future",
