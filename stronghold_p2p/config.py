@@ -6,7 +6,7 @@ what happens when it is reached. The stacks that agree on a figure are named: go
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
@@ -115,18 +115,12 @@ class Limits:
 
 def check(options: Timeouts | Limits) -> None:
     """``ConfigError`` for what is no number from 0 on, and for None where there has to be a number."""
-    optional = _optional(type(options))
-    for option in fields(options):
-        value: Any = getattr(options, option.name)
-        may_be_none = option.name in optional
+    for name, hint in get_type_hints(type(options)).items():
+        value: Any = getattr(options, name)
+        may_be_none = NoneType in get_args(hint)
         if value is None and may_be_none:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-            where = f"{type(options).__name__}.{option.name}"
+            where = f"{type(options).__name__}.{name}"
             advice = "take a number from 0 on" + (", or None for none" if may_be_none else "")
             raise ConfigError(f"{where} is {value!r}: {advice}", where=where)
-
-
-def _optional(kind: type[Timeouts | Limits]) -> frozenset[str]:
-    """The names of the fields that may be None."""
-    return frozenset(name for name, hint in get_type_hints(kind).items() if NoneType in get_args(hint))

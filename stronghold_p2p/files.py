@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -57,9 +57,11 @@ def replace(path: Path, data: bytes) -> Stamp:
     """
     with _faults(path, "written", ConfigError):
         real = Path(os.path.realpath(path))
-        temporary = _beside(real)
+        temporary, mode = _beside(real), 0o600
+        with suppress(FileNotFoundError):
+            mode = stat.S_IMODE(real.stat().st_mode)
         try:
-            stamp = _write(temporary, data, _mode(real))
+            stamp = _write(temporary, data, mode)
             os.replace(temporary, real)
         finally:
             temporary.unlink(missing_ok=True)
@@ -108,13 +110,6 @@ def _faults(path: Path, done: str, error: type[ConfigError], but: type[OSError] 
 
 def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-
-
-def _mode(path: Path) -> int:
-    try:
-        return stat.S_IMODE(path.stat().st_mode)
-    except FileNotFoundError:
-        return 0o600
 
 
 def _write(path: Path, data: bytes, mode: int) -> Stamp:

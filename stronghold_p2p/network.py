@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from types import EllipsisType, TracebackType
+from types import EllipsisType
 from typing import Any, Final, NoReturn, Self, TypeAlias, TypeVar, overload
 
 from multiaddr import Multiaddr
@@ -40,7 +40,7 @@ AGENT: Final = "stronghold-p2p/0.1.0"
 
 Address: TypeAlias = Multiaddr | str
 Target: TypeAlias = PeerId | Address
-"""Whom to reach: a peer that is known, or an address; with ``/p2p/<id>`` nobody else can answer there."""
+"""The peer to reach, by its id or at an address; where that ends in ``/p2p/<id>`` nobody else can answer."""
 
 StreamHandler: TypeAlias = Callable[[Stream], Awaitable[None]]
 Timeout: TypeAlias = float | EllipsisType | None
@@ -52,12 +52,19 @@ class Network:
     """A peer: it listens, connects, asks and answers, as one ``identity``, behind one ``firewall``.
 
     ``async with Network(...) as network`` opens it once, and closes it in order within ``timeouts.close`` seconds.
-    Handlers are best added before. Without options it has a fresh identity, listens nowhere, and lets nobody in but
-    for connecting, identify and ping: ``firewall.set`` opens it. ``announce`` is where peers are told to reach us,
-    instead of where we listen (behind a port forwarding). ``agent`` is what identify tells about the software,
-    ``name`` what ``repr`` and the audit log show. Networks share nothing but a ``firewall`` or ``book`` given to both.
+    Handlers are best added before. Networks share nothing but a ``firewall`` or ``book`` that is given to both.
 
-    Every ``timeout`` is seconds, one absolute deadline with the dial included; None is none. Without one the
+    identity: our key pair; a fresh one by default.
+    listen: the addresses to accept connections at; none by default.
+    firewall: who may do what; by default nobody gets further than connecting, identify and ping.
+    book: the addresses of peers; empty by default.
+    timeouts: seconds until something is given up, see ``Timeouts``.
+    limits: how much there may be at once, see ``Limits``.
+    announce: where peers are told to reach us; by default where we listen. For a port forwarding.
+    agent: what identify tells about the software, at most 256 bytes.
+    name: what ``repr`` and the audit log call this network.
+
+    Every ``timeout`` of a call is seconds, one absolute deadline with the dial included; None is none. Without one the
     call takes its default from ``timeouts``.
     """
 
@@ -115,9 +122,7 @@ class Network:
             raise
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._swarm.close()
 
     async def serve_forever(self) -> NoReturn:
@@ -130,7 +135,7 @@ class Network:
 
     @property
     def peer_id(self) -> PeerId:
-        """Who we are for others."""
+        """Our peer id: the name by which others know us."""
         return self.identity.peer_id
 
     @property
@@ -140,7 +145,7 @@ class Network:
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
-        """What accepts connections now."""
+        """The listeners that accept connections now."""
         return tuple(listener.face for listener in self._swarm.listeners.all)
 
     @property
@@ -259,8 +264,7 @@ class Network:
             address=connection.remote_address,
             deadline=deadline,
         )
-        allowed = self._swarm.gatekeeper.verdict(attempt)
-        return await self._swarm.gatekeeper.ask(attempt) if allowed is None else allowed
+        return await self._swarm.gatekeeper.ask(attempt)
 
     def on_stream(self, *protocols: str) -> Callable[[StreamHandler], StreamHandler]:
         """Let a coroutine function handle streams of your own ``protocols`` (a decorator).
@@ -323,8 +327,8 @@ class Network:
             "held": self._swarm.hub.backlog.held,
             "listeners": len(self._swarm.listeners.all),
             "streams": sum(connection.streams for connection in connections),
-            "requests_in": self._server.places.taken,
-            "requests_out": self._client.places.taken,
+            "requests_in": self._server.places.total,
+            "requests_out": self._client.places.total,
             "known_peers": len(self.book.peers()),
         }
 

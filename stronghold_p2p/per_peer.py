@@ -1,7 +1,7 @@
 """How many of something each peer has at once: connections, requests, questions, streams.
 
-Who counts says what too many means (an error, a reset, a no), so ``take`` only answers. A peer that has none any more
-takes no memory.
+What happens beyond the maximum (an error, a reset, a no) is for the caller to say, so ``take`` only answers. A peer
+that has none any more takes no memory.
 """
 
 from __future__ import annotations

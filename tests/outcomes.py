@@ -137,7 +137,7 @@ class Play:
 
     def _quiet(self) -> bool:
         ours, theirs = (side.swarm.connections() for side in self.sides)
-        taken = [places.taken for side in self.sides for places in (side.client.places, side.server.places)]
+        taken = [places.total for side in self.sides for places in (side.client.places, side.server.places)]
         streams = [connection.streams for connection in (*ours, *theirs)]
         return len(ours) == len(theirs) and not any(taken) and not any(streams)
 

@@ -22,6 +22,8 @@ import pytest
 
 from stronghold_p2p import Attempt, Connection, Firewall, Network, P2PError, Request, Rule, Stream, Timeouts
 from stronghold_p2p.connection.handlers import Handlers
+from stronghold_p2p.firewall.asking.firewall import file_of
+from stronghold_p2p.firewall.asking.rules_file import RulesFile
 from stronghold_p2p.firewall.limits.gate import Gate
 from stronghold_p2p.muxing.yamux_muxer import YamuxMuxer
 from stronghold_p2p.protocols import identify_messages
@@ -66,10 +68,9 @@ HARMLESS = {
     "connection.handlers.cancel": "cancels tasks",
     "request_response.client._send_much": "a read and a write, whose faults are the request's",
     "protocols.ping._measure": "closes one stream, as the end of each handler does",
-    "firewall.asking.approval._wait": "sets a future",
     "firewall.asking.hooks.start": "the hook's own faults are answers; what follows counts",
-    "firewall.asking.hooks.__enter__": "sets a future",
-    "firewall.asking.questions._put": "settles who waits, which sets futures",
+    "firewall.asking.questions.__init__": "settles the attempts that wait, which sets futures",
+    "firewall.asking.questions.wait": "sets a future",
     "transport.busy_poll.write": "looks at the socket, and delivers as ``buffer_updated`` does",
     "transport.socket_wire.connection_lost": "what was open is counted no more",
     "transport.socket_wire.resume": "delivers as ``buffer_updated`` does",
@@ -226,7 +227,7 @@ async def what_is_watched(one: Scene) -> None:
         await until(lambda: fault.times >= 2)
     with tempfile.TemporaryDirectory() as folder:
         firewall = Firewall.load(Path(folder) / "rules.toml", create=True)
-        fault = one.breaks(Firewall, "refresh", firewall)
+        fault = one.breaks(RulesFile, "refresh", file_of(firewall))
         async with Network(firewall=firewall):
             await until(lambda: fault.times >= 2)
 

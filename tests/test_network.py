@@ -47,6 +47,7 @@ from stronghold_p2p import (
 )
 from stronghold_p2p.addressing.kinds import from_socket
 from stronghold_p2p.addressing.parse import parse, split_peer
+from stronghold_p2p.book.addresses import store_of
 from tests.peers import LOOPBACK, until
 
 UPPER = "/upper/1.0.0"
@@ -510,7 +511,7 @@ async def test_leaving_ends_everything_in_time(caplog: pytest.LogCaptureFixture)
     async with Network() as alice:
         async with bob:
             tasks = [asyncio.ensure_future(alice.request(bob.addresses[0], n, timeout=None)) for n in range(20)]
-            await until(lambda: bob._server.places.taken == 20)
+            await until(lambda: bob._server.places.total == 20)
             start = asyncio.get_running_loop().time()
         assert asyncio.get_running_loop().time() - start < 2
         errors = await asyncio.gather(*tasks, return_exceptions=True)
@@ -535,7 +536,7 @@ async def test_addresses_of_the_caller_and_of_dials_stay() -> None:
         assert (await alice.connect(bob.peer_id)).peer == bob.peer_id
         assert alice.book.peers() == (bob.peer_id,)
         told = [parse(f"/ip4/127.0.0.1/tcp/{port}") for port in range(1, 100)]
-        alice.book.learn(bob.peer_id, told, seq=1 << 64)
+        store_of(alice.book).learn(bob.peer_id, told, seq=1 << 64)
         assert len(alice.book.addresses(bob.peer_id)) == 64
         assert alice.book.addresses(bob.peer_id)[0] == place
 

@@ -59,19 +59,11 @@ def _check_anything(_value: bytes) -> None:
     """For values whose length is all there is to check, or which are checked by printing and parsing them."""
 
 
-def _check_peer_id(value: bytes) -> None:
-    PeerId(value)
-
-
 def _utf8(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:
         raise DecodeError("text that is not Unicode") from None
-
-
-def _nothing(_text: str) -> bytes:
-    return b""
 
 
 def _of_package(name: str) -> Callable[[str], bytes]:
@@ -99,8 +91,8 @@ class Protocol:
     code: int
     name: str
     size: int | None = 0
-    to_bytes: Callable[[str], bytes] = _nothing
-    check: Callable[[bytes], None] = _check_anything
+    to_bytes: Callable[[str], bytes] = str.encode  # of those without a value, which are given an empty text
+    check: Callable[[bytes], object] = _check_anything
     certain: bool = True
 
     def prefixed(self, value: bytes) -> bytes:
@@ -112,7 +104,7 @@ IP4 = Protocol(4, "ip4", 4, _ip(ipaddress.IPv4Address))
 IP6 = Protocol(41, "ip6", 16, _ip(ipaddress.IPv6Address))
 IP6ZONE = Protocol(42, "ip6zone", None, _utf8, _check_text, certain=False)
 TCP = Protocol(6, "tcp", 2, _uint(16))
-P2P = Protocol(421, "p2p", None, lambda text: bytes(PeerId(text)), _check_peer_id)
+P2P = Protocol(421, "p2p", None, lambda text: bytes(PeerId(text)), PeerId)
 UNIX = Protocol(400, "unix", None, lambda text: _utf8("/" + text), certain=False)
 CIRCUIT = Protocol(290, "p2p-circuit")
 NAMES = tuple(

@@ -47,7 +47,7 @@ def from_socket(sockaddr: tuple[Any, ...]) -> Multiaddr:
         ip, port = ipaddress.ip_address(host), int(sockaddr[1]).to_bytes(2, "big")
     except (ValueError, IndexError, OverflowError):
         raise DecodeError(f"{sockaddr!r} is no IP socket address") from None
-    ip = _unmapped(ip)
+    ip = unmapped(ip)
     data = IP4.prefixed(ip.packed) if ip.version == 4 else IP6.prefixed(ip.packed)
     return parse((IP6ZONE.prefixed(zone.encode()) if zone else b"") + data + TCP.prefixed(port))
 
@@ -85,20 +85,17 @@ def is_loopback(address: Multiaddr) -> bool:
 
 def is_unspecified(address: Multiaddr) -> bool:
     """Stands for all addresses of this machine: ``0.0.0.0`` or ``::``."""
-    ip = _first_ip(address)
-    return ip is not None and ip.is_unspecified
+    return bool((ip := _first_ip(address)) and ip.is_unspecified)
 
 
 def is_multicast(address: Multiaddr) -> bool:
     """A group's address, which cannot be dialed."""
-    ip = _first_ip(address)
-    return ip is not None and ip.is_multicast
+    return bool((ip := _first_ip(address)) and ip.is_multicast)
 
 
 def is_link_local(address: Multiaddr) -> bool:
     """Reaches only neighbours on the same link; in a cloud also the service that knows a machine's secrets."""
-    ip = _first_ip(address)
-    return ip is not None and ip.is_link_local
+    return bool((ip := _first_ip(address)) and ip.is_link_local)
 
 
 def is_public(address: Multiaddr) -> bool:
@@ -120,13 +117,14 @@ def _ip_of(part: Part) -> Ip | None:
     return ipaddress.IPv6Address(part.value) if part.protocol is IP6 else None
 
 
-def _unmapped(ip: Ip) -> Ip:
+def unmapped(ip: Ip) -> Ip:
+    """The IPv4 address inside a mapped one (RFC 4291, 2.5.5.2); any other as it is."""
     return ip.ipv4_mapped or ip if isinstance(ip, ipaddress.IPv6Address) else ip
 
 
 def _innermost(ip: Ip) -> Ip:
     """``ip``, or the IPv4 address inside it: mapped, or behind the well-known prefix of NAT64 (RFC 6052, 2.1)."""
-    return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF) if ip in _NAT64 else _unmapped(ip)
+    return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF) if ip in _NAT64 else unmapped(ip)
 
 
 def _name(address: Multiaddr) -> str:

@@ -7,7 +7,8 @@ memory.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import inf
+from dataclasses import dataclass, field
+from math import inf, nextafter
 from sys import float_info
 from typing import Final
 
@@ -24,26 +25,26 @@ LEARNED: Final = 3_600.0  # seconds; as go's ``AddressTTL``
 # only tells expires after ``LEARNED``.
 GIVEN: Final = inf
 FOUND: Final = float_info.max
+TOLD: Final = nextafter(FOUND, 0.0)
+"""No address that a peer only tells counts longer than this."""
 
 
+@dataclass(slots=True, eq=False)
 class BookEntry:
     """The addresses of one peer in an address book.
 
     ``places`` maps each address to the time until which it counts; those that are ``GIVEN`` or ``FOUND`` stay.
     ``pinned``: the caller named this peer, so the book never forgets it by itself.
-    ``relays`` and ``exclusive`` are what ``AddressBook.via`` said. ``seq`` is that of the newest signed record.
+    ``relays`` and ``exclusive`` are what ``AddressBook.via`` said. ``seq`` is that of the newest signed record, which
+    holds until ``record_until``.
     """
 
-    __slots__ = ("counted", "exclusive", "pinned", "places", "record_until", "relays", "seq")
-
-    def __init__(self) -> None:
-        self.places: dict[bytes, float] = {}
-        self.pinned = False
-        self.relays: tuple[PeerId, ...] | None = None
-        self.exclusive = False
-        self.seq = 0
-        self.record_until = -inf
-        self.counted = (0, 0)  # addresses and bytes, as the book has counted them
+    places: dict[bytes, float] = field(default_factory=dict)
+    pinned: bool = False
+    relays: tuple[PeerId, ...] | None = None
+    exclusive: bool = False
+    seq: int = 0
+    record_until: float = -inf
 
     @property
     def bound(self) -> bool:
@@ -52,6 +53,7 @@ class BookEntry:
 
     @property
     def stays(self) -> bool:
+        """Something lasting is known of this peer."""
         return self.bound or any(until >= FOUND for until in self.places.values())
 
     @property
@@ -59,16 +61,9 @@ class BookEntry:
         """The addresses that stay, in dial order."""
         return tuple(place for place, until in self.places.items() if until >= FOUND)
 
-    def expire(self, now: float) -> bool:
-        """Forget the addresses that have expired; True if there were any."""
-        over = [place for place, until in self.places.items() if until <= now]
-        for place in over:
-            del self.places[place]
-        return bool(over)
-
-    def drop_told(self) -> None:
-        """Forget what the peer has only told."""
-        self.places = {place: until for place, until in self.places.items() if until >= FOUND}
+    def drop(self, moment: float) -> None:
+        """Forget the addresses that count until ``moment`` at most: now, or ``TOLD`` for all that was only told."""
+        self.places = {place: until for place, until in self.places.items() if until > moment}
 
     # ------------------------------------------------------------------ what happens to addresses
 
@@ -80,11 +75,11 @@ class BookEntry:
         """
         others = {other: end for other, end in self.places.items() if other != place}
         if len(others) >= maximum:
-            weakest = min(others.values())
-            if weakest == GIVEN:
+            told = [other for other, end in others.items() if end <= TOLD]
+            found = [other for other, end in others.items() if end == FOUND]
+            if not told and not found:
                 return False
-            least = FOUND if weakest == FOUND else FOUND - 1
-            del others[[other for other, end in others.items() if end <= least][-1]]
+            del others[(told or found)[-1]]
         until = max(until, self.places.get(place, until))
         self.places = {place: until, **others} if first else {**others, place: until}
         return True
@@ -102,7 +97,7 @@ class BookEntry:
         told = dict.fromkeys(places, until)
         if seq is not None:
             if not signed or seq > self.seq:
-                self.places = {place: end for place, end in self.places.items() if end >= FOUND or place in told}
+                self.places = {place: end for place, end in self.places.items() if end > TOLD or place in told}
             self.seq, self.record_until = seq, until
         for place in told:
             if place in self.places:
@@ -110,12 +105,10 @@ class BookEntry:
             elif len(self.places) < maximum:
                 self.places[place] = until
 
-    def failed(self, place: bytes) -> bool:
-        """Put ``place`` last, if it is known; True if that changed the order."""
-        if place not in self.places or next(reversed(self.places)) == place:
-            return False
-        self.places[place] = self.places.pop(place)
-        return True
+    def failed(self, place: bytes) -> None:
+        """Put ``place`` last, if it is known."""
+        if place in self.places:
+            self.places[place] = self.places.pop(place)
 
     # ------------------------------------------------------------------ what may be dialed
 

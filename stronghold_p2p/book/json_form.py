@@ -14,7 +14,7 @@ import ipaddress
 import json
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from multiaddr import Multiaddr
@@ -24,6 +24,7 @@ from stronghold_p2p.addressing.parse import P2P_CODE, parse, split_peer, with_pe
 from stronghold_p2p.encoding import strict_json
 from stronghold_p2p.errors import ConfigError, DecodeError, Malformed
 from stronghold_p2p.identity import PeerId
+from stronghold_p2p.request_response.codecs.typed import messages
 
 VERSION: Final = 1
 PEERS: Final = 10_000
@@ -35,6 +36,30 @@ MAX_FILE: Final = 8 << 20  # bytes; a full book of IPv6 addresses has six millio
 _TWICE: Final = re.compile(r"(/p2p/[^/]+)\1(?=/|$)")
 _IP6_TCP: Final = re.compile(r"/ip6/([0-9a-fA-F:.]+)/tcp/(0|[1-9]\d{0,4})", re.ASCII)
 _IP4_TCP: Final = re.compile(r"/ip4/(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})/tcp/(\d{1,5})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class _Via:
+    relays: list[str] | None = None
+    exclusive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Peer:
+    known: list[str]
+    use_relay_fallback: bool = True
+    pinned: bool = False
+    via: _Via | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Book:
+    peers: dict[str, _Peer]
+    relays: list[str] = field(default_factory=list)
+    version: int = VERSION
+
+
+_BOOK: Final = messages(_Book, tagged=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +95,22 @@ def loads(body: bytes, where: str) -> Content:
     if len(body) > MAX_FILE:
         raise ConfigError(f"{where}: {len(body)} bytes of addresses, at most {MAX_FILE}", where=where)
     try:
-        book = _Reader(where, strict_json.loads(body))
+        book = _BOOK.decode(body)
+        if book.version != VERSION:
+            raise _wrong("version", f"{book.version} is not known: this program reads {VERSION}")
+        if len(book.peers) > PEERS:
+            raise _wrong("peers", f"{len(book.peers)} peers, at most {PEERS}")
+        if (count := sum(len(entry.known) for entry in book.peers.values())) > ADDRESSES:
+            raise _wrong("peers", f"{count} addresses, at most {ADDRESSES}")
+        peers = [_peer(name, entry) for name, entry in book.peers.items()]
+        if len({entry.peer for entry in peers}) != len(peers):
+            raise _wrong("peers", "one peer twice, in two forms of its id")
+        return Content(tuple(peers), _ids("relays", book.relays))
     except Malformed as error:
-        raise _unreadable(where, error) from None
-    version = book.get("version", int, VERSION)
-    if version != VERSION:
-        raise book.wrong("version", f"{version} is not known: this program reads {VERSION}")
-    listed = book.get("peers", dict)
-    if len(listed) > PEERS:
-        raise book.wrong("peers", f"{len(listed)} peers, at most {PEERS}")
-    inside = [book.inside("peers", name) for name in listed]
-    if (count := sum(len(entry.get("known", list)) for entry in inside)) > ADDRESSES:
-        raise book.wrong("peers", f"{count} addresses, at most {ADDRESSES}")
-    peers = [_peer(entry) for entry in inside]
-    if len({entry.peer for entry in peers}) != len(peers):
-        raise book.wrong("peers", "one peer twice, in two forms of its id")
-    return Content(tuple(peers), book.ids("relays"))
+        place = f"{where}: {error.path}" if error.path else where
+        if isinstance(cause := error.__context__, json.JSONDecodeError):
+            place = where = f"{where}:{cause.lineno}:{cause.colno}"
+        raise ConfigError(f"{where}: {error}", where=place) from None
 
 
 def to_text(place: bytes) -> str:
@@ -111,69 +136,37 @@ def to_bytes(text: str) -> bytes:
     return bytes(parse(text))
 
 
-class _Reader:
-    """Reads one object of the file; errors name the path to it."""
-
-    def __init__(self, where: str, value: Any, path: str = "") -> None:
-        self.where, self.path = where, path
-        if not isinstance(value, dict):
-            raise self.wrong("", "not an object")
-        self.value: dict[str, Any] = value
-
-    def wrong(self, name: str, what: str) -> ConfigError:
-        place = strict_json.printable(".".join(filter(None, (self.path, name))))
-        where = f"{self.where}: {place}" if place else self.where
-        return ConfigError(f"{where}: {what}", where=where)
-
-    def get(self, name: str, kind: type[Any], *default: Any) -> Any:
-        """The value of a field; its default if there is one and the field is absent."""
-        if name not in self.value and default:
-            return default[0]
-        if name not in self.value:
-            raise self.wrong(name, "missing")
-        if type(self.value[name]) is not kind:
-            raise self.wrong(name, f"not {'an' if kind is int else 'a'} {_KINDS[kind]}")
-        return self.value[name]
-
-    def inside(self, *names: str) -> _Reader:
-        value: Any = self.value
-        for name in names:
-            value = value[name]
-        return _Reader(self.where, value, ".".join(filter(None, (self.path, *names))))
-
-    def ids(self, name: str) -> tuple[PeerId, ...]:
-        """A list of at most 64 relays; an absent one is empty."""
-        listed = self.get(name, list, [])
-        if len(listed) > RELAYS:
-            raise self.wrong(name, f"{len(listed)} relays, at most {RELAYS}")
-        return tuple(dict.fromkeys(self.id(f"{name}.{index}", text) for index, text in enumerate(listed)))
-
-    def id(self, name: str, text: Any) -> PeerId:
-        try:
-            return PeerId(text if isinstance(text, str) else "")
-        except DecodeError as error:
-            raise self.wrong(name, str(error)) from None
+def _wrong(path: str, what: str) -> Malformed:
+    return strict_json.at(strict_json.printable(path), what)
 
 
-_KINDS: Final = {int: "number", dict: "object", list: "list", bool: "boolean"}
+def _id(path: str, text: str) -> PeerId:
+    try:
+        return PeerId(text)
+    except DecodeError as error:
+        raise _wrong(path, str(error)) from None
 
 
-def _peer(entry: _Reader) -> SavedPeer:
-    peer = entry.id("", entry.path.partition(".")[2])
+def _ids(path: str, listed: list[str]) -> tuple[PeerId, ...]:
+    if len(listed) > RELAYS:
+        raise _wrong(path, f"{len(listed)} relays, at most {RELAYS}")
+    return tuple(dict.fromkeys(_id(f"{path}.{index}", text) for index, text in enumerate(listed)))
+
+
+def _peer(name: str, entry: _Peer) -> SavedPeer:
+    path = f"peers.{name}"
+    peer = _id(path, name)
     found: dict[bytes, None] = {}
-    for index, text in enumerate(entry.get("known", list)):
-        place = _place_in(entry, peer, f"known.{index}", text)
+    for index, text in enumerate(entry.known):
+        place = _place_in(f"{path}.known.{index}", peer, text)
         if place and len(found) < PER_PEER:
             found[place] = None
-    known = tuple(found)
-    fallback = entry.get("use_relay_fallback", bool, True)
-    relays = None if fallback else _relays_named_in(known)
-    exclusive = False
-    if "via" in entry.value:
-        via = entry.inside("via")
-        relays = None if via.value.get("relays") is None else via.ids("relays")
-        exclusive = via.get("exclusive", bool, False)
-    return SavedPeer(peer, known, entry.get("pinned", bool, False), relays, exclusive)
+    known, via = tuple(found), entry.via
+    if via is None:
+        relays = None if entry.use_relay_fallback else _relays_named_in(known)
+        return SavedPeer(peer, known, entry.pinned, relays)
+    relays = None if via.relays is None else _ids(f"{path}.via.relays", via.relays)
+    return SavedPeer(peer, known, entry.pinned, relays, via.exclusive)
 
 
 def _relays_named_in(known: tuple[bytes, ...]) -> tuple[PeerId, ...]:
@@ -182,19 +175,17 @@ def _relays_named_in(known: tuple[bytes, ...]) -> tuple[PeerId, ...]:
     return tuple(dict.fromkeys(through))[:RELAYS]
 
 
-def _place_in(entry: _Reader, peer: PeerId, name: str, text: Any) -> bytes:
+def _place_in(path: str, peer: PeerId, text: str) -> bytes:
     """The place that ``text`` names; empty if it names a peer and nothing else."""
-    if not isinstance(text, str):
-        raise entry.wrong(name, "not a text")
     try:
         data = to_bytes(_TWICE.sub(r"\1", text) if "/p2p/" in text else text)
     except DecodeError as error:
-        raise entry.wrong(name, str(error)) from None
+        raise _wrong(path, str(error)) from None
     if P2P_CODE not in data:
         return data
     place, named = split_peer(Multiaddr(data))
     if named not in (None, peer):
-        raise entry.wrong(name, "names another peer")
+        raise _wrong(path, "names another peer")
     return bytes(place)
 
 
@@ -219,9 +210,3 @@ def _with_peer_if_relayed(place: bytes, peer: PeerId) -> str:
 
 def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
-
-
-def _unreadable(where: str, error: Malformed) -> ConfigError:
-    cause = error.__context__
-    place = f"{where}:{cause.lineno}:{cause.colno}" if isinstance(cause, json.JSONDecodeError) else where
-    return ConfigError(f"{place}: {error}", where=place)

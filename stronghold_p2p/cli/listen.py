@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
-from stronghold_p2p.cli.output import (
-    DONE,
-    printable,
-    short,
-    tell,
-    tell_json,
-)
-from stronghold_p2p.cli.rules_file import SavedRules, news
+from stronghold_p2p.cli.output import DONE, printable, short, show, tell_json
 from stronghold_p2p.cli.terminal import Terminal, shown
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConfigError
-from stronghold_p2p.events.events import (
-    AcceptFailed,
-    Event,
-    Judged,
-    RulesLoaded,
-)
+from stronghold_p2p.events.events import AcceptFailed, Event, Judged, RulesLoaded
+from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt, Rule
+from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.network import Network
 from stronghold_p2p.protocols import perf
@@ -52,10 +44,7 @@ async def listen(options: argparse.Namespace) -> int:
     with terminal.reading():
         async with network:
             for address in network.addresses:
-                if options.json:
-                    tell_json({"listening": address})
-                else:
-                    tell(f"listening on {address}")
+                show(options, {"listening": address}, f"listening on {address}")
             if not (terminal.here or options.allow or options.reply is not ... or saved):
                 print(f"stronghold-p2p: {NOBODY}", file=sys.stderr, flush=True)
             with suppress(asyncio.CancelledError):
@@ -122,3 +111,32 @@ def _serve(network: Network, terminal: Terminal, options: argparse.Namespace) ->
                 terminal.tell(f"turned away {remote}: {printable(str(error))}")
             case _:
                 pass
+
+
+class SavedRules:
+    """The rules at ``path``; a missing file is made when the first rule is saved.
+
+    Only answers are saved: the rules of the command line, as ``--allow`` gives them, stay out of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.firewall = Firewall.load(path, create=True)
+        self.new = not path.exists()
+        logging.getLogger("stronghold_p2p.network.rules").setLevel(logging.CRITICAL)  # the terminal tells it
+
+    def save(self, peer: PeerId, protocol: str, rule: Rule) -> None:
+        """Add a rule to what the file says now, and apply it. ``ConfigError``: it cannot be written."""
+        saved = Firewall.load(self._path, create=True)
+        if not self._path.exists():
+            saved.set(Rule.ASK)
+        saved.set(rule, peer=peer, protocol=protocol)
+        saved.save()
+        self.firewall.reload()
+
+
+def news(event: RulesLoaded) -> str:
+    """The line that tells of a change of the file."""
+    if event.error is not None:
+        return f"the rules stay as they are: {printable(str(event.error))}"
+    return f"rules loaded from {printable(str(event.path))}"

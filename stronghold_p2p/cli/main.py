@@ -15,11 +15,10 @@ from typing import Any, Final, TypeAlias
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.parse import parse
-from stronghold_p2p.cli.commands import identify, key, ping, request
+from stronghold_p2p.cli.commands import identify, key, perf, ping, request
 from stronghold_p2p.cli.demo import demo
 from stronghold_p2p.cli.listen import AFTERWARDS, listen
 from stronghold_p2p.cli.output import FAILED, INTERRUPTED, TERMINATED, report, safe_output
-from stronghold_p2p.cli.perf import perf
 from stronghold_p2p.encoding import strict_json
 from stronghold_p2p.errors import DecodeError, P2PError
 from stronghold_p2p.identity import PeerId

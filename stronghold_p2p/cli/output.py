@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import sys
@@ -72,6 +73,15 @@ def tell(line: str) -> None:
 def tell_json(value: dict[str, Any]) -> None:
     """One JSON object as one line to standard output, at once."""
     print(json.dumps(value, default=str), flush=True)
+
+
+def show(options: argparse.Namespace, value: dict[str, Any], *lines: str) -> int:
+    """What a command has found out: ``value`` with ``--json``, else ``lines``. Returns the exit code."""
+    if options.json:
+        tell_json(value)
+    else:
+        tell("\n".join(lines))
+    return DONE
 
 
 def compact(message: Any) -> str:

@@ -23,7 +23,7 @@ scalars, merged messages) and refuses groups, which are deprecated and occur in 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, Literal, TypeAlias, TypeVar
@@ -37,7 +37,6 @@ MAX_ELEMENTS: Final = 1_024
 
 Scalar: TypeAlias = Literal["bytes", "string", "uint64", "bool", "enum"]
 _Values: TypeAlias = dict[str, Any]
-_Taker: TypeAlias = Callable[[_Values, "_Pass", int, int], None]
 
 _SPEC: Final = "protobuf"
 _MAX_NUMBER: Final = (1 << 29) - 1
@@ -55,10 +54,19 @@ M = TypeVar("M", bound=Message)
 
 @dataclass(frozen=True)
 class _Spec:
+    """A declared field. ``limit``: how many elements it may have; 0 if it is not repeated."""
+
     number: int
     kind: Scalar | type[Message]
-    repeated: bool
     limit: int
+
+    @property
+    def is_varint(self) -> bool:
+        return self.kind in _FROM_VARINT
+
+    @property
+    def tag(self) -> int:
+        return self.number << 3 | (_VARINT if self.is_varint else _LENGTH)
 
 
 class _Pass:
@@ -78,12 +86,11 @@ class _Pass:
 
 @dataclass(frozen=True)
 class _Schema:
-    """A message class, compiled once: what to write in order, and what to do with each tag."""
+    """A message class, looked at once: its fields in the order of their numbers, and by the tags that they have."""
 
-    order: tuple[tuple[str, Callable[[Any], Iterable[bytes]]], ...]
-    varints: dict[int, tuple[str, Callable[[int], Any], int]]  # tag -> name, conversion, limit (0: singular)
-    lengths: dict[int, _Taker]
-    finish: dict[str, Callable[[Any], Any]]
+    fields: dict[str, _Spec]
+    varints: dict[int, tuple[str, Callable[[int], Any], int]]  # the conversion of the value, and the limit
+    lengths: dict[int, tuple[str, _Spec]]  # also elements of a repeated number, packed
 
 
 def field(number: int, kind: Scalar | type[Message], *, repeated: bool = False, limit: int = MAX_ELEMENTS) -> Any:
@@ -94,7 +101,9 @@ def field(number: int, kind: Scalar | type[Message], *, repeated: bool = False, 
     """
     if not 1 <= number <= _MAX_NUMBER:
         raise ValueError(f"{number} is no field number")
-    return dataclasses.field(default=() if repeated else None, metadata={_SPEC: _Spec(number, kind, repeated, limit)})
+    return dataclasses.field(
+        default=() if repeated else None, metadata={_SPEC: _Spec(number, kind, limit if repeated else 0)}
+    )
 
 
 def encode(message: Message) -> bytes:
@@ -103,11 +112,19 @@ def encode(message: Message) -> bytes:
     ``ValueError`` for a number that does not fit its kind.
     """
     parts: list[bytes] = []
-    for name, pieces in _schema(type(message)).order:
-        value = getattr(message, name)
-        if value is not None:
-            parts.extend(pieces(value))
+    for name, spec in _schema(type(message)).fields.items():
+        value, tag = getattr(message, name), leb128(spec.tag)
+        for element in () if value is None else value if spec.limit else (value,):
+            if spec.is_varint:
+                parts += (tag, leb128(_checked(element, spec.kind)))
+            else:
+                body = encode(element) if not isinstance(spec.kind, str) else _raw(element, spec.kind)
+                parts += (tag, leb128(len(body)), body)
     return b"".join(parts)
+
+
+def _raw(value: Any, kind: Scalar) -> bytes:
+    return str.encode(value) if kind == "string" else bytes(value)
 
 
 def decode(cls: type[M], data: bytes | bytearray | memoryview, *, max_size: int = MAX_SIZE) -> M:
@@ -141,7 +158,7 @@ def _walk(schema: _Schema, run: _Pass, offset: int, end: int, values: _Values) -
             if wire == _LENGTH:
                 start, offset = offset, offset + value
                 if offset <= end and tag in lengths:
-                    lengths[tag](values, run, start, offset)
+                    _take(lengths[tag], values, run, start, offset)
             elif tag in varints:
                 name, convert, limit = varints[tag]
                 _put(values, name, convert(value), limit)
@@ -173,99 +190,56 @@ def _put(values: _Values, name: str, value: Any, limit: int) -> None:
     elements.append(value)
 
 
-def _build(cls: type[M], values: _Values) -> M:
-    finish = _schema(cls).finish
-    return cls(**{name: finish[name](value) for name, value in values.items()})
-
-
-def _compile(cls: type[Message]) -> _Schema:
-    specs = {item.name: item.metadata[_SPEC] for item in dataclasses.fields(cls)}
-    numbers = [spec.number for spec in specs.values()]
-    if len(set(numbers)) != len(numbers):
-        raise ValueError(f"{cls.__name__} uses a field number twice")
-    ordered = sorted(specs.items(), key=lambda entry: entry[1].number)
-    return _Schema(
-        order=tuple((name, _writer(spec)) for name, spec in ordered),
-        varints={
-            spec.number << 3 | _VARINT: (name, _FROM_VARINT[spec.kind], spec.limit if spec.repeated else 0)
-            for name, spec in ordered
-            if spec.kind in _FROM_VARINT
-        },
-        lengths={
-            spec.number << 3 | _LENGTH: _taker(name, spec)
-            for name, spec in ordered
-            if spec.kind not in _FROM_VARINT or spec.repeated
-        },
-        finish={name: _finisher(spec) for name, spec in ordered},
-    )
-
-
-def _finisher(spec: _Spec) -> Callable[[Any], Any]:
-    """From what the walk collected (lists, and dicts for messages) to the value of the field."""
-    kind = spec.kind
-    if isinstance(kind, str):
-        return tuple if spec.repeated else _same
-    if spec.repeated:
-        return lambda elements: tuple(_build(kind, values) for values in elements)
-    return lambda values: _build(kind, values)
-
-
-def _taker(name: str, spec: _Spec) -> _Taker:
-    """What to do with a length-delimited field: cut bytes, check text, walk a message, or unpack varints."""
-    limit = spec.limit if spec.repeated else 0
-    kind = spec.kind
-
-    def take_bytes(values: _Values, run: _Pass, start: int, stop: int) -> None:
+def _take(declared: tuple[str, _Spec], values: _Values, run: _Pass, start: int, stop: int) -> None:
+    """A length-delimited field: cut bytes, check text, walk a message, or unpack varints."""
+    name, spec = declared
+    kind, limit = spec.kind, spec.limit
+    if not isinstance(kind, str):
+        inner: _Values = {} if limit else values.setdefault(name, {})  # a message that comes again is merged
+        if limit:
+            _put(values, name, inner, limit)
+        _walk(_schema(kind), run, start, stop, inner)
+    elif kind == "bytes":
         _put(values, name, run.data[start:stop], limit)
-
-    def take_string(values: _Values, run: _Pass, start: int, stop: int) -> None:
+    elif kind == "string":
         try:
             _put(values, name, run.data[start:stop].decode(), limit)
         except UnicodeDecodeError:
             raise DecodeError(f"{name} is not UTF-8") from None
-
-    def take_message(values: _Values, run: _Pass, start: int, stop: int) -> None:
-        assert not isinstance(kind, str)
-        inner: _Values = {} if limit else values.setdefault(name, {})
-        if limit:
-            _put(values, name, inner, limit)
-        _walk(_schema(kind), run, start, stop, inner)
-
-    def take_packed(values: _Values, run: _Pass, start: int, stop: int) -> None:
+    else:
         while start < stop:
             run.count()
             value, start = _varint(run.data, start, stop)
             _put(values, name, _FROM_VARINT[kind](value), limit)
 
-    if not isinstance(kind, str):
-        return take_message
-    return {"bytes": take_bytes, "string": take_string}.get(kind, take_packed)
+
+def _build(cls: type[M], values: _Values) -> M:
+    """From what the walk collected (lists, and dicts for messages) to the message."""
+    fields = _schema(cls).fields
+    return cls(**{name: _finished(fields[name], value) for name, value in values.items()})
 
 
-def _writer(spec: _Spec) -> Callable[[Any], Iterable[bytes]]:
-    """The pieces to write for a field that is present."""
-    one = _length_writer(spec) if spec.kind not in _FROM_VARINT else _varint_writer(spec)
-    if spec.repeated:
-        return lambda elements: [piece for element in elements for piece in one(element)]
-    return one
+def _finished(spec: _Spec, value: Any) -> Any:
+    kind = spec.kind
+    if isinstance(kind, str):
+        return tuple(value) if spec.limit else value
+    return tuple(_build(kind, inner) for inner in value) if spec.limit else _build(kind, value)
 
 
-def _varint_writer(spec: _Spec) -> Callable[[Any], Iterable[bytes]]:
-    tag = leb128(spec.number << 3 | _VARINT)
-    return lambda value: (tag, leb128(_checked(value, spec.kind)))
-
-
-def _length_writer(spec: _Spec) -> Callable[[Any], Iterable[bytes]]:
-    tag = leb128(spec.number << 3 | _LENGTH)
-    to_bytes: Callable[[Any], bytes] = encode
-    if isinstance(spec.kind, str):
-        to_bytes = str.encode if spec.kind == "string" else bytes
-
-    def pieces(value: Any) -> Iterable[bytes]:
-        body = to_bytes(value)
-        return tag, leb128(len(body)), body
-
-    return pieces
+def _look_at(cls: type[Message]) -> _Schema:
+    specs = {item.name: item.metadata[_SPEC] for item in dataclasses.fields(cls)}
+    if len({spec.number for spec in specs.values()}) != len(specs):
+        raise ValueError(f"{cls.__name__} uses a field number twice")
+    ordered = dict(sorted(specs.items(), key=lambda entry: entry[1].number))
+    return _Schema(
+        ordered,
+        {spec.tag: (name, _FROM_VARINT[spec.kind], spec.limit) for name, spec in ordered.items() if spec.is_varint},
+        {
+            spec.number << 3 | _LENGTH: (name, spec)
+            for name, spec in ordered.items()
+            if spec.limit or not spec.is_varint
+        },
+    )
 
 
 def _checked(value: int, kind: Any) -> int:
@@ -289,4 +263,4 @@ def _int32(value: int) -> int:
 _FROM_VARINT: Final[dict[Any, Callable[[int], Any]]] = {"uint64": _same, "bool": bool, "enum": _int32}
 
 # Any: type checkers take the class of a dataclass for unhashable.
-_schema: Callable[[Any], _Schema] = cache(_compile)
+_schema: Callable[[Any], _Schema] = cache(_look_at)

@@ -2,8 +2,8 @@
 
 A reader has room for ``buffer`` events. From half of that on nothing new begins: accepted sockets are not read from,
 and handlers of streams that peers have opened do not start. The other half is for what is under way by then, and for
-what the application itself does; that never waits, as whoever waits for it may be the reader. One source, a peer or
-an address, has an eighth: who fills that waits alone, and the others go on.
+what the application itself does; that never waits, because the reader may be the one that waits for it. One source, a
+peer or an address, has an eighth: one that fills it waits alone, and the others go on.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ log = logging.getLogger("stronghold_p2p.network")
 
 
 def source_of(event: Event) -> Source:
-    """Who has brought this about: a peer, or the address of one that is not proven yet; None: we."""
+    """The peer that has brought this event about, or the address of one that is not proven yet; None: we have."""
     match event:
         case Opened(connection) | Ended(connection, _):
             return connection.peer if connection.direction == "in" else None
@@ -99,7 +99,7 @@ class Crowd:
 
 
 class Backlog:
-    """Who waits until the readers have gone on. Bounded by what bounds sockets and streams themselves."""
+    """Sockets and handlers that wait until all readers have room again. What bounds these bounds the backlog."""
 
     def __init__(self) -> None:
         self.readers: list[Crowd] = []
@@ -140,7 +140,7 @@ class Backlog:
             forget()
 
     def relieve(self) -> None:
-        """A reader has gone on: whoever may begin does so in the next turn of the loop."""
+        """A reader has taken an event: what may begin now does so in the next turn of the loop."""
         if self._held and self._loop is not None and not self._due:
             self._due = True
             self._loop.call_soon_threadsafe(self._relieve)  # a reader that is forgotten leaves in any thread

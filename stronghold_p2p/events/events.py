@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from multiaddr import Multiaddr
 
-    from multiaddr import Multiaddr
-
-    from stronghold_p2p.connection.connection import Connection
-    from stronghold_p2p.errors import ConfigError, ListenError
-    from stronghold_p2p.firewall.rules import Attempt, Rule
-    from stronghold_p2p.identity import PeerId
+from stronghold_p2p.connection.connection import Connection
+from stronghold_p2p.errors import ConfigError, ListenError
+from stronghold_p2p.firewall.rules import Attempt, Rule
+from stronghold_p2p.identity import PeerId
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Who is told what happens: callbacks, and readers that take their time behind a bounded buffer."""
+"""Events on their way: to callbacks at once, and to readers of ``events()`` through a bounded buffer."""
 
 from __future__ import annotations
 
@@ -7,22 +7,13 @@ import logging
 import weakref
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, get_args
+from typing import Final, Literal, Self, TypeAlias, get_args
 
 from stronghold_p2p.errors import ConfigError, UsageError
 from stronghold_p2p.events.backlog import Backlog, Crowd
-from stronghold_p2p.events.events import (
-    Accepting,
-    Dialing,
-    Dropped,
-    Event,
-    Judged,
-)
-
-if TYPE_CHECKING:
-    from stronghold_p2p.firewall.asking.audit import Audit
-    from stronghold_p2p.firewall.rules import Attempt, Rule
+from stronghold_p2p.events.events import Accepting, Dialing, Dropped, Event, Judged
+from stronghold_p2p.firewall.asking.audit import Audit
+from stronghold_p2p.firewall.rules import Attempt, Rule
 
 Callback: TypeAlias = Callable[[Event], None]
 Overflow: TypeAlias = Literal["drop_oldest", "drop_newest", "wait"]
@@ -33,9 +24,11 @@ log = logging.getLogger("stronghold_p2p.network")
 
 
 class Hub:
-    """Passes events on, at once. Those in ``FOLLOWED`` go only to who ``follow``; without any ``Judged`` costs nothing.
+    """Passes each event on at once, to listeners (parts of ours, by ``on_event``) and to followers (the application's).
 
-    ``backlog``: who waits for slow readers.
+    The kinds in ``FOLLOWED`` go to followers only; without any, the audit makes no ``Judged``.
+
+    ``backlog`` is what waits for slow readers.
     """
 
     def __init__(self, audit: Audit) -> None:
@@ -51,13 +44,13 @@ class Hub:
     def follow(
         self, callback: Callback, ended: Callable[[], None] | None = None, crowd: Crowd | None = None
     ) -> Callable[[], None]:
-        """Call ``callback`` with every event, and ``ended`` when there are no more; returns what takes it back.
+        """Call ``callback`` with every event, and ``ended`` when there will be no more. The result ends that.
 
-        ``crowd``: what waits for a reader for whom others wait.
+        ``crowd`` counts the events of a reader for which peers wait.
         """
         token = object()
         if not self._followers:
-            self._audit.add(self._judged)
+            self._audit.readers.append(self._judged)
         self._followers[token] = (callback, ended)
         if crowd is not None:
             self.backlog.readers.append(crowd)
@@ -67,12 +60,12 @@ class Hub:
             if crowd is not None:
                 self.backlog.leave(crowd)
             if left is not None and not self._followers:
-                self._audit.remove(self._judged)
+                self._audit.readers.remove(self._judged)
 
         return unfollow
 
     def emit(self, event: Event) -> None:
-        """Tell everybody."""
+        """Call all callbacks."""
         listeners = [] if isinstance(event, FOLLOWED) else self._listeners
         for callback in (*listeners, *[callback for callback, _ in self._followers.values()]):
             try:
@@ -111,8 +104,7 @@ class Events:
         self._crowd = Crowd(buffer) if overflow == "wait" else None
         self._ended = False
         self._reader: asyncio.Future[None] | None = None
-        me = weakref.ref(self)
-        unfollow = hub.follow(lambda event: _hand_over(me, event), lambda: _end(me), self._crowd)
+        unfollow = hub.follow(_weakly(self._put), _weakly(self.close), self._crowd)
         # An iterator that is not read any more must not collect what happens for ever.
         self._unfollow: Callable[[], object] = weakref.finalize(self, unfollow)
 
@@ -139,7 +131,7 @@ class Events:
             self._backlog.relieve()
         return event
 
-    def put(self, event: Event) -> None:
+    def _put(self, event: Event) -> None:
         """Keep ``event`` for the reader, or count it as lost."""
         waiting = self._waiting
         if len(waiting) < self._buffer if self._crowd is None else self._crowd.takes(event):
@@ -168,9 +160,7 @@ class Events:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.close()
 
     def _wake(self) -> None:
@@ -178,13 +168,12 @@ class Events:
             self._reader.set_result(None)
 
 
-def _hand_over(whom: weakref.ref[Events], event: Event) -> None:
-    events = whom()
-    if events is not None:
-        events.put(event)
+def _weakly(method: Callable[..., None]) -> Callable[..., None]:
+    """Calls a bound method as long as somebody else holds its object."""
+    held = weakref.WeakMethod(method)
 
+    def call(*given: object) -> None:
+        if (alive := held()) is not None:
+            alive(*given)
 
-def _end(whom: weakref.ref[Events]) -> None:
-    events = whom()
-    if events is not None:
-        events.close()
+    return call

@@ -11,21 +11,21 @@ any entry, outbound passes and inbound has no rule, which refuses.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final, TypeAlias
+from dataclasses import dataclass
+from typing import Final, TypeAlias, Unpack
+
+from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall.entries import Bans, Entries, Judgement, banned_of, key_of
 from stronghold_p2p.firewall.file_rules import FileRules
-from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Fault, Rule, Scope
+from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Fault, Rule, Scope
+from stronghold_p2p.firewall.rules import decide as rule_of
 from stronghold_p2p.firewall.subnets import host_of
 from stronghold_p2p.identity import PeerId
 
-if TYPE_CHECKING:
-    from multiaddr import Multiaddr
-
 AskHook: TypeAlias = Callable[[Attempt], Awaitable[bool | Rule]]
-RuleHook: TypeAlias = Callable[[Attempt], Awaitable[Rule | None]]
-RulesObserver: TypeAlias = Callable[[], None]
+NoRuleHook: TypeAlias = Callable[[Attempt], Awaitable[Rule | None]]
 
 OPEN_PROTOCOLS: Final = frozenset({CONNECTION, "/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0"})
 """What passes unless an entry names it: connecting, identify (specs: identify/README.md) and ping (ping/ping.md)."""
@@ -36,57 +36,51 @@ _OUTBOUND: Final = Judgement(Rule.ALLOW, "outbound")
 _BANNED: Final = Judgement(Rule.REJECT, "ban")
 
 
+@dataclass(slots=True)
+class AppHooks:
+    """The hooks of the application: what answers for ``Rule.ASK``, and what gives a rule where there is none."""
+
+    ask: AskHook | None = None
+    no_rule: NoRuleHook | None = None
+
+
 class Decisions:
     """Rules, bans and the application's hooks: what they say of an attempt, and who observes their changes.
 
     ``fault(rule, error)`` is called for a predicate that fails, once for each rule until rules change.
-    ``open_protocols`` are the names that pass as long as no entry that matches names them.
+    ``open_protocols`` are the names that pass as long as no entry that matches names them. ``version`` counts the
+    changes of rules and bans.
     """
 
     def __init__(self, fault: Fault | None = None, *, open_protocols: frozenset[str] = OPEN_PROTOCOLS) -> None:
-        self.version = 0  # how often rules and bans have changed
-        self.ask_hook: AskHook | None = None
-        self.rule_hook: RuleHook | None = None
+        self.version = 0
+        self._hooks = AppHooks()
         self._open = open_protocols
         self._entries = Entries()
         self._bans = Bans()
         self._file_rules = FileRules(self._entries, self._bans)
-        self._observers: dict[object, RulesObserver] = {}
+        self._observers: dict[object, Callable[[], None]] = {}
         self._report = fault
         self._faulty: set[Rule] = set()
 
     # ------------------------------------------------------------------ rules
 
-    def set(
-        self,
-        rule: Rule,
-        *,
-        peer: PeerId | None = None,
-        protocol: str | None = None,
-        subnet: str | None = None,
-        direction: Direction = "in",
-    ) -> None:
+    def set(self, rule: Rule, **scope: Unpack[Scope]) -> None:
         """Make ``rule`` the rule of exactly this scope, in place of an earlier one; without selectors, the default.
 
-        A protocol id matches exactly. ``ConfigError``: not a rule, or a selector that could never match.
+        The selectors are ``peer``, ``protocol`` (an id, which matches exactly), ``subnet``, and ``direction`` (``"in"``
+        unless given). ``ConfigError``: not a rule, or a selector that could never match.
         """
         if not isinstance(rule, Rule):
             raise ConfigError(f"{rule!r} is no rule: take Rule.ALLOW, Rule.REJECT, Rule.ASK, Rule.only or Rule.when")
-        key = key_of(peer, protocol, subnet, direction)
+        key = key_of(**scope)
         self._entries.put(key, rule)
         self._file_rules.rules.discard(key)
         self._changed()
 
-    def remove(
-        self,
-        *,
-        peer: PeerId | None = None,
-        protocol: str | None = None,
-        subnet: str | None = None,
-        direction: Direction = "in",
-    ) -> bool:
+    def remove(self, **scope: Unpack[Scope]) -> bool:
         """Remove the rule of exactly this scope; whether there was one. ``ConfigError`` as for ``set``."""
-        key = key_of(peer, protocol, subnet, direction)
+        key = key_of(**scope)
         if not self._entries.drop(key):
             return False
         self._file_rules.rules.discard(key)
@@ -121,10 +115,6 @@ class Decisions:
         self._file_rules.banned.discard(banned_of(whom))
         self._changed()
 
-    def bans_address(self, address: Multiaddr) -> bool:
-        """Whether a banned subnet holds this address, whoever is there."""
-        return self._bans.with_subnet and self._bans.hold(None, host_of(address))
-
     # ------------------------------------------------------------------ what they say
 
     def match(self, attempt: Attempt) -> Judgement:
@@ -147,7 +137,7 @@ class Decisions:
         ``found`` is what ``match`` says of the attempt, for callers that know it.
         """
         rule = (found or self.match(attempt)).rule
-        return rule if rule is None or rule.verdict is not None else rule.decide(attempt, self._fault)
+        return rule if rule is None or rule.verdict is not None else rule_of(rule, attempt, self._fault)
 
     # ------------------------------------------------------------------ hooks and changes
 
@@ -157,10 +147,10 @@ class Decisions:
         It is called with each attempt and returns True (this once), False, or a ``Rule``, which becomes the
         peer's. Without a hook, and whenever it raises, is late or returns anything else, ``ASK`` rejects.
         """
-        self.ask_hook = hook
+        self._hooks.ask = hook
         return hook
 
-    def on_no_rule(self, hook: RuleHook) -> RuleHook:
+    def on_no_rule(self, hook: NoRuleHook) -> NoRuleHook:
         """Let ``hook`` give a rule to peers that none covers (a decorator; the last one counts).
 
         It is called once for each such peer, with the first of its attempts, while they all wait. The ``Rule`` that
@@ -168,11 +158,11 @@ class Decisions:
         anything else, they are rejected and nothing is kept. Without a hook a peer without a rule is told that
         nothing is served.
         """
-        self.rule_hook = hook
+        self._hooks.no_rule = hook
         self._changed()
         return hook
 
-    def watch(self, observer: RulesObserver) -> Callable[[], None]:
+    def watch(self, observer: Callable[[], None]) -> Callable[[], None]:
         """Call ``observer`` after each change of rules or bans; returns what ends that. It must not raise."""
         token = object()
         self._observers[token] = observer
@@ -192,3 +182,14 @@ class Decisions:
         self._faulty.clear()
         for observer in tuple(self._observers.values()):
             observer()
+
+
+def hooks_of(firewall: Decisions) -> AppHooks:
+    """The hooks that the application has set, as they are at any time."""
+    return firewall._hooks  # noqa: SLF001 - ours, and no part of what users see
+
+
+def bans_address(firewall: Decisions, address: Multiaddr) -> bool:
+    """Whether a banned subnet holds this address, whoever is there."""
+    bans = firewall._bans  # noqa: SLF001 - as above
+    return bans.with_subnet and bans.hold(None, host_of(address))

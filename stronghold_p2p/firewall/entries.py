@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall.rules import CONNECTION, Direction, Rule, Scope
@@ -41,14 +41,10 @@ class Key(NamedTuple):
 
     @property
     def scope(self) -> Scope:
-        scope = Scope(direction=self.direction)
-        if self.peer is not None:
-            scope["peer"] = self.peer
-        if self.protocol is not None:
-            scope["protocol"] = self.protocol
-        if self.network is not None:
-            scope["subnet"] = str(self.network)
-        return scope
+        """The selectors that are given."""
+        subnet = None if self.network is None else str(self.network)
+        named = {"direction": self.direction, "peer": self.peer, "protocol": self.protocol, "subnet": subnet}
+        return cast("Scope", {name: value for name, value in named.items() if value is not None})
 
     def source(self, rule: Rule) -> str:
         """What the audit log calls an entry under this key."""
@@ -137,20 +133,13 @@ class Entries:
         """The strongest entry that matches; ``named_only``: of those that name the protocol."""
         table = self._tables[direction]
         for whose in (peer, None):
-            slots = table.get(whose)
-            if slots is None:
-                continue
-            found = _find(slots, protocol, host)
-            if found is None and not named_only:
-                found = _find(slots, None, host)
-            if found is not None:
-                return found
+            slots = table.get(whose, {})
+            for named in (protocol,) if named_only else (protocol, None):
+                slot = slots.get(named)
+                found = None if slot is None else slot.find(host)
+                if found is not None:
+                    return found
         return None
-
-
-def _find(slots: dict[str | None, _Slot], protocol: str | None, host: Address | None) -> Judgement | None:
-    slot = slots.get(protocol)
-    return None if slot is None else slot.find(host)
 
 
 class Bans:

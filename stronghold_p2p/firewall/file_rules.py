@@ -13,7 +13,7 @@ from stronghold_p2p.firewall.toml import Content
 class FileRules:
     """Which of ``entries`` and ``bans`` a file has put there: their keys are ``rules``, and ``banned``.
 
-    Whoever sets, removes, bans or unbans one of them discards it from there: from then on it is the program's.
+    A rule or a ban that the program changes by itself is discarded from there: from then on it is the program's own.
     """
 
     def __init__(self, entries: Entries, bans: Bans) -> None:

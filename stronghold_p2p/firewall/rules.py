@@ -10,14 +10,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from enum import Enum
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, TypedDict
+from typing import Any, ClassVar, Final, Literal, TypeAlias, TypedDict, get_args
+
+from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import ConfigError
-
-if TYPE_CHECKING:
-    from multiaddr import Multiaddr
-
-    from stronghold_p2p.identity import PeerId
+from stronghold_p2p.identity import PeerId
 
 Direction: TypeAlias = Literal["in", "out"]
 Verdict: TypeAlias = Literal["allow", "reject", "ask"]
@@ -27,7 +25,6 @@ Fault: TypeAlias = "Callable[[Rule, BaseException], object]"
 CONNECTION = "connection"
 """The name under which rules speak of a connection as such; no protocol id, as those begin with a slash."""
 
-_VERDICTS: Final = ("allow", "reject", "ask")
 _MAX_DEPTH: Final = 16  # rules inside rules: what is nested by mistake must not cost much
 
 
@@ -46,36 +43,32 @@ class Rule:
     name: str = ""
     then: Rule | None = None
     otherwise: Rule | None = None
-    verdicts: frozenset[Verdict] = field(init=False, repr=False, compare=False)
-    depth: int = field(init=False, repr=False, compare=False)
-    by_variant: bool = field(init=False, repr=False, compare=False)  # all it may look at is the variant
-    may_allow: bool = field(init=False, repr=False, compare=False)  # some attempt is allowed, or asked about
+    may_allow: bool = field(init=False, repr=False, compare=False)
+    """Some attempt is allowed, or asked about."""
+    _depth: int = field(init=False, repr=False, compare=False)
+    _by_variant: bool = field(init=False, repr=False, compare=False)  # no predicate: all it may look at is the variant
 
     ALLOW: ClassVar[Rule]
     REJECT: ClassVar[Rule]
     ASK: ClassVar[Rule]
 
     def __post_init__(self) -> None:
-        verdicts: frozenset[Verdict] = frozenset()
-        depth, by_variant = 0, self.predicate is None
-        if self.verdict is None:
-            for branch in (self.then, self.otherwise):
-                if not isinstance(branch, Rule):
-                    raise ConfigError(f"{branch!r} is no rule: take one for then= and one for otherwise=")
-                verdicts, depth = verdicts | branch.verdicts, max(depth, branch.depth + 1)
-                by_variant = by_variant and branch.by_variant
-        elif self.verdict not in _VERDICTS:
+        branches = (self.then, self.otherwise) if self.verdict is None else ()
+        for branch in branches:
+            if not isinstance(branch, Rule):
+                raise ConfigError(f"{branch!r} is no rule: take one for then= and one for otherwise=")
+        if self.verdict not in (None, *get_args(Verdict)):
             raise ConfigError(f"no rule {self.verdict!r}: take allow, reject or ask")
-        else:
-            verdicts = frozenset({self.verdict})
         if not isinstance(self.name, str):
             raise ConfigError(f"name {self.name!r} of a predicate: take a str")
+        rules = [branch for branch in branches if isinstance(branch, Rule)]
+        depth = max((rule._depth + 1 for rule in rules), default=0)  # noqa: SLF001 - of the same class
         if depth > _MAX_DEPTH:
             raise ConfigError(f"rules inside each other {depth} deep: at most {_MAX_DEPTH}")
-        object.__setattr__(self, "verdicts", verdicts)  # frozen dataclasses are filled this way
-        object.__setattr__(self, "depth", depth)
-        object.__setattr__(self, "by_variant", by_variant)
-        object.__setattr__(self, "may_allow", verdicts != {"reject"})
+        may_allow = any(rule.may_allow for rule in rules) or self.verdict in ("allow", "ask")
+        by_variant = self.predicate is None and all(rule._by_variant for rule in rules)  # noqa: SLF001
+        for name, value in (("may_allow", may_allow), ("_depth", depth), ("_by_variant", by_variant)):
+            object.__setattr__(self, name, value)  # frozen dataclasses are filled this way
 
     @staticmethod
     def only(variants: Collection[type | str], *, then: Rule | None = None, otherwise: Rule | None = None) -> Rule:
@@ -85,8 +78,7 @@ class Rule:
         request to look at (a stream of another protocol, a connection: neither variant nor view) it rejects.
         ``ConfigError``: something else than classes and texts.
         """
-        then, otherwise = _branches(then, otherwise)
-        return Rule(None, _names(variants), then=then, otherwise=otherwise)
+        return Rule(None, _names(variants), then=_or(then, Rule.ALLOW), otherwise=_or(otherwise, Rule.REJECT))
 
     @staticmethod
     def when(predicate: Predicate, *, name: str = "", then: Rule | None = None, otherwise: Rule | None = None) -> Rule:
@@ -96,33 +88,14 @@ class Rule:
         an attempt. If it raises, or returns anything but a bool, the attempt is rejected. ``name`` is what files and
         the audit log call it. ``ConfigError``: it cannot be called, or not be compared.
         """
-        if not _is_predicate(predicate):
+        try:
+            hash(predicate)  # rules are values
+        except TypeError:
+            predicate = None  # type: ignore[assignment]
+        if not callable(predicate):
             raise ConfigError(f"predicate {predicate!r}: take a function of an Attempt that returns a bool")
-        then, otherwise = _branches(then, otherwise)
+        then, otherwise = _or(then, Rule.ALLOW), _or(otherwise, Rule.REJECT)
         return Rule(None, predicate=predicate, name=name, then=then, otherwise=otherwise)
-
-    def decide(self, attempt: Attempt, fault: Fault) -> Rule:
-        """``ALLOW``, ``REJECT`` or ``ASK``: what this rule says of ``attempt``.
-
-        A predicate that fails rejects, and ``fault(rule, error)`` is called.
-        """
-        rule: Rule | None = self
-        while rule is not None and rule.verdict is None:
-            applies = _applies(rule, attempt, fault)
-            if applies is None:
-                return Rule.REJECT
-            rule = rule.then if applies else rule.otherwise
-        return rule or Rule.REJECT
-
-    def allows(self, variant: str | None, *, shown: bool) -> bool:
-        """Whether a request of this variant passes without asking, as far as the variant alone can tell.
-
-        ``shown``: there is a request to look at. False does not mean that it is refused: then ``decide`` has to say.
-        """
-        rule = self
-        while rule.verdict is None and rule.by_variant and shown:
-            rule = (rule.then if variant in rule.variants else rule.otherwise) or Rule.REJECT
-        return rule.verdict == "allow"
 
     def __str__(self) -> str:
         if self.verdict is not None:
@@ -148,16 +121,34 @@ Rule.REJECT = Rule("reject")
 Rule.ASK = Rule("ask")
 
 
-def _branches(then: Rule | None, otherwise: Rule | None) -> tuple[Rule, Rule]:
-    return Rule.ALLOW if then is None else then, Rule.REJECT if otherwise is None else otherwise
+def decide(rule: Rule, attempt: Attempt, fault: Fault) -> Rule:
+    """``ALLOW``, ``REJECT`` or ``ASK``: what ``rule`` says of ``attempt``.
+
+    A predicate that fails rejects, and ``fault(rule, error)`` is called.
+    """
+    while rule.verdict is None:
+        applies = _applies(rule, attempt, fault)
+        if applies is None:
+            return Rule.REJECT
+        rule = (rule.then if applies else rule.otherwise) or Rule.REJECT
+    return rule
 
 
-def _is_predicate(thing: object) -> bool:
-    try:
-        hash(thing)  # rules are values
-    except TypeError:
-        return False
-    return callable(thing)
+def allows(rule: Rule, message: Any) -> bool:
+    """Whether a request that shows the firewall ``message`` passes without asking, as far as its variant can tell.
+
+    False does not mean that it is refused: then ``decide`` has to say.
+    """
+    if not rule._by_variant or message is None:  # noqa: SLF001 - no part of what users see
+        return rule.verdict == "allow"
+    variant = variant_of(message)
+    while rule.verdict is None:
+        rule = (rule.then if variant in rule.variants else rule.otherwise) or Rule.REJECT
+    return rule.verdict == "allow"
+
+
+def _or(rule: Rule | None, default: Rule) -> Rule:
+    return default if rule is None else rule
 
 
 def _names(variants: object) -> frozenset[str]:
@@ -178,7 +169,7 @@ def _applies(rule: Rule, attempt: Attempt, fault: Fault) -> bool | None:
         answer: object = rule.predicate(attempt)
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # a CancelledError, too: out of here it would end whoever asks
+    except BaseException as error:  # a CancelledError, too: it would end the task that asks
         fault(rule, error)
         return None
     if isinstance(answer, bool):

@@ -7,12 +7,12 @@ address, so that no rule and no counter can be passed by writing it the other wa
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
+from multiaddr import Multiaddr
+
+from stronghold_p2p.addressing.kinds import unmapped
 from stronghold_p2p.errors import ConfigError
-
-if TYPE_CHECKING:
-    from multiaddr import Multiaddr
 
 T = TypeVar("T")
 
@@ -45,13 +45,6 @@ def parse_host(text: str) -> Address | None:
         return unmapped(ip_address(text.partition("%")[0]))
     except ValueError:
         return None
-
-
-def unmapped(address: Address) -> Address:
-    """The IPv4 address for a mapped one, any other as it is."""
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
 
 
 def host_of(address: Multiaddr) -> Address | None:
@@ -87,7 +80,6 @@ class SubnetMap(Generic[T]):
         return bool(self._tables)
 
     def set(self, network: Network, value: T) -> None:
-        """Store ``value`` for exactly this network."""
         key, prefix = _place(network)
         if key not in self._tables:
             self._tables[key] = {}

@@ -7,15 +7,25 @@ other.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from stronghold_p2p.encoding import protobuf, varint
 from stronghold_p2p.encoding.protobuf import Message, field
 from stronghold_p2p.errors import DecodeError
+from stronghold_p2p.identity.peer_id import PeerId
 from stronghold_p2p.identity.public_key import KeyMessage, PublicKey
-from stronghold_p2p.identity.signer import Signer
 
 MAX_SIZE: Final = 8_192  # an identify message, the largest that carries one, has no more in go and js
+
+
+class Signer(Protocol):
+    """A key pair, wherever its private key is kept; ``peer_id`` is the name of ``public_key``."""
+
+    peer_id: PeerId
+    public_key: PublicKey
+
+    def sign(self, message: bytes, /) -> bytes:
+        """The signature over ``message`` that ``public_key`` verifies."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +59,7 @@ class Envelope:
         """Check and open an envelope of at most 8 KiB.
 
         ``DecodeError`` if it is none, holds another type of payload, or was not signed by its key for ``domain``.
-        Who that key belongs to is the caller's question.
+        Whether that key is the expected one is for the caller to check.
         """
         message = protobuf.decode(EnvelopeMessage, data, max_size=MAX_SIZE)
         if message.public_key is None or message.signature is None:

@@ -110,19 +110,11 @@ def _from_text(text: str) -> bytes:
 
 
 def _from_multibase(text: str) -> bytes:
-    match text[:1]:
-        case "b":
-            return _from_base32(text)
-        case "k":
-            return base58.decode(text[1:], base58.BASE36)
-        case "z":
-            return base58.decode(text[1:])
-        case _:
-            raise DecodeError("peer id: starts with neither 1, Qm nor a known multibase prefix")
-
-
-def _from_base32(text: str) -> bytes:
-    body = text[1:]
+    base, body = text[:1], text[1:]
+    if base in ("k", "z"):
+        return base58.decode(body, base58.BASE36 if base == "k" else base58.BASE58BTC)
+    if base != "b":
+        raise DecodeError("peer id: starts with neither 1, Qm nor a known multibase prefix")
     try:
         data = base64.b32decode(body.upper() + "=" * (-len(body) % 8))
     except ValueError:

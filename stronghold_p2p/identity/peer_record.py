@@ -12,9 +12,8 @@ from typing import Final
 from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.encoding.protobuf import Message, field
 from stronghold_p2p.errors import DecodeError
-from stronghold_p2p.identity.envelope import Envelope
+from stronghold_p2p.identity.envelope import Envelope, Signer
 from stronghold_p2p.identity.peer_id import PeerId
-from stronghold_p2p.identity.signer import Signer
 
 DOMAIN: Final = "libp2p-peer-record"
 PAYLOAD_TYPE: Final = b"\x03\x01"

@@ -10,7 +10,9 @@ indefinite lengths, PKCS#1 instead of SubjectPublicKeyInfo, compressed points, o
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from functools import wraps
+from typing import Final, TypeAlias
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -28,60 +30,67 @@ RSA_KEY: Final = 1_062  # SubjectPublicKeyInfo with a modulus of 8,192 bits and 
 ECDSA_KEY: Final = 158  # SubjectPublicKeyInfo of P-521
 ECDSA_CURVES: Final = ("secp256r1", "secp384r1", "secp521r1")
 
+Check: TypeAlias = Callable[[bytes, bytes, bytes], bool]
+
 _REFUSED: Final = (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError, OverflowError)
 
 
+def _never_raises(check: Check) -> Check:
+    """A check that raises refuses; one that returns has to say what it found."""
+
+    @wraps(check)
+    def checked(key: bytes, message: bytes, signature: bytes) -> bool:
+        try:
+            return check(key, message, signature)
+        except _REFUSED:
+            return False
+
+    return checked
+
+
+@_never_raises
 def ed25519(key: bytes, message: bytes, signature: bytes) -> bool:
     """RFC 8032; the key is 32 raw bytes."""
     if len(key) != ED25519_KEY or len(signature) != ED25519_SIGNATURE:
         return False
-    try:
-        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
-    except _REFUSED:
-        return False
+    Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
     return True
 
 
+@_never_raises
 def rsa(key: bytes, message: bytes, signature: bytes) -> bool:
     """RSASSA-PKCS1-v1_5 with SHA-256; SubjectPublicKeyInfo of 2,048 to 8,192 bits, exponent odd and 3 to 2**32."""
     if len(key) > RSA_KEY:
         return False
-    try:
-        public = load_der_public_key(key)
-        if not isinstance(public, RSAPublicKey) or public.key_size not in RSA_BITS or not _is_canonical(public, key):
-            return False
-        numbers = public.public_numbers()
-        if not (numbers.n & 1 and numbers.e & 1 and 3 <= numbers.e < 1 << 32):
-            return False
-        if len(signature) != (public.key_size + 7) // 8:
-            return False
-        public.verify(signature, message, PKCS1v15(), SHA256())
-    except _REFUSED:
+    public = load_der_public_key(key)
+    if not isinstance(public, RSAPublicKey) or public.key_size not in RSA_BITS or not _is_canonical(public, key):
         return False
+    numbers = public.public_numbers()
+    if not (numbers.n & 1 and numbers.e & 1 and 3 <= numbers.e < 1 << 32):
+        return False
+    if len(signature) != (public.key_size + 7) // 8:
+        return False
+    public.verify(signature, message, PKCS1v15(), SHA256())
     return True
 
 
+@_never_raises
 def ecdsa(key: bytes, message: bytes, signature: bytes) -> bool:
     """ECDSA with SHA-256, signature in DER; SubjectPublicKeyInfo on P-256, P-384 or P-521."""
     if len(key) > ECDSA_KEY:
         return False
-    try:
-        public = load_der_public_key(key)
-    except _REFUSED:
-        return False
+    public = load_der_public_key(key)
     if not isinstance(public, ec.EllipticCurvePublicKey) or public.curve.name not in ECDSA_CURVES:
         return False
     return _is_canonical(public, key) and _ecdsa_verifies(public, message, signature)
 
 
+@_never_raises
 def secp256k1(key: bytes, message: bytes, signature: bytes) -> bool:
     """ECDSA with SHA-256 on secp256k1, signature in DER; the key is a compressed point of 33 bytes."""
     if len(key) != SECP256K1_KEY:
         return False
-    try:
-        public = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256K1(), key)
-    except _REFUSED:
-        return False
+    public = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256K1(), key)
     return _ecdsa_verifies(public, message, signature)
 
 
@@ -93,8 +102,5 @@ def _ecdsa_verifies(public: ec.EllipticCurvePublicKey, message: bytes, signature
     # SEQUENCE of two INTEGERs, each at most one byte longer than the field: 72 bytes for 256 bits, 139 for 521.
     if len(signature) > 2 * ((public.key_size + 7) // 8 + 3) + 3:
         return False
-    try:
-        public.verify(signature, message, ec.ECDSA(SHA256()))
-    except _REFUSED:
-        return False
+    public.verify(signature, message, ec.ECDSA(SHA256()))
     return True

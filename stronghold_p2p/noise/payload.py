@@ -12,9 +12,9 @@ from typing import Final
 
 from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.errors import DecodeError, HandshakeError, PeerIdMismatch
+from stronghold_p2p.identity.envelope import Signer
 from stronghold_p2p.identity.peer_id import PeerId
 from stronghold_p2p.identity.public_key import PublicKey
-from stronghold_p2p.identity.signer import Signer
 from stronghold_p2p.noise.handshake import DHLEN, KeyPair
 
 SIGNATURE_PREFIX: Final = b"noise-libp2p-static-key:"

@@ -10,28 +10,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
+from stronghold_p2p.book.addresses import store_of
 from stronghold_p2p.codes import GoAway, Reset
+from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.errors import ConnectionClosed, HandshakeError, Malformed, P2PError
-from stronghold_p2p.events.events import (
-    AddressAdded,
-    AddressRemoved,
-    Event,
-)
+from stronghold_p2p.events.events import AddressAdded, AddressRemoved, Event
+from stronghold_p2p.identity import PeerId
 from stronghold_p2p.protocols import identify_messages as messages
 from stronghold_p2p.protocols.identify_messages import IdentifyMessage, PeerInfo, Template
 from stronghold_p2p.streams.deadline import Deadline
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-    from typing import Any
-
-    from stronghold_p2p.connection.live import LiveConnection
-    from stronghold_p2p.identity import PeerId
-    from stronghold_p2p.streams.live import LiveStream
-    from stronghold_p2p.swarm.host import Host
+from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.swarm.host import Host, Service
 
 IDENTIFY: Final = "/ipfs/id/1.0.0"
 PUSH: Final = "/ipfs/id/push/1.0.0"
@@ -41,7 +34,7 @@ TEMPLATES: Final = 16  # messages in the cache; peers that may use the same prot
 log = logging.getLogger("stronghold_p2p.connection")
 
 
-class Identify:
+class Identify(Service):
     """identify and push for one swarm. ``agent`` is the name of the software, at most 256 bytes.
 
     What a peer has sent is available while it is connected: ``info(peer)``, ``swarm.peer_protocols`` and, for dialing,
@@ -225,7 +218,7 @@ class Identify:
         if not connection.closed:
             self._infos[peer] = info
             self._swarm.peer_protocols[peer] = frozenset(info.protocols)
-            self._swarm.book.learn(peer, info.addresses, seq=None if info.record is None else info.record.seq)
+            store_of(self._swarm.book).learn(peer, info.addresses, seq=None if info.record is None else info.record.seq)
             self._push_if_stale(peer)
         return info
 

@@ -8,9 +8,9 @@ nothing but itself. Only a public key that is not the connection's makes the who
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from multiaddr import Multiaddr
 
@@ -80,6 +80,9 @@ class Template:
     head: bytes
     tail: bytes
 
+    def __len__(self) -> int:
+        return len(self.head) + len(self.tail)
+
     def message(self, observed: Multiaddr | None) -> bytes:
         """The message for a connection whose other end is at ``observed``: at most ``MAX_SENT`` bytes."""
         data = b"" if observed is None else bytes(observed)
@@ -98,10 +101,10 @@ def build(
     names = [name.encode() for name in protocols]
     room = MAX_SENT - MAX_OBSERVED - _SLACK
     bare = _template(identity, agent, names, (), seq)
-    while names and _size(bare) > room:
+    while names and len(bare) > room:
         names.pop()
         bare = _template(identity, agent, names, (), seq)
-    left = room - _size(bare)
+    left = room - len(bare)
     kept: list[bytes] = []
     for address in map(bytes, addresses[:MAX_ADDRESSES]):
         left -= _cost(address)
@@ -123,10 +126,6 @@ def _template(
     return Template(protobuf.encode(head), protobuf.encode(tail))
 
 
-def _size(template: Template) -> int:
-    return len(template.head) + len(template.tail)
-
-
 def _cost(address: bytes) -> int:
     """An address stands in the message and, one message deeper, in the signed record."""
     plain = 1 + len(varint.encode(len(address))) + len(address)
@@ -135,22 +134,15 @@ def _cost(address: bytes) -> int:
 
 def merge(parts: Iterable[IdentifyMessage]) -> IdentifyMessage:
     """One message of several parts: later scalars replace earlier ones, lists are appended."""
-    whole = IdentifyMessage()
+    whole: dict[str, Any] = {}
     for part in parts:
-        whole = IdentifyMessage(
-            public_key=_last(part.public_key, whole.public_key),
-            listen_addrs=whole.listen_addrs + part.listen_addrs,
-            protocols=whole.protocols + part.protocols,
-            observed_addr=_last(part.observed_addr, whole.observed_addr),
-            protocol_version=_last(part.protocol_version, whole.protocol_version),
-            agent_version=_last(part.agent_version, whole.agent_version),
-            signed_peer_record=_last(part.signed_peer_record, whole.signed_peer_record),
-        )
-    return whole
-
-
-def _last(new: bytes | None, old: bytes | None) -> bytes | None:
-    return old if new is None else new
+        for item in fields(part):
+            value = getattr(part, item.name)
+            if isinstance(value, tuple):
+                whole[item.name] = whole.get(item.name, ()) + value
+            elif value is not None:
+                whole[item.name] = value
+    return IdentifyMessage(**whole)
 
 
 def check_key(message: IdentifyMessage, peer: PeerId) -> None:

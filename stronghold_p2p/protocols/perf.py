@@ -8,12 +8,10 @@ into any number, so it is off unless it is asked for (specs: SHOULD NOT be enabl
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from stronghold_p2p.errors import Malformed, StreamEnded
-
-if TYPE_CHECKING:
-    from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.streams.stream import Stream
 
 PERF: Final = "/perf/1.0.0"
 CHUNK: Final = 65_536

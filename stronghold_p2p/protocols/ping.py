@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from stronghold_p2p.codes import Reset
+from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import Malformed, StreamEnded, StreamReset
+from stronghold_p2p.identity import PeerId
 from stronghold_p2p.per_peer import PerPeer
 from stronghold_p2p.streams.deadline import Deadline
-
-if TYPE_CHECKING:
-    from stronghold_p2p.connection.live import LiveConnection
-    from stronghold_p2p.identity import PeerId
-    from stronghold_p2p.streams.live import LiveStream
-    from stronghold_p2p.swarm.host import Host
+from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.swarm.host import Host, Service
 
 PING: Final = "/ipfs/ping/1.0.0"
 SIZE: Final = 32
@@ -49,7 +47,7 @@ class IdlePingStream:
             stream.close()
 
 
-class Ping:
+class Ping(Service):
     """ping in both roles for one swarm. ``idle``: seconds that an inbound stream may be silent."""
 
     def __init__(self, swarm: Host, *, idle: float = IDLE, keep: float = KEEP) -> None:
@@ -129,15 +127,6 @@ class Ping:
                     await asyncio.sleep(0)
         except TimeoutError:
             return
-
-    def start(self) -> None:
-        """Streams are opened when somebody pings."""
-
-    async def close(self) -> None:
-        """Idle streams end with their connections."""
-
-    def connected(self, connection: LiveConnection) -> None:
-        """A connection is pinged when somebody asks for it."""
 
     def disconnected(self, connection: LiveConnection) -> None:
         idle = self._idle_streams.pop(connection, None)

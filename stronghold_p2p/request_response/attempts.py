@@ -1,16 +1,16 @@
-"""A request as the firewall sees it, and the error for one that it does not let out."""
+"""A request as the firewall sees it, and the errors for one that may not leave."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from stronghold_p2p.errors import ConnectionClosed, P2PError, Rejected
+from stronghold_p2p.connection.connection import Connection
+from stronghold_p2p.connection.live import LiveConnection
+from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, P2PError, Rejected
 from stronghold_p2p.firewall.rules import Attempt, Direction, variant_of
-
-if TYPE_CHECKING:
-    from stronghold_p2p.connection.connection import Connection
-    from stronghold_p2p.connection.live import LiveConnection
-    from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
+from stronghold_p2p.identity import PeerId
+from stronghold_p2p.per_peer import PerPeer
+from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
 
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")
@@ -45,3 +45,10 @@ def kept_back(connection: LiveConnection, what: str) -> P2PError:
         return ended
     told = f"our own firewall keeps this {what} back: see firewall.rules()"
     return Rejected(told, peer=connection.peer, local=True)
+
+
+def too_many(places: PerPeer[bytes], peer: PeerId) -> LimitExceeded:
+    """The error for a request with a peer that has all its places taken."""
+    taken, maximum = places.count(peer.multihash), int(places.maximum)
+    told = f"requests_per_peer {taken}/{maximum} with {peer}: wait for one to end, or raise it in Limits"
+    return LimitExceeded(told, limit="requests_per_peer", current=taken, maximum=maximum, peer=peer)

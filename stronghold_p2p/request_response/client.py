@@ -9,26 +9,23 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
+
+from multiaddr import Multiaddr
 
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.errors import DeadlineExceeded, Malformed, P2PError, Rejected, StreamReset, UnsupportedProtocol
+from stronghold_p2p.identity import PeerId
+from stronghold_p2p.per_peer import PerPeer
 from stronghold_p2p.request_response import attempts
 from stronghold_p2p.request_response.codecs.codec import decode
+from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
 from stronghold_p2p.request_response.framing import CHUNK, receive, whole, write
 from stronghold_p2p.request_response.outcome import Failure, Phase, fail
-from stronghold_p2p.request_response.places import Places
 from stronghold_p2p.request_response.rust_quirks import Unanswered, another_stream
 from stronghold_p2p.streams.deadline import Deadline
-
-if TYPE_CHECKING:
-    from multiaddr import Multiaddr
-
-    from stronghold_p2p.connection.live import LiveConnection
-    from stronghold_p2p.identity import PeerId
-    from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
-    from stronghold_p2p.streams.live import LiveStream
-    from stronghold_p2p.swarm.host import Host
+from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.swarm.host import Host
 
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")
@@ -43,7 +40,7 @@ class Client:
 
     def __init__(self, swarm: Host) -> None:
         self._swarm = swarm
-        self.places = Places(swarm.limits.requests_per_peer)
+        self.places: PerPeer[bytes] = PerPeer(swarm.limits.requests_per_peer)  # by multihash, whose hash costs no call
 
     async def request(
         self,
@@ -98,7 +95,7 @@ class Client:
             stream.reset()
             raise
         finally:
-            self.places.leave(peer)
+            self.places.give_back(peer.multihash)
         if sent_all:
             stream.close()
         else:
@@ -137,7 +134,8 @@ class Client:
             return None
         if not self._swarm.gatekeeper.passes(connection, protocol.ids[0], "out", message):
             return None
-        self.places.enter(connection.peer)
+        if not self.places.take(connection.peer.multihash):
+            raise attempts.too_many(self.places, connection.peer)
         stream = None
         try:
             stream = connection.open_now(protocol.ids, now)
@@ -145,7 +143,7 @@ class Client:
             fail(error, Failure(Phase.NEGOTIATE, protocol.ids, connection.peer))
         finally:
             if stream is None:
-                self.places.leave(connection.peer)
+                self.places.give_back(connection.peer.multihash)
         return stream
 
     async def _open(
@@ -160,30 +158,24 @@ class Client:
         async with Deadline(timeout, Phase.DIAL.value, peer=peer) as deadline:
             connection = await self._swarm.dial(peer, addresses)
             deadline.peer = connection.peer
-            self.places.enter(connection.peer)
+            if not self.places.take(connection.peer.multihash):
+                raise attempts.too_many(self.places, connection.peer)
             try:
                 deadline.phase = Phase.FIREWALL.value
-                await self._permit(connection, message, protocol, deadline.when)
+                when = deadline.when
+                attempt = attempts.attempt_of(connection, protocol, message, direction="out", deadline=when)
+                if not await self._swarm.gatekeeper.ask(attempt):
+                    raise attempts.kept_back(connection, "request")
                 deadline.phase = Phase.NEGOTIATE.value
                 return await connection.open_stream(connection.likely(protocol.ids))
             except BaseException as error:
-                self.places.leave(connection.peer)
+                self.places.give_back(connection.peer.multihash)
                 if isinstance(error, P2PError) and deadline.phase == Phase.NEGOTIATE:
                     fail(error, Failure(Phase.NEGOTIATE, protocol.ids, connection.peer))
                 raise
 
-    async def _permit(
-        self, connection: LiveConnection, message: Rq, protocol: RequestProtocol[Rq, Rs], deadline: float
-    ) -> None:
-        attempt = attempts.attempt_of(connection, protocol, message, direction="out", deadline=deadline)
-        allowed = self._swarm.gatekeeper.verdict(attempt)
-        if allowed is None:
-            allowed = await self._swarm.gatekeeper.ask(attempt)
-        if not allowed:
-            raise attempts.kept_back(connection, "request")
-
 
 def _looked_at(task: asyncio.Task[Any]) -> None:
-    """Take the error out of a task that nobody may wait for: the stream tells it, to whoever uses the stream."""
+    """Take the error out of a task that may not be awaited: each user of the stream is told the same by the stream."""
     if not task.cancelled():
         task.exception()

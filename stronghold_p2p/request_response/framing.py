@@ -6,16 +6,13 @@ On the wire a message is its length as an unsigned varint, minimally encoded, an
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 from stronghold_p2p.errors import LimitExceeded, Malformed
 from stronghold_p2p.exchange import ExchangeRunner
-from stronghold_p2p.request_response.codecs.codec import frame, malformed, unframe
-
-if TYPE_CHECKING:
-    from stronghold_p2p.identity import PeerId
-    from stronghold_p2p.request_response.codecs.codec import Codec
-    from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.identity import PeerId
+from stronghold_p2p.request_response.codecs.codec import Codec, frame, malformed, unframe
+from stronghold_p2p.streams.live import LiveStream
 
 T = TypeVar("T")
 

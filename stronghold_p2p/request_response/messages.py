@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-if TYPE_CHECKING:
-    from stronghold_p2p.connection.connection import Connection
-    from stronghold_p2p.identity import PeerId
+from stronghold_p2p.connection.connection import Connection
+from stronghold_p2p.identity import PeerId
 
 M = TypeVar("M")
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.errors import (
@@ -24,11 +24,9 @@ from stronghold_p2p.errors import (
     StreamReset,
     UnsupportedProtocol,
 )
+from stronghold_p2p.identity import PeerId
 from stronghold_p2p.streams.deadline import late
 from stronghold_p2p.streams.negotiation import explain_reset, unsupported
-
-if TYPE_CHECKING:
-    from stronghold_p2p.identity import PeerId
 
 
 class Phase(StrEnum):

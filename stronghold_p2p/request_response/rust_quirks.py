@@ -12,15 +12,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from stronghold_p2p.errors import ConnectionClosed, StreamReset, UnsupportedProtocol
 from stronghold_p2p.streams.deadline import Deadline
+from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import unsupported
-
-if TYPE_CHECKING:
-    from stronghold_p2p.streams.live import LiveStream
-    from stronghold_p2p.swarm.host import Host
+from stronghold_p2p.swarm.host import Host
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ import asyncio
 import itertools
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.errors import (
@@ -26,18 +26,16 @@ from stronghold_p2p.errors import (
 )
 from stronghold_p2p.events.events import RequestFailed, RequestUnread
 from stronghold_p2p.firewall.rules import Rule
+from stronghold_p2p.per_peer import PerPeer
 from stronghold_p2p.request_response import attempts
 from stronghold_p2p.request_response.codecs.codec import decode, weight
+from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
 from stronghold_p2p.request_response.framing import CHUNK, receive, whole, write
 from stronghold_p2p.request_response.messages import Request
-from stronghold_p2p.request_response.places import Places
 from stronghold_p2p.request_response.watch import Watch
 from stronghold_p2p.streams.deadline import late
-
-if TYPE_CHECKING:
-    from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
-    from stronghold_p2p.streams.live import LiveStream
-    from stronghold_p2p.swarm.host import Host
+from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.swarm.host import Host
 
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")
@@ -50,9 +48,9 @@ class Server:
     """Answers the requests that reach one swarm."""
 
     def __init__(self, swarm: Host) -> None:
-        self._swarm = swarm
-        self._ids = itertools.count(1)
-        self.places = Places(swarm.limits.requests_per_peer)
+        self.swarm = swarm
+        self.ids = itertools.count(1)
+        self.places: PerPeer[bytes] = PerPeer(swarm.limits.requests_per_peer)  # by multihash, whose hash costs no call
 
     def serve(self, protocol: RequestProtocol[Rq, Rs], handler: Handler[Rq, Rs]) -> None:
         """Let ``handler`` answer what the firewall lets through.
@@ -60,25 +58,17 @@ class Server:
         It returns the answer, or an awaitable of it; ``Rejected`` refuses, any other exception resets the stream. It
         is cancelled after ``Timeouts.request`` seconds and when the requester has gone.
         """
-        responder = Responder(self._swarm, self.places, self._ids, protocol, handler)
+        responder = Responder(self, protocol, handler)
         for name in protocol.ids:
-            self._swarm.handle(name, responder.serve, judges=True, rule_name=protocol.ids[0])
+            self.swarm.handle(name, responder.serve, judges=True, rule_name=protocol.ids[0])
 
 
 class Responder(Generic[Rq, Rs]):
     """Answers the requests of one ``protocol`` with one ``handler``."""
 
-    def __init__(
-        self,
-        swarm: Host,
-        places: Places,
-        ids: Iterator[int],
-        protocol: RequestProtocol[Rq, Rs],
-        handler: Handler[Rq, Rs],
-    ) -> None:
-        self._swarm = swarm
-        self._places = places
-        self._ids = ids
+    def __init__(self, server: Server, protocol: RequestProtocol[Rq, Rs], handler: Handler[Rq, Rs]) -> None:
+        self._server = server
+        self._swarm = server.swarm
         self._protocol = protocol
         self._handler = handler
 
@@ -86,10 +76,9 @@ class Responder(Generic[Rq, Rs]):
         """Answer the one request of ``stream``."""
         swarm, protocol, connection = self._swarm, self._protocol, stream.connection
         peer = connection.peer
-        try:
-            self._places.enter(peer)
-        except LimitExceeded as error:
+        if not self._server.places.take(peer.multihash):
             stream.reset(Reset.RESOURCE_LIMIT)
+            error = attempts.too_many(self._server.places, peer)
             swarm.hub.emit(RequestUnread(connection.face, stream.protocol, error))
             return
         try:
@@ -108,14 +97,14 @@ class Responder(Generic[Rq, Rs]):
                 del body, piece  # nobody has to keep them while the application is asked
                 if not await self._allowed(message, stream, due, size):
                     return
-            request = Request(next(self._ids), peer, message, stream.protocol, connection.face, due)
+            request = Request(next(self._server.ids), peer, message, stream.protocol, connection.face, due)
             await self._answer(request, stream)
         except Malformed as error:  # the handler has raised none: what it raises comes as something else
             log.debug("a request of %s for %s cannot be read: %s", peer, stream.protocol, error)
             stream.reset(Reset.PROTOCOL_VIOLATION)
             swarm.hub.emit(RequestUnread(connection.face, stream.protocol, error))
         finally:
-            self._places.leave(peer)
+            self._server.places.give_back(peer.multihash)
 
     async def _receive(self, stream: LiveStream, piece: bytes) -> bytes | None:
         """The body, when it does not come in one piece."""

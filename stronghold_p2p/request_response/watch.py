@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING
 
 from stronghold_p2p.codes import Reset
-
-if TYPE_CHECKING:
-    from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.streams.live import LiveStream
 
 
 class Watch:

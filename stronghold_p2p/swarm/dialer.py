@@ -8,38 +8,36 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.kinds import relays_of
 from stronghold_p2p.addressing.parse import split_peer
-from stronghold_p2p.book.addresses import AddressBook
+from stronghold_p2p.book.addresses import AddressBook, store_of
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, P2PError
 from stronghold_p2p.events.events import DialFailed, Dialing
 from stronghold_p2p.events.hub import Hub
 from stronghold_p2p.firewall.limits.gate import Gate
-from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.streams.deadline import Deadline
-from stronghold_p2p.swarm.establisher import Establisher
+from stronghold_p2p.swarm.gatekeeper import Gatekeeper
+from stronghold_p2p.swarm.host import Establisher
 from stronghold_p2p.transport.registry import Transports
 
 ADDRESSES: Final = 16  # of one peer that a dial tries (rust, js): 250 ms apart, the last one starts after 4 s
 STAGGER: Final = 0.25  # seconds; the "Connection Attempt Delay" that RFC 8305, 5, recommends
 RELAYED: Final = "skipped, relays are not supported yet: give a direct address"
 
-# Who is dialed: a peer; or, where nobody is named, whoever is at these addresses.
+# What a dial is known by: its peer; or its addresses, where no peer is named.
 _Key: TypeAlias = "PeerId | tuple[Multiaddr, ...]"
 
 
 class _Dial:
     """A dial in progress. ``todo``: addresses that have not been tried; who joins later may bring more."""
 
-    __slots__ = ("_known", "_maximum", "failures", "key", "outcome", "peer", "running", "todo", "waiters")
-
-    def __init__(self, key: _Key, peer: PeerId | None, maximum: int, outcome: asyncio.Future[LiveConnection]) -> None:
+    def __init__(self, key: _Key, peer: PeerId | None, outcome: asyncio.Future[LiveConnection]) -> None:
         self.key = key
         self.peer = peer
         self.outcome = outcome
@@ -48,14 +46,13 @@ class _Dial:
         self.running: dict[asyncio.Task[LiveConnection], _Attempt] = {}
         self.failures: dict[Multiaddr, Exception] = {}
         self._known: set[Multiaddr] = set()
-        self._maximum = maximum
 
     def add(self, addresses: Iterable[Multiaddr]) -> None:
         """Those through relays take no place: there is no transport for them yet, which is their cause."""
         for address in addresses:
             if relays_of(address):
                 self.failures[address] = DialError(f"{address}: {RELAYED}")
-            elif address not in self._known and len(self._known) < self._maximum:
+            elif address not in self._known and len(self._known) < ADDRESSES:
                 self._known.add(address)
                 self.todo.append(address)
 
@@ -70,23 +67,12 @@ class _Dial:
         reasons = "; ".join(f"{address}: {error}" for address, error in self.failures.items())
         return DialError(f"no address worked: {reasons}", peer=self.peer, attempts=self.failures)
 
-    def given_up(self) -> DialError:
-        """Why there is no connection although nothing has gone wrong: the last caller has left."""
-        return DialError("nobody waited for it any more", peer=self.peer, attempts=dict(self.failures))
-
     def _alone(self, error: Exception) -> Exception:
         if isinstance(error, DialError):
             error.attempts = error.attempts or {next(iter(self.failures)): error.__cause__ or error}  # type: ignore[dict-item]
         if isinstance(error, P2PError):
             error.peer = self.peer if error.peer is None else error.peer
         return error
-
-
-class Permission(Protocol):
-    """The firewall, as far as dials ask it."""
-
-    def may_connect(self, peer: PeerId | None, direction: Direction, address: Multiaddr) -> bool:
-        """Whether there may be a connection to ``peer`` (None: not known yet) there."""
 
 
 class Dialer:
@@ -96,19 +82,19 @@ class Dialer:
         self,
         *,
         transports: Transports,
-        permission: Permission,
+        gatekeeper: Gatekeeper,
         gate: Gate,
         book: AddressBook,
         hub: Hub,
         establisher: Establisher,
         timeout: float | None,
     ) -> None:
-        self._transports = transports
-        self._permission = permission
-        self._gate = gate
+        self.transports = transports
+        self._gatekeeper = gatekeeper
+        self.gate = gate
         self._book = book
-        self._hub = hub
-        self._establisher = establisher
+        self.hub = hub
+        self.establisher = establisher
         self._timeout = timeout
         self._closing = False
         self._shared: dict[_Key, _Dial] = {}
@@ -133,7 +119,7 @@ class Dialer:
                 self._abandon(dial)
 
     def arrived(self, connection: LiveConnection) -> None:
-        """Whom we dial has come by itself: who waits for the dial takes that connection.
+        """The peer that we dial has connected to us: the callers that wait for the dial take that connection.
 
         The dial goes on. The peer may wait for it, as we did, and if both gave theirs up there would be none.
         """
@@ -159,7 +145,7 @@ class Dialer:
 
     def _start(self, key: _Key, peer: PeerId | None) -> _Dial:
         loop = asyncio.get_running_loop()
-        dial = _Dial(key, peer, ADDRESSES, loop.create_future())
+        dial = _Dial(key, peer, loop.create_future())
         task = loop.create_task(self._run(dial))
         self._tasks[task] = dial
         self._shared[key] = dial
@@ -179,18 +165,21 @@ class Dialer:
     def _ended(self, task: asyncio.Task[LiveConnection]) -> None:
         dial = self._tasks.pop(task)
         self._forget(dial)
-        given_up = task.cancelled() and not dial.waiters and not self._closing
+        given_up = None
+        if task.cancelled() and not dial.waiters and not self._closing:
+            told = "nobody waited for it any more"
+            given_up = DialError(told, peer=dial.peer, attempts=dict(dial.failures))
         closing = ConnectionClosed("the network is closing", peer=dial.peer)
         error = closing if task.cancelled() else task.exception()
         if isinstance(error, Exception) and (given_up or not task.cancelled()):
-            self._hub.emit(DialFailed(dial.peer, dial.given_up() if given_up else error))
+            self.hub.emit(DialFailed(dial.peer, given_up or error))
         if dial.outcome.done():  # the peer has come by itself
             return
         if error is None:
             dial.outcome.set_result(task.result())
         else:
             dial.outcome.set_exception(error)
-            dial.outcome.exception()  # whoever still waits raises it; if all have gone it is nobody's
+            dial.outcome.exception()  # callers that still wait raise it; without any it counts as seen
 
     async def _run(self, dial: _Dial) -> LiveConnection:
         winner: LiveConnection | None = None
@@ -206,23 +195,9 @@ class Dialer:
                     task.result().shut()
             await asyncio.gather(*dial.running, return_exceptions=True)
 
-    async def attempt(self, peer: PeerId | None, address: Multiaddr) -> LiveConnection:
-        """Connect to one address, under the limits that hold for it."""
-        transport = self._transports.for_address(address)
-        if transport is None:
-            raise DialError(f"{address} is no TCP address that can be dialed")
-        token = self._gate.dial()
-        try:
-            self._hub.emit(Dialing(peer, address))
-            upgraded = await transport.dial(address, peer)
-            return self._establisher.establish(upgraded, token, "out")
-        except BaseException:
-            token.release()
-            raise
-
     def check(self, peer: PeerId | None, address: Multiaddr) -> None:
         """``DialError`` if the firewall keeps us from there."""
-        if not self._permission.may_connect(peer, "out", address):
+        if not self._gatekeeper.may_connect(peer, "out", address):
             what = f"our own firewall keeps us from {peer or 'whoever is'} at {address}"
             raise DialError(f"{what}: see firewall.banned and firewall.rules()", peer=peer)
 
@@ -245,7 +220,7 @@ class Dialer:
         raise dial.explain()
 
     def _learn(self, dial: _Dial, peer: PeerId, address: Multiaddr) -> None:
-        book = self._book
+        book = store_of(self._book)
         book.worked(peer, split_peer(address)[0])
         if dial.peer is not None:
             for failed in dial.failures:
@@ -255,8 +230,6 @@ class Dialer:
 
 class _Attempt:
     """One address of a dial. Ends with nothing left unless it succeeds."""
-
-    __slots__ = ("_address", "_begun", "_dialer", "_peer", "_refused", "given")
 
     def __init__(self, dialer: Dialer, peer: PeerId | None, address: Multiaddr) -> None:
         self._dialer = dialer
@@ -268,10 +241,20 @@ class _Attempt:
         self._peer = named if peer is None else peer
 
     async def run(self) -> LiveConnection:
-        self._dialer.check(self._peer, self._address)
+        dialer = self._dialer
+        dialer.check(self._peer, self._address)
         self._begun = True
         try:
-            return await self._dialer.attempt(self._peer, self._address)
+            transport = dialer.transports.for_address(self._address)
+            if transport is None:
+                raise DialError(f"{self._address} is no TCP address that can be dialed")
+            token = dialer.gate.dial()
+            try:
+                dialer.hub.emit(Dialing(self._peer, self._address))
+                return dialer.establisher.establish(await transport.dial(self._address, self._peer), token, "out")
+            except BaseException:
+                token.release()
+                raise
         except BaseException:
             if self._refused is not None:
                 raise self._refused from None

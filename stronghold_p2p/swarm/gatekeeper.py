@@ -27,18 +27,19 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from multiaddr import Multiaddr
 
 from stronghold_p2p.codes import GoAway
+from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.connection.owner import Handler
 from stronghold_p2p.errors import ConnectionClosed
 from stronghold_p2p.events.backlog import Backlog
 from stronghold_p2p.firewall.asking.approval import Approval
 from stronghold_p2p.firewall.asking.audit import Audit, auditing
-from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS, Decisions
-from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule, variant_of
+from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS, Decisions, bans_address, hooks_of
+from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule, allows
 from stronghold_p2p.identity import PeerId
 
 REMEMBERED_NAMES: Final = 64  # per connection and direction; a program may serve any number of protocols
@@ -56,69 +57,14 @@ class Served:
     rule_name: str
 
 
-class Turn(Protocol):
-    """What runs when a connection is through with what has arrived."""
-
-    def add(self, callback: Callable[[], object], /) -> None: ...
-
-
-class Guarded(Protocol):
-    """What the gatekeeper knows of a connection."""
-
-    @property
-    def peer(self) -> PeerId: ...
-    @property
-    def direction(self) -> Direction: ...
-    @property
-    def remote_address(self) -> Multiaddr: ...
-    @property
-    def closed(self) -> bool: ...
-    @property
-    def turn(self) -> Turn: ...
-
-    def shut(self, code: int, error: Exception, /) -> None:
-        """Say goodbye with ``code``; ``error`` is what the connection has ended with."""
-
-    def recheck(self, may_stay: Callable[[str], bool], /) -> None:
-        """Reset the streams that the peer has opened for protocols that may not stay."""
-
-
-class MatchCache:
-    """The rules that match on each open connection, by direction and name, until rules change.
-
-    ``found[direction][connection][name]`` is the rule, or None where no rule matches: look there first, and ``add``
-    what is missing. No more than ``REMEMBERED_NAMES`` are remembered; the others are matched each time.
-    """
-
-    __slots__ = ("found",)
-
-    def __init__(self) -> None:
-        self.found: dict[Direction, dict[Guarded, dict[str, Rule | None]]] = {"in": {}, "out": {}}
-
-    def add(self, connection: Guarded, name: str, direction: Direction, rule: Rule | None) -> None:
-        """Remember ``rule``, unless the connection is over or has enough."""
-        if connection.closed:  # ``forget`` has been called, or soon is: what came after it would stay for ever
-            return
-        rules = self.found[direction].setdefault(connection, {})
-        if len(rules) < REMEMBERED_NAMES:
-            rules[name] = rule
-
-    def forget(self, connection: Guarded) -> None:
-        """The connection is over."""
-        for rules in self.found.values():
-            rules.pop(connection, None)
-
-    def clear(self) -> None:
-        """The rules have changed."""
-        for rules in self.found.values():
-            rules.clear()
-
-
 class Gatekeeper:
     """Asks the firewall for one swarm. ``start`` and ``stop`` are the time in which it follows changes of the rules.
 
     ``services`` are the protocols that are served, and ``connections`` tells the open connections. ``recheck_dials``
     is called when rules have changed. ``ask_timeout`` is ``Timeouts.ask``.
+
+    ``remembered[direction][connection][name]`` is the rule that matches there until rules change, or None where no rule
+    matches. Of each connection no more than ``REMEMBERED_NAMES`` are kept; the others are matched each time.
     """
 
     _loop: asyncio.AbstractEventLoop
@@ -130,12 +76,13 @@ class Gatekeeper:
         audit: Audit,
         services: Mapping[str, Served],
         *,
-        connections: Callable[[], Iterable[Guarded]],
+        connections: Callable[[], Iterable[LiveConnection]],
         recheck_dials: Callable[[], None],
         backlog: Backlog,
         ask_timeout: float | None,
     ) -> None:
         self._firewall = firewall
+        self._hooks = hooks_of(firewall)
         self._approval = approval
         self._audit = audit
         self._services = services
@@ -144,21 +91,19 @@ class Gatekeeper:
         self._backlog = backlog
         self._ask_timeout = math.inf if ask_timeout is None else ask_timeout
         self._unwatch: Callable[[], None] | None = None
-        self.cache = MatchCache()
+        self.remembered: dict[Direction, dict[LiveConnection, dict[str, Rule | None]]] = {"in": {}, "out": {}}
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Follow the rules from now on."""
         self._loop = loop
         self._unwatch = self._firewall.watch(self._rules_changed)
 
     def stop(self) -> None:
-        """Follow the rules no longer."""
         if self._unwatch is not None:
             self._unwatch()
 
-    def forget(self, connection: Guarded) -> None:
-        """The connection is over."""
-        self.cache.forget(connection)
+    def forget(self, connection: LiveConnection) -> None:
+        for rules in self.remembered.values():
+            rules.pop(connection, None)
 
     # ------------------------------------------------------------------ connections
 
@@ -168,23 +113,23 @@ class Gatekeeper:
         Where ``peer`` is not known yet (None), only a ban of the address speaks against it.
         """
         if peer is None:
-            return not self._firewall.bans_address(address)
+            return not bans_address(self._firewall, address)
         attempt = self._connecting(peer, direction, address)
         found = self._firewall.match(attempt)
         return self._audit.record(attempt, found, self._firewall.decide(attempt, found) == Rule.ALLOW)
 
     # ------------------------------------------------------------------ streams
 
-    def admits(self, connection: Guarded, protocol: str) -> bool | None:
+    def admits(self, connection: LiveConnection, protocol: str) -> bool | None:
         """Whether the peer may open a stream for ``protocol``; None: the application has to be asked first."""
         service = self._services.get(protocol)
         if service is None:
             return False
         try:
-            rule = self.cache.found["in"][connection][service.rule_name]
+            rule = self.remembered["in"][connection][service.rule_name]
         except KeyError:
             rule = self._match(connection, service.rule_name, "in")
-        allowed = self._firewall.rule_hook is not None if rule is None else rule.may_allow
+        allowed = self._hooks.no_rule is not None if rule is None else rule.may_allow
         if allowed:
             if service.judges:
                 return True
@@ -197,9 +142,9 @@ class Gatekeeper:
             connection.turn.add(partial(self._approval.verdict, self.attempt(connection, service.rule_name)))
         return allowed
 
-    def shown_to(self, connection: Guarded) -> tuple[str, ...]:
+    def shown_to(self, connection: LiveConnection) -> tuple[str, ...]:
         """The protocols that the peer is told we serve: all but those that the rules keep from it in any case."""
-        asks = self._firewall.rule_hook is not None
+        asks = self._hooks.no_rule is not None
         shown = []
         for protocol, service in self._services.items():
             rule = self._firewall.match(self.attempt(connection, service.rule_name)).rule
@@ -209,7 +154,7 @@ class Gatekeeper:
 
     # ------------------------------------------------------------------ requests
 
-    def passes(self, connection: Guarded, protocol: str, direction: Direction, message: Any = None) -> bool:
+    def passes(self, connection: LiveConnection, protocol: str, direction: Direction, message: Any = None) -> bool:
         """Whether the rules plainly allow this request for ``protocol``; if not, ``verdict`` tells.
 
         ``message`` is what the firewall sees of the request. Never True while somebody wants to know each decision.
@@ -217,12 +162,10 @@ class Gatekeeper:
         if self._audit.readers or auditing(logging.INFO):  # ``Audit.wanted`` without its call: twice for each request
             return False
         try:
-            rule = self.cache.found[direction][connection][protocol]
+            rule = self.remembered[direction][connection][protocol]
         except KeyError:
             rule = self._match(connection, protocol, direction)
-        return rule is not None and (
-            rule.verdict == "allow" or (rule.by_variant and rule.allows(variant_of(message), shown=message is not None))
-        )
+        return rule is not None and (rule.verdict == "allow" or allows(rule, message))
 
     def verdict(self, attempt: Attempt) -> bool | None:
         """The answer if the rules alone give it; None: the application has to be asked, so await ``ask``."""
@@ -240,7 +183,7 @@ class Gatekeeper:
         """Tell that the rules have changed since ``attempt`` was allowed, and allow it no longer."""
         self._approval.take_back(attempt)
 
-    def attempt(self, connection: Guarded, protocol: str, direction: Direction = "in") -> Attempt:
+    def attempt(self, connection: LiveConnection, protocol: str, direction: Direction = "in") -> Attempt:
         """A stream as the firewall sees it: nothing of it has been read."""
         return Attempt(
             peer=connection.peer,
@@ -252,9 +195,12 @@ class Gatekeeper:
 
     # ------------------------------------------------------------------ inside
 
-    def _match(self, connection: Guarded, name: str, direction: Direction) -> Rule | None:
+    def _match(self, connection: LiveConnection, name: str, direction: Direction) -> Rule | None:
         rule = self._firewall.match(self.attempt(connection, name, direction)).rule
-        self.cache.add(connection, name, direction, rule)
+        if not connection.closed:  # else ``forget`` has been called, or soon is: what came after it would stay for ever
+            rules = self.remembered[direction].setdefault(connection, {})
+            if len(rules) < REMEMBERED_NAMES:
+                rules[name] = rule
         return rule
 
     def _connecting(self, peer: PeerId, direction: Direction, address: Multiaddr) -> Attempt:
@@ -262,7 +208,8 @@ class Gatekeeper:
         return Attempt(peer=peer, protocol=CONNECTION, direction=direction, address=address, deadline=now)
 
     def _rules_changed(self) -> None:
-        self.cache.clear()
+        for rules in self.remembered.values():
+            rules.clear()
         for connection in self._connections():
             attempt = self._connecting(connection.peer, connection.direction, connection.remote_address)
             found = self._firewall.match(attempt)
@@ -273,7 +220,7 @@ class Gatekeeper:
                 connection.shut(GoAway.GATED, kept_out(connection.peer))
         self._recheck_dials()
 
-    def _may_stay(self, connection: Guarded, protocol: str) -> bool:
+    def _may_stay(self, connection: LiveConnection, protocol: str) -> bool:
         """Whether a stream that the peer has opened stays: one for requests does, as each request is judged."""
         service = self._services.get(protocol)
         if service is None or service.judges:

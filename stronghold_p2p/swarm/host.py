@@ -1,4 +1,4 @@
-"""All that a service may see of the swarm."""
+"""The swarm as others of this package see it: the services above it, and its own dialer and listeners."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.connection.owner import Handler
 from stronghold_p2p.events.hub import Hub
 from stronghold_p2p.firewall.asking.firewall import Firewall
+from stronghold_p2p.firewall.limits.gate import Token
+from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.seams import Upgraded
 from stronghold_p2p.swarm.gatekeeper import Gatekeeper
 
 
-class Service(Protocol):
-    """What works above the swarm. Its constructor takes the ``Host``, serves its protocols there, and is ``add``-ed.
+class Service:
+    """The base of what works above the swarm: its constructor takes the ``Host``, serves protocols there, and adds it.
 
     It is told of connections as they come and go, before and apart from the events that users see.
     """
@@ -41,32 +44,21 @@ class Service(Protocol):
 class Host(Protocol):
     """One swarm, for identify, ping, requests, and every other service."""
 
-    @property
-    def identity(self) -> Identity: ...
-    @property
-    def peer_id(self) -> PeerId: ...
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop: ...
-    @property
-    def timeouts(self) -> Timeouts: ...
-    @property
-    def limits(self) -> Limits: ...
-    @property
-    def book(self) -> AddressBook: ...
-    @property
-    def firewall(self) -> Firewall: ...
-    @property
-    def gatekeeper(self) -> Gatekeeper: ...
-    @property
-    def hub(self) -> Hub: ...
+    identity: Identity
+    peer_id: PeerId
+    loop: asyncio.AbstractEventLoop
+    timeouts: Timeouts
+    limits: Limits
+    book: AddressBook
+    firewall: Firewall
+    gatekeeper: Gatekeeper
+    hub: Hub
+    peer_protocols: dict[PeerId, frozenset[str]]
+    """What connected peers have said to serve; identify fills it."""
 
     @property
     def addresses(self) -> tuple[Multiaddr, ...]:
         """Where others are told to reach us, without ``/p2p/``."""
-
-    @property
-    def peer_protocols(self) -> dict[PeerId, frozenset[str]]:
-        """What connected peers have said to serve; identify fills it."""
 
     def handle(self, protocol: str, handler: Handler, *, judges: bool = False, rule_name: str = "") -> None:
         """Serve ``protocol``."""
@@ -82,3 +74,10 @@ class Host(Protocol):
 
     async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr] = ()) -> LiveConnection:
         """The open connection to ``peer``, or a new one."""
+
+
+class Establisher(Protocol):
+    """Makes connections of what dialer and listeners have upgraded."""
+
+    def establish(self, upgraded: Upgraded, token: Token, direction: Direction) -> LiveConnection:
+        """``LimitExceeded`` or ``ConnectionClosed`` if it is not wanted: it has been refused then."""

@@ -13,7 +13,7 @@ from stronghold_p2p.events.events import AcceptFailed, Accepting, AddressAdded, 
 from stronghold_p2p.events.hub import Hub
 from stronghold_p2p.firewall.limits.gate import Gate, Token
 from stronghold_p2p.seams import TransportListener, Upgraded
-from stronghold_p2p.swarm.establisher import Establisher
+from stronghold_p2p.swarm.host import Establisher
 from stronghold_p2p.transport.registry import Transports
 
 log = logging.getLogger("stronghold_p2p.network")
@@ -62,7 +62,6 @@ class LiveListener:
         self.face = Listener(self)
 
     def started(self, accepting: TransportListener) -> None:
-        """It accepts now."""
         self._accepting = accepting
         self.addresses = accepting.addresses
 
@@ -166,7 +165,6 @@ class Listeners:
 
     @property
     def addresses(self) -> tuple[Multiaddr, ...]:
-        """Where we listen, without ``/p2p/``."""
         return tuple(address for listener in self.all for address in listener.addresses)
 
     def admit(self, host: str | None, local: Multiaddr) -> _Place | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.kinds import is_unspecified
-from stronghold_p2p.book.addresses import AddressBook
+from stronghold_p2p.book.addresses import AddressBook, save_changes, store_of
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.live import LiveConnection
@@ -44,7 +44,8 @@ log = logging.getLogger("stronghold_p2p.network")
 class Swarm:
     """The engine behind a network. ``start`` binds it to the running loop; ``close`` ends everything.
 
-    It is the ``Host`` of services, the ``Owner`` of connections, and the ``Establisher`` of dialer and listeners.
+    It is the ``Host`` of services, the ``Owner`` of connections, and the ``Establisher`` of dialer and listeners; these
+    protocols tell what its methods do. ``bound`` is where we listen, ``addresses`` where others are told to reach us.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -70,7 +71,8 @@ class Swarm:
         self.gate = Gate(self.limits)
         self.pool = ReceivePool(self.limits.receive_memory_total)
         audit = Audit(name or str(self.peer_id))
-        self.approval = Approval.configured(self.firewall, audit, self.timeouts, self.limits)
+        asks, per_peer = self.limits.asks, self.limits.asks_per_peer
+        self.approval = Approval(self.firewall, audit, ask=self.timeouts.ask, asks=asks, asks_per_peer=per_peer)
         self.hub = Hub(audit)
         self.protected: set[PeerId] = set()
         self.peer_protocols: dict[PeerId, frozenset[str]] = {}
@@ -88,7 +90,7 @@ class Swarm:
             audit,
             self._services,
             connections=self.connections,
-            recheck_dials=self._recheck_dials,
+            recheck_dials=lambda: self.dialer.recheck(),  # noqa: PLW0108 - the dialer is made below
             backlog=self.hub.backlog,
             ask_timeout=self.timeouts.ask,
         )
@@ -99,7 +101,7 @@ class Swarm:
         self.listeners = Listeners(self.transports, self.gate, self.hub, self)
         self.dialer = Dialer(
             transports=self.transports,
-            permission=self.gatekeeper,
+            gatekeeper=self.gatekeeper,
             gate=self.gate,
             book=self.book,
             hub=self.hub,
@@ -112,8 +114,8 @@ class Swarm:
         """Take the running event loop. A swarm is started once."""
         self.loop = asyncio.get_running_loop()
         self._running = True
-        self.book.hold(self._connections)
-        self.book.hold(self.protected)
+        store_of(self.book).hold(self._connections)
+        store_of(self.book).hold(self.protected)
         self.gatekeeper.start(self.loop)
         watch_rules(self._rules_watch, self.firewall, self.hub.emit)
         for service in self._added:
@@ -128,17 +130,11 @@ class Swarm:
         """
         self._services[protocol] = Served(handler, judges, rule_name or protocol)
 
-    @property
-    def protocols(self) -> tuple[str, ...]:
-        """What we serve."""
-        return tuple(self._services)
-
     def handler(self, protocol: str) -> Handler | None:
         service = self._services.get(protocol)
         return None if service is None else service.handler
 
     def add(self, service: Service) -> None:
-        """Start ``service`` with the network, tell it of connections, and close it."""
         self._added.append(service)
         if self._running:
             service.start()
@@ -146,20 +142,13 @@ class Swarm:
     # ------------------------------------------------------------------ connections
 
     def connections(self, peer: PeerId | None = None) -> tuple[LiveConnection, ...]:
-        """Open connections, of one peer or of all."""
         if peer is not None:
             return tuple(self._connections.get(peer, ()))
         return tuple(connection for group in self._connections.values() for connection in group)
 
     def connected(self, peer: PeerId) -> LiveConnection | None:
-        """An open connection to ``peer``, if there is one."""
         open_ones = self._connections.get(peer)
         return open_ones[0] if open_ones else None
-
-    def _dialed_at(self, addresses: Sequence[Multiaddr]) -> LiveConnection | None:
-        """An open connection that we have dialed at one of ``addresses``: whoever is there has answered already."""
-        dialed = (one for one in self.connections() if one.direction == "out" and one.remote_address in addresses)
-        return next(dialed, None)
 
     async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr] = ()) -> LiveConnection:
         """The open connection to ``peer``, or a new one.
@@ -170,7 +159,11 @@ class Swarm:
         self._check_running()
         if peer == self.peer_id:
             raise DialError("that is our own peer id", peer=peer)
-        connection = self._dialed_at(addresses) if peer is None else self.connected(peer)
+        if peer is not None:
+            connection = self.connected(peer)
+        else:  # whoever is at an address that we have dialed has answered already
+            dialed = (one for one in self.connections() if one.direction == "out" and one.remote_address in addresses)
+            connection = next(dialed, None)
         if connection is not None:
             return connection
         candidates = list(addresses) + (list(self.book.addresses(peer)) if peer is not None else [])
@@ -178,9 +171,6 @@ class Swarm:
         if candidates and not others:
             raise DialError("that is our own address", peer=peer)
         return await self.dialer.dial(peer, others)
-
-    def _recheck_dials(self) -> None:
-        self.dialer.recheck()
 
     # ------------------------------------------------------------------ what has been upgraded
 
@@ -216,15 +206,12 @@ class Swarm:
     # ------------------------------------------------------------------ the owner of connections
 
     def admits(self, connection: LiveConnection, protocol: str) -> bool | None:
-        """Whether the peer may open a stream for ``protocol``; None: ``ask`` first."""
         return self.gatekeeper.admits(connection, protocol)
 
     async def ask(self, connection: LiveConnection, protocol: str) -> bool:
-        """Ask the application whether the peer may open a stream for ``protocol``."""
         return await self.gatekeeper.ask(self.gatekeeper.attempt(connection, protocol))
 
     def served(self, peer: PeerId, protocols: tuple[str, ...]) -> str | None:
-        """The first of ``protocols`` that the peer has said to serve."""
         known = self.peer_protocols.get(peer)
         if known is not None:
             for protocol in protocols:
@@ -233,20 +220,16 @@ class Swarm:
         return None
 
     def is_protected(self, peer: PeerId) -> bool:
-        """Connections to ``peer`` are kept although nothing happens on them."""
         return peer in self.protected
 
     @property
     def readers_wait(self) -> bool:
-        """Somebody reads events slowly and has asked that peers wait for that."""
         return bool(self.hub.backlog.readers)
 
     async def turn(self, peer: PeerId) -> None:
-        """Return when what ``peer`` brings may begin."""
         await self.hub.backlog.turn(peer)
 
     def ended(self, connection: LiveConnection, error: Exception) -> None:
-        """A connection is over; its wire may take a moment longer."""
         token = self._tokens.pop(connection, None)
         if token is None:
             return
@@ -267,12 +250,10 @@ class Swarm:
         self.hub.emit(Ended(connection.face, error))
 
     def leave_behind(self, task: asyncio.Task[None]) -> None:
-        """A handler that runs although its connection is over; ``close`` sees to it."""
         self._leftover.add(task)
         task.add_done_callback(self._leftover.discard)
 
     def gone(self, connection: LiveConnection) -> None:
-        """A connection's wire is gone, too."""
         self._ending.discard(connection)
         if self._drained is not None and not self._ending and not self._drained.done():
             self._drained.set_result(None)
@@ -292,12 +273,10 @@ class Swarm:
 
     @property
     def addresses(self) -> tuple[Multiaddr, ...]:
-        """Where others are told to reach us, without ``/p2p/``: where we listen, unless other places are announced."""
         return self.announce if self.announce is not None else self.bound
 
     @property
     def bound(self) -> tuple[Multiaddr, ...]:
-        """Where we listen, without ``/p2p/``."""
         return self.listeners.addresses
 
     async def close(self) -> None:
@@ -334,7 +313,9 @@ class Swarm:
         try:
             async with asyncio.timeout(self.timeouts.close):
                 await self.dialer.close()
-                await self._drain()
+                if self._ending:  # sockets of connections that have said goodbye
+                    self._drained = self.loop.create_future()
+                    await self._drained
                 if running := {*self._leftover, *self.approval.hooks} - {asyncio.current_task()}:
                     await asyncio.wait(running)
         except TimeoutError:
@@ -347,16 +328,10 @@ class Swarm:
 
     def _close_book(self) -> None:
         """What dials have found is kept, where the book came from a file; closing does not fail for that."""
-        self.book.let_go(self._connections)
-        self.book.let_go(self.protected)
-        if (reason := self.book.save_changes()) is not None:
+        store_of(self.book).let_go(self._connections)
+        store_of(self.book).let_go(self.protected)
+        if (reason := save_changes(self.book)) is not None:
             log.warning("the address book is not saved: %s", reason)
-
-    async def _drain(self) -> None:
-        """Wait for the sockets of connections that have said goodbye."""
-        if self._ending:
-            self._drained = self.loop.create_future()
-            await self._drained
 
     def _check_running(self) -> None:
         if self.closing or not self._running:

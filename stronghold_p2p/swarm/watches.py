@@ -8,12 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Container
-from functools import partial
 from typing import Final, TypeAlias
 
 from stronghold_p2p.events.events import Event, RulesLoaded
-from stronghold_p2p.firewall.asking.firewall import Firewall
-from stronghold_p2p.firewall.asking.rules_file import RulesFile
+from stronghold_p2p.firewall.asking.firewall import Firewall, file_of
 from stronghold_p2p.swarm.listeners import LiveListener
 
 Look: TypeAlias = Callable[[], bool]
@@ -37,20 +35,19 @@ class Watch:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, look: Look) -> None:
-        """Call ``look`` from now on."""
         self._looks[object()] = look
-        if self._timer is None:
-            self._arm()
+        self._arm()
 
     def stop(self) -> None:
-        """Look no more."""
         self._looks.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _arm(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._tick)
+        """Look again later; a look may have ended the watch, or have added to it."""
+        if self._looks and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
@@ -62,8 +59,7 @@ class Watch:
                 again = True
             if not again:
                 self._looks.pop(token, None)
-        if self._looks and self._timer is None:  # a look may have ended the watch, or added to it
-            self._arm()
+        self._arm()
 
 
 def watch_rules(watch: Watch, firewall: Firewall, emit: Callable[[Event], None]) -> None:
@@ -71,42 +67,36 @@ def watch_rules(watch: Watch, firewall: Firewall, emit: Callable[[Event], None])
 
     Several swarms may share a firewall; each tells of what any of them has loaded.
     """
-    if firewall.file is not None and firewall.file.watch:
-        watch.add(_RulesLook(firewall, firewall.file, emit))
+    file = file_of(firewall)
+    if file is None or not file.watch:
+        return
+    told = file.loads
 
-
-class _RulesLook:
-    """Looks at a rules file, and tells what came of it."""
-
-    def __init__(self, firewall: Firewall, file: RulesFile, emit: Callable[[Event], None]) -> None:
-        self._firewall = firewall
-        self._file = file
-        self._emit = emit
-        self._loads = file.loads  # those that were told
-
-    def __call__(self) -> bool:
-        file = self._file
-        self._firewall.refresh(asyncio.get_running_loop().time())
-        if file.loads != self._loads:
-            self._loads = file.loads
+    def look() -> bool:
+        nonlocal told
+        file.refresh(asyncio.get_running_loop().time())
+        if file.loads != told:
+            told = file.loads
             if file.error is None:
                 rules_log.info("rules loaded from %s", file.path)
             else:
                 rules_log.error("rules stay as they are: %s", file.error)
-            self._emit(RulesLoaded(file.path, file.error))
+            emit(RulesLoaded(file.path, file.error))
         return True
+
+    watch.add(look)
 
 
 def watch_addresses(watch: Watch, listener: LiveListener, open_ones: Container[LiveListener]) -> None:
     """Let ``listener``, which accepts on all addresses of this host, follow these while it is one of ``open_ones``."""
-    watch.add(partial(_look_at_addresses, listener, open_ones))
 
+    def look() -> bool:
+        if listener not in open_ones:
+            return False
+        try:
+            listener.look()
+        except OSError as error:  # the system does not tell: the addresses that were known stay
+            log.debug("the addresses of this host: %s", error)
+        return True
 
-def _look_at_addresses(listener: LiveListener, open_ones: Container[LiveListener]) -> bool:
-    if listener not in open_ones:
-        return False
-    try:
-        listener.look()
-    except OSError as error:  # the system does not tell: the addresses that were known stay
-        log.debug("the addresses of this host: %s", error)
-    return True
+    watch.add(look)

@@ -6,7 +6,8 @@ import pytest
 
 from stronghold_p2p import AddressBook, ConfigError, Identity, LimitExceeded, PeerId
 from stronghold_p2p.addressing.parse import parse
-from stronghold_p2p.book import addresses
+from stronghold_p2p.book import store
+from stronghold_p2p.book.addresses import store_of
 from stronghold_p2p.book.entry import LEARNED
 
 ALICE, BOB, CAROL = (Identity.from_seed(bytes([seed]) * 32).peer_id for seed in (1, 2, 3))
@@ -49,66 +50,66 @@ def test_the_last_success_comes_first_and_a_failure_last() -> None:
     book = AddressBook()
     for address in (ONE, TWO, THREE):
         book.add(BOB, address)
-    book.worked(BOB, TWO)
+    store_of(book).worked(BOB, TWO)
     assert book.addresses(BOB) == (TWO, ONE, THREE)
-    book.failed(BOB, TWO)
+    store_of(book).failed(BOB, TWO)
     assert book.addresses(BOB) == (ONE, THREE, TWO)
-    book.failed(BOB, FOUR)
-    book.failed(CAROL, FOUR)
+    store_of(book).failed(BOB, FOUR)
+    store_of(book).failed(CAROL, FOUR)
     assert book.addresses(BOB) == (ONE, THREE, TWO)
     assert book.peers() == (BOB,)
 
 
 def test_what_was_only_learned_is_forgotten_after_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr(addresses, "monotonic", clock)
+    monkeypatch.setattr(store, "monotonic", clock)
     book = AddressBook()
     book.add(BOB, ONE)
-    book.learn(BOB, [ONE, TWO, THREE])
-    book.learn(CAROL, [FOUR])
+    store_of(book).learn(BOB, [ONE, TWO, THREE])
+    store_of(book).learn(CAROL, [FOUR])
     clock.now += LEARNED - 1
-    book.learn(BOB, [TWO])
+    store_of(book).learn(BOB, [TWO])
     assert book.addresses(BOB) == (ONE, TWO, THREE)
     clock.now += 1
     assert book.addresses(BOB) == (ONE, TWO)
     assert book.peers() == (BOB,)
-    book.worked(BOB, TWO)
+    store_of(book).worked(BOB, TWO)
     clock.now += 10 * LEARNED
     assert book.addresses(BOB) == (TWO, ONE)
 
 
 def test_learned_addresses_take_free_places_only() -> None:
     book = AddressBook(per_peer=3)
-    book.learn(BOB, [ONE, TWO, THREE, FOUR])
+    store_of(book).learn(BOB, [ONE, TWO, THREE, FOUR])
     assert book.addresses(BOB) == (ONE, TWO, THREE)
     book.add(BOB, FOUR)
     assert book.addresses(BOB) == (ONE, TWO, FOUR)
-    book.worked(BOB, THREE)
+    store_of(book).worked(BOB, THREE)
     assert book.addresses(BOB) == (THREE, ONE, FOUR)
     book.add(BOB, ONE)  # now it stays, too
-    book.learn(BOB, [TWO])
+    store_of(book).learn(BOB, [TWO])
     assert book.addresses(BOB) == (THREE, FOUR, ONE)
     book.add(BOB, THREE)
     with pytest.raises(LimitExceeded, match=r"3 addresses of 12D3KooW.* are known: remove some") as caught:
         book.add(BOB, TWO)
     assert (caught.value.limit, caught.value.maximum, caught.value.peer) == ("per_peer", 3, BOB)
     assert book.addresses(BOB) == (THREE, FOUR, ONE)
-    book.worked(BOB, TWO)  # nothing that was given gives way
+    store_of(book).worked(BOB, TWO)  # nothing that was given gives way
     assert book.addresses(BOB) == (THREE, FOUR, ONE)
 
 
 def test_peers_of_whom_addresses_were_only_learned_go_first() -> None:
     book = AddressBook(peers=2)
     book.add(ALICE, ONE)
-    book.learn(BOB, [TWO])
-    book.learn(CAROL, [THREE])
+    store_of(book).learn(BOB, [TWO])
+    store_of(book).learn(CAROL, [THREE])
     assert book.peers() == (ALICE, CAROL)
-    book.worked(CAROL, THREE)
-    book.learn(BOB, [TWO])
+    store_of(book).worked(CAROL, THREE)
+    store_of(book).learn(BOB, [TWO])
     assert book.peers() == (ALICE, CAROL)
     book.add(BOB, TWO)  # a dial has found the one, the caller has named the other
     assert set(book.peers()) == {ALICE, BOB}
-    book.worked(CAROL, THREE)  # all were named
+    store_of(book).worked(CAROL, THREE)  # all were named
     assert set(book.peers()) == {ALICE, BOB}
     with pytest.raises(LimitExceeded, match=r"the book holds 2 peers, .*: remove some"):
         book.add(CAROL, THREE)
@@ -138,38 +139,38 @@ def strangers(count: int) -> list[PeerId]:
 def test_peers_in_use_and_peers_that_were_named_are_never_forgotten() -> None:
     connected, protected = {ALICE: "connections"}, {BOB}
     book = AddressBook(peers=5)
-    book.hold(connected)
-    book.hold(protected)
-    book.learn(ALICE, [ONE])
-    book.learn(BOB, [TWO])
-    book.worked(RELAY, FOUR)
+    store_of(book).hold(connected)
+    store_of(book).hold(protected)
+    store_of(book).learn(ALICE, [ONE])
+    store_of(book).learn(BOB, [TWO])
+    store_of(book).worked(RELAY, FOUR)
     book.add(CAROL, THREE)
     for stranger in strangers(20):
-        book.learn(stranger, [FOUR])
+        store_of(book).learn(stranger, [FOUR])
     assert set(book.peers()) == {ALICE, BOB, CAROL, RELAY, strangers(20)[-1]}
     for stranger in strangers(20):
-        book.worked(stranger, FOUR)
+        store_of(book).worked(stranger, FOUR)
     assert set(book.peers()) == {ALICE, BOB, CAROL, *strangers(20)[-2:]}
-    book.let_go(connected)
+    store_of(book).let_go(connected)
     protected.clear()
     for stranger in strangers(20):
-        book.learn(stranger, [FOUR])
+        store_of(book).learn(stranger, [FOUR])
     assert set(book.peers()) == {CAROL, *strangers(20)[-2:], *strangers(20)[-4:-2]}
 
 
 def test_a_book_has_room_for_so_many_addresses_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(addresses, "ADDRESSES", 8)
+    monkeypatch.setattr(store, "ADDRESSES", 8)
     book = AddressBook()
     one, two, three, four, *_ = strangers(9)
-    book.learn(one, [ONE, TWO, THREE])
-    book.worked(two, ONE)
-    book.learn(two, [ONE, TWO, THREE])
-    book.learn(three, [ONE, TWO, THREE])  # the ninth: what was told longest ago gives way
+    store_of(book).learn(one, [ONE, TWO, THREE])
+    store_of(book).worked(two, ONE)
+    store_of(book).learn(two, [ONE, TWO, THREE])
+    store_of(book).learn(three, [ONE, TWO, THREE])  # the ninth: what was told longest ago gives way
     assert set(book.peers()) == {two, three}
-    book.worked(four, ONE)
-    book.learn(four, [ONE, TWO, THREE])
+    store_of(book).worked(four, ONE)
+    store_of(book).learn(four, [ONE, TWO, THREE])
     assert set(book.peers()) == {two, four}
-    book.learn(one, [ONE, TWO, THREE])  # nothing that was told by strangers is left to forget, but its own
+    store_of(book).learn(one, [ONE, TWO, THREE])  # nothing that was told by strangers is left to forget, but its own
     assert set(book.peers()) == {two, four}
     book.add(one, ONE)
     book.add(one, TWO)
@@ -185,37 +186,37 @@ def test_a_book_has_room_for_so_many_addresses_and_bytes(monkeypatch: pytest.Mon
     with pytest.raises(LimitExceeded, match="or 8 addresses, that may not be forgotten"):
         book.add(BOB, THREE)
     assert book.addresses(BOB) == (ONE, TWO)
-    monkeypatch.setattr(addresses, "ADDRESSES", 100)
-    monkeypatch.setattr(addresses, "SIZE", 8 * len(bytes(ONE)))
+    monkeypatch.setattr(store, "ADDRESSES", 100)
+    monkeypatch.setattr(store, "SIZE", 8 * len(bytes(ONE)))
     with pytest.raises(LimitExceeded):
         book.add(BOB, THREE)
 
 
 def test_a_signed_record_counts_alone_while_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr(addresses, "monotonic", clock)
+    monkeypatch.setattr(store, "monotonic", clock)
     book = AddressBook()
-    book.learn(BOB, [ONE, TWO])
+    store_of(book).learn(BOB, [ONE, TWO])
     book.add(BOB, FOUR)
-    book.learn(BOB, [TWO, THREE], seq=7)
+    store_of(book).learn(BOB, [TWO, THREE], seq=7)
     assert set(book.addresses(BOB)) == {TWO, THREE, FOUR}
-    book.learn(BOB, [ONE])
-    book.learn(BOB, [ONE], seq=6)
+    store_of(book).learn(BOB, [ONE])
+    store_of(book).learn(BOB, [ONE], seq=6)
     assert set(book.addresses(BOB)) == {TWO, THREE, FOUR}
     clock.now += LEARNED / 2
-    book.learn(BOB, [TWO], seq=7)  # the same again: what it tells holds longer
+    store_of(book).learn(BOB, [TWO], seq=7)  # the same again: what it tells holds longer
     clock.now += LEARNED / 2
     assert set(book.addresses(BOB)) == {TWO, FOUR}
-    book.learn(BOB, [THREE], seq=8)
+    store_of(book).learn(BOB, [THREE], seq=8)
     assert set(book.addresses(BOB)) == {THREE, FOUR}
-    book.learn(BOB, [], seq=9)
+    store_of(book).learn(BOB, [], seq=9)
     assert book.addresses(BOB) == (FOUR,)
-    book.learn(BOB, [ONE])
+    store_of(book).learn(BOB, [ONE])
     assert book.addresses(BOB) == (FOUR,)
     clock.now += LEARNED
-    book.learn(BOB, [ONE])
+    store_of(book).learn(BOB, [ONE])
     assert set(book.addresses(BOB)) == {ONE, FOUR}
-    book.learn(CAROL, [], seq=1)
+    store_of(book).learn(CAROL, [], seq=1)
     assert CAROL not in book.peers()
 
 
@@ -261,9 +262,9 @@ def test_relayed_addresses_are_known_like_others() -> None:
     book.add(BOB, relayed)
     book.add(BOB, str(relayed).rpartition("/p2p/")[0])  # the same
     assert book.addresses(BOB) == (ONE, relayed)
-    book.worked(BOB, relayed)
+    store_of(book).worked(BOB, relayed)
     assert book.addresses(BOB) == (relayed, ONE)
-    book.failed(BOB, relayed)
+    store_of(book).failed(BOB, relayed)
     assert book.addresses(BOB) == (ONE, relayed)
     book.via(BOB, [OTHER])
     assert book.addresses(BOB) == (ONE,)
@@ -288,7 +289,7 @@ def test_an_import_brings_no_more_relays_than_can_be_saved() -> None:
 
 
 def test_an_import_of_what_is_known_takes_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(addresses, "ADDRESSES", 3)
+    monkeypatch.setattr(store, "ADDRESSES", 3)
     book = AddressBook()
     book.add(BOB, ONE)
     book.add(BOB, TWO)
@@ -302,3 +303,13 @@ def test_an_import_of_what_is_known_takes_no_room(monkeypatch: pytest.MonkeyPatc
     other.remove(ALICE)
     book.import_(other.export())
     assert book.addresses(BOB) == (ONE, TWO, THREE)
+
+
+def test_what_was_told_gives_way_before_what_was_found() -> None:
+    book = AddressBook(per_peer=2)
+    store_of(book).worked(ALICE, ONE)
+    store_of(book).learn(ALICE, [TWO])
+    store_of(book).failed(ALICE, ONE)
+    assert book.addresses(ALICE) == (TWO, ONE)
+    book.add(ALICE, THREE)
+    assert book.addresses(ALICE) == (ONE, THREE)

@@ -6,6 +6,7 @@ import pytest
 
 from stronghold_p2p import AddressBook, DialError, Identity, Network
 from stronghold_p2p.addressing.parse import parse, split_peer
+from stronghold_p2p.book.addresses import store_of
 from stronghold_p2p.events.events import Opened
 from stronghold_p2p.protocols.identify import Identify
 from tests.peers import LOOPBACK, swarm, until
@@ -46,8 +47,8 @@ def test_d6_a_relay_is_named_once_also_after_it_was_dialed(given: str) -> None:
     book.add(FIRST, given)
     expected = parse(f"{ONE}/p2p/{FIRST}/p2p-circuit/p2p/{BOB}")
     assert book.addresses(BOB) == (expected,)
-    book.worked(FIRST, parse(f"{ONE}/p2p/{FIRST}"))  # as the Rust library learns it from a dial
-    book.worked(FIRST, ONE)
+    store_of(book).worked(FIRST, parse(f"{ONE}/p2p/{FIRST}"))  # as the Rust library learns it from a dial
+    store_of(book).worked(FIRST, ONE)
     assert book.addresses(FIRST) == (ONE,)
     assert book.addresses(BOB) == (expected,)
     book.via(BOB, [FIRST])
@@ -91,9 +92,9 @@ async def test_d9_who_listens_nowhere_has_no_address() -> None:
 
 def test_d9_a_name_alone_is_no_address() -> None:
     book = AddressBook()
-    book.learn(BOB, [parse(f"/p2p/{BOB}"), parse(f"{ONE}/p2p/{ALICE}"), parse(f"{TWO}/p2p/{BOB}")])
+    store_of(book).learn(BOB, [parse(f"/p2p/{BOB}"), parse(f"{ONE}/p2p/{ALICE}"), parse(f"{TWO}/p2p/{BOB}")])
     assert book.addresses(BOB) == (TWO,)
-    book.failed(BOB, parse(f"/p2p/{BOB}"))
+    store_of(book).failed(BOB, parse(f"/p2p/{BOB}"))
     assert book.addresses(BOB) == (TWO,)
     book.import_(f'{{"peers":{{"{ALICE}":{{"known":["/p2p/{ALICE}","{ONE}"]}}}}}}')
     assert book.addresses(ALICE) == (ONE,)
@@ -102,7 +103,7 @@ def test_d9_a_name_alone_is_no_address() -> None:
 def test_d27_exclusive_is_exclusive() -> None:
     book = relaying()
     book.add(BOB, THREE)
-    book.worked(BOB, parse(f"{TWO}/p2p/{SECOND}/p2p-circuit/p2p/{BOB}"))
+    store_of(book).worked(BOB, parse(f"{TWO}/p2p/{SECOND}/p2p-circuit/p2p/{BOB}"))
     book.via(BOB, [FIRST], exclusive=True)
     assert book.addresses(BOB) == (parse(f"{ONE}/p2p/{FIRST}/p2p-circuit/p2p/{BOB}"),)
     again = AddressBook()
@@ -113,8 +114,8 @@ def test_d27_exclusive_is_exclusive() -> None:
 def test_d27_no_relays_means_none_also_of_those_that_have_worked() -> None:
     book = relaying()
     book.add(BOB, THREE)
-    book.worked(BOB, parse(f"{ONE}/p2p/{FIRST}/p2p-circuit/p2p/{BOB}"))
-    book.failed(BOB, parse(f"{TWO}/p2p/{SECOND}/p2p-circuit/p2p/{BOB}"))  # a fall-back: not learned
+    store_of(book).worked(BOB, parse(f"{ONE}/p2p/{FIRST}/p2p-circuit/p2p/{BOB}"))
+    store_of(book).failed(BOB, parse(f"{TWO}/p2p/{SECOND}/p2p-circuit/p2p/{BOB}"))  # a fall-back: not learned
     assert relays_of(book) == [str(FIRST), str(SECOND)]
     book.via(BOB, ())
     assert book.addresses(BOB) == (THREE,)
@@ -129,7 +130,7 @@ def test_d27_a_relay_gets_a_new_address_at_any_time() -> None:
     assert book.addresses(BOB) == ()
     book.add(FIRST, THREE)
     assert book.addresses(BOB) == (parse(f"{THREE}/p2p/{FIRST}/p2p-circuit/p2p/{BOB}"),)
-    book.worked(FIRST, TWO)
+    store_of(book).worked(FIRST, TWO)
     assert book.addresses(BOB) == (parse(f"{TWO}/p2p/{FIRST}/p2p-circuit/p2p/{BOB}"),)
 
 
@@ -139,7 +140,7 @@ def test_d31_nobody_is_reached_through_itself() -> None:
     assert book.addresses(FIRST) == (ONE, through)
     book.via(FIRST, [FIRST, SECOND])
     assert book.addresses(FIRST) == (through, ONE)
-    book.worked(FIRST, parse(f"{TWO}/p2p/{FIRST}/p2p-circuit/p2p/{FIRST}"))
+    store_of(book).worked(FIRST, parse(f"{TWO}/p2p/{FIRST}/p2p-circuit/p2p/{FIRST}"))
     assert book.addresses(FIRST) == (through, ONE)
 
 

@@ -13,6 +13,7 @@ import pytest
 from stronghold_p2p import AddressBook, ConfigError, Identity, LimitExceeded, Network
 from stronghold_p2p.addressing.parse import parse, split_peer
 from stronghold_p2p.book import json_form
+from stronghold_p2p.book.addresses import store_of
 from stronghold_p2p.book.file import BookFile
 from stronghold_p2p.book.json_form import Content
 from tests.peers import LOOPBACK
@@ -24,10 +25,10 @@ ONE, TWO, THREE = (parse(f"/ip4/192.0.2.{number}/tcp/4001") for number in (1, 2,
 def filled() -> AddressBook:
     book = AddressBook()
     book.add(ALICE, TWO)
-    book.worked(ALICE, ONE)
-    book.worked(BOB, THREE)
-    book.learn(BOB, [ONE])
-    book.learn(CAROL, [ONE])
+    store_of(book).worked(ALICE, ONE)
+    store_of(book).worked(BOB, THREE)
+    store_of(book).learn(BOB, [ONE])
+    store_of(book).learn(CAROL, [ONE])
     book.add(RELAY, THREE)
     book.relays = [RELAY]
     book.via(CAROL, [RELAY], exclusive=True)
@@ -76,13 +77,13 @@ def test_export_and_import() -> None:
 
 def test_an_import_that_does_not_fit_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     small = AddressBook(peers=3)
-    small.worked(CAROL, ONE)
+    store_of(small).worked(CAROL, ONE)
     small.add(RELAY, TWO)
     before, text = small.export(), filled().export()
     with pytest.raises(LimitExceeded, match="holds 3 peers"):
         small.import_(text)
     assert small.export() == before
-    monkeypatch.setattr("stronghold_p2p.book.addresses.ADDRESSES", 3)
+    monkeypatch.setattr("stronghold_p2p.book.store.ADDRESSES", 3)
     with pytest.raises(LimitExceeded, match="more than 3 addresses"):
         AddressBook().import_(text)
 
@@ -202,16 +203,16 @@ async def test_a_network_holds_its_peers_in_the_book_while_it_is_open() -> None:
     protected = CAROL
     async with Network(listen=[LOOPBACK]) as bob, Network(book=book) as alice, Network(book=book):
         alice.protected.add(protected)
-        book.learn(protected, [ONE])
+        store_of(book).learn(protected, [ONE])
         await alice.connect(bob.addresses[0])
         for seed in range(10, 20):
-            book.worked(Identity.from_seed(bytes([seed]) * 32).peer_id, TWO)
+            store_of(book).worked(Identity.from_seed(bytes([seed]) * 32).peer_id, TWO)
         assert {bob.peer_id, protected} <= set(book.peers())
         await alice.disconnect(bob.peer_id)
         for seed in range(10, 20):
-            book.worked(Identity.from_seed(bytes([seed]) * 32).peer_id, TWO)
+            store_of(book).worked(Identity.from_seed(bytes([seed]) * 32).peer_id, TWO)
         assert bob.peer_id not in book.peers()
         assert protected in book.peers()
     for seed in range(10, 20):
-        book.worked(Identity.from_seed(bytes([seed]) * 32).peer_id, TWO)
+        store_of(book).worked(Identity.from_seed(bytes([seed]) * 32).peer_id, TWO)
     assert protected not in book.peers()

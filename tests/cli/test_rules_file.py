@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stronghold_p2p.cli.rules_file import SavedRules, news
+from stronghold_p2p.cli.listen import SavedRules, news
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.events.events import RulesLoaded
 from stronghold_p2p.firewall.asking.firewall import Firewall

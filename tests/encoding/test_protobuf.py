@@ -84,7 +84,7 @@ def build_their_classes() -> dict[str, type[TheirMessage]]:
         for name, item in ours.__dataclass_fields__.items():
             spec = item.metadata[protobuf._SPEC]
             kind_of = spec.kind if isinstance(spec.kind, str) else spec.kind.__name__
-            add_field(message, spec.number, name, kind_of, repeated=spec.repeated)
+            add_field(message, spec.number, name, kind_of, repeated=bool(spec.limit))
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return {

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stronghold_p2p.errors import ConfigError
-from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS, Decisions
+from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS, AppHooks, Decisions, hooks_of
 from stronghold_p2p.firewall.entries import Judgement
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule, Scope
 from stronghold_p2p.identity import PeerId
@@ -210,7 +210,7 @@ def test_nothing_set_refuses_inbound_and_says_no_rule() -> None:
     assert firewall.match(attempt()).source == "none"
     assert firewall.decide(attempt(direction="out")) == Rule.ALLOW
     assert firewall.rules() == ()
-    assert firewall.ask_hook is None
+    assert hooks_of(firewall) == AppHooks(None, None)
 
 
 def test_removing_one_entry_leaves_its_neighbours() -> None:
@@ -381,7 +381,7 @@ def test_the_last_hook_counts() -> None:
     async def second(asked: Attempt) -> bool:
         return True
 
-    assert firewall.ask_hook is second
+    assert hooks_of(firewall).ask is second
     assert first is not second
 
 

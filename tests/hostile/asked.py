@@ -100,4 +100,4 @@ async def ask(
                 return type(error).__name__
 
     outcomes = await asyncio.gather(*(one() for _ in range(count)))
-    return {"outcomes": Counter(outcome[:60] for outcome in outcomes), "refused": refused, "taken": client.places.taken}
+    return {"outcomes": Counter(outcome[:60] for outcome in outcomes), "refused": refused, "taken": client.places.total}

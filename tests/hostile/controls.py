@@ -137,7 +137,7 @@ CONTROLS = (
     # names and files
     Control("93_peer_ids", "--without inlined-keys", "error"),
     Control("93_addresses", "--constant addressing.parse.MAX_COMPONENTS=320", "error"),
-    Control("94_invented_peers", "--constant book.addresses.PEERS=100000", "peers"),
+    Control("94_invented_peers", "--constant book.store.PEERS=100000", "peers"),
     Control("94_connected_and_protected", "--without in-use", "known"),
     Control("96_damaged_books", "--without damaged-books", "error"),
     Control("96_two_writers", "--without one-step", "read"),

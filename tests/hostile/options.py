@@ -50,7 +50,7 @@ def limits_of(network: Network, connection: Connection) -> Snapshot:
     gate, of_session, hooks = swarm.gate, session.limits, swarm.approval._hooks
     gate._check_rate("a source", 0.0)
     (arrivals,) = gate._arrivals.values()
-    requests = {network._client.places._maximum, network._server.places._maximum}
+    requests = {network._client.places.maximum, network._server.places.maximum}
     return {
         "connections": gate._limits.connections,
         "inbound": gate._limits.inbound,

@@ -21,6 +21,7 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p import AddressBook, Identity, PeerId
 from stronghold_p2p.addressing.parse import parse
+from stronghold_p2p.book.addresses import store_of
 from tests.hostile import settings
 
 Result = dict[str, Any]
@@ -51,7 +52,7 @@ class Reader:
     def __init__(self) -> None:
         self.book = AddressBook()
         self.connected: dict[PeerId, None] = {}
-        self.book.hold(self.connected)
+        store_of(self.book).hold(self.connected)
 
     # ------------------------------------------------------------------ names and addresses
 
@@ -83,13 +84,13 @@ class Reader:
                 yield Multiaddr(b"\x36\xfd\x01" + b"%0253d" % (peer * 1_000 + number) + place if long else place)
 
         for number in range(first, first + peers):
-            self.book.learn(invented(number), told(number))
+            store_of(self.book).learn(invented(number), told(number))
         return self.state()
 
     def find(self, first: int, peers: int) -> Result:
         """Dials find invented peers, which stay connected, and the caller adds as many others."""
         for number in range(first, first + peers):
-            self.book.worked(invented(number), Multiaddr(b"\x04\x7f\x00\x00\x01\x06\x00\x01"))
+            store_of(self.book).worked(invented(number), Multiaddr(b"\x04\x7f\x00\x00\x01\x06\x00\x01"))
             self.connected[invented(number)] = None
             self.book.add(invented(number + peers), "/ip4/127.0.0.1/tcp/1")
         return self.state()
@@ -99,7 +100,10 @@ class Reader:
 
     def state(self) -> Result:
         """As the book counts."""
-        return {"peers": len(self.book._lasting) + len(self.book._hearsay), "addresses": self.book._count}
+        return {
+            "peers": len(store_of(self.book)._lasting) + len(store_of(self.book)._hearsay),
+            "addresses": store_of(self.book)._count,
+        }
 
     def counted(self) -> Result:
         gc.collect()

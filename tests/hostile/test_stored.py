@@ -185,7 +185,7 @@ def test_row_94_connected_and_protected(arena: Arena) -> None:
     protected = Identity()
     parts = [ip4_tcp("127.0.0.1", 1_000 + number) for number in range(1_000)]
     told = b"".join(prefixed(identify(None, addresses=parts[at : at + 250])) for at in range(0, 1_000, 250))
-    options = ("--constant", "book.addresses.PEERS=20", "--protect", protected.name)
+    options = ("--constant", "book.store.PEERS=20", "--protect", protected.name)
     with arena.serve(*options, memory=2 * MIB) as target:
         with target.connect(protected) as peer:
             assert over(peer, push(peer, told))

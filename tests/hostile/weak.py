@@ -21,9 +21,9 @@ from stronghold_p2p import (
     files,
     multistream,
 )
-from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.book.file import BookFile
 from stronghold_p2p.book.json_form import Content
+from stronghold_p2p.book.store import Store
 from stronghold_p2p.connection.handlers import Handlers
 from stronghold_p2p.encoding import protobuf, strict_json
 from stronghold_p2p.errors import (
@@ -303,7 +303,7 @@ def inlined_keys() -> None:
 @check
 def in_use() -> None:
     """That a peer in use is not forgotten."""
-    patch(AddressBook, "_is_held", lambda _self, _peer: False)
+    patch(Store, "_is_held", lambda _self, _peer: False)
 
 
 @check

@@ -21,7 +21,7 @@ async def test_go_takes_every_field_of_ours(go: Path, role: Role) -> None:
         addresses = [str(address) for address in ours.swarm.addresses]
         assert seen["key"] == {"type": "Ed25519", "protobuf": ours.swarm.identity.public_key.encode().hex()}
         assert seen["listen_addrs"] == addresses
-        assert sorted(seen["protocols"]) == sorted(ours.swarm.protocols)
+        assert sorted(seen["protocols"]) == sorted(ours.swarm._services)
         assert seen["observed_addr"] == str(pair.connection.remote_address)
         assert seen["protocol_version"] == PROTOCOL_VERSION
         assert seen["agent_version"] == AGENT

@@ -21,6 +21,7 @@ from stronghold_p2p import (
     Rule,
     messages,
 )
+from stronghold_p2p.firewall.rules import decide
 from tests.firewall.attempts import attempt
 from tests.parity import decisions
 from tests.parity.pair import PROTOCOL, Two, two
@@ -233,10 +234,10 @@ def test_t13_permissions_are_sets() -> None:
         rule = Rule.only(allowed)
         assert rule.may_allow  # as far as a rule can tell without its request
         for variant in VARIANTS:
-            said = rule.decide(attempt(variant=variant.__name__), fault=lambda *_: None)
+            said = decide(rule, attempt(variant=variant.__name__), fault=lambda *_: None)
             assert (said == Rule.ALLOW) is (variant in allowed)
     many = [f"Variant{number}" for number in range(100)]  # the Rust library stops at 32
-    assert Rule.only(many).decide(attempt(variant="Variant99"), fault=lambda *_: None) == Rule.ALLOW
+    assert decide(Rule.only(many), attempt(variant="Variant99"), fault=lambda *_: None) == Rule.ALLOW
 
 
 async def test_t13_rules_see_a_trimmed_view() -> None:

@@ -147,7 +147,7 @@ async def test_d26_nothing_is_open_beside_the_rules() -> None:
     bob.on_request(lambda request: request.message)
     async with bob, Network() as alice:
         connection = await alice.connect(bob.addresses[0])
-        served = set(bob._swarm.protocols)
+        served = set(bob._swarm._services)
         for protocol in sorted(served - OPEN_PROTOCOLS):
             assert protocol not in (await alice.identify(bob.peer_id)).protocols
             async with alice.open_stream(bob.peer_id, protocol) as stream:

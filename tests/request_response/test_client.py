@@ -62,7 +62,7 @@ async def outcome(handler: Peer | None, timeout: float = 5.0) -> Any:
         except P2PError as error:
             assert error.peer == bob.peer_id
             result = error
-        assert client.places.taken == 0
+        assert client.places.total == 0
         await until(lambda: connection.streams == 0)
         assert not connection.closed  # a failed stream never costs its connection
         return result
@@ -158,7 +158,7 @@ async def test_an_answer_of_a_peer_that_resets_what_it_does_not_read(answer: byt
         else:
             with pytest.raises(Rejected):
                 await task
-        assert connection.streams == client.places.taken == 0
+        assert connection.streams == client.places.total == 0
 
 
 @pytest.mark.parametrize("how", ["cancelled", "unsupported", "reset", "refused", "answered", "late"])
@@ -193,7 +193,7 @@ async def test_a_long_request_ends_as_a_short_one(how: str) -> None:
         if how == "late":
             assert outcome.phase == "wait"
         await until(lambda: connection.streams == 0)
-        assert client.places.taken == 0
+        assert client.places.total == 0
         assert not connection.closed
 
 
@@ -266,7 +266,7 @@ async def test_several_ids_are_offered_in_order() -> None:
         assert await client.request(bob.peer_id, (), 1, both, timeout=5) == "old"
         bob.handle("/new/1", saying(frame(b'"new"')))
         assert await client.request(bob.peer_id, (), 1, both, timeout=5) == "new"
-        assert client.places.taken == 0
+        assert client.places.total == 0
 
 
 @pytest.mark.parametrize(
@@ -372,7 +372,7 @@ async def test_a_dial_that_fails_is_told() -> None:
                     await client.request(peer, addresses, "Ping", STRONGHOLD, timeout=5)
                 assert type(caught.value) is kind
                 assert not caught.value.sent
-            assert client.places.taken == 0
+            assert client.places.total == 0
 
 
 @pytest.mark.tcp
@@ -408,7 +408,7 @@ async def test_every_request_on_a_connection_that_ends_is_told_once(side: str) -
         (connection if side == "ours" else other).abort()
         errors = await asyncio.gather(*tasks, return_exceptions=True)
         assert all(type(error) is ConnectionClosed and error.sent for error in errors)
-        assert client.places.taken == 0
+        assert client.places.total == 0
 
 
 async def test_a_cancelled_request_resets_its_stream_only() -> None:
@@ -433,7 +433,7 @@ async def test_a_cancelled_request_resets_its_stream_only() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         await until(lambda: ended)
-        assert client.places.taken == 0
+        assert client.places.total == 0
         bob.handle(ID, answering(frame(b"1")))
         assert await ask(client, bob) == 1
         assert alice.connections() == (connection,)
@@ -449,7 +449,7 @@ async def test_cancelled_at_any_moment_it_leaves_nothing(after: int) -> None:
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert client.places.taken == 0
+        assert client.places.total == 0
         assert await ask(client, bob) == 1
 
 
@@ -459,7 +459,7 @@ async def test_more_requests_than_we_may_have_with_one_peer() -> None:
         carol.handle(ID, saying(frame(b"1")))
         client = Client(alice)
         tasks = [asyncio.ensure_future(ask(client, bob)) for _ in range(3)]
-        await until(lambda: client.places.taken == 3)
+        await until(lambda: client.places.total == 3)
         with pytest.raises(LimitExceeded) as caught:
             await ask(client, bob)
         assert (caught.value.limit, caught.value.remote, caught.value.maximum) == ("requests_per_peer", False, 3)
@@ -503,7 +503,7 @@ async def test_our_own_firewall_may_keep_a_request_back() -> None:
 
         assert await ask(client, bob, "Ping") == 1
         assert asked == ["Ping"]
-        assert client.places.taken == 0
+        assert client.places.total == 0
 
 
 async def test_many_at_once() -> None:

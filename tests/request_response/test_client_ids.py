@@ -87,7 +87,7 @@ async def test_after_a_refusal_the_other_id_is_asked_for_before_anything_is_sent
         await raw.data(number, PONG)
         await raw.finish(number)
         assert await task == "Pong"
-        assert client.places.taken == 0
+        assert client.places.total == 0
         await until(lambda: connection.streams == 0)
 
 
@@ -111,7 +111,7 @@ async def test_both_are_refused() -> None:
         with pytest.raises(UnsupportedProtocol, match=f"{FIRST}, {SECOND}") as caught:
             await task
         assert (caught.value.protocols, caught.value.peer, caught.value.sent) == (STRONGHOLD.ids, raw.id, False)
-        assert client.places.taken == 0
+        assert client.places.total == 0
         await until(lambda: connection.streams == 0)
 
 
@@ -146,7 +146,7 @@ async def test_silence_after_a_refusal_is_a_deadline() -> None:
         with pytest.raises(DeadlineExceeded) as caught:
             await task
         assert (caught.value.phase, caught.value.timeout, caught.value.sent) == ("negotiate", 0.2, False)
-        assert client.places.taken == 0
+        assert client.places.total == 0
         await until(lambda: connection.streams == 0)
 
 
@@ -166,7 +166,7 @@ async def test_cancelled_at_any_moment_it_leaves_nothing(after: int) -> None:
             await asyncio.sleep(0.0003)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert client.places.taken == 0
+        assert client.places.total == 0
         await until(lambda: connection.streams == 0)
         assert await client.request(bob.peer_id, (), 2, both, timeout=5) == 2
 
@@ -231,7 +231,7 @@ async def test_a_reset_without_a_word_is_asked_about_and_is_a_refusal() -> None:
         with pytest.raises(UnsupportedProtocol, match=f"{FIRST}, {SECOND}") as caught:
             await task
         assert (caught.value.protocols, caught.value.peer, caught.value.sent) == (STRONGHOLD.ids, raw.id, False)
-        assert client.places.taken == 0
+        assert client.places.total == 0
         await until(lambda: connection.streams == 0)
 
 
@@ -288,5 +288,5 @@ async def test_silence_after_a_reset_without_a_word_is_a_deadline() -> None:
         with pytest.raises(DeadlineExceeded) as caught:
             await task
         assert (caught.value.timeout, caught.value.sent) == (0.2, True)
-        assert client.places.taken == 0
+        assert client.places.total == 0
         await until(lambda: connection.streams == 0)

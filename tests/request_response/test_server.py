@@ -70,7 +70,7 @@ async def pair(handler: Any = None, rule: Rule | None = Rule.ALLOW, **options: A
         connection = await connect(alice, bob)
         yield Pair(alice, bob, client, server, connection)
         await until(lambda: connection.streams == 0 and bob.connections()[0].streams == 0)
-        await until(lambda: (server.places.taken, client.places.taken) == (0, 0))
+        await until(lambda: (server.places.total, client.places.total) == (0, 0))
         await until(lambda: bob.approval.snapshot() == {"asks": 0, "asking_peers": 0, "ask_memory": 0})
         assert not connection.closed
 
@@ -248,7 +248,7 @@ async def test_who_was_shut_out_meanwhile_gets_no_answer() -> None:
 
     async with pair(slow) as two:
         task = asyncio.ensure_future(two.ask())
-        await until(lambda: two.server.places.taken)
+        await until(lambda: two.server.places.total)
         await asyncio.sleep(0.02)
         two.bob.firewall.set(Rule.REJECT)
         go_on.set()
@@ -417,7 +417,7 @@ async def test_who_a_rule_that_looks_shuts_out_meanwhile_gets_no_answer() -> Non
 
     async with pair(slow, rule=Rule.only(["Ping", "Say"])) as two:
         tasks = [asyncio.ensure_future(two.ask(message)) for message in ("Ping", {"Say": 1})]
-        await until(lambda: two.server.places.taken == 2)
+        await until(lambda: two.server.places.total == 2)
         await asyncio.sleep(0.02)
         two.bob.firewall.set(Rule.only(["Say"]))
         go_on.set()
@@ -624,11 +624,11 @@ async def test_a_connection_that_ends_cancels_its_handlers() -> None:
         server.serve(STRONGHOLD, hang)
         connection = await connect(alice, bob)
         tasks = [asyncio.ensure_future(client.request(bob.peer_id, (), 1, STRONGHOLD, timeout=None)) for _ in range(20)]
-        await until(lambda: server.places.taken == 20)
+        await until(lambda: server.places.total == 20)
         connection.abort()
         await asyncio.gather(*tasks, return_exceptions=True)
         await until(lambda: ended == 20)
-        assert server.places.taken == 0
+        assert server.places.total == 0
 
 
 async def test_more_requests_than_a_peer_may_have_are_reset_at_once() -> None:
@@ -640,7 +640,7 @@ async def test_more_requests_than_a_peer_may_have_are_reset_at_once() -> None:
 
     async with pair(slow, limits=Limits(requests_per_peer=5)) as two:
         tasks = [asyncio.ensure_future(two.ask(number)) for number in range(5)]
-        await until(lambda: two.server.places.taken == 5)
+        await until(lambda: two.server.places.total == 5)
         for _ in range(10):
             with pytest.raises(LimitExceeded) as caught:
                 await two.ask()

@@ -562,4 +562,4 @@ async def test_many_names_are_not_remembered() -> None:
             await raw.open(2 * number + 1, f"/p{number}")
             await raw.body(2 * number + 1, 23)
             await raw.finish(2 * number + 1)
-        assert len(alice.gatekeeper.cache.found["in"][connection]) == 64
+        assert len(alice.gatekeeper.remembered["in"][connection]) == 64

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from inspect import isawaitable
 from typing import Any
 from unittest.mock import MagicMock, call
@@ -12,11 +11,9 @@ import pytest
 from stronghold_p2p.streams.live import READ_CHUNK, LiveStream
 from stronghold_p2p.streams.opening import StreamOpening
 from stronghold_p2p.streams.stream import Stream
-from tests.cores import ROOT
 from tests.yamux.streams import PEER, End
 from tests.yamux.wire import FIN, RST, data, syn, update
 
-PROPERTIES = {"peer", "protocol", "connection"}
 CALLS = [
     ("read", (5,), call.read(5)),
     ("read", (), call.read(READ_CHUNK)),
@@ -42,16 +39,6 @@ async def live() -> LiveStream:
 def sent(live: LiveStream) -> list[int]:
     """The flags of what has left."""
     return [frame.flags for frame in live.connection.frames()[-1:]]
-
-
-def test_it_has_what_the_documentation_explains() -> None:
-    public = {name for name in dir(Stream) if not name.startswith("_")}
-    assert public == PROPERTIES | {name for name, _, _ in CALLS}
-    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").partition("## Streams of your own protocol")[2]
-    section = text.partition("\n## ")[0]
-    explained = set(re.findall(r"`(?:async for|async with|\w*stream\.)?(\w+)(?:\(\w*\))?`", section))
-    assert public <= explained, public - explained
-    assert set(re.findall(r"\bstream\.(\w+)", section)) <= public
 
 
 @pytest.mark.parametrize(("name", "arguments", "reaches"), CALLS)

@@ -11,7 +11,8 @@ from multiaddr import Multiaddr
 from stronghold_p2p import AddressBook, ConfigError, LimitExceeded, PeerId
 from stronghold_p2p.addressing.kinds import relays_of
 from stronghold_p2p.addressing.parse import parse, split_peer
-from stronghold_p2p.book import addresses
+from stronghold_p2p.book import store
+from stronghold_p2p.book.addresses import store_of
 
 PEERS = [PeerId(b"\x12\x20" + number.to_bytes(32, "big")) for number in range(6)]
 PLACES = [parse(f"/ip4/192.0.2.{number}/tcp/1") for number in range(4)] + [
@@ -27,8 +28,8 @@ class Book(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(addresses, "ADDRESSES", 8)
-        self.patch.setattr(addresses, "monotonic", lambda: self.now)
+        self.patch.setattr(store, "ADDRESSES", 8)
+        self.patch.setattr(store, "monotonic", lambda: self.now)
         self.book = AddressBook(peers=4, per_peer=3)
         self.connected: set[PeerId] = set()
         self.given: dict[PeerId, set[Multiaddr]] = {}
@@ -38,7 +39,7 @@ class Book(RuleBasedStateMachine):
 
     @initialize()
     def hold(self) -> None:
-        self.book.hold(self.connected)
+        store_of(self.book).hold(self.connected)
 
     @rule(peer=peers, place=places)
     def add(self, peer: PeerId, place: Multiaddr) -> None:
@@ -60,16 +61,16 @@ class Book(RuleBasedStateMachine):
 
     @rule(peer=peers, told=st.lists(places, max_size=5), seq=st.none() | st.integers(0, 3))
     def learn(self, peer: PeerId, told: list[Multiaddr], seq: int | None) -> None:
-        self.book.learn(peer, told, seq=seq)
+        store_of(self.book).learn(peer, told, seq=seq)
 
     @rule(peer=peers, place=places)
     def worked(self, peer: PeerId, place: Multiaddr) -> None:
-        self.book.worked(peer, place)
+        store_of(self.book).worked(peer, place)
 
     @rule(peer=peers, place=places)
     def failed(self, peer: PeerId, place: Multiaddr) -> None:
         before = set(self.book.addresses(peer))
-        self.book.failed(peer, place)
+        store_of(self.book).failed(peer, place)
         assert set(self.book.addresses(peer)) == before
 
     @rule(peer=peers, named=st.none() | st.lists(peers, max_size=2), exclusive=st.booleans())
@@ -79,7 +80,7 @@ class Book(RuleBasedStateMachine):
         except ConfigError:
             assert (named, exclusive) == ([], True)
         except LimitExceeded:
-            assert peer not in self.book._lasting
+            assert peer not in store_of(self.book)._lasting
 
     @rule(named=st.lists(peers, max_size=2))
     def set_relays(self, named: list[PeerId]) -> None:
@@ -97,34 +98,34 @@ class Book(RuleBasedStateMachine):
     def export(self) -> None:
         again = AddressBook()
         again.import_(self.book.export())
-        for peer in self.book._lasting:
-            lasting = list(self.book._entry(peer).lasting)
-            assert list(again._entry(peer).places) == lasting
+        for peer in store_of(self.book)._lasting:
+            lasting = list(store_of(self.book).entry(peer).lasting)
+            assert list(store_of(again).entry(peer).places) == lasting
         assert again.relays == list(dict.fromkeys(self.book.relays))
 
     @invariant()
     def counts(self) -> None:
         book = self.book
-        entries = [*book._lasting.values(), *book._hearsay.values()]
-        assert book._count == sum(len(known.places) for known in entries)
-        assert book._size == sum(len(place) for known in entries for place in known.places)
+        entries = [*store_of(book)._lasting.values(), *store_of(book)._hearsay.values()]
+        assert store_of(book)._count == sum(len(known.places) for known in entries)
+        assert store_of(book)._size == sum(len(place) for known in entries for place in known.places)
         assert len(entries) <= 4
-        assert book._count <= 8
-        assert not book._lasting.keys() & book._hearsay.keys()
-        assert all(known.stays for known in book._lasting.values())
-        assert not any(known.stays for known in book._hearsay.values())
+        assert store_of(book)._count <= 8
+        assert not store_of(book)._lasting.keys() & store_of(book)._hearsay.keys()
+        assert all(known.stays for known in store_of(book)._lasting.values())
+        assert not any(known.stays for known in store_of(book)._hearsay.values())
         assert all(len(known.places) <= 3 for known in entries)
 
     @invariant()
     def what_the_caller_gave_is_there(self) -> None:
         for peer, given in self.given.items():
-            assert given <= {Multiaddr(place) for place in self.book._entry(peer).places}
+            assert given <= {Multiaddr(place) for place in store_of(self.book).entry(peer).places}
 
     @invariant()
     def dial_order(self) -> None:
         for peer in PEERS:
             listed = self.book.addresses(peer)
-            known = self.book._entry(peer)
+            known = store_of(self.book).entry(peer)
             assert len(set(listed)) == len(listed)
             for address in listed:
                 through = relays_of(address)

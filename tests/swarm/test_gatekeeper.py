@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ async def rule_for(attempt: Attempt) -> Rule | None:
     return None
 
 
-class Peer:
+class FakeConnection:
     """A connection as far as a gatekeeper knows one."""
 
     def __init__(self, number: int = 7) -> None:
@@ -56,7 +57,11 @@ class Peer:
         self.may_stay = may_stay
 
 
-def gatekeeper(*peers: Peer, **services: Served) -> tuple[Decisions, Gatekeeper, list[str]]:
+def fake(number: int = 7) -> Any:
+    return FakeConnection(number)
+
+
+def gatekeeper(*peers: Any, **services: Served) -> tuple[Decisions, Gatekeeper, list[str]]:
     """One that keeps no swarm, and the dials that it looks at again."""
     rechecked: list[str] = []
     firewall, audit = Decisions(), Audit()
@@ -75,7 +80,7 @@ def gatekeeper(*peers: Peer, **services: Served) -> tuple[Decisions, Gatekeeper,
 
 
 async def test_a_change_of_the_rules_reaches_connections_streams_and_dials() -> None:
-    alice, bob = Peer(7), Peer(8)
+    alice, bob = fake(7), fake(8)
     streams, requests = Served(echo, False, "/streams"), Served(echo, True, "/requests")
     firewall, one, rechecked = gatekeeper(alice, bob, streams=streams, requests=requests)
     firewall.set(Rule.ALLOW, peer=bob.peer)
@@ -91,28 +96,28 @@ async def test_a_change_of_the_rules_reaches_connections_streams_and_dials() -> 
 
 
 async def test_what_is_remembered_ends_with_the_rules_and_with_the_connection() -> None:
-    alice, bob = Peer(7), Peer(8)
+    alice, bob = fake(7), fake(8)
     firewall, one, _ = gatekeeper(alice, bob, echo=Served(echo, False, "/echo"))
     firewall.set(Rule.ALLOW)
     for peer in (alice, bob):
         assert one.admits(peer, "/echo") is True
         assert one.passes(peer, "/echo", "out") is True
     one.forget(alice)
-    assert one.cache.found == {"in": {bob: {"/echo": Rule.ALLOW}}, "out": {bob: {"/echo": Rule.ALLOW}}}
+    assert one.remembered == {"in": {bob: {"/echo": Rule.ALLOW}}, "out": {bob: {"/echo": Rule.ALLOW}}}
     firewall.set(Rule.REJECT)
-    assert one.cache.found == {"in": {}, "out": {}}
+    assert one.remembered == {"in": {}, "out": {}}
     alice.closed = True
     assert one.admits(alice, "/echo") is False
-    assert one.cache.found == {"in": {}, "out": {}}
+    assert one.remembered == {"in": {}, "out": {}}
 
 
 async def test_no_more_names_are_remembered_than_there_is_room_for() -> None:
-    alice = Peer()
+    alice = fake()
     firewall, one, _ = gatekeeper(alice)
     firewall.set(Rule.ALLOW)
     for number in range(2 * REMEMBERED_NAMES):
         assert one.passes(alice, f"/{number}", "in")
-    assert len(one.cache.found["in"][alice]) == REMEMBERED_NAMES
+    assert len(one.remembered["in"][alice]) == REMEMBERED_NAMES
 
 
 @pytest.mark.parametrize(
@@ -142,7 +147,7 @@ async def test_what_each_rule_means_before_anything_is_read(
             assert alice.gatekeeper.admits(connection, "/other/1") is False
             assert alice.gatekeeper.passes(connection, "/requests/1", "in") is passes
             assert alice.gatekeeper.passes(connection, "/requests/1", "out") is True
-        found = alice.gatekeeper.cache.found
+        found = alice.gatekeeper.remembered
         assert found["in"][connection] == {ECHO: rule, "/requests/1": rule}
         assert found["out"][connection] == {"/requests/1": Rule.ALLOW}
 

@@ -235,7 +235,7 @@ async def test_peers_that_end_in_every_way(wiring: str) -> None:
         assert [event.connection for event in events.of(Opened)] == [event.connection for event in events.of(Ended)]
         assert not any(alice.gate.snapshot().values())
         assert not any(bob.gate.snapshot().values())
-        assert alice.gatekeeper.cache.found == {"in": {}, "out": {}}
+        assert alice.gatekeeper.remembered == {"in": {}, "out": {}}
         events.all.clear()
 
 
@@ -296,7 +296,7 @@ async def test_what_waits_fails_at_once_when_a_peer_is_banned(where: str, who: s
         else:
             request = client.request(alice.peer_id, (), "Ping", STRONGHOLD, timeout=None)
             waiting = asyncio.ensure_future(request)
-        await until(lambda: server.places.taken)
+        await until(lambda: server.places.total)
         await asyncio.sleep(0.1)
         began = now()
         if who == "responder":
@@ -307,7 +307,7 @@ async def test_what_waits_fails_at_once_when_a_peer_is_banned(where: str, who: s
             await waiting
         assert caught.value.code == GoAway.GATED
         assert now() - began < 0.1
-        await until(lambda: not server.places.taken and not alice.approval.hooks)
+        await until(lambda: not server.places.total and not alice.approval.hooks)
         assert ended == ([] if where == "reading" else [where])
         assert (alice.connections(), bob.connections()) == ((), ())
         with pytest.raises((ConnectionClosed, DialError)):

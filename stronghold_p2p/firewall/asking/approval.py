@@ -1,4 +1,4 @@
-"""Asking the application: ``Rule.ASK`` becomes a yes or a no within a deadline, and a no without an answer.
+"""Asking the application: ``Rule.ASK``, or no rule at all, becomes a yes or a no within a deadline.
 
 An attempt waits for whatever comes first: the answer of the hook, the deadline, or a change of the rules after which
 they no longer ask. What comes later changes nothing. A hook that raises, is late, is cancelled or returns no answer
@@ -13,19 +13,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.firewall.asking.audit import Audit
-from stronghold_p2p.firewall.asking.hooks import (
-    Hooks,
-    Waiting,
-    answer_of,
-    log,
-    word,
-)
-from stronghold_p2p.firewall.asking.questions import Questions
-from stronghold_p2p.firewall.decisions import AskHook, Decisions
+from stronghold_p2p.firewall.asking.hooks import Hook, Hooks
+from stronghold_p2p.firewall.asking.questions import CHANGED, Question
+from stronghold_p2p.firewall.decisions import Decisions, hooks_of
 from stronghold_p2p.firewall.entries import Judgement
 from stronghold_p2p.firewall.rules import Attempt, Rule
+from stronghold_p2p.identity import PeerId
 
 
 class Approval:
@@ -34,7 +28,7 @@ class Approval:
     ``ask`` is how long a hook may take, in seconds (None: until the attempt's own deadline), ``asks`` and
     ``asks_per_peer`` how many questions there are at once, ``ask_memory`` how many bytes of requests wait meanwhile
     (``config.Timeouts.ask``, ``config.Limits``); what comes beyond is rejected at once. A hook counts until it has
-    really ended.
+    really ended, and each attempt that waits for the answer to another one's question counts as well.
     """
 
     def __init__(
@@ -48,32 +42,19 @@ class Approval:
         ask_memory: int | None = 32 << 20,
     ) -> None:
         self._firewall = firewall
+        self._app = hooks_of(firewall)
         self._audit = audit
         self._ask = math.inf if ask is None else ask
         self._hooks = Hooks(asks, asks_per_peer)
         self._memory = math.inf if ask_memory is None else ask_memory
         self._waiting = 0  # bytes
-        self._questions = Questions(firewall, self._hooks)
-
-    @staticmethod
-    def configured(firewall: Decisions, audit: Audit, timeouts: Timeouts, limits: Limits) -> Approval:
-        """An approval with the limits of a configuration."""
-        return Approval(
-            firewall,
-            audit,
-            ask=timeouts.ask,
-            asks=limits.asks,
-            asks_per_peer=limits.asks_per_peer,
-        )
+        self._open: dict[PeerId, Question] = {}  # for peers without a rule
 
     def verdict(self, attempt: Attempt) -> bool | None:
         """The answer if the rules alone give it; None: the application has to be asked, so await ``ask``."""
         found = self._firewall.match(attempt)
         rule = self._firewall.decide(attempt, found)
-        if rule is None:
-            if self._firewall.rule_hook is not None:
-                return None
-        elif rule.verdict == "ask":
+        if (self._app.no_rule is not None) if rule is None else rule.verdict == "ask":
             return None
         return self._audit.tell(attempt, found, rule is not None and rule.verdict == "allow")
 
@@ -110,46 +91,46 @@ class Approval:
             found = self._firewall.match(attempt)
             rule = self._firewall.decide(attempt, found)
             if rule == Rule.ASK:
-                allowed = await self._approve(attempt, due)
-            elif rule is None and (hook := self._firewall.rule_hook) is not None:
-                allowed = None if await self._questions.ask(hook, attempt, due) else False
+                allowed = await self._approve(self._app.ask, replace(attempt, deadline=due))
+            elif rule is None:
+                allowed = await self._introduce(self._app.no_rule, attempt, due)
             else:
                 allowed = rule == Rule.ALLOW
             if allowed is not None:
                 return self._audit.tell(attempt, found, allowed)
 
-    async def _approve(self, attempt: Attempt, due: float) -> bool | None:
-        """What the hook says of this attempt; None: the rules have changed and no longer ask."""
-        hook = self._firewall.ask_hook
+    async def _approve(self, hook: Hook | None, attempt: Attempt) -> bool | None:
+        """What ``on_ask`` says of this attempt; None: the rules have changed and no longer ask."""
         if hook is None or self._hooks.full(attempt.peer):
             return False
-        version = self._firewall.version
-        answer = await self._wait(hook, replace(attempt, deadline=due))
+        firewall, version = self._firewall, self._firewall.version
+        question = Question(firewall, self._hooks, hook, attempt)
+        answer = await question.wait(lambda: firewall.decide(attempt) == Rule.ASK, attempt.deadline)
         # The answer and a change of the rules may both have come before this line was reached.
-        if self._firewall.version != version and self._firewall.decide(attempt) != Rule.ASK:
+        if answer is CHANGED or (firewall.version != version and firewall.decide(attempt) != Rule.ASK):
             return None
         if isinstance(answer, Rule):
             # For what was asked about, and nothing else: a yes to one protocol opens no other.
-            self._firewall.set(answer, peer=attempt.peer, protocol=attempt.protocol, direction=attempt.direction)
-            return self._firewall.decide(attempt, Judgement(answer, "answer")) == Rule.ALLOW
-        if answer == "late":
-            log.info("on_ask gave no answer in time: peer=%s protocol=%s", attempt.peer, word(attempt.protocol))
+            firewall.set(answer, peer=attempt.peer, protocol=attempt.protocol, direction=attempt.direction)
+            return firewall.decide(attempt, Judgement(answer, "answer")) == Rule.ALLOW
         return answer is True
 
-    async def _wait(self, hook: AskHook, attempt: Attempt) -> object:
-        def still() -> bool:
-            return self._firewall.decide(attempt) == Rule.ASK
+    async def _introduce(self, hook: Hook | None, attempt: Attempt, due: float) -> bool | None:
+        """Have ``on_no_rule`` asked for a rule of the peer, once for all its attempts. None: there is one now.
 
-        def ended(task: asyncio.Task[Any]) -> None:
-            if not waiting.outcome.done():
-                waiting.settle(answer_of(task, "on_ask", attempt, (bool, Rule)))
-            elif not task.cancelled():
-                task.exception()  # it fails too late to matter
-
-        with Waiting(self._firewall, still=still, due=attempt.deadline, late="late") as waiting:
-            task = self._hooks.start(hook, attempt)
-            task.add_done_callback(ended)
-            try:
-                return await waiting.outcome
-            finally:
-                task.cancel()
+        The time for the answer runs from the first attempt of the peer.
+        """
+        if hook is None or self._hooks.full(attempt.peer):
+            return False
+        question = self._open.get(attempt.peer)
+        joined = question is not None
+        if question is None:
+            question = Question(self._firewall, self._hooks, hook, replace(attempt, deadline=due), self._open)
+        else:
+            self._hooks.take(attempt.peer)
+        try:
+            answer = await question.wait(lambda: self._firewall.match(attempt).rule is None, attempt.deadline)
+            return None if answer is CHANGED else False
+        finally:
+            if joined:
+                self._hooks.give_back(attempt.peer)

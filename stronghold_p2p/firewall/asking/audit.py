@@ -25,20 +25,12 @@ auditing = _log.isEnabledFor
 class Audit:
     """The decisions of one network, which the log calls ``net``.
 
-    ``readers`` are called with each attempt and what became of it; they must not raise. Use ``add`` and ``remove``.
+    ``readers`` are called with each attempt and what became of it; they must not raise.
     """
 
     def __init__(self, net: str = "-") -> None:
         self._net = word(net)
         self.readers: list[AuditReader] = []
-
-    def add(self, reader: AuditReader) -> None:
-        """Call ``reader`` from now on."""
-        self.readers.append(reader)
-
-    def remove(self, reader: AuditReader) -> None:
-        """Call ``reader`` no longer."""
-        self.readers.remove(reader)
 
     @property
     def wanted(self) -> bool:

@@ -26,7 +26,7 @@ class Firewall(Decisions):
 
     def __init__(self, *, open_protocols: frozenset[str] = OPEN_PROTOCOLS) -> None:
         super().__init__(_log_fault, open_protocols=open_protocols)
-        self.file: RulesFile | None = None
+        self._file: RulesFile | None = None
 
     @staticmethod
     def load(
@@ -40,8 +40,8 @@ class Firewall(Decisions):
         ``where`` tells file and line: it cannot be read, or not be understood.
         """
         firewall = Firewall()
-        firewall.file = RulesFile(Path(path), predicates or {}, watch=watch)
-        firewall._file_rules.replace(firewall.file.read(create=create))
+        firewall._file = RulesFile(Path(path), predicates or {}, firewall._follow, watch=watch)
+        firewall._file_rules.replace(firewall._file.read(create=create))
         return firewall
 
     def save(self, path: Path | str | None = None) -> None:
@@ -51,8 +51,8 @@ class Firewall(Decisions):
         names. ``ConfigError``: no file, a predicate without a name, or it cannot be written.
         """
         content = self._file_rules.everything
-        if self.file is not None and path in (None, str(self.file.path), self.file.path):
-            self.file.write(content)
+        if self._file is not None and path in (None, str(self._file.path), self._file.path):
+            self._file.write(content)
             self._file_rules.written(content)
         elif path is not None:
             rules_file.write(Path(path), toml.dumps(content))
@@ -61,19 +61,18 @@ class Firewall(Decisions):
 
     def reload(self) -> None:
         """Read the file of these rules again, now. ``ConfigError`` as for ``load``: then nothing has changed."""
-        if self.file is None:
+        if self._file is None:
             raise ConfigError("these rules come from no file: take Firewall.load")
-        self._follow(self.file.read())
-
-    def refresh(self, now: float) -> None:
-        """Follow the file, if it has changed and been at rest since an earlier call; ``now`` is on any clock."""
-        content = None if self.file is None else self.file.read_again(now)
-        if content is not None:
-            self._follow(content)
+        self._follow(self._file.read())
 
     def _follow(self, content: toml.Content) -> None:
         self._file_rules.replace(content)
         self._changed()
+
+
+def file_of(firewall: Firewall) -> RulesFile | None:
+    """The file that the rules were loaded from."""
+    return firewall._file  # noqa: SLF001 - ours, and no part of what users see
 
 
 def _log_fault(rule: Rule, error: BaseException) -> None:

@@ -6,15 +6,11 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import Any, TypeAlias
 
 from stronghold_p2p.firewall.rules import Attempt
+from stronghold_p2p.identity import PeerId
 from stronghold_p2p.per_peer import PerPeer
-
-if TYPE_CHECKING:
-    from stronghold_p2p.firewall.decisions import Decisions
-    from stronghold_p2p.identity import PeerId
 
 Hook: TypeAlias = Callable[[Attempt], Awaitable[Any]]
 
@@ -64,48 +60,7 @@ class Hooks:
 
     @property
     def tasks(self) -> frozenset[asyncio.Task[Any]]:
-        """The hooks that have not ended."""
         return frozenset(self._running)
-
-
-class Waiting:
-    """An attempt that waits, inside ``with``, for its ``outcome``: a future that takes the first answer only.
-
-    The answer comes from ``settle``; or it is True, when rules or bans have changed so that ``still`` is true no more;
-    or ``late``, when the event loop's clock reaches ``due`` (infinite: never).
-    """
-
-    __slots__ = ("_due", "_firewall", "_late", "_still", "_timer", "_unwatch", "outcome")
-
-    def __init__(self, firewall: Decisions, *, still: Callable[[], bool], due: float, late: object) -> None:
-        self._firewall = firewall
-        self._still = still
-        self._due = due
-        self._late = late
-        self._timer: asyncio.TimerHandle | None = None
-        self.outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    def settle(self, answer: object) -> None:
-        """Give the answer, unless there is one."""
-        if not self.outcome.done():
-            self.outcome.set_result(answer)
-
-    def __enter__(self) -> Self:
-        self._unwatch = self._firewall.watch(self._changed)
-        if not math.isinf(self._due):
-            self._timer = asyncio.get_running_loop().call_at(self._due, self.settle, self._late)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._unwatch()
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _changed(self) -> None:
-        if not self.outcome.done() and not self._still():
-            self.outcome.set_result(True)
 
 
 async def _run(hook: Hook, attempt: Attempt) -> Any:

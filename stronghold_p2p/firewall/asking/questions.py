@@ -1,122 +1,114 @@
-"""Asking the application for a rule: once for each peer that no rule covers, while the peer's attempts wait.
+"""A question to the application: a hook that runs, and the attempts that wait for its answer.
 
-The rule that the application gives becomes the peer's, and the attempts are judged by it. None, silence and every fault
-reject the attempts that wait, and no rule is kept: the next attempt asks again. An answer changes nothing when no
-attempt waits for it any more, for example because a rule was set meanwhile.
+It ends with what comes first: the answer, its deadline, or the last attempt that waits gives up; then its hook is
+cancelled. An attempt is told ``CHANGED`` as soon as the rules do not ask about it any more. What a hook says after the
+end of its question changes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+import math
+from collections.abc import Callable
 from types import NoneType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
-from stronghold_p2p.firewall.asking.hooks import (
-    Hook,
-    Hooks,
-    Waiting,
-    answer_of,
-    log,
-    word,
-)
+from stronghold_p2p.firewall.asking.hooks import Hook, Hooks, answer_of, log, word
+from stronghold_p2p.firewall.decisions import Decisions
 from stronghold_p2p.firewall.rules import Attempt, Rule
+from stronghold_p2p.identity import PeerId
 
-if TYPE_CHECKING:
-    from stronghold_p2p.firewall.decisions import Decisions
-    from stronghold_p2p.identity import PeerId
-
-
-class _Question:
-    """A hook that was asked for a peer's rule, and the attempts that wait for its answer."""
-
-    __slots__ = ("attempt", "task", "timer", "waiting")
-
-    def __init__(self, attempt: Attempt) -> None:
-        self.attempt = attempt
-        self.task: asyncio.Task[Any] | None = None
-        self.timer: asyncio.TimerHandle | None = None
-        self.waiting: set[Waiting] = set()
+CHANGED: Final = object()
+"""Instead of an answer: rules or bans have changed, and decide by themselves."""
 
 
-class Questions:
-    """The questions that one firewall has asked and that are not answered yet, at most one for each peer."""
+class Question:
+    """``hook`` is asked about ``attempt``, whose deadline is that of the answer.
 
-    def __init__(self, firewall: Decisions, hooks: Hooks) -> None:
+    Without ``shared`` it is an ``on_ask`` hook, for one attempt. With ``shared``, the open questions by peer, it is an
+    ``on_no_rule`` hook for all attempts of the peer, and the rule that it returns becomes the peer's.
+    """
+
+    __slots__ = ("_attempt", "_firewall", "_over", "_shared", "_task", "_timer", "_unwatch", "_waiting")
+
+    def __init__(
+        self,
+        firewall: Decisions,
+        hooks: Hooks,
+        hook: Hook,
+        attempt: Attempt,
+        shared: dict[PeerId, Question] | None = None,
+    ) -> None:
         self._firewall = firewall
-        self._hooks = hooks
-        self._open: dict[PeerId, _Question] = {}
+        self._attempt = attempt
+        self._shared = shared
+        self._over = False
+        self._waiting: dict[asyncio.Future[object], Callable[[], bool]] = {}
+        if shared is not None:
+            shared[attempt.peer] = self
+        self._unwatch = firewall.watch(self._rules_changed)
+        self._timer: asyncio.TimerHandle | None = None
+        if attempt.deadline < math.inf:
+            self._timer = asyncio.get_running_loop().call_at(attempt.deadline, self._late)
+        self._task = hooks.start(hook, attempt)
+        self._task.add_done_callback(self._answered)
 
-    async def ask(self, hook: Hook, attempt: Attempt, due: float) -> bool:
-        """Wait until there is a rule for this attempt. False: there is none, and the attempt is rejected.
-
-        The time for the answer runs from the first attempt of the peer. Each attempt that waits counts as a question,
-        as a running hook does; one too many is rejected at once.
-        """
-        if self._hooks.full(attempt.peer):
-            return False
-        question = self._open.get(attempt.peer)
-        joined = question is not None
-        if question is None:
-            question = self._put(hook, replace(attempt, deadline=due))
-        else:
-            self._hooks.take(attempt.peer)
+    async def wait(self, asks: Callable[[], bool], due: float) -> object:
+        """The answer, or ``CHANGED`` once ``asks`` is not true any more. None: a fault, or nothing came by ``due``."""
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[object] = loop.create_future()
+        self._waiting[outcome] = asks
+        timer = loop.call_at(due, _settle, outcome, None) if due < self._attempt.deadline else None
         try:
-            return await self._wait(question, attempt)
+            return await outcome
         finally:
-            if joined:
-                self._hooks.give_back(attempt.peer)
+            if timer is not None:
+                timer.cancel()
+            del self._waiting[outcome]
+            if not self._waiting:
+                self._end(None)
 
-    async def _wait(self, question: _Question, attempt: Attempt) -> bool:
-        def still() -> bool:
-            return self._firewall.match(attempt).rule is None
+    def _rules_changed(self) -> None:
+        for outcome, asks in self._waiting.items():
+            if not outcome.done() and not asks():
+                outcome.set_result(CHANGED)
 
-        with Waiting(self._firewall, still=still, due=attempt.deadline, late=False) as waiting:
-            question.waiting.add(waiting)
-            try:
-                return bool(await waiting.outcome)
-            finally:
-                question.waiting.discard(waiting)
-                if not question.waiting:
-                    self._close(question)
+    def _late(self) -> None:
+        protocol = word(self._attempt.protocol)
+        log.info("%s gave no answer in time: peer=%s protocol=%s", self._name, self._attempt.peer, protocol)
+        self._end(None)
 
-    def _put(self, hook: Hook, attempt: Attempt) -> _Question:
-        question = self._open[attempt.peer] = _Question(attempt)
-        question.task = self._hooks.start(hook, attempt)
-        question.task.add_done_callback(lambda task: self._answered(question, task))
-        if attempt.deadline < float("inf"):
-            loop = asyncio.get_running_loop()
-            question.timer = loop.call_at(attempt.deadline, self._late, question)
-        return question
-
-    def _answered(self, question: _Question, task: asyncio.Task[Any]) -> None:
-        attempt = question.attempt
-        if not self._close(question):
+    def _answered(self, task: asyncio.Task[Any]) -> None:
+        if self._over:
             if not task.cancelled():
                 task.exception()  # it fails too late to matter
             return
-        answer = answer_of(task, "on_no_rule", attempt, (Rule, NoneType))
-        if isinstance(answer, Rule) and any(not waiting.outcome.done() for waiting in question.waiting):
-            self._firewall.set(answer, peer=attempt.peer, direction=attempt.direction)
-        self._reject(question)
+        kinds = (bool, Rule) if self._shared is None else (Rule, NoneType)
+        answer = answer_of(task, self._name, self._attempt, kinds)
+        if self._shared is not None:
+            if isinstance(answer, Rule) and not all(outcome.done() for outcome in self._waiting):
+                self._firewall.set(answer, peer=self._attempt.peer, direction=self._attempt.direction)
+            answer = None  # whom the new rule does not cover is rejected
+        self._end(answer)
 
-    def _late(self, question: _Question) -> None:
-        if self._close(question):
-            peer, protocol = question.attempt.peer, word(question.attempt.protocol)
-            log.info("on_no_rule gave no answer in time: peer=%s protocol=%s", peer, protocol)
-            self._reject(question)
+    @property
+    def _name(self) -> str:
+        return "on_ask" if self._shared is None else "on_no_rule"
 
-    def _reject(self, question: _Question) -> None:
-        for waiting in question.waiting:
-            waiting.settle(False)
+    def _end(self, answer: object) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._unwatch()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._task.cancel()
+        if self._shared is not None:
+            del self._shared[self._attempt.peer]
+        for outcome in self._waiting:
+            _settle(outcome, answer)
 
-    def _close(self, question: _Question) -> bool:
-        """End the question; whether its answer was still wanted."""
-        if self._open.get(question.attempt.peer) is not question:
-            return False
-        del self._open[question.attempt.peer]
-        if question.timer is not None:
-            question.timer.cancel()
-        if question.task is not None:
-            question.task.cancel()
-        return True
+
+def _settle(outcome: asyncio.Future[object], answer: object) -> None:
+    if not outcome.done():
+        outcome.set_result(answer)

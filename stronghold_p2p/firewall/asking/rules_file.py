@@ -5,7 +5,7 @@ The only module of this room that touches files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -20,18 +20,21 @@ REST: Final = 0.5  # seconds that a file has to stay as it is before it is read 
 
 
 class RulesFile:
-    """One file, and the predicates that it may name.
+    """One file, and the predicates that it may name. ``follow`` is called with what it says after a change.
 
     ``watch``: whether networks follow its changes. ``loads`` counts the changes that were read, also those that could
     not be used; ``error`` is why the last one could not, or None.
     """
 
-    def __init__(self, path: Path, predicates: Mapping[str, Predicate], *, watch: bool) -> None:
+    def __init__(
+        self, path: Path, predicates: Mapping[str, Predicate], follow: Callable[[toml.Content], None], *, watch: bool
+    ) -> None:
         self.path = path
         self.watch = watch
         self.loads = 0
         self.error: ConfigError | None = None
         self._predicates = dict(predicates)
+        self._follow = follow
         self._stamp: Stamp | None = None
         self._seen: tuple[Stamp | None, float] | None = None  # how the last look found it, and since when
 
@@ -51,26 +54,26 @@ class RulesFile:
             raise ConfigError(f"{where}: not UTF-8", where=where) from None
         return toml.loads(text, self._predicates, str(self.path))
 
-    def read_again(self, now: float) -> toml.Content | None:
-        """The content, if the file has changed and been at rest for a while; ``now`` is in seconds on any clock.
+    def refresh(self, now: float) -> None:
+        """Follow the file, if it has changed and been at rest for a while; ``now`` is in seconds on any clock.
 
-        None: nothing new, or nothing that can be used. A file that cannot be read is tried again the next time.
+        One that cannot be used changes nothing, and is tried again the next time.
         """
         stamp = files.stamp(self.path)
         if self._seen is None or stamp != self._seen[0]:
             self._seen = (stamp, now)
         if stamp == self._stamp or now - self._seen[1] < REST:
-            return None
+            return
         try:
             content = self.read()
         except ConfigError as error:
             if self.error is None or str(error) != str(self.error):
                 self.loads += 1
             self.error = ConfigError(str(error), where=error.where)  # without the frames, and the text in them
-            return None
+            return
         self.loads += 1
         self.error = None
-        return content
+        self._follow(content)
 
     def write(self, content: toml.Content) -> None:
         """Write ``content``. ``ConfigError``: it has no text form, or cannot be written; the file is as it was."""

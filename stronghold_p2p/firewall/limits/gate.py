@@ -11,20 +11,17 @@ can hand out many of these to one customer, so a /48 is counted too, with eight 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import LimitExceeded
 from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.firewall.subnets import parse_host
+from stronghold_p2p.identity import PeerId
 from stronghold_p2p.per_peer import PerPeer
 from stronghold_p2p.token_bucket import TokenBucket
-
-if TYPE_CHECKING:
-    from stronghold_p2p.identity import PeerId
 
 # Sources whose accept rate is remembered: more than can be at work within the 3.2 s in which a bucket refills.
 TRACKED_SOURCES = 4_096
@@ -42,10 +39,14 @@ class _Source(NamedTuple):
     site: _Place
     region: _Place | None
 
+    @property
+    def places(self) -> tuple[_Place, ...]:
+        return (self.site,) if self.region is None else (self.site, self.region)
+
 
 @dataclass(eq=False, slots=True)
 class Token:
-    """One place at the gate. ``release`` gives it back, any number of times; so does leaving ``with``."""
+    """One place at the gate. ``release`` gives it back, any number of times."""
 
     gate: Gate
     direction: Direction
@@ -54,16 +55,7 @@ class Token:
     live: bool = True
 
     def release(self) -> None:
-        """Give the place back."""
         self.gate.release(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
 
 
 class Admission(NamedTuple):
@@ -108,7 +100,7 @@ class Gate:
             self._check_rate(source.site, now)
             waiting = len(self._waiting.get(source.site, ()))
             _check("pending_per_ip", waiting, self._pending_per_ip)
-        self._check_all(self._connected("in", source))
+        self._check_connected("in", source)
         gives_way = self._make_room()
         token = Token(self, "in", source)
         self._waiting.setdefault(source and source.site, {})[token] = None
@@ -118,7 +110,7 @@ class Gate:
     def dial(self) -> Token:
         """Give a place to one outgoing connection attempt."""
         _check("pending_out", self._pending_out, self._limits.pending_out)
-        self._check_all(self._connected("out", None))
+        self._check_connected("out", None)
         self._pending_out += 1
         return Token(self, "out", None)
 
@@ -131,7 +123,7 @@ class Gate:
         if not token.live or token.peer is not None:
             raise _exceeded("pending_in", self._pending_in, self._limits.pending_in or 0)
         _check("per_peer", self._peers.count(peer), self._limits.per_peer)
-        self._check_all(self._connected(token.direction, token.source))
+        self._check_connected(token.direction, token.source)
         self._end_pending(token)
         token.peer = peer
         self._established[token.direction] += 1
@@ -193,22 +185,17 @@ class Gate:
         if not bucket.take(now):
             raise _exceeded("accept_rate", ACCEPT_BURST, ACCEPT_BURST)
 
-    def _connected(self, direction: Direction, source: _Source | None) -> Iterator[tuple[str, int, int | None]]:
+    def _check_connected(self, direction: Direction, source: _Source | None) -> None:
         limits, counts = self._limits, self._established
-        yield "connections", counts.total(), limits.connections
+        _check("connections", counts.total(), limits.connections)
         if direction == "out":
-            yield "outbound", counts["out"], limits.outbound
+            _check("outbound", counts["out"], limits.outbound)
             return
-        yield "inbound", counts["in"], limits.inbound
+        _check("inbound", counts["in"], limits.inbound)
         if source is None or limits.per_subnet is None:
             return
-        yield "per_subnet", self._places[source.site], limits.per_subnet
-        if source.region is not None:
-            yield "per_subnet", self._places[source.region], limits.per_subnet * _REGION_FACTOR
-
-    def _check_all(self, rows: Iterator[tuple[str, int, int | None]]) -> None:
-        for limit, current, maximum in rows:
-            _check(limit, current, maximum)
+        for place, factor in zip(source.places, (1, _REGION_FACTOR), strict=False):
+            _check("per_subnet", self._places[place], limits.per_subnet * factor)
 
     def _make_room(self) -> Token | None:
         maximum = self._limits.pending_in
@@ -246,6 +233,4 @@ def _exceeded(limit: str, current: int, maximum: int) -> LimitExceeded:
 
 
 def _places(token: Token) -> tuple[_Place, ...]:
-    if token.source is None or token.direction == "out":
-        return ()
-    return (token.source.site,) if token.source.region is None else (token.source.site, token.source.region)
+    return () if token.source is None else token.source.places

@@ -48,7 +48,13 @@ def save(key: Ed25519PrivateKey, path: Path, *, passphrase: bytes = b"") -> None
 
     ``IdentityError`` if anything exists at ``path``, be it a dangling symbolic link, or if it cannot be written.
     """
-    data = _serialize(key, path, passphrase)
+    encryption: KeySerializationEncryption = NoEncryption()
+    try:
+        if passphrase:
+            encryption = BestAvailableEncryption(passphrase)
+        data = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+    except ValueError as error:
+        raise IdentityError(f"{path}: {error}", where=str(path)) from None
     try:
         files.create(path, data, IdentityError)
     except FileExistsError:
@@ -67,11 +73,3 @@ def _parse(data: bytes, path: Path, passphrase: bytes) -> Ed25519PrivateKey:
     if not isinstance(key, Ed25519PrivateKey):
         raise IdentityError(f"{path} holds a key of another type: only Ed25519 is supported", where=str(path))
     return key
-
-
-def _serialize(key: Ed25519PrivateKey, path: Path, passphrase: bytes) -> bytes:
-    try:
-        encryption: KeySerializationEncryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
-        return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
-    except ValueError as error:
-        raise IdentityError(f"{path}: {error}", where=str(path)) from None

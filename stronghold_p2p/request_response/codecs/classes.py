@@ -7,26 +7,22 @@ as the only key: ``{"Say":{"text":"hi"}}``, ``{"Pair":[1,2]}``, ``{"Say":"hi"}``
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import NoneType
 from typing import Any, Final, TypeAlias
 
 from stronghold_p2p.encoding.strict_json import printable
 from stronghold_p2p.errors import Malformed
-from stronghold_p2p.request_response.codecs.shapes import (
-    Convert,
-    Shape,
-    outwards,
-    wrong,
-)
+from stronghold_p2p.request_response.codecs.shapes import Shape, outwards, wrong
 
 _ABSENT: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a class. ``default``: its constructor knows what to take if it is absent; ``optional``: None is."""
+    """A field of a class. Where it is absent: ``default``, the constructor knows it; ``optional``, it is None."""
 
     name: str
     shape: Shape
@@ -48,124 +44,89 @@ def _made(cls: type, values: Mapping[str, Any]) -> Any:
         raise Malformed(str(error)) from error
 
 
+def _converted(fields: Fields, get: Callable[..., Any], *, reading: bool) -> dict[str, Any]:
+    """The item that ``get(name, absent)`` has for each field, read or written; a fault gets the name on its path."""
+    values: dict[str, Any] = {}
+    name = ""
+    try:
+        for field in fields:
+            name, item = field.name, get(field.name, _ABSENT)
+            if type(item) is field.shape.plain:
+                values[name] = item
+            elif item is not _ABSENT:
+                values[name] = field.shape.read(item) if reading else field.shape.write(item)
+            elif field.optional and not field.default:
+                values[name] = None
+            elif not field.default:
+                raise Malformed("missing")
+    except Malformed as error:
+        outwards(error, name)
+        raise
+    return values
+
+
 def unit(cls: type) -> Shape:
     """A class without fields: ``null``."""
-    what = cls.__name__
 
     def read(value: Any) -> Any:
         if value is not None:
-            raise wrong(what)
+            raise wrong(cls.__name__)
         return _made(cls, {})
 
     def write(value: Any) -> None:
-        if type(value) is not cls:
-            raise wrong(what)
+        _check(value, cls)
 
-    return Shape(what, read, write, frozenset({NoneType}), frozenset({cls}))
+    return Shape(cls.__name__, read, write, frozenset({NoneType}), frozenset({cls}))
 
 
 def struct(cls: type, fields: Fields) -> Shape:
     """A dataclass: an object. Keys that it does not know are ignored, as serde does (parity 2)."""
-    read, write = _struct_reader(cls, fields), _struct_writer(cls, fields)
-    return Shape(cls.__name__, read, write, frozenset({dict}), frozenset({cls}))
 
-
-def _struct_reader(cls: type, fields: Fields) -> Convert:
     def read(value: Any) -> Any:
         if type(value) is not dict:
             raise wrong(cls.__name__)
-        values: dict[str, Any] = {}
-        name = ""
-        try:
-            for field in fields:
-                name, item = field.name, value.get(field.name, _ABSENT)
-                if type(item) is field.shape.plain:
-                    values[name] = item
-                elif item is not _ABSENT:
-                    values[name] = field.shape.read(item)
-                elif field.optional and not field.default:
-                    values[name] = None
-                elif not field.default:
-                    raise Malformed("missing")
-        except Malformed as error:
-            outwards(error, name)
-            raise
-        return _made(cls, values)
+        return _made(cls, _converted(fields, value.get, reading=True))
 
-    return read
-
-
-def _struct_writer(cls: type, fields: Fields) -> Convert:
     def write(value: Any) -> dict[str, Any]:
-        if type(value) is not cls:
-            raise wrong(cls.__name__)
-        values: dict[str, Any] = {}
-        name = ""
-        try:
-            for field in fields:
-                name, item = field.name, getattr(value, field.name)
-                values[name] = item if type(item) is field.shape.plain else field.shape.write(item)
-        except Malformed as error:
-            outwards(error, name)
-            raise
-        return values
+        _check(value, cls)
+        return _converted(fields, partial(getattr, value), reading=False)
 
-    return write
+    return Shape(cls.__name__, read, write, frozenset({dict}), frozenset({cls}))
 
 
 def positional(cls: type, fields: Fields) -> Shape:
     """A NamedTuple of several fields: an array in their order; those with a default may be absent at its end."""
-    what = cls.__name__
 
     def read(value: Any) -> Any:
         if type(value) is not list or len(value) > len(fields):
-            raise wrong(f"{what}: an array of {len(fields)}")
-        values: dict[str, Any] = {}
-        name = ""
-        try:
-            for field, item in zip(fields, value, strict=False):
-                name = field.name
-                values[name] = item if type(item) is field.shape.plain else field.shape.read(item)
-            for field in fields[len(value) :]:
-                name = field.name
-                if not field.default:
-                    raise Malformed("missing")
-        except Malformed as error:
-            outwards(error, name)
-            raise
-        return _made(cls, values)
+            raise wrong(f"{cls.__name__}: an array of {len(fields)}")
+        named = dict(zip((field.name for field in fields), value, strict=False))
+        return _made(cls, _converted(fields, named.get, reading=True))
 
     def write(value: Any) -> list[Any]:
-        if type(value) is not cls:
-            raise wrong(what)
-        items: Any = value
-        values: list[Any] = []
-        name = ""
-        try:
-            for field, item in zip(fields, items, strict=True):
-                name = field.name
-                values.append(item if type(item) is field.shape.plain else field.shape.write(item))
-        except Malformed as error:
-            outwards(error, name)
-            raise
-        return values
+        _check(value, cls)
+        return list(_converted(fields, partial(getattr, value), reading=False).values())
 
-    return Shape(what, read, write, frozenset({list}), frozenset({cls}))
+    return Shape(cls.__name__, read, write, frozenset({list}), frozenset({cls}))
 
 
 def newtype(cls: type, name: str, inner: Shape) -> Shape:
     """A NamedTuple of one field: as that field alone."""
-    what = cls.__name__
 
     def read(value: Any) -> Any:
         return _made(cls, {name: inner.read(value)})
 
     def write(value: Any) -> Any:
-        if type(value) is not cls:
-            raise wrong(what)
+        _check(value, cls)
         return inner.write(getattr(value, name))
 
-    return Shape(what, read, write, inner.kinds, frozenset({cls}), weak=inner.weak)
+    return Shape(cls.__name__, read, write, inner.kinds, frozenset({cls}), weak=inner.weak)
+
+
+def _check(value: Any, cls: type) -> None:
+    """An object of a derived class is refused, too: the other side could not know it."""
+    if type(value) is not cls:
+        raise wrong(cls.__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +145,7 @@ def variants(of: Sequence[Variant]) -> Shape:
     """
     names = [one.cls.__name__ for one in of]
     what, known = " | ".join(names), ", ".join(names)
-    by_name = {one.cls.__name__: one for one in of}
+    by_name = dict(zip(names, of, strict=True))
     by_class = {one.cls: one for one in of}
 
     def read(value: Any) -> Any:

@@ -87,7 +87,7 @@ class _Compiler:
             return shapes.members(form)
         kind, arguments = get_origin(form) or form, get_args(form)
         if kind is list:
-            return shapes.sequence(list, self._first(arguments, where))
+            return shapes.sequence(list, self.shape((arguments or (Any,))[0], where))
         if kind is tuple:
             return self._tuple(form, arguments, where)
         if kind is dict:
@@ -99,12 +99,9 @@ class _Compiler:
             raise refused(where, f"{form!r:.80} has no form in JSON: {_WAY_OUT}")
         return _SCALARS[form]
 
-    def _first(self, arguments: Sequence[Any], where: str) -> Shape:
-        return self.shape(arguments[0] if arguments else Any, where)
-
     def _tuple(self, form: Any, arguments: Sequence[Any], where: str) -> Shape:
         if form is tuple or arguments[1:] == (...,):
-            return shapes.sequence(tuple, self._first(arguments, where))
+            return shapes.sequence(tuple, self.shape((arguments or (Any,))[0], where))
         if not arguments:
             raise refused(where, "an empty tuple is null for serde: take None")
         return shapes.row([self.shape(one, where) for one in arguments])
@@ -141,7 +138,8 @@ class _Compiler:
 
     def _field(self, cls: type, declared: FieldForm) -> Field:
         shape = self.shape(declared.form, f"{cls.__name__}.{declared.name}")
-        optional = NoneType in forms.members(declared.form)
+        # In an array a position that is absent has no name that would tell that it is the one left out.
+        optional = NoneType in forms.members(declared.form) and not forms.is_positional(cls)
         return Field(declared.name, shape, default=declared.default, optional=optional)
 
 

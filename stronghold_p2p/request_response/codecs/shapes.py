@@ -127,24 +127,11 @@ def _name(member: Enum) -> str:
 
 def members(kind: type[Enum]) -> Shape:
     """An ``Enum``: each member is a unit variant, a string on the wire."""
-    by_name = {_name(member): member for member in kind}
-    what = kind.__name__
-
-    def read(value: Any) -> Enum:
-        if type(value) is str and value in by_name:
-            return by_name[value]
-        raise wrong(what)
-
-    def write(value: Any) -> str:
-        if type(value) is kind:
-            return _name(value)
-        raise wrong(what)
-
-    return Shape(what, read, write, frozenset({str}), frozenset({kind}))
+    return constants(kind, kind.__name__)
 
 
-def constants(values: Iterable[Any]) -> Shape:
-    """``Literal`` values as they are; members of an ``Enum`` among them as above."""
+def constants(values: Iterable[Any], name: str = "") -> Shape:
+    """``Literal`` values as they are; members of an ``Enum`` among them by their names. ``name`` is for messages."""
     pairs = [(_name(value) if isinstance(value, Enum) else value, value) for value in values]
     # 1 and True are equal, so each type has a table of its own.
     reads: dict[type, dict[Any, Any]] = {}
@@ -152,7 +139,7 @@ def constants(values: Iterable[Any]) -> Shape:
     for wire, value in pairs:
         reads.setdefault(type(wire), {})[wire] = value
         writes.setdefault(type(value), {})[value] = wire
-    what = f"Literal[{', '.join(repr(value) for _, value in pairs)}]"
+    what = name or f"Literal[{', '.join(repr(value) for _, value in pairs)}]"
 
     def among(tables: dict[type, dict[Any, Any]]) -> Convert:
         def convert(value: Any) -> Any:
@@ -170,14 +157,15 @@ def constants(values: Iterable[Any]) -> Shape:
 # ---------------------------------------------------------------------- containers
 
 
-def _each(values: Iterable[Any], convert: Convert) -> list[Any]:
+def _each(values: Iterable[tuple[Any, Any]], convert: Convert) -> list[Any]:
+    """Each named value, converted; a fault gets its name on its path."""
     done: list[Any] = []
-    try:
-        for value in values:
-            done.append(convert(value))  # noqa: PERF401 - its length tells which one failed
-    except Malformed as error:
-        outwards(error, str(len(done)))
-        raise
+    for name, value in values:
+        try:
+            done.append(convert(value))
+        except Malformed as error:
+            outwards(error, str(name))
+            raise
     return done
 
 
@@ -189,13 +177,13 @@ def sequence(kind: type[list[Any] | tuple[Any, ...]], item: Shape) -> Shape:
         if type(value) is not list:
             raise wrong(what)
         if not only.issuperset(map(type, value)):
-            value = _each(value, item.read)
+            value = _each(enumerate(value), item.read)
         return value if kind is list else kind(value)
 
     def write(value: Any) -> Any:
         if not isinstance(value, kind):
             raise wrong(what)
-        return value if only.issuperset(map(type, value)) else _each(value, item.write)
+        return value if only.issuperset(map(type, value)) else _each(enumerate(value), item.write)
 
     return Shape(what, read, write, frozenset({list}), frozenset({kind}))
 
@@ -205,39 +193,32 @@ def mapping(item: Shape) -> Shape:
     only = frozenset({item.plain})
 
     def each(value: dict[Any, Any], convert: Convert) -> dict[Any, Any]:
-        done: dict[Any, Any] = {}
-        for key, content in value.items():
-            try:
-                done[key] = convert(content)
-            except Malformed as error:
-                outwards(error, str(key))
-                raise
-        return done
+        if only.issuperset(map(type, value.values())):
+            return value
+        return dict(zip(value, _each(value.items(), convert), strict=True))
 
     def read(value: Any) -> Any:
         if type(value) is not dict:
             raise wrong("dict")
-        return value if only.issuperset(map(type, value.values())) else each(value, item.read)
+        return each(value, item.read)
 
     def write(value: Any) -> Any:
         if not isinstance(value, dict):
             raise wrong("dict")
-        return value if only.issuperset(map(type, value.values())) else each(value, item.write)
+        return each(value, item.write)
 
     return Shape("dict", read, write, frozenset({dict}), frozenset({dict}))
 
 
 def row(items: Sequence[Shape]) -> Shape:
     """``tuple[X, Y]``: an array of exactly these."""
-    count = len(items)
-    what = f"tuple of {count}"
+    what = f"tuple of {len(items)}"
     reads, writes = [item.read for item in items], [item.write for item in items]
 
     def each(value: Any, converts: list[Convert]) -> list[Any]:
-        if len(value) != count:
+        if len(value) != len(items):
             raise wrong(what)
-        pairs = zip(converts, value, strict=True)
-        return _each(pairs, lambda pair: pair[0](pair[1]))
+        return _each(enumerate(zip(converts, value, strict=True)), lambda pair: pair[0](pair[1]))
 
     def read(value: Any) -> tuple[Any, ...]:
         if type(value) is not list:

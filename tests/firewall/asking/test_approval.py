@@ -13,6 +13,8 @@ from stronghold_p2p.firewall.asking.approval import Approval
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt, Rule
+from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.swarm.swarm import Swarm
 from tests.firewall.attempts import ALICE, BOB, CAROL, ECHO, UPPER, attempt
 from tests.virtual import VIRTUAL
 
@@ -363,10 +365,23 @@ async def test_what_waits_is_bounded_in_bytes() -> None:
     await nothing_left(approval)
 
 
-def test_the_figures_are_those_of_the_configuration() -> None:
+async def test_the_figures_are_those_of_the_configuration() -> None:
     limits = Limits(asks=1, asks_per_peer=2)
-    one = Approval.configured(Firewall(), Audit(), Timeouts(ask=4), limits)
+    one = Swarm(Identity(), limits=limits, timeouts=Timeouts(ask=4)).approval
     assert (one._hooks._asks, one._hooks._counts.maximum, one._ask) == (1, 2, 4)
+
+
+async def test_rules_that_change_and_change_back_let_nobody_in() -> None:
+    firewall, approval, asked = asking()
+    (task,) = await begin(approval, attempt())
+    firewall.set(Rule.REJECT)
+    firewall.set(Rule.ASK)
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert (task.done(), len(asked.answers)) == (False, 2)  # it is asked about once more
+    asked.answers[1].set_result(False)
+    assert await task is False
+    await nothing_left(approval)
 
 
 async def test_limits_of_none() -> None:

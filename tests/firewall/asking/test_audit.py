@@ -24,13 +24,13 @@ def test_readers_and_the_log_are_told(caplog: pytest.LogCaptureFixture) -> None:
         told.append((asked, rule))
 
     assert not audit.wanted
-    audit.add(reader)
+    audit.readers.append(reader)
     assert audit.wanted
     assert audit.tell(attempt(), FOUND, True) is True
     assert audit.tell(attempt(), FOUND, False) is False
     assert audit.tell(attempt(), OPEN, True) is True  # of that nobody is told
     assert audit.record(attempt(), FOUND, True) is True  # the log alone
-    audit.remove(reader)
+    audit.readers.remove(reader)
     assert told == [(attempt(), Rule.ALLOW), (attempt(), Rule.REJECT)]
     assert (audit.wanted, caplog.messages) == (False, [])
     caplog.set_level(logging.INFO, AUDIT)
@@ -50,10 +50,10 @@ def test_a_reader_may_leave_while_it_is_told() -> None:
 
     def once(asked: Attempt, rule: Rule) -> None:
         told.append("once")
-        audit.remove(once)
+        audit.readers.remove(once)
 
-    audit.add(once)
-    audit.add(lambda asked, rule: told.append("always"))
+    audit.readers.append(once)
+    audit.readers.append(lambda asked, rule: told.append("always"))
     audit.tell(attempt(), FOUND, True)
     audit.tell(attempt(), FOUND, True)
     assert told == ["once", "always", "always"]

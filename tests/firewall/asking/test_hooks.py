@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,10 +9,10 @@ import pytest
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.asking.hooks import (
     Hooks,
-    Waiting,
     answer_of,
     word,
 )
+from stronghold_p2p.firewall.asking.questions import CHANGED, Question
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from tests.firewall.attempts import ALICE, BOB, attempt
 from tests.virtual import VIRTUAL
@@ -47,27 +48,33 @@ def test_limits_of_none() -> None:
 
 
 async def test_what_comes_first_settles() -> None:
-    firewall = Firewall()
+    firewall, hooks = Firewall(), Hooks(None, None)
+    answers: list[asyncio.Future[bool]] = []
 
-    def waiting(due: float = float("inf")) -> Waiting:
-        return Waiting(firewall, still=lambda: firewall.decide(attempt()) is None, due=due, late="late")
+    async def hook(asked: Attempt) -> bool:
+        answers.append(asyncio.get_running_loop().create_future())
+        return await answers[-1]
 
-    now = asyncio.get_running_loop().time()
-    with waiting(now + 0.01) as one:
-        assert await one.outcome == "late"
-        one.settle("answer")
-        firewall.set(Rule.ALLOW)
-        assert one.outcome.result() == "late"
+    async def waiting(due: float) -> object:
+        question = Question(firewall, hooks, hook, replace(attempt(), deadline=due))
+        return await question.wait(lambda: firewall.decide(attempt()) is None, due)
+
+    assert await waiting(asyncio.get_running_loop().time() + 0.01) is None
+    task = asyncio.ensure_future(waiting(float("inf")))
+    await asyncio.sleep(0)
+    firewall.set(Rule.ALLOW, peer=BOB)
+    assert not task.done()
+    firewall.set(Rule.ALLOW)
     firewall.remove()
-    with waiting() as one:
-        firewall.set(Rule.ALLOW, peer=BOB)
-        assert not one.outcome.done()
-        firewall.set(Rule.ALLOW)
-        assert await one.outcome is True
-    with waiting() as one:
-        one.settle("answer")
-        assert await one.outcome == "answer"
+    assert await task is CHANGED
+    task = asyncio.ensure_future(waiting(float("inf")))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    answers[-1].set_result(True)
+    assert await task is True
     assert firewall._observers == {}
+    await asyncio.sleep(0)
+    assert hooks.tasks == frozenset()
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ async def nothing_left(approval: Approval) -> None:
         await asyncio.sleep(0)
     assert approval.snapshot() == {"asks": 0, "asking_peers": 0, "ask_memory": 0}
     assert approval.hooks == frozenset()
-    assert approval._questions._open == {}
+    assert approval._open == {}
 
 
 def requests(count: int) -> list[Attempt]:
@@ -389,4 +389,4 @@ async def test_nothing_of_a_question_is_left_for_the_collector() -> None:
     await nothing_left(approval)
     assert firewall._observers == {}
     gc.collect()
-    assert not [thing for thing in gc.get_objects() if type(thing).__name__ in {"_Question", "Waiting"}]
+    assert not [thing for thing in gc.get_objects() if type(thing).__name__ == "Question"]

@@ -43,18 +43,19 @@ def connect(gate: Gate, host: str | None = "192.0.2.1", number: int = 0) -> Toke
 
 def test_a_token_is_counted_from_admission_to_release() -> None:
     gate = Gate(Limits())
-    with inbound(gate) as token:
-        assert gate.snapshot()["pending_in"] == 1
-        gate.establish(token, ALICE)
-        assert gate.snapshot() == {
-            "pending_in": 0,
-            "pending_out": 0,
-            "pending_sources": 0,
-            "inbound": 1,
-            "outbound": 0,
-            "peers": 1,
-            "places": 1,
-        }
+    token = inbound(gate)
+    assert gate.snapshot()["pending_in"] == 1
+    gate.establish(token, ALICE)
+    assert gate.snapshot() == {
+        "pending_in": 0,
+        "pending_out": 0,
+        "pending_sources": 0,
+        "inbound": 1,
+        "outbound": 0,
+        "peers": 1,
+        "places": 1,
+    }
+    token.release()
     assert not any(gate.snapshot().values())
     token.release()
     gate.release(token)

@@ -1,0 +1,215 @@
+"""What an address book remembers, within its limits, and what the swarm tells it of dials and of what peers say.
+
+There are two tables of entries: those that hold something lasting (the caller said it, or a dial found it), and
+hearsay, which peers have told of themselves. The entry that was used last stands last in its table. To change an entry,
+take a copy by ``entry`` and give it back by ``put``: that makes room by forgetting others, or says that there is none
+and leaves what is known of the peer as it was.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import replace
+from time import monotonic
+
+from multiaddr import Multiaddr
+
+from stronghold_p2p.book.entry import FOUND, GIVEN, TOLD, BookEntry, checked
+from stronghold_p2p.book.json_form import ADDRESSES, PEERS, PER_PEER, RELAYS, Content, SavedPeer
+from stronghold_p2p.errors import ConfigError, LimitExceeded
+from stronghold_p2p.identity import PeerId
+
+SIZE = 8 << 20  # bytes of all addresses: with the rest of a full book they stay below 32 MiB (hostile row 94)
+
+
+class Store:
+    """The entries of one book. ``peers`` and ``per_peer`` set lower limits than those of a file."""
+
+    def __init__(self, peers: int | None, per_peer: int | None) -> None:
+        self.relays: list[PeerId] = []
+        self.maximum = _at_most("peers", PEERS, peers)
+        self.per_peer = _at_most("per_peer", PER_PEER, per_peer)
+        self._lasting: OrderedDict[PeerId, BookEntry] = OrderedDict()
+        self._hearsay: OrderedDict[PeerId, BookEntry] = OrderedDict()
+        self._count = 0
+        self._size = 0
+        self._held: list[Container[PeerId]] = []
+
+    # ------------------------------------------------------------------ entries
+
+    def entry(self, peer: PeerId) -> BookEntry:
+        """A copy of what is known of ``peer``, without what has expired; an empty one if nothing is."""
+        known = self._known(peer)
+        return BookEntry() if known is None else replace(known, places=dict(known.places))
+
+    def put(self, peer: PeerId, entry: BookEntry, *, lasting: bool = True) -> bool:
+        """Make ``entry`` the one of ``peer``, as the one that was used last. False: the book is full, nothing changed.
+
+        ``lasting``: it holds something that stays, so entries of which the caller has given nothing make room for it.
+        """
+        before = self._known(peer)
+        self._replace(peer, before, entry)
+        while (over := self._over()) is not None:
+            if self._evict(self._hearsay, peer):
+                continue
+            if not lasting or not ((over != "peers" and self._strip(peer)) or self._evict(self._lasting, peer)):
+                self._replace(peer, entry, before)
+                return False
+        return True
+
+    def peers(self) -> Iterator[PeerId]:
+        """Every peer of whom an address is known."""
+        for peer in (*self._lasting, *self._hearsay):
+            known = self._known(peer)
+            if known is not None and known.places:
+                yield peer
+
+    # ------------------------------------------------------------------ what the swarm tells
+
+    def learn(self, peer: PeerId, addresses: Iterable[Multiaddr], *, seq: int | None = None) -> None:
+        """``peer`` says that it can be reached there: the addresses count for an hour, as far as there is room.
+
+        ``seq``: the sequence number of the signed record that they come from.
+        """
+        told: dict[bytes, None] = {}
+        for address in addresses:
+            if (place := checked(peer, address)) is not None:
+                told[place] = None
+            if len(told) == PER_PEER:
+                break
+        entry = self.entry(peer)
+        entry.tell(told, monotonic(), self.per_peer, seq)
+        if not self.put(peer, entry, lasting=False):
+            entry.drop(TOLD)
+            self.put(peer, entry, lasting=False)
+
+    def worked(self, peer: PeerId, address: Multiaddr) -> None:
+        """A dial to ``address`` found the peer there: the address stays, and comes first from now on."""
+        place, entry = checked(peer, address), self.entry(peer)
+        if place is not None and entry.keep(place, FOUND, self.per_peer, first=True):
+            self.put(peer, entry)
+
+    def failed(self, peer: PeerId, address: Multiaddr) -> None:
+        """A dial to ``address`` failed while another worked: it comes last from now on, if it is known."""
+        place, known = checked(peer, address), self._known(peer)
+        if place is not None and known is not None:
+            known.failed(place)
+
+    def hold(self, peers: Container[PeerId]) -> None:
+        """Never forget a peer that ``peers`` contains at the time, until ``let_go``."""
+        self._held.append(peers)
+
+    def let_go(self, peers: Container[PeerId]) -> None:
+        """Undo ``hold`` with the same object."""
+        self._held = [held for held in self._held if held is not peers]
+
+    # ------------------------------------------------------------------ files
+
+    def content(self) -> Content:
+        """What is saved: all that stays."""
+        entries = (
+            SavedPeer(peer, entry.lasting, entry.pinned, entry.relays, entry.exclusive)
+            for peer, entry in self._lasting.items()
+        )
+        said = tuple(saved for saved in entries if saved.places or saved.relays is not None or saved.exclusive)
+        return Content(said, tuple(dict.fromkeys(self.relays)))
+
+    def take(self, content: Content) -> None:
+        """Add what a file says, behind what is known already. ``LimitExceeded``: it does not fit; nothing changes."""
+        self._check_room(content)
+        for saved in content.peers:
+            entry = self.entry(saved.peer)
+            for place in saved.places:
+                if entry.places.get(place, 0.0) < FOUND:
+                    entry.keep(place, GIVEN if saved.pinned else FOUND, self.per_peer)
+            entry.pinned = entry.pinned or saved.pinned
+            if saved.relays is not None or saved.exclusive:
+                entry.relays, entry.exclusive = saved.relays, saved.exclusive
+            self.put(saved.peer, entry)
+        self.relays += [relay for relay in content.relays if relay not in self.relays]
+
+    def _check_room(self, content: Content) -> None:
+        """An import forgets nothing that stays, and leaves a book that can be saved; else ``LimitExceeded``."""
+        if len({*self.relays, *content.relays}) > RELAYS:
+            raise full("relays", RELAYS)
+        more = {saved.peer: saved.places for saved in content.peers}
+        if len(self._lasting.keys() | more.keys()) > self.maximum:
+            raise full("peers", self.maximum)
+        merged = [{*entry.lasting, *more.pop(peer, ())} for peer, entry in self._lasting.items()]
+        places = [place for of_peer in (*merged, *more.values()) for place in of_peer]
+        if len(places) > ADDRESSES or sum(map(len, places)) > SIZE:
+            raise full("addresses", ADDRESSES)
+
+    # ------------------------------------------------------------------ limits
+
+    def _known(self, peer: PeerId) -> BookEntry | None:
+        entry = self._lasting.get(peer) or self._hearsay.get(peer)
+        now = monotonic()
+        if entry is not None and any(until <= now for until in entry.places.values()):
+            self._drop(entry, now)
+        return entry
+
+    def _replace(self, peer: PeerId, old: BookEntry | None, new: BookEntry | None) -> None:
+        self._lasting.pop(peer, None)
+        self._hearsay.pop(peer, None)
+        self._measure(old, -1)
+        if new is not None and (new.places or new.bound):
+            (self._lasting if new.stays else self._hearsay)[peer] = new
+            self._measure(new, 1)
+
+    def _over(self) -> str | None:
+        if len(self._lasting) + len(self._hearsay) > self.maximum:
+            return "peers"
+        return "addresses" if self._count > ADDRESSES or self._size > SIZE else None
+
+    def _evict(self, table: OrderedDict[PeerId, BookEntry], spared: PeerId) -> bool:
+        """Forget the peer that was used longest ago, of those that may be forgotten."""
+        for _ in range(len(table)):
+            peer, entry = next(iter(table.items()))
+            if peer != spared and not entry.bound and not self._is_held(peer):
+                self._measure(table.pop(peer), -1)
+                return True
+            table.move_to_end(peer)
+        return False
+
+    def _strip(self, spared: PeerId) -> bool:
+        """Forget what peers with a lasting entry have only told: an eighth of all, so that it is rarely needed."""
+        before = self._count
+        for peer, entry in self._lasting.items():
+            if self._count <= ADDRESSES * 7 // 8 and self._size <= SIZE * 7 // 8:
+                break
+            if peer != spared and not self._is_held(peer):
+                self._drop(entry, TOLD)
+        return self._count < before
+
+    def _is_held(self, peer: PeerId) -> bool:
+        return any(peer in peers for peers in self._held)
+
+    def _drop(self, entry: BookEntry, moment: float) -> None:
+        self._measure(entry, -1)
+        entry.drop(moment)
+        self._measure(entry, 1)
+
+    def _measure(self, entry: BookEntry | None, times: int) -> None:
+        """Count the addresses of ``entry`` and their bytes once more, or (-1) no longer."""
+        if entry is not None:
+            self._count += times * len(entry.places)
+            self._size += times * sum(map(len, entry.places))
+
+
+def _at_most(name: str, maximum: int, given: int | None) -> int:
+    if given is not None and given > maximum:
+        raise ConfigError(f"AddressBook({name}={given}): a file has at most {maximum}", where=name)
+    return maximum if given is None else given
+
+
+def full(limit: str, maximum: int, peer: PeerId | None = None) -> LimitExceeded:
+    """The error where there is no place for what the caller wants to add."""
+    what = {
+        "peers": f"the book holds {maximum} peers, or {ADDRESSES} addresses, that may not be forgotten",
+        "per_peer": f"{maximum} addresses of {peer} are known",
+        "relays": f"the book would have more than {maximum} relays",
+        "addresses": f"the book would hold more than {maximum} addresses, or {SIZE} bytes of them",
+    }[limit]
+    return LimitExceeded(f"{what}: remove some", limit=limit, current=maximum, maximum=maximum, peer=peer)
