@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import Final
 
 
 class GoAway(IntEnum):
-    """Codes of a Go Away frame: 0 to 2 of the yamux spec, the rest of go-libp2p (core/network/conn.go)."""
+    """Why a connection ends: 0 to 2 are of the yamux spec, the rest of go-libp2p."""
 
     NORMAL = 0
     PROTOCOL_ERROR = 1
@@ -23,7 +24,7 @@ class GoAway(IntEnum):
 
 
 class Reset(IntEnum):
-    """Codes in the Length of a RST (go-libp2p core/network/mux.go; shifted by one against ``GoAway``)."""
+    """Why a stream ends, in the Length of a RST; shifted by one against ``GoAway``."""
 
     NONE = 0
     NEGOTIATION_FAILED = 0x1001
@@ -36,7 +37,7 @@ class Reset(IntEnum):
     GATED = 0x1008
 
 
-_REASONS: Final = {
+_REASONS: Final[Mapping[int, str]] = {
     GoAway.PROTOCOL_ERROR: "it says that we broke the protocol",
     GoAway.INTERNAL_ERROR: "an internal error",
     GoAway.NEGOTIATION_FAILED: "nothing was agreed on",
@@ -54,5 +55,5 @@ def farewell(code: int) -> str:
     """What a go-away tells, in words."""
     if code == GoAway.NORMAL:
         return "the peer closed the connection"
-    reason = next((words for known, words in _REASONS.items() if known == code), "for a reason that we do not know")
+    reason = _REASONS.get(code, "for a reason that we do not know")
     return f"the peer closed the connection: {reason} (code {code:#x})"

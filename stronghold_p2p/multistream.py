@@ -58,16 +58,11 @@ _NEVER = frozenset({_HEADER_NAME, "ls", "na"})
 
 @lru_cache(_CACHED)
 def propose(protocol: str) -> bytes:
-    """The header and the proposal: the whole first flight of a dialer that knows what it wants."""
-    return HEADER + message(protocol)
+    """The header and the proposal: the whole first flight of a dialer that knows what it wants.
 
-
-def match_confirm(protocol: str) -> bytes:
-    """The header and the echo: the bytes with which a listener accepts ``propose(protocol)``.
-
-    They are the same bytes as the proposal's, because an acceptance repeats the name verbatim.
+    A listener that accepts answers with the same bytes, because it repeats the name verbatim.
     """
-    return propose(protocol)
+    return HEADER + message(protocol)
 
 
 def match_first(data: bytes | bytearray | memoryview) -> tuple[str, int] | None:
@@ -75,8 +70,8 @@ def match_first(data: bytes | bytearray | memoryview) -> tuple[str, int] | None:
 
     The fast path of ``listen``: ``None`` for anything but the exact header and one complete, well-formed
     proposal. Then ``listen`` takes over from the first byte, and finds the fault or waits for the rest.
-    The caller still has to look the protocol up; ``match_confirm`` is the answer when it serves it, and
-    ``listen`` again when it does not.
+    The caller still has to look the protocol up; ``propose`` gives the answer when it serves it, and ``listen``
+    takes over when it does not.
     """
     start = _FIRST
     if len(data) <= start:
@@ -164,35 +159,29 @@ def lazy(protocol: str, inner: Exchange[T]) -> Exchange[T]:
     that answered something else, is taken for the next layer's (``NegotiationError``). The result is that
     of ``inner``, which is closed whatever happens. ``inner`` must be fresh.
     """
+    flight: list[bytes] | None = [propose(protocol)]
+    reply: bytes | None = None
     try:
-        step: int | bytes | None
-        step, result = yield from _send_first(protocol, inner)
-        yield from confirm(protocol)
-        while step is not None:
+        while True:
             try:
-                step = inner.send((yield step))
+                step = inner.send(reply)  # type: ignore[arg-type]  # None begins it
             except StopIteration as stop:
+                if flight is not None:
+                    yield b"".join(flight)
+                    yield from confirm(protocol)
                 return stop.value  # type: ignore[no-any-return]
-        return result[0]
+            if flight is None:
+                reply = yield step
+            elif isinstance(step, bytes):
+                flight.append(step)
+                reply = b""
+            else:
+                yield b"".join(flight)
+                flight = None
+                yield from confirm(protocol)
+                reply = yield step
     finally:
         inner.close()
-
-
-def _send_first(protocol: str, inner: Exchange[T]) -> Exchange[tuple[int | None, list[T]]]:
-    """Send the proposal and all that ``inner`` writes before its first read: that read, or else its result."""
-    flight = [propose(protocol)]
-    read: int | None = None
-    result: list[T] = []
-    try:
-        step = next(inner)
-        while not isinstance(step, int):
-            flight.append(step)
-            step = inner.send(b"")
-        read = step
-    except StopIteration as stop:
-        result.append(stop.value)
-    yield b"".join(flight)
-    return read, result
 
 
 def _read_header() -> Exchange[None]:

@@ -29,8 +29,7 @@ from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
 from stronghold_p2p.request_response.server import Handler, Server
 from stronghold_p2p.streams.deadline import Deadline
-from stronghold_p2p.streams.opening import StreamOpening
-from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.streams.stream import Stream, StreamOpening
 from stronghold_p2p.swarm.listeners import Listener
 from stronghold_p2p.swarm.swarm import Swarm
 

@@ -9,14 +9,17 @@
 
 The user of each seam calls down through it, and is told things through a second protocol that it implements itself:
 ``WireUser``, ``Sink``, ``MuxerUser``, ``Arrivals``. A name here is the only thing that both sides have to agree on, so
-each method says who calls it, when, and what it may not do.
+each method says who calls it, when, and what it may not do. All times are the loop's seconds.
+
+A *turn* is one callback of a connection, from the first byte that it received to the last one that it sent for that
+(``streams/waiter.py``). Code of the application runs at its end, never while a muxer is at work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from multiaddr import Multiaddr
 
@@ -40,7 +43,6 @@ class WireUser(Protocol):
         """Bytes came. Returns how many were used; the wire keeps the rest, and it comes again in front of the next.
 
         ``view`` is valid during the call only. It never raises: the user knows best what a fault in it has to end.
-        It calls no code of the application; tasks that were woken go on at its end (``Turn``).
         """
 
     def writable(self) -> None:
@@ -52,27 +54,20 @@ class WireUser(Protocol):
 
 class Wire(Protocol):
     """Ordered bytes to one other end. Where it is nested in a stream of another connection, it delivers at the end of
-    that connection's ``Turn`` and from memory of its own: the outer record is still being read until then.
+    that connection's turn and from memory of its own: the outer record is still being read until then.
     """
 
     user: WireUser
     """A change of phase is one assignment. What the old user left unused comes to the new one at once."""
-
-    @property
-    def local(self) -> Multiaddr:
-        """Our end."""
-
-    @property
-    def remote(self) -> Multiaddr:
-        """The other end, as it was dialed, or as the system tells it."""
-
-    @property
-    def host(self) -> str | None:
-        """What limits count by: the remote IP address; None where there is none of its own, as for a circuit."""
-
-    @property
-    def congested(self) -> bool:
-        """What is written now would only be buffered; ``writable`` tells when to go on."""
+    local: Multiaddr
+    remote: Multiaddr
+    """The other end, as it was dialed, or as the system tells it."""
+    host: str | None
+    """What limits count by: the remote IP address; None where there is none of its own, as for a circuit."""
+    congested: bool
+    """What is written now would only be buffered; ``writable`` tells when to go on."""
+    lost: bool
+    """``ended`` was called."""
 
     @property
     def partial(self) -> bool:
@@ -81,10 +76,6 @@ class Wire(Protocol):
     @property
     def unsent(self) -> int:
         """Bytes that were written and have not reached the peer, as far as the system tells."""
-
-    @property
-    def lost(self) -> bool:
-        """``ended`` was called."""
 
     def write(self, data: bytes | memoryview) -> None:
         """Send ``data``, which may change afterwards. Does nothing once the wire is lost."""
@@ -108,9 +99,8 @@ class Wire(Protocol):
 class SecureChannel(Protocol):
     """Records of one connection, both directions."""
 
-    @property
-    def header_size(self) -> int:
-        """Bytes at the front of a record that tell how long it is."""
+    header_size: int
+    """Bytes at the front of a record that tell how long it is."""
 
     def body_size(self, header: bytes) -> int:
         """Bytes of a record behind its ``header``; used until there is a muxer, as ``open`` finds records itself."""
@@ -138,21 +128,13 @@ class Secured:
 class Security(Protocol):
     """One way to secure a wire; ``id`` is its name in multistream-select."""
 
-    @property
-    def id(self) -> str: ...
+    id: str
 
     def handshake(self, *, initiator: bool, expected: PeerId | None, muxers: tuple[str, ...]) -> Exchange[Secured]:
         """Prove both ends to each other. ``expected``: the only peer to accept; ``muxers``: ours, best first."""
 
 
 # ------------------------------------------------------------------------------------------------ muxers
-
-
-class Turn(Protocol):
-    """One callback of a connection, from the first byte that it received to the last one that it sent for that."""
-
-    def add(self, go_on: Callable[[], object]) -> None:
-        """Call ``go_on`` when the muxer is through with this callback; outside of one, in the loop's next turn."""
 
 
 class Sink(Protocol):
@@ -179,13 +161,10 @@ class Sink(Protocol):
 class StreamEnd(Protocol):
     """Our end of one stream of any muxer. Credit is ours to give: the peer may send more once ``consumed`` was told."""
 
+    id: int
     sink: Sink
     due: float
-    """When the connection calls ``Sink.expired``, in the loop's seconds; infinite: never."""
-
-    @property
-    def id(self) -> int: ...
-
+    """When the connection calls ``Sink.expired``; infinite: never."""
     gone: bool
     """Both directions are over; nothing can be done with it any more."""
     finished: bool
@@ -235,25 +214,18 @@ class MuxerUser(Protocol):
 class Muxer(Protocol):
     """All streams of one connection, its goodbye, and what keeps it alive."""
 
-    @property
-    def streams(self) -> Collection[StreamEnd]:
-        """Those that are open, both directions together."""
-
-    @property
-    def turn(self) -> Any:
-        """The ``Turn`` in which streams are told things."""
+    turn: Any
+    """The ``Turn`` in which streams are told things; only ``streams/`` and what is above know its class."""
+    heard: float
+    """When the last bytes came."""
 
     @property
     def round_trip(self) -> float:
         """Seconds that the last answered ping took; 0 before the first."""
 
     @property
-    def heard(self) -> float:
-        """When the last bytes came, in the loop's seconds."""
-
-    @property
-    def openable(self) -> bool:
-        """``open`` would not refuse for want of the peer's acknowledgements."""
+    def streams(self) -> Collection[StreamEnd]:
+        """Those that are open, both directions together."""
 
     def begin(self) -> None:
         """The user is ready: take what the peer had sent along with the end of the handshake. Called once."""
@@ -268,7 +240,7 @@ class Muxer(Protocol):
         """Whoever asked by ``when_openable`` has given up."""
 
     def due(self) -> float:
-        """When ``tick`` has something to do, in the loop's seconds."""
+        """When ``tick`` has something to do."""
 
     def tick(self, now: float) -> None:
         """Look at the deadlines of the connection: keep-alive, stalled writes, half frames."""
@@ -283,8 +255,7 @@ class Muxer(Protocol):
 class MuxerFactory(Protocol):
     """Starts one kind of muxer over secured wires; ``id`` is its name in multistream-select."""
 
-    @property
-    def id(self) -> str: ...
+    id: str
 
     def start(self, wire: Wire, secured: Secured, early: bytes, user: MuxerUser, *, dialer: bool) -> Muxer:
         """Become the wire's user. ``early`` is plaintext that came behind the negotiation."""
@@ -293,37 +264,53 @@ class MuxerFactory(Protocol):
         """Write the goodbye of a connection that is not wanted, instead of starting it."""
 
 
+class _Nobody:
+    """Takes the place of a ``WireUser`` or a ``Sink`` that is told nothing more: those who told it could otherwise
+    not be freed, as each would lead to the other.
+    """
+
+    def received(self, view: memoryview) -> int:
+        return len(view)
+
+    def writable(self) -> None: ...
+
+    def ended(self, error: Exception | None) -> None: ...
+
+    def data(self, piece: bytes | memoryview) -> None: ...
+
+    def end(self) -> None: ...
+
+    def failed(self, error: Exception) -> None: ...
+
+    def ready(self) -> None: ...
+
+    def expired(self, now: float) -> None: ...
+
+
+NOBODY: Final = _Nobody()
+
 # ------------------------------------------------------------------------------------------------ transports
 
 
 class Upgraded(Protocol):
     """A connection whose peer is proven, and which nobody has taken yet. Either ``start`` or ``refuse`` is called."""
 
-    @property
-    def peer(self) -> PeerId: ...
-
-    @property
-    def public_key(self) -> PublicKey: ...
-
-    @property
-    def local(self) -> Multiaddr: ...
-
-    @property
-    def remote(self) -> Multiaddr: ...
-
-    @property
-    def early_muxer(self) -> bool:
-        """The muxer was chosen inside the handshake."""
+    peer: PeerId
+    public_key: PublicKey
+    local: Multiaddr
+    remote: Multiaddr
+    early_muxer: bool
+    """The muxer was chosen inside the handshake."""
 
     def start(self, user: MuxerUser) -> Muxer:
-        """Take the connection."""
+        """Take the connection. ``ConnectionClosed``: it was lost before."""
 
     def refuse(self, code: int, error: Exception) -> None:
-        """Tell the peer ``code`` and close. Of an accepted one ``Arrivals.failed`` tells ``error`` when it is gone."""
+        """Tell the peer ``code`` and close. If we accepted it, ``Arrivals.failed`` gets ``error`` once it is gone."""
 
 
 class Place(Protocol):
-    """Where an accepted connection is counted until it is established."""
+    """What an accepted connection occupies until it is established."""
 
     give_up: Callable[[], None]
     """Set by the transport: aborts the connection without a word, as somebody else gets the place."""
@@ -336,10 +323,10 @@ class Arrivals(Protocol[P]):
     """The swarm's side of a listener."""
 
     def admit(self, host: str | None, local: Multiaddr) -> P | None:
-        """Called for each accepted connection before any cryptography; None: abort it."""
+        """Decide on an accepted connection, before any cryptography; None: abort it."""
 
     def begin(self, place: P, go: Callable[[], None]) -> Callable[[], None] | None:
-        """Call ``go`` when the upgrade may begin. Returns None if that was at once, else what takes it back."""
+        """Call ``go`` when the upgrade may begin. Returns None if it was called at once, else what ends the wait."""
 
     def upgraded(self, place: P, upgraded: Upgraded) -> None:
         """The peer is proven. Either ``Upgraded.start`` or ``refuse`` is called before it returns."""

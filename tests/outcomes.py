@@ -42,13 +42,9 @@ def lost_socket(connection: LiveConnection) -> None:
     wire(connection).transport.abort()
 
 
+Kill = Callable[[LiveConnection], None]
+WAYS: Final[tuple[Kill, ...]] = (LiveConnection.abort, LiveConnection.shut, lost_socket, violation)
 # Each at either end.
-WAYS: Final[tuple[Callable[[LiveConnection], None], ...]] = (
-    LiveConnection.abort,
-    LiveConnection.shut,
-    lost_socket,
-    violation,
-)
 KILLS: Final = [(way, side) for way in WAYS for side in (0, 1)]
 
 
@@ -104,15 +100,13 @@ class Play:
         await self.sides[0].swarm.dial(self.sides[1].swarm.peer_id)
         await until(lambda: self.sides[1].swarm.connections())
 
-    def begin(self, asker: int) -> int:
-        number = self._next
-        self._next += 1
+    async def begin(self, asker: int) -> None:
+        number, self._next = self._next, self._next + 1
         for side in self.sides:
             side.gates[number] = asyncio.Event()
         client, to = self.sides[asker].client, self.sides[1 - asker].swarm.peer_id
         call = client.request(to, (), number, STRONGHOLD, timeout=None)
         self.calls[number] = (asker, asyncio.ensure_future(call))
-        return number
 
     def release(self, number: int) -> None:
         self.sides[1 - self.calls[number][0]].gates[number].set()
@@ -120,7 +114,7 @@ class Play:
     def cancel(self, number: int) -> None:
         self.calls[number][1].cancel()
 
-    def kill(self, way: Callable[[LiveConnection], None], side: int) -> None:
+    async def kill(self, way: Kill, side: int) -> None:
         for connection in self.sides[side].swarm.connections():
             way(connection)
 
@@ -176,17 +170,15 @@ def script(seed: int) -> list[tuple[str, int]]:
     return begins + [("turn", 0)] * 5 + releases + [("turn", 0)] * 5
 
 
-async def round_of(
-    play: Play, steps: list[tuple[str, int]], at: int, kill: tuple[Callable[[LiveConnection], None], int]
-) -> None:
+async def round_of(play: Play, steps: list[tuple[str, int]], at: int, kill: tuple[Kill, int]) -> None:
     """All ``steps``, and ``kill`` before that with number ``at``."""
     await play.connect()
     first = play._next
     for number, (what, which) in enumerate(steps):
         if number == at:
-            play.kill(*kill)
+            await play.kill(*kill)
         if what == "begin":
-            play.begin(which)
+            await play.begin(which)
         elif what == "release":
             play.release(first + which)
         if what == "turn" or number % 3 == 0:  # else several things happen in one turn of the loop

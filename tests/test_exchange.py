@@ -45,15 +45,6 @@ def test_pieces_do_not_matter(body: bytes, cuts: list[int], tail: bytes) -> None
     assert (sent, runner.result, runner.leftover) == (b"hello thanks", body, tail)
 
 
-def test_it_waits_for_the_whole_piece() -> None:
-    runner = ExchangeRunner(greet())
-    assert runner.start() == b"hello "
-    assert runner.feed(b"\x03ab") == b""
-    assert not runner.done
-    assert runner.feed(memoryview(b"c")) == b"thanks"
-    assert runner.done
-
-
 def test_nothing_to_read_is_done_at_once_and_what_comes_after_the_end_is_kept() -> None:
     runner = ExchangeRunner(silent())
     assert runner.start() == b""

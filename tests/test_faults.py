@@ -240,7 +240,7 @@ async def who_waited(one: Scene) -> None:
     await until(lambda: events._waiting)
     connecting = asyncio.ensure_future(one.alice.connect(one.bob.addresses[0], timeout=5))
     await until(lambda: one.bob.stats()["held"])
-    fault = one.breaks(UpgradeRunner, "_begin")
+    fault = one.breaks(UpgradeRunner, "_resume")
     events.close()
     await one.meets(fault, connecting)
 

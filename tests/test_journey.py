@@ -22,7 +22,7 @@ from stronghold_p2p.noise.payload import check
 from stronghold_p2p.noise.records import Opener
 from stronghold_p2p.yamux.header import HEADER_SIZE
 from tests.cores import ROOT
-from tests.noise import opening
+from tests.noise import pair as opening
 from tools.journey import sources
 from tools.journey.dissect import Dissected, dissect
 from tools.journey.pieces import JourneyError, Layer, Part, Piece, joined, leaves
@@ -159,7 +159,7 @@ def plaintext(field: str, at: int) -> bytes:
 
 def opened(states: dict[Side, HandshakeState]) -> list[bytes]:
     """The plaintexts of all records, as the other side's record layer opens them."""
-    openers = {side: Opener(state.Split()[1]) for side, state in states.items()}
+    openers = {side: Opener(state.Split()[1], opening.SPACE) for side, state in states.items()}
     found = []
     for segment, part in parts():
         if any(piece.field == "record, encrypted" for piece in part.pieces):

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from tests.outcomes import KILLS, TOGETHER, Play, exhaust, script
+from tests.outcomes import KILLS, TOGETHER, Kill, Play, exhaust, script
 
 
 @pytest.mark.speed
@@ -35,10 +35,7 @@ class Interleavings(RuleBasedStateMachine):
     def begin(self, askers: list[int]) -> None:
         for asker in askers:
             if len([call for call in self.play.calls.values() if not call[1].done()]) < TOGETHER:
-                self.loop.run_until_complete(self._begin(asker))
-
-    async def _begin(self, asker: int) -> None:
-        self.play.begin(asker)
+                self.loop.run_until_complete(self.play.begin(asker))
 
     @precondition(lambda self: self.play.calls)
     @rule(data=st.data(), cancelled=st.booleans())
@@ -52,11 +49,8 @@ class Interleavings(RuleBasedStateMachine):
             self.loop.run_until_complete(asyncio.sleep(0))
 
     @rule(kill=st.sampled_from(KILLS))
-    def kill(self, kill: tuple[object, int]) -> None:
-        self.loop.run_until_complete(self._kill(*kill))
-
-    async def _kill(self, way: object, side: int) -> None:
-        self.play.kill(way, side)  # type: ignore[arg-type]
+    def kill(self, kill: tuple[Kill, int]) -> None:
+        self.loop.run_until_complete(self.play.kill(*kill))
 
     def teardown(self) -> None:
         try:

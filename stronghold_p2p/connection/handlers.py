@@ -1,4 +1,13 @@
-"""Handlers of a connection's inbound streams: one task for each that runs, none before the protocol is agreed on."""
+"""Who serves the streams that the peer of a connection opens.
+
+A stream has no task before its protocol is agreed on. The negotiation runs in the receive callback, and asks here
+whether the peer may open it (``admits``), and whether one more stream may keep it waiting (``park``). Then the handler
+starts at the end of that callback, in a task of its own. Where the application has to be asked first, the task begins
+with the question.
+
+A fault in a handler ends its stream only. When the connection ends its handlers are cancelled, at once or after a
+grace; rules that have changed reset the streams which they do not allow any more.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +15,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from stronghold_p2p import multistream
 from stronghold_p2p.codes import Reset
@@ -24,47 +33,55 @@ from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import HeldUntilAnswered
 
-PEERS_DOING = (ConnectionClosed, DeadlineExceeded, DecodeError, HandshakeError, StreamEnded, StreamReset)
+NEGOTIATING: Final = 128  # inbound streams of one connection that are still in multistream-select (rust-libp2p)
+
+# Errors that a peer can cause in any handler: they are no fault of the application, and are not logged as such.
+PEERS_DOING: Final = (ConnectionClosed, DeadlineExceeded, DecodeError, HandshakeError, StreamEnded, StreamReset)
 
 log = logging.getLogger("stronghold_p2p.connection")
 
 
 class Handlers:
-    """Runs the handlers of one ``connection``; ``tasks`` are those that run, by their streams."""
-
-    __slots__ = ("_due", "_ended", "_kept", "_late", "_loop", "_maximum", "_owner", "_waiting", "tasks")
+    """The ``Accepter`` of one connection; ``tasks`` are the handlers that run, by their streams."""
 
     def __init__(self, owner: Owner[Any], maximum: int | None, loop: asyncio.AbstractEventLoop) -> None:
         self._owner = owner
         self._maximum = maximum
         self._loop = loop
-        self._late: asyncio.TimerHandle | None = None
-        self._due = 0
-        self._ended = False
-        self._kept: Callable[[str], bool] | None = None  # rules have changed since a handler that is due was let in
+        self._parked = 0  # negotiations that wait for more
+        self._due: set[LiveStream] = set()  # their handlers start at the end of this callback
         self.tasks: dict[LiveStream, asyncio.Task[None]] = {}
         self._waiting: set[LiveStream] = set()  # those of ``tasks`` that slow readers of events keep from beginning
+        self._late: asyncio.TimerHandle | None = None  # cancels what still runs after the peer has left
+
+    def park(self, stream: LiveStream) -> bool:
+        if self._parked >= NEGOTIATING:
+            stream.reset(Reset.RESOURCE_LIMIT)
+            return False
+        self._parked += 1
+        return True
+
+    def unpark(self) -> None:
+        self._parked -= 1
+
+    def admits(self, stream: LiveStream, protocol: str) -> bool | None:
+        return self._owner.admits(stream.connection, protocol)
 
     @property
     def _full(self) -> bool:
-        return self._maximum is not None and len(self.tasks) + self._due >= self._maximum
+        return self._maximum is not None and len(self.tasks) + len(self._due) >= self._maximum
 
     def start(self, stream: LiveStream) -> None:
-        """Start the handler of the stream's protocol, once the callback that agreed on it is through."""
         if self._full:  # streams that were reset may leave their handlers running
             stream.reset(Reset.RESOURCE_LIMIT)
             return
-        self._due += 1
+        self._due.add(stream)
         stream.connection.turn.add(partial(self._start, stream))
 
     def _start(self, stream: LiveStream) -> None:
-        self._due -= 1
-        if self._ended:
-            stream.reset(Reset.SHUTDOWN)
+        if stream not in self._due:  # it was reset meanwhile
             return
-        if self._kept is not None and not self._is_kept(stream):
-            stream.reset(Reset.GATED)
-            return
+        self._due.remove(stream)
         task = self._task(stream, self._handle(stream))
         if self._late is not None:  # the peer has left, but what it sent before is heard
             task.add_done_callback(self._done)
@@ -81,7 +98,6 @@ class Handlers:
         return task
 
     def ask_first(self, stream: LiveStream, protocol: str, answer: bytes, leftover: bytes) -> None:
-        """Ask the application before the protocol's id is echoed; what arrives meanwhile is kept."""
         if self._full:
             stream.reset(Reset.RESOURCE_LIMIT)
             return
@@ -92,31 +108,27 @@ class Handlers:
 
     def recheck(self, kept: Callable[[str], bool]) -> None:
         """Rules have changed: reset the streams that the peer has opened for protocols which are not ``kept``."""
-        for stream in list(self.tasks):  # what is asked about is judged anew by itself
+        for stream in [*self.tasks, *self._due]:  # what is asked about is judged anew by itself
             if stream.intake is None and not kept(stream.protocol):
                 stream.reset(Reset.GATED)
+                self._due.discard(stream)
                 if stream in self._waiting:  # it has not begun, and is not to
                     self.tasks[stream].cancel()
-        self._kept = kept if self._due else None
-
-    def _is_kept(self, stream: LiveStream) -> bool:
-        kept = self._kept
-        if not self._due:
-            self._kept = None
-        return kept is None or kept(stream.protocol)
 
     def cancel_one(self, stream: LiveStream, reason: str) -> None:
-        """Nobody waits for the handler of this stream any more."""
+        """Nobody waits for what the handler of this stream would answer."""
         task = self.tasks.get(stream)
         if task is not None and task is not asyncio.current_task():  # it may itself have ended the connection
             task.cancel(reason)
 
     def cancel(self, delay: float = 0.0) -> None:
         """The connection is over; those that run ``delay`` seconds later are cancelled."""
-        self._ended = not delay
         current = asyncio.current_task()  # a handler may close its own connection
         running = [task for task in self.tasks.values() if task is not current]
         if not delay:
+            for stream in self._due:
+                stream.reset(Reset.SHUTDOWN)
+            self._due.clear()
             for task in running:
                 task.cancel()
         elif running or self._due:
@@ -151,7 +163,7 @@ class Handlers:
                     stream.data(piece)
             await self._handle(stream)
 
-    async def _turn(self, stream: LiveStream) -> None:
+    async def _wait_for_readers(self, stream: LiveStream) -> None:
         self._waiting.add(stream)
         try:
             await self._owner.turn(stream.peer)
@@ -161,7 +173,7 @@ class Handlers:
     async def _handle(self, stream: LiveStream) -> None:
         try:
             if self._owner.readers_wait and stream.protocol not in OPEN_PROTOCOLS:
-                await self._turn(stream)
+                await self._wait_for_readers(stream)
             handler = self._owner.handler(stream.protocol)
             if handler is None:  # removed since the negotiation (hostile row 25)
                 stream.reset(Reset.NEGOTIATION_FAILED)

@@ -1,7 +1,11 @@
 """One connection as the library works with it: a proven peer, a muxer, its streams and their handlers.
 
-It knows nothing of records or frames: those are the muxer's, and so are the goodbye and what keeps the connection
-alive. ``Connection`` is what users see of it.
+It is the user of its muxer: ``accepted`` is a stream of the peer, which negotiates and gets a handler; ``ended`` and
+``gone`` take it through its ``life``. It knows nothing of records or frames: those are the muxer's, and so are the
+goodbye and what keeps the connection alive. ``Connection`` is what users see of it.
+
+It has one timer, for everything that may be due: the muxer's deadlines, its own idleness, and the ``due`` of each
+stream, which is looked at but not set for each stream: one that is due earlier than the timer moves it.
 """
 
 from __future__ import annotations
@@ -31,7 +35,6 @@ from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import InboundNegotiation, LazyConfirm, negotiate, open_when_acknowledged
 from stronghold_p2p.streams.waiter import Turn
 
-NEGOTIATING: Final = 128  # inbound streams of one connection that are still in multistream-select (rust-libp2p)
 HANDLER_GRACE: Final = 1.0  # seconds for handlers to deal with what a peer sent before it left
 CLOSE_GRACE: Final = 1.0  # seconds that ``close`` waits for the peer to close, too
 LINGER: Final = 10.0  # seconds that a stream which we closed may take to end before we reset it
@@ -42,34 +45,7 @@ _OPEN: Final = Life.OPEN
 
 
 class LiveConnection:
-    """``direction`` is ``"out"`` when we dialed. ``turn``: the callback in which streams are told things."""
-
-    __slots__ = (
-        "__weakref__",
-        "_face",
-        "_faded",
-        "_gone",
-        "_handlers",
-        "_idle_since",
-        "_limits",
-        "_muxer",
-        "_negotiating",
-        "_owner",
-        "_parked",
-        "_timeouts",
-        "deadlines",
-        "direction",
-        "early_muxer",
-        "error",
-        "life",
-        "local_address",
-        "loop",
-        "passing",
-        "peer",
-        "public_key",
-        "remote_address",
-        "turn",
-    )
+    """``direction`` is ``"out"`` when we dialed. ``owner``: the swarm."""
 
     def __init__(
         self,
@@ -88,15 +64,13 @@ class LiveConnection:
         self.remote_address: Multiaddr = upgraded.remote
         self.error: Exception | None = None
         self.life = Life.OPEN
-        self.passing: dict[Direction, dict[str, Rule]] = {"in": {}, "out": {}}  # see Judging.passes
+        self.passing: dict[Direction, dict[str, Rule]] = {"in": {}, "out": {}}  # see Gatekeeper.passes
         self.loop = asyncio.get_running_loop()
         self._owner = owner
-        self._limits = limits
         self._timeouts = timeouts
         self._negotiating = math.inf if timeouts.negotiate is None else timeouts.negotiate
         self.deadlines = Deadlines(self, self.loop)
         self._handlers = Handlers(owner, limits.streams_in, self.loop)
-        self._parked = 0
         self._idle_since: float | None = self.loop.time()
         self._gone: asyncio.Future[None] | None = None
         self._face: Connection | None = None
@@ -106,7 +80,7 @@ class LiveConnection:
         self.deadlines.look_at(self._next(self.loop.time()))
 
     def begin(self) -> None:
-        """Everybody who has to know of it does: take what the peer had sent with the end of the handshake."""
+        """Everybody who has to know of this connection does: it may be used."""
         self._muxer.begin()
 
     def __repr__(self) -> str:
@@ -126,22 +100,18 @@ class LiveConnection:
 
     @property
     def closed(self) -> bool:
-        """No stream works any more."""
         return self.life is not _OPEN
 
     @property
     def streams(self) -> int:
-        """Streams that are open, both directions together."""
         return len(self._muxer.streams)
 
     @property
     def heard(self) -> float:
-        """When the last bytes came, in the loop's seconds."""
         return self._muxer.heard
 
     @property
     def latency(self) -> float | None:
-        """The round trip that was measured last, in seconds."""
         return self._muxer.round_trip or None
 
     @property
@@ -165,7 +135,7 @@ class LiveConnection:
             return stream
         known = None if wait else self._known(protocols)
         proposal = b"" if known is None else multistream.propose(known)
-        end = await open_when_acknowledged(self._muxer, self.loop, self._check_open)
+        end = await open_when_acknowledged(self._muxer, self._check_open)
         stream = self._stream(end)
         if known is not None:
             return self._propose(stream, known, proposal)
@@ -220,49 +190,22 @@ class LiveConnection:
     # ------------------------------------------------------------------ streams of the peer
 
     def accepted(self, end: StreamEnd) -> Sink:
-        """The peer opens a stream: its protocol is what comes first."""
+        """The peer opens a stream: which protocol it is for comes first."""
         self._idle_since = None
         stream = LiveStream(end, self, self.loop)
         due = self._muxer.heard + self._negotiating
-        stream.take_in(InboundNegotiation(self, stream, due, self._timeouts.negotiate))
+        stream.take_in(InboundNegotiation(self._handlers, stream, due, self._timeouts.negotiate))
         return stream
 
-    def park(self, stream: LiveStream) -> bool:
-        """The stream's negotiation has begun and waits for more; if too many do, the stream is reset."""
-        if self._parked >= NEGOTIATING:
-            stream.reset(Reset.RESOURCE_LIMIT)
-            return False
-        self._parked += 1
-        return True
-
-    def unpark(self) -> None:
-        """A negotiation that had to wait is over, one way or the other."""
-        self._parked -= 1
-
-    def admits(self, protocol: str) -> bool | None:
-        """Whether the peer may open a stream for this protocol now; None: the application has to be asked."""
-        return self._owner.admits(self, protocol)
-
-    def ask_first(self, stream: LiveStream, protocol: str, answer: bytes, leftover: bytes) -> None:
-        """Ask the application before the protocol's id is echoed; what arrives meanwhile is kept."""
-        self._handlers.ask_first(stream, protocol, answer, leftover)
-
-    def start_handler(self, stream: LiveStream) -> None:
-        """The stream's protocol is agreed on: its handler runs as a task."""
-        self._handlers.start(stream)
-
     def cancel_handler(self, stream: LiveStream, reason: str) -> None:
-        """Nobody waits for the handler of this stream any more."""
         self._handlers.cancel_one(stream, reason)
 
     def recheck(self, kept: Callable[[str], bool]) -> None:
-        """Rules have changed: reset the streams that the peer has opened for protocols which are not ``kept``."""
         self._handlers.recheck(kept)
 
     # ------------------------------------------------------------------ deadlines
 
     def look_at(self, due: float) -> None:
-        """Look at all deadlines at ``due``, if not earlier."""
         self.deadlines.look_at(due)
 
     def linger(self) -> float:
@@ -299,10 +242,9 @@ class LiveConnection:
     # ------------------------------------------------------------------ the end
 
     async def close(self, code: int = GoAway.NORMAL) -> None:
-        """Close in order: what was written leaves, then a go-away, then our end of the connection.
+        """Close in order, and wait for the peer to close its end, too.
 
-        Waits up to a second for the peer to close its end too: a socket closed over unread bytes answers
-        with RST, and that destroys what the peer has not read yet. Cancelled, the connection is aborted.
+        A socket that is closed over unread bytes answers with RST, which destroys what the peer has not read yet.
         """
         self.shut(code)
         if self.life is Life.GONE:
@@ -333,7 +275,6 @@ class LiveConnection:
         self.shut(GoAway.INTERNAL_ERROR, ConnectionClosed("internal error", code=GoAway.INTERNAL_ERROR))
 
     def ended(self, error: Exception) -> None:
-        """No stream works any more."""
         self.life = LIFE[self.life, Event.END]
         self.error = error
         self.deadlines.clear()
@@ -343,7 +284,7 @@ class LiveConnection:
         self._owner.ended(self, error)
 
     def gone(self) -> None:
-        """The wire is gone. Nothing that it has leads back to it any more: it goes with the last one who holds it."""
+        """Nothing that it has leads back to it from here on: it is freed with the last one who holds it."""
         self.life = LIFE[self.life, Event.LOSE]
         self.deadlines.end()
         self._owner.gone(self)

@@ -3,10 +3,13 @@
 A byte's way in is ``received`` → ``SecureChannel.open`` → ``Receiver.receive`` → ``Sink.data``, one call inside
 another. Its way out is ``StreamEnd.send``, then once per turn of the loop ``_flush``: all frames of that turn are
 sealed together and leave in one write. Tasks that were woken by what came go on at the end of the same callback, before
-it sends.
+it sends. A wire that takes no more stops writers (``Session.congested``), and stops reading when answers pile up.
 
 The muxer owns everything that is Yamux's or the channel's: keep-alive pings, half frames that do not become whole,
 writes that stall, and the goodbye. The life of the connection above it is the connection's (``connection/life.py``).
+
+Whatever goes wrong ends this connection only. ``_failed`` is told, and says goodbye with the code of the error, or
+nothing where the channel cannot be trusted. ``_end`` fails all streams; ``ended`` comes when the wire is gone, too.
 """
 
 from __future__ import annotations
@@ -38,48 +41,17 @@ log = logging.getLogger("stronghold_p2p.connection")
 
 
 class YamuxMuxer:
-    """A ``Muxer``, the ``WireUser`` of ``wire``, and the user of its session. All times are the loop's seconds.
-
-    ``heard``: when the last byte came.
-    """
-
-    __slots__ = (
-        "__weakref__",
-        "_channel",
-        "_early",
-        "_goodbye_until",
-        "_loop",
-        "_partial_since",
-        "_reading_paused",
-        "_receiver",
-        "_session",
-        "_stalled",
-        "_timeouts",
-        "_user",
-        "_wire",
-        "closed",
-        "heard",
-        "turn",
-    )
+    """A ``Muxer``, the ``WireUser`` of ``wire``, and the user of its session."""
 
     def __init__(
-        self,
-        wire: Wire,
-        secured: Secured,
-        user: MuxerUser,
-        *,
-        dialer: bool,
-        early: bytes,
-        limits: Limits,
-        timeouts: Timeouts,
-        budget: ReceiveBudget,
+        self, network: YamuxFactory, wire: Wire, secured: Secured, early: bytes, user: MuxerUser, *, dialer: bool
     ) -> None:
         self._wire = wire
         self._channel = secured.channel
         self._user: MuxerUser | None = user
         self._early = early
-        self._timeouts = timeouts
-        self._session = Session(self, client=dialer, limits=limits, budget=budget)
+        self._timeouts = network.timeouts
+        self._session = Session(self, client=dialer, limits=network.limits, budget=network.budget(secured.peer))
         self._receiver = Receiver(self._session)
         self._loop = asyncio.get_running_loop()
         self._partial_since: float | None = None
@@ -144,16 +116,15 @@ class YamuxMuxer:
     # ------------------------------------------------------------------ bytes out
 
     def accept(self, stream: YamuxStream) -> Sink:
-        """The session has a stream that the peer opened."""
         assert self._user is not None
         return self._user.accepted(stream)
 
     def notify(self) -> None:
-        """Seal and write what has collected, behind everything that is due before in this turn of the loop."""
+        """Flush behind everything that is due before in this turn of the loop."""
         self._loop.call_soon(self._flush)
 
     def early(self) -> None:
-        """Seal and write what has collected, before the turn of the loop is over."""
+        """Send before the turn is over: the peer begins to work while we do."""
         self._send(early=True)
 
     def writable(self) -> None:
@@ -176,7 +147,7 @@ class YamuxMuxer:
             self._failed(session.violation)
             return
         try:
-            frames = session.outbox.take_early() if early else session.data_to_send()
+            frames = session.outbox.take(early=True) if early else session.data_to_send()
             self._channel.seal(frames, session.outbox.taken, wire.write)
             congested = self._wire.congested
             if congested or session.congested or session.stalled or session.requeued:
@@ -206,10 +177,6 @@ class YamuxMuxer:
     @property
     def round_trip(self) -> float:
         return self._session.round_trip
-
-    @property
-    def openable(self) -> bool:
-        return self._session.openable
 
     def open(self) -> StreamEnd:
         return self._session.open()
@@ -343,29 +310,22 @@ def _forget_frames(error: BaseException) -> None:
 class YamuxFactory:
     """Starts ``YamuxMuxer`` for one network; ``protected`` tells whether a peer may use the last of the ``pool``."""
 
-    id: Final = YAMUX
+    id = YAMUX
 
     def __init__(
         self, limits: Limits, timeouts: Timeouts, pool: ReceivePool, protected: Callable[[PeerId], bool]
     ) -> None:
-        self._limits = limits
-        self._timeouts = timeouts
+        self.limits = limits
+        self.timeouts = timeouts
         self._pool = pool
         self._protected = protected
 
     def start(self, wire: Wire, secured: Secured, early: bytes, user: MuxerUser, *, dialer: bool) -> YamuxMuxer:
-        peer = secured.peer
-        budget = ReceiveBudget(self._limits.receive_memory, self._pool, lambda: self._protected(peer))
-        return YamuxMuxer(
-            wire,
-            secured,
-            user,
-            dialer=dialer,
-            early=early,
-            limits=self._limits,
-            timeouts=self._timeouts,
-            budget=budget,
-        )
+        return YamuxMuxer(self, wire, secured, early, user, dialer=dialer)
+
+    def budget(self, peer: PeerId) -> ReceiveBudget:
+        """What one more connection to ``peer`` may hold."""
+        return ReceiveBudget(self.limits.receive_memory, self._pool, lambda: self._protected(peer))
 
     def refuse(self, wire: Wire, secured: Secured, code: int) -> None:
         goodbye = frame(GO_AWAY, 0, 0, code)

@@ -41,10 +41,6 @@ class CipherState:
         self.aead = ChaCha20Poly1305(key)
         self.n = 0
 
-    def HasKey(self) -> bool:
-        """Whether a key was set."""
-        return self.aead is not None
-
     def EncryptWithAd(self, ad: bytes, plaintext: bytes) -> bytes:
         """Seal ``plaintext``. ``ConnectionClosed`` when the counter is used up."""
         if self.aead is None:

@@ -111,9 +111,8 @@ class HandshakeState:
 
     def WriteMessage(self, payload: bytes) -> bytes:
         """The next message, carrying ``payload``."""
-        tokens = self._take_turn(writing=True)
-        row = self._begin()
-        parts = [self._write(token) for token in tokens]
+        row = self._begin(writing=True)
+        parts = [self._write(token) for token in XX[row]]
         parts.append(self._symmetric.EncryptAndHash(payload))
         message = b"".join(parts)
         if len(message) > MAX_MESSAGE:
@@ -123,10 +122,9 @@ class HandshakeState:
 
     def ReadMessage(self, message: bytes) -> bytes:
         """The payload of the next message of the other side."""
-        tokens = self._take_turn(writing=False)
-        row = self._begin()
+        row = self._begin(writing=False)
         rest = message
-        for token in tokens:
+        for token in XX[row]:
             rest = self._read(token, rest)
         payload = self._symmetric.DecryptAndHash(rest)
         self._row = row + 1
@@ -139,14 +137,11 @@ class HandshakeState:
         first, second = self._symmetric.Split()
         return (first, second) if self._initiator else (second, first)
 
-    def _take_turn(self, *, writing: bool) -> tuple[Token, ...]:
+    def _begin(self, *, writing: bool) -> int:
+        """The current row. Until it is done the state counts as broken, so that a failure is final."""
         ours = self._row % 2 == (0 if self._initiator else 1)
         if not 0 <= self._row < len(XX) or ours is not writing:
             raise UsageError("a Noise handshake message out of turn, or after the end")
-        return XX[self._row]
-
-    def _begin(self) -> int:
-        """The current row. Until it is done the state counts as broken, so that a failure is final."""
         row, self._row = self._row, _BROKEN
         return row
 

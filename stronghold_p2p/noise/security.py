@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from struct import Struct
 from typing import Final
 
 from stronghold_p2p.exchange import Exchange
@@ -15,36 +14,32 @@ from stronghold_p2p.seams import Deliver, Pieces, Secured, Write
 
 NOISE: Final = "/noise"
 
-_LENGTH: Final = Struct(">H")
-
 
 class NoiseChannel:
-    """Both directions of one connection. ``space`` is where large records are worked on; connections share it."""
+    """Both directions of one connection."""
 
-    __slots__ = ("_opener", "_sealer", "_space")
+    __slots__ = ("_opener", "_sealer")
 
-    header_size: Final = _LENGTH.size
+    header_size = 2
 
     def __init__(self, handshaken: Handshaken, space: Workspace) -> None:
-        self._opener = Opener(handshaken.receive)
-        self._sealer = Sealer(handshaken.send)
-        self._space = space
+        self._opener = Opener(handshaken.receive, space)
+        self._sealer = Sealer(handshaken.send, space)
 
     def body_size(self, header: bytes) -> int:
-        size: int = _LENGTH.unpack(header)[0]
-        return size
+        return int.from_bytes(header, "big")
 
     def open(self, view: memoryview, deliver: Deliver) -> int:
-        return self._opener.open(view, deliver, self._space)
+        return self._opener.open(view, deliver)
 
     def seal(self, pieces: Pieces, size: int, write: Write) -> None:
-        self._sealer.seal_pieces(pieces, self._space, write, size)
+        self._sealer.seal(pieces, size, write)
 
 
 class Noise:
     """For one network: its static ``keys``, a source of ``random`` bytes, and memory that its connections share."""
 
-    id: Final = NOISE
+    id = NOISE
 
     def __init__(self, keys: StaticKeys, random: Callable[[int], bytes]) -> None:
         self._keys = keys

@@ -34,10 +34,6 @@ class SymmetricState:
         self._ck = PROTOCOL_NAME
         self.h = PROTOCOL_NAME
 
-    def HasKey(self) -> bool:
-        """Whether what is sent now is encrypted."""
-        return self._cipher.HasKey()
-
     def MixKey(self, ikm: bytes) -> None:
         """Derive the next chaining key and cipher key from a DH result."""
         self._ck, key = HKDF(self._ck, ikm)

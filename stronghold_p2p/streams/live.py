@@ -1,11 +1,15 @@
 """One stream as the library works with it: what arrived, who waits for it, and what is written.
 
 The muxer puts everything that arrives here, synchronously; a reader takes it from here. No task and no queue stands
-between: one deque, and one ``Waiter`` when somebody waits. ``Stream`` is what users see of it.
+between: one deque, and one ``Waiter`` when somebody waits. What is written goes straight into the muxer as far as it
+has room; the rest waits for its ``ready``. ``Stream`` is what users see of it, and has the full docstrings.
 
 While multistream-select runs, or while the application is asked whether the stream may be opened at all, what arrives
-goes to the ``intake`` instead of to the reader. Who only wants to know that the peer has reset the stream, while
+goes to the ``intake`` instead of to the reader. Whoever only wants to know that the peer has reset the stream, while
 nothing is read, takes the intake's place, too.
+
+A stream has no timer. ``StreamEnd.due`` is the earliest of its times, at which the connection's timer calls
+``expired``: the deadline that ``expire`` sets, whatever the stream is doing, and that of the intake.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import asyncio
 from collections import deque
 from math import inf
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, cast
 
 from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import (
@@ -63,15 +67,12 @@ class Deadlines(Protocol):
 class StreamOwner(Protocol):
     """What a stream needs of its connection."""
 
-    @property
-    def peer(self) -> PeerId: ...
+    peer: PeerId
+    turn: Turn
 
     @property
     def face(self) -> Any:
         """The connection as users see it."""
-
-    @property
-    def turn(self) -> Turn: ...
 
     @property
     def deadlines(self) -> Deadlines:
@@ -81,31 +82,17 @@ class StreamOwner(Protocol):
         """When a stream that is closed now, and that the peer does not close, is reset."""
 
 
+class _HandedOver:
+    """Stands for an end that belongs to another sink now."""
+
+    id, gone, finished = 0, True, True
+
+
+_HANDED_OVER: Final = _HandedOver()
+
+
 class LiveStream:
-    """Bytes both ways, each way closed on its own. It is the ``Sink`` of its ``StreamEnd``.
-
-    One task may read while another writes; two readers (or two writers) at once are a ``UsageError``. Every await may
-    be cancelled: a cancelled read loses nothing, of a cancelled write part may have been sent. The peer's reset raises
-    ``StreamReset``, the end of the connection ``ConnectionClosed``.
-    """
-
-    __slots__ = (
-        "__weakref__",
-        "_chunks",
-        "_closed",
-        "_end",
-        "_ended",
-        "_error",
-        "_loop",
-        "_over_at",
-        "_reader",
-        "_returned",
-        "_turn",
-        "_writer",
-        "connection",
-        "intake",
-        "protocol",
-    )
+    """Bytes both ways, each way closed on its own. It is the ``Sink`` of its ``StreamEnd``."""
 
     def __init__(self, end: StreamEnd, connection: StreamOwner, loop: asyncio.AbstractEventLoop) -> None:
         self._end = end
@@ -124,9 +111,7 @@ class LiveStream:
 
     @property
     def peer(self) -> PeerId:
-        """The other end, proven by the handshake."""
-        peer: PeerId = self.connection.peer
-        return peer
+        return self.connection.peer  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         return f"<Stream {self._end.id} {self.protocol or 'negotiating'}>"
@@ -134,7 +119,7 @@ class LiveStream:
     # ------------------------------------------------------------------ reading
 
     async def read(self, n: int = READ_CHUNK) -> bytes:
-        """The next 1 to ``n`` bytes; ``b""`` once the peer has closed its side and all has been read."""
+        """The next 1 to ``n`` bytes; ``b""`` at the end."""
         if n < 1:
             raise ValueError("read at least one byte")
         if self._reader is not None:
@@ -173,7 +158,7 @@ class LiveStream:
         return piece
 
     async def readexactly(self, n: int) -> bytes:
-        """Exactly ``n`` bytes; ``StreamEnded`` (with ``partial``) if the stream ends before."""
+        """Exactly ``n`` bytes; else ``StreamEnded``."""
         if n == 0:
             return b""
         first = await self.read(n)
@@ -202,7 +187,7 @@ class LiveStream:
         self._returned = 0
 
     async def read_to_end(self, maximum: int = 1 << 20) -> bytes:
-        """Everything up to the peer's FIN; ``Malformed`` as soon as it is more than ``maximum`` bytes."""
+        """Everything up to the peer's FIN, at most ``maximum`` bytes."""
         pieces: list[bytes] = []
         size = 0
         try:
@@ -217,11 +202,7 @@ class LiveStream:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def read_message(self, maximum: int = 1 << 20) -> bytes | None:
-        """One message: an unsigned varint, then that many bytes. ``None`` at a clean end.
-
-        A longer one than ``maximum`` is ``Malformed`` as soon as its length is read; an end in the middle is
-        ``StreamEnded``. Cancelled in the middle, what had arrived is still there.
-        """
+        """One message, at most ``maximum`` bytes; None at a clean end."""
         taken: list[bytes] = []
         try:
             length = await self._read_length(maximum, taken)
@@ -258,11 +239,7 @@ class LiveStream:
     # ------------------------------------------------------------------ writing
 
     async def write(self, data: Buffer) -> None:
-        """Send all of ``data``, waiting for the peer's window and for the socket where needed.
-
-        What several tasks write in one turn of the event loop leaves in one system call. The return says
-        that the bytes are framed, not that the peer has them.
-        """
+        """Send all of ``data``: the return says that it is framed."""
         if self._error is not None or self._closed or self._end.finished or self._writer is not None:
             self._check_writable()
         rest: bytes | memoryview = data if isinstance(data, bytes) else bytes(data)
@@ -274,7 +251,7 @@ class LiveStream:
             again = True
 
     async def write_message(self, data: Buffer) -> None:
-        """Send one message: its length as an unsigned varint, then ``data``."""
+        """Send one message."""
         body = bytes(data)
         await self.write(varint.encode(len(body)) + body)
 
@@ -296,21 +273,14 @@ class LiveStream:
         self._check_writable()
 
     def finish(self) -> None:
-        """Close our direction (FIN); reading goes on. Does nothing the second time.
-
-        ``UsageError`` while another task's write waits: the peer would take half of it for the whole.
-        """
+        """Close our direction (FIN); reading goes on. ``UsageError`` while another task's write waits."""
         if self._writer is not None:
             raise UsageError("another task is writing to this stream")
         if self._error is None:
             self._end.finish()
 
     def close(self) -> None:
-        """Close both directions; in any state, as often as you like.
-
-        What was written still leaves; a write that still waits makes it a reset, as the peer would take half of it
-        for the whole. What the peer still sends is dropped; a peer that goes on sending is reset after a while.
-        """
+        """Close both directions; in any state, as often as you like. A write that waits makes it a reset."""
         if self._closed:
             return
         if self._writer is not None:
@@ -329,7 +299,7 @@ class LiveStream:
             self._reader.set()
 
     def reset(self, code: int = 0) -> None:
-        """End both directions at once; the peer's calls fail. ``code`` as in go-libp2p's core/network/mux.go."""
+        """End both directions at once."""
         if self._closed and self._end.gone:
             return
         self._closed = True
@@ -411,22 +381,21 @@ class LiveStream:
         if self._ended:
             self._wake_all()
 
-    def release(self) -> tuple[StreamEnd, list[bytes | memoryview]]:
-        """Hand the end over to another sink, with what has not been read; this object is closed then.
+    def release(self) -> tuple[StreamEnd, bytes, bool]:
+        """Hand the end over to another sink, with what has not been read, and whether the peer's FIN has come.
 
-        ``UsageError`` while somebody reads or writes, or when the stream is over.
+        ``UsageError`` while somebody reads or writes, or when the stream is over. This object is closed then.
         """
         if self._reader is not None or self._writer is not None or self.intake is not None:
             raise UsageError("another task is using this stream")
         self._check_readable()
-        unread = list(self._chunks)
-        if self._ended:
-            unread.append(b"")
+        unread = b"".join(self._chunks)
         self._chunks.clear()
         self._closed = True
         self._error = UsageError("the stream was handed over")
-        self._end.due = inf
-        return self._end, unread
+        end, self._end = self._end, cast(StreamEnd, _HANDED_OVER)  # so that closing or resetting this object is nothing
+        end.due = inf
+        return end, unread, self._ended
 
     # ------------------------------------------------------------------ Sink: called by the muxer
 

@@ -1,8 +1,11 @@
 """multistream-select on streams, inside the receive callback: no task, no queue.
 
-The usual stream costs no round trip: the opener sends header, proposal and its first data at once, and the
-accepter answers header and echo together with its own first data. Both common cases are compared as whole
-byte strings; whatever does not match goes through the generators of ``multistream``.
+The usual stream costs no round trip: the opener sends header, proposal and its first data at once, and the accepter
+answers header and echo together with its own first data. Both usual cases are compared as whole byte strings, which
+is nearly free; whatever does not match goes through the generators of ``multistream``, which know every other case.
+
+``LazyConfirm`` and ``InboundNegotiation`` are the two sides: each is the ``Intake`` of its stream until it is over, and
+then hands what it did not need to the reader. ``negotiate`` is the slow way of an opener that offers several protocols.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from stronghold_p2p.streams.live import LiveStream
 
 
 class Accepter(Protocol):
-    """What an inbound negotiation needs of its connection."""
+    """Who serves the streams of a connection's peer."""
 
     def park(self, stream: LiveStream) -> bool:
         """The negotiation has begun and waits for more; False: too many do, and the stream was reset."""
@@ -31,14 +34,14 @@ class Accepter(Protocol):
     def unpark(self) -> None:
         """A negotiation that had to wait is over, one way or the other."""
 
-    def admits(self, protocol: str) -> bool | None:
+    def admits(self, stream: LiveStream, protocol: str) -> bool | None:
         """Whether the peer may open a stream for ``protocol`` now; None: the application has to be asked."""
 
     def ask_first(self, stream: LiveStream, protocol: str, answer: bytes, leftover: bytes) -> None:
         """Ask the application before ``protocol`` is echoed; what arrives meanwhile is kept."""
 
-    def start_handler(self, stream: LiveStream) -> None:
-        """The protocol is agreed on: its handler runs as a task."""
+    def start(self, stream: LiveStream) -> None:
+        """Start the handler of the stream's protocol, once the callback that agreed on it is through."""
 
 
 def explain_reset(error: Exception, protocols: tuple[str, ...]) -> Exception:
@@ -51,7 +54,7 @@ def explain_reset(error: Exception, protocols: tuple[str, ...]) -> Exception:
     return error
 
 
-async def open_when_acknowledged(muxer: Muxer, loop: asyncio.AbstractEventLoop, check: Callable[[], None]) -> StreamEnd:
+async def open_when_acknowledged(muxer: Muxer, check: Callable[[], None]) -> StreamEnd:
     """A new stream, once the ACK backlog has a place for it (yamux/README.md); ``check`` raises if it is too late."""
     while True:
         check()
@@ -60,17 +63,12 @@ async def open_when_acknowledged(muxer: Muxer, loop: asyncio.AbstractEventLoop, 
         except LimitExceeded as error:
             if error.limit != "ack_backlog":
                 raise
-        place: asyncio.Future[None] = loop.create_future()
-
-        def wake(place: asyncio.Future[None] = place) -> None:
-            if not place.done():
-                place.set_result(None)
-
-        muxer.when_openable(wake)
+        place = asyncio.Event()
+        muxer.when_openable(place.set)
         try:
-            await place
+            await place.wait()
         except BaseException:
-            muxer.forget_opening(wake)
+            muxer.forget_opening(place.set)
             raise
 
 
@@ -124,7 +122,7 @@ class LazyConfirm:
         self._timeout = timeout
         self._stream = stream
         self._protocol = protocol
-        self._expected = expected  # ``multistream.match_confirm(protocol)``
+        self._expected = expected  # what was proposed: the peer repeats it, byte for byte
         self.due = due  # when the answer has to be there
         self._buffer = b""
 
@@ -169,11 +167,11 @@ class LazyConfirm:
 class InboundNegotiation:
     """The accepter's side: ends in a handler, in a reset, or at the deadline for negotiations."""
 
-    __slots__ = ("_connection", "_parked", "_refused", "_runner", "_stream", "_timeout", "_verdict", "due")
+    __slots__ = ("_accepter", "_parked", "_refused", "_runner", "_stream", "_timeout", "_verdict", "due")
 
-    def __init__(self, connection: Accepter, stream: LiveStream, due: float, timeout: float | None) -> None:
+    def __init__(self, accepter: Accepter, stream: LiveStream, due: float, timeout: float | None) -> None:
         self._timeout = timeout
-        self._connection = connection
+        self._accepter = accepter
         self._stream = stream
         self._runner: ExchangeRunner[str] | None = None
         self._parked = False
@@ -186,8 +184,7 @@ class InboundNegotiation:
             first = multistream.match_first(piece)
             if first is not None and self._supported(first[0]):
                 self._stream.consumed(first[1])
-                answer = multistream.match_confirm(first[0])
-                self._finish(first[0], answer, piece[first[1] :])
+                self._finish(first[0], multistream.propose(first[0]), piece[first[1] :])
                 return
             self._runner = ExchangeRunner(multistream.listen(self._supported))
             self._feed(self._runner.start, 0)
@@ -210,12 +207,12 @@ class InboundNegotiation:
         if out:
             self._stream.send_now(out)
         if not self._parked:
-            self._parked = self._connection.park(self._stream)
+            self._parked = self._accepter.park(self._stream)
 
     def _supported(self, protocol: str) -> bool:
         if protocol == self._refused:  # the quick look has asked already
             return False
-        self._verdict = self._connection.admits(protocol)
+        self._verdict = self._accepter.admits(self._stream, protocol)
         if self._verdict is False:
             self._refused = protocol
         return self._verdict is not False
@@ -223,11 +220,11 @@ class InboundNegotiation:
     def _finish(self, protocol: str, answer: bytes, leftover: bytes | memoryview) -> None:
         self._settled()
         if self._verdict is None:
-            self._connection.ask_first(self._stream, protocol, answer, bytes(leftover))
+            self._accepter.ask_first(self._stream, protocol, answer, bytes(leftover))
             return
         self._stream.send_now(answer)
         self._stream.negotiated(protocol, leftover)
-        self._connection.start_handler(self._stream)
+        self._accepter.start(self._stream)
 
     def end(self) -> None:
         self._settled()
@@ -242,7 +239,7 @@ class InboundNegotiation:
     def _settled(self) -> None:
         if self._parked:
             self._parked = False
-            self._connection.unpark()
+            self._accepter.unpark()
 
 
 def give_up(stream: LiveStream, timeout: float | None) -> None:

@@ -20,6 +20,7 @@ from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.seams import Upgraded
 from stronghold_p2p.swarm.gatekeeper import Gatekeeper
+from stronghold_p2p.transport.registry import Transports
 
 
 class Service:
@@ -53,6 +54,8 @@ class Host(Protocol):
     firewall: Firewall
     gatekeeper: Gatekeeper
     hub: Hub
+    transports: Transports
+    """Where a service adds a transport of its own."""
     peer_protocols: dict[PeerId, frozenset[str]]
     """What connected peers have said to serve; identify fills it."""
 

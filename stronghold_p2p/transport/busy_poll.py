@@ -19,8 +19,7 @@ from time import monotonic
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from stronghold_p2p.transport.inbox import INBOX_BYTES
-from stronghold_p2p.transport.socket_wire import SocketWire
+from stronghold_p2p.transport.socket_wire import INBOX_BYTES, SocketWire
 
 SHORT: Final = 4_096  # bytes that came and went together; transfers keep both ends busy anyway
 SLICE: Final = 1e-3  # seconds after which the loop has its turn, whatever still comes
@@ -64,8 +63,6 @@ _policies: WeakKeyDictionary[asyncio.AbstractEventLoop, SpinPolicy] = WeakKeyDic
 
 class PollingWire(SocketWire):
     """Looks up to ``patience`` seconds for more after a short answer to a short message."""
-
-    __slots__ = ("_broken", "_looking", "_loop", "_patience", "_paused", "_policy", "_soon", "_written")
 
     def __init__(self, inbox: memoryview, on_made: Callable[[Any], None], patience: float) -> None:
         super().__init__(inbox, on_made)
@@ -122,7 +119,7 @@ class PollingWire(SocketWire):
         return self._descriptor >= 0 and not (self._paused or self.congested)
 
     def _look(self) -> None:
-        """Something short was written from a bare callback of the loop: maybe the answer is there at once."""
+        """Look for the answer to something short that was written from a bare callback of the loop."""
         if self._looking or not 0 < self._written < SHORT:
             return
         if self._policy.user is self and self._may_look and self._policy.due():

@@ -23,7 +23,11 @@ class Transports:
     """The transports of one network; the first that handles an address gets it."""
 
     def __init__(self, transports: Sequence[Transport]) -> None:
-        self._transports = tuple(transports)
+        self._transports = list(transports)
+
+    def add(self, transport: Transport) -> None:
+        """A service brings its own: what handles addresses already keeps them."""
+        self._transports.append(transport)
 
     def for_address(self, address: Multiaddr) -> Transport | None:
         """Who dials ``address`` or listens there; None: nobody here."""

@@ -1,7 +1,10 @@
 """A TCP socket as a wire: one ``asyncio.BufferedProtocol``, which owns the socket's transport.
 
-``buffer_updated`` hands what arrived to the user of the wire, synchronously: first the upgrade, then the muxer. Between
-callbacks a connection keeps only the tail of a record that is not complete.
+Bytes are received into one inbox that all connections of a loop share. ``buffer_updated`` hands them to the user of the
+wire, synchronously: first the upgrade, then the muxer. What the user could not use yet, the tail of a record that is
+not complete, is all that a connection keeps between callbacks; the next bytes are received behind it.
+
+What is written goes to the socket at once, past asyncio's transport, as long as that has nothing waiting.
 """
 
 from __future__ import annotations
@@ -14,11 +17,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from struct import Struct
 from typing import Any, Final, cast
+from weakref import WeakKeyDictionary
 
 from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import ConnectionClosed
-from stronghold_p2p.seams import WireUser
+from stronghold_p2p.seams import NOBODY, WireUser
 
 try:
     from fcntl import ioctl
@@ -28,6 +32,10 @@ try:
 except ImportError:  # Windows
     UNACKNOWLEDGED = 0
 
+# Four full records. A connection whose input is slow to process reads no more per callback: that many frames of the
+# least size block the loop for tens of milliseconds.
+INBOX_BYTES: Final = 256 << 10
+
 WRITE_HIGH: Final = 256 << 10  # bytes in asyncio's buffer before writers wait
 WRITE_LOW: Final = 64 << 10
 
@@ -36,42 +44,27 @@ WRITE_LOW: Final = 64 << 10
 DIRECT: Final = sys.platform != "win32"
 
 _int: Final = Struct("i")
+_inboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
 
 
-class _Nobody:
-    """The user of a wire that has none: nothing is done with what comes."""
+def inbox_for(loop: asyncio.AbstractEventLoop) -> memoryview:
+    """The inbox that connections of this loop share, or a fresh one where they cannot.
 
-    def received(self, view: memoryview) -> int:
-        return len(view)
-
-    def writable(self) -> None:
-        """Nobody writes."""
-
-    def ended(self, error: Exception | None) -> None:
-        """Nobody asks why."""
-
-
-NOBODY: Final = _Nobody()
+    On a selector loop ``get_buffer``, ``recv_into`` and ``buffer_updated`` are one callback, so nothing of it has to be
+    kept between callbacks. A proactor loop reads ahead: there each connection has its own. A bytearray with live views
+    cannot be resized, so it is handed out as a view.
+    """
+    proactor = getattr(asyncio, "ProactorEventLoop", None)
+    if proactor is not None and isinstance(loop, proactor):
+        return memoryview(bytearray(INBOX_BYTES))
+    inbox = _inboxes.get(loop)
+    if inbox is None:
+        inbox = _inboxes[loop] = memoryview(bytearray(INBOX_BYTES))
+    return inbox
 
 
 class SocketWire(asyncio.BufferedProtocol):
     """``on_made`` is called once the socket is there, before anything is read; it sets the user and both addresses."""
-
-    __slots__ = (
-        "_behind",
-        "_descriptor",
-        "_finishing",
-        "_inbox",
-        "_on_made",
-        "_tail",
-        "congested",
-        "host",
-        "local",
-        "lost",
-        "remote",
-        "transport",
-        "user",
-    )
 
     transport: asyncio.Transport
     local: Multiaddr

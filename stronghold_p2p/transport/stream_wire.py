@@ -6,7 +6,7 @@ the application must not run while the outer muxer is at work. And it is deliver
 inner user has not used yet stays in front of what follows.
 
 The inner user decides how much may be in flight: credit is given back when it has used what came. What it writes beyond
-the outer window is kept here, and ``congested`` tells it to stop.
+the outer window is queued here, and ``congested`` tells it to stop.
 """
 
 from __future__ import annotations
@@ -14,61 +14,37 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from math import inf
-from typing import Final
 
 from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import ConnectionClosed
-from stronghold_p2p.seams import StreamEnd, Turn, WireUser
+from stronghold_p2p.seams import NOBODY, StreamEnd, WireUser
 from stronghold_p2p.streams.live import LiveStream
-from stronghold_p2p.transport.socket_wire import NOBODY, WRITE_HIGH, WRITE_LOW
+from stronghold_p2p.streams.waiter import Turn
+from stronghold_p2p.transport.socket_wire import WRITE_HIGH, WRITE_LOW
 
 
 class StreamWire:
-    """Takes a negotiated ``stream`` over; nobody else may use it any more. ``host``: see ``Wire.host``."""
-
-    __slots__ = (
-        "_clock",
-        "_due",
-        "_end",
-        "_error",
-        "_finishing",
-        "_inbox",
-        "_over",
-        "_paused",
-        "_queued",
-        "_turn",
-        "_unsent",
-        "congested",
-        "host",
-        "local",
-        "lost",
-        "remote",
-        "user",
-    )
+    """Takes a negotiated ``stream`` over; nobody else may use it any more. ``clock`` is the loop's."""
 
     def __init__(self, stream: LiveStream, local: Multiaddr, remote: Multiaddr, clock: Callable[[], float]) -> None:
         self.local, self.remote = local, remote
-        self.host: Final = None
+        self.host: str | None = None
         self.user: WireUser = NOBODY
         self.congested = self.lost = False
         self._clock = clock
         self._paused = self._due = self._finishing = False
-        self._over = False  # FIN or RST has come, or the outer connection has ended
         self._error: Exception | None = None
         self._inbox = bytearray()
         self._queued: deque[bytes | memoryview] = deque()
-        self._unsent = 0
+        self.unsent = 0
         self._turn: Turn = stream.connection.turn
         self._end: StreamEnd
-        self._end, unread = stream.release()
+        # ``_over``: FIN or RST has come, or the outer connection has ended.
+        self._end, unread, self._over = stream.release()
         self._end.sink = self
-        for piece in unread:
-            if len(piece):
-                self._inbox += piece
-            else:
-                self._over = True
-        if unread:
+        self._inbox += unread
+        if unread or self._over:
             self._deliver_soon()
 
     # ------------------------------------------------------------------ Wire
@@ -77,24 +53,20 @@ class StreamWire:
     def partial(self) -> bool:
         return bool(self._inbox)
 
-    @property
-    def unsent(self) -> int:
-        return self._unsent
-
     def write(self, data: bytes | memoryview) -> None:
         if self.lost or self._finishing:
             return
         self._queued.append(bytes(data))  # the outer muxer reads it when it flushes; the memory may change before
-        self._unsent += len(data)
+        self.unsent += len(data)
         self._send()
-        self.congested = self.congested or self._unsent > WRITE_HIGH
+        self.congested = self.congested or self.unsent > WRITE_HIGH
 
     def _send(self, *, again: bool = False) -> None:
         queued = self._queued
         while queued:
             piece = queued[0]
             taken = self._end.send(piece)
-            self._unsent -= taken
+            self.unsent -= taken
             if taken < len(piece):
                 queued[0] = memoryview(piece)[taken:]
                 self._end.wait_turn(again=again and not taken)
@@ -137,7 +109,7 @@ class StreamWire:
 
     def ready(self) -> None:
         self._send(again=True)
-        if self.congested and self._unsent <= WRITE_LOW:
+        if self.congested and self.unsent <= WRITE_LOW:
             self.congested = False
             self._turn.add(self._writable)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import os
 import socket
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from functools import partial
 from typing import Any, Final
 
 from multiaddr import Multiaddr
+from multiaddr.utils import get_network_addrs
 
 from stronghold_p2p.addressing.kinds import from_socket, is_unspecified, tcp_address
 from stronghold_p2p.config import Timeouts
@@ -20,9 +22,7 @@ from stronghold_p2p.identity import PeerId
 from stronghold_p2p.seams import Arrivals, Upgraded
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.transport.busy_poll import PollingWire
-from stronghold_p2p.transport.inbox import inbox_for
-from stronghold_p2p.transport.interfaces import host_addresses
-from stronghold_p2p.transport.socket_wire import SocketWire
+from stronghold_p2p.transport.socket_wire import SocketWire, inbox_for
 from stronghold_p2p.transport.upgrading import Dialed, Upgrader
 
 BACKLOG: Final = 1_024  # rust's
@@ -63,9 +63,8 @@ class TcpTransport:
     def _made(self, address: Multiaddr, expected: PeerId | None, dialed: Dialed, wire: SocketWire) -> None:
         """The socket is there: the upgrade owns it before its first byte can arrive."""
         try:
-            ends = _ends(wire.transport)
-            wire.local, wire.remote = ends[0] if ends is not None else address, address
-            wire.host = _host(wire.transport)
+            local, _, wire.host = _ends(wire.transport) or (address, address, None)
+            wire.local, wire.remote = local, address
             self._upgrader.dial(wire, expected, dialed)
         except Exception as error:  # a fault of ours: the caller of the dial hears of it, the loop does not
             wire.abort()
@@ -88,8 +87,7 @@ class TcpTransport:
         if ends is None:  # reset before we came to it
             wire.abort()
             return
-        wire.local, wire.remote = ends
-        wire.host = _host(wire.transport)
+        wire.local, wire.remote, wire.host = ends
         self._upgrader.accept(wire, arrivals)
 
     def _wires(self, on_made: Callable[[SocketWire], None]) -> Callable[[], SocketWire]:
@@ -186,18 +184,23 @@ class _AcceptSocket(socket.socket):
             listener.closed()
 
 
-def _ends(transport: asyncio.BaseTransport) -> tuple[Multiaddr, Multiaddr] | None:
-    """Local and remote address of a connected socket; None when the peer has gone already."""
+def host_addresses(family: int) -> list[str]:
+    """Every address of this host in ``family``, loopback first, without link-local ones, which need a zone."""
+    version, loopback = (6, "::1") if family == socket.AF_INET6 else (4, "127.0.0.1")
+    found = [loopback]
+    for text in get_network_addrs(version):
+        address = ipaddress.ip_address(text)
+        if not address.is_link_local and str(address) not in found:
+            found.append(str(address))
+    return found
+
+
+def _ends(transport: asyncio.BaseTransport) -> tuple[Multiaddr, Multiaddr, str] | None:
+    """Local and remote address of a connected socket, and the remote IP; None when the peer has gone already."""
     local, remote = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
     if not local or not remote:
         return None
-    return from_socket(local), from_socket(remote)
-
-
-def _host(transport: asyncio.BaseTransport) -> str | None:
-    """The remote IP address as the socket tells it."""
-    remote = transport.get_extra_info("peername")
-    return str(remote[0]) if remote else None
+    return from_socket(local), from_socket(remote), str(remote[0])
 
 
 def _advice(error: OSError, port: int) -> str:

@@ -1,4 +1,4 @@
-"""From a raw connection to a secured, multiplexed one: the only place where the layers meet.
+"""From a wire to a proven peer and an agreed muxer: the only place where the layers meet.
 
     multistream (security) → handshake → the muxer that both chose inside it, or multistream again
 
@@ -9,14 +9,11 @@ same upgrade runs over TCP, over a relayed stream and over a list of bytes in a 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from stronghold_p2p import multistream
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.seams import MuxerFactory, SecureChannel, Secured, Security
-
-_NO_MUXERS: Final[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +43,24 @@ class UpgradeSettings:
 
     def outbound(self, expected: PeerId | None) -> Exchange[Negotiated]:
         """The dialer's side. With one security its first message leaves together with the proposal."""
-        if len(self.securities) == 1:
-            security = self.securities[0]
-            secured = yield from multistream.lazy(security.id, self._handshake(security, True, expected))
+        by_id = {security.id: security for security in self.securities}
+        if len(by_id) == 1:
+            (only,) = by_id
+            secured = yield from multistream.lazy(only, self._handshake(by_id[only], True, expected))
         else:
-            chosen = yield from multistream.dial([security.id for security in self.securities])
-            secured = yield from self._handshake(self._security(chosen), True, expected)
+            chosen = yield from multistream.dial(list(by_id))
+            secured = yield from self._handshake(by_id[chosen], True, expected)
         return (yield from self._muxer(True, secured))
 
     def inbound(self) -> Exchange[Negotiated]:
         """The listener's side."""
-        served = [security.id for security in self.securities]
-        chosen = yield from multistream.listen(served.__contains__)
-        secured = yield from self._handshake(self._security(chosen), False, None)
+        by_id = {security.id: security for security in self.securities}
+        chosen = yield from multistream.listen(by_id.__contains__)
+        secured = yield from self._handshake(by_id[chosen], False, None)
         return (yield from self._muxer(False, secured))
 
-    def _security(self, chosen: str) -> Security:
-        return next(security for security in self.securities if security.id == chosen)
-
     def _handshake(self, security: Security, initiator: bool, expected: PeerId | None) -> Exchange[Secured]:
-        muxers = tuple(muxer.id for muxer in self.muxers) if self.early_muxer else _NO_MUXERS
+        muxers = tuple(muxer.id for muxer in self.muxers) if self.early_muxer else ()
         return security.handshake(initiator=initiator, expected=expected, muxers=muxers)
 
     def _muxer(self, dialer: bool, secured: Secured) -> Exchange[Negotiated]:
@@ -84,23 +79,15 @@ def _inside(channel: SecureChannel, exchange: Exchange[str]) -> Exchange[tuple[s
         out = runner.start()
         while True:
             if out:
-                yield _sealed(channel, out)
+                records = bytearray()
+                channel.seal([out], len(out), records.extend)
+                yield bytes(records)
             if runner.done:
                 return runner.result, runner.leftover
-            out = runner.feed((yield from _record(channel)))
+            header = yield channel.header_size
+            body = yield channel.body_size(header)
+            plaintext = bytearray()
+            channel.open(memoryview(header + body), plaintext.extend)
+            out = runner.feed(plaintext)
     finally:
         runner.close()
-
-
-def _sealed(channel: SecureChannel, plaintext: bytes) -> bytes:
-    records: list[bytes] = []
-    channel.seal([plaintext], len(plaintext), lambda record: records.append(bytes(record)))
-    return b"".join(records)
-
-
-def _record(channel: SecureChannel) -> Exchange[bytes]:
-    header = yield channel.header_size
-    body = yield channel.body_size(header)
-    plaintext: list[bytes] = []
-    channel.open(memoryview(header + body), lambda piece: plaintext.append(bytes(piece)))
-    return b"".join(plaintext)

@@ -1,5 +1,10 @@
 """Runs upgrades over wires: callbacks and one timer each, no task. Accepting and dialing share it.
 
+``Upgrader`` starts an ``UpgradeRunner`` for each wire. The runner is the wire's user and feeds the exchange of
+``upgrade.py`` with what arrives. When that is done the peer is proven, and the runner itself is what the outcome gets
+as ``Upgraded``: ``start`` makes the muxer the wire's user, ``refuse`` says goodbye and waits until the peer has gone.
+Whatever else happens, a fault, the deadline, a lost wire, ends in ``failed`` of the outcome, once.
+
 A connection that has not been accepted yet costs its wire, its exchange and a timer handle. The life of an upgrade is
 ``PHASES``: a pair of phase and event that is missing there cannot happen.
 """
@@ -8,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Generic, Protocol
 
@@ -63,40 +69,17 @@ class Outcome(Protocol):
     def failed(self, error: Exception) -> None: ...
 
 
-class _Nobody:
-    """The outcome of an upgrade that is over."""
-
-    def proven(self, upgraded: Upgraded) -> None:
-        """Cannot happen any more."""
-
-    def failed(self, error: Exception) -> None:
-        """Somebody has been told already, or does not want to know."""
-
-
-NOBODY: Final = _Nobody()
-
-
 class UpgradeRunner:
     """One upgrade in progress: the user of its wire, and what becomes ``Upgraded``.
 
     ``timeout`` seconds from now is one absolute deadline: a byte now and then does not move it.
     """
 
-    __slots__ = (
-        "_dialer",
-        "_exchange",
-        "_loop",
-        "_negotiated",
-        "_outcome",
-        "_paused",
-        "_phase",
-        "_refusal",
-        "_running",
-        "_take_back",
-        "_timeout",
-        "_timer",
-        "_wire",
-    )
+    peer: PeerId
+    public_key: PublicKey
+    local: Multiaddr
+    remote: Multiaddr
+    early_muxer: bool
 
     def __init__(
         self,
@@ -110,7 +93,7 @@ class UpgradeRunner:
     ) -> None:
         self._wire = wire
         self._exchange: ExchangeRunner[Negotiated] = ExchangeRunner(exchange)
-        self._outcome: Outcome = outcome
+        self._outcome: Outcome | None = outcome
         self._dialer = dialer
         self._timeout = timeout
         self._running = running
@@ -126,16 +109,13 @@ class UpgradeRunner:
 
     def begin(self) -> None:
         """Send what our side sends first, and take what has come meanwhile."""
-        try:
-            self._begin()
-        except Exception as error:  # a fault of ours: the outcome hears of it, the loop does not
-            self._fail(error)
-
-    def _begin(self) -> None:
         self._take_back = None
         self._phase = PHASES[self._phase, Event.BEGIN]
-        self._wire.write(self._exchange.start())
-        self._resume()
+        try:
+            self._wire.write(self._exchange.start())
+            self._resume()
+        except Exception as error:  # a fault of ours: the outcome hears of it, the loop does not
+            self._fail(error)
 
     def wait(self, take_back: Callable[[], None]) -> None:
         """Read nothing until ``begin``, under the same deadline; ``take_back`` is called if it ends before."""
@@ -198,43 +178,21 @@ class UpgradeRunner:
 
     def _prove(self, negotiated: Negotiated) -> None:
         self._phase = PHASES[self._phase, Event.PROVE]
-        self._negotiated = negotiated
+        self._negotiated, secured = negotiated, negotiated.secured
+        self.peer, self.public_key, self.early_muxer = secured.peer, secured.public_key, negotiated.early
+        self.local, self.remote = self._wire.local, self._wire.remote
         self._stop_timer()
+        assert self._outcome is not None
         self._outcome.proven(self)
         if self._phase is Phase.PROVEN:  # taken later: nothing is read before
             self._pause()
 
-    @property
-    def _proven(self) -> Negotiated:
-        assert self._negotiated is not None
-        return self._negotiated
-
-    @property
-    def peer(self) -> PeerId:
-        return self._proven.secured.peer
-
-    @property
-    def public_key(self) -> PublicKey:
-        return self._proven.secured.public_key
-
-    @property
-    def local(self) -> Multiaddr:
-        return self._wire.local
-
-    @property
-    def remote(self) -> Multiaddr:
-        return self._wire.remote
-
-    @property
-    def early_muxer(self) -> bool:
-        return self._proven.early
-
     def start(self, user: MuxerUser) -> Muxer:
-        """``ConnectionClosed``: the wire was lost before."""
         if self._phase is Phase.OVER:
             raise ConnectionClosed("the peer closed the connection during the upgrade", remote=True)
         self._phase = PHASES[self._phase, Event.START]
-        negotiated = self._proven
+        negotiated = self._negotiated
+        assert negotiated is not None
         self._clean()
         muxer = negotiated.muxer.start(self._wire, negotiated.secured, negotiated.plaintext, user, dialer=self._dialer)
         self._resume()
@@ -246,7 +204,8 @@ class UpgradeRunner:
             return
         self._phase = PHASES[self._phase, Event.REFUSE]
         self._refusal = error
-        negotiated = self._proven
+        negotiated = self._negotiated
+        assert negotiated is not None
         negotiated.muxer.refuse(self._wire, negotiated.secured, code)
         self._resume()
         self._wire.finish()
@@ -258,6 +217,7 @@ class UpgradeRunner:
         if self._phase is Phase.OVER:
             return
         outcome = self._outcome
+        assert outcome is not None
         self._end()
         # No error message exists in any handshake: the peer sees the connection close.
         self._wire.abort()
@@ -278,7 +238,7 @@ class UpgradeRunner:
 
     def _clean(self) -> None:
         # It knows how to cancel us, and the frames of a refusal lead back here: we would keep each other alive.
-        self._outcome, self._refusal = NOBODY, None
+        self._outcome = self._refusal = None
         self._running.discard(self)
         self._stop_timer()
         take_back, self._take_back = self._take_back, None
@@ -292,34 +252,28 @@ class UpgradeRunner:
             self._timer = None
 
 
+@dataclass(frozen=True, slots=True)
 class _Arrival(Generic[P]):
     """The outcome for a listener."""
 
-    __slots__ = ("_arrivals", "_place")
-
-    def __init__(self, arrivals: Arrivals[P], place: P) -> None:
-        self._arrivals = arrivals
-        self._place = place
+    arrivals: Arrivals[P]
+    place: P
 
     def proven(self, upgraded: Upgraded) -> None:
-        self._arrivals.upgraded(self._place, upgraded)
+        self.arrivals.upgraded(self.place, upgraded)
 
     def failed(self, error: Exception) -> None:
-        self._arrivals.failed(self._place, error)
+        self.arrivals.failed(self.place, error)
 
 
 class Dialed:
     """The outcome for a dialer, who awaits it."""
 
-    __slots__ = ("_future", "_runner")
+    __slots__ = ("_future", "runner")
 
     def __init__(self) -> None:
         self._future: asyncio.Future[Upgraded] = asyncio.get_running_loop().create_future()
-        self._runner: UpgradeRunner | None = None
-
-    def started(self, runner: UpgradeRunner) -> None:
-        """``cancel`` ends this one."""
-        self._runner = runner
+        self.runner: UpgradeRunner | None = None  # set once there is a socket
 
     def proven(self, upgraded: Upgraded) -> None:
         if self._future.done():
@@ -341,8 +295,8 @@ class Dialed:
 
     def cancel(self) -> None:
         """Nobody wants the connection any more."""
-        if self._runner is not None:
-            self._runner.cancel()
+        if self.runner is not None:
+            self.runner.cancel()
 
 
 class Upgrader:
@@ -368,7 +322,7 @@ class Upgrader:
     def dial(self, wire: Wire, expected: PeerId | None, dialed: Dialed) -> None:
         """Upgrade a wire that we have dialed; ``dialed`` becomes its outcome."""
         runner = self._runner(wire, self.settings.outbound(expected), dialed, dialer=True)
-        dialed.started(runner)
+        dialed.runner = runner
         runner.begin()
 
     def _runner(self, wire: Wire, exchange: Exchange[Negotiated], outcome: Outcome, *, dialer: bool) -> UpgradeRunner:

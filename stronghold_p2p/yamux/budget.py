@@ -1,4 +1,4 @@
-"""What a peer may make us take for nothing: bytes for streams that are gone."""
+"""What a peer may send for streams that are gone, and which ids it may open."""
 
 from __future__ import annotations
 
@@ -33,9 +33,6 @@ class DroppedBytes:
         if left >= length:
             self._credit[stream_id] = left - length
             return True
-        return self.add(length)
-
-    def add(self, length: int) -> bool:
         self._total += length
         return self._total <= self.maximum
 

@@ -9,7 +9,6 @@ the go-away code or, on a RST, the error code of go-libp2p (core/network/mux.go)
 from __future__ import annotations
 
 import struct
-from enum import IntEnum, IntFlag
 from typing import Final
 
 HEADER: Final = struct.Struct(">BBHII")
@@ -34,24 +33,6 @@ MAX_CREDIT: Final = 0xFFFF_FFFF
 # One frame of ours is one Noise record: 65,535 less the 16 bytes of the tag and the 12 of the header
 # (noise/README.md, "Wire Format"). go-yamux's full frame of 64 KiB takes two records.
 MAX_BODY: Final = 65_535 - 16 - HEADER_SIZE
-
-
-class Type(IntEnum):
-    """Names for diagnostics; the session dispatches on the bare numbers."""
-
-    DATA = DATA
-    WINDOW_UPDATE = WINDOW_UPDATE
-    PING = PING
-    GO_AWAY = GO_AWAY
-
-
-class Flag(IntFlag):
-    """Bits of the Flags field; they combine, and unknown ones are ignored."""
-
-    SYN = SYN
-    ACK = ACK
-    FIN = FIN
-    RST = RST
 
 
 def frame(kind: int, flags: int, stream_id: int, length: int) -> bytes:

@@ -1,4 +1,9 @@
-"""What leaves with the next write: the frames of one turn of the loop, in order."""
+"""What leaves with the next write: the frames of one turn of the loop, in order.
+
+Frames collect here as the pieces of one plaintext, which a flush takes, seals and writes at once. The first frame after
+a flush has the muxer notified, which flushes behind everything else that is due in this turn. Bodies of one stream that
+follow each other share a frame, up to ``MAX_BODY``, so that writes of any size travel in full records.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +12,12 @@ from typing import Final, Protocol, TypeAlias
 from stronghold_p2p.seams import Buffer
 from stronghold_p2p.yamux.header import DATA, HEADER, HEADER_SIZE, MAX_BODY
 
-# What one loop turn may collect before writers wait: four records, so that plaintext and ciphertext
-# together stay within a core's second-level cache.
-TURN_BYTES: Final = 4 * (MAX_BODY + HEADER_SIZE)
+# When frames leave, and who goes on then. ``python -m benchmarks.flushing`` shows what each constant is worth; those of
+# sealing stand in noise/records.py.
 
-# When frames leave, and who goes on then. docs/performance.md has the command that shows what each is worth.
+# What one turn may collect before writers wait: four records, so that plaintext and ciphertext together stay within a
+# core's second-level cache.
+TURN_BYTES: Final = 4 * (MAX_BODY + HEADER_SIZE)
 EARLY: Final = 24  # frames, twelve answers' worth, that are sent before the turn is over: the peer works while we do
 JOIN_UP_TO: Final = 4_096  # so short a write is joined with a piece that is held back: cheaper than a frame
 WAKE_TOGETHER: Final = 16  # writers woken after a flush; the next flush wakes the next ones
@@ -21,35 +27,20 @@ _pack = HEADER.pack
 Frames: TypeAlias = list[Buffer]  # as pieces of one plaintext
 
 
-class Notified(Protocol):
-    """Whoever sees to it that frames leave."""
+class Flusher(Protocol):
+    """Whoever sees to it that frames leave: the muxer."""
 
     def notify(self) -> None:
         """There is something to send after there was nothing."""
 
+    def early(self) -> None:
+        """So many frames have collected that the peer should not wait for the end of the turn."""
+
 
 class Outbox:
-    """Collects frames until ``take``; notifies ``user`` once after there was nothing.
+    """Collects frames until ``take``; notifies ``user`` once after there was nothing."""
 
-    Bodies of one stream that follow each other share a frame, up to ``MAX_BODY``, so that writes of any
-    size travel in full records.
-    """
-
-    __slots__ = (
-        "_flags",
-        "_frames",
-        "_header_at",
-        "_notified",
-        "_open_size",
-        "_stream",
-        "control",
-        "frames",
-        "size",
-        "taken",
-        "user",
-    )
-
-    def __init__(self, user: Notified) -> None:
+    def __init__(self, user: Flusher) -> None:
         self.user = user
         self.size = 0
         self.control = 0  # frames that the peer made us send
@@ -106,7 +97,7 @@ class Outbox:
         self.size += size
 
     def add(self, kind: int, flags: int, stream_id: int, length: int) -> None:
-        """Add a frame that has no body. Those that follow each other are one piece: an inbox of pings has 20,000."""
+        """Add a frame without a body. Those that follow each other are one piece: an inbox of pings has 20,000."""
         frames, header = self._frames, _pack(0, kind, flags, stream_id, length)
         last = frames[-1] if frames and not self._stream else None
         if isinstance(last, bytearray):
@@ -121,33 +112,10 @@ class Outbox:
             self._notified = True
             self.user.notify()
 
-    def finish(self, stream_id: int, flags: int) -> None:
-        """Add the FIN of a stream, which has a frame of its own."""
-        self._frames.append(_pack(0, DATA, flags, stream_id, 0))
-        self._stream = 0
-        self.size += HEADER_SIZE
-        self.control += 1
-        self.frames += 1
-        if not self._notified:
-            self._notified = True
-            self.user.notify()
-
-    def take(self) -> Frames:
-        """Everything collected, as the pieces of one plaintext."""
-        self._notified = False
+    def take(self, *, early: bool = False) -> Frames:
+        """Everything collected, as the pieces of one plaintext; ``early``: whoever was notified still comes."""
+        self._notified = self._notified and early
         frames, self._frames = self._frames, []
         self.taken = self.size
         self.size = self.control = self.frames = self._stream = 0
         return frames
-
-    def take_early(self) -> Frames:
-        """The same, before the end of the turn: whoever was notified still comes."""
-        frames, self._frames = self._frames, []
-        self.taken = self.size
-        self.size = self.control = self.frames = self._stream = 0
-        return frames
-
-    def clear(self) -> None:
-        """Drop everything: the session is over."""
-        self._frames.clear()
-        self.size = self.control = self.frames = self._stream = 0

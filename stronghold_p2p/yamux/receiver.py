@@ -1,7 +1,14 @@
-"""Frames out of plaintext: the parser of a session.
+"""Frames out of plaintext: the parser of a session, and the hottest loop behind the cipher.
 
-A record may hold many frames and a frame may span records. Headers are unpacked in place and dispatched by
-type; a body is passed on as it arrives, in one copy.
+A record may hold many frames, and a frame may span records. ``receive`` unpacks headers in place and dispatches by
+type. The usual frame is data for a stream that somebody reads, with its whole body in this record and no FIN or RST:
+``_whole_body`` takes it off the stream's window and hands the sink one copy of it, which is the reader's.
+
+Everything else goes the slow way. ``_start_body`` judges a body by its header, before any of it is there, and remembers
+whose it is; ``_body`` passes on each piece as it arrives, and ends the stream behind the last one if the frame says so.
+Bytes for nobody (a stream that is gone, or was closed) are counted and dropped. Headers that are cut are kept.
+
+Peers may send frames that mean nothing, and a few are no fault. ``_nothing_useful`` counts those in a row.
 """
 
 from __future__ import annotations
@@ -92,7 +99,10 @@ class Receiver:
             raise session.violation
 
     def _unfinished(self, rest: Buffer, *, another: bool) -> None:
-        """``another``: what is unfinished now is not what was before, or it is the body behind that header."""
+        """Keep what is left of a header, and note since when the frame is incomplete.
+
+        ``another``: it is not the one that was incomplete before, or it is the body behind that header.
+        """
         session = self._session
         if not session.closed:
             self._partial = bytes(rest)
@@ -161,7 +171,7 @@ class Receiver:
                 sink.failed(refusal)
 
     def _body(self, piece: Buffer) -> None:
-        """One piece of the current frame's body; a body is passed on as it arrives."""
+        """One piece of the current frame's body."""
         self._body_left -= len(piece)
         stream = self._body_stream
         if stream is None:

@@ -1,4 +1,12 @@
-"""Our end of one Yamux stream: two half-streams, two windows, and the sink that is told about it."""
+"""Our end of one Yamux stream: two half-streams, two windows, and the sink that is told about it.
+
+A write goes into the session's ``Outbox`` as far as three things reach: the peer's window (``credit``), what one turn
+may collect, and the wire. Where credit ends, the peer's window update wakes the sink; where the connection is full, the
+stream waits in line. A short answer is held back as ``piece``, to share a frame with what is written next.
+
+What arrives is parsed by ``Receiver``, which takes it off ``window`` and hands it to the sink; credit goes back to the
+peer when the reader has consumed half of the window.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +14,8 @@ from collections.abc import Callable
 from math import inf
 from typing import Final, Protocol
 
-from stronghold_p2p.seams import Sink
-from stronghold_p2p.yamux.header import ACK, FIN, INITIAL_WINDOW, RST, SYN, WINDOW_UPDATE
+from stronghold_p2p.seams import NOBODY, Sink
+from stronghold_p2p.yamux.header import ACK, DATA, FIN, INITIAL_WINDOW, RST, SYN, WINDOW_UPDATE
 from stronghold_p2p.yamux.outbox import EARLY, JOIN_UP_TO, TURN_BYTES, Outbox
 from stronghold_p2p.yamux.state import RECEIVING, SENDING, Event, Receiving, Sending
 from stronghold_p2p.yamux.window import ReceiveWindow
@@ -27,9 +35,7 @@ class Owner(Protocol):
 
     congested: bool
     round_trip: float
-
-    @property
-    def outbox(self) -> Outbox: ...
+    outbox: Outbox
 
     def removed(self, stream: YamuxStream) -> None:
         """Both halves of ``stream`` are over."""
@@ -40,36 +46,11 @@ class Owner(Protocol):
     def wait_for_room(self, stream: YamuxStream, *, again: bool) -> None:
         """``stream`` has credit, but the connection is full."""
 
-    def early(self) -> None:
-        """So many frames have collected that the peer should not wait for the end of the turn."""
-
     def spend_reset(self) -> None:
         """One more stream was reset."""
 
-    def measure(self, now: float) -> None:
-        """Send a ping: the round trip is not known yet."""
-
-
-class _Nobody:
-    """Takes the place of a sink that needs no more telling."""
-
-    def data(self, piece: bytes | memoryview) -> None:
-        """Nobody reads."""
-
-    def end(self) -> None:
-        """Nobody waits."""
-
-    def failed(self, error: Exception) -> None:
-        """Nobody asks why."""
-
-    def ready(self) -> None:
-        """Nobody writes."""
-
-    def expired(self, now: float) -> None:
-        """Nobody has a deadline."""
-
-
-NOBODY: Final = _Nobody()
+    def ping(self, now: float) -> None:
+        """Find out how long a round trip takes: receive windows grow by it."""
 
 
 class YamuxStream:
@@ -78,24 +59,6 @@ class YamuxStream:
     ``first`` is the flag that leaves with our next frame (SYN or ACK; 0 once it has). ``piece`` is a short write that
     is held back to share a frame with the next one.
     """
-
-    __slots__ = (
-        "_owner",
-        "acknowledged",
-        "credit",
-        "due",
-        "finished",
-        "first",
-        "gone",
-        "id",
-        "inbound",
-        "piece",
-        "receiving",
-        "sending",
-        "sink",
-        "waits",
-        "window",
-    )
 
     def __init__(self, owner: Owner, stream_id: int, window: ReceiveWindow, *, inbound: bool) -> None:
         self._owner = owner
@@ -130,7 +93,7 @@ class YamuxStream:
                 flags, self.first = self.first, 0
                 out.data(self.id, flags, piece + data)
                 if out.frames >= EARLY:
-                    owner.early()
+                    out.user.early()
                 return size
         credit = self.credit
         if size > credit or size > room:
@@ -141,7 +104,7 @@ class YamuxStream:
             flags, self.first = self.first, 0
             out.data(self.id, flags, data)
             if out.frames >= EARLY:
-                owner.early()
+                out.user.early()
         return size
 
     def send_now(self, data: bytes) -> None:
@@ -179,11 +142,11 @@ class YamuxStream:
         self.finished = True
         flags, self.first = FIN | self.first, 0
         out = self._owner.outbox
-        out.finish(self.id, flags)
+        out.add(DATA, flags, self.id, 0)
         if self.receiving is _FINISHED:
             self._remove()
         if out.frames >= EARLY:
-            self._owner.early()
+            out.user.early()
 
     # ------------------------------------------------------------------ receiving
 
@@ -200,7 +163,7 @@ class YamuxStream:
         delta = self.window.announce(now, owner.round_trip)
         if delta:
             if not owner.round_trip:
-                owner.measure(now)
+                owner.ping(now)
             flags, self.first = self.first, 0
             owner.outbox.add(WINDOW_UPDATE, flags, self.id, delta)
 

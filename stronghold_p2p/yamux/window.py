@@ -39,7 +39,7 @@ class ReceivePool:
         self.grown = 0
 
     def share(self, *, protected: bool) -> int | None:
-        """How far a peer's connections may fill it; None: without end."""
+        """How far a peer's connections may fill it; None is any amount."""
         maximum = self._maximum
         return maximum if maximum is None or protected else maximum - maximum // 4
 
@@ -63,10 +63,6 @@ class ReceivePool:
         return {"receive_memory": self.taken, "grown_windows": self.grown}
 
 
-def _never() -> bool:
-    return False
-
-
 class ReceiveBudget:
     """What one connection may hold: bytes that nobody has read, and windows beyond the initial one.
 
@@ -77,7 +73,9 @@ class ReceiveBudget:
 
     __slots__ = ("_pool", "_protected", "buffered", "grown", "limit", "maximum", "spare")
 
-    def __init__(self, limit: int, pool: ReceivePool | None = None, protected: Callable[[], bool] = _never) -> None:
+    def __init__(
+        self, limit: int, pool: ReceivePool | None = None, protected: Callable[[], bool] = lambda: False
+    ) -> None:
         self.limit = limit
         self.maximum = limit if pool is None else min(limit, OWN)
         self.spare = -1
@@ -100,7 +98,7 @@ class ReceiveBudget:
         return _unread("receive_memory_total", full, full)
 
     def give_back(self) -> None:
-        """Nobody needs as much any more."""
+        """Return to the pool what was taken and is not needed any more."""
         if self._pool is not None:
             self._pool.taken -= self.maximum - self._needed()
             self._settle()
@@ -125,6 +123,7 @@ class ReceiveBudget:
         return min(OWN + steps * STEP, self.limit)
 
     def _settle(self) -> None:
+        """Follow what is unread, in steps."""
         self.maximum = self._needed()
         steps = -(-max(0, self.maximum - OWN) // STEP)
         self.spare = OWN + (steps - 1) * STEP if steps else -1

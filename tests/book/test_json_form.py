@@ -12,14 +12,7 @@ from hypothesis import strategies as st
 from stronghold_p2p import ConfigError, Identity, PeerId
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.book import json_form
-from stronghold_p2p.book.json_form import (
-    Content,
-    SavedPeer,
-    dumps,
-    loads,
-    to_bytes,
-    to_text,
-)
+from stronghold_p2p.book.json_form import Content, SavedPeer, dumps, loads, to_bytes, to_text
 from stronghold_p2p.errors import DecodeError
 
 ALICE, BOB, CAROL, RELAY = (Identity.from_seed(bytes([seed]) * 32).peer_id for seed in range(1, 5))
@@ -95,6 +88,19 @@ def test_of_too_many_addresses_the_first_count() -> None:
 
 
 ENTRY = {"known": [], "use_relay_fallback": True}
+# What may stand in place of alice's entry, where it is wrong, and how.
+ENTRIES: list[tuple[object, str, str]] = [
+    ([], "", "not _Peer"),
+    ({}, ".known", "missing"),
+    ({"known": {}}, ".known", "not list"),
+    ({"known": [7]}, ".known.0", "not str"),
+    ({"known": ["/ip4/1.2.3.4/tcp/1", "x"]}, ".known.1", "address"),
+    ({"known": [f"/ip4/1.2.3.4/tcp/1/p2p/{BOB}"]}, ".known.0", "names another peer"),
+    (ENTRY | {"use_relay_fallback": 1}, ".use_relay_fallback", "not bool"),
+    (ENTRY | {"pinned": None}, ".pinned", "not bool"),
+    (ENTRY | {"via": []}, ".via", "not "),
+    (ENTRY | {"via": {"relays": [1]}}, ".via.relays.0", "not str"),
+]
 
 
 @pytest.mark.parametrize(
@@ -107,24 +113,7 @@ ENTRY = {"known": [], "use_relay_fallback": True}
         ({"version": True, "peers": {}}, "book: version", "not int"),
         ({"peers": {"me": {}}}, "book: peers.me.known", "missing"),
         ({"peers": {"me": ENTRY}}, "book: peers.me", "peer id"),
-        ({"peers": {str(ALICE): []}}, f"book: peers.{ALICE}", "not _Peer"),
-        ({"peers": {str(ALICE): {}}}, f"book: peers.{ALICE}.known", "missing"),
-        ({"peers": {str(ALICE): {"known": {}}}}, f"book: peers.{ALICE}.known", "not list"),
-        ({"peers": {str(ALICE): {"known": [7]}}}, f"book: peers.{ALICE}.known.0", "not str"),
-        ({"peers": {str(ALICE): {"known": ["/ip4/1.2.3.4/tcp/1", "x"]}}}, f"book: peers.{ALICE}.known.1", "address"),
-        (
-            {"peers": {str(ALICE): {"known": [f"/ip4/1.2.3.4/tcp/1/p2p/{BOB}"]}}},
-            f"book: peers.{ALICE}.known.0",
-            "names another peer",
-        ),
-        (
-            {"peers": {str(ALICE): ENTRY | {"use_relay_fallback": 1}}},
-            f"book: peers.{ALICE}.use_relay_fallback",
-            "not bool",
-        ),
-        ({"peers": {str(ALICE): ENTRY | {"pinned": None}}}, f"book: peers.{ALICE}.pinned", "not bool"),
-        ({"peers": {str(ALICE): ENTRY | {"via": []}}}, f"book: peers.{ALICE}.via", "not "),
-        ({"peers": {str(ALICE): ENTRY | {"via": {"relays": [1]}}}}, f"book: peers.{ALICE}.via.relays.0", "not str"),
+        *(({"peers": {str(ALICE): one}}, f"book: peers.{ALICE}{where}", what) for one, where, what in ENTRIES),
         ({"peers": {str(ALICE): ENTRY, ALICE.to_cid(): ENTRY}}, "book: peers", "one peer twice"),
         ({"peers": {}, "relays": ["x"]}, "book: relays.0", "peer id"),
         ({"peers": {}, "relays": [str(ALICE)] * 65}, "book: relays", "65 relays, at most 64"),
@@ -170,18 +159,6 @@ def test_too_much_of_everything(monkeypatch: pytest.MonkeyPatch) -> None:
         loads(bytes(101), "book")
 
 
-def test_what_could_not_be_read_again_is_not_written() -> None:
-    with pytest.raises(ConfigError, match="65 relays, at most 64"):
-        dumps(Content(relays=(ALICE,) * 65))
-
-
-def test_every_prefix_is_refused() -> None:
-    body = dumps(WHOLE)
-    for end in range(len(body) - 1):
-        with pytest.raises(ConfigError):
-            loads(body[:end], "book")
-
-
 places = st.one_of(
     st.tuples(st.ip_addresses(v=4), st.integers(0, 65_535)).map(lambda one: f"/ip4/{one[0]}/tcp/{one[1]}"),
     st.tuples(st.ip_addresses(v=6), st.integers(0, 65_535)).map(lambda one: f"/ip6/{one[0]}/tcp/{one[1]}"),
@@ -197,25 +174,21 @@ def test_the_short_way_is_the_long_way(text: str) -> None:
     assert bytes(parse(to_text(to_bytes(text)))) == to_bytes(text)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "/ip4/1.2.3.256/tcp/1",
-        "/ip4/1.2.3.04/tcp/1",
-        "/ip4/1.2.3.4/tcp/65536",
-        "/ip4/1.2.3.4/tcp/01",
-        "/ip4/1.2.3.4/tcp/",
-        "/ip4/1.2.3.\N{ARABIC-INDIC DIGIT FOUR}/tcp/1",
-        "/ip6/1::2::3/tcp/1",
-        "/ip6/::1/tcp/65536",
-        "/ip6/::1/tcp/01",
-        "/ip6/::1%e/tcp/1",
-        "",
-    ],
-)
+NO_PLACES = """
+/ip4/1.2.3.256/tcp/1 /ip4/1.2.3.04/tcp/1 /ip4/1.2.3.4/tcp/65536 /ip4/1.2.3.4/tcp/01 /ip4/1.2.3.4/tcp/
+/ip4/1.2.3.\N{ARABIC-INDIC DIGIT FOUR}/tcp/1 /ip6/1::2::3/tcp/1 /ip6/::1/tcp/65536 /ip6/::1/tcp/01 /ip6/::1%e/tcp/1
+"""
+
+
+@pytest.mark.parametrize("text", [*NO_PLACES.split(), ""])
 def test_the_short_way_refuses_what_the_long_way_does(text: str) -> None:
     with pytest.raises(DecodeError):
         to_bytes(text)
+
+
+def test_what_could_not_be_read_again_is_not_written() -> None:
+    with pytest.raises(ConfigError, match="65 relays, at most 64"):
+        dumps(Content(relays=(ALICE,) * 65))
 
 
 def test_no_more_relays_are_taken_from_an_old_book_than_are_read_again() -> None:

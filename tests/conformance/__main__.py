@@ -14,8 +14,7 @@ from pathlib import Path
 
 from harness import build
 from tests.conformance import report, transcripts
-from tests.conformance.all_scenarios import SCENARIOS, VERSION
-from tests.conformance.play import Played, play_all
+from tests.conformance.play import SCENARIOS, VERSION, Played, play_all
 from tests.conformance.recorder import recording
 from tests.conformance.scenario import Scenario
 

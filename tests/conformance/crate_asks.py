@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 from stronghold_p2p import Attempt, Rejected, Rule, Timeouts
 from tests.conformance.messages import FEW, ROOMY, SHAPES_IN_JSON, TYPED, Pong
-from tests.conformance.ours_ask import ASKED, ONE_AFTER_ANOTHER, PING, PONG, QUERIED
+from tests.conformance.ours_ask import ASKED, ONE_AFTER_ANOTHER, PING, PONG, PONGS, QUERIED, TWICE, TWO_PINGS
 from tests.conformance.scenario import (
     DROPPED,
     MIB,
@@ -141,254 +142,154 @@ async def both_ways(stage: Stage) -> None:
     stage.ours.saw.append(f"answer {await stage.ours.request(stage.crate.address, {'Text': 'back'})}")
 
 
+DROPS: Final = (DROPPED, "D14")
+AGAIN: Final = (ONE_AFTER_ANOTHER, "D14")
+ALLOWING: Final = Ours(Rule.ALLOW)
+
+played, recorded = partial(Scenario, "crate"), partial(Scenario, "crate", recorded=True)
+
 RULES: Final = (
-    Scenario("allow", "crate", asks("Ping"), PONG, PING, ours=Ours(Rule.ALLOW), recorded=True),
-    Scenario("default reject, allow for it", "crate", asks("Ping"), PONG, PING, ours=Ours(Rule.REJECT, Rule.ALLOW)),
-    Scenario("reject", "crate", asks("Ping"), UNSUPPORTED, "nothing", ours=Ours(Rule.REJECT), recorded=True),
-    Scenario(
-        "default allow, reject for it",
-        "crate",
-        asks("Ping"),
-        UNSUPPORTED,
-        "nothing",
-        ours=Ours(Rule.ALLOW, Rule.REJECT),
+    recorded("allow", PONG, PING, ours=ALLOWING),
+    played("default reject, allow for it", PONG, PING, ours=Ours(Rule.REJECT, Rule.ALLOW)),
+    recorded("reject", UNSUPPORTED, "nothing", ours=Ours(Rule.REJECT)),
+    played("default allow, reject for it", UNSUPPORTED, "nothing", ours=Ours(Rule.ALLOW, Rule.REJECT)),
+    played("no rule", UNSUPPORTED, "nothing"),
+    recorded("rules that change", f"{PONG}, {UNSUPPORTED}, {PONG}", TWO_PINGS, play=reject_while_open, ours=ALLOWING),
+    recorded("predicate true", PONG, PING, ours=Ours(Rule.only(["Ping"]))),
+    recorded("predicate false", CLOSED, "nothing", *DROPS, play=asks({"Text": "hi"}), ours=Ours(Rule.only(["Ping"]))),
+    recorded("ask: yes", PONG, f"{ASKED}, {PING}", ours=asking(says(True))),
+    recorded("ask: no", CLOSED, ASKED, *DROPS, ours=asking(says(False))),
+    played("ask: the hook breaks", CLOSED, ASKED, *DROPS, ours=asking(breaks)),
+    recorded("ask: never", CLOSED, ASKED, *DROPS, crate=Crate(request_timeout=20), ours=asking(never)),
+    played("ask: a rule, allow", PONGS, f"{ASKED}, {PING}, {PING}", play=TWICE, ours=asking(says(Rule.ALLOW))),
+    recorded(
+        "rule query: allow", PONGS, f"{QUERIED}, {PING}, {PING}", play=TWICE, ours=Ours(no_rule=gives(Rule.ALLOW))
     ),
-    Scenario("no rule", "crate", asks("Ping"), UNSUPPORTED, "nothing"),
-    Scenario(
-        "rules that change",
-        "crate",
-        reject_while_open,
-        f"{PONG}, {UNSUPPORTED}, {PONG}",
-        f"{PING}, {PING}",
-        ours=Ours(Rule.ALLOW),
-        recorded=True,
-    ),
-    Scenario("predicate true", "crate", asks("Ping"), PONG, PING, ours=Ours(Rule.only(["Ping"])), recorded=True),
-    Scenario(
-        "predicate false",
-        "crate",
-        asks({"Text": "hi"}),
-        CLOSED,
-        "nothing",
-        DROPPED,
-        "D14",
-        ours=Ours(Rule.only(["Ping"])),
-        recorded=True,
-    ),
-    Scenario("ask: yes", "crate", asks("Ping"), PONG, f"{ASKED}, {PING}", ours=asking(says(True)), recorded=True),
-    Scenario("ask: no", "crate", asks("Ping"), CLOSED, ASKED, DROPPED, "D14", ours=asking(says(False)), recorded=True),
-    Scenario("ask: the hook breaks", "crate", asks("Ping"), CLOSED, ASKED, DROPPED, "D14", ours=asking(breaks)),
-    Scenario(
-        "ask: never",
-        "crate",
-        asks("Ping"),
-        CLOSED,
-        ASKED,
-        DROPPED,
-        "D14",
-        crate=Crate(request_timeout=20),
-        ours=asking(never),
-        recorded=True,
-    ),
-    Scenario(
-        "ask: a rule, allow",
-        "crate",
-        asks("Ping", "Ping"),
-        f"{PONG}, {PONG}",
-        f"{ASKED}, {PING}, {PING}",
-        ours=asking(says(Rule.ALLOW)),
-    ),
-    Scenario(
-        "rule query: allow",
-        "crate",
-        asks("Ping", "Ping"),
-        f"{PONG}, {PONG}",
-        f"{QUERIED}, {PING}, {PING}",
-        ours=Ours(no_rule=gives(Rule.ALLOW)),
-        recorded=True,
-    ),
-    Scenario(
+    played(
         "rule query: reject",
-        "crate",
-        asks("Ping", "Ping"),
         f"{CLOSED}, {UNSUPPORTED}",
         QUERIED,
-        ONE_AFTER_ANOTHER,
-        "D14",
+        *AGAIN,
+        play=TWICE,
         ours=Ours(no_rule=gives(Rule.REJECT)),
     ),
-    Scenario(
-        "rule query: no answer",
-        "crate",
-        asks("Ping"),
-        CLOSED,
-        QUERIED,
-        DROPPED,
-        "D14",
-        ours=Ours(no_rule=gives(None)),
-    ),
-    Scenario(
-        "ask: a rule, reject",
-        "crate",
-        asks("Ping", "Ping"),
-        f"{CLOSED}, {UNSUPPORTED}",
-        ASKED,
-        ONE_AFTER_ANOTHER,
-        "D14",
-        ours=asking(says(Rule.REJECT)),
+    played("rule query: no answer", CLOSED, QUERIED, *DROPS, ours=Ours(no_rule=gives(None))),
+    played(
+        "ask: a rule, reject", f"{CLOSED}, {UNSUPPORTED}", ASKED, *AGAIN, play=TWICE, ours=asking(says(Rule.REJECT))
     ),
 )
 
 OTHERS: Final = (
-    Scenario("the handler refuses", "crate", asks("Ping"), CLOSED, PING, DROPPED, "D14", ours=allowing(refuses)),
-    Scenario(
-        "the handler breaks",
-        "crate",
-        asks("Ping"),
-        CLOSED,
-        f"{PING}, RequestFailed (RuntimeError)",
-        DROPPED,
-        "D14",
-        ours=allowing(fails),
-    ),
-    Scenario(
+    played("the handler refuses", CLOSED, PING, *DROPS, ours=allowing(refuses)),
+    played("the handler breaks", CLOSED, f"{PING}, RequestFailed (RuntimeError)", *DROPS, ours=allowing(fails)),
+    recorded(
         "the handler is late for us",
-        "crate",
-        asks({"Text": "wait"}),
         CLOSED,
         f"{WAIT}, RequestFailed (DeadlineExceeded)",
-        DROPPED,
-        "D14",
+        *DROPS,
+        play=asks({"Text": "wait"}),
         ours=allowing(hangs, request=1.0),
-        recorded=True,
     ),
-    Scenario(
+    recorded(
         "the handler is late for it",
-        "crate",
-        asks({"Text": "wait"}, "Ping"),
         f"Timeout, {PONG}",
         f"{WAIT}, RequestFailed (StreamReset), {PING}",
+        play=asks({"Text": "wait"}, "Ping"),
         crate=Crate(request_timeout=1),
         ours=allowing(waits),
-        recorded=True,
     ),
-    Scenario(
+    recorded(
         "refused while another is in flight",
-        "crate",
-        refused_in_flight,
         f"{CLOSED}, {CLOSED}",
         f"{WAIT}, RequestFailed (ConnectionClosed)",
-        DROPPED,
-        "D14",
+        *DROPS,
+        play=refused_in_flight,
         ours=Ours(Rule.only(["Text"]), handle=waits),
-        recorded=True,
     ),
-    Scenario(
+    played(
         "again after a refusal",
-        "crate",
-        allowed_after_a_refusal,
         f"{CLOSED}, {PONG}",
         PING,
-        ONE_AFTER_ANOTHER,
-        "D14",
+        *AGAIN,
+        play=allowed_after_a_refusal,
         ours=Ours(Rule.only(["Text"])),
     ),
-    Scenario(
+    played(
         "1 MiB each way, as text and as bytes",
-        "crate",
-        mebibytes,
         "Text of 1,048,576, Bytes of 1,048,576",
         "request Text of 1,048,576, request Bytes of 1,048,576",
+        play=mebibytes,
         ours=Ours(Rule.ALLOW, protocol=ROOMY),
     ),
-    Scenario(
+    played(
         "1 MiB of bytes, our default limit",
-        "crate",
-        asks({"Bytes": [200] * MIB}, "Ping"),
         f"{CLOSED}, {PONG}",
         PING,
         ONE_AFTER_ANOTHER,
         "D14, D15",
-        ours=Ours(Rule.ALLOW),
+        play=asks({"Bytes": [200] * MIB}, "Ping"),
+        ours=ALLOWING,
     ),
-    Scenario(
+    recorded(
         "every shape of message",
-        "crate",
-        every_shape,
         "the same back",
         "Ping, Text, Bytes, Pair, Named, Maybe, Nested, Outcome",
+        play=every_shape,
         ours=Ours(Rule.ALLOW, protocol=TYPED),
-        recorded=True,
     ),
-    Scenario(
+    recorded(
         "request of a variant that we do not know",
-        "crate",
-        asks({"Text": "hi"}, "Ping"),
         f"{CLOSED}, {PONG}",
         "request Ping",
-        ONE_AFTER_ANOTHER,
-        "D14",
+        *AGAIN,
+        play=asks({"Text": "hi"}, "Ping"),
         ours=Ours(Rule.ALLOW, handle=pong, protocol=FEW),
-        recorded=True,
     ),
-    Scenario(
+    recorded(
         "answer of a variant that it does not know",
-        "crate",
-        asks({"Text": "hi"}, "Ping"),
         f"{CLOSED}, {PONG}",
         f'request {{"Text": "hi"}}, {PING}',
-        ONE_AFTER_ANOTHER,
-        "D14",
+        *AGAIN,
+        play=asks({"Text": "hi"}, "Ping"),
         ours=allowing(nonsense),
-        recorded=True,
     ),
-    Scenario("it connects first", "crate", connects_first, PONG, PING, ours=Ours(Rule.ALLOW)),
-    Scenario(
+    played("it connects first", PONG, PING, play=connects_first, ours=ALLOWING),
+    played(
         "we disconnect while one is in flight",
-        "crate",
-        disconnected_in_flight,
         f"{CLOSED}, {PONG}",
         f"{WAIT}, RequestFailed (ConnectionClosed), {PING}",
         "2 connections, 1 ended by us",
+        play=disconnected_in_flight,
         ours=allowing(waits),
     ),
-    Scenario(
+    played(
         "again after it dropped an idle connection",
-        "crate",
-        after_idle,
-        f"{PONG}, {PONG}",
-        f"{PING}, {PING}",
+        PONGS,
+        TWO_PINGS,
         ONE_AFTER_ANOTHER,
+        play=after_idle,
         crate=Crate(request_timeout=1, connection_timeout=1),
-        ours=Ours(Rule.ALLOW),
+        ours=ALLOWING,
     ),
-    Scenario(
+    played(
         "three at once while not connected",
-        "crate",
-        three_at_once,
         '{"Text": "0"}, {"Text": "1"}, {"Text": "2"}',
         'request {"Text": "0"}, request {"Text": "1"}, request {"Text": "2"}',
         ("3 connections, which stay", "2 connections, which stay"),
         "chance",
-        ours=Ours(Rule.ALLOW),
+        play=three_at_once,
+        ours=ALLOWING,
     ),
-    Scenario(
+    played(
         "we ask back on its connection",
-        "crate",
-        both_ways,
         '{"Text": "there"}',
         'request {"Text": "there"}, answer {"Text": "back"}',
-        ours=Ours(Rule.ALLOW),
+        play=both_ways,
+        ours=ALLOWING,
     ),
-    Scenario("a ban", "crate", banned, (CLOSED, "DialFailure"), "nothing", "none was made", ours=Ours(Rule.ALLOW)),
-    Scenario(
-        "as shipped, with Nagle's algorithm",
-        "crate",
-        asks("Ping", "Ping"),
-        f"{PONG}, {PONG}",
-        f"{PING}, {PING}",
-        crate=Crate(nodelay=False),
-        ours=Ours(Rule.ALLOW),
+    played("a ban", (CLOSED, "DialFailure"), "nothing", "none was made", play=banned, ours=ALLOWING),
+    played(
+        "as shipped, with Nagle's algorithm", PONGS, TWO_PINGS, play=TWICE, crate=Crate(nodelay=False), ours=ALLOWING
     ),
 )
 

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Final
 
 from stronghold_p2p import Timeouts
-from tests.conformance.crate_peer import Line
 from tests.conformance.messages import EVERY_SHAPE, FEW, OTHER_ID_FIRST, ROOMY, TYPED, Ping
-from tests.conformance.scenario import (
-    MIB,
-    Crate,
-    Ours,
-    Scenario,
-    Stage,
-    after_idle,
-    asks,
-    mebibytes,
-    three_at_once,
-)
+from tests.conformance.scenario import MIB, Crate, Ours, Scenario, Stage, after_idle, asks, mebibytes, three_at_once
+from tests.support.driven import Line
 
 PING, PONG = 'request "Ping"', '"Pong"'
+TWO_PINGS, PONGS, TWICE = f"{PING}, {PING}", f"{PONG}, {PONG}", asks("Ping", "Ping")
 ASKED, QUERIED = "asked about Ping", "asked for a rule"
+DENIED = f"{ASKED}, NotPermitted"
 TWO_WAIT: Final = 'request {"Text": "wait"}, request {"Text": "meanwhile"}'
 ONE_AFTER_ANOTHER: Final = "2 connections, 1 dropped by the crate"
 
 YES: Final[Line] = {"cmd": "approve", "allow": True}
 NO: Final[Line] = {"cmd": "approve", "allow": False}
 NO_ANSWER: Final[Line] = {"cmd": "approve"}
-PATIENT = Timeouts(request=15.0)
+PATIENT = Ours(timeouts=Timeouts(request=15.0))
+MANUAL = Crate(manual=True)
 SLOW = 20  # seconds: above the ten of its firewall, which cannot be set (D5)
 
 
@@ -95,258 +89,144 @@ async def banned(stage: Stage) -> None:
     await stage.ask("Ping")
 
 
+played, recorded = partial(Scenario, "ours"), partial(Scenario, "ours", recorded=True)
+
 RULES: Final = (
-    Scenario("allow", "ours", asks("Ping"), PING, PONG, recorded=True),
-    Scenario("default reject, allow for us", "ours", asks("Ping"), PING, PONG, crate=Crate("reject", "allow")),
-    Scenario(
-        "reject",
-        "ours",
-        asks("Ping"),
-        "nothing",
-        "UnsupportedProtocol",
-        why="RST",
-        crate=Crate("reject"),
-        recorded=True,
-    ),
-    Scenario(
-        "default allow, reject for us",
-        "ours",
-        asks("Ping"),
-        "nothing",
-        "UnsupportedProtocol",
-        why="RST",
-        crate=Crate("allow", "reject"),
-    ),
-    Scenario(
-        "rules that change",
-        "ours",
-        reject_while_open,
-        f"{PING}, {PING}",
-        f"{PONG}, UnsupportedProtocol, {PONG}",
-        why="RST",
-        recorded=True,
-    ),
-    Scenario("predicate true", "ours", asks("Ping"), PING, PONG, crate=Crate("only:Ping")),
-    Scenario(
-        "predicate false",
-        "ours",
-        asks({"Text": "hi"}),
-        "NotPermitted",
-        "Rejected",
-        crate=Crate("only:Ping"),
-        recorded=True,
-    ),
-    Scenario("ask: yes", "ours", asks("Ping"), f"{ASKED}, {PING}", PONG, crate=asking(approval=YES), recorded=True),
-    Scenario(
-        "ask: no",
-        "ours",
-        asks("Ping"),
-        f"{ASKED}, NotPermitted",
-        "Rejected",
-        crate=asking(approval=NO),
-        recorded=True,
-    ),
-    Scenario(
-        "ask: dropped", "ours", asks("Ping"), f"{ASKED}, NotPermitted", "Rejected", crate=asking(approval=NO_ANSWER)
-    ),
-    Scenario(
-        "ask: never",
-        "ours",
-        asks("Ping"),
-        f"{ASKED}, NotPermitted",
-        "Rejected",
-        why="D5",
-        crate=asking(request_timeout=SLOW),
-        ours=Ours(timeouts=PATIENT),
-    ),
-    Scenario(
+    recorded("allow", PING, PONG),
+    played("default reject, allow for us", PING, PONG, crate=Crate("reject", "allow")),
+    recorded("reject", "nothing", "UnsupportedProtocol", why="RST", crate=Crate("reject")),
+    played("default allow, reject for us", "nothing", "UnsupportedProtocol", why="RST", crate=Crate("allow", "reject")),
+    recorded("rules that change", TWO_PINGS, f"{PONG}, UnsupportedProtocol, {PONG}", play=reject_while_open, why="RST"),
+    played("predicate true", PING, PONG, crate=Crate("only:Ping")),
+    recorded("predicate false", "NotPermitted", "Rejected", play=asks({"Text": "hi"}), crate=Crate("only:Ping")),
+    recorded("ask: yes", f"{ASKED}, {PING}", PONG, crate=asking(approval=YES)),
+    recorded("ask: no", DENIED, "Rejected", crate=asking(approval=NO)),
+    played("ask: dropped", DENIED, "Rejected", crate=asking(approval=NO_ANSWER)),
+    played("ask: never", DENIED, "Rejected", why="D5", crate=asking(request_timeout=SLOW), ours=PATIENT),
+    played(
         "ask: never, with its defaults",
-        "ours",
-        asks("Ping"),
-        (f"{ASKED}, NotPermitted", f"{ASKED}, Timeout, NotPermitted", f"{ASKED}, NotPermitted, Timeout"),
+        (DENIED, f"{ASKED}, Timeout, NotPermitted", f"{ASKED}, NotPermitted, Timeout"),
         ("Rejected", "DeadlineExceeded (wait)"),
         why="chance",
         crate=asking(),
-        ours=Ours(timeouts=PATIENT),
+        ours=PATIENT,
     ),
-    Scenario(
+    played(
         "ask: never, our deadline first",
-        "ours",
-        asks("Ping"),
         ASKED,
         "DeadlineExceeded (wait)",
         crate=asking(),
         ours=Ours(timeouts=Timeouts(request=2)),
     ),
-    Scenario("rule query: allow", "ours", asks("Ping"), f"{QUERIED}, {PING}", PONG, crate=querying("allow")),
-    Scenario(
-        "rule query: ask, then yes",
-        "ours",
-        asks("Ping"),
-        f"{QUERIED}, {ASKED}, {PING}",
-        PONG,
-        crate=querying("ask", approval=YES),
-    ),
-    Scenario(
-        "rule query: predicate, false",
-        "ours",
-        asks("Ping"),
-        f"{QUERIED}, NotPermitted",
-        "Rejected",
-        crate=querying("only:Text"),
-    ),
-    Scenario(
+    played("rule query: allow", f"{QUERIED}, {PING}", PONG, crate=querying("allow")),
+    played("rule query: ask, then yes", f"{QUERIED}, {ASKED}, {PING}", PONG, crate=querying("ask", approval=YES)),
+    played("rule query: predicate, false", f"{QUERIED}, NotPermitted", "Rejected", crate=querying("only:Text")),
+    played(
         "rule query: reject",
-        "ours",
-        asks("Ping"),
         (QUERIED, f"{QUERIED}, NotPermitted"),
         ("UnsupportedProtocol", "Rejected"),
         why="chance",
         crate=querying("reject"),
     ),
-    Scenario(
+    played(
         "rule query: dropped",
-        "ours",
-        asks("Ping"),
         (f"{QUERIED}, NotPermitted", f"{QUERIED}, {QUERIED}, NotPermitted"),
         "Rejected",
         why="asks twice",
         crate=querying(None),
     ),
-    Scenario(
+    played(
         "rule query: never",
-        "ours",
-        asks("Ping"),
         f"{QUERIED}, NotPermitted",
         "Rejected",
         why="D5",
         crate=Crate(None, request_timeout=SLOW),
-        ours=Ours(timeouts=PATIENT),
+        ours=PATIENT,
     ),
 )
 
 OTHERS: Final = (
-    Scenario(
-        "the application drops the request", "ours", asks("Ping"), PING, "Rejected", crate=answering(), recorded=True
-    ),
-    Scenario(
+    recorded("the application drops the request", PING, "Rejected", crate=answering()),
+    recorded(
         "refused while another is in flight",
-        "ours",
-        refused_in_flight,
         'request {"Text": "wait"}, NotPermitted',
         'Rejected, {"Text": "here"}',
+        play=refused_in_flight,
         crate=Crate("only:Text", manual=True),
-        recorded=True,
     ),
-    Scenario(
+    recorded(
         "late answer",
-        "ours",
-        late_answer,
         (f'request {{"Text": "wait"}}, ConnectionClosed, {PING}', f'request {{"Text": "wait"}}, {PING}'),
         f"DeadlineExceeded (wait), {PONG}",
         ONE_AFTER_ANOTHER,
         "D14, chance",
-        crate=Crate(manual=True),
-        recorded=True,
+        play=late_answer,
+        crate=MANUAL,
     ),
-    Scenario(
+    played(
         "late answer while another is in flight",
-        "ours",
-        late_answer_meanwhile,
         (f"{TWO_WAIT}, ConnectionClosed, ConnectionClosed, {PING}", f"{TWO_WAIT}, ConnectionClosed, {PING}"),
         f"DeadlineExceeded (wait), ConnectionClosed, {PONG}",
         ONE_AFTER_ANOTHER,
         "D14, chance",
-        crate=Crate(manual=True),
+        play=late_answer_meanwhile,
+        crate=MANUAL,
     ),
-    Scenario(
+    played(
         "1 MiB each way, as text and as bytes",
-        "ours",
-        mebibytes,
         "request Text of 1,048,576, request Bytes of 1,048,576",
         "Text of 1,048,576, Bytes of 1,048,576",
+        play=mebibytes,
         ours=Ours(protocol=ROOMY),
     ),
-    Scenario(
+    played(
         "1 MiB of bytes, our default limit",
-        "ours",
-        asks({"Bytes": [200] * MIB}),
         "nothing",
         "LimitExceeded (max_request)",
         "none was made",
         "D15",
+        play=asks({"Bytes": [200] * MIB}),
     ),
-    Scenario(
+    recorded(
         "every shape of message",
-        "ours",
-        every_shape,
         f"{len(EVERY_SHAPE)} requests, each answered by itself",
         "the same back",
+        play=every_shape,
         ours=Ours(protocol=TYPED),
-        recorded=True,
     ),
-    Scenario(
+    recorded(
         "answer of a variant that we do not know",
-        "ours",
-        asks(Ping()),
         PING,
         "Malformed (response)",
+        play=asks(Ping()),
         crate=answering({"Text": "hi"}),
         ours=Ours(protocol=FEW),
-        recorded=True,
     ),
-    Scenario(
+    recorded(
         "request of a variant that it does not know",
-        "ours",
-        asks("Nonsense", "Ping"),
         PING,
         f"ConnectionClosed, {PONG}",
         ONE_AFTER_ANOTHER,
         "D14",
-        recorded=True,
+        play=asks("Nonsense", "Ping"),
     ),
-    Scenario(
-        "the id of its successor first",
-        "ours",
-        asks("Ping"),
-        PING,
-        PONG,
-        why="RST",
-        ours=Ours(protocol=OTHER_ID_FIRST),
-        recorded=True,
-    ),
-    Scenario(
+    recorded("the id of its successor first", PING, PONG, why="RST", ours=Ours(protocol=OTHER_ID_FIRST)),
+    played(
         "again after it dropped an idle connection",
-        "ours",
-        after_idle,
-        f"{PING}, {PING}",
-        f"{PONG}, {PONG}",
+        TWO_PINGS,
+        PONGS,
         ONE_AFTER_ANOTHER,
+        play=after_idle,
         crate=Crate(request_timeout=1, connection_timeout=1),
     ),
-    Scenario(
+    played(
         "three at once while not connected",
-        "ours",
-        three_at_once,
         'request {"Text": "0"}, request {"Text": "1"}, request {"Text": "2"}',
         '{"Text": "0"}, {"Text": "1"}, {"Text": "2"}',
+        play=three_at_once,
     ),
-    Scenario(
-        "a ban",
-        "ours",
-        banned,
-        PING,
-        f"{PONG}, ConnectionClosed",
-        "2 connections, 2 dropped by the crate",
-    ),
-    Scenario(
-        "as shipped, with Nagle's algorithm",
-        "ours",
-        asks("Ping", "Ping"),
-        f"{PING}, {PING}",
-        f"{PONG}, {PONG}",
-        crate=Crate(nodelay=False),
-    ),
+    played("a ban", PING, f"{PONG}, ConnectionClosed", "2 connections, 2 dropped by the crate", play=banned),
+    played("as shipped, with Nagle's algorithm", TWO_PINGS, PONGS, play=TWICE, crate=Crate(nodelay=False)),
 )
 
 SCENARIOS: Final = (*RULES, *OTHERS)

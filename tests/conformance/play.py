@@ -7,11 +7,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from stronghold_p2p import Limits
+from tests.conformance import crate_asks, ours_ask
 from tests.conformance.crate_peer import crate_peer
 from tests.conformance.recorder import Recorder, Step
 from tests.conformance.scenario import SETTLED, Scenario, Seen, Stage, our_side
+
+SCENARIOS: Final = (*ours_ask.SCENARIOS, *crate_asks.SCENARIOS)
+VERSION: Final = "stronghold-p2p 0.4.2"
+"""Of the crate, as its Cargo.toml pins it; the peer says the same of itself."""
 
 AT_A_TIME = 6
 PATIENCE = 120.0

@@ -112,7 +112,7 @@ def recording() -> Iterator[Recorder]:
     def recorded(
         self: YamuxFactory, wire: Wire, secured: Secured, early: bytes, user: MuxerUser, *, dialer: bool
     ) -> YamuxMuxer:
-        tape = recorder.tape(self._limits)
+        tape = recorder.tape(self.limits)
         tape.add("crate", early)
         channel = Recorded(secured.channel, tape)
         return start(self, wire, replace(secured, channel=channel), early, user, dialer=dialer)

@@ -17,9 +17,10 @@ from stronghold_p2p.encoding import varint
 from stronghold_p2p.exchange import ExchangeRunner
 from stronghold_p2p.yamux.header import ACK, DATA, FIN, PING, RST, SYN, frame
 from tests.conformance import recorder
-from tests.conformance.crate_peer import CrateError, Line
+from tests.conformance.crate_peer import CrateError
 from tests.conformance.recorder import FIN_STEP, RST_STEP
 from tests.conformance.transcripts import Taped, Transcript
+from tests.support.driven import Line
 from tests.swarm.raw import SEED, Raw, Server, bare_to, shake
 from tests.transport.ends import identity, upgrade
 

@@ -25,7 +25,8 @@ from stronghold_p2p import (
     Rule,
     Timeouts,
 )
-from tests.conformance.crate_peer import CrateError, Line, brief
+from tests.conformance.crate_peer import CrateError, brief
+from tests.support.driven import Line
 
 Seen = tuple[str, str, str]
 Asker = Literal["ours", "crate"]
@@ -228,6 +229,19 @@ def _by_peer(event: Ended) -> bool:
 Play = Callable[[Stage], Awaitable[None]]
 
 
+def asks(*messages: Any) -> Play:
+    """These requests, one after the other."""
+
+    async def play(stage: Stage) -> None:
+        for message in messages:
+            await stage.ask(message)
+
+    return play
+
+
+PINGS = asks("Ping")
+
+
 @dataclass(frozen=True)
 class Scenario:
     """``crate_sees``, ``ours_sees`` and ``connection`` are what is expected, each one text or any of several.
@@ -236,13 +250,13 @@ class Scenario:
     ``recorded``: its streams become a transcript, which tests replay without the crate.
     """
 
-    name: str
     asker: Asker
-    play: Play
+    name: str
     crate_sees: str | tuple[str, ...]
     ours_sees: str | tuple[str, ...]
     connection: str | tuple[str, ...] = STAYS
     why: str = ""
+    play: Play = PINGS
     crate: Crate = field(default_factory=Crate)
     ours: Ours = field(default_factory=Ours)
     recorded: bool = False
@@ -253,16 +267,6 @@ class Scenario:
 
     def met_by(self, seen: Seen) -> bool:
         return all(text in wanted for text, wanted in zip(seen, self.expected(), strict=True))
-
-
-def asks(*messages: Any) -> Play:
-    """These requests, one after the other."""
-
-    async def play(stage: Stage) -> None:
-        for message in messages:
-            await stage.ask(message)
-
-    return play
 
 
 async def mebibytes(stage: Stage) -> None:

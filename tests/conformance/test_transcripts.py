@@ -1,17 +1,20 @@
 """The recorded streams of the Rust crate against our code: ours hears what it heard then, and has to say what it said.
 
-The whole conformance, with the crate itself, is ``make conformance``.
+The whole conformance, with the crate itself, is ``make conformance``; here is what it says where there is no Rust.
 """
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
 
+from harness import build
 from stronghold_p2p import Limits
+from tests.conformance import __main__ as command
 from tests.conformance import report
-from tests.conformance.all_scenarios import SCENARIOS
+from tests.conformance.play import SCENARIOS
 from tests.conformance.replay import Replay
 from tests.conformance.scenario import Stage, our_side
 from tests.conformance.transcripts import Transcript, load
@@ -65,3 +68,21 @@ def test_the_document_tells_of_every_scenario_as_expected() -> None:
     ]
     told = [(row[0].removeprefix("| "), row[4]) for row in rows if row[0] != "| scenario"]
     assert told == [(scenario.name, "yes") for scenario in SCENARIOS]
+
+
+def test_without_cargo_it_says_so_in_one_line_and_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    assert command.main() == 1
+    out, told = capsys.readouterr()
+    assert (out, told) == ("", "make conformance needs Rust: there is no cargo on the PATH\n")
+
+
+def test_a_build_that_fails_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken() -> None:
+        raise build.BuildError("cargo build failed: no such crate")
+
+    monkeypatch.setattr(build, "crate_peer", broken)
+    assert command.main() == 1
+    assert capsys.readouterr().err == "cargo build failed: no such crate\n"

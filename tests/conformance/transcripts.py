@@ -39,7 +39,7 @@ def save(version: str, results: Iterable[Played]) -> None:
     """One step a line, so that a difference can be read."""
     kept = [_plain(played) for played in results if played.scenario.recorded]
     text = json.dumps({"crate": version, "transcripts": kept}, indent=1, ensure_ascii=True)
-    PATH.write_text(_joined(text) + "\n", encoding="utf-8")
+    PATH.write_text(_STEP.sub(_joined, text) + "\n", encoding="utf-8")
 
 
 def load() -> tuple[Transcript, ...]:
@@ -76,6 +76,6 @@ def _short(step: Step) -> tuple[Any, ...]:
     return step if step[-1] else step[:-1]
 
 
-def _joined(text: str) -> str:
+def _joined(step: re.Match[str]) -> str:
     """The lines of a step as one."""
-    return _STEP.sub(lambda found: re.sub(r"\n\s+", " ", found[0]).replace("[ ", "[").replace(" ]", "]"), text)
+    return re.sub(r"\n\s+", " ", step[0]).replace("[ ", "[").replace(" ]", "]")

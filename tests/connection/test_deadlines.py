@@ -20,11 +20,6 @@ from tests.virtual import VIRTUAL, eventually
 
 LOOPS = VIRTUAL
 
-QUIET = {"keepalive": None, "idle": None}
-
-
-# ---------------------------------------------------------------------- idle
-
 
 @pytest.mark.parametrize("keepalive", [30.0, None])
 async def test_an_idle_connection_is_closed(keepalive: float | None) -> None:
@@ -67,9 +62,6 @@ async def test_a_protected_peer_is_kept() -> None:
         assert connection.closed
 
 
-# ---------------------------------------------------------------------- closed streams
-
-
 async def test_a_stream_that_the_peer_does_not_close() -> None:
     async with swarm(1) as alice, raw_out(alice) as (raw, connection):
         began = now()
@@ -100,9 +92,6 @@ async def test_many_deadlines_do_not_keep_the_loop_busy(monkeypatch: pytest.Monk
         assert len(looks) <= 60
 
 
-# ---------------------------------------------------------------------- the end
-
-
 async def test_nothing_is_left_of_a_connection_that_ends_while_everything_is_due() -> None:
     async with swarm(1) as alice, raw_in(alice) as (raw, connection):
         alice.handle(ECHO, never)
@@ -118,9 +107,6 @@ async def test_nothing_is_left_of_a_connection_that_ends_while_everything_is_due
         await until(lambda: not connection.handlers)
         assert [type(event) for event in opened.all] == [Ended]
         assert opened.of(Opened) == []
-
-
-# ---------------------------------------------------------------------- the timer alone
 
 
 class Timed:

@@ -6,7 +6,8 @@ import asyncio
 import gc
 import weakref
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
+from inspect import isawaitable
 
 import pytest
 
@@ -36,9 +37,6 @@ FREED = (
     *(SocketWire, NoiseChannel, Opener, Sealer, YamuxMuxer, YamuxStream, Session, Receiver),
 )
 
-End = Callable[[Swarm, LiveConnection], Awaitable[None]]
-RawEnd = Callable[[Raw], Awaitable[None]]
-
 
 @pytest.fixture
 def no_collector() -> Iterator[None]:
@@ -53,28 +51,17 @@ def living() -> Counter[str]:
     return Counter(type(thing).__name__ for thing in gc.get_objects() if type(thing) in FREED)
 
 
-async def disconnects(_: Swarm, connection: LiveConnection) -> None:
-    await connection.close()
+ENDS: dict[str, Callable[[Swarm, LiveConnection], object]] = {
+    "disconnects": lambda _, connection: connection.close(),
+    "aborts": lambda _, connection: connection.abort(),
+    "fails": lambda _, connection: connection.failed(ZeroDivisionError("a fault of ours")),
+    "closes": lambda one, _: one.close(),
+    "bans": lambda one, connection: one.firewall.ban(connection.peer),
+}
 
 
-async def aborts(_: Swarm, connection: LiveConnection) -> None:
-    connection.abort()
-
-
-async def fails(_: Swarm, connection: LiveConnection) -> None:
-    connection.failed(ZeroDivisionError("a fault of ours"))
-
-
-async def closes(one: Swarm, _: LiveConnection) -> None:
-    await one.close()
-
-
-async def bans(one: Swarm, connection: LiveConnection) -> None:
-    one.firewall.ban(connection.peer)
-
-
-@pytest.mark.parametrize("end", [disconnects, aborts, fails, closes, bans])
-async def test_both_ends_go(end: End, no_collector: None, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("end", ENDS)
+async def test_both_ends_go(end: str, no_collector: None, caplog: pytest.LogCaptureFixture) -> None:
     async with swarm(1) as alice, swarm(2) as bob:
         alice.handle(ECHO, echo)
         alice.handle("/never", never)
@@ -85,46 +72,37 @@ async def test_both_ends_go(end: End, no_collector: None, caplog: pytest.LogCapt
         await connection.open_stream("/never")  # its handler runs until the end
         await until(lambda: alice.connections()[0].handlers)
         assert living() - before
-        await end(bob, connection)
-        del connection
+        ending = ENDS[end](bob, connection)
+        if isawaitable(ending):
+            await ending
+        del connection, ending
         await until(lambda: not any(end() for end in ends))
         await until(lambda: living() == before)
     caplog.clear()
 
 
-async def says_goodbye(raw: Raw) -> None:
-    raw.close()
+# What the peer says before it leaves; None: nothing, and it stays until the connection was idle for too long.
+LAST_WORDS: dict[str, Callable[[Raw], bytes] | None] = {
+    "nothing": lambda _: b"",
+    "a record that does not open": lambda _: b"\x00\x20" + bytes(32),
+    "a frame that may not be": lambda raw: raw.seal(frame(PING, SYN, 3, 0)),
+    "half a record": lambda _: b"\x00\x20" + bytes(8),
+    "idle": None,
+}
 
 
-async def breaks_a_record(raw: Raw) -> None:
-    await raw.bare.send(b"\x00\x20" + bytes(32))
-
-
-async def breaks_the_protocol(raw: Raw) -> None:
-    await raw.send(frame(PING, SYN, 3, 0))
-
-
-async def cuts_a_record(raw: Raw) -> None:
-    await raw.bare.send(b"\x00\x20" + bytes(8))
-    raw.close()
-
-
-async def says_nothing(_: Raw) -> None:
-    """The connection is idle for too long."""
-
-
-PEERS_ENDS = [says_goodbye, breaks_a_record, breaks_the_protocol, cuts_a_record, says_nothing]
-
-
-@pytest.mark.parametrize("end", PEERS_ENDS)
+@pytest.mark.parametrize("last", LAST_WORDS)
 @pytest.mark.parametrize("dialed", [False, True])
-async def test_whatever_the_peer_does(end: RawEnd, dialed: bool, no_collector: None) -> None:
-    async with swarm(1, timeouts=Timeouts(idle=0.1 if end is says_nothing else None)) as alice:
+async def test_whatever_the_peer_does(last: str, dialed: bool, no_collector: None) -> None:
+    says = LAST_WORDS[last]
+    async with swarm(1, timeouts=Timeouts(idle=0.1 if says is None else None)) as alice:
         before = living()
         async with (raw_out if dialed else raw_in)(alice) as (raw, connection):
             held = weakref.ref(connection)
             del connection
-            await end(raw)
+            if says is not None:
+                await raw.bare.send(says(raw))
+                raw.bare.finish()
             await until(lambda: not alice.connections())
         del raw
         await until(lambda: held() is None)

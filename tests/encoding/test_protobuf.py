@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stronghold_p2p.encoding import protobuf
-from stronghold_p2p.encoding.protobuf import Message, Scalar, field
+from stronghold_p2p.encoding.protobuf import Message, field
 from stronghold_p2p.errors import DecodeError
 
 
@@ -156,13 +157,7 @@ outers = st.builds(
 def test_what_we_write_they_read_and_write_the_same(message: Outer) -> None:
     encoded = protobuf.encode(message)
     assert to_theirs(message).SerializeToString(deterministic=True) == encoded
-    assert Outer(**to_ours(THEIRS["Outer"].FromString(encoded))) == message
-
-
-@given(outers)
-def test_what_they_write_we_read(message: Outer) -> None:
-    encoded = to_theirs(message).SerializeToString(deterministic=True)
-    assert protobuf.decode(Outer, encoded) == message
+    assert Outer(**to_ours(THEIRS["Outer"].FromString(encoded))) == message == protobuf.decode(Outer, encoded)
 
 
 @given(st.lists(outers, max_size=4))
@@ -222,17 +217,15 @@ bodies = st.recursive(st.binary(max_size=6) | uint64.map(varint) | text.map(str.
 
 
 def decodes(encoded: bytes) -> Outer | None:
-    try:
+    with suppress(DecodeError):
         return protobuf.decode(Outer, encoded)
-    except DecodeError:
-        return None
+    return None
 
 
 def they_decode(encoded: bytes) -> Outer | None:
-    try:
+    with suppress(TheirError):
         return Outer(**to_ours(THEIRS["Outer"].FromString(encoded)))
-    except TheirError:
-        return None
+    return None
 
 
 @settings(max_examples=300)
@@ -294,35 +287,21 @@ def test_any_kind_of_buffer(kind: Any) -> None:
     assert type(message.data) is bytes
 
 
-@pytest.mark.parametrize(
-    ("encoded", "reason"),
-    [
-        ("03", "number out of range"),
-        ("0000", "number out of range"),
-        ("0b0c", "wire type 3"),
-        ("0c", "wire type 4"),
-        ("0e00", "wire type 6"),
-        ("0f00", "wire type 7"),
-        ("1b1c", "wire type 3"),
-        ("8080808010" + "00", "number out of range"),
-        ("ffffffffffffffffff01", "number out of range"),
-        ("08", "truncated varint"),
-        ("0880", "truncated varint"),
-        ("88", "truncated varint"),
-        ("12", "truncated varint"),
-        ("1205", "past the end"),
-        ("120548656c6c", "past the end"),
-        ("12ffffffffffffffffff01", "past the end"),
-        ("7205", "past the end"),
-        ("0d000000", "past the end"),
-        ("0900000000000000", "past the end"),
-        ("08ffffffffffffffffff02", "more than 64 bits"),
-        ("08ffffffffffffffffff7f", "more than 64 bits"),
-        ("08ffffffffffffffffffff01", "more than ten bytes"),
-        ("1a0180", "truncated varint"),
-    ],
-)
-def test_refused(encoded: str, reason: str) -> None:
+REFUSED = {
+    "number out of range": "03 0000 808080801000 ffffffffffffffffff01",
+    "wire type 3": "0b0c 1b1c",
+    "wire type 4": "0c",
+    "wire type 6": "0e00",
+    "wire type 7": "0f00",
+    "truncated varint": "08 0880 88 12 1a0180",
+    "past the end": "1205 120548656c6c 12ffffffffffffffffff01 7205 0d000000 0900000000000000",
+    "more than 64 bits": "08ffffffffffffffffff02 08ffffffffffffffffff7f",
+    "more than ten bytes": "08ffffffffffffffffffff01",
+}
+
+
+@pytest.mark.parametrize(("reason", "encoded"), [(why, one) for why in REFUSED for one in REFUSED[why].split()])
+def test_refused(reason: str, encoded: str) -> None:
     with pytest.raises(DecodeError, match=reason):
         protobuf.decode(Inner, bytes.fromhex(encoded))
 
@@ -330,10 +309,9 @@ def test_refused(encoded: str, reason: str) -> None:
 @pytest.mark.parametrize("body", ["ff", "c080", "eda080", "f4908080", "e282"])
 def test_bad_utf8_anywhere(body: str) -> None:
     value = bytes([0x12, len(body) // 2]) + bytes.fromhex(body)
-    with pytest.raises(DecodeError, match="text is not UTF-8"):
-        protobuf.decode(Outer, value)
-    with pytest.raises(DecodeError, match="text is not UTF-8"):
-        protobuf.decode(Outer, value + b"\x12\x01x")
+    for encoded in (value, value + b"\x12\x01x"):
+        with pytest.raises(DecodeError, match="text is not UTF-8"):
+            protobuf.decode(Outer, encoded)
 
 
 def test_a_field_of_a_nested_message_may_not_leave_it() -> None:
@@ -383,9 +361,8 @@ def test_field_limit_bounds_the_work(unit: str) -> None:
 
 def test_packed_elements_count_as_fields() -> None:
     packed = b"\x1a\xe8\x07" + b"\x01" * 1_000  # 1,000 numbers in an Inner
-    inner = b"\xc2\x3e" + varint(len(packed)) + packed
     with pytest.raises(DecodeError, match="more than 4096 fields"):
-        protobuf.decode(Outer, inner * 5)
+        protobuf.decode(Outer, (b"\xc2\x3e" + varint(len(packed)) + packed) * 5)
 
 
 def test_depth_that_the_schema_does_not_have_is_not_walked() -> None:
@@ -409,16 +386,3 @@ def test_declarations_that_cannot_be() -> None:
 
     with pytest.raises(ValueError, match="uses a field number twice"):
         protobuf.encode(Twice())
-
-
-@pytest.mark.parametrize(
-    ("kind", "value", "encoded"),
-    [("bytes", b"\xff", "0a01ff"), ("string", "é", "0a02c3a9"), ("uint64", 300, "08ac02"), ("bool", True, "0801")],
-)
-def test_each_scalar(kind: Scalar, value: Any, encoded: str) -> None:
-    @dataclass(frozen=True, kw_only=True, slots=True)
-    class One(Message):
-        value: Any = field(1, kind)  # noqa: RUF009 - a declaration
-
-    assert protobuf.encode(One(value=value)).hex() == encoded
-    assert protobuf.decode(One, bytes.fromhex(encoded)) == One(value=value)

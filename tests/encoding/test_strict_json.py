@@ -11,13 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stronghold_p2p.encoding import strict_json
-from stronghold_p2p.encoding.strict_json import (
-    MAX_CONTAINERS,
-    MAX_DEPTH,
-    MAX_DIGITS,
-    dumps,
-    loads,
-)
+from stronghold_p2p.encoding.strict_json import MAX_CONTAINERS, MAX_DEPTH, MAX_DIGITS, dumps, loads
 from stronghold_p2p.errors import Malformed
 
 TEXTS = st.text()  # without surrogates, as its default is
@@ -103,34 +97,14 @@ def test_only_malformed_leaves_the_reader(body: bytes) -> None:
     assert loads(dumps(value)) == value
 
 
+LENIENT = rb"""
+"Ping"x "Ping""Ping" NaN [Infinity] -Infinity 1e400 [-1e999] {"a":1,"a":1} [{"b":{"a":1,"c":2,"\u0061":1}}]
+"\ud800" "\uDFFF" "\ude00\ud83d" {"\ud800":1} 'a' [1,] 01 nul
+""".split()
+
+
 @pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b" ",
-        b'"Ping"x',
-        b'"Ping""Ping"',
-        b"NaN",
-        b"[Infinity]",
-        b"-Infinity",
-        b"1e400",
-        b"[-1e999]",
-        b'{"a":1,"a":1}',
-        b'[{"b":{"a":1,"c":2,"\\u0061":1}}]',
-        b'"\\ud800"',
-        b'"\\uDFFF"',
-        b'"\\ude00\\ud83d"',
-        b'{"\\ud800":1}',
-        b'"\xed\xa0\x80"',
-        b'"\xff"',
-        b"\xef\xbb\xbf1",
-        b'"\x01"',
-        b"'a'",
-        b"[1,]",
-        b"01",
-        b"nul",
-        b"\0",
-    ],
+    "body", [*LENIENT, b"", b" ", b'"\xed\xa0\x80"', b'"\xff"', b"\xef\xbb\xbf1", b'"\x01"', b"\0"]
 )
 def test_lenient_texts_are_refused(body: bytes) -> None:
     with pytest.raises(Malformed):
@@ -154,9 +128,8 @@ def test_depth(opening: bytes, closing: bytes) -> None:
     levels = MAX_DEPTH // len(closing)
     assert loads(opening * levels + b"1" + closing * levels) is not None
     for depth in (levels + 1, 1_000, 100_000):
-        with pytest.raises(
-            Malformed, match="nested deeper than 64" if depth < MAX_CONTAINERS / 2 else "objects and arrays"
-        ):
+        told = "nested deeper than 64" if depth < MAX_CONTAINERS / 2 else "objects and arrays"
+        with pytest.raises(Malformed, match=told):
             loads(opening * depth + b"1" + closing * depth)
         with pytest.raises(Malformed):
             loads(opening * depth)

@@ -58,13 +58,6 @@ def test_refused(name: str) -> None:
             read(data)
 
 
-def test_the_exchange_waits_for_the_rest() -> None:
-    runner = read(b"\x80")
-    assert not runner.done
-    runner.feed(b"\x01next")
-    assert (runner.result, runner.leftover) == (128, b"next")
-
-
 @pytest.mark.parametrize("value", [-1, 1 << 63])
 def test_numbers_that_do_not_fit(value: int) -> None:
     with pytest.raises(ValueError, match="does not fit"):

@@ -1,24 +1,25 @@
-"""Where a row is played: the process under test, the honest probe beside it, and what has to hold at the end."""
+"""Where a row is played: the processes under test, the honest probe beside them, and what has to hold at the end."""
 
 from __future__ import annotations
 
-import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 
 from harness.process import Patience, Process, soon
 from tests import netns
-from tests.hostile.client import Peer, connect, upgrade_out
-from tests.hostile.codec import GUARDED, Identity
+from tests.hostile.client import Host, Peer, closing, upgrade_out
+from tests.hostile.codec import Identity, prefixed
 from tests.hostile.facts import judged
+from tests.hostile.names import GUARDED
 from tests.hostile.wire import Wire
 
+N = TypeVar("N", int, float)
 KIB = 1 << 10
 MIB = 1 << 20
 PROBE_WITHIN = 0.25
@@ -42,39 +43,32 @@ class Figures:
     notes: list[str] = field(default_factory=list)
 
 
-class Attacked(Protocol):
-    """What the honest user wants to know of a program."""
+class Program(Process):
+    """``python -m tests.hostile.NAME``, which does what JSON lines say; ``address`` is where it listens, if it does."""
 
-    address: tuple[str, int]
-
-
-class Target(Process):
-    """``python -m tests.hostile.target``."""
-
-    def __init__(self, *arguments: str, tolerated: str | None = None, namespace: str | None = None) -> None:
-        super().__init__("tests.hostile.target", *arguments, tolerated=tolerated, namespace=namespace)
+    def __init__(self, name: str, *arguments: str, tolerated: str | None = None, namespace: str | None = None) -> None:
+        super().__init__(f"tests.hostile.{name}", *arguments, tolerated=tolerated, namespace=namespace)
         self._namespace = namespace
         self.honest = HONEST_SOURCES if namespace is None else HONEST_SOURCES_6
-        parts = self.ready["addr"].split("/")
-        self.address = (parts[2], int(parts[4]))
-        self.peer: str = self.ready["peer"]
+        self.peer: str = self.ready.get("peer", "")
+        _, _, host, _, port, *_ = self.ready.get("addr", "///0/0").split("/")
+        self.address = (host, int(port))
         self.base = 0
         self.sockets = 0
+        self.idle = 0  # connections that are none of the row's
         self._seen: Counter[str] = Counter()
 
-    def state(self) -> dict[str, Any]:
+    def state(self, **options: bool) -> dict[str, Any]:
         """What it counts, and all that has happened in it."""
-        self.signal(signal.SIGUSR1)
-        return self.read()
-
-    def toggle(self) -> None:
-        """Take away what ``--without`` and ``--counters`` say, or give it back."""
-        self.signal(signal.SIGUSR2)
-        self.read()
+        return self.ask(do="state", **options)
 
     def seen(self, event: str) -> int:
         """How often this has happened since ``settle``: ``"AcceptFailed LimitExceeded accept_rate"``."""
         return Counter[str](self.state()["seen"])[event] - self._seen[event]
+
+    def rules(self, *entries: tuple[object, dict[str, str]]) -> None:
+        """A guard has these rules, and no others."""
+        self.ask(do="rules", entries=entries)
 
     def wire(self, *, source: str | None = None, small: bool = False) -> Wire:
         with ExitStack() if self._namespace is None else netns.inside(self._namespace):
@@ -84,32 +78,14 @@ class Target(Process):
         self, identity: Identity | None = None, *, source: str | None = None, small: bool = False, early: bool = True
     ) -> Peer:
         """Honest up to the session."""
-        wire = self.wire(source=source, small=small)
-        try:
+        with closing(self.wire(source=source, small=small)) as wire:
             return upgrade_out(wire, identity or Identity(), early=early)
-        except BaseException:
-            wire.close()
-            raise
-
-    def warm_up(self) -> None:
-        """What happens for the first time takes memory once; then the base is taken."""
-        sockets = self.descriptors()
-        for number in range(12):
-            with self.connect(source=self.honest[0], early=number % 2 == 0) as peer:
-                peer.request(bytes(200_000))
-        with self.wire(source=self.honest[0]) as wire:
-            wire.send(b"GET / HTTP/1.1\r\n\r\n")
-            wire.until_closed()
-        with self.connect(source=self.honest[0]) as peer:
-            peer.send(b"\xff" * 12)
-            peer.ends(1)
-        self.settle(sockets)
 
     def settle(self, sockets: int) -> None:
         """Wait until there are no more sockets than these, and take what is there now as the base."""
         assert soon(lambda: self.descriptors() <= sockets), f"{self.descriptors()} descriptors, not {sockets}"
         self.sockets = sockets
-        self._seen = Counter(self.state()["seen"])
+        self._seen = Counter(self.state().get("seen", {}))
         self.base = self.memory()
         self.forget_peak()
 
@@ -118,41 +94,32 @@ class Target(Process):
         return max(0, self.peak() - self.base)
 
 
-class Guarded(Process):
-    """``python -m tests.hostile.guard``."""
+def warm_up_listener(program: Program) -> None:
+    """What happens for the first time takes memory once; then the base is taken."""
+    sockets, source = program.descriptors(), program.honest[0]
+    for number in range(12):
+        with program.connect(source=source, early=number % 2 == 0) as peer:
+            peer.request(bytes(200_000))
+    with program.wire(source=source) as wire:
+        wire.send(b"GET / HTTP/1.1\r\n\r\n")
+        wire.until_closed()
+    with program.connect(source=source) as peer:
+        peer.send(b"\xff" * 12)
+        peer.ends(1)
+    program.settle(sockets)
 
-    def __init__(self, *arguments: str) -> None:
-        super().__init__("tests.hostile.guard", *arguments)
-        parts = self.ready["addr"].split("/")
-        self.address = (parts[2], int(parts[4]))
-        self.base = 0
-        self.idle = 0  # connections that are none of the row's
 
-    def connect(self, identity: Identity | None = None) -> Peer:
-        """Honest up to the session."""
-        return connect(self.address, identity)
-
-    def rules(self, *entries: tuple[object, dict[str, str]]) -> None:
-        """These rules, and no others."""
-        self.ask(do="rules", entries=entries)
-
-    def warm_up(self) -> None:
-        """What happens for the first time takes memory once; then the base is taken."""
-        self.rules(("allow", {}))
-        for _ in range(3):
-            with self.connect() as peer:
-                peer.request(bytes(100_000))
-                peer.open(GUARDED, b'\x06"Ping"', fin=True)
-                assert peer.pump(lambda: bool(peer.finished))
-        assert soon(lambda: not self.ask(do="state")["connections"])
-        self.rules()
-        self.ask(do="forget")
-        self.base = self.memory()
-        self.forget_peak()
-
-    def growth(self) -> int:
-        """How much memory it has taken at most since ``warm_up``."""
-        return max(0, self.peak() - self.base)
+def warm_up_guard(program: Program) -> None:
+    """The same for one with rules."""
+    sockets = program.descriptors()
+    program.rules(("allow", {}))
+    for _ in range(3):
+        with program.connect() as peer:
+            peer.request(bytes(100_000))
+            assert peer.over(peer.open(GUARDED, prefixed(b'"Ping"'), fin=True))
+    program.rules()
+    program.settle(sockets)
+    program.ask(do="forget")
 
 
 class Arena:
@@ -167,10 +134,7 @@ class Arena:
         self.weak = weak
         self.figures = Figures()
 
-    def pick(self, quick: float, full: float) -> float:
-        return full if self.full else quick
-
-    def count(self, quick: int, full: int) -> int:
+    def pick(self, quick: N, full: N) -> N:
         return full if self.full else quick
 
     def note(self, text: str) -> None:
@@ -197,42 +161,40 @@ class Arena:
         self.figures.memory = max(self.figures.memory, size)
         assert allowed is None or size <= allowed + NOISE_FLOOR, f"{size / MIB:.1f} MiB, {allowed / MIB:.1f} allowed"
 
+    def start(self, name: str, *arguments: str, **options: str | None) -> Program:
+        """A program as it starts, with nothing done to it before."""
+        return Program(name, *arguments, *self.weak, **options)
+
     @contextmanager
     def serve(
         self,
         *arguments: str,
+        host: str = "127.0.0.1",
         limits: bool = True,
         memory: int | None = None,
         probe: bool = True,
         probe_connects: bool = False,
         tolerated: str | None = None,
         namespace: str | None = None,
-    ) -> Iterator[Target]:
-        """The process under test. ``memory``: how much it may grow, beside what memory moves by itself.
+    ) -> Iterator[Program]:
+        """The package as a listener. ``memory``: how much it may grow, beside what memory moves by itself.
 
         In the end it must answer an honest request, and have no descriptor left of what was done to it, unless the row
         has stopped it.
         """
-        options = () if limits else ("--lifted",)
-        with ExitStack() as stack:
-            target = stack.enter_context(
-                Target(*options, *arguments, *self.weak, tolerated=tolerated, namespace=namespace)
-            )
-            target.warm_up()
-            toggles = {"--without", "--counters"} & {*arguments, *self.weak}
-            if toggles:
-                target.toggle()
-            with self._probed(target, probe_connects) if probe and self.full else ExitStack():
-                if probe and self.full:
-                    time.sleep(0.5)
-                    target.settle(target.sockets + 1)  # the probe's
-                yield target
-                if target.ended:
-                    return
-                grown = target.growth()
-            self.grown(grown, memory)
-            if toggles:
-                target.toggle()
+        options = ("--listen", host, *([] if limits else ["--lifted"]), *arguments)
+        with self.start("node", *options, tolerated=tolerated, namespace=namespace) as target:
+            warm_up_listener(target)
+            with self._weakened(target, arguments):
+                with self._probed(target, probe_connects) if probe and self.full else ExitStack():
+                    if probe and self.full:
+                        time.sleep(0.5)
+                        target.settle(target.sockets + 1)  # the probe's
+                    yield target
+                    if target.ended:
+                        return
+                    grown = target.growth()
+                self.grown(grown, memory)
             time.sleep(0.25 if "--count-loopback" in arguments else 0)  # what the rate of connections wants
             with target.connect(source=target.honest[1]) as honest:
                 honest.request(b"still there?")
@@ -240,12 +202,18 @@ class Arena:
                 f"{target.descriptors()} descriptors, {target.sockets} before"
             )
 
-    def probed(self, target: Attacked) -> AbstractContextManager[object]:
-        """In full, with an honest user beside it who may not have to wait."""
-        return self._probed(target, False) if self.full else nullcontext()
+    @contextmanager
+    def _weakened(self, program: Program, arguments: tuple[str, ...]) -> Iterator[None]:
+        """What takes checks away holds in here."""
+        toggles = {"--without", "--counters"} & {*arguments, *self.weak}
+        if toggles:
+            program.ask(do="toggle")
+        yield
+        if toggles and not program.ended:
+            program.ask(do="toggle")
 
     @contextmanager
-    def _probed(self, target: Attacked, anew: bool) -> Iterator[None]:
+    def _probed(self, target: Program, anew: bool) -> Iterator[None]:
         host, port = target.address
         with Process("tests.hostile.probe", host, str(port), *(["--connect"] if anew else [])) as probe:
             yield
@@ -257,45 +225,73 @@ class Arena:
             raise SlowProbe(f"the honest probe waited {said['p99'] * 1e3:.0f} ms")
 
     @contextmanager
-    def reader(self, *arguments: str) -> Iterator[Process]:
-        """The package as a reader of names and files."""
-        with Process("tests.hostile.reader", *arguments, *self.weak) as reader:
-            yield reader
+    def _left_as_it_was(self, program: Program, *names: str) -> Iterator[None]:
+        """In the end nothing is left of what was done to it: none of these counts is higher than before."""
+        program.state(collect=True)
+        before = program.state(collect=True)
+        yield
+
+        def clean() -> bool:
+            after = program.state(collect=True)
+            return all(after[name] <= before[name] for name in names)
+
+        assert soon(clean), f"left behind: {program.state()}, before: {before}"
 
     @contextmanager
-    def dialer(self, *arguments: str) -> Iterator[Process]:
-        """The package as a dialer; in the end nothing may be left in it but itself."""
-        with Process("tests.hostile.dialer", *arguments, *self.weak) as dialer:
-            dialer.ask(do="state")
-            before = dialer.ask(do="state")
+    def dialer(self, *arguments: str) -> Iterator[Program]:
+        """The package as a dialer."""
+        counted = ("connections", "tasks", "files", "gate")
+        with (
+            self.start("node", *arguments) as dialer,
+            self._weakened(dialer, arguments),
+            self._left_as_it_was(dialer, *counted),
+        ):
             yield dialer
             dialer.ask(do="hang_up")
 
-            def clean() -> bool:
-                after = dialer.ask(do="state")
-                return all(after[name] <= before[name] for name in ("connections", "tasks", "files", "gate"))
-
-            assert soon(clean), f"left behind: {dialer.ask(do='state')}, before: {before}"
-
-    def start_guard(self, *arguments: str) -> Guarded:
-        """The same as it starts, with nothing done to it before."""
-        return Guarded(*arguments, *self.weak)
-
     @contextmanager
-    def guard(self, *arguments: str, memory: int | None = None) -> Iterator[Guarded]:
-        """The package as somebody with rules; in the end it answers, and nothing is left of what was done to it."""
-        with Guarded(*arguments, *self.weak) as guard:
-            guard.warm_up()
-            before = guard.ask(do="state", collect=True)
-            with self._probed(guard, False) if self.full else ExitStack():
-                guard.idle = guard.ask(do="state")["connections"]
-                yield guard
-            self.grown(guard.growth(), memory)
-            with guard.connect() as honest:
-                honest.request(b"still there?")
+    def guard(self, *arguments: str, memory: int | None = None, tolerated: str | None = None) -> Iterator[Program]:
+        """The package as somebody with rules; in the end it answers."""
+        counted = ("connections", "tasks", "files", "asks", "pending_in", "held", "streams", "requests_in")
+        with self.start("guard", *arguments, tolerated=tolerated) as guard:
+            warm_up_guard(guard)
+            with self._left_as_it_was(guard, *counted):
+                with self._probed(guard, False) if self.full else ExitStack():
+                    guard.idle = guard.state()["connections"]
+                    yield guard
+                self.grown(guard.growth(), memory)
+                with guard.connect() as honest:
+                    honest.request(b"still there?")
 
-            def clean() -> bool:
-                after = guard.ask(do="state", collect=True)
-                return all(after[name] <= before[name] for name in ("connections", "tasks", "files", "asks"))
 
-            assert soon(clean), f"left behind: {guard.ask(do='state')}, before: {before}"
+@contextmanager
+def dialed(dialer: Program, host: Host, *, early: bool = True) -> Iterator[Peer]:
+    """The package has dialed us, and is connected."""
+    dialer.tell(do="dial", addrs=[host.address], peer=host.identity.name)
+    with host.peer(early=early) as peer:
+        answer = dialer.read()
+        assert answer["error"] == "", answer
+        peer.pump(lambda: bool(peer.opened), 1.0)  # identify
+        yield peer
+        dialer.tell(do="hang_up")
+        peer.rest(0.1)
+    dialer.read()
+
+
+@contextmanager
+def refuses(dialer: Program, host: Host, error: str, name: str = "") -> Iterator[Wire]:
+    """The package dials us: what is done inside ends that with this error, and the connection is closed."""
+    dialer.tell(do="dial", addrs=[host.address])
+    with host.accept() as wire:
+        yield wire
+        answer = dialer.read()
+        with judged("error"):
+            assert answer["error"] == error, (name, answer)
+        wire.until_closed(1.0)
+
+
+def accepted(peer: Peer, protocol: str) -> int:
+    """The stream that the other side has opened for this protocol; it is not found again."""
+    stream = peer.asked(protocol)[-1]
+    peer.opened.remove(stream)
+    return stream

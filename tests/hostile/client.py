@@ -8,35 +8,18 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Self
 
 from harness.process import Patience
 from stronghold_p2p.yamux import header
-from tests.hostile.codec import MULTISTREAM, NOISE, RR, YAMUX, Identity, line, propose
+from tests.hostile.codec import Identity, line, propose
 from tests.hostile.facts import judged
+from tests.hostile.frames import ACK, DATA, FIN, GO_AWAY, PINGS, RST, SYN, UPDATE, WINDOW, data, ping, update
+from tests.hostile.names import MULTISTREAM, NOISE, PUSH, RR, YAMUX
 from tests.hostile.secure import Channel, Handshake, framed, read_framed
 from tests.hostile.wire import PATIENCE, Ended, Late, Wire
-
-DATA, UPDATE, PINGS, GO_AWAY = header.DATA, header.WINDOW_UPDATE, header.PING, header.GO_AWAY
-SYN, ACK, FIN, RST = header.SYN, header.ACK, header.FIN, header.RST
-WINDOW = header.INITIAL_WINDOW
-
-
-def frame(kind: int, flags: int, stream: int, length: int, body: bytes = b"", version: int = 0) -> bytes:
-    return header.HEADER.pack(version, kind, flags, stream, length) + body
-
-
-def data(stream: int, body: bytes, flags: int = 0) -> bytes:
-    return frame(DATA, flags, stream, len(body), body)
-
-
-def update(stream: int, credit: int = 0, flags: int = 0) -> bytes:
-    return frame(UPDATE, flags, stream, credit)
-
-
-def ping(value: int, flags: int = SYN) -> bytes:
-    return frame(PINGS, flags, 0, value)
 
 
 class Peer:
@@ -86,11 +69,18 @@ class Peer:
 
     def open(self, protocol: str, body: bytes = b"", *, fin: bool = False) -> int:
         """A new stream: its SYN, the proposal and ``body`` in one frame."""
+        return self.open_raw(propose(protocol) + body, fin=fin)
+
+    def open_raw(self, first: bytes, *, fin: bool = False) -> int:
+        """A new stream that begins with any bytes."""
         stream, self.next_id = self.next_id, self.next_id + 2
-        first = propose(protocol) + body
         self.credit[stream] = WINDOW - len(first)
         self.send(data(stream, first, SYN), update(stream, 0, FIN) if fin else b"")
         return stream
+
+    def finish(self, stream: int, flags: int = FIN) -> None:
+        """End our direction of the stream, or with ``RST`` both."""
+        self.send(update(stream, 0, flags))
 
     # ------------------------------------------------------------------ receiving
 
@@ -162,6 +152,23 @@ class Peer:
     def body(self, stream: int) -> bytes:
         return bytes(self.bodies.get(stream, b""))
 
+    def says(self, stream: int, end: bytes, within: float = PATIENCE) -> bool:
+        """What comes on the stream ends with this, in time."""
+        return self.pump(lambda: self.body(stream).endswith(end), within)
+
+    def over(self, stream: int, within: float = PATIENCE) -> bool:
+        """The other side ends the stream, in time."""
+        return self.pump(lambda: stream in self.resets or stream in self.finished, within)
+
+    def asked(self, protocol: str, count: int = 1) -> list[int]:
+        """The streams on which the other side proposes this to us, at least so many."""
+
+        def found() -> list[int]:
+            return [stream for stream in self.opened if self.body(stream).startswith(propose(protocol))]
+
+        assert self.pump(lambda: len(found()) >= count), f"{len(found())} of {count} streams for {protocol}"
+        return found()
+
     def alive(self, within: float = PATIENCE) -> bool:
         """A ping of ours is answered."""
         value = 0x5EED0000 + len(self.pongs)
@@ -186,13 +193,21 @@ class Peer:
         assert self.pump(lambda: stream in self.resets, within), f"stream {stream} is not reset"
         assert self.resets[stream] == code, f"reset with {self.resets[stream]:#x}, not {code:#x}"
 
+    def push(self, body: bytes, *, fin: bool = True) -> int:
+        """Tell with identify push, on the stream that is returned."""
+        stream = self.open(PUSH)
+        self.write(stream, body)
+        if fin:
+            self.finish(stream)
+        return stream
+
     def request(self, body: bytes, within: float = PATIENCE) -> None:
         """One request with its answer, in order: what an honest user does."""
         stream = self.open(RR, body if len(body) < 60_000 else b"", fin=len(body) < 60_000)
         if len(body) >= 60_000:
             self.write(stream, body)
-            self.send(update(stream, 0, FIN))
-        assert self.pump(lambda: stream in self.finished or stream in self.resets, within), "no answer"
+            self.finish(stream)
+        assert self.over(stream, within), "no answer"
         assert self.body(stream) == propose(RR) + body, "a wrong answer"
         del self.bodies[stream]
 
@@ -200,27 +215,26 @@ class Peer:
 # ---------------------------------------------------------------------- upgrades
 
 
-def connect(
-    address: tuple[str, int],
-    identity: Identity | None = None,
-    *,
-    source: str | None = None,
-    small: bool = False,
-    early: bool = True,
-) -> Peer:
-    """Dial, honestly up to the session. ``early``: the muxer is chosen inside the handshake."""
-    wire = Wire.connect(address, source=source, small=small)
+@contextmanager
+def closing(wire: Wire) -> Iterator[Wire]:
+    """The wire, which is closed if what is done with it fails."""
     try:
-        return upgrade_out(wire, identity or Identity(), early=early)
+        yield wire
     except BaseException:
         wire.close()
         raise
 
 
+def connect(address: tuple[str, int], identity: Identity | None = None, *, source: str | None = None) -> Peer:
+    """Dial, honestly up to the session."""
+    with closing(Wire.connect(address, source=source)) as wire:
+        return upgrade_out(wire, identity or Identity())
+
+
 def upgrade_out(wire: Wire, identity: Identity, *, early: bool = True) -> Peer:
-    """The dialer's side."""
+    """The dialer's side. ``early``: the muxer is chosen inside the handshake."""
     handshake = half_way(wire, identity)
-    wire.send(framed(handshake.write(handshake.payload((YAMUX,) if early else ()))))
+    wire.send(third(handshake, (YAMUX,) if early else ()))
     channel = handshake.channel(wire)
     if not early:
         channel.send(propose(YAMUX))
@@ -237,10 +251,15 @@ def half_way(wire: Wire, identity: Identity | None = None) -> Handshake:
     return handshake
 
 
+def third(handshake: Handshake, muxers: tuple[str, ...] = (YAMUX,)) -> bytes:
+    """An honest message 3 (or, as listener, 2), framed."""
+    return framed(handshake.write(handshake.payload(muxers)))
+
+
 def upgrade_in(wire: Wire, identity: Identity, *, early: bool = True) -> Peer:
     """The listener's side."""
     handshake = answer_security(wire, identity)
-    wire.send(framed(handshake.write(handshake.payload((YAMUX,) if early else ()))))
+    wire.send(third(handshake, (YAMUX,) if early else ()))
     handshake.read(read_framed(wire))
     channel = handshake.channel(wire)
     if not early:
@@ -285,9 +304,5 @@ class Host:
 
     def peer(self, *, early: bool = True) -> Peer:
         """Accept, honestly up to the session."""
-        wire = self.accept()
-        try:
+        with closing(self.accept()) as wire:
             return upgrade_in(wire, self.identity, early=early)
-        except BaseException:
-            wire.close()
-            raise

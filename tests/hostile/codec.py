@@ -1,30 +1,17 @@
-"""Messages field by field, so that any field can be wrong: lines, protobuf, identify, signed records."""
+"""Messages field by field, so that any field can be wrong: lines, protobuf, what a handshake says."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
 
-from stronghold_p2p import multistream
 from stronghold_p2p.encoding.varint import encode as varint
 from stronghold_p2p.identity import keys
-
-MULTISTREAM = multistream.HEADER
-NOISE = "/noise"
-YAMUX = "/yamux/1.0.0"
-IDENTIFY = "/ipfs/id/1.0.0"
-PUSH = "/ipfs/id/push/1.0.0"
-PING = "/ipfs/ping/1.0.0"
-PERF = "/perf/1.0.0"
-RR = "/bench/rr/1"
-ECHO = "/bench/echo/1"
-HOLD = "/bench/hold/1"
-ASK = "/hostile/ask/1"
-GUARDED = "/guarded/1.0.0"
+from tests.hostile.names import MULTISTREAM, YAMUX
 
 SIGNATURE_PREFIX = b"noise-libp2p-static-key:"
-RECORD_DOMAIN = b"libp2p-peer-record"
-RECORD_TYPE = b"\x03\x01"
+
+noise = os.urandom
 
 
 def prefixed(data: bytes) -> bytes:
@@ -51,11 +38,6 @@ def integer(number: int, value: int) -> bytes:
     return varint(number << 3) + varint(value)
 
 
-def ip4_tcp(host: str, port: int) -> bytes:
-    """A binary multiaddr."""
-    return b"\x04" + bytes(map(int, host.split("."))) + b"\x06" + port.to_bytes(2, "big")
-
-
 class Identity:
     """An Ed25519 key and what follows from it: the protobuf of the public key, the peer id's bytes and text."""
 
@@ -67,48 +49,7 @@ class Identity:
         self.name = str(key.peer_id)
 
 
-def envelope(
-    identity: Identity,
-    payload: bytes,
-    *,
-    domain: bytes = RECORD_DOMAIN,
-    kind: bytes = RECORD_TYPE,
-    signer: Identity | None = None,
-) -> bytes:
-    """A signed envelope; ``signer`` signs in the name of ``identity``."""
-    signature = (signer or identity).sign(prefixed(domain) + prefixed(kind) + prefixed(payload))
-    return blob(1, identity.public) + blob(2, kind) + blob(3, payload) + blob(5, signature)
-
-
-def peer_record(peer: bytes, seq: int, addresses: Iterable[bytes]) -> bytes:
-    listed = b"".join(blob(3, blob(1, address)) for address in addresses)
-    return blob(1, peer) + integer(2, seq) + listed
-
-
-def identify(
-    identity: Identity | None,
-    *,
-    addresses: Iterable[bytes] = (),
-    protocols: Iterable[str | bytes] = (),
-    agent: bytes = b"hostile",
-    record: bytes | None = None,
-) -> bytes:
-    """An identify message, without its length."""
-    names = (name.encode() if isinstance(name, str) else name for name in protocols)
-    parts = [] if identity is None else [blob(1, identity.public)]
-    parts += [blob(2, address) for address in addresses]
-    parts += [blob(3, name) for name in names]
-    parts += [blob(5, b"ipfs/0.1.0"), blob(6, agent)]
-    if record is not None:
-        parts.append(blob(8, record))
-    return b"".join(parts)
-
-
 def handshake_payload(key: bytes, signature: bytes, muxers: Iterable[str] = (YAMUX,), extra: bytes = b"") -> bytes:
     """What libp2p says inside the Noise handshake."""
     listed = b"".join(blob(2, muxer.encode()) for muxer in muxers)
     return blob(1, key) + blob(2, signature) + (blob(4, listed) if listed else b"") + extra
-
-
-def noise(count: int) -> bytes:
-    return os.urandom(count)

@@ -48,8 +48,7 @@ class Control:
         kind, what, *_ = given = self.options.split()
         if kind != "--without":
             return ", ".join(f"`{setting}`" for setting in given[1::2])
-        words = " ".join((weak.CHECKS[what].__doc__ or "").split()).rstrip(".")
-        return f"not checked: {words[0].lower()}{words[1:]}"
+        return f"not checked: {weak.TOLD[what]}"
 
 
 CONTROLS = (
@@ -73,7 +72,7 @@ CONTROLS = (
     Control("17_too_many_proposals", "--constant multistream.MAX_PROPOSALS=640", "reset"),
     Control("18_any_segments", "--without coalesced", "answered"),
     Control("19_answers_to_another_question", "--without echo --timeout upgrade=1", "error"),
-    Control("20_parked_negotiations", "--constant connection.live.NEGOTIATING=1280", "reset"),
+    Control("20_parked_negotiations", "--constant connection.handlers.NEGOTIATING=1280", "reset"),
     Control("21_lazy_dialer", "--without lazy-answer", "error"),
     Control("23_stripped_security", "--without security", "na"),
     Control("24_many_failed_negotiations", "--constant yamux.session.RESET_BURST=10240", "ended"),

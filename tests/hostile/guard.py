@@ -3,7 +3,7 @@
     python -m tests.hostile.guard [--rules FILE] [--port PORT] [settings]
 
 JSON lines on its standard input are the commands, each a method of ``Guard``; each is answered by one line. The
-settings are those of tests/hostile/settings.py. Like ``target`` and ``dialer`` it imports the package: it is attacked.
+settings are those of tests/hostile/settings.py.
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ import gc
 import logging
 import os
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from harness.contract import answer as echo
 from stronghold_p2p import (
     JSON,
     Attempt,
+    Dropped,
     Event,
+    Events,
     Firewall,
     Identity,
     Judged,
@@ -33,14 +37,12 @@ from stronghold_p2p import (
     Rule,
     RulesLoaded,
     Scope,
-    Stream,
-    Timeouts,
 )
+from stronghold_p2p.events.hub import Overflow
 from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS
 from tests.hostile import settings
-from tests.hostile.codec import GUARDED, RR
-from tests.hostile.files import Files
 from tests.hostile.hooks import PREDICATES, hook
+from tests.hostile.names import GUARDED, RR
 
 Result = dict[str, Any]
 BEAT: Final = 0.01
@@ -93,13 +95,12 @@ class Guard:
             identity=Identity(),
             listen=[f"/ip4/127.0.0.1/tcp/{options.port}"],
             firewall=firewall,
-            timeouts=settings.timeouts(options, Timeouts()),
-            limits=settings.limits(options, Limits()),
+            timeouts=options.timeouts,
+            limits=Limits(**options.limits),
         )
         self.firewall = firewall
         self.codec = Counted()
         self.protocol: RequestProtocol[Any, Any] = RequestProtocol(GUARDED, request=self.codec, response=JSON)
-        self.files = Files(firewall)
         self.errors = Errors()
         logging.getLogger("stronghold_p2p").addHandler(self.errors)
         self.questions: list[tuple[Attempt, asyncio.Future[Any]]] = []
@@ -110,8 +111,12 @@ class Guard:
         self.holding.set()
         self.events: Counter[str] = Counter()
         self.stall = 0.0
+        self.kept: Events | None = None
+        self.emitted = self.most = 0
+        self.network.on_event(self._count)
         self.network.on_request(self.protocol)(self._answer)
-        self.network.on_stream(RR)(self._echo)
+        self.network.on_request(lambda request: request.message)
+        self.network.on_stream(RR)(echo)
 
     # ------------------------------------------------------------------ what the application does
 
@@ -120,9 +125,6 @@ class Guard:
         self.handled.append("many" if isinstance(request.message, list) else request.message)
         await self.holding.wait()
         return "done"
-
-    async def _echo(self, stream: Stream) -> None:
-        await stream.write(await stream.read_to_end())
 
     async def _ask(self, attempt: Attempt) -> Any:
         self.shown.add(id(attempt.view))
@@ -145,6 +147,11 @@ class Guard:
                 self.events["RulesLoaded" if error is None else "RulesLoaded failed"] += 1
             case _:
                 self.events[type(event).__name__] += 1
+
+    def _count(self, _: Event) -> None:
+        if self.kept is not None:
+            self.emitted += 1
+            self.most = max(self.most, len(self.kept._waiting))
 
     async def beat(self) -> None:
         """Notes how long the loop could not come to this."""
@@ -175,6 +182,29 @@ class Guard:
         self.network.on_event(self._note)
         return {}
 
+    async def keep(self, *, overflow: Overflow) -> Result:
+        """From now on events are kept, and not read."""
+        self.emitted = self.most = 0
+        self.kept = self.network.events(buffer=256, overflow=overflow)
+        return {}
+
+    async def read(self, *, seconds: float) -> Result:
+        """Read what waits, and what comes in this time; then nobody reads events any more."""
+        assert self.kept is not None
+        seen: Counter[str] = Counter()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                async for event in self.kept:
+                    seen[type(event).__name__] += event.count if isinstance(event, Dropped) else 1
+        return {"seen": seen, "emitted": self.emitted}
+
+    async def out_to_a_friend(self) -> Result:
+        """A request of the application itself, to a peer of its own."""
+        async with Network(listen=["/ip4/127.0.0.1/tcp/0"]) as friend:
+            friend.firewall.set(Rule.ALLOW)
+            friend.on_request(lambda request: request.message)
+            return {"answer": await self.network.request(friend.addresses[0], "mine", timeout=5)}
+
     async def hooks(self, *, ask: str = "hold", no_rule: str | None = None) -> Result:
         own = {"hold": self._ask, "silent": self._shrug}
         self.firewall.on_ask(own.get(ask) or hook(ask, self.network))
@@ -204,19 +234,15 @@ class Guard:
         """A request of ours to this peer, which is connected."""
         return {"got": await self.network.request(PeerId(peer), "Ping", self.protocol, timeout=5)}
 
-    async def file(self, *, given: Result) -> Result:
-        """See ``tests.hostile.files``."""
-        result: Result = await asyncio.to_thread(getattr(self.files, given.pop("do")), **given)
-        return result
-
     async def state(self, *, collect: bool = False) -> Result:
         if collect:
             gc.collect()
         stall, self.stall = self.stall, 0.0
         return {
-            "asks": self.network.stats()["asks"],
-            "ask_memory": self.network.stats()["ask_memory"],
-            "requests": self.network.stats()["requests_in"],
+            **self.network.stats(),
+            "emitted": self.emitted,
+            "most": self.most,
+            "waiting": 0 if self.kept is None else len(self.kept._waiting),
             "questions": len(self.questions),
             "open": sum(not future.done() for _, future in self.questions),
             "read": self.codec.read,
@@ -231,7 +257,10 @@ class Guard:
         }
 
     async def forget(self) -> Result:
-        """What has been seen so far."""
+        """What has been seen so far; and events are not kept any more."""
+        if self.kept is not None:
+            self.kept.close()
+        self.kept = None
         self.questions.clear()
         self.shown.clear()
         self.handled.clear()

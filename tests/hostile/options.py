@@ -15,7 +15,8 @@ import json
 import logging
 import signal
 from collections.abc import Callable, Coroutine
-from dataclasses import fields, replace
+from dataclasses import fields
+from functools import partial
 from typing import Any
 
 from stronghold_p2p import (
@@ -44,6 +45,9 @@ HOME = "/ip4/127.0.0.1/tcp/0"
 # ---------------------------------------------------------------------- limits
 
 
+OF_THE_GATE = ("connections", "inbound", "outbound", "per_peer", "per_subnet", "pending_in", "pending_out")
+
+
 def limits_of(network: Network, connection: Connection) -> Snapshot:
     """Each limit where it is looked at."""
     swarm, session = network._swarm, inside.session(connection)
@@ -52,13 +56,7 @@ def limits_of(network: Network, connection: Connection) -> Snapshot:
     (arrivals,) = gate._arrivals.values()
     requests = {network._client.places.maximum, network._server.places.maximum}
     return {
-        "connections": gate._limits.connections,
-        "inbound": gate._limits.inbound,
-        "outbound": gate._limits.outbound,
-        "per_peer": gate._limits.per_peer,
-        "per_subnet": gate._limits.per_subnet,
-        "pending_in": gate._limits.pending_in,
-        "pending_out": gate._limits.pending_out,
+        **{name: getattr(gate._limits, name) for name in OF_THE_GATE},
         "accept_rate": arrivals.rate,
         "receive_memory_total": swarm.pool._maximum,
         "streams_in": of_session.streams_in,
@@ -70,15 +68,15 @@ def limits_of(network: Network, connection: Connection) -> Snapshot:
     }
 
 
-async def with_limits(limits: Limits) -> Snapshot:
-    async with Network(listen=[HOME], limits=limits) as network, Network() as other:
+async def with_limits(options: dict[str, Any]) -> Snapshot:
+    async with Network(listen=[HOME], limits=Limits(**options)) as network, Network() as other:
         connection = await network.connect((await other.listen(HOME)).addresses[0])
         return limits_of(network, connection)
 
 
-def other_limit(name: str) -> Limits:
-    before = getattr(Limits(), name)
-    return replace(Limits(), **{name: 97 if before is None else before + 1})
+def other_limit(name: str) -> int | float:
+    before: int | float | None = getattr(Limits(), name)
+    return 97 if before is None else before + 1
 
 
 # ---------------------------------------------------------------------- the rest
@@ -147,10 +145,6 @@ async def with_events(options: dict[str, Any]) -> Snapshot:
     return {"buffer": events._buffer, "overflow": (events._oldest, events._crowd is None)}
 
 
-async def with_limit(options: dict[str, Any]) -> Snapshot:
-    return await with_limits(other_limit(next(iter(options))) if options else Limits())
-
-
 # ---------------------------------------------------------------------- what changes
 
 
@@ -158,9 +152,7 @@ def parameters(function: Callable[..., Any]) -> list[str]:
     return [name for name in inspect.signature(function).parameters if name not in {"self", "hub"}]
 
 
-async def changed(
-    snapshot: Callable[[dict[str, Any]], Any], table: dict[str, Callable[[], Any]]
-) -> dict[str, list[str]]:
+async def changed(snapshot: Look, table: Sentinels) -> dict[str, list[str]]:
     base = await snapshot({})
     assert base.keys() == table.keys()
     found = {}
@@ -196,11 +188,11 @@ def report(*, full: bool) -> dict[str, Any]:
         "RequestProtocol": parameters(RequestProtocol.__init__),
         "Events": parameters(Events.__init__),
     }
-    each_limit = {name: lambda: None for name in names["Limits"]}
+    each_limit: Sentinels = {name: partial(other_limit, name) for name in names["Limits"]}
     changes = {
         "Network": asyncio.run(changed(with_options, NETWORK)),
         "Timeouts": all_waits_changed() if full else waits_changed(),
-        "Limits": asyncio.run(changed(with_limit, each_limit)),
+        "Limits": asyncio.run(changed(with_limits, each_limit)),
         "RequestProtocol": asyncio.run(changed(with_protocol, PROTOCOL)),
         "Events": asyncio.run(changed(with_events, EVENTS)),
     }

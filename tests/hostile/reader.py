@@ -2,8 +2,7 @@
 
     python -m tests.hostile.reader [settings]
 
-It does what JSON lines on its standard input say. The settings are those of tests/hostile/settings.py. Beside
-``target`` and ``dialer``, this is what imports the package: it is what is attacked.
+It does what JSON lines on its standard input say. The settings are those of tests/hostile/settings.py.
 """
 
 from __future__ import annotations
@@ -14,15 +13,17 @@ import resource
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p import AddressBook, Identity, PeerId
+from stronghold_p2p import AddressBook, Attempt, ConfigError, Firewall, Identity, PeerId, Rule
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.book.addresses import store_of
 from tests.hostile import settings
+from tests.hostile.names import GUARDED
 
 Result = dict[str, Any]
 Value = tuple[str, str, str, int]  # text or hex, the beginning, and what follows it so many times
@@ -46,6 +47,29 @@ def attempt(run: Callable[[], Result]) -> Result:
     return {**result, "ms": (time.process_time() - start) * 1e3}
 
 
+def peer_id(value: str | bytes) -> Result:
+    peer = PeerId(value)
+    again = PeerId(str(peer)) if str(peer)[0] in "1Q" else PeerId(peer.to_cid())
+    return {"form": bytes(peer).hex(), "same": again == peer == PeerId(bytes(peer))}
+
+
+def address(value: str | bytes) -> Result:
+    address = parse(value)
+    return {"form": bytes(address).hex(), "same": parse(str(address)) == address == parse(bytes(address))}
+
+
+def tried(path: Path) -> str:
+    """``refused``, or ``allows`` or ``denies``: what these rules say of whoever has no rule of its own."""
+    try:
+        firewall = Firewall.load(path)
+    except ConfigError:
+        return "refused"
+    address = Multiaddr("/ip4/198.51.100.1/tcp/1")
+    stranger = Identity.from_seed(bytes(31) + b"x").peer_id
+    attempt = Attempt(peer=stranger, protocol=GUARDED, direction="in", address=address, deadline=0.0)
+    return "allows" if firewall.decide(attempt) == Rule.ALLOW else "denies"
+
+
 class Reader:
     """One address book, and a method for each command."""
 
@@ -56,22 +80,10 @@ class Reader:
 
     # ------------------------------------------------------------------ names and addresses
 
-    def peer_ids(self, values: list[Value]) -> Result:
-        """What becomes of each, and its two forms."""
-
-        def read(value: str | bytes) -> Result:
-            peer = PeerId(value)
-            again = PeerId(str(peer)) if str(peer)[0] in "1Q" else PeerId(peer.to_cid())
-            return {"form": bytes(peer).hex(), "same": again == peer == PeerId(bytes(peer))}
-
-        return {"each": [attempt(lambda given=given: read(given)) for given in map(made, values)]}  # type: ignore[misc]
-
-    def addresses(self, values: list[Value]) -> Result:
-        def read(value: str | bytes) -> Result:
-            address = parse(value)
-            return {"form": bytes(address).hex(), "same": parse(str(address)) == address == parse(bytes(address))}
-
-        return {"each": [attempt(lambda given=given: read(given)) for given in map(made, values)]}  # type: ignore[misc]
+    def parse(self, kind: str, values: list[Value]) -> Result:
+        """What becomes of each peer id or address, and whether its two forms are the same."""
+        read = peer_id if kind == "peer_ids" else address
+        return {"each": [attempt(partial(read, made(value))) for value in values]}
 
     # ------------------------------------------------------------------ the book
 
@@ -114,7 +126,7 @@ class Reader:
 
     def load(self, path: str) -> Result:
         book = AddressBook.load(Path(path))
-        return {"peers": len(book.peers())}
+        return {"read": len(book.peers())}
 
     def save(self, path: str, peers: int) -> Result:
         """A book of so many peers."""
@@ -124,16 +136,11 @@ class Reader:
         book.save(Path(path))
         return {}
 
-    def save_often(self, path: str, peers: int, times: int) -> Result:
-        """One writer: what went wrong."""
-        outcomes = [attempt(lambda: self.save(path, peers)) for _ in range(times)]
-        return {"errors": Counter(one["text"] for one in outcomes if one["error"])}
-
-    def load_often(self, path: str, times: int) -> Result:
-        """One reader: how many peers it has seen, and what went wrong."""
-        outcomes = [attempt(lambda: self.load(path)) for _ in range(times)]
+    def often(self, times: int, command: str, **arguments: Any) -> Result:
+        """One writer or reader: what it has read, and what went wrong."""
+        outcomes = [attempt(lambda: getattr(self, command)(**arguments)) for _ in range(times)]
         errors = Counter(one["text"] for one in outcomes if one["error"])
-        return {"seen": sorted({one["peers"] for one in outcomes if not one["error"]}), "errors": errors}
+        return {"seen": sorted({one["read"] for one in outcomes if "read" in one}), "errors": errors}
 
     def key(self, path: str, *, create: bool = False) -> Result:
         return {"peer": str(Identity.load(Path(path), create=create).peer_id)}
@@ -146,6 +153,51 @@ class Reader:
         """A disk that is full after so many bytes of each file; -1: it is not."""
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
         return {}
+
+    # ------------------------------------------------------------------ rules files
+
+    def rules(self, path: str, friends: list[str], banned: list[str]) -> Result:
+        """A file of ours: friends are let in, others are not; it ends as all of ours do."""
+        firewall = Firewall()
+        for friend in friends:
+            firewall.set(Rule.ALLOW, peer=PeerId(friend))
+        for whom in banned:
+            firewall.ban(whom)
+        firewall.set(Rule.REJECT)
+        firewall.save(path)
+        return {"size": Path(path).stat().st_size, "mode": oct(Path(path).stat().st_mode & 0o777)}
+
+    def cut(self, path: str, step: int) -> Result:
+        """The file cut off at every ``step``-th byte and behind each line: what came of it."""
+        whole, outcomes = Path(path).read_bytes(), dict.fromkeys(("refused", "allows", "denies"), 0)
+        part = Path(f"{path}.cut")
+        last = len(whole) - len("# end\n")
+        lines = [at + 1 for at in range(last) if whole[at] == ord("\n")]
+        for size in sorted({*range(0, last, step), *lines}):
+            part.write_bytes(whole[:size])
+            outcomes[tried(part) if size else "refused"] += 1
+        part.unlink()
+        return outcomes
+
+    def spoil(self, path: str, texts: dict[str, tuple[str, str, int]]) -> Result:
+        """What is read of each text, the end of which is repeated."""
+        outcomes = {}
+        for name, (begin, end, times) in texts.items():
+            Path(path).write_text(begin + end * times, encoding="utf-8", errors="surrogateescape")
+            outcomes[name] = tried(Path(path))
+        Path(path).unlink()
+        return outcomes
+
+    def save_rules(self, path: str, count: int) -> Result:
+        """So many rules, in place of those that are there."""
+        firewall = Firewall()
+        for number in range(count):
+            firewall.set(Rule.REJECT, protocol=f"/{count}/{number}")
+        firewall.save(path)
+        return {}
+
+    def load_rules(self, path: str) -> Result:
+        return {"read": len(Firewall.load(path).rules())}
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from noise.connection import Keypair, NoiseConnection
 
-from tests.hostile.codec import SIGNATURE_PREFIX, YAMUX, Identity, handshake_payload
+from tests.hostile.codec import SIGNATURE_PREFIX, Identity, handshake_payload
+from tests.hostile.names import YAMUX
 from tests.hostile.wire import PATIENCE, Wire
 
 FULL = 65_519

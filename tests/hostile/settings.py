@@ -6,16 +6,14 @@ import argparse
 import inspect
 import time
 from collections.abc import Callable
-from dataclasses import fields, replace
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any
 
 from harness.commands import commands, say
-from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import DialError
 from tests.hostile import weak
 
-T = TypeVar("T", Limits, Timeouts)
 Setting = tuple[str, float | None]
 
 
@@ -24,8 +22,8 @@ def parsed(program: str, *, add: Callable[[argparse.ArgumentParser], object] | N
     parser = argparse.ArgumentParser(prog=f"python -m tests.hostile.{program}")
     if add is not None:
         add(parser)
-    parser.add_argument("--timeout", type=_one_of(Timeouts), action="append", default=[], metavar="NAME=SECONDS")
-    parser.add_argument("--limit", type=_one_of(Limits), action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--timeout", type=_named, action="append", default=[], metavar="NAME=SECONDS")
+    parser.add_argument("--limit", type=_named, action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--constant", type=_named, action="append", default=[], metavar="MODULE.NAME=VALUE")
     parser.add_argument(
         "--without", choices=sorted(weak.CHECKS), action="append", default=[], help="tests.hostile.weak"
@@ -34,6 +32,7 @@ def parsed(program: str, *, add: Callable[[argparse.ArgumentParser], object] | N
         "--counters", type=int, nargs=2, metavar=("SEND", "RECEIVE"), help="where Noise begins to count"
     )
     options = parser.parse_args()
+    options.timeouts, options.limits = Timeouts(**dict(options.timeout)), dict(options.limit)
     for name, value in options.constant:
         module, _, constant = name.rpartition(".")
         if not hasattr(import_module(f"stronghold_p2p.{module}"), constant):
@@ -52,21 +51,9 @@ def weakened(program: str, *, add: Callable[[argparse.ArgumentParser], object] |
 def weaken(options: argparse.Namespace) -> None:
     """From now on the checks are taken out, and counters begin where the options say."""
     for name in options.without:
-        weak.CHECKS[name]()
+        weak.patch(*weak.CHECKS[name])
     if options.counters is not None:
         weak.begin_counting_at(*options.counters)
-
-
-def timeouts(options: argparse.Namespace, base: Timeouts) -> Timeouts:
-    return _with(base, options.timeout)
-
-
-def limits(options: argparse.Namespace, base: Limits) -> Limits:
-    return _with(base, options.limit)
-
-
-def _with(base: T, settings: list[Setting]) -> T:
-    return replace(base, **dict(settings))  # type: ignore[arg-type]
 
 
 def _named(text: str) -> Setting:
@@ -74,18 +61,6 @@ def _named(text: str) -> Setting:
     if value == "None":
         return name, None
     return name, int(value) if value.isdecimal() else float(value)
-
-
-def _one_of(kind: type[Limits | Timeouts]) -> Callable[[str], Setting]:
-    names = {field.name for field in fields(kind)}
-
-    def setting(text: str) -> Setting:
-        found = _named(text)
-        if found[0] not in names:
-            raise argparse.ArgumentTypeError(f"{kind.__name__} has no {found[0]!r}")
-        return found
-
-    return setting
 
 
 async def obey(program: object, **ready: object) -> None:

@@ -11,35 +11,27 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from harness.process import Patience
+from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.encoding.base58 import encode as base58
-from tests.hostile.arena import MIB, Arena, Guarded
-from tests.hostile.client import ACK, FIN, RST, SYN, WINDOW, Peer, data, half_way, update, upgrade_out
-from tests.hostile.codec import (
-    GUARDED,
-    IDENTIFY,
-    MULTISTREAM,
-    Identity,
-    identify,
-    line,
-    prefixed,
-    propose,
-)
+from tests.hostile.arena import MIB, Arena, Program
+from tests.hostile.client import Peer, connect, half_way, third
+from tests.hostile.codec import Identity, line, prefixed, propose
 from tests.hostile.facts import judged
-from tests.hostile.secure import framed
+from tests.hostile.frames import ACK, FIN, RST, SYN, WINDOW, data, update
+from tests.hostile.names import GUARDED, IDENTIFY, MULTISTREAM
+from tests.hostile.test_stored import written_by_two
+from tests.hostile.told import identify
 from tests.hostile.wire import Wire
 
 NA = MULTISTREAM + line("na")
 CONFIRM = propose(GUARDED)
 DONE = CONFIRM + prefixed(b'"done"')
-NEGOTIATION_FAILED, PROTOCOL_VIOLATION, GATED = 0x1001, 0x1004, 0x1008
-GO_AWAY_GATED = 0x1007
-RATE_LIMITED = 0x1003  # go-libp2p core/network/mux.go; any but 0 would do
 
 
 def ask(peer: Peer, message: object = "Ping") -> int:
@@ -57,7 +49,7 @@ def outcome(peer: Peer, stream: int, within: float = 3.0) -> str:
     with judged("over"):
         assert peer.pump(lambda: over(peer, stream), within), f"stream {stream} does not end: {peer.body(stream)!r}"
     code = peer.resets.get(stream)
-    if code == NEGOTIATION_FAILED:  # the refusal, and then what it has sent without waiting, which is no proposal
+    if code == Reset.NEGOTIATION_FAILED:  # the refusal, and then what it has sent without waiting, which is no proposal
         return "na"
     if code is not None and peer.body(stream) != NA:
         return f"reset {code:#x}"
@@ -68,14 +60,15 @@ def asked(peer: Peer, message: object = "Ping") -> str:
     return outcome(peer, ask(peer, message))
 
 
-def state(guard: Guarded) -> dict[str, Any]:
-    return guard.ask(do="state")
+def stale(guard: Program, question: int) -> bool:
+    """Say yes to a question; whether nobody waits for the answer any more."""
+    return bool(guard.ask(do="answer", question=question, yes=True)["stale"])
 
 
-def until(guard: Guarded, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+def until(guard: Program, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """The state, once the condition holds."""
     end = time.monotonic() + Patience.of(3.0)
-    while not condition(found := state(guard)):
+    while not condition(found := guard.state()):
         assert time.monotonic() < end, f"never: {found}"
         time.sleep(0.005)
     return found
@@ -88,7 +81,7 @@ def test_row_73_a_rejected_peer_sends(arena: Arena) -> None:
         for rule in ("reject", None, {"only": ["Ping"], "then": "reject"}):
             guard.rules((rule, {}))
             with guard.connect() as peer:
-                for _ in range(arena.count(14, 40)):  # windows of 256 KiB
+                for _ in range(arena.pick(14, 40)):  # windows of 256 KiB
                     stream = peer.open(GUARDED, body)
                     assert outcome(peer, stream) == "na"
                     assert peer.credit[stream] == WINDOW - len(propose(GUARDED) + body), "it was given more window"
@@ -96,7 +89,7 @@ def test_row_73_a_rejected_peer_sends(arena: Arena) -> None:
                 as_if_not_served(peer)
             with together_with_message_3(guard) as peer:
                 assert outcome(peer, 1) == "na"
-        assert (state(guard)["read"], state(guard)["handled"]) == (0, [])
+        assert (guard.state()["read"], guard.state()["handled"]) == (0, [])
     before_the_rules_are_loaded(arena)
 
 
@@ -107,12 +100,11 @@ def as_if_not_served(peer: Peer) -> None:
     assert not {rejected, unserved} & {*peer.resets, *peer.finished}
 
 
-def together_with_message_3(guard: Guarded) -> Peer:
+def together_with_message_3(guard: Program) -> Peer:
     """The stream and its request leave in one segment with the end of the handshake."""
     wire = Wire.connect(guard.address)
     handshake = half_way(wire)
-    last = framed(handshake.write(handshake.payload(("/yamux/1.0.0",))))
-    channel = handshake.channel(wire)
+    last, channel = third(handshake), handshake.channel(wire)
     peer = Peer(channel, client=True)
     first = propose(GUARDED) + prefixed(b'"Ping"')
     peer.credit[1] = WINDOW - len(first)
@@ -125,29 +117,24 @@ def before_the_rules_are_loaded(arena: Arena) -> None:
     identity, got = Identity(), list[str]()
     with TemporaryDirectory() as folder:
         rules = Path(folder) / "rules.toml"
-        others = "".join(f'[[rules]]\nprotocol = "/{one}"\nrule = "allow"\n' for one in range(arena.count(300, 3_000)))
+        others = "".join(f'[[rules]]\nprotocol = "/{one}"\nrule = "allow"\n' for one in range(arena.pick(300, 3_000)))
         last = f'[[rules]]\npeer = "{identity.name}"\nrule = "reject"\n[[rules]]\nrule = "allow"\n'
         rules.write_text(f"version = 1\n{others}{last}", encoding="utf-8")
         with socket.create_server(("127.0.0.1", 0)) as free:
             port: int = free.getsockname()[1]
         early = threading.Thread(target=first_of_all, args=(("127.0.0.1", port), identity, got))
         early.start()
-        with arena.start_guard("--rules", str(rules), "--port", str(port)) as guard:
+        with arena.start("guard", "--rules", str(rules), "--port", str(port)) as guard:
             early.join()
-            assert (got, state(guard)["read"]) == (["na"], 0)
+            assert (got, guard.state()["read"]) == (["na"], 0)
 
 
 def first_of_all(address: tuple[str, int], identity: Identity, got: list[str]) -> None:
     """Try until somebody listens, and ask."""
-    while True:
-        try:
-            wire = Wire.connect(address)
-        except OSError:
-            time.sleep(0.002)
-            continue
-        with upgrade_out(wire, identity) as peer:
+    while not got:
+        with suppress(OSError), connect(address, identity) as peer:
             got.append(asked(peer))
-        return
+        time.sleep(0.002)
 
 
 MANY = (MIB - 2) // 3
@@ -182,9 +169,9 @@ def test_row_74_json_that_costs_or_deceives(arena: Arena) -> None:
             stream = peer.open(GUARDED)
             peer.write(stream, prefixed(body), size=WINDOW)
             with judged("reset"):
-                assert outcome(peer, stream) == f"reset {PROTOCOL_VIOLATION:#x}", name
-            stalls[name] = state(guard)["stall"]
-        found = state(guard)
+                assert outcome(peer, stream) == f"reset {Reset.PROTOCOL_VIOLATION:#x}", name
+            stalls[name] = guard.state()["stall"]
+        found = guard.state()
         assert found["handled"] == []
         assert found["read"] == len(bad_json()), "each is read once"
         guard.ask(do="forget")
@@ -194,7 +181,7 @@ def test_row_74_json_that_costs_or_deceives(arena: Arena) -> None:
         until(guard, lambda now: now["questions"] == 1)
         guard.ask(do="answer", question=0, yes=True)
         assert outcome(peer, stream) == "answer"
-        found = state(guard)
+        found = guard.state()
         assert (found["read"], found["same"], found["handled"]) == (1, True, [{"Ping": [1, {"x": "y"}]}])
         guard.rules(("allow", {}))
         for item in (b"0", b'""', b"0.5", b"null"):  # what may be read costs no more than this
@@ -202,7 +189,7 @@ def test_row_74_json_that_costs_or_deceives(arena: Arena) -> None:
             stream = peer.open(GUARDED)
             peer.write(stream, prefixed(body), size=WINDOW)
             assert outcome(peer, stream) == "answer", item
-            stalls[item.decode()] = state(guard)["stall"]
+            stalls[item.decode()] = guard.state()["stall"]
     longest = max(stalls, key=lambda name: stalls[name])
     arena.bound(f"stall in s, for {longest}:", stalls[longest], 0.1)
 
@@ -224,7 +211,7 @@ def says(peer_rule: Told, default: Told, direction: str) -> str:
 def test_row_75_every_rule_set_and_removed(arena: Arena) -> None:
     """Every rule for a peer and for all, both ways, never set, set and removed; no rule is a question"""
     rules: tuple[Told, ...] = ("allow", "reject", "ask", {"only": ["Ping"]}, {"only": ["Get"]})
-    removed = rules[: arena.count(1, len(rules))]
+    removed = rules[: arena.pick(1, len(rules))]
     histories = [(None,), *((rule,) for rule in rules), *((rule, None) for rule in removed)]
     identity = Identity()
     with arena.guard() as guard, guard.connect(identity) as peer:
@@ -233,22 +220,19 @@ def test_row_75_every_rule_set_and_removed(arena: Arena) -> None:
             scopes: list[dict[str, str]] = [{"peer": identity.name, "direction": direction}, {"direction": direction}]
             guard.rules(*((rule, scopes[0]) for rule in mine), *((rule, scopes[1]) for rule in all_others))
             expected = says(mine[-1], all_others[-1], direction)
-            questions = state(guard)["questions"]
+            questions = guard.state()["questions"]
             got = let_in(peer) if direction == "in" else let_out(guard, peer, identity, expected)
-            asks = state(guard)["questions"] - questions
+            asks = guard.state()["questions"] - questions
             with judged("verdict"):
-                assert (got, asks) == ("passes" if expected == "passes" else "rejected", expected == "question"), (
-                    direction,
-                    mine,
-                    all_others,
-                )
+                verdict = ("passes" if expected == "passes" else "rejected", expected == "question")
+                assert (got, asks) == verdict, (direction, mine, all_others)
 
 
 def let_in(peer: Peer) -> str:
     return {"answer": "passes", "na": "rejected", "refused": "rejected"}[asked(peer)]
 
 
-def let_out(guard: Guarded, peer: Peer, identity: Identity, expected: str) -> str:
+def let_out(guard: Program, peer: Peer, identity: Identity, expected: str) -> str:
     """A request of the guard's own: what passes opens a stream to us, which we reset.
 
     With a code: a reset without one, before the protocol was echoed, is asked about on another stream.
@@ -257,7 +241,7 @@ def let_out(guard: Guarded, peer: Peer, identity: Identity, expected: str) -> st
     guard.tell(do="out", peer=identity.name)
     if expected == "passes":
         assert peer.pump(lambda: len(peer.opened) > before), "nothing came out"
-        peer.send(update(peer.opened[-1], RATE_LIMITED, RST))
+        peer.send(update(peer.opened[-1], Reset.RATE_LIMITED, RST))
     error = guard.read()["error"]
     return {"StreamReset": "passes", "Rejected": "rejected"}[error]
 
@@ -281,7 +265,7 @@ def test_row_77_rules_that_change_under_a_request(arena: Arena) -> None:
                     guard.ask(do="ban", whom=identity.name, back=True)
 
 
-def change_under(guard: Guarded, peer: Peer, identity: Identity, moment: str, *, banned: bool, arena: Arena) -> None:
+def change_under(guard: Program, peer: Peer, identity: Identity, moment: str, *, banned: bool, arena: Arena) -> None:
     body = prefixed(b'"Ping"')
     if moment == "half sent":
         stream = peer.open(GUARDED, body[:3])
@@ -292,7 +276,7 @@ def change_under(guard: Guarded, peer: Peer, identity: Identity, moment: str, *,
     start = time.monotonic()
     if banned:
         guard.ask(do="ban", whom=identity.name)
-        peer.ends(GO_AWAY_GATED, 1.0)
+        peer.ends(GoAway.GATED, 1.0)
         arena.took(time.monotonic() - start, 0.1)
         assert peer.body(stream) in {b"", CONFIRM}
         return
@@ -305,108 +289,110 @@ def change_under(guard: Guarded, peer: Peer, identity: Identity, moment: str, *,
         assert outcome(peer, stream) == "refused", (moment, peer.body(stream))
     arena.took(time.monotonic() - start, 0.1)
     if moment == "asked about":
-        assert guard.ask(do="answer", question=0, yes=True)["stale"]
+        assert stale(guard, 0)
     assert asked(peer) == "na"
+
+
+def ask_about_all(guard: Program) -> None:
+    guard.rules(("ask", {}))
+    guard.ask(do="hooks", ask="hold")
+
+
+def asked_about(guard: Program, count: int) -> dict[str, Any]:
+    """The state, once so many questions wait for an answer."""
+    return until(guard, lambda now: now["open"] == count)
 
 
 def test_row_78_answers_that_come_too_late(arena: Arena) -> None:
     """Approved after disconnect, after time-out, twice, for a question of before the reconnect"""
     wait = arena.pick(0.6, 2.0)
     with arena.guard("--timeout", f"ask={wait}") as guard:
-        guard.rules(("ask", {}))
-        guard.ask(do="hooks", ask="hold")
+        ask_about_all(guard)
         identity = Identity()
         with guard.connect(identity) as peer:
             ask(peer)
-            until(guard, lambda now: now["open"] == 1)
+            asked_about(guard, 1)
         with judged("withdrawn"):
             until(guard, lambda now: now["open"] == 0 and now["asks"] == 0)  # with the connection
         with guard.connect(identity) as peer:
-            assert guard.ask(do="answer", question=0, yes=True)["stale"]
-            assert state(guard)["handled"] == []
+            assert stale(guard, 0)
+            assert guard.state()["handled"] == []
             again = ask(peer)
-            until(guard, lambda now: now["open"] == 1)
-            assert guard.ask(do="answer", question=0, yes=True)["stale"]  # not for the one of the new connection
+            asked_about(guard, 1)
+            assert stale(guard, 0)  # not for the one of the new connection
             assert over(peer, again) is False
             assert outcome(peer, again, wait + 2.0) == "refused"  # nobody has answered this one
-            assert guard.ask(do="answer", question=1, yes=True)["stale"]
+            assert stale(guard, 1)
             both = [ask(peer, {"Ping": number}) for number in range(2)]
-            until(guard, lambda now: now["open"] == 2)
-            answers = [guard.ask(do="answer", question=number, yes=True)["stale"] for number in (2, 3, 2, 3)]
+            asked_about(guard, 2)
+            answers = [stale(guard, number) for number in (2, 3, 2, 3)]
             assert answers == [False, False, True, True]
             assert [outcome(peer, stream) for stream in both] == ["answer", "answer"]
             reset = ask(peer)
-            until(guard, lambda now: now["open"] == 1)
-            peer.send(update(reset, 0, RST))
-            until(guard, lambda now: now["open"] == 0)
-            assert guard.ask(do="answer", question=4, yes=True)["stale"]
+            asked_about(guard, 1)
+            peer.finish(reset, RST)
+            asked_about(guard, 0)
+            assert stale(guard, 4)
             assert peer.alive()
-        assert sorted(map(str, state(guard)["handled"])) == ["{'Ping': 0}", "{'Ping': 1}"]
-
-
-def count_over(peer: Peer, streams: list[int]) -> int:
-    return sum(over(peer, stream) for stream in streams)
+        assert sorted(map(str, guard.state()["handled"])) == ["{'Ping': 0}", "{'Ping': 1}"]
 
 
 @judged("refused")
 def refused_at_once(peer: Peer, streams: list[int], count: int) -> None:
     """As many as this, and no more."""
-    assert peer.pump(lambda: count_over(peer, streams) >= count, 5.0), "not at once"
-    assert count_over(peer, streams) == count
-    assert {outcome(peer, stream) for stream in streams if over(peer, stream)} <= {"refused"}
+
+    def ended() -> list[int]:
+        return [stream for stream in streams if over(peer, stream)]
+
+    assert peer.pump(lambda: len(ended()) >= count, 5.0), "not at once"
+    assert len(ended()) == count
+    assert {outcome(peer, stream) for stream in ended()} <= {"refused"}
+
+
+def refused_bodies(peer: Peer, body: object, count: int) -> None:
+    """Fifteen of these: so many are refused at once."""
+    streams = [peer.open(GUARDED) for _ in range(15)]
+    for stream in streams:
+        peer.write(stream, prefixed(json.dumps(body, separators=(",", ":")).encode()), size=WINDOW)
+    refused_at_once(peer, streams, count)
 
 
 def test_row_79_more_questions_than_anybody_answers(arena: Arena) -> None:
     """10,000 requests of one peer wait to be approved; 300 peers with 16 each; large ones"""
     patience = ("--timeout", "ask=60", "--timeout", "request=60", "--limit", "connections=400")
     with arena.guard(*patience, memory=48 * MIB) as guard:
-        guard.rules(("ask", {}))
-        guard.ask(do="hooks", ask="hold")
+        ask_about_all(guard)
         many_requests(arena, guard)
         large_requests(guard)
         found = until(guard, lambda now: now["asks"] == 0)
         assert (found["handled"], found["ask_memory"]) == ([], 0)
     with arena.guard(*patience, memory=24 * MIB) as guard:
-        guard.rules(("ask", {}))
-        guard.ask(do="hooks", ask="hold")
-        dense_requests(guard)
+        ask_about_all(guard)
+        with guard.connect() as peer:  # short, but 24 times as long in memory, and as they are reckoned 64 times
+            refused_bodies(peer, {"Ping": [{}] * 85_000}, 13)
         until(guard, lambda now: now["asks"] == 0)
 
 
-def many_requests(arena: Arena, guard: Guarded) -> None:
+def many_requests(arena: Arena, guard: Program) -> None:
     with ExitStack() as stack:
-        for number in range(arena.count(18, 300)):
+        for number in range(arena.pick(18, 300)):
             peer = stack.enter_context(guard.connect())
             waiting = max(0, min(16, 256 - 16 * number))
             refused_at_once(peer, [ask(peer) for _ in range(20)], 20 - waiting)
             if number == 0:
-                for _ in range(arena.count(4, 125)):
+                for _ in range(arena.pick(4, 125)):
                     refused_at_once(peer, [ask(peer) for _ in range(80)], 80)
-            assert state(guard)["asks"] == min(256, 16 * (number + 1))
+            assert guard.state()["asks"] == min(256, 16 * (number + 1))
 
 
-def dense_requests(guard: Guarded) -> None:
-    """Short ones that take 24 times their length in memory, and as they are reckoned 64 times."""
-    body = prefixed(json.dumps({"Ping": [{}] * 85_000}, separators=(",", ":")).encode())
-    with guard.connect() as peer:
-        streams = [peer.open(GUARDED) for _ in range(15)]
-        for stream in streams:
-            peer.write(stream, body, size=WINDOW)
-        refused_at_once(peer, streams, 13)
-
-
-def large_requests(guard: Guarded) -> None:
+def large_requests(guard: Program) -> None:
     """32 MiB of them wait, whoever sends them."""
     until(guard, lambda now: now["asks"] == 0)
-    body = prefixed(json.dumps({"Ping": "x" * (MIB - 500)}).encode())
     with ExitStack() as stack:
         for number in range(3):
             peer = stack.enter_context(guard.connect())
-            streams = [peer.open(GUARDED) for _ in range(15)]
-            for stream in streams:
-                peer.write(stream, body, size=WINDOW)
-            refused_at_once(peer, streams, max(0, 15 * (number + 1) - 32))
-        assert 31 * MIB < state(guard)["ask_memory"] <= 32 * MIB
+            refused_bodies(peer, {"Ping": "x" * (MIB - 500)}, max(0, 15 * (number + 1) - 32))
+        assert 31 * MIB < guard.state()["ask_memory"] <= 32 * MIB
 
 
 def test_row_80_predicates_and_hooks_that_fail(arena: Arena) -> None:
@@ -417,7 +403,7 @@ def test_row_80_predicates_and_hooks_that_fail(arena: Arena) -> None:
             guard.rules(({"when": predicate, "otherwise": "allow"}, {}))
             with guard.connect() as peer:
                 assert [asked(peer) for _ in range(3)] == ["refused"] * 3, predicate
-            told = state(guard)["errors"]
+            told = guard.state()["errors"]
             assert sum(told.values()) == 1, (predicate, told)
             guard.ask(do="forget")
         for hook in ("raises", "cancelled", "number", "text", "none", "plain", "never", "stubborn", "node"):
@@ -430,11 +416,11 @@ def test_row_80_predicates_and_hooks_that_fail(arena: Arena) -> None:
                 assert outcome(peer, stream, wait + 2.0) == "refused", hook
                 took = time.monotonic() - start
                 assert took < wait * 5, f"{hook}: {took:.1f} s"
-            told = state(guard)["errors"]
+            told = guard.state()["errors"]
             assert sum(told.values()) == (hook in {"raises", "number", "text", "none", "plain"}), (hook, told)
             until(guard, lambda now: now["asks"] == 0)
             guard.ask(do="forget")
-        assert state(guard)["handled"] == []
+        assert guard.state()["handled"] == []
 
 
 def cid(identity: Identity) -> str:
@@ -465,17 +451,17 @@ def test_row_81_other_names_for_the_same(arena: Arena) -> None:
                 with judged("na"):
                     assert outcome(one, stream) == "na", name
             claim_other_protocols(guard, one, identity)
-            before = len(state(guard)["handled"])
+            before = len(guard.state()["handled"])
             request_as_an_answer(guard, one, identity)
-            assert len(state(guard)["handled"]) == before
+            assert len(guard.state()["handled"]) == before
             guard.ask(do="ban", whom=cid(identity))
             for peer in (one, two):
-                peer.ends(GO_AWAY_GATED, 2.0)
+                peer.ends(GoAway.GATED, 2.0)
             assert asked(stranger) == "answer"
         guard.ask(do="ban", whom=identity.name, back=True)
 
 
-def claim_other_protocols(guard: Guarded, peer: Peer, identity: Identity) -> None:
+def claim_other_protocols(guard: Program, peer: Peer, identity: Identity) -> None:
     """What identify says of us opens nothing."""
     guard.rules(("reject", {}))
     first = peer.opened[0]  # identify asks as soon as we are connected
@@ -487,7 +473,7 @@ def claim_other_protocols(guard: Guarded, peer: Peer, identity: Identity) -> Non
     guard.rules(("allow", {"protocol": GUARDED}))
 
 
-def request_as_an_answer(guard: Guarded, peer: Peer, identity: Identity) -> None:
+def request_as_an_answer(guard: Program, peer: Peer, identity: Identity) -> None:
     """Behind the answer to a request of the guard's own stands a request of ours."""
     before = len(peer.opened)
     guard.tell(do="out", peer=identity.name)
@@ -514,29 +500,25 @@ SPOILT = {  # a text, and how often its last part is repeated
 def test_row_96_rules_that_were_spoilt(arena: Arena) -> None:
     """A rules file cut at every byte, garbage, huge, of another version; two writers, a full disk, a link"""
     friends = [Identity().name for _ in range(3)]
-    with arena.guard() as guard, TemporaryDirectory() as folder:
-
-        def told(do: str, **given: object) -> dict[str, Any]:
-            return guard.ask(do="file", given={"do": do, **given})
-
-        file = os.path.join(folder, "rules.toml")
-        made = told("make", path=file, friends=friends, banned=["203.0.113.0/24"])
+    with arena.start("reader") as reader, TemporaryDirectory() as folder:
+        file, link, both = (os.path.join(folder, name) for name in ("rules.toml", "link.toml", "both.toml"))
+        made = reader.ask(do="rules", path=file, friends=friends, banned=["203.0.113.0/24"])
         assert made["mode"] == "0o600"
-        cut = told("cut", path=file, step=arena.count(20, 1))
+        cut = reader.ask(do="cut", path=file, step=arena.pick(20, 1))
         with judged("cut"):
             assert (cut["allows"], cut["denies"]) == (0, 0), "a file that was cut short counts"
-        outcomes = told("spoil", path=os.path.join(folder, "spoilt.toml"), texts=SPOILT)
+        outcomes = reader.ask(do="spoil", path=os.path.join(folder, "spoilt.toml"), texts=SPOILT)
         assert {name: outcomes[name] for name in SPOILT} == dict.fromkeys(SPOILT, "refused")
-        full = told("fill_the_disk", path=file)
-        assert full["same"]
-        assert "cannot be written" in full["said"]
-        assert full["left"] == ["rules.toml"]
-        together = told("write_together", path=os.path.join(folder, "both.toml"), rounds=arena.count(10, 300))
-        assert set(together["seen"]) <= {"20", "40", "absent"}, together
-        assert together["left"] == ["both.toml", "rules.toml"]
-        os.symlink(file, os.path.join(folder, "link.toml"))
-        told("make", path=os.path.join(folder, "link.toml"), friends=friends[:1], banned=[])
-        assert os.path.islink(os.path.join(folder, "link.toml"))
+        before = Path(file).read_bytes()
+        reader.ask(do="limit_files", size=100)
+        assert "cannot be written" in reader.ask(do="save_rules", path=file, count=1)["text"]
+        reader.ask(do="limit_files", size=-1)
+        assert (Path(file).read_bytes(), os.listdir(folder)) == (before, ["rules.toml"])
+        written_by_two(arena, both, ("save_rules", "load_rules"), "count", (20, 40), arena.pick(10, 300))
+        assert sorted(os.listdir(folder)) == ["both.toml", "rules.toml"]
+        os.symlink(file, link)
+        reader.ask(do="rules", path=link, friends=friends[:1], banned=[])
+        assert os.path.islink(link)
         assert friends[1] not in Path(file).read_text(encoding="utf-8")
     bad_edits(arena)
 
@@ -548,7 +530,7 @@ def bad_edits(arena: Arena) -> None:
         rules = Path(folder) / "rules.toml"
         good = f'version = 1\n[[rules]]\npeer = "{identity.name}"\nrule = "reject"\n'
         rules.write_text(good, encoding="utf-8")
-        with arena.start_guard("--rules", str(rules)) as guard, guard.connect(identity) as peer:
+        with arena.start("guard", "--rules", str(rules)) as guard, guard.connect(identity) as peer:
             guard.ask(do="follow")
             assert asked(peer) == "na"
             rules.write_text('version = 1\n[[rules]]\nrul = "allow"\n', encoding="utf-8")

@@ -2,74 +2,41 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from harness.process import Process, soon
+from harness.process import soon
+from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.encoding.varint import encode as varint
-from tests.hostile.arena import KIB, MIB, Arena, Target
-from tests.hostile.client import FIN, Host, Peer, update
-from tests.hostile.codec import (
-    IDENTIFY,
-    PING,
-    PUSH,
-    Identity,
-    blob,
-    envelope,
-    identify,
-    integer,
-    ip4_tcp,
-    noise,
-    peer_record,
-    prefixed,
-    propose,
-)
+from tests.hostile.arena import KIB, MIB, Arena, Program, accepted, dialed
+from tests.hostile.client import Host, Peer
+from tests.hostile.codec import Identity, blob, integer, noise, prefixed, propose
 from tests.hostile.facts import judged
-from tests.hostile.test_multistream import accepted, dialed
+from tests.hostile.frames import FIN, update
+from tests.hostile.names import IDENTIFY, PING, PUSH
+from tests.hostile.told import envelope, identify, ip4_tcp, peer_record
 
-RESOURCE_LIMIT, RATE_LIMITED = 0x1002, 0x1003
-PROTOCOL_VIOLATION = 0x1003  # as go-away
 PART = 8_192
 PARTS = 10
-
-
-def asked(peer: Peer) -> int:
-    """The stream on which the other side wants to know who we are."""
-    wanted = propose(IDENTIFY)
-    assert peer.pump(lambda: any(peer.body(stream).startswith(wanted) for stream in peer.opened))
-    return next(stream for stream in peer.opened if peer.body(stream).startswith(wanted))
 
 
 def answer(peer: Peer, stream: int, body: bytes, *, fin: bool = True) -> None:
     """Agree, and say ``body``."""
     peer.write(stream, propose(IDENTIFY) + body)
     if fin:
-        peer.send(update(stream, 0, FIN))
-
-
-def push(peer: Peer, body: bytes, *, fin: bool = True) -> int:
-    """Open a push, say ``body``."""
-    stream = peer.open(PUSH)
-    peer.write(stream, body)
-    if fin:
-        peer.send(update(stream, 0, FIN))
-    return stream
-
-
-def over(peer: Peer, stream: int, within: float = 5.0) -> bool:
-    """The other side has ended the stream."""
-    return peer.pump(lambda: stream in peer.resets or stream in peer.finished, within)
+        peer.finish(stream)
 
 
 @contextmanager
-def introduced(dialer: Process, host: Host, body: bytes) -> Iterator[tuple[Peer, dict[str, Any]]]:
+def introduced(dialer: Program, host: Host, body: bytes) -> Iterator[tuple[Peer, dict[str, Any]]]:
     """The package has dialed us and been told ``body``: what it has made of it."""
     with dialed(dialer, host) as peer:
         stream = accepted(peer, IDENTIFY)
         answer(peer, stream, body)
-        assert over(peer, stream)
+        assert peer.over(stream)
         time.sleep(0.05)
         yield peer, dialer.ask(do="info")
 
@@ -116,11 +83,11 @@ def test_row_57_signed_records(arena: Arena) -> None:
             assert info["record"] is True  # the negative control
             assert info["addresses"] == ["/ip4/127.0.0.1/tcp/1002"]
             for seq in (4, 5):
-                assert over(peer, push(peer, told_with(own, seq, [older])))
+                assert peer.over(peer.push(told_with(own, seq, [older])))
                 assert soon(lambda: dialer.ask(do="info")["addresses"] == ["/ip4/127.0.0.1/tcp/1002"])
-            assert over(peer, push(peer, told_with(own, 6, many)))
+            assert peer.over(peer.push(told_with(own, 6, many)))
             assert dialer.ask(do="info")["addresses"] == ["/ip4/127.0.0.1/tcp/1002"]  # 300 addresses: no record
-            assert over(peer, push(peer, told_with(own, 6, many[:120])))
+            assert peer.over(peer.push(told_with(own, 6, many[:120])))
             assert soon(lambda: len(dialer.ask(do="info")["addresses"]) == 64)
             assert dialer.ask(do="info")["book"].keys() == {own.name}
     with arena.serve(memory=1 * MIB) as target, target.connect() as peer:
@@ -128,7 +95,7 @@ def test_row_57_signed_records(arena: Arena) -> None:
         while time.monotonic() - start < arena.pick(2.0, 30.0):
             other = Identity()
             record = envelope(other, peer_record(other.peer, done, [noise(60)] * 8))
-            assert over(peer, push(peer, prefixed(identify(None, addresses=[noise(40)], record=record))))
+            assert peer.over(peer.push(prefixed(identify(None, addresses=[noise(40)], record=record))))
             done += 1
         arena.note(f"{done} strangers' records")
 
@@ -142,14 +109,14 @@ def test_row_58_parts_without_end(arena: Arena) -> None:
     deadline = arena.pick(1.5, 5.0)
     with arena.serve("--timeout", f"identify={deadline}", memory=256 * KIB) as target:
         with target.connect() as peer:  # the key of somebody else
-            answer(peer, asked(peer), prefixed(identify(Identity())))
-            peer.ends(PROTOCOL_VIOLATION)
+            answer(peer, peer.asked(IDENTIFY)[0], prefixed(identify(Identity())))
+            peer.ends(GoAway.PROTOCOL_VIOLATION)
         with target.connect() as peer:
-            over(peer, push(peer, prefixed(identify(Identity()))))
-            peer.ends(PROTOCOL_VIOLATION)
+            peer.over(peer.push(prefixed(identify(Identity()))))
+            peer.ends(GoAway.PROTOCOL_VIOLATION)
         start = time.monotonic()
         with target.connect() as dribbles, target.connect() as silent:
-            slow, mute = asked(dribbles), asked(silent)
+            slow, mute = dribbles.asked(IDENTIFY)[0], silent.asked(IDENTIFY)[0]
             answer(dribbles, slow, prefixed(bytes(8_000))[:2], fin=False)
             answer(silent, mute, prefixed(identify(None)), fin=False)
             while slow not in dribbles.resets and time.monotonic() - start < deadline + arena.slack:
@@ -167,12 +134,12 @@ def test_row_58_parts_without_end(arena: Arena) -> None:
             arena.note(f"given up after {took:.1f} s")
         heavy = prefixed(full_part())
         with target.connect() as peer:
-            before, count = target.cpu(), arena.count(5, 40)
+            before, count = target.cpu(), arena.pick(5, 40)
             for _ in range(count):
-                assert over(peer, push(peer, heavy * 8, fin=True))
+                assert peer.over(peer.push(heavy * 8, fin=True))
             arena.bound("ms of a core for 64 KiB", (target.cpu() - before) * 1e3 / count, 50)
-            endless = push(peer, heavy * 12, fin=False)  # it stops at ten parts, or 64 KiB
-            assert over(peer, endless)
+            endless = peer.push(heavy * 12, fin=False)  # it stops at ten parts, or 64 KiB
+            assert peer.over(endless)
             assert endless not in peer.resets  # it was not the deadline
             assert peer.alive()
     with arena.dialer() as dialer, Host() as host:
@@ -193,7 +160,7 @@ def test_row_59_ping(arena: Arena) -> None:
     with arena.serve(memory=512 * KIB) as target:
         with target.connect() as peer:
             streams = [peer.open(PING, bytes(32)) for _ in range(3)]
-            peer.reset_with(streams[2], RESOURCE_LIMIT)
+            peer.reset_with(streams[2], Reset.RESOURCE_LIMIT)
             head = len(propose(PING))
             assert peer.pump(lambda: all(len(peer.body(stream)) == head + 32 for stream in streams[:2]))
             peer.write(streams[0], bytes(31))
@@ -202,14 +169,14 @@ def test_row_59_ping(arena: Arena) -> None:
             peer.write(streams[0], bytes(33 + 1))
             assert peer.pump(lambda: len(peer.body(streams[0])) == head + 96)
             peer.write(streams[0], bytes(1))
-            peer.send(update(streams[0], 0, FIN))
-            assert over(peer, streams[0])
+            peer.finish(streams[0])
+            assert peer.over(streams[0])
             again = peer.open(PING, bytes(32))
             assert peer.pump(lambda: len(peer.body(again)) == head + 32)  # one has ended
             flood(arena, target, peer, streams[1])
             if arena.full:
                 start = time.monotonic()
-                assert over(peer, again, 33.0)
+                assert peer.over(again, 33.0)
                 assert time.monotonic() - start >= 10
         with target.connect() as peer:  # the rate is that of who reads
             peer.generous = False
@@ -230,7 +197,7 @@ def test_row_59_ping(arena: Arena) -> None:
             assert dialer.read()["error"] == ("Malformed" if wrong else "")
 
 
-def flood(arena: Arena, target: Target, peer: Peer, stream: int) -> None:
+def flood(arena: Arena, target: Program, peer: Peer, stream: int) -> None:
     """As many pings as the stream takes."""
     start, before, done = time.monotonic(), target.cpu(), 0
     peer.bodies[stream].clear()
@@ -252,20 +219,20 @@ def test_row_60_protocol_names(arena: Arena) -> None:
         with introduced(dialer, host, b"".join(names)) as (peer, info):
             with judged("protocols"):
                 assert info["protocols"] == 1_024  # of 1,030
-            assert over(peer, push(peer, prefixed(identify(None, protocols=["/only/1"]))))
+            assert peer.over(peer.push(prefixed(identify(None, protocols=["/only/1"]))))
             assert soon(lambda: dialer.ask(do="info")["protocols"] == 1)  # replaced, not added
         with introduced(dialer, host, prefixed(identify(host.identity, protocols=strange))) as (_, info):
             assert info["protocols"] == 3
         assert max(map(len, ten)) <= PART + 3
         with introduced(dialer, host, b"".join(ten)) as (_, info):
             assert info["protocols"] <= 1_024
-    peers = arena.count(4, 30)
+    peers = arena.pick(4, 30)
     with arena.serve(memory=peers * 512 * KIB) as target:
         connected = [target.connect() for _ in range(peers)]
         for peer in connected:
-            answer(peer, asked(peer), b"".join(ten))
+            answer(peer, peer.asked(IDENTIFY)[0], b"".join(ten))
             for _ in range(3):
-                assert over(peer, push(peer, b"".join(names)))
+                assert peer.over(peer.push(b"".join(names)))
         arena.note(f"{target.growth() / peers / KIB:.0f} KiB a peer")
         for peer in connected:
             assert peer.alive()
@@ -276,18 +243,17 @@ def test_row_61_addresses_that_are_none(arena: Arena) -> None:
     """Multiaddrs empty, cut, unknown, 10,000 of them"""
     good = [ip4_tcp("127.0.0.1", 1_000 + number) for number in range(70)]
     bad = [
-        b"",
-        b"\x04",
-        b"\x04\x7f\x00",
-        good[0][:-1],
-        b"\xff\xff\xff\x7f",
-        b"\x04\x7f\x00\x00\x01\x06",
-        good[0] + b"\x99",
+        *(
+            b"",
+            b"\x04",
+            b"\x04\x7f\x00",
+            good[0][:-1],
+            b"\xff\xff\xff\x7f",
+            b"\x04\x7f\x00\x00\x01\x06",
+            good[0] + b"\x99",
+        ),
         b"\x36\xff\xff\xff\xff\x0f",  # a dns4 name of 4 GiB
-        b"\xa5\x03\x00",
-        b"\x80" * 20,
-        noise(500),
-        bytes(7_000),
+        *(b"\xa5\x03\x00", b"\x80" * 20, noise(500), bytes(7_000)),
     ]
     with arena.dialer() as dialer, Host() as host:
         mixed = [each for pair in zip(bad[:10], good[:10], strict=True) for each in pair]
@@ -300,12 +266,12 @@ def test_row_61_addresses_that_are_none(arena: Arena) -> None:
             assert info["addresses"] == []
     with arena.serve(memory=256 * KIB) as target, target.connect() as peer:
         parts = b"".join(prefixed(identify(None, addresses=[noise(5) for _ in range(1_000)])) for _ in range(PARTS))
-        before, count = target.cpu(), arena.count(3, 20)
+        before, count = target.cpu(), arena.pick(3, 20)
         for _ in range(count):
-            stream = push(peer, parts)
-            assert over(peer, stream)
+            stream = peer.push(parts)
+            assert peer.over(stream)
         arena.bound("ms of a core for 10,000", (target.cpu() - before) * 1e3 / count, 100)
-        peer.send(update(push(peer, prefixed(blob(2, bytes(MIB)))[:200_000], fin=False), 0, FIN))
+        peer.send(update(peer.push(prefixed(blob(2, bytes(MIB)))[:200_000], fin=False), 0, FIN))
         assert peer.alive()
 
 
@@ -315,26 +281,26 @@ def test_row_62_pushes(arena: Arena) -> None:
     with Host() as canary, arena.serve("--timeout", f"identify={deadline}", memory=512 * KIB) as target:
         told = prefixed(identify(None, addresses=[ip4_tcp("127.0.0.1", canary.port)], protocols=["/a/1", PUSH]))
         with target.connect() as peer:
-            assert over(peer, push(peer, told))  # before it has been told who we are
-            hanging = push(peer, told[:20], fin=False)
+            assert peer.over(peer.push(told))  # before it has been told who we are
+            hanging = peer.push(told[:20], fin=False)
             assert peer.alive()
-            excess = [push(peer, told) for _ in range(20)]
+            excess = [peer.push(told) for _ in range(20)]
             for stream in excess:
-                peer.reset_with(stream, RATE_LIMITED)
+                peer.reset_with(stream, Reset.RATE_LIMITED)
             assert hanging not in peer.resets
-            assert over(peer, hanging, deadline + 2.0)  # half a push ends at the deadline
-            assert over(peer, push(peer, told))
-            half = push(peer, told[:20])
-            assert over(peer, half)
-            assert over(peer, push(peer, prefixed(identify(None)) + prefixed(b"")))
+            assert peer.over(hanging, deadline + 2.0)  # half a push ends at the deadline
+            assert peer.over(peer.push(told))
+            half = peer.push(told[:20])
+            assert peer.over(half)
+            assert peer.over(peer.push(prefixed(identify(None)) + prefixed(b"")))
             start, done, rate = time.monotonic(), 0, 1_000
             while (passed := time.monotonic() - start) < arena.pick(1.0, 10.0):
                 if done < passed * rate:
-                    assert over(peer, push(peer, told))
+                    assert peer.over(peer.push(told))
                     done += 1
             assert peer.alive()
             arena.note(f"{done / passed:.0f} pushes/s")
-            leaves = push(peer, told[:10], fin=False)
+            leaves = peer.push(told[:10], fin=False)
             assert leaves not in peer.resets
         canary.sock.settimeout(0.3)
         with suppress(TimeoutError):
@@ -373,8 +339,8 @@ def test_row_64_protobuf(arena: Arena) -> None:
             assert len(body) <= PART, name
             before = target.cpu()
             for _ in range(8):
-                stream = push(peer, prefixed(body))
-                assert over(peer, stream), name
+                stream = peer.push(prefixed(body))
+                assert peer.over(stream), name
                 if bad:
                     with judged("reset"):
                         assert stream in peer.resets, name
@@ -384,7 +350,7 @@ def test_row_64_protobuf(arena: Arena) -> None:
         # One message has at most 4,096 fields, so 64 KiB in one cost some milliseconds; these are eight.
         arena.bound("ms of a core for 8 messages, 64 KiB", worst, 50)
         assert peer.alive()
-        assert over(peer, push(peer, prefixed(identify(None))))
+        assert peer.over(peer.push(prefixed(identify(None))))
     arena.note(f"refused although it could be skipped: {', '.join(sorted(set(refused))) or 'nothing'}")
 
 
@@ -399,28 +365,22 @@ def test_row_65_length_prefixes(arena: Arena) -> None:
         "endless": b"\xff" * 200,
     }
     with arena.serve("--timeout", "identify=10", memory=64 * KIB) as target:
-        with target.connect() as peer:
-            for name, prefix in prefixes.items():
-                start = time.monotonic()
-                stream = push(peer, prefix, fin=False)
-                with judged("reset"):
-                    assert over(peer, stream, 1.0), name
-                assert stream in peer.resets, name
-                assert time.monotonic() - start <= 8.0, f"{name}: the body was waited for"
-        for name, prefix in prefixes.items():
+        for (name, prefix), pushed in itertools.product(prefixes.items(), (True, False)):
             with target.connect() as peer:
                 start = time.monotonic()
-                stream = asked(peer)
-                answer(peer, stream, prefix, fin=False)
+                if pushed:
+                    stream = peer.push(prefix, fin=False)
+                else:
+                    answer(peer, stream := peer.asked(IDENTIFY)[0], prefix, fin=False)
                 with judged("reset"):
-                    assert over(peer, stream, 1.0), name
+                    assert peer.over(stream, 1.0), name
                 assert stream in peer.resets, name
                 assert time.monotonic() - start <= 8.0, f"{name}: the body was waited for"
                 assert peer.alive()
     deadline = arena.pick(1.5, 5.0)
     with arena.serve("--timeout", f"identify={deadline}", memory=64 * KIB) as target, target.connect() as peer:
         start = time.monotonic()
-        stream = push(peer, varint(PART), fin=False)  # a length that may be: its body has a deadline
-        assert over(peer, stream, deadline + 2.0)
+        stream = peer.push(varint(PART), fin=False)  # a length that may be: its body has a deadline
+        assert peer.over(stream, deadline + 2.0)
         assert stream in peer.resets
         assert time.monotonic() - start >= deadline * 0.8

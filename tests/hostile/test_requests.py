@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from harness.process import Process, soon
+from harness.process import soon
+from stronghold_p2p.codes import Reset
 from stronghold_p2p.encoding.varint import encode as varint
-from tests.hostile.arena import KIB, MIB, Arena, Target
-from tests.hostile.client import FIN, RST, Host, Peer, data, update
-from tests.hostile.codec import ASK, prefixed, propose
+from tests.hostile.arena import KIB, MIB, Arena, Program, dialed
+from tests.hostile.client import Host, Peer
+from tests.hostile.codec import prefixed, propose
 from tests.hostile.facts import judged
-from tests.hostile.test_identify import over
-from tests.hostile.test_multistream import dialed
+from tests.hostile.frames import FIN, RST, data, update
+from tests.hostile.names import ASK
 
-RESOURCE_LIMIT, PROTOCOL_VIOLATION = 0x1002, 0x1004
 CAP = 10 << 20
 OTHERS = 99
 
@@ -29,7 +29,7 @@ def ask(peer: Peer, message: Any) -> int:
 
 def answered(peer: Peer, stream: int, within: float = 5.0) -> Any:
     """The answer on the stream."""
-    assert peer.pump(lambda: stream in peer.finished or stream in peer.resets, within), f"no answer on {stream}"
+    assert peer.over(stream, within), f"no answer on {stream}"
     assert stream not in peer.resets, f"stream {stream} was reset with {peer.resets[stream]:#x}"
     body = peer.body(stream)
     assert body.startswith(propose(ASK))
@@ -37,7 +37,7 @@ def answered(peer: Peer, stream: int, within: float = 5.0) -> Any:
     return json.loads(told) if told else None
 
 
-def hold(peer: Peer, target: Target, numbers: range) -> list[int]:
+def hold(peer: Peer, target: Program, numbers: range) -> list[int]:
     """Requests that wait until somebody says what their answer is."""
     before = target.state()["delivered"]
     streams = [ask(peer, {"Hold": number}) for number in numbers]
@@ -45,23 +45,12 @@ def hold(peer: Peer, target: Target, numbers: range) -> list[int]:
     return streams
 
 
-def asked(peer: Peer, count: int, within: float = 5.0) -> list[int]:
-    """The streams on which the other side asks us."""
-    wanted = propose(ASK)
-
-    def found() -> list[int]:
-        return [stream for stream in peer.opened if peer.body(stream).startswith(wanted)]
-
-    assert peer.pump(lambda: len(found()) >= count, within), f"{len(found())} of {count} requests came"
-    return found()
-
-
 def answer(peer: Peer, stream: int, body: bytes, flags: int = FIN) -> None:
     peer.send(data(stream, propose(ASK) + body, flags))
 
 
 @contextmanager
-def asking(dialer: Process, host: Host, **command: Any) -> Iterator[tuple[Peer, dict[str, Any]]]:
+def asking(dialer: Program, host: Host, **command: Any) -> Iterator[tuple[Peer, dict[str, Any]]]:
     """The package asks us; what became of it stands in the dictionary when this is over."""
     with dialed(dialer, host) as peer:
         outcome: dict[str, Any] = {}
@@ -94,18 +83,18 @@ def test_row_66_malformed_beside_others(arena: Arena) -> None:
         streams = hold(peer, target, range(OTHERS))
         for name, body in BROKEN.items():
             broken = peer.open(ASK, body, fin=name == "cut")
-            assert over(peer, broken), name
+            assert peer.over(broken), name
             with judged("reset"):
-                assert peer.resets.get(broken) == PROTOCOL_VIOLATION, name
+                assert peer.resets.get(broken) == Reset.PROTOCOL_VIOLATION, name
         for number, stream in enumerate(streams):
             assert answered(peer, ask(peer, {"Answer": number})) == ["answered", "InvalidStateError"]
             assert answered(peer, stream) == 0
         state = target.state()
         assert (state["delivered"], state["answered"], state["failed"]) == (2 * OTHERS, 2 * OTHERS, 0)
     with arena.dialer() as dialer, Host() as host:
-        for body in list(BROKEN.values())[: arena.count(3, len(BROKEN))]:
+        for body in list(BROKEN.values())[: arena.pick(3, len(BROKEN))]:
             with asking(dialer, host, message="Ping", count=OTHERS + 1) as (peer, outcome):
-                first, *others = asked(peer, OTHERS + 1)
+                first, *others = peer.asked(ASK, OTHERS + 1)
                 answer(peer, first, body)
                 for stream in others:
                     answer(peer, stream, prefixed(b'"Pong"'))
@@ -138,7 +127,7 @@ def test_row_67_dribbled(arena: Arena) -> None:
         assert target.state()["delivered"] == 1
     with arena.dialer() as dialer, Host() as host:
         with asking(dialer, host, message="Ping", timeout=deadline) as (peer, outcome):
-            (stream,) = asked(peer, 1)
+            (stream,) = peer.asked(ASK)
             answer(peer, stream, b"", 0)
             dribble(peer, stream, body, every)
         assert outcome["outcomes"] == {"DeadlineExceeded": 1}
@@ -176,14 +165,14 @@ ANSWERS: dict[str, tuple[Callable[[Peer, int], None], str]] = {
 }
 
 
-def longest(arena: Arena, dialer: Process, host: Host) -> None:
+def longest(arena: Arena, dialer: Program, host: Host) -> None:
     """An answer of as many bytes as may be."""
     before = dialer.memory()
     with asking(dialer, host, message="Ping", timeout=30) as (peer, outcome):
-        (stream,) = asked(peer, 1)
+        (stream,) = peer.asked(ASK)
         answer(peer, stream, b"", 0)
         peer.write(stream, prefixed(b" " * (CAP - 6) + b'"Pong"'))
-        peer.send(update(stream, 0, FIN))
+        peer.finish(stream)
     assert outcome["outcomes"] == {"'Pong'": 1}
     arena.note(f"{(dialer.peak() - before) / MIB:.1f} MiB for an answer of 10 MiB")
 
@@ -195,7 +184,7 @@ def test_row_68_answers_that_are_none(arena: Arena) -> None:
         before = dialer.memory()
         for name, (say, expected) in ANSWERS.items():
             with asking(dialer, host, message="Ping") as (peer, outcome):
-                (stream,) = asked(peer, 1)
+                (stream,) = peer.asked(ASK)
                 say(peer, stream)
             with judged("outcome"):
                 assert outcome["outcomes"] == {expected: 1}, name
@@ -203,27 +192,27 @@ def test_row_68_answers_that_are_none(arena: Arena) -> None:
         for whole in (True, False):  # before the request was taken: half of it is more than the window
             with asking(dialer, host, message="x", times=600_000) as (peer, outcome):
                 peer.generous = False
-                (stream,) = asked(peer, 1)
+                (stream,) = peer.asked(ASK)
                 answer(peer, stream, prefixed(b'"Pong"')[: None if whole else 4], 0)
                 peer.rest(0.05)
                 peer.send(data(stream, b"" if whole else prefixed(b'"Pong"')[4:], FIN))
-                assert over(peer, stream)
+                assert peer.over(stream)
                 assert stream in peer.resets  # or half of the request could be taken for the whole
             assert outcome["outcomes"] == {"'Pong'": 1}
         if arena.full:
             longest(arena, dialer, host)
 
 
-def surplus(arena: Arena, target: Target, places: int) -> None:
+def surplus(arena: Arena, target: Program, places: int) -> None:
     """One request more than there are places for, and again when one is free."""
     before = target.state()["failed"]
     with target.connect() as peer:
         streams = hold(peer, target, range(places))
         for _ in range(5):
             start = time.monotonic()
-            peer.reset_with(ask(peer, "Ping"), RESOURCE_LIMIT)
+            peer.reset_with(ask(peer, "Ping"), Reset.RESOURCE_LIMIT)
             arena.took(time.monotonic() - start, 0.5)
-        peer.send(update(streams[0], 0, RST))
+        peer.finish(streams[0], RST)
         assert soon(lambda: target.state()["failed"] == before + 1)
         assert answered(peer, ask(peer, "Ping")) == "Ping"  # a place is free again at once
         for number, stream in enumerate(streams[1:], 1):
@@ -233,7 +222,7 @@ def surplus(arena: Arena, target: Target, places: int) -> None:
 
 def test_row_69_more_requests_than_places(arena: Arena) -> None:
     """The 101st request; 1,024 workers against 16 places"""
-    workers = arena.count(100, 1_024)
+    workers = arena.pick(100, 1_024)
     if arena.full:
         with arena.serve(memory=256 * KIB) as target:
             surplus(arena, target, 100)
@@ -256,7 +245,7 @@ def test_row_69_more_requests_than_places(arena: Arena) -> None:
 
 def test_row_70_the_connection_ends(arena: Arena) -> None:
     """The connection ends at any step of 100 requests"""
-    steps = range(0, 2 * OTHERS, arena.count(28, 1))
+    steps = range(0, 2 * OTHERS, arena.pick(28, 1))
     with arena.serve(memory=1 * MIB) as target:
         expected, inbound = 0, target.state()["inbound"]
         for round_, at in enumerate(steps):
@@ -294,7 +283,7 @@ def test_row_72_answers_after_the_end(arena: Arena) -> None:
         assert answered(peer, ask(peer, {"Answer": 0})) == twice
         assert answered(peer, stream) == 0  # the first one
         (stream,) = hold(peer, target, range(1, 2))
-        peer.send(update(stream, 0, RST))  # its requester has given up
+        peer.finish(stream, RST)  # its requester has given up
         with judged("never"):
             assert answered(peer, ask(peer, {"Answer": 1})) == never
         with target.connect() as other:

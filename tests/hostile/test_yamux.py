@@ -8,34 +8,17 @@ from contextlib import ExitStack, suppress
 from itertools import repeat
 
 from harness.process import soon
-from tests.hostile.arena import KIB, MIB, Arena, Target
-from tests.hostile.client import (
-    ACK,
-    DATA,
-    FIN,
-    GO_AWAY,
-    PINGS,
-    RST,
-    SYN,
-    UPDATE,
-    WINDOW,
-    Host,
-    Peer,
-    data,
-    frame,
-    ping,
-    update,
-)
-from tests.hostile.codec import ECHO, HOLD, PERF, RR, Identity, propose
+from stronghold_p2p.codes import GoAway, Reset
+from tests.hostile.arena import KIB, MIB, Arena, Program, dialed
+from tests.hostile.client import Host, Peer
+from tests.hostile.codec import Identity, propose
 from tests.hostile.facts import judged
-from tests.hostile.test_multistream import dialed
+from tests.hostile.frames import ACK, DATA, FIN, GO_AWAY, PINGS, RST, SYN, UPDATE, WINDOW, data, frame, ping, update
+from tests.hostile.names import ECHO, HOLD, PERF, RR
 from tests.hostile.wire import Ended
 
-PROTOCOL_ERROR, RATE_LIMITED = 1, 0x1002
-NEGOTIATION_FAILED, RESOURCE_LIMIT = 0x1001, 0x1002
 
-
-def each_ends(target: Target, openings: Iterable[list[bytes]], code: int = PROTOCOL_ERROR) -> None:
+def each_ends(target: Program, openings: Iterable[list[bytes]]) -> None:
     """A connection of its own for each; stream 1 is open and waits."""
     for frames in openings:
         with target.connect() as peer:
@@ -43,7 +26,7 @@ def each_ends(target: Target, openings: Iterable[list[bytes]], code: int = PROTO
             assert peer.alive()
             with suppress(Ended):
                 peer.send(*frames)
-            peer.ends(code, 2.0)
+            peer.ends(GoAway.PROTOCOL_ERROR, 2.0)
 
 
 def test_row_26_frames_that_are_none(arena: Arena) -> None:
@@ -66,7 +49,7 @@ def test_row_26_frames_that_are_none(arena: Arena) -> None:
         with target.connect() as peer:  # unknown flags are ignored
             stream = peer.open(ECHO, b"x")
             peer.send(data(stream, b"y", 0xFF00), frame(UPDATE, 0x8000, stream, 5), frame(PINGS, SYN | 0x4000, 0, 9))
-            assert peer.pump(lambda: peer.body(stream).endswith(b"xy"))
+            assert peer.says(stream, b"xy")
             assert peer.pump(lambda: 9 in peer.pongs)
 
 
@@ -81,7 +64,7 @@ def test_row_27_lengths_refused_at_the_header(arena: Arena) -> None:
             peer.rest(0.3)
             assert not peer.pongs  # it is a body now
             peer.send(bytes(WINDOW))
-            peer.reset_with(1, NEGOTIATION_FAILED)
+            peer.reset_with(1, Reset.NEGOTIATION_FAILED)
 
 
 def exhausted(peer: Peer, protocol: str, body: bytes) -> int:
@@ -107,21 +90,21 @@ def test_row_28_one_byte_too_many(arena: Arena) -> None:
         each_ends(target, [[data(3, bytes(WINDOW + 1), SYN)]])
         first = propose(HOLD)
         full = WINDOW - len(first)
-        rest = [data(3, bytes(65_536)), data(3, bytes(65_536)), data(3, bytes(65_536))]
+        rest = [data(3, bytes(65_536))] * 3
         left = full - 3 * 65_536
         later = [data(3, first, SYN), *rest, data(3, bytes(left + 1))]
         spread = [data(3, first, SYN), *rest, data(3, bytes(left)), data(3, b"x")]
         each_ends(target, [later, spread])
         with target.connect() as peer:  # the negative control
             peer.open(HOLD)
-            peer.send(*rest[:0], *(data(1, bytes(65_536)) for _ in range(3)), data(1, bytes(left)))
+            peer.send(*[data(1, bytes(65_536))] * 3, data(1, bytes(left)))
             assert peer.alive()
         with target.connect() as peer:  # after it was consumed in part: an echo that cannot write any more
             peer.generous = False
             exhausted(peer, ECHO, bytes(700_000))
             assert peer.alive()
             peer.send(data(1, b"x"))
-            peer.ends(PROTOCOL_ERROR)
+            peer.ends(GoAway.PROTOCOL_ERROR)
         with target.connect() as peer:  # after a resize
             stream = peer.open(RR)
             while peer.credit[stream] <= WINDOW:
@@ -129,7 +112,7 @@ def test_row_28_one_byte_too_many(arena: Arena) -> None:
             while not settled(peer, stream):
                 pass
             peer.send(data(stream, bytes(peer.credit[stream] + 1)))
-            peer.ends(PROTOCOL_ERROR)
+            peer.ends(GoAway.PROTOCOL_ERROR)
 
 
 def test_row_30_credit_is_no_body(arena: Arena) -> None:
@@ -146,7 +129,7 @@ def test_row_30_credit_is_no_body(arena: Arena) -> None:
         stream = peer.open(ECHO, b"x")
         for _ in range(3):
             peer.send(update(stream, 0xFFFFFFFF))  # credit cannot overflow
-        assert peer.pump(lambda: peer.body(stream).endswith(b"x"))
+        assert peer.says(stream, b"x")
         peer.request(bytes(300_000))
 
 
@@ -160,7 +143,7 @@ def test_row_31_a_body_that_does_not_come(arena: Arena) -> None:
         start = time.monotonic()
         peer.send(frame(DATA, 0, stream, 65_536) + b"ten bytes.")
         drips.send(frame(DATA, 0, dripping, 65_536))
-        assert peer.pump(lambda: peer.body(stream).endswith(b"ten bytes."))  # delivered as it comes
+        assert peer.says(stream, b"ten bytes.")  # delivered as it comes
         while drips.wire.ending is None and time.monotonic() - start < deadline + arena.slack:
             with suppress(Ended):
                 drips.send(b".")
@@ -169,7 +152,7 @@ def test_row_31_a_body_that_does_not_come(arena: Arena) -> None:
         took = time.monotonic() - start
         peer.rest(1.0)
         with judged("ended"):
-            assert drips.go_away == peer.go_away == PROTOCOL_ERROR
+            assert drips.go_away == peer.go_away == GoAway.PROTOCOL_ERROR
         assert took >= deadline * 0.9
         arena.bound("s to the end", took, deadline + 2)
 
@@ -194,12 +177,12 @@ def test_row_32_frames_for_streams_that_are_gone(arena: Arena) -> None:
                     peer.pump(lambda: peer.go_away is not None, 0.01)
                     if sent == 650_000 * 40:
                         assert peer.alive()
-            peer.ends(PROTOCOL_ERROR)
+            peer.ends(GoAway.PROTOCOL_ERROR)
             assert 31 * MIB <= sent <= 36 * MIB
             arena.note(f"{sent / MIB:.0f} MiB dropped")
 
 
-def drown(target: Target, peer: Peer, blocks: Iterator[bytes], within: float) -> tuple[int, float]:
+def drown(target: Program, peer: Peer, blocks: Iterator[bytes], within: float) -> tuple[int, float]:
     """Send one block after the other and never read, until the other side has closed: bytes sent, and seconds."""
     start, sent, record, sockets = time.monotonic(), 0, b"", target.descriptors()
     while time.monotonic() - start < within and target.descriptors() >= sockets:
@@ -218,17 +201,15 @@ def test_row_33_pings_and_nobody_reads(arena: Arena) -> None:
     """10 million pings, answers never read"""
     stall = arena.pick(1.5, 10.0)
     block = b"".join(ping(number) for number in range(5_400))
-    with (
-        arena.serve("--timeout", f"write_stall={stall}", memory=256 * KIB) as target,
-        target.connect(small=True) as peer,
-    ):
+    stalls = arena.serve("--timeout", f"write_stall={stall}", memory=256 * KIB)
+    with stalls as target, target.connect(small=True) as peer:
         sent, took = drown(target, peer, repeat(block), stall + arena.slack)
         assert took >= stall * 0.9
         assert target.seen("Ended ConnectionClosed") - target.seen("Ended MuxerError") >= 1
         arena.bound("s to the end", took, stall + 2)
         arena.note(f"{sent / 12:.0f} pings sent")
     with arena.serve(memory=1 * MIB) as target, target.connect() as peer:  # the negative control: somebody reads
-        for _ in range(arena.count(40, 1_860)):
+        for _ in range(arena.pick(40, 1_860)):
             peer.send(block)
             peer.rest(0.0)
             peer.pongs.clear()
@@ -283,7 +264,7 @@ def test_row_35_acknowledgements(arena: Arena) -> None:
         peer.rest(0.3)
         peer.send(*(update(stream, 0, RST) for stream in peer.opened))
         dialer.ask(do="forget")
-        rounds = arena.count(4, 40)
+        rounds = arena.pick(4, 40)
         for _ in range(rounds):  # RST before ACK: every place comes back
             peer.opened.clear()
             dialer.tell(do="opens", protocol="/x/1", count=250, timeout=arena.pick(20.0, 3.0))
@@ -300,14 +281,13 @@ def test_row_37_streams_beyond_the_limit(arena: Arena) -> None:
         streams = [peer.open(ECHO, b"x") for _ in range(512)]
         assert peer.pump(lambda: len(peer.bodies) >= 512 and peer.alive())
         assert not set(streams) & set(peer.resets)
-        surplus = [peer.open(ECHO, b"x") for _ in range(5)]
-        for stream in surplus:
-            peer.reset_with(stream, RESOURCE_LIMIT)
-        peer.send(update(streams.pop(), 0, FIN))
+        for stream in [peer.open(ECHO, b"x") for _ in range(5)]:
+            peer.reset_with(stream, Reset.RESOURCE_LIMIT)
+        peer.finish(streams.pop())
         assert peer.pump(lambda: bool(peer.finished))
         again = peer.open(ECHO, b"again")  # one has ended: the next succeeds
-        assert peer.pump(lambda: peer.body(again).endswith(b"again"))
-        peer.reset_with(peer.open(ECHO), RESOURCE_LIMIT)
+        assert peer.says(again, b"again")
+        peer.reset_with(peer.open(ECHO), Reset.RESOURCE_LIMIT)
         arena.note(f"{target.growth() / 512 / KIB:.1f} KiB each")
 
 
@@ -323,18 +303,17 @@ def open_all(peer: Peer, number: int) -> list[int]:
 
 def leave_unread(peer: Peer, streams: list[int]) -> None:
     """One more piece for each that has not been reset; nobody is going to read it."""
-    piece = bytes(PIECE)
     with suppress(Ended):
         for stream in streams:
             if stream not in peer.resets:
-                peer.send(data(stream, piece))
+                peer.send(data(stream, bytes(PIECE)))
     assert peer.alive(30.0)
 
 
 def kept(peer: Peer, streams: list[int]) -> int:
     """How many streams hold all that was sent; the others were refused with this code."""
     refused = [stream for stream in streams if stream in peer.resets]
-    assert {peer.resets[stream] for stream in refused} <= {RESOURCE_LIMIT}
+    assert {peer.resets[stream] for stream in refused} <= {Reset.RESOURCE_LIMIT}
     return len(streams) - len(refused)
 
 
@@ -356,7 +335,7 @@ def test_row_38_unread_bodies(arena: Arena) -> None:
 
 def test_row_38_unread_bodies_of_all(arena: Arena) -> None:
     """The same on 290 connections; one peer is protected"""
-    total, crowd, number = arena.count(16 * MIB, 256 * MIB), arena.count(8, 290), arena.count(32, 512)
+    total, crowd, number = arena.pick(16 * MIB, 256 * MIB), arena.pick(8, 290), arena.pick(32, 512)
     pinned = Identity()
     patient = ("--timeout", "keepalive=600", "--timeout", "idle=600")  # we speak with one after the other
     options = ("--limit", f"receive_memory_total={total}", "--protect", pinned.name, *patient)
@@ -365,7 +344,7 @@ def test_row_38_unread_bodies_of_all(arena: Arena) -> None:
         peers = [stack.enter_context(target.connect()) for _ in range(crowd)]
         before = target.descriptors()
         each = {peer: open_all(peer, number) for peer in peers}
-        own = open_all(friend, arena.count(10, 100))
+        own = open_all(friend, arena.pick(10, 100))
         target.settle(before)  # what so many streams take: hostile row 37
         for _ in range(UNREAD // PIECE):
             for peer, streams in each.items():
@@ -388,40 +367,38 @@ def test_row_38_unread_bodies_of_all(arena: Arena) -> None:
             time.sleep(0.02)  # 512 handlers end with each
 
 
+def opened_and_reset(streams: range, opening: bytes) -> Iterator[bytes]:
+    return (data(stream, opening, SYN) + update(stream, 0, RST) for stream in streams)
+
+
 def test_row_39_rapid_reset(arena: Arena) -> None:
     """SYN and RST at line rate"""
     with arena.serve(memory=1 * MIB) as target:
         for opening in (b"", propose(RR) + b"x"):
             with target.connect() as peer:
                 peer.rest(0.1)
-                before, start, stream = target.cpu(), time.monotonic(), 1
+                before, start = target.cpu(), time.monotonic()
                 with suppress(Ended):
-                    for _ in range(20):
-                        pairs = []
-                        for _ in range(700):
-                            pairs += [data(stream, opening, SYN), update(stream, 0, RST)]
-                            stream += 2
-                        peer.send(*pairs)
-                peer.ends(RATE_LIMITED)
+                    for first in range(1, 28_001, 1_400):
+                        peer.send(*opened_and_reset(range(first, first + 1_400, 2), opening))
+                peer.ends(GoAway.RATE_LIMITED)
                 arena.bound("s to the end", time.monotonic() - start, 1.0)
                 arena.bound("s of a core", target.cpu() - before, 0.5)
         with target.connect() as peer:  # the negative control: 1,000 are within the burst
-            peer.send(*(data(stream, b"", SYN) + update(stream, 0, RST) for stream in range(1, 2_001, 2)))
+            peer.send(*opened_and_reset(range(1, 2_001, 2), b""))
             assert peer.alive()
 
 
 def test_row_40_made_you_reset(arena: Arena) -> None:
     """Each stream makes us reset it"""
-    ways = (b"\x80\x80\x01", b"\xff" * 20, propose("/none/1") + b"\0\0")
     with arena.serve(memory=1 * MIB) as target:
-        for way in ways:
+        for way in (b"\x80\x80\x01", b"\xff" * 20, propose("/none/1") + b"\0\0"):
             with target.connect() as peer:
-                start, stream = time.monotonic(), 1
+                start = time.monotonic()
                 with suppress(Ended):
-                    for _ in range(200):
-                        peer.send(*(data(number, way, SYN) for number in range(stream, stream + 100, 2)))
-                        stream += 100
-                peer.ends(RATE_LIMITED)
+                    for first in range(1, 20_001, 100):
+                        peer.send(*(data(stream, way, SYN) for stream in range(first, first + 100, 2)))
+                peer.ends(GoAway.RATE_LIMITED)
                 arena.bound("s to the end", time.monotonic() - start, 1.0)
 
 
@@ -441,14 +418,13 @@ def write_until_full(peer: Peer, streams: list[int], left: dict[int, int]) -> in
             done = peer.wire.push(pending, 0.2)
             pending = pending[done:]
             if pending:
-                peer.wire.buffer += b""
                 peer.rest(0.0)  # a record must not be left in pieces: read until it has gone
     return total
 
 
 def test_row_41_both_write_before_they_read(arena: Arena) -> None:
     """Both ends write on 64 streams before they read"""
-    each = arena.count(500_000, 1_600_000)
+    each = arena.pick(500_000, 1_600_000)
     with arena.serve(memory=64 * WINDOW + 4 * MIB) as target, target.connect(small=True) as peer:
         peer.generous = False
         streams = [peer.open(ECHO) for _ in range(64)]
@@ -463,7 +439,7 @@ def test_row_41_both_write_before_they_read(arena: Arena) -> None:
                 size = min(left[stream], 100_000)
                 peer.write(stream, bytes(size))
                 left[stream] -= size
-            peer.send(update(stream, 0, FIN))
+            peer.finish(stream)
         assert peer.pump(lambda: peer.finished >= set(streams), 30.0)
         assert {len(peer.body(stream)) for stream in streams} == {each + len(propose(ECHO))}
     with arena.serve(probe=False) as target, target.connect() as peer:
@@ -475,7 +451,7 @@ def test_row_41_both_write_before_they_read(arena: Arena) -> None:
 
 def test_row_44_stalled_reader(arena: Arena) -> None:
     """A reader whose TCP window is 0, 10 MiB answers wait"""
-    stall, count = arena.pick(1.5, 10.0), arena.count(100, 500)
+    stall, count = arena.pick(1.5, 10.0), arena.pick(100, 500)
     options = ("--timeout", f"write_stall={stall}")
     with arena.serve(*options, memory=1 * MIB + count * 8 * KIB) as target, target.connect(small=True) as peer:
         start = time.monotonic()

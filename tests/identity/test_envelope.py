@@ -34,11 +34,6 @@ def test_the_bytes() -> None:
     assert expected == SEALED
 
 
-def test_open() -> None:
-    assert Envelope.open(SEALED, DOMAIN, TYPE) == Envelope(ALICE.public_key, PAYLOAD)
-    assert Envelope.open(memoryview(SEALED), DOMAIN, TYPE).payload == PAYLOAD
-
-
 def test_an_empty_payload_may_be_absent() -> None:
     sealed = Envelope.seal(ALICE, DOMAIN, TYPE, b"")
     assert Envelope.open(sealed, DOMAIN, TYPE).payload == b""

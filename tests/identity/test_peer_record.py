@@ -10,7 +10,6 @@ from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.errors import DecodeError
 from stronghold_p2p.identity.envelope import Envelope, EnvelopeMessage
 from stronghold_p2p.identity.keys import Identity
-from stronghold_p2p.identity.peer_id import PeerId
 from stronghold_p2p.identity.peer_record import (
     DOMAIN,
     MAX_ADDRESSES,
@@ -41,28 +40,25 @@ def test_the_bytes() -> None:
     assert envelope.signature == ALICE.sign(prefix + bytes((len(payload),)) + payload)
 
 
-def test_round_trip() -> None:
-    assert PeerRecord.open(RECORD.seal(ALICE)) == RECORD
-    assert PeerRecord.open(PeerRecord(BOB.peer_id, 0, ()).seal(BOB)) == PeerRecord(BOB.peer_id, 0, ())
-
-
 @given(st.integers(0, (1 << 64) - 1), st.lists(st.binary(max_size=20), max_size=8).map(tuple))
 def test_any_record(seq: int, addresses: tuple[bytes, ...]) -> None:
     record = PeerRecord(ALICE.peer_id, seq, addresses)
     assert PeerRecord.open(record.seal(ALICE)) == record
 
 
-def test_only_the_peer_itself_signs() -> None:
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        (bytes(ALICE.peer_id), "signed by another peer"),
+        (b"\x12\x20" + bytes(32), "signed by another peer"),  # the other hash of a key
+        (b"alice", "peer id"),
+    ],
+)
+def test_only_the_peer_itself_signs(named: bytes, told: str) -> None:
+    with pytest.raises(DecodeError, match=told):
+        PeerRecord.open(sealed(BOB, peer_id=named, seq=7))
     with pytest.raises(ValueError, match="signed by the peer"):
         RECORD.seal(BOB)
-    with pytest.raises(DecodeError, match="signed by another peer"):
-        PeerRecord.open(sealed(BOB, peer_id=bytes(ALICE.peer_id), seq=7))
-
-
-def test_the_other_hash_of_the_key_is_another_peer() -> None:
-    hashed = PeerId(b"\x12\x20" + bytes(32))
-    with pytest.raises(DecodeError, match="signed by another peer"):
-        PeerRecord.open(sealed(ALICE, peer_id=bytes(hashed), seq=7))
 
 
 def test_absent_fields() -> None:
@@ -71,11 +67,6 @@ def test_absent_fields() -> None:
         PeerRecord.open(sealed(ALICE, seq=7))
     empty = sealed(ALICE, peer_id=bytes(ALICE.peer_id), addresses=(AddressInfo(),))
     assert PeerRecord.open(empty).addresses == (b"",)
-
-
-def test_a_peer_id_that_is_none() -> None:
-    with pytest.raises(DecodeError, match="peer id"):
-        PeerRecord.open(sealed(ALICE, peer_id=b"alice"))
 
 
 @pytest.mark.parametrize(
@@ -100,15 +91,6 @@ def test_too_many_addresses() -> None:
         PeerRecord.open(PeerRecord(ALICE.peer_id, 1, (b"x",) * 500).seal(ALICE))
     with pytest.raises(DecodeError, match="allowed"):
         PeerRecord.open(PeerRecord(ALICE.peer_id, 1, (bytes(65_536),)).seal(ALICE))
-
-
-def test_every_prefix_and_trailing_bytes() -> None:
-    data = RECORD.seal(ALICE)
-    for end in range(len(data)):
-        with pytest.raises(DecodeError):
-            PeerRecord.open(data[:end])
-    with pytest.raises(DecodeError):
-        PeerRecord.open(data + b"\0")
 
 
 def test_a_payload_that_is_no_record() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,9 @@ from stronghold_p2p.identity.keys import storage
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 
 
-def write(path: Path, data: bytes, mode: int = 0o600) -> Path:
+def write(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
-    path.chmod(mode)
+    path.chmod(0o600)
     return path
 
 
@@ -47,20 +48,18 @@ def test_mode_does_not_depend_on_the_umask(tmp_path: Path) -> None:
 
 
 def test_passphrase(tmp_path: Path) -> None:
-    path = tmp_path / "key"
+    path, plain = tmp_path / "key", tmp_path / "plain"
     storage.save(KEY, path, passphrase=b"correct horse")
+    storage.save(KEY, plain)
     assert path.read_bytes().startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
     assert is_key(storage.load(path, passphrase=b"correct horse"))
-    with pytest.raises(IdentityError, match="is encrypted: pass its passphrase"):
-        storage.load(path)
-    with pytest.raises(IdentityError, match="the passphrase is wrong"):
-        storage.load(path, passphrase=b"battery staple")
-
-
-def test_a_passphrase_that_protects_nothing(tmp_path: Path) -> None:
-    storage.save(KEY, tmp_path / "key")
-    with pytest.raises(IdentityError, match="is not encrypted: pass no passphrase"):
-        storage.load(tmp_path / "key", passphrase=b"secret")
+    for file, passphrase, told in (
+        (path, b"", "is encrypted: pass its passphrase"),
+        (path, b"battery staple", "the passphrase is wrong"),
+        (plain, b"secret", "is not encrypted: pass no passphrase"),
+    ):
+        with pytest.raises(IdentityError, match=told):
+            storage.load(file, passphrase=passphrase)
 
 
 def test_a_passphrase_that_cannot_be(tmp_path: Path) -> None:
@@ -84,22 +83,20 @@ def test_nothing_there(tmp_path: Path) -> None:
     assert caught.value.where == str(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"an existing key"])
-def test_never_overwritten(tmp_path: Path, content: bytes) -> None:
-    path = write(tmp_path / "key", content)
+@pytest.mark.parametrize("content", [b"", b"an existing key", None])
+def test_never_overwritten(tmp_path: Path, content: bytes | None) -> None:
+    """None: a link to where nothing is, which is not written through either."""
+    path = tmp_path / "key"
+    if content is None:
+        path.symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(IdentityError, match="never overwritten"):
+            storage.load(path, create=True)
+    else:
+        write(path, content)
     with pytest.raises(IdentityError, match="never overwritten"):
         storage.save(KEY, path)
-    assert path.read_bytes() == content
+    assert content is None or path.read_bytes() == content
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_dangling_link_is_not_written_through(tmp_path: Path) -> None:
-    (tmp_path / "key").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(IdentityError, match="never overwritten"):
-        storage.save(KEY, tmp_path / "key")
-    with pytest.raises(IdentityError, match="never overwritten"):
-        storage.load(tmp_path / "key", create=True)
-    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_link_is_followed_to_a_file_that_is_checked(tmp_path: Path) -> None:
@@ -111,53 +108,28 @@ def test_a_link_is_followed_to_a_file_that_is_checked(tmp_path: Path) -> None:
         storage.load(tmp_path / "key")
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o620, 0o602, 0o610, 0o601])
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o620, 0o602, 0o610, 0o601, 0o400])
 def test_files_that_others_can_use(tmp_path: Path, mode: int) -> None:
     storage.save(KEY, tmp_path / "key")
     (tmp_path / "key").chmod(mode)
+    if mode == 0o400:  # a read-only file is fine
+        assert is_key(storage.load(tmp_path / "key"))
+        return
     with pytest.raises(IdentityError, match=f"others can read it: chmod 600 {tmp_path}"):
         storage.load(tmp_path / "key")
 
 
-def test_a_read_only_file_is_fine(tmp_path: Path) -> None:
-    storage.save(KEY, tmp_path / "key")
-    (tmp_path / "key").chmod(0o400)
-    assert is_key(storage.load(tmp_path / "key"))
+NO_KEYS = [b"", b"no key", b"\xff" * 100, b"-----BEGIN PRIVATE KEY-----\nAAAA\n"]
 
 
-def test_things_that_are_no_files(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo", 0o600)
-    with pytest.raises(IdentityError, match="not a regular file"):
-        storage.load(tmp_path / "fifo")
-    (tmp_path / "folder").mkdir(0o700)
-    with pytest.raises(IdentityError, match="not a regular file"):
-        storage.load(tmp_path / "folder")
-    with pytest.raises(IdentityError, match="cannot be read"):
-        storage.load(tmp_path / "fifo" / "key")
-
-
-def test_where_nothing_can_be_written(tmp_path: Path) -> None:
-    with pytest.raises(IdentityError, match="cannot be written: No such file"):
-        storage.save(KEY, tmp_path / "missing" / "key")
-
-
-@pytest.mark.parametrize("content", [b"", b"no key", b"\xff" * 100, b"-----BEGIN PRIVATE KEY-----\nAAAA\n"])
-def test_files_that_hold_no_key(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(IdentityError, match="not a private key in PKCS#8 PEM"):
-        storage.load(write(tmp_path / "key", content))
-
-
-def test_a_file_cut_anywhere(tmp_path: Path) -> None:
+def test_files_that_hold_no_key(tmp_path: Path) -> None:
     storage.save(KEY, tmp_path / "key")
     whole = (tmp_path / "key").read_bytes()
-    for end in range(len(whole) - 1):
-        with pytest.raises(IdentityError, match="not a private key"):
-            storage.load(write(tmp_path / "cut", whole[:end]))
-
-
-def test_a_large_file(tmp_path: Path) -> None:
+    for content in (*NO_KEYS, *(whole[:end] for end in range(len(whole) - 1))):
+        with pytest.raises(IdentityError, match="not a private key in PKCS#8 PEM"):
+            storage.load(write(tmp_path / "other", content))
     with pytest.raises(IdentityError, match="too large"):
-        storage.load(write(tmp_path / "key", b"x" * 20_000))
+        storage.load(write(tmp_path / "other", b"x" * 20_000))
 
 
 def test_a_key_of_another_type(tmp_path: Path) -> None:
@@ -166,12 +138,15 @@ def test_a_key_of_another_type(tmp_path: Path) -> None:
         storage.load(write(tmp_path / "key", data))
 
 
-def _no_links(*_args: object, **_kwargs: object) -> None:
-    raise OSError(errno.EPERM, "no hard links here")
+def failing(number: int) -> Callable[..., None]:
+    def fail(*_args: object, **_options: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
 
 
 def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "link", _no_links)
+    monkeypatch.setattr(os, "link", failing(errno.EPERM))
     storage.save(KEY, tmp_path / "key")
     assert is_key(storage.load(tmp_path / "key"))
     with pytest.raises(IdentityError, match="never overwritten"):
@@ -180,12 +155,8 @@ def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.Mo
     assert list(tmp_path.iterdir()) == [tmp_path / "key"]
 
 
-def _full(_descriptor: int) -> None:
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
 def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", _full)
+    monkeypatch.setattr(os, "fsync", failing(errno.ENOSPC))
     with pytest.raises(IdentityError, match="cannot be written: No space"):
         storage.save(KEY, tmp_path / "key")
     assert list(tmp_path.iterdir()) == []

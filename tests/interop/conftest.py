@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from harness import build
+from tests.interop.our_peer import ROLES, Pair, connected
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +20,13 @@ def go() -> Path:
     if program is None:
         pytest.skip("go toolchain missing")
     return program
+
+
+@pytest_asyncio.fixture(params=ROLES)
+async def pair(go: Path, request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
+    """Ours and go, connected in both roles."""
+    async with connected(go, request.param) as both:
+        yield both
 
 
 class _Complaints(logging.Handler):

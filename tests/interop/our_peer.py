@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import pytest
+
 from stronghold_p2p.addressing.parse import parse, split_peer
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.live import LiveConnection
@@ -26,24 +28,27 @@ from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.swarm.swarm import Swarm
 from tests.interop.go_peer import GoPeer, go_peer
+from tests.interop.names import (
+    ECHO,
+    HALF_CLOSE,
+    HOLD,
+    RESET,
+    RESET_CODE,
+    RR,
+    SINK,
+    SLOW,
+    SLOW_CHUNK,
+    SLOW_PAUSE,
+    SOURCE,
+)
+from tests.support.driven import Line
 
 AGENT = "stronghold-p2p/interop"
 
-RR = "/bench/rr/1"
-ECHO = "/bench/echo/1"
-SINK = "/test/sink/1"
-SOURCE = "/test/source/1"
-RESET = "/test/reset/1"
-HALF_CLOSE = "/test/halfclose/1"
-HOLD = "/test/hold/1"
-SLOW = "/test/slow/1"
-
-RESET_CODE = 0x2A
-SLOW_CHUNK = 16_384
-SLOW_PAUSE = 0.005
-
 Role = Literal["ours dials", "go dials"]
 ROLES: tuple[Role, ...] = ("ours dials", "go dials")
+OURS_DIALS = pytest.mark.parametrize("pair", ["ours dials"], indirect=True)
+GO_DIALS = pytest.mark.parametrize("pair", ["go dials"], indirect=True)
 
 
 @dataclass(frozen=True)
@@ -195,9 +200,21 @@ async def our_peer(
 class Pair:
     """Ours and go, connected, each with the other's identify message read."""
 
+    role: Role
     ours: OurPeer
     go: GoPeer
     connection: LiveConnection
+
+    async def ask_go(self, command: str, **arguments: object) -> Line:
+        """A command that is about us."""
+        return await self.go.call(command, peer=str(self.ours.peer), **arguments)  # type: ignore[arg-type]
+
+    async def open(self, *protocols: str) -> LiveStream:
+        return await self.connection.open_stream(*protocols)
+
+    async def quiet(self) -> None:
+        """Wait until no stream is left."""
+        await eventually(lambda: self.connection.streams == 0)
 
 
 @asynccontextmanager
@@ -222,4 +239,4 @@ async def connected(
         await go.call("identify", peer=str(ours.peer), timeout=10.0)
         await ours.identified(go.peer)
         (connection,) = ours.swarm.connections(go.peer)
-        yield Pair(ours, go, connection)
+        yield Pair(role, ours, go, connection)

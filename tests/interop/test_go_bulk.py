@@ -1,4 +1,4 @@
-"""1 GiB on one stream while 63 others go on answering, and readers that take their time; with go-libp2p."""
+"""1 GiB on one stream while 63 others go on answering, readers that take their time, and perf; with go-libp2p."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import asyncio
 import os
 import statistics
 import time
-from pathlib import Path
 
 import pytest
 
 from stronghold_p2p.protocols import perf
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.stream import Stream
-from tests.interop.our_peer import ECHO, ROLES, SINK, SLOW, SLOW_CHUNK, SLOW_PAUSE, SOURCE, Pair, Role, connected
+from tests.interop.names import ECHO, SINK, SLOW, SLOW_CHUNK, SLOW_PAUSE, SOURCE
+from tests.interop.our_peer import GO_DIALS, OURS_DIALS, Pair
 
 BULK = 1 << 30
 OTHERS = 63
@@ -21,6 +21,12 @@ WORST_MS = 500.0
 TIMEOUT = 120.0
 MIB = 1 << 20
 WINDOW = 262_144
+PERF_SIZE = 256 << 20
+PERF_TIMEOUT = 60.0
+
+
+def each_way(size: int) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(("up", "down"), [(size, 0), (0, size)], ids=["upload", "download"])
 
 
 async def ping_pong(stream: LiveStream, finished: asyncio.Event) -> list[float]:
@@ -38,11 +44,11 @@ async def ping_pong(stream: LiveStream, finished: asyncio.Event) -> list[float]:
 
 async def bulk_with_small(pair: Pair, up: int, down: int) -> tuple[float, list[list[float]]]:
     finished = asyncio.Event()
-    others = [await pair.connection.open_stream(ECHO) for _ in range(OTHERS)]
+    others = [await pair.open(ECHO) for _ in range(OTHERS)]
     async with asyncio.TaskGroup() as group:
         small = [group.create_task(ping_pong(stream, finished)) for stream in others]
         begin = time.perf_counter()
-        async with await pair.connection.open_stream(perf.PERF) as stream:
+        async with await pair.open(perf.PERF) as stream:
             await perf.measure(Stream(stream), upload=up, download=down)
         took = time.perf_counter() - begin
         finished.set()
@@ -52,44 +58,43 @@ async def bulk_with_small(pair: Pair, up: int, down: int) -> tuple[float, list[l
 
 
 @pytest.mark.speed
-@pytest.mark.parametrize(("up", "down"), [(BULK, 0), (0, BULK)], ids=["upload", "download"])
-async def test_ours_while_63_others_answer(go: Path, up: int, down: int) -> None:
-    async with connected(go, "ours dials") as pair:
-        took, times = await bulk_with_small(pair, up, down)
-        everything = [took_one for one in times for took_one in one]
-        worst, least = max(everything), min(len(one) for one in times)
-        way = "up" if up else "down"
-        print(
-            f"ours asks: 1 GiB {way} in {took:.2f} s, {BULK / took / 1e6:.0f} MB/s; {OTHERS} others: "
-            f"{len(everything)} answers (at least {least} each), median {statistics.median(everything):.1f} ms, "
-            f"worst {worst:.1f} ms"
-        )
-        assert least >= 5
-        assert worst < WORST_MS
-        assert took < TIMEOUT
+@each_way(BULK)
+@OURS_DIALS
+async def test_ours_while_63_others_answer(pair: Pair, up: int, down: int) -> None:
+    took, times = await bulk_with_small(pair, up, down)
+    everything = [took_one for one in times for took_one in one]
+    worst, least = max(everything), min(len(one) for one in times)
+    way = "up" if up else "down"
+    print(
+        f"ours asks: 1 GiB {way} in {took:.2f} s, {BULK / took / 1e6:.0f} MB/s; {OTHERS} others: "
+        f"{len(everything)} answers (at least {least} each), median {statistics.median(everything):.1f} ms, "
+        f"worst {worst:.1f} ms"
+    )
+    assert least >= 5
+    assert worst < WORST_MS
+    assert took < TIMEOUT
 
 
 @pytest.mark.speed
-@pytest.mark.parametrize(("up", "down"), [(BULK, 0), (0, BULK)], ids=["upload", "download"])
-async def test_gos_while_63_others_answer(go: Path, up: int, down: int) -> None:
-    async with connected(go, "go dials") as pair:
-        answer = await pair.go.call(
-            "bulk_with_small", peer=str(pair.ours.peer), bytes=up, down=down, others=OTHERS, timeout=TIMEOUT
-        )
-        print(
-            f"go asks: 1 GiB {'up' if up else 'down'} in {answer['seconds']:.2f} s, {answer['mb_per_s']:.0f} MB/s; "
-            f"{OTHERS} others: {answer['answers']} answers (at least {answer['least_answers']} each), "
-            f"median {answer['median_ms']:.1f} ms, worst {answer['worst_ms']:.1f} ms"
-        )
-        assert answer["failures"] == []
-        assert answer["least_answers"] >= 5
-        assert answer["worst_ms"] < WORST_MS
+@each_way(BULK)
+@GO_DIALS
+async def test_gos_while_63_others_answer(pair: Pair, up: int, down: int) -> None:
+    answer = await pair.go.call(
+        "bulk_with_small", peer=str(pair.ours.peer), bytes=up, down=down, others=OTHERS, timeout=TIMEOUT
+    )
+    print(
+        f"go asks: 1 GiB {'up' if up else 'down'} in {answer['seconds']:.2f} s, {answer['mb_per_s']:.0f} MB/s; "
+        f"{OTHERS} others: {answer['answers']} answers (at least {answer['least_answers']} each), "
+        f"median {answer['median_ms']:.1f} ms, worst {answer['worst_ms']:.1f} ms"
+    )
+    assert answer["failures"] == []
+    assert answer["least_answers"] >= 5
+    assert answer["worst_ms"] < WORST_MS
 
 
-@pytest.mark.parametrize("role", ROLES)
-async def test_go_reads_slowly(go: Path, role: Role) -> None:
+async def test_go_reads_slowly(pair: Pair) -> None:
     """The window holds us back: what go has not read waits here and not in its memory."""
-    async with connected(go, role) as pair, await pair.connection.open_stream(SLOW) as stream:
+    async with await pair.open(SLOW) as stream:
         begin = time.perf_counter()
         await stream.write(bytes(MIB))
         written = time.perf_counter() - begin
@@ -100,10 +105,9 @@ async def test_go_reads_slowly(go: Path, role: Role) -> None:
         assert written >= (MIB - 2 * WINDOW) / SLOW_CHUNK * SLOW_PAUSE / 2
 
 
-@pytest.mark.parametrize("role", ROLES)
-async def test_we_read_slowly(go: Path, role: Role) -> None:
+async def test_we_read_slowly(pair: Pair) -> None:
     """go never has more in flight than the window; the stream beside it does not wait."""
-    async with connected(go, role) as pair, await pair.connection.open_stream(SOURCE) as stream:
+    async with await pair.open(SOURCE) as stream:
         await stream.write(MIB.to_bytes(8, "big"))
         received, most = 0, 0
         while chunk := await stream.read(SLOW_CHUNK):
@@ -111,7 +115,7 @@ async def test_we_read_slowly(go: Path, role: Role) -> None:
             most = max(most, sum(map(len, stream._chunks)))
             await asyncio.sleep(SLOW_PAUSE)
             if received == 4 * SLOW_CHUNK:
-                async with await pair.connection.open_stream(SINK) as other:
+                async with await pair.open(SINK) as other:
                     await other.write(bytes(MIB))
                     other.finish()
                     assert int.from_bytes(await other.readexactly(8), "big") == MIB
@@ -119,17 +123,43 @@ async def test_we_read_slowly(go: Path, role: Role) -> None:
         assert WINDOW // 2 < most <= 2 * WINDOW
 
 
-@pytest.mark.parametrize("role", ROLES)
-async def test_gos_stream_that_we_read_slowly(go: Path, role: Role) -> None:
-    async with connected(go, role) as pair:
-        answer = await pair.go.call("sink", peer=str(pair.ours.peer), bytes=MIB, protocol=SLOW)
-        assert answer["counted"] == MIB
+async def test_gos_stream_that_we_read_slowly(pair: Pair) -> None:
+    answer = await pair.ask_go("sink", bytes=MIB, protocol=SLOW)
+    assert answer["counted"] == MIB
 
 
-async def test_nobody_reads_for_a_while(go: Path) -> None:
+@OURS_DIALS
+async def test_nobody_reads_for_a_while(pair: Pair) -> None:
     """A stream that is not read at all fills its window and no more; read later, everything is there."""
-    async with connected(go, "ours dials") as pair, await pair.connection.open_stream(SOURCE) as stream:
+    async with await pair.open(SOURCE) as stream:
         await stream.write(MIB.to_bytes(8, "big"))
         await asyncio.sleep(0.3)
         assert WINDOW - 64 <= sum(map(len, stream._chunks)) <= WINDOW  # the negotiation had a part of it
         assert await stream.read_to_end(MIB) == bytes(MIB)
+
+
+@pytest.mark.speed
+@each_way(PERF_SIZE)
+async def test_perf_that_we_ask(pair: Pair, up: int, down: int) -> None:
+    begin = time.perf_counter()
+    async with await pair.open(perf.PERF) as stream:
+        await perf.measure(Stream(stream), upload=up, download=down)
+    took = time.perf_counter() - begin
+    print(f"ours asks, {pair.role}: {PERF_SIZE >> 20} MiB {'up' if up else 'down'} in {took:.2f} s")
+    assert took < PERF_TIMEOUT
+
+
+@pytest.mark.speed
+@each_way(PERF_SIZE)
+async def test_perf_that_go_asks(pair: Pair, up: int, down: int) -> None:
+    answer = await pair.ask_go("perf", up=up, down=down, timeout=PERF_TIMEOUT)
+    print(f"go asks, {pair.role}: {PERF_SIZE >> 20} MiB {'up' if up else 'down'} in {answer['seconds']:.2f} s")
+
+
+@pytest.mark.speed
+@OURS_DIALS
+async def test_both_ways_on_one_stream(pair: Pair) -> None:
+    """perf uploads first and downloads then; more than a window each way, and an odd number of bytes."""
+    async with await pair.open(perf.PERF) as stream:
+        await perf.measure(Stream(stream), upload=(1 << 20) + 1, download=(1 << 20) + 3)
+    await pair.ask_go("perf", up=(1 << 20) + 5, down=(1 << 20) + 7)

@@ -16,7 +16,8 @@ from stronghold_p2p.config import Timeouts
 from stronghold_p2p.connection.live import LINGER
 from stronghold_p2p.protocols import ping
 from stronghold_p2p.streams.live import LiveStream
-from tests.interop.our_peer import ECHO, ROLES, Pair, Role, connected, eventually
+from tests.interop.names import ECHO
+from tests.interop.our_peer import ROLES, Pair, Role, connected, eventually
 
 SILENCE = 75.0
 EVERY = 4.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +12,8 @@ from stronghold_p2p.codes import GoAway
 from stronghold_p2p.errors import ConnectionClosed
 from stronghold_p2p.events.events import Ended, Opened
 from stronghold_p2p.streams.live import LiveStream
-from tests.interop.our_peer import ECHO, HOLD, ROLES, SINK, Pair, Role, connected, eventually
+from tests.interop.names import ECHO, HOLD, SINK
+from tests.interop.our_peer import OURS_DIALS, Pair, eventually
 
 MIB = 1 << 20
 
@@ -28,7 +28,7 @@ async def we_close_everything(pair: Pair) -> None:
 
 
 async def go_closes_the_connection(pair: Pair) -> None:
-    await pair.go.call("close", peer=str(pair.ours.peer))
+    await pair.ask_go("close")
 
 
 async def go_closes_everything(pair: Pair) -> None:
@@ -38,7 +38,7 @@ async def go_closes_everything(pair: Pair) -> None:
 End = Callable[[Pair], Awaitable[None]]
 
 OUR_WAYS: list[End] = [we_close_the_connection, we_close_everything]
-GO_WAYS: list[End] = [go_closes_the_connection, go_closes_everything]
+ALL_WAYS: list[End] = [*OUR_WAYS, go_closes_the_connection, go_closes_everything]
 
 
 async def both_know(pair: Pair, *, remote: bool) -> None:
@@ -55,118 +55,86 @@ async def both_know(pair: Pair, *, remote: bool) -> None:
     assert pair.connection.streams == 0
     assert pair.ours.swarm.connections() == ()
     with pytest.raises(ConnectionClosed):
-        await pair.connection.open_stream(ECHO)
+        await pair.open(ECHO)
 
 
-@pytest.mark.parametrize("end", OUR_WAYS)
-@pytest.mark.parametrize("role", ROLES)
-async def test_we_end_what_is_idle(go: Path, role: Role, end: End) -> None:
-    async with connected(go, role) as pair:
-        begin = time.perf_counter()
-        await end(pair)
-        assert time.perf_counter() - begin < 1.0  # go answers by closing its end
-        await both_know(pair, remote=False)
-
-
-@pytest.mark.parametrize("end", GO_WAYS)
-@pytest.mark.parametrize("role", ROLES)
-async def test_go_ends_what_is_idle(go: Path, role: Role, end: End) -> None:
-    async with connected(go, role) as pair:
-        await end(pair)
-        await both_know(pair, remote=True)
+@pytest.mark.parametrize("end", ALL_WAYS)
+async def test_the_end_of_what_is_idle(pair: Pair, end: End) -> None:
+    begin = time.perf_counter()
+    await end(pair)
+    assert end not in OUR_WAYS or time.perf_counter() - begin < 1.0  # go answers by closing its end
+    await both_know(pair, remote=end not in OUR_WAYS)
 
 
 async def held(pair: Pair) -> list[LiveStream]:
-    streams = [await pair.connection.open_stream(HOLD) for _ in range(3)]
+    streams = [await pair.open(HOLD) for _ in range(3)]
     for stream in streams:
         await stream.write(b"x")
-    await pair.go.call("open_hold", peer=str(pair.ours.peer), n=3)
+    await pair.ask_go("open_hold", n=3)
     return streams
 
 
-@pytest.mark.parametrize("end", OUR_WAYS)
-@pytest.mark.parametrize("role", ROLES)
-async def test_we_end_in_the_middle(go: Path, role: Role, end: End) -> None:
+@pytest.mark.parametrize("end", ALL_WAYS)
+async def test_the_end_in_the_middle(pair: Pair, end: End) -> None:
     """Streams of both sides are open, handlers run, a reader waits: each of them ends, with the cause."""
-    async with connected(go, role) as pair:
-        streams = await held(pair)
-        waiting = asyncio.create_task(streams[0].read())
-        await asyncio.sleep(0)
-        await end(pair)
-        await both_know(pair, remote=False)
+    remote = end not in OUR_WAYS
+    streams = await held(pair)
+    waiting = asyncio.create_task(streams[0].read())
+    await asyncio.sleep(0)
+    await end(pair)
+    await both_know(pair, remote=remote)
+    with pytest.raises(ConnectionClosed) as caught:
+        await waiting
+    assert caught.value.remote is remote
+    for stream in streams:
         with pytest.raises(ConnectionClosed):
-            await waiting
-        for stream in streams:
-            with pytest.raises(ConnectionClosed):
-                await stream.write(b"more")
+            await stream.write(b"more")
+    if not remote:
         checked = await pair.go.call("check_held")
         assert (checked["done"], checked["failed"]) == (0, 3)
 
 
-@pytest.mark.parametrize("end", GO_WAYS)
-@pytest.mark.parametrize("role", ROLES)
-async def test_go_ends_in_the_middle(go: Path, role: Role, end: End) -> None:
-    async with connected(go, role) as pair:
-        streams = await held(pair)
-        waiting = asyncio.create_task(streams[0].read())
-        await asyncio.sleep(0)
-        await end(pair)
-        await both_know(pair, remote=True)
-        with pytest.raises(ConnectionClosed) as caught:
-            await waiting
-        assert caught.value.remote
-        for stream in streams:
-            with pytest.raises(ConnectionClosed):
-                await stream.write(b"more")
-
-
 @pytest.mark.parametrize("end", OUR_WAYS)
-@pytest.mark.parametrize("role", ROLES)
-async def test_what_we_wrote_before_we_end_arrives(go: Path, role: Role, end: End) -> None:
+async def test_what_we_wrote_before_we_end_arrives(pair: Pair, end: End) -> None:
     """Written and closed, then the connection closed at once: go reads all of it and the clean end behind it."""
-    async with connected(go, role) as pair:
-        stream = await pair.connection.open_stream(HOLD)
-        await stream.write(bytes(MIB))
-        stream.finish()
-        await end(pair)
-        served = await pair.go.until("stream", protocol=HOLD)
-        assert served["bytes"] == MIB
-        assert "error" not in served
-        await both_know(pair, remote=False)
+    stream = await pair.open(HOLD)
+    await stream.write(bytes(MIB))
+    stream.finish()
+    await end(pair)
+    served = await pair.go.until("stream", protocol=HOLD)
+    assert served["bytes"] == MIB
+    assert "error" not in served
+    await both_know(pair, remote=False)
 
 
-@pytest.mark.parametrize("role", ROLES)
-async def test_what_go_wrote_before_it_ends_arrives(go: Path, role: Role) -> None:
+async def test_what_go_wrote_before_it_ends_arrives(pair: Pair) -> None:
     """go closes a connection with a reset, so it waits for the answer first."""
-    async with connected(go, role) as pair:
-        assert (await pair.go.call("sink", peer=str(pair.ours.peer), bytes=MIB))["counted"] == MIB
-        await go_closes_everything(pair)
-        await both_know(pair, remote=True)
-        (served,) = pair.ours.served
-        assert (served.protocol, served.received, served.error) == (SINK, MIB, None)
+    assert (await pair.ask_go("sink", bytes=MIB))["counted"] == MIB
+    await go_closes_everything(pair)
+    await both_know(pair, remote=True)
+    (served,) = pair.ours.served
+    assert (served.protocol, served.received, served.error) == (SINK, MIB, None)
 
 
-@pytest.mark.parametrize("role", ROLES)
-async def test_both_end_at_once(go: Path, role: Role) -> None:
-    async with connected(go, role) as pair:
-        await held(pair)
-        await asyncio.gather(we_close_everything(pair), go_closes_everything(pair))
-        await pair.go.until("disconnected", peer=str(pair.ours.peer))
-        assert len(pair.ours.endings) == 1
+async def test_both_end_at_once(pair: Pair) -> None:
+    await held(pair)
+    await asyncio.gather(we_close_everything(pair), go_closes_everything(pair))
+    await pair.go.until("disconnected", peer=str(pair.ours.peer))
+    assert len(pair.ours.endings) == 1
 
 
-async def test_again_and_again(go: Path) -> None:
+@OURS_DIALS
+async def test_again_and_again(pair: Pair) -> None:
     """A new connection after each end, by turns from both sides."""
-    async with connected(go, "ours dials") as pair:
-        peer = str(pair.ours.peer)
-        for turn in range(10):
-            if turn % 2:
-                await pair.go.call("close", peer=peer)
-            else:
-                await pair.ours.swarm.connections(pair.go.peer)[0].close()
-            await pair.go.until("disconnected", peer=peer)
-            await eventually(lambda: not pair.ours.swarm.connections())
-            await pair.go.call("connect", addr=pair.ours.address)
-            await pair.ours.identified(pair.go.peer)
-            assert (await pair.go.call("streams_sequential", peer=peer))["done"] == 1
-        assert len(pair.ours.endings) == 10
+    peer = str(pair.ours.peer)
+    for turn in range(10):
+        if turn % 2:
+            await pair.ask_go("close")
+        else:
+            await pair.ours.swarm.connections(pair.go.peer)[0].close()
+        await pair.go.until("disconnected", peer=peer)
+        await eventually(lambda: not pair.ours.swarm.connections())
+        await pair.go.call("connect", addr=pair.ours.address)
+        await pair.ours.identified(pair.go.peer)
+        assert (await pair.ask_go("streams_sequential"))["done"] == 1
+    assert len(pair.ours.endings) == 10

@@ -1,4 +1,4 @@
-"""Many streams on one connection with go-libp2p, one after the other and at once, and the limit for inbound ones."""
+"""Streams with go-libp2p: many at once and one after the other, the limit for inbound ones, and how they end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import pytest
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.config import Limits
 from stronghold_p2p.connection.live import LiveConnection
-from tests.interop.our_peer import ECHO, HOLD, ROLES, RR, Role, connected, eventually
+from stronghold_p2p.errors import StreamReset, UsageError
+from tests.interop.names import ECHO, HALF_CLOSE, HOLD, RESET, RESET_CODE, RR, SINK, SOURCE
+from tests.interop.our_peer import OURS_DIALS, ROLES, Pair, Role, connected, eventually
 
 SEQUENTIAL = 10_000
 CONCURRENT = 1_000
@@ -27,109 +29,194 @@ async def request(connection: LiveConnection, body: bytes) -> None:
 
 
 @pytest.mark.speed
-@pytest.mark.parametrize("role", ROLES)
-async def test_ours_one_after_the_other(go: Path, role: Role) -> None:
-    async with connected(go, role) as pair:
-        for number in range(SEQUENTIAL):
-            await request(pair.connection, number.to_bytes(8, "big"))
-        await eventually(lambda: pair.connection.streams == 0)
+async def test_ours_one_after_the_other(pair: Pair) -> None:
+    for number in range(SEQUENTIAL):
+        await request(pair.connection, number.to_bytes(8, "big"))
+    await pair.quiet()
 
 
 @pytest.mark.speed
-@pytest.mark.parametrize("role", ROLES)
-async def test_gos_one_after_the_other(go: Path, role: Role) -> None:
-    async with connected(go, role) as pair:
-        answer = await pair.go.call("streams_sequential", peer=str(pair.ours.peer), n=SEQUENTIAL)
-        assert answer["done"] == SEQUENTIAL
-        await eventually(lambda: pair.connection.streams == 0)
+async def test_gos_one_after_the_other(pair: Pair) -> None:
+    answer = await pair.ask_go("streams_sequential", n=SEQUENTIAL)
+    assert answer["done"] == SEQUENTIAL
+    await pair.quiet()
 
 
 @pytest.mark.speed
-@pytest.mark.parametrize("role", ROLES)
-async def test_ours_at_once(go: Path, role: Role) -> None:
+async def test_ours_at_once(pair: Pair) -> None:
     """All are open, with half of their request sent, before any of them goes on (ACK backlog: 256 at a time)."""
-    async with connected(go, role) as pair:
-        opened = asyncio.Barrier(CONCURRENT)
-        most = 0
+    opened = asyncio.Barrier(CONCURRENT)
+    most = 0
 
-        async def one() -> None:
-            nonlocal most
-            body = os.urandom(64)
-            async with await pair.connection.open_stream(RR) as stream:
-                await stream.write(body[:32])
-                await opened.wait()
-                most = max(most, pair.connection.streams)
-                await stream.write(body[32:])
-                stream.finish()
-                assert await stream.read_to_end() == body
+    async def one() -> None:
+        nonlocal most
+        body = os.urandom(64)
+        async with await pair.open(RR) as stream:
+            await stream.write(body[:32])
+            await opened.wait()
+            most = max(most, pair.connection.streams)
+            await stream.write(body[32:])
+            stream.finish()
+            assert await stream.read_to_end() == body
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(CONCURRENT):
-                group.create_task(one())
-        assert most == CONCURRENT
-        await eventually(lambda: pair.connection.streams == 0)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(CONCURRENT):
+            group.create_task(one())
+    assert most == CONCURRENT
+    await pair.quiet()
 
 
 @pytest.mark.speed
 @pytest.mark.parametrize("role", ROLES)
 async def test_gos_at_once(go: Path, role: Role) -> None:
     async with connected(go, role, limits=RAISED) as pair:
-        answer = await pair.go.call("streams_concurrent", peer=str(pair.ours.peer), n=CONCURRENT)
+        answer = await pair.ask_go("streams_concurrent", n=CONCURRENT)
         assert (answer["done"], answer["failures"]) == (CONCURRENT, [])
-        await eventually(lambda: pair.connection.streams == 0)
+        await pair.quiet()
 
 
-@pytest.mark.parametrize("role", ROLES)
-async def test_the_513th_is_reset_and_the_others_go_on(go: Path, role: Role) -> None:
+async def test_the_513th_is_reset_and_the_others_go_on(pair: Pair) -> None:
     assert DEFAULT == 512
-    async with connected(go, role) as pair:
-        peer = str(pair.ours.peer)
-        opened = await pair.go.call("open_hold", peer=peer, n=DEFAULT + 3)
-        assert opened["done"] == DEFAULT
-        assert [failure["index"] for failure in opened["failures"]] == [512, 513, 514]
-        assert {failure["code"] for failure in opened["failures"]} == {Reset.RESOURCE_LIMIT} == {0x1002}
-        assert all(failure["remote"] for failure in opened["failures"])
+    opened = await pair.ask_go("open_hold", n=DEFAULT + 3)
+    assert opened["done"] == DEFAULT
+    assert [failure["index"] for failure in opened["failures"]] == [512, 513, 514]
+    assert {failure["code"] for failure in opened["failures"]} == {Reset.RESOURCE_LIMIT} == {0x1002}
+    assert all(failure["remote"] for failure in opened["failures"])
 
-        checked = await pair.go.call("check_held")
-        assert (checked["done"], checked["failed"]) == (DEFAULT, 0)
-        await request(pair.connection, b"ours are not counted")
+    checked = await pair.go.call("check_held")
+    assert (checked["done"], checked["failed"]) == (DEFAULT, 0)
+    await request(pair.connection, b"ours are not counted")
 
-        await pair.go.call("release", n=1)
-        await eventually(lambda: pair.connection.streams < DEFAULT)
-        assert (await pair.go.call("open_hold", peer=peer, n=1))["failed"] == 0
-        again = await pair.go.call("open_hold", peer=peer, n=1)
-        assert [failure["code"] for failure in again["failures"]] == [Reset.RESOURCE_LIMIT]
-        assert (await pair.go.call("check_held"))["done"] == DEFAULT
+    await pair.go.call("release", n=1)
+    await eventually(lambda: pair.connection.streams < DEFAULT)
+    assert (await pair.ask_go("open_hold", n=1))["failed"] == 0
+    again = await pair.ask_go("open_hold", n=1)
+    assert [failure["code"] for failure in again["failures"]] == [Reset.RESOURCE_LIMIT]
+    assert (await pair.go.call("check_held"))["done"] == DEFAULT
 
-        await pair.go.call("release")
-        await eventually(lambda: pair.connection.streams == 0)
-        assert (await pair.go.call("streams_sequential", peer=peer, n=10))["done"] == 10
+    await pair.go.call("release")
+    await pair.quiet()
+    assert (await pair.ask_go("streams_sequential", n=10))["done"] == 10
 
 
-@pytest.mark.parametrize("role", ROLES)
-async def test_we_hold_more_than_the_backlog(go: Path, role: Role) -> None:
+async def test_we_hold_more_than_the_backlog(pair: Pair) -> None:
     """go acknowledges as it accepts: 600 of ours stay open, each goes on working, and each ends."""
-    async with connected(go, role) as pair:
-        streams = [await pair.connection.open_stream(ECHO) for _ in range(600)]
-        for stream in streams:
-            await stream.write(b"a")
-        for stream in streams:
-            assert await stream.readexactly(1) == b"a"
-        assert pair.connection.streams == 600
-        for stream in streams:
-            stream.close()
-        await eventually(lambda: pair.connection.streams == 0)
+    streams = [await pair.open(ECHO) for _ in range(600)]
+    for stream in streams:
+        await stream.write(b"a")
+    for stream in streams:
+        assert await stream.readexactly(1) == b"a"
+    assert pair.connection.streams == 600
+    for stream in streams:
+        stream.close()
+    await pair.quiet()
 
 
-async def test_held_streams_end_with_the_peer(go: Path) -> None:
+@OURS_DIALS
+async def test_held_streams_end_with_the_peer(pair: Pair) -> None:
     """go dies with streams open: each of ours ends, and nothing is left."""
-    async with connected(go, "ours dials") as pair:
-        streams = [await pair.connection.open_stream(HOLD) for _ in range(50)]
-        for stream in streams:
-            await stream.write(b"x")
-        pair.go.process.kill()
-        pair.go.exit_code = -9
-        for stream in streams:
-            with pytest.raises(ConnectionError):
-                await stream.read()
-        await eventually(lambda: pair.connection.closed)
+    streams = [await pair.open(HOLD) for _ in range(50)]
+    for stream in streams:
+        await stream.write(b"x")
+    pair.go.process.kill()
+    pair.go.exit_code = -9
+    for stream in streams:
+        with pytest.raises(ConnectionError):
+            await stream.read()
+    await eventually(lambda: pair.connection.closed)
+
+
+SIZE = 1 << 20
+CODES = [0, 1, 0x1003, 0xDEAD_BEEF]
+
+
+async def test_we_end_first_and_go_on_reading(pair: Pair) -> None:
+    async with await pair.open(SOURCE) as stream:
+        await stream.write(SIZE.to_bytes(8, "big"))
+        stream.finish()
+        with pytest.raises(UsageError):
+            await stream.write(b"more")
+        assert await stream.read_to_end(SIZE) == bytes(SIZE)
+        await pair.quiet()
+
+
+async def test_go_ends_first_and_we_go_on_writing(pair: Pair) -> None:
+    async with await pair.open(HALF_CLOSE) as stream:
+        assert await stream.read() == b""
+        for _ in range(16):
+            await stream.write(bytes(SIZE // 16))
+        assert pair.connection.streams == 1
+        stream.finish()
+        await pair.go.until("stream", protocol=HALF_CLOSE, bytes=SIZE)
+        await pair.quiet()
+
+
+async def test_gos_stream_go_ends_first(pair: Pair) -> None:
+    answer = await pair.ask_go("source", bytes=SIZE)
+    assert answer["received"] == SIZE
+    assert (await pair.ask_go("sink", bytes=SIZE))["counted"] == SIZE
+    await pair.ask_go("half_close", size=SIZE)
+    await pair.quiet()
+
+
+async def test_gos_stream_we_end_first(pair: Pair) -> None:
+    answer = await pair.ask_go("half_close", remote_first=True, size=SIZE)
+    assert (answer["received"], answer["sent"]) == (0, SIZE)
+    await eventually(lambda: [done.received for done in pair.ours.served] == [SIZE])
+    await pair.quiet()
+
+
+async def test_go_resets_what_we_opened(pair: Pair) -> None:
+    stream = await pair.open(RESET)
+    await stream.write(b"x")
+    with pytest.raises(StreamReset) as caught:
+        await stream.read()
+    assert caught.value.code == RESET_CODE
+    with pytest.raises(StreamReset) as caught:
+        await stream.write(b"more")
+    assert caught.value.code == RESET_CODE
+    assert pair.connection.streams == 0
+
+
+@pytest.mark.parametrize("code", CODES, ids=hex)
+async def test_go_resets_what_it_opened(pair: Pair, code: int) -> None:
+    await pair.ask_go("reset", code=code)
+    await eventually(lambda: pair.ours.served != [])
+    (served,) = pair.ours.served
+    assert served.protocol == ECHO
+    assert isinstance(served.error, StreamReset)
+    assert served.error.code == code
+    assert pair.connection.streams == 0
+
+
+@pytest.mark.parametrize("code", CODES, ids=hex)
+async def test_we_reset_what_we_opened(pair: Pair, code: int) -> None:
+    stream = await pair.open(ECHO)
+    await stream.write(b"xyz")
+    assert await stream.readexactly(3) == b"xyz"
+    stream.reset(code)
+    with pytest.raises(StreamReset):
+        await stream.read()
+    ended = await pair.go.until("stream", protocol=ECHO)
+    assert (ended["code"], ended["remote"], ended["bytes"]) == (code, True, 3)
+    assert pair.connection.streams == 0
+
+
+async def test_we_reset_what_go_opened(pair: Pair) -> None:
+    answer = await pair.ask_go("expect_reset")
+    assert (answer["code"], answer["remote"], answer["received"]) == (RESET_CODE, True, 0)
+    await pair.quiet()
+
+
+async def test_a_reset_in_the_middle_of_much_data(pair: Pair) -> None:
+    """Only that stream ends, whoever is in the middle of writing; the connection goes on."""
+    stream = await pair.open(SOURCE)
+    await stream.write((64 << 20).to_bytes(8, "big"))
+    await stream.readexactly(300_000)
+    stream.reset(7)
+    ended = await pair.go.until("stream", protocol=SOURCE)
+    assert ended["code"] == 7
+    async with await pair.open(SINK) as stream:
+        await stream.write(bytes(SIZE))
+        stream.finish()
+        assert int.from_bytes(await stream.readexactly(8), "big") == SIZE

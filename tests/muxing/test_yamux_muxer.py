@@ -23,9 +23,6 @@ LOOPS = VIRTUAL
 QUIET = {"keepalive": None, "idle": None}
 
 
-# ---------------------------------------------------------------------- keep-alive
-
-
 async def test_a_ping_after_silence_and_another_after_its_answer() -> None:
     async with swarm(1, timeouts=Timeouts(idle=None)) as alice, raw_in(alice) as (raw, connection):
         began = now()
@@ -71,22 +68,17 @@ async def test_a_talking_peer_is_not_pinged() -> None:
         assert not connection.closed
 
 
-async def test_two_of_ours_keep_each_other_alive() -> None:
-    quiet = Timeouts(idle=None)
+@pytest.mark.parametrize("keepalive", [30.0, None])
+async def test_two_of_ours_keep_each_other_alive_and_without_keepalive_nobody_is_pinged(
+    keepalive: float | None,
+) -> None:
+    quiet = Timeouts(idle=None, keepalive=keepalive)
     async with swarm(1, timeouts=quiet) as alice, swarm(2, timeouts=quiet) as bob:
         alice.handle(ECHO, echo)
         connection = await connect(bob, alice)
         await asyncio.sleep(3_600)
+        assert (connection.latency is None) == (keepalive is None)
         assert await ask(connection) == b"hello"
-
-
-async def test_without_keepalive_nobody_is_pinged() -> None:
-    async with swarm(1, timeouts=Timeouts(**QUIET)) as alice, raw_in(alice) as (_, connection):
-        await asyncio.sleep(36_000)
-        assert not connection.closed
-
-
-# ---------------------------------------------------------------------- stalls
 
 
 @pytest.mark.parametrize("drops", [True, False])
@@ -154,9 +146,6 @@ async def test_slow_but_whole_records_are_no_fault() -> None:
         assert (await raw.until(PING, ACK)).length == 1
         await asyncio.sleep(120)
         assert not connection.closed
-
-
-# ---------------------------------------------------------------------- goodbye
 
 
 @pytest.mark.parametrize("stays", [True, False])

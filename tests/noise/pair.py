@@ -13,6 +13,8 @@ from stronghold_p2p.noise.cipher import CipherState
 from stronghold_p2p.noise.handshake import HandshakeState, KeyPair
 from stronghold_p2p.noise.libp2p import Handshaken, secure
 from stronghold_p2p.noise.payload import StaticKeys
+from stronghold_p2p.noise.records import Opener, Sealer, Workspace
+from stronghold_p2p.seams import Buffer, SecureChannel
 
 YAMUX = "/yamux/1.0.0"
 KEY = bytes(range(32))
@@ -109,3 +111,25 @@ def transcript() -> tuple[bytes, bytes, bytes]:
 def feed_all(runner: ExchangeRunner[Any], pieces: Iterable[bytes]) -> bytes:
     """Everything that is said in answer to the pieces."""
     return b"".join([runner.feed(piece) for piece in pieces])
+
+
+SPACE = Workspace()
+
+
+def opened(opener: Opener | SecureChannel, wire: bytes | bytearray | memoryview) -> tuple[list[bytes], int]:
+    """The plaintexts of the records at the front of ``wire``, and how many bytes those took; the workspace is wiped."""
+    plaintexts: list[bytes] = []
+
+    def deliver(plaintext: bytes | memoryview) -> None:
+        plaintexts.append(bytes(plaintext))
+        SPACE.opened[:] = bytes(len(SPACE.opened))
+
+    used = opener.open(memoryview(wire), deliver)
+    return plaintexts, used
+
+
+def sealed(sealer: Sealer, *pieces: Buffer) -> bytes:
+    """The records of ``pieces``, which are one plaintext."""
+    wire = bytearray()
+    sealer.seal(pieces, sum(map(len, pieces)), wire.extend)
+    return bytes(wire)

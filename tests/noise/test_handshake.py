@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from noise.connection import Keypair, NoiseConnection
 
 from stronghold_p2p.errors import HandshakeError, UsageError
 from stronghold_p2p.noise.handshake import DH, MAX_MESSAGE, HandshakeState, KeyPair
@@ -20,11 +19,10 @@ VECTORS = json.loads(VECTORS_FILE.read_text(encoding="utf-8"))["vectors"]
 S1, S2 = KeyPair.create(b"\x11" * 32), KeyPair.create(b"\x12" * 32)
 
 
-def state(*, initiator: bool, prologue: bytes = b"") -> HandshakeState:
+def state(*, initiator: bool, prologue: bytes = b"", s: KeyPair | None = None) -> HandshakeState:
     """One side, with its own static and ephemeral key."""
-    return HandshakeState(
-        initiator=initiator, s=S1 if initiator else S2, random=randomness(21 if initiator else 22), prologue=prologue
-    )
+    random = randomness(21 if initiator else 22)
+    return HandshakeState(initiator=initiator, s=s or (S1 if initiator else S2), random=random, prologue=prologue)
 
 
 def published(vector: dict[str, Any], role: str) -> HandshakeState:
@@ -66,32 +64,6 @@ def test_vectors(vector: dict[str, Any]) -> None:
         assert receive.DecryptWithAd(b"", ciphertext) == payload
 
 
-@pytest.mark.parametrize("ours_initiates", [True, False])
-def test_against_the_noiseprotocol_package(ours_initiates: bool) -> None:
-    ours = state(initiator=ours_initiates, prologue=b"prologue")
-    other = NoiseConnection.from_name(b"Noise_XX_25519_ChaChaPoly_SHA256")
-    other.set_keypair_from_private_bytes(Keypair.STATIC, b"\x33" * 32)
-    other.set_prologue(b"prologue")
-    if ours_initiates:
-        other.set_as_responder()
-    else:
-        other.set_as_initiator()
-    other.start_handshake()
-    for number, payload in enumerate([b"", b"two" * 500, b"three"]):
-        if (number % 2 == 0) is ours_initiates:
-            assert bytes(other.read_message(ours.WriteMessage(payload))) == payload
-        else:
-            assert ours.ReadMessage(bytes(other.write_message(payload))) == payload
-    assert ours.finished
-    assert other.handshake_finished
-    assert other.get_handshake_hash() == ours.handshake_hash
-    assert ours.rs == KeyPair.create(b"\x33" * 32).public
-    send, receive = ours.Split()
-    for text in (b"", b"one", b"x" * 65_519):
-        assert other.decrypt(send.EncryptWithAd(b"", text)) == text
-        assert receive.DecryptWithAd(b"", other.encrypt(text)) == text
-
-
 def refuse(*calls: Callable[[], object]) -> None:
     for call in calls:
         with pytest.raises(UsageError):
@@ -122,27 +94,6 @@ def test_a_failure_is_final() -> None:
     refuse(lambda: one.ReadMessage(second), lambda: one.WriteMessage(b""), one.Split)
 
 
-def test_every_cut_and_every_flipped_byte_of_message_2_and_3() -> None:
-    """Hostile row 46."""
-
-    def pair() -> tuple[HandshakeState, bytes, HandshakeState]:
-        one, two = state(initiator=True), state(initiator=False)
-        two.ReadMessage(one.WriteMessage(b""))
-        return one, two.WriteMessage(b"payload"), two
-
-    def damaged(message: bytes) -> list[bytes]:
-        flipped = [message[:at] + bytes([message[at] ^ 0x40]) + message[at + 1 :] for at in range(len(message))]
-        return [*(message[:cut] for cut in range(len(message))), *flipped, message + b"\0"]
-
-    one, second, _ = pair()
-    one.ReadMessage(second)
-    third = one.WriteMessage(b"payload")
-    for reader, good in ((0, second), (2, third)):
-        for bad in damaged(good):
-            with pytest.raises(HandshakeError):
-                pair()[reader].ReadMessage(bad)  # type: ignore[union-attr]
-
-
 def test_message_1_shorter_than_a_key() -> None:
     for size in range(32):
         with pytest.raises(HandshakeError):
@@ -160,29 +111,20 @@ def test_points_of_low_order(point: bytes) -> None:
     """Hostile row 49: as e in message 1 and 2, and as s in message 2 and 3."""
     with pytest.raises(HandshakeError):
         DH(S1, point)
-
-    two = state(initiator=False)
+    one, two = state(initiator=True), state(initiator=False)
     two.ReadMessage(point)
     with pytest.raises(HandshakeError):
         two.WriteMessage(b"")
-
-    one = state(initiator=True)
     one.WriteMessage(b"")
     with pytest.raises(HandshakeError):
         one.ReadMessage(point + bytes(64))
-
     bad = KeyPair(S2.private, point)
-    one, two = state(initiator=True), HandshakeState(initiator=False, s=bad, random=randomness(5))
-    two.ReadMessage(one.WriteMessage(b""))
-    with pytest.raises(HandshakeError, match="low order"):
-        one.ReadMessage(two.WriteMessage(b""))
-
-    one, two = HandshakeState(initiator=True, s=bad, random=randomness(5)), state(initiator=False)
-    two.ReadMessage(one.WriteMessage(b""))
-    one.ReadMessage(two.WriteMessage(b""))
-    with pytest.raises(HandshakeError, match="low order"):
+    for theirs in (True, False):
+        one, two = state(initiator=True, s=bad if theirs else None), state(initiator=False, s=None if theirs else bad)
         two.ReadMessage(one.WriteMessage(b""))
-
-
-def test_no_private_key_in_a_repr() -> None:
-    assert repr(S1) == f"KeyPair(public={S1.public!r})"
+        message, reader = two.WriteMessage(b""), one
+        if theirs:
+            one.ReadMessage(message)
+            message, reader = one.WriteMessage(b""), two
+        with pytest.raises(HandshakeError, match="low order"):
+            reader.ReadMessage(message)

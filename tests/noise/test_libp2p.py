@@ -12,20 +12,21 @@ from noise.connection import Keypair, NoiseConnection
 
 from stronghold_p2p.errors import HandshakeError, PeerIdMismatch, UsageError
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
-from stronghold_p2p.identity.peer_id import PeerId
-from stronghold_p2p.noise.handshake import KeyPair
+from stronghold_p2p.noise.cipher import CipherState
 from stronghold_p2p.noise.libp2p import Handshaken, choose_muxer
 from stronghold_p2p.noise.payload import make
 from stronghold_p2p.noise.records import Opener, Sealer
-from tests.noise.opening import opened
 from tests.noise.pair import (
-    LOW_ORDER,
+    KEY,
+    SPACE,
     YAMUX,
     feed_all,
     framed,
     handshake,
     identity,
     keys,
+    opened,
+    sealed,
     side,
     speaker,
     talk,
@@ -50,17 +51,8 @@ def begun(initiator: bool, **options: Any) -> ExchangeRunner[Handshaken]:
 
 def talks(sender: Handshaken, receiver: Handshaken) -> bool:
     """Whether what one seals, the other opens."""
-    sealed = Sealer(sender.send).seal(b"text")
-    return opened(Opener(receiver.receive), sealed)[0] == [b"text"]
-
-
-def test_both_sides_know_each_other_and_can_talk() -> None:
-    one, two = handshake()
-    assert (one.peer, two.peer) == (identity(2).peer_id, identity(1).peer_id)
-    assert (one.public_key, two.public_key) == (identity(2).public_key, identity(1).public_key)
-    assert one.early_muxer == two.early_muxer == YAMUX
-    assert talks(one, two)
-    assert talks(two, one)
+    wire = sealed(Sealer(sender.send, SPACE), b"text")
+    return opened(Opener(receiver.receive, SPACE), wire)[0] == [b"text"]
 
 
 def test_the_messages_have_the_sizes_of_the_specification() -> None:
@@ -76,20 +68,6 @@ def pieces_of(initiator: bool) -> tuple[bytes, list[bytes]]:
 
 
 @ROLES
-def test_every_split_point_byte_by_byte_and_with_records_behind_it(initiator: bool) -> None:
-    wire, says = pieces_of(initiator)
-    cuts = [[wire[:cut], wire[cut:]] for cut in range(len(wire) + 1)]
-    for pieces in [[wire], [bytes([byte]) for byte in wire], *cuts]:
-        runner = ExchangeRunner(ours(initiator))
-        assert runner.start() + feed_all(runner, pieces) == b"".join(says)
-        assert runner.result.peer == identity(2 if initiator else 1).peer_id
-        assert runner.leftover == b""
-    runner = begun(initiator)
-    runner.feed(wire + b"\0\x1d and the first records")
-    assert runner.leftover == b"\0\x1d and the first records"
-
-
-@ROLES
 def test_each_message_leaves_in_one_piece(initiator: bool) -> None:
     exchange, (wire, says) = ours(initiator), pieces_of(initiator)
     said, at, step = [], 0, next(exchange)
@@ -102,13 +80,6 @@ def test_each_message_leaves_in_one_piece(initiator: bool) -> None:
                 at += step
                 step = exchange.send(wire[at - step : at])
     assert said == says
-
-
-def test_the_expected_peer() -> None:
-    one, two = handshake(
-        initiator={"expected": identity(2).peer_id}, responder={"expected": PeerId(str(identity(1).peer_id))}
-    )
-    assert talks(one, two)
 
 
 @ROLES
@@ -142,14 +113,7 @@ def test_early_muxer(initiators: tuple[str, ...], responders: tuple[str, ...], m
     assert (one.early_muxer, two.early_muxer) == (muxer, muxer)
     assert choose_muxer(initiators, responders) == muxer
     assert talks(one, two)
-
-
-@ROLES
-@pytest.mark.parametrize(("count", "muxer"), [(100, "/a"), (101, None)])
-def test_a_list_of_more_than_100_muxers_counts_as_none(initiator: bool, count: int, muxer: str | None) -> None:
-    remote = speaker(initiator=not initiator, payload=make(keys(2), ("/a",) * count))
-    honest, _ = talk(ours(initiator, muxers=("/a",)), remote)
-    assert honest.result.early_muxer == muxer
+    assert talks(two, one)
 
 
 @ROLES
@@ -158,26 +122,21 @@ def test_we_send_no_list_that_would_be_ignored(initiator: bool) -> None:
         next(ours(initiator, muxers=("/a",) * 101))
 
 
-LENGTHS = {True: (96, 96 + 8192), False: (64, 64 + 8192)}
-
-
 @ROLES
 def test_lengths_are_judged_by_the_prefix(initiator: bool) -> None:
     """Hostile rows 46 and 53: length 0, yamux frames in place of a message, 65,535 that never come."""
-    least, most = LENGTHS[initiator]
-    before = b"" if initiator else FIRST
-    for size in (0, 1, least - 1, most + 1, 65_535):
+    least = 96 if initiator else 64
+    most = least + 8192
+    for size in (0, 1, least - 1, least, most, most + 1, 65_535):
         runner = begun(initiator)
-        runner.feed(before)
+        runner.feed(b"" if initiator else FIRST)
+        rest = size.to_bytes(2, "big")
+        if least <= size <= most:
+            assert runner.feed(rest + bytes(size - 1)) == b""
+            rest = b"\0"
         with pytest.raises(HandshakeError):
-            runner.feed(size.to_bytes(2, "big"))
+            runner.feed(rest)
         assert runner.unsent == b""
-    for size in (least, most):
-        runner = begun(initiator)
-        runner.feed(before)
-        assert runner.feed(size.to_bytes(2, "big") + bytes(size - 1)) == b""
-        with pytest.raises(HandshakeError):
-            runner.feed(b"\0")
 
 
 def test_message_1_is_a_bare_key() -> None:
@@ -205,9 +164,6 @@ def test_every_flipped_byte_and_nothing_is_said_after_it(initiator: bool) -> Non
 UNPROVEN: dict[str, Callable[[], bytes]] = {
     "empty": lambda: b"",
     "of another": lambda: make(keys(3), (YAMUX,)),
-    "without signature": lambda: b"\x0a\x24" + keys(2).identity_key,
-    "garbage": lambda: b"\xff" * 100,
-    "DER": lambda: b"\x30\x82\x01\x22" + bytes(290),
     "60 KiB": lambda: make(keys(2), ("/m" * 30_000,)),
 }
 
@@ -219,26 +175,6 @@ def test_a_payload_that_proves_nothing(initiator: bool, payload: Callable[[], by
     with pytest.raises(HandshakeError) as caught:
         talk(ours(initiator), speaker(initiator=not initiator, payload=payload()))
     assert not isinstance(caught.value, PeerIdMismatch)
-
-
-@ROLES
-def test_a_speaker_with_a_good_payload_is_accepted(initiator: bool) -> None:
-    """The hostile side differs from an honest one by its payload only."""
-    honest, _ = talk(ours(initiator), speaker(initiator=not initiator, payload=make(keys(2), ())))
-    assert honest.result.peer == identity(2).peer_id
-    assert honest.result.early_muxer is None
-
-
-@ROLES
-@pytest.mark.parametrize("point", LOW_ORDER, ids=[point.hex() for point in LOW_ORDER])
-def test_points_of_low_order(initiator: bool, point: bytes) -> None:
-    """Hostile row 49: as the ephemeral key and as the static one."""
-    runner = begun(initiator)
-    with pytest.raises(HandshakeError, match="low order"):
-        runner.feed(framed(point + bytes(64)) if initiator else framed(point))
-    bad = KeyPair(keys(2).pair.private, point)
-    with pytest.raises(HandshakeError, match="low order"):
-        talk(ours(initiator), speaker(initiator=not initiator, payload=make(keys(2), ()), pair=bad))
 
 
 def test_a_replayed_message_3_of_another_session() -> None:
@@ -261,27 +197,21 @@ def test_our_own_message_reflected() -> None:
 def test_against_the_noiseprotocol_package(initiator: bool) -> None:
     other = NoiseConnection.from_name(b"Noise_XX_25519_ChaChaPoly_SHA256")
     other.set_keypair_from_private_bytes(Keypair.STATIC, bytes([2 + 100]) * 32)
-    if initiator:
-        other.set_as_responder()
-    else:
-        other.set_as_initiator()
+    (other.set_as_responder if initiator else other.set_as_initiator)()
     other.start_handshake()
     runner = ExchangeRunner(side(initiator=initiator, seed=1))
-    said = runner.start()
+    said, payload = runner.start(), make(keys(2), (YAMUX,))
     if initiator:
         other.read_message(said[2:])
-        said = runner.feed(framed(bytes(other.write_message(make(keys(2), (YAMUX,))))))
-        assert other.read_message(said[2:]) == make(keys(1), (YAMUX,))
-    else:
-        said = runner.feed(framed(bytes(other.write_message(b""))))
-        assert other.read_message(said[2:]) == make(keys(1), (YAMUX,))
-        runner.feed(framed(bytes(other.write_message(make(keys(2), (YAMUX,))))))
+    said = runner.feed(framed(bytes(other.write_message(payload if initiator else b""))))
+    assert other.read_message(said[2:]) == make(keys(1), (YAMUX,))
+    if not initiator:
+        runner.feed(framed(bytes(other.write_message(payload))))
     secured = runner.result
-    assert secured.peer == identity(2).peer_id
-    assert secured.early_muxer == YAMUX
-    sealer, opener = Sealer(secured.send), Opener(secured.receive)
+    assert (secured.peer, secured.early_muxer) == (identity(2).peer_id, YAMUX)
+    sealer, opener = Sealer(secured.send, SPACE), Opener(secured.receive, SPACE)
     for text in (b"short", bytes(range(200)) * 100, bytes(65_519)):
-        assert other.decrypt(sealer.seal(text)[2:]) == text
+        assert other.decrypt(sealed(sealer, text)[2:]) == text
         assert opened(opener, framed(bytes(other.encrypt(text)))) == ([text], len(text) + 18)
 
 
@@ -298,6 +228,11 @@ def test_only_our_errors_leave(initiator: bool, data: bytes) -> None:
 
 
 def test_no_key_in_a_repr() -> None:
-    shown = repr(handshake())
-    assert "CipherState object" in shown
-    assert "ChaCha" not in shown
+    cipher, pair = CipherState(KEY), keys(1).pair
+    for thing in (cipher, Sealer(cipher, SPACE), Opener(cipher, SPACE)):
+        assert KEY.hex() not in repr(thing)
+        assert str(KEY)[2:20] not in repr(thing)
+    assert repr(pair) == f"KeyPair(public={pair.public!r})"
+    assert repr(keys(1)) == f"StaticKeys(pair={pair!r})"
+    assert "CipherState object" in repr(handshake())
+    assert "ChaCha" not in repr(handshake())

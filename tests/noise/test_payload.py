@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,14 +102,6 @@ def test_what_proves_nothing(data: bytes) -> None:
     assert not isinstance(caught.value, PeerIdMismatch)
 
 
-def test_every_byte_of_the_signature_counts() -> None:
-    """Hostile row 50."""
-    for at in range(64):
-        bad = SIGNATURE[:at] + bytes([SIGNATURE[at] ^ 1]) + SIGNATURE[at + 1 :]
-        with pytest.raises(HandshakeError):
-            check(payload(KEY, bad), RS, None)
-
-
 def test_a_good_payload_beside_another_static_key_is_a_replay() -> None:
     with pytest.raises(HandshakeError):
         check(GOOD, keys(1).pair.public, None)
@@ -125,16 +119,13 @@ def test_a_list_of_more_than_100_muxers_is_ignored(count: int, kept: int) -> Non
     assert check(make(keys(2), muxers), RS, None)[2] == muxers[:kept]
 
 
-def test_a_payload_over_the_limit() -> None:
-    filler = MAX_PAYLOAD - len(GOOD) - 3
-    for size in (filler, filler + 1):
-        wire = GOOD + b"\x1a" + varint.encode(size) + bytes(size)
-        if size == filler:
-            assert len(wire) == MAX_PAYLOAD
-            assert check(wire, RS, None)[2] == (YAMUX,)
-        else:
-            with pytest.raises(HandshakeError, match="allowed"):
-                check(wire, RS, None)
+@pytest.mark.parametrize("surplus", [0, 1])
+def test_a_payload_over_the_limit(surplus: int) -> None:
+    filler = MAX_PAYLOAD - len(GOOD) - 3 + surplus
+    wire = GOOD + b"\x1a" + varint.encode(filler) + bytes(filler)
+    assert len(wire) == MAX_PAYLOAD + surplus
+    with pytest.raises(HandshakeError, match="allowed") if surplus else nullcontext():
+        assert check(wire, RS, None)[2] == (YAMUX,)
 
 
 @given(st.binary(max_size=200))
@@ -144,7 +135,3 @@ def test_only_our_errors_leave(data: bytes) -> None:
             assert check(wire, RS, None)[0] == identity(2).peer_id
         except HandshakeError as error:
             assert error.phase == "noise"
-
-
-def test_no_secret_in_a_repr() -> None:
-    assert repr(keys(1)) == f"StaticKeys(pair=KeyPair(public={keys(1).pair.public!r}))"

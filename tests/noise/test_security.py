@@ -8,8 +8,7 @@ from stronghold_p2p.errors import DecryptError, PeerIdMismatch
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.noise import NOISE, Noise
 from stronghold_p2p.seams import Secured
-from tests.noise.opening import opened
-from tests.noise.pair import YAMUX, identity, keys, randomness, talk
+from tests.noise.pair import YAMUX, identity, keys, opened, randomness, talk
 
 
 def secured(*muxers: str, expected: PeerId | None = None) -> tuple[Secured, Secured]:

@@ -26,26 +26,6 @@ def test_hkdf_is_that_of_rfc_5869(ikm: bytes) -> None:
     assert b"".join(HKDF(b"s" * 32, ikm)) == expected
 
 
-def test_both_sides_go_through_the_same_states() -> None:
-    one, two = SymmetricState(), SymmetricState()
-    assert one.EncryptAndHash(b"clear") == b"clear"
-    assert two.DecryptAndHash(b"clear") == b"clear"
-    for ikm in (b"a" * 32, b"b" * 32):
-        one.MixKey(ikm)
-        two.MixKey(ikm)
-        for text in (b"", b"first", b"second"):
-            sealed = one.EncryptAndHash(text)
-            assert len(sealed) == len(text) + 16
-            assert two.DecryptAndHash(sealed) == text
-            assert one.h == two.h
-    assert one.HasKey()
-    first, second = one.Split()
-    again, _ = two.Split()
-    sealed = first.EncryptWithAd(b"", b"text")
-    assert again.DecryptWithAd(b"", sealed) == b"text"
-    assert second.EncryptWithAd(b"", b"text") != sealed
-
-
 def test_what_was_said_before_authenticates_what_is_said_now() -> None:
     one, two = SymmetricState(), SymmetricState()
     one.MixHash(b"one")

@@ -27,7 +27,7 @@ from stronghold_p2p.errors import (
 )
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity.keys import Identity
-from stronghold_p2p.multistream import match_confirm
+from stronghold_p2p.multistream import propose
 from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codecs.codec import BYTES, JSON, frame
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
@@ -149,7 +149,7 @@ async def test_an_answer_of_a_peer_that_resets_what_it_does_not_read(answer: byt
         client = Client(alice)
         task = asyncio.ensure_future(client.request(raw.id, [], "x" * 900_000, STRONGHOLD, timeout=5.0))
         stream = (await raw.until(DATA)).stream
-        body = match_confirm(ID) + (frame(answer) if answer else b"")
+        body = propose(ID) + (frame(answer) if answer else b"")
         await asyncio.sleep(0.05)  # the window is used up
         ends = yamux_frame(DATA, FIN, stream, 0), yamux_frame(WINDOW_UPDATE, RST, stream, 0)
         await raw.send(yamux_frame(DATA, ACK, stream, len(body)), body, *ends)

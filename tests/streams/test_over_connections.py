@@ -14,14 +14,10 @@ from stronghold_p2p.errors import ConnectionClosed, DeadlineExceeded, StreamEnde
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from tests.peers import connect, swarm, until
+from tests.swarm.handlers import ECHO, echo
 
-ECHO, MEET = "/echo/1", "/meet/1"
+MEET = "/meet/1"
 PATTERN = bytes(range(256)) * 4_096  # 1 MiB: four windows
-
-
-async def echo(stream: LiveStream) -> None:
-    while piece := await stream.read():
-        await stream.write(piece)
 
 
 class Meeting:

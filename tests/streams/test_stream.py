@@ -1,7 +1,9 @@
-"""The face: ``Stream`` has what docs/api.md explains, and passes everything on to the live stream."""
+"""The face: ``Stream`` passes everything on to the live stream."""
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
 from inspect import isawaitable
 from typing import Any
 from unittest.mock import MagicMock, call
@@ -9,8 +11,7 @@ from unittest.mock import MagicMock, call
 import pytest
 
 from stronghold_p2p.streams.live import READ_CHUNK, LiveStream
-from stronghold_p2p.streams.opening import StreamOpening
-from stronghold_p2p.streams.stream import Stream
+from stronghold_p2p.streams.stream import Stream, StreamOpening
 from tests.yamux.streams import PEER, End
 from tests.yamux.wire import FIN, RST, data, syn, update
 
@@ -66,31 +67,24 @@ async def test_iteration_ends_with_the_stream(live: LiveStream) -> None:
 @pytest.mark.parametrize("opened", [False, True])
 async def test_async_with_closes_and_resets(live: LiveStream, opened: bool) -> None:
     """A stream as it is given to a handler, and one that is being opened."""
-
-    async def open_stream() -> Stream:
-        return Stream(live)
-
-    async with StreamOpening(open_stream) if opened else Stream(live) as stream:
-        await stream.write(b"in order")
-    assert sent(live) == [FIN]
-    other = await awaited(live.connection, 3)
-    with pytest.raises(KeyError):
-        async with StreamOpening(lambda: awaited_face(other)) if opened else Stream(other):
-            raise KeyError
-    assert sent(live) == [RST]
+    live.connection.hear(syn(3))
+    live.connection.frames()
+    for number, ends in ((1, FIN), (3, RST)):
+        one = live if number == 1 else await live.connection.accepted.get()
+        with suppress(KeyError):
+            async with StreamOpening(partial(face, one)) if opened else Stream(one) as stream:
+                await stream.write(b"in order")
+                if ends == RST:
+                    raise KeyError
+        assert sent(live) == [ends]
 
 
-async def awaited(end: End, number: int) -> LiveStream:
-    end.hear(syn(number))
-    return await end.accepted.get()
-
-
-async def awaited_face(live: LiveStream) -> Stream:
+async def face(live: LiveStream) -> Stream:
     return Stream(live)
 
 
 async def test_an_opening_that_is_awaited_is_the_callers_to_close(live: LiveStream) -> None:
-    stream = await StreamOpening(lambda: awaited_face(live))
+    stream = await StreamOpening(lambda: face(live))
     await stream.write(b"still open")
     assert sent(live) == [0]
 

@@ -16,8 +16,7 @@ from multiaddr import Multiaddr
 from stronghold_p2p.addressing.kinds import is_unspecified, tcp_address
 from stronghold_p2p.errors import ConfigError, ConnectionClosed, DialError, ListenError
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.seams import Arrivals, Upgraded, WireUser
-from stronghold_p2p.transport.socket_wire import NOBODY
+from stronghold_p2p.seams import NOBODY, Arrivals, Upgraded, WireUser
 from stronghold_p2p.transport.upgrading import Dialed, Upgrader
 
 HIGH = 256 << 10  # bytes under way, above which the writer is told to stop

@@ -21,9 +21,8 @@ from stronghold_p2p.codes import GoAway, Reset, farewell
 from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, PeerIdMismatch, StreamReset
 from stronghold_p2p.identity import PeerId, PublicKey
 from stronghold_p2p.identity.keys import Identity
-from stronghold_p2p.seams import Arrivals, MuxerUser, Sink, StreamEnd, Upgraded
+from stronghold_p2p.seams import NOBODY, Arrivals, MuxerUser, Sink, StreamEnd, Upgraded
 from stronghold_p2p.streams.waiter import Turn
-from stronghold_p2p.yamux.stream import NOBODY
 from tests.support.memory import MemoryListener, dialed_port, listening, place
 
 WINDOW = 256 << 10

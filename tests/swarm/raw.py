@@ -7,7 +7,6 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from multiaddr import Multiaddr
@@ -37,19 +36,9 @@ from stronghold_p2p.yamux.header import (
 from tests.peers import until
 from tests.transport.ends import identity, upgrade
 from tests.transport.wire import Bare
+from tests.yamux.wire import Frame
 
 SEED = 9
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One frame as it was read."""
-
-    kind: int
-    flags: int
-    stream: int
-    length: int
-    body: bytes = b""
 
 
 class Raw:
@@ -137,7 +126,7 @@ class Raw:
 
     async def answer(self, stream: int, protocol: str, data: bytes = b"") -> None:
         """Accept the other side's stream."""
-        await self.data(stream, multistream.match_confirm(protocol) + data, ACK)
+        await self.data(stream, multistream.propose(protocol) + data, ACK)
 
     async def reset(self, stream: int, code: int = 0) -> None:
         await self.send(frame(WINDOW_UPDATE, RST, stream, code))

@@ -383,7 +383,8 @@ async def test_where_connections_come_from(
 ) -> None:
     """Hostile row 3 with addresses that are made up: IPv4 written as IPv6 counts with IPv4; 8 for a /56."""
     sources = itertools.cycle(hosts)
-    monkeypatch.setattr(tcp, "_host", lambda _: next(sources))
+    ends = tcp._ends
+    monkeypatch.setattr(tcp, "_ends", lambda transport: (found := ends(transport)) and (*found[:2], next(sources)))
     async with swarm(1, limits=Limits(accept_rate=None, pending_in=None)) as alice:
         events = Events(alice)
         raws = await twenty(alice)

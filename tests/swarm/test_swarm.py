@@ -386,7 +386,7 @@ async def test_a_handler_that_is_due_when_rules_change_does_not_start() -> None:
         alice.firewall.set(Rule.REJECT, protocol=ECHO)
         await asyncio.sleep(0)
         stream.reset.assert_called_once_with(Reset.GATED)
-        assert (connection.handlers, connection._handlers._kept) == (frozenset(), None)
+        assert (connection.handlers, connection._handlers._due) == (frozenset(), set())
         alice.firewall.set(Rule.ALLOW, protocol=ECHO)
         await dialed.open_stream(ECHO)
         await until(lambda: started == [ECHO])

@@ -14,18 +14,19 @@ from tests.connection.test_connection import (
     test_a_broken_invariant,
     test_a_peer_that_does_not_take_our_answers,
     test_a_record_that_does_not_open,
-    test_close_while_everything_runs,
-    test_half_close_both_ways,
     test_returning_closes_raising_resets,
-    test_the_code_of_a_reset,
     test_the_peer_goes_away,
     test_we_go_away,
 )
 from tests.connection.test_connection import test_an_orderly_close as test_orderly_close
 from tests.streams.test_negotiation import (
-    test_asked_and_our_side_says_so,
     test_refused_after_the_first_data,
     test_the_proposal_in_pieces,
+    test_the_stream_ends_while_the_application_is_asked,
+)
+from tests.streams.test_over_connections import (
+    test_a_reset_ends_both_and_tells_its_code,
+    test_each_direction_ends_by_itself,
 )
 from tests.swarm.test_dialer import (
     test_a_wrong_peer_beside_the_right_one,

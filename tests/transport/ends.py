@@ -8,20 +8,12 @@ from typing import NoReturn
 
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.identity.keys import Identity
-from stronghold_p2p.noise import Noise, StaticKeys
+from stronghold_p2p.noise import Noise
 from stronghold_p2p.seams import Deliver, MuxerUser, Pieces, SecureChannel, Secured, Wire, Write
 from stronghold_p2p.transport.upgrade import Negotiated, UpgradeSettings
+from tests.noise import pair
 
-
-def randomness(seed: int) -> Callable[[int], bytes]:
-    """A source that gives the same bytes in each run."""
-    return lambda size: bytes([seed]) * size
-
-
-@cache
-def identity(seed: int) -> Identity:
-    return Identity.from_seed(bytes([seed]) * 32)
+identity, randomness = pair.identity, pair.randomness
 
 
 class NoMuxer:
@@ -39,8 +31,7 @@ class NoMuxer:
 @cache
 def upgrade(seed: int, *, early_muxer: bool = True) -> UpgradeSettings:
     """How the peer with this seed upgrades; the same bytes each time."""
-    keys = StaticKeys.create(identity(seed), bytes([seed + 100]) * 32)
-    return UpgradeSettings((Noise(keys, randomness(seed + 50)),), (NoMuxer(),), early_muxer)
+    return UpgradeSettings((Noise(pair.keys(seed), randomness(seed + 50)),), (NoMuxer(),), early_muxer)
 
 
 class PlainChannel:
@@ -135,10 +126,3 @@ def join(one: End, other: End, cut: Callable[[bytes], list[bytes]] = whole) -> N
     while one.unread or other.unread:
         other.feed(cut(one.take()))
         one.feed(cut(other.take()))
-
-
-def upgraded(*, early: tuple[bool, bool] = (True, True)) -> tuple[Negotiated, Negotiated]:
-    """Both ends after a whole upgrade."""
-    one, other = End(dialer(early=early[0])), End(listener(early=early[1]))
-    join(one, other)
-    return one.runner.result, other.runner.result

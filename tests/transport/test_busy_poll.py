@@ -18,8 +18,7 @@ from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConnectionClosed
 from stronghold_p2p.transport import busy_poll
 from stronghold_p2p.transport.busy_poll import FIRST, MOST, QUICK, SHORT, SLICE, PollingWire, SpinPolicy
-from stronghold_p2p.transport.inbox import INBOX_BYTES
-from stronghold_p2p.transport.socket_wire import SocketWire
+from stronghold_p2p.transport.socket_wire import INBOX_BYTES, SocketWire
 from tests.peers import connect, swarm, until
 from tests.transport.wire import Bare, Taker, linked
 
@@ -155,15 +154,6 @@ async def test_the_loop_has_its_turn_after_a_slice() -> None:
         assert time.monotonic() - begun > SLICE
 
 
-async def test_what_does_not_come_is_waited_for_as_long_as_was_said() -> None:
-    async with eager(patience=0.05) as answering:
-        await answering.bare.send(b"?")
-        begun = time.monotonic()
-        await until(lambda: answering.got)
-        assert time.monotonic() - begun >= 0.05
-        assert waits(of_the_loop()) == FIRST + 1
-
-
 @pytest.mark.parametrize("why", ["long", "paused", "silent", "two"])
 async def test_no_look(why: str) -> None:
     async with eager(1) as answering:
@@ -210,9 +200,6 @@ async def test_a_rest_is_put_before_what_comes_while_looking() -> None:
         assert bytes(answering.got) == b"????"
 
 
-# ---------------------------------------------------------------------- a full inbox
-
-
 @pytest.mark.parametrize("pace", ["quick", "slow"])
 @pytest.mark.parametrize("unit", [1, 65_537])
 async def test_a_full_inbox_is_followed_by_what_is_there(pace: str, unit: int) -> None:
@@ -243,9 +230,6 @@ async def test_a_full_inbox_is_not_followed_once_reading_is_paused() -> None:
         answering.wire.resume()
         await until(lambda: len(answering.got) == 2 << 20)
         await sending
-
-
-# ---------------------------------------------------------------------- only when asked for
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,8 @@ import weakref
 import pytest
 
 from stronghold_p2p.errors import ConnectionClosed
-from stronghold_p2p.transport import inbox, socket_wire
-from stronghold_p2p.transport.inbox import INBOX_BYTES, inbox_for
-from stronghold_p2p.transport.socket_wire import WRITE_HIGH, SocketWire
+from stronghold_p2p.transport import socket_wire
+from stronghold_p2p.transport.socket_wire import INBOX_BYTES, WRITE_HIGH, SocketWire, inbox_for
 from tests.peers import until
 from tests.transport.wire import Taker, linked, wired
 
@@ -174,7 +173,7 @@ async def test_the_inbox_is_the_loop_s(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_inbox_goes_with_its_loop() -> None:
     loop = asyncio.new_event_loop()
     held = weakref.ref(inbox_for(loop))
-    assert loop in inbox._shared
+    assert loop in socket_wire._inboxes
     loop.close()
     del loop
     gc.collect()

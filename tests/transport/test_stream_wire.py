@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
 from stronghold_p2p.connection.live import LiveConnection
+from stronghold_p2p.connection.owner import Handler
 from stronghold_p2p.errors import ConnectionClosed, P2PError, UsageError
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.streams.live import LiveStream
@@ -22,8 +23,9 @@ from stronghold_p2p.transport.stream_wire import StreamWire
 from stronghold_p2p.transport.upgrading import Dialed
 from tests.peers import connect, swarm, until
 from tests.support.nested import INSIDE, PLACE, nested, serve_inside
+from tests.swarm.handlers import ECHO, echo, pair
 
-ECHO, SINK, SOURCE = "/echo/1", "/sink/1", "/source/1"
+SINK, SOURCE = "/sink/1", "/source/1"
 WINDOW = 256 << 10
 NEGOTIATED = 200  # bytes of the window, at most, that the negotiation has used
 BLOCK = bytes(range(256)) * 256  # 64 KiB: full records inside full records
@@ -32,12 +34,6 @@ BLOCK = bytes(range(256)) * 256  # 64 KiB: full records inside full records
 def block(number: int) -> bytes:
     """64 KiB that no other block equals."""
     return number.to_bytes(4, "big") + BLOCK[4:]
-
-
-async def echo(stream: LiveStream) -> None:
-    """Answers from within: the reader is resumed in the callback that had the bytes."""
-    while piece := await stream.read():
-        await stream.write(piece)
 
 
 async def sink(stream: LiveStream) -> None:
@@ -110,114 +106,89 @@ async def test_two_side_by_side_with_records_of_every_size() -> None:
         await asyncio.gather(upload(first, 64), download(second, 64), upload(outer, 64))
 
 
+class User:
+    """The user of an inner wire; ``heard`` is all that it was told, and ``take`` how much of a piece it uses."""
+
+    def __init__(self, outer: LiveConnection, take: Callable[[memoryview], int] = len) -> None:
+        self.outer, self.take = outer, take
+        self.heard: list[bytes] = []
+
+    def received(self, view: memoryview) -> int:
+        assert self.outer.turn.waiting is None  # the rule: never while the outer muxer is at work
+        self.heard.append(bytes(view))
+        return self.take(view)
+
+    def writable(self) -> None:
+        self.heard.append(b"writable")
+
+    def ended(self, error: Exception | None) -> None:
+        self.heard.append(b"ended: " + str(error).encode())
+
+
+@asynccontextmanager
+async def wired(handler: Handler, take: Callable[[memoryview], int] = len) -> AsyncIterator[tuple[StreamWire, User]]:
+    """A stream as a wire, whose other end ``handler`` has."""
+    async with pair(handler) as (alice, outer):
+        wire = StreamWire(await outer.open_stream(ECHO, wait=True), PLACE, PLACE, alice.loop.time)
+        wire.user = user = User(outer, take)
+        yield wire, user
+
+
 async def test_it_delivers_when_the_outer_callback_is_through() -> None:
-    """The rule itself: while the outer muxer is at work, nothing is handed to the inner user."""
-    heard: list[tuple[bool, bytes]] = []
-
-    class User:
-        def received(self, view: memoryview) -> int:
-            heard.append((outer.turn.waiting is None, bytes(view)))
-            return len(view)
-
-        def writable(self) -> None:
-            raise AssertionError("it was never full")
-
-        def ended(self, error: Exception | None) -> None:
-            heard.append((True, b"ended"))
-
-    async with swarm(1) as one, swarm(2) as other:
-        other.handle(ECHO, echo)
-        outer = await connect(one, other)
-        stream = await outer.open_stream(ECHO, wait=True)
-        wire = StreamWire(stream, PLACE, PLACE, one.loop.time)
-        wire.user = User()
+    async with wired(echo) as (wire, user):
         data = bytearray(b"one")
         wire.write(memoryview(data))
         data[:] = b"???"  # what was written may change
         wire.write(b"two")
-        await until(lambda: b"".join(piece for _, piece in heard) == b"onetwo")
-        assert all(after for after, _ in heard)
+        await until(lambda: b"".join(user.heard) == b"onetwo")
         wire.finish()
         await until(lambda: wire.lost)
-        assert heard[-1] == (True, b"ended")
+        assert user.heard[-1] == b"ended: None"
 
 
 async def test_what_is_not_used_stays_in_front_and_holds_the_peer_back() -> None:
-    kept: list[bytes] = []
+    sent: list[int] = []
 
-    class Slow:
-        def received(self, view: memoryview) -> int:
-            kept.append(bytes(view))
-            return 0
+    async def flood(stream: LiveStream) -> None:
+        for number in range(64):
+            await stream.write(block(number))
+            sent.append(number)
 
-        def writable(self) -> None: ...
-
-        def ended(self, error: Exception | None) -> None:
-            kept.append(str(error).encode())
-
-    async with swarm(1) as one, swarm(2) as other:
-        sent: list[int] = []
-
-        async def flood(stream: LiveStream) -> None:
-            for number in range(64):
-                await stream.write(block(number))
-                sent.append(number)
-
-        other.handle(SOURCE, flood)
-        outer = await connect(one, other)
-        wire = StreamWire(await outer.open_stream(SOURCE, wait=True), PLACE, PLACE, one.loop.time)
-        wire.user = Slow()
-        await until(lambda: kept and len(kept[-1]) > WINDOW - NEGOTIATED)
+    async with wired(flood, lambda _: 0) as (wire, user):
+        await until(lambda: user.heard and len(user.heard[-1]) > WINDOW - NEGOTIATED)
         await asyncio.sleep(0.05)
-        assert len(kept[-1]) <= WINDOW  # of one stream, and not a byte more
+        assert len(user.heard[-1]) <= WINDOW  # of one stream, and not a byte more
         assert len(sent) == WINDOW // len(BLOCK) - 1
-        assert kept[-1].startswith(block(0))
+        assert user.heard[-1].startswith(block(0))
         assert wire.partial
-        outer.abort()
+        user.outer.abort()
         await until(lambda: wire.lost)
-        assert b"aborted" in kept[-1]
+        assert b"aborted" in user.heard[-1]
 
 
-async def test_a_pause_is_one_and_a_full_outer_connection_tells_the_inner_one() -> None:
-    async with swarm(1) as one, swarm(2) as other:
-        go = asyncio.Event()
-        got: list[bytes] = []
+async def test_a_full_outer_connection_tells_the_inner_one() -> None:
+    go = asyncio.Event()
+    got: list[bytes] = []
 
-        async def wait(stream: LiveStream) -> None:
-            await go.wait()
-            while piece := await stream.read():
-                got.append(piece)
+    async def wait(stream: LiveStream) -> None:
+        await go.wait()
+        while piece := await stream.read():
+            got.append(piece)
 
-        other.handle(SINK, wait)
-        outer = await connect(one, other)
-        wire = StreamWire(await outer.open_stream(SINK, wait=True), PLACE, PLACE, one.loop.time)
-        told: list[str] = []
-
-        class User:
-            def received(self, view: memoryview) -> int:
-                return len(view)
-
-            def writable(self) -> None:
-                told.append("writable")
-
-            def ended(self, error: Exception | None) -> None:
-                told.append("ended")
-
-        wire.user = User()
+    async with wired(wait) as (wire, user):
         for number in range(16):
             wire.write(block(number))
         assert wire.congested
         assert 0 <= wire.unsent - (16 * len(BLOCK) - WINDOW) < NEGOTIATED
         go.set()
-        await until(lambda: told == ["writable"])
+        await until(lambda: user.heard == [b"writable"])
         assert not wire.congested
         await until(lambda: sum(map(len, got)) == 16 * len(BLOCK))
         assert b"".join(got) == b"".join(map(block, range(16)))
         wire.abort()
-        assert told == ["writable", "ended"]
         wire.write(b"nothing")
         wire.abort()
-        assert told == ["writable", "ended"]
+        assert [told.split(b":")[0] for told in user.heard] == [b"writable", b"ended"]
 
 
 async def test_the_end_of_the_outer_connection_ends_the_inner_one() -> None:
@@ -239,19 +210,31 @@ async def test_the_inner_end_leaves_the_outer_connection_alone() -> None:
 
 
 async def test_a_stream_that_is_in_use_or_over_is_no_wire() -> None:
-    async with swarm(1) as one, swarm(2) as other:
-        other.handle(ECHO, echo)
-        outer = await connect(one, other)
+    async with pair(echo) as (alice, outer):
         stream = await outer.open_stream(ECHO, wait=True)
         reading = asyncio.create_task(stream.read())
         await asyncio.sleep(0)
         with pytest.raises(UsageError):
-            StreamWire(stream, PLACE, PLACE, one.loop.time)
+            StreamWire(stream, PLACE, PLACE, alice.loop.time)
         reading.cancel()
         await asyncio.wait([reading])
         stream.reset()
         with pytest.raises(P2PError):
-            StreamWire(stream, PLACE, PLACE, one.loop.time)
+            StreamWire(stream, PLACE, PLACE, alice.loop.time)
+
+
+async def test_a_stream_that_is_a_wire_is_not_the_handlers_to_close_or_reset() -> None:
+    async with swarm(1) as one, swarm(2) as other:
+        other.handle(ECHO, echo)
+        stream = await (await connect(one, other)).open_stream(ECHO, wait=True)
+        wire = StreamWire(stream, PLACE, PLACE, one.loop.time)
+        stream.close()
+        stream.reset()
+        stream.abandon(ValueError("late"), 0)
+        assert not wire.lost
+        with pytest.raises(UsageError):
+            await stream.read()
+        wire.abort()
 
 
 async def test_the_identity_inside_is_proven_by_itself() -> None:

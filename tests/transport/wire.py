@@ -10,14 +10,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from stronghold_p2p.transport.busy_poll import PollingWire
-from stronghold_p2p.transport.inbox import inbox_for
-from stronghold_p2p.transport.socket_wire import SocketWire
+from stronghold_p2p.transport.socket_wire import SocketWire, inbox_for
 from tests.peers import until
 from tests.virtual import at_once
-
-
-def ignore(_wire: SocketWire) -> None:
-    """Nothing to do when the socket is there."""
 
 
 class Bare:
@@ -91,7 +86,7 @@ class Taker:
 
 
 async def linked(
-    on_made: Callable[[SocketWire], None] = ignore, *, patience: float | None = None
+    on_made: Callable[[SocketWire], None] = lambda _: None, *, patience: float | None = None
 ) -> tuple[SocketWire, Bare]:
     """A wire, and the bare socket at its other end. ``patience``: it polls busily, so many seconds at most."""
     loop = asyncio.get_running_loop()

@@ -5,12 +5,11 @@ import random
 from stronghold_p2p.yamux.budget import REMEMBERED, DroppedBytes
 
 
-def test_bytes_within_the_buried_credit_are_free() -> None:
-    dropped = DroppedBytes(0)
-    dropped.bury(1, 100)
-    assert dropped.allow(1, 60)
-    assert dropped.allow(1, 40)
-    assert not dropped.allow(1, 1)
+def test_bytes_within_the_buried_credit_are_free_and_a_body_beyond_it_counts_whole() -> None:
+    dropped = DroppedBytes(100)
+    dropped.bury(1, 50)
+    for count, allowed in ((51, True), (20, True), (30, True), (50, False)):
+        assert dropped.allow(1, count) == allowed
 
 
 def test_bytes_for_unknown_streams_add_up() -> None:
@@ -18,14 +17,6 @@ def test_bytes_for_unknown_streams_add_up() -> None:
     assert dropped.allow(7, 60)
     assert dropped.allow(9, 40)
     assert not dropped.allow(11, 1)
-
-
-def test_a_body_that_exceeds_the_buried_credit_counts_whole() -> None:
-    dropped = DroppedBytes(100)
-    dropped.bury(1, 50)
-    assert dropped.allow(1, 51)
-    assert dropped.allow(1, 50)
-    assert not dropped.allow(1, 50)
 
 
 def test_only_so_many_graves_are_remembered() -> None:
@@ -36,13 +27,6 @@ def test_only_so_many_graves_are_remembered() -> None:
     assert len(dropped._credit) == REMEMBERED
     assert not dropped.allow(1, 1)
     assert dropped.allow(199_999, 10)
-
-
-def test_an_id_is_fresh_once() -> None:
-    dropped = DroppedBytes(0)
-    assert dropped.fresh(1)
-    assert not dropped.fresh(1)
-    assert dropped.fresh(3)
 
 
 def test_ids_may_overtake_each_other() -> None:

@@ -1,14 +1,13 @@
 """Hostile rows 26 to 45, as far as a session decides about them; each test bears its row's number.
 
-A negative control lifts the limit (or keeps to it) and sees the opposite happen.
+tests/hostile/ plays each of them against a process of ours, and against one in which the limit is lifted.
 """
 
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -19,17 +18,9 @@ from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, MuxerError
 from stronghold_p2p.yamux import receiver, session
 from stronghold_p2p.yamux.budget import REMEMBERED
-from stronghold_p2p.yamux.header import (
-    HEADER,
-    HEADER_SIZE,
-    INITIAL_WINDOW,
-    MAX_CREDIT,
-    PING,
-    WINDOW_UPDATE,
-)
-from stronghold_p2p.yamux.stream import YamuxStream
+from stronghold_p2p.yamux.header import HEADER, HEADER_SIZE, INITIAL_WINDOW, MAX_CREDIT, PING, WINDOW_UPDATE
 from stronghold_p2p.yamux.window import OWN, ReceiveBudget, ReceivePool
-from tests.yamux.wire import ACK, FIN, RST, SYN, Bounds, Frame, Pair, Side, data, go_away, inbound, ping, syn, update
+from tests.yamux.wire import ACK, FIN, RST, SYN, Bounds, Frame, Side, data, go_away, inbound, ping, syn, update
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -53,9 +44,6 @@ def refused(side: Side, *frames: bytes, code: int = GoAway.PROTOCOL_ERROR) -> No
         side.hear(*frames)
     assert type(caught.value) is MuxerError
     assert caught.value.code == code
-
-
-# ---------------------------------------------------------------------- hostile row 26
 
 
 @pytest.mark.parametrize(
@@ -89,9 +77,6 @@ def test_row_26_unknown_flags_are_ignored(unknown: int) -> None:
     assert side.session.streams[1].credit == INITIAL_WINDOW + 5
 
 
-# ---------------------------------------------------------------------- hostile rows 27, 28
-
-
 @pytest.mark.parametrize("length", [MAX_CREDIT, 16 * MIB + 1, INITIAL_WINDOW + 1])
 @pytest.mark.parametrize("flags", [0, SYN])
 def test_row_27_an_impossible_length_is_refused_at_the_header(length: int, flags: int) -> None:
@@ -101,110 +86,56 @@ def test_row_27_an_impossible_length_is_refused_at_the_header(length: int, flags
         refused(Side(), HEADER.pack(0, 0, 0, 99, MAX_CREDIT))  # for an unknown stream
 
 
-def overrun_in_the_syn(side: Side) -> bytes:
-    return data(3, bytes(INITIAL_WINDOW), SYN)
-
-
-def overrun_later(side: Side) -> bytes:
-    side.given(3)
-    return data(3, bytes(INITIAL_WINDOW))
-
-
-def overrun_spread(side: Side) -> bytes:
-    side.given(3)
-    side.hear(data(3, bytes(INITIAL_WINDOW - 10)))
-    return data(3, bytes(10))
-
-
-def overrun_after_reading(side: Side) -> bytes:
-    state = side.given(3)
-    side.hear(data(3, bytes(200_000)))
-    side.read(state, 150_000)
-    assert state.window.credit == INITIAL_WINDOW - 50_000
-    return data(3, bytes(INITIAL_WINDOW - 50_000))
-
-
-def overrun_after_growth(side: Side) -> bytes:
-    state = side.given(3)
-    side.session.round_trip = 1.0
-    for _ in range(3):
-        side.hear(data(3, bytes(state.window.credit)))
-        side.read(state, state.window.buffered)
-    assert state.window.credit == 4 * INITIAL_WINDOW
-    return data(3, bytes(state.window.credit))
-
-
-@pytest.mark.parametrize(
-    "prepare", [overrun_in_the_syn, overrun_later, overrun_spread, overrun_after_reading, overrun_after_growth]
-)
-@pytest.mark.parametrize("cut", [False, True])
-def test_row_28_one_byte_beyond_the_window(prepare: Callable[[Side], bytes], cut: bool) -> None:
+def overrun(how: str) -> tuple[Side, bytes]:
+    """A side, and the frame that uses up the credit of stream 3 to the last byte."""
     side = Side()
-    full = prepare(side)
-    before = len(side.sinks[3].body) if 3 in side.sinks else 0
+    if how == "in the SYN":
+        return side, data(3, bytes(INITIAL_WINDOW), SYN)
+    state = side.given(3)
+    if how == "spread":
+        side.hear(data(3, bytes(INITIAL_WINDOW - 10)))
+    elif how == "after reading":
+        side.hear(data(3, bytes(200_000)))
+        side.read(state, 150_000)
+    elif how == "after growth":
+        side.session.round_trip = 1.0
+        for _ in range(3):
+            side.hear(data(3, bytes(state.window.credit)))
+            side.read(state, state.window.buffered)
+    expected = {"spread": 10, "after reading": INITIAL_WINDOW - 50_000, "after growth": 4 * INITIAL_WINDOW}
+    assert state.window.credit == expected.get(how, INITIAL_WINDOW)
+    return side, data(3, bytes(state.window.credit))
+
+
+@pytest.mark.parametrize("how", ["in the SYN", "later", "spread", "after reading", "after growth"])
+@pytest.mark.parametrize("cut", [MIB * 2, 100])
+def test_row_28_one_byte_beyond_the_window(how: str, cut: int) -> None:
+    side, full = overrun(how)
+    before = len(side.sinks[3].body) if side.sinks else 0
     kind, flags, stream, length = HEADER.unpack(full[:HEADER_SIZE])[1:]
     frame = HEADER.pack(0, kind, flags, stream, length + 1) + full[HEADER_SIZE:] + b"!"
     with pytest.raises(MuxerError) as caught:
-        for piece in (frame[:100], frame[100:]) if cut else (frame,):
-            side.hear(piece)
+        side.hear(frame[:cut]).hear(frame[cut:])
     assert caught.value.code == GoAway.PROTOCOL_ERROR
     assert len(side.sinks[3].body) == before
-    # The control: without that byte it is in order, and one more in a frame of its own is not.
-    side = Side()
-    prepare(side)
+    # Without that byte it is in order, and one more in a frame of its own is not.
+    side, full = overrun(how)
     side.hear(full)
-    assert len(side.sinks[3].body) == before + length
     refused(side, data(3, b"!"))
     assert len(side.sinks[3].body) == before + length
 
 
-# ---------------------------------------------------------------------- hostile rows 30, 31
-
-
-@pytest.mark.parametrize("delta", [MAX_CREDIT, 0, 5])
-@pytest.mark.parametrize("flags", [0, FIN, RST, FIN | RST, ACK])
-def test_row_30_an_update_that_opens_has_no_body(delta: int, flags: int) -> None:
-    side = Side().hear(update(1, delta, SYN | flags), syn(3), data(3, b"next"))
-    assert side.sinks[3].body == b"next"
-    if flags & RST:
-        assert side.sinks[1].events == ["failed"]
-        assert 1 not in side.session.streams
-    else:
-        assert side.session.streams[1].credit == min(INITIAL_WINDOW + delta, MAX_CREDIT)
-        assert side.sinks[1].events == (["end"] if flags & FIN else [])
-    side.check()
-
-
-def test_row_31_a_frame_that_never_ends() -> None:
-    side, _ = inbound()
-    side.now = 1_000.0
-    with at_most(64 * KIB):
-        side.hear(HEADER.pack(0, 0, 0, 1, 65_536))
-        for second in range(9, 40, 9):
-            side.now = 1_000.0 + second
-            side.hear(b"x")
-    assert side.sinks[1].body == b"xxxx"
-    assert side.session.incomplete_since == 1_000.0  # the shell closes 30 s after this
-
-
-# ---------------------------------------------------------------------- hostile row 32
-
-
-def finish(side: Side) -> None:
-    side.accepted[0].finish()
-
-
 @pytest.mark.parametrize(
-    ("stream", "frames", "act"),
-    [(1, syn(1) + update(1, 0, FIN), finish), (77, b"", None), (1, syn(1) + update(1, 0, FIN), None)],
+    ("stream", "frames", "finishes"),
+    [(1, syn(1) + update(1, 0, FIN), True), (77, b"", False), (1, syn(1) + update(1, 0, FIN), False)],
     ids=["long gone", "never opened", "after FIN"],
 )
 @pytest.mark.parametrize("size", [100, 5_000])
-def test_row_32_dropped_bytes_add_up(stream: int, frames: bytes, act: Callable[[Side], None] | None, size: int) -> None:
+def test_row_32_dropped_bytes_add_up(stream: int, frames: bytes, finishes: bool, size: int) -> None:
     for memory, allowed in ((20_000, 20_000 // size), (200_000, 20_000 // size + 1)):
         side = Side(limits=Limits(receive_memory=memory)).hear(frames)
-        if act is not None:
-            act(side)
+        if finishes:
+            side.accepted[0].finish()
         with at_most(64 * KIB):
             for _ in range(allowed):
                 side.hear(data(stream, bytes(size)))
@@ -228,10 +159,7 @@ def test_row_32_bytes_for_a_refused_stream_are_within_its_window() -> None:
     refused(side, data(1, b"x"))
 
 
-# ---------------------------------------------------------------------- hostile rows 33, 34
-
-
-def test_row_33_pings_of_a_peer_that_does_not_read(bounds: Bounds) -> None:
+def test_row_33_pings_of_a_peer_that_does_not_read() -> None:
     flood = ping(1) * (256 * KIB // HEADER_SIZE)  # what one turn of the loop can bring
     side = Side()
     side.take(congested=True)
@@ -242,31 +170,24 @@ def test_row_33_pings_of_a_peer_that_does_not_read(bounds: Bounds) -> None:
     side.hear(flood)
     assert len(side.take()) <= 256 * KIB + 33 * HEADER_SIZE
     assert not side.session.overloaded
-    bounds(PONGS=320)
-    control = Side()
-    control.hear(ping(1) * 33)
-    assert not control.session.overloaded
 
 
-@pytest.mark.parametrize("limit", [1_024, 10_240])
-def test_row_34_answers_owed_to_a_peer_that_does_not_read(limit: int, bounds: Bounds) -> None:
-    bounds(CONTROL_QUEUE=limit, RESET_BURST=20_000)
-    side = Side()
-    side.accepting = lambda state: state.reset(Reset.NEGOTIATION_FAILED)
+@pytest.mark.parametrize("resets", [False, True])
+def test_row_34_answers_owed_to_a_peer_that_does_not_read(resets: bool, bounds: Bounds) -> None:
+    bounds(CONTROL_QUEUE=1_024, RESET_BURST=20_000)
+    side = Side(limits=Limits(streams_in=None if resets else 0))
+    if resets:
+        side.accepting = lambda state: state.reset(Reset.NEGOTIATION_FAILED)
     side.take(congested=True)
-    opened = 0
-    while not side.session.overloaded and opened < 2_000:
-        side.hear(data(2 * opened + 1, b"\xff\xff", SYN))
-        opened += 1
-    assert opened == (limit + 1 if limit == 1_024 else 2_000)
-    assert len(side.take()) == opened * HEADER_SIZE <= 256 * KIB
+    for number in range(1_025):
+        assert not side.session.overloaded
+        side.hear(data(2 * number + 1, b"\xff\xff", SYN))
+    assert side.session.overloaded
+    assert len(side.take()) == 1_025 * HEADER_SIZE <= 256 * KIB
     assert not side.session.overloaded
 
 
-# ---------------------------------------------------------------------- hostile row 35
-
-
-def test_row_35_a_peer_that_never_acknowledges(bounds: Bounds) -> None:
+def test_row_35_a_peer_that_never_acknowledges() -> None:
     side = Side(client=True)
     for _ in range(256):
         side.open()
@@ -276,29 +197,12 @@ def test_row_35_a_peer_that_never_acknowledges(bounds: Bounds) -> None:
     woken: list[int] = []
     side.session.when_openable(lambda: woken.append(1))
     side.session.when_openable(lambda: woken.append(2))
-    side.hear(update(1, 0, ACK))
+    for _ in range(5):  # what is acknowledged twice, or was never opened, frees no second place
+        side.hear(update(1, 0, ACK), update(999, 0, ACK), data(2, b"x", ACK), data(1, b"x", ACK))
     assert woken == [1]
     assert side.open().id == 513
-    side.hear(update(1, 0, ACK), data(3, b"x", ACK))
+    side.hear(data(3, b"x", ACK))
     assert woken == [1, 2]
-    side.check()
-    bounds(ACK_BACKLOG=2_560)
-    control = Side(client=True)
-    for _ in range(257):
-        control.open()
-
-
-def test_row_35_acknowledged_twice_and_never_opened() -> None:
-    side = Side(client=True)
-    states = [side.open() for _ in range(256)]
-    for state in states:
-        state.send(b"x")
-    for _ in range(5):
-        side.hear(update(1, 0, ACK), update(999, 0, ACK), data(2, b"x", ACK), data(1, b"x", ACK))
-    assert side.session.unacknowledged == 255
-    side.open()
-    with pytest.raises(LimitExceeded):
-        side.open()
     side.check()
 
 
@@ -317,9 +221,6 @@ def test_row_35_reset_before_the_acknowledgement() -> None:
         side.open()
 
 
-# ---------------------------------------------------------------------- hostile rows 37, 38
-
-
 def test_row_37_more_streams_than_are_allowed() -> None:
     """The surplus one is refused, with all that it brings, and the others go on."""
     side = Side()
@@ -334,117 +235,45 @@ def test_row_37_more_streams_than_are_allowed() -> None:
     side.hear(update(1, 0, FIN), syn(1_027))
     assert Frame(WINDOW_UPDATE, ACK, 1_027, 0) in side.frames()
     side.check()
-    control = Side(limits=Limits(streams_in=5_120))
-    control.hear(*(syn(stream) for stream in range(1, 1_027, 2)))
-    assert control.session.inbound == 513
 
 
-def test_row_37_an_idle_stream_is_small() -> None:
-    side = Side()
-    tracemalloc.start()
-    for stream in range(1, 1_025, 2):
-        side.hear(syn(stream))
-    side.take()
-    used = tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
-    assert side.session.inbound == 512
-    assert used / 512 <= 8 * KIB
-
-
-def test_row_37_all_who_try_again_get_in() -> None:
-    """1,024 workers against 16 places; whoever is refused comes again a moment later, not at once (hostile row 39)."""
-    pair = Pair(Limits(streams_in=16))
-    waiting = list(range(1_024))
-    rounds = 0
-    while waiting and rounds < 100:
-        rounds += 1
-        pair.client.now = pair.server.now = pair.client.now + 1.5
-        streams = {worker: pair.client.open() for worker in waiting[:256]}
-        for stream in streams.values():
-            stream.send(b"ask")
-        pair.run()
-        refused_ones = [worker for worker, stream in streams.items() if pair.client.sink(stream).error is not None]
-        for worker, stream in streams.items():
-            if worker not in refused_ones:
-                stream.finish()
-                theirs = pair.server.session.streams[stream.id]
-                theirs.discard()
-                theirs.finish()
-        pair.run()
-        waiting = waiting[256:] + refused_ones
-    assert (waiting, rounds) == ([], 64)
-    pair.client.empty()
-    pair.server.empty()
-
-
-def test_row_38_unread_bodies_on_every_stream() -> None:
-    maximum = 4 * MIB
-
-    def unread(memory: int) -> tuple[Side, int]:
-        side = Side(limits=Limits(receive_memory=memory))
-        for stream in range(1, 101, 2):
-            side.hear(data(stream, bytes(200 * KIB), SYN))
-            side.check()
-        refusals = [frame for frame in side.frames() if frame.flags == RST]
-        assert all(frame.length == 0x1002 for frame in refusals)
-        return side, len(refusals)
-
-    side, refusals = unread(maximum)
-    assert refusals == 50 - maximum // (200 * KIB)
-    assert side.session.budget.buffered <= maximum
-    state = side.session.streams[1]
-    side.read(state, 200 * KIB)
+@pytest.mark.parametrize("memory", [4 * MIB, 40 * MIB])
+def test_row_38_unread_bodies_on_every_stream(memory: int) -> None:
+    side = Side(limits=Limits(receive_memory=memory))
+    for stream in range(1, 101, 2):
+        side.hear(data(stream, bytes(200 * KIB), SYN))
+        side.check()
+    refusals = [frame.length for frame in side.frames() if frame.flags == RST]
+    assert refusals == [Reset.RESOURCE_LIMIT] * max(0, 50 - memory // (200 * KIB))
+    assert side.session.budget.buffered <= memory
+    side.read(side.session.streams[1], 200 * KIB)
     side.hear(data(1, b"goes on"))
     assert bytes(side.sinks[1].pieces[-1]) == b"goes on"
-    assert unread(maximum * 10)[1] == 0
 
 
 def test_row_38_unread_bodies_on_every_connection() -> None:
     pool = ReceivePool(8 * MIB)
-
-    def crowd(pool: ReceivePool, count: int = 12, *, pinned: bool = False) -> tuple[int, int]:
-        kept = refused = 0
-        for _ in range(count):
-            side = Side(budget=ReceiveBudget(32 * MIB, pool, lambda: pinned))
-            sides.append(side)
-            for stream in range(1, 41, 2):
-                side.hear(data(stream, bytes(200 * KIB), SYN))
-                side.check()
-            codes = [frame.length for frame in side.frames() if frame.flags == RST]
-            assert set(codes) <= {0x1002}
-            refused += len(codes)
-            kept += side.session.budget.buffered
-        return kept, refused
-
-    sides: list[Side] = []
-    kept, refused = crowd(pool)
-    assert refused
-    assert 6 * MIB <= kept <= 6 * MIB + 12 * OWN
-    assert crowd(pool, 1, pinned=True)[0] > 2 * MIB  # a protected peer's part
+    sides = []
+    for pinned in [False] * 12 + [True]:  # the last one is a protected peer's
+        side = Side(budget=ReceiveBudget(32 * MIB, pool, lambda pinned=pinned: pinned))  # type: ignore[misc]
+        sides.append(side)
+        for stream in range(1, 41, 2):
+            side.hear(data(stream, bytes(200 * KIB), SYN))
+            side.check()
+        assert {frame.length for frame in side.frames() if frame.flags == RST} <= {Reset.RESOURCE_LIMIT}
+    kept = [side.session.budget.buffered for side in sides]
+    assert 6 * MIB <= sum(kept[:-1]) <= 6 * MIB + 12 * OWN
+    assert kept[-1] > 2 * MIB
     error = sides[-1].sinks[39].error
     assert isinstance(error, LimitExceeded)
     assert error.limit == "receive_memory_total"
-    sides[0].read(sides[0].session.streams[1], 200 * KIB)  # who reads makes room
-    sides[0].hear(data(1, b"goes on"))
     for side in sides:
         side.session.fail(ConnectionClosed())
     assert not any(pool.snapshot().values())
-    assert crowd(ReceivePool(80 * MIB))[1] == 0
 
 
-# ---------------------------------------------------------------------- hostile rows 39, 40
-
-
-def test_row_39_rapid_reset(bounds: Bounds) -> None:
-    pairs = [syn(stream) + update(stream, 0, RST) for stream in range(1, 22_001, 2)]
-    for expected in (10_240, 1_024):
-        bounds(RESET_BURST=expected)
-        side = Side()
-        for pair in pairs[:expected]:
-            side.hear(pair)
-        refused(side, pairs[expected], code=GoAway.RATE_LIMITED)
-        assert len(side.accepted) == expected + 1
-        assert side.session.inbound == 0
+def test_row_39_rapid_reset() -> None:
+    pairs = [syn(stream) + update(stream, 0, RST) for stream in range(1, 10_001, 2)]
     refused(Side(), *pairs[:5_000], code=GoAway.RATE_LIMITED)  # in one piece
     refused(Side(limits=Limits(streams_in=0)), *map(syn, range(1, 2_053, 2)), code=GoAway.RATE_LIMITED)
     moderate = Side()
@@ -452,28 +281,26 @@ def test_row_39_rapid_reset(bounds: Bounds) -> None:
         moderate.now += 1 / 200
         moderate.hear(pair)
     assert moderate.session.violation is None
+    side = Side().hear(*pairs[:1_024])
+    refused(side, pairs[1_024], code=GoAway.RATE_LIMITED)
+    assert (len(side.accepted), side.session.inbound) == (1_025, 0)
 
 
 @pytest.mark.parametrize("later", [False, True], ids=["from inside receive", "by a handler"])
 def test_row_40_made_you_reset(later: bool) -> None:
     side = Side()
-
-    def bad(state: YamuxStream) -> None:
-        state.reset(Reset.NEGOTIATION_FAILED)
-
     if not later:
-        side.accepting = bad
-    stream = 1
+        side.accepting = lambda state: state.reset(Reset.NEGOTIATION_FAILED)
+    count = 0
     with pytest.raises(MuxerError) as caught:
-        while stream < 100_000:
-            side.hear(data(stream, b"\xff\xff\xff", SYN))
+        for count in range(50_000):
+            side.hear(data(2 * count + 1, b"\xff\xff\xff", SYN))
             if later:
-                bad(side.session.streams[stream])
-                assert (side.session.violation is None) == (stream < 2 * 1_024)
+                side.session.streams[2 * count + 1].reset(Reset.NEGOTIATION_FAILED)
+                assert (side.session.violation is None) == (count < 1_024)
             side.take()
-            stream += 2
     assert caught.value.code == GoAway.RATE_LIMITED
-    assert stream <= 2 * 1_026 + 1
+    assert count <= 1_026
 
 
 def test_row_40_a_violation_found_outside_receive_is_told(bounds: Bounds) -> None:
@@ -496,9 +323,6 @@ def test_row_40_resets_of_our_own_accord_cost_nothing(bounds: Bounds) -> None:
     assert side.session.violation is client.session.violation is None
 
 
-# ---------------------------------------------------------------------- frames that carry nothing
-
-
 EMPTY = [kind(1, flags=flags) for kind in (data, update) for flags in (0, ACK, FIN, ACK | FIN, 0x10)]
 
 
@@ -509,10 +333,6 @@ def test_empty_frames_in_a_row(frame: bytes, bounds: Bounds) -> None:
     side.hear(update(1, 1, FIN) if frame[3] & FIN else b"")
     side.hear(frame * 100, data(1, b"x"), frame * 100, update(1, 1), frame * 100)
     refused(side, frame)
-    bounds(EMPTY_FRAMES=1_000)
-    control = Side()
-    control.given(1)
-    control.hear(frame * 102)
 
 
 def test_frames_that_change_something_are_not_empty(bounds: Bounds) -> None:
@@ -525,62 +345,6 @@ def test_frames_that_change_something_are_not_empty(bounds: Bounds) -> None:
     side.hear(data(2, b"", SYN), data(2, b"", FIN), data(2, b"", RST), syn(4), update(4, 0, RST))
 
 
-# ---------------------------------------------------------------------- hostile row 41
-
-
-def test_row_41_all_write_before_anybody_reads() -> None:
-    pair = Pair()
-    streams = [pair.stream() for _ in range(64)]
-    size = 3 * INITIAL_WINDOW
-    sides = [(pair.client, 0, pair.server, 1), (pair.server, 1, pair.client, 0)]
-    left = {(number, here): size for number in range(64) for here in (0, 1)}
-    got = dict.fromkeys(left, 0)
-
-    def write_all() -> bool:
-        moved = False
-        for number, states in enumerate(streams):
-            for here in (0, 1):
-                taken = states[here].send(bytes(left[number, here]))
-                left[number, here] -= taken
-                moved |= taken > 0
-        pair.run()
-        return moved
-
-    while write_all():
-        pass
-    assert all(state.credit == 0 for states in streams for state in states)
-    for side, _, _, _ in sides:
-        assert side.session.budget.buffered <= 64 * INITIAL_WINDOW + 4 * MIB
-    for _ in range(10_000):
-        for number, states in enumerate(streams):
-            for _, here, side, there in sides:
-                waiting = states[there].window.buffered
-                side.read(states[there], waiting)
-                got[number, here] += waiting
-        pair.run()
-        if not write_all() and not any(states[at].window.buffered for states in streams for at in (0, 1)):
-            break
-    assert set(got.values()) == {size}
-
-
-def test_row_41_one_reader_stops_and_63_go_on() -> None:
-    pair = Pair()
-    streams = [pair.stream() for _ in range(64)]
-    left = dict.fromkeys(range(64), 3 * INITIAL_WINDOW)
-    for _ in range(1_000):
-        for number, (ours, theirs) in enumerate(streams):
-            left[number] -= ours.send(bytes(left[number]))
-            if number:
-                pair.server.read(theirs, theirs.window.buffered)
-        pair.run()
-        if not any(left[number] for number in range(1, 64)):
-            break
-    assert left == {0: 2 * INITIAL_WINDOW + 1} | dict.fromkeys(range(1, 64), 0)  # one byte opened the stream
-
-
-# ---------------------------------------------------------------------- hostile row 43
-
-
 def test_row_43_half_closed_streams_count() -> None:
     side = Side(limits=Limits(streams_in=16))
     for stream in range(1, 33, 2):
@@ -588,27 +352,9 @@ def test_row_43_half_closed_streams_count() -> None:
     side.frames()
     side.hear(syn(33))
     assert [frame.length for frame in side.frames()] == [0x1002]
-    ours = side.session.streams[1]
-    ours.finish()
+    side.session.streams[1].finish()
     side.hear(syn(35), update(35, 0, FIN))
     assert 35 in side.session.streams
-    control = Side(limits=Limits(streams_in=160))
-    for stream in range(1, 35, 2):
-        control.hear(syn(stream), update(stream, 0, FIN))
-    assert control.session.inbound == 17
-
-
-def test_row_43_we_finished_and_the_peer_never_does() -> None:
-    side = Side(limits=Limits(streams_in=2))
-    for stream in (1, 3):
-        state = side.given(stream)
-        state.finish()
-        state.discard()
-    side.hear(syn(5))
-    assert 5 not in side.session.streams
-    side.session.streams[1].reset()  # the shell, after a while
-    side.hear(syn(7))
-    assert 7 in side.session.streams
 
 
 @pytest.mark.long(6)
@@ -628,9 +374,6 @@ def test_row_43_no_tombstones_without_bound() -> None:
     side.empty()
 
 
-# ---------------------------------------------------------------------- hostile row 45
-
-
 def test_row_45_one_ping_at_a_time_and_a_wrong_answer_is_no_answer() -> None:
     side = Side()
     assert side.session.ping_sent_at is None
@@ -648,51 +391,23 @@ def test_row_45_one_ping_at_a_time_and_a_wrong_answer_is_no_answer() -> None:
     assert side.frames() == [Frame(PING, SYN, 0, 1)]
 
 
-# ---------------------------------------------------------------------- every cut, every byte
-
-RECORDED = b"".join(
-    [
-        syn(1),
-        data(3, b"first", SYN),
-        data(1, b"hello "),
-        ping(7),
-        data(1, b"world", FIN),
-        data(99, b"for nobody"),
-        update(3, 1_000),
-        data(3, b"", 0x40),
-        update(5, 9, SYN | FIN),
-        data(3, b" second", RST),
-        update(1, 0x1001, RST),
-        data(7, b"x" * 300, SYN | FIN),
-        ping(8, ACK),
-        update(5, 2, RST),
-    ]
-)
-
-
-def outcome(pieces: list[bytes]) -> object:
-    """All that a session tells about bytes that arrive in these pieces."""
-    side = Side()
-    for piece in pieces:
-        side.hear(piece)
-        side.check()
-    told = {stream: (sink.body, sink.events, getattr(sink.error, "code", None)) for stream, sink in side.sinks.items()}
-    credit = {stream: state.credit for stream, state in side.session.streams.items()}
-    return told, credit, sorted(side.frames()), side.session.incomplete_since
-
-
-def test_every_cut_of_a_session_tells_the_same() -> None:
-    whole = outcome([RECORDED])
-    assert outcome([RECORDED[at : at + 1] for at in range(len(RECORDED))]) == whole
-    for at in range(1, len(RECORDED)):
-        assert outcome([RECORDED[:at], RECORDED[at:]]) == whole
-    assert outcome([RECORDED + b"\0\0\0\0\0"])[:3] == whole[:3]  # type: ignore[index]
-
-
-@given(st.lists(st.integers(0, len(RECORDED)), max_size=8))
-def test_any_cuts_of_a_session_tell_the_same(cuts: list[int]) -> None:
-    at = [0, *sorted(cuts), len(RECORDED)]
-    assert outcome([RECORDED[start:stop] for start, stop in pairwise(at)]) == outcome([RECORDED])
+RECORDED_FRAMES = [
+    syn(1),
+    data(3, b"first", SYN),
+    data(1, b"hello "),
+    ping(7),
+    data(1, b"world", FIN),
+    data(99, b"for nobody"),
+    update(3, 1_000),
+    data(3, b"", 0x40),
+    update(5, 9, SYN | FIN),
+    data(3, b" second", RST),
+    update(1, 0x1001, RST),
+    data(7, b"x" * 300, SYN | FIN),
+    ping(8, ACK),
+    update(5, 2, RST),
+]
+RECORDED = b"".join(RECORDED_FRAMES)
 
 
 FRAMES = st.one_of(
@@ -708,47 +423,27 @@ FRAMES = st.one_of(
 
 @given(st.lists(FRAMES, max_size=40), st.booleans(), st.integers(1, 100))
 def test_whatever_arrives_only_typed_errors_leave(frames: list[bytes], client: bool, cut: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:  # once for each example
-        patch.setattr(receiver, "EMPTY_FRAMES", 5)
-        patch.setattr(session, "RESET_BURST", 4)
-        whatever_arrives(frames, client, cut)
-
-
-def whatever_arrives(frames: list[bytes], client: bool, cut: int) -> None:
     side = Side(client=client, limits=Limits(streams_in=3, receive_memory=500))
-    side.open()
-    side.session.streams[1 if client else 2].send(b"x")
+    side.open().send(b"x")
     received = b"".join(frames)
     try:
-        for start in range(0, len(received), cut):
-            side.hear(received[start : start + cut])
-            side.check()
-            assert side.session.inbound <= 3
-            assert len(side.parser._partial) < HEADER_SIZE
+        with pytest.MonkeyPatch.context() as patch:  # once for each example
+            patch.setattr(receiver, "EMPTY_FRAMES", 5)
+            patch.setattr(session, "RESET_BURST", 4)
+            for start in range(0, len(received), cut):
+                side.hear(received[start : start + cut])
+                side.check()
+                assert side.session.inbound <= 3
+                assert len(side.parser._partial) < HEADER_SIZE
     except ConnectionClosed as error:
         assert 0 <= error.code <= MAX_CREDIT
         side.session.fail(error)
     else:
         side.session.fail(ConnectionClosed("over"))
     side.empty()
-    assert all(len(sink.events) <= 2 for sink in side.sinks.values())
-    assert all(sink.events.count("failed") <= 1 for sink in side.sinks.values())
-    side.hear(b"".join(frames))
+    assert all(len(sink.events) <= 2 and sink.events.count("failed") <= 1 for sink in side.sinks.values())
+    side.hear(received)
     assert side.take() == b""
-
-
-# ---------------------------------------------------------------------- mutated sessions
-
-
-def cut_frames(recorded: bytes) -> list[bytes]:
-    frames = []
-    at = 0
-    while at < len(recorded):
-        kind, length = recorded[at + 1], int.from_bytes(recorded[at + 8 : at + 12], "big")
-        stop = at + HEADER_SIZE + (0 if kind else length)
-        frames.append(recorded[at:stop])
-        at = stop
-    return frames
 
 
 PLACES = st.integers(0, 10_000)
@@ -759,15 +454,13 @@ MUTATIONS = st.lists(
 
 @given(MUTATIONS, st.integers(1, 400))
 def test_mutated_sessions_end_in_typed_errors_or_go_on(mutations: list[tuple[str, int, int]], cut: int) -> None:
-    frames = cut_frames(RECORDED)
+    frames = list(RECORDED_FRAMES)
     for how, where, detail in mutations:
-        at = where % len(frames)
-        other = detail % len(frames)
+        at, other = where % len(frames), detail % len(frames)
         frame = frames[at]
         if how == "flip":
-            bit = detail % (8 * len(frame)) if frame else 0
             mutated = bytearray(frame or b"\0")
-            mutated[bit // 8] ^= 1 << bit % 8
+            mutated[detail // 8 % len(mutated)] ^= 1 << detail % 8
             frames[at] = bytes(mutated)
         elif how == "swap":
             frames[at], frames[other] = frames[other], frames[at]
@@ -782,5 +475,4 @@ def test_mutated_sessions_end_in_typed_errors_or_go_on(mutations: list[tuple[str
     except ConnectionClosed as error:
         side.session.fail(error)
         side.empty()
-    delivered = sum(len(sink.body) for sink in side.sinks.values())
-    assert delivered <= len(received)
+    assert sum(len(sink.body) for sink in side.sinks.values()) <= len(received)

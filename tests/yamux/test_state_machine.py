@@ -166,8 +166,6 @@ class Joined(RuleBasedStateMachine):
         super().__init__()
         self.users = [User(client=True), User(client=False)]
 
-    # ------------------------------------------------------------------ what applications do
-
     sides = st.integers(0, 1)
     picks = st.integers(0, 100)
 
@@ -223,8 +221,6 @@ class Joined(RuleBasedStateMachine):
             end.discarded = True
             end.state.discard()
 
-    # ------------------------------------------------------------------ what the connection does
-
     @rule(side=sides, seconds=st.sampled_from([0.001, 0.1, 10.0]))
     def ping(self, side: int, seconds: float) -> None:
         self.users[side].side.session.ping(self.users[side].side.now)
@@ -259,8 +255,6 @@ class Joined(RuleBasedStateMachine):
         if piece:
             self.users[1 - side].side.hear(piece)
 
-    # ------------------------------------------------------------------ what must always hold
-
     @invariant()
     def counters_are_objects_and_windows_are_kept(self) -> None:
         for user in self.users:
@@ -289,8 +283,6 @@ class Joined(RuleBasedStateMachine):
                     assert writer is not None
                     assert writer.finished
                     assert end.heard == writer.sent
-
-    # ------------------------------------------------------------------ the end
 
     def settle(self) -> None:
         """Readers read, sockets take everything, the wire brings everything, until nothing more happens."""

@@ -23,40 +23,6 @@ def read_all(one: ReceiveWindow, now: float, round_trip: float = 0.1) -> int:
     return one.announce(now, round_trip) if one.consumed(count) else 0
 
 
-def test_a_window_starts_with_256_kib() -> None:
-    one, budget = window()
-    assert (one.size, one.credit, one.buffered) == (INITIAL_WINDOW, INITIAL_WINDOW, 0)
-    assert (budget.buffered, budget.grown) == (0, 0)
-
-
-def test_one_byte_beyond_the_credit_is_refused_and_changes_nothing() -> None:
-    one, budget = window()
-    assert not one.received(INITIAL_WINDOW + 1)
-    assert one.received(INITIAL_WINDOW)
-    assert not one.received(1)
-    assert (one.credit, one.buffered, budget.buffered) == (0, INITIAL_WINDOW, INITIAL_WINDOW)
-
-
-def test_credit_comes_back_when_half_is_free() -> None:
-    one, budget = window()
-    one.received(INITIAL_WINDOW)
-    assert not one.consumed(INITIAL_WINDOW // 2 - 1)
-    assert one.consumed(1)
-    assert one.announce(1_000.0, 0.1) == INITIAL_WINDOW // 2
-    assert one.credit + one.buffered == one.size
-    assert budget.buffered == INITIAL_WINDOW // 2
-
-
-def test_unread_bytes_are_not_promised_twice() -> None:
-    """delta = target - (buffered + outstanding credit): what is unread is credit that the peer has used."""
-    one, _ = window()
-    one.received(200_000)
-    assert one.consumed(150_000)
-    delta = one.announce(1_000.0, 0.0)
-    assert delta == INITIAL_WINDOW - 50_000 - (INITIAL_WINDOW - 200_000)
-    assert one.credit + one.buffered == INITIAL_WINDOW
-
-
 def test_a_window_used_up_quickly_doubles_up_to_the_maximum() -> None:
     one, budget = window()
     now, sizes = 1_000.0, []
@@ -83,19 +49,6 @@ def test_how_far_it_grows(maximum: int, apart: float, round_trip: float, size: i
     for step in range(5):
         read_all(one, 1_000.0 + step * apart, round_trip)
     assert one.size == size
-
-
-def test_growth_ends_where_the_budget_does() -> None:
-    budget = ReceiveBudget(1_000_000)
-    first, second = ReceiveWindow(budget, MAXIMUM), ReceiveWindow(budget, MAXIMUM)
-    for _ in range(9):
-        read_all(first, 1_000.0)
-        read_all(second, 1_000.0)
-    assert budget.grown == 1_000_000
-    assert first.size + second.size == 2 * INITIAL_WINDOW + 1_000_000
-    first.close()
-    read_all(second, 1_000.0)
-    assert budget.grown == second.size - INITIAL_WINDOW <= 1_000_000
 
 
 def test_dropped_bytes_take_credit_but_no_memory_and_close_gives_everything_back() -> None:
@@ -137,9 +90,6 @@ def test_invariants(memory: int, steps: list[tuple[str, int, float]]) -> None:
         assert INITIAL_WINDOW <= one.size <= 3 * INITIAL_WINDOW
         assert budget.buffered == one.buffered
         assert budget.grown == one.size - INITIAL_WINDOW <= memory
-
-
-# ---------------------------------------------------------------------- the pool of all connections
 
 
 def fill(budget: ReceiveBudget, count: int) -> list[ReceiveWindow]:

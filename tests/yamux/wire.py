@@ -1,9 +1,9 @@
-"""One session whose other side the test plays frame by frame, and two sessions joined by nothing but bytes."""
+"""One session whose other side the test plays frame by frame."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from stronghold_p2p.config import Limits
 from stronghold_p2p.seams import Buffer
@@ -26,11 +26,7 @@ from stronghold_p2p.yamux.state import Receiving, Sending
 from stronghold_p2p.yamux.stream import YamuxStream
 from stronghold_p2p.yamux.window import ReceiveBudget
 
-
-class Bounds(Protocol):
-    """The fixture ``bounds``."""
-
-    def __call__(self, **values: float) -> None: ...
+Bounds = Callable[..., None]  # the fixture ``bounds``
 
 
 class Frame(NamedTuple):
@@ -115,7 +111,7 @@ class Sink:
         self.readies += 1
         self.on("ready")
 
-    def expired(self, now: float) -> None:
+    def expired(self, now: float = 0.0) -> None:
         self.events.append("expired")
 
 
@@ -236,36 +232,6 @@ def outbound(limits: Limits | None = None) -> tuple[Side, YamuxStream]:
     return side, side.opened()
 
 
-class Pair:
-    """A client and a server; ``run`` carries bytes until both are silent."""
-
-    def __init__(self, limits: Limits | None = None) -> None:
-        self.client = Side(client=True, limits=limits)
-        self.server = Side(client=False, limits=limits)
-
-    def run(self) -> None:
-        while True:
-            there, back = self.client.take(), self.server.take()
-            if not there and not back:
-                break
-            if there:
-                self.server.hear(there)
-            if back:
-                self.client.hear(back)
-            self.client.check()
-            self.server.check()
-
-    def stream(self) -> tuple[YamuxStream, YamuxStream]:
-        """One stream, acknowledged: the client's state of it and the server's."""
-        ours = self.client.open()
-        ours.send(b"?")
-        self.run()
-        theirs = self.server.session.streams[ours.id]
-        self.server.read(theirs, 1)
-        self.server.sink(theirs).pieces.clear()
-        return ours, theirs
-
-
 __all__ = [
     "ACK",
     "FIN",
@@ -273,7 +239,6 @@ __all__ = [
     "SYN",
     "Bounds",
     "Frame",
-    "Pair",
     "Side",
     "Sink",
     "data",

@@ -22,8 +22,6 @@ from stronghold_p2p.yamux.header import (
     INITIAL_WINDOW,
     VERSION,
     WINDOW_UPDATE,
-    Flag,
-    Type,
 )
 from tools.journey import sources, words
 from tools.journey.handshake import WRITERS, Handshake, encrypted
@@ -113,7 +111,7 @@ class _Dissector:
         _, kind, flags, stream, length = HEADER.unpack(header)
         if (kind, flags) not in words.FRAMES:
             raise JourneyError(f"a frame of type {kind} with flags {flags:#x}")
-        title, text = words.FRAMES[Type(kind), Flag(flags)]
+        title, text = words.FRAMES[words.Type(kind), words.Flag(flags)]
         cells, pieces = Cursor(header), []
         for name, width, meaning in zip(FIELDS, WIDTHS, _meanings(kind, flags, stream, length), strict=True):
             pieces.append(Piece(cells.take(width), Layer.YAMUX, name, meaning, sources.YAMUX[name]))
@@ -167,7 +165,7 @@ def _message(sender: Side, cursor: Cursor) -> list[Piece]:
 
 
 def _meanings(kind: int, flags: int, stream: int, length: int) -> tuple[str, ...]:
-    names = [name for flag in Flag if flag & flags and (name := flag.name)]
+    names = [name for flag in words.Flag if flag & flags and (name := flag.name)]
     opener = "odd: opened by the dialer" if stream % 2 else "even: opened by the listener"
     meaning = {
         DATA: f"{length} bytes follow; they use up that much of the stream's window, {INITIAL_WINDOW} at first",
@@ -176,7 +174,7 @@ def _meanings(kind: int, flags: int, stream: int, length: int) -> tuple[str, ...
     }[kind]
     return (
         f"{VERSION} is the only version",
-        f"{Type(kind).name.replace('_', ' ').title()}",
+        f"{words.Type(kind).name.replace('_', ' ').title()}",
         " ".join(names) or "none",
         f"stream {stream}; {opener}" if stream else "0: the session as a whole",
         meaning,

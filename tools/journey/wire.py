@@ -14,8 +14,7 @@ from typing import Any, Final, TypeVar
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.seams import WireUser
-from stronghold_p2p.transport.socket_wire import NOBODY
+from stronghold_p2p.seams import NOBODY, WireUser
 
 T = TypeVar("T")
 

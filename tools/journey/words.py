@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import IntEnum, IntFlag
 from typing import Final
 
 from stronghold_p2p import multistream
-from stronghold_p2p.yamux.header import Flag, Type
+from stronghold_p2p.yamux.header import ACK, DATA, FIN, GO_AWAY, PING, RST, SYN, WINDOW_UPDATE
 from tools.journey.pieces import Layer
 from tools.journey.wire import Side
+
+
+class Type(IntEnum):
+    """Names of frames."""
+
+    DATA = DATA
+    WINDOW_UPDATE = WINDOW_UPDATE
+    PING = PING
+    GO_AWAY = GO_AWAY
+
+
+class Flag(IntFlag):
+    """Names of the bits of the Flags field."""
+
+    SYN = SYN
+    ACK = ACK
+    FIN = FIN
+    RST = RST
+
 
 INTRO: Final = """\
 # One connection, byte by byte
