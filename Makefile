@@ -4,7 +4,7 @@ SHELL := /bin/sh
 ifndef SIDE_BY_SIDE
 .NOTPARALLEL:
 endif
-.PHONY: help demo test test-all toolchains install peer lint types test-most test-cores test-serial slowest hostile soak conformance bench scale docs house pins clean
+.PHONY: help demo test test-all toolchains install peer lint types test-most test-cores test-serial coverage slowest hostile soak conformance bench scale docs house pins clean
 
 PYTHON ?= $(shell sh .ci/pythons | head -n 1)
 VENV ?= .venv
@@ -88,6 +88,11 @@ endef
 
 test-serial: install  ## the tests that measure time, one after the other
 	$(BIN)/python -m pytest -q -m serial $$(grep -rl --include='test_*.py' 'mark\.serial' tests)
+
+coverage: install  ## the coverage of the whole package by all tests but test-serial, and the lines of both
+	$(BIN)/coverage erase
+	-$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q -m "not serial" -p tests.whole $(ARGS)
+	$(BIN)/python -m tests.whole
 
 slowest: install  ## the tests that take longest, one after the other (ARGS=tests/swarm: of these only)
 	$(BIN)/python -m pytest -q --durations=40 $(ARGS)

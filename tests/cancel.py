@@ -2,6 +2,9 @@
 
 Between two steps of a coroutine the event loop may run anything, also ``task.cancel()``. So a coroutine that
 suspends n times is run n times, and cancelled at its first, second, ... n-th suspension.
+
+A cancellation has to come out as ``CancelledError``. After each run ``check`` says whether everything is as if nothing
+had happened; the last run, which was not cancelled, gives its result to ``finished`` before that.
 """
 
 from __future__ import annotations
@@ -12,6 +15,10 @@ from typing import Any
 
 MOST = 200
 MOST_TURNS = 20_000
+
+Make = Callable[[], Coroutine[Any, Any, Any]]
+Check = Callable[[], Awaitable[object]]
+Finished = Callable[[Any], Awaitable[object]]
 
 
 class _CancelAt:
@@ -42,46 +49,37 @@ class _CancelAt:
             except BaseException as raised:
                 error = raised
 
+    async def run(self) -> Any:
+        return await self
 
-async def _run(wrapped: _CancelAt) -> Any:
-    return await wrapped
+
+async def _ends(task: asyncio.Future[Any], finished: Finished | None) -> bool:
+    """Whether the task came to its end; it may have been cancelled instead."""
+    try:
+        result = await task
+    except asyncio.CancelledError:
+        return False
+    if finished is not None:
+        await finished(result)
+    return True
 
 
-async def everywhere(
-    make: Callable[[], Coroutine[Any, Any, Any]],
-    check: Callable[[], Awaitable[None]],
-    *,
-    finished: Callable[[Any], Awaitable[None]] | None = None,
-) -> int:
+async def everywhere(make: Make, check: Check, finished: Finished | None = None) -> int:
     """Run ``make()`` again and again, cancelled one suspension later each time, until it is not reached.
 
-    A cancellation has to come out as ``CancelledError``. After each run ``check`` says whether everything is as
-    if nothing had happened; the last run, which was not cancelled, gives its result to ``finished`` before that.
     The result is the number of suspensions.
     """
     for n in range(1, MOST):
         wrapped = _CancelAt(make(), n)
-        task = asyncio.ensure_future(_run(wrapped))
-        try:
-            result = await task
-        except asyncio.CancelledError:
-            assert wrapped.hit
-        else:
-            assert not wrapped.hit, f"cancellation {n} was swallowed"
-            if finished is not None:
-                await finished(result)
+        ended = await _ends(asyncio.ensure_future(wrapped.run()), finished)
+        assert ended is not wrapped.hit, f"cancellation {n} was swallowed"
         await check()
-        if not wrapped.hit:
+        if ended:
             return n - 1
     raise AssertionError(f"more than {MOST} suspensions")
 
 
-async def at_each_turn(
-    make: Callable[[], Coroutine[Any, Any, Any]],
-    check: Callable[[], Awaitable[None]],
-    *,
-    finished: Callable[[Any], Awaitable[None]] | None = None,
-) -> int:
+async def at_each_turn(make: Make, check: Check, finished: Finished | None = None) -> int:
     """The same, but cancelled after so many turns of the loop: wherever it and the tasks that it has started are then.
 
     Turns come one by one at first and then with growing gaps. The result is how many turns it took to the end.
@@ -91,18 +89,11 @@ async def at_each_turn(
         task = asyncio.ensure_future(make())
         for _ in range(turns):
             await asyncio.sleep(0)
-        ended = task.done()
+        done = task.done()
         task.cancel()
-        try:
-            result = await task
-        except asyncio.CancelledError:
-            assert not ended
-        else:
-            assert ended, f"the cancellation after {turns} turns was swallowed"
-            if finished is not None:
-                await finished(result)
+        assert await _ends(task, finished) is done, f"the cancellation after {turns} turns was swallowed"
         await check()
-        if ended:
+        if done:
             return turns
         turns += 1 + turns // 16
     raise AssertionError(f"not over after {MOST_TURNS} turns")

@@ -1,24 +1,21 @@
 """Every distribution that installing the package brings, and who asks for it.
 
-python -m tests.closure          prints the table
-python -m tests.closure write    writes it into docs/dependencies.md
+python -m tests.closure write    writes it into docs/dependencies.md (part of ``make docs``)
 """
 
 from __future__ import annotations
 
-import re
-import sys
 from importlib.metadata import distribution
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.cores import ROOT
+from tools import pages
 
 OWN = "stronghold-p2p"
 OLDEST = {"extra": "", "python_version": "3.11", "python_full_version": "3.11.0"}
 DOCUMENT = ROOT / "docs" / "dependencies.md"
-BEGIN, END = "<!-- python -m tests.closure write -->\n", "<!-- end -->"
 
 
 def needs(name: str) -> set[str]:
@@ -48,20 +45,10 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def written() -> str:
-    """The table as it stands in the document."""
-    return DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
-
-
-def write() -> None:
-    """Put the table of this environment into the document."""
-    whole = DOCUMENT.read_text(encoding="utf-8")
-    pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
-    DOCUMENT.write_text(pattern.sub(lambda _: BEGIN + table() + END, whole), encoding="utf-8")
+def current() -> str:
+    """The document with the table of this environment."""
+    return pages.placed(DOCUMENT.read_text(encoding="utf-8"), {"closure": table()})
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["write"]:
-        write()
-    else:
-        print(table(), end="")
+    pages.main({DOCUMENT: current()})

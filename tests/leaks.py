@@ -17,6 +17,7 @@ warnings are errors here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import gc
 import os
@@ -25,7 +26,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import pytest
 import pytest_asyncio
@@ -36,7 +37,6 @@ from stronghold_p2p.yamux.window import ReceivePool
 
 OURS = "stronghold_p2p"
 Limiter: TypeAlias = Gate | Approval | ReceivePool
-LIMITERS: tuple[type[Limiter], ...] = (Gate, Approval, ReceivePool)
 MANY = 20_000  # objects: to look at so many after each test takes longer than the test
 CLOSERS = ("close", "abort", "reset")
 
@@ -79,9 +79,7 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
         return
 
     def look() -> list[str]:
-        left = [f"file descriptor {number}: {target}" for number, target in _descriptors().items()]
-        known = {f"file descriptor {number}: {target}" for number, target in files.items()}
-        left = [line for line in left if line not in known]
+        left = [line for line in _descriptors() if line not in files]
         return left + [f"thread: {thread}" for thread in threading.enumerate() if thread not in threads]
 
     end = _deadline(request)
@@ -104,7 +102,7 @@ async def no_loop_leaks(request: pytest.FixtureRequest, no_leaks: None) -> Async
         objects.clear()
     limiters: list[Limiter] = []
     with pytest.MonkeyPatch.context() as patch:
-        for kind in LIMITERS:
+        for kind in get_args(Limiter):
             patch.setattr(kind, "__init__", _noted(kind.__init__, limiters))
         yield
     if _FAILED in request.node.stash:
@@ -130,14 +128,12 @@ def _judge(left: list[str]) -> None:
         pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)
 
 
-def _descriptors() -> dict[str, str]:
+def _descriptors() -> list[str]:
     """Open file descriptors and what they are; the one that lists them is closed again before it is asked."""
-    found: dict[str, str] = {}
+    found: list[str] = []
     for number in os.listdir(_FOLDERS[0]) if _FOLDERS else []:
-        try:
-            found[number] = os.readlink(_FOLDERS[0] / number)
-        except OSError:
-            continue
+        with contextlib.suppress(OSError):
+            found.append(f"file descriptor {number}: {os.readlink(_FOLDERS[0] / number)}")
     return found
 
 
@@ -147,11 +143,8 @@ def _tasks() -> list[str]:
 
 def _timers(loop: asyncio.AbstractEventLoop) -> list[str]:
     scheduled: Iterable[asyncio.TimerHandle] = getattr(loop, "_scheduled", ())  # uvloop has no such list
-    return [
-        f"timer: {handle!r}"
-        for handle in scheduled
-        if not handle.cancelled() and _is_ours(handle._callback)  # type: ignore[attr-defined]
-    ]
+    waiting: Iterable[Any] = (handle for handle in scheduled if not handle.cancelled())
+    return [f"timer: {handle!r}" for handle in waiting if _is_ours(handle._callback)]
 
 
 def _is_ours(callback: Callable[..., Any]) -> bool:

@@ -1,10 +1,7 @@
 """Two network namespaces joined by a link that is as slow as a test wants it: no netem, only TUN devices.
 
-    python -m tests.netns 50 'command in B' 'command in A'
-
-runs the first command at 10.9.0.2 and the second at 10.9.0.1 with 50 ms of delay in each direction, and ends with
-the second one's exit code. A process of its own carries the packets, so a busy test does not slow the link down.
-Needs root, ``/dev/net/tun`` and ``ip`` (iproute2); ``missing()`` tells what is not there.
+A process of its own (this file) carries the packets, so a busy test does not slow the link down. Needs root,
+``/dev/net/tun`` and ``ip`` (iproute2).
 
 ``prefixes`` gives one namespace instead, in which any address of an IPv6 prefix may be a source.
 """
@@ -60,17 +57,24 @@ class Link:
         return ["ip", "netns", "exec", namespace, *command]
 
 
-def missing() -> str | None:
-    """What this machine lacks, or None; does not try to make a namespace."""
-    if sys.platform != "linux":
-        return "network namespaces exist on Linux only"
-    if os.geteuid() != 0:
-        return "network namespaces need root"
-    if not TUN.exists():
-        return f"no {TUN}"
-    if shutil.which("ip") is None:
-        return "no ip command (iproute2)"
-    return None
+@contextmanager
+def _making() -> Iterator[None]:
+    """Whatever goes wrong while namespaces are made is what this machine lacks."""
+    if sys.platform != "linux" or os.geteuid() != 0 or shutil.which("ip") is None:
+        raise Unavailable("network namespaces need Linux, root and ip (iproute2)")
+    try:
+        yield
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = str(getattr(error, "stderr", None) or error).strip()
+        raise Unavailable(f"no network namespaces here: {reason}") from error
+
+
+def _made(stack: ExitStack) -> str:
+    """A new namespace; the stack removes it."""
+    name = f"n{os.getpid()}.{next(_numbers)}"
+    _ip("netns", "add", name)
+    stack.callback(_remove, name)
+    return name
 
 
 @contextmanager
@@ -79,19 +83,10 @@ def slow_link(delay: float) -> Iterator[Link]:
 
     Afterwards nothing is left of it, whatever has happened; whoever still runs in the namespaces is killed.
     """
-    reason = missing()
-    if reason is not None:
-        raise Unavailable(reason)
-    number = next(_numbers)
-    names = [f"n{os.getpid()}.{number}{end}" for end in "ab"]
     with ExitStack() as stack:
-        try:
-            for name in names:
-                _ip("netns", "add", name)
-                stack.callback(_remove, name)
+        with _making():
+            names = [_made(stack) for _ in "ab"]
             carrier = _carrier(stack, names, delay)
-        except (OSError, subprocess.SubprocessError) as error:
-            raise Unavailable(f"no network namespaces here: {_reason(error)}") from error
         yield Link(*names)
         if carrier.poll() is not None:
             raise RuntimeError(f"the link has ended with {carrier.returncode}")
@@ -106,18 +101,12 @@ CLONE_NEWNET = 0x4000_0000  # linux/sched.h
 @contextmanager
 def prefixes(*networks: str) -> Iterator[str]:
     """A namespace whose loopback interface answers for all addresses of these IPv6 networks; its name."""
-    if sys.platform != "linux" or os.geteuid() != 0 or shutil.which("ip") is None:
-        raise Unavailable("network namespaces need Linux, root and ip (iproute2)")
-    name = f"n{os.getpid()}.{next(_numbers)}"
     with ExitStack() as stack:
-        try:
-            _ip("netns", "add", name)
-            stack.callback(_remove, name)
+        with _making():
+            name = _made(stack)
             _ip("-netns", name, "link", "set", "lo", "up")
             for network in networks:
                 _ip("-netns", name, "-6", "route", "add", "local", network, "dev", "lo")
-        except (OSError, subprocess.SubprocessError) as error:
-            raise Unavailable(f"no network namespaces here: {_reason(error)}") from error
         yield name
 
 
@@ -136,7 +125,9 @@ def inside(namespace: str) -> Iterator[None]:
 
 def _carrier(stack: ExitStack, names: list[str], delay: float) -> subprocess.Popen[bytes]:
     """The process that owns both devices; they go away with it."""
-    carrier = subprocess.Popen([sys.executable, "-P", __file__, "carry", str(delay), *names], stdout=subprocess.PIPE)
+    if not TUN.exists():
+        raise OSError(f"no {TUN}")
+    carrier = subprocess.Popen([sys.executable, "-P", __file__, str(delay), *names], stdout=subprocess.PIPE)
     stack.callback(_stop, carrier)
     assert carrier.stdout is not None
     readable, _, _ = select.select([carrier.stdout], [], [], PATIENCE)
@@ -157,12 +148,6 @@ def _remove(namespace: str) -> None:
     for pid in inside.stdout.split():
         os.kill(int(pid), signal.SIGKILL)
     subprocess.run(["ip", "netns", "delete", namespace], capture_output=True, check=False)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, subprocess.CalledProcessError):
-        return str(error.stderr).strip()
-    return str(error)
 
 
 def _ip(*arguments: str) -> None:
@@ -209,7 +194,8 @@ def _shuttle(delay: float, a: int, b: int) -> None:
             waiting.extend((due, across[end], packet) for packet in _arrived(end))
         while waiting and waiting[0][0] <= time.monotonic():
             _, end, packet = waiting.popleft()
-            _deliver(end, packet)
+            with suppress(OSError):  # a device that cannot take a packet loses it, as links do
+                os.write(end, packet)
 
 
 def _arrived(end: int) -> Iterator[bytes]:
@@ -220,28 +206,5 @@ def _arrived(end: int) -> Iterator[bytes]:
             return
 
 
-def _deliver(end: int, packet: bytes) -> None:
-    """A device that cannot take a packet loses it, as links do."""
-    try:
-        os.write(end, packet)
-    except OSError:
-        return
-
-
-# ---------------------------------------------------------------------- by hand
-
-
-def run(delay_ms: float, in_b: str, in_a: str) -> int:
-    """Both commands over the link; the exit code of the one in A."""
-    with slow_link(delay_ms / 1e3) as link, ExitStack() as stack:
-        other = subprocess.Popen(link.run_in(link.b, "sh", "-c", in_b))
-        stack.callback(other.wait)
-        stack.callback(other.terminate)
-        return subprocess.run(link.run_in(link.a, "sh", "-c", in_a), check=False).returncode
-
-
 if __name__ == "__main__":
-    if sys.argv[1] == "carry":
-        carry(float(sys.argv[2]), *sys.argv[3:5])
-    else:
-        sys.exit(run(float(sys.argv[1]), *sys.argv[2:4]))
+    carry(float(sys.argv[1]), *sys.argv[2:4])

@@ -10,17 +10,15 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
+from typing import Self
 
 from tests.cores import ROOT
 
-DOCUMENTS = sorted(
-    [
-        *ROOT.glob("*.md"),
-        *(ROOT / "docs").rglob("*.md"),
-        *(ROOT / "tests" / where for where in ("README.md", "hostile/README.md")),
-    ]
-)
+_OF_TESTS = (ROOT / "tests" / "README.md", ROOT / "tests" / "hostile" / "README.md")
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *_OF_TESTS])
+FOREIGN = ("MAKE", "MFLAGS", "VIRTUAL_ENV")
 PATIENCE = 180.0  # seconds for one command; `make demo` installs a whole environment
 
 _FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
@@ -78,11 +76,10 @@ def scripts(document: Path) -> list[Script]:
     """The Python of a document; a block marked ``continued`` runs behind the one before it."""
     found: list[Script] = []
     whole = blocks(document)
-    for position, block in enumerate(whole):
+    for block, after in zip_longest(whole, whole[1:]):
         if block.language == "python":
             before = found[-1].code + "\n" if block.info.endswith(" continued") else ""
-            after = whole[position + 1 : position + 2]
-            shown = after[0].text if after and after[0].info == "text output" else None
+            shown = after.text if after is not None and after.info == "text output" else None
             found.append(Script(block, before + block.text, shown))
     return found
 
@@ -109,9 +106,7 @@ def matches(shown: str, printed: str) -> bool:
 
 def environment() -> dict[str, str]:
     """That of the tests, with the commands of their Python first, and without what a make around them has set."""
-    plain = {
-        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "VIRTUAL_ENV"))
-    }
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     return plain | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
@@ -137,8 +132,7 @@ class Shell:
         output, code = self._folder / f".output{self._count}", self._folder / f".code{self._count}"
         body = command.line.removesuffix(" &")
         ending = " &" if command.stays else f"\necho $? > {code}.new; mv {code}.new {code}"
-        if self._bash.stdin is None:
-            raise ValueError("no shell")
+        assert self._bash.stdin is not None
         self._bash.stdin.write(f"{{ {body}\n}} > {output} 2>&1 < /dev/null{ending}\n")
         self._bash.stdin.flush()
         end = time.monotonic() + (PATIENCE if not command.stays else 20)
@@ -151,9 +145,10 @@ class Shell:
             time.sleep(0.02)
         return -1, f"no end after {PATIENCE} s: {output.read_text(encoding='utf-8')}"
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """End the shell and everything that it started."""
         os.killpg(self._bash.pid, signal.SIGTERM)
-        if self._bash.stdin is not None:
-            self._bash.stdin.close()
-        self._bash.wait(timeout=10)
+        self._bash.__exit__(None, None, None)

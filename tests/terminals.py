@@ -10,7 +10,7 @@ import sys
 import termios
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 # The terminal has to be the controlling one of the process, or Ctrl-C would be a byte like any other.
 _AT_TERMINAL = (
@@ -66,25 +66,17 @@ class Terminal:
 async def at_terminal(*command: str) -> AsyncIterator[Terminal]:
     """Run ``command`` with a terminal for everything."""
     ours, theirs = pty.openpty()
-    try:
+    whole = (sys.executable, "-c", _AT_TERMINAL, *command)
+    with ExitStack() as stack:
+        stack.callback(os.close, ours)
+        stack.callback(os.close, theirs)
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            _AT_TERMINAL,
-            *command,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
+            *whole, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
         )
-        terminal = Terminal(process, ours)
         try:
-            yield terminal
+            yield Terminal(process, ours)
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
             asyncio.get_running_loop().remove_reader(ours)
-    finally:
-        os.close(theirs)
-        os.close(ours)

@@ -17,41 +17,15 @@ MODULES = {house.name(path): path for path in house.modules()}
 CORES = cores.cores()
 
 # What a core may use of the standard library: nothing here waits, tells the time, draws lots, logs or opens anything.
-PURE = frozenset(
-    (
-        "__future__",
-        "abc",
-        "base64",
-        "binascii",
-        "bisect",
-        "collections",
-        "dataclasses",
-        "enum",
-        "functools",
-        "hashlib",
-        "heapq",
-        "hmac",
-        "inspect",
-        "ipaddress",
-        "itertools",
-        "json",
-        "math",
-        "operator",
-        "re",
-        "string",
-        "struct",
-        "tomllib",
-        "types",
-        "typing",
-        "unicodedata",
-    )
-)
+PURE = """
+    __future__ abc base64 binascii bisect collections dataclasses enum functools hashlib heapq hmac inspect
+    ipaddress itertools json math operator re string struct tomllib types typing unicodedata
+"""
 PACKAGES = frozenset({"cryptography", "multiaddr"})
 
 # What only type checkers import: each has its own copy, so nobody has to install it. TypeForm (PEP 747) is in typing
 # from 3.15 on.
 CHECKERS_ONLY = "typing_extensions"
-
 # Programs: a test starts them as processes of their own instead of importing them.
 STARTED = {"stronghold_p2p.__main__", "stronghold_p2p.cli.demo_peer"}
 
@@ -60,34 +34,24 @@ def foreign(path: Path) -> set[str]:
     return {name.partition(".")[0] for name in house.imports(path) if not name.startswith("stronghold_p2p")}
 
 
-def test_every_module_has_a_room() -> None:
+def test_every_module_has_a_room_and_every_room_exists() -> None:
     assert [inside(path) for path in house.modules() if house.place(path) is None] == []
+    assert [room for room in house.table() if not (house.PACKAGE / room).exists()] == []
     assert len(MODULES) >= 30
     assert len(CORES) >= 25
 
 
-def test_every_room_exists() -> None:
-    assert [room for room in house.table() if not (house.PACKAGE / room).exists()] == []
-
-
-def test_imports_lead_down_or_stay_in_their_folder() -> None:
+def test_imports_lead_down_or_stay_in_their_folder_and_never_in_a_circle() -> None:
     assert house.wrong_arrows() == []
-
-
-def test_no_modules_lead_back_to_each_other() -> None:
     assert house.circles() == []
 
 
 @pytest.mark.parametrize("path", CORES, ids=inside)
 def test_a_core_uses_only_what_is_pure(path: Path) -> None:
-    assert foreign(path) - PURE - PACKAGES - {CHECKERS_ONLY} == set()
+    """``generate`` is how keys of the cryptography package come out of the system's randomness."""
+    assert foreign(path) - set(PURE.split()) - PACKAGES - {CHECKERS_ONLY} == set()
     shells = [inside(target) for target in house.ours(path) if (where := house.place(target)) and not where.core]
     assert shells == []
-
-
-@pytest.mark.parametrize("path", CORES, ids=inside)
-def test_a_core_draws_no_lots(path: Path) -> None:
-    """``generate`` is how keys of the cryptography package come out of the system's randomness."""
     drawn = {node.attr for node in ast.walk(house.tree(path)) if isinstance(node, ast.Attribute)}
     assert drawn & {"generate", "generate_key"} == set()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,23 +16,11 @@ from typing import Any
 import pytest
 
 import stronghold_p2p
-from stronghold_p2p import (
-    BYTES,
-    Attempt,
-    Connection,
-    Dropped,
-    Event,
-    Network,
-    PeerInfo,
-    Request,
-    RequestProtocol,
-    Rule,
-    Stream,
-    StreamOpening,
-    StreamReset,
-    UsageError,
-)
+from stronghold_p2p import BYTES, Attempt, Dropped, Event, Network, Request, RequestProtocol, Rule, Stream
+from stronghold_p2p.errors import StreamReset, UsageError
+from stronghold_p2p.network import StreamOpening
 from tests import cancel
+from tests.cancel import Check, Finished, Make
 from tests.peers import LOOPBACK, until
 
 PROTOCOLS = {"__await__", "__aenter__", "__aexit__", "__aiter__", "__anext__"}
@@ -68,23 +56,18 @@ def _gives_something_to_await(function: Any) -> bool:
 
 @dataclass
 class Scene:
-    """Bob serves everybody; alice has an open connection to him, ``connection``."""
+    """Bob serves everybody; alice has an open connection to him."""
 
     bob: Network
     alice: Network
-    connection: Connection
     base: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def address(self) -> str:
-        return str(self.bob.addresses[0])
 
     def counts(self) -> dict[str, int]:
         """What may not grow; ``known_peers`` and the listeners are the scenario's own."""
-        both = ((name, network) for network in (self.bob, self.alice) for name in network.stats())
-        kept = {f"{id(network)} {name}": network.stats()[name] for name, network in both}
-        tasks = {"tasks": len(asyncio.all_tasks())}
-        return {name: count for name, count in kept.items() if "known" not in name} | tasks
+        whose = {"bob": self.bob, "alice": self.alice}
+        kept = {f"{who} {name}": count for who, one in whose.items() for name, count in one.stats().items()}
+        kept["tasks"] = len(asyncio.all_tasks())
+        return {name: count for name, count in kept.items() if "known" not in name}
 
     def grown(self) -> dict[str, int]:
         return {name: count for name, count in self.counts().items() if count > self.base[name]}
@@ -97,12 +80,7 @@ class Scene:
             assert not self.grown()
             assert await self.alice.request(self.bob.peer_id, "works") == "works"
 
-    async def everywhere(
-        self,
-        make: Callable[[], Coroutine[Any, Any, Any]],
-        finished: Callable[[Any], Awaitable[None]] | None = None,
-        tidy: Callable[[], Awaitable[None]] | None = None,
-    ) -> int:
+    async def everywhere(self, make: Make, finished: Finished | None = None, tidy: Check | None = None) -> int:
         """Cancel it at each suspension, then after each number of turns; ``tidy`` before each look at what is left."""
         self.base = self.counts()
 
@@ -111,9 +89,18 @@ class Scene:
                 await tidy()
             await self.calm()
 
-        number = await cancel.everywhere(make, check, finished=finished)
-        await cancel.at_each_turn(make, check, finished=finished)
+        number = await cancel.everywhere(make, check, finished)
+        await cancel.at_each_turn(make, check, finished)
         return number
+
+
+def gives(right: Callable[[Any], bool]) -> Finished:
+    """What comes out of a call that was not cancelled."""
+
+    async def finished(result: Any) -> None:
+        assert right(result), result
+
+    return finished
 
 
 def serving() -> Network:
@@ -158,28 +145,21 @@ async def scene() -> AsyncIterator[Scene]:
         await until(lambda: bob.connections())
         await alice.request(bob.peer_id, "warm")
         await until(lambda: not connection.streams and not bob.connections()[0].streams)
-        yield Scene(bob, alice, connection)
+        yield Scene(bob, alice)
 
 
 Scenario = Callable[[Scene], Coroutine[Any, Any, int]]
-SCENARIOS: dict[str, tuple[Scenario, int]] = {}
+SCENARIOS: dict[tuple[str, ...], tuple[Scenario, int]] = {}
 
 
-def scenario(*names: str, least: int) -> Callable[[Scenario], Scenario]:
+def scenario(*names: str, least: int = 1) -> Callable[[Scenario], None]:
     """``least``: suspensions that there have to be, so that the scenario cannot become empty unnoticed."""
-
-    def register(play: Scenario) -> Scenario:
-        for name in names:
-            assert name not in SCENARIOS
-            SCENARIOS[name] = (play, least)
-        return play
-
-    return register
+    return lambda play: SCENARIOS.update({names: (play, least)})
 
 
 def test_every_awaitable_has_a_scenario() -> None:
-    assert set(awaitables()) == set(SCENARIOS)
-    assert len(SCENARIOS) >= 25
+    assert sorted(awaitables()) == sorted(name for names in SCENARIOS for name in names)
+    assert len(list(awaitables())) >= 25
 
 
 # ---------------------------------------------------------------------- Network
@@ -215,7 +195,7 @@ async def enter(one: Scene) -> int:
     return await one.everywhere(open_it, finished, tidy)
 
 
-@scenario("Network.__aexit__", least=1)
+@scenario("Network.__aexit__")
 async def leave(one: Scene) -> int:
     made: list[Network] = []
 
@@ -240,21 +220,19 @@ async def leave(one: Scene) -> int:
     return await one.everywhere(close_it, None, tidy)
 
 
-@scenario("Network.connect", least=1)
+@scenario("Network.connect")
 async def connect(one: Scene) -> int:
     async with serving() as carol:
-
-        async def finished(connection: Connection) -> None:
-            assert connection.peer == carol.peer_id
 
         async def tidy() -> None:
             await one.alice.disconnect(carol.peer_id)
             await until(lambda: not any(carol.stats()[name] for name in ("inbound", "pending_in", "streams")))
 
-        return await one.everywhere(lambda: one.alice.connect(carol.addresses[0]), finished, tidy)
+        found = gives(lambda connection: bool(connection.peer == carol.peer_id))
+        return await one.everywhere(lambda: one.alice.connect(carol.addresses[0]), found, tidy)
 
 
-@scenario("Network.disconnect", least=1)
+@scenario("Network.disconnect")
 async def disconnect(one: Scene) -> int:
     async with serving() as carol:
         await one.alice.connect(carol.addresses[0])
@@ -276,35 +254,31 @@ async def disconnect(one: Scene) -> int:
         return await one.everywhere(make, None, tidy)
 
 
-@scenario("Network.listen", least=1)
+async def stop_listening(one: Scene) -> None:
+    for listener in one.alice.listeners:
+        await listener.close()
+
+
+@scenario("Network.listen")
 async def listen(one: Scene) -> int:
-    async def tidy() -> None:
-        for listener in one.alice.listeners:
-            await listener.close()
-
-    return await one.everywhere(lambda: one.alice.listen(LOOPBACK), None, tidy)
+    return await one.everywhere(lambda: one.alice.listen(LOOPBACK), None, lambda: stop_listening(one))
 
 
-@scenario("Network.request", least=1)
+@scenario("Network.request")
 async def request(one: Scene) -> int:
-    async def finished(answer: Any) -> None:
-        assert answer in ("hello", b"hello", LONG)
-
-    await one.everywhere(lambda: one.alice.request(one.bob.peer_id, b"hello", VIEWED), finished)
-    await one.everywhere(lambda: one.alice.request(one.bob.peer_id, LONG), finished)
-    await asked(one, one.alice, "out", finished)
-    await asked(one, one.bob, "in", finished)
+    said = gives(lambda answer: answer in ("hello", b"hello", LONG))
+    await one.everywhere(lambda: one.alice.request(one.bob.peer_id, b"hello", VIEWED), said)
+    await one.everywhere(lambda: one.alice.request(one.bob.peer_id, LONG), said)
+    await asked(one, one.alice, "out")
+    await asked(one, one.bob, "in")
     async with serving() as carol:
-
-        async def tidy() -> None:
-            await one.alice.disconnect(carol.peer_id)
-
-        await one.everywhere(lambda: one.alice.request(carol.addresses[0], "hello"), finished, tidy)
-    return await one.everywhere(lambda: one.alice.request(one.bob.peer_id, "hello"), finished)
+        make, tidy = one.alice.request, one.alice.disconnect
+        await one.everywhere(lambda: make(carol.addresses[0], "hello"), said, lambda: tidy(carol.peer_id))
+    return await one.everywhere(lambda: one.alice.request(one.bob.peer_id, "hello"), said)
 
 
-async def asked(one: Scene, whose: Network, direction: Any, finished: Callable[[Any], Awaitable[None]]) -> None:
-    """The same while a hook is asked."""
+async def asked(one: Scene, whose: Network, direction: Any) -> None:
+    """A request while a hook is asked."""
 
     @whose.firewall.on_ask
     async def approve(attempt: Attempt) -> bool:
@@ -312,28 +286,23 @@ async def asked(one: Scene, whose: Network, direction: Any, finished: Callable[[
         return True
 
     whose.firewall.set(Rule.ASK, direction=direction)
-    await one.everywhere(lambda: one.alice.request(one.bob.peer_id, "hello"), finished)
+    await one.everywhere(lambda: one.alice.request(one.bob.peer_id, "hello"), gives(lambda answer: answer == "hello"))
     whose.firewall.set(Rule.ALLOW, direction=direction)
 
 
-@scenario("Network.ping", least=1)
+@scenario("Network.ping")
 async def ping(one: Scene) -> int:
-    async def finished(took: float) -> None:
-        assert took > 0
-
     await one.alice.ping(one.bob.peer_id)  # its stream stays for a while
-    return await one.everywhere(lambda: one.alice.ping(one.bob.peer_id), finished)
+    return await one.everywhere(lambda: one.alice.ping(one.bob.peer_id), gives(lambda took: took > 0))
 
 
-@scenario("Network.identify", least=1)
+@scenario("Network.identify")
 async def identify(one: Scene) -> int:
-    async def finished(info: PeerInfo) -> None:
-        assert info.peer == one.bob.peer_id
-
-    return await one.everywhere(lambda: one.alice.identify(one.bob.peer_id), finished)
+    right = gives(lambda info: bool(info.peer == one.bob.peer_id))
+    return await one.everywhere(lambda: one.alice.identify(one.bob.peer_id), right)
 
 
-@scenario("Network.serve_forever", least=1)
+@scenario("Network.serve_forever")
 async def serve_forever(one: Scene) -> int:
     """It ends by being cancelled only."""
     one.base = one.counts()
@@ -351,16 +320,16 @@ async def serve_forever(one: Scene) -> int:
 # ---------------------------------------------------------------------- Opening
 
 
-def forget(one: Scene) -> None:
-    """What identify has told: protocols have to be negotiated."""
+def unheard(one: Scene) -> StreamOpening:
+    """What identify has told is forgotten: protocols have to be negotiated."""
     one.alice._swarm.peer_protocols.clear()
+    return one.alice.open_stream(one.bob.peer_id, "/none/1", ECHO)
 
 
-@scenario("StreamOpening.__await__", least=1)
+@scenario("StreamOpening.__await__")
 async def opening(one: Scene) -> int:
     async def opened() -> Stream:
-        forget(one)
-        return await one.alice.open_stream(one.bob.peer_id, "/none/1", ECHO)
+        return await unheard(one)
 
     async def finished(stream: Stream) -> None:
         assert stream.protocol == ECHO
@@ -371,25 +340,18 @@ async def opening(one: Scene) -> int:
 
 @scenario("StreamOpening.__aenter__", "StreamOpening.__aexit__", least=2)
 async def opening_in_a_block(one: Scene) -> int:
-    def opened() -> StreamOpening:
-        forget(one)
-        return one.alice.open_stream(one.bob.peer_id, "/none/1", ECHO)
-
     async def block() -> bytes:
-        async with opened() as stream:
+        async with unheard(one) as stream:
             await stream.write(b"hello")
             return await stream.readexactly(5)
 
-    async def finished(answer: bytes) -> None:
-        assert answer == b"hello"
-
-    return await one.everywhere(block, finished)
+    return await one.everywhere(block, gives(lambda answer: answer == b"hello"))
 
 
 # ---------------------------------------------------------------------- Connection, Listener
 
 
-@scenario("Connection.close", least=1)
+@scenario("Connection.close")
 async def close_connection(one: Scene) -> int:
     async with serving() as carol:
         connections = [await one.alice.connect(carol.addresses[0])]
@@ -407,11 +369,7 @@ async def close_listener(one: Scene) -> int:
     async def close() -> None:
         await (await one.alice.listen(LOOPBACK)).close()
 
-    async def tidy() -> None:
-        for listener in one.alice.listeners:
-            await listener.close()
-
-    await one.everywhere(close, None, tidy)
+    await one.everywhere(close, None, lambda: stop_listening(one))
     return 0  # it waits for nothing
 
 
@@ -432,13 +390,10 @@ class Counted:
             await self.stream.write(bytes((self.sent + n) % 251 for n in range(size)))
             self.sent += size
 
-    def take(self, piece: bytes) -> None:
-        self.got += piece
-
     async def rest(self) -> None:
         """All that was sent comes back, once and in order."""
         while len(self.got) < self.sent:
-            self.take(await self.stream.read(1_000))
+            self.got += await self.stream.read(1_000)
         assert bytes(self.got) == bytes(n % 251 for n in range(self.sent))
 
 
@@ -450,41 +405,32 @@ async def counted(one: Scene) -> AsyncIterator[Counted]:
         yield Counted(stream)
 
 
-async def reading(one: Scene, read: Callable[[Stream], Coroutine[Any, Any, Any]], least: int = 1) -> int:
+async def reading(one: Scene, read: Callable[[Stream], Coroutine[Any, Any, bytes]]) -> int:
     """``read`` takes up to ten bytes; a cancelled one takes none."""
     async with counted(one) as numbers:
 
-        async def make() -> Any:
+        async def make() -> bytes:
             await numbers.feed(10)
             return await read(numbers.stream)
 
         async def finished(piece: bytes) -> None:
-            numbers.take(piece)
+            numbers.got += piece
 
         return await one.everywhere(make, finished, numbers.rest)
 
 
-@scenario("Stream.read", least=1)
-async def read(one: Scene) -> int:
-    return await reading(one, lambda stream: stream.read(10))
+async def first(stream: Stream) -> bytes:
+    async for piece in stream:
+        return piece
+    return b""
 
 
-@scenario("Stream.readexactly", least=1)
-async def readexactly(one: Scene) -> int:
-    return await reading(one, lambda stream: stream.readexactly(10))
+scenario("Stream.read")(lambda one: reading(one, lambda stream: stream.read(10)))
+scenario("Stream.readexactly")(lambda one: reading(one, lambda stream: stream.readexactly(10)))
+scenario("Stream.__aiter__")(lambda one: reading(one, first))
 
 
-@scenario("Stream.__aiter__", least=1)
-async def iterate(one: Scene) -> int:
-    async def first(stream: Stream) -> bytes:
-        async for piece in stream:
-            return piece
-        return b""
-
-    return await reading(one, first)
-
-
-@scenario("Stream.read_message", "Stream.write_message", least=1)
+@scenario("Stream.read_message", "Stream.write_message")
 async def messages(one: Scene) -> int:
     async with counted(one) as numbers:
         stream, waiting = numbers.stream, 0
@@ -498,13 +444,10 @@ async def messages(one: Scene) -> int:
             waiting = 0
             return message
 
-        async def finished(message: bytes | None) -> None:
-            assert message == b"m" * 200
-
-        return await one.everywhere(make, finished)
+        return await one.everywhere(make, gives(lambda message: message == b"m" * 200))
 
 
-@scenario("Stream.read_to_end", least=1)
+@scenario("Stream.read_to_end")
 async def read_to_end(one: Scene) -> int:
     made: list[Stream] = []
 
@@ -521,10 +464,7 @@ async def read_to_end(one: Scene) -> int:
             await stream.close()
         made.clear()
 
-    async def finished(data: bytes) -> None:
-        assert data == b"x" * 5_000
-
-    return await one.everywhere(make, finished, tidy)
+    return await one.everywhere(make, gives(lambda data: data == b"x" * 5_000), tidy)
 
 
 @scenario("Stream.write", "Stream.__aenter__", "Stream.__aexit__", least=2)
@@ -564,7 +504,7 @@ async def close_stream(one: Scene) -> int:
 # ---------------------------------------------------------------------- Events
 
 
-@scenario("Events.__aiter__", "Events.__anext__", "Events.__aenter__", "Events.__aexit__", least=1)
+@scenario("Events.__aiter__", "Events.__anext__", "Events.__aenter__", "Events.__aexit__")
 async def events(one: Scene) -> int:
     async with Network() as quiet, quiet.events() as seen:
         told = got = 0
@@ -588,11 +528,8 @@ async def events(one: Scene) -> int:
         return await one.everywhere(make, finished, tidy)
 
 
-PLAYS = dict.fromkeys(SCENARIOS.values())
-
-
 @pytest.mark.speed
-@pytest.mark.parametrize(("play", "least"), PLAYS, ids=[play.__name__ for play, _ in PLAYS])
+@pytest.mark.parametrize(("play", "least"), SCENARIOS.values(), ids=map(" ".join, SCENARIOS))
 async def test_cancelled_everywhere(play: Scenario, least: int) -> None:
     async with scene() as one:
         assert await play(one) >= least

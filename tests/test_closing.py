@@ -12,21 +12,9 @@ from typing import Any
 
 import pytest
 
-from stronghold_p2p import (
-    Attempt,
-    ConnectionClosed,
-    Event,
-    Identity,
-    Network,
-    Opened,
-    P2PError,
-    Request,
-    Rule,
-    Stream,
-    StreamReset,
-    UsageError,
-)
+from stronghold_p2p import Attempt, Event, Identity, Network, Opened, Rule, Stream
 from stronghold_p2p.addressing.kinds import from_socket
+from stronghold_p2p.errors import ConnectionClosed, P2PError, StreamReset, UsageError
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.yamux import session
 from stronghold_p2p.yamux.header import GO_AWAY, frame
@@ -54,7 +42,7 @@ def nothing_left(network: Network) -> None:
 
 @dataclass
 class Scene:
-    """``network`` is closed; ``waiting`` are calls that have to end in one of ``outcomes``."""
+    """``network`` is closed; ``waiting`` are calls that have to end."""
 
     network: Network
     friend: Network
@@ -68,21 +56,37 @@ class Scene:
     def friends(self) -> str:
         return str(self.friend.addresses[0])
 
+    def from_friend(self) -> None:
+        self.call(self.friend.request(self.network.addresses[0], "x"))
+
+    async def settle(self) -> None:
+        """Only the calls that are still under way are looked at."""
+        await asyncio.sleep(0.05)
+        self.waiting = [call for call in self.waiting if not call.done()]
+
+    async def outcomes(self) -> list[Any]:
+        """A stream that came in the last moment is as dead as the others."""
+        found = await asyncio.gather(*self.waiting, return_exceptions=True)
+        for place, stream in enumerate(found):
+            if isinstance(stream, Stream | LiveStream):
+                with pytest.raises(P2PError) as caught:
+                    await stream.read()
+                found[place] = caught.value
+        return found
+
+
+async def hang(*_: Any) -> Any:
+    await asyncio.Event().wait()
+    return True
+
 
 @asynccontextmanager
 async def scene(ack_backlog: int = 8) -> AsyncIterator[Scene]:
     def serving() -> Network:
         one = Network(listen=[LOOPBACK])
         one.firewall.set(Rule.ALLOW)
-
-        @one.on_stream(HOLD)
-        async def hold(_: Stream) -> None:
-            await asyncio.Event().wait()
-
-        @one.on_request
-        async def never(_: Request[Any]) -> None:
-            await asyncio.Event().wait()
-
+        one.on_stream(HOLD)(hang)
+        one.on_request(hang)
         return one
 
     with pytest.MonkeyPatch.context() as patch:
@@ -121,15 +125,10 @@ async def accepting(one: Scene) -> None:
 
 async def asking(one: Scene) -> None:
     """The application is asked and does not answer."""
-
-    @one.network.firewall.on_ask
-    async def hung(_: Attempt) -> bool:
-        await asyncio.Event().wait()
-        return True
-
+    one.network.firewall.on_ask(hang)
     one.network.firewall.set(Rule.ASK)
     for _ in range(5):
-        one.call(one.friend.request(one.network.addresses[0], "x"))
+        one.from_friend()
     await until(lambda: one.network.stats()["asks"] == 5)
 
 
@@ -154,7 +153,7 @@ async def asking_a_stubborn_one(one: Scene) -> None:
         return True
 
     one.network.firewall.set(Rule.ASK)
-    one.call(one.friend.request(one.network.addresses[0], "x"))
+    one.from_friend()
     await until(lambda: one.network.stats()["asks"] == 1)
 
 
@@ -192,8 +191,7 @@ async def opening(one: Scene) -> None:
     for number in range(12):
         one.call(connection.open_stream(f"/x/{number}"))
     one.call(connection.open_stream("/x/1", "/x/2"))
-    await asyncio.sleep(0.05)
-    one.waiting = [call for call in one.waiting if not call.done()]
+    await one.settle()
     assert len(one.waiting) >= 5
 
 
@@ -201,7 +199,7 @@ async def talking(one: Scene) -> None:
     """Requests in both directions, pings and identify with one who does not answer."""
     for _ in range(5):
         one.call(one.network.request(one.friends, "x"))
-        one.call(one.friend.request(one.network.addresses[0], "x"))
+        one.from_friend()
     raw = await stalled(one)
     one.call(one.network.ping(raw.id))
     one.call(one.network.identify(raw.id))
@@ -215,28 +213,8 @@ async def listening(one: Scene) -> None:
     await asyncio.sleep(0)
 
 
-UNDER_WAY: tuple[Begin, ...] = (
-    nothing,
-    dialing,
-    accepting,
-    asking,
-    asking_before_we_send,
-    asking_a_stubborn_one,
-    writing,
-    reading,
-    opening,
-    talking,
-    listening,
-)
-
-
-async def fate(outcome: Any) -> Any:
-    """A stream that came in the last moment is as dead as the others."""
-    if not isinstance(outcome, Stream | LiveStream):
-        return outcome
-    with pytest.raises(P2PError) as caught:
-        await outcome.read()
-    return caught.value
+ASKING: tuple[Begin, ...] = (asking, asking_before_we_send, asking_a_stubborn_one)
+UNDER_WAY = (nothing, dialing, accepting, *ASKING, writing, reading, opening, talking, listening)
 
 
 @pytest.mark.parametrize("begin", UNDER_WAY, ids=lambda begin: begin.__name__)
@@ -247,11 +225,9 @@ async def test_closing_while(begin: Begin) -> None:
         await close(one.network)
         assert now() - start < 3.0 + 1.0  # the time of ``Timeouts.close``, and a busy machine
         nothing_left(one.network)
-        outcomes = await asyncio.gather(*one.waiting, return_exceptions=True)
-        outcomes = [await fate(outcome) for outcome in outcomes]
-        kinds = {type(outcome) for outcome in outcomes}
+        outcomes = await one.outcomes()
         expected: set[type] = {UsageError} if begin is listening else {ConnectionClosed, StreamReset}
-        assert kinds <= expected, outcomes
+        assert {type(outcome) for outcome in outcomes} <= expected, outcomes
         with pytest.raises(UsageError):
             await one.network.connect(one.friends)
         await until(lambda: not one.friend.connections())
@@ -260,28 +236,17 @@ async def test_closing_while(begin: Begin) -> None:
 # ---------------------------------------------------------------------- the connection ends under everybody
 
 
-async def reset(raw: Raw, _: Scene) -> None:
-    raw.bare.reset()
+ENDS: dict[str, Callable[[Raw, Scene], Any]] = {
+    "reset": lambda raw, one: raw.bare.reset(),
+    "leave": lambda raw, one: raw.close(),
+    "go_away": lambda raw, one: raw.send(frame(GO_AWAY, 0, 0, 1)),
+    "disconnect": lambda raw, one: one.network.disconnect(raw.id),
+    "ban": lambda raw, one: one.network.firewall.ban(raw.id),
+}
 
 
-async def leave(raw: Raw, _: Scene) -> None:
-    raw.close()
-
-
-async def go_away(raw: Raw, _: Scene) -> None:
-    await raw.send(frame(GO_AWAY, 0, 0, 1))
-
-
-async def disconnect(raw: Raw, one: Scene) -> None:
-    await one.network.disconnect(raw.id)
-
-
-async def ban(raw: Raw, one: Scene) -> None:
-    one.network.firewall.ban(raw.id)
-
-
-@pytest.mark.parametrize("end", [reset, leave, go_away, disconnect, ban], ids=lambda end: end.__name__)
-async def test_everybody_learns_the_same(end: Callable[[Raw, Scene], Awaitable[None]]) -> None:
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+async def test_everybody_learns_the_same(end: Callable[[Raw, Scene], Awaitable[None] | None]) -> None:
     """Hostile row 110: 64 readers, 64 writers without a window, 16 openers, pings, requests; one cause for all."""
     async with scene(ack_backlog=160) as one:
         raw = await stalled(one)
@@ -296,20 +261,22 @@ async def test_everybody_learns_the_same(end: Callable[[Raw, Scene], Awaitable[N
             one.call(one.network.identify(raw.id))
             one.call(one.network.request(raw.id, "x"))
             one.call(connection.open_stream("/x/1", "/x/2"))
-        await asyncio.sleep(0.05)
+        await one.settle()
         for _ in range(40):
             one.call(connection.open_stream(HOLD))
-        await asyncio.sleep(0.05)
-        one.waiting = [call for call in one.waiting if not call.done()]
+        await one.settle()
         assert len(one.waiting) >= 64 + 64 + 16 + 16
+
+        async def ends() -> None:
+            if (waiting := end(raw, one)) is not None:
+                await waiting
+
         start = now()
-        ending = asyncio.ensure_future(end(raw, one))
-        outcomes = await asyncio.gather(*one.waiting, return_exceptions=True)
-        assert (
-            now() - start < 0.9
-        )  # 0.1 on a machine that has nothing else to do; before the grace for the peer is over
+        ending = asyncio.ensure_future(ends())
+        await asyncio.wait(one.waiting)
+        assert now() - start < 0.9  # 0.1 on an idle machine; before the grace for the peer is over
         await ending
-        outcomes = [await fate(outcome) for outcome in outcomes]
+        outcomes = await one.outcomes()
         assert {type(outcome) for outcome in outcomes} == {ConnectionClosed}
         assert len({str(outcome) for outcome in outcomes}) == 1
         assert one.network.stats()["requests_out"] == one.network.stats()["streams"] == 0
@@ -330,71 +297,53 @@ async def test_closing_again_and_several_times_at_once(begin: Begin) -> None:
         await asyncio.gather(*one.waiting, return_exceptions=True)
 
 
-async def test_closing_from_inside_a_handler() -> None:
+def ask(network: Network, end: Callable[[Any], Any]) -> None:
+    network.on_request(hang)
+    network.firewall.on_ask(end)
+    network.firewall.set(Rule.ASK)
+
+
+def when_opened(network: Network, end: Callable[[Any], Any]) -> None:
+    network.on_event(lambda event: asyncio.ensure_future(end(event)) if isinstance(event, Opened) else None)
+
+
+# Whence it is closed, and whether the call goes through there: the hook is cancelled as all are.
+INSIDE: dict[str, tuple[Callable[[Network, Callable[[Any], Any]], object], bool]] = {
+    "a handler": (lambda network, end: network.on_stream(HOLD)(end), True),
+    "a request": (lambda network, end: network.on_request(end), True),
+    "the ask hook": (ask, False),
+    "an event": (when_opened, True),
+}
+
+
+@pytest.mark.parametrize(("put", "through"), INSIDE.values(), ids=INSIDE)
+async def test_closing_from_inside(put: Callable[[Network, Callable[[Any], Any]], object], through: bool) -> None:
     async with scene() as one:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        @one.network.on_stream("/end/1")
-        async def end(_: Stream) -> None:
-            await close(one.network)
-            done.set_result(None)
-
-        stream = await one.friend.open_stream(one.network.addresses[0], "/end/1")
-        with pytest.raises((ConnectionClosed, StreamReset)):
-            await stream.read()
-        await asyncio.wait_for(done, 5)
-        nothing_left(one.network)
-
-
-async def test_closing_from_inside_a_request() -> None:
-    async with scene() as one:
-        ended = asyncio.Event()
+        ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         carol = Network(listen=[LOOPBACK])
         carol.firewall.set(Rule.ALLOW)
 
-        @carol.on_request
-        async def end(request: Request[Any]) -> Any:
-            await close(carol)
-            ended.set()
-            return request.message
-
-        await carol.__aenter__()
-        with pytest.raises(P2PError):
-            await one.friend.request(carol.addresses[0], "x")
-        await asyncio.wait_for(ended.wait(), 5)
-        nothing_left(carol)
-
-
-async def test_closing_from_inside_the_ask_hook() -> None:
-    """The hook is cancelled as all are; the network closes all the same."""
-    async with scene() as one:
-
-        @one.network.firewall.on_ask
-        async def end(_: Attempt) -> bool:
-            await close(one.network)
+        async def end(_: Any) -> bool:
+            try:
+                await close(carol)
+            except asyncio.CancelledError:
+                ended.set_result(False)
+                raise
+            ended.set_result(True)
             return True
 
-        one.network.firewall.set(Rule.ASK)
-        with pytest.raises(P2PError):
-            await one.friend.request(one.network.addresses[0], "x")
-        await close(one.network)
-        nothing_left(one.network)
+        put(carol, end)
+        await carol.__aenter__()
 
+        async def reads() -> None:
+            async with one.friend.open_stream(carol.addresses[0], HOLD) as stream:
+                await stream.read()
 
-async def test_closing_from_an_event() -> None:
-    async with scene() as one:
-        tasks: list[asyncio.Task[None]] = []
-
-        @one.network.on_event
-        def end(event: Event) -> None:
-            if isinstance(event, Opened):
-                tasks.append(asyncio.ensure_future(close(one.network)))
-
-        with contextlib.suppress(P2PError):
-            await one.friend.request(one.network.addresses[0], "x")
-        await until(lambda: tasks)
-        await asyncio.gather(*tasks)
-        nothing_left(one.network)
+        calls = (reads(), one.friend.request(carol.addresses[0], "x"))
+        assert all(isinstance(told, P2PError) for told in await asyncio.gather(*calls, return_exceptions=True))
+        assert await asyncio.wait_for(ended, 5) is through
+        await close(carol)
+        nothing_left(carol)
 
 
 async def test_closing_before_it_was_opened() -> None:
@@ -432,11 +381,11 @@ async def test_an_address_that_cannot_be_had_closes_what_was_opened() -> None:
 async def test_events_end_with_the_network() -> None:
     async with scene() as one:
         seen = one.network.events()
-        reading = asyncio.ensure_future(collect(seen))
+
+        async def collect() -> list[Event]:
+            return [event async for event in seen]
+
+        reading = asyncio.ensure_future(collect())
         await asyncio.sleep(0)
         await close(one.network)
         assert len(await reading) >= 1
-
-
-async def collect(events: Any) -> list[Event]:
-    return [event async for event in events]

@@ -7,9 +7,10 @@ import re
 import pytest
 
 from stronghold_p2p import Rule
-from tools.decisions.document import FROM_RUST, current, placed
+from tools.decisions.document import FROM_RUST, current
 from tools.decisions.rules import ROWS
 from tools.decisions.situations import SITUATIONS
+from tools.pages import placed
 
 
 def test_the_tables_are_what_happens() -> None:
@@ -34,8 +35,8 @@ def test_every_situation_has_its_row() -> None:
 
 
 def test_a_table_needs_its_place() -> None:
-    assert placed("a\n<!-- b: make docs -->\nold\n<!-- end -->\n", "b", "new\n") == (
-        "a\n<!-- b: make docs -->\nnew\n<!-- end -->\n"
-    )
-    with pytest.raises(ValueError, match="no one place for the table b"):
-        placed("a\n", "b", "new\n")
+    page = "a\n<!-- b: make docs -->\n{}\n<!-- end -->\n"
+    assert placed(page.format("old"), {"b": "new\n"}) == page.format("new")
+    for text in ("a\n", page + page, "a\n<!-- b: make docs -->\n"):
+        with pytest.raises(ValueError, match="no one place for b"):
+            placed(text, {"b": "new\n"})

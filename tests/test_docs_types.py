@@ -98,9 +98,9 @@ def test_snippets_type_check_as_programs_of_a_user(tmp_path: Path) -> None:
         name = f"{script.block.document.stem.lower()}_{script.block.line}.py"
         (programs / name).write_text(script.code, encoding="utf-8")
     (programs / "forms.py").write_text(FORMS, encoding="utf-8")
-    python, cache = installed(tmp_path), tmp_path / "cache"
-    mypy = (sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--cache-dir={cache}")
-    run(*mypy, f"--python-executable={python}", ".", cwd=programs)
+    options = (f"--cache-dir={tmp_path / 'cache'}", f"--python-executable={installed(tmp_path)}")
+    mypy = (sys.executable, "-m", "mypy", "--strict", "--config-file=", *options)
+    run(*mypy, ".", cwd=programs)
     (programs / "wrong.py").write_text("import stronghold_p2p\n\nstronghold_p2p.Network(listen=5)\n", encoding="utf-8")
-    wrong = [*mypy, f"--python-executable={python}", "wrong.py"]
-    assert "arg-type" in subprocess.run(wrong, cwd=programs, capture_output=True, text=True, check=False).stdout
+    wrong = subprocess.run([*mypy, "wrong.py"], cwd=programs, capture_output=True, text=True, check=False)
+    assert "arg-type" in wrong.stdout

@@ -34,7 +34,6 @@ def part(section: str, name: str) -> str:
 
 
 def test_each_class_has_its_section() -> None:
-    assert list(SECTIONS) == sorted(SECTIONS, key=list(SECTIONS).index)
     assert set(SECTIONS) == set(CLASSES)
 
 
@@ -57,11 +56,9 @@ def test_each_tells_its_parent_and_what_it_has(name: str) -> None:
 def test_each_is_provoked_by_the_rows_that_it_names(name: str) -> None:
     shown = part(SECTIONS[name], "Shown by")
     if name == "P2PError":
-        assert all(issubclass(row.kind, P2PError) for row in ROWS)
         assert shown.strip() == "every row."
-        return
-    named = re.findall(r'"([^"]+)"', shown)
-    assert named == [row.name for row in ROWS if row.kind.__name__ == name]
+    else:
+        assert re.findall(r'"([^"]+)"', shown) == [row.name for row in ROWS if row.kind.__name__ == name]
 
 
 def test_the_table_of_calls_names_classes() -> None:

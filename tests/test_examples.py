@@ -34,19 +34,17 @@ def run(name: str, *arguments: object, folder: Path) -> subprocess.CompletedProc
 @contextmanager
 def serving(name: str, *arguments: object, folder: Path) -> Iterator[subprocess.Popen[str]]:
     """A server; whatever happens it is gone afterwards."""
-    with (folder / "errors").open("w") as errors:
-        process = subprocess.Popen(
-            program(name, *arguments), cwd=folder, stdout=subprocess.PIPE, stderr=errors, text=True
-        )
+    command = program(name, *arguments)
+    with (
+        (folder / "errors").open("w") as errors,
+        subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
         try:
             yield process
             process.terminate()
             process.wait(PATIENCE)
         finally:
             process.kill()
-            process.wait()
-            assert process.stdout is not None
-            process.stdout.close()
     assert "Traceback" not in (folder / "errors").read_text()
 
 
@@ -104,10 +102,8 @@ async def test_counter(tmp_path: Path) -> None:
         terminal.press("a\n")
         assert await said(adding) == (0, "5")
         assert await said(await call("add", address, 2)) == (0, "7")  # always
-        assert await said(await call("reset", address)) == (
-            3,
-            "refused, or nobody there decided in time: the total is as it was",
-        )
+        refused = "refused, or nobody there decided in time: the total is as it was"
+        assert await said(await call("reset", address)) == (3, refused)
         assert await said(await call("reset", address, key="owner.key")) == (0, "0")
         adding = await call("add", address, 1, key="owner.key")
         await terminal.shows(r"asks Add\(amount=1\)\s+\[y\]es \[a\]lways \[n\]o")

@@ -11,8 +11,10 @@ import ast
 import asyncio
 import contextlib
 import logging
+import re
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,39 +36,27 @@ from stronghold_p2p.transport.tcp import TcpTransport
 from stronghold_p2p.transport.upgrade import UpgradeSettings
 from stronghold_p2p.transport.upgrading import UpgradeRunner
 from stronghold_p2p.yamux import Session
-from tests.cores import PACKAGE, modules
 from tests.inside import muxer, session
 from tests.peers import LOOPBACK, until
+from tools import house
 
-HANDS_OVER = {
-    "create_task",
-    "ensure_future",
-    "call_soon",
-    "call_soon_threadsafe",
-    "call_later",
-    "call_at",
-    "add_done_callback",
-}
-CALLED_BY_ASYNCIO = {
-    "connection_made",
-    "buffer_updated",
-    "connection_lost",
-    "resume_writing",
-}  # those that lead further
+HANDS_OVER = re.compile(r"create_task|ensure_future|call_(soon(_threadsafe)?|later|at)|add_done_callback")
+# Those that lead further.
+CALLED_BY_ASYNCIO = {"connection_made", "buffer_updated", "connection_lost", "resume_writing"}
 ECHO = "/echo/1.0.0"
 
 
 def places() -> Iterator[str]:
     """``module.function`` of each place where something is given to the loop; the command line has one of its own."""
-    for path in modules():
+    for path in house.modules():
         if path.parent.name == "cli":
             continue
-        module = path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", ".")
-        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-                continue
-            named = {node.attr for node in ast.walk(function) if isinstance(node, ast.Attribute)}
-            if named & HANDS_OVER or (module == "transport.socket_wire" and function.name in CALLED_BY_ASYNCIO):
+        module = house.name(path).removeprefix("stronghold_p2p.")
+        for function in house.functions(path):
+            named = [node.attr for node in ast.walk(function) if isinstance(node, ast.Attribute)]
+            if any(map(HANDS_OVER.fullmatch, named)) or (
+                module == "transport.socket_wire" and function.name in CALLED_BY_ASYNCIO
+            ):
                 yield f"{module}.{function.name}"
 
 
@@ -74,8 +64,8 @@ HARMLESS = {
     "swarm.swarm.leave_behind": "forgets a task that has ended",
     "streams.waiter.add": "a step of a task, whose faults are the task's",
     "streams.waiter.set": "a step of a task, whose faults are the task's",
+    "connection.handlers._start": "sees that the last handler of a peer that left has ended",
     "connection.handlers.cancel": "cancels tasks",
-    "connection.handlers._start": "cancels a timer",
     "request_response.client._send_much": "a read and a write, whose faults are the request's",
     "protocols.ping._measure": "closes one stream, as the end of each handler does",
     "firewall.asking.hooks.start": "the hook's own faults are answers; what follows counts",
@@ -90,44 +80,42 @@ HARMLESS = {
 }
 
 
-class Broken:
-    """Raises the first time that it is called (by ``only`` this one), and is what it was afterwards."""
+@dataclass
+class Fault:
+    """How often what is broken has been called."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, where: Any, name: str, only: object = None) -> None:
-        self.times = 0
-        original = getattr(where, name)
-
-        def broken(*arguments: Any, **options: Any) -> Any:
-            if only is None or arguments[0] is only:
-                self.times += 1
-                if self.times == 1:
-                    raise ZeroDivisionError("ours")
-            return original(*arguments, **options)
-
-        patch.setattr(where, name, broken)
+    times: int = 0
 
 
+@dataclass
 class Scene:
     """Alice and carol are connected to bob; ``alice`` is who meets the fault."""
 
-    def __init__(self, bob: Network, alice: Network, carol: Network, patch: pytest.MonkeyPatch) -> None:
-        self.bob = bob
-        self.alice = alice
-        self.carol = carol
-        self._patch = patch
+    bob: Network
+    alice: Network
+    carol: Network
+    patch: pytest.MonkeyPatch
 
     @property
     def connection(self) -> Connection:
         """Alice's to bob: the one that may end."""
         return self.alice.connections(self.bob.peer_id)[0]
 
-    def breaks(self, where: Any, name: str, only: object = None) -> Broken:
-        return Broken(self._patch, where, name, only)
+    def breaks(self, where: Any, name: str, only: object = None) -> Fault:
+        """It raises the first time that it is called (by ``only`` this one), and is what it was afterwards."""
+        fault, original = Fault(), getattr(where, name)
 
-    def every(self, module: Any, name: str, value: float) -> None:
-        self._patch.setattr(module, name, value)
+        def broken(*arguments: Any, **options: Any) -> Any:
+            if only is None or arguments[0] is only:
+                fault.times += 1
+                if fault.times == 1:
+                    raise ZeroDivisionError("ours")
+            return original(*arguments, **options)
 
-    async def meets(self, fault: Broken, call: Awaitable[Any]) -> None:
+        self.patch.setattr(where, name, broken)
+        return fault
+
+    async def meets(self, fault: Fault, call: Awaitable[Any]) -> None:
         """The call fails, or does not notice; it does not wait for ever."""
         with contextlib.suppress(P2PError, ZeroDivisionError):
             async with asyncio.timeout(5):
@@ -170,8 +158,7 @@ def test_every_place_is_broken_or_harmless() -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "play" in metafunc.fixturenames:
-        plays = list(dict.fromkeys(FAULTS.values()))
-        metafunc.parametrize("play", plays, ids=[getattr(play, "__name__", "") for play in plays])
+        metafunc.parametrize("play", dict.fromkeys(FAULTS.values()), ids=lambda play: play.__name__)
 
 
 async def test_a_fault_of_ours(play: Play, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -233,8 +220,8 @@ async def who_goes_on(one: Scene) -> None:
 @breaks("swarm.watches._arm")
 async def what_is_watched(one: Scene) -> None:
     """A rules file, and the addresses of the host: the next look comes all the same."""
-    one.every(swarms, "RULES_EVERY", 0.01)
-    one.every(swarms, "ADDRESSES_EVERY", 0.01)
+    one.patch.setattr(swarms, "RULES_EVERY", 0.01)
+    one.patch.setattr(swarms, "ADDRESSES_EVERY", 0.01)
     fault = one.breaks(LiveListener, "look")
     async with Network(listen=["/ip4/0.0.0.0/tcp/0"]):
         await until(lambda: fault.times >= 2)

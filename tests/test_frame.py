@@ -21,22 +21,16 @@ def shim(folder: Path, name: str, text: str) -> None:
 
 
 def pythons(path: str, home: Path) -> list[str]:
-    environment = {"PATH": path, "HOME": str(home)}
-    run = subprocess.run(
-        ["/bin/sh", ".ci/pythons"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
-    )
-    return run.stdout.splitlines()
+    return run("/bin/sh", ".ci/pythons", PATH=path, HOME=str(home)).stdout.splitlines()
 
 
 def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [MAKE, "--no-print-directory", *arguments],
-        cwd=ROOT,
-        env={"HOME": os.environ.get("HOME", "/"), "PATH": os.environ["PATH"]} | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    plain = {"HOME": os.environ.get("HOME", "/"), "PATH": os.environ["PATH"]}
+    return run(MAKE, "--no-print-directory", *arguments, **(plain | environment))
+
+
+def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_every_python_found_works_and_is_new_enough() -> None:

@@ -1,4 +1,4 @@
-"""House rules that no linter knows: sizes, nesting, where imports stand, what catches everything."""
+"""House rules that no linter knows: sizes, nesting, what catches everything."""
 
 from __future__ import annotations
 
@@ -51,24 +51,12 @@ def depth(node: ast.AST, level: int = 0) -> int:
 
 
 @pytest.mark.parametrize("path", FILES, ids=place)
-def test_files_are_small(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= FILE_LINES
-
-
-@pytest.mark.parametrize("path", FILES, ids=place)
-def test_functions_are_small_and_flat(path: Path) -> None:
+def test_files_are_small_and_functions_small_and_flat(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= FILE_LINES
     for function in functions(path):
         assert code_lines(function, lines) <= FUNCTION_LINES, f"{function.name} at line {function.lineno}"
         assert depth(function) <= NESTING, f"{function.name} at line {function.lineno}"
-
-
-@pytest.mark.parametrize("path", FILES, ids=place)
-def test_imports_stand_at_the_top(path: Path) -> None:
-    for function in functions(path):
-        for node in ast.walk(function):
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                pytest.fail(f"an import inside a function, at line {node.lineno}")
 
 
 @pytest.mark.parametrize("path", FILES, ids=place)

@@ -35,11 +35,8 @@ print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - b
 
 
 def python(code: str, **environment: str) -> str:
-    command = [sys.executable, "-c", code]
-    run = subprocess.run(
-        command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=60, check=True
-    )
-    return run.stdout
+    command, environment = [sys.executable, "-c", code], os.environ | environment
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.serial
@@ -69,5 +66,5 @@ def test_only_two_packages_are_asked_for() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the table is that of Linux")
 def test_the_document_lists_the_closure() -> None:
-    assert closure.written() == closure.table()
+    assert closure.current() == closure.DOCUMENT.read_text(encoding="utf-8")
     assert len(closure.closure()) >= 2

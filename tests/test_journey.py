@@ -50,10 +50,13 @@ def parts(*requests: str) -> list[tuple[Segment, Part]]:
     return [(one.segment, part) for one in dissected(*requests) for part in one.parts]
 
 
+def every_leaf(*requests: str) -> list[tuple[Segment, Piece]]:
+    return [(segment, leaf) for segment, part in parts(*requests) for leaf in leaves(part.pieces)]
+
+
 def messages() -> list[bytes]:
     """The three Noise messages, without their lengths."""
-    handshake = [part for _, part in parts() if part.steps]
-    return [joined(part.pieces)[2:] for part in handshake]
+    return [joined(part.pieces)[2:] for _, part in parts() if part.steps]
 
 
 def rows(section: str) -> Iterator[tuple[bool, int, bytes]]:
@@ -87,33 +90,25 @@ def test_the_page_can_be_read_in_one_sitting() -> None:
 
 
 def test_the_page_shows_each_byte_once_and_in_order() -> None:
-    found = sections()
-    assert len(found) == len(recording().segments)
-    for section, segment in zip(found, recording().segments, strict=True):
-        outside = [(offset, data) for plain, offset, data in rows(section) if not plain]
-        at = 0
-        for offset, data in outside:
-            assert offset == at
-            at += len(data)
-        assert b"".join(data for _, data in outside) == segment.data
-
-
-def test_the_page_shows_each_byte_of_plaintext_once_and_in_order() -> None:
-    for section in sections():
-        sealed = inside = 0
+    """Those of the wire, and below each ciphertext those of its plaintext."""
+    for section, segment in zip(sections(), recording().segments, strict=True):
+        outside, sealed, inside = b"", 0, 0
         for plain, offset, data in rows(section):
             if plain:
                 assert offset == inside
                 inside += len(data)
                 assert inside <= sealed
             else:
+                assert offset == len(outside)
                 assert inside in (0, sealed), "plaintext that is shorter than its ciphertext"
+                outside += data
                 sealed, inside = len(data), 0
+        assert outside == segment.data
 
 
 def test_every_source_is_listed_and_every_listed_one_is_used() -> None:
     text = PAGE.read_text(encoding="utf-8").partition("## The documents")[0]
-    cited = {leaf.source for _, part in parts() for leaf in leaves(part.pieces)}
+    cited = {leaf.source for _, leaf in every_leaf()}
     cited |= {piece.source for _, part in parts() for piece in part.pieces}
     cited |= {step.source for _, part in parts() for step in part.steps}
     assert {source.document for source in cited} <= set(sources.DOCUMENTS)
@@ -134,10 +129,6 @@ def test_each_byte_has_one_name(requests: tuple[str, ...]) -> None:
             assert len(joined(piece.inside)) in (0, len(piece.data))
             assert (piece.layer is Layer.CIPHERTEXT) is bool(piece.inside)
             assert not any(leaf.inside for leaf in piece.inside)
-
-
-def test_recording_twice_gives_the_same_bytes() -> None:
-    assert record() == recording()
 
 
 def test_the_handshake_replays_on_both_sides() -> None:
@@ -183,12 +174,12 @@ def test_the_payloads_prove_who_speaks(at: int, side: Side) -> None:
     peer, key, muxers = check(plaintext("payload, encrypted", at), static, KEYS[side].peer)
     assert peer == KEYS[side].peer
     assert muxers == (YAMUX,)
-    named = [leaf.data for _, part in parts() for leaf in leaves(part.pieces) if leaf.field == "identity_key.data"]
+    named = [leaf.data for _, leaf in every_leaf() if leaf.field == "identity_key.data"]
     assert named[at] == key.data
 
 
 def test_request_and_answer_are_those_of_the_applications() -> None:
-    said = {leaf.field: leaf.data for _, part in parts() for leaf in leaves(part.pieces) if leaf.layer is Layer.MESSAGE}
+    said = {leaf.field: leaf.data for _, leaf in every_leaf() if leaf.layer is Layer.MESSAGE}
     assert said["request"] == b'"%s"' % REQUEST.encode()
     [answer] = recording().answers
     assert PeerId(answer["Pong"]) == KEYS[DIALER].peer
@@ -209,36 +200,21 @@ def test_every_layer_costs_something_and_all_together_are_the_wire() -> None:
 
 def test_the_answer_takes_three_round_trips() -> None:
     assert answered(dissected()) == 3
-    assert [(segment.sender, segment.sent) for segment in recording().segments] == [
-        (DIALER, 0),
-        (LISTENER, 1),
-        (DIALER, 2),
-        (DIALER, 2),
-        (LISTENER, 3),
-        (DIALER, 4),
-        (LISTENER, 5),
-    ]
+    sent = [(segment.sender, segment.sent) for segment in recording().segments]
+    assert [at for sender, at in sent if sender is DIALER] == [0, 2, 2, 4]
+    assert [at for sender, at in sent if sender is LISTENER] == [1, 3, 5]
 
 
 def test_a_second_question_takes_one_more() -> None:
     requests = ("Ping", "Pang")
-    came = [
-        arrives(segment)
-        for segment, part in parts(*requests)
-        if any(leaf.field == "answer" for leaf in leaves(part.pieces))
-    ]
-    assert came == [3, 4]
+    assert [arrives(segment) for segment, leaf in every_leaf(*requests) if leaf.field == "answer"] == [3, 4]
     assert "Pang" in document(recording(*requests))
     assert len(recording(*requests).answers) == 2
 
 
 def test_a_length_may_take_two_bytes() -> None:
-    lengths = [
-        leaf.data
-        for segment, part in parts("long")
-        for leaf in leaves(part.pieces)
-        if leaf.layer is Layer.MESSAGE and leaf.field == "length" and segment.sender is DIALER
-    ]
+    fields = [leaf for segment, leaf in every_leaf("long") if segment.sender is DIALER]
+    lengths = [leaf.data for leaf in fields if (leaf.layer, leaf.field) == (Layer.MESSAGE, "length")]
     assert [varint.decode(length) for length in lengths] == [(len('{"Message":""}') + 300, 2)]
 
 
@@ -252,24 +228,25 @@ def altered(at: int, change: Any) -> Recording:
     return dataclasses.replace(recording(), segments=tuple(segments))
 
 
+SIZES = {"a byte is missing": lambda data: data[:-1], "a byte too many": lambda data: data + b"\0"}
+
+
 @pytest.mark.parametrize("at", range(7))
-@pytest.mark.parametrize(
-    "change",
-    [lambda data: data[:-1], lambda data: data + b"\0"],
-    ids=["a byte is missing", "a byte too many"],
-)
+@pytest.mark.parametrize("change", SIZES.values(), ids=SIZES)
 def test_what_does_not_fit_is_refused(at: int, change: Any) -> None:
     with pytest.raises(JourneyError):
         dissect(altered(at, change))
 
 
 def test_what_was_changed_is_found() -> None:
+    def flipped(data: bytes) -> bytes:
+        return data[:-1] + bytes([data[-1] ^ 1])
+
     with pytest.raises(DecryptError):
-        dissect(altered(3, lambda data: data[:-1] + bytes([data[-1] ^ 1])))
-    with pytest.raises(JourneyError):
-        dissect(altered(0, lambda data: data[:-1] + bytes([data[-1] ^ 1])))
-    with pytest.raises(JourneyError):
-        dissect(altered(0, lambda data: data.replace(b"\n", b"\r", 1)))
+        dissect(altered(3, flipped))
+    for change in (flipped, lambda data: data.replace(b"\n", b"\r", 1)):
+        with pytest.raises(JourneyError):
+            dissect(altered(0, change))
 
 
 def test_a_record_before_the_handshake_is_refused() -> None:

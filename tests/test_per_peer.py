@@ -7,14 +7,9 @@ from stronghold_p2p.per_peer import PerPeer
 
 def test_each_peer_has_its_own_count() -> None:
     counts: PerPeer[str] = PerPeer(2)
-    assert [counts.take("alice"), counts.take("alice"), counts.take("alice"), counts.take("bob")] == [
-        True,
-        True,
-        False,
-        True,
-    ]
-    assert (counts.full("alice"), counts.full("bob"), counts.full("carol")) == (True, False, False)
-    assert (counts.count("alice"), counts.count("bob"), counts.count("carol")) == (2, 1, 0)
+    assert [counts.take(peer) for peer in ("alice", "alice", "alice", "bob")] == [True, True, False, True]
+    assert [counts.full(peer) for peer in ("alice", "bob", "carol")] == [True, False, False]
+    assert [counts.count(peer) for peer in ("alice", "bob", "carol")] == [2, 1, 0]
     assert (counts.total, len(counts)) == (3, 2)
     counts.give_back("alice")
     assert counts.take("alice")

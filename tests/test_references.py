@@ -77,10 +77,8 @@ def specifications() -> frozenset[str]:
 
 def specification(document: str) -> str | None:
     """The one that is meant; its folder may be left out where it has a name of its own."""
-    for name in specifications():
-        if document in (name, name.rpartition("/")[2]) and document != "README.md":
-            return name
-    return None
+    found = (name for name in specifications() if document in (name, name.rpartition("/")[2]))
+    return next(found, None) if document != "README.md" else None
 
 
 def listed(given: str) -> Iterator[int]:
@@ -127,14 +125,11 @@ def test_every_citation_leads_somewhere(top: str) -> None:
     assert found == []
 
 
-def test_every_entry_is_cited() -> None:
+def test_every_entry_is_cited_and_is_there_once() -> None:
     outside = [path.read_text(encoding="utf-8") for path in texts() if path.parent != CATALOGUE]
     assert entries() - set(chain.from_iterable(map(cited, outside))) == set()
     documents = set(chain.from_iterable(map(DOCUMENT.findall, outside)))
     assert specifications() - {specification(name) for name in documents} == set()
-
-
-def test_every_entry_is_there_once() -> None:
     for name in ("hostile.md", "parity.md"):
         found = numbers(read(name))
         assert len(found) == len(set(found))

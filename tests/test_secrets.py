@@ -59,14 +59,11 @@ def leaks(text: str, secrets: set[bytes]) -> list[str]:
 
 
 class Recorder:
-    """Every secret that is drawn or derived, every line that is logged, and every error that came out."""
+    """Every secret that is drawn or derived, and every error that came out."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.secrets = {SEED}
         self.errors: list[BaseException] = []
-        self._patch(patch)
-
-    def _patch(self, patch: pytest.MonkeyPatch) -> None:
         draw, set_key = os.urandom, CipherState.InitializeKey
 
         def urandom(size: int) -> bytes:
@@ -145,20 +142,20 @@ async def silent(bare: Bare) -> None:
     await bare.rest()
 
 
-OPENINGS: dict[str, Callable[[Bare], Awaitable[None]]] = {
-    "nothing": silent,
-    "another protocol": cut(f"GET /{WORD} HTTP/1.1\r\nCookie: {WORD}\r\n\r\n".encode()),
-    "a line that is none": cut(b"\x1c" + WORD.encode() + b"\n" + bytes(40)),
-    "not Noise": cut(propose(f"/{WORD}/1") + propose("/plaintext/2.0.0")),
-    "a low-order point": cut(propose(NOISE) + b"\x00\x20" + bytes(32)),
-    "garbage for message 3": cut(propose(NOISE) + b"\x00\x20" + b"\x09" + bytes(31) + b"\x00\x80" + bytes(128)),
-    "half of message 1": cut(propose(NOISE) + b"\x00\x20" + bytes(7)),
-    "a length that is too long": cut(propose(NOISE) + b"\xff\xff"),
-}
+OPENINGS: tuple[Callable[[Bare], Awaitable[None]], ...] = (
+    silent,
+    cut(f"GET /{WORD} HTTP/1.1\r\nCookie: {WORD}\r\n\r\n".encode()),  # another protocol
+    cut(b"\x1c" + WORD.encode() + b"\n" + bytes(40)),  # a line that is none
+    cut(propose(f"/{WORD}/1") + propose("/plaintext/2.0.0")),  # not Noise
+    cut(propose(NOISE) + b"\x00\x20" + bytes(32)),  # a low-order point
+    cut(propose(NOISE) + b"\x00\x20" + b"\x09" + bytes(31) + b"\x00\x80" + bytes(128)),  # garbage for message 3
+    cut(propose(NOISE) + b"\x00\x20" + bytes(7)),  # half of message 1
+    cut(propose(NOISE) + b"\xff\xff"),  # a length that is too long
+)
 
 
-async def dialed_by_strangers(bob: Network, recorder: Recorder) -> None:
-    for say in OPENINGS.values():
+async def dialed_by_strangers(bob: Network) -> None:
+    for say in OPENINGS:
         with contextlib.closing(await bare_to(bob._swarm.bound[0])) as bare:
             await say(bare)
     with contextlib.closing(await bare_to(bob._swarm.bound[0])) as bare:
@@ -175,25 +172,27 @@ async def dialed_by_strangers(bob: Network, recorder: Recorder) -> None:
     raw.close()
 
 
-async def dials_strangers(bob: Network, recorder: Recorder) -> None:
-    for say in (*OPENINGS.values(), None):
-        with contextlib.closing(Server()) as server:
-            dialing = asyncio.ensure_future(recorder.fails(bob.connect(server.address)))
-            bare = await server.accept()
-            if say is not None:
-                await say(bare)
-            else:
-                with contextlib.suppress(ConnectionError):
-                    await shake(bare, impostor(20).inbound())
-            await dialing
-    with contextlib.closing(Server()) as server:
-        asked = f"{server.address}/p2p/{identity(33).peer_id}"
-        dialing = asyncio.ensure_future(recorder.fails(bob.connect(asked)))
+def shaken(by: UpgradeSettings) -> Callable[[Bare], Awaitable[None]]:
+    async def say(bare: Bare) -> None:
         with contextlib.suppress(ConnectionError):
-            await shake(await server.accept(), upgrade(20).inbound())
-        await dialing
+            await shake(bare, by.inbound())
+
+    return say
+
+
+async def dials_strangers(bob: Network, recorder: Recorder) -> None:
+    openings = [(say, "") for say in (*OPENINGS, shaken(impostor(20)))]
+    for say, asked in (*openings, (shaken(upgrade(20)), f"/p2p/{identity(33).peer_id}")):
+        with contextlib.closing(Server()) as server:
+            dialing = asyncio.ensure_future(recorder.fails(bob.connect(f"{server.address}{asked}")))
+            await say(await server.accept())
+            await dialing
     await recorder.fails(bob.connect("/ip4/127.0.0.1/tcp/1"))
     await recorder.fails(bob.connect(identity(34).peer_id))
+
+
+async def broken(_: Any) -> bool:
+    raise ValueError("mine")
 
 
 async def talks(bob: Network, recorder: Recorder) -> None:
@@ -212,37 +211,16 @@ async def talks(bob: Network, recorder: Recorder) -> None:
         await stream.write(b"\x1d{" + WORD.encode() + b"}")
         await recorder.fails(stream.read())
 
-        @bob.firewall.on_ask
-        async def broken(_: Any) -> bool:
-            raise ValueError("mine")
-
+        bob.firewall.on_ask(broken)
         bob.firewall.set(Rule.ASK)
         await recorder.fails(alice.request(address, {"Say": WORD}))
         bob.firewall.set(Rule.ALLOW)
 
 
 async def test_nothing_secret_is_logged(bob: Network, recorder: Recorder, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
-    await dialed_by_strangers(bob, recorder)
-    await dials_strangers(bob, recorder)
-    await talks(bob, recorder)
-    await until(lambda: len(recorder.errors) >= 25)
-    assert len(recorder.secrets) >= 30
-    assert len(caplog.records) >= 5
-    assert leaks(caplog.text, recorder.secrets) == []
-    errors = recorder.tracebacks()
-    assert leaks(errors.replace(WORD, ""), recorder.secrets) == []
-    others = [record for record in caplog.records if record.name != "stronghold_p2p.audit"]
-    loud = [record.getMessage() for record in others if record.levelno > logging.DEBUG]
-    assert loud == [message for message in loud if "on_ask failed" in message or message.startswith("handler of")]
-    caplog.clear()
-
-
-async def test_an_error_quotes_the_peer_only_where_it_has_to(
-    bob: Network, recorder: Recorder, caplog: pytest.LogCaptureFixture
-) -> None:
     """What a stranger said instead of a handshake is quoted, at most 80 characters of it; a message never."""
-    await dialed_by_strangers(bob, recorder)
+    caplog.set_level(logging.DEBUG)
+    await dialed_by_strangers(bob)
     await dials_strangers(bob, recorder)
     quoting = [str(error) for error in recorder.errors if WORD in str(error)]
     assert all("multistream header was expected" in text or "in answer to" in text for text in quoting)
@@ -250,6 +228,14 @@ async def test_an_error_quotes_the_peer_only_where_it_has_to(
     before = len(recorder.errors)
     await talks(bob, recorder)
     assert not [error for error in recorder.errors[before:] if WORD in str(error)]
+    await until(lambda: len(recorder.errors) >= 25)
+    assert len(recorder.secrets) >= 30
+    assert len(caplog.records) >= 5
+    assert leaks(caplog.text, recorder.secrets) == []
+    assert leaks(recorder.tracebacks().replace(WORD, ""), recorder.secrets) == []
+    others = [record for record in caplog.records if record.name not in {"stronghold_p2p.audit", "asyncio"}]
+    loud = [record.getMessage() for record in others if record.levelno > logging.DEBUG]
+    assert loud == [message for message in loud if "on_ask failed" in message or message.startswith("handler of")]
     caplog.clear()
 
 

@@ -8,7 +8,6 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from configparser import ConfigParser
-from email.message import Message
 from email.parser import Parser
 from pathlib import Path
 
@@ -40,27 +39,17 @@ def read(wheel: zipfile.ZipFile, name: str) -> str:
     return wheel.read(path).decode()
 
 
-def metadata(wheel: zipfile.ZipFile) -> Message:
-    return Parser().parsestr(read(wheel, "METADATA"))
-
-
-def test_it_is_pure(wheel: zipfile.ZipFile) -> None:
+def test_it_is_pure_and_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     assert (wheel.filename or "").endswith("-py3-none-any.whl")
     assert "Root-Is-Purelib: true" in read(wheel, "WHEEL")
-
-
-def test_it_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert packed == {path.relative_to(ROOT).as_posix() for path in modules()} | {"stronghold_p2p/py.typed"}
 
 
 def test_it_says_what_it_is(wheel: zipfile.ZipFile) -> None:
-    told = metadata(wheel)
-    assert (told["Name"], told["Requires-Python"], told["License-Expression"]) == (
-        "stronghold-p2p",
-        ">=3.11",
-        "Apache-2.0",
-    )
+    told = Parser().parsestr(read(wheel, "METADATA"))
+    said = [told[name] for name in ("Name", "Requires-Python", "License-Expression")]
+    assert said == ["stronghold-p2p", ">=3.11", "Apache-2.0"]
     needed = [one for one in told.get_all("Requires-Dist", []) if "extra" not in one]
     assert sorted(Requirement(one).name for one in needed) == ["cryptography", "multiaddr"]
     assert "Apache License" in read(wheel, "licenses/LICENSE")
@@ -75,9 +64,8 @@ def test_it_brings_the_command(wheel: zipfile.ZipFile) -> None:
 def test_what_is_in_it_runs(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     wheel.extractall(tmp_path)
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import stronghold_p2p; print(stronghold_p2p.__file__)"
-    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == str(tmp_path / "stronghold_p2p" / "__init__.py")
-    helped = subprocess.run(
-        [sys.executable, "-m", "stronghold_p2p", "--help"], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert "demo" in helped.stdout
+    shown = (["-c", code], str(tmp_path / "stronghold_p2p" / "__init__.py")), (["-m", "stronghold_p2p", "-h"], "demo")
+    for arguments, text in shown:
+        command = [sys.executable, *arguments]
+        run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert text in run.stdout

@@ -5,8 +5,6 @@ python -m tools.diagrams write     writes them (part of ``make docs``)
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final
@@ -14,7 +12,7 @@ from typing import Any, Final
 from stronghold_p2p.connection.life import LIFE
 from stronghold_p2p.transport.upgrading import PHASES
 from stronghold_p2p.yamux.state import RECEIVING, SENDING
-from tools import house
+from tools import house, pages
 
 TABLES: Final[Mapping[str, Mapping[tuple[Any, Any], Any]]] = {
     "sending": SENDING,
@@ -38,21 +36,11 @@ def diagram(table: Mapping[tuple[Any, Any], Any]) -> str:
 
 
 def current() -> str:
-    """The page with its generated parts as they are now; ``ValueError`` where one has no place."""
-    text = house.TABLE.read_text(encoding="utf-8")
+    """The page with its generated parts as they are now."""
     parts = {name: diagram(table) for name, table in TABLES.items()}
     parts["house"] = f"```text\n{house.report()}\n```\n"
-    for mark, part in parts.items():
-        pattern = re.compile(rf"(<!-- {mark}: make docs -->\n).*?(<!-- end -->)", re.DOTALL)
-        if len(pattern.findall(text)) != 1:
-            raise ValueError(f"architecture.md has no one place for {mark}")
-        text = pattern.sub(lambda found, part=part: f"{found[1]}{part}{found[2]}", text)  # type: ignore[misc]
-    return text
+    return pages.placed(house.TABLE.read_text(encoding="utf-8"), parts)
 
 
 if __name__ == "__main__":
-    page = current()
-    if sys.argv[1:] == ["write"]:
-        house.TABLE.write_text(page, encoding="utf-8")
-    else:
-        sys.stdout.write(page)
+    pages.main({house.TABLE: current()})

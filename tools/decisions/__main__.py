@@ -4,12 +4,7 @@ python -m tools.decisions          prints the documents with them
 python -m tools.decisions write    writes them
 """
 
-import sys
-
 from tools.decisions.document import current
+from tools.pages import main
 
-for page, text in current().items():
-    if sys.argv[1:] == ["write"]:
-        page.write_text(text, encoding="utf-8")
-    else:
-        sys.stdout.buffer.write(text.encode())
+main(current())

@@ -144,7 +144,7 @@ def _rule(one: Stage, row: Row, kind: str, protocol: str) -> Iterator[None]:
 @asynccontextmanager
 async def prepared(row: Row) -> AsyncIterator[Stage]:
     """A stage on which whatever is asked is answered."""
-    async with stage(SOON) as one:
+    async with stage(SOON if SILENCE in (row.introduce, row.approve) else None) as one:
         if row.with_on_ask:
             one.with_on_ask()
         if row.with_on_no_rule:
