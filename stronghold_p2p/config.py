@@ -7,6 +7,7 @@ what happens when it is reached. The stacks that agree on a figure are named: go
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
@@ -113,11 +114,17 @@ class Limits:
         check(self)
 
 
+@cache
+def _fields(kind: Any) -> dict[str, bool]:
+    """The names of the options, and whether each may be None."""
+    return {name: NoneType in get_args(hint) for name, hint in get_type_hints(kind).items()}
+
+
 def check(options: Timeouts | Limits) -> None:
     """``ConfigError`` for what is no number from 0 on, and for None where there has to be a number."""
-    for name, hint in get_type_hints(type(options)).items():
+    kind: Any = type(options)
+    for name, may_be_none in _fields(kind).items():
         value: Any = getattr(options, name)
-        may_be_none = NoneType in get_args(hint)
         if value is None and may_be_none:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:

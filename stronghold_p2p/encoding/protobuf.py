@@ -89,6 +89,7 @@ class _Schema:
     """A message class, looked at once: its fields in the order of their numbers, and by the tags that they have."""
 
     fields: dict[str, _Spec]
+    tags: tuple[tuple[str, bytes, _Spec, bool], ...]  # encoded, and whether the field is a varint
     varints: dict[int, tuple[str, Callable[[int], Any], int]]  # the conversion of the value, and the limit
     lengths: dict[int, tuple[str, _Spec]]  # also elements of a repeated number, packed
 
@@ -112,10 +113,10 @@ def encode(message: Message) -> bytes:
     ``ValueError`` for a number that does not fit its kind.
     """
     parts: list[bytes] = []
-    for name, spec in _schema(type(message)).fields.items():
-        value, tag = getattr(message, name), leb128(spec.tag)
+    for name, tag, spec, is_varint in _schema(type(message)).tags:
+        value = getattr(message, name)
         for element in () if value is None else value if spec.limit else (value,):
-            if spec.is_varint:
+            if is_varint:
                 parts += (tag, leb128(_checked(element, spec.kind)))
             else:
                 body = encode(element) if not isinstance(spec.kind, str) else _raw(element, spec.kind)
@@ -233,6 +234,7 @@ def _look_at(cls: type[Message]) -> _Schema:
     ordered = dict(sorted(specs.items(), key=lambda entry: entry[1].number))
     return _Schema(
         ordered,
+        tuple((name, leb128(spec.tag), spec, spec.is_varint) for name, spec in ordered.items()),
         {spec.tag: (name, _FROM_VARINT[spec.kind], spec.limit) for name, spec in ordered.items() if spec.is_varint},
         {
             spec.number << 3 | _LENGTH: (name, spec)

@@ -28,6 +28,8 @@ def encode(value: int) -> bytes:
 
 def leb128(value: int) -> bytes:
     """``value``, which is not negative, in groups of seven bits, however many: Protocol Buffers write 64 bits."""
+    if value < 0x80:
+        return value.to_bytes(1, "little")
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)

@@ -161,7 +161,10 @@ class UpgradeRunner:
             if len(view) > MAX_EARLY:
                 raise HandshakeError(f"more than {MAX_EARLY} bytes before our answer", phase="multistream")
             return 0
-        return 0 if self._phase is Phase.PROVEN else len(view)
+        if self._phase is Phase.PROVEN:  # whoever takes the connection is about to: it is the muxer's
+            self._pause()
+            return 0
+        return len(view)
 
     def writable(self) -> None:
         """An upgrade never has that much to write."""
@@ -184,8 +187,6 @@ class UpgradeRunner:
         self._stop_timer()
         assert self._outcome is not None
         self._outcome.proven(self)
-        if self._phase is Phase.PROVEN:  # taken later: nothing is read before
-            self._pause()
 
     def start(self, user: MuxerUser) -> Muxer:
         if self._phase is Phase.OVER:
@@ -195,7 +196,9 @@ class UpgradeRunner:
         assert negotiated is not None
         self._clean()
         muxer = negotiated.muxer.start(self._wire, negotiated.secured, negotiated.plaintext, user, dialer=self._dialer)
-        self._resume()
+        if self._paused or self._wire.partial:  # what came meanwhile is the muxer's
+            self._paused = False
+            self._wire.resume()
         return muxer
 
     def refuse(self, code: int, error: Exception) -> None:
