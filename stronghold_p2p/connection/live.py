@@ -28,7 +28,7 @@ from stronghold_p2p.connection.handlers import Handlers
 from stronghold_p2p.connection.life import LIFE, Event, Life
 from stronghold_p2p.connection.owner import Owner
 from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, UsageError, again
-from stronghold_p2p.firewall.rules import Direction, Rule
+from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId, PublicKey
 from stronghold_p2p.seams import Muxer, Sink, StreamEnd, Upgraded
 from stronghold_p2p.streams.live import LiveStream
@@ -64,7 +64,6 @@ class LiveConnection:
         self.remote_address: Multiaddr = upgraded.remote
         self.error: Exception | None = None
         self.life = Life.OPEN
-        self.passing: dict[Direction, dict[str, Rule]] = {"in": {}, "out": {}}  # see Gatekeeper.passes
         self.loop = asyncio.get_running_loop()
         self._owner = owner
         self._timeouts = timeouts

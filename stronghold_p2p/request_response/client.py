@@ -30,7 +30,7 @@ from stronghold_p2p.swarm.host import Host
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")
 
-# Members of an enum cost ten times as much to look up in their class as in a module.
+# Looked up in its class, a member of an enum costs a call on CPython 3.11; as a name of the module it costs none.
 _SEND: Final = Phase.SEND
 _WAIT: Final = Phase.WAIT
 

@@ -20,7 +20,7 @@ from stronghold_p2p.yamux.outbox import EARLY, JOIN_UP_TO, TURN_BYTES, Outbox
 from stronghold_p2p.yamux.state import RECEIVING, SENDING, Event, Receiving, Sending
 from stronghold_p2p.yamux.window import ReceiveWindow
 
-# Members of an enum cost ten times as much to look up in their class as in a module.
+# Looked up in its class, a member of an enum costs a call on CPython 3.11; as a name of the module it costs none.
 _SENDS: Final = Sending.OPEN
 _RECEIVES: Final = Receiving.OPEN
 _RESET: Final = Event.RESET
