@@ -30,7 +30,7 @@ from stronghold_p2p.swarm.host import Host
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")
 
-# Looked up in its class, a member of an enum costs a call on CPython 3.11; as a name of the module it costs none.
+# A name of the module is looked up quicker than a member of an enum in its class (python -m timeit shows it).
 _SEND: Final = Phase.SEND
 _WAIT: Final = Phase.WAIT
 

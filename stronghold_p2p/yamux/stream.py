@@ -20,7 +20,7 @@ from stronghold_p2p.yamux.outbox import EARLY, JOIN_UP_TO, TURN_BYTES, Outbox
 from stronghold_p2p.yamux.state import RECEIVING, SENDING, Event, Receiving, Sending
 from stronghold_p2p.yamux.window import ReceiveWindow
 
-# Looked up in its class, a member of an enum costs a call on CPython 3.11; as a name of the module it costs none.
+# A name of the module is looked up quicker than a member of an enum in its class (python -m timeit shows it).
 _SENDS: Final = Sending.OPEN
 _RECEIVES: Final = Receiving.OPEN
 _RESET: Final = Event.RESET
