@@ -30,9 +30,8 @@ from stronghold_p2p.yamux.header import (
     SYN,
     WINDOW_UPDATE,
 )
-from stronghold_p2p.yamux.session import Session
+from stronghold_p2p.yamux.session import Session, YamuxStream
 from stronghold_p2p.yamux.state import Receiving
-from stronghold_p2p.yamux.stream import YamuxStream
 
 EMPTY_FRAMES: Final = 1_000  # in a row that carry nothing: they cost us work and the peer no credit (as in HTTP/2)
 

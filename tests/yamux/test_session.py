@@ -10,8 +10,8 @@ from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, MuxerError, S
 from stronghold_p2p.seams import NOBODY
 from stronghold_p2p.yamux.header import DATA, HEADER_SIZE, INITIAL_WINDOW, MAX_BODY, MAX_CREDIT, PING, WINDOW_UPDATE
 from stronghold_p2p.yamux.outbox import EARLY, TURN_BYTES, WAKE_TOGETHER
+from stronghold_p2p.yamux.session import YamuxStream
 from stronghold_p2p.yamux.state import Receiving
-from stronghold_p2p.yamux.stream import YamuxStream
 from tests.yamux.wire import (
     ACK,
     FIN,
@@ -418,7 +418,7 @@ def test_frames_for_streams_that_do_not_exist_are_ignored(stream: int) -> None:
 
 def test_the_values_of_pings_wrap_and_an_answer_in_no_time_is_a_round_trip() -> None:
     side = Side()
-    side.session._ping_value = MAX_CREDIT
+    side.session._ping_value = MAX_CREDIT - 1
     for value in (MAX_CREDIT, 0):
         side.session.ping(side.now)
         side.hear(ping(value, ACK))
