@@ -6,7 +6,6 @@ connections/inlined-muxer-negotiation.md, Multiplexer Negotiation over Noise.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,7 +14,7 @@ from stronghold_p2p.errors import DecodeError, HandshakeError, PeerIdMismatch
 from stronghold_p2p.identity.envelope import Signer
 from stronghold_p2p.identity.peer_id import PeerId
 from stronghold_p2p.identity.public_key import PublicKey
-from stronghold_p2p.noise.handshake import DHLEN, KeyPair
+from stronghold_p2p.noise.handshake import KeyPair
 
 SIGNATURE_PREFIX: Final = b"noise-libp2p-static-key:"
 """Comes before the static public key in what the identity key signs (Static Key Authentication)."""
@@ -56,9 +55,9 @@ class StaticKeys:
     signature: bytes = field(repr=False)
 
     @classmethod
-    def create(cls, identity: Signer, private: bytes | Callable[[int], bytes]) -> StaticKeys:
-        """For ``identity``; ``private`` is the static key's 32 bytes, or a source of random ones."""
-        pair = KeyPair.create(private if isinstance(private, bytes) else private(DHLEN))
+    def create(cls, identity: Signer, private: bytes) -> StaticKeys:
+        """For ``identity``; ``private`` are the static key's 32 random bytes."""
+        pair = KeyPair.create(private)
         signature = identity.sign(SIGNATURE_PREFIX + pair.public)
         return cls(pair, identity.public_key.encode(), signature)
 

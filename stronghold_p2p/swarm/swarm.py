@@ -95,7 +95,7 @@ class Swarm:
             ask_timeout=self.timeouts.ask,
         )
         yamux = YamuxFactory(self.limits, self.timeouts, self.pool, self.is_protected)
-        noise = Noise(StaticKeys.create(identity, os.urandom), os.urandom)
+        noise = Noise(StaticKeys.create(identity, os.urandom(32)), os.urandom)
         self.upgrader = Upgrader(UpgradeSettings((noise,), (yamux,)), self.timeouts.upgrade)
         self.transports = registry.Transports(registry.default_transports(identity, self.upgrader, self.timeouts))
         self.listeners = Listeners(self.transports, self.gate, self.hub, self)

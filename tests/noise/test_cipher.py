@@ -58,10 +58,3 @@ def test_the_last_nonce_is_never_used() -> None:
         sealer.EncryptWithAd(b"", b"one more")
     with pytest.raises(ConnectionClosed):
         opener.DecryptWithAd(b"", sealed)
-
-
-def test_a_new_key_starts_from_zero() -> None:
-    cipher = CipherState(KEY, n=7)
-    cipher.InitializeKey(bytes(32))
-    assert cipher.n == 0
-    assert cipher.EncryptWithAd(b"", b"x") == CipherState(bytes(32)).EncryptWithAd(b"", b"x")

@@ -15,11 +15,10 @@ from stronghold_p2p.noise.payload import (
     MAX_PAYLOAD,
     NoiseExtensions,
     NoiseHandshakePayload,
-    StaticKeys,
     check,
     make,
 )
-from tests.noise.pair import YAMUX, identity, keys, randomness
+from tests.noise.pair import YAMUX, identity, keys
 
 RS = keys(2).pair.public
 GOOD = make(keys(2), (YAMUX,))
@@ -36,12 +35,6 @@ def test_the_payload_on_the_wire() -> None:
 def test_the_signature_is_over_prefix_and_static_key() -> None:
     assert identity(2).public_key.verify(b"noise-libp2p-static-key:" + RS, SIGNATURE)
     assert not identity(2).public_key.verify(RS, SIGNATURE)
-
-
-def test_static_keys_from_bytes_or_from_a_source() -> None:
-    given_bytes = StaticKeys.create(identity(1), b"\x07" * 32)
-    assert given_bytes.identity_key == KEY_1
-    assert given_bytes.pair.public == StaticKeys.create(identity(1), randomness(7)).pair.public
 
 
 def test_a_good_payload() -> None:
