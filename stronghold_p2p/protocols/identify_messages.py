@@ -204,14 +204,9 @@ def usable(listed: Iterable[bytes], peer: PeerId, remote: Multiaddr) -> tuple[Mu
     loopback or (unless it is a neighbour) its link-local ones. An address that ends in another peer's id is not
     this peer's.
     """
-    found: dict[Multiaddr, None] = {}
-    for data in islice(listed, MAX_EXAMINED):
-        address = _address(data, peer)
-        if address is not None and _reachable(address, remote):
-            found[address] = None
-        if len(found) == MAX_ADDRESSES:
-            break
-    return tuple(found)
+    examined = (_address(data, peer) for data in islice(listed, MAX_EXAMINED))
+    found = (address for address in examined if address is not None and _reachable(address, remote))
+    return tuple(islice(dict.fromkeys(found), MAX_ADDRESSES))
 
 
 def _address(data: bytes | None, peer: PeerId | None = None) -> Multiaddr | None:
@@ -237,17 +232,8 @@ def _reachable(address: Multiaddr, remote: Multiaddr) -> bool:
 
 def _names(listed: Iterable[bytes]) -> tuple[str, ...]:
     """Protocol names without duplicates, in order; what is not UTF-8 or too long cannot be anybody's protocol."""
-    found: dict[str, None] = {}
-    for data in listed:
-        if not data or len(data) > MAX_NAME:
-            continue
-        try:
-            found[data.decode()] = None
-        except UnicodeDecodeError:
-            continue
-        if len(found) == MAX_PROTOCOLS:
-            break
-    return tuple(found)
+    names = ((data, data.decode(errors="ignore")) for data in listed if 0 < len(data) <= MAX_NAME)
+    return tuple(islice(dict.fromkeys(name for data, name in names if name.encode() == data), MAX_PROTOCOLS))
 
 
 def _text(data: bytes | None, before: str) -> str:

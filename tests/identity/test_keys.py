@@ -80,7 +80,7 @@ def test_a_fresh_identity_each_time() -> None:
 def test_nothing_shows_the_secret() -> None:
     identity = Identity.from_seed(SEED)
     assert repr(identity) == f"Identity({identity.peer_id})"
-    for text in (repr(identity), str(identity), repr(identity._pair)):
+    for text in (repr(identity), str(identity), repr(identity._private)):
         assert SEED.hex() not in text
         assert repr(SEED)[2:-1] not in text
     assert not hasattr(identity, "__dict__")

@@ -177,7 +177,7 @@ async def test_who_asks_and_leaves_at_once_is_not_remembered() -> None:
             await raw.send(frame(DATA, SYN, 1, len(body)), body, frame(GO_AWAY, 0, 0, 0))
             await until(lambda: connection.closed and not connection.handlers)
         await service.close()
-        assert (service._sent_generation, service._sent_protocols) == ({}, {})
+        assert service._sent == {}
 
 
 async def test_a_peer_without_identify_is_no_failure() -> None:
@@ -395,7 +395,7 @@ async def test_changes_during_a_push_are_one_more() -> None:
 
     async with meeting(his=True) as on:
         on.bob.handle(PUSH, slow)
-        await until(lambda: PUSH in served(on.alice, on.bob) and on.bob.peer_id in on.hers._sent_generation)
+        await until(lambda: PUSH in served(on.alice, on.bob) and on.bob.peer_id in on.hers._sent)
         for number in range(5):
             on.alice.handle(f"/new/{number}", saying())
             on.hers.changed()
@@ -436,7 +436,7 @@ async def test_a_peer_that_takes_no_push_gets_none() -> None:
 async def test_a_push_that_fails_is_no_failure() -> None:
     async with meeting(his=True, hasty=True) as on:
         on.bob.handle(PUSH, saying(close=False))
-        await until(lambda: PUSH in served(on.alice, on.bob) and on.bob.peer_id in on.hers._sent_generation)
+        await until(lambda: PUSH in served(on.alice, on.bob) and on.bob.peer_id in on.hers._sent)
         on.hers.changed()
         assert on.hers._tasks
         await until(lambda: not on.hers._tasks)
