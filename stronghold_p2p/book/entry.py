@@ -148,11 +148,9 @@ def checked(peer: PeerId, address: Multiaddr) -> bytes | None:
 def place_of(peer: PeerId, address: Multiaddr | str) -> bytes:
     """The place of ``address``; ``ConfigError`` if that is no address, names another peer, or names only a peer."""
     try:
-        place, named = split_peer(parse(address))
+        place = checked(peer, parse(address))
     except DecodeError as error:
         raise ConfigError(f"{address}: {error}", where=str(address)) from None
-    if named not in (None, peer):
-        raise ConfigError(f"{address} names another peer than {peer}", where=str(address))
-    if not bytes(place):
-        raise ConfigError(f"{address} names a peer and no place", where=str(address))
-    return bytes(place)
+    if place is None:
+        raise ConfigError(f"{address} names another peer than {peer}, or no place", where=str(address))
+    return place

@@ -16,7 +16,7 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.kinds import is_link_local, is_loopback, is_multicast, is_public, is_unspecified
 from stronghold_p2p.addressing.parse import parse, split_peer
-from stronghold_p2p.encoding import protobuf, varint
+from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.encoding.protobuf import Message, field
 from stronghold_p2p.errors import DecodeError, HandshakeError
 from stronghold_p2p.identity import PeerId, PeerRecord, PublicKey
@@ -35,7 +35,6 @@ MAX_ADDRESSES: Final = 64
 MAX_EXAMINED: Final = 1_024  # addresses that are looked at to find those: a bad one costs as much as a good one
 
 _ELEMENTS: Final = protobuf.MAX_FIELDS  # as many as a part can hold at all: too many are cut, not refused
-_SLACK: Final = 32  # by how much the lengths around the addresses can grow with them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,9 +79,6 @@ class Template:
     head: bytes
     tail: bytes
 
-    def __len__(self) -> int:
-        return len(self.head) + len(self.tail)
-
     def message(self, observed: Multiaddr | None) -> bytes:
         """The message for a connection whose other end is at ``observed``: at most ``MAX_SENT`` bytes."""
         data = b"" if observed is None else bytes(observed)
@@ -98,38 +94,20 @@ def build(
 
     ``seq`` has to grow from record to record (RFC 0003, "Peer Record").
     """
-    names = [name.encode() for name in protocols]
-    room = MAX_SENT - MAX_OBSERVED - _SLACK
-    bare = _template(identity, agent, names, (), seq)
-    while names and len(bare) > room:
-        names.pop()
-        bare = _template(identity, agent, names, (), seq)
-    left = room - len(bare)
-    kept: list[bytes] = []
-    for address in map(bytes, addresses[:MAX_ADDRESSES]):
-        left -= _cost(address)
-        if left < 0:
-            break
-        kept.append(address)
-    return _template(identity, agent, names, tuple(kept), seq) if kept else bare
-
-
-def _template(
-    identity: Identity, agent: str, names: Sequence[bytes], addresses: tuple[bytes, ...], seq: int
-) -> Template:
-    head = IdentifyMessage(public_key=identity.public_key.encode(), listen_addrs=addresses, protocols=tuple(names))
-    tail = IdentifyMessage(
-        protocol_version=PROTOCOL_VERSION.encode(),
-        agent_version=agent.encode()[:MAX_NAME],
-        signed_peer_record=PeerRecord(identity.peer_id, seq, addresses).seal(identity),
-    )
-    return Template(protobuf.encode(head), protobuf.encode(tail))
-
-
-def _cost(address: bytes) -> int:
-    """An address stands in the message and, one message deeper, in the signed record."""
-    plain = 1 + len(varint.encode(len(address))) + len(address)
-    return plain + 1 + len(varint.encode(plain)) + plain
+    names, places = [name.encode() for name in protocols], [bytes(address) for address in addresses[:MAX_ADDRESSES]]
+    while True:
+        head = IdentifyMessage(
+            public_key=identity.public_key.encode(), listen_addrs=tuple(places), protocols=tuple(names)
+        )
+        tail = IdentifyMessage(
+            protocol_version=PROTOCOL_VERSION.encode(),
+            agent_version=agent.encode()[:MAX_NAME],
+            signed_peer_record=PeerRecord(identity.peer_id, seq, tuple(places)).seal(identity),
+        )
+        template = Template(protobuf.encode(head), protobuf.encode(tail))
+        if len(template.head) + len(template.tail) <= MAX_SENT - MAX_OBSERVED or not (places or names):
+            return template
+        (places or names).pop()
 
 
 def merge(parts: Iterable[IdentifyMessage]) -> IdentifyMessage:
