@@ -59,7 +59,6 @@ class Store:
         return True
 
     def peers(self) -> Iterator[PeerId]:
-        """Every peer of whom an address is known."""
         for peer in (*self._lasting, *self._hearsay):
             known = self._known(peer)
             if known is not None and known.places:
@@ -101,7 +100,6 @@ class Store:
         self._held.append(peers)
 
     def let_go(self, peers: Container[PeerId]) -> None:
-        """Undo ``hold`` with the same object."""
         self._held = [held for held in self._held if held is not peers]
 
     # ------------------------------------------------------------------ files

@@ -85,15 +85,11 @@ class HandshakeState:
         return self._theirs["s"]
 
     def WriteMessage(self, payload: bytes) -> bytes:
-        """The next message, carrying ``payload``."""
         row = self._begin(writing=True)
         parts = [self._write(token) for token in XX[row]]
         parts.append(self._symmetric.EncryptAndHash(payload))
-        message = b"".join(parts)
-        if len(message) > MAX_MESSAGE:
-            raise UsageError(f"a Noise message has at most {MAX_MESSAGE} bytes, not {len(message)}")
         self._row = row + 1
-        return message
+        return b"".join(parts)
 
     def ReadMessage(self, message: bytes) -> bytes:
         """The payload of the next message of the other side."""

@@ -78,15 +78,10 @@ def check(data: bytes, rs: bytes, expected: PeerId | None) -> tuple[PeerId, Publ
     """
     try:
         payload = protobuf.decode(NoiseHandshakePayload, data, max_size=MAX_PAYLOAD)
+        public_key = PublicKey.decode(payload.identity_key or b"")
     except DecodeError as error:
         raise HandshakeError(f"Noise payload: {error}") from None
-    if payload.identity_key is None or payload.identity_sig is None:
-        raise HandshakeError("a Noise payload without identity key or signature")
-    try:
-        public_key = PublicKey.decode(payload.identity_key)
-    except DecodeError as error:
-        raise HandshakeError(f"identity key in the Noise payload: {error}") from None
-    if not public_key.verify(SIGNATURE_PREFIX + rs, payload.identity_sig):
+    if not public_key.verify(SIGNATURE_PREFIX + rs, payload.identity_sig or b""):
         raise HandshakeError("the identity key did not sign the static Noise key")
     peer = PeerId.from_public_key(public_key)
     if expected is not None and peer != expected:

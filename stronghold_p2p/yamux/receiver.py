@@ -170,7 +170,6 @@ class Receiver:
                 sink.failed(refusal)
 
     def _body(self, piece: Buffer) -> None:
-        """One piece of the current frame's body."""
         self._body_left -= len(piece)
         stream = self._body_stream
         if stream is None:

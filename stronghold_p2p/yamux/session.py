@@ -101,7 +101,6 @@ class Session:
         self.outbox.add(PING, ACK, 0, value)
 
     def ponged(self, value: int) -> None:
-        """A pong: of our ping, or of none."""
         if self.ping_sent_at is not None and self._ping_value == value:
             self.round_trip = max(self.now - self.ping_sent_at, 1e-6)
             self.ping_sent_at = None
@@ -144,7 +143,6 @@ class Session:
             self._opening.pop(0)()
 
     def ended(self, stream: YamuxStream, flags: int, code: int) -> None:
-        """The peer ended its direction (FIN), or both (RST, with its code)."""
         if stream.gone:
             return
         sink = stream.sink
@@ -186,7 +184,6 @@ class Session:
         self._opening.append(wake)
 
     def forget_opening(self, wake: Callable[[], None]) -> None:
-        """The caller of ``when_openable`` has given up."""
         if wake in self._opening:
             self._opening.remove(wake)
         elif self._opening and self.unacknowledged < ACK_BACKLOG:
@@ -205,7 +202,6 @@ class Session:
         (self.requeued if again else self.stalled).append(stream)
 
     def removed(self, stream: YamuxStream) -> None:
-        """Both halves of ``stream`` are over."""
         stream.sink = NOBODY  # or the stream and its owner would keep each other alive until the next collection
         self.streams.pop(stream.id, None)
         if stream.inbound:
@@ -426,13 +422,11 @@ class YamuxStream:
             owner.spend_reset()
 
     def end_by_peer(self) -> None:
-        """The peer's FIN has come."""
         self.receiving = RECEIVING[self.receiving, _FIN]
         if self.finished:
             self._remove()
 
     def end_both(self) -> None:
-        """RST, ours or the peer's."""
         self.piece, self.first = b"", 0
         self._owner.removed(self)
         self._reset()
@@ -450,7 +444,6 @@ class YamuxStream:
         self.sending, self.receiving = SENDING[self.sending, _RESET], RECEIVING[self.receiving, _RESET]
 
     def _remove(self) -> None:
-        """FIN was sent and has come."""
         self.gone = True
         self._owner.removed(self)
         self.window.close()

@@ -56,7 +56,6 @@ class ReceivePool:
         return granted
 
     def snapshot(self) -> Mapping[str, int]:
-        """The counts, in bytes."""
         return {"receive_memory": self.taken, "grown_windows": self.grown}
 
 
@@ -104,12 +103,10 @@ class ReceiveBudget:
         return granted
 
     def shrink(self, count: int) -> None:
-        """``count`` bytes of window are gone."""
         self.grown -= count
         self._pool.grown -= count
 
     def _needed(self) -> int:
-        """The least ``maximum`` for what is unread."""
         steps = -(-max(0, self.buffered - OWN) // STEP)
         return min(OWN + steps * STEP, self.limit)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stronghold_p2p.errors import HandshakeError, UsageError
-from stronghold_p2p.noise.handshake import DH, MAX_MESSAGE, HandshakeState, KeyPair
+from stronghold_p2p.noise.handshake import DH, HandshakeState, KeyPair
 from tests.noise.pair import LOW_ORDER, randomness
 
 VECTORS_FILE = Path(__file__).parent.parent / "vectors" / "noise_xx.json"
@@ -95,12 +95,6 @@ def test_message_1_shorter_than_a_key() -> None:
     for size in range(32):
         with pytest.raises(HandshakeError):
             state(initiator=False).ReadMessage(bytes(size))
-
-
-def test_a_message_has_at_most_65535_bytes() -> None:
-    assert len(state(initiator=True).WriteMessage(bytes(MAX_MESSAGE - 32))) == 65_535
-    with pytest.raises(UsageError):
-        state(initiator=True).WriteMessage(bytes(MAX_MESSAGE - 31))
 
 
 @pytest.mark.parametrize("point", LOW_ORDER, ids=[point.hex() for point in LOW_ORDER])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from noise.connection import Keypair, NoiseConnection
 
-from stronghold_p2p.errors import HandshakeError, PeerIdMismatch, UsageError
+from stronghold_p2p.errors import HandshakeError, PeerIdMismatch
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.noise.cipher import CipherState
 from stronghold_p2p.noise.libp2p import Handshaken, choose_muxer
@@ -114,12 +114,6 @@ def test_early_muxer(initiators: tuple[str, ...], responders: tuple[str, ...], m
     assert choose_muxer(initiators, responders) == muxer
     assert talks(one, two)
     assert talks(two, one)
-
-
-@ROLES
-def test_we_send_no_list_that_would_be_ignored(initiator: bool) -> None:
-    with pytest.raises(UsageError):
-        next(ours(initiator, muxers=("/a",) * 101))
 
 
 @ROLES
