@@ -151,7 +151,8 @@ def test_save_and_load(tmp_path: Path) -> None:
     identity = Identity.from_seed(SEED)
     identity.save(tmp_path / "key", passphrase=b"secret")
     assert Identity.load(str(tmp_path / "key"), passphrase=b"secret").private_protobuf() == identity.private_protobuf()
-    made = Identity.load(tmp_path / "other", create=True)
-    assert Identity.load(tmp_path / "other", create=True).peer_id == made.peer_id
-    with pytest.raises(ConfigError, match="does not exist"):
+    made = Identity.load(tmp_path / "other", create=True, passphrase=b"x")
+    assert Identity.load(tmp_path / "other", create=True, passphrase=b"x").peer_id == made.peer_id
+    with pytest.raises(ConfigError, match="does not exist: create the key first") as caught:
         Identity.load(tmp_path / "nothing")
+    assert caught.value.where == str(tmp_path / "nothing")
