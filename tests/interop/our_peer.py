@@ -41,6 +41,7 @@ from tests.interop.names import (
     SLOW_PAUSE,
     SOURCE,
 )
+from tests.peers import until
 from tests.support.driven import Line
 
 AGENT = "stronghold-p2p/interop"
@@ -89,7 +90,7 @@ class OurPeer:
 
     async def identified(self, peer: PeerId) -> PeerInfo:
         """What the peer has told; waits for it."""
-        await eventually(lambda: self.identify.info(peer) is not None)
+        await until(lambda: self.identify.info(peer) is not None)
         info = self.identify.info(peer)
         assert info is not None
         return info
@@ -108,13 +109,6 @@ class OurPeer:
 
     def serve_no_longer(self, protocol: str) -> None:
         del self.swarm._services[protocol]
-
-
-async def eventually(condition: Callable[[], bool], *, timeout: float = 10.0) -> None:
-    """Wait until it is true."""
-    async with asyncio.timeout(timeout):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def answer(stream: Stream) -> None:
@@ -214,7 +208,7 @@ class Pair:
 
     async def quiet(self) -> None:
         """Wait until no stream is left."""
-        await eventually(lambda: self.connection.streams == 0)
+        await until(lambda: self.connection.streams == 0)
 
 
 @asynccontextmanager

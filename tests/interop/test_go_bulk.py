@@ -25,8 +25,9 @@ PERF_SIZE = 256 << 20
 PERF_TIMEOUT = 60.0
 
 
-def each_way(size: int) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize(("up", "down"), [(size, 0), (0, size)], ids=["upload", "download"])
+def each_way(size: int, *both: tuple[int, int]) -> pytest.MarkDecorator:
+    ways = [(size, 0), (0, size), *both]
+    return pytest.mark.parametrize(("up", "down"), ways, ids=["upload", "download", "both"][: len(ways)])
 
 
 async def ping_pong(stream: LiveStream, finished: asyncio.Event) -> list[float]:
@@ -139,7 +140,7 @@ async def test_nobody_reads_for_a_while(pair: Pair) -> None:
 
 
 @pytest.mark.speed
-@each_way(PERF_SIZE)
+@each_way(PERF_SIZE, ((1 << 20) + 1, (1 << 20) + 3))  # more than a window, and an odd number of bytes
 async def test_perf_that_we_ask(pair: Pair, up: int, down: int) -> None:
     begin = time.perf_counter()
     async with await pair.open(perf.PERF) as stream:
@@ -150,16 +151,7 @@ async def test_perf_that_we_ask(pair: Pair, up: int, down: int) -> None:
 
 
 @pytest.mark.speed
-@each_way(PERF_SIZE)
+@each_way(PERF_SIZE, ((1 << 20) + 1, (1 << 20) + 3))  # more than a window, and an odd number of bytes
 async def test_perf_that_go_asks(pair: Pair, up: int, down: int) -> None:
     answer = await pair.ask_go("perf", up=up, down=down, timeout=PERF_TIMEOUT)
     print(f"go asks, {pair.role}: {PERF_SIZE >> 20} MiB {'up' if up else 'down'} in {answer['seconds']:.2f} s")
-
-
-@pytest.mark.speed
-@OURS_DIALS
-async def test_both_ways_on_one_stream(pair: Pair) -> None:
-    """perf uploads first and downloads then; more than a window each way, and an odd number of bytes."""
-    async with await pair.open(perf.PERF) as stream:
-        await perf.measure(Stream(stream), upload=(1 << 20) + 1, download=(1 << 20) + 3)
-    await pair.ask_go("perf", up=(1 << 20) + 5, down=(1 << 20) + 7)

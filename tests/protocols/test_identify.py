@@ -281,12 +281,16 @@ async def test_another_key_ends_the_connection() -> None:
         ends.clear()
 
 
-async def test_another_key_in_a_fresh_answer_is_told_to_the_caller() -> None:
+@pytest.mark.parametrize("pushed", [False, True])
+async def test_another_key_in_a_fresh_answer_or_in_a_push(pushed: bool) -> None:
     async with meeting() as on:
-        on.bob.handle(IDENTIFY, saying(message(public_key=on.alice.identity.public_key.encode())))
-        with pytest.raises(errors.HandshakeError, match="public key"):
-            await on.ask()
-        assert on.connection.closed
+        other = message(public_key=on.alice.identity.public_key.encode())
+        on.bob.handle(IDENTIFY, saying(other))
+        with pytest.raises(
+            ConnectionClosed if pushed else errors.HandshakeError, match=None if pushed else "public key"
+        ):
+            await (await on.push(other)).read() if pushed else await on.ask()
+        await until(lambda: on.connection.closed)
 
 
 async def test_nobody_else_can_be_spoken_for() -> None:
@@ -478,14 +482,6 @@ async def test_a_push_has_a_deadline() -> None:
         stream = await on.push(b"\x05", whole=False)
         with pytest.raises(StreamReset):
             await stream.read()
-
-
-async def test_a_push_with_another_key_ends_the_connection() -> None:
-    async with meeting() as on:
-        stream = await on.push(message(public_key=on.alice.identity.public_key.encode()))
-        with pytest.raises(ConnectionClosed):
-            await stream.read()
-        await until(lambda: on.connection.closed)
 
 
 async def test_many_pushes_leave_nothing() -> None:

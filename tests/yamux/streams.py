@@ -98,9 +98,3 @@ def joined(limits: Limits | None = None) -> tuple[End, End]:
     client, server = End(client=True, limits=limits), End(client=False, limits=limits)
     client.other, server.other = server, client
     return client, server
-
-
-async def turns(count: int = 5) -> None:
-    """Let the loop go round."""
-    for _ in range(count):
-        await asyncio.sleep(0)
