@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from stronghold_p2p.addressing.parse import parse
-from stronghold_p2p.codes import Reset
 from stronghold_p2p.protocols.identify_messages import PROTOCOL_VERSION
-from stronghold_p2p.protocols.ping import PING
-from tests.interop.our_peer import AGENT, GO_DIALS, OURS_DIALS, Pair, echo
+from tests.interop.our_peer import AGENT, OURS_DIALS, Pair, echo
 from tests.peers import until
 
 LATE = "/test/late/1"
@@ -99,14 +97,3 @@ async def test_both_ping_at_once(pair: Pair) -> None:
     assert len(theirs.result()["rtt_us"]) == len(mine) == 100
     assert all(0 < took < 1e6 for took in theirs.result()["rtt_us"])
     assert all(0 < task.result() < 1.0 for task in mine)
-
-
-@GO_DIALS
-async def test_a_third_ping_stream_of_one_peer_is_refused(pair: Pair) -> None:
-    answer = await pair.ask_go("open_hold", protocol=PING, n=2, no_echo=True)
-    assert answer["failed"] == 0
-    third = await pair.ask_go("expect_reset", protocol=PING)
-    assert third["code"] == Reset.RESOURCE_LIMIT
-    assert (await pair.go.call("release", n=1))["done"] == 1
-    assert len((await pair.ask_go("ping", n=3))["rtt_us"]) == 3
-    await pair.go.call("release")

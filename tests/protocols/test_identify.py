@@ -12,7 +12,7 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p import errors
 from stronghold_p2p.addressing.parse import parse
-from stronghold_p2p.codes import GoAway, Reset
+from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.connection.owner import Handler
@@ -461,33 +461,3 @@ async def test_half_a_push_changes_nothing() -> None:
             with pytest.raises(StreamReset):
                 await stream.read()
         assert on.nothing_known
-
-
-async def test_a_second_push_at_the_same_time_is_reset() -> None:
-    async with meeting() as on:
-        first = await on.push(b"\x05", whole=False)
-        for _ in range(20):
-            excess = await on.push(b"\x05", whole=False)
-            with pytest.raises(StreamReset) as caught:
-                await excess.read()
-            assert caught.value.code == Reset.RATE_LIMITED
-        first.reset()
-        await until(lambda: not on.hers._pushes_being_read)
-        await on.pushed(message(**names("/a")))
-        assert on.info.protocols == ("/a",)
-
-
-async def test_a_push_has_a_deadline() -> None:
-    async with meeting(hasty=True) as on:
-        stream = await on.push(b"\x05", whole=False)
-        with pytest.raises(StreamReset):
-            await stream.read()
-
-
-async def test_many_pushes_leave_nothing() -> None:
-    async with meeting() as on:
-        for number in range(300):
-            await on.pushed(message(**names(f"/{number}")))
-        assert served(on.alice, on.bob) == {"/299"}
-        assert len(on.hers._infos) == 1
-        assert not on.alice.dialer._shared
