@@ -71,7 +71,7 @@ def test_row_26_a_broken_header_ends_the_connection(frame: bytes) -> None:
 @pytest.mark.parametrize("cut", [2 * MIB, 100])
 def test_row_28_nothing_of_a_body_beyond_the_window_is_delivered(cut: int) -> None:
     side, _ = inbound()
-    frame = data(1, bytes(INITIAL_WINDOW + 1))[:cut]
+    frame = memoryview(data(1, bytes(INITIAL_WINDOW + 1)))[:cut]
     with at_most(64 * KIB), pytest.raises(MuxerError, match="exceeds the window") as caught:
         side.hear(frame)
     assert caught.value.code == GoAway.PROTOCOL_ERROR
