@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from itertools import count
 from time import perf_counter
 from typing import Final
 
@@ -108,10 +107,12 @@ class Ping(Service):
         if not self._serving.take(peer):
             stream.reset(Reset.RESOURCE_LIMIT)
             return
+        served = 0
         try:
-            for served in count(1):  # js ends its side with a last ping
+            while True:  # js ends its side with a last ping
                 async with asyncio.timeout(IDLE):
                     await stream.write(await stream.readexactly(SIZE))
+                served += 1
                 if not served % TOGETHER:
                     await asyncio.sleep(0)
         except (StreamEnded, TimeoutError):

@@ -455,6 +455,15 @@ async def test_a_push_before_identify_is_taken() -> None:
         assert (on.info.protocols, on.info.agent) == (("/b",), "one")
 
 
+async def test_a_second_push_at_the_same_time_is_reset() -> None:
+    async with meeting() as on:
+        first = await on.push(b"\x05", whole=False)
+        with pytest.raises(StreamReset) as caught:
+            await (await on.push(b"\x05", whole=False)).read()
+        assert caught.value.code == Reset.RATE_LIMITED
+        first.reset()
+
+
 async def test_half_a_push_changes_nothing() -> None:
     async with meeting() as on:
         async with await on.push(message(**names("/a"))[:-1]) as stream:

@@ -69,13 +69,16 @@ def test_row_26_a_broken_header_ends_the_connection(frame: bytes) -> None:
 
 
 @pytest.mark.parametrize("cut", [2 * MIB, 100])
-def test_row_28_nothing_of_a_body_beyond_the_window_is_delivered(cut: int) -> None:
-    side, _ = inbound()
-    frame = memoryview(data(1, bytes(INITIAL_WINDOW + 1)))[:cut]
+@pytest.mark.parametrize("before", [0, 200_000])
+def test_row_28_nothing_of_a_body_beyond_the_window_is_delivered(cut: int, before: int) -> None:
+    side, state = inbound()
+    side.hear(data(1, bytes(before)))
+    side.read(state, before // 2)
+    frame = memoryview(data(1, bytes(INITIAL_WINDOW + 1 - before)))[:cut]
     with at_most(64 * KIB), pytest.raises(MuxerError, match="exceeds the window") as caught:
         side.hear(frame)
     assert caught.value.code == GoAway.PROTOCOL_ERROR
-    assert side.sinks[1].body == b""
+    assert len(side.sinks[1].body) == before
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,15 @@ def test_beyond_that_connections_share_and_give_back_what_was_read() -> None:
     assert unread(fill(late, MEMORY)) > 6 * STEP
 
 
+def test_what_is_dropped_or_closed_goes_back_too() -> None:
+    pool = ReceivePool(8 * STEP)
+    budget = alone(MEMORY, pool)
+    for give_back in (lambda one: one.dropped(one.buffered), ReceiveWindow.close):
+        for one in fill(budget, 4 * STEP):
+            give_back(one)
+        assert pool.taken == 0
+
+
 def test_the_last_quarter_is_for_protected_peers() -> None:
     """Hostile row 38: protected peers keep working."""
     pool, pinned = ReceivePool(8 * STEP), False
