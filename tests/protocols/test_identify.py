@@ -12,7 +12,7 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p import errors
 from stronghold_p2p.addressing.parse import parse
-from stronghold_p2p.codes import GoAway
+from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.connection.owner import Handler
