@@ -80,10 +80,7 @@ def walk(data: bytes) -> list[Part]:
 
 
 def split_peer(address: Multiaddr) -> tuple[Multiaddr, PeerId | None]:
-    """``address`` without the ``/p2p/`` at its end, and that peer; without one, ``address`` itself and ``None``.
-
-    Of a bare ``/p2p/<peer>`` an empty address is left.
-    """
+    """``address`` without the ``/p2p/`` at its end, and that peer or None; of a bare ``/p2p/`` nothing is left."""
     data = bytes(address)
     last = walk(data)[-1]
     if last.protocol is not P2P:

@@ -67,10 +67,7 @@ class Store:
     # ------------------------------------------------------------------ what the swarm tells
 
     def learn(self, peer: PeerId, addresses: Iterable[Multiaddr], *, seq: int | None = None) -> None:
-        """``peer`` says that it can be reached there: the addresses count for an hour, as far as there is room.
-
-        ``seq``: the sequence number of the signed record that they come from.
-        """
+        """``peer`` says that it can be reached there: for an hour, if there is room. ``seq``: its signed record's."""
         told: dict[bytes, None] = {}
         for address in addresses:
             if (place := checked(peer, address)) is not None:

@@ -79,9 +79,7 @@ class HandshakeState:
 
     @property
     def rs(self) -> bytes:
-        """The remote static public key, once it was read. ``UsageError`` before."""
-        if "s" not in self._theirs:
-            raise UsageError("the remote static key has not been received")
+        """The remote static public key, once it was read."""
         return self._theirs["s"]
 
     def WriteMessage(self, payload: bytes) -> bytes:

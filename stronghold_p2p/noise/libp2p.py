@@ -29,11 +29,7 @@ _MESSAGE_3: Final = range(_STATIC + TAGLEN, _STATIC + MAX_PAYLOAD + TAGLEN + 1)
 
 @dataclass(frozen=True, slots=True)
 class Handshaken:
-    """A finished handshake.
-
-    ``send`` and ``receive`` go into a ``Sealer`` and an ``Opener``. ``early_muxer`` is the muxer that both
-    sides now run without a word, or ``None``: negotiate it by multistream.
-    """
+    """A finished handshake; ``early_muxer`` is what both sides now run without a word, None: they have to negotiate."""
 
     peer: PeerId
     public_key: PublicKey

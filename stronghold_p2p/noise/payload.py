@@ -71,10 +71,9 @@ def make(local: StaticKeys, muxers: tuple[str, ...]) -> bytes:
 
 
 def check(data: bytes, rs: bytes, expected: PeerId | None) -> tuple[PeerId, PublicKey, tuple[str, ...]]:
-    """Who sent ``data`` as payload beside the static key ``rs``: peer id, identity key, and the muxers listed.
+    """Who sent ``data`` beside the static key ``rs``: peer id, identity key, and the muxers if they are not too many.
 
     ``PeerIdMismatch`` when it is somebody else than ``expected``, ``HandshakeError`` when it proves nothing.
-    The muxers are empty when there are none, or more than ``MAX_MUXERS``.
     """
     try:
         payload = protobuf.decode(NoiseHandshakePayload, data, max_size=MAX_PAYLOAD)

@@ -71,10 +71,7 @@ class PeerInfo:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """Our message without ``observedAddr``, the only field that differs from connection to connection.
-
-    Fields are in the order of their numbers, so the encoded message is ``head``, the observed address, ``tail``.
-    """
+    """Our message around ``observedAddr``, the only field that differs from connection to connection."""
 
     head: bytes
     tail: bytes
@@ -124,10 +121,7 @@ def merge(parts: Iterable[IdentifyMessage]) -> IdentifyMessage:
 
 
 def check_key(message: IdentifyMessage, peer: PeerId) -> None:
-    """``HandshakeError`` if the message names a key that is not ``peer``'s.
-
-    A message may name none, as those of js do in a push: the handshake has proven the key anyway.
-    """
+    """``HandshakeError`` if the message names another key than ``peer``'s; js names none in a push."""
     if message.public_key is None:
         return
     try:
@@ -142,8 +136,7 @@ def interpret(message: IdentifyMessage, before: PeerInfo, remote: Multiaddr) -> 
     """``before`` with what ``message`` says: an absent field changes nothing, a list replaces the older one.
 
     Addresses come from the signed record as soon as the peer has sent one (RFC 0003: what is signed is preferred).
-    ``remote`` is where the peer's connection comes from or goes to; it decides which of the peer's addresses
-    can mean anything here.
+    ``remote``, the other end of the peer's connection, decides which of them can mean anything here.
     """
     record = _record(message.signed_peer_record, before)
     if record is not None:

@@ -98,10 +98,7 @@ class Receiver:
             raise session.violation
 
     def _unfinished(self, rest: Buffer, *, another: bool) -> None:
-        """Keep what is left of a header, and note since when the frame is incomplete.
-
-        ``another``: it is not the one that was incomplete before, or it is the body behind that header.
-        """
+        """Keep what is left of a header. ``another``: another frame, or the body of that header, is incomplete now."""
         session = self._session
         if not session.closed:
             self._partial = bytes(rest)

@@ -152,7 +152,9 @@ class Session:
                 self.spend_reset()
             sink.failed(StreamReset(f"the peer reset the stream with code {code:#x}", code=code))
         elif stream.receiving is not _FINISHED:
-            stream.end_by_peer()
+            stream.receiving = RECEIVING[stream.receiving, _FIN]
+            if stream.finished:
+                stream.over()
             sink.end()
 
     def drop(self, stream_id: int, length: int) -> None:
@@ -163,11 +165,7 @@ class Session:
     # ------------------------------------------------------------------ streams
 
     def open(self) -> YamuxStream:
-        """A new stream of ours; the caller sets its ``sink``. Its SYN leaves with its first frame.
-
-        Raises ``LimitExceeded`` when the ids are used up, or when too many streams wait for the peer's ACK;
-        ``when_openable`` tells when it is worth another try.
-        """
+        """A new stream of ours, whose SYN leaves with its first frame. ``LimitExceeded``: no ids, or no ACKs."""
         if self._next_id > LAST_STREAM_ID:
             raise _full("stream ids used up: connect again", "stream ids", LAST_STREAM_ID // 2, LAST_STREAM_ID // 2)
         if self.unacknowledged >= ACK_BACKLOG:
@@ -195,10 +193,7 @@ class Session:
         self.outbox.wake()
 
     def wait_for_room(self, stream: YamuxStream, *, again: bool) -> None:
-        """``stream`` has credit, but the connection is full: its sink is told after a flush, first come first served.
-
-        ``again``: it was told, and found that others had been quicker; it keeps its place.
-        """
+        """``stream`` found the connection full and waits in line. ``again``: it was woken too late, keep its place."""
         (self.requeued if again else self.stalled).append(stream)
 
     def removed(self, stream: YamuxStream) -> None:
@@ -379,28 +374,23 @@ class YamuxStream:
         out = self._owner.outbox
         out.add(DATA, flags, self.id, 0)
         if self.receiving is _FINISHED:
-            self._remove()
+            self.over()
         if out.frames >= EARLY:
             out.user.early()
 
     # ------------------------------------------------------------------ receiving
 
     def consumed(self, count: int, clock: Callable[[], float]) -> None:
-        if self.receiving is _RECEIVES and self.window.consumed(count):
-            self._refill(clock)
+        if self.receiving is _RECEIVES and self.window.consumed(count):  # half of the window is free: give credit back
+            owner, now = self._owner, clock()
+            delta = self.window.announce(now, owner.round_trip)
+            if delta:
+                if not owner.round_trip:
+                    owner.ping(now)
+                flags, self.first = self.first, 0
+                owner.outbox.add(WINDOW_UPDATE, flags, self.id, delta)
         elif self.receiving is _FINISHED and not self.gone:
             self.window.consumed(count)
-
-    def _refill(self, clock: Callable[[], float]) -> None:
-        """Half of the window is free: give credit back."""
-        owner = self._owner
-        now = clock()
-        delta = self.window.announce(now, owner.round_trip)
-        if delta:
-            if not owner.round_trip:
-                owner.ping(now)
-            flags, self.first = self.first, 0
-            owner.outbox.add(WINDOW_UPDATE, flags, self.id, delta)
 
     def discard(self) -> None:
         """What still comes is dropped, within the credit that the peer has."""
@@ -421,11 +411,6 @@ class YamuxStream:
         if self.inbound and code:
             owner.spend_reset()
 
-    def end_by_peer(self) -> None:
-        self.receiving = RECEIVING[self.receiving, _FIN]
-        if self.finished:
-            self._remove()
-
     def end_both(self) -> None:
         self.piece, self.first = b"", 0
         self._owner.removed(self)
@@ -443,7 +428,8 @@ class YamuxStream:
         self.gone = self.finished = True
         self.sending, self.receiving = SENDING[self.sending, _RESET], RECEIVING[self.receiving, _RESET]
 
-    def _remove(self) -> None:
+    def over(self) -> None:
+        """FIN was sent and has come."""
         self.gone = True
         self._owner.removed(self)
         self.window.close()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stronghold_p2p.errors import ConnectionClosed, DecryptError, UsageError
+from stronghold_p2p.errors import ConnectionClosed, DecryptError
 from stronghold_p2p.noise.cipher import CipherState
 from stronghold_p2p.noise.records import MAX_PLAINTEXT, ONE_SHOT, Opener, Sealer
 from tests.noise.pair import KEY, SPACE, opened, sealed
@@ -173,12 +173,6 @@ def test_the_counter_ends_before_its_last_value_when_opening() -> None:
     assert fails_behind(theirs, last + last, ConnectionClosed) == [b"last"]
     with pytest.raises(ConnectionClosed):
         opened(theirs, last)
-
-
-def test_a_cipher_without_a_key_makes_no_record_layer() -> None:
-    for layer in (Sealer, Opener):
-        with pytest.raises(UsageError):
-            layer(CipherState(), SPACE)
 
 
 @pytest.mark.parametrize("size", [1, 29, ONE_SHOT - 16])
