@@ -115,12 +115,6 @@ def test_every_flipped_bit() -> None:
         refuse(opener(), bytes(bad) + two)
 
 
-@pytest.mark.parametrize("order", [(1, 0), (1,), (2, 0, 1)], ids=["swapped", "dropped", "moved"])
-def test_records_out_of_order(order: tuple[int, ...]) -> None:
-    sent = records(b"one", b"two", b"three")
-    refuse(opener(), b"".join(sent[each] for each in order))
-
-
 def test_what_authenticated_before_a_failure_is_delivered_and_nothing_behind_it() -> None:
     one, two, three = records(b"one", b"two", b"three")
     for bad in (one, two[:-1] + b"\0" + three, *(bytes([0, size]) for size in range(16))):
@@ -140,20 +134,6 @@ def test_the_longest_length_waits_for_its_record() -> None:
     theirs = opener()
     assert opened(theirs, b"\xff\xff" + bytes(65_534)) == ([], 0)
     refuse(theirs, b"\xff\xff" + bytes(65_535))
-
-
-def test_plaintext_is_no_record() -> None:
-    """Hostile row 55: a yamux frame fails at its first bytes, text once it fills the length it seems to have."""
-    refuse(opener(), bytes.fromhex("000100010000000100000000"))
-    negotiation = b"\x13/multistream/1.0.0\n"
-    assert opened(opener(), negotiation) == ([], 0)
-    refuse(opener(), negotiation * 300)
-
-
-def test_records_of_another_session_and_our_own_reflected() -> None:
-    """Hostile row 55."""
-    refuse(opener(), sealed(Sealer(CipherState(b"other session".ljust(32)), SPACE), b"replayed"))
-    refuse(opener(), sealed(Sealer(CipherState(b"the other direction".ljust(32)), SPACE), b"reflected"))
 
 
 def test_the_counter_ends_before_its_last_value_when_sealing() -> None:

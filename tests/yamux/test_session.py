@@ -305,21 +305,6 @@ def test_the_round_trip_is_measured_when_it_is_needed_and_windows_grow() -> None
     side.empty()
 
 
-@pytest.mark.parametrize("fin", [update(1, 0, FIN), data(1, b"", FIN)], ids=["go", "rust"])
-def test_half_close_theirs_first(fin: bytes) -> None:
-    side, state = inbound()
-    side.hear(data(1, b"x"), fin)
-    assert side.sinks[1].events == ["end"]
-    assert state.send(b"still open") == 10
-    assert side.session.streams == {1: state}
-    state.finish()
-    state.send_now(b"too late")
-    assert [frame.flags for frame in side.frames()] == [0, FIN]
-    side.empty()
-    side.hear(fin, update(1, 9), data(1, b""))
-    assert side.sinks[1].events == ["end"]
-
-
 def test_a_fin_with_a_body_the_body_comes_first() -> None:
     side, state = inbound()
     seen: list[object] = []
@@ -378,23 +363,6 @@ def test_our_reset_carries_its_code_and_may_come_in_the_middle_of_a_body() -> No
     side.hear(b"llo", data(1, b"x"))
     assert (side.sinks[1].body, side.sinks[1].events) == (b"he", [])
     assert state.sink is NOBODY
-    side.empty()
-
-
-def test_a_discarded_stream_keeps_nothing() -> None:
-    side, state = inbound()
-    frame = data(1, bytes(2_000))
-    side.hear(frame[:1_012])
-    state.finish()
-    state.discard()
-    state.discard()
-    for piece in (frame[1_012:], data(1, bytes(2_000)), data(1, bytes(3_000))[:1_000]):
-        side.hear(piece)
-        assert side.session.budget.buffered == 0
-        side.check()
-    side.read(state, 500)
-    side.hear(bytes(3_012 - 1_000), update(1, 0, FIN))
-    assert (len(side.sinks[1].body), side.sinks[1].events) == (1_000, ["end"])
     side.empty()
 
 
