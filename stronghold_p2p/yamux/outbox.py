@@ -97,14 +97,9 @@ class Outbox:
         self.size += size
 
     def add(self, kind: int, flags: int, stream_id: int, length: int) -> None:
-        """Add a frame without a body. Those that follow each other are one piece: an inbox of pings has 20,000."""
-        frames, header = self._frames, _pack(0, kind, flags, stream_id, length)
-        last = frames[-1] if frames and not self._stream else None
-        if isinstance(last, bytearray):
-            last += header
-        else:
-            frames.append(bytearray(header))
-            self._stream = 0
+        """Add a frame without a body."""
+        self._frames.append(_pack(0, kind, flags, stream_id, length))
+        self._stream = 0
         self.size += HEADER_SIZE
         self.control += 1
         self.frames += 1

@@ -80,10 +80,16 @@ class Receiver:
                 stream = streams.get(stream_id)
                 if stream is None or flags & SYN:
                     stream = session.find(flags, stream_id)
-                if stream is not None and length and stop <= end and not flags & (FIN | RST):
-                    self._whole_body(stream, flags, data[pos:stop])  # the usual frame
-                    pos = stop
-                    continue
+                if stream is not None:
+                    if length and stop <= end and not flags & (FIN | RST):
+                        self._whole_body(stream, flags, data[pos:stop])  # the usual frame
+                        pos = stop
+                        continue
+                    if flags == FIN and not length and stream.receiving is not _FINISHED:
+                        sink = stream.sink
+                        stream.end_by_peer()  # the usual end
+                        sink.end()
+                        continue
                 self._on_data(stream, flags, stream_id, length)
                 if self._body_left:
                     stop = min(stop, end)
@@ -129,9 +135,6 @@ class Receiver:
         stream.sink.data(bytes(piece))
 
     def _on_data(self, stream: YamuxStream | None, flags: int, stream_id: int, length: int) -> None:
-        if flags == FIN and not length and stream is not None and stream.receiving is not _FINISHED:
-            self._session.ended(stream, flags, 0)  # the usual end
-            return
         if stream is None:
             if length:
                 self._session.drop(stream_id, length)
