@@ -46,7 +46,8 @@ class Outbox:
         self.control = 0  # frames that the peer made us send
         self.frames = 0
         self.taken = 0  # bytes of the last ``take``
-        self._notified = False
+        # Somebody has been, or flushes when it is through with what it does: it sets this at its beginning.
+        self.notified = False
         self._frames: Frames = []
         self._stream = 0  # whose frame is the last one and may still grow
         self._header_at = 0
@@ -55,14 +56,9 @@ class Outbox:
 
     def wake(self) -> None:
         """Notify the user, unless it has been since the last ``take``."""
-        if not self._notified:
-            self._notified = True
+        if not self.notified:
+            self.notified = True
             self.user.notify()
-
-    def claim_flush(self) -> bool:
-        """The caller flushes at its end, so nobody needs to be notified. True: somebody has been already."""
-        notified, self._notified = self._notified, True
-        return notified
 
     def data(self, stream_id: int, flags: int, body: bytes | memoryview) -> None:
         """Add a body, to the last frame where it fits."""
@@ -76,8 +72,8 @@ class Outbox:
         frames.append(body)
         self.size += HEADER_SIZE + size
         self.frames += 1
-        if not self._notified:
-            self._notified = True
+        if not self.notified:
+            self.notified = True
             self.user.notify()
 
     def _join(self, stream_id: int, flags: int, body: bytes | memoryview) -> None:
@@ -103,13 +99,13 @@ class Outbox:
         self.size += HEADER_SIZE
         self.control += 1
         self.frames += 1
-        if not self._notified:
-            self._notified = True
+        if not self.notified:
+            self.notified = True
             self.user.notify()
 
     def take(self, *, early: bool = False) -> Frames:
         """Everything collected, as the pieces of one plaintext; ``early``: whoever was notified still comes."""
-        self._notified = self._notified and early
+        self.notified = self.notified and early
         frames, self._frames = self._frames, []
         self.taken = self.size
         self.size = self.control = self.frames = self._stream = 0

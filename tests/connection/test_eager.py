@@ -31,7 +31,7 @@ async def test_it_has_run_as_far_as_it_can_when_the_callback_goes_on() -> None:
         done.append("through")
 
     def make(loop: asyncio.AbstractEventLoop) -> tuple[asyncio.Task[None] | None, list[str]]:
-        return begun(work(), loop), list(done)
+        return begun(work(), loop, "work"), list(done)
 
     task, seen = await in_a_callback(make)
     assert seen == ["begun"]
@@ -44,7 +44,7 @@ async def test_one_that_needs_nothing_is_done_at_once_and_one_that_fails_tells_i
     async def fails() -> None:
         raise ValueError("its own")
 
-    task = await in_a_callback(lambda loop: begun(fails(), loop))
+    task = await in_a_callback(lambda loop: begun(fails(), loop, "fails"))
     assert task.done()
     with pytest.raises(ValueError, match="its own"):
         task.result()
@@ -55,7 +55,7 @@ async def test_beside_a_task_factory_nothing_begins() -> None:
     coroutine = asyncio.sleep(0)
     loop.set_task_factory(lambda loop, coroutine, **options: asyncio.Task(coroutine, loop=loop, **options))
     try:
-        assert await in_a_callback(lambda loop: begun(coroutine, loop)) is None
+        assert await in_a_callback(lambda loop: begun(coroutine, loop, "")) is None
     finally:
         loop.set_task_factory(None)
         await coroutine
@@ -67,7 +67,7 @@ async def test_where_the_queue_of_the_loop_is_not_known_nothing_is_made() -> Non
         def get_task_factory(self) -> None: ...
 
     coroutine = asyncio.sleep(0)
-    assert await in_a_callback(lambda _: begun(coroutine, Other())) is None  # type: ignore[arg-type]
+    assert await in_a_callback(lambda _: begun(coroutine, Other(), "")) is None  # type: ignore[arg-type]
     await coroutine
 
 
@@ -86,7 +86,7 @@ async def test_what_another_thread_put_behind_it_keeps_its_turn(monkeypatch: pyt
         return task
 
     monkeypatch.setattr(loop, "create_task", crowded)
-    task = await in_a_callback(lambda loop: begun(work(), loop))
+    task = await in_a_callback(lambda loop: begun(work(), loop, "work"))
     monkeypatch.undo()
     assert order in ([], ["task", "other"])  # not before its turn
     await task
