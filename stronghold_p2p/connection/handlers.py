@@ -69,7 +69,8 @@ class Handlers:
         return self._owner.admits(stream.connection, protocol)
 
     def start(self, stream: LiveStream) -> None:
-        if len(self.tasks) + len(self._due) >= self._maximum:  # streams that were reset may leave their handlers running
+        # Streams that were reset may leave their handlers running.
+        if len(self.tasks) + len(self._due) >= self._maximum:
             stream.reset(Reset.RESOURCE_LIMIT)
             return
         self._due.add(stream)

@@ -154,9 +154,10 @@ class LiveStream:
             size = n
         if self._untold:
             size += self._untold
-            self._untold = min(size, 0)
-        if size > 0:
-            self._end.consumed(size, self._loop.time)
+            self._untold = 0
+            if size < 0:
+                self._untold, size = size, 0
+        self._end.consumed(size, self._loop.time)
         return piece
 
     async def readexactly(self, n: int) -> bytes:

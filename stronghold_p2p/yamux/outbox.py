@@ -67,7 +67,10 @@ class Outbox:
             self._join(stream_id, flags, body)
             return
         frames = self._frames
-        self._stream, self._header_at, self._flags, self._open_size = stream_id, len(frames), flags, size
+        self._stream = stream_id
+        self._header_at = len(frames)
+        self._flags = flags
+        self._open_size = size
         frames.append(_pack(0, DATA, flags, stream_id, size))
         frames.append(body)
         self.size += HEADER_SIZE + size

@@ -75,17 +75,17 @@ async def test_where_the_queue_of_the_loop_is_not_known_nothing_is_made() -> Non
 async def test_what_another_thread_put_behind_it_keeps_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = asyncio.get_running_loop()
     order: list[str] = []
-    create = loop.create_task
+    create = asyncio.Task
 
     async def work() -> None:
         order.append("task")
 
-    def crowded(coroutine: Any) -> asyncio.Task[Any]:
-        task = create(coroutine)
+    def crowded(coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+        task = create(coroutine, **options)
         loop.call_soon(order.append, "other")
         return task
 
-    monkeypatch.setattr(loop, "create_task", crowded)
+    monkeypatch.setattr(asyncio, "Task", crowded)
     task = await in_a_callback(lambda loop: begun(work(), loop, "work"))
     monkeypatch.undo()
     assert order in ([], ["task", "other"])  # not before its turn
