@@ -294,7 +294,8 @@ class LiveStream:
         if not end.finished:
             end.finish()
         if self.intake is None:
-            self._drop_unread()
+            if self._chunks:
+                self._drop_unread()
             end.discard()
         if not end.gone and self._over_at == inf:
             self.expire(self.connection.linger())

@@ -203,7 +203,8 @@ class Session:
     def held(self, stream: YamuxStream) -> None:
         """``stream`` has something for the next flush: an ACK, or a short piece."""
         self._holding.append(stream)
-        self.outbox.wake()
+        if not self.outbox.notified:
+            self.outbox.wake()
 
     def wait_for_room(self, stream: YamuxStream, *, again: bool) -> None:
         """``stream`` has credit, but the connection is full: its sink is told after a flush, first come first served.
