@@ -21,6 +21,7 @@ TURN_BYTES: Final = 4 * (MAX_BODY + HEADER_SIZE)
 EARLY: Final = 24  # frames, twelve answers' worth, that are sent before the turn is over: the peer works while we do
 JOIN_UP_TO: Final = 4_096  # so short a write is joined with a piece that is held back: cheaper than a frame
 WAKE_TOGETHER: Final = 16  # writers woken after a flush; the next flush wakes the next ones
+APART: Final = 64  # control frames that are pieces of their own; more are joined: an inbox of pings has 20,000
 
 _pack = HEADER.pack
 
@@ -97,7 +98,13 @@ class Outbox:
 
     def add(self, kind: int, flags: int, stream_id: int, length: int) -> None:
         """Add a frame without a body."""
-        self._frames.append(_pack(0, kind, flags, stream_id, length))
+        header, frames = _pack(0, kind, flags, stream_id, length), self._frames
+        if self.control < APART:
+            frames.append(header)
+        elif frames and isinstance(last := frames[-1], bytearray):
+            last += header
+        else:
+            frames.append(bytearray(header))
         self._stream = 0
         self.size += HEADER_SIZE
         self.control += 1

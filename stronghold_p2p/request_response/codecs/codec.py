@@ -42,8 +42,11 @@ class _Bytes:
 class _Json:
     """A message is what JSON can say; ``strict_json`` tells what is refused."""
 
-    encode = staticmethod(strict_json.dumps)
-    decode = staticmethod(strict_json.loads)
+    def encode(self, value: Any, /) -> bytes:
+        return strict_json.dumps(value)
+
+    def decode(self, body: bytes, /) -> Any:
+        return strict_json.loads(body)
 
     def __repr__(self) -> str:
         return "JSON"
