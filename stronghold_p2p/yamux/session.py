@@ -26,7 +26,7 @@ from typing import Final
 from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import LimitExceeded, MuxerError, StreamReset
-from stronghold_p2p.seams import NOBODY, Pieces, Sink
+from stronghold_p2p.seams import NOBODY, Pieces, Sink, StreamEnd
 from stronghold_p2p.token_bucket import TokenBucket
 from stronghold_p2p.yamux.budget import DroppedBytes
 from stronghold_p2p.yamux.header import (
@@ -63,6 +63,20 @@ _FINISH: Final = Event.FINISH
 _FINISHED: Final = Receiving.FINISHED
 
 
+class _Ended:
+    """Takes the place of a muxer that has been let go: a stream may still be written to."""
+
+    def accept(self, state: StreamEnd) -> Sink:
+        return NOBODY
+
+    def notify(self) -> None: ...
+
+    def early(self) -> None: ...
+
+
+ENDED: Final = _Ended()
+
+
 class Session:
     """``client``: we dialed, so our ids are odd (yamux/README.md, "StreamID Field"). ``budget``: out of a pool."""
 
@@ -80,7 +94,6 @@ class Session:
         self.pongs = 0  # since the last flush
         self.ping_sent_at: float | None = None  # the ping that is not answered yet
         self._ping_value = -1
-        self._user = user
         self.outbox = Outbox(user)
         self._next_id = 1 if client else 2
         self._remote_parity = 0 if client else 1
@@ -129,7 +142,7 @@ class Session:
         stream = self.streams[stream_id] = YamuxStream(self, stream_id, window, inbound=True)
         self.inbound += 1
         self.held(stream)
-        sink = self._user.accept(stream)
+        sink = self.outbox.user.accept(stream)
         if stream.gone:
             return None
         stream.sink = sink
@@ -152,9 +165,7 @@ class Session:
                 self.spend_reset()
             sink.failed(StreamReset(f"the peer reset the stream with code {code:#x}", code=code))
         elif stream.receiving is not _FINISHED:
-            stream.receiving = RECEIVING[stream.receiving, _FIN]
-            if stream.finished:
-                stream.over()
+            stream.end_by_peer()
             sink.end()
 
     def drop(self, stream_id: int, length: int) -> None:
@@ -190,7 +201,8 @@ class Session:
     def held(self, stream: YamuxStream) -> None:
         """``stream`` has something for the next flush: an ACK, or a short piece."""
         self._holding.append(stream)
-        self.outbox.wake()
+        if not self.outbox.notified:
+            self.outbox.wake()
 
     def wait_for_room(self, stream: YamuxStream, *, again: bool) -> None:
         """``stream`` found the connection full and waits in line. ``again``: it was woken too late, keep its place."""
@@ -279,8 +291,8 @@ class Session:
             self._opening.pop(0)()
 
     def let_go(self) -> None:
-        """Forget the muxer, as nothing is sent any more: it and the session would keep each other alive."""
-        del self._user, self.outbox.user
+        """Forget the muxer: it and the session would keep each other alive."""
+        self.outbox.user = ENDED
 
 
 class YamuxStream:
@@ -347,7 +359,8 @@ class YamuxStream:
             self.piece += data
             return
         self.piece = data
-        owner.held(self)
+        if self.first != ACK:  # for its ACK, it is held back already
+            owner.held(self)
 
     def release(self) -> None:
         """Frame the piece that was held back."""
@@ -374,7 +387,7 @@ class YamuxStream:
         out = self._owner.outbox
         out.add(DATA, flags, self.id, 0)
         if self.receiving is _FINISHED:
-            self.over()
+            self._over()
         if out.frames >= EARLY:
             out.user.early()
 
@@ -396,7 +409,8 @@ class YamuxStream:
         """What still comes is dropped, within the credit that the peer has."""
         if not self.gone:
             self.receiving = RECEIVING[self.receiving, _DISCARD]
-            self.window.dropped(self.window.buffered)
+            if self.window.buffered:
+                self.window.dropped(self.window.buffered)
 
     # ------------------------------------------------------------------ the end
 
@@ -410,6 +424,11 @@ class YamuxStream:
         self.end_both()
         if self.inbound and code:
             owner.spend_reset()
+
+    def end_by_peer(self) -> None:
+        self.receiving = RECEIVING[self.receiving, _FIN]
+        if self.finished:
+            self._over()
 
     def end_both(self) -> None:
         self.piece, self.first = b"", 0
@@ -428,11 +447,12 @@ class YamuxStream:
         self.gone = self.finished = True
         self.sending, self.receiving = SENDING[self.sending, _RESET], RECEIVING[self.receiving, _RESET]
 
-    def over(self) -> None:
+    def _over(self) -> None:
         """FIN was sent and has come."""
         self.gone = True
         self._owner.removed(self)
-        self.window.close()
+        if (window := self.window).buffered or window.size > INITIAL_WINDOW:
+            window.close()
 
 
 def _full(message: str, limit: str, current: int, maximum: int) -> LimitExceeded:
