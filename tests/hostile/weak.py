@@ -251,7 +251,7 @@ CHECKS: Final[dict[str, list[Patch]]] = {
         ("identity:PublicKey.decode", lambda _: staticmethod(lambda data: SimpleNamespace(encode=lambda: data)))
     ],
     "in-use": [("book.store:Store._is_held", always(False))],
-    "damaged-books": [("book.file:BookFile.read", lenient(ConfigError, nothing))],
+    "damaged-books": [("book.addresses:BookFile.read", lenient(ConfigError, nothing))],
     "one-step": [("files:replace", lambda _: slowly)],
     "owner-only": [("files:read", lambda read: lambda *given, private=False: read(*given))],
     "end-line": [
