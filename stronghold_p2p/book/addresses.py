@@ -184,18 +184,13 @@ class BookFile:
         if len(data) > json_form.MAX_FILE:
             what = f"{len(data)} bytes of addresses, at most {json_form.MAX_FILE}: remove some"
             raise ConfigError(f"{self.path}: {what}", where=str(self.path))
-        self._check()
+        if self._stamp is None or files.stamp(self.path) != self._stamp:
+            try:
+                self.read()
+            except ConfigError as error:  # what somebody else has put there may be worth more than ours
+                raise ConfigError(f"{error}; it is not overwritten: move it away", where=error.where) from None
         self._stamp = files.replace(self.path, data)
         self.saved = content
-
-    def _check(self) -> None:
-        """``ConfigError`` if the file, changed by somebody else, is no address book: it may be worth more than ours."""
-        if self._stamp is not None and files.stamp(self.path) == self._stamp:
-            return
-        try:
-            self.read()
-        except ConfigError as error:
-            raise ConfigError(f"{error}; it is not overwritten: move it away", where=error.where) from None
 
 
 def store_of(book: AddressBook) -> Store:
