@@ -157,16 +157,12 @@ def _peer(name: str, entry: _Peer) -> SavedPeer:
             found[place] = None
     known, via = tuple(found), entry.via
     if via is None:
-        relays = None if entry.use_relay_fallback else _relays_named_in(known)
+        # Without a fallback, the Rust library uses no relays but those of the addresses.
+        through = (relay for place in known for relay in relays_of(Multiaddr(place)) if relay is not None)
+        relays = None if entry.use_relay_fallback else tuple(dict.fromkeys(through))[:RELAYS]
         return SavedPeer(peer, known, entry.pinned, relays)
     relays = None if via.relays is None else _ids(f"{path}.via.relays", via.relays)
     return SavedPeer(peer, known, entry.pinned, relays, via.exclusive)
-
-
-def _relays_named_in(known: tuple[bytes, ...]) -> tuple[PeerId, ...]:
-    """The relays of the addresses, at most 64: without a fallback, the Rust library uses no others."""
-    through = (relay for place in known for relay in relays_of(Multiaddr(place)) if relay is not None)
-    return tuple(dict.fromkeys(through))[:RELAYS]
 
 
 def _place_in(path: str, peer: PeerId, text: str) -> bytes:
