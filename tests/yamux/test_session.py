@@ -106,6 +106,7 @@ def test_a_short_piece_of_a_stream_that_was_reset_never_leaves() -> None:
     assert side.frames() == []  # nobody needs to know yet
     state.send_now(b"/short")
     state.reset()
+    state.send_now(b"too late")
     assert side.frames() == []
     side.empty()
 
