@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall.asking.firewall import Firewall
-from stronghold_p2p.firewall.entries import Key, key_of
+from stronghold_p2p.firewall.entries import Content, Key, key_of
 from stronghold_p2p.firewall.rules import Attempt, Rule
-from stronghold_p2p.firewall.toml import Content, dumps, loads
+from stronghold_p2p.firewall.toml import dumps, loads
 from tests.firewall.attempts import ALICE, BOB, CAROL, ECHO, attempt
 from tests.firewall.model import within
 
@@ -308,12 +308,12 @@ CASES = [
 def test_an_example_that_was_cut_short_never_allows_more() -> None:
     """Hostile row 96, for a file that a person has written."""
     whole = Firewall()
-    whole._file_rules.replace(load(EXAMPLE))
+    whole._entries.replace(load(EXAMPLE))
     refused = 0
     for size in range(len(EXAMPLE)):
         part = Firewall()
         try:
-            part._file_rules.replace(load(EXAMPLE[:size]))
+            part._entries.replace(load(EXAMPLE[:size]))
         except ConfigError:
             refused += 1
             continue

@@ -269,7 +269,9 @@ CHECKS: Final[dict[str, list[Patch]]] = {
     "strict-json": [("encoding.strict_json:loads", lambda _: json.loads)],
     "removal": [("firewall.entries:Entries.drop", lambda _: lambda self, key: key in self.rules)],
     "last-look": [("request_response.server:Responder._still_allowed", always(True))],
-    "withdrawal": [("firewall.asking.hooks:Hooks.start", lambda start: lambda self, *given: Deaf(start(self, *given)))],
+    "withdrawal": [
+        ("firewall.asking.questions:Hooks.start", lambda start: lambda self, *given: Deaf(start(self, *given)))
+    ],
     "exact-ids": [
         (
             "swarm.gatekeeper:Gatekeeper.admits",

@@ -14,8 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from stronghold_p2p.firewall.asking.audit import Audit
-from stronghold_p2p.firewall.asking.hooks import Hook, Hooks
-from stronghold_p2p.firewall.asking.questions import CHANGED, Question
+from stronghold_p2p.firewall.asking.questions import CHANGED, Hook, Hooks, Question
 from stronghold_p2p.firewall.decisions import Decisions, hooks_of
 from stronghold_p2p.firewall.entries import Judgement
 from stronghold_p2p.firewall.rules import Attempt, Rule
@@ -78,12 +77,12 @@ class Approval:
 
     def snapshot(self) -> Mapping[str, int]:
         """How many questions there are, about how many peers, and how many bytes wait for an answer."""
-        return {**self._hooks.snapshot(), "ask_memory": self._waiting}
+        return {"asks": self._hooks.total, "asking_peers": len(self._hooks), "ask_memory": self._waiting}
 
     @property
     def hooks(self) -> frozenset[asyncio.Task[Any]]:
         """The hooks that have not ended, also those that were cancelled and take their time."""
-        return self._hooks.tasks
+        return frozenset(self._hooks.running)
 
     async def _settle(self, attempt: Attempt) -> bool:
         due = min(attempt.deadline, asyncio.get_running_loop().time() + self._ask)

@@ -365,7 +365,7 @@ async def test_rules_that_change_and_change_back_let_nobody_in() -> None:
 
 async def test_limits_come_from_the_configuration_and_may_be_none() -> None:
     one = Swarm(Identity(), limits=Limits(asks=1, asks_per_peer=2), timeouts=Timeouts(ask=4)).approval
-    assert (one._hooks._asks, one._hooks._counts.maximum, one._ask) == (1, 2, 4)
+    assert (one._hooks._asks, one._hooks.maximum, one._ask) == (1, 2, 4)
     _, approval, asked = asking(asks=None, asks_per_peer=None, ask_memory=None)
     tasks = await begin(approval, *(attempt() for _ in range(300)))
     assert len(asked.attempts) == 300

@@ -3,12 +3,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+from stronghold_p2p.firewall.asking.audit import word
 from stronghold_p2p.firewall.asking.firewall import Firewall
-from stronghold_p2p.firewall.asking.hooks import (
-    Hooks,
-    word,
-)
-from stronghold_p2p.firewall.asking.questions import CHANGED, Question
+from stronghold_p2p.firewall.asking.questions import CHANGED, Hooks, Question
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from tests.firewall.attempts import ALICE, BOB, attempt
 from tests.virtual import VIRTUAL
@@ -24,16 +21,16 @@ async def test_a_place_is_taken_until_the_hook_has_ended() -> None:
     hooks = Hooks(3, 2)
     task = hooks.start(yes, attempt(ALICE))
     seen: list[tuple[int, bool]] = []
-    task.add_done_callback(lambda _: seen.append((hooks.snapshot()["asks"], hooks.full(ALICE))))
+    task.add_done_callback(lambda _: seen.append((hooks.total, hooks.full(ALICE))))
     hooks.take(ALICE)
-    assert (hooks.full(ALICE), hooks.full(BOB), *hooks.tasks) == (True, False, task)
+    assert (hooks.full(ALICE), hooks.full(BOB), *hooks.running) == (True, False, task)
     hooks.take(BOB)
-    assert (hooks.full(BOB), hooks.snapshot()) == (True, {"asks": 3, "asking_peers": 2})
+    assert (hooks.full(BOB), hooks.total, len(hooks)) == (True, 3, 2)
     assert await task is True
     hooks.give_back(ALICE)
     hooks.give_back(BOB)
     assert seen == [(2, False)]
-    assert (hooks.snapshot(), hooks.tasks) == ({"asks": 0, "asking_peers": 0}, frozenset())
+    assert (hooks.total, len(hooks), hooks.running) == (0, 0, {})
 
 
 async def test_what_comes_first_settles() -> None:
@@ -63,7 +60,7 @@ async def test_what_comes_first_settles() -> None:
     assert await task is True
     assert firewall._observers == {}
     await asyncio.sleep(0)
-    assert hooks.tasks == frozenset()
+    assert hooks.running == {}
 
 
 def test_a_word_stays_one() -> None:

@@ -15,9 +15,9 @@ import pytest
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall.asking.firewall import Firewall, file_of
 from stronghold_p2p.firewall.asking.rules_file import MAX_FILE, REST, RulesFile, write
-from stronghold_p2p.firewall.entries import key_of
+from stronghold_p2p.firewall.entries import Content, key_of
 from stronghold_p2p.firewall.rules import Attempt, Rule
-from stronghold_p2p.firewall.toml import Content, dumps
+from stronghold_p2p.firewall.toml import dumps
 from tests.firewall.attempts import ALICE, BOB, attempt
 
 ASKING = 'version = 1\n[[rules]]\nrule = "ask"\n'

@@ -306,7 +306,7 @@ class Counts(RuleBasedStateMachine):
             token, gives_way = self.gate.admit(host, self.now)
         except LimitExceeded as error:
             assert error.limit in {"connections", "inbound", "per_subnet", "pending_per_ip", "accept_rate"}
-            return Token(self.gate, "in", None, live=False)
+            return Token(self.gate, "in", live=False)
         if gives_way is not None:
             self.living.remove(gives_way)
         self.living.append(token)
@@ -318,7 +318,7 @@ class Counts(RuleBasedStateMachine):
             token = self.gate.dial()
         except LimitExceeded as error:
             assert error.limit in {"connections", "outbound", "pending_out"}
-            return Token(self.gate, "out", None, live=False)
+            return Token(self.gate, "out", live=False)
         self.living.append(token)
         return token
 
@@ -349,8 +349,7 @@ class Counts(RuleBasedStateMachine):
         ways = Counter(token.direction for token in connected)
         places: set[object] = set()
         for token in connected:
-            if token.source is not None:
-                places |= set(token.source) - {None}
+            places |= set(token.source)
         waiting = {token.source for token in self.living if token.peer is None and token.direction == "in"}
         assert self.gate.snapshot() == {
             "pending_in": pending["in"],
