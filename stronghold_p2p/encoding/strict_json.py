@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
 from typing import Any, Final, NoReturn, TypeAlias
@@ -105,22 +106,16 @@ def _check_cost(body: bytes) -> None:
 
 
 def _check_digits(body: bytes) -> None:
-    if _has_long_number(body) and _has_long_number(_STRING.sub(b'""', body)):
+    long = _LONG_NUMBER in body.translate(_AS_ZEROS)
+    if long and _LONG_NUMBER in _STRING.sub(b'""', body).translate(_AS_ZEROS):
         raise Malformed(f"a number of more than {MAX_DIGITS} digits")
-
-
-def _has_long_number(text: bytes) -> bool:
-    return _LONG_NUMBER in text.translate(_AS_ZEROS)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise at(printable(key), "duplicate key")
-            seen.add(key)
+        ((key, _),) = Counter(key for key, _ in pairs).most_common(1)
+        raise at(printable(key), "duplicate key")
     return value
 
 

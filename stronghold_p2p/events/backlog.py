@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Final, TypeAlias
@@ -27,6 +26,7 @@ from stronghold_p2p.events.events import (
 )
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import PeerId
+from stronghold_p2p.per_peer import PerPeer
 
 Source: TypeAlias = Hashable
 
@@ -59,43 +59,29 @@ def refuses(event: Event) -> bool:
     return isinstance(event, AcceptFailed | RequestUnread) or (isinstance(event, Judged) and event.rule == Rule.REJECT)
 
 
-class Crowd:
+class Crowd(PerPeer[Source]):
     """How many events wait for one reader, and of whom."""
 
-    __slots__ = ("_buffer", "_mark", "_of", "_share", "waiting")
+    __slots__ = ("_buffer", "_mark", "_share")
 
     def __init__(self, buffer: int) -> None:
+        super().__init__(None)
         self._buffer = buffer
         self._mark = -(-buffer // UNDER_WAY)
         self._share = max(1, buffer // SHARES)
-        self._of: Counter[Source] = Counter()
-        self.waiting = 0
 
     @property
     def room(self) -> int:
         """How much may begin now."""
-        return self._mark - self.waiting
+        return self._mark - self.total
 
     def crowded(self, source: Source) -> bool:
         """Whether what ``source`` brings has to wait."""
-        return self.waiting >= self._mark or (source is not None and self._of[source] >= self._share)
+        return self.total >= self._mark or (source is not None and self.count(source) >= self._share)
 
     def takes(self, event: Event) -> bool:
         """Whether there is a place for one more. An event that refuses has none beyond its source's share."""
-        return self.waiting < self._buffer and not (refuses(event) and self._of[source_of(event)] >= self._share)
-
-    def add(self, event: Event) -> None:
-        """One more waits."""
-        self.waiting += 1
-        self._of[source_of(event)] += 1
-
-    def taken(self, event: Event) -> None:
-        """The reader has this one."""
-        source = source_of(event)
-        self.waiting -= 1
-        self._of[source] -= 1
-        if not self._of[source]:
-            del self._of[source]
+        return self.total < self._buffer and not (refuses(event) and self.count(source_of(event)) >= self._share)
 
 
 class Backlog:
@@ -120,7 +106,7 @@ class Backlog:
     def hold(self, source: Source, go: Callable[[], None]) -> Callable[[], None]:
         """Call ``go`` when it is the turn of ``source``; returns what takes that back. ``go`` must not raise."""
         if not self._told:
-            waiting = max((crowd.waiting for crowd in self.readers), default=0)
+            waiting = max((crowd.total for crowd in self.readers), default=0)
             log.warning("a reader of events() is %d behind: new connections and handlers wait for it", waiting)
             self._told = True
         self._loop = asyncio.get_running_loop()
