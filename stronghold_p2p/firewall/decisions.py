@@ -109,11 +109,11 @@ class Decisions:
 
     def match(self, attempt: Attempt) -> Judgement:
         """The entry that speaks for this attempt. Its rule is as it was set: ``only`` and ``when`` have yet to look."""
-        networks = self._entries.around(attempt.address)
-        if self._entries.holds_back(attempt.peer, networks):
+        places = self._entries.around(attempt.address)
+        if self._entries.holds_back(attempt.peer, places):
             return _BANNED
         is_open = attempt.protocol in self._open
-        found = self._entries.find(attempt, networks, named_only=is_open)
+        found = self._entries.find(attempt, places, named_only=is_open)
         if found is not None:
             return found
         if is_open:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias, cast
 
@@ -11,10 +10,11 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule, Scope
-from stronghold_p2p.firewall.subnets import Network, host_of, network_of, parse_subnet
+from stronghold_p2p.firewall.subnets import ANYWHERE, Network, Place, host_of, parse_subnet, place_of
 from stronghold_p2p.identity import PeerId
 
 Banned: TypeAlias = PeerId | Network
+_Index: TypeAlias = tuple[Direction, PeerId | None, str | None, Place]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,70 +88,75 @@ class Entries:
     program's own, also where both say the same; what the program changes by itself is its own from then on.
     """
 
-    __slots__ = ("_content", "_filed", "_found", "_lengths", "banned", "rules")
+    __slots__ = ("_banned", "_content", "_filed", "_found", "_lengths", "banned", "rules")
 
     def __init__(self) -> None:
         self.rules: dict[Key, Rule] = {}
         self.banned: set[Banned] = set()
-        self._found: dict[Key, Judgement] = {}
-        self._lengths: Counter[tuple[int, int]] = Counter()  # of subnets, with their IP version
+        self._found: dict[_Index, Judgement] = {}
+        self._banned: set[PeerId | Place] = set()
+        # By IP version: the lengths of the prefixes, the longest first, and how many have each.
+        self._lengths: dict[int, dict[int, int]] = {4: {}, 6: {}}
         self._content = Content()
         self._filed: set[Key | Banned] = set()  # what the file has put there
 
     def put(self, key: Key, rule: Rule) -> None:
         """Keep ``rule`` under exactly this key, in place of an earlier one."""
         self.drop(key)
-        self.rules[key], self._found[key] = rule, Judgement(rule, key.source(rule))
-        self._count(key.network, 1)
+        self.rules[key] = rule
+        self._found[*key[:3], self._place(key.network, 1)] = Judgement(rule, key.source(rule))
 
     def drop(self, key: Key) -> bool:
         """Forget the rule under exactly this key; whether there was one."""
         self._filed.discard(key)
         if self.rules.pop(key, None) is None:
             return False
-        del self._found[key]
-        self._count(key.network, -1)
+        del self._found[*key[:3], self._place(key.network, -1)]
         return True
 
     def ban(self, whom: Banned) -> None:
         self.unban(whom)
         self.banned.add(whom)
-        self._count(whom, 1)
+        self._banned.add(whom if isinstance(whom, PeerId) else self._place(whom, 1))
 
     def unban(self, whom: Banned) -> None:
         """Take one ban back, if there is one."""
         self._filed.discard(whom)
         if whom in self.banned:
             self.banned.remove(whom)
-            self._count(whom, -1)
+            self._banned.remove(whom if isinstance(whom, PeerId) else self._place(whom, -1))
 
-    def _count(self, where: Banned | None, change: int) -> None:
-        if where is not None and not isinstance(where, PeerId):
-            length = (where.version, where.prefixlen)
-            self._lengths[length] += change
-            if not self._lengths[length]:
-                del self._lengths[length]
+    def _place(self, network: Network | None, change: int) -> Place:
+        """The place of ``network``, now that one more entry names it, or one less."""
+        if network is None:
+            return ANYWHERE
+        version, length, _ = place = place_of(network)
+        counts = self._lengths[version]
+        counts[length] = counts.get(length, 0) + change
+        self._lengths[version] = {each: counts[each] for each in sorted(counts, reverse=True) if counts[each]}
+        return place
 
-    def around(self, address: Multiaddr) -> list[Network]:
-        """The networks around ``address`` that an entry may name, the smallest first."""
-        host = host_of(address) if self._lengths else None
+    def around(self, address: Multiaddr) -> list[Place]:
+        """Where an entry may stand that speaks of ``address``: the smallest network first, and last what names none."""
+        host = host_of(address) if self._lengths[4] or self._lengths[6] else None
         if host is None:
-            return []
-        lengths = sorted((length for version, length in self._lengths if version == host.version), reverse=True)
-        return [network_of(host, length) for length in lengths]
+            return [ANYWHERE]
+        number, width, version = int(host), host.max_prefixlen, host.version
+        return [*((version, length, number >> width - length) for length in self._lengths[version]), ANYWHERE]
 
-    def holds_back(self, peer: PeerId | None, networks: Collection[Network]) -> bool:
+    def holds_back(self, peer: PeerId | None, places: Collection[Place]) -> bool:
         """Whether this peer (None: not known), or one of the networks around it, is banned."""
-        return peer in self.banned or not self.banned.isdisjoint(networks)
+        return peer in self._banned or not self._banned.isdisjoint(places)
 
-    def find(self, attempt: Attempt, networks: Sequence[Network], *, named_only: bool) -> Judgement | None:
+    def find(self, attempt: Attempt, places: Collection[Place], *, named_only: bool) -> Judgement | None:
         """The strongest entry that matches; ``named_only``: of those that name the protocol."""
+        found, direction = self._found, attempt.direction
         for peer in (attempt.peer, None):
             for protocol in (attempt.protocol,) if named_only else (attempt.protocol, None):
-                for network in (*networks, None):
-                    found = self._found.get(Key(attempt.direction, peer, protocol, network))
-                    if found is not None:
-                        return found
+                for place in places:
+                    index = (direction, peer, protocol, place)
+                    if index in found:
+                        return found[index]
         return None
 
     @property

@@ -7,7 +7,7 @@ address, so that no rule and no counter can be passed by writing it the other wa
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from multiaddr import Multiaddr
 
@@ -16,6 +16,10 @@ from stronghold_p2p.errors import ConfigError
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
+Place: TypeAlias = tuple[int, int, int]
+"""A network as the key of an index: IP version, length of the prefix, and the prefix as a number."""
+
+ANYWHERE: Final[Place] = (0, 0, 0)
 
 # Codes of the multicodec table, as a multiaddr's components begin.
 _IP4, _IP6, _IP6ZONE = 4, 41, 42
@@ -62,6 +66,7 @@ def host_of(address: Multiaddr) -> Address | None:
     return unmapped(IPv6Address(data[1:17])) if data[:1] == bytes((_IP6,)) else None
 
 
-def network_of(host: Address, length: int) -> Network:
-    """The network around ``host`` whose prefix has ``length`` bits."""
-    return (IPv4Network if host.version == 4 else IPv6Network)((int(host), length), strict=False)
+def place_of(network: Network) -> Place:
+    """The key of ``network``."""
+    length = network.prefixlen
+    return network.version, length, int(network.network_address) >> (network.max_prefixlen - length)
