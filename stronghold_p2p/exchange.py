@@ -47,18 +47,15 @@ class ExchangeRunner(Generic[T]):
         return bytes(self._buffer)
 
     def start(self) -> bytes:
-        """Run until the exchange needs input."""
         return self._advance(None)
 
     def feed(self, data: bytes | bytearray | memoryview) -> bytes:
-        """Add input and run as far as it reaches."""
         self._buffer += data
         if self.done or len(self._buffer) < self._need:
             return b""
         return self._advance(self._take())
 
     def close(self) -> None:
-        """Drop the exchange: nothing more will come."""
         self._exchange.close()
 
     def _take(self) -> bytes:

@@ -96,7 +96,6 @@ class Backlog:
 
     @property
     def held(self) -> int:
-        """How many wait."""
         return sum(map(len, self._held.values()))
 
     def holds(self, source: Source) -> bool:
@@ -115,7 +114,6 @@ class Backlog:
         return partial(self._forget, source, token)
 
     async def turn(self, source: Source) -> None:
-        """Return when it is the turn of ``source``."""
         if not self.holds(source):
             return
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -132,7 +130,6 @@ class Backlog:
             self._loop.call_soon_threadsafe(self._relieve)  # a reader that is forgotten leaves in any thread
 
     def leave(self, crowd: Crowd) -> None:
-        """A reader takes no more."""
         if crowd in self.readers:
             self.readers.remove(crowd)
             self.relieve()

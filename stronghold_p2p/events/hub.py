@@ -65,7 +65,6 @@ class Hub:
         return unfollow
 
     def emit(self, event: Event) -> None:
-        """Call all callbacks."""
         listeners = [] if isinstance(event, FOLLOWED) else self._listeners
         for callback in (*listeners, *[callback for callback, _ in self._followers.values()]):
             try:
@@ -74,7 +73,6 @@ class Hub:
                 log.exception("an event callback failed")
 
     def end(self) -> None:
-        """There will be no more events."""
         for _, ended in list(self._followers.values()):
             if ended is not None:
                 ended()

@@ -59,8 +59,6 @@ class Decisions:
         self._report = fault
         self._faulty: set[Rule] = set()
 
-    # ------------------------------------------------------------------ rules
-
     def set(self, rule: Rule, **scope: Unpack[Scope]) -> None:
         """Make ``rule`` the rule of exactly this scope, in place of an earlier one; without selectors, the default.
 
@@ -84,8 +82,6 @@ class Decisions:
         entries = self._entries.rules
         return tuple((key.scope, entries[key]) for key in sorted(entries, key=lambda key: key.place))
 
-    # ------------------------------------------------------------------ bans
-
     @property
     def banned(self) -> frozenset[PeerId | str]:
         """Who is banned: peer ids, and subnets as text."""
@@ -104,8 +100,6 @@ class Decisions:
         """Take one ban back, if there is one; the rules decide again. ``ConfigError`` as for ``ban``."""
         self._entries.unban(banned_of(whom))
         self._changed()
-
-    # ------------------------------------------------------------------ what they say
 
     def match(self, attempt: Attempt) -> Judgement:
         """The entry that speaks for this attempt. Its rule is as it was set: ``only`` and ``when`` have yet to look."""
@@ -127,8 +121,6 @@ class Decisions:
         """
         rule = (found or self.match(attempt)).rule
         return rule if rule is None or rule.verdict is not None else rule_of(rule, attempt, self._fault)
-
-    # ------------------------------------------------------------------ hooks and changes
 
     def on_ask(self, hook: AskHook) -> AskHook:
         """Let ``hook`` answer for ``Rule.ASK`` (a decorator; the last one counts).

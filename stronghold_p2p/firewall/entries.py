@@ -45,13 +45,12 @@ class Key(NamedTuple):
 
     @property
     def scope(self) -> Scope:
-        """The selectors that are given."""
         subnet = None if self.network is None else str(self.network)
         named = {"direction": self.direction, "peer": self.peer, "protocol": self.protocol, "subnet": subnet}
         return cast("Scope", {name: value for name, value in named.items() if value is not None})
 
     def source(self, rule: Rule) -> str:
-        """What the audit log calls an entry under this key."""
+        """As the audit log tells it."""
         parts = ["peer"] if self.peer is not None else []
         parts += ["protocol"] if self.protocol is not None else []
         parts += [f"subnet:{self.network}"] if self.network is not None else []
@@ -101,13 +100,11 @@ class Entries:
         self._filed: set[Key | Banned] = set()  # what the file has put there
 
     def put(self, key: Key, rule: Rule) -> None:
-        """Keep ``rule`` under exactly this key, in place of an earlier one."""
         self.drop(key)
         self.rules[key] = rule
         self._found[*key[:3], self._place(key.network, 1)] = Judgement(rule, key.source(rule))
 
     def drop(self, key: Key) -> bool:
-        """Forget the rule under exactly this key; whether there was one."""
         self._filed.discard(key)
         if self.rules.pop(key, None) is None:
             return False
@@ -120,7 +117,6 @@ class Entries:
         self._banned.add(whom if isinstance(whom, PeerId) else self._place(whom, 1))
 
     def unban(self, whom: Banned) -> None:
-        """Take one ban back, if there is one."""
         self._filed.discard(whom)
         if whom in self.banned:
             self.banned.remove(whom)

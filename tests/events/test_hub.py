@@ -12,9 +12,9 @@ import pytest
 from stronghold_p2p import AddressAdded, ConfigError, Dropped, Event, Events, Firewall, Judged, UsageError
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.events.hub import Hub, Overflow
-from stronghold_p2p.firewall.asking.approval import Approval
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.rules import Rule
+from tests.firewall.asking.asked import approving
 from tests.firewall.attempts import attempt
 
 
@@ -153,7 +153,7 @@ def test_judgements_cost_nothing_while_nobody_follows() -> None:
     other = one.follow(seen.append)
     assert audit.readers
     asked = attempt()
-    Approval(Firewall(), audit).verdict(asked)
+    approving(Firewall(), audit).verdict(asked)
     assert seen == [Judged(asked, Rule.REJECT)] * 2
     assert heard == []
     unfollow()

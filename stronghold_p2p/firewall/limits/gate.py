@@ -97,7 +97,6 @@ class Gate:
         return Admission(token, gives_way)
 
     def dial(self) -> Token:
-        """Give a place to one outgoing connection attempt."""
         _check("pending_out", self._pending_out, self._limits.pending_out)
         self._check_connected("out", ())
         self._pending_out += 1
@@ -135,7 +134,6 @@ class Gate:
                 del self._places[place]
 
     def snapshot(self) -> Mapping[str, int]:
-        """The counts: sockets pending, connections, and how many peers and sources have connections."""
         return {
             "pending_in": self._pending_in,
             "pending_out": self._pending_out,

@@ -8,7 +8,6 @@ writes. A fault is a ``Malformed`` whose ``path`` grows on its way out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from types import NoneType
@@ -51,9 +50,6 @@ def wrong(what: str) -> Malformed:
 def outwards(error: Malformed, name: str) -> None:
     """Put one level before the path of a fault; ``name`` may be a peer's."""
     error.path = f"{printable(name)}.{error.path}" if error.path else printable(name)
-
-
-# ---------------------------------------------------------------------- single values
 
 
 def _same(value: Any) -> Any:
@@ -118,8 +114,10 @@ def _checked(what: str, kind: type, cls: type, read: Convert, write: Convert) ->
 def _read_bytes(value: Any) -> bytes:
     # bytes() would take True for a number.
     if type(value) is list and set(map(type, value)) <= {int}:
-        with suppress(ValueError):
+        try:
             return bytes(value)
+        except ValueError:
+            pass
     raise wrong("bytes: an array of numbers from 0 to 255")
 
 
@@ -154,9 +152,6 @@ def constants(values: Iterable[Any], name: str = "") -> Shape:
         return convert
 
     return Shape(what, among(reads), among(writes), frozenset(reads), frozenset(writes))
-
-
-# ---------------------------------------------------------------------- containers
 
 
 def _each(values: Iterable[tuple[Any, Any]], convert: Convert) -> list[Any]:
@@ -208,9 +203,6 @@ def row(items: Sequence[Shape]) -> Shape:
         return _each(enumerate(zip(converts, value, strict=True)), lambda pair: pair[0](pair[1]))
 
     return _checked(what, list, tuple, lambda value: tuple(each(value, reads)), lambda value: each(value, writes))
-
-
-# ---------------------------------------------------------------------- unions
 
 
 def union(shapes: Sequence[Shape]) -> Shape:

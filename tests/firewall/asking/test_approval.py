@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.firewall.asking.approval import Approval
+from stronghold_p2p.firewall.asking.approval import ASK_MEMORY
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.swarm.swarm import Swarm
-from tests.firewall.asking.asked import Asked, asking, begin, hooked, nothing_left, requests
+from tests.firewall.asking.asked import Asked, approving, asking, begin, hooked, nothing_left, requests
 from tests.firewall.attempts import ALICE, BOB, CAROL, ECHO, UPPER, attempt
 from tests.peers import turns
 from tests.virtual import VIRTUAL
@@ -209,7 +209,7 @@ def test_a_settled_verdict_needs_no_event_loop(rule: Rule | None, answer: bool |
     firewall = Firewall()
     if rule is not None:
         firewall.set(rule)
-    approval = Approval(firewall, Audit())
+    approval = approving(firewall)
     assert approval.verdict(attempt()) is answer
     assert asyncio.run(approval.ask(attempt())) is bool(answer)  # without a hook, asking rejects
 
@@ -264,7 +264,7 @@ async def test_a_rule_that_is_removed_ends_the_question() -> None:
     firewall, asked = Firewall(), Asked()
     firewall.set(Rule.ASK)
     firewall.on_ask(asked)
-    approval = Approval(firewall, Audit())
+    approval = approving(firewall)
     (task,) = await begin(approval, attempt())
     firewall.remove()
     assert await asyncio.wait_for(task, 1) is False
@@ -332,19 +332,19 @@ async def test_surplus_questions_of_all_peers_are_rejected_at_once() -> None:
 
 async def test_what_waits_is_bounded_in_bytes() -> None:
     """Hostile row 79: 32 MiB of bodies; the application is shown them, so they are read before it is asked."""
-    _, approval, asked = asking(ask_memory=100)
+    _, approval, asked = asking()
     first, second = (
-        asyncio.ensure_future(approval.ask(attempt(peer), size)) for peer, size in ((ALICE, 60), (BOB, 40))
+        asyncio.ensure_future(approval.ask(attempt(peer), size)) for peer, size in ((ALICE, ASK_MEMORY - 40), (BOB, 40))
     )
     await asyncio.sleep(0)
-    assert approval.snapshot()["ask_memory"] == 100
+    assert approval.snapshot()["ask_memory"] == ASK_MEMORY
     assert await approval.ask(attempt(CAROL), 1) is False
     (unread,) = await begin(approval, attempt(CAROL))  # a stream, of which nothing is kept
     assert len(asked.answers) == 3
     asked.answers[0].set_result(True)
     assert await first is True
     assert approval.snapshot()["ask_memory"] == 40
-    assert await approval.ask(attempt(CAROL), 61) is False
+    assert await approval.ask(attempt(CAROL), ASK_MEMORY - 39) is False
     second.cancel()
     unread.cancel()
     await asyncio.gather(second, unread, return_exceptions=True)
@@ -366,7 +366,7 @@ async def test_rules_that_change_and_change_back_let_nobody_in() -> None:
 async def test_limits_come_from_the_configuration_and_may_be_none() -> None:
     one = Swarm(Identity(), limits=Limits(asks=1, asks_per_peer=2), timeouts=Timeouts(ask=4)).approval
     assert (one._hooks._asks, one._hooks.maximum, one._ask) == (1, 2, 4)
-    _, approval, asked = asking(asks=None, asks_per_peer=None, ask_memory=None)
+    _, approval, asked = asking(asks=None, asks_per_peer=None)
     tasks = await begin(approval, *(attempt() for _ in range(300)))
     assert len(asked.attempts) == 300
     for task in tasks:
@@ -395,7 +395,7 @@ async def test_the_audit_log_has_a_line_for_each_verdict(caplog: pytest.LogCaptu
     assert caplog.messages == []
     asked.answers[0].set_result(True)
     await task
-    Approval(firewall, Audit("bob verdict=allow")).verdict(attempt(BOB, UPPER, variant=None))
+    approving(firewall, Audit("bob verdict=allow")).verdict(attempt(BOB, UPPER, variant=None))
     assert approval.verdict(attempt(BOB)) is None
     net, place = "net=bob\\u0020verdict=allow", "from=/ip4/10.0.0.1/tcp/4001"
     assert caplog.messages == [
