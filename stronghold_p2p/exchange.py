@@ -28,19 +28,16 @@ class ExchangeRunner(Generic[T]):
     ``start`` or ``feed``; what it wanted to send before is in ``unsent``.
     """
 
-    __slots__ = ("_buffer", "_exchange", "_need", "_result", "done", "unsent")
+    __slots__ = ("_buffer", "_exchange", "_need", "done", "result", "unsent")
+
+    result: T
 
     def __init__(self, exchange: Exchange[T]) -> None:
         self._exchange = exchange
         self._buffer = bytearray()
         self._need = 0
-        self._result: list[T] = []
         self.done = False
         self.unsent = b""
-
-    @property
-    def result(self) -> T:
-        return self._result[0]
 
     @property
     def leftover(self) -> bytes:
@@ -77,8 +74,7 @@ class ExchangeRunner(Generic[T]):
                     out.append(step)
                     reply = b""
         except StopIteration as stop:
-            self.done = True
-            self._result.append(stop.value)
+            self.done, self.result = True, stop.value
             return b"".join(out)
         except BaseException:
             self.unsent = b"".join(out)
