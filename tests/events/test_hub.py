@@ -89,9 +89,6 @@ def test_options_are_checked(buffer: int, overflow: Overflow) -> None:
         reading(buffer, overflow)
 
 
-# ---------------------------------------------------------------------- the Rust library's tests of its channels
-
-
 async def ten(overflow: Overflow) -> list[Event]:
     """What is left of ten events in a buffer of five."""
     one, events = reading(5, overflow)

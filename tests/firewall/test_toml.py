@@ -145,8 +145,6 @@ def test_what_is_not_understood_is_refused_with_its_line(text: str, where: str, 
     assert str(caught.value).startswith(f"rules.toml{where}: ")
 
 
-# ---------------------------------------------------------------------- writing
-
 LEAVES = st.sampled_from((Rule.ALLOW, Rule.REJECT, Rule.ASK))
 TEXTS = st.text(max_size=8)
 
@@ -276,9 +274,6 @@ def matching(firewall: Firewall) -> list[Rule]:
 def test_what_cannot_be_read_back_is_not_written(rule: Rule, about: str) -> None:
     with pytest.raises(ConfigError, match=about):
         dumps(Content(rules={key_of(): rule}), PREDICATES)
-
-
-# ---------------------------------------------------------------------- files that were cut short, garbage
 
 
 @settings(max_examples=30)

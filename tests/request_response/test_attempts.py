@@ -29,7 +29,7 @@ VIEWED: Any = RequestProtocol("/one/1", request=BYTES, response=BYTES, view=size
         (VIEWED, b"x" * 9, "Long", "Long"),
     ],
 )
-async def test_the_firewall_sees_the_variant_and_what_the_protocol_shows(
+async def test_t13_the_firewall_sees_the_variant_and_what_the_protocol_shows(
     protocol: Any, message: Any, variant: str | None, view: Any
 ) -> None:
     async with swarms() as (_, bob, connection):

@@ -89,9 +89,6 @@ async def failed(task: asyncio.Task[Any], kind: type[P2PError], *, sent: bool) -
     return caught.value
 
 
-# ---------------------------------------------------------------------- a refusal
-
-
 @pytest.mark.parametrize(("knows", "name"), [(None, FIRST), (SECOND, SECOND)])
 async def test_the_first_request_goes_out_with_the_first_id_or_with_what_identify_told(
     knows: str | None, name: str
@@ -205,9 +202,6 @@ async def test_the_default_protocol_is_served_under_both_ids_and_the_rules_name_
             assert await on.ask(protocol=json(name)) == "Pong"
         assert ids == [FIRST, SECOND]
         assert seen == [(FIRST, "Ping")] * 2
-
-
-# ---------------------------------------------------------------------- a reset without a word
 
 
 @pytest.mark.parametrize("serves_other", [False, True])

@@ -101,9 +101,6 @@ async def test_all_ids_are_served_and_rules_name_the_first() -> None:
                     await on.ask(1, protocol=old)
 
 
-# ---------------------------------------------------------------------- refusals
-
-
 async def test_without_a_rule_it_looks_as_if_nothing_were_served() -> None:
     async with requests(mirror, None) as on:
         await refused(on, kind=UnsupportedProtocol)
@@ -220,9 +217,6 @@ async def test_what_nobody_waits_for_any_more_is_cancelled(what: str, how: str) 
         assert on.bob.firewall.rules() == rules
 
 
-# ---------------------------------------------------------------------- rules that look at the request
-
-
 async def test_only_some_variants() -> None:
     async with requests(mirror, Rule.only(["Ping", "Say"])) as on:
         assert await on.ask("Ping") == "Ping"
@@ -294,9 +288,6 @@ async def test_a_rule_that_looks_holds_for_our_own_requests() -> None:
             assert (await refused(on, "Delete")).local
 
 
-# ---------------------------------------------------------------------- what goes wrong
-
-
 @pytest.mark.parametrize(
     "data",
     [
@@ -313,7 +304,8 @@ async def test_a_rule_that_looks_holds_for_our_own_requests() -> None:
         *(prefix + b"null" for prefix in NOT_MINIMAL),
     ],
 )
-async def test_a_request_that_cannot_be_read_is_reset(data: bytes) -> None:
+async def test_d14_a_request_that_cannot_be_read_is_reset(data: bytes) -> None:
+    """And costs nobody else anything, as no fault of one stream does: ``requests`` looks at the connection (D14)."""
     async with requests(mirror) as on:
         others = [on.asking(number) for number in range(20)]
         with pytest.raises(StreamReset) as caught:

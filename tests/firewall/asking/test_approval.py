@@ -27,9 +27,6 @@ LOOPS = VIRTUAL
 BOTH_HOOKS = pytest.mark.parametrize("rule", [Rule.ASK, None], ids=["on_ask", "on_no_rule"])
 
 
-# ---------------------------------------------------------------------- both hooks
-
-
 async def raises(asked: Attempt) -> bool:
     raise ValueError("in the hook")
 
@@ -197,9 +194,6 @@ async def test_a_stubborn_hook_is_not_heard_any_more_and_keeps_its_place(rule: R
     await asyncio.gather(*approval.hooks)
     assert firewall.rules() == before
     await nothing_left(approval)
-
-
-# ---------------------------------------------------------------------- on_ask
 
 
 @pytest.mark.parametrize(

@@ -165,9 +165,6 @@ def test_two_writers_never_leave_a_mixture(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["rules.toml"]
 
 
-# ---------------------------------------------------------------------- following
-
-
 def following(path: Path) -> tuple[Firewall, RulesFile]:
     firewall = Firewall.load(path)
     return firewall, filed(firewall)

@@ -120,7 +120,7 @@ def test_the_class_tag_of_a_message(value: Any, variant: str | None) -> None:
     assert variant_of(value) == variant
 
 
-def test_bytes_are_themselves() -> None:
+def test_d15_bytes_are_themselves() -> None:
     assert BYTES.decode(BYTES.encode(b"\x00\xff")) == b"\x00\xff"
     assert BYTES.encode(bytearray(b"a")) == b"a"  # type: ignore[arg-type]
     assert type(BYTES.encode(memoryview(b"a"))) is bytes  # type: ignore[arg-type]

@@ -207,8 +207,6 @@ def test_forms_at_the_top(form: Any, tagged: bool, message: Any, body: bytes) ->
     assert (read, type(read)) == (message, type(message))
 
 
-# ---------------------------------------------------------------------- round trips
-
 TEXTS = st.text()
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 PAIRS = st.builds(Pair, st.integers(), TEXTS)
@@ -264,9 +262,6 @@ def test_only_malformed_leaves_the_reader(value: Any) -> None:
     assert MESSAGE.decode(MESSAGE.encode(read)) == read
 
 
-# ---------------------------------------------------------------------- what is lenient, as serde is
-
-
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -295,8 +290,6 @@ def test_a_whole_number_is_a_float_where_one_is_wanted() -> None:
     assert {type(one) for one in read} == {float}
     assert numbers.encode([1, 2.5]) == b"[1.0,2.5]"
 
-
-# ---------------------------------------------------------------------- what is refused, and where
 
 BAD: list[tuple[bytes, str, str]] = [
     # what a peer sends, the path, the rest of the message
