@@ -327,16 +327,17 @@ async def test_every_request_on_a_connection_that_ends_is_told_once(side: str) -
         assert all(type(error) is errors.ConnectionClosed and error.sent for error in told)
 
 
-@pytest.mark.parametrize("after", range(12))
-async def test_cancelled_at_any_moment_it_leaves_nothing(after: int) -> None:
+@pytest.mark.parametrize("after", range(20))
+@pytest.mark.parametrize("ids", [STRONGHOLD.ids, ("/refused/1", *STRONGHOLD.ids)])
+async def test_cancelled_at_any_moment_it_leaves_nothing(ids: tuple[str, ...], after: int) -> None:
     async with requests(lambda request: 1) as on:
         await on.connection.close()
-        task = on.asking()  # begins with a dial
+        task = asyncio.ensure_future(on.ask(protocol=json(*ids)))  # begins with a dial
         await turns(after)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert on.client.places.total == 0
-        assert await on.ask() == 1
+        assert await on.ask(protocol=json(*ids)) == 1
         on.ends = True
 
 

@@ -159,20 +159,6 @@ async def old(stream: LiveStream) -> None:
     await stream.write_message(await stream.read_message() or b"")
 
 
-@pytest.mark.parametrize("after", range(12))
-async def test_cancelled_at_any_moment_it_leaves_nothing(after: int) -> None:
-    async with requests() as on:
-        on.bob.handle("/old/1", old)
-        task = asyncio.ensure_future(on.ask(1, protocol=json("/new/1", "/old/1")))
-        for _ in range(after):
-            await asyncio.sleep(0.0003)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        assert on.client.places.total == 0
-        await until(lambda: on.connection.streams == 0)
-        assert await on.ask(2, protocol=json("/new/1", "/old/1")) == 2
-
-
 @pytest.mark.parametrize("ids", [("/new/1", "/old/1"), ("/newest/1", "/new/1", "/old/1")])
 async def test_a_long_request_is_refused_and_sent_again(ids: tuple[str, ...]) -> None:
     """Longer than the peer's window, so the refusal meets us while we write."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 from functools import partial
 
 import pytest
@@ -132,29 +131,6 @@ async def test_the_question_ends_with_the_last_who_waits() -> None:
     await nothing_left(approval)
 
 
-@pytest.mark.speed
-async def test_surplus_attempts_of_one_peer_are_rejected_at_once() -> None:
-    """Hostile row 79: 16 for each peer."""
-    _, approval, asked = asking()
-    tasks = await begin(approval, *requests(10_000))
-    assert len(asked.attempts) == 1
-    assert [task.result() for task in tasks if task.done()] == [False] * 9_984
-    assert approval.snapshot() == {"asks": 16, "asking_peers": 1, "ask_memory": 0}
-    asked.answers[0].set_result(Rule.ALLOW)
-    assert (await asyncio.gather(*tasks)).count(True) == 16
-    await nothing_left(approval)
-
-
-async def test_surplus_attempts_of_all_peers_are_rejected_at_once() -> None:
-    _, approval, asked = asking(asks=3, asks_per_peer=2)
-    tasks = await begin(approval, *[attempt(ALICE)] * 3, *[attempt(BOB)] * 2)
-    assert [task.done() for task in tasks] == [False, False, True, False, True]
-    for answer in asked.answers:
-        answer.set_result(Rule.ALLOW)
-    assert await asyncio.gather(*tasks) == [True, True, False, True, False]
-    await nothing_left(approval)
-
-
 async def test_open_protocols_and_outbound_are_not_asked_about() -> None:
     _, approval, asked = asking()
     assert approval.verdict(attempt(protocol="/ipfs/ping/1.0.0")) is True
@@ -177,23 +153,6 @@ async def test_a_rule_that_goes_while_it_asks_is_asked_for() -> None:
     approvals.answers[1].set_result(True)
     assert await task is True
     await nothing_left(approval)
-
-
-async def test_each_attempt_has_its_line_in_the_audit_log(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "stronghold_p2p.audit")
-    _, approval, asked = asking()
-    tasks = await begin(approval, *requests(2))
-    asked.answers[0].set_result(None)
-    await asyncio.gather(*tasks)
-    tasks = await begin(approval, *requests(1))
-    asked.answers[1].set_result(Rule.ALLOW)
-    await asyncio.gather(*tasks)
-    words = [line.split() for line in caplog.messages]
-    assert [(line[1], line[-1]) for line in words] == [
-        ("verdict=reject", "rule=none"),
-        ("verdict=reject", "rule=none"),
-        ("verdict=allow", "rule=allow@peer"),
-    ]
 
 
 async def test_nothing_of_a_question_is_left_for_the_collector() -> None:

@@ -114,27 +114,6 @@ def test_what_could_not_be_read_again_is_not_written(path: Path) -> None:
     assert path.read_text() == ASKING
 
 
-@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
-def test_the_mode_is_kept(path: Path, mode: int) -> None:
-    path.chmod(mode)
-    write(path, ALLOWING)
-    assert stat.S_IMODE(path.stat().st_mode) == mode
-    assert path.read_text() == ALLOWING
-
-
-def test_a_link_is_followed(tmp_path: Path) -> None:
-    target, link = tmp_path / "elsewhere" / "rules.toml", tmp_path / "link.toml"
-    target.parent.mkdir()
-    target.write_text(ASKING)
-    link.symlink_to(target)
-    firewall = Firewall.load(link)
-    firewall.set(Rule.ALLOW)
-    firewall.save()
-    assert link.is_symlink()
-    assert '"allow"' in target.read_text()
-    assert os.listdir(target.parent) == ["rules.toml"]
-
-
 @pytest.mark.parametrize("step", ["write", "fsync", "replace"])
 def test_a_disk_that_is_full_leaves_the_file_as_it_was(
     tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch, step: str
