@@ -225,20 +225,14 @@ def _culprit(value: Any) -> str:
     path: _Path = None
     while isinstance(value, _CONTAINERS):
         for key, child in _items(value):
-            if not _writable(child):
+            try:
+                _ENCODER.encode(child).encode()
+            except (ValueError, TypeError, RecursionError):
                 path, value = (path, key), child
                 break
         else:
             break
     return _text(path)
-
-
-def _writable(value: Any) -> bool:
-    try:
-        _ENCODER.encode(value).encode()
-    except (ValueError, TypeError, RecursionError):
-        return False
-    return True
 
 
 def _reason(error: Exception) -> str:

@@ -103,38 +103,26 @@ def fields(cls: type, form: Any, known: Mapping[str, type]) -> list[FieldForm]:
 
     ``known`` are classes by name, for hints that their module does not explain: those of a function.
     """
-    declared = _declared(cls)
-    names = {field.name for field in declared}
+    names = vars(cls)["_fields"] if is_positional(cls) else [one.name for one in dataclasses.fields(cls) if one.init]
     try:
-        parameters = set(inspect.signature(cls).parameters)
+        parameters = inspect.signature(cls).parameters
     except _BROKEN as error:
         raise refused(cls.__name__, f"its constructor cannot be looked at: {error}") from None
-    if parameters != names:
-        odd = ", ".join(sorted(parameters ^ names))
-        raise refused(cls.__name__, f"its constructor has to take its fields and nothing else, see {odd}")
+    if odd := sorted(parameters.keys() ^ set(names)):
+        told = f"its constructor has to take its fields and nothing else, see {', '.join(odd)}"
+        raise refused(cls.__name__, told)
     if any(getattr(base, "__parameters__", ()) for base in cls.__mro__[1:] if message_class(base)):
         raise refused(cls.__name__, "it derives from a generic class: declare the fields itself")
     hints = _hints(cls, {**known, cls.__name__: cls})
     bound = bindings(getattr(cls, "__parameters__", ()), form)
     found = []
-    for field in declared:
-        where = f"{cls.__name__}.{field.name}"
-        if field.name not in hints:
+    for name in names:
+        where = f"{cls.__name__}.{name}"
+        if name not in hints:
             raise refused(where, "it has no type: derive from typing.NamedTuple")
-        found.append(FieldForm(field.name, substituted(hints[field.name], bound, where), field.default))
+        has_default = parameters[name].default is not inspect.Parameter.empty
+        found.append(FieldForm(name, substituted(hints[name], bound, where), has_default))
     return found
-
-
-def _declared(cls: type) -> list[FieldForm]:
-    if is_positional(cls):
-        names, defaults = vars(cls)["_fields"], vars(cls)["_field_defaults"]
-        return [FieldForm(name, None, name in defaults) for name in names]
-    missing = dataclasses.MISSING
-    return [
-        FieldForm(field.name, None, field.default is not missing or field.default_factory is not missing)
-        for field in dataclasses.fields(cls)
-        if field.init
-    ]
 
 
 def _hints(cls: type, known: Mapping[str, type]) -> dict[str, Any]:
