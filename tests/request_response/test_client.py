@@ -315,18 +315,6 @@ async def test_a_network_that_is_closed() -> None:
         on.ends = True
 
 
-@pytest.mark.parametrize("side", ["ours", "theirs"])
-async def test_every_request_on_a_connection_that_ends_is_told_once(side: str) -> None:
-    async with requests(stream=saying(close=False)) as on:
-        on.ends = True
-        tasks = [on.asking() for _ in range(50)]
-        await until(lambda: on.connection.streams == 50)
-        (other,) = on.bob.connections()
-        (on.connection if side == "ours" else other).abort()
-        told = await asyncio.gather(*tasks, return_exceptions=True)
-        assert all(type(error) is errors.ConnectionClosed and error.sent for error in told)
-
-
 @pytest.mark.parametrize("after", range(20))
 @pytest.mark.parametrize("ids", [STRONGHOLD.ids, ("/refused/1", *STRONGHOLD.ids)])
 async def test_cancelled_at_any_moment_it_leaves_nothing(ids: tuple[str, ...], after: int) -> None:

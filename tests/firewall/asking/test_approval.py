@@ -17,7 +17,7 @@ from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.swarm.swarm import Swarm
-from tests.firewall.asking.asked import Asked, approving, asking, begin, hooked, nothing_left, requests
+from tests.firewall.asking.asked import approving, asking, begin, hooked, nothing_left, requests
 from tests.firewall.attempts import ALICE, BOB, CAROL, ECHO, UPPER, attempt
 from tests.peers import turns
 from tests.virtual import VIRTUAL
@@ -251,18 +251,6 @@ async def test_a_hook_that_is_cancelled_rejects() -> None:
     task.cancel()
     assert await tasks[1] is False
     assert firewall.decide(attempt()) == Rule.ASK
-    await nothing_left(approval)
-
-
-async def test_a_rule_that_is_removed_ends_the_question() -> None:
-    firewall, asked = Firewall(), Asked()
-    firewall.set(Rule.ASK)
-    firewall.on_ask(asked)
-    approval = approving(firewall)
-    (task,) = await begin(approval, attempt())
-    firewall.remove()
-    assert await asyncio.wait_for(task, 1) is False
-    assert asked.answers[0].cancelled()
     await nothing_left(approval)
 
 

@@ -33,13 +33,6 @@ async def test_a_peer_is_asked_about_once_and_its_rule_is_kept(rule: Rule, allow
     await nothing_left(approval)
 
 
-async def test_the_rule_may_look_at_each_request() -> None:
-    _, approval, asked = asking()
-    tasks = await begin(approval, *requests(3))
-    asked.answers[0].set_result(Rule.only(["0", "2"]))
-    assert await asyncio.gather(*tasks) == [True, False, True]
-
-
 async def test_the_rule_may_be_to_ask() -> None:
     """Every attempt that waited becomes a question of its own (docs/firewall.md, "Answers and changes")."""
     firewall, approval, asked = asking()
@@ -129,13 +122,6 @@ async def test_the_question_ends_with_the_last_who_waits() -> None:
     firewall.set(Rule.ALLOW)
     assert await again is True
     await nothing_left(approval)
-
-
-async def test_open_protocols_and_outbound_are_not_asked_about() -> None:
-    _, approval, asked = asking()
-    assert approval.verdict(attempt(protocol="/ipfs/ping/1.0.0")) is True
-    assert approval.verdict(attempt(direction="out")) is True
-    assert asked.attempts == []
 
 
 async def test_a_rule_that_goes_while_it_asks_is_asked_for() -> None:

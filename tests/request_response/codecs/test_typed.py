@@ -303,8 +303,6 @@ BAD: list[tuple[bytes, str, str]] = [
     (b'{"Shout":{"text":"hi"}}', "Shout", "not str"),
     (b'"Shout"', "Shout", "a name without its fields"),
     (b'{"Pair":[]}', "Pair.left", "missing"),
-    (b'{"Pair":[true]}', "Pair.left", "not int"),
-    (b'{"Pair":[1.0]}', "Pair.left", "not int"),
     (b'{"Pair":[1,2]}', "Pair.right", "not str"),
     (b'{"Pair":[1,"x",2]}', "Pair", "not Pair: an array of 2"),
     (b'{"Pair":{"left":1}}', "Pair", "not Pair: an array of 2"),
@@ -316,11 +314,7 @@ BAD: list[tuple[bytes, str, str]] = [
     (b'{"Named":{"n":1,"key":[1.0]}}', "Named.key", "not bytes: an array of numbers from 0 to 255"),
     (b'{"Named":{"n":1,"key":"AQ=="}}', "Named.key", "not bytes: an array of numbers from 0 to 255"),
     (b'{"Named":{"n":1,"key":[' + b"9" * 40 + b"]}}", "Named.key", "not bytes: an array of numbers from 0 to 255"),
-    (b'{"Named":{"n":1.0,"key":[]}}', "Named.n", "not int"),
-    (b'{"Named":{"n":"1","key":[]}}', "Named.n", "not int"),
     (b'{"Tree":{"children":[{"children":[]},{"children":[0]}]}}', "Tree.children.1.children.0", "not Tree"),
-    (b'{"Tree":{"children":{}}}', "Tree.children", "not list"),
-    (b'{"Optionals":{"needed":"a","maybe":"x"}}', "Optionals.maybe", "not int | None"),
     (b'{"Optionals":{"needed":"a","names":["x",1]}}', "Optionals.names.1", "not str"),
     (b'{"Checked":{"age":-1}}', "Checked", "below zero"),
     (b'{"Delete":null}', "", "'Delete' is none of Ping, Say, "),
@@ -335,11 +329,7 @@ BAD: list[tuple[bytes, str, str]] = [
     (b"5", "", "not Ping | Say | "),
     (b"true", "", "not Ping | Say | "),
     (b'{"Say":{"text":"a","text":"b"}}', "text", "duplicate key"),
-    (b'{"Say":{"text":"a"},"Say":{"text":"b"}}', "Say", "duplicate key"),
-    (b'{"Say":{"text":"\\ud800"}}', "", "a lone surrogate is no text"),
-    (b'{"Named":{"n":' + b"9" * (MAX_DIGITS + 1) + b',"key":[]}}', "", "a number of more than 1000 digits"),
     (b"[" * 65 + b"]" * 65, "", "nested deeper than 64"),
-    (b'{"Say":{"text":NaN}}', "", "NaN is no JSON"),
     (b"", "", "not JSON: "),
 ]
 
@@ -357,6 +347,7 @@ EVERYTHING: list[tuple[str, str, str]] = [
     ("flag", "1", "not bool"),
     ("flag", "null", "not bool"),
     ("count", "true", "not int"),
+    ("count", '"1"', "not int"),
     ("count", "1.0", "not int"),
     ("count", "1e2", "not int"),
     ("ratio", '"1"', "not float"),
@@ -455,14 +446,10 @@ class Strange(str):
 
 UNWRITABLE: list[tuple[Any, str, str]] = [
     (Say(5), "Say.text", "not str"),  # type: ignore[arg-type]
-    (Pair(True), "Pair.left", "not int"),
-    (Pair(1.0), "Pair.left", "not int"),  # type: ignore[arg-type]
     (Shout(None), "Shout", "not str"),  # type: ignore[arg-type]
     (Named("x", 1), "Named.key", "not bytes"),  # type: ignore[arg-type]
-    (Named(bytearray(b"x"), 1), "Named.key", "not bytes"),  # type: ignore[arg-type]
     (Tree([Ping()]), "Tree.children.0", "not Tree"),  # type: ignore[list-item]
     (Held(Say("hi")), "Held.ping", "not Ping"),  # type: ignore[arg-type]
-    (Tree(()), "Tree.children", "not list"),  # type: ignore[arg-type]
     (Louder("hi"), "", "not Ping | Say | "),
     ("Ping", "", "not Ping | Say | "),
     (None, "", "not Ping | Say | "),
@@ -484,6 +471,10 @@ def test_what_we_may_not_send(message: Any, path: str, told: str) -> None:
     ("name", "value", "path"),
     [
         ("flag", 1, "flag"),
+        ("count", True, "count"),
+        ("count", 1.0, "count"),
+        ("data", bytearray(b"x"), "data"),
+        ("names", ("a",), "names"),
         ("ratio", math.nan, "ratio"),
         ("ratio", math.inf, "ratio"),
         ("ratio", True, "ratio"),
