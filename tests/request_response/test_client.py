@@ -375,3 +375,19 @@ async def test_our_own_firewall_may_keep_a_request_back() -> None:
 
         assert await on.ask("Ping") == 1
         assert asked == ["Ping"]
+
+
+@pytest.mark.parametrize("answer", [True, False])
+async def test_a_connection_that_ends_while_our_own_firewall_asks(answer: bool) -> None:
+    async with requests(lambda request: 1) as on:
+        on.alice.firewall.set(Rule.ASK, protocol=ID, direction="out")
+
+        @on.alice.firewall.on_ask
+        async def decide(attempt: Any) -> bool:
+            on.connection.abort()
+            return answer
+
+        with pytest.raises(errors.ConnectionClosed) as caught:
+            await on.ask()
+        assert (caught.value.sent, caught.value.peer) == (False, on.bob.peer_id)
+        on.ends = True

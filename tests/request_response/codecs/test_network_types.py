@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 import stronghold_p2p as p2p
 from stronghold_p2p import JSON, Attempt, Malformed, RequestProtocol, Rule, messages
 from tests.peers import connected, mirror, network
-
-
-@dataclass(frozen=True)
-class Ping: ...
-
-
-@dataclass(frozen=True)
-class Say:
-    text: str
-
-
-class Pair(NamedTuple):
-    left: int
-    right: str
+from tests.request_response.codecs.kinds import Pair, Ping, Say
 
 
 class Mood(Enum):

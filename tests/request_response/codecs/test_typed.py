@@ -16,24 +16,7 @@ from stronghold_p2p.encoding.strict_json import MAX_DEPTH, MAX_DIGITS
 from stronghold_p2p.errors import Malformed
 from stronghold_p2p.request_response.codecs.codec import Codec
 from stronghold_p2p.request_response.codecs.typed import messages
-
-
-@dataclass(frozen=True)
-class Ping: ...
-
-
-@dataclass(frozen=True)
-class Say:
-    text: str
-
-
-class Shout(NamedTuple):
-    text: str
-
-
-class Pair(NamedTuple):
-    left: int
-    right: str = "x"
+from tests.request_response.codecs.kinds import Pair, Ping, Say, Shout
 
 
 class Nothing(NamedTuple): ...
