@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import LimitExceeded
@@ -49,13 +49,6 @@ class Token:
         self.gate.release(self)
 
 
-class Admission(NamedTuple):
-    """``token`` for the newcomer; ``gives_way``, if any, has lost its place: close its socket."""
-
-    token: Token
-    gives_way: Token | None
-
-
 class Gate:
     """Counts what is pending and what is connected against ``limits``; each refusal is a ``LimitExceeded``.
 
@@ -78,12 +71,12 @@ class Gate:
         self._peers: PerPeer[PeerId] = PerPeer(limits.per_peer)
         self._places: Counter[_Place] = Counter()
 
-    def admit(self, host: str | None, now: float) -> Admission:
-        """Give a place to an accepted socket, before anything is read from it.
+    def admit(self, host: str | None, now: float) -> tuple[Token, Token | None]:
+        """A place for an accepted socket, before anything is read from it, and who gives way: close that one's socket.
 
         ``host`` is the remote address as the socket tells it, None where there is none (a relayed or an
         in-memory connection); ``now`` is in seconds on a clock that never goes back. When ``pending_in`` is
-        full, the oldest pending socket of the source that has most of them gives way.
+        full, the oldest pending socket of the source that has most of them gives way, and has lost its place.
         """
         source = self._source(host)
         if source:
@@ -94,7 +87,7 @@ class Gate:
         token = Token(self, "in", source)
         self._waiting.setdefault(source, {})[token] = None
         self._pending_in += 1
-        return Admission(token, gives_way)
+        return token, gives_way
 
     def dial(self) -> Token:
         _check("pending_out", self._pending_out, self._limits.pending_out)
