@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import Any
 
 import pytest
 
 from stronghold_p2p import errors
-from stronghold_p2p.addressing.kinds import from_socket
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.owner import Handler
@@ -279,32 +277,6 @@ async def test_a_request_that_is_not_read_is_a_deadline_too() -> None:
 async def test_an_address_without_its_peer_is_enough() -> None:
     async with requests(lambda request: 1) as on:
         assert await on.client.request(None, on.bob.addresses, "Ping", STRONGHOLD, timeout=5) == 1
-
-
-async def test_a_dial_that_fails_is_told() -> None:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        closed = from_socket(bound.getsockname())
-        async with requests() as on:
-            for peer, addresses, kind in (
-                (STRANGER, (), errors.DialError),
-                (STRANGER, (closed,), errors.DialError),
-                (STRANGER, on.bob.addresses, errors.PeerIdMismatch),
-                (on.alice.peer_id, on.alice.addresses, errors.DialError),
-            ):
-                with pytest.raises(P2PError) as caught:
-                    await on.client.request(peer, addresses, "Ping", STRONGHOLD, timeout=5)
-                assert type(caught.value) is kind
-                assert not caught.value.sent
-
-
-@pytest.mark.tcp
-async def test_a_dial_that_takes_too_long_is_a_deadline() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        async with swarm(1) as alice:
-            with pytest.raises(errors.DeadlineExceeded) as caught:
-                await Client(alice).request(STRANGER, (from_socket(silent.getsockname()),), 1, STRONGHOLD, timeout=0.2)
-            assert (caught.value.phase, caught.value.peer, caught.value.sent) == ("dial", STRANGER, False)
 
 
 async def test_a_network_that_is_closed() -> None:
