@@ -178,7 +178,7 @@ def _check_containers(value: Any) -> None:
     """Depth and keys, which the encoder would recurse into or turn into text without a word."""
     if not isinstance(value, _CONTAINERS):
         return
-    level: list[tuple[_Container, _Path]] = [(value, None)]
+    level: list[tuple[_Container, tuple[Any, ...]]] = [(value, ())]
     stack = [level]
     while stack:
         if not stack[-1]:
@@ -191,23 +191,15 @@ def _check_containers(value: Any) -> None:
             raise at(_text(path), "a key that is no text")
         children = container.values() if isinstance(container, dict) else container
         if not _SCALARS.issuperset(map(type, children)):
-            stack.append([(child, (path, key)) for key, child in _items(container) if isinstance(child, _CONTAINERS)])
-
-
-# The way to a value, from the inside out.
-_Path: TypeAlias = "tuple[_Path, Any] | None"
+            stack.append([(child, (*path, key)) for key, child in _items(container) if isinstance(child, _CONTAINERS)])
 
 
 def _items(container: _Container) -> Iterable[tuple[Any, Any]]:
     return container.items() if isinstance(container, Mapping) else enumerate(container)
 
 
-def _text(path: _Path) -> str:
-    names: list[str] = []
-    while path is not None:
-        path, name = path
-        names.append(str(name))
-    return printable(".".join(reversed(names)))
+def _text(path: tuple[Any, ...]) -> str:
+    return printable(".".join(map(str, path)))
 
 
 def at(path: str, what: str) -> Malformed:
@@ -222,13 +214,13 @@ def printable(text: str) -> str:
 
 def _culprit(value: Any) -> str:
     """The path of the first value inside ``value`` that cannot be written; depth is bounded by now."""
-    path: _Path = None
+    path: tuple[Any, ...] = ()
     while isinstance(value, _CONTAINERS):
         for key, child in _items(value):
             try:
                 _ENCODER.encode(child).encode()
             except (ValueError, TypeError, RecursionError):
-                path, value = (path, key), child
+                path, value = (*path, key), child
                 break
         else:
             break

@@ -14,16 +14,8 @@ from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Final, TypeAlias
 
-from stronghold_p2p.events.events import (
-    AcceptFailed,
-    Accepting,
-    Ended,
-    Event,
-    Judged,
-    Opened,
-    RequestFailed,
-    RequestUnread,
-)
+from stronghold_p2p.events import events
+from stronghold_p2p.events.events import Event
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.per_peer import PerPeer
@@ -39,16 +31,16 @@ log = logging.getLogger("stronghold_p2p.network")
 def source_of(event: Event) -> Source:
     """The peer that has brought this event about, or the address of one that is not proven yet; None: we have."""
     match event:
-        case Opened(connection) | Ended(connection, _):
+        case events.Opened(connection) | events.Ended(connection, _):
             return connection.peer if connection.direction == "in" else None
-        case RequestUnread(connection, _, _):
+        case events.RequestUnread(connection, _, _):
             return connection.peer
-        case Judged(attempt, _):
+        case events.Judged(attempt, _):
             return attempt.peer if attempt.direction == "in" else None
-        case RequestFailed(request, _):
+        case events.RequestFailed(request, _):
             peer: PeerId = request.peer
             return peer
-        case Accepting(remote) | AcceptFailed(remote, _):
+        case events.Accepting(remote) | events.AcceptFailed(remote, _):
             return remote
         case _:
             return None
@@ -56,7 +48,9 @@ def source_of(event: Event) -> Source:
 
 def refuses(event: Event) -> bool:
     """Whether somebody was turned away: no handler and no connection, so nothing of it can be made to wait."""
-    return isinstance(event, AcceptFailed | RequestUnread) or (isinstance(event, Judged) and event.rule == Rule.REJECT)
+    return isinstance(event, events.AcceptFailed | events.RequestUnread) or (
+        isinstance(event, events.Judged) and event.rule == Rule.REJECT
+    )
 
 
 class Crowd(PerPeer[Source]):

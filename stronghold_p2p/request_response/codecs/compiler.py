@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 
 from stronghold_p2p.request_response.codecs import classes, forms, shapes
 from stronghold_p2p.request_response.codecs.classes import Field
-from stronghold_p2p.request_response.codecs.forms import FieldForm, refused
+from stronghold_p2p.request_response.codecs.forms import refused
 from stronghold_p2p.request_response.codecs.shapes import Shape
 
 _SCALARS: Final[dict[Any, Shape]] = {
@@ -126,18 +126,18 @@ class _Compiler:
             shape = classes.unit(cls)
         elif forms.is_positional(cls):
             only = len(declared) == 1
-            shape = classes.newtype(cls, self._field(cls, declared.pop())) if only else classes.positional(cls, fields)
+            shape = classes.newtype(cls, self._field(cls, *declared.pop())) if only else classes.positional(cls, fields)
         else:
             shape = classes.struct(cls, fields)
         self._classes[form] = shape
-        fields += [self._field(cls, one) for one in declared]
+        fields += [self._field(cls, *one) for one in declared]
         return shape
 
-    def _field(self, cls: type, declared: FieldForm) -> Field:
-        shape = self.shape(declared.form, f"{cls.__name__}.{declared.name}")
+    def _field(self, cls: type, name: str, form: Any, default: bool) -> Field:
+        shape = self.shape(form, f"{cls.__name__}.{name}")
         # In an array a position that is absent has no name that would tell that it is the one left out.
-        optional = NoneType in forms.members(declared.form) and not forms.is_positional(cls)
-        return Field(declared.name, shape, default=declared.default, optional=optional)
+        optional = NoneType in forms.members(form) and not forms.is_positional(cls)
+        return Field(name, shape, default=default, optional=optional)
 
 
 def _constants(values: Sequence[Any], where: str) -> Shape:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -16,15 +15,6 @@ from stronghold_p2p.errors import ConfigError
 
 # What looking at somebody's annotations is known to raise.
 _BROKEN: Final = (NameError, AttributeError, TypeError, ValueError, SyntaxError, LookupError, ImportError)
-
-
-@dataclass(frozen=True, slots=True)
-class FieldForm:
-    """A field as its class declares it. ``default``: it may be left out of a call of the constructor."""
-
-    name: str
-    form: Any
-    default: bool
 
 
 def refused(where: str, why: str) -> ConfigError:
@@ -98,8 +88,8 @@ def substituted(form: Any, bound: Mapping[Any, Any], where: str) -> Any:
     return form[tuple(bound[one] for one in parameters)] if parameters else form
 
 
-def fields(cls: type, form: Any, known: Mapping[str, type]) -> list[FieldForm]:
-    """The fields of a message class in their order, with the types that they have in ``form``.
+def fields(cls: type, form: Any, known: Mapping[str, type]) -> list[tuple[str, Any, bool]]:
+    """The fields of a message class in their order: name, type in ``form``, whether the constructor has a default.
 
     ``known`` are classes by name, for hints that their module does not explain: those of a function.
     """
@@ -121,7 +111,7 @@ def fields(cls: type, form: Any, known: Mapping[str, type]) -> list[FieldForm]:
         if name not in hints:
             raise refused(where, "it has no type: derive from typing.NamedTuple")
         has_default = parameters[name].default is not inspect.Parameter.empty
-        found.append(FieldForm(name, substituted(hints[name], bound, where), has_default))
+        found.append((name, substituted(hints[name], bound, where), has_default))
     return found
 
 
