@@ -16,7 +16,6 @@ from stronghold_p2p.firewall.entries import Content, Key, key_of
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.firewall.toml import dumps, loads
 from tests.firewall.attempts import ALICE, BOB, CAROL, ECHO, attempt
-from tests.firewall.model import within
 
 EXAMPLE = """version = 1
 banned = ["203.0.113.0/24"]  # peer ids, subnets
@@ -239,26 +238,6 @@ rule = "ask"
 # end
 """
     )
-
-
-@given(st.lists(st.tuples(KEYS, LEAVES), max_size=6))
-def test_the_first_entry_that_matches_counts(entries: list[tuple[Key, Rule]]) -> None:
-    """What the first line of the file says."""
-    firewall = Firewall()
-    for key, rule in entries:
-        firewall.set(rule, **key.scope)
-    asked = attempt(ALICE, ECHO)
-    firewall.set(Rule.ASK, subnet="10.0.0.0/8")
-    assert firewall.decide(asked) == matching(firewall)[0]
-
-
-def matching(firewall: Firewall) -> list[Rule]:
-    return [
-        rule
-        for scope, rule in firewall.rules()
-        if scope["direction"] == "in" and within(scope.get("subnet", "0.0.0.0/0"), "10.0.0.1")
-        if {scope.get("peer", ALICE), scope.get("protocol", ECHO)} == {ALICE, ECHO}
-    ]
 
 
 @pytest.mark.parametrize(

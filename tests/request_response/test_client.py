@@ -274,11 +274,6 @@ async def test_a_request_that_is_not_read_is_a_deadline_too() -> None:
         assert (caught.value.phase, caught.value.sent) == ("send", True)
 
 
-async def test_an_address_without_its_peer_is_enough() -> None:
-    async with requests(lambda request: 1) as on:
-        assert await on.client.request(None, on.bob.addresses, "Ping", STRONGHOLD, timeout=5) == 1
-
-
 async def test_a_network_that_is_closed() -> None:
     async with requests() as on:
         await on.alice.close()

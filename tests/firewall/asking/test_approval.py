@@ -208,18 +208,6 @@ def test_a_settled_verdict_needs_no_event_loop(rule: Rule | None, answer: bool |
     assert asyncio.run(approval.ask(attempt())) is bool(answer)  # without a hook, asking rejects
 
 
-@pytest.mark.parametrize("answer", [True, False])
-async def test_a_bool_settles_this_attempt_only(answer: bool) -> None:
-    firewall, approval, asked = asking()
-    for round_ in (1, 2):
-        (task,) = await begin(approval, attempt())
-        asked.answers[-1].set_result(answer)
-        assert await task is answer
-        assert len(asked.attempts) == round_
-    assert firewall.rules() == (({"direction": "in"}, Rule.ASK),)
-    await nothing_left(approval)
-
-
 @pytest.mark.parametrize(("rule", "allowed"), [(Rule.ALLOW, True), (Rule.REJECT, False), (Rule.ASK, False)])
 async def test_a_rule_becomes_the_peers(rule: Rule, allowed: bool) -> None:
     firewall, approval, asked = asking()

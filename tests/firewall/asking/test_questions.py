@@ -6,8 +6,6 @@ import asyncio
 import gc
 from functools import partial
 
-import pytest
-
 from stronghold_p2p.firewall.rules import Rule
 from tests.firewall.asking import asked as asked_by
 from tests.firewall.asking.asked import Asked, begin, nothing_left, requests
@@ -17,20 +15,6 @@ from tests.virtual import VIRTUAL
 LOOPS = VIRTUAL
 
 asking = partial(asked_by.asking, None)  # no rules
-
-
-@pytest.mark.parametrize(("rule", "allowed"), [(Rule.ALLOW, True), (Rule.REJECT, False)])
-async def test_a_peer_is_asked_about_once_and_its_rule_is_kept(rule: Rule, allowed: bool) -> None:
-    firewall, approval, asked = asking()
-    assert approval.verdict(attempt()) is None
-    tasks = await begin(approval, *requests(5), attempt(protocol=UPPER, variant=None))
-    assert [each.variant for each in asked.attempts] == ["0"]
-    asked.answers[0].set_result(rule)
-    assert await asyncio.gather(*tasks) == [allowed] * 6
-    assert firewall.rules() == (({"direction": "in", "peer": ALICE}, rule),)
-    assert approval.verdict(attempt()) is allowed
-    assert approval.verdict(attempt(BOB)) is None
-    await nothing_left(approval)
 
 
 async def test_the_rule_may_be_to_ask() -> None:
@@ -59,17 +43,6 @@ async def test_peers_are_asked_about_one_by_one() -> None:
     assert not tasks[0].done()
     asked.answers[0].set_result(None)
     assert await asyncio.gather(*tasks) == [False, True, False]
-    await nothing_left(approval)
-
-
-async def test_none_rejects_those_who_wait_and_keeps_nothing() -> None:
-    firewall, approval, asked = asking()
-    for round_ in (1, 2):
-        tasks = await begin(approval, *requests(3))
-        asked.answers[-1].set_result(None)
-        assert await asyncio.gather(*tasks) == [False] * 3
-        assert len(asked.attempts) == round_
-    assert firewall.rules() == ()
     await nothing_left(approval)
 
 
