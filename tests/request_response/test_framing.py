@@ -52,11 +52,6 @@ async def test_anything_else_is_malformed(data: bytes, about: str) -> None:
         await received(10, data)
 
 
-@pytest.mark.parametrize("size", [0, 1, 127, 128, 1_000])
-def test_a_message_is_written_with_its_length(size: int) -> None:
-    assert write(BYTES, bytes(size), 1_000, "request", PEER) == frame(bytes(size))
-
-
 @pytest.mark.parametrize("part", ["request", "response"])
 def test_what_has_no_form_or_is_too_long_is_not_written(part: str) -> None:
     with pytest.raises(Malformed, match=part) as malformed:

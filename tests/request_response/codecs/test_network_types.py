@@ -22,7 +22,8 @@ ECHO = RequestProtocol("/echo/1.0.0", request=messages(Message), response=messag
 
 
 @pytest.mark.parametrize("direction", ["in", "out"])
-async def test_the_firewall_sees_the_object_and_the_name_of_its_class(direction: Any) -> None:
+async def test_t13_the_firewall_sees_the_object_and_the_name_of_its_class(direction: Any) -> None:
+    """Or what the view of the protocol leaves of it (T13)."""
     bob, alice = network(), p2p.Network()
     asked = bob if direction == "in" else alice
     asked.firewall.set(Rule.ASK, direction=direction)
