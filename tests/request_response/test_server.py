@@ -13,7 +13,7 @@ from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import DialError, LimitExceeded, Rejected, StreamEnded, StreamReset, UnsupportedProtocol
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.request_response.codecs.codec import frame
-from stronghold_p2p.request_response.messages import Request
+from stronghold_p2p.request_response.server import Request
 from tests.peers import levels, mirror, now, until
 from tests.support.requests import ID, NOT_MINIMAL, Requests, json, requests
 from tests.virtual import VIRTUAL

@@ -69,7 +69,7 @@ class Gate:
         self._waiting: dict[_Source, dict[Token, None]] = {}  # in order of arrival
         self._established: Counter[Direction] = Counter()
         self._peers: PerPeer[PeerId] = PerPeer(limits.per_peer)
-        self._places: Counter[_Place] = Counter()
+        self._places: PerPeer[_Place] = PerPeer(None)
 
     def admit(self, host: str | None, now: float) -> tuple[Token, Token | None]:
         """A place for an accepted socket, before anything is read from it, and who gives way: close that one's socket.
@@ -109,7 +109,8 @@ class Gate:
         token.peer = peer
         self._established[token.direction] += 1
         self._peers.take(peer)
-        self._places.update(token.source)
+        for place in token.source:
+            self._places.take(place)
 
     def release(self, token: Token) -> None:
         """Give a place back; a second time does nothing."""
@@ -122,9 +123,7 @@ class Gate:
         self._established[token.direction] -= 1
         self._peers.give_back(token.peer)
         for place in token.source:
-            self._places[place] -= 1
-            if not self._places[place]:
-                del self._places[place]
+            self._places.give_back(place)
 
     def snapshot(self) -> Mapping[str, int]:
         return {
@@ -171,7 +170,7 @@ class Gate:
         _check("inbound", counts["in"], limits.inbound)
         if limits.per_subnet is not None:
             for place, factor in zip(source, (1, _REGION_FACTOR), strict=False):
-                _check("per_subnet", self._places[place], limits.per_subnet * factor)
+                _check("per_subnet", self._places.count(place), limits.per_subnet * factor)
 
     def _make_room(self) -> Token | None:
         maximum = self._limits.pending_in
