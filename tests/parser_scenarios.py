@@ -201,7 +201,7 @@ def running() -> Feeding:
 
 
 def opening() -> Feeding:
-    """A record layer behind a buffer, as a connection has it."""
+    """The channel behind a buffer, as a connection has it."""
     opener = NoiseChannel(handshake()[1], SPACE)
     buffer, plain = bytearray(), bytearray()
 
