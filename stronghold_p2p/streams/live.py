@@ -40,7 +40,7 @@ JOIN_BELOW: Final = 512
 READ_CHUNK: Final = 65_536  # bytes that are read at most unless the reader says otherwise
 
 
-class Intake(Protocol):
+class Intake:
     """Takes what arrives on a stream instead of its reader. ``due``: when its time is over, infinite for never."""
 
     __slots__ = ()
