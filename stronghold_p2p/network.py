@@ -12,13 +12,11 @@ from multiaddr import Multiaddr
 from stronghold_p2p.addressing.parse import parse, split_peer, with_peer
 from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.connection.connection import Connection
-from stronghold_p2p.connection.live import LiveConnection
+from stronghold_p2p.connection.live import Connection, LiveConnection
 from stronghold_p2p.errors import ConfigError, DecodeError, UsageError
 from stronghold_p2p.events.events import Event
 from stronghold_p2p.events.hub import Events, Overflow
 from stronghold_p2p.firewall.asking.firewall import Firewall
-from stronghold_p2p.firewall.rules import Attempt
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.protocols.identify import Identify
@@ -32,8 +30,6 @@ from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.streams.stream import Stream, StreamOpening
 from stronghold_p2p.swarm.listeners import Listener
 from stronghold_p2p.swarm.swarm import Swarm
-
-__all__ = ["AGENT", "Address", "Network", "StreamHandler", "StreamOpening", "Target"]
 
 AGENT: Final = "stronghold-p2p/0.1.0"
 
@@ -249,21 +245,12 @@ class Network:
         async with Deadline(timeout, "dial") as deadline:
             connection = await self._connected(to, deadline)
             deadline.phase = "firewall"
-            allowed = [protocol for protocol in protocols if await self._permits(connection, protocol, deadline.when)]
+            ask, attempt = self._swarm.approval.ask, self._swarm.gatekeeper.attempt
+            allowed = [name for name in protocols if await ask(attempt(connection, name, "out", deadline.when))]
             if not allowed:
                 raise kept_back(connection, "stream")
             deadline.phase = "negotiate"
             return Stream(await connection.open_stream(*allowed))
-
-    async def _permits(self, connection: LiveConnection, protocol: str, deadline: float) -> bool:
-        attempt = Attempt(
-            peer=connection.peer,
-            protocol=protocol,
-            direction="out",
-            address=connection.remote_address,
-            deadline=deadline,
-        )
-        return await self._swarm.gatekeeper.ask(attempt)
 
     def on_stream(self, *protocols: str) -> Callable[[StreamHandler], StreamHandler]:
         """Let a coroutine function handle streams of your own ``protocols`` (a decorator).

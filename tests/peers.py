@@ -15,8 +15,8 @@ import pytest
 
 from stronghold_p2p import Network
 from stronghold_p2p.addressing.parse import parse
+from stronghold_p2p.connection.handlers import Handler
 from stronghold_p2p.connection.live import LiveConnection
-from stronghold_p2p.connection.owner import Handler
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity.keys import Identity

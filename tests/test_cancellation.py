@@ -18,7 +18,7 @@ import pytest
 import stronghold_p2p
 from stronghold_p2p import BYTES, Attempt, Dropped, Event, Network, Request, RequestProtocol, Rule, Stream
 from stronghold_p2p.errors import StreamReset, UsageError
-from stronghold_p2p.network import StreamOpening
+from stronghold_p2p.streams.stream import StreamOpening
 from tests import cancel
 from tests.cancel import Check, Finished, Make
 from tests.peers import LOOPBACK, until

@@ -201,7 +201,7 @@ async def socket_is_there(one: Scene) -> None:
 @breaks("transport.socket_wire.buffer_updated")
 async def bytes_arrive(one: Scene) -> None:
     """In the upgrade, and in the session."""
-    await one.meets(one.breaks(Swarm, "establish"), one.alice.connect(one.carol.addresses[0]))
+    await one.meets(one.breaks(Swarm, "_admit_peer"), one.alice.connect(one.carol.addresses[0]))
     await one.meets(one.breaks(Session, "ended", session(one.connection)), one.alice.request(one.bob.peer_id, "x"))
 
 
@@ -217,7 +217,7 @@ async def who_goes_on(one: Scene) -> None:
     await one.meets(one.breaks(Handlers, "_start"), one.alice.request(one.bob.peer_id, "x"))
 
 
-@breaks("swarm.watches._arm")
+@breaks("swarm.watches.start")
 async def what_is_watched(one: Scene) -> None:
     """A rules file, and the addresses of the host: the next look comes all the same."""
     one.patch.setattr(swarms, "RULES_EVERY", 0.01)
@@ -277,7 +277,7 @@ async def asking(one: Scene) -> None:
         return True
 
     one.bob.firewall.set(Rule.ASK, protocol=ECHO)
-    fault = one.breaks(one.bob._swarm.gatekeeper, "ask")
+    fault = one.breaks(one.bob._swarm.approval, "ask")
     stream = await one.alice.open_stream(one.bob.peer_id, ECHO)
     await one.meets(fault, stream.read())
     async with one.alice.open_stream(one.bob.peer_id, ECHO) as again:

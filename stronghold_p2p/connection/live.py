@@ -14,7 +14,6 @@ import asyncio
 import logging
 import math
 import weakref
-from collections.abc import Callable
 from typing import Final
 
 from multiaddr import Multiaddr
@@ -22,11 +21,9 @@ from multiaddr import Multiaddr
 from stronghold_p2p import multistream
 from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.connection.connection import Connection
 from stronghold_p2p.connection.deadlines import Deadlines
-from stronghold_p2p.connection.handlers import Handlers
+from stronghold_p2p.connection.handlers import Handlers, Owner
 from stronghold_p2p.connection.life import LIFE, Event, Life
-from stronghold_p2p.connection.owner import Owner
 from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, UsageError, again
 from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId, PublicKey
@@ -44,22 +41,79 @@ log = logging.getLogger("stronghold_p2p.connection")
 _OPEN: Final = Life.OPEN
 
 
+class Connection:
+    """An encrypted connection to ``peer``, whose identity the handshake has proven."""
+
+    __slots__ = ("__weakref__", "_live")
+
+    def __init__(self, live: LiveConnection) -> None:
+        self._live = live
+
+    @property
+    def peer(self) -> PeerId:
+        """The other end, proven by the handshake."""
+        return self._live.peer
+
+    @property
+    def public_key(self) -> PublicKey:
+        """The key that ``peer`` is the name of."""
+        return self._live.public_key
+
+    @property
+    def direction(self) -> Direction:
+        """``"out"`` when we dialed, ``"in"`` when the peer did."""
+        return self._live.direction
+
+    @property
+    def local_address(self) -> Multiaddr:
+        """Our end."""
+        return self._live.local_address
+
+    @property
+    def remote_address(self) -> Multiaddr:
+        """The other end: as we dialed it, or as the system tells it."""
+        return self._live.remote_address
+
+    @property
+    def closed(self) -> bool:
+        """It is over, and ``error`` tells why."""
+        return self._live.closed
+
+    @property
+    def error(self) -> Exception | None:
+        """Why it is over; None while it is open."""
+        return self._live.error
+
+    @property
+    def streams(self) -> int:
+        """Streams that are open, both directions together."""
+        return self._live.streams
+
+    @property
+    def latency(self) -> float | None:
+        """The round trip that was measured last, in seconds; None before the first."""
+        return self._live.latency
+
+    def __repr__(self) -> str:
+        return repr(self._live)
+
+    async def close(self, code: int = GoAway.NORMAL) -> None:
+        """Close in order: what was written leaves, then a go-away with ``code``, then our end of the connection.
+
+        Waits up to a second for the peer to close its end, too. Cancelled, the connection is aborted.
+        """
+        await self._live.close(code)
+
+
 class LiveConnection:
     """``direction`` is ``"out"`` when we dialed. ``owner``: the swarm."""
 
     def __init__(
-        self,
-        upgraded: Upgraded,
-        owner: Owner[LiveConnection],
-        *,
-        direction: Direction,
-        limits: Limits,
-        timeouts: Timeouts,
+        self, upgraded: Upgraded, owner: Owner, *, direction: Direction, limits: Limits, timeouts: Timeouts
     ) -> None:
         self.peer: PeerId = upgraded.peer
         self.public_key: PublicKey = upgraded.public_key
         self.direction: Direction = direction
-        self.early_muxer = upgraded.early_muxer
         self.local_address: Multiaddr = upgraded.local
         self.remote_address: Multiaddr = upgraded.remote
         self.error: Exception | None = None
@@ -69,7 +123,7 @@ class LiveConnection:
         self._timeouts = timeouts
         self._negotiating = math.inf if timeouts.negotiate is None else timeouts.negotiate
         self.deadlines = Deadlines(self, self.loop)
-        self._handlers = Handlers(owner, limits.streams_in, self.loop)
+        self.handlers = Handlers(owner, limits.streams_in, self.loop)
         self._idle_since: float | None = self.loop.time()
         self._gone: asyncio.Future[None] | None = None
         self._face: Connection | None = None
@@ -112,11 +166,6 @@ class LiveConnection:
     @property
     def latency(self) -> float | None:
         return self._muxer.round_trip or None
-
-    @property
-    def handlers(self) -> frozenset[asyncio.Task[None]]:
-        """Tasks of handlers that are running."""
-        return frozenset(self._handlers.tasks.values())
 
     # ------------------------------------------------------------------ streams of ours
 
@@ -193,14 +242,8 @@ class LiveConnection:
         self._idle_since = None
         stream = LiveStream(end, self, self.loop)
         due = self._muxer.heard + self._negotiating
-        stream.take_in(InboundNegotiation(self._handlers, stream, due, self._timeouts.negotiate))
+        stream.take_in(InboundNegotiation(self.handlers, stream, due, self._timeouts.negotiate))
         return stream
-
-    def cancel_handler(self, stream: LiveStream, reason: str) -> None:
-        self._handlers.cancel_one(stream, reason)
-
-    def recheck(self, kept: Callable[[str], bool]) -> None:
-        self._handlers.recheck(kept)
 
     # ------------------------------------------------------------------ deadlines
 
@@ -279,7 +322,7 @@ class LiveConnection:
         self.deadlines.clear()
         # When the peer leaves, what it had sent before is still there to be read.
         remote = isinstance(error, ConnectionClosed) and error.remote
-        self._handlers.cancel(HANDLER_GRACE if remote else 0.0)
+        self.handlers.cancel(HANDLER_GRACE if remote else 0.0)
         self._owner.ended(self, error)
 
     def gone(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Generic, NamedTuple, TypeVar
 
-from stronghold_p2p.connection.connection import Connection
+from stronghold_p2p.connection.live import Connection
 from stronghold_p2p.identity import PeerId
 
 M = TypeVar("M")

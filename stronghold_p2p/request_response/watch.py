@@ -38,7 +38,7 @@ class Watch:
 
     def failed(self, error: Exception) -> None:
         self.error = error
-        self._stream.connection.cancel_handler(self._stream, str(error))
+        self._stream.connection.handlers.cancel_one(self._stream, str(error))
 
     def expired(self) -> None:
         """The stream has a deadline of its own."""

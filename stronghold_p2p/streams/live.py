@@ -17,8 +17,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from math import inf
-from types import TracebackType
-from typing import Any, Final, Protocol, Self, cast
+from types import SimpleNamespace, TracebackType
+from typing import Any, Final, Protocol, Self
 
 from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import (
@@ -55,49 +55,20 @@ class Intake(Protocol):
         """``due`` has come."""
 
 
-class Deadlines(Protocol):
-    """The timer of the connection. ``at``: when it fires next."""
-
-    at: float
-
-    def look_at(self, due: float) -> None:
-        """Fire at ``due``, if not earlier."""
-
-
-class StreamOwner(Protocol):
-    """What a stream needs of its connection."""
-
-    peer: PeerId
-    turn: Turn
-
-    @property
-    def face(self) -> Any:
-        """The connection as users see it."""
-
-    @property
-    def deadlines(self) -> Deadlines:
-        """What calls ``expired`` of streams that are due."""
-
-    def linger(self) -> float:
-        """When a stream that is closed now, and that the peer does not close, is reset."""
-
-
-class _HandedOver:
-    """Stands for an end that belongs to another sink now."""
-
-    id, gone, finished = 0, True, True
-
-
-_HANDED_OVER: Final = _HandedOver()
+# Stands for an end that belongs to another sink now.
+_HANDED_OVER: Final[Any] = SimpleNamespace(id=0, gone=True, finished=True)
 
 
 class LiveStream:
-    """Bytes both ways, each way closed on its own. It is the ``Sink`` of its ``StreamEnd``."""
+    """Bytes both ways, each way closed on its own. It is the ``Sink`` of its ``StreamEnd``.
 
-    def __init__(self, end: StreamEnd, connection: StreamOwner, loop: asyncio.AbstractEventLoop) -> None:
+    ``connection`` is the ``LiveConnection`` that it belongs to.
+    """
+
+    def __init__(self, end: StreamEnd, connection: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._end = end
         self._loop = loop
-        self._turn = connection.turn
+        self._turn: Turn = connection.turn
         self._chunks: deque[bytes | memoryview] = deque()
         self._returned = 0  # bytes at the front that a cancelled read had taken: the muxer has counted them
         self._reader: Waiter | None = None
@@ -105,7 +76,7 @@ class LiveStream:
         self._ended = self._closed = False
         self._error: Exception | None = None
         self._over_at = inf
-        self.connection: Any = connection
+        self.connection = connection
         self.protocol = ""
         self.intake: Intake | None = None
 
@@ -393,7 +364,7 @@ class LiveStream:
         self._chunks.clear()
         self._closed = True
         self._error = UsageError("the stream was handed over")
-        end, self._end = self._end, cast(StreamEnd, _HANDED_OVER)  # so that closing or resetting this object is nothing
+        end, self._end = self._end, _HANDED_OVER  # so that closing or resetting this object is nothing
         end.due = inf
         return end, unread, self._ended
 

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
 
 from multiaddr import Multiaddr
 
 from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.connection.handlers import Handler
 from stronghold_p2p.connection.live import LiveConnection
-from stronghold_p2p.connection.owner import Handler
 from stronghold_p2p.events.hub import Hub
+from stronghold_p2p.firewall.asking.approval import Approval
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.limits.gate import Token
 from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys import Identity
-from stronghold_p2p.seams import Upgraded
+from stronghold_p2p.seams import Transport, Upgraded
 from stronghold_p2p.swarm.gatekeeper import Gatekeeper
-from stronghold_p2p.transport.registry import Transports
+
+Establish: TypeAlias = Callable[[Upgraded, Token, Direction], LiveConnection]
+"""Makes a connection of what dialer or listeners have upgraded. ``LimitExceeded`` or ``ConnectionClosed`` if it is not
+wanted: it has been refused then.
+"""
 
 
 class Service:
@@ -53,9 +58,10 @@ class Host(Protocol):
     book: AddressBook
     firewall: Firewall
     gatekeeper: Gatekeeper
+    approval: Approval
     hub: Hub
-    transports: Transports
-    """Where a service adds a transport of its own."""
+    transports: list[Transport]
+    """The first that handles an address gets it; a service appends its own."""
     peer_protocols: dict[PeerId, frozenset[str]]
     """What connected peers have said to serve; identify fills it."""
 
@@ -77,10 +83,3 @@ class Host(Protocol):
 
     async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr] = ()) -> LiveConnection:
         """The open connection to ``peer``, or a new one."""
-
-
-class Establisher(Protocol):
-    """Makes connections of what dialer and listeners have upgraded."""
-
-    def establish(self, upgraded: Upgraded, token: Token, direction: Direction) -> LiveConnection:
-        """``LimitExceeded`` or ``ConnectionClosed`` if it is not wanted: it has been refused then."""

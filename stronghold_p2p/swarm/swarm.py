@@ -13,8 +13,8 @@ from stronghold_p2p.addressing.kinds import is_unspecified
 from stronghold_p2p.book.addresses import AddressBook, save_changes, store_of
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.connection.handlers import Handler
 from stronghold_p2p.connection.live import LiveConnection
-from stronghold_p2p.connection.owner import Handler
 from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, P2PError, UsageError
 from stronghold_p2p.events.events import AddressAdded, Ended, Opened
 from stronghold_p2p.events.hub import Hub
@@ -32,7 +32,7 @@ from stronghold_p2p.swarm.dialer import Dialer
 from stronghold_p2p.swarm.gatekeeper import Gatekeeper, Served, kept_out
 from stronghold_p2p.swarm.host import Service
 from stronghold_p2p.swarm.listeners import Listeners, LiveListener
-from stronghold_p2p.swarm.watches import ADDRESSES_EVERY, RULES_EVERY, Watch, watch_addresses, watch_rules
+from stronghold_p2p.swarm.watches import ADDRESSES_EVERY, RULES_EVERY, Watch, watch_rules
 from stronghold_p2p.transport import registry
 from stronghold_p2p.transport.upgrade import UpgradeSettings
 from stronghold_p2p.transport.upgrading import Upgrader
@@ -44,8 +44,8 @@ log = logging.getLogger("stronghold_p2p.network")
 class Swarm:
     """The engine behind a network. ``start`` binds it to the running loop; ``close`` ends everything.
 
-    It is the ``Host`` of services, the ``Owner`` of connections, and the ``Establisher`` of dialer and listeners; these
-    protocols tell what its methods do. ``bound`` is where we listen, ``addresses`` where others are told to reach us.
+    It is the ``Host`` of services and the ``Owner`` of connections; these protocols tell what its methods do.
+    ``bound`` is where we listen, ``addresses`` where others are told to reach us.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -89,23 +89,23 @@ class Swarm:
             self.approval,
             audit,
             self._services,
-            connections=self.connections,
-            recheck_dials=lambda: self.dialer.recheck(),  # noqa: PLW0108 - the dialer is made below
             backlog=self.hub.backlog,
             ask_timeout=self.timeouts.ask,
         )
+        self.admits, self.turn = self.gatekeeper.admits, self.hub.backlog.turn
+        self.is_protected = self.protected.__contains__
         yamux = YamuxFactory(self.limits, self.timeouts, self.pool, self.is_protected)
         noise = Noise(StaticKeys.create(identity, os.urandom), os.urandom)
         self.upgrader = Upgrader(UpgradeSettings((noise,), (yamux,)), self.timeouts.upgrade)
-        self.transports = registry.Transports(registry.default_transports(identity, self.upgrader, self.timeouts))
-        self.listeners = Listeners(self.transports, self.gate, self.hub, self)
+        self.transports = registry.default_transports(identity, self.upgrader, self.timeouts)
+        self.listeners = Listeners(self.transports, self.gate, self.hub, self.establish)
         self.dialer = Dialer(
-            transports=self.transports,
+            self.transports,
             gatekeeper=self.gatekeeper,
             gate=self.gate,
             book=self.book,
             hub=self.hub,
-            establisher=self,
+            establish=self.establish,
             timeout=self.timeouts.dial,
         )
         self._rules_watch, self._address_watch = Watch(RULES_EVERY), Watch(ADDRESSES_EVERY)
@@ -116,7 +116,7 @@ class Swarm:
         self._running = True
         store_of(self.book).hold(self._connections)
         store_of(self.book).hold(self.protected)
-        self.gatekeeper.start(self.loop)
+        self._unwatch = self.firewall.watch(self._rules_changed)
         watch_rules(self._rules_watch, self.firewall, self.hub.emit)
         for service in self._added:
             service.start()
@@ -203,31 +203,25 @@ class Swarm:
             raise kept_out(upgraded.peer)
         self.gate.establish(token, upgraded.peer)
 
+    def _rules_changed(self) -> None:
+        self.gatekeeper.recheck(self.connections())
+        self.dialer.recheck()
+
     # ------------------------------------------------------------------ the owner of connections
 
-    def admits(self, connection: LiveConnection, protocol: str) -> bool | None:
-        return self.gatekeeper.admits(connection, protocol)
-
     async def ask(self, connection: LiveConnection, protocol: str) -> bool:
-        return await self.gatekeeper.ask(self.gatekeeper.attempt(connection, protocol))
+        return await self.approval.ask(self.gatekeeper.attempt(connection, protocol))
 
     def served(self, peer: PeerId, protocols: tuple[str, ...]) -> str | None:
-        known = self.peer_protocols.get(peer)
-        if known is not None:
-            for protocol in protocols:
-                if protocol in known:
-                    return protocol
+        known = self.peer_protocols.get(peer, ())
+        for protocol in protocols:
+            if protocol in known:
+                return protocol
         return None
-
-    def is_protected(self, peer: PeerId) -> bool:
-        return peer in self.protected
 
     @property
     def readers_wait(self) -> bool:
         return bool(self.hub.backlog.readers)
-
-    async def turn(self, peer: PeerId) -> None:
-        await self.hub.backlog.turn(peer)
 
     def ended(self, connection: LiveConnection, error: Exception) -> None:
         token = self._tokens.pop(connection, None)
@@ -243,7 +237,7 @@ class Swarm:
             del self._connections[connection.peer]
             self.peer_protocols.pop(connection.peer, None)
         self._ending.add(connection)
-        for task in connection.handlers:
+        for task in connection.handlers.tasks.values():
             self.leave_behind(task)
         for service in self._added:
             service.disconnected(connection)
@@ -268,7 +262,7 @@ class Swarm:
         for found in listener.addresses:
             self.hub.emit(AddressAdded(found))
         if is_unspecified(address):
-            watch_addresses(self._address_watch, listener, self.listeners.all)
+            self._address_watch.start(self.listeners.look)
         return listener
 
     @property
@@ -277,7 +271,7 @@ class Swarm:
 
     @property
     def bound(self) -> tuple[Multiaddr, ...]:
-        return self.listeners.addresses
+        return tuple(address for listener in self.listeners.all for address in listener.addresses)
 
     async def close(self) -> None:
         """Stop accepting and dialing, say goodbye, and end everything within ``Timeouts.close`` seconds.
@@ -300,11 +294,12 @@ class Swarm:
     async def _close(self) -> None:
         for service in reversed(self._added):
             await service.close()
-        self.gatekeeper.stop()
+        self._unwatch()
         self._rules_watch.stop()
         self._address_watch.stop()
         self.listeners.close()
-        self.transports.close()
+        for transport in self.transports:
+            transport.close()
         for connection in self.connections():
             connection.shut()
         for task in (self._leftover | self.approval.hooks) - {asyncio.current_task()}:

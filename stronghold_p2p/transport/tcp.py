@@ -70,7 +70,7 @@ class TcpTransport:
             wire.abort()
             dialed.failed(error)
 
-    async def listen(self, address: Multiaddr, arrivals: Arrivals[Any]) -> TcpListener:
+    async def listen(self, address: Multiaddr, arrivals: Arrivals) -> TcpListener:
         target = tcp_address(address)
         if target is None:
             raise ConfigError(f"{address} is no TCP address", where="listen")
@@ -82,7 +82,7 @@ class TcpTransport:
             raise ListenError(told, address=str(address)) from error
         return listener
 
-    def _accepted(self, arrivals: Arrivals[Any], wire: SocketWire) -> None:
+    def _accepted(self, arrivals: Arrivals, wire: SocketWire) -> None:
         ends = _ends(wire.transport)
         if ends is None:  # reset before we came to it
             wire.abort()
@@ -104,8 +104,8 @@ class TcpTransport:
 class TcpListener:
     """One listening socket."""
 
-    def __init__(self, arrivals: Arrivals[Any]) -> None:
-        self._arrivals = arrivals
+    def __init__(self, arrivals: Arrivals) -> None:
+        self.arrivals = arrivals
         self._server: asyncio.Server | None = None
 
     async def start(self, target: tuple[str, int], wire: Callable[[], SocketWire]) -> None:
@@ -151,15 +151,11 @@ class TcpListener:
                 loop.remove_reader(listening)
         loop.call_soon(server.close)
 
-    def missed(self, error: OSError) -> None:
-        """The system gave us no socket for somebody who came."""
-        self._arrivals.missed(error)
-
     def closed(self) -> None:
         """The listening socket was closed, by us or by the system."""
         if self._server is not None:
             self._server = None
-            self._arrivals.closed(OSError(errno.EBADF, os.strerror(errno.EBADF)))
+            self.arrivals.closed(OSError(errno.EBADF, os.strerror(errno.EBADF)))
 
 
 class _AcceptSocket(socket.socket):
@@ -174,7 +170,7 @@ class _AcceptSocket(socket.socket):
             raise
         except OSError as error:
             if self.listener is not None:
-                self.listener.missed(error)
+                self.listener.arrivals.missed(error)
             raise
 
     def close(self) -> None:

@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Generic, Protocol
+from typing import Final
 
 from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import ConnectionClosed, DeadlineExceeded, HandshakeError, P2PError
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity import PeerId, PublicKey
-from stronghold_p2p.seams import Arrivals, Muxer, MuxerUser, P, Upgraded, Wire
+from stronghold_p2p.seams import Arrivals, Muxer, MuxerUser, Outcome, Upgraded, Wire
 from stronghold_p2p.transport.upgrade import Negotiated, UpgradeSettings
 
 MAX_EARLY: Final = 4_096  # bytes that a dialer sends before it hears of us: two lines and Noise's first message are 62
@@ -61,51 +60,35 @@ PHASES: Final[Mapping[tuple[Phase, Event], Phase]] = {
 }
 
 
-class Outcome(Protocol):
-    """Whoever wants the connection. At most one of both is called, but ``failed`` may follow a refusal."""
-
-    def proven(self, upgraded: Upgraded) -> None: ...
-
-    def failed(self, error: Exception) -> None: ...
-
-
 class UpgradeRunner:
     """One upgrade in progress: the user of its wire, and what becomes ``Upgraded``.
 
-    ``timeout`` seconds from now is one absolute deadline: a byte now and then does not move it.
+    ``Upgrader.timeout`` seconds from now is one absolute deadline: a byte now and then does not move it.
     """
 
     peer: PeerId
     public_key: PublicKey
     local: Multiaddr
     remote: Multiaddr
-    early_muxer: bool
 
     def __init__(
-        self,
-        wire: Wire,
-        exchange: Exchange[Negotiated],
-        outcome: Outcome,
-        *,
-        dialer: bool,
-        timeout: float | None,
-        running: set[UpgradeRunner],
+        self, upgrader: Upgrader, wire: Wire, exchange: Exchange[Negotiated], outcome: Outcome, *, dialer: bool
     ) -> None:
         self._wire = wire
         self._exchange: ExchangeRunner[Negotiated] = ExchangeRunner(exchange)
         self._outcome: Outcome | None = outcome
         self._dialer = dialer
-        self._timeout = timeout
-        self._running = running
+        self._timeout = upgrader.timeout
+        self._running = upgrader.running
         self._loop = asyncio.get_running_loop()
         self._phase = Phase.WAITING
         self._paused = False
         self._negotiated: Negotiated | None = None
         self._refusal: Exception | None = None
         self._take_back: Callable[[], None] | None = None
-        self._timer = None if timeout is None else self._loop.call_later(timeout, self._expired)
+        self._timer = None if self._timeout is None else self._loop.call_later(self._timeout, self._expired)
         wire.user = self
-        running.add(self)
+        self._running.add(self)
 
     def begin(self) -> None:
         """Send what our side sends first, and take what has come meanwhile."""
@@ -141,29 +124,24 @@ class UpgradeRunner:
 
     def received(self, view: memoryview) -> int:
         try:
-            return self._received(view)
+            if self._phase is Phase.RUNNING:
+                out = self._exchange.feed(view)
+                if out:
+                    self._wire.write(out)
+                if not self._exchange.done:
+                    return len(view)
+                leftover = len(self._exchange.leftover)
+                self._prove(self._exchange.result)
+                return len(view) - leftover
+            # uvloop begins to read after ``connection_made``, whatever was said in it. Once the peer is proven, whoever
+            # takes the connection is about to: it is the muxer's.
+            if self._phase in {Phase.WAITING, Phase.PROVEN}:
+                self._pause()
+                if self._phase is Phase.WAITING and len(view) > MAX_EARLY:
+                    raise HandshakeError(f"more than {MAX_EARLY} bytes before our answer", phase="multistream")
+                return 0
         except Exception as error:  # whatever it is ends this upgrade only
             self._fail(error)
-            return len(view)
-
-    def _received(self, view: memoryview) -> int:
-        if self._phase is Phase.RUNNING:
-            out = self._exchange.feed(view)
-            if out:
-                self._wire.write(out)
-            if not self._exchange.done:
-                return len(view)
-            leftover = len(self._exchange.leftover)
-            self._prove(self._exchange.result)
-            return len(view) - leftover
-        if self._phase is Phase.WAITING:  # uvloop begins to read after ``connection_made``, whatever was said in it
-            self._pause()
-            if len(view) > MAX_EARLY:
-                raise HandshakeError(f"more than {MAX_EARLY} bytes before our answer", phase="multistream")
-            return 0
-        if self._phase is Phase.PROVEN:  # whoever takes the connection is about to: it is the muxer's
-            self._pause()
-            return 0
         return len(view)
 
     def writable(self) -> None:
@@ -182,7 +160,7 @@ class UpgradeRunner:
     def _prove(self, negotiated: Negotiated) -> None:
         self._phase = PHASES[self._phase, Event.PROVE]
         self._negotiated, secured = negotiated, negotiated.secured
-        self.peer, self.public_key, self.early_muxer = secured.peer, secured.public_key, negotiated.early
+        self.peer, self.public_key = secured.peer, secured.public_key
         self.local, self.remote = self._wire.local, self._wire.remote
         self._stop_timer()
         assert self._outcome is not None
@@ -255,20 +233,6 @@ class UpgradeRunner:
             self._timer = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Arrival(Generic[P]):
-    """The outcome for a listener."""
-
-    arrivals: Arrivals[P]
-    place: P
-
-    def proven(self, upgraded: Upgraded) -> None:
-        self.arrivals.upgraded(self.place, upgraded)
-
-    def failed(self, error: Exception) -> None:
-        self.arrivals.failed(self.place, error)
-
-
 class Dialed:
     """The outcome for a dialer, who awaits it."""
 
@@ -307,31 +271,28 @@ class Upgrader:
 
     def __init__(self, settings: UpgradeSettings, timeout: float | None) -> None:
         self.settings = settings
-        self._timeout = timeout
-        self._running: set[UpgradeRunner] = set()
+        self.timeout = timeout
+        self.running: set[UpgradeRunner] = set()
 
-    def accept(self, wire: Wire, arrivals: Arrivals[P]) -> None:
+    def accept(self, wire: Wire, arrivals: Arrivals) -> None:
         """Upgrade an accepted wire for ``arrivals``, if they admit it."""
-        place = arrivals.admit(wire.host, wire.local)
-        if place is None:
+        arrival = arrivals.admit(wire.host, wire.local)
+        if arrival is None:
             wire.abort()
             return
-        runner = self._runner(wire, self.settings.inbound(), _Arrival(arrivals, place), dialer=False)
-        place.give_up = runner.cancel
-        take_back = arrivals.begin(place, runner.begin)
+        runner = UpgradeRunner(self, wire, self.settings.inbound(), arrival, dialer=False)
+        arrival.give_up = runner.cancel
+        take_back = arrival.begin(runner.begin)
         if take_back is not None:
             runner.wait(take_back)
 
     def dial(self, wire: Wire, expected: PeerId | None, dialed: Dialed) -> None:
         """Upgrade a wire that we have dialed; ``dialed`` becomes its outcome."""
-        runner = self._runner(wire, self.settings.outbound(expected), dialed, dialer=True)
+        runner = UpgradeRunner(self, wire, self.settings.outbound(expected), dialed, dialer=True)
         dialed.runner = runner
         runner.begin()
 
-    def _runner(self, wire: Wire, exchange: Exchange[Negotiated], outcome: Outcome, *, dialer: bool) -> UpgradeRunner:
-        return UpgradeRunner(wire, exchange, outcome, dialer=dialer, timeout=self._timeout, running=self._running)
-
     def close(self) -> None:
         """Give up every upgrade that is under way, and what is left of refused ones."""
-        for runner in list(self._running):
+        for runner in list(self.running):
             runner.cancel()

@@ -53,7 +53,7 @@ async def test_returning_closes_raising_resets(caplog: pytest.LogCaptureFixture)
             with pytest.raises(kind):
                 await ask(connection, protocol=protocol)
         assert "handler of /raises failed" in caplog.text
-        await until(lambda: connection.streams == 0 and not alice.connections()[0].handlers)
+        await until(lambda: connection.streams == 0 and not alice.connections()[0].handlers.tasks)
         assert not connection.closed
     caplog.clear()
 
@@ -211,11 +211,11 @@ async def test_handlers_that_are_due_or_running_when_their_peer_leaves(running: 
         (connection,) = alice.connections()
         streams: list[LiveStream] = [MagicMock(protocol=ECHO, connection=connection, intake=None) for _ in range(2)]
         for stream in streams:
-            connection._handlers.start(stream)
+            connection.handlers.start(stream)
         await until(lambda: started == streams or not running)
-        connection._handlers.cancel(1.0)
+        connection.handlers.cancel(1.0)
         await until(lambda: started == streams)
-        await until(lambda: connection._handlers._late is None, 0.5)
+        await until(lambda: connection.handlers._late is None, 0.5)
         started.clear()
 
 
@@ -284,7 +284,7 @@ async def secured(target: Swarm) -> tuple[Raw, bytes]:
     last = b""
     while not runner.done:
         last = runner.feed(await bare.receive())
-    return Raw(bare, Negotiated(runner.result, NoMuxer(), False), runner.leftover), last
+    return Raw(bare, Negotiated(runner.result, NoMuxer()), runner.leftover), last
 
 
 @pytest.mark.parametrize("good", [True, False])
@@ -302,8 +302,6 @@ async def test_frames_in_the_record_that_ends_the_negotiation(good: bool) -> Non
         del raw.plain[: len(multistream.propose(YAMUX))]
         if good:
             assert await raw.body(1, 38) == body
-            connection = alice.connections()[0]
-            assert not connection.early_muxer
         else:
             assert await raw.gone() == GoAway.PROTOCOL_ERROR
         raw.close()
@@ -337,7 +335,7 @@ async def test_handlers_that_do_not_notice_a_reset_are_counted(rule: Rule) -> No
             await raw.reset(number)
         await raw.open(9, ECHO)
         assert (await raw.until(WINDOW_UPDATE, RST, 9)).length == Reset.RESOURCE_LIMIT
-        assert len(connection.handlers) == 4
+        assert len(connection.handlers.tasks) == 4
         assert connection.streams == 0
 
 

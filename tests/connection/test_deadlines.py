@@ -104,7 +104,7 @@ async def test_nothing_is_left_of_a_connection_that_ends_while_everything_is_due
         with pytest.raises(P2PError) as caught:
             await stream.read()
         assert not isinstance(caught.value, StreamReset)
-        await until(lambda: not connection.handlers)
+        await until(lambda: not connection.handlers.tasks)
         assert [type(event) for event in opened.all] == [Ended]
         assert opened.of(Opened) == []
 

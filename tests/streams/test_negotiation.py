@@ -395,7 +395,7 @@ async def test_asked_before_the_protocol_is_echoed(answer: bool | Rule | None, s
         await raw.until(DATA, FIN, 1)
         if not let_in:
             await raw.finish(1)
-        await until(lambda: connection.streams == 0 and not connection.handlers)
+        await until(lambda: connection.streams == 0 and not connection.handlers.tasks)
         owner.answer.cancel()
 
 
@@ -414,7 +414,7 @@ async def test_the_stream_ends_while_the_application_is_asked(end: str) -> None:
         else:
             connection.abort()
         await until(lambda: owner.cancelled)
-        await until(lambda: connection.streams == 0 and not connection.handlers)
+        await until(lambda: connection.streams == 0 and not connection.handlers.tasks)
         assert connection.closed == (end != "reset")
         owner.answer.cancel()
 

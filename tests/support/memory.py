@@ -175,7 +175,7 @@ class MemoryTransport:
         self._upgrader.dial(ours, expected, dialed)
         return await dialed.upgraded()
 
-    async def listen(self, address: Multiaddr, arrivals: Arrivals[Any]) -> MemoryListener:
+    async def listen(self, address: Multiaddr, arrivals: Arrivals) -> MemoryListener:
         listener = MemoryListener(address)
         listener.accept = lambda wire: self._upgrader.accept(wire, arrivals)  # type: ignore[attr-defined]
         return listener

@@ -91,7 +91,6 @@ class NativeMuxer:
     def __init__(self, proven: tuple[PeerId, PublicKey], ends: tuple[Multiaddr, Multiaddr], *, dialer: bool) -> None:
         self.peer, self.public_key = proven
         self.local, self.remote = ends
-        self.early_muxer = True
         self.other: NativeMuxer
         self.round_trip = 1e-4
         self._loop = asyncio.get_running_loop()
@@ -289,26 +288,26 @@ class NativeTransport:
             raise ConnectionClosed("the peer closed the connection during the upgrade", remote=True)
         return ours
 
-    async def listen(self, address: Multiaddr, arrivals: Arrivals[Any]) -> MemoryListener:
+    async def listen(self, address: Multiaddr, arrivals: Arrivals) -> MemoryListener:
         listener = MemoryListener(address)
         listener.transport = self  # type: ignore[attr-defined]
         listener.accept = lambda muxer: self._accept(muxer, arrivals)  # type: ignore[attr-defined]
         return listener
 
-    def _accept(self, muxer: NativeMuxer, arrivals: Arrivals[Any]) -> bool:
-        admitted = arrivals.admit("127.0.0.1", muxer.local)
-        if admitted is None:
+    def _accept(self, muxer: NativeMuxer, arrivals: Arrivals) -> bool:
+        arrival = arrivals.admit("127.0.0.1", muxer.local)
+        if arrival is None:
             return False
-        admitted.give_up = lambda: muxer.abort(ConnectionClosed("given up"))
+        arrival.give_up = lambda: muxer.abort(ConnectionClosed("given up"))
 
         def go() -> None:
             if muxer.closed:
                 return
-            arrivals.upgraded(admitted, muxer)
+            arrival.proven(muxer)
             if muxer.closed:
-                arrivals.failed(admitted, ConnectionClosed("refused", code=GoAway.GATED))
+                arrival.failed(ConnectionClosed("refused", code=GoAway.GATED))
 
-        arrivals.begin(admitted, partial(_soon, go))
+        arrival.begin(partial(_soon, go))
         return True
 
     def close(self) -> None:

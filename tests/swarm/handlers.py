@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from stronghold_p2p.connection.handlers import Handler
 from stronghold_p2p.connection.live import LiveConnection
-from stronghold_p2p.connection.owner import Handler
 from stronghold_p2p.swarm.swarm import Swarm
 from tests.peers import ECHO, ask, connect, echo, never, now, stubborn, swallow, swarm
 

@@ -68,7 +68,6 @@ async def test_dial(expected: bool) -> None:
         connection = await alice.dial(bob.peer_id if expected else None, bob.addresses)
         assert (connection.peer, connection.direction) == (bob.peer_id, "out")
         assert connection.remote_address == bob.addresses[0]
-        assert connection.early_muxer
         await until(lambda: others.all)
         assert [type(event) for event in events.all + others.all] == [Opened, Opened]
         assert alice.gate.snapshot()["outbound"] == 1

@@ -235,7 +235,7 @@ async def test_a_ban_ends_connections(whom: str) -> None:
         alice.handle(ECHO, never)
         connection, other = await connect(bob, alice), await connect(carol, alice)
         waiting = asyncio.ensure_future(ask(connection))
-        await until(lambda: alice.connections(bob.peer_id) and alice.connections(bob.peer_id)[0].handlers)
+        await until(lambda: alice.connections(bob.peer_id) and alice.connections(bob.peer_id)[0].handlers.tasks)
         events = Events(alice)
         if whom == "peer":
             alice.firewall.ban(bob.peer_id)
@@ -360,11 +360,11 @@ async def test_a_handler_that_is_due_when_rules_change_does_not_start() -> None:
 
         alice.handle(ECHO, handler)
         stream = MagicMock(protocol=ECHO, connection=connection, intake=None)
-        connection._handlers.start(stream)
+        connection.handlers.start(stream)
         alice.firewall.set(Rule.REJECT, protocol=ECHO)
         await asyncio.sleep(0)
         stream.reset.assert_called_once_with(Reset.GATED)
-        assert (connection.handlers, connection._handlers._due) == (frozenset(), set())
+        assert (connection.handlers.tasks, connection.handlers._due) == ({}, set())
         alice.firewall.set(Rule.ALLOW, protocol=ECHO)
         await dialed.open_stream(ECHO)
         await until(lambda: started == [ECHO])

@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from stronghold_p2p.connection.handlers import Handler
 from stronghold_p2p.connection.live import LiveConnection
-from stronghold_p2p.connection.owner import Handler
 from stronghold_p2p.errors import ConnectionClosed, P2PError, UsageError
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.streams.live import LiveStream

@@ -48,7 +48,8 @@ def check(one: Negotiated, other: Negotiated, *, early: bool) -> None:
     assert one.secured.peer == identity(2).peer_id
     assert other.secured.peer == identity(1).peer_id
     assert one.secured.public_key.encode() == identity(2).public_key.encode()
-    assert (one.early, other.early, one.muxer.id, other.muxer.id) == (early, early, YAMUX, YAMUX)
+    assert one.secured.muxer == other.secured.muxer == (YAMUX if early else None)
+    assert one.muxer.id == other.muxer.id == YAMUX
     for ours, theirs in ((one, other), (other, one)):
         record = sealed(ours.secured.channel, b"hello")
         assert opened(theirs.secured.channel, record) == (b"hello", len(record))

@@ -126,7 +126,7 @@ class Case:
 
     async def _dial(self, dialed: Dialed) -> None:
         try:
-            self.upgraded(self, await dialed.upgraded())
+            self.proven(await dialed.upgraded())
         except P2PError as error:
             self.errors.append(error)
 
@@ -134,7 +134,7 @@ class Case:
         assert (host, local) == ("127.0.0.1", PLACE)
         return self if self.admitted else None
 
-    def begin(self, place: Case, go: Callable[[], None]) -> Callable[[], None] | None:
+    def begin(self, go: Callable[[], None]) -> Callable[[], None] | None:
         self.go.append(go)
         if self.held:
             return self._take_back
@@ -144,7 +144,7 @@ class Case:
     def _take_back(self) -> None:
         self.taken_back += 1
 
-    def upgraded(self, place: Case, upgraded: Upgraded) -> None:
+    def proven(self, upgraded: Upgraded) -> None:
         if isinstance(self.refusal, ZeroDivisionError):
             raise self.refusal
         if self.refusal is not None:
@@ -153,7 +153,7 @@ class Case:
         self.muxers.append(cast(Taker, upgraded.start(NOBODY)))
         self.upgrades.append(upgraded)
 
-    def failed(self, place: Case, error: Exception) -> None:
+    def failed(self, error: Exception) -> None:
         self.errors.append(error)
 
     def missed(self, error: OSError) -> None:
@@ -183,7 +183,7 @@ class Case:
         if self.dialing is not None:
             self.dialing.cancel()
             await asyncio.wait({self.dialing})
-        assert self.upgrader._running == set()
+        assert self.upgrader.running == set()
 
 
 def script(role: str, *, early: bool = True) -> tuple[bytes, bytes]:
@@ -209,7 +209,7 @@ async def test_it_ends_in_a_muxer_and_hands_on_what_follows(role: str, early: bo
     (upgraded,) = case.upgrades
     other = identity(1 if role == "in" else 2)
     assert (upgraded.peer, upgraded.public_key.encode()) == (other.peer_id, other.public_key.encode())
-    assert (upgraded.local, upgraded.remote, upgraded.early_muxer) == (PLACE, PLACE, early)
+    assert (upgraded.local, upgraded.remote) == (PLACE, PLACE)
     await case.bare.send(b" and more")
     await until(lambda: len(case.received) > 10)
     assert case.received == b"next layer and more"
@@ -339,11 +339,9 @@ class Proven:
     """A dial without a socket, which was begun; ``hear`` brings it to its proof."""
 
     def __init__(self) -> None:
-        self.wire, self.outcome, self.running = MagicMock(), Dialed(), set[UpgradeRunner]()
-        exchange = settings("out").outbound(None)
-        self.runner = UpgradeRunner(self.wire, exchange, self.outcome, dialer=True, timeout=LIMIT, running=self.running)
-        self.outcome.runner = self.runner
-        self.runner.begin()
+        self.wire, self.outcome, upgrader = MagicMock(), Dialed(), Upgrader(settings("out"), LIMIT)
+        upgrader.dial(self.wire, None, self.outcome)
+        (self.runner,) = self.running = upgrader.running
 
     def hear(self, more: bytes = b"") -> None:
         theirs = script("out")[0]
@@ -462,8 +460,8 @@ class Table:
 
     def __init__(self) -> None:
         self.wire, self.outcome = MagicMock(), MagicMock()
-        exchange = settings("in").inbound()
-        self.runner = UpgradeRunner(self.wire, exchange, self.outcome, dialer=False, timeout=LIMIT, running=set())
+        upgrader = Upgrader(settings("in"), LIMIT)
+        self.runner = UpgradeRunner(upgrader, self.wire, upgrader.settings.inbound(), self.outcome, dialer=False)
 
     def prove(self) -> None:
         if self.runner._phase is Phase.RUNNING:
