@@ -201,7 +201,7 @@ async def socket_is_there(one: Scene) -> None:
 @breaks("transport.socket_wire.buffer_updated")
 async def bytes_arrive(one: Scene) -> None:
     """In the upgrade, and in the session."""
-    await one.meets(one.breaks(Swarm, "_admit_peer"), one.alice.connect(one.carol.addresses[0]))
+    await one.meets(one.breaks(Swarm, "establish"), one.alice.connect(one.carol.addresses[0]))
     await one.meets(one.breaks(Session, "ended", session(one.connection)), one.alice.request(one.bob.peer_id, "x"))
 
 

@@ -15,17 +15,13 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.kinds import relays_of
 from stronghold_p2p.addressing.parse import split_peer
-from stronghold_p2p.book.addresses import AddressBook, store_of
+from stronghold_p2p.book.addresses import store_of
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, P2PError
 from stronghold_p2p.events.events import DialFailed, Dialing
-from stronghold_p2p.events.hub import Hub
-from stronghold_p2p.firewall.limits.gate import Gate
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.seams import Transport
 from stronghold_p2p.streams.deadline import Deadline
-from stronghold_p2p.swarm.gatekeeper import Gatekeeper
-from stronghold_p2p.swarm.host import Establish
+from stronghold_p2p.swarm.host import Host
 from stronghold_p2p.transport.registry import for_address
 
 ADDRESSES: Final = 16  # of one peer that a dial tries (rust, js): 250 ms apart, the last one starts after 4 s
@@ -90,26 +86,10 @@ class _Dial:
 
 
 class Dialer:
-    """Dials for one swarm. ``timeout`` is for all addresses of a peer together."""
+    """Dials for one swarm. ``Timeouts.dial`` is for all addresses of a peer together."""
 
-    def __init__(
-        self,
-        transports: list[Transport],
-        *,
-        gatekeeper: Gatekeeper,
-        gate: Gate,
-        book: AddressBook,
-        hub: Hub,
-        establish: Establish,
-        timeout: float | None,
-    ) -> None:
-        self._transports = transports
-        self._gatekeeper = gatekeeper
-        self._gate = gate
-        self._book = store_of(book)
-        self._hub = hub
-        self._establish = establish
-        self._timeout = timeout
+    def __init__(self, host: Host) -> None:
+        self._host = host
         self._closing = False
         self._shared: dict[_Key, _Dial] = {}
         self._all: set[_Dial] = set()
@@ -181,7 +161,7 @@ class Dialer:
         closing = ConnectionClosed("the network is closing", peer=dial.peer)
         error = closing if task.cancelled() else task.exception()
         if isinstance(error, Exception) and (given_up or not task.cancelled()):
-            self._hub.emit(DialFailed(dial.peer, given_up or error))
+            self._host.hub.emit(DialFailed(dial.peer, given_up or error))
         if dial.outcome.done():  # the peer has come by itself
             return
         if error is None:
@@ -193,7 +173,7 @@ class Dialer:
     async def _run(self, dial: _Dial) -> LiveConnection:
         winner: LiveConnection | None = None
         try:
-            async with Deadline(self._timeout, "dial", peer=dial.peer, setting="Timeouts.dial"):
+            async with Deadline(self._host.timeouts.dial, "dial", peer=dial.peer, setting="Timeouts.dial"):
                 winner = await self._race(dial)
                 return winner
         finally:
@@ -227,26 +207,27 @@ class Dialer:
     async def _try(self, attempt: _Attempt) -> LiveConnection:
         """Ends with nothing left unless it succeeds."""
         self._check(attempt)
-        transport = for_address(self._transports, attempt.address)
+        transport = for_address(self._host.transports, attempt.address)
         if transport is None:
             raise DialError(f"{attempt.address} is no TCP address that can be dialed")
-        token = self._gate.dial()
+        token = self._host.gate.dial()
         try:
-            self._hub.emit(Dialing(attempt.peer, attempt.address))
-            return self._establish(await transport.dial(attempt.address, attempt.peer), token, "out")
+            self._host.hub.emit(Dialing(attempt.peer, attempt.address))
+            return self._host.establish(await transport.dial(attempt.address, attempt.peer), token, "out")
         except BaseException:
             token.release()
             raise
 
     def _check(self, attempt: _Attempt) -> None:
         """``DialError`` if the firewall keeps us from there."""
-        if not self._gatekeeper.may_connect(attempt.peer, "out", attempt.address):
+        if not self._host.gatekeeper.may_connect(attempt.peer, "out", attempt.address):
             what = f"our own firewall keeps us from {attempt.peer or 'whoever is'} at {attempt.address}"
             raise DialError(f"{what}: see firewall.banned and firewall.rules()", peer=attempt.peer)
 
     def _learn(self, dial: _Dial, peer: PeerId, address: Multiaddr) -> None:
-        self._book.worked(peer, address)
+        book = store_of(self._host.book)
+        book.worked(peer, address)
         if dial.peer is not None:
             for failed in dial.failures:
                 if not relays_of(failed):  # those were not tried
-                    self._book.failed(peer, failed)
+                    book.failed(peer, failed)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from collections.abc import Sequence
+from typing import Protocol
 
 from multiaddr import Multiaddr
 
@@ -15,17 +15,12 @@ from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.events.hub import Hub
 from stronghold_p2p.firewall.asking.approval import Approval
 from stronghold_p2p.firewall.asking.firewall import Firewall
-from stronghold_p2p.firewall.limits.gate import Token
+from stronghold_p2p.firewall.limits.gate import Gate, Token
 from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.seams import Transport, Upgraded
 from stronghold_p2p.swarm.gatekeeper import Gatekeeper
-
-Establish: TypeAlias = Callable[[Upgraded, Token, Direction], LiveConnection]
-"""Makes a connection of what dialer or listeners have upgraded. ``LimitExceeded`` or ``ConnectionClosed`` if it is not
-wanted: it has been refused then.
-"""
 
 
 class Service:
@@ -60,6 +55,7 @@ class Host(Protocol):
     gatekeeper: Gatekeeper
     approval: Approval
     hub: Hub
+    gate: Gate
     transports: list[Transport]
     """The first that handles an address gets it; a service appends its own."""
     peer_protocols: dict[PeerId, frozenset[str]]
@@ -83,3 +79,8 @@ class Host(Protocol):
 
     async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr] = ()) -> LiveConnection:
         """The open connection to ``peer``, or a new one."""
+
+    def establish(self, upgraded: Upgraded, token: Token, direction: Direction) -> LiveConnection:
+        """Make a connection of what was upgraded. ``LimitExceeded`` or ``ConnectionClosed`` if it is not wanted: it has
+        been refused then.
+        """

@@ -11,10 +11,9 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import ConfigError, LimitExceeded, ListenError, P2PError
 from stronghold_p2p.events.events import AcceptFailed, Accepting, AddressAdded, AddressRemoved, ListenerEnded
-from stronghold_p2p.events.hub import Hub
-from stronghold_p2p.firewall.limits.gate import Gate, Token
-from stronghold_p2p.seams import Transport, TransportListener, Upgraded
-from stronghold_p2p.swarm.host import Establish
+from stronghold_p2p.firewall.limits.gate import Token
+from stronghold_p2p.seams import TransportListener, Upgraded
+from stronghold_p2p.swarm.host import Host
 from stronghold_p2p.transport.registry import for_address
 
 log = logging.getLogger("stronghold_p2p.network")
@@ -34,7 +33,7 @@ class _Arrival:
 
     def begin(self, go: Callable[[], None]) -> Callable[[], None] | None:
         """Emit ``Accepting`` only when the upgrade begins: else one address could fill every reader's buffer."""
-        hub = self._listeners.hub
+        hub = self._listeners.host.hub
 
         def begin() -> None:
             hub.emit(Accepting(self._host, self._local))
@@ -47,13 +46,13 @@ class _Arrival:
 
     def proven(self, upgraded: Upgraded) -> None:
         with suppress(P2PError):  # ``failed`` follows when its wire is gone
-            self._listeners.establish(upgraded, self._token, "in")
+            self._listeners.host.establish(upgraded, self._token, "in")
             self._listeners.pending.pop(self._token, None)
 
     def failed(self, error: Exception) -> None:
         self._listeners.pending.pop(self._token, None)
         self._token.release()
-        self._listeners.hub.emit(AcceptFailed(self._host, error, self._local))
+        self._listeners.host.hub.emit(AcceptFailed(self._host, error, self._local))
 
 
 class Listener:
@@ -81,7 +80,7 @@ class LiveListener:
 
     def __init__(self, listeners: Listeners) -> None:
         self._listeners = listeners
-        self._hub = listeners.hub
+        self._hub = listeners.host.hub
         self._accepting: TransportListener | None = None
         self.addresses: tuple[Multiaddr, ...] = ()
         self.face = Listener(self)
@@ -124,7 +123,7 @@ class LiveListener:
         if listeners.closed:
             return None
         try:
-            admission = listeners.gate.admit(host, asyncio.get_running_loop().time())
+            admission = listeners.host.gate.admit(host, asyncio.get_running_loop().time())
             if admission.gives_way is not None:
                 listeners.pending.pop(admission.gives_way).give_up()
         except LimitExceeded as error:
@@ -152,18 +151,15 @@ class LiveListener:
 class Listeners:
     """All listeners of one swarm. ``pending``: what was accepted and is not established yet, by its token."""
 
-    def __init__(self, transports: list[Transport], gate: Gate, hub: Hub, establish: Establish) -> None:
-        self.hub = hub
-        self.establish = establish
+    def __init__(self, host: Host) -> None:
+        self.host = host
         self.all: list[LiveListener] = []
         self.pending: dict[Token, _Arrival] = {}
-        self._transports = transports
-        self.gate = gate
         self.closed = False
 
     async def listen(self, address: Multiaddr) -> LiveListener:
         """Accept connections on ``address``. ``ConfigError``: nobody can; ``ListenError``: the system's reason."""
-        transport = for_address(self._transports, address)
+        transport = for_address(self.host.transports, address)
         if transport is None:
             raise ConfigError(f"{address} is no TCP address", where="listen")
         listener = LiveListener(self)

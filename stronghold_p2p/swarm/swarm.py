@@ -98,16 +98,7 @@ class Swarm:
         noise = Noise(StaticKeys.create(identity, os.urandom), os.urandom)
         self.upgrader = Upgrader(UpgradeSettings((noise,), (yamux,)), self.timeouts.upgrade)
         self.transports = registry.default_transports(identity, self.upgrader, self.timeouts)
-        self.listeners = Listeners(self.transports, self.gate, self.hub, self.establish)
-        self.dialer = Dialer(
-            self.transports,
-            gatekeeper=self.gatekeeper,
-            gate=self.gate,
-            book=self.book,
-            hub=self.hub,
-            establish=self.establish,
-            timeout=self.timeouts.dial,
-        )
+        self.listeners, self.dialer = Listeners(self), Dialer(self)
         self._rules_watch, self._address_watch = Watch(RULES_EVERY), Watch(ADDRESSES_EVERY)
 
     def start(self) -> None:
@@ -175,10 +166,7 @@ class Swarm:
     # ------------------------------------------------------------------ what has been upgraded
 
     def establish(self, upgraded: Upgraded, token: Token, direction: Direction) -> LiveConnection:
-        """What has been upgraded becomes a connection, if limits and firewall take it.
-
-        If they do not, the peer is told why by a go-away, and ``LimitExceeded`` or ``ConnectionClosed`` raised.
-        """
+        """If limits or firewall do not take it, the peer is told why by a go-away."""
         try:
             self._admit_peer(upgraded, token, direction)
         except (LimitExceeded, ConnectionClosed) as error:
@@ -224,10 +212,7 @@ class Swarm:
         return bool(self.hub.backlog.readers)
 
     def ended(self, connection: LiveConnection, error: Exception) -> None:
-        token = self._tokens.pop(connection, None)
-        if token is None:
-            return
-        token.release()
+        self._tokens.pop(connection).release()
         if isinstance(error, P2PError):
             error.peer = connection.peer
         self.gatekeeper.forget(connection)

@@ -93,9 +93,8 @@ class TcpTransport:
     def _wires(self, on_made: Callable[[SocketWire], None]) -> Callable[[], SocketWire]:
         inbox = inbox_for(asyncio.get_running_loop())
         if self._busy_poll is None:
-            return lambda: SocketWire(inbox, on_made)
-        patience = self._busy_poll
-        return lambda: PollingWire(inbox, on_made, patience)
+            return partial(SocketWire, inbox, on_made)
+        return partial(PollingWire, inbox, on_made, self._busy_poll)
 
     def close(self) -> None:
         self._upgrader.close()
@@ -130,12 +129,9 @@ class TcpListener:
         found: list[Multiaddr] = []
         for listening in self._server.sockets if self._server is not None else ():
             bound = listening.getsockname()
-            address = from_socket(bound)
-            if is_unspecified(address):
-                hosts = host_addresses(listening.family)
-                found += [from_socket((host, *bound[1:])) for host in hosts]
-            else:
-                found.append(address)
+            wild = is_unspecified(from_socket(bound))
+            hosts = host_addresses(listening.family) if wild else bound[:1]
+            found += [from_socket((host, *bound[1:])) for host in hosts]
         return tuple(found)
 
     def stop(self) -> None:
@@ -183,12 +179,8 @@ class _AcceptSocket(socket.socket):
 def host_addresses(family: int) -> list[str]:
     """Every address of this host in ``family``, loopback first, without link-local ones, which need a zone."""
     version, loopback = (6, "::1") if family == socket.AF_INET6 else (4, "127.0.0.1")
-    found = [loopback]
-    for text in get_network_addrs(version):
-        address = ipaddress.ip_address(text)
-        if not address.is_link_local and str(address) not in found:
-            found.append(str(address))
-    return found
+    hosts = map(ipaddress.ip_address, get_network_addrs(version))
+    return list(dict.fromkeys([loopback, *(str(host) for host in hosts if not host.is_link_local)]))
 
 
 def _ends(transport: asyncio.BaseTransport) -> tuple[Multiaddr, Multiaddr, str] | None:

@@ -83,7 +83,6 @@ class UpgradeRunner:
         self._loop = asyncio.get_running_loop()
         self._phase = Phase.WAITING
         self._paused = False
-        self._negotiated: Negotiated | None = None
         self._refusal: Exception | None = None
         self._take_back: Callable[[], None] | None = None
         self._timer = None if self._timeout is None else self._loop.call_later(self._timeout, self._expired)
@@ -117,7 +116,7 @@ class UpgradeRunner:
     def cancel(self) -> None:
         """Give up without a word to anybody; the wire is aborted. Does nothing once it is over."""
         if self._phase is not Phase.OVER:
-            self._end()
+            self._leave(Event.END)
             self._wire.abort()
 
     # ------------------------------------------------------------------ WireUser
@@ -131,7 +130,7 @@ class UpgradeRunner:
                 if not self._exchange.done:
                     return len(view)
                 leftover = len(self._exchange.leftover)
-                self._prove(self._exchange.result)
+                self._prove()
                 return len(view) - leftover
             # uvloop begins to read after ``connection_made``, whatever was said in it. Once the peer is proven, whoever
             # takes the connection is about to: it is the muxer's.
@@ -157,9 +156,9 @@ class UpgradeRunner:
 
     # ------------------------------------------------------------------ Upgraded
 
-    def _prove(self, negotiated: Negotiated) -> None:
+    def _prove(self) -> None:
         self._phase = PHASES[self._phase, Event.PROVE]
-        self._negotiated, secured = negotiated, negotiated.secured
+        secured = self._exchange.result.secured
         self.peer, self.public_key = secured.peer, secured.public_key
         self.local, self.remote = self._wire.local, self._wire.remote
         self._stop_timer()
@@ -169,10 +168,8 @@ class UpgradeRunner:
     def start(self, user: MuxerUser) -> Muxer:
         if self._phase is Phase.OVER:
             raise ConnectionClosed("the peer closed the connection during the upgrade", remote=True)
-        self._phase = PHASES[self._phase, Event.START]
-        negotiated = self._negotiated
-        assert negotiated is not None
-        self._clean()
+        negotiated = self._exchange.result
+        self._leave(Event.START)
         muxer = negotiated.muxer.start(self._wire, negotiated.secured, negotiated.plaintext, user, dialer=self._dialer)
         if self._paused or self._wire.partial:  # what came meanwhile is the muxer's
             self._paused = False
@@ -185,8 +182,7 @@ class UpgradeRunner:
             return
         self._phase = PHASES[self._phase, Event.REFUSE]
         self._refusal = error
-        negotiated = self._negotiated
-        assert negotiated is not None
+        negotiated = self._exchange.result
         negotiated.muxer.refuse(self._wire, negotiated.secured, code)
         self._resume()
         self._wire.finish()
@@ -199,7 +195,7 @@ class UpgradeRunner:
             return
         outcome = self._outcome
         assert outcome is not None
-        self._end()
+        self._leave(Event.END)
         # No error message exists in any handshake: the peer sees the connection close.
         self._wire.abort()
         if not isinstance(error, P2PError):
@@ -213,11 +209,8 @@ class UpgradeRunner:
         limit = self._timeout or 0.0
         self._fail(DeadlineExceeded(f"{limit:g} s in the upgrade", timeout=limit, phase="upgrade"))
 
-    def _end(self) -> None:
-        self._phase = PHASES[self._phase, Event.END]
-        self._clean()
-
-    def _clean(self) -> None:
+    def _leave(self, event: Event) -> None:
+        self._phase = PHASES[self._phase, event]
         # It knows how to cancel us, and the frames of a refusal lead back here: we would keep each other alive.
         self._outcome = self._refusal = None
         self._running.discard(self)

@@ -467,7 +467,7 @@ class Table:
         if self.runner._phase is Phase.RUNNING:
             self.runner.received(memoryview(script("in")[0]))
         else:
-            self.runner._prove(cast(Negotiated, None))
+            self.runner._prove()
 
     def play(self, event: Event) -> None:
         {
