@@ -168,8 +168,8 @@ class UpgradeRunner:
     def start(self, user: MuxerUser) -> Muxer:
         if self._phase is Phase.OVER:
             raise ConnectionClosed("the peer closed the connection during the upgrade", remote=True)
-        negotiated = self._exchange.result
         self._leave(Event.START)
+        negotiated = self._exchange.result
         muxer = negotiated.muxer.start(self._wire, negotiated.secured, negotiated.plaintext, user, dialer=self._dialer)
         if self._paused or self._wire.partial:  # what came meanwhile is the muxer's
             self._paused = False
