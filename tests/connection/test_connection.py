@@ -33,9 +33,9 @@ from stronghold_p2p.transport import busy_poll
 from stronghold_p2p.transport.upgrade import Negotiated
 from stronghold_p2p.yamux import session
 from stronghold_p2p.yamux.header import ACK, DATA, FIN, GO_AWAY, PING, RST, SYN, WINDOW_UPDATE, frame
-from tests.peers import connect, saying, swarm, until
-from tests.swarm.handlers import ECHO, ask, echo, never, pair, swallow
-from tests.swarm.raw import SEED, Events, Raw, bare_to, muxer, raw_in, raw_out, wire
+from tests.inside import muxer, wire
+from tests.peers import ECHO, ask, connect, echo, never, saying, swallow, swarm, swarms, until
+from tests.swarm.raw import SEED, Events, Raw, bare_to, raw_in, raw_out
 from tests.transport.ends import NoMuxer, upgrade
 
 HELLO = b"hello"
@@ -46,7 +46,7 @@ async def test_returning_closes_raising_resets(caplog: pytest.LogCaptureFixture)
         await stream.write(b"x")
         raise ZeroDivisionError
 
-    async with pair(raising, "/raises") as (alice, connection):
+    async with swarms(raising, "/raises") as (_, alice, connection):
         alice.handle("/returns", saying(HELLO))
         assert await ask(connection, protocol="/returns") == HELLO
         for protocol, kind in (("/raises", StreamReset), ("/other", UnsupportedProtocol)):
@@ -65,7 +65,7 @@ async def test_what_the_peer_did_is_no_error_of_the_handler(
     async def raising(_stream: LiveStream) -> None:
         raise kind("gone")
 
-    async with pair(raising) as (_, connection):
+    async with swarms(raising) as (_, _, connection):
         with pytest.raises(StreamReset):
             await ask(connection)
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
@@ -102,6 +102,7 @@ async def test_the_257th_waits_for_an_acknowledgement() -> None:
         with pytest.raises(ConnectionClosed):
             await waiting[3]
         assert len(streams) == 258
+        assert not muxer(connection)._session._opening
 
 
 @pytest.mark.parametrize("code", [GoAway.NORMAL, GoAway.PROTOCOL_ERROR, GoAway.GATED])
@@ -172,7 +173,7 @@ async def test_closing_from_inside_a_handler() -> None:
         await stream.connection.close()
         done.set_result("still here")
 
-    async with pair(closing) as (_, connection):
+    async with swarms(closing) as (_, _, connection):
         with pytest.raises(ConnectionClosed):
             await ask(connection)
         assert await done == "still here"
@@ -207,7 +208,7 @@ async def test_handlers_that_are_due_or_running_when_their_peer_leaves(running: 
         started.append(stream)
         await asyncio.sleep(0.01 * len(started))
 
-    async with pair(quick) as (alice, _):
+    async with swarms(quick) as (_, alice, _):
         (connection,) = alice.connections()
         streams: list[LiveStream] = [MagicMock(protocol=ECHO, connection=connection, intake=None) for _ in range(2)]
         for stream in streams:
@@ -349,7 +350,7 @@ async def test_a_swarm_waits_for_handlers_of_connections_that_are_over() -> None
             await asyncio.sleep(0.1)
             ended.set()
 
-    async with pair(slow) as (alice, connection):
+    async with swarms(slow) as (_, alice, connection):
         await connection.open_stream(ECHO, wait=True)
         connection.abort()
         await alice.close()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from stronghold_p2p import Connection
-from tests.peers import connect, swarm
-from tests.swarm.handlers import ECHO, ask, echo
+from tests.peers import ECHO, ask, connect, echo, swarm
 
 
 async def test_a_connection_s_face() -> None:

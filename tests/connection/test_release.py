@@ -26,8 +26,7 @@ from stronghold_p2p.transport.socket_wire import SocketWire
 from stronghold_p2p.transport.upgrading import UpgradeRunner
 from stronghold_p2p.yamux import Receiver, Session, YamuxStream
 from stronghold_p2p.yamux.header import PING, SYN, frame
-from tests.peers import connect, swarm, until
-from tests.swarm.handlers import ECHO, ask, echo, never, pair
+from tests.peers import ECHO, ask, connect, echo, never, swarm, swarms, until
 from tests.swarm.raw import Raw, raw_in, raw_out
 
 # asyncio's transport holds a method of its own: not that.
@@ -110,7 +109,7 @@ async def test_whatever_the_peer_does(last: str, dialed: bool, no_collector: Non
 
 async def test_it_stays_as_long_as_what_a_call_has_raised(no_collector: None) -> None:
     """The frames of an error that the application keeps are its own; without them nothing stays."""
-    async with pair(never) as (alice, connection):
+    async with swarms(never) as (_, alice, connection):
         held = weakref.ref(connection)
         asking = asyncio.ensure_future(ask(connection))
         await until(lambda: alice.connections() and alice.connections()[0].handlers.tasks)

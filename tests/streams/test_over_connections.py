@@ -13,8 +13,7 @@ from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import ConnectionClosed, DeadlineExceeded, StreamEnded, StreamReset, UnsupportedProtocol
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
-from tests.peers import connect, swarm, until
-from tests.swarm.handlers import ECHO, echo
+from tests.peers import ECHO, connect, echo, swarm, until
 
 MEET = "/meet/1"
 PATTERN = bytes(range(256)) * 4_096  # 1 MiB: four windows

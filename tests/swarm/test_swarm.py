@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -15,7 +12,7 @@ import pytest
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Timeouts
-from stronghold_p2p.errors import ConnectionClosed, DialError, P2PError, StreamReset, UnsupportedProtocol, UsageError
+from stronghold_p2p.errors import ConnectionClosed, DialError, StreamReset, UnsupportedProtocol
 from stronghold_p2p.events.events import AddressRemoved, Ended, Opened
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt, Rule
@@ -26,7 +23,7 @@ from stronghold_p2p.request_response.server import Server as Responder
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from tests.peers import ECHO, ask, connect, echo, never, now, stubborn, swarm, until
-from tests.swarm.raw import Events, Raw, Server, bare_to, dial_raw, raw_in
+from tests.swarm.raw import Events, dial_raw, raw_in
 from tests.transport.ends import identity
 from tests.virtual import VIRTUAL
 
@@ -35,59 +32,7 @@ LOOPS = VIRTUAL
 PER_CONNECTION = {"Connection", "LiveConnection", "Stream", "LiveStream", "YamuxMuxer", "YamuxStream", "Session"}
 
 
-@asynccontextmanager
-async def crowd(target: Swarm, number: int) -> AsyncIterator[list[Raw]]:
-    """Peers that read nothing and do not close."""
-    raws = [await dial_raw(target, 20 + n) for n in range(number)]
-    await until(lambda: len(target.connections()) >= number)
-    try:
-        yield raws
-    finally:
-        for raw in raws:
-            raw.close()
-
-
 # ---------------------------------------------------------------------- the end
-
-
-@pytest.mark.tcp
-async def test_close_with_everything_hanging() -> None:
-    """Hostile row 111: stalled peers, half-open sockets, dials in flight, hung handlers, questions without answers."""
-    async with swarm(1) as alice, crowd(alice, 30) as raws:
-        alice.handle("/stubborn", stubborn)
-        alice.handle("/never", never)
-        alice.handle(ECHO, echo)
-        alice.firewall.set(Rule.ASK, protocol=ECHO)
-
-        @alice.firewall.on_ask
-        async def hung(_attempt: Attempt) -> bool:
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(60)
-            await asyncio.sleep(1.0)
-            return True
-
-        for raw in raws[:10]:
-            await raw.open(1, "/stubborn")
-            await raw.open(3, "/never")
-            await raw.open(5, ECHO)
-        writing = []
-        for connection in alice.connections()[:10]:
-            stream = await connection.open_stream("/x")
-            writing.append(asyncio.ensure_future(stream.write(bytes(1 << 20))))
-        half_open = [await bare_to(alice.addresses[0]) for _ in range(30)]
-        with contextlib.closing(Server()) as server:
-            dials = [asyncio.ensure_future(alice.dial(identity(50 + n).peer_id, [server.address])) for n in range(10)]
-            await until(lambda: alice.approval.snapshot()["asks"] == 10 and len(alice.listeners.pending) == 30)
-            began = now()
-            await alice.close()
-            assert now() - began <= 3.1
-            results = await asyncio.gather(*dials, *writing, return_exceptions=True)
-            assert {type(result) for result in results} == {ConnectionClosed}
-        for bare in half_open:
-            assert await bare.rest() == b""
-            bare.close()
-        assert alice.connections() == ()
-        assert not any(alice.gate.snapshot().values())
 
 
 @pytest.mark.tcp
@@ -120,70 +65,6 @@ async def test_close_says_goodbye() -> None:
             assert (ended.error.code, ended.error.remote) == (GoAway.NORMAL, True)
         assert len(events[0].of(Ended)) == 2
         assert len(events[0].of(AddressRemoved)) == 1
-
-
-@pytest.mark.tcp
-async def test_close_again_and_at_once() -> None:
-    """Hostile row 109."""
-    async with swarm(1) as alice, crowd(alice, 3):
-        ends: list[float] = []
-
-        async def close() -> None:
-            await alice.close()
-            ends.append(now())
-
-        await asyncio.gather(*(close() for _ in range(5)))
-        assert max(ends) - min(ends) < 0.1
-        await alice.close()
-        assert alice.connections() == ()
-        with pytest.raises(UsageError):
-            await alice.dial(None, [])
-
-
-async def test_close_from_inside_a_handler() -> None:
-    """Hostile row 109."""
-    async with swarm(1) as alice, swarm(2) as bob:
-        done: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-
-        async def closing(_stream: LiveStream) -> None:
-            began = now()
-            await alice.close()
-            done.set_result(now() - began)
-
-        alice.handle(ECHO, closing)
-        connection = await connect(bob, alice)
-        with pytest.raises(ConnectionClosed):
-            await ask(connection)
-        assert await done < 1.5
-
-
-async def test_close_from_a_callback_and_before_everything() -> None:
-    """Hostile row 109: during start, before start, on an event."""
-    async with swarm(1) as alice, swarm(2) as bob:
-        tasks: list[asyncio.Task[None]] = []
-        alice.hub.follow(lambda _: tasks.append(asyncio.ensure_future(alice.close())))
-        with contextlib.suppress(P2PError):
-            await bob.dial(alice.peer_id, alice.addresses)
-        await until(lambda: tasks)
-        await asyncio.gather(*tasks)
-    never_started = Swarm(Identity(), firewall=Firewall())
-    await never_started.close()
-    started = Swarm(Identity(), firewall=Firewall())
-    started.start()
-    await started.close()
-
-
-@pytest.mark.tcp
-async def test_close_is_cancelled() -> None:
-    async with swarm(1) as alice, crowd(alice, 3):
-        closing = asyncio.ensure_future(alice.close())
-        await asyncio.sleep(0.1)
-        closing.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await closing
-        await alice.close()
-        assert alice.connections() == ()
-        await until(lambda: not alice._ending)
 
 
 async def test_peers_that_end_in_every_way(wiring: str) -> None:

@@ -21,9 +21,8 @@ from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport.stream_wire import StreamWire
 from stronghold_p2p.transport.upgrading import Dialed
-from tests.peers import connect, swarm, until
+from tests.peers import ECHO, connect, echo, swarm, swarms, until
 from tests.support.nested import INSIDE, PLACE, nested, serve_inside
-from tests.swarm.handlers import ECHO, echo, pair
 
 SINK, SOURCE = "/sink/1", "/source/1"
 WINDOW = 256 << 10
@@ -128,7 +127,7 @@ class User:
 @asynccontextmanager
 async def wired(handler: Handler, take: Callable[[memoryview], int] = len) -> AsyncIterator[tuple[StreamWire, User]]:
     """A stream as a wire, whose other end ``handler`` has."""
-    async with pair(handler) as (alice, outer):
+    async with swarms(handler) as (_, alice, outer):
         wire = StreamWire(await outer.open_stream(ECHO, wait=True), PLACE, PLACE, alice.loop.time)
         wire.user = user = User(outer, take)
         yield wire, user
@@ -210,7 +209,7 @@ async def test_the_inner_end_leaves_the_outer_connection_alone() -> None:
 
 
 async def test_a_stream_that_is_in_use_or_over_is_no_wire() -> None:
-    async with pair(echo) as (alice, outer):
+    async with swarms(echo) as (_, alice, outer):
         stream = await outer.open_stream(ECHO, wait=True)
         reading = asyncio.create_task(stream.read())
         await asyncio.sleep(0)
