@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from stronghold_p2p import Network
+from stronghold_p2p import Network, Stream
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.connection.handlers import Handler
 from stronghold_p2p.connection.live import LiveConnection
@@ -107,7 +107,7 @@ async def ask(connection: LiveConnection, data: bytes = b"hello", protocol: str 
 # ---------------------------------------------------------------------- handlers
 
 
-async def echo(stream: LiveStream) -> None:
+async def echo(stream: LiveStream | Stream) -> None:
     """Everything back, until the peer's FIN."""
     while piece := await stream.read():
         await stream.write(piece)

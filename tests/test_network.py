@@ -14,7 +14,6 @@ import stronghold_p2p as p2p
 from stronghold_p2p import Network, Rejected, Request, Rule, Stream, Timeouts, UnsupportedProtocol, UsageError
 from stronghold_p2p.addressing.kinds import from_socket
 from stronghold_p2p.addressing.parse import parse, split_peer
-from stronghold_p2p.book.addresses import store_of
 from tests.peers import LOOPBACK, connected, mirror, network, never, now, until
 
 UPPER = "/upper/1.0.0"
@@ -234,21 +233,6 @@ async def test_a_firewall_may_be_given() -> None:
 # ---------------------------------------------------------------------- streams
 
 
-async def test_a_stream_in_a_block() -> None:
-    bob = speaking()
-    async with connected(bob) as alice:
-        async with alice.open_stream(bob.peer_id, UPPER) as stream:
-            assert (stream.peer, stream.protocol) == (bob.peer_id, UPPER)
-            await stream.write(b"hello")
-            assert await stream.readexactly(5) == b"HELLO"
-        (connection,) = alice.connections()
-        await until(lambda: connection.streams == 0)
-        with pytest.raises(ValueError, match="mine"):
-            async with alice.open_stream(bob.peer_id, UPPER) as stream:
-                raise ValueError("mine")
-        await until(lambda: connection.streams == 0)
-
-
 async def test_a_stream_to_await() -> None:
     bob = speaking()
     async with connected(bob) as alice:
@@ -361,18 +345,6 @@ async def test_an_error_in_the_block_passes() -> None:
 
 
 # ---------------------------------------------------------------------- the book, events, counts
-
-
-async def test_addresses_of_the_caller_and_of_dials_stay() -> None:
-    async with network() as bob, Network() as alice:
-        place = split_peer(bob.addresses[0])[0]
-        alice.book.add(bob.peer_id, bob.addresses[0])
-        assert (await alice.connect(bob.peer_id)).peer == bob.peer_id
-        assert alice.book.peers() == (bob.peer_id,)
-        told = [parse(f"/ip4/127.0.0.1/tcp/{port}") for port in range(1, 100)]
-        store_of(alice.book).learn(bob.peer_id, told, seq=1 << 64)
-        assert len(alice.book.addresses(bob.peer_id)) == 64
-        assert alice.book.addresses(bob.peer_id)[0] == place
 
 
 async def test_a_book_may_be_given() -> None:

@@ -364,20 +364,6 @@ async def test_the_limit_is_reached_while_we_dial() -> None:
         assert len(alice.connections()) == 1
 
 
-async def test_a_banned_peer_is_not_dialed() -> None:
-    async with alone() as alice, swarm(2) as bob:
-        others = Events(bob)
-        alice.firewall.ban(bob.peer_id)
-        with pytest.raises(DialError, match="firewall"):
-            await alice.dial(bob.peer_id, bob.addresses)
-        alice.firewall.unban(bob.peer_id)
-        alice.firewall.ban("127.0.0.0/8")
-        with pytest.raises(DialError, match="firewall"):
-            await alice.dial(bob.peer_id, bob.addresses)
-        await asyncio.sleep(1)
-        assert others.all == []
-
-
 @pytest.mark.parametrize("after", range(5))
 async def test_a_ban_while_a_dial_begins(after: int) -> None:
     """Whatever has begun by then, the cause is told."""

@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
 
-from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConnectionClosed, DialError, StreamReset, UnsupportedProtocol
 from stronghold_p2p.events.events import AddressRemoved, Ended, Opened
-from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt, Rule
-from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD
 from stronghold_p2p.request_response.server import Server as Responder
 from stronghold_p2p.streams.live import LiveStream
-from stronghold_p2p.swarm.swarm import Swarm
 from tests.peers import ECHO, ask, connect, echo, never, now, stubborn, swarm, until
 from tests.swarm.raw import Events, dial_raw, raw_in
 from tests.transport.ends import identity
 from tests.virtual import VIRTUAL
 
 LOOPS = VIRTUAL
-
-PER_CONNECTION = {"Connection", "LiveConnection", "Stream", "LiveStream", "YamuxMuxer", "YamuxStream", "Session"}
-
 
 # ---------------------------------------------------------------------- the end
 
@@ -286,31 +278,3 @@ async def test_several_swarms_share_a_loop_and_nothing_else() -> None:
         assert answers == data
         await alice.close()
         assert await ask(await connect(bob, carol)) == b"hello"
-
-
-async def test_nothing_of_a_closed_swarm_is_left() -> None:
-    async with swarm(1) as alice:
-        alice.handle(ECHO, echo)
-        async with swarm(2) as bob:
-            await ask(await connect(bob, alice))
-        await until(lambda: not alice.connections())
-        gc.collect()
-        kinds: dict[str, int] = {}
-        for thing in gc.get_objects():
-            name = type(thing).__name__
-            if type(thing).__module__.startswith("stronghold_p2p.") and name in PER_CONNECTION:
-                kinds[name] = kinds.get(name, 0) + 1
-        assert kinds == {}
-
-
-def test_a_swarm_belongs_to_one_loop() -> None:
-    one = Swarm(Identity(), firewall=Firewall())
-
-    async def run() -> Any:
-        one.start()
-        await one.listen(parse("/ip4/127.0.0.1/tcp/0"))
-        assert len(one.addresses) == 1
-        await one.close()
-        return one.addresses
-
-    assert asyncio.run(run()) == ()

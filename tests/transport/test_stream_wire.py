@@ -15,7 +15,7 @@ import pytest
 
 from stronghold_p2p.connection.handlers import Handler
 from stronghold_p2p.connection.live import LiveConnection
-from stronghold_p2p.errors import ConnectionClosed, P2PError, UsageError
+from stronghold_p2p.errors import ConnectionClosed, P2PError
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
@@ -206,34 +206,6 @@ async def test_the_inner_end_leaves_the_outer_connection_alone() -> None:
         await inner.close()
         await until(lambda: len(other.connections()) == 1)
         await talk(outer, 1, 10)
-
-
-async def test_a_stream_that_is_in_use_or_over_is_no_wire() -> None:
-    async with swarms(echo) as (_, alice, outer):
-        stream = await outer.open_stream(ECHO, wait=True)
-        reading = asyncio.create_task(stream.read())
-        await asyncio.sleep(0)
-        with pytest.raises(UsageError):
-            StreamWire(stream, PLACE, PLACE, alice.loop.time)
-        reading.cancel()
-        await asyncio.wait([reading])
-        stream.reset()
-        with pytest.raises(P2PError):
-            StreamWire(stream, PLACE, PLACE, alice.loop.time)
-
-
-async def test_a_stream_that_is_a_wire_is_not_the_handlers_to_close_or_reset() -> None:
-    async with swarm(1) as one, swarm(2) as other:
-        other.handle(ECHO, echo)
-        stream = await (await connect(one, other)).open_stream(ECHO, wait=True)
-        wire = StreamWire(stream, PLACE, PLACE, one.loop.time)
-        stream.close()
-        stream.reset()
-        stream.abandon(ValueError("late"), 0)
-        assert not wire.lost
-        with pytest.raises(UsageError):
-            await stream.read()
-        wire.abort()
 
 
 async def test_the_identity_inside_is_proven_by_itself() -> None:
