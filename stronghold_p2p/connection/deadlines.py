@@ -60,8 +60,7 @@ class Deadlines:
     def _look(self) -> None:
         self._handle, self.at = None, math.inf
         timed, now = self._timed, self._loop.time()
-        if timed is None:
-            return
+        assert timed is not None
         try:
             self.look_at(max(timed.look(now), now + COARSE))
         except Exception as error:  # a fault of ours: this connection pays for it

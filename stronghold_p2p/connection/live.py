@@ -14,6 +14,8 @@ import asyncio
 import logging
 import math
 import weakref
+from collections.abc import Mapping
+from enum import Enum
 from typing import Final
 
 from multiaddr import Multiaddr
@@ -23,8 +25,7 @@ from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.deadlines import Deadlines
 from stronghold_p2p.connection.handlers import Handlers, Owner
-from stronghold_p2p.connection.life import LIFE, Event, Life
-from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, UsageError, again
+from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, again
 from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId, PublicKey
 from stronghold_p2p.seams import Muxer, Sink, StreamEnd, Upgraded
@@ -37,6 +38,32 @@ CLOSE_GRACE: Final = 1.0  # seconds that ``close`` waits for the peer to close, 
 LINGER: Final = 10.0  # seconds that a stream which we closed may take to end before we reset it
 
 log = logging.getLogger("stronghold_p2p.connection")
+
+
+class Life(Enum):
+    """Where a connection is.
+
+    It is open from the moment in which limits and firewall have taken it. Whoever ends it, it is ``CLOSING`` from then
+    on: no stream works any more, but the goodbye may still be on its way, and the peer has a second to close its side.
+    It is ``GONE`` with its wire. A peer that vanishes takes it there in two steps, too.
+    """
+
+    OPEN = "open"
+    CLOSING = "closing"
+    GONE = "gone"
+
+
+class Event(Enum):
+    """What happens to a connection."""
+
+    END = "we close it, the peer does, or it fails"
+    LOSE = "its wire is gone"
+
+
+LIFE: Final[Mapping[tuple[Life, Event], Life]] = {
+    (Life.OPEN, Event.END): Life.CLOSING,
+    (Life.CLOSING, Event.LOSE): Life.GONE,
+}
 
 _OPEN: Final = Life.OPEN
 
@@ -176,15 +203,9 @@ class LiveConnection:
         refusal then comes as ``UnsupportedProtocol`` from the first read, and silence as ``DeadlineExceeded``.
         ``LimitExceeded`` if the peer takes no more streams, ``ConnectionClosed`` if the connection ends.
         """
-        if not protocols:
-            raise UsageError("name at least one protocol")
-        stream = None if wait else self.open_now(protocols)
-        if stream is not None:
-            return stream
         known = None if wait else self._known(protocols)
         proposal = b"" if known is None else multistream.propose(known)
-        end = await open_when_acknowledged(self._muxer, self._check_open)
-        stream = self._stream(end)
+        stream = self._stream(await open_when_acknowledged(self._muxer, self._check_open))
         if known is not None:
             return self._propose(stream, known, proposal)
         try:

@@ -22,7 +22,6 @@ from stronghold_p2p.events.events import DialFailed, Dialing
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.swarm.host import Host
-from stronghold_p2p.transport.registry import for_address
 
 ADDRESSES: Final = 16  # of one peer that a dial tries (rust, js): 250 ms apart, the last one starts after 4 s
 STAGGER: Final = 0.25  # seconds; the "Connection Attempt Delay" that RFC 8305, 5, recommends
@@ -72,12 +71,10 @@ class _Dial:
         if not errors:
             who = "the peer" if self.peer is None else self.peer
             return DialError(f"no address of {who} is known: give one, or book.add(...) it", peer=self.peer)
-        if len(errors) == 1 or all(isinstance(error, LimitExceeded) for error in errors):
-            return self._alone(errors[0])
-        reasons = "; ".join(f"{address}: {error}" for address, error in self.failures.items())
-        return DialError(f"no address worked: {reasons}", peer=self.peer, attempts=self.failures)
-
-    def _alone(self, error: Exception) -> Exception:
+        if len(errors) > 1 and not all(isinstance(error, LimitExceeded) for error in errors):
+            reasons = "; ".join(f"{address}: {error}" for address, error in self.failures.items())
+            return DialError(f"no address worked: {reasons}", peer=self.peer, attempts=self.failures)
+        error = errors[0]
         if isinstance(error, DialError):
             error.attempts = error.attempts or {next(iter(self.failures)): error.__cause__ or error}  # type: ignore[dict-item]
         if isinstance(error, P2PError):
@@ -207,7 +204,7 @@ class Dialer:
     async def _try(self, attempt: _Attempt) -> LiveConnection:
         """Ends with nothing left unless it succeeds."""
         self._check(attempt)
-        transport = for_address(self._host.transports, attempt.address)
+        transport = self._host.transport_for(attempt.address)
         if transport is None:
             raise DialError(f"{attempt.address} is no TCP address that can be dialed")
         token = self._host.gate.dial()

@@ -57,13 +57,16 @@ class Host(Protocol):
     hub: Hub
     gate: Gate
     transports: list[Transport]
-    """The first that handles an address gets it; a service appends its own."""
+    """A service appends its own."""
     peer_protocols: dict[PeerId, frozenset[str]]
     """What connected peers have said to serve; identify fills it."""
 
     @property
     def addresses(self) -> tuple[Multiaddr, ...]:
         """Where others are told to reach us, without ``/p2p/``."""
+
+    def transport_for(self, address: Multiaddr) -> Transport | None:
+        """The first that handles ``address``; None: nobody here."""
 
     def handle(self, protocol: str, handler: Handler, *, judges: bool = False, rule_name: str = "") -> None:
         """Serve ``protocol``."""

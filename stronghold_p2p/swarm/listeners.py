@@ -14,7 +14,6 @@ from stronghold_p2p.events.events import AcceptFailed, Accepting, AddressAdded, 
 from stronghold_p2p.firewall.limits.gate import Token
 from stronghold_p2p.seams import TransportListener, Upgraded
 from stronghold_p2p.swarm.host import Host
-from stronghold_p2p.transport.registry import for_address
 
 log = logging.getLogger("stronghold_p2p.network")
 
@@ -159,7 +158,7 @@ class Listeners:
 
     async def listen(self, address: Multiaddr) -> LiveListener:
         """Accept connections on ``address``. ``ConfigError``: nobody can; ``ListenError``: the system's reason."""
-        transport = for_address(self.host.transports, address)
+        transport = self.host.transport_for(address)
         if transport is None:
             raise ConfigError(f"{address} is no TCP address", where="listen")
         listener = LiveListener(self)

@@ -27,13 +27,13 @@ from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.muxing.yamux_muxer import YamuxFactory
 from stronghold_p2p.noise import Noise, StaticKeys
-from stronghold_p2p.seams import Upgraded
+from stronghold_p2p.seams import Transport, Upgraded
 from stronghold_p2p.swarm.dialer import Dialer
 from stronghold_p2p.swarm.gatekeeper import Gatekeeper, Served, kept_out
 from stronghold_p2p.swarm.host import Service
 from stronghold_p2p.swarm.listeners import Listeners, LiveListener
 from stronghold_p2p.swarm.watches import ADDRESSES_EVERY, RULES_EVERY, Watch, watch_rules
-from stronghold_p2p.transport import registry
+from stronghold_p2p.transport.tcp import TcpTransport
 from stronghold_p2p.transport.upgrade import UpgradeSettings
 from stronghold_p2p.transport.upgrading import Upgrader
 from stronghold_p2p.yamux.window import ReceivePool
@@ -97,7 +97,7 @@ class Swarm:
         yamux = YamuxFactory(self.limits, self.timeouts, self.pool, self.is_protected)
         noise = Noise(StaticKeys.create(identity, os.urandom), os.urandom)
         self.upgrader = Upgrader(UpgradeSettings((noise,), (yamux,)), self.timeouts.upgrade)
-        self.transports = registry.default_transports(identity, self.upgrader, self.timeouts)
+        self.transports: list[Transport] = [TcpTransport(self.upgrader, self.timeouts)]
         self.listeners, self.dialer = Listeners(self), Dialer(self)
         self._rules_watch, self._address_watch = Watch(RULES_EVERY), Watch(ADDRESSES_EVERY)
 
@@ -124,6 +124,9 @@ class Swarm:
     def handler(self, protocol: str) -> Handler | None:
         service = self._services.get(protocol)
         return None if service is None else service.handler
+
+    def transport_for(self, address: Multiaddr) -> Transport | None:
+        return next((transport for transport in self.transports if transport.handles(address)), None)
 
     def add(self, service: Service) -> None:
         self._added.append(service)

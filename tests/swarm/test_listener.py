@@ -368,3 +368,11 @@ def test_a_swarm_that_was_never_started() -> None:
     asyncio.run(one.close())
     with pytest.raises(UsageError):
         asyncio.run(one.dial(None, []))
+
+
+def test_the_first_transport_that_handles_an_address_gets_it() -> None:
+    one, kinds = Swarm(Identity()), ("/quic-v1", "/ws", "/tcp")
+    one.transports[:] = [Mock(handles=lambda address, kind=kind: kind in str(address)) for kind in kinds]
+    for text, place in {"/ip4/1.2.3.4/udp/1/quic-v1": 0, "/ip4/1.2.3.4/tcp/1/ws": 1, "/ip4/1.2.3.4/tcp/1": 2}.items():
+        assert one.transport_for(parse(text)) is one.transports[place]
+    assert one.transport_for(parse("/ip4/1.2.3.4/udp/1")) is None

@@ -17,9 +17,7 @@ from stronghold_p2p.addressing.kinds import is_loopback, is_unspecified, tcp_add
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConfigError, DialError, ListenError
-from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.transport import tcp
-from stronghold_p2p.transport.registry import default_transports, for_address
 from stronghold_p2p.transport.socket_wire import SocketWire
 from stronghold_p2p.transport.tcp import TcpListener, TcpTransport
 from stronghold_p2p.transport.upgrading import Dialed, Upgrader
@@ -192,27 +190,9 @@ def test_host_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tcp.host_addresses(socket.AF_INET6) == ["::1", "2001:db8::7"]
 
 
-class Kind:
-    """Stands for a transport of one kind of address."""
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-
-    def handles(self, address: Multiaddr) -> bool:
-        return self.kind in str(address)
-
-
-def test_the_first_transport_that_handles_an_address_gets_it() -> None:
-    kinds: list[Any] = [Kind("/quic-v1"), Kind("/ws"), Kind("/tcp")]
-    for text, place in {"/ip4/1.2.3.4/udp/1/quic-v1": 0, "/ip4/1.2.3.4/tcp/1/ws": 1, "/ip4/1.2.3.4/tcp/1": 2}.items():
-        assert for_address(kinds, parse(text)) is kinds[place]
-    assert for_address(kinds, parse("/ip4/1.2.3.4/udp/1")) is None
-
-
-def test_what_a_network_has_by_default() -> None:
+def test_what_it_handles() -> None:
     wires = Wires()
-    (transport,) = default_transports(Identity(), wires, Timeouts())
-    assert isinstance(transport, TcpTransport)
+    transport = TcpTransport(wires, Timeouts())
     assert transport.handles(parse(HOST))
     for text in ("/ip4/1.2.3.4/udp/1/quic-v1", "/ip4/1.2.3.4/tcp/1/ws", "/ip4/1.2.3.4"):
         assert not transport.handles(parse(text))
