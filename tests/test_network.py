@@ -244,40 +244,6 @@ async def test_a_stream_to_await() -> None:
         await stream.close()
 
 
-async def test_streams_and_rules_that_look() -> None:
-    """Where there is no request, ``only`` rejects; a predicate is asked anew for each stream."""
-    bob, welcome = speaking(Rule.only(["Ping"], otherwise=Rule.ALLOW)), [True]
-    async with connected(bob) as alice:
-        assert not await speaks(alice, bob)
-        bob.firewall.set(Rule.when(lambda attempt: welcome[0], then=Rule.ALLOW))
-        for welcome[0] in (True, False, True):
-            assert await speaks(alice, bob) is welcome[0]
-
-
-async def test_streams_of_a_peer_without_a_rule() -> None:
-    bob = speaking(None)
-    asked: list[p2p.Attempt] = []
-
-    @bob.firewall.on_no_rule
-    async def decide(attempt: p2p.Attempt) -> Rule | None:
-        asked.append(attempt)
-        return Rule.ALLOW if len(asked) > 1 else None
-
-    async with connected(bob) as alice:
-        assert [await speaks(alice, bob) for _ in range(3)] == [False, True, True]
-        assert [(attempt.protocol, attempt.variant) for attempt in asked] == [(UPPER, None)] * 2
-
-
-async def test_connections_and_rules_that_look() -> None:
-    async with network(rule=None) as bob, Network() as alice:
-        bob.firewall.set(Rule.when(lambda attempt: attempt.peer == alice.peer_id), protocol=p2p.CONNECTION)
-        await alice.ping(bob.addresses[0])
-        bob.firewall.set(Rule.only(["Ping"], otherwise=Rule.ALLOW), protocol=p2p.CONNECTION)
-        await until(lambda: not alice.connections())
-        with pytest.raises(p2p.ConnectionClosed):
-            await alice.ping(bob.addresses[0])
-
-
 async def test_our_own_firewall_is_asked_about_streams() -> None:
     bob, asked = speaking(), list[str]()
     async with connected(bob) as alice:

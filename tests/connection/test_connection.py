@@ -145,9 +145,7 @@ async def test_we_go_away(code: int) -> None:
 
 @pytest.mark.parametrize("who", ["dialer", "listener", "both"])
 async def test_an_orderly_close(who: str) -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        alice.handle(ECHO, echo)
-        ours = await connect(bob, alice)
+    async with swarms(echo) as (bob, alice, ours):
         assert await ask(ours) == HELLO
         (theirs,) = alice.connections()
         events = Events(alice), Events(bob)

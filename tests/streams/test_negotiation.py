@@ -25,7 +25,7 @@ from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.streams.negotiation import HeldUntilAnswered
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.yamux.header import ACK, DATA, FIN, RST, SYN, WINDOW_UPDATE, frame
-from tests.peers import ECHO, ask, connect, echo, swarm, until
+from tests.peers import ECHO, ask, echo, swarm, until
 from tests.swarm.raw import Raw, raw_in, raw_out
 from tests.virtual import VIRTUAL
 
@@ -310,26 +310,6 @@ async def test_rejected_is_as_if_it_were_not_served() -> None:
             seen.append(await raw.body(number, 24))
             await raw.reset(number)
         assert seen[0] == seen[1] == multistream.HEADER + multistream.NA
-
-
-@pytest.mark.parametrize("judges", [False, True])
-async def test_a_changed_rule_counts_at_once(judges: bool) -> None:
-    async with swarm(1, rule=None) as alice, swarm(2) as bob:
-        alice.handle(ECHO, echo, judges=judges)
-        connection = await connect(bob, alice)
-        with pytest.raises(UnsupportedProtocol):
-            await ask(connection)
-        alice.firewall.set(Rule.ALLOW, peer=bob.peer_id)
-        assert await ask(connection) == HELLO
-        alice.firewall.set(Rule.REJECT, peer=bob.peer_id)
-        with pytest.raises(UnsupportedProtocol):
-            await ask(connection)
-        alice.firewall.set(Rule.ASK, peer=bob.peer_id)
-        if judges:  # the handler asks for itself
-            assert await ask(connection) == HELLO
-            alice.handle(ECHO, echo, judges=False)
-        with pytest.raises(UnsupportedProtocol):  # nobody to ask
-            await ask(connection)
 
 
 class Owner:

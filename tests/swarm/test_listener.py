@@ -20,7 +20,6 @@ from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import ConfigError, DialError, LimitExceeded, ListenError, UsageError
 from stronghold_p2p.events.events import AcceptFailed, AddressAdded, AddressRemoved, ListenerEnded, Opened
-from stronghold_p2p.events.hub import Events as Reader
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.limits import gate
 from stronghold_p2p.firewall.rules import Rule
@@ -156,20 +155,6 @@ async def test_where_nobody_can_listen() -> None:
 
 
 # ---------------------------------------------------------------------- before the handshake
-
-
-async def test_a_socket_that_waits_for_a_slow_reader(caplog: pytest.LogCaptureFixture) -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        reader = Reader(alice.hub, 1, "wait")
-        alice.hub.emit(AddressAdded(alice.addresses[0]))
-        dialing = asyncio.ensure_future(bob.dial(alice.peer_id, alice.addresses))
-        await asyncio.sleep(0.5)
-        assert not dialing.done()
-        assert (alice.hub.backlog.held, alice.gate.snapshot()["pending_in"]) == (1, 1)
-        assert "a reader of events() is 1 behind" in caplog.text
-        reader.close()
-        assert (await dialing).peer == alice.peer_id
-    caplog.clear()
 
 
 async def test_a_socket_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:

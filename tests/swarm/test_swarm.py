@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import permutations
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -17,7 +18,7 @@ from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD
 from stronghold_p2p.request_response.server import Server as Responder
 from stronghold_p2p.streams.live import LiveStream
-from tests.peers import ECHO, ask, connect, echo, never, now, stubborn, swarm, until
+from tests.peers import ECHO, ask, connect, echo, never, now, stubborn, swarm, swarms, until
 from tests.swarm.raw import Events, dial_raw, raw_in
 from tests.transport.ends import identity
 from tests.virtual import VIRTUAL
@@ -207,9 +208,8 @@ async def test_other_rules_leave_connections_alone_and_end_streams() -> None:
 
 async def test_a_rule_that_looks_is_asked_about_open_streams() -> None:
     welcome = True
-    async with swarm(1, Rule.when(lambda attempt: welcome)) as alice, swarm(2) as bob:
-        alice.handle(ECHO, echo)
-        stream = await (await connect(bob, alice)).open_stream(ECHO)
+    async with swarms(echo, rule=Rule.when(lambda attempt: welcome)) as (_, alice, connection):
+        stream = await connection.open_stream(ECHO)
         for _ in range(2):
             await stream.write(b"x")
             assert await stream.readexactly(1) == b"x"
@@ -223,8 +223,7 @@ async def test_a_rule_that_looks_is_asked_about_open_streams() -> None:
 async def test_a_handler_that_is_due_when_rules_change_does_not_start() -> None:
     """A handler of the same turn may have changed them (from Python 3.12 on, when tasks begin at once)."""
     started: list[str] = []
-    async with swarm(1) as alice, swarm(2) as bob:
-        dialed = await connect(bob, alice)
+    async with swarms() as (_, alice, dialed):
         (connection,) = alice.connections()
 
         async def handler(stream: LiveStream) -> None:
@@ -245,15 +244,13 @@ async def test_a_handler_that_is_due_when_rules_change_does_not_start() -> None:
 
 
 async def test_streams_that_are_negotiated_or_asked_about_are_not_touched() -> None:
-    async with swarm(1, Rule.ASK) as alice, swarm(2) as bob:
-        alice.handle(ECHO, echo)
+    async with swarms(echo, rule=Rule.ASK) as (_, alice, connection):
         asked: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
         @alice.firewall.on_ask
         async def decide(attempt: Attempt) -> bool:
             return await asked
 
-        connection = await connect(bob, alice)
         waiting = await connection.open_stream(ECHO)
         await waiting.write(b"x")
         await until(lambda: alice.approval.hooks)
@@ -268,10 +265,9 @@ async def test_streams_that_are_negotiated_or_asked_about_are_not_touched() -> N
 
 async def test_several_swarms_share_a_loop_and_nothing_else() -> None:
     async with swarm(1) as alice, swarm(2) as bob, swarm(3) as carol, swarm(4) as dave:
-        swarms = [alice, bob, carol, dave]
-        for one in swarms:
+        pairs = list(permutations([alice, bob, carol, dave], 2))
+        for one, _ in pairs:
             one.handle(ECHO, echo)
-        pairs = [(one, other) for one in swarms for other in swarms if one is not other]
         connections = await asyncio.gather(*(connect(one, other) for one, other in pairs))
         data = [bytes([n]) * 50_000 for n in range(len(pairs))]
         answers = await asyncio.gather(*(ask(each, sent) for each, sent in zip(connections, data, strict=True)))

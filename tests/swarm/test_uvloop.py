@@ -36,7 +36,6 @@ from tests.swarm.test_dialer import (
     test_the_limit_is_reached_while_we_dial,
 )
 from tests.swarm.test_listener import (
-    test_a_socket_that_waits_for_a_slow_reader,
     test_several_listeners,
     test_the_limit_of_one_peer,
     test_the_oldest_gives_way,
@@ -48,6 +47,7 @@ from tests.swarm.test_swarm import (
     test_several_swarms_share_a_loop_and_nothing_else,
 )
 from tests.test_closing import test_closing_again_and_several_times_at_once, test_closing_from_inside
+from tests.test_events import test_sockets_wait_and_their_deadline_does_not
 from tests.transport.test_socket_wire import (
     test_congestion_begins_and_ends,
     test_finish_lets_everything_leave_and_reads_on,

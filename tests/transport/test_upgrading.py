@@ -335,49 +335,49 @@ async def test_not_wanted_and_it_does_not_leave() -> None:
     await case.end()
 
 
-class Proven:
-    """A dial without a socket, which was begun; ``hear`` brings it to its proof."""
+def begun() -> tuple[Any, Dialed, UpgradeRunner]:
+    """A dial without a socket, which was begun: its wire, its outcome and what runs it."""
+    wire, outcome, upgrader = MagicMock(), Dialed(), Upgrader(settings("out"), LIMIT)
+    upgrader.dial(wire, None, outcome)
+    (runner,) = upgrader.running
+    return wire, outcome, runner
 
-    def __init__(self) -> None:
-        self.wire, self.outcome, upgrader = MagicMock(), Dialed(), Upgrader(settings("out"), LIMIT)
-        upgrader.dial(self.wire, None, self.outcome)
-        (self.runner,) = self.running = upgrader.running
 
-    def hear(self, more: bytes = b"") -> None:
-        theirs = script("out")[0]
-        assert self.runner.received(memoryview(theirs + more)) == len(theirs)
+def hear(runner: UpgradeRunner, more: bytes = b"") -> None:
+    theirs = script("out")[0]
+    assert runner.received(memoryview(theirs + more)) == len(theirs)
 
 
 @pytest.mark.parametrize("lost", [False, True])
 async def test_a_dial_whose_wire_is_lost_between_proof_and_start(lost: bool) -> None:
     """Whoever takes it, or refuses it, comes too late."""
-    dial = Proven()
-    dial.hear(b"what is left for the muxer")
-    assert dial.runner.received(memoryview(b"nothing is taken before it starts")) == 0
-    dial.wire.pause.assert_called_once_with()
-    upgraded = await dial.outcome.upgraded()
+    wire, outcome, runner = begun()
+    hear(runner, b"what is left for the muxer")
+    assert runner.received(memoryview(b"nothing is taken before it starts")) == 0
+    wire.pause.assert_called_once_with()
+    upgraded = await outcome.upgraded()
     if lost:
-        dial.runner.ended(None)
+        runner.ended(None)
         upgraded.refuse(7, ConnectionClosed("not wanted"))
         with pytest.raises(ConnectionClosed) as caught:
             upgraded.start(NOBODY)
         assert caught.value.remote
-        assert not dial.wire.resume.called
+        assert not wire.resume.called
     else:
         upgraded.start(NOBODY)
-        dial.wire.resume.assert_called_once_with()
+        wire.resume.assert_called_once_with()
 
 
 async def test_a_dial_that_is_proven_while_it_is_given_up() -> None:
-    dial = Proven()
-    waiting = asyncio.ensure_future(dial.outcome.upgraded())
+    wire, outcome, runner = begun()
+    waiting = asyncio.ensure_future(outcome.upgraded())
     await asyncio.sleep(0)
     waiting.cancel()
-    dial.hear()
-    dial.wire.abort.assert_called_once_with()
+    hear(runner)
+    wire.abort.assert_called_once_with()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert dial.running == set()
+    assert runner not in runner._running
 
 
 def breaks(case: Case, where: str) -> None:
