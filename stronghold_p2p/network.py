@@ -76,24 +76,20 @@ class Network:
         agent: str = AGENT,
         name: str = "",
     ) -> None:
-        self.identity = identity or Identity()
-        self.firewall = firewall or Firewall()
-        self.timeouts = timeouts or Timeouts()
-        self.limits = limits or Limits()
-        self.name = name
+        self.identity, self.name = identity or Identity(), name
         if isinstance(listen, str):
             raise ConfigError(f"listen is one address: take [{listen!r}]", where="listen")
         self._listen = tuple(_parsed(address) for address in listen)
-        self.book = AddressBook() if book is None else book
-        self._swarm = Swarm(
+        self._swarm = swarm = Swarm(
             self.identity,
-            firewall=self.firewall,
-            timeouts=self.timeouts,
-            limits=self.limits,
-            book=self.book,
+            firewall=firewall,
+            timeouts=timeouts,
+            limits=limits,
+            book=book,
             announce=None if announce is None else [self._ours(address) for address in announce],
             name=name,
         )
+        self.firewall, self.book, self.timeouts, self.limits = swarm.firewall, swarm.book, swarm.timeouts, swarm.limits
         self._identify = Identify(self._swarm, agent)
         self._ping = Ping(self._swarm)
         self._client, self._server = Client(self._swarm), Server(self._swarm)

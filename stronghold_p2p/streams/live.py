@@ -188,18 +188,16 @@ class LiveStream:
         exchange = varint.read(maximum=maximum)
         try:
             next(exchange)
-            while True:
-                byte = await self.read(1)
-                if not byte:
-                    if taken:
-                        raise StreamEnded("an end inside a length", partial=b"".join(taken), peer=self.peer)
-                    return None
+            while byte := await self.read(1):
                 taken.append(byte)
                 exchange.send(byte)
         except StopIteration as stop:
             return int(stop.value)
         except DecodeError as error:
             raise Malformed(f"message length: {error}", peer=self.peer) from None
+        if taken:
+            raise StreamEnded("an end inside a length", partial=b"".join(taken), peer=self.peer)
+        return None
 
     def _check_readable(self) -> None:
         if self._error is not None:

@@ -82,8 +82,8 @@ class Swarm:
         self._tokens: dict[LiveConnection, Token] = {}
         self._ending: set[LiveConnection] = set()
         self._leftover: set[asyncio.Task[None]] = set()  # handlers of connections that are over, until they end
-        self._drained: asyncio.Future[None] | None = None
-        self._over: asyncio.Future[None] | None = None
+        self._drained = asyncio.Event()
+        self._over: asyncio.Event | None = None
         self.gatekeeper = Gatekeeper(
             self.firewall,
             self.approval,
@@ -237,8 +237,8 @@ class Swarm:
 
     def gone(self, connection: LiveConnection) -> None:
         self._ending.discard(connection)
-        if self._drained is not None and not self._ending and not self._drained.done():
-            self._drained.set_result(None)
+        if not self._ending:
+            self._drained.set()
 
     # ------------------------------------------------------------------ listening and closing
 
@@ -270,13 +270,13 @@ class Swarm:
         if not self._running:
             return
         if self._over is not None:
-            await asyncio.shield(self._over)
+            await self._over.wait()
             return
-        self._over = self.loop.create_future()
+        self._over = asyncio.Event()
         try:
             await self._close()
         finally:
-            self._over.set_result(None)
+            self._over.set()
             self.hub.end()
 
     async def _close(self) -> None:
@@ -297,8 +297,8 @@ class Swarm:
             async with asyncio.timeout(self.timeouts.close):
                 await self.dialer.close()
                 if self._ending:  # sockets of connections that have said goodbye
-                    self._drained = self.loop.create_future()
-                    await self._drained
+                    self._drained.clear()
+                    await self._drained.wait()
                 if running := {*self._leftover, *self.approval.hooks} - {asyncio.current_task()}:
                     await asyncio.wait(running)
         except TimeoutError:
