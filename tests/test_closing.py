@@ -17,6 +17,7 @@ from stronghold_p2p.errors import ConnectionClosed, P2PError, StreamReset, Usage
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.yamux import session
 from stronghold_p2p.yamux.header import GO_AWAY, frame
+from tests import peers
 from tests.inside import live
 from tests.peers import LOOPBACK, never, now, until
 from tests.swarm.raw import Raw, Server, dial_raw
@@ -73,10 +74,8 @@ class Scene:
 @asynccontextmanager
 async def scene(ack_backlog: int = 8) -> AsyncIterator[Scene]:
     def serving() -> Network:
-        one = Network(listen=[LOOPBACK])
-        one.firewall.set(Rule.ALLOW)
+        one = peers.network(never)
         one.on_stream(HOLD)(never)
-        one.on_request(never)
         return one
 
     with pytest.MonkeyPatch.context() as patch:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from stronghold_p2p.streams.live import LiveStream
-from tests.peers import ECHO, ask, echo, swallow, swarms, until
+from tests.peers import ECHO, echo, swallow, swarms
 
 BULK = "/bulk/1.0.0"
 
@@ -47,12 +47,3 @@ async def test_one_stream_moves_much_and_63_others_answer() -> None:
         assert min(rounds) >= 3
         assert min(rounds) * 4 >= max(rounds)
         assert delays[-1] < 2.0
-
-
-@pytest.mark.speed
-async def test_three_thousand_streams_one_after_the_other() -> None:
-    async with swarms(echo) as (_, bob, connection):
-        for number in range(3_000):
-            data = number.to_bytes(4, "big")
-            assert await ask(connection, data) == data
-        await until(lambda: bob.connections()[0].streams == 0)
