@@ -85,8 +85,6 @@ class Gatekeeper:
         for rules in self.remembered.values():
             rules.pop(connection, None)
 
-    # ------------------------------------------------------------------ connections
-
     def may_connect(self, peer: PeerId | None, direction: Direction, address: Multiaddr) -> bool:
         """Whether there may be a connection. It is decided at once, without asking the application: ``ASK`` is a no.
 
@@ -110,8 +108,6 @@ class Gatekeeper:
             else:
                 self._audit.record(attempt, found, False)
                 connection.shut(GoAway.GATED, kept_out(connection.peer))
-
-    # ------------------------------------------------------------------ streams
 
     def admits(self, connection: LiveConnection, protocol: str) -> bool | None:
         """Whether the peer may open a stream for ``protocol``; None: the application has to be asked first."""
@@ -142,8 +138,6 @@ class Gatekeeper:
         rules = ((name, match(attempt(connection, one.rule_name)).rule) for name, one in self._services.items())
         return tuple(name for name, rule in rules if (asks if rule is None else rule.may_allow))
 
-    # ------------------------------------------------------------------ requests
-
     def passes(self, connection: LiveConnection, protocol: str, direction: Direction, message: Any = None) -> bool:
         """Whether the rules plainly allow this request for ``protocol``; if not, ``Approval.verdict`` tells.
 
@@ -169,8 +163,6 @@ class Gatekeeper:
             address=connection.remote_address,
             deadline=due,
         )
-
-    # ------------------------------------------------------------------ inside
 
     def _match(self, connection: LiveConnection, name: str, direction: Direction) -> Rule | None:
         rule = self._firewall.match(self.attempt(connection, name, direction)).rule
