@@ -18,7 +18,7 @@ from stronghold_p2p import errors
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.errors import ConfigError, DialError, LimitExceeded, ListenError, UsageError
+from stronghold_p2p.errors import DialError, LimitExceeded, ListenError, UsageError
 from stronghold_p2p.events.events import AcceptFailed, AddressAdded, AddressRemoved, ListenerEnded, Opened
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.limits import gate
@@ -139,19 +139,6 @@ async def test_d10_an_error_while_accepting_leaves_the_listener_where_it_is(monk
         with pytest.raises(DialError):
             await bob.dial(identity(7).peer_id, listener.addresses)
     said.clear()  # the loop keeps it, and it names the socket
-
-
-async def test_where_nobody_can_listen() -> None:
-    async with swarm(1) as alice:
-        events = Events(alice)
-        with pytest.raises(ListenError):
-            await alice.listen(alice.addresses[0])
-        with pytest.raises(ConfigError):
-            await alice.listen(parse("/ip4/127.0.0.1/udp/0"))
-        assert len(alice.listeners.all) == 1
-        assert events.all == []
-    with pytest.raises(UsageError):
-        await alice.listen(parse("/ip4/127.0.0.1/tcp/0"))
 
 
 # ---------------------------------------------------------------------- before the handshake

@@ -12,7 +12,7 @@ import pytest
 from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConnectionClosed, DialError, StreamReset, UnsupportedProtocol
-from stronghold_p2p.events.events import AddressRemoved, Ended, Opened
+from stronghold_p2p.events.events import Ended, Opened
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD
@@ -40,24 +40,6 @@ async def test_a_handler_that_does_not_end_is_told_of(caplog: pytest.LogCaptureF
         assert "closing took longer" in caplog.text
         await asyncio.sleep(2)
     caplog.clear()
-
-
-async def test_close_says_goodbye() -> None:
-    async with swarm(1) as alice, swarm(2) as bob, swarm(3) as carol:
-        await connect(alice, bob)
-        await connect(carol, alice)
-        await until(lambda: len(alice.connections()) == 2)
-        events = Events(alice), Events(bob), Events(carol)
-        began = now()
-        await alice.close()
-        assert now() - began < 0.5
-        await until(lambda: events[1].all and events[2].all)
-        for (ended,) in (events[1].all, events[2].all):
-            assert isinstance(ended, Ended)
-            assert isinstance(ended.error, ConnectionClosed)
-            assert (ended.error.code, ended.error.remote) == (GoAway.NORMAL, True)
-        assert len(events[0].of(Ended)) == 2
-        assert len(events[0].of(AddressRemoved)) == 1
 
 
 async def test_peers_that_end_in_every_way(wiring: str) -> None:

@@ -42,7 +42,6 @@ from tests.swarm.test_listener import (
 )
 from tests.swarm.test_swarm import (
     test_a_ban_ends_connections,
-    test_close_says_goodbye,
     test_peers_that_end_in_every_way,
     test_several_swarms_share_a_loop_and_nothing_else,
 )
