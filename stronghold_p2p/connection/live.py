@@ -194,8 +194,6 @@ class LiveConnection:
     def latency(self) -> float | None:
         return self._muxer.round_trip or None
 
-    # ------------------------------------------------------------------ streams of ours
-
     async def open_stream(self, *protocols: str, wait: bool = False) -> LiveStream:
         """A stream for the first of ``protocols`` that the peer serves.
 
@@ -256,8 +254,6 @@ class LiveConnection:
         if self.life is not _OPEN:
             raise again(self.error or ConnectionClosed("the connection is closed"), self.peer)
 
-    # ------------------------------------------------------------------ streams of the peer
-
     def accepted(self, end: StreamEnd) -> Sink:
         """The peer opens a stream: which protocol it is for comes first."""
         self._idle_since = None
@@ -265,8 +261,6 @@ class LiveConnection:
         due = self._muxer.heard + self._negotiating
         stream.take_in(InboundNegotiation(self.handlers, stream, due, self._timeouts.negotiate))
         return stream
-
-    # ------------------------------------------------------------------ deadlines
 
     def look_at(self, due: float) -> None:
         self.deadlines.look_at(due)
@@ -301,8 +295,6 @@ class LiveConnection:
         if self._timeouts.idle is not None:
             due = min(due, (now if self._idle_since is None else self._idle_since) + self._timeouts.idle)
         return min(due, self._muxer.due())
-
-    # ------------------------------------------------------------------ the end
 
     async def close(self, code: int = GoAway.NORMAL) -> None:
         """Close in order, and wait for the peer to close its end, too.

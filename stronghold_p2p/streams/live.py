@@ -87,10 +87,7 @@ class LiveStream:
     def __repr__(self) -> str:
         return f"<Stream {self._end.id} {self.protocol or 'negotiating'}>"
 
-    # ------------------------------------------------------------------ reading
-
     async def read(self, n: int = READ_CHUNK) -> bytes:
-        """The next 1 to ``n`` bytes; ``b""`` at the end."""
         if n < 1:
             raise ValueError("read at least one byte")
         if self._reader is not None:
@@ -129,7 +126,6 @@ class LiveStream:
         return piece
 
     async def readexactly(self, n: int) -> bytes:
-        """Exactly ``n`` bytes; else ``StreamEnded``."""
         if n == 0:
             return b""
         first = await self.read(n)
@@ -158,7 +154,6 @@ class LiveStream:
         self._returned = 0
 
     async def read_to_end(self, maximum: int = 1 << 20) -> bytes:
-        """Everything up to the peer's FIN, at most ``maximum`` bytes."""
         pieces: list[bytes] = []
         size = 0
         try:
@@ -173,7 +168,6 @@ class LiveStream:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def read_message(self, maximum: int = 1 << 20) -> bytes | None:
-        """One message, at most ``maximum`` bytes; None at a clean end."""
         taken: list[bytes] = []
         try:
             length = await self._read_length(maximum, taken)
@@ -205,10 +199,7 @@ class LiveStream:
         if self._closed:
             raise UsageError("the stream is closed")
 
-    # ------------------------------------------------------------------ writing
-
     async def write(self, data: Buffer) -> None:
-        """Send all of ``data``: the return says that it is framed."""
         if self._error is not None or self._closed or self._end.finished or self._writer is not None:
             self._check_writable()
         rest: bytes | memoryview = data if isinstance(data, bytes) else bytes(data)
@@ -220,7 +211,6 @@ class LiveStream:
             again = True
 
     async def write_message(self, data: Buffer) -> None:
-        """Send one message."""
         body = bytes(data)
         await self.write(varint.encode(len(body)) + body)
 
@@ -268,7 +258,6 @@ class LiveStream:
             self._reader.set()
 
     def reset(self, code: int = 0) -> None:
-        """End both directions at once."""
         if self._closed and self._end.gone:
             return
         self._closed = True
@@ -297,8 +286,6 @@ class LiveStream:
             self.close()
         else:
             self.reset()
-
-    # ------------------------------------------------------------------ deadlines
 
     def expire(self, due: float) -> None:
         """Whatever the stream is doing, it ends with ``DeadlineExceeded`` at ``due``, in the loop's seconds."""

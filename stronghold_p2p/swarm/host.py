@@ -69,7 +69,10 @@ class Host(Protocol):
         """The first that handles ``address``; None: nobody here."""
 
     def handle(self, protocol: str, handler: Handler, *, judges: bool = False, rule_name: str = "") -> None:
-        """Serve ``protocol``."""
+        """Serve ``protocol``: ``handler(stream)`` runs as a task; returning closes the stream, raising resets it.
+
+        ``rule_name``: the id that rules name where a protocol has several; by default the protocol itself.
+        """
 
     def add(self, service: Service) -> None:
         """Start ``service`` with the network, tell it of connections, and close it."""
@@ -81,7 +84,10 @@ class Host(Protocol):
         """An open connection to ``peer``, if there is one."""
 
     async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr] = ()) -> LiveConnection:
-        """The open connection to ``peer``, or a new one."""
+        """The open connection to ``peer``, or a new one; ``addresses`` are tried before the known ones.
+
+        ``DialError`` names each address and its cause; a single address' own error is raised as it is.
+        """
 
     def establish(self, upgraded: Upgraded, token: Token, direction: Direction) -> LiveConnection:
         """Make a connection of what was upgraded. ``LimitExceeded`` or ``ConnectionClosed`` if it is not wanted: it has

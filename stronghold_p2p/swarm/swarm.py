@@ -112,13 +112,7 @@ class Swarm:
         for service in self._added:
             service.start()
 
-    # ------------------------------------------------------------------ services and events
-
     def handle(self, protocol: str, handler: Handler, *, judges: bool = False, rule_name: str = "") -> None:
-        """Serve ``protocol``: ``handler(stream)`` runs as a task; returning closes the stream, raising resets it.
-
-        ``rule_name``: the id that rules name where a protocol has several; by default the protocol itself.
-        """
         self._services[protocol] = Served(handler, judges, rule_name or protocol)
 
     def handler(self, protocol: str) -> Handler | None:
@@ -133,23 +127,15 @@ class Swarm:
         if self._running:
             service.start()
 
-    # ------------------------------------------------------------------ connections
-
     def connections(self, peer: PeerId | None = None) -> tuple[LiveConnection, ...]:
         if peer is not None:
             return tuple(self._connections.get(peer, ()))
         return tuple(connection for group in self._connections.values() for connection in group)
 
     def connected(self, peer: PeerId) -> LiveConnection | None:
-        open_ones = self._connections.get(peer)
-        return open_ones[0] if open_ones else None
+        return next(iter(self._connections.get(peer, ())), None)
 
     async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr] = ()) -> LiveConnection:
-        """The open connection to ``peer``, or a new one.
-
-        ``addresses`` are tried before the known ones. ``DialError`` names each address and its cause;
-        a single address' own error is raised as it is (``PeerIdMismatch``, ``HandshakeError``, ...).
-        """
         self._check_running()
         if peer == self.peer_id:
             raise DialError("that is our own peer id", peer=peer)
@@ -165,8 +151,6 @@ class Swarm:
         if candidates and not others:
             raise DialError("that is our own address", peer=peer)
         return await self.dialer.dial(peer, others)
-
-    # ------------------------------------------------------------------ what has been upgraded
 
     def establish(self, upgraded: Upgraded, token: Token, direction: Direction) -> LiveConnection:
         """If limits or firewall do not take it, the peer is told why by a go-away."""
@@ -197,8 +181,6 @@ class Swarm:
     def _rules_changed(self) -> None:
         self.gatekeeper.recheck(self.connections())
         self.dialer.recheck()
-
-    # ------------------------------------------------------------------ the owner of connections
 
     async def ask(self, connection: LiveConnection, protocol: str) -> bool:
         return await self.approval.ask(self.gatekeeper.attempt(connection, protocol))
@@ -239,8 +221,6 @@ class Swarm:
         self._ending.discard(connection)
         if not self._ending:
             self._drained.set()
-
-    # ------------------------------------------------------------------ listening and closing
 
     async def listen(self, address: Multiaddr) -> LiveListener:
         """Accept connections on ``address``; ``ListenError`` with the system's reason."""

@@ -229,8 +229,6 @@ class UpgradeRunner:
 class Dialed:
     """The outcome for a dialer, who awaits it."""
 
-    __slots__ = ("_future", "runner")
-
     def __init__(self) -> None:
         self._future: asyncio.Future[Upgraded] = asyncio.get_running_loop().create_future()
         self.runner: UpgradeRunner | None = None  # set once there is a socket
