@@ -233,17 +233,6 @@ async def test_a_firewall_may_be_given() -> None:
 # ---------------------------------------------------------------------- streams
 
 
-async def test_a_stream_to_await() -> None:
-    bob = speaking()
-    async with connected(bob) as alice:
-        stream = await alice.open_stream(bob.peer_id, "/none/1", UPPER)
-        assert stream.protocol == UPPER
-        await stream.write(b"x")
-        await stream.close_write()
-        assert await stream.read_to_end() == b"X"
-        await stream.close()
-
-
 async def test_our_own_firewall_is_asked_about_streams() -> None:
     bob, asked = speaking(), list[str]()
     async with connected(bob) as alice:
@@ -304,21 +293,7 @@ async def test_serving_for_ever_ends_when_cancelled() -> None:
         await task
 
 
-async def test_an_error_in_the_block_passes() -> None:
-    with pytest.raises(ValueError, match="mine"):
-        async with network():
-            raise ValueError("mine")
-
-
 # ---------------------------------------------------------------------- the book, events, counts
-
-
-async def test_a_book_may_be_given() -> None:
-    book = p2p.AddressBook()
-    async with network() as bob, Network(book=book) as alice:
-        book.add(bob.peer_id, bob.addresses[0])
-        assert alice.book is book
-        assert await alice.ping(bob.peer_id) > 0
 
 
 async def test_announced_addresses_are_the_ones_that_peers_are_told() -> None:

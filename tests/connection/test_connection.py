@@ -71,19 +71,6 @@ async def test_what_the_peer_did_is_no_error_of_the_handler(
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
-async def test_a_stream_beyond_the_limit_is_refused_and_the_others_go_on() -> None:
-    async with swarm(1, limits=Limits(streams_in=4)) as alice, raw_in(alice) as (raw, connection):
-        alice.handle(ECHO, echo)
-        for number in (1, 3, 5, 7, 9):
-            await raw.open(number, ECHO, HELLO)
-        got = await raw.until(WINDOW_UPDATE, RST)
-        assert (got.stream, got.length) == (9, Reset.RESOURCE_LIMIT)
-        await raw.data(1, b"again")
-        assert connection.streams == 4
-        await raw.send(frame(PING, SYN, 0, 1))
-        await raw.until(PING, ACK)
-
-
 async def test_the_257th_waits_for_an_acknowledgement() -> None:
     async with swarm(1) as alice, raw_out(alice) as (raw, connection):
         streams = [await connection.open_stream(ECHO) for _ in range(256)]

@@ -8,7 +8,6 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from itertools import count
 
 import pytest
 from multiaddr import Multiaddr
@@ -399,14 +398,6 @@ async def test_a_ban_ends_dials_at_once(whom: str) -> None:
         assert alice.gate.snapshot()["pending_out"] == 0
 
 
-async def test_a_ban_of_one_address_leaves_the_others() -> None:
-    async with alone() as alice, swarm(2) as bob, black_holes(1) as holes:
-        task = asyncio.ensure_future(alice.dial(bob.peer_id, [*holes, *bob.addresses]))
-        await asyncio.sleep(0.1)
-        alice.firewall.ban("127.0.0.2")
-        assert (await task).peer == bob.peer_id
-
-
 async def test_a_peer_whose_name_we_learn_too_late() -> None:
     async with alone() as alice, swarm(2) as bob:
         others = Events(bob)
@@ -438,19 +429,3 @@ async def test_close_ends_dials_of_every_kind() -> None:
         assert who == [STRANGER, STRANGER, None, identity(8).peer_id]
         with pytest.raises(errors.UsageError):
             await alice.dial(None, holes)
-
-
-async def test_a_peer_that_leaves_during_the_handshake() -> None:
-    async with alone() as alice:
-        with contextlib.closing(Server()) as server:
-            for stage in count():
-                dialing = asyncio.ensure_future(alice.dial(None, [server.address]))
-                bare = await server.accept()
-                if stage:
-                    await bare.receive()
-                bare.reset()
-                with pytest.raises(ConnectionClosed):
-                    await dialing
-                if stage:
-                    break
-        await eventually(lambda: not any(alice.gate.snapshot().values()))

@@ -109,14 +109,6 @@ async def test_a_bad_edit_is_told_and_changes_nothing(path: Path, caplog: pytest
     events.all.clear()
 
 
-async def test_a_ban_in_the_file_ends_connections(path: Path) -> None:
-    async with open_swarm(Firewall.load(path)) as (alice, _), swarm(2) as bob:
-        connection = await alice.dial(bob.peer_id, bob.addresses)
-        change(path, f'version = 1\nbanned = ["{bob.peer_id}"]\n')
-        await asyncio.sleep(3 * RULES_EVERY)
-        assert connection.closed
-
-
 async def test_networks_that_share_a_firewall_each_tell_also_of_what_changed_before(path: Path) -> None:
     firewall = Firewall.load(path)
     change(path)
