@@ -215,17 +215,13 @@ class LiveConnection:
 
     def open_now(self, protocols: tuple[str, ...], now: float | None = None) -> LiveStream | None:
         """``open_stream`` where nothing has to be waited for; else None. ``now``: the loop's time, if it is known."""
-        if self.life is not _OPEN:
-            self._check_open()
         known = self._known(protocols)
         if known is None:
             return None
         proposal = multistream.propose(known)
         try:
             end = self._muxer.open()
-        except LimitExceeded as error:
-            if error.limit != "ack_backlog":
-                raise
+        except LimitExceeded:  # ``open_stream`` waits for a place, or says that there will be none
             return None
         return self._propose(self._stream(end), known, proposal, now)
 

@@ -77,6 +77,7 @@ async def test_the_257th_waits_for_an_acknowledgement() -> None:
         waiting = [asyncio.ensure_future(connection.open_stream(ECHO)) for _ in range(4)]
         await asyncio.sleep(0.05)
         assert not any(task.done() for task in waiting)
+        assert connection.open_now((ECHO,)) is None
         waiting[0].cancel()
         await asyncio.gather(waiting[0], return_exceptions=True)
         await raw.send(frame(WINDOW_UPDATE, ACK, 1, 0))
