@@ -98,8 +98,6 @@ class Network:
     def __repr__(self) -> str:
         return f"<Network {' '.join(filter(None, (self.name, str(self.peer_id))))}>"
 
-    # ------------------------------------------------------------------ opening and closing
-
     async def __aenter__(self) -> Self:
         if self._entered:
             raise UsageError("a network is opened once: make a new one")
@@ -121,8 +119,6 @@ class Network:
         self._check_open()
         while True:
             await asyncio.Event().wait()
-
-    # ------------------------------------------------------------------ who and where we are
 
     @property
     def peer_id(self) -> PeerId:
@@ -151,8 +147,6 @@ class Network:
         self._check_open()
         return (await self._swarm.listen(self._ours(address))).face
 
-    # ------------------------------------------------------------------ connections
-
     async def connect(self, to: Target, *, timeout: Timeout = ...) -> Connection:
         """The open connection to ``to``, or a new one; callers for one peer share the dial.
 
@@ -178,8 +172,6 @@ class Network:
     def connections(self, peer: PeerId | None = None) -> tuple[Connection, ...]:
         """The open connections, to ``peer`` or to everybody."""
         return tuple(connection.face for connection in self._swarm.connections(peer))
-
-    # ------------------------------------------------------------------ requests
 
     @overload
     async def request(self, to: Target, message: Any, *, timeout: Timeout = ...) -> Any: ...
@@ -225,8 +217,6 @@ class Network:
         self._identify.changed()
         return handler
 
-    # ------------------------------------------------------------------ streams
-
     def open_stream(self, to: Target, *protocols: str, timeout: Timeout = ...) -> StreamOpening:
         """A stream for the first of ``protocols`` that the peer serves; await it, or use it in ``async with``.
 
@@ -264,8 +254,6 @@ class Network:
             return handler
 
         return register
-
-    # ------------------------------------------------------------------ ping, identify, events
 
     async def ping(self, to: Target, *, timeout: Timeout = ...) -> float:
         """One round trip through the peer's ping handler, in seconds. ``timeout``: by default ``timeouts.request``."""
@@ -313,8 +301,6 @@ class Network:
             "requests_out": self._client.places.total,
             "known_peers": len(self.book.peers()),
         }
-
-    # ------------------------------------------------------------------ inside
 
     async def _connected(self, to: Target, deadline: Deadline) -> LiveConnection:
         self._check_open()

@@ -188,8 +188,6 @@ class UpgradeRunner:
         self._wire.finish()
         self._timer = self._loop.call_later(CLOSE_GRACE, self._wire.abort)
 
-    # ------------------------------------------------------------------ the end
-
     def _fail(self, error: Exception) -> None:
         if self._phase is Phase.OVER:
             return

@@ -41,9 +41,6 @@ async def test_one_stream_moves_much_and_63_others_answer() -> None:
             assert await stream.read() == b""
         done.set()
         rounds = await asyncio.gather(*others)
-        delays.sort()
-        p99 = delays[len(delays) * 99 // 100]
-        print(f"{len(delays)} answers, p99 {p99 * 1_000:.1f} ms, worst {delays[-1] * 1_000:.1f} ms")
         assert min(rounds) >= 3
         assert min(rounds) * 4 >= max(rounds)
-        assert delays[-1] < 2.0
+        assert max(delays) < 2.0
