@@ -61,7 +61,7 @@ from stronghold_p2p.request_response.codecs.codec import Codec as Codec
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD as STRONGHOLD
 from stronghold_p2p.request_response.codecs.protocol import RequestProtocol as RequestProtocol
 from stronghold_p2p.request_response.codecs.typed import messages as messages
-from stronghold_p2p.request_response.messages import Request as Request
+from stronghold_p2p.request_response.server import Request as Request
 from stronghold_p2p.streams.stream import Stream as Stream
 from stronghold_p2p.streams.stream import StreamOpening as StreamOpening
 from stronghold_p2p.swarm.listeners import Listener as Listener

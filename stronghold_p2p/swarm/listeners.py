@@ -122,15 +122,15 @@ class LiveListener:
         if listeners.closed:
             return None
         try:
-            admission = listeners.host.gate.admit(host, asyncio.get_running_loop().time())
-            if admission.gives_way is not None:
-                listeners.pending.pop(admission.gives_way).give_up()
+            token, gives_way = listeners.host.gate.admit(host, asyncio.get_running_loop().time())
+            if gives_way is not None:
+                listeners.pending.pop(gives_way).give_up()
         except LimitExceeded as error:
             self._hub.emit(AcceptFailed(host, error, local))
         except Exception:  # a fault of ours: this connection pays for it, and the loop hears nothing of it
             log.exception("internal error while accepting")
         else:
-            arrival = listeners.pending[admission.token] = _Arrival(listeners, admission.token, host, local)
+            arrival = listeners.pending[token] = _Arrival(listeners, token, host, local)
             return arrival
         return None
 

@@ -35,8 +35,7 @@ from stronghold_p2p.protocols.ping import Ping
 from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codecs.codec import JSON
 from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
-from stronghold_p2p.request_response.messages import Request
-from stronghold_p2p.request_response.server import Server
+from stronghold_p2p.request_response.server import Request, Server
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from tests.hostile import settings, weak

@@ -15,6 +15,7 @@ import pytest
 
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.codes import GoAway
+from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import DialError, StreamReset, UnsupportedProtocol
 from stronghold_p2p.events.backlog import Backlog
@@ -68,7 +69,9 @@ def gatekeeper(*peers: Any, **services: Served) -> tuple[Decisions, Gatekeeper]:
     """One that keeps no swarm."""
     firewall, audit = Decisions(), Audit()
     names = {f"/{name}": service for name, service in services.items()}
-    one = Gatekeeper(firewall, Approval(firewall, audit), audit, names, backlog=Backlog(), ask_timeout=None)
+    one = Gatekeeper(
+        firewall, Approval(firewall, audit, Timeouts(), Limits()), audit, names, backlog=Backlog(), ask_timeout=None
+    )
     firewall.watch(lambda: one.recheck(peers))
     return firewall, one
 
