@@ -43,6 +43,7 @@ from tests.interop.names import (
 )
 from tests.peers import until
 from tests.support.driven import Line
+from tests.transport.ends import Silent
 
 AGENT = "stronghold-p2p/interop"
 
@@ -172,7 +173,9 @@ async def our_peer(
     firewall = Firewall()
     firewall.set(Rule.ALLOW)
     swarm = Swarm(Identity(), firewall=firewall, limits=limits, timeouts=timeouts)
-    swarm.upgrader.settings = replace(swarm.upgrader.settings, early_muxer=early_muxer)
+    if not early_muxer:
+        settings = swarm.upgrader.settings
+        swarm.upgrader.settings = replace(settings, securities=tuple(map(Silent, settings.securities)))
     ours = OurPeer(swarm, Identify(swarm, AGENT), Ping(swarm))
     swarm.hub.on_event(ours.events.append)
     swarm.start()
