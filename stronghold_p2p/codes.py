@@ -1,7 +1,5 @@
 """Codes that end a connection or a stream: those of Yamux, and those of go-libp2p (core/network/conn.go, mux.go)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from enum import IntEnum
 from typing import Final

@@ -4,8 +4,6 @@ Each class lists its fields in its docstring, which ``help`` shows: default, mea
 what happens when it is reached. The stacks that agree on a figure are named: go-libp2p, rust-libp2p, js-libp2p.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 from typing import Any
 

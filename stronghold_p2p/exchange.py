@@ -10,8 +10,6 @@ to the next layer and is handed on (``reference: multistream-select README, lazy
 The same generator runs over a socket, over a stream, and in a test over a list of bytes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from typing import Generic, TypeAlias, TypeVar
 

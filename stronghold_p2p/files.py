@@ -5,8 +5,6 @@ Keys, rules and address books are files of this kind. What is in them is not kno
 ``FileNotFoundError`` when reading, ``FileExistsError`` when creating.
 """
 
-from __future__ import annotations
-
 import os
 import stat
 from collections.abc import Iterator

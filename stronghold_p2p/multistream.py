@@ -10,8 +10,6 @@ Spec: multiformats/multistream-select README; libp2p specs connections/README.md
 The generators follow ``exchange.Exchange``; every fault of the peer is a ``NegotiationError``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """The face of the package: one ``Network`` in ``async with``; nothing before it, nothing after it."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import EllipsisType

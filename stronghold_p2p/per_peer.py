@@ -4,8 +4,6 @@ What happens beyond the maximum (an error, a reset, a no) is for the caller to s
 that has none any more takes no memory.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Hashable
 from typing import Generic, TypeVar

@@ -15,8 +15,6 @@ A *turn* is one callback of a connection, from the first byte that it received t
 (``streams/waiter.py``). Code of the application runs at its end, never while a muxer is at work.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias

@@ -4,8 +4,6 @@ It starts full, with ``burst`` tokens, and gains ``rate`` of them each second up
 one. Time is an argument, in seconds on a clock that does not go back.
 """
 
-from __future__ import annotations
-
 
 class TokenBucket:
     """``take(now)`` is True as long as there is a token left to take."""

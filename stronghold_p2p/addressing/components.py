@@ -3,8 +3,6 @@
 What is not in this table is no address for us: an unknown code has a value of unknown length.
 """
 
-from __future__ import annotations
-
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass

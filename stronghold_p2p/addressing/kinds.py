@@ -3,8 +3,6 @@
 Every function takes an address that ``parse`` has made, or one whose bytes it would take (``DecodeError`` otherwise).
 """
 
-from __future__ import annotations
-
 import ipaddress
 from typing import Any, Final
 

@@ -9,8 +9,6 @@ An unknown code ends the walk, because the length of its value is unknown too; t
 message it came in.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Final
 

@@ -4,8 +4,6 @@ An address is kept as a ``place``, its bytes without ``/p2p/`` at the end: an ob
 memory.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import inf, nextafter

@@ -8,8 +8,6 @@ over, and relays that are named twice in a row, which are read as once. Of more 
 64 count.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import json
 import re

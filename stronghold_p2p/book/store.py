@@ -6,8 +6,6 @@ take a copy by ``entry`` and give it back by ``put``: that makes room by forgett
 and leaves what is known of the peer as it was.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace

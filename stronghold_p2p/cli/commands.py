@@ -1,7 +1,5 @@
 """The short commands: ``key``, ``request``, ``ping``, ``identify``, ``perf``."""
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import sys

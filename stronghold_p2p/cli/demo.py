@@ -1,7 +1,5 @@
 """``stronghold-p2p demo``: three peers in three processes; one of them decides whom it answers."""
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import json

@@ -4,8 +4,6 @@ It says who it is, gets its orders as one line of JSON from standard input, and 
 line on standard output. ``demo.py`` starts these processes and makes a story of their lines.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

@@ -1,7 +1,5 @@
 """The command line: a debugging tool and a demonstration."""
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import logging

@@ -1,7 +1,5 @@
 """What the command line prints, and how its errors become one line and an exit code."""
 
-from __future__ import annotations
-
 import argparse
 import io
 import json

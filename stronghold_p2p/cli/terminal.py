@@ -1,7 +1,5 @@
 """The user as firewall: questions at the terminal, answered with one key within a time that is shown."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import sys

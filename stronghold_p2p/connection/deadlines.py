@@ -5,8 +5,6 @@ looks at all of them. What happens often (a byte came, a stream was opened) only
 what the timer is set to.
 """
 
-from __future__ import annotations
-
 import asyncio
 import math
 from typing import Any, Final

@@ -5,8 +5,6 @@ do it (``eager_start``). Before, a new task puts its first step last into the lo
 taken from there and run. Where that does not work, as on uvloop, the handler begins a turn later.
 """
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from collections import deque

@@ -9,8 +9,6 @@ A fault in a handler ends its stream only. When the connection ends its handlers
 grace; rules that have changed reset the streams which they do not allow any more.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import math

@@ -5,8 +5,6 @@ alphabet's first character. The work grows with the square of the length, so tha
 characters; the longest peer id has 71.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 from stronghold_p2p.errors import DecodeError

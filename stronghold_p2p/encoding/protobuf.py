@@ -20,8 +20,6 @@ Decoding accepts what the format allows (any order, packed or not, varints that 
 scalars, merged messages) and refuses groups, which are deprecated and occur in no libp2p message.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass

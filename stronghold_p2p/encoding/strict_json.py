@@ -7,8 +7,6 @@ surrogates, trailing bytes, and what costs more than it carries: nesting beyond 
 before the parser sees the text.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

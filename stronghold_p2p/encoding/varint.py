@@ -6,8 +6,6 @@ that make the form canonical and bounded, and this module enforces both: an enco
 byte is not zero, except for the number 0), and it has at most nine bytes, so 63 bits.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 from stronghold_p2p.errors import DecodeError

@@ -6,8 +6,6 @@ what the application itself does; that never waits, because the reader may be th
 peer or an address, has an eighth: one that fills it waits alone, and the others go on.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import Callable, Hashable

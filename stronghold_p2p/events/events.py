@@ -1,7 +1,5 @@
 """What a swarm tells about itself, as it happens."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias

@@ -1,7 +1,5 @@
 """Events on their way: to callbacks at once, and to readers of ``events()`` through a bounded buffer."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import weakref

@@ -1,7 +1,5 @@
 """The rules and bans: each rule stands under its key, and is found by peer, protocol and address."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias, cast

@@ -4,8 +4,6 @@ An IPv4 address that arrives mapped into IPv6 (``::ffff:a.b.c.d``, RFC 4291 sect
 address, so that no rule and no counter can be passed by writing it the other way.
 """
 
-from __future__ import annotations
-
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, TypeAlias
 

@@ -13,8 +13,6 @@ one for everybody. A file that was cut short must not allow more than the whole 
 entry, and a file that we wrote begins with a line that promises another one at its end.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Iterator, Mapping

@@ -8,8 +8,6 @@ DER keys have to be exactly what we would write: whatever comes back different a
 indefinite lengths, PKCS#1 instead of SubjectPublicKeyInfo, compressed points, other parameters) is refused.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import wraps
 from typing import Final, TypeAlias

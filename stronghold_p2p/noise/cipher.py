@@ -3,8 +3,6 @@
 Noise spec, 5.1 The CipherState object, and 12.3 The ChaChaPoly cipher functions. The names are the spec's.
 """
 
-from __future__ import annotations
-
 from struct import Struct
 from typing import Final
 

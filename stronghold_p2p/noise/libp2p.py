@@ -4,8 +4,6 @@ noise/README.md, Wire Format and The libp2p Handshake Payload. Nothing of a peer
 identity is proven, and after any failure nothing more is sent: the format knows no error message.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final

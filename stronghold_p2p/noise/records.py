@@ -9,8 +9,6 @@ memory costs: each fresh buffer is zeroed, filled, and pushes others out of the 
 directions work in a ``Workspace`` that is used again and again; what they hand out is valid during the call only.
 """
 
-from __future__ import annotations
-
 from struct import Struct
 from typing import Final
 

@@ -1,7 +1,5 @@
 """Noise as a ``Security``: the handshake in, a channel of records out (seams.py)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Final
 

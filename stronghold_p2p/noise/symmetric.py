@@ -4,8 +4,6 @@ Noise spec, 5.2 The SymmetricState object, 4.3 Hash functions and 12.5 The SHA25
 are the spec's: ``ck`` is the chaining key, ``h`` the handshake hash.
 """
 
-from __future__ import annotations
-
 from hashlib import sha256
 from hmac import digest
 from typing import Final

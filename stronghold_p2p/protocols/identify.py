@@ -5,8 +5,6 @@
 other as soon as a connection is up, in one task that ends with the answer; an idle connection owns no task.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import time

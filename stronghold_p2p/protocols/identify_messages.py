@@ -5,8 +5,6 @@ address and each name is judged by itself, and what cannot be used is left out, 
 nothing but itself. Only a public key that is not the connection's makes the whole message void.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice

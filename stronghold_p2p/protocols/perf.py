@@ -5,8 +5,6 @@ write side; the server reads to the end and then sends that many. Serving it let
 into any number, so it is off unless it is asked for (specs: SHOULD NOT be enabled by default).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Final, TypeAlias
 

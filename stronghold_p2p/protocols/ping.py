@@ -1,7 +1,5 @@
 """ping: 32 random bytes there, the same 32 back, as often as one likes on one stream (ping/ping.md)."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 from time import perf_counter

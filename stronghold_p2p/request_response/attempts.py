@@ -1,7 +1,5 @@
 """A request as the firewall sees it, and the errors for one that may not leave."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from stronghold_p2p.connection.live import Connection, LiveConnection

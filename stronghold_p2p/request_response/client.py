@@ -4,8 +4,6 @@ The write side stays open until the answer has come: the first library of this n
 requester that has gone. One deadline covers everything, and every call has exactly one outcome (``outcome``).
 """
 
-from __future__ import annotations
-
 import asyncio
 import math
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """One message on a stream: how it is written, and how it is read from pieces (parity 1)."""
 
-from __future__ import annotations
-
 from typing import Final, TypeVar
 
 from stronghold_p2p.errors import LimitExceeded, Malformed

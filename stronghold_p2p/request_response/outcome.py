@@ -7,8 +7,6 @@ Codes are those of go-libp2p (core/network/mux.go). The Rust library resets with
 says nothing: the caller is told so.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum

@@ -8,8 +8,6 @@ connection or resets the stream; its Yamux sends the reset first, and the refusa
 was refused or has been acted on. ``another_stream`` finds out, by a proposal without a request behind it.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ the handler (parity 3). A request that cannot be read is reset, and so is one wh
 handler fails or is late; each costs its own stream only.
 """
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import logging

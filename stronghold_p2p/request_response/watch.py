@@ -1,7 +1,5 @@
 """What a requester does while the application works on its request: it may leave, and must not send any more."""
 
-from __future__ import annotations
-
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.streams.live import Intake, LiveStream
 

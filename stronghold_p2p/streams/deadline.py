@@ -1,7 +1,5 @@
 """One absolute deadline over several steps, whose end says during which of them it came."""
 
-from __future__ import annotations
-
 import asyncio
 from types import TracebackType
 from typing import Any, Self

@@ -12,8 +12,6 @@ A stream has no timer. ``StreamEnd.due`` is the earliest of its times, at which 
 ``expired``: the deadline that ``expire`` sets, whatever the stream is doing, and that of the intake.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
 from math import inf

@@ -8,8 +8,6 @@ is nearly free; whatever does not match goes through the generators of ``multist
 then hands what it did not need to the reader. ``negotiate`` is the slow way of an opener that offers several protocols.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from typing import Protocol

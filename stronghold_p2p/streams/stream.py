@@ -1,7 +1,5 @@
 """One stream as users see it, and what a call that opens one gives back."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from types import TracebackType
 from typing import Any, Self

@@ -4,8 +4,6 @@ The next address starts 250 ms after the one before it, or at once when that one
 ends in the expected peer wins, and the others are cancelled.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -17,8 +17,6 @@ When rules change, connections that they do not allow any more are closed, strea
 any more are reset, and dials are looked at again. Requests that wait for an answer notice by themselves (``Approval``).
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import math

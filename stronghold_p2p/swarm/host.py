@@ -1,7 +1,5 @@
 """The swarm as others of this package see it: the services above it, and its own dialer and listeners."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from typing import Protocol

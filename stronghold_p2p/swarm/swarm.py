@@ -1,7 +1,5 @@
 """All connections of one network: dialed, accepted, counted, reused, and closed in order. The composition root."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import os

@@ -3,8 +3,6 @@
 Looking again is what every system can do; notices of changes differ from one system to another.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import Callable

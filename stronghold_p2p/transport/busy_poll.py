@@ -10,8 +10,6 @@ tried less and less often where it does not: a peer behind a real network is nev
 are at work there is none, as one would wait while there is something to do for the other.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 from collections.abc import Callable

@@ -7,8 +7,6 @@ not complete, is all that a connection keeps between callbacks; the next bytes a
 What is written goes to the socket at once, past asyncio's transport, as long as that has nothing waiting.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import socket

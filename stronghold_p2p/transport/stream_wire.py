@@ -9,8 +9,6 @@ The inner user decides how much may be in flight: credit is given back when it h
 the outer window is queued here, and ``congested`` tells it to stop.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable
 from math import inf

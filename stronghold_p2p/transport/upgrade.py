@@ -6,8 +6,6 @@
 same upgrade runs over TCP, over a relayed stream and over a list of bytes in a test.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from stronghold_p2p import multistream

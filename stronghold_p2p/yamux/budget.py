@@ -1,7 +1,5 @@
 """What a peer may send for streams that are gone, and which ids it may open."""
 
-from __future__ import annotations
-
 from typing import Final
 
 REMEMBERED: Final = 1_024  # ids of streams that ended early, or that the peer opened lately

@@ -6,8 +6,6 @@ Only Data frames have a body of Length bytes; elsewhere Length carries the credi
 the go-away code or, on a RST, the error code of go-libp2p (core/network/mux.go).
 """
 
-from __future__ import annotations
-
 import struct
 from typing import Final
 

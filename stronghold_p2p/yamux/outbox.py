@@ -5,8 +5,6 @@ a flush has the muxer notified, which flushes behind everything else that is due
 follow each other share a frame, up to ``MAX_BODY``, so that writes of any size travel in full records.
 """
 
-from __future__ import annotations
-
 from typing import Final, Protocol, TypeAlias
 
 from stronghold_p2p.seams import Buffer, Sink, StreamEnd

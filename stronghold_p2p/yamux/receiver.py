@@ -11,8 +11,6 @@ Bytes for nobody (a stream that is gone, or was closed) are counted and dropped.
 Peers may send frames that mean nothing, and a few are no fault. ``_nothing_useful`` counts those in a row.
 """
 
-from __future__ import annotations
-
 from struct import Struct
 from typing import Final
 

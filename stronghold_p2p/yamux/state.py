@@ -9,8 +9,6 @@ Both tables below are complete: a pair of half and event that is missing cannot 
 be a fault of ours. docs/architecture.md shows them as diagrams, which are drawn from here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from enum import IntEnum
 from typing import Final

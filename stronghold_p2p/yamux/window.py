@@ -6,8 +6,6 @@ back once the reader has freed half of the window, and a window that is used up 
 doubles, up to ``max_window`` and as far as the connection's budget and the pool of all connections reach.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final

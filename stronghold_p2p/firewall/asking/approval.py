@@ -5,8 +5,6 @@ they no longer ask. What comes later changes nothing. A hook that raises, is lat
 rejects.
 """
 
-from __future__ import annotations
-
 import asyncio
 import math
 from collections.abc import Mapping

@@ -3,8 +3,6 @@
 What is open to everybody is no decision as long as no entry speaks of it.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from typing import Final, TypeAlias

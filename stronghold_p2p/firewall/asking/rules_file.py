@@ -3,8 +3,6 @@
 The only module of this room that touches files.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final

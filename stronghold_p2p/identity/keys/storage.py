@@ -4,8 +4,6 @@ A key that is lost or replaced is an identity that is lost, so a file is never o
 name whole or not at all.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Final
 

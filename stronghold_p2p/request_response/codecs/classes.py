@@ -5,8 +5,6 @@ and with a single position that field's own form. As a variant it is its name, `
 as the only key: ``{"Say":{"text":"hi"}}``, ``{"Pair":[1,2]}``, ``{"Say":"hi"}`` (parity 2).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial

@@ -5,8 +5,6 @@ the Rust library's protocol is JSON with enums in serde's externally tagged form
 (parity 2).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar

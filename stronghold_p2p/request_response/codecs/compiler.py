@@ -1,7 +1,5 @@
 """From a form to its shape: the one time that types are looked at."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from enum import Enum, Flag
 from types import NoneType

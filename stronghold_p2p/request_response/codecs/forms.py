@@ -3,8 +3,6 @@
 Everything that may be wrong with a form is found here or in ``compiler``, as ``ConfigError``.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 from collections.abc import Iterator, Mapping

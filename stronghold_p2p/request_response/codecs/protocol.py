@@ -1,7 +1,5 @@
 """What two peers agree on before they exchange messages: protocol ids, codecs and sizes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar

@@ -5,8 +5,6 @@ codec is made and returns closures; these see only what ``strict_json`` has pars
 writes. A fault is a ``Malformed`` whose ``path`` grows on its way out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
