@@ -26,8 +26,6 @@ it too, so that code which knows nothing of this package still handles it.
     └── StreamEnded (EOFError)               a stream ended before what was expected of it
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -46,7 +44,7 @@ class P2PError(Exception):
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
 
-    def __reduce__(self) -> tuple[Callable[..., P2PError], tuple[Any, ...], dict[str, Any]]:
+    def __reduce__(self) -> tuple[Callable[..., "P2PError"], tuple[Any, ...], dict[str, Any]]:
         return _blank, (type(self), self.args), vars(self)
 
 

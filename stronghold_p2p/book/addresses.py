@@ -3,8 +3,6 @@
 Its file is read whole or not at all, replaced in one step, and only where an address book was.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -49,10 +47,8 @@ class AddressBook:
     def relays(self, relays: Iterable[PeerId]) -> None:
         self._store.relays = list(relays)
 
-    # ------------------------------------------------------------------ files
-
     @staticmethod
-    def load(path: Path | str, *, autosave: bool = True) -> AddressBook:
+    def load(path: Path | str, *, autosave: bool = True) -> "AddressBook":
         """The book in the file at ``path``; an empty one if there is none.
 
         With ``autosave`` a network that uses the book saves it when it closes, if it has changed. ``ConfigError``: the
@@ -89,8 +85,6 @@ class AddressBook:
         ``ConfigError``: it is no address book. ``LimitExceeded``: it does not fit. Then nothing changes.
         """
         self._store.take(json_form.loads(text.encode(errors="surrogatepass"), "the text"))
-
-    # ------------------------------------------------------------------ addresses
 
     def add(self, peer: PeerId, address: Multiaddr | str) -> None:
         """``address`` is one of ``peer``'s; it is dialed after those that are known, and never forgotten.

@@ -62,8 +62,6 @@ class BookEntry:
         """Forget the addresses that count until ``moment`` at most: now, or ``TOLD`` for all that was only told."""
         self.places = {place: until for place, until in self.places.items() if until > moment}
 
-    # ------------------------------------------------------------------ what happens to addresses
-
     def keep(self, place: bytes, until: float, maximum: int, *, first: bool = False) -> bool:
         """Let ``place`` stay from now on (``until`` is ``GIVEN`` or ``FOUND``), as the first or the last address.
 
@@ -105,8 +103,6 @@ class BookEntry:
     def failed(self, place: bytes) -> None:
         if place in self.places:
             self.places[place] = self.places.pop(place)
-
-    # ------------------------------------------------------------------ what may be dialed
 
     def order(self, peer: PeerId, circuits: Iterable[bytes]) -> tuple[bytes, ...]:
         """The addresses to dial; ``circuits`` are those through the relays that may be used, in their order.

@@ -34,8 +34,6 @@ class Store:
         self._size = 0
         self._held: list[Container[PeerId]] = []
 
-    # ------------------------------------------------------------------ entries
-
     def entry(self, peer: PeerId) -> BookEntry:
         """A copy of what is known of ``peer``, without what has expired; an empty one if nothing is."""
         known = self._known(peer)
@@ -61,8 +59,6 @@ class Store:
             known = self._known(peer)
             if known is not None and known.places:
                 yield peer
-
-    # ------------------------------------------------------------------ what the swarm tells
 
     def learn(self, peer: PeerId, addresses: Iterable[Multiaddr], *, seq: int | None = None) -> None:
         """``peer`` says that it can be reached there: for an hour, if there is room. ``seq``: its signed record's."""
@@ -96,8 +92,6 @@ class Store:
 
     def let_go(self, peers: Container[PeerId]) -> None:
         self._held = [held for held in self._held if held is not peers]
-
-    # ------------------------------------------------------------------ files
 
     def content(self) -> Content:
         """What is saved: all that stays."""
@@ -133,8 +127,6 @@ class Store:
         places = [place for of_peer in (*merged, *more.values()) for place in of_peer]
         if len(places) > ADDRESSES or sum(map(len, places)) > SIZE:
             raise full("addresses", ADDRESSES)
-
-    # ------------------------------------------------------------------ limits
 
     def _known(self, peer: PeerId) -> BookEntry | None:
         entry = self._lasting.get(peer) or self._hearsay.get(peer)

@@ -8,8 +8,6 @@ It has one timer, for everything that may be due: the muxer's deadlines, its own
 stream, which is looked at but not set for each stream: one that is due earlier than the timer moves it.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import math
@@ -73,7 +71,7 @@ class Connection:
 
     __slots__ = ("__weakref__", "_live")
 
-    def __init__(self, live: LiveConnection) -> None:
+    def __init__(self, live: "LiveConnection") -> None:
         self._live = live
 
     @property

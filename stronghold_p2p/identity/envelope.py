@@ -4,8 +4,6 @@ The signature covers a ``domain`` that is not transmitted, so that what was sign
 other.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -55,7 +53,7 @@ class Envelope:
         return protobuf.encode(message)
 
     @staticmethod
-    def open(data: bytes | bytearray | memoryview, domain: str, payload_type: bytes) -> Envelope:
+    def open(data: bytes | bytearray | memoryview, domain: str, payload_type: bytes) -> "Envelope":
         """Check and open an envelope of at most 8 KiB.
 
         ``DecodeError`` if it is none, holds another type of payload, or was not signed by its key for ``domain``.

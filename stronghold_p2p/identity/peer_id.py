@@ -5,8 +5,6 @@ of the id again; of a longer one the id is the SHA-256. A key has exactly one id
 nobody, and an identity multihash of anything but a key in its canonical form is no peer id.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from functools import total_ordering
@@ -38,7 +36,7 @@ class PeerId:
         self._text = ""
 
     @staticmethod
-    def from_public_key(key: PublicKey) -> PeerId:
+    def from_public_key(key: PublicKey) -> "PeerId":
         """The one id of ``key``."""
         encoded = key.encode()
         if len(encoded) <= MAX_INLINE:

@@ -4,8 +4,6 @@ Deployed implementations use a domain and a payload type other than those in the
 them, and so do we.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Final
 
@@ -59,7 +57,7 @@ class PeerRecord:
         return Envelope.seal(signer, DOMAIN, PAYLOAD_TYPE, protobuf.encode(message))
 
     @staticmethod
-    def open(data: bytes | bytearray | memoryview) -> PeerRecord:
+    def open(data: bytes | bytearray | memoryview) -> "PeerRecord":
         """Check and open a record of at most 128 addresses.
 
         ``DecodeError`` if the envelope is not valid, or its signer is not the peer that the record is about. The

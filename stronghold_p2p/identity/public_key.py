@@ -1,7 +1,5 @@
 """Public keys as they travel (peer-ids/peer-ids.md, "Keys"): a type and its data, in one canonical protobuf."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -57,12 +55,12 @@ class PublicKey:
         return protobuf.encode(self.message())
 
     @staticmethod
-    def decode(data: bytes | bytearray | memoryview) -> PublicKey:
+    def decode(data: bytes | bytearray | memoryview) -> "PublicKey":
         """Read the protobuf, canonical or not; ``DecodeError`` for an unknown type or a size that cannot be."""
         return PublicKey.from_message(protobuf.decode(KeyMessage, data, max_size=MAX_ENCODED))
 
     @staticmethod
-    def from_message(message: KeyMessage) -> PublicKey:
+    def from_message(message: KeyMessage) -> "PublicKey":
         """Check a nested message; ``DecodeError`` as for ``decode``."""
         if message.type is None or message.data is None:
             raise DecodeError("public key without type or data")

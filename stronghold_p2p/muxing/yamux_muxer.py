@@ -12,8 +12,6 @@ Whatever goes wrong ends this connection only. ``_failed`` is told, and says goo
 nothing where the channel cannot be trusted. ``_end`` fails all streams; ``ended`` comes when the wire is gone, too.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import math
@@ -44,7 +42,7 @@ class YamuxMuxer:
     """A ``Muxer``, the ``WireUser`` of ``wire``, and the user of its session."""
 
     def __init__(
-        self, network: YamuxFactory, wire: Wire, secured: Secured, early: bytes, user: MuxerUser, *, dialer: bool
+        self, network: "YamuxFactory", wire: Wire, secured: Secured, early: bytes, user: MuxerUser, *, dialer: bool
     ) -> None:
         self._wire = wire
         self._channel = secured.channel
@@ -71,8 +69,6 @@ class YamuxMuxer:
                 self._receiver.receive(early)
             except Exception as error:  # whatever it is ends this connection only
                 self._failed(error)
-
-    # ------------------------------------------------------------------ bytes in
 
     def received(self, view: memoryview) -> int:
         if self.closed:
@@ -113,8 +109,6 @@ class YamuxMuxer:
             self._partial_since = now
         if self._user is not None:
             self._user.look_at(now + INCOMPLETE)
-
-    # ------------------------------------------------------------------ bytes out
 
     def accept(self, state: StreamEnd) -> Sink:
         assert self._user is not None
@@ -169,8 +163,6 @@ class YamuxMuxer:
         if self._timeouts.write_stall is not None and self._user is not None:
             self._user.look_at(now + self._timeouts.write_stall / STALL_LOOKS)
 
-    # ------------------------------------------------------------------ streams
-
     @property
     def streams(self) -> Collection[StreamEnd]:
         return self._session.streams.values()
@@ -187,8 +179,6 @@ class YamuxMuxer:
 
     def forget_opening(self, wake: Callable[[], None]) -> None:
         self._session.forget_opening(wake)
-
-    # ------------------------------------------------------------------ deadlines
 
     def due(self) -> float:
         if self.closed:
@@ -239,8 +229,6 @@ class YamuxMuxer:
     def _unfinished(self) -> list[float]:
         record = self._partial_since if self._wire.partial else None
         return [since for since in (record, self._session.incomplete_since) if since is not None]
-
-    # ------------------------------------------------------------------ the end
 
     def _failed(self, error: Exception) -> None:
         if self.closed:

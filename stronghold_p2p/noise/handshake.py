@@ -9,8 +9,6 @@ functions; noise/README.md, Handshake Pattern. The names are the spec's: ``s`` a
 and ephemeral key pairs, ``rs`` and ``re`` the remote side's public keys.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -42,7 +40,7 @@ class KeyPair:
     public: bytes
 
     @classmethod
-    def create(cls, private: bytes) -> KeyPair:
+    def create(cls, private: bytes) -> "KeyPair":
         """From 32 private bytes, any of which are valid (RFC 7748, 5)."""
         key = X25519PrivateKey.from_private_bytes(private)
         return cls(key, key.public_key().public_bytes_raw())

@@ -4,8 +4,6 @@ noise/README.md, The libp2p Handshake Payload and Static Key Authentication;
 connections/inlined-muxer-negotiation.md, Multiplexer Negotiation over Noise.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -55,7 +53,7 @@ class StaticKeys:
     signature: bytes = field(repr=False)
 
     @classmethod
-    def create(cls, identity: Signer, private: bytes) -> StaticKeys:
+    def create(cls, identity: Signer, private: bytes) -> "StaticKeys":
         """For ``identity``; ``private`` are the static key's 32 random bytes."""
         pair = KeyPair.create(private)
         signature = identity.sign(SIGNATURE_PREFIX + pair.public)

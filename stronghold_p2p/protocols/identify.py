@@ -99,8 +99,6 @@ class Identify(Service):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    # ------------------------------------------------------------------ what we say
-
     async def _answer(self, stream: LiveStream) -> None:
         await stream.write_message(self._message(stream.connection))
 
@@ -166,8 +164,6 @@ class Identify(Service):
         except P2PError as error:
             log.debug("push to %s: %s", connection.peer, error)
 
-    # ------------------------------------------------------------------ what peers say
-
     async def _on_push(self, stream: LiveStream) -> None:
         connection: LiveConnection = stream.connection
         if connection in self._pushes_being_read:
@@ -212,8 +208,6 @@ class Identify(Service):
             store_of(self._swarm.book).learn(peer, info.addresses, seq=None if info.record is None else info.record.seq)
             self._push_if_stale(peer)
         return info
-
-    # ------------------------------------------------------------------ events
 
     def connected(self, connection: LiveConnection) -> None:
         if not self._closed:

@@ -318,8 +318,6 @@ class LiveStream:
         else:
             self._end.due = self._over_at
 
-    # ------------------------------------------------------------------ for negotiations
-
     def consumed(self, count: int) -> None:
         """The intake has taken ``count`` bytes for good."""
         self._end.consumed(count, self._loop.time)
@@ -365,8 +363,6 @@ class LiveStream:
         end, self._end = self._end, _HANDED_OVER  # so that closing or resetting this object is nothing
         end.due = inf
         return end, unread, self._ended
-
-    # ------------------------------------------------------------------ Sink: called by the muxer
 
     def data(self, piece: bytes | memoryview) -> None:
         if self.intake is not None:

@@ -7,8 +7,6 @@ write of the answer share one turn of the loop. What is resumed runs on the loop
 another task, and never while the session is processing.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Generator
 from contextvars import Context
@@ -72,7 +70,7 @@ class Waiter:
         self._callback: Callable[[Waiter], object] | None = None
         self._context: Context | None = None
 
-    def __await__(self) -> Generator[Waiter, None, None]:
+    def __await__(self) -> Generator["Waiter", None, None]:
         if not self._done:
             self._asyncio_future_blocking = True
             yield self
@@ -95,9 +93,7 @@ class Waiter:
         if callback is not None and context is not None:
             context.run(callback, self)
 
-    # ------------------------------------------------------------------ what asyncio.Task calls
-
-    def add_done_callback(self, callback: Callable[[Waiter], object], *, context: Context) -> None:
+    def add_done_callback(self, callback: Callable[["Waiter"], object], *, context: Context) -> None:
         self._callback, self._context = callback, context
         if self._done:
             self._turn.add(self._go_on)

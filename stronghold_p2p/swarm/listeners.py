@@ -1,7 +1,5 @@
 """Listeners, and what arrives at them: admitted before any cryptography, upgraded without a task."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import Callable
@@ -23,7 +21,7 @@ class _Arrival:
 
     __slots__ = ("_host", "_listeners", "_local", "_token", "give_up")
 
-    def __init__(self, listeners: Listeners, token: Token, host: str | None, local: Multiaddr) -> None:
+    def __init__(self, listeners: "Listeners", token: Token, host: str | None, local: Multiaddr) -> None:
         self._listeners = listeners
         self._token = token
         self._host = host
@@ -57,7 +55,7 @@ class _Arrival:
 class Listener:
     """Accepts connections on one address. ``async with network`` closes it at the end."""
 
-    def __init__(self, live: LiveListener) -> None:
+    def __init__(self, live: "LiveListener") -> None:
         self._live = live
 
     @property
@@ -77,7 +75,7 @@ class LiveListener:
     An error of the system while accepting does not end it: it is told as ``AcceptFailed`` without a ``remote``.
     """
 
-    def __init__(self, listeners: Listeners) -> None:
+    def __init__(self, listeners: "Listeners") -> None:
         self._listeners = listeners
         self._hub = listeners.host.hub
         self._accepting: TransportListener | None = None
@@ -114,8 +112,6 @@ class LiveListener:
         for address in self.addresses:
             if address not in before:
                 self._hub.emit(AddressAdded(address))
-
-    # ------------------------------------------------------------------ Arrivals
 
     def admit(self, host: str | None, local: Multiaddr) -> _Arrival | None:
         listeners = self._listeners

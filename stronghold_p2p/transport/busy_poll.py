@@ -2,8 +2,7 @@
 
 Two programs on one machine that answer each other's short messages wait for each other a few dozen microseconds,
 which is less than the loop takes to go to sleep and to come back. So the wire that has just answered looks for what
-comes next a little longer: busy polling, as Linux knows it for network devices (socket(7), SO_BUSY_POLL). A wire that
-receives much reads on in the same way, without a turn of the loop, while it costs little time.
+comes next a little longer: busy polling, as Linux knows it for network devices (socket(7), SO_BUSY_POLL).
 
 It costs processor time where it finds nothing. It is tried now and then, goes on while it finds something, and is
 tried less and less often where it does not: a peer behind a real network is never that quick. While two wires of a loop
@@ -17,11 +16,10 @@ from time import monotonic
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from stronghold_p2p.transport.socket_wire import INBOX_BYTES, SocketWire
+from stronghold_p2p.transport.socket_wire import SocketWire
 
 SHORT: Final = 4_096  # bytes that came and went together; transfers keep both ends busy anyway
 SLICE: Final = 1e-3  # seconds after which the loop has its turn, whatever still comes
-QUICK: Final = INBOX_BYTES * 1_000  # bytes per second: a full inbox that is processed so fast is worth another one
 FIRST: Final = 8  # answers until it is tried (again)
 MOST: Final = 1_024
 
@@ -74,16 +72,12 @@ class PollingWire(SocketWire):
         self._written = 0  # since the last bytes came, straight to the socket
 
     def buffer_updated(self, nbytes: int) -> None:
-        alone = self._policy.user is self
-        if not alone:  # while others receive, too, each has its turn
+        if self._policy.user is not self:  # while others receive, too, each has its turn
             self._policy.change(self)
         size, self._written = len(self._tail) + nbytes, 0
         self._looking = True
         try:
-            if size >= INBOX_BYTES and alone:
-                self._read_on(size)
-            else:
-                self._deliver(self._inbox[:size])
+            self._deliver(self._inbox[:size])
         finally:
             self._looking = False
         if nbytes < SHORT:
@@ -137,18 +131,6 @@ class PollingWire(SocketWire):
                     break
                 now = monotonic()
         self._policy.looked(found=found)
-
-    def _read_on(self, size: int) -> None:
-        """The inbox is full, and there is more: take it without a turn of the loop, as long as it costs little time."""
-        begun = now = monotonic()
-        while size:
-            before, full = now, size >= INBOX_BYTES
-            self._deliver(self._inbox[:size])
-            now = monotonic()
-            quick = size > (now - before) * QUICK
-            more = full and quick and self._may_look and now <= begun + SLICE
-            came = self._read(now) if more else 0
-            size = len(self._tail) + came if came else 0
 
     def _read(self, due: float) -> int:
         """Read past the transport, as ``write`` writes. 0: nothing until ``due``, or an end, which the loop finds."""

@@ -78,8 +78,6 @@ class SocketWire(asyncio.BufferedProtocol):
         self.lost = False
         self.user: WireUser = NOBODY
 
-    # ------------------------------------------------------------------ asyncio.BufferedProtocol
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
@@ -131,8 +129,6 @@ class SocketWire(asyncio.BufferedProtocol):
             asyncio.get_running_loop().call_soon(self._fin)
         else:
             self.user.writable()
-
-    # ------------------------------------------------------------------ Wire
 
     @property
     def partial(self) -> bool:

@@ -45,8 +45,6 @@ class StreamWire:
         if unread or self._over:
             self._deliver_soon()
 
-    # ------------------------------------------------------------------ Wire
-
     @property
     def partial(self) -> bool:
         return bool(self._inbox)
@@ -91,8 +89,6 @@ class StreamWire:
             self._end.reset()
             self._lose(None)
 
-    # ------------------------------------------------------------------ Sink
-
     def data(self, piece: bytes | memoryview) -> None:
         self._inbox += piece
         self._deliver_soon()
@@ -114,8 +110,6 @@ class StreamWire:
     def expired(self, now: float) -> None:
         """The user of the wire has deadlines of its own."""
         self._end.due = inf
-
-    # ------------------------------------------------------------------ at the end of the outer callback
 
     def _writable(self) -> None:
         if not self.lost:

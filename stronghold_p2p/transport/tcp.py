@@ -1,7 +1,5 @@
 """TCP: addresses of the form ``/ip4|ip6/../tcp/..``, dialed and listened on."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import ipaddress
@@ -70,7 +68,7 @@ class TcpTransport:
             wire.abort()
             dialed.failed(error)
 
-    async def listen(self, address: Multiaddr, arrivals: Arrivals) -> TcpListener:
+    async def listen(self, address: Multiaddr, arrivals: Arrivals) -> "TcpListener":
         target = tcp_address(address)
         if target is None:
             raise ConfigError(f"{address} is no TCP address", where="listen")

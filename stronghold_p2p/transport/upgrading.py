@@ -9,8 +9,6 @@ A connection that has not been accepted yet costs its wire, its exchange and a t
 ``PHASES``: a pair of phase and event that is missing there cannot happen.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -72,7 +70,7 @@ class UpgradeRunner:
     remote: Multiaddr
 
     def __init__(
-        self, upgrader: Upgrader, wire: Wire, exchange: Exchange[Negotiated], outcome: Outcome, *, dialer: bool
+        self, upgrader: "Upgrader", wire: Wire, exchange: Exchange[Negotiated], outcome: Outcome, *, dialer: bool
     ) -> None:
         self._wire = wire
         self._exchange: ExchangeRunner[Negotiated] = ExchangeRunner(exchange)
@@ -119,8 +117,6 @@ class UpgradeRunner:
             self._leave(Event.END)
             self._wire.abort()
 
-    # ------------------------------------------------------------------ WireUser
-
     def received(self, view: memoryview) -> int:
         try:
             if self._phase is Phase.RUNNING:
@@ -153,8 +149,6 @@ class UpgradeRunner:
         cause = ConnectionClosed("the peer closed the connection during the upgrade", remote=True)
         cause.__cause__ = error
         self._fail(cause)
-
-    # ------------------------------------------------------------------ Upgraded
 
     def _prove(self) -> None:
         self._phase = PHASES[self._phase, Event.PROVE]

@@ -106,8 +106,6 @@ class Session:
         self._dropped = DroppedBytes(limits.receive_memory)
         self.incomplete_since: float | None = None  # when the frame began that is not complete yet
 
-    # ------------------------------------------------------------------ receiving
-
     def pinged(self, value: int) -> None:
         """Answer a ping, promptly and only then (rust and js close on an unexpected pong)."""
         self.pongs += 1
@@ -173,8 +171,6 @@ class Session:
         if not self._dropped.allow(stream_id, length):
             raise MuxerError("too many bytes for streams that do not exist", code=GoAway.PROTOCOL_ERROR)
 
-    # ------------------------------------------------------------------ streams
-
     def open(self) -> YamuxStream:
         """A new stream of ours, whose SYN leaves with its first frame. ``LimitExceeded``: no ids, or no ACKs."""
         if self._next_id > LAST_STREAM_ID:
@@ -224,8 +220,6 @@ class Session:
             self.violation = MuxerError("too many stream resets", code=GoAway.RATE_LIMITED)
             self.outbox.wake()
 
-    # ------------------------------------------------------------------ sending
-
     def data_to_send(self) -> Pieces:
         """All frames since the last call, in order, as the pieces of one plaintext; ``outbox.taken``: their bytes."""
         if self._holding:
@@ -269,8 +263,6 @@ class Session:
             self.ping_sent_at = now
             self._ping_value = (self._ping_value + 1) & MAX_CREDIT
             self.outbox.add(PING, SYN, 0, self._ping_value)
-
-    # ------------------------------------------------------------------ the end
 
     def go_away(self, code: int) -> bytes:
         """The last frame of a session; nothing is processed or framed after it."""
@@ -317,8 +309,6 @@ class YamuxStream:
         self.waits = False  # for room on the connection
         self.piece = b""
         self.due = inf
-
-    # ------------------------------------------------------------------ sending
 
     def send(self, data: bytes | memoryview) -> int:
         owner = self._owner
@@ -391,8 +381,6 @@ class YamuxStream:
         if out.frames >= EARLY:
             out.user.early()
 
-    # ------------------------------------------------------------------ receiving
-
     def consumed(self, count: int, clock: Callable[[], float]) -> None:
         if self.receiving is _RECEIVES and self.window.consumed(count):  # half of the window is free: give credit back
             owner, now = self._owner, clock()
@@ -411,8 +399,6 @@ class YamuxStream:
             self.receiving = RECEIVING[self.receiving, _DISCARD]
             if self.window.buffered:
                 self.window.dropped(self.window.buffered)
-
-    # ------------------------------------------------------------------ the end
 
     def reset(self, code: int = 0) -> None:
         """The code travels as go-libp2p's does (core/network/mux.go)."""

@@ -6,8 +6,6 @@ The policy is one of a loop; a test has one of its own.
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,8 +15,8 @@ import pytest
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConnectionClosed
 from stronghold_p2p.transport import busy_poll
-from stronghold_p2p.transport.busy_poll import FIRST, MOST, QUICK, SHORT, SLICE, PollingWire, SpinPolicy
-from stronghold_p2p.transport.socket_wire import INBOX_BYTES, SocketWire
+from stronghold_p2p.transport.busy_poll import FIRST, MOST, SHORT, SLICE, PollingWire, SpinPolicy
+from stronghold_p2p.transport.socket_wire import SocketWire
 from tests.peers import connect, swarm, until
 from tests.transport.wire import Bare, Taker, linked
 
@@ -198,38 +196,6 @@ async def test_a_rest_is_put_before_what_comes_while_looking() -> None:
         await until(lambda: len(answering.sizes) == 4)
         assert answering.sizes == [1, 2, 1, 2]
         assert bytes(answering.got) == b"????"
-
-
-@pytest.mark.parametrize("pace", ["quick", "slow"])
-@pytest.mark.parametrize("unit", [1, 65_537])
-async def test_a_full_inbox_is_followed_by_what_is_there(pace: str, unit: int) -> None:
-    """Everything comes once and in order; whoever is slow has one inbox in a turn of the loop."""
-    async with eager(1 << 30, unit=unit) as answering:
-        answering.answer = b""
-        answering.then = lambda: time.sleep(answering.sizes[-1] / QUICK * 2 if pace == "slow" else 0)
-        data = os.urandom(unit) * ((8 << 20) // unit)
-        answering.wire.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        sending = asyncio.get_running_loop().create_task(answering.bare.send(data))
-        await until(lambda: len(answering.got) == len(data), 20)
-        await sending
-        assert answering.got == data
-        assert max(answering.sizes) <= INBOX_BYTES
-        assert pace == "quick" or answering.inside == 1
-
-
-async def test_a_full_inbox_is_not_followed_once_reading_is_paused() -> None:
-    async with eager(1) as answering:
-        answering.answer, answering.then = b"", answering.wire.pause
-        answering.wire.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        answering.wire.pause()
-        sending = asyncio.get_running_loop().create_task(answering.bare.send(bytes(2 << 20)))
-        await asyncio.sleep(0.05)
-        answering.wire.resume()
-        await until(lambda: answering.got)
-        assert len(answering.got) <= INBOX_BYTES
-        answering.wire.resume()
-        await until(lambda: len(answering.got) == 2 << 20)
-        await sending
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """The firewall of one network: the decisions of its rules, and the file that these may come from."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,7 +30,7 @@ class Firewall(Decisions):
     @staticmethod
     def load(
         path: Path | str, *, predicates: Mapping[str, Predicate] | None = None, watch: bool = True, create: bool = False
-    ) -> Firewall:
+    ) -> "Firewall":
         """The firewall that a TOML file describes (docs/firewall.md, "Rules in a file").
 
         ``predicates`` are those that it may name. With ``watch`` a network that uses the firewall follows changes of

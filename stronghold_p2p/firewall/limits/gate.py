@@ -8,8 +8,6 @@ A source is an IPv4 address or an IPv6 /56, the network that one household is gi
 can hand out many of these to one customer, so a /48 is counted too, with eight times as much (hostile rows 1 to 3).
 """
 
-from __future__ import annotations
-
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,7 +37,7 @@ _Source: TypeAlias = tuple[_Place, ...]
 class Token:
     """One place at the gate. ``release`` gives it back, any number of times."""
 
-    gate: Gate
+    gate: "Gate"
     direction: Direction
     source: _Source = ()
     peer: PeerId | None = None  # once it is that of a connection
