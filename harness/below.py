@@ -16,7 +16,7 @@ from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Rule
-from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.protocols import perf
 from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.protocols.ping import Ping

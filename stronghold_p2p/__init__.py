@@ -50,7 +50,7 @@ from stronghold_p2p.firewall.rules import Attempt as Attempt
 from stronghold_p2p.firewall.rules import Rule as Rule
 from stronghold_p2p.firewall.rules import Scope as Scope
 from stronghold_p2p.identity import PeerId as PeerId
-from stronghold_p2p.identity.keys import Identity as Identity
+from stronghold_p2p.identity.keys.identity import Identity as Identity
 from stronghold_p2p.network import Address as Address
 from stronghold_p2p.network import Network as Network
 from stronghold_p2p.network import Target as Target

@@ -66,30 +66,23 @@ def match_first(data: bytes | bytearray | memoryview) -> tuple[str, int] | None:
     The fast path of ``listen``, which takes over from the first byte where this is ``None``, or where the caller does
     not serve the protocol; ``propose`` gives the answer where it does.
     """
-    start = _FIRST
-    if len(data) <= start:
+    if len(data) <= _FIRST:
         return None
-    size = data[start - 1]
-    if size > 0x7F:
-        high = data[start]
-        start += 1
-        size = size & 0x7F | high << 7
-        if not 0 < high < 0x80 or size > MAX_LINE:
-            return None
-    end = start + size
-    if len(data) < end:
+    size = data[_FIRST - 1]
+    end = _FIRST + size
+    if size > 0x7F or len(data) < end:  # a length of two bytes is rare
         return None
-    name = _flight(bytes(data[:end]), start)
+    name = _flight(bytes(data[:end]))
     return None if name is None else (name, end)
 
 
 @lru_cache(_CACHED)
-def _flight(data: bytes, start: int) -> str | None:
-    """The proposal of a first flight whose text begins at ``start``; peers repeat theirs on every stream."""
-    if data[: len(HEADER)] != HEADER or len(data) < start + 2:
+def _flight(data: bytes) -> str | None:
+    """The proposal of a first flight; peers repeat theirs on every stream."""
+    if data[: len(HEADER)] != HEADER or len(data) < _FIRST + 2:
         return None
     try:
-        name = _name(data[start:])
+        name = _name(data[_FIRST:])
     except NegotiationError:
         return None
     return None if name in _NEVER else name

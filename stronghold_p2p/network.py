@@ -16,7 +16,7 @@ from stronghold_p2p.events.events import Event
 from stronghold_p2p.events.hub import Events, Overflow
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.protocols.ping import Ping

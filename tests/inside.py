@@ -6,7 +6,7 @@ from stronghold_p2p import Connection
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.muxing.yamux_muxer import YamuxMuxer
 from stronghold_p2p.transport.socket_wire import SocketWire
-from stronghold_p2p.yamux import Session
+from stronghold_p2p.yamux.session import Session
 
 
 def live(connection: Connection | LiveConnection) -> LiveConnection:

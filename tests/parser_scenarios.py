@@ -17,14 +17,14 @@ from stronghold_p2p.encoding import protobuf, strict_json, varint
 from stronghold_p2p.errors import StreamEnded
 from stronghold_p2p.exchange import ExchangeRunner
 from stronghold_p2p.identity import Envelope, PeerId, PeerRecord, PublicKey
-from stronghold_p2p.identity.keys import Identity
-from stronghold_p2p.noise import NoiseChannel, payload
+from stronghold_p2p.identity.keys.identity import Identity
+from stronghold_p2p.noise import payload
 from stronghold_p2p.noise.handshake import HandshakeState
-from stronghold_p2p.noise.libp2p import Handshaken
+from stronghold_p2p.noise.libp2p import Handshaken, NoiseChannel
 from stronghold_p2p.noise.records import Sealer
 from stronghold_p2p.request_response.codecs import codec
 from stronghold_p2p.request_response.codecs.typed import messages
-from stronghold_p2p.request_response.watch import Watch
+from stronghold_p2p.request_response.server import Watch
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import HeldUntilAnswered, InboundNegotiation, LazyConfirm
 from stronghold_p2p.transport.socket_wire import SocketWire
@@ -160,7 +160,7 @@ EXCHANGES: list[Exchange[Any]] = [
         secured,
     ),
     between(
-        "noise.security.Noise.handshake",
+        "noise.libp2p.Noise.handshake",
         lambda: upgrade(1).securities[0].handshake(initiator=True, expected=None, muxers=(YAMUX,)),
         lambda: upgrade(2).securities[0].handshake(initiator=False, expected=None, muxers=(YAMUX,)),
         (BOB.peer_id, BOB.public_key, YAMUX),
@@ -354,7 +354,7 @@ STREAMS: list[Stream] = [
         ("/b", MESSAGES, multistream.HEADER + multistream.NA + multistream.message("/b"), ["/b"]),
     ),
     Stream("streams.negotiation.HeldUntilAnswered.data", keeping, b"second", b"", b"first second"),
-    Stream("request_response.watch.Watch.data", watching, b"x", b"yz", {Reset.PROTOCOL_VIOLATION}),
+    Stream("request_response.server.Watch.data", watching, b"x", b"yz", {Reset.PROTOCOL_VIOLATION}),
 ]
 
 

@@ -19,7 +19,7 @@ from stronghold_p2p.connection.handlers import Handler
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Rule
-from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 

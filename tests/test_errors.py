@@ -14,7 +14,7 @@ import pytest
 from stronghold_p2p import errors
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.errors import P2PError
-from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.keys.identity import Identity
 
 PEER, OTHER = Identity.from_seed(b"b" * 32).peer_id, Identity.from_seed(b"m" * 32).peer_id
 

@@ -35,7 +35,7 @@ from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport.tcp import TcpTransport
 from stronghold_p2p.transport.upgrade import UpgradeSettings
 from stronghold_p2p.transport.upgrading import UpgradeRunner
-from stronghold_p2p.yamux import Session
+from stronghold_p2p.yamux.session import Session
 from tests.inside import muxer, session
 from tests.peers import ECHO, echo, mirror, network, until
 from tools import house

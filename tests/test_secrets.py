@@ -21,8 +21,8 @@ from stronghold_p2p.encoding.base58 import encode as base58
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.multistream import propose
 from stronghold_p2p.noise.cipher import CipherState
+from stronghold_p2p.noise.libp2p import NOISE, Noise
 from stronghold_p2p.noise.payload import StaticKeys
-from stronghold_p2p.noise.security import NOISE, Noise
 from stronghold_p2p.transport.upgrade import UpgradeSettings
 from stronghold_p2p.yamux.header import frame
 from tests.peers import LOOPBACK, until

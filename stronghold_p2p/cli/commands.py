@@ -9,7 +9,7 @@ from typing import Final
 
 from stronghold_p2p.cli.output import compact, printable, show
 from stronghold_p2p.errors import DialError
-from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.network import Network
 from stronghold_p2p.protocols.perf import PERF, measure
 from stronghold_p2p.request_response.codecs.codec import JSON

@@ -17,7 +17,7 @@ from stronghold_p2p.errors import P2PError, Rejected, UnsupportedProtocol
 from stronghold_p2p.events.events import Ended, Event
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.network import Network
 from stronghold_p2p.request_response.server import Request
 

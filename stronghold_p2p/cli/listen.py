@@ -18,7 +18,7 @@ from stronghold_p2p.events.events import AcceptFailed, Event, Judged, RulesLoade
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.network import Network
 from stronghold_p2p.protocols import perf
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD

@@ -11,9 +11,9 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from itertools import accumulate
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn
 
 from stronghold_p2p.errors import Malformed
 
@@ -32,10 +32,7 @@ _SURROGATE: Final = re.compile(rb"\\u[dD]")
 _AS_STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # down and up, as signed bytes
 _NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
-_CONTAINERS: Final = (dict, list, tuple)
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
-
-_Container: TypeAlias = dict[Any, Any] | list[Any] | tuple[Any, ...]
 
 
 def loads(body: bytes) -> Any:
@@ -66,12 +63,12 @@ def dumps(value: Any) -> bytes:
     a value that JSON does not have, nesting beyond ``MAX_DEPTH``, a number beyond ``MAX_DIGITS``, or more than
     ``MAX_CONTAINERS`` objects and arrays.
     """
-    if not _is_plain(value, MAX_DEPTH):
-        _check_containers(value)
+    if not _is_plain(value, MAX_DEPTH) and (fault := _fault(value, leaves=False)):
+        raise fault
     try:
         body = "".join(_pieces(value, 0)).encode()
     except (ValueError, TypeError, RecursionError) as error:
-        raise at(_culprit(value), f"not JSON: {_reason(error)}") from None
+        raise (_fault(value, leaves=True) or at("", f"not JSON: {_reason(error)}")) from None
     if len(body) > MAX_DIGITS:
         if len(body) > 2 * MAX_CONTAINERS:  # each takes two bytes
             _check_cost(body)
@@ -153,7 +150,7 @@ _pieces: Final = _in_pieces()
 
 
 def _is_plain(value: Any, depth: int) -> bool:
-    """A quick yes for what ``_check_containers`` would find nothing in; a no says nothing."""
+    """A quick yes for what ``_fault`` would find nothing in; a no says nothing."""
     kind = type(value)
     if kind in _SCALARS:
         return True
@@ -172,28 +169,24 @@ def _is_plain(value: Any, depth: int) -> bool:
     return True
 
 
-def _check_containers(value: Any) -> None:
-    """Depth and keys, which the encoder would recurse into or turn into text without a word."""
-    if not isinstance(value, _CONTAINERS):
-        return
-    level: list[tuple[_Container, tuple[Any, ...]]] = [(value, ())]
-    stack = [level]
-    while stack:
-        if not stack[-1]:
-            stack.pop()
-            continue
-        container, path = stack[-1].pop()
-        if len(stack) > MAX_DEPTH:
-            raise at(_text(path), f"nested deeper than {MAX_DEPTH}")
-        if isinstance(container, dict) and not all(isinstance(key, str) for key in container):
-            raise at(_text(path), "a key that is no text")
-        children = container.values() if isinstance(container, dict) else container
-        if not _SCALARS.issuperset(map(type, children)):
-            stack.append([(child, (*path, key)) for key, child in _items(container) if isinstance(child, _CONTAINERS)])
-
-
-def _items(container: _Container) -> Iterable[tuple[Any, Any]]:
-    return container.items() if isinstance(container, Mapping) else enumerate(container)
+def _fault(value: Any, path: tuple[Any, ...] = (), depth: int = MAX_DEPTH, *, leaves: bool) -> Malformed | None:
+    """What is wrong first inside ``value``: depth and keys, which the encoder would recurse into or turn into text
+    without a word, and with ``leaves`` whatever it cannot write.
+    """
+    if isinstance(value, dict | list | tuple):
+        if not depth:
+            return at(_text(path), f"nested deeper than {MAX_DEPTH}")
+        if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
+            return at(_text(path), "a key that is no text")
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        found = (_fault(child, (*path, key), depth - 1, leaves=leaves) for key, child in items)
+        return next((fault for fault in found if fault is not None), None)
+    if leaves:
+        try:
+            _ENCODER.encode(value).encode()
+        except (ValueError, TypeError, RecursionError) as error:
+            return at(_text(path), f"not JSON: {_reason(error)}")
+    return None
 
 
 def _text(path: tuple[Any, ...]) -> str:
@@ -208,21 +201,6 @@ def at(path: str, what: str) -> Malformed:
 def printable(text: str) -> str:
     """A text that may be a peer's, in ASCII and not too long for an error."""
     return ascii(text[:MAX_PATH])[1:-1]
-
-
-def _culprit(value: Any) -> str:
-    """The path of the first value inside ``value`` that cannot be written; depth is bounded by now."""
-    path: tuple[Any, ...] = ()
-    while isinstance(value, _CONTAINERS):
-        for key, child in _items(value):
-            try:
-                _ENCODER.encode(child).encode()
-            except (ValueError, TypeError, RecursionError):
-                path, value = (*path, key), child
-                break
-        else:
-            break
-    return _text(path)
 
 
 def _reason(error: Exception) -> str:

@@ -25,8 +25,9 @@ from stronghold_p2p.errors import ConnectionClosed, DecryptError, MuxerError
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.seams import MuxerUser, Secured, Sink, StreamEnd, Wire
 from stronghold_p2p.streams.waiter import Turn
-from stronghold_p2p.yamux import Receiver, Session
 from stronghold_p2p.yamux.header import GO_AWAY, frame
+from stronghold_p2p.yamux.receiver import Receiver
+from stronghold_p2p.yamux.session import Session
 from stronghold_p2p.yamux.window import ReceiveBudget, ReceivePool
 
 YAMUX: Final = "/yamux/1.0.0"

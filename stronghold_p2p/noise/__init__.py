@@ -2,12 +2,7 @@
 
 From the inside out, in the order and with the names of the Noise specification: ``cipher`` (CipherState),
 ``symmetric`` (SymmetricState), ``handshake`` (HandshakeState and the pattern). Around them what libp2p adds
-(noise/README.md): ``payload`` proves an identity inside the handshake, ``libp2p`` frames its three messages,
-``records`` carries everything after it, and ``security`` is what the rest of the stack sees. The handshake ends in
-another type than it began with: a ``Secured`` names the peer, and nobody can read or write before there is one.
+(noise/README.md): ``payload`` proves an identity inside the handshake, ``records`` carries everything after it, and
+``libp2p`` frames the three messages and is what the rest of the stack sees. The handshake ends in another type than it
+began with: a ``Secured`` names the peer, and nobody can read or write before there is one.
 """
-
-from stronghold_p2p.noise.payload import StaticKeys
-from stronghold_p2p.noise.security import NOISE, Noise, NoiseChannel
-
-__all__ = ["NOISE", "Noise", "NoiseChannel", "StaticKeys"]

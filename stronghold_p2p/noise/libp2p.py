@@ -1,4 +1,6 @@
-"""The Noise handshake as libp2p frames it: three messages in, a proven peer and two ciphers out.
+"""Noise as a ``Security``: the handshake as libp2p frames it, and the channel that comes of it (seams.py).
+
+Three messages in, a proven peer and two ciphers out.
 
 noise/README.md, Wire Format and The libp2p Handshake Payload. Nothing of a peer is passed on before its
 identity is proven, and after any failure nothing more is sent: the format knows no error message.
@@ -16,6 +18,10 @@ from stronghold_p2p.noise import payload
 from stronghold_p2p.noise.cipher import TAGLEN, CipherState
 from stronghold_p2p.noise.handshake import DHLEN, HandshakeState
 from stronghold_p2p.noise.payload import MAX_PAYLOAD, StaticKeys
+from stronghold_p2p.noise.records import Opener, Sealer, Workspace
+from stronghold_p2p.seams import Secured
+
+NOISE: Final = "/noise"
 
 # What a message can measure at all, so that its length is judged before any of it is read. Message 1 is the
 # bare ephemeral key: its payload is sent in the clear and has to be empty, as rust demands.
@@ -89,3 +95,34 @@ def _read(sizes: range) -> Exchange[bytes]:
     if size not in sizes:
         raise HandshakeError(f"a Noise handshake message of {size} bytes, {sizes[0]} to {sizes[-1]} expected")
     return (yield size)
+
+
+class NoiseChannel(Opener, Sealer):
+    """Both directions of one connection."""
+
+    header_size = 2
+
+    def __init__(self, handshaken: Handshaken, space: Workspace) -> None:
+        Opener.__init__(self, handshaken.receive, space)
+        Sealer.__init__(self, handshaken.send, space)
+
+    def body_size(self, header: bytes) -> int:
+        return int.from_bytes(header, "big")
+
+
+class Noise:
+    """For one network: its static ``keys``, a source of ``random`` bytes, and memory that its connections share."""
+
+    id = NOISE
+
+    def __init__(self, keys: StaticKeys, random: Callable[[int], bytes]) -> None:
+        self._keys = keys
+        self._random = random
+        self._space = Workspace()
+
+    def handshake(self, *, initiator: bool, expected: PeerId | None, muxers: tuple[str, ...]) -> Exchange[Secured]:
+        """``PeerIdMismatch`` or ``HandshakeError``: the wire is then to be closed."""
+        done = yield from secure(
+            initiator=initiator, local=self._keys, expected=expected, muxers=muxers, random=self._random
+        )
+        return Secured(done.peer, done.public_key, NoiseChannel(done, self._space), done.early_muxer)

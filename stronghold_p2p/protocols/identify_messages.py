@@ -18,7 +18,7 @@ from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.encoding.protobuf import Message, field
 from stronghold_p2p.errors import DecodeError, HandshakeError
 from stronghold_p2p.identity import PeerId, PeerRecord, PublicKey
-from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.keys.identity import Identity
 
 PROTOCOL_VERSION: Final = "ipfs/0.1.0"  # informational; what every stack says
 

@@ -31,9 +31,8 @@ from stronghold_p2p.request_response import attempts
 from stronghold_p2p.request_response.codecs.codec import decode, weight
 from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
 from stronghold_p2p.request_response.framing import CHUNK, receive, whole, write
-from stronghold_p2p.request_response.watch import Watch
 from stronghold_p2p.streams.deadline import late
-from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.streams.live import Intake, LiveStream
 from stronghold_p2p.swarm.host import Host
 
 Rq = TypeVar("Rq")
@@ -58,6 +57,35 @@ class Request(NamedTuple, Generic[Rq]):  # a tuple, because each request makes o
 
 
 Handler: TypeAlias = Callable[[Request[Rq]], Awaitable[Rs] | Rs]
+
+
+class Watch(Intake):
+    """What a requester does while the application works on its request: it may leave, and must not send any more.
+
+    From its beginning to ``stop`` it takes what arrives on the stream, and cancels the handler if the stream fails.
+
+    ``error`` is why the stream has failed. Only an end may arrive: the requester may close its side before it has the
+    answer, but bytes behind the request reset the stream.
+    """
+
+    __slots__ = ("_stream", "error")
+
+    def __init__(self, stream: LiveStream) -> None:
+        self._stream = stream
+        self.error: Exception | None = None
+        stream.intake = self
+
+    def stop(self) -> None:
+        if self._stream.intake is self:
+            self._stream.intake = None
+
+    def data(self, piece: bytes | memoryview) -> None:
+        if len(piece):
+            self._stream.reset(Reset.PROTOCOL_VIOLATION)
+
+    def failed(self, error: Exception) -> None:
+        self.error = error
+        self._stream.connection.handlers.cancel_one(self._stream, str(error))
 
 
 class Server:

@@ -16,7 +16,7 @@ from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.limits.gate import Gate, Token
 from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.seams import Transport, Upgraded
 from stronghold_p2p.swarm.gatekeeper import Gatekeeper
 

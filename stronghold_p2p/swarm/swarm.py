@@ -22,9 +22,10 @@ from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.limits.gate import Gate, Token
 from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.muxing.yamux_muxer import YamuxFactory
-from stronghold_p2p.noise import Noise, StaticKeys
+from stronghold_p2p.noise.libp2p import Noise
+from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.seams import Transport, Upgraded
 from stronghold_p2p.swarm.dialer import Dialer
 from stronghold_p2p.swarm.gatekeeper import Gatekeeper, Served, kept_out

@@ -28,7 +28,6 @@ from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import LimitExceeded, MuxerError, StreamReset
 from stronghold_p2p.seams import NOBODY, Pieces, Sink, StreamEnd
 from stronghold_p2p.token_bucket import TokenBucket
-from stronghold_p2p.yamux.budget import DroppedBytes
 from stronghold_p2p.yamux.header import (
     ACK,
     DATA,
@@ -44,7 +43,7 @@ from stronghold_p2p.yamux.header import (
 )
 from stronghold_p2p.yamux.outbox import EARLY, JOIN_UP_TO, TURN_BYTES, WAKE_TOGETHER, Outbox, SessionUser
 from stronghold_p2p.yamux.state import RECEIVING, SENDING, Event, Receiving, Sending
-from stronghold_p2p.yamux.window import ReceiveBudget, ReceiveWindow
+from stronghold_p2p.yamux.window import DroppedBytes, ReceiveBudget, ReceiveWindow
 
 LAST_STREAM_ID: Final = 0xFFFF_FFFF
 ACK_BACKLOG: Final = 256  # streams of ours that the peer has not acknowledged (yamux/README.md, "ACK backlog")

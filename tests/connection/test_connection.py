@@ -26,7 +26,7 @@ from stronghold_p2p.events.events import Ended, Opened
 from stronghold_p2p.exchange import ExchangeRunner
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.muxing.yamux_muxer import YAMUX
-from stronghold_p2p.noise.security import NOISE, NoiseChannel
+from stronghold_p2p.noise.libp2p import NOISE, NoiseChannel
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport import busy_poll

@@ -18,13 +18,14 @@ from stronghold_p2p.connection.live import Connection, LiveConnection
 from stronghold_p2p.errors import P2PError
 from stronghold_p2p.firewall.limits.gate import Token
 from stronghold_p2p.muxing.yamux_muxer import YamuxMuxer
-from stronghold_p2p.noise.security import NoiseChannel
+from stronghold_p2p.noise.libp2p import NoiseChannel
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport.socket_wire import SocketWire
 from stronghold_p2p.transport.upgrading import UpgradeRunner
-from stronghold_p2p.yamux import Receiver, Session, YamuxStream
 from stronghold_p2p.yamux.header import PING, SYN, frame
+from stronghold_p2p.yamux.receiver import Receiver
+from stronghold_p2p.yamux.session import Session, YamuxStream
 from tests.peers import ECHO, ask, connect, echo, never, swarm, swarms, until
 from tests.swarm.raw import Raw, raw_in, raw_out
 

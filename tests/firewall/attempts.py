@@ -8,7 +8,7 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p.firewall.rules import Attempt, Direction
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.keys.identity import Identity
 
 ALICE, BOB, CAROL = (Identity.from_seed(bytes((number,)) * 32).peer_id for number in (1, 2, 3))
 ECHO = "/echo/1.0.0"

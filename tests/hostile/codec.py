@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 
 from stronghold_p2p.encoding.varint import encode as varint
-from stronghold_p2p.identity import keys
+from stronghold_p2p.identity.keys import identity as keys
 from tests.hostile.names import MULTISTREAM, YAMUX
 
 SIGNATURE_PREFIX = b"noise-libp2p-static-key:"

@@ -28,7 +28,7 @@ from stronghold_p2p.events.events import Event, RequestFailed
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.protocols import perf
 from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.protocols.ping import Ping

@@ -10,7 +10,7 @@ import pytest
 
 from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.errors import ConfigError, IdentityError
-from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.identity.peer_id import PeerId
 from stronghold_p2p.identity.public_key import KeyMessage, KeyType, PublicKey
 from tests.identity import vectors

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.errors import DecodeError
 from stronghold_p2p.identity.envelope import Envelope, EnvelopeMessage
-from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.identity.peer_record import (
     DOMAIN,
     MAX_ADDRESSES,

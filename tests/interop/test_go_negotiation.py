@@ -13,7 +13,7 @@ from stronghold_p2p.addressing.parse import parse, split_peer
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.errors import ConnectionClosed, PeerIdMismatch, UnsupportedProtocol
 from stronghold_p2p.events.events import AcceptFailed, Opened
-from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.identity.public_key import KeyType
 from tests.interop.go_peer import GoError, go_peer
 from tests.interop.names import ECHO, HALF_CLOSE, RR

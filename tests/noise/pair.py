@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
-from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.identity.peer_id import PeerId
 from stronghold_p2p.noise.libp2p import Handshaken, secure
 from stronghold_p2p.noise.payload import StaticKeys

@@ -1,4 +1,4 @@
-"""noise/security.py: Noise as the rest of the stack sees it, both ways."""
+"""noise/libp2p.py: Noise as the rest of the stack sees it, both ways."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from stronghold_p2p.errors import DecryptError
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.noise import NOISE, Noise
+from stronghold_p2p.noise.libp2p import NOISE, Noise
 from stronghold_p2p.seams import Secured
 from tests.noise.pair import YAMUX, identity, keys, opened, randomness, talk
 

@@ -14,7 +14,7 @@ from stronghold_p2p.addressing.parse import parse, with_peer
 from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.errors import DecodeError, HandshakeError
 from stronghold_p2p.identity import Envelope, PeerRecord
-from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.protocols import identify_messages as caps
 from stronghold_p2p.protocols.identify_messages import (
     IdentifyMessage,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stronghold_p2p.errors import LimitExceeded, Malformed
-from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.request_response.codecs.codec import BYTES, JSON, frame
 from stronghold_p2p.request_response.framing import receive, whole, write
 from tests.peers import ECHO, saying, swarms

@@ -7,7 +7,7 @@ import pytest
 from stronghold_p2p import errors
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.errors import DeadlineExceeded, LimitExceeded, P2PError, Rejected, StreamReset, UnsupportedProtocol
-from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.request_response.outcome import TABLE, Failure, Phase, fail, outcome
 
 PEER = Identity.from_seed(bytes(32)).peer_id

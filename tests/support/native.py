@@ -20,7 +20,7 @@ from stronghold_p2p.addressing.kinds import tcp_address
 from stronghold_p2p.codes import GoAway, farewell
 from stronghold_p2p.errors import ConnectionClosed, DialError, PeerIdMismatch, StreamReset
 from stronghold_p2p.identity import PeerId, PublicKey
-from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.seams import NOBODY, Arrivals, MuxerUser, Sink, StreamEnd, Upgraded
 from stronghold_p2p.streams.waiter import Turn
 from tests.support.memory import MemoryListener, dialed_port, listening, place

@@ -23,7 +23,7 @@ from stronghold_p2p.events.events import AcceptFailed, AddressAdded, AddressRemo
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.limits import gate
 from stronghold_p2p.firewall.rules import Rule
-from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport import tcp
 from tests.peers import ECHO, ask, connect, echo, swarm, until

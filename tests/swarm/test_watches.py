@@ -17,7 +17,7 @@ from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.events.events import AddressAdded, AddressRemoved, RulesLoaded
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Rule
-from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.swarm.watches import ADDRESSES_EVERY, RULES_EVERY, Watch
 from stronghold_p2p.transport import tcp

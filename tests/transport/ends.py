@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.noise import Noise
+from stronghold_p2p.noise.libp2p import Noise
 from stronghold_p2p.seams import Deliver, MuxerUser, Pieces, Secured, Security, Wire, Write
 from stronghold_p2p.transport.upgrade import Negotiated, UpgradeSettings
 from tests.noise import pair

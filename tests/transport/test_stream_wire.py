@@ -16,7 +16,7 @@ import pytest
 from stronghold_p2p.connection.handlers import Handler
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import ConnectionClosed, P2PError
-from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport.stream_wire import StreamWire

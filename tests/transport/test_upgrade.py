@@ -11,7 +11,7 @@ from stronghold_p2p import multistream
 from stronghold_p2p.errors import DecryptError, HandshakeError, NegotiationError, P2PError, PeerIdMismatch
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.muxing.yamux_muxer import YAMUX
-from stronghold_p2p.noise.security import NOISE, NoiseChannel
+from stronghold_p2p.noise.libp2p import NOISE, NoiseChannel
 from stronghold_p2p.seams import Security
 from stronghold_p2p.transport.upgrade import Negotiated, UpgradeSettings
 from stronghold_p2p.yamux.header import PING, SYN, frame

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from math import inf
 
 from stronghold_p2p.config import Limits
-from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.seams import StreamEnd
 from stronghold_p2p.streams.live import Intake, LiveStream
 from stronghold_p2p.streams.waiter import Turn

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import random
 
-from stronghold_p2p.yamux.budget import REMEMBERED, DroppedBytes
+from stronghold_p2p.yamux.window import REMEMBERED, DroppedBytes
 
 
 def test_bytes_within_the_buried_credit_are_free_and_a_body_beyond_it_counts_whole() -> None:

@@ -18,8 +18,8 @@ from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, MuxerError
 from stronghold_p2p.yamux import receiver, session
-from stronghold_p2p.yamux.budget import REMEMBERED
 from stronghold_p2p.yamux.header import HEADER, HEADER_SIZE, INITIAL_WINDOW, MAX_CREDIT, PING
+from stronghold_p2p.yamux.window import REMEMBERED
 from tests.yamux.wire import ACK, FIN, RST, SYN, Bounds, Frame, Side, data, go_away, inbound, ping, syn, update
 
 KIB = 1 << 10

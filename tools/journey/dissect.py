@@ -11,9 +11,9 @@ from typing import Final
 from stronghold_p2p import multistream
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.encoding import varint
-from stronghold_p2p.noise import NOISE
 from stronghold_p2p.noise.cipher import TAGLEN, CipherState
 from stronghold_p2p.noise.handshake import XX
+from stronghold_p2p.noise.libp2p import NOISE
 from stronghold_p2p.yamux.header import (
     DATA,
     GO_AWAY,

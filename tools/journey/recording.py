@@ -10,9 +10,10 @@ from typing import Any, Final
 from stronghold_p2p.addressing.kinds import from_socket
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.identity.keys import Identity
-from stronghold_p2p.noise import Noise, StaticKeys
+from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.noise.handshake import DHLEN, KeyPair
+from stronghold_p2p.noise.libp2p import Noise
+from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD
 from stronghold_p2p.request_response.server import Request, Server

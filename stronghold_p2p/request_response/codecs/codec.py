@@ -27,7 +27,9 @@ class Codec(Protocol[T]):
 
 
 @dataclass(eq=False)
-class _Named(Generic[T]):
+class Named(Generic[T]):
+    """A codec of two functions, called ``name``."""
+
     name: str
     encode: Callable[[T], bytes]
     decode: Callable[[bytes], T]
@@ -39,9 +41,9 @@ class _Named(Generic[T]):
 # A length below 128 is the byte itself.
 _ONE_BYTE: Final = tuple(bytes((size,)) for size in range(128))
 
-BYTES: Final[Codec[bytes]] = _Named("BYTES", bytes, lambda body: body)
+BYTES: Final[Codec[bytes]] = Named("BYTES", bytes, lambda body: body)
 """A message is its body."""
-JSON: Final[Codec[Any]] = _Named("JSON", strict_json.dumps, strict_json.loads)
+JSON: Final[Codec[Any]] = Named("JSON", strict_json.dumps, strict_json.loads)
 """A message is what JSON can say; ``strict_json`` tells what is refused."""
 
 

@@ -2,49 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from stronghold_p2p.encoding import strict_json
 from stronghold_p2p.errors import Malformed
-from stronghold_p2p.request_response.codecs.codec import Codec
+from stronghold_p2p.request_response.codecs.codec import Codec, Named
 from stronghold_p2p.request_response.codecs.compiler import compiled
-from stronghold_p2p.request_response.codecs.shapes import Shape
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
 T = TypeVar("T")
-
-
-class MessageCodec(Generic[T]):
-    """What ``messages`` returns: a ``Codec``. Every fault is a ``Malformed`` with the path of the field."""
-
-    __slots__ = ("_read", "_what", "_write")
-
-    def __init__(self, shape: Shape) -> None:
-        self._read, self._write, self._what = shape.read, shape.write, shape.what
-
-    def encode(self, value: T, /) -> bytes:
-        """The JSON text of a message."""
-        try:
-            written = self._write(value)
-        except Malformed as error:
-            raise _told(error) from error.__cause__
-        except RecursionError:
-            raise Malformed(f"nested deeper than {strict_json.MAX_DEPTH}") from None
-        return strict_json.dumps(written)
-
-    def decode(self, body: bytes, /) -> T:
-        """The message in a JSON text."""
-        value = strict_json.loads(body)
-        try:
-            message: T = self._read(value)
-        except Malformed as error:
-            raise _told(error) from error.__cause__
-        return message
-
-    def __repr__(self) -> str:
-        return f"messages({self._what})"
 
 
 def _told(error: Malformed) -> Malformed:
@@ -65,4 +33,23 @@ def messages(form: TypeForm[T], *, tagged: bool = True) -> Codec[T]:
     ``Malformed`` with the ``path`` of what is missing or not of its type, both ways, and for all that ``JSON`` refuses.
     The forms are those of parity 2.
     """
-    return MessageCodec(compiled(form, tagged=tagged))
+    shape = compiled(form, tagged=tagged)
+
+    def encode(value: T) -> bytes:
+        try:
+            written = shape.write(value)
+        except Malformed as error:
+            raise _told(error) from error.__cause__
+        except RecursionError:
+            raise Malformed(f"nested deeper than {strict_json.MAX_DEPTH}") from None
+        return strict_json.dumps(written)
+
+    def decode(body: bytes) -> T:
+        value = strict_json.loads(body)
+        try:
+            message: T = shape.read(value)
+        except Malformed as error:
+            raise _told(error) from error.__cause__
+        return message
+
+    return Named(f"messages({shape.what})", encode, decode)

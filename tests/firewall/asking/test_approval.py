@@ -15,7 +15,7 @@ from stronghold_p2p.firewall.asking.approval import ASK_MEMORY
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt, Rule
-from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.swarm.swarm import Swarm
 from tests.firewall.asking.asked import approving, asking, begin, hooked, nothing_left, requests
 from tests.firewall.attempts import ALICE, BOB, CAROL, ECHO, UPPER, attempt

@@ -15,7 +15,7 @@ from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import LimitExceeded
 from stronghold_p2p.firewall.limits import gate as gates
 from stronghold_p2p.firewall.limits.gate import Gate, Token
-from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.identity.keys.identity import Identity
 from tests.firewall.attempts import ALICE, BOB, CAROL
 
 PEERS = [Identity.from_seed(bytes((number,)) * 32).peer_id for number in range(20)]
