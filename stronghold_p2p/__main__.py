@@ -2,7 +2,7 @@
 
 import sys
 
-from stronghold_p2p.cli import main
+from stronghold_p2p.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -20,18 +20,17 @@ from stronghold_p2p.identity import Envelope, PeerId, PeerRecord, PublicKey
 from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.noise import payload
 from stronghold_p2p.noise.handshake import HandshakeState
-from stronghold_p2p.noise.libp2p import Handshaken, NoiseChannel
-from stronghold_p2p.noise.records import Sealer
 from stronghold_p2p.request_response.codecs import codec
 from stronghold_p2p.request_response.codecs.typed import messages
 from stronghold_p2p.request_response.server import Watch
+from stronghold_p2p.seams import Secured
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import HeldUntilAnswered, InboundNegotiation, LazyConfirm
 from stronghold_p2p.transport.socket_wire import SocketWire
 from stronghold_p2p.transport.stream_wire import StreamWire
 from stronghold_p2p.transport.upgrade import Negotiated
-from tests.noise.pair import SPACE, YAMUX, handshake, keys, opened, randomness, sealed, side
-from tests.transport.ends import dialer, identity, listener, upgrade
+from tests.noise.pair import YAMUX, handshake, keys, opened, randomness, sealed, side
+from tests.transport.ends import dialer, identity, listener
 from tests.yamux.wire import ACK, FIN, RST, SYN, Side, data, ping, syn, update
 
 T = TypeVar("T")
@@ -124,8 +123,8 @@ def answered() -> exchange.Exchange[str]:
     return multistream.listen({"/b"}.__contains__)
 
 
-def secured(result: Handshaken) -> Any:
-    return result.peer, result.early_muxer, result.send.n, result.receive.n
+def secured(result: Secured) -> Any:
+    return result.peer, result.public_key, result.muxer
 
 
 def upgraded(result: Negotiated) -> Any:
@@ -153,18 +152,11 @@ EXCHANGES: list[Exchange[Any]] = [
         secured,
     ),
     between(
-        "noise.libp2p.secure",
+        "noise.libp2p.Noise.handshake",
         lambda: side(initiator=False, seed=2),
         lambda: side(initiator=True, seed=1),
-        (ALICE.peer_id, YAMUX, 0, 0),
+        (ALICE.peer_id, ALICE.public_key, YAMUX),
         secured,
-    ),
-    between(
-        "noise.libp2p.Noise.handshake",
-        lambda: upgrade(1).securities[0].handshake(initiator=True, expected=None, muxers=(YAMUX,)),
-        lambda: upgrade(2).securities[0].handshake(initiator=False, expected=None, muxers=(YAMUX,)),
-        (BOB.peer_id, BOB.public_key, YAMUX),
-        lambda result: (result.peer, result.public_key, result.muxer),
     ),
     *(
         between(
@@ -202,7 +194,7 @@ def running() -> Feeding:
 
 def opening() -> Feeding:
     """The channel behind a buffer, as a connection has it."""
-    opener = NoiseChannel(handshake()[1], SPACE)
+    opener = handshake()[1].channel
     buffer, plain = bytearray(), bytearray()
 
     def feed(data: bytes) -> None:
@@ -310,7 +302,7 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def sealed_records() -> bytes:
-    sealer = Sealer(handshake()[0].send, SPACE)
+    sealer = handshake()[0].channel
     return b"".join(sealed(sealer, text) for text in (b"one", b"", b"x" * 90, b"three"))
 
 
@@ -476,5 +468,4 @@ BLOCKS: list[Block] = [
         json_form.Content(),
         any_buffer=False,
     ),
-    Block("request_response.codecs.typed.MessageCodec.decode", TYPED.decode, JSON, Ping(1, "é"), any_buffer=False),
 ]

@@ -58,7 +58,7 @@ def test_it_says_what_it_is(wheel: zipfile.ZipFile) -> None:
 def test_it_brings_the_command(wheel: zipfile.ZipFile) -> None:
     scripts = ConfigParser()
     scripts.read_string(read(wheel, "entry_points.txt"))
-    assert dict(scripts["console_scripts"]) == {"stronghold-p2p": "stronghold_p2p.cli:main"}
+    assert dict(scripts["console_scripts"]) == {"stronghold-p2p": "stronghold_p2p.cli.main:main"}
 
 
 def test_what_is_in_it_runs(wheel: zipfile.ZipFile, tmp_path: Path) -> None:

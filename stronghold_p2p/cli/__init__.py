@@ -1,5 +1,1 @@
-"""The command line; ``main`` is what the script ``stronghold-p2p`` calls."""
-
-from stronghold_p2p.cli.main import main
-
-__all__ = ["main"]
+"""The command line; ``main.main`` is what the script ``stronghold-p2p`` calls."""

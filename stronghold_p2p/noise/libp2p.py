@@ -7,13 +7,11 @@ identity is proven, and after any failure nothing more is sent: the format knows
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from stronghold_p2p.errors import HandshakeError
 from stronghold_p2p.exchange import Exchange
 from stronghold_p2p.identity.peer_id import PeerId
-from stronghold_p2p.identity.public_key import PublicKey
 from stronghold_p2p.noise import payload
 from stronghold_p2p.noise.cipher import TAGLEN, CipherState
 from stronghold_p2p.noise.handshake import DHLEN, HandshakeState
@@ -29,51 +27,6 @@ _STATIC: Final = DHLEN + TAGLEN
 _MESSAGE_1: Final = range(DHLEN, DHLEN + 1)
 _MESSAGE_2: Final = range(DHLEN + _STATIC + TAGLEN, DHLEN + _STATIC + MAX_PAYLOAD + TAGLEN + 1)
 _MESSAGE_3: Final = range(_STATIC + TAGLEN, _STATIC + MAX_PAYLOAD + TAGLEN + 1)
-
-
-@dataclass(frozen=True, slots=True)
-class Handshaken:
-    """A finished handshake; ``early_muxer`` is what both sides now run without a word, None: they have to negotiate."""
-
-    peer: PeerId
-    public_key: PublicKey
-    send: CipherState
-    receive: CipherState
-    early_muxer: str | None
-
-
-def secure(
-    *,
-    initiator: bool,
-    local: StaticKeys,
-    expected: PeerId | None,
-    muxers: tuple[str, ...],
-    random: Callable[[int], bytes],
-) -> Exchange[Handshaken]:
-    """Run the handshake in either role.
-
-    ``expected``: the only peer to accept, in both roles; ``None`` accepts whoever proves an identity.
-    ``muxers``: ours, best first and at most 100 (a peer ignores more), for the early choice; none leaves the extension
-    out. ``random(n)``: n random bytes for the ephemeral key. ``PeerIdMismatch`` or ``HandshakeError``; the connection
-    is then to be closed. An initiator learns only from the next read whether the responder accepted it.
-    """
-    state = HandshakeState(initiator=initiator, s=local.pair, random=random)
-    ours = payload.make(local, muxers)
-    if initiator:
-        yield _frame(state.WriteMessage(b""))
-        received = state.ReadMessage((yield from _read(_MESSAGE_2)))
-        # The responder is judged first: message 3 would tell a wrong one who we are.
-        peer, public_key, theirs = payload.check(received, state.rs, expected)
-        yield _frame(state.WriteMessage(ours))
-        early = choose_muxer(muxers, theirs)
-    else:
-        state.ReadMessage((yield from _read(_MESSAGE_1)))
-        yield _frame(state.WriteMessage(ours))
-        received = state.ReadMessage((yield from _read(_MESSAGE_3)))
-        peer, public_key, theirs = payload.check(received, state.rs, expected)
-        early = choose_muxer(theirs, muxers)
-    send, receive = state.Split()
-    return Handshaken(peer, public_key, send, receive, early)
 
 
 def choose_muxer(initiators: tuple[str, ...], responders: tuple[str, ...]) -> str | None:
@@ -102,16 +55,19 @@ class NoiseChannel(Opener, Sealer):
 
     header_size = 2
 
-    def __init__(self, handshaken: Handshaken, space: Workspace) -> None:
-        Opener.__init__(self, handshaken.receive, space)
-        Sealer.__init__(self, handshaken.send, space)
+    def __init__(self, send: CipherState, receive: CipherState, space: Workspace) -> None:
+        Opener.__init__(self, receive, space)
+        Sealer.__init__(self, send, space)
 
     def body_size(self, header: bytes) -> int:
         return int.from_bytes(header, "big")
 
 
 class Noise:
-    """For one network: its static ``keys``, a source of ``random`` bytes, and memory that its connections share."""
+    """For one network: its static ``keys``, a source of ``random`` bytes, and memory that its connections share.
+
+    ``random(n)``: n random bytes for an ephemeral key.
+    """
 
     id = NOISE
 
@@ -121,8 +77,27 @@ class Noise:
         self._space = Workspace()
 
     def handshake(self, *, initiator: bool, expected: PeerId | None, muxers: tuple[str, ...]) -> Exchange[Secured]:
-        """``PeerIdMismatch`` or ``HandshakeError``: the wire is then to be closed."""
-        done = yield from secure(
-            initiator=initiator, local=self._keys, expected=expected, muxers=muxers, random=self._random
-        )
-        return Secured(done.peer, done.public_key, NoiseChannel(done, self._space), done.early_muxer)
+        """Run the handshake in either role.
+
+        ``expected``: the only peer to accept, in both roles; ``None`` accepts whoever proves an identity.
+        ``muxers``: ours, best first and at most 100 (a peer ignores more), for the early choice; none leaves the
+        extension out. ``PeerIdMismatch`` or ``HandshakeError``; the wire is then to be closed. An initiator learns only
+        from the next read whether the responder accepted it.
+        """
+        state = HandshakeState(initiator=initiator, s=self._keys.pair, random=self._random)
+        ours = payload.make(self._keys, muxers)
+        if initiator:
+            yield _frame(state.WriteMessage(b""))
+            received = state.ReadMessage((yield from _read(_MESSAGE_2)))
+            # The responder is judged first: message 3 would tell a wrong one who we are.
+            peer, public_key, theirs = payload.check(received, state.rs, expected)
+            yield _frame(state.WriteMessage(ours))
+            early = choose_muxer(muxers, theirs)
+        else:
+            state.ReadMessage((yield from _read(_MESSAGE_1)))
+            yield _frame(state.WriteMessage(ours))
+            received = state.ReadMessage((yield from _read(_MESSAGE_3)))
+            peer, public_key, theirs = payload.check(received, state.rs, expected)
+            early = choose_muxer(theirs, muxers)
+        send, receive = state.Split()
+        return Secured(peer, public_key, NoiseChannel(send, receive, self._space), early)

@@ -16,7 +16,7 @@ import stronghold_p2p.__main__
 from stronghold_p2p import Identity, P2PError
 from stronghold_p2p.cli import demo as cli_demo
 from stronghold_p2p.cli import demo_peer as cli_demo_peer
-from stronghold_p2p.cli import main
+from stronghold_p2p.cli.main import main
 from tests.peers import until
 
 PEER = (sys.executable, "-m", "stronghold_p2p.cli.demo_peer")

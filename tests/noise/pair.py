@@ -9,10 +9,10 @@ from typing import Any
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.identity.peer_id import PeerId
-from stronghold_p2p.noise.libp2p import Handshaken, secure
+from stronghold_p2p.noise.libp2p import Noise
 from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.noise.records import Opener, Sealer, Workspace
-from stronghold_p2p.seams import Buffer, SecureChannel
+from stronghold_p2p.seams import Buffer, SecureChannel, Secured
 
 YAMUX = "/yamux/1.0.0"
 KEY = bytes(range(32))
@@ -37,10 +37,10 @@ def identity(seed: int) -> Identity:
 
 def side(
     *, initiator: bool, seed: int, expected: PeerId | None = None, muxers: tuple[str, ...] = (YAMUX,)
-) -> Exchange[Handshaken]:
+) -> Exchange[Secured]:
     """An honest side; the ephemeral key follows from role and seed."""
     random = randomness(seed + (50 if initiator else 60))
-    return secure(initiator=initiator, local=keys(seed), expected=expected, muxers=muxers, random=random)
+    return Noise(keys(seed), random).handshake(initiator=initiator, expected=expected, muxers=muxers)
 
 
 def framed(message: bytes) -> bytes:
@@ -60,7 +60,7 @@ def talk(one: Exchange[Any], two: Exchange[Any]) -> tuple[ExchangeRunner[Any], E
     return runners
 
 
-def handshake(**options: Any) -> tuple[Handshaken, Handshaken]:
+def handshake(**options: Any) -> tuple[Secured, Secured]:
     """Both results of a handshake that works: the initiator's (keys 1) and the responder's (keys 2)."""
     ours, theirs = talk(
         side(initiator=True, seed=1, **options.get("initiator", {})),

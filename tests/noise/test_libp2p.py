@@ -12,9 +12,10 @@ from noise.connection import Keypair, NoiseConnection
 from stronghold_p2p.errors import HandshakeError, PeerIdMismatch
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.noise.cipher import CipherState
-from stronghold_p2p.noise.libp2p import Handshaken, choose_muxer
+from stronghold_p2p.noise.libp2p import choose_muxer
 from stronghold_p2p.noise.payload import make
 from stronghold_p2p.noise.records import Opener, Sealer
+from stronghold_p2p.seams import Secured
 from tests.noise.pair import (
     KEY,
     SPACE,
@@ -34,22 +35,22 @@ FIRST, SECOND, THIRD = transcript()
 ROLES = pytest.mark.parametrize("initiator", [True, False], ids=["initiator", "responder"])
 
 
-def ours(initiator: bool, **options: Any) -> Exchange[Handshaken]:
+def ours(initiator: bool, **options: Any) -> Exchange[Secured]:
     """The honest side of keys 1 or 2 in its usual role."""
     return side(initiator=initiator, seed=1 if initiator else 2, **options)
 
 
-def begun(initiator: bool, **options: Any) -> ExchangeRunner[Handshaken]:
+def begun(initiator: bool, **options: Any) -> ExchangeRunner[Secured]:
     """The same, when it has said what it says first."""
     runner = ExchangeRunner(ours(initiator, **options))
     runner.start()
     return runner
 
 
-def talks(sender: Handshaken, receiver: Handshaken) -> bool:
+def talks(sender: Secured, receiver: Secured) -> bool:
     """Whether what one seals, the other opens."""
-    wire = sealed(Sealer(sender.send, SPACE), b"text")
-    return opened(Opener(receiver.receive, SPACE), wire)[0] == [b"text"]
+    wire = sealed(sender.channel, b"text")
+    return opened(receiver.channel, wire)[0] == [b"text"]
 
 
 def test_the_messages_have_the_sizes_of_the_specification() -> None:
@@ -107,7 +108,7 @@ def test_another_peer_than_expected(initiator: bool) -> None:
 def test_early_muxer(initiators: tuple[str, ...], responders: tuple[str, ...], muxer: str | None) -> None:
     """The initiator's preference wins; without a common one both fall back to multistream."""
     one, two = handshake(initiator={"muxers": initiators}, responder={"muxers": responders})
-    assert (one.early_muxer, two.early_muxer) == (muxer, muxer)
+    assert (one.muxer, two.muxer) == (muxer, muxer)
     assert choose_muxer(initiators, responders) == muxer
     assert talks(one, two)
     assert talks(two, one)
@@ -157,11 +158,10 @@ def test_against_the_noiseprotocol_package(initiator: bool) -> None:
     if not initiator:
         runner.feed(framed(bytes(other.write_message(payload))))
     secured = runner.result
-    assert (secured.peer, secured.early_muxer) == (identity(2).peer_id, YAMUX)
-    sealer, opener = Sealer(secured.send, SPACE), Opener(secured.receive, SPACE)
+    assert (secured.peer, secured.muxer) == (identity(2).peer_id, YAMUX)
     for text in (b"short", bytes(range(200)) * 100, bytes(65_519)):
-        assert other.decrypt(sealed(sealer, text)[2:]) == text
-        assert opened(opener, framed(bytes(other.encrypt(text)))) == ([text], len(text) + 18)
+        assert other.decrypt(sealed(secured.channel, text)[2:]) == text
+        assert opened(secured.channel, framed(bytes(other.encrypt(text)))) == ([text], len(text) + 18)
 
 
 @given(st.booleans(), st.binary(max_size=400))
