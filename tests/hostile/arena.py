@@ -15,7 +15,6 @@ from harness.process import Patience, Process, soon
 from tests import netns
 from tests.hostile.client import Host, Peer, closing, upgrade_out
 from tests.hostile.codec import Identity, prefixed
-from tests.hostile.facts import judged
 from tests.hostile.names import GUARDED
 from tests.hostile.wire import Wire
 
@@ -155,7 +154,6 @@ class Arena:
         """The same without a figure for the line."""
         assert seconds <= maximum or not self.full, f"{seconds:.3g} s, at most {maximum:g} allowed"
 
-    @judged("memory")
     def grown(self, size: int, allowed: int | None) -> None:
         """How much a program has grown, beside what memory moves by itself; None: as much as it likes."""
         self.figures.memory = max(self.figures.memory, size)
@@ -285,8 +283,7 @@ def refuses(dialer: Program, host: Host, error: str, name: str = "") -> Iterator
     with host.accept() as wire:
         yield wire
         answer = dialer.read()
-        with judged("error"):
-            assert answer["error"] == error, (name, answer)
+        assert answer["error"] == error, (name, answer)
         wire.until_closed(1.0)
 
 

@@ -15,7 +15,6 @@ from typing import Self
 from harness.process import Patience
 from stronghold_p2p.yamux import header
 from tests.hostile.codec import Identity, line, propose
-from tests.hostile.facts import judged
 from tests.hostile.frames import ACK, DATA, FIN, GO_AWAY, PINGS, RST, SYN, UPDATE, WINDOW, data, ping, update
 from tests.hostile.names import MULTISTREAM, NOISE, PUSH, RR, YAMUX
 from tests.hostile.secure import Channel, Handshake, framed, read_framed
@@ -54,7 +53,6 @@ class Peer:
         """All frames together in as few records as possible."""
         self.channel.send(b"".join(frames))
 
-    @judged("written")
     def write(self, stream: int, body: bytes, flags: int = 0, size: int = 65_000) -> None:
         """Data within the credit that is known; waits for more."""
         while body:
@@ -178,7 +176,6 @@ class Peer:
             return False
         return self.pump(lambda: value in self.pongs, within)
 
-    @judged("ended")
     def ends(self, code: int | None, within: float = PATIENCE) -> float:
         """The connection ends with this go-away (None: without one); the seconds it took."""
         start = time.monotonic()
@@ -187,7 +184,6 @@ class Peer:
         assert self.go_away == code, f"go-away {self.go_away}, not {code}"
         return time.monotonic() - start
 
-    @judged("reset")
     def reset_with(self, stream: int, code: int, within: float = PATIENCE) -> None:
         """The stream is reset with this code."""
         assert self.pump(lambda: stream in self.resets, within), f"stream {stream} is not reset"

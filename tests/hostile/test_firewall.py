@@ -22,7 +22,6 @@ from stronghold_p2p.encoding.base58 import encode as base58
 from tests.hostile.arena import MIB, Arena, Program
 from tests.hostile.client import Peer, connect, half_way, third
 from tests.hostile.codec import Identity, line, prefixed, propose
-from tests.hostile.facts import judged
 from tests.hostile.frames import ACK, FIN, RST, SYN, WINDOW, data, update
 from tests.hostile.names import GUARDED, IDENTIFY, MULTISTREAM
 from tests.hostile.test_stored import written_by_two
@@ -46,8 +45,7 @@ def over(peer: Peer, stream: int) -> bool:
 
 def outcome(peer: Peer, stream: int, within: float = 3.0) -> str:
     """``answer``, ``na`` as for what is not served, ``refused`` (the end without a byte), or the code of a reset."""
-    with judged("over"):
-        assert peer.pump(lambda: over(peer, stream), within), f"stream {stream} does not end: {peer.body(stream)!r}"
+    assert peer.pump(lambda: over(peer, stream), within), f"stream {stream} does not end: {peer.body(stream)!r}"
     code = peer.resets.get(stream)
     if code == Reset.NEGOTIATION_FAILED:  # the refusal, and then what it has sent without waiting, which is no proposal
         return "na"
@@ -168,8 +166,7 @@ def test_row_74_json_that_costs_or_deceives(arena: Arena) -> None:
         for name, body in bad_json().items():
             stream = peer.open(GUARDED)
             peer.write(stream, prefixed(body), size=WINDOW)
-            with judged("reset"):
-                assert outcome(peer, stream) == f"reset {Reset.PROTOCOL_VIOLATION:#x}", name
+            assert outcome(peer, stream) == f"reset {Reset.PROTOCOL_VIOLATION:#x}", name
             stalls[name] = guard.state()["stall"]
         found = guard.state()
         assert found["handled"] == []
@@ -223,9 +220,8 @@ def test_row_75_every_rule_set_and_removed(arena: Arena) -> None:
             questions = guard.state()["questions"]
             got = let_in(peer) if direction == "in" else let_out(guard, peer, identity, expected)
             asks = guard.state()["questions"] - questions
-            with judged("verdict"):
-                verdict = ("passes" if expected == "passes" else "rejected", expected == "question")
-                assert (got, asks) == verdict, (direction, mine, all_others)
+            verdict = ("passes" if expected == "passes" else "rejected", expected == "question")
+            assert (got, asks) == verdict, (direction, mine, all_others)
 
 
 def let_in(peer: Peer) -> str:
@@ -285,8 +281,7 @@ def change_under(guard: Program, peer: Peer, identity: Identity, moment: str, *,
         peer.send(data(stream, body[3:], FIN))
     if moment == "answered":
         guard.ask(do="hold", on=False)
-    with judged("refused"):
-        assert outcome(peer, stream) == "refused", (moment, peer.body(stream))
+    assert outcome(peer, stream) == "refused", (moment, peer.body(stream))
     arena.took(time.monotonic() - start, 0.1)
     if moment == "asked about":
         assert stale(guard, 0)
@@ -312,8 +307,7 @@ def test_row_78_answers_that_come_too_late(arena: Arena) -> None:
         with guard.connect(identity) as peer:
             ask(peer)
             asked_about(guard, 1)
-        with judged("withdrawn"):
-            until(guard, lambda now: now["open"] == 0 and now["asks"] == 0)  # with the connection
+        until(guard, lambda now: now["open"] == 0 and now["asks"] == 0)  # with the connection
         with guard.connect(identity) as peer:
             assert stale(guard, 0)
             assert guard.state()["handled"] == []
@@ -337,7 +331,6 @@ def test_row_78_answers_that_come_too_late(arena: Arena) -> None:
         assert sorted(map(str, guard.state()["handled"])) == ["{'Ping': 0}", "{'Ping': 1}"]
 
 
-@judged("refused")
 def refused_at_once(peer: Peer, streams: list[int], count: int) -> None:
     """As many as this, and no more."""
 
@@ -448,8 +441,7 @@ def test_row_81_other_names_for_the_same(arena: Arena) -> None:
             ends = ("/", ".1", " ", ".0.0")
             for name in [*(GUARDED + end for end in ends), GUARDED.upper(), GUARDED[1:], f"/x{GUARDED}", GUARDED[:-1]]:
                 stream = one.open(name, prefixed(b'"Ping"'))
-                with judged("na"):
-                    assert outcome(one, stream) == "na", name
+                assert outcome(one, stream) == "na", name
             claim_other_protocols(guard, one, identity)
             before = len(guard.state()["handled"])
             request_as_an_answer(guard, one, identity)
@@ -505,8 +497,7 @@ def test_row_96_rules_that_were_spoilt(arena: Arena) -> None:
         made = reader.ask(do="rules", path=file, friends=friends, banned=["203.0.113.0/24"])
         assert made["mode"] == "0o600"
         cut = reader.ask(do="cut", path=file, step=arena.pick(20, 1))
-        with judged("cut"):
-            assert (cut["allows"], cut["denies"]) == (0, 0), "a file that was cut short counts"
+        assert (cut["allows"], cut["denies"]) == (0, 0), "a file that was cut short counts"
         outcomes = reader.ask(do="spoil", path=os.path.join(folder, "spoilt.toml"), texts=SPOILT)
         assert {name: outcomes[name] for name in SPOILT} == dict.fromkeys(SPOILT, "refused")
         before = Path(file).read_bytes()

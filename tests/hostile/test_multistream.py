@@ -9,7 +9,6 @@ from stronghold_p2p.codes import GoAway, Reset
 from tests.hostile.arena import KIB, Arena, Program, accepted, dialed, refuses
 from tests.hostile.client import Host, Peer, half_way, third
 from tests.hostile.codec import Identity, line, noise, prefixed, propose
-from tests.hostile.facts import judged
 from tests.hostile.frames import DATA, FIN, SYN, data, frame, update
 from tests.hostile.names import ECHO, MULTISTREAM, NOISE, PING, RR, YAMUX
 from tests.hostile.secure import Handshake, framed, read_framed
@@ -86,8 +85,7 @@ def fails(dialer: Program, peer: Peer, protocols: list[str], answer: bytes, erro
     if answer:
         peer.send(data(stream, answer))
     got = dialer.read()
-    with judged("error"):
-        assert got["error"] == error, (name, got)
+    assert got["error"] == error, (name, got)
     assert "got" not in got
     return stream
 
@@ -134,8 +132,7 @@ def test_row_18_any_segments(arena: Arena) -> None:
             flight = data(1, propose(RR) + b"byte by byte", SYN) + update(1, 0, FIN)
             for byte in flight:
                 wire.slowly(channel.record(bytes([byte])))
-            with judged("answered"):
-                assert peer.pump(lambda: 1 in peer.finished)
+            assert peer.pump(lambda: 1 in peer.finished)
             assert peer.body(1) == propose(RR) + b"byte by byte"
         with target.wire() as wire:
             handshake = half_way(wire)
@@ -146,8 +143,7 @@ def test_row_18_any_segments(arena: Arena) -> None:
             assert got.startswith(propose(YAMUX))
             peer = Peer(channel, client=True)
             peer._take(got[len(propose(YAMUX)) :])
-            with judged("answered"):
-                assert peer.pump(lambda: 1 in peer.finished)
+            assert peer.pump(lambda: 1 in peer.finished)
             assert peer.body(1) == propose(RR) + b"byte by byte"
 
 
@@ -238,8 +234,7 @@ def test_row_23_stripped_security(arena: Arena) -> None:
                 wire.send(propose(*offers))
                 assert wire.read_line() == MULTISTREAM[1:]
                 for _ in offers:
-                    with judged("na"):
-                        assert wire.read_line() == b"na\n"
+                    assert wire.read_line() == b"na\n"
                 wire.send(frame(DATA, SYN, 1, 0))  # as if it were agreed on
                 wire.until_closed(1.0)
                 assert not wire.buffer

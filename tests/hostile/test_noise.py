@@ -19,7 +19,6 @@ from harness.process import soon
 from tests.hostile.arena import KIB, Arena, Program, refuses
 from tests.hostile.client import Host, Peer, answer_security, half_way, third, upgrade_in
 from tests.hostile.codec import SIGNATURE_PREFIX, Identity, blob, handshake_payload, integer, line, noise, propose
-from tests.hostile.facts import judged
 from tests.hostile.frames import SYN, data, ping
 from tests.hostile.names import ECHO, MULTISTREAM, NOISE, RR, YAMUX
 from tests.hostile.secure import Channel, Handshake, framed
@@ -63,7 +62,6 @@ def closes_silently(wire: Wire) -> None:
     assert not wire.buffer, f"an answer: {bytes(wire.buffer[:40])!r}"
 
 
-@judged("proof")
 def third_messages(target: Program, payloads: Iterable[tuple[str, Payload]]) -> float:
     """Each payload in a message 3 of its own must be refused; seconds on a core for each."""
     before, count = target.cpu(), 0
@@ -440,8 +438,7 @@ def test_row_54_somebody_else_answers(arena: Arena) -> None:
         with wrong.accept() as wire:
             wire.send(third(answer_security(wire, wrong.identity)))
             answer = dialer.read()
-            with judged("error"):
-                assert answer["error"] == "PeerIdMismatch"
+            assert answer["error"] == "PeerIdMismatch"
             assert wrong.identity.name in answer["text"]
             assert expected in answer["text"]
             arena.took(answer["seconds"], 2.0)

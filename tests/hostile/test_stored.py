@@ -17,7 +17,6 @@ from stronghold_p2p.encoding.base58 import encode as base58
 from stronghold_p2p.encoding.varint import encode as varint
 from tests.hostile.arena import MIB, Arena, Program
 from tests.hostile.codec import Identity, prefixed
-from tests.hostile.facts import judged
 from tests.hostile.told import identify, ip4_tcp
 
 SHA256 = b"\x12\x20" + bytes(range(32))
@@ -46,8 +45,7 @@ def parsed(arena: Arena, kind: str, good: Sequence[str | bytes], bad: Sequence[V
         each = given(reader, kind, good)
         assert [one["error"] or one["same"] for one in each] == [True] * len(good), each
         for value, one in zip(bad, refusals := given(reader, kind, bad), strict=True):
-            with judged("error"):
-                assert one["error"] == "DecodeError", (value, one)
+            assert one["error"] == "DecodeError", (value, one)
             assert len(one["text"]) <= 200
         arena.bound("ms for the slowest", max(one["ms"] for one in refusals), PARSED_WITHIN)
         unharmed(arena, reader, kind, mutated([bytes.fromhex(one["form"]) for one in each], arena.pick(2_000, 50_000)))
@@ -156,8 +154,7 @@ def test_row_94_invented_peers(arena: Arena) -> None:
             reader.ask(do="find", first=0, peers=100)
             for first in range(1_000, 1_000 + peers, 500):
                 state = reader.ask(do="tell", first=first, peers=500, addresses=addresses, long=long)
-                with judged("peers"):
-                    assert state["peers"] <= 10_000
+                assert state["peers"] <= 10_000
                 assert state["addresses"] <= 100_000
             assert reader.ask(do="knows", first=0, peers=200)["knows"] == 200  # connected, and given by the caller
             assert reader.ask(do="knows", first=peers + 900, peers=100)["knows"] == 100  # who was there last
@@ -187,8 +184,7 @@ def test_row_94_connected_and_protected(arena: Arena) -> None:
             with target.connect() as stranger:
                 assert stranger.over(stranger.push(told))
         known = set(target.state()["known"])
-        with judged("known"):
-            assert staying <= known
+        assert staying <= known
         assert len(known) == 20
         for peer in peers:
             assert peer.alive()
@@ -230,8 +226,7 @@ def test_row_96_damaged_books(arena: Arena) -> None:
         for name, data in damaged.items():
             path.write_bytes(data)
             got = stays(reader, name, path, "load", do="save", peers=1)
-            with judged("error"):
-                assert got["error"] == "ConfigError", (name, got)
+            assert got["error"] == "ConfigError", (name, got)
             assert got["where"].startswith(str(path)), (name, got)
             worst = max(worst, got["ms"] / 1e3)
         os.truncate(path, 1 << 40)
@@ -260,7 +255,7 @@ def test_row_96_damaged_books(arena: Arena) -> None:
 
 def test_row_96_two_writers(arena: Arena) -> None:
     """Two writers of one address book, and a reader"""
-    with TemporaryDirectory() as folder, judged("read"):
+    with TemporaryDirectory() as folder:
         path = str(Path(folder) / "book.json")
         written_by_two(arena, path, ("save", "load"), "peers", (200, 300), arena.pick(8, 300))
         assert os.listdir(folder) == ["book.json"]
@@ -291,8 +286,7 @@ def test_row_96_key_files(arena: Arena) -> None:
         for mode in (0o640, 0o604, 0o666, 0o601):
             path.chmod(mode)
             got = stays(reader, "a mode", path, "key", do="save_key")
-            with judged("error"):
-                assert got["error"] == "IdentityError", (mode, got)
+            assert got["error"] == "IdentityError", (mode, got)
             assert "chmod 600" in got["text"], got
         path.chmod(0o600)
         damaged = {

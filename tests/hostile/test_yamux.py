@@ -12,7 +12,6 @@ from stronghold_p2p.codes import GoAway, Reset
 from tests.hostile.arena import KIB, MIB, Arena, Program, dialed
 from tests.hostile.client import Host, Peer
 from tests.hostile.codec import Identity, propose
-from tests.hostile.facts import judged
 from tests.hostile.frames import ACK, DATA, FIN, GO_AWAY, PINGS, RST, SYN, UPDATE, WINDOW, data, frame, ping, update
 from tests.hostile.names import ECHO, HOLD, PERF, RR
 from tests.hostile.wire import Ended
@@ -122,8 +121,7 @@ def test_row_30_credit_is_no_body(arena: Arena) -> None:
         for flags in (SYN, SYN | FIN, SYN | RST, SYN | FIN | RST):
             for delta in (0xFFFFFFFF, 0, 5):
                 peer.send(update(stream, delta, flags), ping(stream))
-                with judged("answered"):
-                    assert peer.pump(lambda stream=stream: stream in peer.pongs)  # type: ignore[misc]
+                assert peer.pump(lambda stream=stream: stream in peer.pongs)  # type: ignore[misc]
                 stream += 2
         peer.next_id = stream
         stream = peer.open(ECHO, b"x")
@@ -151,8 +149,7 @@ def test_row_31_a_body_that_does_not_come(arena: Arena) -> None:
             peer.rest(0.01)
         took = time.monotonic() - start
         peer.rest(1.0)
-        with judged("ended"):
-            assert drips.go_away == peer.go_away == GoAway.PROTOCOL_ERROR
+        assert drips.go_away == peer.go_away == GoAway.PROTOCOL_ERROR
         assert took >= deadline * 0.9
         arena.bound("s to the end", took, deadline + 2)
 
@@ -192,8 +189,7 @@ def drown(target: Program, peer: Peer, blocks: Iterator[bytes], within: float) -
             record = record[done:]
             sent += done
         time.sleep(0.002)
-    with judged("closed"):
-        assert target.descriptors() < sockets, f"not closed after {within:g} s"
+    assert target.descriptors() < sockets, f"not closed after {within:g} s"
     return sent, time.monotonic() - start
 
 
@@ -251,8 +247,7 @@ def test_row_35_acknowledgements(arena: Arena) -> None:
     with arena.dialer("--timeout", "negotiate=60") as dialer, Host() as host, dialed(dialer, host) as peer:
         got = dialer.ask(do="opens", protocol="/x/1", count=258, timeout=arena.pick(3.0, 1.0))
         in_use = 256 - got["ok"]
-        with judged("opened"):
-            assert 0 <= in_use <= 1  # identify's
+        assert 0 <= in_use <= 1  # identify's
         assert got["TimeoutError"] == 258 - got["ok"]
         assert peer.pump(lambda: len(peer.opened) >= 256)
         peer.send(update(0xFFFFFFF1, 0, ACK), update(7, 0, ACK))  # strays, or early
@@ -326,8 +321,7 @@ def test_row_38_unread_bodies(arena: Arena) -> None:
             for _ in range(UNREAD // PIECE):
                 leave_unread(peer, streams)
             count = kept(peer, streams)
-            with judged("kept"):
-                assert budget * 0.9 <= count * UNREAD <= budget * 1.02 + 500 * PIECE * 0.5
+            assert budget * 0.9 <= count * UNREAD <= budget * 1.02 + 500 * PIECE * 0.5
             other.request(b"the others")
             arena.note(f"{count} of 500 streams kept, {target.growth() / MIB:.0f} MiB")
         assert soon(lambda: target.descriptors() <= target.sockets)
@@ -352,8 +346,7 @@ def test_row_38_unread_bodies_of_all(arena: Arena) -> None:
         for _ in range(UNREAD // PIECE):
             leave_unread(friend, own)
         count = sum(kept(peer, streams) for peer, streams in each.items())
-        with judged("kept"):
-            assert total * 0.6 <= count * UNREAD <= total * 0.75 + crowd * WINDOW
+        assert total * 0.6 <= count * UNREAD <= total * 0.75 + crowd * WINDOW
         assert kept(friend, own) == len(own)  # from the quarter that is theirs
         friend.request(bytes(300_000))
         other.request(bytes(200_000))  # the first 256 KiB are everybody's own
@@ -457,8 +450,7 @@ def test_row_44_stalled_reader(arena: Arena) -> None:
         start = time.monotonic()
         for _ in range(count):
             peer.open(PERF, (10 * MIB).to_bytes(8, "big"), fin=True)
-        with judged("closed"):
-            assert soon(lambda: target.descriptors() <= target.sockets, stall + 3)
+        assert soon(lambda: target.descriptors() <= target.sockets, stall + 3)
         arena.bound("s to the end", time.monotonic() - start, stall + 2.0)
     with arena.serve(*options, probe=False) as target, target.connect() as peer:  # yamux's window 0 is no stall
         peer.generous = False
@@ -485,8 +477,7 @@ def test_row_45_keep_alive(arena: Arena) -> None:
                 with suppress(Ended):
                     peer.send(ping(peer.pings[-1] + 1, ACK), ping(0xFFFFFFFF, ACK))
         took = time.monotonic() - start
-        with judged("ended"):
-            assert peer.wire.ending is not None
+        assert peer.wire.ending is not None
         assert answered == 1  # one ping at a time
         arena.bound("s to the end", took, every + answer + 1.0)
     with arena.serve(probe=False) as target, target.connect(small=True) as peer:

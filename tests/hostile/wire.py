@@ -10,7 +10,6 @@ from contextlib import suppress
 from typing import Self
 
 from harness.process import Patience
-from tests.hostile.facts import judged
 from tests.netns import IPV6_FREEBIND
 
 PATIENCE = 5.0  # seconds for what is expected to happen
@@ -154,7 +153,6 @@ class Wire:
             if byte < 0x80:
                 return self.exactly(size, within)
 
-    @judged("closed")
     def until_closed(self, within: float = PATIENCE) -> float:
         """Seconds until the other side had closed; what it said before is in ``buffer``."""
         start, within = time.monotonic(), Patience.of(within)
