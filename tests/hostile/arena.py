@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
@@ -24,6 +24,9 @@ MIB = 1 << 20
 PROBE_WITHIN = 0.25
 HONEST_SOURCES = ("127.66.66.66", "127.55.55.55")
 HONEST_SOURCES_6 = ("2001:db8:66::66", "2001:db8:55::55")
+
+# Counts of a program that are no higher in the end than before.
+LEFT = ("connections", "tasks", "files", "pending_in", "peers", "places", "asks", "held", "streams", "requests_in")
 
 # Resident memory moves by itself: allocator pools, a first traceback, code that runs for the first time.
 NOISE_FLOOR = 2 * MIB
@@ -94,8 +97,8 @@ class Program(Process):
 
 
 def warm_up_listener(program: Program) -> None:
-    """What happens for the first time takes memory once; then the base is taken."""
-    sockets, source = program.descriptors(), program.honest[0]
+    """What happens for the first time takes memory once."""
+    source = program.honest[0]
     for number in range(12):
         with program.connect(source=source, early=number % 2 == 0) as peer:
             peer.request(bytes(200_000))
@@ -105,19 +108,16 @@ def warm_up_listener(program: Program) -> None:
     with program.connect(source=source) as peer:
         peer.send(b"\xff" * 12)
         peer.ends(1)
-    program.settle(sockets)
 
 
 def warm_up_guard(program: Program) -> None:
     """The same for one with rules."""
-    sockets = program.descriptors()
     program.rules(("allow", {}))
     for _ in range(3):
         with program.connect() as peer:
             peer.request(bytes(100_000))
             assert peer.over(peer.open(GUARDED, prefixed(b'"Ping"'), fin=True))
     program.rules()
-    program.settle(sockets)
     program.ask(do="forget")
 
 
@@ -174,6 +174,7 @@ class Arena:
         probe_connects: bool = False,
         tolerated: str | None = None,
         namespace: str | None = None,
+        warm_up: Callable[[Program], None] = warm_up_listener,
     ) -> Iterator[Program]:
         """The package as a listener. ``memory``: how much it may grow, beside what memory moves by itself.
 
@@ -182,7 +183,9 @@ class Arena:
         """
         options = ("--listen", host, *([] if limits else ["--lifted"]), *arguments)
         with self.start("node", *options, tolerated=tolerated, namespace=namespace) as target:
-            warm_up_listener(target)
+            sockets = target.descriptors()
+            warm_up(target)
+            target.settle(sockets)
             with self._weakened(target, arguments):
                 with self._probed(target, probe_connects) if probe and self.full else ExitStack():
                     if probe and self.full:
@@ -223,7 +226,7 @@ class Arena:
             raise SlowProbe(f"the honest probe waited {said['p99'] * 1e3:.0f} ms")
 
     @contextmanager
-    def _left_as_it_was(self, program: Program, *names: str) -> Iterator[None]:
+    def _left_as_it_was(self, program: Program) -> Iterator[None]:
         """In the end nothing is left of what was done to it: none of these counts is higher than before."""
         program.state(collect=True)
         before = program.state(collect=True)
@@ -231,35 +234,25 @@ class Arena:
 
         def clean() -> bool:
             after = program.state(collect=True)
-            return all(after[name] <= before[name] for name in names)
+            return all(after[name] <= before[name] for name in LEFT)
 
         assert soon(clean), f"left behind: {program.state()}, before: {before}"
 
     @contextmanager
     def dialer(self, *arguments: str) -> Iterator[Program]:
         """The package as a dialer."""
-        counted = ("connections", "tasks", "files", "gate")
-        with (
-            self.start("node", *arguments) as dialer,
-            self._weakened(dialer, arguments),
-            self._left_as_it_was(dialer, *counted),
-        ):
+        start = self.start("node", *arguments)
+        with start as dialer, self._weakened(dialer, arguments), self._left_as_it_was(dialer):
             yield dialer
             dialer.ask(do="hang_up")
 
     @contextmanager
     def guard(self, *arguments: str, memory: int | None = None, tolerated: str | None = None) -> Iterator[Program]:
-        """The package as somebody with rules; in the end it answers."""
-        counted = ("connections", "tasks", "files", "asks", "pending_in", "held", "streams", "requests_in")
-        with self.start("guard", *arguments, tolerated=tolerated) as guard:
-            warm_up_guard(guard)
-            with self._left_as_it_was(guard, *counted):
-                with self._probed(guard, False) if self.full else ExitStack():
-                    guard.idle = guard.state()["connections"]
-                    yield guard
-                self.grown(guard.growth(), memory)
-                with guard.connect() as honest:
-                    honest.request(b"still there?")
+        """The package as somebody with rules."""
+        program = self.serve("--closed", *arguments, memory=memory, tolerated=tolerated, warm_up=warm_up_guard)
+        with program as guard, self._left_as_it_was(guard):
+            guard.idle = guard.state()["connections"]
+            yield guard
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from tests.hostile.wire import Wire
 
 NA = MULTISTREAM + line("na")
 CONFIRM = propose(GUARDED)
+HERE = ("--listen", "127.0.0.1")
 DONE = CONFIRM + prefixed(b'"done"')
 
 
@@ -122,7 +123,7 @@ def before_the_rules_are_loaded(arena: Arena) -> None:
             port: int = free.getsockname()[1]
         early = threading.Thread(target=first_of_all, args=(("127.0.0.1", port), identity, got))
         early.start()
-        with arena.start("guard", "--rules", str(rules), "--port", str(port)) as guard:
+        with arena.start("node", *HERE, "--rules", str(rules), "--port", str(port)) as guard:
             early.join()
             assert (got, guard.state()["read"]) == (["na"], 0)
 
@@ -521,12 +522,12 @@ def bad_edits(arena: Arena) -> None:
         rules = Path(folder) / "rules.toml"
         good = f'version = 1\n[[rules]]\npeer = "{identity.name}"\nrule = "reject"\n'
         rules.write_text(good, encoding="utf-8")
-        with arena.start("guard", "--rules", str(rules)) as guard, guard.connect(identity) as peer:
-            guard.ask(do="follow")
+        start = arena.start("node", *HERE, "--rules", str(rules), tolerated="rules stay as they are: ")
+        with start as guard, guard.connect(identity) as peer:
             assert asked(peer) == "na"
             rules.write_text('version = 1\n[[rules]]\nrul = "allow"\n', encoding="utf-8")
-            until(guard, lambda now: now["events"].get("RulesLoaded failed") == 1)
+            until(guard, lambda now: now["seen"].get("RulesLoaded ConfigError") == 1)
             assert asked(peer) == "na"
             rules.write_text(good.replace("reject", "allow"), encoding="utf-8")
-            until(guard, lambda now: now["events"].get("RulesLoaded") == 1)
+            until(guard, lambda now: now["seen"].get("RulesLoaded") == 1)
             assert asked(peer) == "answer"
