@@ -136,7 +136,7 @@ class Guard:
 
     # ------------------------------------------------------------------ commands
 
-    async def rules(self, *, entries: list[Any], clear: bool = True) -> Result:
+    async def rules(self, *, entries: list[Any], clear: bool = True) -> None:
         """Each entry is a rule (None: it is removed) and its scope."""
         for scope, _ in self.firewall.rules() if clear else ():
             self.firewall.remove(**scope)
@@ -148,13 +148,11 @@ class Guard:
                 self.firewall.remove(**where)
             else:
                 self.firewall.set(rule_of(told), **where)
-        return {"rules": len(self.firewall.rules())}
 
-    async def keep(self, *, overflow: Overflow) -> Result:
+    async def keep(self, *, overflow: Overflow) -> None:
         """From now on events are kept, and not read."""
         self.emitted = self.most = 0
         self.kept = self.network.events(buffer=256, overflow=overflow)
-        return {}
 
     async def read(self, *, seconds: float) -> Result:
         """Read what waits, and what comes in this time; then nobody reads events any more."""
@@ -173,12 +171,11 @@ class Guard:
             friend.on_request(lambda request: request.message)
             return {"answer": await self.network.request(friend.addresses[0], "mine", timeout=5)}
 
-    async def hooks(self, *, ask: str = "hold", no_rule: str | None = None) -> Result:
+    async def hooks(self, *, ask: str = "hold", no_rule: str | None = None) -> None:
         own = {"hold": self._ask, "silent": self._shrug}
         self.firewall.on_ask(own.get(ask) or hook(ask, self.network))
         if no_rule is not None:
             self.firewall.on_no_rule(own.get(no_rule) or hook(no_rule, self.network))
-        return {}
 
     async def answer(self, *, question: int, yes: Any) -> Result:
         """Settle a question; ``stale``: nobody waits for the answer any more."""
@@ -188,15 +185,13 @@ class Guard:
             future.set_result(yes)
         return {"stale": stale}
 
-    async def hold(self, *, on: bool) -> Result:
+    async def hold(self, *, on: bool) -> None:
         """Whether handlers keep their answers."""
         (self.holding.clear if on else self.holding.set)()
-        return {}
 
-    async def ban(self, *, whom: str, back: bool = False) -> Result:
+    async def ban(self, *, whom: str, back: bool = False) -> None:
         peer = whom if "/" in whom else PeerId(whom)
         (self.firewall.unban if back else self.firewall.ban)(peer)
-        return {}
 
     async def out(self, *, peer: str) -> Result:
         """A request of ours to this peer, which is connected."""
@@ -218,7 +213,7 @@ class Guard:
             "stall": stall,
         }
 
-    async def forget(self) -> Result:
+    async def forget(self) -> None:
         """What has been seen so far; and events are not kept any more."""
         if self.kept is not None:
             self.kept.close()
@@ -228,4 +223,3 @@ class Guard:
         self.handled.clear()
         self.errors.told.clear()
         self.codec.read, self.same = 0, True
-        return {}

@@ -126,14 +126,13 @@ class Node(Guard):
         self.seen[told(event)] += 1
         self.answering.counts["failed"] += isinstance(event, RequestFailed)
 
-    def toggle(self) -> Result:
+    def toggle(self) -> None:
         """Take away what ``--without`` and ``--counters`` say, or give it back."""
         self._weakened = not self._weakened
         if self._weakened:
             settings.weaken(self._options)
         else:
             weak.restore()
-        return {"weakened": self._weakened}
 
     # ------------------------------------------------------------------ what it is told to do
 
@@ -167,12 +166,12 @@ class Node(Guard):
 
         return Counter(await asyncio.gather(*(one() for _ in range(count))))
 
-    async def forget(self) -> Result:
+    async def forget(self) -> None:
         """Close the streams that are kept, too."""
         for stream in self.streams:
             stream.close()
         self.streams.clear()
-        return await super().forget()
+        await super().forget()
 
     async def ask(
         self, message: Any, count: int = 1, timeout: float | None = 5.0, *, times: int = 1, insist: bool = False
@@ -204,11 +203,10 @@ class Node(Guard):
     async def ping(self) -> Result:
         return {"took": await self.network.ping(self._connection().peer, timeout=2.0)}
 
-    async def hang_up(self) -> Result:
+    async def hang_up(self) -> None:
         """Close all connections."""
         for connection in self.swarm.connections():
             await connection.close()
-        return {}
 
     def _connection(self) -> LiveConnection:
         return self.swarm.connections()[0]

@@ -200,7 +200,8 @@ def report(*, full: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    options = settings.weakened("options", add=lambda parser: parser.add_argument("--full", action="store_true"))
+    options = settings.parsed("options", add=lambda parser: parser.add_argument("--full", action="store_true"))
+    settings.weaken(options)
     logging.disable(logging.CRITICAL)  # of the scenes
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     print(json.dumps(report(full=options.full)), flush=True)
