@@ -166,14 +166,14 @@ class Reader:
         part.unlink()
         return outcomes
 
-    def spoil(self, path: str, texts: dict[str, tuple[str, str, int]]) -> Result:
+    def spoil(self, path: str, texts: list[tuple[str, str, int]]) -> Result:
         """What is read of each text, the end of which is repeated."""
-        outcomes = {}
-        for name, (begin, end, times) in texts.items():
+        each = []
+        for begin, end, times in texts:
             Path(path).write_text(begin + end * times, encoding="utf-8", errors="surrogateescape")
-            outcomes[name] = tried(Path(path))
+            each.append(tried(Path(path)))
         Path(path).unlink()
-        return outcomes
+        return {"each": each}
 
     def save_rules(self, path: str, count: int) -> None:
         """So many rules, in place of those that are there."""

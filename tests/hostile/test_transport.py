@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import select
+import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
@@ -21,40 +21,22 @@ from tests.hostile.secure import framed
 from tests.hostile.told import identify, ip4_tcp
 from tests.hostile.wire import Cut, Ended, Late, Wire
 
-Stage = Callable[[Wire], bytes]  # says half of something; what it gives back is the rest
+STAGES = 5
 
 
-def says_nothing(_wire: Wire) -> bytes:
-    """Not a byte."""
-    return b""
-
-
-def half_a_header(wire: Wire) -> bytes:
-    wire.send(MULTISTREAM[:7])
-    return MULTISTREAM[7:]
-
-
-def half_of_message_1(wire: Wire) -> bytes:
-    first = framed(bytes(32))
-    wire.send(propose(NOISE) + first[:20])
-    return first[20:]
-
-
-def half_of_message_3(wire: Wire) -> bytes:
-    last = third(half_way(wire))
-    wire.send(last[:60])
-    return last[60:]
-
-
-def half_of_the_muxer(wire: Wire) -> bytes:
-    handshake = half_way(wire)
-    wire.send(third(handshake, ()))
-    choice = handshake.channel(wire).record(propose(YAMUX))
-    wire.send(choice[:22])
-    return choice[22:]
-
-
-STAGES: tuple[Stage, ...] = (says_nothing, half_a_header, half_of_message_1, half_of_message_3, half_of_the_muxer)
+def half_of(stage: int, wire: Wire) -> bytes:
+    """Says half of nothing, of the header, of message 1, of message 3, or of the choice of a muxer; the rest of it."""
+    if stage < 3:
+        first = propose(NOISE) + framed(bytes(32))
+        whole, said = ((b"", 0), (MULTISTREAM, 7), (first, len(first) - 14))[stage]
+    else:
+        handshake = half_way(wire)
+        whole, said = third(handshake, (YAMUX,) if stage == 3 else ()), 60
+        if stage == 4:
+            wire.send(whole)
+            whole, said = handshake.channel(wire).record(propose(YAMUX)), 22
+    wire.send(whole[:said])
+    return whole[said:]
 
 
 @dataclass
@@ -72,7 +54,7 @@ def open_slowly(target: Program, count: int, sources: int) -> list[Slow]:
     for number in range(count):
         wire, since = target.wire(source=f"127.1.0.{1 + number % sources}"), time.monotonic()
         with suppress(Ended, OSError):
-            slow.append(Slow(wire, since, STAGES[number // sources % len(STAGES)](wire)))
+            slow.append(Slow(wire, since, half_of(number // sources % STAGES, wire)))
             continue
         wire.close()
     return slow
@@ -81,32 +63,24 @@ def open_slowly(target: Program, count: int, sources: int) -> list[Slow]:
 def watch(slow: list[Slow], until: float, every: float) -> list[float]:
     """Say the next byte on each now and then; how long each one has lived."""
     lives: list[float] = []
-    poll = select.epoll()
-    by_number = {one.wire.fileno(): one for one in slow}
-    for number in by_number:
-        poll.register(number, select.EPOLLIN)
     next_bytes = time.monotonic() + every
-    while by_number and time.monotonic() < until:
-        for number, _ in poll.poll(0.05):
-            one = by_number[number]
-            try:
-                one.wire.fill(0)
-                one.wire.buffer.clear()
-            except Ended:
-                lives.append(time.monotonic() - one.since)
-                poll.unregister(number)
-                del by_number[number]
-                one.wire.close()
-        if time.monotonic() >= next_bytes:
-            next_bytes += every
-            for one in by_number.values():
-                with suppress(Ended):
-                    one.rest = one.rest[one.wire.push(one.rest[:1]) :]
-    poll.close()
-    for one in by_number.values():
-        one.wire.close()
-    lives += [float("inf")] * len(by_number)
-    return lives
+    with selectors.DefaultSelector() as selector, ExitStack() as wires:
+        for one in slow:
+            selector.register(wires.enter_context(one.wire), selectors.EVENT_READ, one)
+        while (living := [key.data for key in selector.get_map().values()]) and time.monotonic() < until:
+            for key, _ in selector.select(0.05):
+                try:
+                    key.data.wire.fill(0)
+                    key.data.wire.buffer.clear()
+                except Ended:
+                    lives.append(time.monotonic() - key.data.since)
+                    selector.unregister(key.fileobj)
+            if time.monotonic() >= next_bytes:
+                next_bytes += every
+                for one in living:
+                    with suppress(Ended):
+                        one.rest = one.rest[one.wire.push(one.rest[:1]) :]
+        return lives + [float("inf")] * len(living)
 
 
 def test_row_1_slowloris(arena: Arena) -> None:
@@ -134,28 +108,19 @@ def test_row_1_slowloris(arena: Arena) -> None:
             one.wire.close()
 
 
-def flood(target: Program, seconds: float, rate: float, source: str) -> int:
-    """Connect and close, so many times a second; how many times that was."""
-    start, done = time.monotonic(), 0
-    while (passed := time.monotonic() - start) < seconds:
-        if done > passed * rate:
-            time.sleep(0.001)
-            continue
-        done += 1
-        with suppress(OSError, Ended, Late):
-            target.wire(source=source).crash()
-    return done
-
-
 def test_row_2_accept_flood(arena: Arena) -> None:
     """1,000 connects a second from one address"""
     with arena.serve("--count-loopback", memory=1 * MIB, probe_connects=True) as target:
-        before, start, seconds = target.cpu(), time.monotonic(), arena.pick(3.0, 60.0)
-        done = flood(target, seconds, 1_000, "127.2.0.1")
-        share = (target.cpu() - before) / seconds
+        before, start, seconds, done, served = target.cpu(), time.monotonic(), arena.pick(3.0, 60.0), 0, 0
+        while (passed := time.monotonic() - start) < seconds:
+            if done > passed * 1_000:
+                time.sleep(0.001)
+                continue
+            done += 1
+            with suppress(OSError, Ended, Late):
+                target.wire(source="127.2.0.1").crash()
         arena.note(f"{done / seconds:.0f}/s")
-        arena.bound("share of a core", share, 0.6)
-        served = 0
+        arena.bound("share of a core", (target.cpu() - before) / seconds, 0.6)
         for _ in range(20):  # whoever has used up the rate is closed before a byte is read
             with target.wire(source="127.2.0.1") as wire, suppress(Ended, Late):
                 wire.send(propose(NOISE))
@@ -374,12 +339,7 @@ def test_row_7_fin_at_every_byte(arena: Arena) -> None:
         arena.note(f"{total} bytes")
         arena.bound("slowest close", slowest, 0.1)
         arena.bound("share of a core more than before", idle_share(target) - before, 0.01)
-    cut_as_listener(arena)
-
-
-def cut_as_listener(arena: Arena) -> None:
-    """The dialer learns at which stage it was: never more than that."""
-    with arena.dialer() as dialer, Host() as host:
+    with arena.dialer() as dialer, Host() as host:  # who learns at which stage it was, and never more than that
         total, error, _ = cut_at(None, dialer, host)
         assert error == ""
         dialer.ask(do="hang_up")
@@ -405,25 +365,18 @@ def cut_at(size: int | None, dialer: Program, host: Host) -> tuple[int, str, flo
 def test_row_8_another_protocol(arena: Arena) -> None:
     """HTTP, TLS, SSH, zeros, noise"""
     hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + noise(508)
-    openings = {
-        "http": b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n",
-        "tls": hello,
-        "ssh": b"SSH-2.0-OpenSSH_9.6\r\n",
-        "zeros": bytes(1 * MIB),
-        "noise": b"\x7f" + noise(1_023),
-    }
+    known = (b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n", b"SSH-2.0-OpenSSH_9.6\r\n", hello)
     with arena.serve(memory=256 * KIB) as target:
-        for name, opening in openings.items():
+        for opening in (*known, bytes(1 * MIB), b"\x7f" + noise(1_023)):
             with target.wire() as wire:
                 with suppress(Ended):
                     wire.push(opening)
-                took = wire.until_closed(1.0)
-                assert not wire.buffer, f"an answer to {name}: {bytes(wire.buffer[:40])!r}"
-                arena.took(took, 0.1)
+                arena.took(wire.until_closed(1.0), 0.1)
+                assert not wire.buffer, f"an answer to {opening[:8]!r}: {bytes(wire.buffer[:40])!r}"
         before, count = target.cpu(), arena.pick(500, 5_000)
         for number in range(count):
             with target.wire() as wire, suppress(Ended):
-                wire.push((openings["http"], openings["ssh"], hello)[number % 3])
+                wire.push(known[number % 3])
                 wire.until_closed(1.0)
         arena.bound("ms of a core for each", (target.cpu() - before) * 1e3 / count, 1.0)
 
