@@ -270,13 +270,13 @@ def dialed(dialer: Program, host: Host, *, early: bool = True) -> Iterator[Peer]
 
 
 @contextmanager
-def refuses(dialer: Program, host: Host, error: str, name: str = "") -> Iterator[Wire]:
+def refuses(dialer: Program, host: Host, error: str, told: object = "") -> Iterator[Wire]:
     """The package dials us: what is done inside ends that with this error, and the connection is closed."""
     dialer.tell(do="dial", addrs=[host.address])
     with host.accept() as wire:
         yield wire
         answer = dialer.read()
-        assert answer["error"] == error, (name, answer)
+        assert answer["error"] == error, (told, answer)
         wire.until_closed(1.0)
 
 

@@ -232,10 +232,20 @@ def upgrade_out(wire: Wire, identity: Identity, *, early: bool = True) -> Peer:
     handshake = half_way(wire, identity)
     wire.send(third(handshake, (YAMUX,) if early else ()))
     channel = handshake.channel(wire)
-    if not early:
-        channel.send(propose(YAMUX))
-        assert channel.at_least(len(propose(YAMUX))) == propose(YAMUX)
-    return Peer(channel, client=True)
+    if early:
+        return Peer(channel, client=True)
+    channel.send(propose(YAMUX))
+    return chosen(channel, channel.at_least(len(propose(YAMUX))))
+
+
+def chosen(channel: Channel, got: bytes) -> Peer:
+    """The session behind what has come in: the choice of a muxer, and its first bytes."""
+    before, echoed, rest = got.partition(line(YAMUX))
+    assert before.startswith(MULTISTREAM)
+    assert echoed
+    peer = Peer(channel, client=True)
+    peer._take(rest)
+    return peer
 
 
 def half_way(wire: Wire, identity: Identity | None = None) -> Handshake:

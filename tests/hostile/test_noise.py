@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from harness.process import soon
 from tests.hostile.arena import KIB, Arena, Program, refuses
-from tests.hostile.client import Host, Peer, answer_security, half_way, third, upgrade_in
+from tests.hostile.client import Host, Peer, answer_security, chosen, half_way, third, upgrade_in
 from tests.hostile.codec import SIGNATURE_PREFIX, Identity, blob, handshake_payload, integer, line, noise, propose
 from tests.hostile.frames import SYN, data, ping
 from tests.hostile.names import ECHO, MULTISTREAM, NOISE, RR, YAMUX
@@ -472,9 +472,7 @@ def test_row_55_after_the_handshake(arena: Arena) -> None:
             channel.send(line(YAMUX) + ping(5))  # and what we all speak is still served
             while line(YAMUX) not in got:
                 got += channel.receive()
-            peer = Peer(channel, client=True)
-            peer._take(got[got.index(line(YAMUX)) + len(line(YAMUX)) :])
-            assert peer.alive()
+            assert chosen(channel, got).alive()
         start = time.monotonic()
         with target.wire() as wire:
             after_message_3(wire).send(ping(7) * 100)  # frames where the choice of a muxer belongs
