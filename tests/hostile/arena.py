@@ -7,9 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeVar
-
-import pytest
+from typing import Any, TypeVar
 
 from harness.process import Patience, Process, soon
 from tests import netns
@@ -140,19 +138,14 @@ class Arena:
         """A figure for the line of this row."""
         self.figures.notes.append(text)
 
-    def skip(self, reason: str) -> NoReturn:
-        """This machine cannot play the row."""
-        pytest.skip(reason)
-
     def bound(self, what: str, value: float, maximum: float) -> None:
         """A time or a load: asserted in full only, a busy machine is no finding."""
         self.note(f"{what} {value:.3g}")
-        if self.full:
-            assert value <= maximum, f"{what}: {value:.3g}, at most {maximum:g} allowed"
+        self.took(value, maximum, what)
 
-    def took(self, seconds: float, maximum: float) -> None:
+    def took(self, value: float, maximum: float, what: str = "seconds") -> None:
         """The same without a figure for the line."""
-        assert seconds <= maximum or not self.full, f"{seconds:.3g} s, at most {maximum:g} allowed"
+        assert value <= maximum or not self.full, f"{what}: {value:.3g}, at most {maximum:g} allowed"
 
     def grown(self, size: int, allowed: int | None) -> None:
         """How much a program has grown, beside what memory moves by itself; None: as much as it likes."""

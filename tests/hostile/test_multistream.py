@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from stronghold_p2p.codes import GoAway, Reset
 from tests.hostile.arena import KIB, Arena, Program, accepted, dialed, refuses
-from tests.hostile.client import Host, Peer, chosen, half_way, third
+from tests.hostile.client import Host, Peer, chosen, expect_lines, half_way, third
 from tests.hostile.codec import Identity, line, noise, prefixed, propose
 from tests.hostile.frames import DATA, FIN, SYN, data, frame, update
 from tests.hostile.names import ECHO, MULTISTREAM, NOISE, PING, RR, YAMUX
@@ -216,9 +216,7 @@ def test_row_23_stripped_security(arena: Arena) -> None:
         for offers in (["/plaintext/2.0.0"], several, [YAMUX], ["/mplex/6.7.0"]):
             with target.wire() as wire:
                 wire.send(propose(*offers))
-                assert wire.read_line() == MULTISTREAM[1:]
-                for _ in offers:
-                    assert wire.read_line() == b"na\n"
+                expect_lines(wire, MULTISTREAM, *[line("na")] * len(offers))
                 wire.send(frame(DATA, SYN, 1, 0))  # as if it were agreed on
                 wire.until_closed(1.0)
                 assert not wire.buffer

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
+import pytest
+
 from harness.process import soon
 from stronghold_p2p.codes import GoAway
 from tests import netns
@@ -193,7 +195,7 @@ def test_row_3_many_connections_of_one_customer(arena: Arena) -> None:
         try:
             namespace = stack.enter_context(netns.prefixes("2001:db8::/32"))
         except netns.Unavailable as error:
-            arena.skip(str(error))
+            pytest.skip(str(error))
         target = stack.enter_context(arena.serve(host="::1", probe=False, namespace=namespace))
         peers = crowd(target, [f"2001:db8:3:{number:x}::{number + 1:x}" for number in range(16)], stack)
         assert len([peer for peer in peers if peer.alive(1.0)]) == 8  # 16 networks /64, one /56
