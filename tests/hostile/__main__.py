@@ -20,17 +20,14 @@ TRIES = 3
 
 
 def play(row: Row) -> tuple[Arena, Exception | None]:
-    for attempt in range(TRIES):
-        arena = Arena(full=True)
+    for left in reversed(range(TRIES)):
+        arena, failure = Arena(full=True), None
         try:
             row.play(arena)
-        except SlowProbe as error:
-            if attempt == TRIES - 1:
-                return arena, error
         except Exception as error:
-            return arena, error
-        else:
-            return arena, None
+            failure = error
+        if not (left and isinstance(failure, SlowProbe)):
+            return arena, failure
     raise AssertionError("unreachable")
 
 

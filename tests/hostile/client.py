@@ -6,6 +6,7 @@ library; of the package it has the encoders of single frames, keys and numbers.
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from typing import Self
 
 from harness.process import Patience
 from stronghold_p2p.yamux import header
-from tests.hostile.codec import Identity, line, propose
+from tests.hostile.codec import Identity, line, prefixed, propose
 from tests.hostile.frames import ACK, DATA, FIN, GO_AWAY, PINGS, RST, SYN, UPDATE, WINDOW, data, ping, update
 from tests.hostile.names import MULTISTREAM, NOISE, PUSH, RR, YAMUX
 from tests.hostile.secure import Channel, Handshake, framed, read_framed
@@ -75,6 +76,10 @@ class Peer:
         self.credit[stream] = WINDOW - len(first)
         self.send(data(stream, first, SYN), update(stream, 0, FIN) if fin else b"")
         return stream
+
+    def ask(self, protocol: str, message: object, *, fin: bool = True) -> int:
+        """One request in JSON, whole, on a new stream."""
+        return self.open(protocol, prefixed(json.dumps(message).encode()), fin=fin)
 
     def finish(self, stream: int, flags: int = FIN) -> None:
         """End our direction of the stream, or with ``RST`` both."""

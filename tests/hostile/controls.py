@@ -108,7 +108,7 @@ CONTROLS: Final = {
     "93_addresses": ("--constant addressing.parse.MAX_COMPONENTS=320", '== "DecodeError"'),
     "94_invented_peers": ("--constant book.store.PEERS=100000", "<= 10_000"),
     "94_connected_and_protected": ("--without in-use", "staying <= known"),
-    "96_damaged_books": ("--without damaged-books", '== "ConfigError", (name'),
+    "96_damaged_books": ("--without damaged-books", '== "ConfigError", (data'),
     "96_two_writers": ("--without one-step", "written_by_two:"),
     "96_key_files": ("--without owner-only", "(mode, got)"),
 }

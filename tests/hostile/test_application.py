@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import json
-
 from harness.process import Process
 from tests.hostile.arena import MIB, Arena
 from tests.hostile.client import Peer
-from tests.hostile.codec import prefixed
 
 REQUESTS = "/stronghold-p2p/1.0.0"
 BUFFER = 256
 BEHIND = r"a reader of events\(\) is \d+ behind: "  # what the log has to say about it
 
 
-def asked(peer: Peer, text: str) -> int:
-    """A request that is sent and not waited for; its stream."""
-    return peer.open(REQUESTS, prefixed(json.dumps(text).encode()), fin=True)
-
-
 def served(peer: Peer, count: int) -> None:
     """So many requests, not more at once than a peer may have, each with its answer."""
     for begin in range(0, count, 50):
-        streams = {asked(peer, f"number {number}") for number in range(begin, min(begin + 50, count))}
+        streams = {peer.ask(REQUESTS, f"number {number}") for number in range(begin, min(begin + 50, count))}
         assert peer.pump(lambda streams=streams: streams <= peer.finished, 5.0)  # type: ignore[misc]
 
 
@@ -35,7 +27,7 @@ def test_row_71_events_that_nobody_takes(arena: Arena) -> None:
     ):
         program.rules(("allow", {}))
         program.ask(do="keep", overflow="wait")
-        streams = [asked(attacker, f"number {number}") for number in range(500)]
+        streams = [attacker.ask(REQUESTS, f"number {number}") for number in range(500)]
         attacker.rest(0.5)  # the honest probe has its share, too: after 1.6 s it would wait for the reader
         through = sum(stream in attacker.finished for stream in streams)
         assert 0 < through <= BUFFER // 8 + 1  # back-pressure to that peer ...
@@ -43,10 +35,10 @@ def test_row_71_events_that_nobody_takes(arena: Arena) -> None:
         assert program.state()["held"] == len(streams) - through
         assert program.state()["waiting"] <= BUFFER
         for number in range(10):  # ... and no other
-            assert honest.over(asked(honest, f"honest {number}"), 3.0), "an unaffected peer was not answered"
+            assert honest.over(honest.ask(REQUESTS, f"honest {number}"), 3.0), "an unaffected peer was not answered"
         assert program.ask(do="out_to_a_friend")["answer"] == "mine"  # nor the application's own
         with program.connect() as late:
-            assert late.over(asked(late, "hello"), 3.0)
+            assert late.over(late.ask(REQUESTS, "hello"), 3.0)
         read = program.ask(do="read", seconds=arena.pick(1.0, 3.0))
         attacker.rest(0.2)
         assert set(streams) <= attacker.finished

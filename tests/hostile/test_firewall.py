@@ -34,12 +34,6 @@ HERE = ("--listen", "127.0.0.1")
 DONE = CONFIRM + prefixed(b'"done"')
 
 
-def ask(peer: Peer, message: object = "Ping") -> int:
-    """One request, whole."""
-    body = message if isinstance(message, bytes) else json.dumps(message).encode()
-    return peer.open(GUARDED, prefixed(body), fin=True)
-
-
 def over(peer: Peer, stream: int) -> bool:
     return stream in peer.finished or stream in peer.resets or peer.body(stream) == NA
 
@@ -56,7 +50,7 @@ def outcome(peer: Peer, stream: int, within: float = 3.0) -> str:
 
 
 def asked(peer: Peer, message: object = "Ping") -> str:
-    return outcome(peer, ask(peer, message))
+    return outcome(peer, peer.ask(GUARDED, message))
 
 
 def stale(guard: Program, question: int) -> bool:
@@ -155,7 +149,7 @@ def test_row_74_json_that_costs_or_deceives(arena: Arena) -> None:
         guard.ask(do="forget")
         guard.ask(do="hooks", ask="hold")
         guard.rules(("ask", {}))
-        stream = ask(peer, {"Ping": [1, {"x": "y"}]})
+        stream = peer.ask(GUARDED, {"Ping": [1, {"x": "y"}]})
         until(guard, lambda now: now["questions"] == 1)
         guard.ask(do="answer", question=0, yes=True)
         assert outcome(peer, stream) == "answer"
@@ -242,7 +236,7 @@ def change_under(guard: Program, peer: Peer, identity: Identity, moment: str, *,
         stream = peer.open(GUARDED, body[:3])
         assert peer.pump(lambda: peer.body(stream) == CONFIRM or stream in peer.acked)
     else:
-        stream = ask(peer)
+        stream = peer.ask(GUARDED, "Ping")
         until(guard, lambda now: now["questions"] == 1 if moment == "asked about" else len(now["handled"]) == 1)
     start = time.monotonic()
     if banned:
@@ -280,24 +274,24 @@ def test_row_78_answers_that_come_too_late(arena: Arena) -> None:
         ask_about_all(guard)
         identity = Identity()
         with guard.connect(identity) as peer:
-            ask(peer)
+            peer.ask(GUARDED, "Ping")
             asked_about(guard, 1)
         until(guard, lambda now: now["open"] == 0 and now["asks"] == 0)  # with the connection
         with guard.connect(identity) as peer:
             assert stale(guard, 0)
             assert guard.state()["handled"] == []
-            again = ask(peer)
+            again = peer.ask(GUARDED, "Ping")
             asked_about(guard, 1)
             assert stale(guard, 0)  # not for the one of the new connection
             assert over(peer, again) is False
             assert outcome(peer, again, wait + 2.0) == "refused"  # nobody has answered this one
             assert stale(guard, 1)
-            both = [ask(peer, {"Ping": number}) for number in range(2)]
+            both = [peer.ask(GUARDED, {"Ping": number}) for number in range(2)]
             asked_about(guard, 2)
             answers = [stale(guard, number) for number in (2, 3, 2, 3)]
             assert answers == [False, False, True, True]
             assert [outcome(peer, stream) for stream in both] == ["answer", "answer"]
-            reset = ask(peer)
+            reset = peer.ask(GUARDED, "Ping")
             asked_about(guard, 1)
             peer.finish(reset, RST)
             asked_about(guard, 0)
@@ -333,9 +327,11 @@ def test_row_79_more_questions_than_anybody_answers(arena: Arena) -> None:
         with ExitStack() as stack:
             for number in range(arena.pick(18, 300)):
                 peer = stack.enter_context(guard.connect())
-                refused_at_once(peer, [ask(peer) for _ in range(20)], 20 - max(0, min(16, 256 - 16 * number)))
+                refused_at_once(
+                    peer, [peer.ask(GUARDED, "Ping") for _ in range(20)], 20 - max(0, min(16, 256 - 16 * number))
+                )
                 for _ in range(0 if number else arena.pick(4, 125)):
-                    refused_at_once(peer, [ask(peer) for _ in range(80)], 80)
+                    refused_at_once(peer, [peer.ask(GUARDED, "Ping") for _ in range(80)], 80)
                 assert guard.state()["asks"] == min(256, 16 * (number + 1))
         until(guard, lambda now: now["asks"] == 0)
         with ExitStack() as stack:  # 32 MiB of them wait, whoever sends them
@@ -368,7 +364,7 @@ def test_row_80_predicates_and_hooks_that_fail(arena: Arena) -> None:
             guard.ask(do="hooks", ask=hook)
             with guard.connect() as peer:
                 start = time.monotonic()
-                stream = ask(peer)
+                stream = peer.ask(GUARDED, "Ping")
                 other.request(b"not held up", 2.0)
                 assert outcome(peer, stream, wait + 2.0) == "refused", hook
                 took = time.monotonic() - start

@@ -21,11 +21,6 @@ CAP = 10 << 20
 OTHERS = 99
 
 
-def ask(peer: Peer, message: Any) -> int:
-    """A request, whose answer is not waited for."""
-    return peer.open(ASK, prefixed(json.dumps(message).encode()))
-
-
 def answered(peer: Peer, stream: int, within: float = 5.0) -> Any:
     """The answer on the stream."""
     assert peer.over(stream, within), f"no answer on {stream}"
@@ -39,7 +34,7 @@ def answered(peer: Peer, stream: int, within: float = 5.0) -> Any:
 def hold(peer: Peer, target: Program, numbers: range) -> list[int]:
     """Requests that wait until somebody says what their answer is."""
     before = target.state()["delivered"]
-    streams = [ask(peer, {"Hold": number}) for number in numbers]
+    streams = [peer.ask(ASK, {"Hold": number}, fin=False) for number in numbers]
     assert soon(lambda: target.state()["delivered"] == before + len(numbers))
     return streams
 
@@ -47,7 +42,7 @@ def hold(peer: Peer, target: Program, numbers: range) -> list[int]:
 def released(peer: Peer, held: Iterable[tuple[int, int]]) -> None:
     """Each of these is answered, twice; its requester is told the first answer."""
     for number, stream in held:
-        assert answered(peer, ask(peer, {"Answer": number})) == ["answered", "InvalidStateError"]
+        assert answered(peer, peer.ask(ASK, {"Answer": number}, fin=False)) == ["answered", "InvalidStateError"]
         assert answered(peer, stream) == 0
 
 
@@ -116,7 +111,7 @@ def test_row_67_dribbled(arena: Arena) -> None:
         assert took >= deadline * 0.9
         arena.took(took, deadline + 0.5)
         assert peer.alive()
-        assert answered(peer, ask(peer, "Ping")) == "Ping"
+        assert answered(peer, peer.ask(ASK, "Ping", fin=False)) == "Ping"
         assert target.state()["delivered"] == 1
     with arena.dialer() as dialer, Host() as host:
         with asking(dialer, host, message="Ping", timeout=deadline) as (peer, outcome):
@@ -202,11 +197,11 @@ def surplus(arena: Arena, target: Program, places: int) -> None:
         streams = hold(peer, target, range(places))
         for _ in range(5):
             start = time.monotonic()
-            peer.reset_with(ask(peer, "Ping"), Reset.RESOURCE_LIMIT)
+            peer.reset_with(peer.ask(ASK, "Ping", fin=False), Reset.RESOURCE_LIMIT)
             arena.took(time.monotonic() - start, 0.5)
         peer.finish(streams[0], RST)
         assert soon(lambda: target.state()["failed"] == before + 1)
-        assert answered(peer, ask(peer, "Ping")) == "Ping"  # a place is free again at once
+        assert answered(peer, peer.ask(ASK, "Ping", fin=False)) == "Ping"  # a place is free again at once
         released(peer, enumerate(streams[1:], 1))
 
 
@@ -242,7 +237,7 @@ def test_row_70_the_connection_ends(arena: Arena) -> None:
             with target.connect() as peer:
                 for step in range(at):
                     number = round_ * OTHERS + step % OTHERS
-                    ask(peer, {"Hold": number} if step < OTHERS else {"Answer": number})
+                    peer.ask(ASK, {"Hold": number} if step < OTHERS else {"Answer": number}, fin=False)
                     if step == OTHERS - 1:
                         assert peer.alive()
                 expected += at
@@ -271,16 +266,16 @@ def test_row_72_answers_after_the_end(arena: Arena) -> None:
         released(peer, enumerate(hold(peer, target, range(1))))
         (stream,) = hold(peer, target, range(1, 2))
         peer.finish(stream, RST)  # its requester has given up
-        assert answered(peer, ask(peer, {"Answer": 1})) == never
+        assert answered(peer, peer.ask(ASK, {"Answer": 1}, fin=False)) == never
         with target.connect() as other:
             hold(other, target, range(2, 3))
         assert soon(lambda: target.state()["failed"] == 2, 5.0)
-        assert answered(peer, ask(peer, {"Answer": 2})) == never
+        assert answered(peer, peer.ask(ASK, {"Answer": 2}, fin=False)) == never
         (stream,) = hold(peer, target, range(3, 4))
         peer.reset_with(stream, 0, deadline + 2)
-        assert answered(peer, ask(peer, {"Answer": 3})) == never
+        assert answered(peer, peer.ask(ASK, {"Answer": 3}, fin=False)) == never
         (stream,) = hold(peer, target, range(4, 5))
-        assert answered(peer, ask(peer, {"Answer": 4, "thread": True})) is True
+        assert answered(peer, peer.ask(ASK, {"Answer": 4, "thread": True}, fin=False)) is True
         assert answered(peer, stream) == "from a thread"
         state = target.state()
         assert (state["delivered"], state["answered"], state["failed"]) == (10, 7, 3)
