@@ -111,9 +111,9 @@ def outcome(error: P2PError) -> str:
     return f"{name} ({path})" if path else name
 
 
-def our_side(setting: Ours, peer: Any, **options: Any) -> OurSide:
+def our_side(setting: Ours, peer: Any) -> OurSide:
     """A network, not yet open, that does as it was set up and notes what it sees; ``peer_rule`` is for ``peer``."""
-    network = Network(listen=["/ip4/127.0.0.1/tcp/0"], timeouts=setting.timeouts, **options)
+    network = Network(listen=["/ip4/127.0.0.1/tcp/0"], timeouts=setting.timeouts)
     side = OurSide(network, setting)
     if setting.rule is not None:
         network.firewall.set(setting.rule)
