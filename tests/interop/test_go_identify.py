@@ -10,7 +10,8 @@ from stronghold_p2p.protocols.identify_messages import PROTOCOL_VERSION
 from stronghold_p2p.protocols.ping import PING
 from stronghold_p2p.protocols.ping import SIZE as PING_SIZE
 from tests.interop.names import ECHO
-from tests.interop.our_peer import AGENT, GO_DIALS, OURS_DIALS, Pair, echo, eventually
+from tests.interop.our_peer import AGENT, GO_DIALS, OURS_DIALS, Pair, echo
+from tests.peers import until
 
 LATE = "/test/late/1"
 
@@ -56,13 +57,13 @@ async def test_go_tells_what_changes(pair: Pair) -> None:
 
     assert LATE not in served()
     await pair.go.call("add_protocol", protocol=LATE)
-    await eventually(lambda: LATE in served())
+    await until(lambda: LATE in served())
     async with await pair.open("/test/never/1", LATE) as stream:
         assert stream.protocol == LATE
         await stream.write(b"x")
         assert await stream.readexactly(1) == b"x"
     await pair.go.call("remove_protocol", protocol=LATE)
-    await eventually(lambda: LATE not in served())
+    await until(lambda: LATE not in served())
 
 
 async def test_we_tell_what_changes(pair: Pair) -> None:

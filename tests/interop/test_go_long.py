@@ -17,7 +17,8 @@ from stronghold_p2p.connection.live import LINGER
 from stronghold_p2p.protocols import ping
 from stronghold_p2p.streams.live import LiveStream
 from tests.interop.names import ECHO
-from tests.interop.our_peer import ROLES, Pair, Role, connected, eventually
+from tests.interop.our_peer import ROLES, Pair, Role, connected
+from tests.peers import until
 
 SILENCE = 75.0
 EVERY = 4.0
@@ -35,7 +36,7 @@ KEEPERS = {
 async def silence(pair: Pair) -> None:
     """Nothing but keep-alive for 75 s; then the same connection carries streams of both."""
     connection, peer = pair.connection, str(pair.ours.peer)
-    await eventually(lambda: connection.streams == 0)
+    await until(lambda: connection.streams == 0)
     held = await connection.open_stream(ECHO)
     await held.write(b"before")
     assert await held.readexactly(6) == b"before"
@@ -104,11 +105,11 @@ async def our_clock(program: Path) -> None:
     """A ping stream of go's on which no ping comes: we end our side after 30 s, and the stream soon after."""
     async with connected(program, "go dials") as pair:
         peer = str(pair.ours.peer)
-        await eventually(lambda: pair.connection.streams == 0)
+        await until(lambda: pair.connection.streams == 0)
         begin = time.monotonic()
         assert (await pair.go.call("open_hold", peer=peer, protocol=ping.PING, no_echo=True))["done"] == 1
-        await eventually(lambda: pair.connection.streams == 1)
-        await eventually(lambda: pair.connection.streams == 0, timeout=ping.IDLE + LINGER + 5.0)
+        await until(lambda: pair.connection.streams == 1)
+        await until(lambda: pair.connection.streams == 0, patience=ping.IDLE + LINGER + 5.0)
         assert ping.IDLE - 1.0 < time.monotonic() - begin
         async with asyncio.timeout(5):  # the reset is on its way to go
             while (await pair.go.call("check_held", no_echo=True))["failed"] != 1:

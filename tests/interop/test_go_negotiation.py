@@ -17,7 +17,8 @@ from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.identity.public_key import KeyType
 from tests.interop.go_peer import GoError, go_peer
 from tests.interop.names import ECHO, HALF_CLOSE, RR
-from tests.interop.our_peer import ROLES, Pair, Role, connected, echo, eventually, our_peer
+from tests.interop.our_peer import ROLES, Pair, Role, connected, echo, our_peer
+from tests.peers import until
 
 UNKNOWN = "/test/unknown/1"
 LATE = "/test/late/1"
@@ -166,7 +167,7 @@ async def test_go_expects_somebody_else(go: Path) -> None:
         with pytest.raises(GoError, match="peer id mismatch") as caught:
             await peer.call("connect", addr=f"{ours.swarm.addresses[0]}/p2p/{expected}")
         assert str(ours.peer) in str(caught.value)
-        await eventually(lambda: any(isinstance(event, AcceptFailed) for event in ours.events))
+        await until(lambda: any(isinstance(event, AcceptFailed) for event in ours.events))
         (failed,) = [event for event in ours.events if isinstance(event, AcceptFailed)]
         assert isinstance(failed.error, ConnectionClosed)
         assert [event for event in ours.events if isinstance(event, Opened)] == []

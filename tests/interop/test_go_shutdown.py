@@ -13,7 +13,8 @@ from stronghold_p2p.errors import ConnectionClosed
 from stronghold_p2p.events.events import Ended, Opened
 from stronghold_p2p.streams.live import LiveStream
 from tests.interop.names import ECHO, HOLD, SINK
-from tests.interop.our_peer import OURS_DIALS, Pair, eventually
+from tests.interop.our_peer import OURS_DIALS, Pair
+from tests.peers import until
 
 MIB = 1 << 20
 
@@ -44,7 +45,7 @@ ALL_WAYS: list[End] = [*OUR_WAYS, go_closes_the_connection, go_closes_everything
 async def both_know(pair: Pair, *, remote: bool) -> None:
     """go has seen it, and we were told exactly once."""
     await pair.go.until("disconnected", peer=str(pair.ours.peer))
-    await eventually(lambda: pair.connection.closed)
+    await until(lambda: pair.connection.closed)
     await asyncio.sleep(0.05)
     (opened,) = [event for event in pair.ours.events if isinstance(event, Opened)]
     (ended,) = [event for event in pair.ours.events if isinstance(event, Ended)]
@@ -133,7 +134,7 @@ async def test_again_and_again(pair: Pair) -> None:
         else:
             await pair.ours.swarm.connections(pair.go.peer)[0].close()
         await pair.go.until("disconnected", peer=peer)
-        await eventually(lambda: not pair.ours.swarm.connections())
+        await until(lambda: not pair.ours.swarm.connections())
         await pair.go.call("connect", addr=pair.ours.address)
         await pair.ours.identified(pair.go.peer)
         assert (await pair.ask_go("streams_sequential"))["done"] == 1

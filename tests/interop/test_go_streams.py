@@ -13,7 +13,8 @@ from stronghold_p2p.config import Limits
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import StreamReset, UsageError
 from tests.interop.names import ECHO, HALF_CLOSE, HOLD, RESET, RESET_CODE, RR, SINK, SOURCE
-from tests.interop.our_peer import OURS_DIALS, ROLES, Pair, Role, connected, eventually
+from tests.interop.our_peer import OURS_DIALS, ROLES, Pair, Role, connected
+from tests.peers import until
 
 SEQUENTIAL = 10_000
 CONCURRENT = 1_000
@@ -88,7 +89,7 @@ async def test_the_513th_is_reset_and_the_others_go_on(pair: Pair) -> None:
     await request(pair.connection, b"ours are not counted")
 
     await pair.go.call("release", n=1)
-    await eventually(lambda: pair.connection.streams < DEFAULT)
+    await until(lambda: pair.connection.streams < DEFAULT)
     assert (await pair.ask_go("open_hold", n=1))["failed"] == 0
     again = await pair.ask_go("open_hold", n=1)
     assert [failure["code"] for failure in again["failures"]] == [Reset.RESOURCE_LIMIT]
@@ -123,7 +124,7 @@ async def test_held_streams_end_with_the_peer(pair: Pair) -> None:
     for stream in streams:
         with pytest.raises(ConnectionError):
             await stream.read()
-    await eventually(lambda: pair.connection.closed)
+    await until(lambda: pair.connection.closed)
 
 
 SIZE = 1 << 20
@@ -162,7 +163,7 @@ async def test_gos_stream_go_ends_first(pair: Pair) -> None:
 async def test_gos_stream_we_end_first(pair: Pair) -> None:
     answer = await pair.ask_go("half_close", remote_first=True, size=SIZE)
     assert (answer["received"], answer["sent"]) == (0, SIZE)
-    await eventually(lambda: [done.received for done in pair.ours.served] == [SIZE])
+    await until(lambda: [done.received for done in pair.ours.served] == [SIZE])
     await pair.quiet()
 
 
@@ -181,7 +182,7 @@ async def test_go_resets_what_we_opened(pair: Pair) -> None:
 @pytest.mark.parametrize("code", CODES, ids=hex)
 async def test_go_resets_what_it_opened(pair: Pair, code: int) -> None:
     await pair.ask_go("reset", code=code)
-    await eventually(lambda: pair.ours.served != [])
+    await until(lambda: pair.ours.served != [])
     (served,) = pair.ours.served
     assert served.protocol == ECHO
     assert isinstance(served.error, StreamReset)
