@@ -40,12 +40,11 @@ def main(numbers: list[str]) -> int:
         except pytest.skip.Exception as reason:
             print(f"{row.number:3}  {row.name:58.58}  not here: {reason}", flush=True)
             continue
-        figures = arena.figures
         took = time.monotonic() - start
-        probe = "" if figures.probe is None else f"probe {figures.probe * 1e3:.0f} ms"
+        probe = "" if arena.wait is None else f"probe {arena.wait * 1e3:.0f} ms"
         print(
             f"{row.number:3}  {row.name:58.58}  {'ok' if error is None else 'FAILED':6}  {took:6.1f} s"
-            f"  {figures.memory / MIB:+7.2f} MiB  {probe:12}  {'; '.join(figures.notes)}",
+            f"  {arena.memory / MIB:+7.2f} MiB  {probe:12}  {'; '.join(arena.notes)}",
             flush=True,
         )
         if error is not None:

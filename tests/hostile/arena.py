@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from harness.process import Patience, Process, soon
@@ -32,15 +31,6 @@ NOISE_FLOOR = 2 * MIB
 
 class SlowProbe(AssertionError):
     """The honest user had to wait: measured again, best of three."""
-
-
-@dataclass
-class Figures:
-    """What a row has shown; each is the worst of its processes."""
-
-    memory: int = 0
-    probe: float | None = None
-    notes: list[str] = field(default_factory=list)
 
 
 class Program(Process):
@@ -122,21 +112,24 @@ def warm_up_guard(program: Program) -> None:
 class Arena:
     """``full``: floods and deadlines as the row says, with the probe and all bounds; else about 3 s of it.
 
-    ``weak``: options that take a check away from the programs under test, so that the row has to fail.
+    ``weak``: options that take a check away from the programs under test, so that the row has to fail. What a row has
+    shown is ``memory`` and the ``wait`` of the probe, each the worst of its processes, and its notes.
     """
 
     def __init__(self, *, full: bool, weak: tuple[str, ...] = ()) -> None:
         self.full = full
         self.slack = Patience.of(3.0)  # seconds, beyond a deadline of theirs, in which its end has to be seen
         self.weak = weak
-        self.figures = Figures()
+        self.memory = 0
+        self.wait: float | None = None
+        self.notes: list[str] = []
 
     def pick(self, quick: N, full: N) -> N:
         return full if self.full else quick
 
     def note(self, text: str) -> None:
         """A figure for the line of this row."""
-        self.figures.notes.append(text)
+        self.notes.append(text)
 
     def bound(self, what: str, value: float, maximum: float) -> None:
         """A time or a load: asserted in full only, a busy machine is no finding."""
@@ -149,7 +142,7 @@ class Arena:
 
     def grown(self, size: int, allowed: int | None) -> None:
         """How much a program has grown, beside what memory moves by itself; None: as much as it likes."""
-        self.figures.memory = max(self.figures.memory, size)
+        self.memory = max(self.memory, size)
         assert allowed is None or size <= allowed + NOISE_FLOOR, f"{size / MIB:.1f} MiB, {allowed / MIB:.1f} allowed"
 
     def start(self, name: str, *arguments: str, **options: str | None) -> Program:
@@ -213,7 +206,7 @@ class Arena:
             yield
             probe.signal(15)
             said = probe.read()
-        self.figures.probe = max(self.figures.probe or 0.0, said["p99"])
+        self.wait = max(self.wait or 0.0, said["p99"])
         assert not said["failures"], f"the honest probe failed: {said['failures']}"
         if said["p99"] > PROBE_WITHIN:
             raise SlowProbe(f"the honest probe waited {said['p99'] * 1e3:.0f} ms")

@@ -162,22 +162,16 @@ async def changed(snapshot: Look, table: Sentinels) -> dict[str, list[str]]:
     return found
 
 
-def waits_changed() -> dict[str, list[str]]:
-    """One longer than the others, and all longer but one."""
+def waits_changed(*, full: bool) -> dict[str, list[str]]:
+    """One longer than the others, and all longer but one; in full each with each."""
     found = {}
     for name in waits.SCENES:
-        others = [other for other in waits.SCENES if other != name]
-        alone, beside = waits.measured(name, waits.longer(name)), waits.measured(name, waits.longer(*others))
-        found[name] = [name] if (alone, beside) == ("longer", "base") else [f"{alone}, beside longer ones {beside}"]
+        changed = [
+            one for one in (waits.SCENES if full else [name]) if waits.measured(one, waits.longer(name)) != "base"
+        ]
+        beside = "base" if full else waits.measured(name, waits.longer(*(waits.SCENES.keys() - {name})))
+        found[name] = changed if beside == "base" else [*changed, f"beside longer ones {beside}"]
     return found
-
-
-def all_waits_changed() -> dict[str, list[str]]:
-    """Each with each."""
-    return {
-        name: [one for one in waits.SCENES if waits.measured(one, waits.longer(name)) != "base"]
-        for name in waits.SCENES
-    }
 
 
 def report(*, full: bool) -> dict[str, Any]:
@@ -191,7 +185,7 @@ def report(*, full: bool) -> dict[str, Any]:
     each_limit: Sentinels = {name: partial(other_limit, name) for name in names["Limits"]}
     changes = {
         "Network": asyncio.run(changed(with_options, NETWORK)),
-        "Timeouts": all_waits_changed() if full else waits_changed(),
+        "Timeouts": waits_changed(full=full),
         "Limits": asyncio.run(changed(with_limits, each_limit)),
         "RequestProtocol": asyncio.run(changed(with_protocol, PROTOCOL)),
         "Events": asyncio.run(changed(with_events, EVENTS)),

@@ -193,7 +193,7 @@ def test_row_3_many_connections_of_one_customer(arena: Arena) -> None:
     """
     with ExitStack() as stack:
         try:
-            namespace = stack.enter_context(netns.prefixes("2001:db8::/32"))
+            namespace = stack.enter_context(netns.prefix("2001:db8::/32"))
         except netns.Unavailable as error:
             pytest.skip(str(error))
         target = stack.enter_context(arena.serve(host="::1", probe=False, namespace=namespace))
