@@ -166,9 +166,8 @@ def waits_changed(*, full: bool) -> dict[str, list[str]]:
     """One longer than the others, and all longer but one; in full each with each."""
     found = {}
     for name in waits.SCENES:
-        changed = [
-            one for one in (waits.SCENES if full else [name]) if waits.measured(one, waits.longer(name)) != "base"
-        ]
+        measured = {one: waits.measured(one, waits.longer(name)) for one in (waits.SCENES if full else [name])}
+        changed = [one if word == "longer" else f"{one}: {word}" for one, word in measured.items() if word != "base"]
         beside = "base" if full else waits.measured(name, waits.longer(*(waits.SCENES.keys() - {name})))
         found[name] = changed if beside == "base" else [*changed, f"beside longer ones {beside}"]
     return found
