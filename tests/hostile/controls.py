@@ -3,7 +3,7 @@
     python -m tests.hostile.controls [row ...]
 
 plays the rows against such programs, several at a time, one line each; a row that does not fail as it should is
-played again, alone. ``table`` prints the table of tests/hostile/README.md.
+played again, alone. The table of tests/hostile/README.md tells people what is taken away.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from typing import Final
 
 import pytest
 
-from tests.hostile import weak
 from tests.hostile.arena import Arena
-from tests.hostile.rows import Row, chosen, rows
+from tests.hostile.rows import Row, chosen
 
 TOGETHER = 6
 
@@ -119,14 +118,6 @@ fails first, ``or`` stands between them.
 """
 
 
-def told(row: Row) -> str:
-    """For people: a limit with its value, or what is not checked."""
-    kind, what, *_ = given = CONTROLS[row.short][0].split()
-    if kind != "--without":
-        return ", ".join(f"`{setting}`" for setting in given[1::2])
-    return f"not checked: {weak.TOLD[what]}"
-
-
 def fails(error: BaseException, at: str) -> bool:
     """Whether the error, or what caused it, has come through there."""
     frames = traceback.extract_tb(error.__traceback__)
@@ -147,16 +138,6 @@ def missed(row: Row) -> str | None:
     return "does not fail"
 
 
-def table() -> str:
-    """Markdown; in the order of the controls."""
-    by_name = {row.short: row for row in rows()}
-    lines = ["| row | test | raised tenfold or more, or taken out |", "|---|---|---|"]
-    lines += [
-        f"| {row.number} | `{row.module}::{row.test}` | {told(row)} |" for row in map(by_name.__getitem__, CONTROLS)
-    ]
-    return "\n".join(lines) + "\n"
-
-
 def report(row: Row) -> bool:
     """Whether it fails as it should, and one line about it."""
     start = time.monotonic()
@@ -175,7 +156,4 @@ def main(numbers: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["table"]:
-        print(table(), end="")
-    else:
-        sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))
