@@ -10,7 +10,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Self
 
 from harness.process import Patience
@@ -181,6 +181,15 @@ class Peer:
             return False
         return self.pump(lambda: value in self.pongs, within)
 
+    def lasts(self, within: float, meanwhile: Callable[[], object]) -> float:
+        """Seconds until the other side has gone, which has to be in time; ``meanwhile`` is done again and again."""
+        start, within = time.monotonic(), Patience.of(within)
+        while self.wire.ending is None and time.monotonic() - start < within:
+            meanwhile()
+            self.rest(0.05)
+        assert self.wire.ending is not None, f"not closed after {within:g} s"
+        return time.monotonic() - start
+
     def ends(self, code: int | None, within: float = PATIENCE) -> float:
         """The connection ends with this go-away (None: without one); the seconds it took."""
         start = time.monotonic()
@@ -312,6 +321,13 @@ class Host:
     def accept(self, within: float = PATIENCE) -> Wire:
         self.sock.settimeout(Patience.of(within))
         return Wire(self.sock.accept()[0])
+
+    def nobody_comes(self, within: float) -> None:
+        """Nobody has been led here."""
+        self.sock.settimeout(within)
+        with suppress(TimeoutError):
+            self.sock.accept()[0].close()
+            raise AssertionError("the canary was dialed")
 
     def peer(self, *, early: bool = True) -> Peer:
         """Accept, honestly up to the session."""
