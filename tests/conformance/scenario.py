@@ -102,13 +102,9 @@ class OurSide:
 
 def outcome(error: P2PError) -> str:
     """An error by its name, and what its data say."""
-    name = type(error).__name__
-    if isinstance(error, DeadlineExceeded):
-        return f"{name} ({error.phase})"
-    if isinstance(error, ConnectionClosed):
-        return "ConnectionClosed"
-    path = getattr(error, "path", "") or getattr(error, "limit", "")
-    return f"{name} ({path})" if path else name
+    more = "" if isinstance(error, ConnectionClosed) else getattr(error, "path", "") or getattr(error, "limit", "")
+    more = error.phase if isinstance(error, DeadlineExceeded) else more
+    return f"{type(error).__name__} ({more})" if more else type(error).__name__
 
 
 def our_side(setting: Ours, peer: Any) -> OurSide:
@@ -179,28 +175,20 @@ class Stage:
     answers: list[str] = field(default_factory=list)
     noted: tuple[str, str] | None = None  # what both saw, where a scenario says it itself
 
-    async def ask(self, message: Any, timeout: float | None = None) -> str:
-        """One request from the side that asks; what came of it, which is noted, too."""
-        if self.asker == "ours":
-            said = await self.ours.request(self.crate.address, message, timeout)
-        else:
-            said = await self.crate_asks(message)
-        self.answers.append(said)
-        return said
+    async def ask(self, *messages: Any, timeout: float | None = None) -> None:
+        """Requests from the side that asks, at once; what came of them is noted, in this order."""
+        self.answers += await asyncio.gather(*(self._said(message, timeout) for message in messages))
+
+    async def _said(self, message: Any, timeout: float | None) -> str:
+        if self.asker == "crate":
+            return await self.crate_asks(message)
+        return await self.ours.request(self.crate.address, message, timeout)
 
     async def crate_asks(self, message: Any) -> str:
         try:
             return brief(await self.crate.call("request", peer=str(self.ours.network.peer_id), message=message))
         except CrateError as error:
             return str(error)
-
-    async def together(self, *messages: Any) -> None:
-        """Several requests at once, noted in this order."""
-        if self.asker == "ours":
-            said = await asyncio.gather(*(self.ours.request(self.crate.address, message) for message in messages))
-        else:
-            said = await asyncio.gather(*(self.crate_asks(message) for message in messages))
-        self.answers += said
 
     def saw(self) -> Seen:
         """What the crate saw, what ours saw, and what became of the connection."""
@@ -285,6 +273,6 @@ async def after_idle(stage: Stage) -> None:
 
 async def three_at_once(stage: Stage) -> None:
     """Three requests while there is no connection; which is first is not of interest."""
-    await stage.together(*({"Text": str(number)} for number in range(3)))
+    await stage.ask(*({"Text": str(number)} for number in range(3)))
     stage.crate.events.sort(key=lambda line: str(line.get("message", "")))
     stage.ours.saw.sort()
