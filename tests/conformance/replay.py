@@ -107,7 +107,8 @@ class Replay:
                 left[number] -= 1
                 if not left[number] and number in pending:
                     pending.pop(number).set_result(one.heard[number])
-            one.check_nothing_is_left()
+            more = {number: text for number, text in one.unread.items() if text}
+            assert not more, f"ours did not say this to the crate: {more}"
             if taped.ended:
                 raw.close()
         for answer in pending.values():
@@ -131,7 +132,7 @@ class _Conversation:
         self._own = own
         self._begun: set[int] = set()
         self._actual: dict[int, int] = {}
-        self._unread: dict[int, str] = defaultdict(str)
+        self.unread: dict[int, str] = defaultdict(str)
 
     def is_own(self, number: int) -> bool:
         return number % 2 == self._own
@@ -153,8 +154,8 @@ class _Conversation:
         if not self.is_own(number) and number not in self._actual:
             await self._find(number, text)
         actual = self._number(number)
-        await soon(lambda: len(self._unread[actual]) >= len(text))
-        said, self._unread[actual] = self._unread[actual][: len(text)], self._unread[actual][len(text) :]
+        await soon(lambda: len(self.unread[actual]) >= len(text))
+        said, self.unread[actual] = self.unread[actual][: len(text)], self.unread[actual][len(text) :]
         assert said == text, f"stream {number}: ours said {said!r}, to the crate {text!r}"
         self.heard[number] += "" if text in {FIN_STEP, RST_STEP} else text
 
@@ -163,8 +164,8 @@ class _Conversation:
         proposal = "".join(text.splitlines(keepends=True)[:2])
 
         def found() -> bool:
-            free = self._unread.keys() - set(self._actual.values())
-            fit = [actual for actual in sorted(free) if self._unread[actual].startswith(proposal)]
+            free = self.unread.keys() - set(self._actual.values())
+            fit = [actual for actual in sorted(free) if self.unread[actual].startswith(proposal)]
             if fit:
                 self._actual[number] = fit[0]
             return bool(fit)
@@ -173,10 +174,6 @@ class _Conversation:
 
     def _number(self, number: int) -> int:
         return self._actual.get(number, number)
-
-    def check_nothing_is_left(self) -> None:
-        more = {number: text for number, text in self._unread.items() if text}
-        assert not more, f"ours did not say this to the crate: {more}"
 
     @asynccontextmanager
     async def hearing(self) -> AsyncIterator[None]:
@@ -195,7 +192,7 @@ class _Conversation:
                 continue
             text = got.body.decode("latin-1") if got.kind == DATA else ""
             text += FIN_STEP if got.flags & FIN else ""
-            self._unread[got.stream] += text + (RST_STEP if got.flags & RST else "")
+            self.unread[got.stream] += text + (RST_STEP if got.flags & RST else "")
 
 
 def _decoded(said: bytes) -> Any:

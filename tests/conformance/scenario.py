@@ -131,8 +131,9 @@ def our_side(setting: Ours, peer: Any) -> OurSide:
 
     @network.on_request(setting.protocol)
     async def answer(request: Request[Any]) -> Any:
-        side.saw.append(f"request {_shown(request.message)}")
-        return await setting.handle(request.message)
+        message = request.message
+        side.saw.append(f"request {brief(message) if isinstance(message, str | dict) else type(message).__name__}")
+        return await setting.handle(message)
 
     @network.on_event
     def happened(event: Event) -> None:
@@ -147,10 +148,6 @@ def our_side(setting: Ours, peer: Any) -> OurSide:
                 pass
 
     return side
-
-
-def _shown(message: Any) -> str:
-    return brief(message) if isinstance(message, str | dict) else type(message).__name__
 
 
 class CrateSide(Protocol):
@@ -192,26 +189,19 @@ class Stage:
 
     def saw(self) -> Seen:
         """What the crate saw, what ours saw, and what became of the connection."""
-        return *(self.noted or (self.crate_saw(), self.ours_saw())), self.connection()
-
-    def crate_saw(self) -> str:
-        return self.crate.told() if self.asker == "ours" else ", ".join(self.answers)
-
-    def ours_saw(self) -> str:
-        return ", ".join(self.answers) if self.asker == "ours" else self.ours.told()
+        answers = ", ".join(self.answers)
+        both = (self.crate.told(), answers) if self.asker == "ours" else (answers, self.ours.told())
+        return *(self.noted or both), self.connection()
 
     def connection(self) -> str:
         """How many there were, and who ended those that are over."""
         made, over = len(self.ours.opened), self.ours.ended
-        ends = sorted({DROPPED if _by_peer(event) else "ended by us" for event in over})
+        by_peer = {isinstance(event.error, ConnectionClosed) and event.error.remote for event in over}
+        ends = sorted(DROPPED if remote else "ended by us" for remote in by_peer)
         if not over:
             return {0: "none was made", 1: STAYS}.get(made, f"{made} connections, which stay")
         who = " and ".join(ends)
         return who if made == len(over) == 1 else f"{made} connections, {len(over)} {who}"
-
-
-def _by_peer(event: Ended) -> bool:
-    return isinstance(event.error, ConnectionClosed) and event.error.remote
 
 
 Play = Callable[[Stage], Awaitable[None]]

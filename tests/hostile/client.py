@@ -118,20 +118,15 @@ class Peer:
                 break
             if kind == GO_AWAY:
                 self.go_away = length
+            elif kind == PINGS and not flags & SYN:
+                self.pongs.append(length)
             elif kind == PINGS:
-                self._on_ping(flags, length)
+                self.pings.append(length)
+                self.send(ping(length, ACK) if self.answers_pings else b"")
             else:
                 self._on_stream(kind, flags, stream, length, bytes(rest[at + 12 : end]))
             at = end
         del rest[:at]
-
-    def _on_ping(self, flags: int, value: int) -> None:
-        if not flags & SYN:
-            self.pongs.append(value)
-            return
-        self.pings.append(value)
-        if self.answers_pings:
-            self.send(ping(value, ACK))
 
     def _on_stream(self, kind: int, flags: int, stream: int, length: int, body: bytes) -> None:
         if flags & SYN:
