@@ -82,23 +82,17 @@ def other_limit(name: str) -> int | float:
 # ---------------------------------------------------------------------- the rest
 
 
-def banning() -> Firewall:
-    firewall = Firewall()
-    firewall.ban("203.0.113.0/24")
-    return firewall
-
-
-def knowing() -> AddressBook:
-    book = AddressBook()
-    book.add(OTHER.peer_id, "/ip4/192.0.2.1/tcp/1")
-    return book
+def with_one(made: Any, add: str, *what: Any) -> Any:
+    """What is made, with one thing added."""
+    getattr(made, add)(*what)
+    return made
 
 
 NETWORK: Sentinels = {
     "identity": lambda: OTHER,
     "listen": lambda: [HOME, "/ip4/127.0.0.9/tcp/0"],
-    "firewall": banning,
-    "book": knowing,
+    "firewall": lambda: with_one(Firewall(), "ban", "203.0.113.0/24"),
+    "book": lambda: with_one(AddressBook(), "add", OTHER.peer_id, "/ip4/192.0.2.1/tcp/1"),
     "timeouts": lambda: Timeouts(ask=7.5),
     "limits": lambda: Limits(connections=299),
     "announce": lambda: ["/ip4/192.0.2.9/tcp/9"],

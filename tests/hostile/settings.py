@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import time
+from ast import literal_eval
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -52,9 +53,7 @@ def weaken(options: argparse.Namespace) -> None:
 
 def _named(text: str) -> Setting:
     name, _, value = text.partition("=")
-    if value == "None":
-        return name, None
-    return name, int(value) if value.isdecimal() else float(value)
+    return name, literal_eval(value)
 
 
 async def obey(program: object, **ready: object) -> None:

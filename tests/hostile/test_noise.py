@@ -83,11 +83,9 @@ def second_messages(dialer: Program, host: Host, payloads: Iterable[tuple[str, P
 
 
 @contextmanager
-def refuses_us(
-    dialer: Program, host: Host, name: str = "", error: str = "HandshakeError"
-) -> Iterator[tuple[Wire, Handshake]]:
+def refuses_us(dialer: Program, host: Host, name: str = "") -> Iterator[tuple[Wire, Handshake]]:
     """It has dialed us and said message 1; what it is told now ends the handshake."""
-    with refuses(dialer, host, error, name) as wire:
+    with refuses(dialer, host, "HandshakeError", name) as wire:
         yield wire, answer_security(wire, host.identity)
     assert not wire.buffer, "it has told a stranger who it is"
 
@@ -333,10 +331,6 @@ def signs_with_1(message: bytes) -> bytes:
     return b"\0\1" + b"\xff" * (256 - 3 - len(info)) + b"\0" + info
 
 
-def nobody_signs(_message: bytes) -> bytes:
-    return noise(256)
-
-
 def identity_keys() -> dict[str, tuple[int, bytes, Sign]]:
     """Key type, data and signature. The first three are taken; the others are refused before they cost anything."""
     short, long = (rsa.generate_private_key(65_537, bits) for bits in (1_024, 2_048))
@@ -368,7 +362,7 @@ def identity_keys() -> dict[str, tuple[int, bytes, Sign]]:
         "P-224": (3, spki(p224), signs(p224)),
         "secp256k1 as ECDSA": (3, spki(bitcoin), signs(bitcoin)),
         "secp256k1, uncompressed": (2, uncompressed, signs(bitcoin)),
-        **{name: (*key, nobody_signs) for name, key in nobodys.items()},
+        **{name: (*key, lambda _: noise(256)) for name, key in nobodys.items()},
     }
 
 
