@@ -16,16 +16,20 @@ K = TypeVar("K", bound=Hashable)
 class PerPeer(Generic[K]):
     """Counts up to ``maximum`` for each peer (None: without end). A peer is whatever names it, as its ``PeerId``."""
 
-    __slots__ = ("_counts", "maximum", "total")
+    __slots__ = ("_counts", "maximum")
 
     def __init__(self, maximum: int | None) -> None:
         self.maximum = math.inf if maximum is None else maximum
-        self.total = 0
         self._counts: dict[K, int] = {}
 
     def __len__(self) -> int:
         """How many peers have at least one."""
         return len(self._counts)
+
+    @property
+    def total(self) -> int:
+        """How many all peers have together."""
+        return sum(self._counts.values())
 
     def count(self, peer: K) -> int:
         """How many ``peer`` has now."""
@@ -41,13 +45,11 @@ class PerPeer(Generic[K]):
         if count >= self.maximum:
             return False
         self._counts[peer] = count + 1
-        self.total += 1
         return True
 
     def give_back(self, peer: K) -> None:
         """``peer`` has one less; each ``take`` that was True is given back once."""
         count = self._counts[peer]
-        self.total -= 1
         if count == 1:
             del self._counts[peer]
         else:

@@ -54,8 +54,11 @@ def places() -> Iterator[str]:
         module = house.name(path).removeprefix("stronghold_p2p.")
         for function in house.functions(path):
             named = [node.attr for node in ast.walk(function) if isinstance(node, ast.Attribute)]
-            if any(map(HANDS_OVER.fullmatch, named)) or (
-                module == "transport.socket_wire" and function.name in CALLED_BY_ASYNCIO
+            made = [ast.unparse(node.func) for node in ast.walk(function) if isinstance(node, ast.Call)]
+            if (
+                any(map(HANDS_OVER.fullmatch, named))
+                or "asyncio.Task" in made
+                or (module == "transport.socket_wire" and function.name in CALLED_BY_ASYNCIO)
             ):
                 yield f"{module}.{function.name}"
 
@@ -64,7 +67,6 @@ HARMLESS = {
     "swarm.swarm.leave_behind": "forgets a task that has ended",
     "streams.waiter.add": "a step of a task, whose faults are the task's",
     "streams.waiter.set": "a step of a task, whose faults are the task's",
-    "connection.handlers._start": "sees that the last handler of a peer that left has ended",
     "connection.handlers.cancel": "cancels tasks",
     "request_response.client._send_much": "a read and a write, whose faults are the request's",
     "protocols.ping._measure": "closes one stream, as the end of each handler does",
@@ -202,7 +204,7 @@ async def socket_is_there(one: Scene) -> None:
 async def bytes_arrive(one: Scene) -> None:
     """In the upgrade, and in the session."""
     await one.meets(one.breaks(Swarm, "establish"), one.alice.connect(one.carol.addresses[0]))
-    await one.meets(one.breaks(Session, "ended", session(one.connection)), one.alice.request(one.bob.peer_id, "x"))
+    await one.meets(one.breaks(Session, "acknowledged", session(one.connection)), one.alice.request(one.bob.peer_id, "x"))
 
 
 @breaks("muxing.yamux_muxer.notify", "muxing.yamux_muxer.received", "transport.socket_wire.resume_writing")
@@ -251,7 +253,7 @@ async def deadlines(one: Scene) -> None:
     await until(lambda: fault.times)
 
 
-@breaks("connection.handlers._task", "connection.eager.begun")
+@breaks("connection.handlers._start", "connection.eager.begun")
 async def handler(one: Scene) -> None:
     """Around the application's own, and in it."""
     fault = one.breaks(LiveStream, "close")

@@ -248,7 +248,7 @@ async def test_nothing_secret_is_in_a_repr(bob: Network, recorder: Recorder) -> 
             await alice.ping(bob.peer_id)
             ours = [thing for thing in gc.get_objects() if type(thing).__module__.startswith("stronghold_p2p")]
             kinds = {type(thing).__name__ for thing in ours}
-            assert {"Identity", "StaticKeys", "KeyPair", "CipherState", "Sealer", "Opener", "Connection"} <= kinds
+            assert {"Identity", "StaticKeys", "KeyPair", "CipherState", "NoiseChannel", "Connection"} <= kinds
             texts = {repr(thing) + str(thing) for thing in ours}
             assert leaks("\n".join(texts), recorder.secrets - {WORD.encode()}) == []
             ours.clear()

@@ -16,16 +16,21 @@ from typing import Any, Final
 EAGER: Final = sys.version_info >= (3, 12)
 
 
-def begun(coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None] | None:
-    """A task that has run as far as it could; None if none can begin here, and then none was made."""
-    if loop.get_task_factory() is not None or asyncio.current_task() is not None:
+def begun(
+    coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, name: str
+) -> asyncio.Task[None] | None:
+    """A task called ``name`` that has run as far as it could; None if none can begin here, and then none was made.
+
+    To be called on a bare callback of the loop: one task cannot run inside another.
+    """
+    if loop.get_task_factory() is not None:
         return None
     if EAGER:
-        return asyncio.Task(coroutine, loop=loop, eager_start=True)  # type: ignore[call-arg,unused-ignore]
+        return asyncio.Task(coroutine, loop=loop, name=name, eager_start=True)  # type: ignore[call-arg,unused-ignore]
     ready = getattr(loop, "_ready", None)
     if not isinstance(ready, deque):
         return None
-    task = loop.create_task(coroutine)
+    task = asyncio.Task(coroutine, loop=loop, name=name)
     # Another thread may have put something behind it since: then it begins in its turn.
     if ready and getattr(ready[-1]._callback, "__self__", None) is task:  # noqa: SLF001
         ready.pop()._run()  # noqa: SLF001

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -46,7 +47,7 @@ class Handlers:
 
     def __init__(self, owner: Owner[Any], maximum: int | None, loop: asyncio.AbstractEventLoop) -> None:
         self._owner = owner
-        self._maximum = maximum
+        self._maximum = math.inf if maximum is None else maximum
         self._loop = loop
         self._parked = 0  # negotiations that wait for more
         self._due: set[LiveStream] = set()  # their handlers start at the end of this callback
@@ -67,12 +68,9 @@ class Handlers:
     def admits(self, stream: LiveStream, protocol: str) -> bool | None:
         return self._owner.admits(stream.connection, protocol)
 
-    @property
-    def _full(self) -> bool:
-        return self._maximum is not None and len(self.tasks) + len(self._due) >= self._maximum
-
     def start(self, stream: LiveStream) -> None:
-        if self._full:  # streams that were reset may leave their handlers running
+        # Streams that were reset may leave their handlers running.
+        if len(self.tasks) + len(self._due) >= self._maximum:
             stream.reset(Reset.RESOURCE_LIMIT)
             return
         self._due.add(stream)
@@ -82,7 +80,11 @@ class Handlers:
         if stream not in self._due:  # it was reset meanwhile
             return
         self._due.remove(stream)
-        task = self._task(stream, self._handle(stream))
+        handling = self._handle(stream)
+        task = begun(handling, self._loop, stream.protocol)
+        if task is None:
+            stream.connection.turn.starting = True
+            task = self._loop.create_task(handling, name=stream.protocol)
         if self._late is not None:  # the peer has left, but what it sent before is heard
             task.add_done_callback(self._done)
         if not task.done():
@@ -90,15 +92,8 @@ class Handlers:
             if stream.connection.closed:
                 self._owner.leave_behind(task)
 
-    def _task(self, stream: LiveStream, handling: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = begun(handling, self._loop)
-        if task is None:
-            stream.connection.turn.starting = True
-            task = self._loop.create_task(handling)
-        return task
-
     def ask_first(self, stream: LiveStream, protocol: str, answer: bytes, leftover: bytes) -> None:
-        if self._full:
+        if len(self.tasks) + len(self._due) >= self._maximum:
             stream.reset(Reset.RESOURCE_LIMIT)
             return
         stream.intake = held = HeldUntilAnswered(leftover)

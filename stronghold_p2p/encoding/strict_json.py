@@ -41,7 +41,7 @@ _Container: TypeAlias = dict[Any, Any] | list[Any] | tuple[Any, ...]
 
 def loads(body: bytes) -> Any:
     """The value of a JSON text in UTF-8. ``Malformed``: anything else, down to the last byte."""
-    if len(body) > MAX_DEPTH:  # a shorter one is neither deep nor expensive
+    if len(body) > 2 * MAX_DEPTH:  # a shorter one is neither deep, as each bracket has its other, nor expensive
         _check_cost(body)
     try:
         value = _parsed(body.decode())
@@ -73,16 +73,16 @@ def dumps(value: Any) -> bytes:
         body = "".join(_pieces(value, 0)).encode()
     except (ValueError, TypeError, RecursionError) as error:
         raise at(_culprit(value), f"not JSON: {_reason(error)}") from None
-    if len(body) > 2 * MAX_CONTAINERS:  # each takes two bytes
-        _check_cost(body)
     if len(body) > MAX_DIGITS:
+        if len(body) > 2 * MAX_CONTAINERS:  # each takes two bytes
+            _check_cost(body)
         _check_digits(body)
     return body
 
 
 def _parsed(text: str) -> Any:
     """What ``JSONDecoder.decode`` returns, without its two regular expressions that look for white space."""
-    start = len(text) - len(text.lstrip(_WHITE))
+    start = 0 if text[:1] not in _WHITE else len(text) - len(text.lstrip(_WHITE))
     try:
         value, end = _scan(text, start)
     except StopIteration as stop:

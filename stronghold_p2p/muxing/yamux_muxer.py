@@ -79,7 +79,8 @@ class YamuxMuxer:
             return len(view)
         session, turn = self._session, self.turn
         now = session.now = self.heard = self._loop.time()
-        notified = session.outbox.claim_flush()
+        outbox = session.outbox
+        notified, outbox.notified = outbox.notified, True
         turn.waiting = []
         try:
             try:

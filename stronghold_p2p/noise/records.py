@@ -48,14 +48,12 @@ class Workspace:
 class Sealer:
     """Turns plaintext into records, under the cipher of the sending direction, whose counter it takes over."""
 
-    __slots__ = ("_encrypt", "_encrypt_into", "_n", "_space")
-
     def __init__(self, cipher: CipherState, space: Workspace) -> None:
         if cipher.aead is None:
             raise UsageError("a record layer needs a cipher with a key")
         self._encrypt = cipher.aead.encrypt
         self._encrypt_into = cipher.aead.encrypt_into
-        self._n = cipher.n
+        self._sent = cipher.n
         self._space = space
 
     def seal(self, pieces: Pieces, size: int, write: Write) -> None:
@@ -65,9 +63,9 @@ class Sealer:
         up: the connection has to end (noise/README.md, Encryption and I/O).
         """
         if size <= ONE_SHOT:
-            n = self._n
+            n = self._sent
             if size and n < MAX_NONCE:
-                self._n = n + 1
+                self._sent = n + 1
                 write(_length.pack(size + TAGLEN) + self._encrypt(pack_nonce(n), b"".join(pieces), None))
             elif size:
                 raise _exhausted()
@@ -96,10 +94,10 @@ class Sealer:
 
     def _seal_into(self, plaintext: memoryview, sealed: memoryview, at: int) -> int:
         """Seal one record into ``sealed`` from ``at`` on; returns where it ends."""
-        n = self._n
+        n = self._sent
         if n >= MAX_NONCE:
             raise _exhausted()
-        self._n = n + 1
+        self._sent = n + 1
         body = at + _PREFIX
         end = body + len(plaintext) + TAGLEN
         _length.pack_into(sealed, at, end - body)
@@ -113,14 +111,12 @@ class Opener:
     ``failure`` is ``None`` until a record cannot be opened, and then final: nothing behind it can be trusted.
     """
 
-    __slots__ = ("_decrypt", "_decrypt_into", "_n", "_space", "failure")
-
     def __init__(self, cipher: CipherState, space: Workspace) -> None:
         if cipher.aead is None:
             raise UsageError("a record layer needs a cipher with a key")
         self._decrypt = cipher.aead.decrypt
         self._decrypt_into = cipher.aead.decrypt_into
-        self._n = cipher.n
+        self._received = cipher.n
         self._space = space
         self.failure: ConnectionClosed | None = None
 
@@ -144,11 +140,11 @@ class Opener:
             end = body + size
             if end > available and size >= TAGLEN:
                 break
-            n = self._n
+            n = self._received
             try:
                 if TAGLEN <= size <= ONE_SHOT and n < MAX_NONCE:
                     plaintext = self._decrypt(pack_nonce(n), view[body:end], None)
-                    self._n = n + 1
+                    self._received = n + 1
                 else:
                     plaintext, end = self._open_large(view, body, size)
             except InvalidTag:
@@ -170,11 +166,11 @@ class Opener:
         """
         if size < TAGLEN:
             raise DecryptError("a Noise record shorter than its tag")
-        n, end, opened = self._n, at + size, self._space.opened
+        n, end, opened = self._received, at + size, self._space.opened
         if n >= MAX_NONCE:
             raise _exhausted()
         self._decrypt_into(pack_nonce(n), view[at:end], None, opened[: size - TAGLEN])
-        self._n = n = n + 1
+        self._received = n = n + 1
         if size == MAX_MESSAGE and end + _PREFIX <= len(view):
             body = end + _PREFIX
             rest = view[end] << 8 | view[end + 1]
@@ -184,7 +180,7 @@ class Opener:
                     self._decrypt_into(pack_nonce(n), view[body : body + rest], None, whole[MAX_PLAINTEXT:])
                 except InvalidTag:
                     return opened[:MAX_PLAINTEXT], end
-                self._n = n + 1
+                self._received = n + 1
                 return whole, body + rest
         return opened[: size - TAGLEN], end
 

@@ -10,30 +10,22 @@ from stronghold_p2p.identity import PeerId
 from stronghold_p2p.noise.libp2p import Handshaken, secure
 from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.noise.records import Opener, Sealer, Workspace
-from stronghold_p2p.seams import Deliver, Pieces, Secured, Write
+from stronghold_p2p.seams import Secured
 
 NOISE: Final = "/noise"
 
 
-class NoiseChannel:
+class NoiseChannel(Opener, Sealer):
     """Both directions of one connection."""
-
-    __slots__ = ("_opener", "_sealer")
 
     header_size = 2
 
     def __init__(self, handshaken: Handshaken, space: Workspace) -> None:
-        self._opener = Opener(handshaken.receive, space)
-        self._sealer = Sealer(handshaken.send, space)
+        Opener.__init__(self, handshaken.receive, space)
+        Sealer.__init__(self, handshaken.send, space)
 
     def body_size(self, header: bytes) -> int:
         return int.from_bytes(header, "big")
-
-    def open(self, view: memoryview, deliver: Deliver) -> int:
-        return self._opener.open(view, deliver)
-
-    def seal(self, pieces: Pieces, size: int, write: Write) -> None:
-        self._sealer.seal(pieces, size, write)
 
 
 class Noise:

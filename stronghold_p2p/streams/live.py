@@ -99,7 +99,9 @@ class LiveStream:
         self._loop = loop
         self._turn = connection.turn
         self._chunks: deque[bytes | memoryview] = deque()
-        self._returned = 0  # bytes at the front that a cancelled read had taken: the muxer has counted them
+        # What the muxer is told with the next read: bytes of a negotiation; below zero, bytes at the front that a
+        # cancelled read had taken, which were told before.
+        self._untold = 0
         self._reader: Waiter | None = None
         self._writer: Waiter | None = None
         self._ended = self._closed = False
@@ -150,10 +152,11 @@ class LiveStream:
             piece = bytes(chunk[:n])
             self._chunks[0] = memoryview(chunk)[n:]
             size = n
-        if self._returned:
-            counted = min(size, self._returned)
-            self._returned -= counted
-            size -= counted
+        if self._untold:
+            size += self._untold
+            self._untold = 0
+            if size < 0:
+                self._untold, size = size, 0
         self._end.consumed(size, self._loop.time)
         return piece
 
@@ -180,11 +183,11 @@ class LiveStream:
     def _give_back(self, pieces: list[bytes]) -> None:
         if not self._closed:
             self._chunks.extendleft(reversed([piece for piece in pieces if piece]))
-            self._returned += sum(map(len, pieces))
+            self._untold -= sum(map(len, pieces))
 
     def _drop_unread(self) -> None:
         self._chunks.clear()
-        self._returned = 0
+        self._untold = 0
 
     async def read_to_end(self, maximum: int = 1 << 20) -> bytes:
         """Everything up to the peer's FIN, at most ``maximum`` bytes."""
@@ -291,7 +294,8 @@ class LiveStream:
         if not end.finished:
             end.finish()
         if self.intake is None:
-            self._drop_unread()
+            if self._chunks:
+                self._drop_unread()
             end.discard()
         if not end.gone and self._over_at == inf:
             self.expire(self.connection.linger())
@@ -369,15 +373,20 @@ class LiveStream:
         """Send a short answer of the negotiation; never waits."""
         self._end.send_now(data)
 
-    def negotiated(self, protocol: str, leftover: bytes | memoryview = b"") -> None:
-        """multistream-select is over; what it did not need belongs to the reader."""
+    def negotiated(self, protocol: str, leftover: bytes | memoryview = b"", taken: int = 0) -> None:
+        """multistream-select is over, with ``taken`` more bytes; what it did not need belongs to the reader."""
         self.protocol = protocol
         self.intake = None
         self._end.due = self._over_at
         if self._closed:
             self._end.discard()
         elif len(leftover):
-            self.data(leftover)
+            self._untold = taken
+            self._chunks.append(leftover)
+            if self._reader is not None:
+                self._reader.set()
+        elif taken:
+            self.consumed(taken)
         if self._ended:
             self._wake_all()
 
@@ -389,6 +398,7 @@ class LiveStream:
         if self._reader is not None or self._writer is not None or self.intake is not None:
             raise UsageError("another task is using this stream")
         self._check_readable()
+        self.consumed(self._untold)
         unread = b"".join(self._chunks)
         self._chunks.clear()
         self._closed = True

@@ -131,8 +131,7 @@ class LazyConfirm:
         size = len(self._expected)
         if len(received) >= size and received[:size] == self._expected:
             leftover = received[size:]
-            self._stream.consumed(len(piece) - len(leftover))
-            self._stream.negotiated(self._protocol, leftover)
+            self._stream.negotiated(self._protocol, leftover, len(piece) - len(leftover))
         else:
             self._stream.consumed(len(piece))
             self._buffer = bytes(received)
@@ -183,8 +182,7 @@ class InboundNegotiation:
         if self._runner is None:
             first = multistream.match_first(piece)
             if first is not None and self._supported(first[0]):
-                self._stream.consumed(first[1])
-                self._finish(first[0], multistream.propose(first[0]), piece[first[1] :])
+                self._finish(first[0], multistream.propose(first[0]), piece[first[1] :], first[1])
                 return
             self._runner = ExchangeRunner(multistream.listen(self._supported))
             self._feed(self._runner.start, 0)
@@ -200,10 +198,10 @@ class InboundNegotiation:
             self._settled()
             self._stream.abandon(error, Reset.NEGOTIATION_FAILED)
             return
-        self._stream.consumed(size - len(runner.leftover) if runner.done else size)
         if runner.done:
-            self._finish(runner.result, out, runner.leftover)
+            self._finish(runner.result, out, runner.leftover, size - len(runner.leftover))
             return
+        self._stream.consumed(size)
         if out:
             self._stream.send_now(out)
         if not self._parked:
@@ -217,13 +215,15 @@ class InboundNegotiation:
             self._refused = protocol
         return self._verdict is not False
 
-    def _finish(self, protocol: str, answer: bytes, leftover: bytes | memoryview) -> None:
-        self._settled()
+    def _finish(self, protocol: str, answer: bytes, leftover: bytes | memoryview, taken: int) -> None:
+        if self._parked:
+            self._settled()
         if self._verdict is None:
+            self._stream.consumed(taken)
             self._accepter.ask_first(self._stream, protocol, answer, bytes(leftover))
             return
         self._stream.send_now(answer)
-        self._stream.negotiated(protocol, leftover)
+        self._stream.negotiated(protocol, leftover, taken)
         self._accepter.start(self._stream)
 
     def end(self) -> None:

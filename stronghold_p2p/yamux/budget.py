@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-REMEMBERED = 1_024  # ids of streams that ended early, or that the peer opened lately
+from typing import Final
+
+REMEMBERED: Final = 1_024  # ids of streams that ended early, or that the peer opened lately
+_ALL: Final = (1 << REMEMBERED) - 1
 
 
 class DroppedBytes:
@@ -12,14 +15,14 @@ class DroppedBytes:
     Anything else (ids never opened, or long gone) is counted against ``maximum`` in total.
     """
 
-    __slots__ = ("_credit", "_opened", "_opened_highest", "_total", "maximum")
+    __slots__ = ("_credit", "_highest", "_opened", "_total", "maximum")
 
     def __init__(self, maximum: int) -> None:
         self.maximum = maximum
         self._total = 0
         self._credit: dict[int, int] = {}
-        self._opened: dict[int, None] = {}
-        self._opened_highest = 0
+        self._highest = -1
+        self._opened = 0  # as bits: the lowest is that of the highest id, the next one that of two less
 
     def bury(self, stream_id: int, credit: int) -> None:
         """The stream is gone while the peer could still send ``credit`` bytes."""
@@ -42,10 +45,12 @@ class DroppedBytes:
         go-yamux takes its ids before it takes the lock for sending, so that SYNs may overtake each other:
         an id below the highest is taken as long as it is among the last ones and has not been seen.
         """
-        if stream_id in self._opened or stream_id <= self._opened_highest - 2 * REMEMBERED:
-            return False
-        if len(self._opened) >= REMEMBERED:
-            del self._opened[next(iter(self._opened))]
-        self._opened[stream_id] = None
-        self._opened_highest = max(self._opened_highest, stream_id)
-        return True
+        ahead = (stream_id - self._highest) >> 1  # all ids of a peer are odd, or all even
+        if ahead > 0:
+            self._opened = (self._opened << ahead if ahead < REMEMBERED else 0) & _ALL | 1
+            self._highest = stream_id
+            return True
+        known = ahead <= -REMEMBERED or self._opened >> -ahead & 1
+        if not known:
+            self._opened |= 1 << -ahead
+        return not known

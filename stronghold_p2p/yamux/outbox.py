@@ -21,6 +21,7 @@ TURN_BYTES: Final = 4 * (MAX_BODY + HEADER_SIZE)
 EARLY: Final = 24  # frames, twelve answers' worth, that are sent before the turn is over: the peer works while we do
 JOIN_UP_TO: Final = 4_096  # so short a write is joined with a piece that is held back: cheaper than a frame
 WAKE_TOGETHER: Final = 16  # writers woken after a flush; the next flush wakes the next ones
+APART: Final = 64  # control frames that are pieces of their own; more are joined: an inbox of pings has 20,000
 
 _pack = HEADER.pack
 
@@ -46,7 +47,8 @@ class Outbox:
         self.control = 0  # frames that the peer made us send
         self.frames = 0
         self.taken = 0  # bytes of the last ``take``
-        self._notified = False
+        # Somebody has been, or flushes when it is through with what it does: it sets this at its beginning.
+        self.notified = False
         self._frames: Frames = []
         self._stream = 0  # whose frame is the last one and may still grow
         self._header_at = 0
@@ -55,14 +57,9 @@ class Outbox:
 
     def wake(self) -> None:
         """Notify the user, unless it has been since the last ``take``."""
-        if not self._notified:
-            self._notified = True
+        if not self.notified:
+            self.notified = True
             self.user.notify()
-
-    def claim_flush(self) -> bool:
-        """The caller flushes at its end, so nobody needs to be notified. True: somebody has been already."""
-        notified, self._notified = self._notified, True
-        return notified
 
     def data(self, stream_id: int, flags: int, body: bytes | memoryview) -> None:
         """Add a body, to the last frame where it fits."""
@@ -71,13 +68,16 @@ class Outbox:
             self._join(stream_id, flags, body)
             return
         frames = self._frames
-        self._stream, self._header_at, self._flags, self._open_size = stream_id, len(frames), flags, size
+        self._stream = stream_id
+        self._header_at = len(frames)
+        self._flags = flags
+        self._open_size = size
         frames.append(_pack(0, DATA, flags, stream_id, size))
         frames.append(body)
         self.size += HEADER_SIZE + size
         self.frames += 1
-        if not self._notified:
-            self._notified = True
+        if not self.notified:
+            self.notified = True
             self.user.notify()
 
     def _join(self, stream_id: int, flags: int, body: bytes | memoryview) -> None:
@@ -97,24 +97,25 @@ class Outbox:
         self.size += size
 
     def add(self, kind: int, flags: int, stream_id: int, length: int) -> None:
-        """Add a frame without a body. Those that follow each other are one piece: an inbox of pings has 20,000."""
-        frames, header = self._frames, _pack(0, kind, flags, stream_id, length)
-        last = frames[-1] if frames and not self._stream else None
-        if isinstance(last, bytearray):
+        """Add a frame without a body."""
+        header, frames = _pack(0, kind, flags, stream_id, length), self._frames
+        if self.control < APART:
+            frames.append(header)
+        elif frames and isinstance(last := frames[-1], bytearray):
             last += header
         else:
             frames.append(bytearray(header))
-            self._stream = 0
+        self._stream = 0
         self.size += HEADER_SIZE
         self.control += 1
         self.frames += 1
-        if not self._notified:
-            self._notified = True
+        if not self.notified:
+            self.notified = True
             self.user.notify()
 
     def take(self, *, early: bool = False) -> Frames:
         """Everything collected, as the pieces of one plaintext; ``early``: whoever was notified still comes."""
-        self._notified = self._notified and early
+        self.notified = self.notified and early
         frames, self._frames = self._frames, []
         self.taken = self.size
         self.size = self.control = self.frames = self._stream = 0

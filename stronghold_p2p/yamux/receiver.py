@@ -13,6 +13,7 @@ Peers may send frames that mean nothing, and a few are no fault. ``_nothing_usef
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Final
 
 from stronghold_p2p.codes import GoAway, Reset, farewell
@@ -23,7 +24,6 @@ from stronghold_p2p.yamux.header import (
     DATA,
     FIN,
     GO_AWAY,
-    HEADER,
     HEADER_SIZE,
     MAX_CREDIT,
     RST,
@@ -36,7 +36,9 @@ from stronghold_p2p.yamux.stream import YamuxStream
 
 EMPTY_FRAMES: Final = 1_000  # in a row that carry nothing: they cost us work and the peer no credit (as in HTTP/2)
 
-_unpack = HEADER.unpack_from
+_ENDS: Final = FIN | RST
+# Version and type in one: both are 0 in nearly every frame.
+_unpack: Final = Struct(">HHII").unpack_from
 _OPEN = Receiving.OPEN
 _FINISHED = Receiving.FINISHED
 _DISCARDING = Receiving.DISCARDING
@@ -71,28 +73,28 @@ class Receiver:
             self._body(data[:pos])
         begun = pos
         while end - pos >= HEADER_SIZE and not session.closed:
-            version, kind, flags, stream_id, length = _unpack(data, pos)
+            kind, flags, stream_id, length = _unpack(data, pos)
             pos += HEADER_SIZE
-            if version:
-                raise MuxerError(f"yamux version {version}", code=GoAway.PROTOCOL_ERROR)
-            if kind == DATA:
-                stop = pos + length
-                stream = streams.get(stream_id)
-                if stream is None or flags & SYN:
-                    stream = session.find(flags, stream_id)
-                if stream is not None and length and stop <= end and not flags & (FIN | RST):
-                    self._whole_body(stream, flags, data[pos:stop])  # the usual frame
-                    pos = stop
-                    continue
+            if kind != DATA:
+                self._on_control(kind, flags, stream_id, length)
+                continue
+            stop = pos + length
+            stream = streams.get(stream_id)
+            if stream is None or flags & SYN:
+                stream = session.find(flags, stream_id)
+            if stream is not None and length and stop <= end and not flags & _ENDS:  # the usual frame
+                self._whole_body(stream, flags, data[pos:stop], length)
+                pos = stop
+            elif stream is not None and flags == FIN and not length and stream.receiving is not _FINISHED:
+                sink = stream.sink
+                stream.end_by_peer()  # the usual end
+                sink.end()
+            else:
                 self._on_data(stream, flags, stream_id, length)
                 if self._body_left:
                     stop = min(stop, end)
                     self._body(data[pos:stop])
                     pos = stop
-            elif kind == WINDOW_UPDATE:
-                self._on_window_update(flags, stream_id, length)
-            else:
-                self._on_session_frame(kind, flags, stream_id, length)
         if pos < end or self._body_left or session.incomplete_since is not None:
             self._unfinished(data[pos:], another=pos > begun or (begun > 0 and not self._body_left))
         if session.violation is not None:
@@ -111,10 +113,11 @@ class Receiver:
         elif another or session.incomplete_since is None:
             session.incomplete_since = session.now
 
-    def _whole_body(self, stream: YamuxStream, flags: int, piece: Buffer) -> None:
+    def _whole_body(self, stream: YamuxStream, flags: int, piece: Buffer, size: int) -> None:
+        session = self._session
         if flags & ACK and not stream.acknowledged:
-            self._session.acknowledged(stream)
-        size, budget = len(piece), self._session.budget
+            session.acknowledged(stream)
+        budget = session.budget
         if stream.receiving is not _OPEN or budget.buffered + size > budget.maximum:
             self._start_body(stream, flags, size)
             self._body(piece)
@@ -129,9 +132,6 @@ class Receiver:
         stream.sink.data(bytes(piece))
 
     def _on_data(self, stream: YamuxStream | None, flags: int, stream_id: int, length: int) -> None:
-        if flags == FIN and not length and stream is not None and stream.receiving is not _FINISHED:
-            self._session.ended(stream, flags, 0)  # the usual end
-            return
         if stream is None:
             if length:
                 self._session.drop(stream_id, length)
@@ -143,7 +143,7 @@ class Receiver:
             useful = True
         if length:
             self._start_body(stream, flags, length)
-        elif flags & (FIN | RST):
+        elif flags & _ENDS:
             self._session.ended(stream, flags, 0)
         if not length and not useful:
             self._nothing_useful()
@@ -181,8 +181,22 @@ class Receiver:
         if not self._body_left:
             self._body_stream = None
             # The body comes before the FIN that shares its frame: js peers lose it the other way round.
-            if self._body_flags & (FIN | RST):
+            if self._body_flags & _ENDS:
                 self._session.ended(stream, self._body_flags, 0)
+
+    def _on_control(self, kind: int, flags: int, stream_id: int, length: int) -> None:
+        if kind == WINDOW_UPDATE:
+            self._on_window_update(flags, stream_id, length)
+        elif kind > 0xFF:
+            raise MuxerError(f"yamux version {kind >> 8}", code=GoAway.PROTOCOL_ERROR)
+        elif kind > GO_AWAY or stream_id:
+            raise MuxerError(f"frame type {kind} on stream {stream_id}", code=GoAway.PROTOCOL_ERROR)
+        elif kind == GO_AWAY:
+            raise ConnectionClosed(farewell(length), code=length, remote=True)
+        elif flags & SYN:
+            self._session.pinged(length)
+        elif flags & ACK:
+            self._session.ponged(length)
 
     def _on_window_update(self, flags: int, stream_id: int, length: int) -> None:
         stream = self._session.streams.get(stream_id)
@@ -207,16 +221,6 @@ class Receiver:
             self._nothing_useful()
         if flags & FIN:
             self._session.ended(stream, flags, 0)
-
-    def _on_session_frame(self, kind: int, flags: int, stream_id: int, length: int) -> None:
-        if kind > GO_AWAY or stream_id:
-            raise MuxerError(f"frame type {kind} on stream {stream_id}", code=GoAway.PROTOCOL_ERROR)
-        if kind == GO_AWAY:
-            raise ConnectionClosed(farewell(length), code=length, remote=True)
-        if flags & SYN:
-            self._session.pinged(length)
-        elif flags & ACK:
-            self._session.ponged(length)
 
     def _nothing_useful(self) -> None:
         self._empty += 1

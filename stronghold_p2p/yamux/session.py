@@ -172,11 +172,6 @@ class Session:
 
     # ------------------------------------------------------------------ streams
 
-    @property
-    def openable(self) -> bool:
-        """The ACK backlog has a place (yamux/README.md, "ACK backlog")."""
-        return self.unacknowledged < ACK_BACKLOG
-
     def open(self) -> YamuxStream:
         """A new stream of ours; the caller sets its ``sink``. Its SYN leaves with its first frame.
 
@@ -185,7 +180,7 @@ class Session:
         """
         if self._next_id > LAST_STREAM_ID:
             raise _full("stream ids used up: connect again", "stream ids", LAST_STREAM_ID // 2, LAST_STREAM_ID // 2)
-        if not self.openable:
+        if self.unacknowledged >= ACK_BACKLOG:
             told = f"{self.unacknowledged} streams wait for the peer's acknowledgement"
             raise _full(told, "ack_backlog", self.unacknowledged, ACK_BACKLOG)
         window = ReceiveWindow(self.budget, self.limits.max_window)
@@ -202,13 +197,14 @@ class Session:
         """The caller of ``when_openable`` has given up."""
         if wake in self._opening:
             self._opening.remove(wake)
-        elif self._opening and self.openable:
+        elif self._opening and self.unacknowledged < ACK_BACKLOG:
             self._opening.pop(0)()
 
     def held(self, stream: YamuxStream) -> None:
         """``stream`` has something for the next flush: an ACK, or a short piece."""
         self._holding.append(stream)
-        self.outbox.wake()
+        if not self.outbox.notified:
+            self.outbox.wake()
 
     def wait_for_room(self, stream: YamuxStream, *, again: bool) -> None:
         """``stream`` has credit, but the connection is full: its sink is told after a flush, first come first served.

@@ -117,7 +117,8 @@ class YamuxStream:
             self.piece += data
             return
         self.piece = data
-        owner.held(self)
+        if self.first != ACK:  # for its ACK, it is held back already
+            owner.held(self)
 
     def release(self) -> None:
         """Frame the piece that was held back."""
@@ -171,7 +172,8 @@ class YamuxStream:
         """What still comes is dropped, within the credit that the peer has."""
         if not self.gone:
             self.receiving = RECEIVING[self.receiving, _DISCARD]
-            self.window.dropped(self.window.buffered)
+            if self.window.buffered:
+                self.window.dropped(self.window.buffered)
 
     # ------------------------------------------------------------------ the end
 
@@ -214,4 +216,5 @@ class YamuxStream:
         """FIN was sent and has come."""
         self.gone = True
         self._owner.removed(self)
-        self.window.close()
+        if (window := self.window).buffered or window.size > INITIAL_WINDOW:
+            window.close()

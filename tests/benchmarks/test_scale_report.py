@@ -84,7 +84,7 @@ def test_the_objects_of_a_connection() -> None:
     """Only its own: what all connections share is not among them."""
     owned = asyncio.run(anatomy.anatomy())
     kinds = {type(part.thing).__name__ for parts in owned.values() for part in parts}
-    ours = {"LiveConnection", "YamuxMuxer", "Session", "Receiver", "Deadlines", "Sealer", "Opener"}
+    ours = {"LiveConnection", "YamuxMuxer", "Session", "Receiver", "Deadlines", "NoiseChannel"}
     assert {*ours, "Token", "PeerInfo"} <= kinds
     assert kinds & {"SocketWire", "PollingWire"}
     assert kinds & {"Swarm", "LiveListener", "Limits", "Timeouts", "Network", "Firewall", "Gate"} == set()

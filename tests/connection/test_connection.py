@@ -268,7 +268,7 @@ async def test_the_counter_of_the_channel_is_used_up() -> None:
         stream = await connection.open_stream(ECHO)
         channel = muxer(connection)._channel
         assert isinstance(channel, NoiseChannel)
-        channel._sealer._n = 2**64 - 1
+        channel._sent = 2**64 - 1
         await stream.write(HELLO)
         with pytest.raises(ConnectionClosed, match="counter"):
             await stream.read()

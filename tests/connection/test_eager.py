@@ -31,7 +31,7 @@ async def test_it_has_run_as_far_as_it_can_when_the_callback_goes_on() -> None:
         done.append("through")
 
     def make(loop: asyncio.AbstractEventLoop) -> tuple[asyncio.Task[None] | None, list[str]]:
-        return begun(work(), loop), list(done)
+        return begun(work(), loop, "work"), list(done)
 
     task, seen = await in_a_callback(make)
     assert seen == ["begun"]
@@ -44,19 +44,18 @@ async def test_one_that_needs_nothing_is_done_at_once_and_one_that_fails_tells_i
     async def fails() -> None:
         raise ValueError("its own")
 
-    task = await in_a_callback(lambda loop: begun(fails(), loop))
+    task = await in_a_callback(lambda loop: begun(fails(), loop, "fails"))
     assert task.done()
     with pytest.raises(ValueError, match="its own"):
         task.result()
 
 
-async def test_inside_a_task_and_beside_a_task_factory_nothing_begins() -> None:
+async def test_beside_a_task_factory_nothing_begins() -> None:
     loop = asyncio.get_running_loop()
     coroutine = asyncio.sleep(0)
-    assert begun(coroutine, loop) is None
     loop.set_task_factory(lambda loop, coroutine, **options: asyncio.Task(coroutine, loop=loop, **options))
     try:
-        assert await in_a_callback(lambda loop: begun(coroutine, loop)) is None
+        assert await in_a_callback(lambda loop: begun(coroutine, loop, "")) is None
     finally:
         loop.set_task_factory(None)
         await coroutine
@@ -68,7 +67,7 @@ async def test_where_the_queue_of_the_loop_is_not_known_nothing_is_made() -> Non
         def get_task_factory(self) -> None: ...
 
     coroutine = asyncio.sleep(0)
-    assert await in_a_callback(lambda _: begun(coroutine, Other())) is None  # type: ignore[arg-type]
+    assert await in_a_callback(lambda _: begun(coroutine, Other(), "")) is None  # type: ignore[arg-type]
     await coroutine
 
 
@@ -76,18 +75,18 @@ async def test_where_the_queue_of_the_loop_is_not_known_nothing_is_made() -> Non
 async def test_what_another_thread_put_behind_it_keeps_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = asyncio.get_running_loop()
     order: list[str] = []
-    create = loop.create_task
+    create = asyncio.Task
 
     async def work() -> None:
         order.append("task")
 
-    def crowded(coroutine: Any) -> asyncio.Task[Any]:
-        task = create(coroutine)
+    def crowded(coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+        task = create(coroutine, **options)
         loop.call_soon(order.append, "other")
         return task
 
-    monkeypatch.setattr(loop, "create_task", crowded)
-    task = await in_a_callback(lambda loop: begun(work(), loop))
+    monkeypatch.setattr(asyncio, "Task", crowded)
+    task = await in_a_callback(lambda loop: begun(work(), loop, "work"))
     monkeypatch.undo()
     assert order in ([], ["task", "other"])  # not before its turn
     await task

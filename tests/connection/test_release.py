@@ -19,7 +19,6 @@ from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import P2PError
 from stronghold_p2p.firewall.limits.gate import Token
 from stronghold_p2p.muxing.yamux_muxer import YamuxMuxer
-from stronghold_p2p.noise.records import Opener, Sealer
 from stronghold_p2p.noise.security import NoiseChannel
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
@@ -34,7 +33,7 @@ from tests.swarm.raw import Raw, raw_in, raw_out
 # asyncio's transport holds a method of its own: not that.
 FREED = (
     *(LiveConnection, Connection, Handlers, Deadlines, LiveStream, Token, UpgradeRunner),
-    *(SocketWire, NoiseChannel, Opener, Sealer, YamuxMuxer, YamuxStream, Session, Receiver),
+    *(SocketWire, NoiseChannel, YamuxMuxer, YamuxStream, Session, Receiver),
 )
 
 

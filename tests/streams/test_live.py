@@ -215,7 +215,7 @@ async def test_a_cancelled_read_of_a_closed_stream_gives_nothing_back(end: End, 
     with pytest.raises((asyncio.CancelledError, UsageError)):
         await reading
     assert not stream._chunks
-    assert stream._returned == 0
+    assert stream._untold == 0
 
 
 async def test_read_to_end(end: End) -> None:
@@ -475,7 +475,9 @@ async def test_what_a_negotiation_leaves_over_is_counted_once(end: End, listens:
     for piece in (body[:cut], body[cut:]) if cut else (body,):
         end.hear(data(1, piece))
         end.flush()
-    assert (window.buffered, buffered(end)) == (200_000, 200_000)
+    told_later = window.buffered - 200_000  # with the first read
+    assert 0 <= told_later <= len(multistream.propose("/a/1"))
+    assert buffered(end) == window.buffered
     assert await stream.readexactly(200_000) == bytes(200_000)
     assert (window.buffered, buffered(end)) == (0, 0)
     assert window.credit <= window.size

@@ -98,9 +98,8 @@ class Hand:
     def empty(self) -> bytes:
         """A record without plaintext, which no ``seal`` writes."""
         assert isinstance(self._channel, NoiseChannel)
-        sealer = self._channel._sealer
-        record = b"\x00\x10" + sealer._encrypt((0).to_bytes(12, "little"), b"", None)
-        sealer._n = 1
+        record = b"\x00\x10" + self._channel._encrypt((0).to_bytes(12, "little"), b"", None)
+        self._channel._sent = 1
         return record
 
 

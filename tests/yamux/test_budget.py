@@ -40,7 +40,7 @@ def test_ids_may_overtake_each_other() -> None:
     dropped = DroppedBytes(0)
     assert all(dropped.fresh(stream) for stream in ids)
     assert not any(dropped.fresh(stream) for stream in ids)
-    assert len(dropped._opened) <= REMEMBERED
+    assert dropped._opened.bit_length() <= REMEMBERED
 
 
 def test_no_id_is_fresh_again_however_many_follow() -> None:
