@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from stronghold_p2p import STRONGHOLD, RequestProtocol, messages
 
@@ -101,24 +101,3 @@ EVERY_SHAPE: tuple[Message, ...] = (
     Outcome(Ok(1.0)),
     Outcome(Err("no")),
 )
-
-SHAPES_IN_JSON: tuple[Any, ...] = (
-    "Ping",
-    {"Text": '"quoted" \\ / \u0007 żółw 🐢'},
-    {"Bytes": list(range(256))},
-    {"Pair": [-(1 << 63), "x"]},
-    {"Named": {"key": [1], "n": (1 << 64) - 1}},
-    {"Maybe": None},
-    {"Maybe": []},
-    {
-        "Nested": {
-            "unit": None,
-            "wrapped": [112, 105, 110, 103],
-            "point": {"x": -1, "label": None},
-            "flags": {"a": True, "b": False},
-        }
-    },
-    {"Outcome": {"Ok": 1.0}},
-    {"Outcome": {"Err": "no"}},
-)
-"""The same, as serde writes them (parity 2)."""
