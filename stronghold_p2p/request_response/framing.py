@@ -42,10 +42,8 @@ def whole(piece: bytes, maximum: int) -> bytes:
 
     This is the usual message. The parser takes fifteen times as long for it.
     """
-    if not piece:
-        return b""
-    size = piece[0]
-    return piece[1:] if len(piece) == size + 1 and size <= maximum and size <= _ONE_BYTE_LENGTHS else b""
+    size = len(piece) - 1
+    return piece[1:] if 0 < size <= _ONE_BYTE_LENGTHS and size == piece[0] and size <= maximum else b""
 
 
 async def receive(stream: LiveStream, maximum: int, piece: bytes = b"") -> bytes | None:

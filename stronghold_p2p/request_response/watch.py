@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from math import inf
-
 from stronghold_p2p.codes import Reset
-from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.streams.live import Intake, LiveStream
 
 
-class Watch:
+class Watch(Intake):
     """From its beginning to ``stop`` it takes what arrives on the stream, and cancels the handler if the stream fails.
 
-    ``error`` is why the stream has failed. Only an end may arrive: bytes behind the request reset the stream.
+    ``error`` is why the stream has failed. Only an end may arrive: the requester may close its side before it has the
+    answer, but bytes behind the request reset the stream.
     """
 
-    __slots__ = ("_stream", "due", "error")
+    __slots__ = ("_stream", "error")
 
     def __init__(self, stream: LiveStream) -> None:
         self._stream = stream
         self.error: Exception | None = None
-        self.due = inf
         stream.intake = self
 
     def stop(self) -> None:
@@ -33,12 +31,6 @@ class Watch:
         if len(piece):
             self._stream.reset(Reset.PROTOCOL_VIOLATION)
 
-    def end(self) -> None:
-        """The requester may close its side before it has the answer."""
-
     def failed(self, error: Exception) -> None:
         self.error = error
         self._stream.connection.cancel_handler(self._stream, str(error))
-
-    def expired(self) -> None:
-        """The stream has a deadline of its own."""

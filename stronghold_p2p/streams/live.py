@@ -40,16 +40,21 @@ JOIN_BELOW: Final = 512
 READ_CHUNK: Final = 65_536  # bytes that are read at most unless the reader says otherwise
 
 
-class Intake(Protocol):
+class Intake:
     """Takes what arrives on a stream instead of its reader. ``due``: when its time is over, infinite for never."""
 
-    due: float
+    __slots__ = ()
 
-    def data(self, piece: bytes | memoryview) -> None: ...
+    due: float = inf
 
-    def end(self) -> None: ...
+    def data(self, piece: bytes | memoryview) -> None:
+        """Some bytes."""
 
-    def failed(self, error: Exception) -> None: ...
+    def end(self) -> None:
+        """The peer's FIN, which the stream remembers."""
+
+    def failed(self, error: Exception) -> None:
+        """The stream is over."""
 
     def expired(self) -> None:
         """``due`` has come."""

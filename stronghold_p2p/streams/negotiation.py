@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from math import inf
 from typing import Protocol
 
 from stronghold_p2p import multistream
@@ -22,7 +21,7 @@ from stronghold_p2p.exchange import ExchangeRunner
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.seams import Muxer, StreamEnd
 from stronghold_p2p.streams.deadline import Deadline, late
-from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.streams.live import Intake, LiveStream
 
 
 class Accepter(Protocol):
@@ -109,21 +108,34 @@ async def _ask(stream: LiveStream, protocols: tuple[str, ...]) -> str:
             return str(stop.value)
 
 
-class LazyConfirm:
+class _Negotiation(Intake):
+    """Either side: the peer's part has to be there at ``due``, after ``timeout`` seconds."""
+
+    __slots__ = ("_stream", "_timeout", "due")
+
+    _stream: LiveStream
+    _timeout: float | None
+
+    def expired(self) -> None:
+        error = late(self._timeout or 0.0, "negotiate", self._stream.peer, sent=False, setting="Timeouts.negotiate")
+        self._stream.abandon(error, Reset.NEGOTIATION_FAILED)
+
+
+class LazyConfirm(_Negotiation):
     """The opener's side of a lazy negotiation: consume ``header ‖ echo`` before anything reaches the reader.
 
     Any other answer fails the stream: what was sent with the proposal went nowhere
     (multistream-select, lazy negotiation).
     """
 
-    __slots__ = ("_buffer", "_expected", "_protocol", "_stream", "_timeout", "due")
+    __slots__ = ("_buffer", "_expected", "_protocol")
 
     def __init__(self, stream: LiveStream, protocol: str, expected: bytes, due: float, timeout: float | None) -> None:
-        self._timeout = timeout
         self._stream = stream
+        self._timeout = timeout
+        self.due = due
         self._protocol = protocol
         self._expected = expected  # what was proposed: the peer repeats it, byte for byte
-        self.due = due  # when the answer has to be there
         self._buffer = b""
 
     def data(self, piece: bytes | memoryview) -> None:
@@ -159,24 +171,21 @@ class LazyConfirm:
             self._stream.protocol = ""  # nothing was said about it: what that means is for the opener to find out
         self._stream.explain(explain_reset(error, (self._protocol,)))
 
-    def expired(self) -> None:
-        give_up(self._stream, self._timeout)
 
-
-class InboundNegotiation:
+class InboundNegotiation(_Negotiation):
     """The accepter's side: ends in a handler, in a reset, or at the deadline for negotiations."""
 
-    __slots__ = ("_accepter", "_parked", "_refused", "_runner", "_stream", "_timeout", "_verdict", "due")
+    __slots__ = ("_accepter", "_parked", "_refused", "_runner", "_verdict")
 
     def __init__(self, accepter: Accepter, stream: LiveStream, due: float, timeout: float | None) -> None:
-        self._timeout = timeout
-        self._accepter = accepter
         self._stream = stream
+        self._timeout = timeout
+        self.due = due
+        self._accepter = accepter
         self._runner: ExchangeRunner[str] | None = None
         self._parked = False
         self._verdict: bool | None = False
         self._refused = ""
-        self.due = due  # when the proposal has to be there
 
     def data(self, piece: bytes | memoryview) -> None:
         if self._runner is None:
@@ -233,41 +242,25 @@ class InboundNegotiation:
     def failed(self, error: Exception) -> None:
         self._settled()
 
-    def expired(self) -> None:
-        give_up(self._stream, self._timeout)
-
     def _settled(self) -> None:
         if self._parked:
             self._parked = False
             self._accepter.unpark()
 
 
-def give_up(stream: LiveStream, timeout: float | None) -> None:
-    """The peer has not said its part of a negotiation in time."""
-    error = late(timeout or 0.0, "negotiate", stream.peer, sent=False, setting="Timeouts.negotiate")
-    stream.abandon(error, Reset.NEGOTIATION_FAILED)
+class HeldUntilAnswered(Intake):
+    """Keeps what arrives while the application, whose hook has a deadline of its own, is asked for the stream."""
 
-
-class HeldUntilAnswered:
-    """Keeps what arrives while the application is asked whether the stream may be opened at all."""
-
-    __slots__ = ("asking", "due", "pieces")
+    __slots__ = ("asking", "pieces")
 
     def __init__(self, first: bytes) -> None:
-        self.due = inf
         self.pieces = [first]
         self.asking: asyncio.Task[None] | None = None
 
     def data(self, piece: bytes | memoryview) -> None:
         self.pieces.append(bytes(piece))
 
-    def end(self) -> None:
-        """The opener may close its side before it is let in; the stream remembers."""
-
     def failed(self, error: Exception) -> None:
         self.pieces.clear()
         if self.asking is not None:  # nobody waits for the answer any more
             self.asking.cancel()
-
-    def expired(self) -> None:
-        """The hook of the application has a deadline of its own."""
