@@ -356,8 +356,7 @@ def test_row_80_predicates_and_hooks_that_fail(arena: Arena) -> None:
             guard.rules(({"when": predicate, "otherwise": "allow"}, {}))
             with guard.connect() as peer:
                 assert [asked(peer) for _ in range(3)] == ["refused"] * 3, predicate
-            told = guard.state()["errors"]
-            assert sum(told.values()) == 1, (predicate, told)
+            assert guard.state()["errors"] == 1, predicate
             guard.ask(do="forget")
         for hook in ("raises", "cancelled", "number", "text", "none", "plain", "never", "stubborn", "node"):
             guard.rules(("ask", {}))
@@ -367,10 +366,8 @@ def test_row_80_predicates_and_hooks_that_fail(arena: Arena) -> None:
                 stream = peer.ask(GUARDED, "Ping")
                 other.request(b"not held up", 2.0)
                 assert outcome(peer, stream, wait + 2.0) == "refused", hook
-                took = time.monotonic() - start
-                assert took < wait * 5, f"{hook}: {took:.1f} s"
-            told = guard.state()["errors"]
-            assert sum(told.values()) == (hook in {"raises", "number", "text", "none", "plain"}), (hook, told)
+                assert time.monotonic() - start < wait * 5, hook
+            assert guard.state()["errors"] == (hook in {"raises", "number", "text", "none", "plain"}), hook
             until(guard, lambda now: now["asks"] == 0)
             guard.ask(do="forget")
         assert guard.state()["handled"] == []
