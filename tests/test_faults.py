@@ -204,7 +204,9 @@ async def socket_is_there(one: Scene) -> None:
 async def bytes_arrive(one: Scene) -> None:
     """In the upgrade, and in the session."""
     await one.meets(one.breaks(Swarm, "establish"), one.alice.connect(one.carol.addresses[0]))
-    await one.meets(one.breaks(Session, "acknowledged", session(one.connection)), one.alice.request(one.bob.peer_id, "x"))
+    await one.meets(
+        one.breaks(Session, "acknowledged", session(one.connection)), one.alice.request(one.bob.peer_id, "x")
+    )
 
 
 @breaks("muxing.yamux_muxer.notify", "muxing.yamux_muxer.received", "transport.socket_wire.resume_writing")

@@ -15,7 +15,6 @@ import asyncio
 import gc
 import os
 import random
-import threading
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -82,7 +81,8 @@ class Answering:
                 await asyncio.sleep(seconds)
                 answer = seconds
             case {"Answer": number, "thread": True}:
-                answer = await self._answer_from_a_thread(number)
+                settle = asyncio.get_running_loop().call_soon_threadsafe
+                answer = await asyncio.to_thread(settle, self._held[number].set_result, "from a thread") is not None
             case {"Answer": number}:
                 answer = [self._answer_once(number, attempt) for attempt in range(2)]
             case answer:
@@ -96,13 +96,6 @@ class Answering:
         except asyncio.InvalidStateError as error:
             return type(error).__name__
         return "answered"
-
-    async def _answer_from_a_thread(self, number: int) -> bool:
-        loop, held = asyncio.get_running_loop(), self._held[number]
-        thread = threading.Thread(target=lambda: loop.call_soon_threadsafe(held.set_result, "from a thread"))
-        thread.start()
-        await asyncio.to_thread(thread.join)
-        return True
 
 
 class Node(Guard):
