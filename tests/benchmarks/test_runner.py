@@ -1,4 +1,4 @@
-"""``benchmarks.run`` in small: a round with its processor time, what a rule costs, and what tables and bars say of it."""
+"""``benchmarks.run`` in small: a round with its processor time, what a rule costs, what tables and bars say of it."""
 
 from __future__ import annotations
 

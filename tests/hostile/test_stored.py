@@ -1,4 +1,4 @@
-"""Hostile rows 93, 94 and 96: names of peers and addresses, the address book, key files.
+"""Hostile rows 76, 93, 94 and 96: options, names of peers and addresses, the address book, key files.
 
 The rules file of hostile row 96 is played in test_firewall.py.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from harness.process import soon
+from harness.process import Process, soon
 from stronghold_p2p.encoding.base58 import encode as base58
 from stronghold_p2p.encoding.varint import encode as varint
 from tests.hostile.arena import MIB, Arena, Program
@@ -288,3 +288,16 @@ def test_row_96_key_files(arena: Arena) -> None:
         reader.ask(do="limit_files", size=-1)
         assert sorted(os.listdir(folder)) == ["dangling", "key", "link"]
         arena.bound("s for the slowest", worst, 1.0)
+
+
+def test_row_76_each_option_alone(arena: Arena) -> None:
+    """Each option set to a sentinel: exactly that one changes"""
+    full = ("--full",) if arena.full else ()
+    with Process("tests.hostile.options", *full, *arena.weak) as program:
+        names, changes = program.ready["names"], program.ready["changes"]
+        assert sum(map(len, names.values())) >= 45
+        for kind, options in names.items():
+            assert set(changes[kind]) == set(options), f"{kind}: an option without a sentinel"
+            for option in options:
+                assert changes[kind][option] == [option], f"{kind}.{option} changes {changes[kind][option]}"
+        arena.note(f"{sum(map(len, names.values()))} options")
