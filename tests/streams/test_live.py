@@ -23,7 +23,7 @@ from stronghold_p2p.errors import (
     StreamReset,
     UsageError,
 )
-from stronghold_p2p.streams.live import JOIN_BELOW, LiveStream
+from stronghold_p2p.streams.live import JOIN_BELOW, Intake, LiveStream
 from stronghold_p2p.streams.negotiation import InboundNegotiation, LazyConfirm
 from stronghold_p2p.yamux.header import DATA, INITIAL_WINDOW, WINDOW_UPDATE
 from stronghold_p2p.yamux.outbox import TURN_BYTES
@@ -33,7 +33,7 @@ from tests.yamux.wire import ACK, FIN, RST, Sink, data, syn, update
 Read = Callable[[LiveStream], Awaitable[Any]]
 
 
-class Kept(Sink):
+class Kept(Sink, Intake):
     """An intake that takes note."""
 
     def __init__(self, due: float = inf) -> None:
