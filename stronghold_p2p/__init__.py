@@ -55,7 +55,7 @@ from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.request_response.codecs.codec import BYTES, JSON, Codec
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
 from stronghold_p2p.request_response.codecs.typed import messages
-from stronghold_p2p.request_response.messages import Request
+from stronghold_p2p.request_response.server import Request
 from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.swarm.listeners import Listener
 

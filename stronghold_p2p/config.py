@@ -6,16 +6,27 @@ what happens when it is reached. The stacks that agree on a figure are named: go
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
-from types import NoneType
-from typing import Any, get_args, get_type_hints
+from dataclasses import dataclass, fields
+from typing import Any
 
 from stronghold_p2p.errors import ConfigError
 
 
+class _Options:
+    def __post_init__(self: Any) -> None:
+        """``ConfigError`` for what is no number from 0 on, and for None where there has to be a number."""
+        for option in fields(self):
+            value, may_be_none = getattr(self, option.name), "None" in str(option.type)
+            if value is None and may_be_none:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+                where = f"{type(self).__name__}.{option.name}"
+                advice = "take a number from 0 on" + (", or None for none" if may_be_none else "")
+                raise ConfigError(f"{where} is {value!r}: {advice}", where=where)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Timeouts:
+class Timeouts(_Options):
     """Seconds. Each is one absolute deadline for its whole phase, never one for each read; None: no deadline.
 
     Where nothing else is said, the call that waits ends in ``DeadlineExceeded``.
@@ -57,12 +68,9 @@ class Timeouts:
     close: float | None = 3.0
     busy_poll: float | None = None
 
-    def __post_init__(self) -> None:
-        check(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class Limits(_Options):
     """Counts and bytes; None: no limit.
 
     A call of ours that meets a full limit ends in ``LimitExceeded``, at once. A socket that a peer opens beyond one is
@@ -109,25 +117,3 @@ class Limits:
     requests_per_peer: int | None = 100
     asks: int | None = 256
     asks_per_peer: int | None = 16
-
-    def __post_init__(self) -> None:
-        check(self)
-
-
-@cache
-def _fields(kind: Any) -> dict[str, bool]:
-    """The names of the options, and whether each may be None."""
-    return {name: NoneType in get_args(hint) for name, hint in get_type_hints(kind).items()}
-
-
-def check(options: Timeouts | Limits) -> None:
-    """``ConfigError`` for what is no number from 0 on, and for None where there has to be a number."""
-    kind: Any = type(options)
-    for name, may_be_none in _fields(kind).items():
-        value: Any = getattr(options, name)
-        if value is None and may_be_none:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-            where = f"{type(options).__name__}.{name}"
-            advice = "take a number from 0 on" + (", or None for none" if may_be_none else "")
-            raise ConfigError(f"{where} is {value!r}: {advice}", where=where)

@@ -28,37 +28,31 @@ class ExchangeRunner(Generic[T]):
     ``start`` or ``feed``; what it wanted to send before is in ``unsent``.
     """
 
-    __slots__ = ("_buffer", "_exchange", "_need", "_result", "done", "unsent")
+    __slots__ = ("_buffer", "_exchange", "_need", "done", "result", "unsent")
+
+    result: T
 
     def __init__(self, exchange: Exchange[T]) -> None:
         self._exchange = exchange
         self._buffer = bytearray()
         self._need = 0
-        self._result: list[T] = []
         self.done = False
         self.unsent = b""
-
-    @property
-    def result(self) -> T:
-        return self._result[0]
 
     @property
     def leftover(self) -> bytes:
         return bytes(self._buffer)
 
     def start(self) -> bytes:
-        """Run until the exchange needs input."""
         return self._advance(None)
 
     def feed(self, data: bytes | bytearray | memoryview) -> bytes:
-        """Add input and run as far as it reaches."""
         self._buffer += data
         if self.done or len(self._buffer) < self._need:
             return b""
         return self._advance(self._take())
 
     def close(self) -> None:
-        """Drop the exchange: nothing more will come."""
         self._exchange.close()
 
     def _take(self) -> bytes:
@@ -80,8 +74,7 @@ class ExchangeRunner(Generic[T]):
                     out.append(step)
                     reply = b""
         except StopIteration as stop:
-            self.done = True
-            self._result.append(stop.value)
+            self.done, self.result = True, stop.value
             return b"".join(out)
         except BaseException:
             self.unsent = b"".join(out)

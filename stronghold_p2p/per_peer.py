@@ -32,11 +32,9 @@ class PerPeer(Generic[K]):
         return sum(self._counts.values())
 
     def count(self, peer: K) -> int:
-        """How many ``peer`` has now."""
         return self._counts.get(peer, 0)
 
     def full(self, peer: K) -> bool:
-        """Whether ``peer`` can have no more."""
         return self._counts.get(peer, 0) >= self.maximum
 
     def take(self, peer: K) -> bool:

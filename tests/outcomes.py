@@ -25,8 +25,7 @@ from stronghold_p2p.events.events import Event, RequestFailed
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD
-from stronghold_p2p.request_response.messages import Request
-from stronghold_p2p.request_response.server import Server
+from stronghold_p2p.request_response.server import Request, Server
 from stronghold_p2p.swarm.swarm import Swarm
 from tests.inside import muxer, wire
 from tests.peers import swarm, until

@@ -21,7 +21,7 @@ from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.noise import NoiseChannel, payload
 from stronghold_p2p.noise.handshake import HandshakeState
 from stronghold_p2p.noise.libp2p import Handshaken
-from stronghold_p2p.noise.records import Opener, Sealer
+from stronghold_p2p.noise.records import Sealer
 from stronghold_p2p.request_response.codecs import codec
 from stronghold_p2p.request_response.codecs.typed import messages
 from stronghold_p2p.request_response.watch import Watch
@@ -200,10 +200,9 @@ def running() -> Feeding:
     return Feeding(runner.feed, lambda: (runner.done, runner.result))
 
 
-def opening(*, channel: bool = False) -> Feeding:
-    """A record layer behind a buffer, as a connection has it; ``channel``: the one that the muxer sees."""
-    done = handshake()[1]
-    opener = NoiseChannel(done, SPACE) if channel else Opener(done.receive, SPACE)
+def opening() -> Feeding:
+    """The channel behind a buffer, as a connection has it."""
+    opener = NoiseChannel(handshake()[1], SPACE)
     buffer, plain = bytearray(), bytearray()
 
     def feed(data: bytes) -> None:
@@ -328,13 +327,6 @@ HEARD = {1: (b"hello!!", ["end"], None), 3: (b"abc", ["failed"], 9), 5: (b"", ["
 STREAMS: list[Stream] = [
     Stream("exchange.ExchangeRunner.feed", running, b"\x05hello", b"\x05", (True, b"hello")),
     Stream("noise.records.Opener.open", opening, sealed_records(), b"\x00\x20\x01", b"one" + b"x" * 90 + b"three"),
-    Stream(
-        "noise.security.NoiseChannel.open",
-        lambda: opening(channel=True),
-        sealed_records(),
-        b"\x00\x20\x01",
-        b"one" + b"x" * 90 + b"three",
-    ),
     Stream("transport.socket_wire.SocketWire.buffer_updated", over_a_socket, b"abcdefgh", b"ij", [b"abcd", b"efgh"]),
     Stream("transport.stream_wire.StreamWire.data", over_a_stream, b"abcdefgh", b"ij", [b"abcd", b"efgh"]),
     Stream("yamux.receiver.Receiver.receive", muxed, FRAMES, b"\0\0\0\0\0", (HEARD, ANSWERS, [1, 5])),

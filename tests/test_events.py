@@ -216,9 +216,6 @@ async def test_no_more_waits_than_streams_may_be_open() -> None:
         assert sum(isinstance(answer, int) for answer in answers) == 30
 
 
-# ---------------------------------------------------------------------- what there is to be told
-
-
 async def test_a_dial_and_an_accept_from_their_beginning() -> None:
     async with network() as bob, Network() as alice:
         accepted, dialed = list[Event](), list[Event]()

@@ -70,7 +70,7 @@ HARMLESS = {
     "connection.handlers.cancel": "cancels tasks",
     "request_response.client._send_much": "a read and a write, whose faults are the request's",
     "protocols.ping._measure": "closes one stream, as the end of each handler does",
-    "firewall.asking.hooks.start": "the hook's own faults are answers; what follows counts",
+    "firewall.asking.questions.start": "the hook's own faults are answers; what follows counts",
     "firewall.asking.questions.__init__": "settles the attempts that wait, which sets futures",
     "firewall.asking.questions.wait": "sets a future",
     "transport.busy_poll.write": "looks at the socket, and delivers as ``buffer_updated`` does",

@@ -74,6 +74,9 @@ def kind(name: str, function: Any) -> str | None:
     return "block" if BLOCK.match(last) or constructs else None
 
 
+TAKES_NOTHING = {"stronghold_p2p.streams.live.Intake.data"}  # what each kind of it does is its own
+
+
 def found(wanted: str) -> set[str]:
     modules = (importlib.import_module(cores.name(path)) for path in cores.modules() if path.stem != "__main__")
     return {name for module in modules for name, function in functions(module) if kind(name, function) == wanted}
@@ -89,7 +92,7 @@ def splits(data: bytes) -> Iterator[list[bytes]]:
 
 @pytest.mark.parametrize(("wanted", "table"), [("exchange", EXCHANGES), ("stream", STREAMS), ("block", BLOCKS)])
 def test_every_parser_has_a_scenario(wanted: str, table: list[Any]) -> None:
-    assert found(wanted) == {f"stronghold_p2p.{one.parser}" for one in table}
+    assert found(wanted) - TAKES_NOTHING == {f"stronghold_p2p.{one.parser}" for one in table}
 
 
 @pytest.mark.parametrize("scenario", EXCHANGES, ids=lambda one: one.parser)

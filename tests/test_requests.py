@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import stronghold_p2p as p2p
-from stronghold_p2p import ConnectionClosed, Network, Rejected, Request, RequestFailed, Rule, StreamReset, Timeouts
+from stronghold_p2p import ConnectionClosed, Network, Rejected, Request, RequestFailed, StreamReset, Timeouts
 from tests.peers import levels, network, until
 
 Answer = asyncio.Future[Any]
@@ -198,15 +198,3 @@ async def test_an_answer_after_the_network_was_closed(who: str) -> None:
         await until(lambda: on.failed)
         assert on.told() == [("Say", ConnectionClosed)]
         too_late(answer)
-
-
-async def test_who_may_not_ask_any_more_is_not_told_the_answer() -> None:
-    async with scene() as on:
-        task, answer = await on.asked("Say")
-        on.bob.firewall.set(Rule.REJECT)
-        answer.set_result("secret")
-        with pytest.raises(Rejected):
-            await task
-        assert on.told() == [("Say", Rejected)]
-        assert on.failed[0].error.local  # type: ignore[attr-defined]
-        on.bob.firewall.set(Rule.ALLOW)

@@ -21,7 +21,7 @@ from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.network import Network
-from stronghold_p2p.request_response.messages import Request
+from stronghold_p2p.request_response.server import Request
 
 LIFE: Final = 30.0  # seconds; no process outlives its parent for longer
 

@@ -22,7 +22,7 @@ from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.network import Network
 from stronghold_p2p.protocols import perf
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD
-from stronghold_p2p.request_response.messages import Request
+from stronghold_p2p.request_response.server import Request
 
 DEFAULT: Final = "/ip4/0.0.0.0/tcp/4001"
 AFTERWARDS: Final = 5.0  # seconds for a handler after the longest question

@@ -64,19 +64,13 @@ class _Spec:
     def is_varint(self) -> bool:
         return self.kind in _FROM_VARINT
 
-    @property
-    def tag(self) -> int:
-        return self.number << 3 | (_VARINT if self.is_varint else _LENGTH)
 
-
+@dataclass(slots=True)
 class _Pass:
     """One decoding: the bytes, and how many more fields and packed elements they may hold."""
 
-    __slots__ = ("data", "left")
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.left = MAX_FIELDS
+    data: bytes
+    left: int = MAX_FIELDS
 
     def count(self) -> None:
         self.left -= 1
@@ -119,13 +113,10 @@ def encode(message: Message) -> bytes:
             if is_varint:
                 parts += (tag, leb128(_checked(element, spec.kind)))
             else:
-                body = encode(element) if not isinstance(spec.kind, str) else _raw(element, spec.kind)
+                write = str.encode if spec.kind == "string" else bytes if spec.kind == "bytes" else encode
+                body = write(element)
                 parts += (tag, leb128(len(body)), body)
     return b"".join(parts)
-
-
-def _raw(value: Any, kind: Scalar) -> bytes:
-    return str.encode(value) if kind == "string" else bytes(value)
 
 
 def decode(cls: type[M], data: bytes | bytearray | memoryview, *, max_size: int = MAX_SIZE) -> M:
@@ -134,7 +125,8 @@ def decode(cls: type[M], data: bytes | bytearray | memoryview, *, max_size: int 
         raise DecodeError(f"message of {len(data)} bytes, {max_size} allowed")
     values: _Values = {}
     _walk(_schema(cls), _Pass(bytes(data)), 0, len(data), values)
-    return _build(cls, values)
+    message: M = _finished(cls, values, 0)
+    return message
 
 
 def _walk(schema: _Schema, run: _Pass, offset: int, end: int, values: _Values) -> None:
@@ -214,17 +206,14 @@ def _take(declared: tuple[str, _Spec], values: _Values, run: _Pass, start: int, 
             _put(values, name, _FROM_VARINT[kind](value), limit)
 
 
-def _build(cls: type[M], values: _Values) -> M:
-    """From what the walk collected (lists, and dicts for messages) to the message."""
-    fields = _schema(cls).fields
-    return cls(**{name: _finished(fields[name], value) for name, value in values.items()})
-
-
-def _finished(spec: _Spec, value: Any) -> Any:
-    kind = spec.kind
+def _finished(kind: Any, value: Any, limit: int) -> Any:
+    """From what the walk collected (lists, and dicts for messages) to values of a field."""
     if isinstance(kind, str):
-        return tuple(value) if spec.limit else value
-    return tuple(_build(kind, inner) for inner in value) if spec.limit else _build(kind, value)
+        return tuple(value) if limit else value
+    if limit:
+        return tuple(_finished(kind, inner, 0) for inner in value)
+    fields = _schema(kind).fields
+    return kind(**{name: _finished(fields[name].kind, inner, fields[name].limit) for name, inner in value.items()})
 
 
 def _look_at(cls: type[Message]) -> _Schema:
@@ -232,16 +221,17 @@ def _look_at(cls: type[Message]) -> _Schema:
     if len({spec.number for spec in specs.values()}) != len(specs):
         raise ValueError(f"{cls.__name__} uses a field number twice")
     ordered = dict(sorted(specs.items(), key=lambda entry: entry[1].number))
-    return _Schema(
-        ordered,
-        tuple((name, leb128(spec.tag), spec, spec.is_varint) for name, spec in ordered.items()),
-        {spec.tag: (name, _FROM_VARINT[spec.kind], spec.limit) for name, spec in ordered.items() if spec.is_varint},
-        {
-            spec.number << 3 | _LENGTH: (name, spec)
-            for name, spec in ordered.items()
-            if spec.limit or not spec.is_varint
-        },
+    varints, lengths = {}, {}
+    for name, spec in ordered.items():
+        if spec.is_varint:
+            varints[spec.number << 3 | _VARINT] = (name, _FROM_VARINT[spec.kind], spec.limit)
+        if spec.limit or not spec.is_varint:
+            lengths[spec.number << 3 | _LENGTH] = (name, spec)
+    tags = tuple(
+        (name, leb128(spec.number << 3 | (_VARINT if spec.is_varint else _LENGTH)), spec, spec.is_varint)
+        for name, spec in ordered.items()
     )
+    return _Schema(ordered, tags, varints, lengths)
 
 
 def _checked(value: int, kind: Any) -> int:
@@ -253,16 +243,12 @@ def _checked(value: int, kind: Any) -> int:
     return int(value)
 
 
-def _same(value: Any) -> Any:
-    return value
-
-
 def _int32(value: int) -> int:
     """The low 32 bits with sign: a decoder truncates an enum as if cast to int32 ("Encoding", updating a type)."""
     return ((value & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
 
 
-_FROM_VARINT: Final[dict[Any, Callable[[int], Any]]] = {"uint64": _same, "bool": bool, "enum": _int32}
+_FROM_VARINT: Final[dict[Any, Callable[[int], Any]]] = {"uint64": int, "bool": bool, "enum": _int32}
 
 # Any: type checkers take the class of a dataclass for unhashable.
 _schema: Callable[[Any], _Schema] = cache(_look_at)

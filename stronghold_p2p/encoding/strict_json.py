@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
 from typing import Any, Final, NoReturn, TypeAlias
@@ -105,22 +106,16 @@ def _check_cost(body: bytes) -> None:
 
 
 def _check_digits(body: bytes) -> None:
-    if _has_long_number(body) and _has_long_number(_STRING.sub(b'""', body)):
+    long = _LONG_NUMBER in body.translate(_AS_ZEROS)
+    if long and _LONG_NUMBER in _STRING.sub(b'""', body).translate(_AS_ZEROS):
         raise Malformed(f"a number of more than {MAX_DIGITS} digits")
-
-
-def _has_long_number(text: bytes) -> bool:
-    return _LONG_NUMBER in text.translate(_AS_ZEROS)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise at(printable(key), "duplicate key")
-            seen.add(key)
+        ((key, _),) = Counter(key for key, _ in pairs).most_common(1)
+        raise at(printable(key), "duplicate key")
     return value
 
 
@@ -183,7 +178,7 @@ def _check_containers(value: Any) -> None:
     """Depth and keys, which the encoder would recurse into or turn into text without a word."""
     if not isinstance(value, _CONTAINERS):
         return
-    level: list[tuple[_Container, _Path]] = [(value, None)]
+    level: list[tuple[_Container, tuple[Any, ...]]] = [(value, ())]
     stack = [level]
     while stack:
         if not stack[-1]:
@@ -196,23 +191,15 @@ def _check_containers(value: Any) -> None:
             raise at(_text(path), "a key that is no text")
         children = container.values() if isinstance(container, dict) else container
         if not _SCALARS.issuperset(map(type, children)):
-            stack.append([(child, (path, key)) for key, child in _items(container) if isinstance(child, _CONTAINERS)])
-
-
-# The way to a value, from the inside out.
-_Path: TypeAlias = "tuple[_Path, Any] | None"
+            stack.append([(child, (*path, key)) for key, child in _items(container) if isinstance(child, _CONTAINERS)])
 
 
 def _items(container: _Container) -> Iterable[tuple[Any, Any]]:
     return container.items() if isinstance(container, Mapping) else enumerate(container)
 
 
-def _text(path: _Path) -> str:
-    names: list[str] = []
-    while path is not None:
-        path, name = path
-        names.append(str(name))
-    return printable(".".join(reversed(names)))
+def _text(path: tuple[Any, ...]) -> str:
+    return printable(".".join(map(str, path)))
 
 
 def at(path: str, what: str) -> Malformed:
@@ -227,23 +214,17 @@ def printable(text: str) -> str:
 
 def _culprit(value: Any) -> str:
     """The path of the first value inside ``value`` that cannot be written; depth is bounded by now."""
-    path: _Path = None
+    path: tuple[Any, ...] = ()
     while isinstance(value, _CONTAINERS):
         for key, child in _items(value):
-            if not _writable(child):
-                path, value = (path, key), child
+            try:
+                _ENCODER.encode(child).encode()
+            except (ValueError, TypeError, RecursionError):
+                path, value = (*path, key), child
                 break
         else:
             break
     return _text(path)
-
-
-def _writable(value: Any) -> bool:
-    try:
-        _ENCODER.encode(value).encode()
-    except (ValueError, TypeError, RecursionError):
-        return False
-    return True
 
 
 def _reason(error: Exception) -> str:

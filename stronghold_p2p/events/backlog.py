@@ -10,23 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Final, TypeAlias
 
-from stronghold_p2p.events.events import (
-    AcceptFailed,
-    Accepting,
-    Ended,
-    Event,
-    Judged,
-    Opened,
-    RequestFailed,
-    RequestUnread,
-)
+from stronghold_p2p.events import events
+from stronghold_p2p.events.events import Event
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import PeerId
+from stronghold_p2p.per_peer import PerPeer
 
 Source: TypeAlias = Hashable
 
@@ -39,16 +31,16 @@ log = logging.getLogger("stronghold_p2p.network")
 def source_of(event: Event) -> Source:
     """The peer that has brought this event about, or the address of one that is not proven yet; None: we have."""
     match event:
-        case Opened(connection) | Ended(connection, _):
+        case events.Opened(connection) | events.Ended(connection, _):
             return connection.peer if connection.direction == "in" else None
-        case RequestUnread(connection, _, _):
+        case events.RequestUnread(connection, _, _):
             return connection.peer
-        case Judged(attempt, _):
+        case events.Judged(attempt, _):
             return attempt.peer if attempt.direction == "in" else None
-        case RequestFailed(request, _):
+        case events.RequestFailed(request, _):
             peer: PeerId = request.peer
             return peer
-        case Accepting(remote) | AcceptFailed(remote, _):
+        case events.Accepting(remote) | events.AcceptFailed(remote, _):
             return remote
         case _:
             return None
@@ -56,46 +48,34 @@ def source_of(event: Event) -> Source:
 
 def refuses(event: Event) -> bool:
     """Whether somebody was turned away: no handler and no connection, so nothing of it can be made to wait."""
-    return isinstance(event, AcceptFailed | RequestUnread) or (isinstance(event, Judged) and event.rule == Rule.REJECT)
+    return isinstance(event, events.AcceptFailed | events.RequestUnread) or (
+        isinstance(event, events.Judged) and event.rule == Rule.REJECT
+    )
 
 
-class Crowd:
+class Crowd(PerPeer[Source]):
     """How many events wait for one reader, and of whom."""
 
-    __slots__ = ("_buffer", "_mark", "_of", "_share", "waiting")
+    __slots__ = ("_buffer", "_mark", "_share")
 
     def __init__(self, buffer: int) -> None:
+        super().__init__(None)
         self._buffer = buffer
         self._mark = -(-buffer // UNDER_WAY)
         self._share = max(1, buffer // SHARES)
-        self._of: Counter[Source] = Counter()
-        self.waiting = 0
 
     @property
     def room(self) -> int:
         """How much may begin now."""
-        return self._mark - self.waiting
+        return self._mark - self.total
 
     def crowded(self, source: Source) -> bool:
         """Whether what ``source`` brings has to wait."""
-        return self.waiting >= self._mark or (source is not None and self._of[source] >= self._share)
+        return self.total >= self._mark or (source is not None and self.count(source) >= self._share)
 
     def takes(self, event: Event) -> bool:
         """Whether there is a place for one more. An event that refuses has none beyond its source's share."""
-        return self.waiting < self._buffer and not (refuses(event) and self._of[source_of(event)] >= self._share)
-
-    def add(self, event: Event) -> None:
-        """One more waits."""
-        self.waiting += 1
-        self._of[source_of(event)] += 1
-
-    def taken(self, event: Event) -> None:
-        """The reader has this one."""
-        source = source_of(event)
-        self.waiting -= 1
-        self._of[source] -= 1
-        if not self._of[source]:
-            del self._of[source]
+        return self.total < self._buffer and not (refuses(event) and self.count(source_of(event)) >= self._share)
 
 
 class Backlog:
@@ -110,7 +90,6 @@ class Backlog:
 
     @property
     def held(self) -> int:
-        """How many wait."""
         return sum(map(len, self._held.values()))
 
     def holds(self, source: Source) -> bool:
@@ -120,7 +99,7 @@ class Backlog:
     def hold(self, source: Source, go: Callable[[], None]) -> Callable[[], None]:
         """Call ``go`` when it is the turn of ``source``; returns what takes that back. ``go`` must not raise."""
         if not self._told:
-            waiting = max((crowd.waiting for crowd in self.readers), default=0)
+            waiting = max((crowd.total for crowd in self.readers), default=0)
             log.warning("a reader of events() is %d behind: new connections and handlers wait for it", waiting)
             self._told = True
         self._loop = asyncio.get_running_loop()
@@ -129,7 +108,6 @@ class Backlog:
         return partial(self._forget, source, token)
 
     async def turn(self, source: Source) -> None:
-        """Return when it is the turn of ``source``."""
         if not self.holds(source):
             return
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -146,7 +124,6 @@ class Backlog:
             self._loop.call_soon_threadsafe(self._relieve)  # a reader that is forgotten leaves in any thread
 
     def leave(self, crowd: Crowd) -> None:
-        """A reader takes no more."""
         if crowd in self.readers:
             self.readers.remove(crowd)
             self.relieve()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final, Literal, Self, TypeAlias, get_args
 
 from stronghold_p2p.errors import ConfigError, UsageError
-from stronghold_p2p.events.backlog import Backlog, Crowd
+from stronghold_p2p.events.backlog import Backlog, Crowd, source_of
 from stronghold_p2p.events.events import Accepting, Dialing, Dropped, Event, Judged
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.rules import Attempt, Rule
@@ -65,7 +65,6 @@ class Hub:
         return unfollow
 
     def emit(self, event: Event) -> None:
-        """Call all callbacks."""
         listeners = [] if isinstance(event, FOLLOWED) else self._listeners
         for callback in (*listeners, *[callback for callback, _ in self._followers.values()]):
             try:
@@ -74,7 +73,6 @@ class Hub:
                 log.exception("an event callback failed")
 
     def end(self) -> None:
-        """There will be no more events."""
         for _, ended in list(self._followers.values()):
             if ended is not None:
                 ended()
@@ -127,7 +125,7 @@ class Events:
             return Dropped(lost)
         event = self._waiting.popleft()
         if self._crowd is not None:
-            self._crowd.taken(event)
+            self._crowd.give_back(source_of(event))
             self._backlog.relieve()
         return event
 
@@ -149,7 +147,7 @@ class Events:
     def _append(self, event: Event) -> None:
         self._waiting.append(event)
         if self._crowd is not None:
-            self._crowd.add(event)
+            self._crowd.take(source_of(event))
 
     def close(self) -> None:
         """Take no more events; what waits can still be read."""

@@ -17,11 +17,9 @@ from typing import Final, TypeAlias, Unpack
 from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import ConfigError
-from stronghold_p2p.firewall.entries import Bans, Entries, Judgement, banned_of, key_of
-from stronghold_p2p.firewall.file_rules import FileRules
+from stronghold_p2p.firewall.entries import Entries, Judgement, banned_of, key_of
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Fault, Rule, Scope
 from stronghold_p2p.firewall.rules import decide as rule_of
-from stronghold_p2p.firewall.subnets import host_of
 from stronghold_p2p.identity import PeerId
 
 AskHook: TypeAlias = Callable[[Attempt], Awaitable[bool | Rule]]
@@ -57,13 +55,9 @@ class Decisions:
         self._hooks = AppHooks()
         self._open = open_protocols
         self._entries = Entries()
-        self._bans = Bans()
-        self._file_rules = FileRules(self._entries, self._bans)
         self._observers: dict[object, Callable[[], None]] = {}
         self._report = fault
         self._faulty: set[Rule] = set()
-
-    # ------------------------------------------------------------------ rules
 
     def set(self, rule: Rule, **scope: Unpack[Scope]) -> None:
         """Make ``rule`` the rule of exactly this scope, in place of an earlier one; without selectors, the default.
@@ -73,31 +67,25 @@ class Decisions:
         """
         if not isinstance(rule, Rule):
             raise ConfigError(f"{rule!r} is no rule: take Rule.ALLOW, Rule.REJECT, Rule.ASK, Rule.only or Rule.when")
-        key = key_of(**scope)
-        self._entries.put(key, rule)
-        self._file_rules.rules.discard(key)
+        self._entries.put(key_of(**scope), rule)
         self._changed()
 
     def remove(self, **scope: Unpack[Scope]) -> bool:
         """Remove the rule of exactly this scope; whether there was one. ``ConfigError`` as for ``set``."""
-        key = key_of(**scope)
-        if not self._entries.drop(key):
-            return False
-        self._file_rules.rules.discard(key)
-        self._changed()
-        return True
+        removed = self._entries.drop(key_of(**scope))
+        if removed:
+            self._changed()
+        return removed
 
     def rules(self) -> tuple[tuple[Scope, Rule], ...]:
         """All entries by precedence, the strongest first; each can be given to ``set`` again."""
         entries = self._entries.rules
         return tuple((key.scope, entries[key]) for key in sorted(entries, key=lambda key: key.place))
 
-    # ------------------------------------------------------------------ bans
-
     @property
     def banned(self) -> frozenset[PeerId | str]:
         """Who is banned: peer ids, and subnets as text."""
-        return frozenset(whom if isinstance(whom, PeerId) else str(whom) for whom in self._bans.all)
+        return frozenset(whom if isinstance(whom, PeerId) else str(whom) for whom in self._entries.banned)
 
     def ban(self, whom: PeerId | str) -> None:
         """Refuse a peer, or every address of a subnet, both ways, whatever the rules say.
@@ -105,26 +93,21 @@ class Decisions:
         Open connections are closed, and what waits on them fails. ``ConfigError``: neither a ``PeerId`` nor the text
         of a subnet.
         """
-        self._bans.add(banned_of(whom))
-        self._file_rules.banned.discard(banned_of(whom))
+        self._entries.ban(banned_of(whom))
         self._changed()
 
     def unban(self, whom: PeerId | str) -> None:
         """Take one ban back, if there is one; the rules decide again. ``ConfigError`` as for ``ban``."""
-        self._bans.drop(banned_of(whom))
-        self._file_rules.banned.discard(banned_of(whom))
+        self._entries.unban(banned_of(whom))
         self._changed()
-
-    # ------------------------------------------------------------------ what they say
 
     def match(self, attempt: Attempt) -> Judgement:
         """The entry that speaks for this attempt. Its rule is as it was set: ``only`` and ``when`` have yet to look."""
-        with_subnet = self._entries.with_subnet or self._bans.with_subnet
-        host = host_of(attempt.address) if with_subnet else None
-        if self._bans.hold(attempt.peer, host):
+        places = self._entries.around(attempt.address)
+        if self._entries.holds_back(attempt.peer, places):
             return _BANNED
         is_open = attempt.protocol in self._open
-        found = self._entries.find(attempt.direction, attempt.peer, attempt.protocol, host, named_only=is_open)
+        found = self._entries.find(attempt, places, named_only=is_open)
         if found is not None:
             return found
         if is_open:
@@ -138,8 +121,6 @@ class Decisions:
         """
         rule = (found or self.match(attempt)).rule
         return rule if rule is None or rule.verdict is not None else rule_of(rule, attempt, self._fault)
-
-    # ------------------------------------------------------------------ hooks and changes
 
     def on_ask(self, hook: AskHook) -> AskHook:
         """Let ``hook`` answer for ``Rule.ASK`` (a decorator; the last one counts).
@@ -191,5 +172,5 @@ def hooks_of(firewall: Decisions) -> AppHooks:
 
 def bans_address(firewall: Decisions, address: Multiaddr) -> bool:
     """Whether a banned subnet holds this address, whoever is there."""
-    bans = firewall._bans  # noqa: SLF001 - as above
-    return bans.with_subnet and bans.hold(None, host_of(address))
+    entries = firewall._entries  # noqa: SLF001 - as above
+    return entries.holds_back(None, entries.around(address))

@@ -1,16 +1,20 @@
-"""The tables of rules and bans: each stands under its key, and is found by peer, protocol and address."""
+"""The rules and bans: each rule stands under its key, and is found by peer, protocol and address."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias, cast
 
+from multiaddr import Multiaddr
+
 from stronghold_p2p.errors import ConfigError
-from stronghold_p2p.firewall.rules import CONNECTION, Direction, Rule, Scope
-from stronghold_p2p.firewall.subnets import Address, Network, SubnetMap, parse_subnet
+from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule, Scope
+from stronghold_p2p.firewall.subnets import ANYWHERE, Network, Place, host_of, parse_subnet, place_of
 from stronghold_p2p.identity import PeerId
 
 Banned: TypeAlias = PeerId | Network
+_Index: TypeAlias = tuple[Direction, PeerId | None, str | None, Place]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +45,12 @@ class Key(NamedTuple):
 
     @property
     def scope(self) -> Scope:
-        """The selectors that are given."""
         subnet = None if self.network is None else str(self.network)
         named = {"direction": self.direction, "peer": self.peer, "protocol": self.protocol, "subnet": subnet}
         return cast("Scope", {name: value for name, value in named.items() if value is not None})
 
     def source(self, rule: Rule) -> str:
-        """What the audit log calls an entry under this key."""
+        """As the audit log tells it."""
         parts = ["peer"] if self.peer is not None else []
         parts += ["protocol"] if self.protocol is not None else []
         parts += [f"subnet:{self.network}"] if self.network is not None else []
@@ -69,108 +72,115 @@ def key_of(
     return Key(direction, peer, protocol, None if subnet is None else parse_subnet(subnet))
 
 
-@dataclass(slots=True)
-class _Slot:
-    """The entries that name the same peer and protocol."""
+@dataclass(frozen=True)
+class Content:
+    """Rules and bans, as a file says them."""
 
-    anywhere: Judgement | None = None
-    subnets: SubnetMap[Judgement] = field(default_factory=SubnetMap)
-
-    def find(self, host: Address | None) -> Judgement | None:
-        if host is not None and self.subnets:
-            return self.subnets.find(host) or self.anywhere
-        return self.anywhere
-
-    def put(self, network: Network | None, judgement: Judgement) -> None:
-        if network is None:
-            self.anywhere = judgement
-        else:
-            self.subnets.set(network, judgement)
-
-    def drop(self, network: Network | None) -> bool:
-        """Forget one entry; whether the slot is empty now."""
-        if network is None:
-            self.anywhere = None
-        else:
-            self.subnets.remove(network)
-        return self.anywhere is None and not self.subnets
+    banned: frozenset[Banned] = frozenset()
+    rules: Mapping[Key, Rule] = field(default_factory=dict)
 
 
 class Entries:
-    """Rules by key. ``find`` costs the same however many there are."""
+    """Rules by key, and bans. ``find`` looks once for each length of a prefix in use, however many entries there are.
 
-    __slots__ = ("_tables", "rules", "with_subnet")
+    A part of them may come from a file, which replaces what it said before. It never touches a rule or a ban of the
+    program's own, also where both say the same; what the program changes by itself is its own from then on.
+    """
+
+    __slots__ = ("_banned", "_content", "_filed", "_found", "_lengths", "banned", "rules")
 
     def __init__(self) -> None:
         self.rules: dict[Key, Rule] = {}
-        self.with_subnet = 0  # how many name a subnet; at 0 no address has to be parsed
-        self._tables: dict[Direction, dict[PeerId | None, dict[str | None, _Slot]]] = {"in": {}, "out": {}}
+        self.banned: set[Banned] = set()
+        self._found: dict[_Index, Judgement] = {}
+        self._banned: set[PeerId | Place] = set()
+        # By IP version: the lengths of the prefixes, the longest first, and how many have each.
+        self._lengths: dict[int, dict[int, int]] = {4: {}, 6: {}}
+        self._content = Content()
+        self._filed: set[Key | Banned] = set()  # what the file has put there
 
     def put(self, key: Key, rule: Rule) -> None:
-        """Keep ``rule`` under exactly this key, in place of an earlier one."""
-        if key not in self.rules and key.network is not None:
-            self.with_subnet += 1
+        self.drop(key)
         self.rules[key] = rule
-        slot = self._tables[key.direction].setdefault(key.peer, {}).setdefault(key.protocol, _Slot())
-        slot.put(key.network, Judgement(rule, key.source(rule)))
+        self._found[*key[:3], self._place(key.network, 1)] = Judgement(rule, key.source(rule))
 
     def drop(self, key: Key) -> bool:
-        """Forget the rule under exactly this key; whether there was one."""
+        self._filed.discard(key)
         if self.rules.pop(key, None) is None:
             return False
-        if key.network is not None:
-            self.with_subnet -= 1
-        table = self._tables[key.direction]
-        if table[key.peer][key.protocol].drop(key.network):
-            del table[key.peer][key.protocol]
-        if not table[key.peer]:
-            del table[key.peer]
+        del self._found[*key[:3], self._place(key.network, -1)]
         return True
 
-    def find(
-        self, direction: Direction, peer: PeerId, protocol: str, host: Address | None, *, named_only: bool
-    ) -> Judgement | None:
+    def ban(self, whom: Banned) -> None:
+        self.unban(whom)
+        self.banned.add(whom)
+        self._banned.add(whom if isinstance(whom, PeerId) else self._place(whom, 1))
+
+    def unban(self, whom: Banned) -> None:
+        self._filed.discard(whom)
+        if whom in self.banned:
+            self.banned.remove(whom)
+            self._banned.remove(whom if isinstance(whom, PeerId) else self._place(whom, -1))
+
+    def _place(self, network: Network | None, change: int) -> Place:
+        """The place of ``network``, now that one more entry names it, or one less."""
+        if network is None:
+            return ANYWHERE
+        version, length, _ = place = place_of(network)
+        counts = self._lengths[version]
+        counts[length] = counts.get(length, 0) + change
+        self._lengths[version] = {each: counts[each] for each in sorted(counts, reverse=True) if counts[each]}
+        return place
+
+    def around(self, address: Multiaddr) -> list[Place]:
+        """Where an entry may stand that speaks of ``address``: the smallest network first, and last what names none."""
+        host = host_of(address) if self._lengths[4] or self._lengths[6] else None
+        if host is None:
+            return [ANYWHERE]
+        number, width, version = int(host), host.max_prefixlen, host.version
+        return [*((version, length, number >> width - length) for length in self._lengths[version]), ANYWHERE]
+
+    def holds_back(self, peer: PeerId | None, places: Collection[Place]) -> bool:
+        """Whether this peer (None: not known), or one of the networks around it, is banned."""
+        return peer in self._banned or not self._banned.isdisjoint(places)
+
+    def find(self, attempt: Attempt, places: Collection[Place], *, named_only: bool) -> Judgement | None:
         """The strongest entry that matches; ``named_only``: of those that name the protocol."""
-        table = self._tables[direction]
-        for whose in (peer, None):
-            slots = table.get(whose, {})
-            for named in (protocol,) if named_only else (protocol, None):
-                slot = slots.get(named)
-                found = None if slot is None else slot.find(host)
-                if found is not None:
-                    return found
+        found, direction = self._found, attempt.direction
+        for peer in (attempt.peer, None):
+            for protocol in (attempt.protocol,) if named_only else (attempt.protocol, None):
+                for place in places:
+                    index = (direction, peer, protocol, place)
+                    if index in found:
+                        return found[index]
         return None
 
-
-class Bans:
-    """Who is banned: peers, and networks."""
-
-    __slots__ = ("_subnets", "all")
-
-    def __init__(self) -> None:
-        self.all: set[Banned] = set()
-        self._subnets: SubnetMap[bool] = SubnetMap()
-
     @property
-    def with_subnet(self) -> bool:
-        """Whether a subnet is among them."""
-        return bool(self._subnets)
+    def everything(self) -> Content:
+        """All rules and bans as a file would say them, the program's own included."""
+        return Content(frozenset(self.banned), dict(self.rules))
 
-    def add(self, whom: Banned) -> None:
-        self.all.add(whom)
-        if not isinstance(whom, PeerId):
-            self._subnets.set(whom, True)
+    def written(self, content: Content) -> None:
+        """The file has been made to say ``content``, which is everything: nothing is the program's own any more."""
+        self._content, self._filed = content, {*content.rules, *content.banned}
 
-    def drop(self, whom: Banned) -> None:
-        """Take one ban back, if there is one."""
-        if whom in self.all:
-            self.all.remove(whom)
-            if not isinstance(whom, PeerId):
-                self._subnets.remove(whom)
-
-    def hold(self, peer: PeerId | None, host: Address | None) -> bool:
-        """Whether this peer, or where it is, is banned; None: not known."""
-        return peer in self.all or (host is not None and bool(self._subnets) and self._subnets.find(host) is not None)
+    def replace(self, content: Content) -> None:
+        """The file says ``content`` now: follow what has changed in it, except where the program has its own."""
+        before, self._content = self._content, content
+        for key in before.rules.keys() | content.rules.keys():
+            rule = content.rules.get(key)
+            if rule == before.rules.get(key) or (key in self.rules and key not in self._filed):
+                continue
+            if rule is None:
+                self.drop(key)
+            else:
+                self.put(key, rule)
+                self._filed.add(key)
+        for whom in content.banned - before.banned - self.banned:
+            self.ban(whom)
+            self._filed.add(whom)
+        for whom in (before.banned - content.banned) & self._filed:
+            self.unban(whom)
 
 
 def banned_of(whom: PeerId | str) -> Banned:

@@ -7,17 +7,19 @@ address, so that no rule and no counter can be passed by writing it the other wa
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Generic, TypeAlias, TypeVar
+from typing import Final, TypeAlias
 
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.kinds import unmapped
 from stronghold_p2p.errors import ConfigError
 
-T = TypeVar("T")
-
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
+Place: TypeAlias = tuple[int, int, int]
+"""A network as the key of an index: IP version, length of the prefix, and the prefix as a number."""
+
+ANYWHERE: Final[Place] = (0, 0, 0)
 
 # Codes of the multicodec table, as a multiaddr's components begin.
 _IP4, _IP6, _IP6ZONE = 4, 41, 42
@@ -64,44 +66,7 @@ def host_of(address: Multiaddr) -> Address | None:
     return unmapped(IPv6Address(data[1:17])) if data[:1] == bytes((_IP6,)) else None
 
 
-class SubnetMap(Generic[T]):
-    """Values by network, found by the longest prefix that covers an address.
-
-    A look-up costs one step for each prefix length in use, however many networks there are.
-    """
-
-    __slots__ = ("_tables",)
-
-    def __init__(self) -> None:
-        # (IP version, prefix length) -> the prefix as a number -> value; the longest prefixes first.
-        self._tables: dict[tuple[int, int], dict[int, T]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._tables)
-
-    def set(self, network: Network, value: T) -> None:
-        key, prefix = _place(network)
-        if key not in self._tables:
-            self._tables[key] = {}
-            self._tables = dict(sorted(self._tables.items(), key=lambda item: -item[0][1]))
-        self._tables[key][prefix] = value
-
-    def remove(self, network: Network) -> None:
-        """Forget this network, which must be there."""
-        key, prefix = _place(network)
-        del self._tables[key][prefix]
-        if not self._tables[key]:
-            del self._tables[key]
-
-    def find(self, host: Address) -> T | None:
-        """The value of the smallest network that holds ``host``."""
-        number, width, ip_version = int(host), host.max_prefixlen, host.version
-        for (version, length), table in self._tables.items():
-            if version == ip_version and (prefix := number >> (width - length)) in table:
-                return table[prefix]
-        return None
-
-
-def _place(network: Network) -> tuple[tuple[int, int], int]:
+def place_of(network: Network) -> Place:
+    """The key of ``network``."""
     length = network.prefixlen
-    return (network.version, length), int(network.network_address) >> (network.max_prefixlen - length)
+    return network.version, length, int(network.network_address) >> (network.max_prefixlen - length)

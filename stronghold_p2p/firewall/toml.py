@@ -18,11 +18,10 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from stronghold_p2p.errors import ConfigError, DecodeError
-from stronghold_p2p.firewall.entries import Banned, Key
+from stronghold_p2p.firewall.entries import Banned, Content, Key
 from stronghold_p2p.firewall.rules import Predicate, Rule
 from stronghold_p2p.firewall.subnets import parse_subnet
 from stronghold_p2p.identity import PeerId
@@ -35,14 +34,6 @@ _VERDICTS: Final = {"allow": Rule.ALLOW, "reject": Rule.REJECT, "ask": Rule.ASK}
 _SELECTORS: Final = ("peer", "protocol", "subnet", "direction")
 _HEADER: Final = re.compile(r"""[ \t]*\[\[[ \t]*["']?rules["']?[ \t]*\]\]""")
 _PLACE: Final = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
-
-
-@dataclass(frozen=True)
-class Content:
-    """What a file says."""
-
-    banned: frozenset[Banned] = frozenset()
-    rules: Mapping[Key, Rule] = field(default_factory=dict)
 
 
 def loads(text: str, predicates: Mapping[str, Predicate], name: str) -> Content:

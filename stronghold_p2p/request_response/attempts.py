@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 from stronghold_p2p.connection.connection import Connection
 from stronghold_p2p.connection.live import LiveConnection
@@ -12,20 +12,17 @@ from stronghold_p2p.identity import PeerId
 from stronghold_p2p.per_peer import PerPeer
 from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
 
-Rq = TypeVar("Rq")
-Rs = TypeVar("Rs")
-
 
 def attempt_of(
     connection: LiveConnection | Connection,
-    protocol: RequestProtocol[Rq, Rs],
-    message: Rq,
+    protocol: RequestProtocol[Any, Any],
+    message: Any,
     *,
     direction: Direction,
     deadline: float,
 ) -> Attempt:
     """A request as the firewall sees it, under the first of the protocol's ids."""
-    view: Any = message if protocol.view is None else protocol.view(message)
+    view = message if protocol.view is None else protocol.view(message)
     return Attempt(
         peer=connection.peer,
         protocol=protocol.ids[0],

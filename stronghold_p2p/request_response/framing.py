@@ -1,8 +1,4 @@
-"""One message on a stream: how it is written, and how it is read from pieces.
-
-On the wire a message is its length as an unsigned varint, minimally encoded, and its body
-(parity 1).
-"""
+"""One message on a stream: how it is written, and how it is read from pieces (parity 1)."""
 
 from __future__ import annotations
 

@@ -50,14 +50,8 @@ class Failure:
 
 
 Explain: TypeAlias = Callable[[Any, Failure], P2PError]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """``explain`` makes the caller's error of the one that came; ``sent``: the peer may have acted on the request."""
-
-    explain: Explain
-    sent: bool
+Outcome: TypeAlias = tuple[Explain, bool]
+"""What makes the caller's error of the one that came, and whether the peer may have acted on the request."""
 
 
 def _itself(error: P2PError, _: Failure) -> P2PError:
@@ -112,7 +106,7 @@ _ROWS: Final[tuple[tuple[tuple[Phase, ...], type[P2PError], int | None, Explain,
 )
 
 TABLE: Final[dict[tuple[Phase, type[P2PError], int | None], Outcome]] = {
-    (phase, kind, code): Outcome(explain, sent) for phases, kind, code, explain, sent in _ROWS for phase in phases
+    (phase, kind, code): (explain, sent) for phases, kind, code, explain, sent in _ROWS for phase in phases
 }
 
 
@@ -128,9 +122,9 @@ def outcome(error: P2PError, phase: Phase) -> Outcome:
 
 def fail(error: P2PError, failure: Failure) -> NoReturn:
     """Raise what ``error`` means for the caller."""
-    row = outcome(error, failure.phase)
-    told = row.explain(error, failure)
-    told.peer, told.sent = failure.peer, row.sent
+    explain, sent = outcome(error, failure.phase)
+    told = explain(error, failure)
+    told.peer, told.sent = failure.peer, sent
     if told is error:
         raise error
     raise told from (None if isinstance(error, DeadlineExceeded) else error)

@@ -12,9 +12,10 @@ import itertools
 import logging
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from stronghold_p2p.codes import Reset
+from stronghold_p2p.connection.connection import Connection
 from stronghold_p2p.errors import (
     ConnectionClosed,
     DeadlineExceeded,
@@ -26,12 +27,12 @@ from stronghold_p2p.errors import (
 )
 from stronghold_p2p.events.events import RequestFailed, RequestUnread
 from stronghold_p2p.firewall.rules import Rule
+from stronghold_p2p.identity import PeerId
 from stronghold_p2p.per_peer import PerPeer
 from stronghold_p2p.request_response import attempts
 from stronghold_p2p.request_response.codecs.codec import decode, weight
 from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
 from stronghold_p2p.request_response.framing import CHUNK, receive, whole, write
-from stronghold_p2p.request_response.messages import Request
 from stronghold_p2p.request_response.watch import Watch
 from stronghold_p2p.streams.deadline import late
 from stronghold_p2p.streams.live import LiveStream
@@ -39,9 +40,26 @@ from stronghold_p2p.swarm.host import Host
 
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")
-Handler: TypeAlias = Callable[[Request[Rq]], Awaitable[Rs] | Rs]
 
 log = logging.getLogger("stronghold_p2p.request")
+
+
+class Request(NamedTuple, Generic[Rq]):  # a tuple, because each request makes one
+    """One request that the firewall let through.
+
+    ``id`` counts this network's inbound requests and is never used twice; ``peer`` is the authenticated one;
+    ``deadline`` is when an answer is of no more use, in the event loop's seconds.
+    """
+
+    id: int
+    peer: PeerId
+    message: Rq
+    protocol: str
+    connection: Connection
+    deadline: float
+
+
+Handler: TypeAlias = Callable[[Request[Rq]], Awaitable[Rs] | Rs]
 
 
 class Server:

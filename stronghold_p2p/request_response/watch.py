@@ -21,11 +21,8 @@ class Watch(Intake):
         stream.intake = self
 
     def stop(self) -> None:
-        """The application is through."""
         if self._stream.intake is self:
             self._stream.intake = None
-
-    # ------------------------------------------------------------------ called by the stream
 
     def data(self, piece: bytes | memoryview) -> None:
         if len(piece):

@@ -171,10 +171,10 @@ class Listeners:
         """A place for somebody who has come from ``host``; None: we are closing. ``LimitExceeded``."""
         if self._closed:
             return None
-        admission = self._gate.admit(host, asyncio.get_running_loop().time())
-        if admission.gives_way is not None:
-            self.pending.pop(admission.gives_way).give_up()
-        place = self.pending[admission.token] = _Place(admission.token, host, local)
+        token, gives_way = self._gate.admit(host, asyncio.get_running_loop().time())
+        if gives_way is not None:
+            self.pending.pop(gives_way).give_up()
+        place = self.pending[token] = _Place(token, host, local)
         return place
 
     def close(self) -> None:

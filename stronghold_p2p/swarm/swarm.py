@@ -71,8 +71,7 @@ class Swarm:
         self.gate = Gate(self.limits)
         self.pool = ReceivePool(self.limits.receive_memory_total)
         audit = Audit(name or str(self.peer_id))
-        asks, per_peer = self.limits.asks, self.limits.asks_per_peer
-        self.approval = Approval(self.firewall, audit, ask=self.timeouts.ask, asks=asks, asks_per_peer=per_peer)
+        self.approval = Approval(self.firewall, audit, self.timeouts, self.limits)
         self.hub = Hub(audit)
         self.protected: set[PeerId] = set()
         self.peer_protocols: dict[PeerId, frozenset[str]] = {}

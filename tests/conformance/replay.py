@@ -75,8 +75,6 @@ class Replay:
     def told(self) -> str:
         return ""
 
-    # ------------------------------------------------------------------ inside
-
     async def _follow_all(self, server: Server, ours: Multiaddr, sockets: contextlib.ExitStack) -> None:
         for taped in self._transcript.connections:
             if self._transcript.asker == "ours":

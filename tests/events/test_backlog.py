@@ -21,7 +21,7 @@ def of(source: str) -> Event:
 
 def full(crowd: Crowd, source: str, count: int) -> None:
     for _ in range(count):
-        crowd.add(of(source))
+        crowd.take(source)
 
 
 def test_who_has_brought_it_about() -> None:
@@ -47,10 +47,10 @@ def test_half_for_what_begins_an_eighth_for_one_source() -> None:
     assert crowd.room == 0
     assert crowd.crowded("e")
     for _ in range(32):
-        crowd.taken(of("a"))
+        crowd.give_back("a")
     assert not crowd.crowded("a")
     assert crowd.room == 32
-    assert "a" not in crowd._of
+    assert len(crowd) == 3
 
 
 def test_a_place_for_what_is_under_way_and_none_for_refusals_without_end() -> None:
@@ -84,12 +84,12 @@ async def test_they_go_on_one_after_the_other_as_far_as_there_is_room(caplog: py
     full(crowd, "x", 2)
     await held(backlog, crowd, went, "aaabc")
     assert (backlog.held, caplog.text.count("a reader of events() is 2 behind")) == (5, 1)
-    crowd.taken(of("x"))
+    crowd.give_back("x")
     backlog.relieve()
-    crowd.add(of("x"))  # before it is their turn
+    crowd.take("x")  # before it is their turn
     await asyncio.sleep(0.01)
     assert went == []
-    crowd.taken(of("x"))
+    crowd.give_back("x")
     backlog.relieve()
     await asyncio.sleep(0.01)
     assert went == ["a", "b", "c", "a", "a"]  # nothing came of them, so all could go on: each source in its turn
@@ -104,12 +104,12 @@ async def test_what_comes_of_them_is_waited_for() -> None:
 
     def begin(source: str) -> None:
         went.append(source)
-        crowd.add(of(source))
+        crowd.take(source)
 
     for source in "aabb":
         backlog.hold(source, partial(begin, source))
     for expected in (["a"], ["a", "b"], ["a", "b", "a"]):
-        crowd.taken(of("x") if len(expected) < 3 else of("a"))
+        crowd.give_back("x" if len(expected) < 3 else "a")
         backlog.relieve()
         await asyncio.sleep(0.01)
         assert went == expected

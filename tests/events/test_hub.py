@@ -12,9 +12,9 @@ import pytest
 from stronghold_p2p import AddressAdded, ConfigError, Dropped, Event, Events, Firewall, Judged, UsageError
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.events.hub import Hub, Overflow
-from stronghold_p2p.firewall.asking.approval import Approval
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.rules import Rule
+from tests.firewall.asking.asked import approving
 from tests.firewall.attempts import attempt
 
 
@@ -89,9 +89,6 @@ def test_options_are_checked(buffer: int, overflow: Overflow) -> None:
         reading(buffer, overflow)
 
 
-# ---------------------------------------------------------------------- the Rust library's tests of its channels
-
-
 async def ten(overflow: Overflow) -> list[Event]:
     """What is left of ten events in a buffer of five."""
     one, events = reading(5, overflow)
@@ -110,36 +107,26 @@ async def test_t10_buffered_channel() -> None:
 
 
 @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest", "wait"])
-async def test_d25_what_is_kept_keeps_its_order(overflow: Overflow) -> None:
+async def test_d25_what_is_kept_keeps_its_order_and_the_rest_is_counted(overflow: Overflow) -> None:
     """There an item that is sent while the ring is full overtakes it: 0 to 3, then 99, arrive as 0, 99, 1, 2, 3."""
-    (one, events), sent, read = reading(4, overflow), 0, list[int]()
+    (one, events), sent, found = reading(4, overflow), 0, list[Event]()
     rng = random.Random(25)
     for _ in range(500):
         if rng.random() < 0.6:
             one.emit(event(sent))
             sent += 1
         elif events._waiting or events._lost:
-            read += numbers([await anext(events)])
-    read += numbers(await rest(events))
+            found.append(await anext(events))
+        assert len(events._waiting) <= 4 + 1  # and what tells how many are lost
+    found += await rest(events)
+    read = numbers(found)
     assert len(read) < sent
     assert read == sorted(set(read))
+    assert len(read) + sum(one.count for one in found if isinstance(one, Dropped)) == sent
 
 
 def numbers(events: list[Event]) -> list[int]:
     return [int(str(one.address).rpartition("/")[2]) for one in events if isinstance(one, AddressAdded)]
-
-
-@pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest", "wait"])
-async def test_every_event_is_read_or_counted(overflow: Overflow) -> None:
-    (one, events), sent, found = reading(7, overflow), 0, list[Event]()
-    for burst in (3, 20, 1, 8, 0, 40):
-        emit(one, *range(sent, sent + burst))
-        sent += burst
-        assert len(events._waiting) <= 7 + 1  # and what tells how many are lost
-        found += [await anext(events) for _ in range(2)]
-    found += await rest(events)
-    lost = sum(one.count for one in found if isinstance(one, Dropped))
-    assert len(numbers(found)) + lost == sent
 
 
 def test_judgements_cost_nothing_while_nobody_follows() -> None:
@@ -153,7 +140,7 @@ def test_judgements_cost_nothing_while_nobody_follows() -> None:
     other = one.follow(seen.append)
     assert audit.readers
     asked = attempt()
-    Approval(Firewall(), audit).verdict(asked)
+    approving(Firewall(), audit).verdict(asked)
     assert seen == [Judged(asked, Rule.REJECT)] * 2
     assert heard == []
     unfollow()

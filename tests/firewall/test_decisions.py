@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
-from hashlib import sha256
 from typing import Any, Literal
 
 import pytest
@@ -14,7 +13,6 @@ from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS, AppHooks, Decisions, hooks_of
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.identity.keys import Identity
 from tests.firewall.attempts import ALICE, BOB, CAROL, ECHO, UPPER, attempt
 from tests.firewall.model import Model, Selectors, Tree, built, rank, scope_of
 
@@ -158,34 +156,6 @@ def test_which_protocols_are_open_is_an_argument() -> None:
     firewall = Decisions(open_protocols=frozenset({"/perf/1.0.0"}))
     assert firewall.decide(attempt(protocol="/perf/1.0.0")) == Rule.ALLOW
     assert firewall.decide(attempt(protocol=PING)) is None
-
-
-@pytest.mark.parametrize("protocol", ["/echo/1.0.0/", "/ECHO/1.0.0", "/echo/1.0.0.1", "/echo/1.0", "echo/1.0.0"])
-def test_a_protocol_id_matches_exactly(protocol: str) -> None:
-    """Hostile row 81."""
-    firewall = Decisions()
-    firewall.set(Rule.ALLOW, protocol=ECHO)
-    assert firewall.decide(attempt(protocol=ECHO)) == Rule.ALLOW
-    assert firewall.decide(attempt(protocol=protocol)) is None
-
-
-def test_one_peer_under_each_text_form_is_one_peer() -> None:
-    """Hostile row 81: base58 and CIDv1 name the same authenticated key."""
-    firewall = Decisions()
-    firewall.set(Rule.REJECT, peer=PeerId(ALICE.to_cid()))
-    firewall.set(Rule.ALLOW)
-    assert firewall.decide(attempt(PeerId(str(ALICE)))) == Rule.REJECT
-    assert len(firewall.rules()) == 1 + firewall.remove(peer=ALICE)
-
-
-def test_another_name_of_a_key_is_no_peer() -> None:
-    """Hostile row 81: the sha256 form of a key that stands in its id (peer-ids/peer-ids.md) matches nobody."""
-    identity = Identity.from_seed(bytes((1,)) * 32)
-    other = PeerId(b"\x12\x20" + sha256(identity.public_key.encode()).digest())
-    firewall = Decisions()
-    firewall.set(Rule.ALLOW, peer=other)
-    firewall.ban(other)
-    assert firewall.decide(attempt(identity.peer_id)) is None
 
 
 def test_a_relayed_peer_is_not_where_its_relay_is() -> None:

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
-from ipaddress import IPv4Address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import ConfigError
-from stronghold_p2p.firewall.entries import Key, key_of
+from stronghold_p2p.firewall.entries import Entries, Judgement, Key, key_of
 from stronghold_p2p.firewall.rules import CONNECTION, Rule
-from tests.firewall.attempts import ALICE, ECHO
-
-HERE, THERE = IPv4Address("10.0.0.1"), IPv4Address("192.0.2.1")
+from stronghold_p2p.firewall.subnets import Network, place_of
+from tests.firewall.attempts import ALICE, ECHO, attempt
 
 
 def test_a_scope_has_one_key() -> None:
@@ -29,3 +31,44 @@ def test_a_protocol_that_nobody_can_serve_has_no_rule(protocol: str) -> None:
     with pytest.raises(ConfigError, match="protocol"):
         key_of(protocol=protocol)
     assert key_of(protocol=CONNECTION).protocol == CONNECTION
+
+
+NETWORKS = st.builds(
+    lambda number, length, six: ip_network(
+        (number << (120 if six else 24), length * (16 if six else 4)) if six else (number << 24, length * 4),
+        strict=False,
+    ),
+    st.integers(0, 255),
+    st.integers(0, 8),
+    st.booleans(),
+)
+HOSTS = st.builds(
+    lambda number, six: IPv6Address(number << 120) if six else IPv4Address(number << 24),
+    st.integers(0, 255),
+    st.booleans(),
+)
+
+
+@given(st.lists(NETWORKS, unique=True, max_size=20), st.data())
+def test_the_smallest_network_is_found(networks: list[Network], data: st.DataObject) -> None:
+    entries = Entries()
+    for network in networks:
+        entries.put(Key("in", None, None, network), Rule.ASK)
+        entries.ban(network)
+    removed = data.draw(st.lists(st.sampled_from(networks), unique=True)) if networks else []
+    for network in removed:
+        entries.drop(Key("in", None, None, network))
+        entries.unban(network)
+    left = set(networks) - set(removed)
+    host = data.draw(HOSTS)
+    around = entries.around(Multiaddr(f"/ip{host.version}/{host}/tcp/1"))
+    holding = [network for network in left if network.version == host.version and host in network]
+    holding.sort(key=lambda network: -network.prefixlen)
+    places = [place_of(network) for network in left]
+    assert [place for place in around if place in places] == [place_of(network) for network in holding]
+    found = entries.find(attempt(), around, named_only=False)
+    assert found == (Judgement(Rule.ASK, f"ask@subnet:{holding[0]}") if holding else None)
+    assert entries.holds_back(ALICE, around) == bool(holding)
+    assert {(version, length) for version, counts in entries._lengths.items() for length in counts} == {
+        (network.version, network.prefixlen) for network in left
+    }

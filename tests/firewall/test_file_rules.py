@@ -7,10 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stronghold_p2p.firewall.asking.firewall import Firewall
-from stronghold_p2p.firewall.entries import Banned, Bans, Entries, Key, banned_of, key_of
-from stronghold_p2p.firewall.file_rules import FileRules
+from stronghold_p2p.firewall.entries import Banned, Content, Entries, Key, banned_of, key_of
 from stronghold_p2p.firewall.rules import Rule
-from stronghold_p2p.firewall.toml import Content
 from tests.firewall.attempts import ALICE, BOB, ECHO
 
 DEFAULT, PEER, PROTOCOL = key_of(), key_of(ALICE), key_of(protocol=ECHO)
@@ -19,7 +17,7 @@ DEFAULT, PEER, PROTOCOL = key_of(), key_of(ALICE), key_of(protocol=ECHO)
 def filed(**rules: Rule) -> Firewall:
     """A firewall with these rules from its file."""
     firewall = Firewall()
-    firewall._file_rules.replace(says(**rules))
+    firewall._entries.replace(says(**rules))
     return firewall
 
 
@@ -36,21 +34,21 @@ def test_what_the_program_has_set_stays() -> None:
     firewall = filed(default=Rule.ASK, peer=Rule.ALLOW)
     firewall.set(Rule.REJECT, peer=ALICE)
     firewall.set(Rule.ALLOW, protocol=ECHO)
-    firewall._file_rules.replace(says(default=Rule.ASK, peer=Rule.ASK, protocol=Rule.REJECT))
+    firewall._entries.replace(says(default=Rule.ASK, peer=Rule.ASK, protocol=Rule.REJECT))
     assert rules(firewall) == {DEFAULT: Rule.ASK, PEER: Rule.REJECT, PROTOCOL: Rule.ALLOW}
-    firewall._file_rules.replace(Content())
+    firewall._entries.replace(Content())
     assert rules(firewall) == {PEER: Rule.REJECT, PROTOCOL: Rule.ALLOW}
 
 
 def test_what_the_program_has_removed_comes_back_only_with_a_change() -> None:
     firewall = filed(default=Rule.ASK, peer=Rule.ALLOW)
     assert firewall.remove(peer=ALICE)
-    firewall._file_rules.replace(says(default=Rule.REJECT, peer=Rule.ALLOW))
+    firewall._entries.replace(says(default=Rule.REJECT, peer=Rule.ALLOW))
     assert rules(firewall) == {DEFAULT: Rule.REJECT}
-    firewall._file_rules.replace(says(default=Rule.REJECT, peer=Rule.ASK))
+    firewall._entries.replace(says(default=Rule.REJECT, peer=Rule.ASK))
     assert rules(firewall) == {DEFAULT: Rule.REJECT, PEER: Rule.ASK}
     firewall.remove(peer=ALICE)
-    firewall._file_rules.replace(says(default=Rule.REJECT))
+    firewall._entries.replace(says(default=Rule.REJECT))
     assert rules(firewall) == {DEFAULT: Rule.REJECT}
 
 
@@ -58,10 +56,10 @@ def test_what_both_say_stays_the_programs() -> None:
     """A rule of the program's own does not go because a file has repeated it, and dropped it again."""
     firewall = filed(default=Rule.ASK)
     firewall.set(Rule.ALLOW, peer=ALICE)
-    firewall._file_rules.replace(says(default=Rule.ASK, peer=Rule.ALLOW))
-    firewall._file_rules.replace(says(default=Rule.ASK, peer=Rule.REJECT))
+    firewall._entries.replace(says(default=Rule.ASK, peer=Rule.ALLOW))
+    firewall._entries.replace(says(default=Rule.ASK, peer=Rule.REJECT))
     assert rules(firewall) == {DEFAULT: Rule.ASK, PEER: Rule.ALLOW}
-    firewall._file_rules.replace(says(default=Rule.ASK))
+    firewall._entries.replace(says(default=Rule.ASK))
     assert rules(firewall) == {DEFAULT: Rule.ASK, PEER: Rule.ALLOW}
 
 
@@ -69,10 +67,10 @@ def test_what_is_saved_is_the_files() -> None:
     firewall = filed(default=Rule.ASK)
     firewall.set(Rule.ALLOW, peer=ALICE)
     firewall.ban(BOB)
-    content = firewall._file_rules.everything
+    content = firewall._entries.everything
     assert content == says(BOB, default=Rule.ASK, peer=Rule.ALLOW)
-    firewall._file_rules.written(content)
-    firewall._file_rules.replace(Content())
+    firewall._entries.written(content)
+    firewall._entries.replace(Content())
     assert (rules(firewall), firewall.banned) == ({}, frozenset())
 
 
@@ -80,21 +78,21 @@ def test_what_is_saved_is_the_files() -> None:
 def test_bans(whom: object) -> None:
     banned = banned_of(whom)  # type: ignore[arg-type]
     firewall = Firewall()
-    firewall._file_rules.replace(says(banned, BOB))
-    firewall._file_rules.replace(says(BOB))
+    firewall._entries.replace(says(banned, BOB))
+    firewall._entries.replace(says(BOB))
     assert firewall.banned == {BOB}
-    firewall._file_rules.replace(says(banned))
+    firewall._entries.replace(says(banned))
     assert firewall.banned == {whom}
     firewall.ban(whom)  # type: ignore[arg-type]  # by the program now, too
-    firewall._file_rules.replace(Content())
+    firewall._entries.replace(Content())
     assert firewall.banned == {whom}
-    firewall._file_rules.replace(says(banned))
-    firewall._file_rules.replace(Content())
+    firewall._entries.replace(says(banned))
+    firewall._entries.replace(Content())
     assert firewall.banned == {whom}
     firewall.unban(whom)  # type: ignore[arg-type]
-    firewall._file_rules.replace(says(banned))
+    firewall._entries.replace(says(banned))
     firewall.unban(whom)  # type: ignore[arg-type]
-    firewall._file_rules.replace(says(banned, BOB))
+    firewall._entries.replace(says(banned, BOB))
     assert firewall.banned == {BOB}
 
 
@@ -107,28 +105,24 @@ CONTENTS = st.builds(
 
 @given(st.lists(CONTENTS, max_size=6))
 def test_a_program_that_sets_nothing_has_what_the_last_file_says(contents: list[Content]) -> None:
-    entries, bans = Entries(), Bans()
-    one = FileRules(entries, bans)
+    entries = Entries()
     for content in contents:
-        one.replace(content)
-        assert Content(frozenset(bans.all), entries.rules) == content
-        assert (one.rules, one.banned) == (set(content.rules), set(content.banned))
+        entries.replace(content)
+        assert entries.everything == content
+        assert entries._filed == {*content.rules, *content.banned}
 
 
 @given(CONTENTS, CONTENTS, CONTENTS)
 def test_nothing_that_the_program_has_set_is_touched(own: Content, first: Content, second: Content) -> None:
-    entries, bans = Entries(), Bans()
-    one = FileRules(entries, bans)
-    one.replace(first)
+    entries = Entries()
+    entries.replace(first)
     for key in own.rules:
         entries.put(key, Rule.REJECT)
-        one.rules.discard(key)
     for whom in own.banned:
-        bans.add(whom)
-        one.banned.discard(whom)
-    one.replace(second)
+        entries.ban(whom)
+    entries.replace(second)
     assert all(entries.rules[key] == Rule.REJECT for key in own.rules)
-    assert bans.all == own.banned | second.banned
+    assert entries.banned == own.banned | second.banned
     assert {key: rule for key, rule in entries.rules.items() if key not in own.rules} == {
         key: rule for key, rule in second.rules.items() if key not in own.rules
     }

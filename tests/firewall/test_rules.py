@@ -55,7 +55,8 @@ def says(rule: Rule, variant: str | None = "Ping", view: Any = "x") -> Rule:
     return decide(rule, attempt(variant=variant, view=view), never)
 
 
-def test_only_these_variants() -> None:
+def test_t13_only_these_variants() -> None:
+    """T13: a set of variants, of any number, instead of the bits of a number."""
     rule = Rule.only([Ping, "Say"])
     assert {says(rule, variant) for variant in ("Ping", "Say")} == {Rule.ALLOW}
     assert {says(rule, variant) for variant in ("ping", "", "Delete")} == {Rule.REJECT}
@@ -64,6 +65,7 @@ def test_only_these_variants() -> None:
     assert says(Rule.only([]), "Ping") == Rule.REJECT
     assert says(Rule.only([], otherwise=Rule.ALLOW), "Ping") == Rule.ALLOW
     assert says(Rule.only([""], otherwise=Rule.REJECT), "") == Rule.ALLOW
+    assert says(Rule.only([f"Variant{number}" for number in range(100)]), "Variant99") == Rule.ALLOW
 
 
 def test_a_request_without_a_tag_is_another_request() -> None:

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import ConfigError
-from stronghold_p2p.firewall.subnets import Network, SubnetMap, host_of, parse_host, parse_subnet
+from stronghold_p2p.firewall.subnets import host_of, parse_host, parse_subnet
 from tests.firewall.attempts import ALICE, BOB
 
 
@@ -71,34 +69,3 @@ def test_hosts_of_sockets(text: str, address: IPv4Address | IPv6Address | None) 
 )
 def test_the_machine_behind_an_address(text: str, host: str | None) -> None:
     assert host_of(Multiaddr(text)) == (None if host is None else ip_address(host))
-
-
-NETWORKS = st.builds(
-    lambda number, length, six: ip_network(
-        (number << (120 if six else 24), length * (16 if six else 4)) if six else (number << 24, length * 4),
-        strict=False,
-    ),
-    st.integers(0, 255),
-    st.integers(0, 8),
-    st.booleans(),
-)
-HOSTS = st.builds(
-    lambda number, six: IPv6Address(number << 120) if six else IPv4Address(number << 24),
-    st.integers(0, 255),
-    st.booleans(),
-)
-
-
-@given(st.lists(NETWORKS, unique=True, max_size=20), st.data())
-def test_the_smallest_network_is_found(networks: list[Network], data: st.DataObject) -> None:
-    kept = SubnetMap[Network]()
-    for network in networks:
-        kept.set(network, network)
-    removed = data.draw(st.lists(st.sampled_from(networks), unique=True)) if networks else []
-    for network in removed:
-        kept.remove(network)
-    left = set(networks) - set(removed)
-    assert bool(kept) == bool(left)
-    host = data.draw(HOSTS)
-    covering = [network for network in left if network.version == host.version and host in network]
-    assert kept.find(host) == max(covering, key=lambda network: network.prefixlen, default=None)

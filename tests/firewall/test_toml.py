@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall.asking.firewall import Firewall
-from stronghold_p2p.firewall.entries import Key, key_of
+from stronghold_p2p.firewall.entries import Content, Key, key_of
 from stronghold_p2p.firewall.rules import Attempt, Rule
-from stronghold_p2p.firewall.toml import Content, dumps, loads
+from stronghold_p2p.firewall.toml import dumps, loads
 from tests.firewall.attempts import ALICE, BOB, CAROL, ECHO, attempt
-from tests.firewall.model import within
 
 EXAMPLE = """version = 1
 banned = ["203.0.113.0/24"]  # peer ids, subnets
@@ -145,8 +144,6 @@ def test_what_is_not_understood_is_refused_with_its_line(text: str, where: str, 
     assert str(caught.value).startswith(f"rules.toml{where}: ")
 
 
-# ---------------------------------------------------------------------- writing
-
 LEAVES = st.sampled_from((Rule.ALLOW, Rule.REJECT, Rule.ASK))
 TEXTS = st.text(max_size=8)
 
@@ -243,26 +240,6 @@ rule = "ask"
     )
 
 
-@given(st.lists(st.tuples(KEYS, LEAVES), max_size=6))
-def test_the_first_entry_that_matches_counts(entries: list[tuple[Key, Rule]]) -> None:
-    """What the first line of the file says."""
-    firewall = Firewall()
-    for key, rule in entries:
-        firewall.set(rule, **key.scope)
-    asked = attempt(ALICE, ECHO)
-    firewall.set(Rule.ASK, subnet="10.0.0.0/8")
-    assert firewall.decide(asked) == matching(firewall)[0]
-
-
-def matching(firewall: Firewall) -> list[Rule]:
-    return [
-        rule
-        for scope, rule in firewall.rules()
-        if scope["direction"] == "in" and within(scope.get("subnet", "0.0.0.0/0"), "10.0.0.1")
-        if {scope.get("peer", ALICE), scope.get("protocol", ECHO)} == {ALICE, ECHO}
-    ]
-
-
 @pytest.mark.parametrize(
     ("rule", "about"),
     [
@@ -276,9 +253,6 @@ def matching(firewall: Firewall) -> list[Rule]:
 def test_what_cannot_be_read_back_is_not_written(rule: Rule, about: str) -> None:
     with pytest.raises(ConfigError, match=about):
         dumps(Content(rules={key_of(): rule}), PREDICATES)
-
-
-# ---------------------------------------------------------------------- files that were cut short, garbage
 
 
 @settings(max_examples=30)
@@ -308,12 +282,12 @@ CASES = [
 def test_an_example_that_was_cut_short_never_allows_more() -> None:
     """Hostile row 96, for a file that a person has written."""
     whole = Firewall()
-    whole._file_rules.replace(load(EXAMPLE))
+    whole._entries.replace(load(EXAMPLE))
     refused = 0
     for size in range(len(EXAMPLE)):
         part = Firewall()
         try:
-            part._file_rules.replace(load(EXAMPLE[:size]))
+            part._entries.replace(load(EXAMPLE[:size]))
         except ConfigError:
             refused += 1
             continue

@@ -64,7 +64,7 @@ def limits_of(network: Network, connection: Connection) -> Snapshot:
         "receive_memory": session._dropped.maximum,
         "requests_per_peer": sorted(requests),
         "asks": hooks._asks,
-        "asks_per_peer": hooks._counts.maximum,
+        "asks_per_peer": hooks.maximum,
     }
 
 

@@ -211,15 +211,17 @@ CHECKS: Final[dict[str, list[Patch]]] = {
     "one-push": [("protocols.identify:Identify._read", forgetful)],
     "decoding": [("encoding.protobuf:decode", lenient(DecodeError, lambda kind, _data: kind()))],
     "options": [("network:Network.__init__", crossed)],
-    "read-json": [("encoding.strict_json:loads", lenient(Malformed, nothing))],
+    "read-json": [("request_response.codecs.codec:JSON.decode", lenient(Malformed, nothing))],
     "answer-length": [("request_response.framing:unframe", lambda unframe: lambda maximum: unframe(10 * maximum))],
     "endings": [("request_response.server:Responder._answer", lambda _: untold)],
     "requester": [("connection.handlers:Handlers.cancel_one", always(None))],
     "foresight": [("swarm.gatekeeper:Gatekeeper._match", always(Rule.ALLOW))],
-    "strict-json": [("encoding.strict_json:loads", lambda _: json.loads)],
+    "strict-json": [("request_response.codecs.codec:JSON.decode", lambda _: json.loads)],
     "removal": [("firewall.entries:Entries.drop", lambda _: lambda self, key: key in self.rules)],
     "last-look": [("request_response.server:Responder._still_allowed", always(True))],
-    "withdrawal": [("firewall.asking.hooks:Hooks.start", lambda start: lambda self, *given: Deaf(start(self, *given)))],
+    "withdrawal": [
+        ("firewall.asking.questions:Hooks.start", lambda start: lambda self, *given: Deaf(start(self, *given)))
+    ],
     "exact-ids": [
         (
             "swarm.gatekeeper:Gatekeeper.admits",

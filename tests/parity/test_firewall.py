@@ -1,4 +1,4 @@
-"""The firewall in the scenarios T4, T5 and T13 of the Rust library."""
+"""The firewall in the scenarios T4 and T5 of the Rust library."""
 
 from __future__ import annotations
 
@@ -10,13 +10,9 @@ from typing import Any
 
 import pytest
 
-from stronghold_p2p import Attempt, Identity, PeerId, Request, RequestProtocol, Rule, messages
-from stronghold_p2p.firewall.rules import decide
-from tests.firewall.attempts import attempt
+from stronghold_p2p import Attempt, Identity, PeerId, Rule
 from tests.firewall.model import Model, Selectors, Tree, built, leaves, says, scope_of
 from tests.parity.pair import PROTOCOL, Two, two
-from tests.peers import connected, network
-from tests.transport.ends import End, dialer, identity, listener
 
 CONFIGURATIONS = 1_000
 VERDICTS = (Rule.ALLOW, Rule.REJECT, Rule.ASK)
@@ -191,78 +187,3 @@ async def afterwards(pair: Two, answers: Answers, sent: tuple[Any, str, str]) ->
     expected, asks = outcome(answers.rule, variant, text, yes=answers.said is True)
     assert await pair.ask(message) == expected
     assert pair.questions == ["ask"] * asks
-
-
-# ---------------------------------------------------------------------- T13
-
-
-@dataclass(frozen=True)
-class Ping: ...
-
-
-@dataclass(frozen=True)
-class Get:
-    key: str
-
-
-@dataclass(frozen=True)
-class Put:
-    key: str
-    value: str
-
-
-VARIANTS: tuple[type, ...] = (Ping, Get, Put)
-READ, WRITE = frozenset({Ping, Get}), frozenset({Put})
-
-
-def test_t13_permissions_are_sets() -> None:
-    """Instead of the values 1, 2, 4: a set of variants, with the operations of sets, and of any number of them."""
-    assert (Ping in READ, Put in READ, READ | WRITE == frozenset(VARIANTS)) == (True, False, True)
-    assert (READ | WRITE) - WRITE == READ
-    for bits in range(8):
-        allowed = [variant for number, variant in enumerate(VARIANTS) if bits & 1 << number]
-        rule = Rule.only(allowed)
-        assert rule.may_allow  # as far as a rule can tell without its request
-        for variant in VARIANTS:
-            said = decide(rule, attempt(variant=variant.__name__), fault=lambda *_: None)
-            assert (said == Rule.ALLOW) is (variant in allowed)
-    many = [f"Variant{number}" for number in range(100)]  # the Rust library stops at 32
-    assert decide(Rule.only(many), attempt(variant="Variant99"), fault=lambda *_: None) == Rule.ALLOW
-
-
-async def test_t13_rules_see_a_trimmed_view() -> None:
-    """The application is shown what ``view`` leaves, the handler gets the request."""
-    store: RequestProtocol[Ping | Get | Put, bool] = RequestProtocol(
-        "/store/1",
-        request=messages(Ping | Get | Put),
-        response=messages(bool),
-        view=lambda message: Put(message.key, "") if isinstance(message, Put) else message,
-    )
-    shown, stored = [], []
-    bob = network(rule=Rule.only(READ, otherwise=Rule.only(WRITE, then=Rule.ASK)))
-
-    @bob.firewall.on_ask
-    async def approve(judged: Attempt) -> bool:
-        shown.append((judged.variant, judged.view))
-        return True
-
-    @bob.on_request(store)
-    async def keep(request: Request[Ping | Get | Put]) -> bool:
-        stored.append(request.message)
-        return True
-
-    async with connected(bob) as alice:
-        assert await alice.request(bob.peer_id, Put("color", "secret"), store)
-        assert await alice.request(bob.peer_id, Get("color"), store)
-    assert shown == [("Put", Put("color", ""))]
-    assert stored == [Put("color", "secret"), Get("color")]
-
-
-def test_t13_connections_need_no_transport_of_ours() -> None:
-    """Instead of a transport that is passed in: the upgrade is bytes in and bytes out, over whatever carries them."""
-    here, there = End(dialer(expected=identity(2).peer_id)), End(listener())
-    while not (here.runner.done and there.runner.done):
-        there.feed([here.take()])
-        here.feed([there.take()])
-    assert here.runner.result.secured.peer == identity(2).peer_id
-    assert there.runner.result.secured.peer == identity(1).peer_id

@@ -1,6 +1,6 @@
 """Defects of the Rust library's firewall that ours must not have.
 
-D4, D5 and D24 are played by tools/decisions (docs/from-rust.md) and in tests/firewall.
+D4, D5, D8 and D24 are played by tools/decisions (docs/from-rust.md) and in tests/firewall.
 """
 
 from __future__ import annotations

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import Any
 
 import pytest
 
 from stronghold_p2p import errors
-from stronghold_p2p.addressing.kinds import from_socket
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.owner import Handler
@@ -276,37 +274,6 @@ async def test_a_request_that_is_not_read_is_a_deadline_too() -> None:
         assert (caught.value.phase, caught.value.sent) == ("send", True)
 
 
-async def test_an_address_without_its_peer_is_enough() -> None:
-    async with requests(lambda request: 1) as on:
-        assert await on.client.request(None, on.bob.addresses, "Ping", STRONGHOLD, timeout=5) == 1
-
-
-async def test_a_dial_that_fails_is_told() -> None:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        closed = from_socket(bound.getsockname())
-        async with requests() as on:
-            for peer, addresses, kind in (
-                (STRANGER, (), errors.DialError),
-                (STRANGER, (closed,), errors.DialError),
-                (STRANGER, on.bob.addresses, errors.PeerIdMismatch),
-                (on.alice.peer_id, on.alice.addresses, errors.DialError),
-            ):
-                with pytest.raises(P2PError) as caught:
-                    await on.client.request(peer, addresses, "Ping", STRONGHOLD, timeout=5)
-                assert type(caught.value) is kind
-                assert not caught.value.sent
-
-
-@pytest.mark.tcp
-async def test_a_dial_that_takes_too_long_is_a_deadline() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        async with swarm(1) as alice:
-            with pytest.raises(errors.DeadlineExceeded) as caught:
-                await Client(alice).request(STRANGER, (from_socket(silent.getsockname()),), 1, STRONGHOLD, timeout=0.2)
-            assert (caught.value.phase, caught.value.peer, caught.value.sent) == ("dial", STRANGER, False)
-
-
 async def test_a_network_that_is_closed() -> None:
     async with requests() as on:
         await on.alice.close()
@@ -315,28 +282,17 @@ async def test_a_network_that_is_closed() -> None:
         on.ends = True
 
 
-@pytest.mark.parametrize("side", ["ours", "theirs"])
-async def test_every_request_on_a_connection_that_ends_is_told_once(side: str) -> None:
-    async with requests(stream=saying(close=False)) as on:
-        on.ends = True
-        tasks = [on.asking() for _ in range(50)]
-        await until(lambda: on.connection.streams == 50)
-        (other,) = on.bob.connections()
-        (on.connection if side == "ours" else other).abort()
-        told = await asyncio.gather(*tasks, return_exceptions=True)
-        assert all(type(error) is errors.ConnectionClosed and error.sent for error in told)
-
-
-@pytest.mark.parametrize("after", range(12))
-async def test_cancelled_at_any_moment_it_leaves_nothing(after: int) -> None:
+@pytest.mark.parametrize("after", range(20))
+@pytest.mark.parametrize("ids", [STRONGHOLD.ids, ("/refused/1", *STRONGHOLD.ids)])
+async def test_cancelled_at_any_moment_it_leaves_nothing(ids: tuple[str, ...], after: int) -> None:
     async with requests(lambda request: 1) as on:
         await on.connection.close()
-        task = on.asking()  # begins with a dial
+        task = asyncio.ensure_future(on.ask(protocol=json(*ids)))  # begins with a dial
         await turns(after)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert on.client.places.total == 0
-        assert await on.ask() == 1
+        assert await on.ask(protocol=json(*ids)) == 1
         on.ends = True
 
 
@@ -386,3 +342,19 @@ async def test_our_own_firewall_may_keep_a_request_back() -> None:
 
         assert await on.ask("Ping") == 1
         assert asked == ["Ping"]
+
+
+@pytest.mark.parametrize("answer", [True, False])
+async def test_a_connection_that_ends_while_our_own_firewall_asks(answer: bool) -> None:
+    async with requests(lambda request: 1) as on:
+        on.alice.firewall.set(Rule.ASK, protocol=ID, direction="out")
+
+        @on.alice.firewall.on_ask
+        async def decide(attempt: Any) -> bool:
+            on.connection.abort()
+            return answer
+
+        with pytest.raises(errors.ConnectionClosed) as caught:
+            await on.ask()
+        assert (caught.value.sent, caught.value.peer) == (False, on.bob.peer_id)
+        on.ends = True

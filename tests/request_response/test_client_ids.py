@@ -10,18 +10,15 @@ from typing import Any
 import pytest
 
 from stronghold_p2p import multistream
-from stronghold_p2p.config import Timeouts
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import DeadlineExceeded, NegotiationError, P2PError, StreamReset, UnsupportedProtocol
-from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codecs.codec import BYTES, frame
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
-from stronghold_p2p.request_response.messages import Request
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.yamux.header import ACK, DATA, RST, SYN, WINDOW_UPDATE
 from tests.peers import swarm, until
-from tests.support.requests import json, requests
+from tests.support.requests import requests
 from tests.swarm.raw import Raw, raw_out
 from tests.virtual import VIRTUAL
 
@@ -87,9 +84,6 @@ async def failed(task: asyncio.Task[Any], kind: type[P2PError], *, sent: bool) -
     assert caught.value.sent is sent
     assert caught.value.peer is not None
     return caught.value
-
-
-# ---------------------------------------------------------------------- a refusal
 
 
 @pytest.mark.parametrize(("knows", "name"), [(None, FIRST), (SECOND, SECOND)])
@@ -162,20 +156,6 @@ async def old(stream: LiveStream) -> None:
     await stream.write_message(await stream.read_message() or b"")
 
 
-@pytest.mark.parametrize("after", range(12))
-async def test_cancelled_at_any_moment_it_leaves_nothing(after: int) -> None:
-    async with requests() as on:
-        on.bob.handle("/old/1", old)
-        task = asyncio.ensure_future(on.ask(1, protocol=json("/new/1", "/old/1")))
-        for _ in range(after):
-            await asyncio.sleep(0.0003)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        assert on.client.places.total == 0
-        await until(lambda: on.connection.streams == 0)
-        assert await on.ask(2, protocol=json("/new/1", "/old/1")) == 2
-
-
 @pytest.mark.parametrize("ids", [("/new/1", "/old/1"), ("/newest/1", "/new/1", "/old/1")])
 async def test_a_long_request_is_refused_and_sent_again(ids: tuple[str, ...]) -> None:
     """Longer than the peer's window, so the refusal meets us while we write."""
@@ -183,31 +163,6 @@ async def test_a_long_request_is_refused_and_sent_again(ids: tuple[str, ...]) ->
         on.bob.handle("/old/1", old)
         body = bytes(range(256)) * 3_000
         assert await on.ask(body, protocol=RequestProtocol(*ids, request=BYTES, response=BYTES)) == body
-
-
-async def test_the_default_protocol_is_served_under_both_ids_and_the_rules_name_the_first() -> None:
-    seen: list[tuple[str, str | None]] = []
-    ids: list[str] = []
-
-    def answer(request: Request[Any]) -> str:
-        ids.append(request.protocol)
-        return "Pong"
-
-    async with requests(answer, None, timeouts=Timeouts(ask=5)) as on:
-        on.bob.firewall.set(Rule.ASK, protocol=FIRST)
-
-        @on.bob.firewall.on_ask
-        async def approve(attempt: Attempt) -> bool:
-            seen.append((attempt.protocol, attempt.variant))
-            return True
-
-        for name in STRONGHOLD.ids:
-            assert await on.ask(protocol=json(name)) == "Pong"
-        assert ids == [FIRST, SECOND]
-        assert seen == [(FIRST, "Ping")] * 2
-
-
-# ---------------------------------------------------------------------- a reset without a word
 
 
 @pytest.mark.parametrize("serves_other", [False, True])

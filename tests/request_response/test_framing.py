@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from stronghold_p2p.errors import LimitExceeded, Malformed
@@ -52,18 +50,6 @@ async def test_an_end_instead_of_a_message() -> None:
 async def test_anything_else_is_malformed(data: bytes, about: str) -> None:
     with pytest.raises(Malformed, match=about):
         await received(10, data)
-
-
-async def test_too_long_is_said_at_the_prefix() -> None:
-    handler = saying(frame(b"x" * 11)[:1], close=False)
-    async with swarms(handler) as (_, _, connection), await connection.open_stream(ECHO) as stream, asyncio.timeout(5):
-        with pytest.raises(Malformed):
-            await receive(stream, 10)
-
-
-@pytest.mark.parametrize("size", [0, 1, 127, 128, 1_000])
-def test_a_message_is_written_with_its_length(size: int) -> None:
-    assert write(BYTES, bytes(size), 1_000, "request", PEER) == frame(bytes(size))
 
 
 @pytest.mark.parametrize("part", ["request", "response"])

@@ -15,6 +15,7 @@ import pytest
 
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.codes import GoAway
+from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import DialError, StreamReset, UnsupportedProtocol
 from stronghold_p2p.events.backlog import Backlog
@@ -69,7 +70,7 @@ def gatekeeper(*peers: Any, **services: Served) -> tuple[Decisions, Gatekeeper, 
     firewall, audit = Decisions(), Audit()
     one = Gatekeeper(
         firewall,
-        Approval(firewall, audit),
+        Approval(firewall, audit, Timeouts(), Limits()),
         audit,
         {f"/{name}": service for name, service in services.items()},
         connections=lambda: peers,

@@ -15,8 +15,7 @@ from stronghold_p2p.noise import Noise, StaticKeys
 from stronghold_p2p.noise.handshake import DHLEN, KeyPair
 from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD
-from stronghold_p2p.request_response.messages import Request
-from stronghold_p2p.request_response.server import Server
+from stronghold_p2p.request_response.server import Request, Server
 from stronghold_p2p.swarm.listeners import LiveListener
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport.upgrading import Dialed

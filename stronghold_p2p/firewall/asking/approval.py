@@ -11,42 +11,32 @@ import asyncio
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
+from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.firewall.asking.audit import Audit
-from stronghold_p2p.firewall.asking.hooks import Hook, Hooks
-from stronghold_p2p.firewall.asking.questions import CHANGED, Question
+from stronghold_p2p.firewall.asking.questions import CHANGED, Hook, Hooks, Question
 from stronghold_p2p.firewall.decisions import Decisions, hooks_of
 from stronghold_p2p.firewall.entries import Judgement
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.identity import PeerId
 
+ASK_MEMORY: Final = 32 << 20  # bytes of requests that wait for an answer
+
 
 class Approval:
     """Judges attempts by the rules of one firewall, asks the application where they say so, and tells ``audit``.
 
-    ``ask`` is how long a hook may take, in seconds (None: until the attempt's own deadline), ``asks`` and
-    ``asks_per_peer`` how many questions there are at once, ``ask_memory`` how many bytes of requests wait meanwhile
-    (``config.Timeouts.ask``, ``config.Limits``); what comes beyond is rejected at once. A hook counts until it has
-    really ended, and each attempt that waits for the answer to another one's question counts as well.
+    What comes beyond ``asks`` and ``asks_per_peer``, or beyond ``ASK_MEMORY``, is rejected at once. A hook counts until
+    it has really ended, and each attempt that waits for the answer to another one's question counts as well.
     """
 
-    def __init__(
-        self,
-        firewall: Decisions,
-        audit: Audit,
-        *,
-        ask: float | None = 8.0,
-        asks: int | None = 256,
-        asks_per_peer: int | None = 16,
-        ask_memory: int | None = 32 << 20,
-    ) -> None:
+    def __init__(self, firewall: Decisions, audit: Audit, timeouts: Timeouts, limits: Limits) -> None:
         self._firewall = firewall
         self._app = hooks_of(firewall)
         self._audit = audit
-        self._ask = math.inf if ask is None else ask
-        self._hooks = Hooks(asks, asks_per_peer)
-        self._memory = math.inf if ask_memory is None else ask_memory
+        self._ask = math.inf if timeouts.ask is None else timeouts.ask
+        self._hooks = Hooks(limits.asks, limits.asks_per_peer)
         self._waiting = 0  # bytes
         self._open: dict[PeerId, Question] = {}  # for peers without a rule
 
@@ -64,7 +54,7 @@ class Approval:
         The answer is never later than ``attempt.deadline`` and the ask timeout, which is one for all that is asked.
         Cancelling the caller cancels the hook.
         """
-        if self._waiting + size > self._memory:
+        if self._waiting + size > ASK_MEMORY:
             return self._audit.tell(attempt, self._firewall.match(attempt), False)
         self._waiting += size
         try:
@@ -78,12 +68,12 @@ class Approval:
 
     def snapshot(self) -> Mapping[str, int]:
         """How many questions there are, about how many peers, and how many bytes wait for an answer."""
-        return {**self._hooks.snapshot(), "ask_memory": self._waiting}
+        return {"asks": self._hooks.total, "asking_peers": len(self._hooks), "ask_memory": self._waiting}
 
     @property
     def hooks(self) -> frozenset[asyncio.Task[Any]]:
         """The hooks that have not ended, also those that were cancelled and take their time."""
-        return self._hooks.tasks
+        return frozenset(self._hooks.running)
 
     async def _settle(self, attempt: Attempt) -> bool:
         due = min(attempt.deadline, asyncio.get_running_loop().time() + self._ask)

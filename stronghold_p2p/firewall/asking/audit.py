@@ -9,11 +9,12 @@ import logging
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from stronghold_p2p.firewall.asking.hooks import word
 from stronghold_p2p.firewall.entries import Judgement
 from stronghold_p2p.firewall.rules import Attempt, Rule
 
 AuditReader: TypeAlias = Callable[[Attempt, Rule], None]
+
+_MAX_WORD: Final = 128
 
 AUDIT_FORMAT: Final = "net=%s verdict=%s peer=%s protocol=%s variant=%s from=%s rule=%s"
 
@@ -52,3 +53,10 @@ class Audit:
             source = word(found.source)  # the name of a predicate may hold anything
             _log.info(AUDIT_FORMAT, self._net, verdict, attempt.peer, protocol, variant, attempt.address, source)
         return allowed
+
+
+def word(text: str) -> str:
+    """Text that may come from a peer as one word of a log line: without spaces and control characters, and not long."""
+    if len(text) > _MAX_WORD:
+        text = text[:_MAX_WORD] + "\N{HORIZONTAL ELLIPSIS}"
+    return "".join(char if char.isprintable() and char != " " else f"\\u{ord(char):04x}" for char in text)

@@ -11,6 +11,7 @@ from stronghold_p2p.firewall import toml
 from stronghold_p2p.firewall.asking import rules_file
 from stronghold_p2p.firewall.asking.rules_file import RulesFile
 from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS, Decisions
+from stronghold_p2p.firewall.entries import Content
 from stronghold_p2p.firewall.rules import Predicate, Rule
 
 log = logging.getLogger("stronghold_p2p.request")
@@ -41,7 +42,7 @@ class Firewall(Decisions):
         """
         firewall = Firewall()
         firewall._file = RulesFile(Path(path), predicates or {}, firewall._follow, watch=watch)
-        firewall._file_rules.replace(firewall._file.read(create=create))
+        firewall._entries.replace(firewall._file.read(create=create))
         return firewall
 
     def save(self, path: Path | str | None = None) -> None:
@@ -50,10 +51,10 @@ class Firewall(Decisions):
         The file is replaced in one step and keeps its mode; a new one is readable by its owner only. Predicates need
         names. ``ConfigError``: no file, a predicate without a name, or it cannot be written.
         """
-        content = self._file_rules.everything
+        content = self._entries.everything
         if self._file is not None and path in (None, str(self._file.path), self._file.path):
             self._file.write(content)
-            self._file_rules.written(content)
+            self._entries.written(content)
         elif path is not None:
             rules_file.write(Path(path), toml.dumps(content))
         else:
@@ -65,8 +66,8 @@ class Firewall(Decisions):
             raise ConfigError("these rules come from no file: take Firewall.load")
         self._follow(self._file.read())
 
-    def _follow(self, content: toml.Content) -> None:
-        self._file_rules.replace(content)
+    def _follow(self, content: Content) -> None:
+        self._entries.replace(content)
         self._changed()
 
 

@@ -8,18 +8,55 @@ end of its question changes nothing.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import NoneType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from stronghold_p2p.firewall.asking.hooks import Hook, Hooks, answer_of, log, word
+from stronghold_p2p.firewall.asking.audit import word
 from stronghold_p2p.firewall.decisions import Decisions
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.identity import PeerId
+from stronghold_p2p.per_peer import PerPeer
+
+Hook: TypeAlias = Callable[[Attempt], Awaitable[Any]]
+
+log = logging.getLogger("stronghold_p2p.request")
 
 CHANGED: Final = object()
 """Instead of an answer: rules or bans have changed, and decide by themselves."""
+
+
+class Hooks(PerPeer[PeerId]):
+    """The questions that the application is asked: at most ``asks`` at once (None: any number), and so many of a peer.
+
+    Ask ``full`` before ``take`` or ``start``: ``take`` counts an attempt that waits for another one's answer. A running
+    hook counts until it ends, also one that was cancelled and takes its time.
+    """
+
+    __slots__ = ("_asks", "running")
+
+    def __init__(self, asks: int | None, per_peer: int | None) -> None:
+        super().__init__(per_peer)
+        self._asks = math.inf if asks is None else asks
+        self.running: dict[asyncio.Task[Any], PeerId] = {}
+
+    def full(self, peer: PeerId) -> bool:
+        return self.total >= self._asks or super().full(peer)
+
+    def start(self, hook: Hook, attempt: Attempt) -> asyncio.Task[Any]:
+        """Run ``hook(attempt)`` as a task, which is no longer counted when its other done callbacks are called."""
+        task = asyncio.get_running_loop().create_task(_run(hook, attempt))
+        self.running[task] = attempt.peer
+        self.take(attempt.peer)
+        task.add_done_callback(lambda ended: self.give_back(self.running.pop(ended)))
+        return task
+
+
+async def _run(hook: Hook, attempt: Attempt) -> Any:
+    # A hook that raises before its first await, or is no coroutine function, fails inside the task.
+    return await hook(attempt)
 
 
 class Question:
@@ -74,17 +111,21 @@ class Question:
                 outcome.set_result(CHANGED)
 
     def _late(self) -> None:
-        protocol = word(self._attempt.protocol)
-        log.info("%s gave no answer in time: peer=%s protocol=%s", self._name, self._attempt.peer, protocol)
+        log.info("%s gave no answer in time: %s", *self._told)
         self._end(None)
 
     def _answered(self, task: asyncio.Task[Any]) -> None:
+        error = None if task.cancelled() else task.exception()  # looked at also where it comes too late to matter
         if self._over:
-            if not task.cancelled():
-                task.exception()  # it fails too late to matter
             return
+        answer = None if task.cancelled() or error is not None else task.result()
         kinds = (bool, Rule) if self._shared is None else (Rule, NoneType)
-        answer = answer_of(task, self._name, self._attempt, kinds)
+        if error is not None:
+            log.error("%s failed, so it rejects: %s", *self._told, exc_info=error)
+        elif not task.cancelled() and not isinstance(answer, kinds):
+            wanted = " or ".join(kind.__name__ for kind in kinds)
+            log.error("%s returned %s, not %s, so it rejects", self._told[0], type(answer).__name__, wanted)
+            answer = None
         if self._shared is not None:
             if isinstance(answer, Rule) and not all(outcome.done() for outcome in self._waiting):
                 self._firewall.set(answer, peer=self._attempt.peer, direction=self._attempt.direction)
@@ -92,8 +133,10 @@ class Question:
         self._end(answer)
 
     @property
-    def _name(self) -> str:
-        return "on_ask" if self._shared is None else "on_no_rule"
+    def _told(self) -> tuple[str, str]:
+        """The hook and what it is asked about, for the log."""
+        about = f"peer={self._attempt.peer} protocol={word(self._attempt.protocol)}"
+        return "on_ask" if self._shared is None else "on_no_rule", about
 
     def _end(self, answer: object) -> None:
         if self._over:

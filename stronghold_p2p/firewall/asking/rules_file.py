@@ -13,6 +13,7 @@ from stronghold_p2p import files
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.files import Stamp
 from stronghold_p2p.firewall import toml
+from stronghold_p2p.firewall.entries import Content
 from stronghold_p2p.firewall.rules import Predicate
 
 MAX_FILE: Final = 1 << 19  # bytes; some 5,000 rules, which take half a second to read
@@ -27,7 +28,7 @@ class RulesFile:
     """
 
     def __init__(
-        self, path: Path, predicates: Mapping[str, Predicate], follow: Callable[[toml.Content], None], *, watch: bool
+        self, path: Path, predicates: Mapping[str, Predicate], follow: Callable[[Content], None], *, watch: bool
     ) -> None:
         self.path = path
         self.watch = watch
@@ -38,13 +39,13 @@ class RulesFile:
         self._stamp: Stamp | None = None
         self._seen: tuple[Stamp | None, float] | None = None  # how the last look found it, and since when
 
-    def read(self, *, create: bool = False) -> toml.Content:
+    def read(self, *, create: bool = False) -> Content:
         """The content; ``ConfigError`` tells why it cannot be used. ``create``: a file that is not there is empty."""
         try:
             data, stamp = files.read(self.path, MAX_FILE, "rules file")
         except FileNotFoundError:
             if create:
-                return toml.Content()
+                return Content()
             raise ConfigError(f"{self.path} does not exist", where=str(self.path)) from None
         self._stamp = stamp
         try:
@@ -75,7 +76,7 @@ class RulesFile:
         self.error = None
         self._follow(content)
 
-    def write(self, content: toml.Content) -> None:
+    def write(self, content: Content) -> None:
         """Write ``content``. ``ConfigError``: it has no text form, or cannot be written; the file is as it was."""
         self._stamp = write(self.path, toml.dumps(content, self._predicates))
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import LimitExceeded
@@ -31,17 +31,8 @@ _SITE_BITS, _REGION_BITS = 56, 48
 _REGION_FACTOR = 8
 
 _Place: TypeAlias = tuple[int, int, int] | str
-
-
-class _Source(NamedTuple):
-    """Where a socket comes from: ``site`` is what limits count, ``region`` the IPv6 /48 around it."""
-
-    site: _Place
-    region: _Place | None
-
-    @property
-    def places(self) -> tuple[_Place, ...]:
-        return (self.site,) if self.region is None else (self.site, self.region)
+# Where a socket comes from: what limits count, and the IPv6 /48 around it; empty: it is not counted by source.
+_Source: TypeAlias = tuple[_Place, ...]
 
 
 @dataclass(eq=False, slots=True)
@@ -50,19 +41,12 @@ class Token:
 
     gate: Gate
     direction: Direction
-    source: _Source | None
+    source: _Source = ()
     peer: PeerId | None = None  # once it is that of a connection
     live: bool = True
 
     def release(self) -> None:
         self.gate.release(self)
-
-
-class Admission(NamedTuple):
-    """``token`` for the newcomer; ``gives_way``, if any, has lost its place: close its socket."""
-
-    token: Token
-    gives_way: Token | None
 
 
 class Gate:
@@ -82,37 +66,34 @@ class Gate:
         self._pending_per_ip = None if most is None else max(PENDING_PER_IP, most // 8)
         self._pending_out = 0
         self._pending_in = 0
-        # By source, in order of arrival; the exempt ones and the unknown are under None.
-        self._waiting: dict[_Place | None, dict[Token, None]] = {}
+        self._waiting: dict[_Source, dict[Token, None]] = {}  # in order of arrival
         self._established: Counter[Direction] = Counter()
         self._peers: PerPeer[PeerId] = PerPeer(limits.per_peer)
-        self._places: Counter[_Place] = Counter()
+        self._places: PerPeer[_Place] = PerPeer(None)
 
-    def admit(self, host: str | None, now: float) -> Admission:
-        """Give a place to an accepted socket, before anything is read from it.
+    def admit(self, host: str | None, now: float) -> tuple[Token, Token | None]:
+        """A place for an accepted socket, before anything is read from it, and who gives way: close that one's socket.
 
         ``host`` is the remote address as the socket tells it, None where there is none (a relayed or an
         in-memory connection); ``now`` is in seconds on a clock that never goes back. When ``pending_in`` is
-        full, the oldest pending socket of the source that has most of them gives way.
+        full, the oldest pending socket of the source that has most of them gives way, and has lost its place.
         """
         source = self._source(host)
-        if source is not None:
-            self._check_rate(source.site, now)
-            waiting = len(self._waiting.get(source.site, ()))
-            _check("pending_per_ip", waiting, self._pending_per_ip)
+        if source:
+            self._check_rate(source[0], now)
+            _check("pending_per_ip", len(self._waiting.get(source, ())), self._pending_per_ip)
         self._check_connected("in", source)
         gives_way = self._make_room()
         token = Token(self, "in", source)
-        self._waiting.setdefault(source and source.site, {})[token] = None
+        self._waiting.setdefault(source, {})[token] = None
         self._pending_in += 1
-        return Admission(token, gives_way)
+        return token, gives_way
 
     def dial(self) -> Token:
-        """Give a place to one outgoing connection attempt."""
         _check("pending_out", self._pending_out, self._limits.pending_out)
-        self._check_connected("out", None)
+        self._check_connected("out", ())
         self._pending_out += 1
-        return Token(self, "out", None)
+        return Token(self, "out")
 
     def establish(self, token: Token, peer: PeerId) -> None:
         """Turn a pending place into that of a connection to ``peer``, the authenticated one.
@@ -128,7 +109,8 @@ class Gate:
         token.peer = peer
         self._established[token.direction] += 1
         self._peers.take(peer)
-        self._places.update(_places(token))
+        for place in token.source:
+            self._places.take(place)
 
     def release(self, token: Token) -> None:
         """Give a place back; a second time does nothing."""
@@ -140,13 +122,10 @@ class Gate:
             return
         self._established[token.direction] -= 1
         self._peers.give_back(token.peer)
-        for place in _places(token):
-            self._places[place] -= 1
-            if not self._places[place]:
-                del self._places[place]
+        for place in token.source:
+            self._places.give_back(place)
 
     def snapshot(self) -> Mapping[str, int]:
-        """The counts: sockets pending, connections, and how many peers and sources have connections."""
         return {
             "pending_in": self._pending_in,
             "pending_out": self._pending_out,
@@ -157,45 +136,41 @@ class Gate:
             "places": len(self._places),
         }
 
-    def _source(self, host: str | None) -> _Source | None:
-        """The source of a socket at ``host``; None: it is not counted by source."""
+    def _source(self, host: str | None) -> _Source:
         if host is None:
-            return None
+            return ()
         address = parse_host(host)
         if address is None:
-            return _Source(host, None)
+            return (host,)
         if address.is_loopback and self._exempt_loopback:
-            return None
+            return ()
         number = int(address)
         if address.version == 4:
-            return _Source((4, 32, number), None)
-        return _Source((6, _SITE_BITS, number >> 128 - _SITE_BITS), (6, _REGION_BITS, number >> 128 - _REGION_BITS))
+            return ((4, 32, number),)
+        return tuple((6, bits, number >> 128 - bits) for bits in (_SITE_BITS, _REGION_BITS))
 
     def _check_rate(self, site: _Place, now: float) -> None:
         """Count one arrival from ``site``; a source that has been forgotten starts with a full bucket."""
-        limits, arrivals = self._limits, self._arrivals
-        if limits.accept_rate is None:
+        rate, arrivals = self._limits.accept_rate, self._arrivals
+        if rate is None:
             return
-        bucket = arrivals.get(site)
-        if bucket is None:
-            bucket = arrivals[site] = TokenBucket(limits.accept_rate, ACCEPT_BURST)
-        arrivals.move_to_end(site)
+        bucket = arrivals.pop(site, None) or TokenBucket(rate, ACCEPT_BURST)
+        arrivals[site] = bucket
         if len(arrivals) > TRACKED_SOURCES:
             arrivals.popitem(last=False)
         if not bucket.take(now):
             raise _exceeded("accept_rate", ACCEPT_BURST, ACCEPT_BURST)
 
-    def _check_connected(self, direction: Direction, source: _Source | None) -> None:
+    def _check_connected(self, direction: Direction, source: _Source) -> None:
         limits, counts = self._limits, self._established
         _check("connections", counts.total(), limits.connections)
         if direction == "out":
             _check("outbound", counts["out"], limits.outbound)
             return
         _check("inbound", counts["in"], limits.inbound)
-        if source is None or limits.per_subnet is None:
-            return
-        for place, factor in zip(source.places, (1, _REGION_FACTOR), strict=False):
-            _check("per_subnet", self._places[place], limits.per_subnet * factor)
+        if limits.per_subnet is not None:
+            for place, factor in zip(source, (1, _REGION_FACTOR), strict=False):
+                _check("per_subnet", self._places.count(place), limits.per_subnet * factor)
 
     def _make_room(self) -> Token | None:
         maximum = self._limits.pending_in
@@ -214,10 +189,9 @@ class Gate:
             self._pending_out -= 1
             return
         self._pending_in -= 1
-        site = token.source and token.source.site
-        del self._waiting[site][token]
-        if not self._waiting[site]:
-            del self._waiting[site]
+        del self._waiting[token.source][token]
+        if not self._waiting[token.source]:
+            del self._waiting[token.source]
 
 
 def _check(limit: str, current: int, maximum: int | None) -> None:
@@ -226,11 +200,5 @@ def _check(limit: str, current: int, maximum: int | None) -> None:
 
 
 def _exceeded(limit: str, current: int, maximum: int) -> LimitExceeded:
-    told = "pending_in" if limit == "pending_per_ip" else "it"
-    return LimitExceeded(
-        f"{limit} {current}/{maximum}: raise {told} in Limits", limit=limit, current=current, maximum=maximum
-    )
-
-
-def _places(token: Token) -> tuple[_Place, ...]:
-    return () if token.source is None else token.source.places
+    told = f"{limit} {current}/{maximum}: raise {'pending_in' if limit == 'pending_per_ip' else 'it'} in Limits"
+    return LimitExceeded(told, limit=limit, current=current, maximum=maximum)

@@ -7,7 +7,7 @@ as the only key: ``{"Say":{"text":"hi"}}``, ``{"Pair":[1,2]}``, ``{"Say":"hi"}``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 from types import NoneType
@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from stronghold_p2p.encoding.strict_json import printable
 from stronghold_p2p.errors import Malformed
-from stronghold_p2p.request_response.codecs.shapes import Shape, outwards, wrong
+from stronghold_p2p.request_response.codecs.shapes import Convert, Shape, outwards, wrong
 
 _ABSENT: Final = object()
 
@@ -32,16 +32,6 @@ class Field:
 
 # The compiler fills it once the class has its shape, because a class may contain itself.
 Fields: TypeAlias = list[Field]
-
-
-def _made(cls: type, values: Mapping[str, Any]) -> Any:
-    """An object of a class, whose own checks may refuse the values."""
-    try:
-        return cls(**values)
-    except Malformed:
-        raise
-    except ValueError as error:
-        raise Malformed(str(error)) from error
 
 
 def _converted(fields: Fields, get: Callable[..., Any], *, reading: bool) -> dict[str, Any]:
@@ -65,88 +55,86 @@ def _converted(fields: Fields, get: Callable[..., Any], *, reading: bool) -> dic
     return values
 
 
+def _shape(cls: type, values: Convert, wire: Convert, kinds: Iterable[type], **options: Any) -> Shape:
+    """The shape of ``cls``. ``values`` makes the constructor's arguments of what JSON has, ``wire`` is the way back.
+
+    The class's own checks may refuse the values. An object of a derived class is refused, too: the other side could
+    not know it.
+    """
+
+    def read(value: Any) -> Any:
+        try:
+            return cls(**values(value))
+        except Malformed:
+            raise
+        except ValueError as error:
+            raise Malformed(str(error)) from error
+
+    def write(value: Any) -> Any:
+        if type(value) is not cls:
+            raise wrong(cls.__name__)
+        return wire(value)
+
+    return Shape(cls.__name__, read, write, frozenset(kinds), frozenset({cls}), **options)
+
+
 def unit(cls: type) -> Shape:
     """A class without fields: ``null``."""
 
-    def read(value: Any) -> Any:
+    def values(value: Any) -> dict[str, Any]:
         if value is not None:
             raise wrong(cls.__name__)
-        return _made(cls, {})
+        return {}
 
-    def write(value: Any) -> None:
-        _check(value, cls)
-
-    return Shape(cls.__name__, read, write, frozenset({NoneType}), frozenset({cls}))
+    return _shape(cls, values, lambda _: None, {NoneType}, unit=True)
 
 
 def struct(cls: type, fields: Fields) -> Shape:
     """A dataclass: an object. Keys that it does not know are ignored, as serde does (parity 2)."""
 
-    def read(value: Any) -> Any:
+    def values(value: Any) -> dict[str, Any]:
         if type(value) is not dict:
             raise wrong(cls.__name__)
-        return _made(cls, _converted(fields, value.get, reading=True))
+        return _converted(fields, value.get, reading=True)
 
-    def write(value: Any) -> dict[str, Any]:
-        _check(value, cls)
-        return _converted(fields, partial(getattr, value), reading=False)
-
-    return Shape(cls.__name__, read, write, frozenset({dict}), frozenset({cls}))
+    return _shape(cls, values, lambda value: _converted(fields, partial(getattr, value), reading=False), {dict})
 
 
 def positional(cls: type, fields: Fields) -> Shape:
     """A NamedTuple of several fields: an array in their order; those with a default may be absent at its end."""
 
-    def read(value: Any) -> Any:
+    def values(value: Any) -> dict[str, Any]:
         if type(value) is not list or len(value) > len(fields):
             raise wrong(f"{cls.__name__}: an array of {len(fields)}")
         named = dict(zip((field.name for field in fields), value, strict=False))
-        return _made(cls, _converted(fields, named.get, reading=True))
+        return _converted(fields, named.get, reading=True)
 
-    def write(value: Any) -> list[Any]:
-        _check(value, cls)
+    def wire(value: Any) -> list[Any]:
         return list(_converted(fields, partial(getattr, value), reading=False).values())
 
-    return Shape(cls.__name__, read, write, frozenset({list}), frozenset({cls}))
+    return _shape(cls, values, wire, {list})
 
 
-def newtype(cls: type, name: str, inner: Shape) -> Shape:
+def newtype(cls: type, only: Field) -> Shape:
     """A NamedTuple of one field: as that field alone."""
-
-    def read(value: Any) -> Any:
-        return _made(cls, {name: inner.read(value)})
-
-    def write(value: Any) -> Any:
-        _check(value, cls)
-        return inner.write(getattr(value, name))
-
-    return Shape(cls.__name__, read, write, inner.kinds, frozenset({cls}), weak=inner.weak)
-
-
-def _check(value: Any, cls: type) -> None:
-    """An object of a derived class is refused, too: the other side could not know it."""
-    if type(value) is not cls:
-        raise wrong(cls.__name__)
+    name, inner = only.name, only.shape
+    return _shape(
+        cls,
+        lambda value: {name: inner.read(value)},
+        lambda value: inner.write(getattr(value, name)),
+        inner.kinds,
+        weak=inner.weak,
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """A class among others; ``unit``: it has no fields."""
-
-    cls: type
-    shape: Shape
-    unit: bool
-
-
-def variants(of: Sequence[Variant]) -> Shape:
+def variants(of: Collection[Shape]) -> Shape:
     """Several classes, each under its name; of one without fields the name is all.
 
     ``{"Ping":null}`` is read as ``"Ping"``, as serde does; a name alone where there are fields is refused, as by serde.
     """
-    names = [one.cls.__name__ for one in of]
-    what, known = " | ".join(names), ", ".join(names)
-    by_name = dict(zip(names, of, strict=True))
-    by_class = {one.cls: one for one in of}
+    by_name = {one.what: one for one in of}
+    by_class = {cls: one for one in of for cls in one.types}
+    what, known = " | ".join(by_name), ", ".join(by_name)
 
     def read(value: Any) -> Any:
         kind = type(value)
@@ -162,7 +150,7 @@ def variants(of: Sequence[Variant]) -> Shape:
         try:
             if kind is str and not found.unit:
                 raise Malformed("a name without its fields")
-            return found.shape.read(content)
+            return found.read(content)
         except Malformed as error:
             outwards(error, name)
             raise
@@ -171,13 +159,12 @@ def variants(of: Sequence[Variant]) -> Shape:
         found = by_class.get(type(value))
         if found is None:
             raise wrong(what)
-        name = found.cls.__name__
         if found.unit:
-            return name
+            return found.what
         try:
-            return {name: found.shape.write(value)}
+            return {found.what: found.write(value)}
         except Malformed as error:
-            outwards(error, name)
+            outwards(error, found.what)
             raise
 
     kinds = {str if one.unit else dict for one in of} | {dict}

@@ -7,7 +7,9 @@ the Rust library's protocol is JSON with enums in serde's externally tagged form
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from stronghold_p2p.encoding import strict_json, varint
 from stronghold_p2p.errors import DecodeError, Malformed
@@ -26,37 +28,23 @@ class Codec(Protocol[T]):
         """The message in ``body``, which comes from a peer; a ``ValueError`` becomes ``Malformed``."""
 
 
-class _Bytes:
-    """A message is its body."""
-
-    def encode(self, value: bytes, /) -> bytes:
-        return bytes(value)
-
-    def decode(self, body: bytes, /) -> bytes:
-        return body
+@dataclass(eq=False)
+class _Named(Generic[T]):
+    name: str
+    encode: Callable[[T], bytes]
+    decode: Callable[[bytes], T]
 
     def __repr__(self) -> str:
-        return "BYTES"
-
-
-class _Json:
-    """A message is what JSON can say; ``strict_json`` tells what is refused."""
-
-    def encode(self, value: Any, /) -> bytes:
-        return strict_json.dumps(value)
-
-    def decode(self, body: bytes, /) -> Any:
-        return strict_json.loads(body)
-
-    def __repr__(self) -> str:
-        return "JSON"
+        return self.name
 
 
 # A length below 128 is the byte itself.
 _ONE_BYTE: Final = tuple(bytes((size,)) for size in range(128))
 
-BYTES: Final[Codec[bytes]] = _Bytes()
-JSON: Final[Codec[Any]] = _Json()
+BYTES: Final[Codec[bytes]] = _Named("BYTES", bytes, lambda body: body)
+"""A message is its body."""
+JSON: Final[Codec[Any]] = _Named("JSON", strict_json.dumps, strict_json.loads)
+"""A message is what JSON can say; ``strict_json`` tells what is refused."""
 
 
 def decode(codec: Codec[T], body: bytes, part: str = "", peer: Any = None) -> T:

@@ -8,8 +8,8 @@ from types import NoneType
 from typing import Any, Final, Literal, get_args, get_origin
 
 from stronghold_p2p.request_response.codecs import classes, forms, shapes
-from stronghold_p2p.request_response.codecs.classes import Field, Variant
-from stronghold_p2p.request_response.codecs.forms import FieldForm, refused
+from stronghold_p2p.request_response.codecs.classes import Field
+from stronghold_p2p.request_response.codecs.forms import refused
 from stronghold_p2p.request_response.codecs.shapes import Shape
 
 _SCALARS: Final[dict[Any, Shape]] = {
@@ -58,7 +58,7 @@ class _Compiler:
 
     def __init__(self, known: dict[str, type]) -> None:
         self._known = known
-        self._classes: dict[Any, Variant] = {}
+        self._classes: dict[Any, Shape] = {}
 
     def shape(self, form: Any, where: str, *, tagged: bool = False) -> Shape:
         """The shape of any form. Of classes in a union each is a variant, alone it is one if ``tagged``."""
@@ -77,14 +77,14 @@ class _Compiler:
         if len(messages) > 1 or (messages and tagged):
             found.append(self._variants(messages, where))
         elif messages:
-            found.append(self._class(messages[0]).shape)
+            found.append(self._class(messages[0]))
         return found[0] if len(found) == 1 else _together(found, where)
 
     def _single(self, form: Any, where: str) -> Shape:
         if isinstance(form, type) and issubclass(form, Enum):
             if issubclass(form, Flag) or not list(form):
                 raise refused(where, f"{form.__name__} is a Flag, or has no member: take int")
-            return shapes.members(form)
+            return shapes.constants(form, form.__name__)
         kind, arguments = get_origin(form) or form, get_args(form)
         if kind is list:
             return shapes.sequence(list, self.shape((arguments or (Any,))[0], where))
@@ -107,40 +107,37 @@ class _Compiler:
         return shapes.row([self.shape(one, where) for one in arguments])
 
     def _variants(self, messages: Sequence[Any], where: str) -> Shape:
-        found: dict[str, Variant] = {}
+        found: dict[str, Shape] = {}
         for form in messages:
             one = self._class(form)
-            if found.setdefault(one.cls.__name__, one) is not one:
-                raise refused(where, f"two classes are called {one.cls.__name__}, and that is what is on the wire")
-        return classes.variants(list(found.values()))
+            if found.setdefault(one.what, one) is not one:
+                raise refused(where, f"two classes are called {one.what}, and that is what is on the wire")
+        return classes.variants(found.values())
 
-    def _class(self, form: Any) -> Variant:
+    def _class(self, form: Any) -> Shape:
         known = self._classes.get(form)
         if known is not None:
             return known
         cls = forms.message_class(form)
         assert cls is not None
         declared = forms.fields(cls, form, self._known)
-        if not declared:
-            return self._remember(form, Variant(cls, classes.unit(cls), unit=True))
-        if forms.is_positional(cls) and len(declared) == 1:
-            inner = self._field(cls, declared[0])
-            return self._remember(form, Variant(cls, classes.newtype(cls, inner.name, inner.shape), unit=False))
         fields: classes.Fields = []
-        make = classes.positional if forms.is_positional(cls) else classes.struct
-        variant = self._remember(form, Variant(cls, make(cls, fields), unit=False))
-        fields += [self._field(cls, one) for one in declared]
-        return variant
+        if not declared:
+            shape = classes.unit(cls)
+        elif forms.is_positional(cls):
+            only = len(declared) == 1
+            shape = classes.newtype(cls, self._field(cls, *declared.pop())) if only else classes.positional(cls, fields)
+        else:
+            shape = classes.struct(cls, fields)
+        self._classes[form] = shape
+        fields += [self._field(cls, *one) for one in declared]
+        return shape
 
-    def _remember(self, form: Any, variant: Variant) -> Variant:
-        self._classes[form] = variant
-        return variant
-
-    def _field(self, cls: type, declared: FieldForm) -> Field:
-        shape = self.shape(declared.form, f"{cls.__name__}.{declared.name}")
+    def _field(self, cls: type, name: str, form: Any, default: bool) -> Field:
+        shape = self.shape(form, f"{cls.__name__}.{name}")
         # In an array a position that is absent has no name that would tell that it is the one left out.
-        optional = NoneType in forms.members(declared.form) and not forms.is_positional(cls)
-        return Field(declared.name, shape, default=declared.default, optional=optional)
+        optional = NoneType in forms.members(form) and not forms.is_positional(cls)
+        return Field(name, shape, default=default, optional=optional)
 
 
 def _constants(values: Sequence[Any], where: str) -> Shape:

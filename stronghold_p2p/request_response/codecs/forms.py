@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -16,15 +15,6 @@ from stronghold_p2p.errors import ConfigError
 
 # What looking at somebody's annotations is known to raise.
 _BROKEN: Final = (NameError, AttributeError, TypeError, ValueError, SyntaxError, LookupError, ImportError)
-
-
-@dataclass(frozen=True, slots=True)
-class FieldForm:
-    """A field as its class declares it. ``default``: it may be left out of a call of the constructor."""
-
-    name: str
-    form: Any
-    default: bool
 
 
 def refused(where: str, why: str) -> ConfigError:
@@ -98,43 +88,31 @@ def substituted(form: Any, bound: Mapping[Any, Any], where: str) -> Any:
     return form[tuple(bound[one] for one in parameters)] if parameters else form
 
 
-def fields(cls: type, form: Any, known: Mapping[str, type]) -> list[FieldForm]:
-    """The fields of a message class in their order, with the types that they have in ``form``.
+def fields(cls: type, form: Any, known: Mapping[str, type]) -> list[tuple[str, Any, bool]]:
+    """The fields of a message class in their order: name, type in ``form``, whether the constructor has a default.
 
     ``known`` are classes by name, for hints that their module does not explain: those of a function.
     """
-    declared = _declared(cls)
-    names = {field.name for field in declared}
+    names = vars(cls)["_fields"] if is_positional(cls) else [one.name for one in dataclasses.fields(cls) if one.init]
     try:
-        parameters = set(inspect.signature(cls).parameters)
+        parameters = inspect.signature(cls).parameters
     except _BROKEN as error:
         raise refused(cls.__name__, f"its constructor cannot be looked at: {error}") from None
-    if parameters != names:
-        odd = ", ".join(sorted(parameters ^ names))
-        raise refused(cls.__name__, f"its constructor has to take its fields and nothing else, see {odd}")
+    if odd := sorted(parameters.keys() ^ set(names)):
+        told = f"its constructor has to take its fields and nothing else, see {', '.join(odd)}"
+        raise refused(cls.__name__, told)
     if any(getattr(base, "__parameters__", ()) for base in cls.__mro__[1:] if message_class(base)):
         raise refused(cls.__name__, "it derives from a generic class: declare the fields itself")
     hints = _hints(cls, {**known, cls.__name__: cls})
     bound = bindings(getattr(cls, "__parameters__", ()), form)
     found = []
-    for field in declared:
-        where = f"{cls.__name__}.{field.name}"
-        if field.name not in hints:
+    for name in names:
+        where = f"{cls.__name__}.{name}"
+        if name not in hints:
             raise refused(where, "it has no type: derive from typing.NamedTuple")
-        found.append(FieldForm(field.name, substituted(hints[field.name], bound, where), field.default))
+        has_default = parameters[name].default is not inspect.Parameter.empty
+        found.append((name, substituted(hints[name], bound, where), has_default))
     return found
-
-
-def _declared(cls: type) -> list[FieldForm]:
-    if is_positional(cls):
-        names, defaults = vars(cls)["_fields"], vars(cls)["_field_defaults"]
-        return [FieldForm(name, None, name in defaults) for name in names]
-    missing = dataclasses.MISSING
-    return [
-        FieldForm(field.name, None, field.default is not missing or field.default_factory is not missing)
-        for field in dataclasses.fields(cls)
-        if field.init
-    ]
 
 
 def _hints(cls: type, known: Mapping[str, type]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ writes. A fault is a ``Malformed`` whose ``path`` grows on its way out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from types import NoneType
 from typing import Any, Final, TypeAlias
@@ -29,7 +29,7 @@ class Shape:
     ``what`` names it in messages. ``read`` makes a value of JSON's, ``write`` the other way round. ``kinds`` are the
     types that the JSON parser gives for it, ``types`` those of its values in Python, by which a union tells its
     members apart; ``weak`` are kinds and types that it takes where no other member wants them. Values of exactly the
-    type ``plain`` are the same on both sides.
+    type ``plain`` are the same on both sides. ``unit``: a class without fields.
     """
 
     what: str
@@ -39,6 +39,7 @@ class Shape:
     types: frozenset[type]
     plain: type | None = None
     weak: frozenset[type] = _NONE
+    unit: bool = False
 
 
 def wrong(what: str) -> Malformed:
@@ -51,9 +52,6 @@ def outwards(error: Malformed, name: str) -> None:
     error.path = f"{printable(name)}.{error.path}" if error.path else printable(name)
 
 
-# ---------------------------------------------------------------------- single values
-
-
 def _same(value: Any) -> Any:
     return value
 
@@ -62,25 +60,22 @@ ANY: Final = Shape("Any", _same, _same, _NONE, _NONE)
 """Whatever JSON can say; what is written is checked by ``strict_json``."""
 
 
-def _exact(kind: type, what: str) -> Shape:
-    def convert(value: Any) -> Any:
+def _scalar(kind: type, what: str, plain: Convert = _same) -> Shape:
+    """``plain`` makes the value of a derived class one of ``kind``; a bool is no int."""
+
+    def read(value: Any) -> Any:
         if type(value) is kind:
             return value
         raise wrong(what)
 
-    return Shape(what, convert, convert, frozenset({kind}), frozenset({kind}), kind)
+    def write(value: Any) -> Any:
+        if type(value) is kind:
+            return value
+        if isinstance(value, kind) and not isinstance(value, bool):
+            return plain(value)
+        raise wrong(what)
 
-
-def _write_int(value: Any) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return int.__int__(value)
-    raise wrong("int")
-
-
-def _write_str(value: Any) -> str:
-    if isinstance(value, str):
-        return str.__str__(value)
-    raise wrong("str")
+    return Shape(what, read, write, frozenset({kind}), frozenset({kind}), kind)
 
 
 def _float(value: Any) -> float:
@@ -92,12 +87,28 @@ def _float(value: Any) -> float:
         raise wrong("float: beyond its range") from None
 
 
-BOOL: Final = _exact(bool, "bool")
-NONE: Final = _exact(NoneType, "None")
-INT: Final = Shape("int", _exact(int, "int").read, _write_int, frozenset({int}), frozenset({int}), int)
-STR: Final = Shape("str", _exact(str, "str").read, _write_str, frozenset({str}), frozenset({str}), str)
+BOOL: Final = _scalar(bool, "bool")
+NONE: Final = _scalar(NoneType, "None")
+INT: Final = _scalar(int, "int", int.__int__)
+STR: Final = _scalar(str, "str", str.__str__)
 # As serde does: a whole number is read as a float, and 1.0 is written with its point (parity 2).
 FLOAT: Final = Shape("float", _float, _float, frozenset({float}), frozenset({float}), float, frozenset({int}))
+
+
+def _checked(what: str, kind: type, cls: type, read: Convert, write: Convert) -> Shape:
+    """A shape whose values are of ``kind`` in JSON, and of ``cls`` or a derived class in Python."""
+
+    def checked_read(value: Any) -> Any:
+        if type(value) is not kind:
+            raise wrong(what)
+        return read(value)
+
+    def checked_write(value: Any) -> Any:
+        if not isinstance(value, cls):
+            raise wrong(what)
+        return write(value)
+
+    return Shape(what, checked_read, checked_write, frozenset({kind}), frozenset({cls}))
 
 
 def _read_bytes(value: Any) -> bytes:
@@ -110,24 +121,13 @@ def _read_bytes(value: Any) -> bytes:
     raise wrong("bytes: an array of numbers from 0 to 255")
 
 
-def _write_bytes(value: Any) -> list[int]:
-    if isinstance(value, bytes):
-        return list(value)
-    raise wrong("bytes")
-
-
 # serde's Vec<u8> (parity 2): two to four bytes for each one, which is what the peer reads.
-BYTES: Final = Shape("bytes", _read_bytes, _write_bytes, frozenset({list}), frozenset({bytes}))
+BYTES: Final = replace(_checked("bytes", list, bytes, _same, list), read=_read_bytes)
 
 
 def _name(member: Enum) -> str:
     """Its name; but one that is a string is that string, as ``JSON`` writes it, too."""
     return str.__str__(member) if isinstance(member, str) else member.name
-
-
-def members(kind: type[Enum]) -> Shape:
-    """An ``Enum``: each member is a unit variant, a string on the wire."""
-    return constants(kind, kind.__name__)
 
 
 def constants(values: Iterable[Any], name: str = "") -> Shape:
@@ -154,9 +154,6 @@ def constants(values: Iterable[Any], name: str = "") -> Shape:
     return Shape(what, among(reads), among(writes), frozenset(reads), frozenset(writes))
 
 
-# ---------------------------------------------------------------------- containers
-
-
 def _each(values: Iterable[tuple[Any, Any]], convert: Convert) -> list[Any]:
     """Each named value, converted; a fault gets its name on its path."""
     done: list[Any] = []
@@ -171,21 +168,16 @@ def _each(values: Iterable[tuple[Any, Any]], convert: Convert) -> list[Any]:
 
 def sequence(kind: type[list[Any] | tuple[Any, ...]], item: Shape) -> Shape:
     """``list[X]`` or ``tuple[X, ...]``: an array of any length."""
-    what, only = kind.__name__, frozenset({item.plain})
+    only = frozenset({item.plain})
 
-    def read(value: Any) -> Any:
-        if type(value) is not list:
-            raise wrong(what)
-        if not only.issuperset(map(type, value)):
-            value = _each(enumerate(value), item.read)
+    def each(value: Any, convert: Convert) -> Any:
+        return value if only.issuperset(map(type, value)) else _each(enumerate(value), convert)
+
+    def read(value: list[Any]) -> Any:
+        value = each(value, item.read)
         return value if kind is list else kind(value)
 
-    def write(value: Any) -> Any:
-        if not isinstance(value, kind):
-            raise wrong(what)
-        return value if only.issuperset(map(type, value)) else _each(enumerate(value), item.write)
-
-    return Shape(what, read, write, frozenset({list}), frozenset({kind}))
+    return _checked(kind.__name__, list, kind, read, lambda value: each(value, item.write))
 
 
 def mapping(item: Shape) -> Shape:
@@ -197,17 +189,7 @@ def mapping(item: Shape) -> Shape:
             return value
         return dict(zip(value, _each(value.items(), convert), strict=True))
 
-    def read(value: Any) -> Any:
-        if type(value) is not dict:
-            raise wrong("dict")
-        return each(value, item.read)
-
-    def write(value: Any) -> Any:
-        if not isinstance(value, dict):
-            raise wrong("dict")
-        return each(value, item.write)
-
-    return Shape("dict", read, write, frozenset({dict}), frozenset({dict}))
+    return _checked("dict", dict, dict, lambda value: each(value, item.read), lambda value: each(value, item.write))
 
 
 def row(items: Sequence[Shape]) -> Shape:
@@ -220,20 +202,7 @@ def row(items: Sequence[Shape]) -> Shape:
             raise wrong(what)
         return _each(enumerate(zip(converts, value, strict=True)), lambda pair: pair[0](pair[1]))
 
-    def read(value: Any) -> tuple[Any, ...]:
-        if type(value) is not list:
-            raise wrong(what)
-        return tuple(each(value, reads))
-
-    def write(value: Any) -> list[Any]:
-        if not isinstance(value, tuple):
-            raise wrong(what)
-        return each(value, writes)
-
-    return Shape(what, read, write, frozenset({list}), frozenset({tuple}))
-
-
-# ---------------------------------------------------------------------- unions
+    return _checked(what, list, tuple, lambda value: tuple(each(value, reads)), lambda value: each(value, writes))
 
 
 def union(shapes: Sequence[Shape]) -> Shape:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.firewall.asking.approval import Approval
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.asking.firewall import Firewall
@@ -25,13 +26,17 @@ class Asked:
         return await self.answers[-1]
 
 
+def approving(firewall: Firewall, audit: Audit | None = None, ask: float | None = 8.0, **limits: Any) -> Approval:
+    return Approval(firewall, audit or Audit(), Timeouts(ask=ask), Limits(**limits))
+
+
 def asking(rule: Rule | None = Rule.ASK, **options: Any) -> tuple[Firewall, Approval, Asked]:
     """``rule`` for everybody, or none, and one hook for both kinds of questions."""
     firewall, asked = Firewall(), Asked()
     if rule is not None:
         firewall.set(rule)
     hooked(firewall, asked)
-    return firewall, Approval(firewall, Audit(), **options), asked
+    return firewall, approving(firewall, **options), asked
 
 
 def hooked(firewall: Firewall, hook: Any) -> None:

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.firewall.asking.approval import Approval
+from stronghold_p2p.firewall.asking.approval import ASK_MEMORY
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.swarm.swarm import Swarm
-from tests.firewall.asking.asked import Asked, asking, begin, hooked, nothing_left, requests
+from tests.firewall.asking.asked import approving, asking, begin, hooked, nothing_left, requests
 from tests.firewall.attempts import ALICE, BOB, CAROL, ECHO, UPPER, attempt
 from tests.peers import turns
 from tests.virtual import VIRTUAL
@@ -25,9 +25,6 @@ from tests.virtual import VIRTUAL
 LOOPS = VIRTUAL
 
 BOTH_HOOKS = pytest.mark.parametrize("rule", [Rule.ASK, None], ids=["on_ask", "on_no_rule"])
-
-
-# ---------------------------------------------------------------------- both hooks
 
 
 async def raises(asked: Attempt) -> bool:
@@ -199,9 +196,6 @@ async def test_a_stubborn_hook_is_not_heard_any_more_and_keeps_its_place(rule: R
     await nothing_left(approval)
 
 
-# ---------------------------------------------------------------------- on_ask
-
-
 @pytest.mark.parametrize(
     ("rule", "answer"), [(Rule.ALLOW, True), (Rule.REJECT, False), (None, False), (Rule.ASK, None)]
 )
@@ -209,21 +203,9 @@ def test_a_settled_verdict_needs_no_event_loop(rule: Rule | None, answer: bool |
     firewall = Firewall()
     if rule is not None:
         firewall.set(rule)
-    approval = Approval(firewall, Audit())
+    approval = approving(firewall)
     assert approval.verdict(attempt()) is answer
     assert asyncio.run(approval.ask(attempt())) is bool(answer)  # without a hook, asking rejects
-
-
-@pytest.mark.parametrize("answer", [True, False])
-async def test_a_bool_settles_this_attempt_only(answer: bool) -> None:
-    firewall, approval, asked = asking()
-    for round_ in (1, 2):
-        (task,) = await begin(approval, attempt())
-        asked.answers[-1].set_result(answer)
-        assert await task is answer
-        assert len(asked.attempts) == round_
-    assert firewall.rules() == (({"direction": "in"}, Rule.ASK),)
-    await nothing_left(approval)
 
 
 @pytest.mark.parametrize(("rule", "allowed"), [(Rule.ALLOW, True), (Rule.REJECT, False), (Rule.ASK, False)])
@@ -260,18 +242,6 @@ async def test_a_hook_that_is_cancelled_rejects() -> None:
     await nothing_left(approval)
 
 
-async def test_a_rule_that_is_removed_ends_the_question() -> None:
-    firewall, asked = Firewall(), Asked()
-    firewall.set(Rule.ASK)
-    firewall.on_ask(asked)
-    approval = Approval(firewall, Audit())
-    (task,) = await begin(approval, attempt())
-    firewall.remove()
-    assert await asyncio.wait_for(task, 1) is False
-    assert asked.answers[0].cancelled()
-    await nothing_left(approval)
-
-
 async def test_a_change_that_still_asks_keeps_the_question() -> None:
     firewall, approval, asked = asking()
     (task,) = await begin(approval, attempt())
@@ -296,55 +266,57 @@ async def test_cancelling_the_caller_cancels_the_hook_and_leaves_nothing() -> No
     assert await approval.ask(attempt()) is True
 
 
+@BOTH_HOOKS
 @pytest.mark.speed
-async def test_surplus_questions_of_one_peer_are_rejected_at_once() -> None:
+async def test_surplus_questions_of_one_peer_are_rejected_at_once(rule: Rule | None) -> None:
     """Hostile row 79: 16 for each peer."""
-    _, approval, asked = asking()
+    _, approval, asked = asking(rule)
     tasks = await begin(approval, *requests(10_000))
-    assert len(asked.attempts) == 16
+    assert len(asked.attempts) == (16 if rule else 1)
     assert [task.result() for task in tasks if task.done()] == [False] * 9_984
+    assert approval.snapshot() == {"asks": 16, "asking_peers": 1, "ask_memory": 0}
     (other,) = await begin(approval, attempt(BOB))
-    assert len(asked.attempts) == 17
     for answer in asked.answers:
-        answer.set_result(True)
+        answer.set_result(Rule.ALLOW)
     assert (await asyncio.gather(*tasks)).count(True) == 16
     assert await other is True
     await nothing_left(approval)
 
 
-async def test_surplus_questions_of_all_peers_are_rejected_at_once() -> None:
-    _, approval, asked = asking(asks=5, asks_per_peer=2)
+@BOTH_HOOKS
+async def test_surplus_questions_of_all_peers_are_rejected_at_once(rule: Rule | None) -> None:
+    _, approval, asked = asking(rule, asks=5, asks_per_peer=2)
     peers = (ALICE, BOB, CAROL)
     tasks = await begin(approval, *(attempt(peer) for peer, _ in itertools.product(peers, range(3))))
-    assert [each.peer for each in asked.attempts] == [ALICE, ALICE, BOB, BOB, CAROL]
+    assert [each.peer for each in asked.attempts] == ([ALICE, ALICE, BOB, BOB, CAROL] if rule else [ALICE, BOB, CAROL])
     assert [task.done() for task in tasks] == [False, False, True, False, False, True, False, True, True]
-    asked.answers[0].set_result(True)
+    asked.answers[0].set_result(Rule.ALLOW)
     assert await tasks[0] is True
     await asyncio.sleep(0)
     (more,) = await begin(approval, attempt(CAROL))
-    for answer in asked.answers[1:]:
-        answer.set_result(False)
+    for answer in asked.answers[-3 if rule else 1 :]:
+        answer.set_result(False if rule else None)
     assert await more is False
-    assert len(asked.attempts) == 6
+    assert len(asked.attempts) == (6 if rule else 3)
     await asyncio.gather(*tasks)
     await nothing_left(approval)
 
 
 async def test_what_waits_is_bounded_in_bytes() -> None:
     """Hostile row 79: 32 MiB of bodies; the application is shown them, so they are read before it is asked."""
-    _, approval, asked = asking(ask_memory=100)
+    _, approval, asked = asking()
     first, second = (
-        asyncio.ensure_future(approval.ask(attempt(peer), size)) for peer, size in ((ALICE, 60), (BOB, 40))
+        asyncio.ensure_future(approval.ask(attempt(peer), size)) for peer, size in ((ALICE, ASK_MEMORY - 40), (BOB, 40))
     )
     await asyncio.sleep(0)
-    assert approval.snapshot()["ask_memory"] == 100
+    assert approval.snapshot()["ask_memory"] == ASK_MEMORY
     assert await approval.ask(attempt(CAROL), 1) is False
     (unread,) = await begin(approval, attempt(CAROL))  # a stream, of which nothing is kept
     assert len(asked.answers) == 3
     asked.answers[0].set_result(True)
     assert await first is True
     assert approval.snapshot()["ask_memory"] == 40
-    assert await approval.ask(attempt(CAROL), 61) is False
+    assert await approval.ask(attempt(CAROL), ASK_MEMORY - 39) is False
     second.cancel()
     unread.cancel()
     await asyncio.gather(second, unread, return_exceptions=True)
@@ -365,8 +337,8 @@ async def test_rules_that_change_and_change_back_let_nobody_in() -> None:
 
 async def test_limits_come_from_the_configuration_and_may_be_none() -> None:
     one = Swarm(Identity(), limits=Limits(asks=1, asks_per_peer=2), timeouts=Timeouts(ask=4)).approval
-    assert (one._hooks._asks, one._hooks._counts.maximum, one._ask) == (1, 2, 4)
-    _, approval, asked = asking(asks=None, asks_per_peer=None, ask_memory=None)
+    assert (one._hooks._asks, one._hooks.maximum, one._ask) == (1, 2, 4)
+    _, approval, asked = asking(asks=None, asks_per_peer=None)
     tasks = await begin(approval, *(attempt() for _ in range(300)))
     assert len(asked.attempts) == 300
     for task in tasks:
@@ -395,7 +367,7 @@ async def test_the_audit_log_has_a_line_for_each_verdict(caplog: pytest.LogCaptu
     assert caplog.messages == []
     asked.answers[0].set_result(True)
     await task
-    Approval(firewall, Audit("bob verdict=allow")).verdict(attempt(BOB, UPPER, variant=None))
+    approving(firewall, Audit("bob verdict=allow")).verdict(attempt(BOB, UPPER, variant=None))
     assert approval.verdict(attempt(BOB)) is None
     net, place = "net=bob\\u0020verdict=allow", "from=/ip4/10.0.0.1/tcp/4001"
     assert caplog.messages == [

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 from functools import partial
-
-import pytest
 
 from stronghold_p2p.firewall.rules import Rule
 from tests.firewall.asking import asked as asked_by
@@ -18,27 +15,6 @@ from tests.virtual import VIRTUAL
 LOOPS = VIRTUAL
 
 asking = partial(asked_by.asking, None)  # no rules
-
-
-@pytest.mark.parametrize(("rule", "allowed"), [(Rule.ALLOW, True), (Rule.REJECT, False)])
-async def test_a_peer_is_asked_about_once_and_its_rule_is_kept(rule: Rule, allowed: bool) -> None:
-    firewall, approval, asked = asking()
-    assert approval.verdict(attempt()) is None
-    tasks = await begin(approval, *requests(5), attempt(protocol=UPPER, variant=None))
-    assert [each.variant for each in asked.attempts] == ["0"]
-    asked.answers[0].set_result(rule)
-    assert await asyncio.gather(*tasks) == [allowed] * 6
-    assert firewall.rules() == (({"direction": "in", "peer": ALICE}, rule),)
-    assert approval.verdict(attempt()) is allowed
-    assert approval.verdict(attempt(BOB)) is None
-    await nothing_left(approval)
-
-
-async def test_the_rule_may_look_at_each_request() -> None:
-    _, approval, asked = asking()
-    tasks = await begin(approval, *requests(3))
-    asked.answers[0].set_result(Rule.only(["0", "2"]))
-    assert await asyncio.gather(*tasks) == [True, False, True]
 
 
 async def test_the_rule_may_be_to_ask() -> None:
@@ -67,17 +43,6 @@ async def test_peers_are_asked_about_one_by_one() -> None:
     assert not tasks[0].done()
     asked.answers[0].set_result(None)
     assert await asyncio.gather(*tasks) == [False, True, False]
-    await nothing_left(approval)
-
-
-async def test_none_rejects_those_who_wait_and_keeps_nothing() -> None:
-    firewall, approval, asked = asking()
-    for round_ in (1, 2):
-        tasks = await begin(approval, *requests(3))
-        asked.answers[-1].set_result(None)
-        assert await asyncio.gather(*tasks) == [False] * 3
-        assert len(asked.attempts) == round_
-    assert firewall.rules() == ()
     await nothing_left(approval)
 
 
@@ -132,36 +97,6 @@ async def test_the_question_ends_with_the_last_who_waits() -> None:
     await nothing_left(approval)
 
 
-@pytest.mark.speed
-async def test_surplus_attempts_of_one_peer_are_rejected_at_once() -> None:
-    """Hostile row 79: 16 for each peer."""
-    _, approval, asked = asking()
-    tasks = await begin(approval, *requests(10_000))
-    assert len(asked.attempts) == 1
-    assert [task.result() for task in tasks if task.done()] == [False] * 9_984
-    assert approval.snapshot() == {"asks": 16, "asking_peers": 1, "ask_memory": 0}
-    asked.answers[0].set_result(Rule.ALLOW)
-    assert (await asyncio.gather(*tasks)).count(True) == 16
-    await nothing_left(approval)
-
-
-async def test_surplus_attempts_of_all_peers_are_rejected_at_once() -> None:
-    _, approval, asked = asking(asks=3, asks_per_peer=2)
-    tasks = await begin(approval, *[attempt(ALICE)] * 3, *[attempt(BOB)] * 2)
-    assert [task.done() for task in tasks] == [False, False, True, False, True]
-    for answer in asked.answers:
-        answer.set_result(Rule.ALLOW)
-    assert await asyncio.gather(*tasks) == [True, True, False, True, False]
-    await nothing_left(approval)
-
-
-async def test_open_protocols_and_outbound_are_not_asked_about() -> None:
-    _, approval, asked = asking()
-    assert approval.verdict(attempt(protocol="/ipfs/ping/1.0.0")) is True
-    assert approval.verdict(attempt(direction="out")) is True
-    assert asked.attempts == []
-
-
 async def test_a_rule_that_goes_while_it_asks_is_asked_for() -> None:
     firewall, approval, asked = asking()
     approvals = Asked()
@@ -177,23 +112,6 @@ async def test_a_rule_that_goes_while_it_asks_is_asked_for() -> None:
     approvals.answers[1].set_result(True)
     assert await task is True
     await nothing_left(approval)
-
-
-async def test_each_attempt_has_its_line_in_the_audit_log(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "stronghold_p2p.audit")
-    _, approval, asked = asking()
-    tasks = await begin(approval, *requests(2))
-    asked.answers[0].set_result(None)
-    await asyncio.gather(*tasks)
-    tasks = await begin(approval, *requests(1))
-    asked.answers[1].set_result(Rule.ALLOW)
-    await asyncio.gather(*tasks)
-    words = [line.split() for line in caplog.messages]
-    assert [(line[1], line[-1]) for line in words] == [
-        ("verdict=reject", "rule=none"),
-        ("verdict=reject", "rule=none"),
-        ("verdict=allow", "rule=allow@peer"),
-    ]
 
 
 async def test_nothing_of_a_question_is_left_for_the_collector() -> None:

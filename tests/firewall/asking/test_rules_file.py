@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import threading
 import time
 from pathlib import Path
 from unittest.mock import Mock
@@ -15,9 +14,7 @@ import pytest
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall.asking.firewall import Firewall, file_of
 from stronghold_p2p.firewall.asking.rules_file import MAX_FILE, REST, RulesFile, write
-from stronghold_p2p.firewall.entries import key_of
 from stronghold_p2p.firewall.rules import Attempt, Rule
-from stronghold_p2p.firewall.toml import Content, dumps
 from tests.firewall.attempts import ALICE, BOB, attempt
 
 ASKING = 'version = 1\n[[rules]]\nrule = "ask"\n'
@@ -112,60 +109,6 @@ def test_what_could_not_be_read_again_is_not_written(path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be written"):
         write(path.parent / "none" / "rules.toml", ASKING)
     assert path.read_text() == ASKING
-
-
-@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
-def test_the_mode_is_kept(path: Path, mode: int) -> None:
-    path.chmod(mode)
-    write(path, ALLOWING)
-    assert stat.S_IMODE(path.stat().st_mode) == mode
-    assert path.read_text() == ALLOWING
-
-
-def test_a_link_is_followed(tmp_path: Path) -> None:
-    target, link = tmp_path / "elsewhere" / "rules.toml", tmp_path / "link.toml"
-    target.parent.mkdir()
-    target.write_text(ASKING)
-    link.symlink_to(target)
-    firewall = Firewall.load(link)
-    firewall.set(Rule.ALLOW)
-    firewall.save()
-    assert link.is_symlink()
-    assert '"allow"' in target.read_text()
-    assert os.listdir(target.parent) == ["rules.toml"]
-
-
-@pytest.mark.parametrize("step", ["write", "fsync", "replace"])
-def test_a_disk_that_is_full_leaves_the_file_as_it_was(
-    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    firewall = Firewall.load(path)
-    firewall.set(Rule.ALLOW)
-    full = Mock(side_effect=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-    monkeypatch.setattr(os, "fchmod" if step == "write" else step, full)
-    with pytest.raises(ConfigError, match=r"cannot be written: No space left") as caught:
-        firewall.save()
-    assert caught.value.where == str(path)
-    assert path.read_text() == ASKING
-    assert os.listdir(tmp_path) == ["rules.toml"]
-
-
-def test_two_writers_never_leave_a_mixture(tmp_path: Path) -> None:
-    path = tmp_path / "rules.toml"
-    texts = [dumps(Content(rules={key_of(protocol=f"/{name}" * 500): Rule.ALLOW})) for name in "ab"]
-    writers = [threading.Thread(target=lambda text=text: [write(path, text) for _ in range(50)]) for text in texts]
-    write(path, texts[0])
-    for writer in writers:
-        writer.start()
-    while any(writer.is_alive() for writer in writers):
-        assert path.read_text() in texts
-    for writer in writers:
-        writer.join()
-    assert path.read_text() in texts
-    assert os.listdir(tmp_path) == ["rules.toml"]
-
-
-# ---------------------------------------------------------------------- following
 
 
 def following(path: Path) -> tuple[Firewall, RulesFile]:

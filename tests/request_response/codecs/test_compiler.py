@@ -14,21 +14,9 @@ from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.request_response.codecs.codec import Codec
 from stronghold_p2p.request_response.codecs.compiler import compiled
 from stronghold_p2p.request_response.codecs.typed import messages
+from tests.request_response.codecs.kinds import Ping, Say, Shout
 
 X = TypeVar("X")
-
-
-@dataclass
-class Ping: ...
-
-
-@dataclass
-class Say:
-    text: str
-
-
-class Shout(NamedTuple):
-    text: str
 
 
 class Count(NamedTuple):

@@ -14,20 +14,12 @@ from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.request_response.codecs import forms
 from stronghold_p2p.request_response.codecs.codec import Codec
 from stronghold_p2p.request_response.codecs.typed import messages
+from tests.request_response.codecs.kinds import Ping, Say
 
 X = TypeVar("X")
 Y = TypeVar("Y")
 NONE = type(None)
 UserId = NewType("UserId", int)
-
-
-@dataclass(frozen=True)
-class Ping: ...
-
-
-@dataclass(frozen=True)
-class Say:
-    text: str
 
 
 @dataclass(frozen=True)

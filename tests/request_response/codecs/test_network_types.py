@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 import stronghold_p2p as p2p
-from stronghold_p2p import BYTES, JSON, Attempt, Malformed, Request, RequestProtocol, Rule, messages
-from tests.peers import connected, mirror, network, until
-
-
-@dataclass(frozen=True)
-class Ping: ...
-
-
-@dataclass(frozen=True)
-class Say:
-    text: str
-
-
-class Pair(NamedTuple):
-    left: int
-    right: str
+from stronghold_p2p import JSON, Attempt, Malformed, RequestProtocol, Rule, messages
+from tests.peers import connected, mirror, network
+from tests.request_response.codecs.kinds import Pair, Ping, Say
 
 
 class Mood(Enum):
@@ -36,7 +22,8 @@ ECHO = RequestProtocol("/echo/1.0.0", request=messages(Message), response=messag
 
 
 @pytest.mark.parametrize("direction", ["in", "out"])
-async def test_the_firewall_sees_the_object_and_the_name_of_its_class(direction: Any) -> None:
+async def test_t13_the_firewall_sees_the_object_and_the_name_of_its_class(direction: Any) -> None:
+    """Or what the view of the protocol leaves of it (T13)."""
     bob, alice = network(), p2p.Network()
     asked = bob if direction == "in" else alice
     asked.firewall.set(Rule.ASK, direction=direction)
@@ -65,49 +52,6 @@ async def test_the_firewall_sees_the_object_and_the_name_of_its_class(direction:
         (Mood.GOOD, "GOOD"),
         ("Say(text='hi')", "Say(text='hi')"),
     ]
-
-
-async def test_a_typed_peer_and_one_that_speaks_json_understand_each_other() -> None:
-    """Both sides give the firewall the same name."""
-    plain = RequestProtocol("/echo/1.0.0", request=JSON, response=JSON)
-    seen: list[str | None] = []
-    bob, carol = network(rule=Rule.ASK), network(rule=Rule.ASK)
-    for one in (bob, carol):
-
-        @one.firewall.on_ask
-        async def approve(attempt: Attempt) -> bool:
-            seen.append(attempt.variant)
-            return True
-
-    bob.on_request(ECHO)(mirror)
-    carol.on_request(plain)(mirror)
-    async with carol, connected(bob) as alice:
-        assert await alice.request(carol.addresses[0], Say("hi"), ECHO) == Say("hi")
-        assert await alice.request(bob.peer_id, {"Say": {"text": "hi"}}, plain) == {"Say": {"text": "hi"}}
-        assert await alice.request(bob.peer_id, "Ping", plain) == "Ping"
-    assert seen == ["Say", "Say", "Ping"]
-
-
-async def test_a_request_that_has_no_such_form_never_reaches_the_handler() -> None:
-    plain = RequestProtocol("/echo/1.0.0", request=BYTES, response=JSON)
-    bob = network()
-    called: list[Message] = []
-
-    @bob.on_request(ECHO)
-    def answer(request: Request[Message]) -> Message:
-        called.append(request.message)
-        return Ping()
-
-    async with connected(bob) as alice:
-        (connection,) = alice.connections()
-        for body in (b'"Delete"', b'{"Say":{"text":1}}', b'{"Say":{"text":"a","text":"b"}}', b"[" * 100_000, b""):
-            with pytest.raises(Malformed, match="could not read the request") as caught:
-                await alice.request(bob.peer_id, body, plain)
-            assert (caught.value.path, caught.value.sent) == ("request", False)
-        assert await alice.request(bob.peer_id, b'"Ping"', plain) == "Ping"
-        assert alice.connections() == (connection,)
-        await until(lambda: not bob.stats()["requests_in"])
-    assert called == [Ping()]
 
 
 async def test_faults_are_told_with_their_place() -> None:

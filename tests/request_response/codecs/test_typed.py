@@ -12,28 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stronghold_p2p.encoding.strict_json import MAX_DEPTH, MAX_DIGITS
+from stronghold_p2p.encoding.strict_json import MAX_DEPTH
 from stronghold_p2p.errors import Malformed
 from stronghold_p2p.request_response.codecs.codec import Codec
 from stronghold_p2p.request_response.codecs.typed import messages
-
-
-@dataclass(frozen=True)
-class Ping: ...
-
-
-@dataclass(frozen=True)
-class Say:
-    text: str
-
-
-class Shout(NamedTuple):
-    text: str
-
-
-class Pair(NamedTuple):
-    left: int
-    right: str = "x"
+from tests.request_response.codecs.kinds import Pair, Ping, Say, Shout
 
 
 class Nothing(NamedTuple): ...
@@ -207,8 +190,6 @@ def test_forms_at_the_top(form: Any, tagged: bool, message: Any, body: bytes) ->
     assert (read, type(read)) == (message, type(message))
 
 
-# ---------------------------------------------------------------------- round trips
-
 TEXTS = st.text()
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 PAIRS = st.builds(Pair, st.integers(), TEXTS)
@@ -236,14 +217,6 @@ def test_what_is_written_is_read(message: Message) -> None:
     assert MESSAGE.encode(read) == body
 
 
-@given(MESSAGES, st.data())
-def test_a_part_or_more_than_the_whole_is_refused(message: Message, data: st.DataObject) -> None:
-    body = MESSAGE.encode(message)
-    for wrong in (body[: data.draw(st.integers(0, len(body) - 1))], body + b"x", body + body):
-        with pytest.raises(Malformed):
-            MESSAGE.decode(wrong)
-
-
 NASTY = st.recursive(
     st.none() | st.booleans() | st.integers() | FLOATS | TEXTS | st.sampled_from(["Ping", "Say", "RED", "on"]),
     lambda inner: (
@@ -262,9 +235,6 @@ def test_only_malformed_leaves_the_reader(value: Any) -> None:
     except Malformed:
         return
     assert MESSAGE.decode(MESSAGE.encode(read)) == read
-
-
-# ---------------------------------------------------------------------- what is lenient, as serde is
 
 
 @pytest.mark.parametrize(
@@ -296,8 +266,6 @@ def test_a_whole_number_is_a_float_where_one_is_wanted() -> None:
     assert numbers.encode([1, 2.5]) == b"[1.0,2.5]"
 
 
-# ---------------------------------------------------------------------- what is refused, and where
-
 BAD: list[tuple[bytes, str, str]] = [
     # what a peer sends, the path, the rest of the message
     (b'{"Say":{"text":5}}', "Say.text", "not str"),
@@ -310,8 +278,6 @@ BAD: list[tuple[bytes, str, str]] = [
     (b'{"Shout":{"text":"hi"}}', "Shout", "not str"),
     (b'"Shout"', "Shout", "a name without its fields"),
     (b'{"Pair":[]}', "Pair.left", "missing"),
-    (b'{"Pair":[true]}', "Pair.left", "not int"),
-    (b'{"Pair":[1.0]}', "Pair.left", "not int"),
     (b'{"Pair":[1,2]}', "Pair.right", "not str"),
     (b'{"Pair":[1,"x",2]}', "Pair", "not Pair: an array of 2"),
     (b'{"Pair":{"left":1}}', "Pair", "not Pair: an array of 2"),
@@ -323,11 +289,7 @@ BAD: list[tuple[bytes, str, str]] = [
     (b'{"Named":{"n":1,"key":[1.0]}}', "Named.key", "not bytes: an array of numbers from 0 to 255"),
     (b'{"Named":{"n":1,"key":"AQ=="}}', "Named.key", "not bytes: an array of numbers from 0 to 255"),
     (b'{"Named":{"n":1,"key":[' + b"9" * 40 + b"]}}", "Named.key", "not bytes: an array of numbers from 0 to 255"),
-    (b'{"Named":{"n":1.0,"key":[]}}', "Named.n", "not int"),
-    (b'{"Named":{"n":"1","key":[]}}', "Named.n", "not int"),
     (b'{"Tree":{"children":[{"children":[]},{"children":[0]}]}}', "Tree.children.1.children.0", "not Tree"),
-    (b'{"Tree":{"children":{}}}', "Tree.children", "not list"),
-    (b'{"Optionals":{"needed":"a","maybe":"x"}}', "Optionals.maybe", "not int | None"),
     (b'{"Optionals":{"needed":"a","names":["x",1]}}', "Optionals.names.1", "not str"),
     (b'{"Checked":{"age":-1}}', "Checked", "below zero"),
     (b'{"Delete":null}', "", "'Delete' is none of Ping, Say, "),
@@ -342,11 +304,7 @@ BAD: list[tuple[bytes, str, str]] = [
     (b"5", "", "not Ping | Say | "),
     (b"true", "", "not Ping | Say | "),
     (b'{"Say":{"text":"a","text":"b"}}', "text", "duplicate key"),
-    (b'{"Say":{"text":"a"},"Say":{"text":"b"}}', "Say", "duplicate key"),
-    (b'{"Say":{"text":"\\ud800"}}', "", "a lone surrogate is no text"),
-    (b'{"Named":{"n":' + b"9" * (MAX_DIGITS + 1) + b',"key":[]}}', "", "a number of more than 1000 digits"),
     (b"[" * 65 + b"]" * 65, "", "nested deeper than 64"),
-    (b'{"Say":{"text":NaN}}', "", "NaN is no JSON"),
     (b"", "", "not JSON: "),
 ]
 
@@ -364,6 +322,7 @@ EVERYTHING: list[tuple[str, str, str]] = [
     ("flag", "1", "not bool"),
     ("flag", "null", "not bool"),
     ("count", "true", "not int"),
+    ("count", '"1"', "not int"),
     ("count", "1.0", "not int"),
     ("count", "1e2", "not int"),
     ("ratio", '"1"', "not float"),
@@ -408,13 +367,6 @@ def test_each_kind_of_field_is_strict(path: str, text: str, told: str) -> None:
         MESSAGE.decode(JSON_MESSAGES.encode(whole))
     path = ascii(path)[1:-1]
     assert (caught.value.path, str(caught.value)) == (f"Everything.{path}", f"Everything.{path}: {told}")
-
-
-def test_numbers_at_their_limits() -> None:
-    body = b'{"Pair":[%s,"x"]}'
-    assert MESSAGE.decode(body % (b"9" * MAX_DIGITS)) == Pair(10**MAX_DIGITS - 1, "x")
-    with pytest.raises(Malformed, match="digits"):
-        MESSAGE.encode(Pair(10**MAX_DIGITS, "x"))
 
 
 def tree(depth: int) -> Tree:
@@ -462,14 +414,10 @@ class Strange(str):
 
 UNWRITABLE: list[tuple[Any, str, str]] = [
     (Say(5), "Say.text", "not str"),  # type: ignore[arg-type]
-    (Pair(True), "Pair.left", "not int"),
-    (Pair(1.0), "Pair.left", "not int"),  # type: ignore[arg-type]
     (Shout(None), "Shout", "not str"),  # type: ignore[arg-type]
     (Named("x", 1), "Named.key", "not bytes"),  # type: ignore[arg-type]
-    (Named(bytearray(b"x"), 1), "Named.key", "not bytes"),  # type: ignore[arg-type]
     (Tree([Ping()]), "Tree.children.0", "not Tree"),  # type: ignore[list-item]
     (Held(Say("hi")), "Held.ping", "not Ping"),  # type: ignore[arg-type]
-    (Tree(()), "Tree.children", "not list"),  # type: ignore[arg-type]
     (Louder("hi"), "", "not Ping | Say | "),
     ("Ping", "", "not Ping | Say | "),
     (None, "", "not Ping | Say | "),
@@ -491,6 +439,10 @@ def test_what_we_may_not_send(message: Any, path: str, told: str) -> None:
     ("name", "value", "path"),
     [
         ("flag", 1, "flag"),
+        ("count", True, "count"),
+        ("count", 1.0, "count"),
+        ("data", bytearray(b"x"), "data"),
+        ("names", ("a",), "names"),
         ("ratio", math.nan, "ratio"),
         ("ratio", math.inf, "ratio"),
         ("ratio", True, "ratio"),

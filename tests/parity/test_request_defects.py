@@ -1,6 +1,7 @@
 """Defects of the Rust library in requests and what carries them: one test each, that ours has none of it.
 
-D1, D2 and D12 stand in tests/swarm, D32 in tests/request_response. Time is virtual.
+D1, D2 and D12 stand in tests/swarm, D14, D15 and D32 in tests/request_response; tools/decisions plays D5 and D8.
+Time is virtual.
 """
 
 from __future__ import annotations
@@ -15,17 +16,15 @@ import pytest
 from stronghold_p2p import errors
 from stronghold_p2p.addressing.kinds import from_socket
 from stronghold_p2p.codes import Reset
-from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.errors import ConnectionClosed, DeadlineExceeded, Rejected, StreamReset
-from stronghold_p2p.events.events import AcceptFailed, Ended, Judged
-from stronghold_p2p.firewall.rules import Attempt, Rule
-from stronghold_p2p.multistream import propose
+from stronghold_p2p.config import Limits
+from stronghold_p2p.errors import ConnectionClosed, DeadlineExceeded
+from stronghold_p2p.events.events import AcceptFailed, Ended
+from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.request_response.client import Client
-from stronghold_p2p.request_response.codecs.codec import BYTES, frame
+from stronghold_p2p.request_response.codecs.codec import BYTES
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
-from stronghold_p2p.request_response.messages import Request
 from stronghold_p2p.swarm.swarm import Swarm
-from tests.peers import mirror, never, now, swarm, until
+from tests.peers import mirror, now, swarm, until
 from tests.support.requests import ID, requests
 from tests.swarm.raw import SEED, Events, Server, bare_to, raw_in, raw_out
 from tests.transport.ends import identity
@@ -52,49 +51,6 @@ async def test_d7_every_call_ends() -> None:
             await alice.listen(bob.addresses[0])
 
 
-@pytest.mark.parametrize("rule", [Rule.ASK, None])
-async def test_d8_requests_that_wait_go_with_their_connection(rule: Rule | None) -> None:
-    """There, they stayed for ever, or were delivered with nobody left to answer."""
-    asked = 0
-    delivered: list[Request[Any]] = []
-    async with requests(delivered.append, rule=rule) as on:
-        go_on = asyncio.Event()
-
-        async def decide(attempt: Attempt) -> Any:
-            nonlocal asked
-            asked += 1
-            await go_on.wait()
-            return Rule.ALLOW
-
-        on.bob.firewall.on_ask(decide)
-        on.bob.firewall.on_no_rule(decide)
-        calls = [on.asking() for _ in range(5)]
-        await until(lambda: on.bob.approval.snapshot()["asks"] >= 1 and on.bob.connections()[0].streams == 5)
-        on.connection.abort()
-        on.ends = True
-        outcomes = await asyncio.gather(*calls, return_exceptions=True)
-        assert {type(outcome) for outcome in outcomes} == {ConnectionClosed}
-        await until(lambda: not any(on.bob.approval.snapshot().values()))
-        go_on.set()
-        await asyncio.sleep(60)
-        assert delivered == []
-        assert asked == (5 if rule else 1)
-        assert on.bob.firewall.rules() == (() if rule is None else (({"direction": "in"}, Rule.ASK),))
-
-
-async def test_d8_a_request_that_is_late_while_the_application_is_asked() -> None:
-    """There, it was told twice. Here nobody has decided about it, so nothing is told, and its requester knows."""
-    async with requests(mirror, rule=Rule.ASK, timeouts=Timeouts(request=5, ask=20)) as on:
-        judged: list[Judged] = []
-        on.bob.hub.follow(lambda event: judged.append(event) if isinstance(event, Judged) else None)
-        on.bob.firewall.on_ask(never)
-        with pytest.raises(StreamReset):
-            await on.asking()
-        await asyncio.sleep(60)
-        assert judged == []
-        assert not any(on.bob.approval.snapshot().values())
-
-
 async def test_d13_a_length_is_no_memory() -> None:
     """There, what was announced was allocated, without limit, and before the firewall was asked."""
     async with requests(mirror) as on, raw_in(on.bob) as (raw, connection):
@@ -115,53 +71,6 @@ async def test_d13_a_length_is_no_memory() -> None:
         on.bob.firewall.set(Rule.REJECT)
         await raw.open(105, ID, b"\x80\x80\x40" + b'"')
         assert (await raw.until(1, 8, stream=105)).length == Reset.NEGOTIATION_FAILED
-
-
-async def test_d14_what_fails_costs_one_stream(caplog: pytest.LogCaptureFixture) -> None:
-    """There, a refusal, a broken message or a late answer ended the connection, and every other request on it."""
-    go_on = asyncio.Event()
-
-    async def answer(request: Request[Any]) -> Any:
-        match request.message:
-            case "Wait":
-                await go_on.wait()
-            case "Refuse":
-                raise Rejected
-            case "Break":
-                raise ValueError("mine")
-            case "Nonsense":
-                return float("nan")
-            case "Late":
-                await asyncio.sleep(2)
-        return request.message
-
-    async with requests(answer, rule=Rule.only(["Wait", "Refuse", "Break", "Nonsense", "Late"])) as on:
-        waiting = [on.asking("Wait") for _ in range(10)]
-        await until(lambda: on.connection.streams == 10)
-        failing = [("Refuse", Rejected), ("Forbidden", Rejected), ("Break", StreamReset), ("Nonsense", StreamReset)]
-        for message, kind in [*failing, ("Late", DeadlineExceeded)]:
-            with pytest.raises(kind):
-                await on.ask(message, timeout=1.0)
-        for broken in (b"\x05nonse", b"\x00", b"\xff" * 10):
-            with pytest.raises(StreamReset):
-                await on.raw(broken, end=broken == b"\x05nonse")
-        await asyncio.sleep(5)
-        go_on.set()
-        assert await asyncio.gather(*waiting) == ["Wait"] * 10
-        assert on.alice.connections() == (on.connection,)
-    caplog.clear()
-
-
-async def test_d15_bytes_are_bytes() -> None:
-    """There, each byte was a number in JSON: two to four times as long."""
-    body = bytes(range(256)) * 400
-    async with swarm(1) as alice, raw_out(alice) as (raw, _):
-        request = asyncio.ensure_future(Client(alice).request(raw.id, (), body, RAW, timeout=5))
-        wanted = propose(RAW.ids[0]) + frame(body)
-        assert await raw.body(1, len(wanted)) == wanted
-        await raw.answer(1, RAW.ids[0], frame(body[:300]))
-        assert await request == body[:300]
-    assert len(frame(BYTES.encode(body))) == len(body) + 3
 
 
 async def test_d28_a_dead_peer_is_noticed_without_any_request_timing_out() -> None:
