@@ -3,122 +3,67 @@
 Everything that a program needs is here; ``Network`` is where it begins.
 """
 
-from stronghold_p2p.book.addresses import AddressBook
-from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.connection.connection import Connection
-from stronghold_p2p.errors import (
-    ConfigError,
-    ConnectionClosed,
-    DeadlineExceeded,
-    DecodeError,
-    DecryptError,
-    DialError,
-    HandshakeError,
-    IdentityError,
-    LimitExceeded,
-    ListenError,
-    Malformed,
-    MuxerError,
-    NegotiationError,
-    P2PError,
-    PeerIdMismatch,
-    Rejected,
-    StreamEnded,
-    StreamReset,
-    UnsupportedProtocol,
-    UsageError,
-)
-from stronghold_p2p.events.events import (
-    AcceptFailed,
-    Accepting,
-    AddressAdded,
-    AddressRemoved,
-    DialFailed,
-    Dialing,
-    Dropped,
-    Ended,
-    Event,
-    Judged,
-    ListenerEnded,
-    Opened,
-    RequestFailed,
-    RequestUnread,
-    RulesLoaded,
-)
-from stronghold_p2p.events.hub import Events
-from stronghold_p2p.firewall.asking.firewall import Firewall
-from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Rule, Scope
-from stronghold_p2p.identity import PeerId
-from stronghold_p2p.identity.keys import Identity
-from stronghold_p2p.network import Address, Network, StreamOpening, Target
-from stronghold_p2p.protocols.identify_messages import PeerInfo
-from stronghold_p2p.request_response.codecs.codec import BYTES, JSON, Codec
-from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
-from stronghold_p2p.request_response.codecs.typed import messages
-from stronghold_p2p.request_response.server import Request
-from stronghold_p2p.streams.stream import Stream
-from stronghold_p2p.swarm.listeners import Listener
+# ``as``: for type checkers a name that is exported, and not only used here.
+from stronghold_p2p.book.addresses import AddressBook as AddressBook
+from stronghold_p2p.config import Limits as Limits
+from stronghold_p2p.config import Timeouts as Timeouts
+from stronghold_p2p.connection.live import Connection as Connection
+from stronghold_p2p.errors import ConfigError as ConfigError
+from stronghold_p2p.errors import ConnectionClosed as ConnectionClosed
+from stronghold_p2p.errors import DeadlineExceeded as DeadlineExceeded
+from stronghold_p2p.errors import DecodeError as DecodeError
+from stronghold_p2p.errors import DecryptError as DecryptError
+from stronghold_p2p.errors import DialError as DialError
+from stronghold_p2p.errors import HandshakeError as HandshakeError
+from stronghold_p2p.errors import IdentityError as IdentityError
+from stronghold_p2p.errors import LimitExceeded as LimitExceeded
+from stronghold_p2p.errors import ListenError as ListenError
+from stronghold_p2p.errors import Malformed as Malformed
+from stronghold_p2p.errors import MuxerError as MuxerError
+from stronghold_p2p.errors import NegotiationError as NegotiationError
+from stronghold_p2p.errors import P2PError as P2PError
+from stronghold_p2p.errors import PeerIdMismatch as PeerIdMismatch
+from stronghold_p2p.errors import Rejected as Rejected
+from stronghold_p2p.errors import StreamEnded as StreamEnded
+from stronghold_p2p.errors import StreamReset as StreamReset
+from stronghold_p2p.errors import UnsupportedProtocol as UnsupportedProtocol
+from stronghold_p2p.errors import UsageError as UsageError
+from stronghold_p2p.events.events import AcceptFailed as AcceptFailed
+from stronghold_p2p.events.events import Accepting as Accepting
+from stronghold_p2p.events.events import AddressAdded as AddressAdded
+from stronghold_p2p.events.events import AddressRemoved as AddressRemoved
+from stronghold_p2p.events.events import DialFailed as DialFailed
+from stronghold_p2p.events.events import Dialing as Dialing
+from stronghold_p2p.events.events import Dropped as Dropped
+from stronghold_p2p.events.events import Ended as Ended
+from stronghold_p2p.events.events import Event as Event
+from stronghold_p2p.events.events import Judged as Judged
+from stronghold_p2p.events.events import ListenerEnded as ListenerEnded
+from stronghold_p2p.events.events import Opened as Opened
+from stronghold_p2p.events.events import RequestFailed as RequestFailed
+from stronghold_p2p.events.events import RequestUnread as RequestUnread
+from stronghold_p2p.events.events import RulesLoaded as RulesLoaded
+from stronghold_p2p.events.hub import Events as Events
+from stronghold_p2p.firewall.asking.firewall import Firewall as Firewall
+from stronghold_p2p.firewall.rules import CONNECTION as CONNECTION
+from stronghold_p2p.firewall.rules import Attempt as Attempt
+from stronghold_p2p.firewall.rules import Rule as Rule
+from stronghold_p2p.firewall.rules import Scope as Scope
+from stronghold_p2p.identity import PeerId as PeerId
+from stronghold_p2p.identity.keys import Identity as Identity
+from stronghold_p2p.network import Address as Address
+from stronghold_p2p.network import Network as Network
+from stronghold_p2p.network import Target as Target
+from stronghold_p2p.protocols.identify_messages import PeerInfo as PeerInfo
+from stronghold_p2p.request_response.codecs.codec import BYTES as BYTES
+from stronghold_p2p.request_response.codecs.codec import JSON as JSON
+from stronghold_p2p.request_response.codecs.codec import Codec as Codec
+from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD as STRONGHOLD
+from stronghold_p2p.request_response.codecs.protocol import RequestProtocol as RequestProtocol
+from stronghold_p2p.request_response.codecs.typed import messages as messages
+from stronghold_p2p.request_response.server import Request as Request
+from stronghold_p2p.streams.stream import Stream as Stream
+from stronghold_p2p.streams.stream import StreamOpening as StreamOpening
+from stronghold_p2p.swarm.listeners import Listener as Listener
 
-__all__ = [
-    "BYTES",
-    "CONNECTION",
-    "JSON",
-    "STRONGHOLD",
-    "AcceptFailed",
-    "Accepting",
-    "Address",
-    "AddressAdded",
-    "AddressBook",
-    "AddressRemoved",
-    "Attempt",
-    "Codec",
-    "ConfigError",
-    "Connection",
-    "ConnectionClosed",
-    "DeadlineExceeded",
-    "DecodeError",
-    "DecryptError",
-    "DialError",
-    "DialFailed",
-    "Dialing",
-    "Dropped",
-    "Ended",
-    "Event",
-    "Events",
-    "Firewall",
-    "HandshakeError",
-    "Identity",
-    "IdentityError",
-    "Judged",
-    "LimitExceeded",
-    "Limits",
-    "ListenError",
-    "Listener",
-    "ListenerEnded",
-    "Malformed",
-    "MuxerError",
-    "NegotiationError",
-    "Network",
-    "Opened",
-    "P2PError",
-    "PeerId",
-    "PeerIdMismatch",
-    "PeerInfo",
-    "Rejected",
-    "Request",
-    "RequestFailed",
-    "RequestProtocol",
-    "RequestUnread",
-    "Rule",
-    "RulesLoaded",
-    "Scope",
-    "Stream",
-    "StreamEnded",
-    "StreamOpening",
-    "StreamReset",
-    "Target",
-    "Timeouts",
-    "UnsupportedProtocol",
-    "UsageError",
-    "messages",
-]
+__all__ = [name for name in dir() if name[0].isupper() or name == "messages"]

@@ -12,13 +12,11 @@ from multiaddr import Multiaddr
 from stronghold_p2p.addressing.parse import parse, split_peer, with_peer
 from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.connection.connection import Connection
-from stronghold_p2p.connection.live import LiveConnection
+from stronghold_p2p.connection.live import Connection, LiveConnection
 from stronghold_p2p.errors import ConfigError, DecodeError, UsageError
 from stronghold_p2p.events.events import Event
 from stronghold_p2p.events.hub import Events, Overflow
 from stronghold_p2p.firewall.asking.firewall import Firewall
-from stronghold_p2p.firewall.rules import Attempt
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.protocols.identify import Identify
@@ -32,8 +30,6 @@ from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.streams.stream import Stream, StreamOpening
 from stronghold_p2p.swarm.listeners import Listener
 from stronghold_p2p.swarm.swarm import Swarm
-
-__all__ = ["AGENT", "Address", "Network", "StreamHandler", "StreamOpening", "Target"]
 
 AGENT: Final = "stronghold-p2p/0.1.0"
 
@@ -80,24 +76,20 @@ class Network:
         agent: str = AGENT,
         name: str = "",
     ) -> None:
-        self.identity = identity or Identity()
-        self.firewall = firewall or Firewall()
-        self.timeouts = timeouts or Timeouts()
-        self.limits = limits or Limits()
-        self.name = name
+        self.identity, self.name = identity or Identity(), name
         if isinstance(listen, str):
             raise ConfigError(f"listen is one address: take [{listen!r}]", where="listen")
         self._listen = tuple(_parsed(address) for address in listen)
-        self.book = AddressBook() if book is None else book
-        self._swarm = Swarm(
+        self._swarm = swarm = Swarm(
             self.identity,
-            firewall=self.firewall,
-            timeouts=self.timeouts,
-            limits=self.limits,
-            book=self.book,
+            firewall=firewall,
+            timeouts=timeouts,
+            limits=limits,
+            book=book,
             announce=None if announce is None else [self._ours(address) for address in announce],
             name=name,
         )
+        self.firewall, self.book, self.timeouts, self.limits = swarm.firewall, swarm.book, swarm.timeouts, swarm.limits
         self._identify = Identify(self._swarm, agent)
         self._ping = Ping(self._swarm)
         self._client, self._server = Client(self._swarm), Server(self._swarm)
@@ -105,8 +97,6 @@ class Network:
 
     def __repr__(self) -> str:
         return f"<Network {' '.join(filter(None, (self.name, str(self.peer_id))))}>"
-
-    # ------------------------------------------------------------------ opening and closing
 
     async def __aenter__(self) -> Self:
         if self._entered:
@@ -129,8 +119,6 @@ class Network:
         self._check_open()
         while True:
             await asyncio.Event().wait()
-
-    # ------------------------------------------------------------------ who and where we are
 
     @property
     def peer_id(self) -> PeerId:
@@ -159,8 +147,6 @@ class Network:
         self._check_open()
         return (await self._swarm.listen(self._ours(address))).face
 
-    # ------------------------------------------------------------------ connections
-
     async def connect(self, to: Target, *, timeout: Timeout = ...) -> Connection:
         """The open connection to ``to``, or a new one; callers for one peer share the dial.
 
@@ -186,8 +172,6 @@ class Network:
     def connections(self, peer: PeerId | None = None) -> tuple[Connection, ...]:
         """The open connections, to ``peer`` or to everybody."""
         return tuple(connection.face for connection in self._swarm.connections(peer))
-
-    # ------------------------------------------------------------------ requests
 
     @overload
     async def request(self, to: Target, message: Any, *, timeout: Timeout = ...) -> Any: ...
@@ -233,8 +217,6 @@ class Network:
         self._identify.changed()
         return handler
 
-    # ------------------------------------------------------------------ streams
-
     def open_stream(self, to: Target, *protocols: str, timeout: Timeout = ...) -> StreamOpening:
         """A stream for the first of ``protocols`` that the peer serves; await it, or use it in ``async with``.
 
@@ -249,21 +231,12 @@ class Network:
         async with Deadline(timeout, "dial") as deadline:
             connection = await self._connected(to, deadline)
             deadline.phase = "firewall"
-            allowed = [protocol for protocol in protocols if await self._permits(connection, protocol, deadline.when)]
+            ask, attempt = self._swarm.approval.ask, self._swarm.gatekeeper.attempt
+            allowed = [name for name in protocols if await ask(attempt(connection, name, "out", deadline.when))]
             if not allowed:
                 raise kept_back(connection, "stream")
             deadline.phase = "negotiate"
             return Stream(await connection.open_stream(*allowed))
-
-    async def _permits(self, connection: LiveConnection, protocol: str, deadline: float) -> bool:
-        attempt = Attempt(
-            peer=connection.peer,
-            protocol=protocol,
-            direction="out",
-            address=connection.remote_address,
-            deadline=deadline,
-        )
-        return await self._swarm.gatekeeper.ask(attempt)
 
     def on_stream(self, *protocols: str) -> Callable[[StreamHandler], StreamHandler]:
         """Let a coroutine function handle streams of your own ``protocols`` (a decorator).
@@ -281,8 +254,6 @@ class Network:
             return handler
 
         return register
-
-    # ------------------------------------------------------------------ ping, identify, events
 
     async def ping(self, to: Target, *, timeout: Timeout = ...) -> float:
         """One round trip through the peer's ping handler, in seconds. ``timeout``: by default ``timeouts.request``."""
@@ -330,8 +301,6 @@ class Network:
             "requests_out": self._client.places.total,
             "known_peers": len(self.book.peers()),
         }
-
-    # ------------------------------------------------------------------ inside
 
     async def _connected(self, to: Target, deadline: Deadline) -> LiveConnection:
         self._check_open()

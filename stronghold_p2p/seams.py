@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias
 
 from multiaddr import Multiaddr
 
@@ -272,19 +272,9 @@ class _Nobody:
     def received(self, view: memoryview) -> int:
         return len(view)
 
-    def writable(self) -> None: ...
+    def _nothing(self, *told: object) -> None: ...
 
-    def ended(self, error: Exception | None) -> None: ...
-
-    def data(self, piece: bytes | memoryview) -> None: ...
-
-    def end(self) -> None: ...
-
-    def failed(self, error: Exception) -> None: ...
-
-    def ready(self) -> None: ...
-
-    def expired(self, now: float) -> None: ...
+    writable = ended = data = end = failed = ready = expired = _nothing
 
 
 NOBODY: Final = _Nobody()
@@ -299,40 +289,39 @@ class Upgraded(Protocol):
     public_key: PublicKey
     local: Multiaddr
     remote: Multiaddr
-    early_muxer: bool
-    """The muxer was chosen inside the handshake."""
 
     def start(self, user: MuxerUser) -> Muxer:
         """Take the connection. ``ConnectionClosed``: it was lost before."""
 
     def refuse(self, code: int, error: Exception) -> None:
-        """Tell the peer ``code`` and close. If we accepted it, ``Arrivals.failed`` gets ``error`` once it is gone."""
+        """Tell the peer ``code`` and close. If we accepted it, ``Arrival.failed`` gets ``error`` once it is gone."""
 
 
-class Place(Protocol):
-    """What an accepted connection occupies until it is established."""
+class Outcome(Protocol):
+    """Whoever wants the connection. At most one of both is called, but ``failed`` may follow a refusal."""
+
+    def proven(self, upgraded: Upgraded) -> None:
+        """The peer is proven."""
+
+    def failed(self, error: Exception) -> None:
+        """There is no connection, and why; its place is free again."""
+
+
+class Arrival(Outcome, Protocol):
+    """An accepted connection, which occupies a place until it is established; ``proven`` starts or refuses it."""
 
     give_up: Callable[[], None]
     """Set by the transport: aborts the connection without a word, as somebody else gets the place."""
 
-
-P = TypeVar("P", bound=Place)
-
-
-class Arrivals(Protocol[P]):
-    """The swarm's side of a listener."""
-
-    def admit(self, host: str | None, local: Multiaddr) -> P | None:
-        """Decide on an accepted connection, before any cryptography; None: abort it."""
-
-    def begin(self, place: P, go: Callable[[], None]) -> Callable[[], None] | None:
+    def begin(self, go: Callable[[], None]) -> Callable[[], None] | None:
         """Call ``go`` when the upgrade may begin. Returns None if it was called at once, else what ends the wait."""
 
-    def upgraded(self, place: P, upgraded: Upgraded) -> None:
-        """The peer is proven. Either ``Upgraded.start`` or ``refuse`` is called before it returns."""
 
-    def failed(self, place: P, error: Exception) -> None:
-        """There is no connection, and why; its place is free again."""
+class Arrivals(Protocol):
+    """The swarm's side of a listener."""
+
+    def admit(self, host: str | None, local: Multiaddr) -> Arrival | None:
+        """Decide on an accepted connection, before any cryptography; None: abort it."""
 
     def missed(self, error: OSError) -> None:
         """The system refused to accept one."""
@@ -361,7 +350,7 @@ class Transport(Protocol):
     async def dial(self, address: Multiaddr, expected: PeerId | None) -> Upgraded:
         """Connect and prove the peer. ``DialError``, ``HandshakeError``, ``DeadlineExceeded``, ``ConnectionClosed``."""
 
-    async def listen(self, address: Multiaddr, arrivals: Arrivals[P]) -> TransportListener:
+    async def listen(self, address: Multiaddr, arrivals: Arrivals) -> TransportListener:
         """Accept connections. ``ConfigError``: no such address; ``ListenError``: the system refuses it."""
 
     def close(self) -> None:

@@ -129,7 +129,7 @@ def secured(result: Handshaken) -> Any:
 
 
 def upgraded(result: Negotiated) -> Any:
-    return result.secured.peer, result.muxer.id, result.early, result.plaintext
+    return result.secured.peer, result.muxer.id, result.secured.muxer, result.plaintext
 
 
 EXCHANGES: list[Exchange[Any]] = [
@@ -171,7 +171,7 @@ EXCHANGES: list[Exchange[Any]] = [
             "transport.upgrade.UpgradeSettings.outbound",
             lambda early=early: dialer(early=early, expected=BOB.peer_id),  # type: ignore[misc]
             listener,
-            (BOB.peer_id, YAMUX, early, b""),
+            (BOB.peer_id, YAMUX, YAMUX if early else None, b""),
             upgraded,
         )
         for early in (True, False)
@@ -181,7 +181,7 @@ EXCHANGES: list[Exchange[Any]] = [
             "transport.upgrade.UpgradeSettings.inbound",
             listener,
             lambda early=early: dialer(early=early),  # type: ignore[misc]
-            (ALICE.peer_id, YAMUX, early, b""),
+            (ALICE.peer_id, YAMUX, YAMUX if early else None, b""),
             upgraded,
         )
         for early in (True, False)

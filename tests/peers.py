@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from stronghold_p2p import Network
+from stronghold_p2p import Network, Stream
 from stronghold_p2p.addressing.parse import parse
+from stronghold_p2p.connection.handlers import Handler
 from stronghold_p2p.connection.live import LiveConnection
-from stronghold_p2p.connection.owner import Handler
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity.keys import Identity
@@ -107,7 +107,7 @@ async def ask(connection: LiveConnection, data: bytes = b"hello", protocol: str 
 # ---------------------------------------------------------------------- handlers
 
 
-async def echo(stream: LiveStream) -> None:
+async def echo(stream: LiveStream | Stream) -> None:
     """Everything back, until the peer's FIN."""
     while piece := await stream.read():
         await stream.write(piece)

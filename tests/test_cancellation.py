@@ -18,13 +18,13 @@ import pytest
 import stronghold_p2p
 from stronghold_p2p import BYTES, Attempt, Dropped, Event, Network, Request, RequestProtocol, Rule, Stream
 from stronghold_p2p.errors import StreamReset, UsageError
-from stronghold_p2p.network import StreamOpening
+from stronghold_p2p.streams.stream import StreamOpening
 from tests import cancel
 from tests.cancel import Check, Finished, Make
-from tests.peers import LOOPBACK, until
+from tests.peers import ECHO, LOOPBACK, echo, mirror, network, never, until
 
 PROTOCOLS = {"__await__", "__aenter__", "__aexit__", "__aiter__", "__anext__"}
-ECHO, HOLD, LATE, SLOW = "/echo/1.0.0", "/hold/1.0.0", "/late/1.0.0", "/slow/1.0.0"
+HOLD, LATE, SLOW = "/hold/1.0.0", "/late/1.0.0", "/slow/1.0.0"
 VIEWED: RequestProtocol[bytes, bytes] = RequestProtocol("/viewed/1", request=BYTES, response=BYTES, view=len)
 LONG = "long" * 75_000  # more than a window: it is sent while the answer may already come
 WINDOW = 256 << 10
@@ -103,26 +103,17 @@ def gives(right: Callable[[Any], bool]) -> Finished:
     return finished
 
 
+async def answer(request: Request[Any]) -> Any:
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return request.message
+
+
 def serving() -> Network:
-    bob = Network(listen=[LOOPBACK])
-    bob.firewall.set(Rule.ALLOW)
-
-    @bob.on_request
-    async def answer(request: Request[Any]) -> Any:
-        for _ in range(3):
-            await asyncio.sleep(0)
-        return request.message
-
-    bob.on_request(VIEWED)(lambda request: request.message)
-
-    @bob.on_stream(ECHO)
-    async def echo(stream: Stream) -> None:
-        async for piece in stream:
-            await stream.write(piece)
-
-    @bob.on_stream(HOLD)
-    async def hold(stream: Stream) -> None:
-        await asyncio.Event().wait()
+    bob = network(answer)
+    bob.on_request(VIEWED)(mirror)
+    bob.on_stream(ECHO)(echo)
+    bob.on_stream(HOLD)(never)
 
     @bob.on_stream(LATE)
     async def late(stream: Stream) -> None:
@@ -188,8 +179,8 @@ async def enter(one: Scene) -> int:
         await one.alice.disconnect(network.peer_id)
 
     async def tidy() -> None:
-        for network in made:
-            await closed(network)
+        for each in made:
+            await closed(each)
         made.clear()
 
     return await one.everywhere(open_it, finished, tidy)
@@ -211,10 +202,10 @@ async def leave(one: Scene) -> int:
             await asyncio.gather(dialing, return_exceptions=True)
 
     async def tidy() -> None:
-        for network in made:
-            if hasattr(network._swarm, "loop"):
-                await closed(network)
-            await one.alice.disconnect(network.peer_id)
+        for each in made:
+            if hasattr(each._swarm, "loop"):
+                await closed(each)
+            await one.alice.disconnect(each.peer_id)
         made.clear()
 
     return await one.everywhere(close_it, None, tidy)

@@ -12,21 +12,17 @@ from typing import Any
 
 import pytest
 
-from stronghold_p2p import Attempt, Event, Identity, Network, Opened, Rule, Stream
-from stronghold_p2p.addressing.kinds import from_socket
+from stronghold_p2p import Attempt, Identity, Network, Opened, Rule, Stream
 from stronghold_p2p.errors import ConnectionClosed, P2PError, StreamReset, UsageError
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.yamux import session
 from stronghold_p2p.yamux.header import GO_AWAY, frame
+from tests import peers
 from tests.inside import live
-from tests.peers import LOOPBACK, until
+from tests.peers import LOOPBACK, never, now, until
 from tests.swarm.raw import Raw, Server, dial_raw
 
 HOLD = "/hold/1.0.0"
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 async def close(network: Network) -> None:
@@ -75,18 +71,11 @@ class Scene:
         return found
 
 
-async def hang(*_: Any) -> Any:
-    await asyncio.Event().wait()
-    return True
-
-
 @asynccontextmanager
 async def scene(ack_backlog: int = 8) -> AsyncIterator[Scene]:
     def serving() -> Network:
-        one = Network(listen=[LOOPBACK])
-        one.firewall.set(Rule.ALLOW)
-        one.on_stream(HOLD)(hang)
-        one.on_request(hang)
+        one = peers.network(never)
+        one.on_stream(HOLD)(never)
         return one
 
     with pytest.MonkeyPatch.context() as patch:
@@ -125,7 +114,7 @@ async def accepting(one: Scene) -> None:
 
 async def asking(one: Scene) -> None:
     """The application is asked and does not answer."""
-    one.network.firewall.on_ask(hang)
+    one.network.firewall.on_ask(never)
     one.network.firewall.set(Rule.ASK)
     for _ in range(5):
         one.from_friend()
@@ -298,7 +287,7 @@ async def test_closing_again_and_several_times_at_once(begin: Begin) -> None:
 
 
 def ask(network: Network, end: Callable[[Any], Any]) -> None:
-    network.on_request(hang)
+    network.on_request(never)
     network.firewall.on_ask(end)
     network.firewall.set(Rule.ASK)
 
@@ -368,24 +357,3 @@ async def test_closing_while_it_is_being_opened() -> None:
             assert outcome is network
             await close(network)
         nothing_left(network)
-
-
-async def test_an_address_that_cannot_be_had_closes_what_was_opened() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        network = Network(listen=[LOOPBACK, from_socket(taken.getsockname())])
-        with pytest.raises(P2PError):
-            await network.__aenter__()
-        nothing_left(network)
-
-
-async def test_events_end_with_the_network() -> None:
-    async with scene() as one:
-        seen = one.network.events()
-
-        async def collect() -> list[Event]:
-            return [event async for event in seen]
-
-        reading = asyncio.ensure_future(collect())
-        await asyncio.sleep(0)
-        await close(one.network)
-        assert len(await reading) >= 1

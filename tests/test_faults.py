@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from stronghold_p2p import Attempt, Connection, Firewall, Network, P2PError, Request, Rule, Stream, Timeouts
+from stronghold_p2p import Attempt, Connection, Firewall, Network, P2PError, Rule, Stream, Timeouts
 from stronghold_p2p.connection.handlers import Handlers
 from stronghold_p2p.firewall.asking.firewall import file_of
 from stronghold_p2p.firewall.asking.rules_file import RulesFile
@@ -37,13 +37,12 @@ from stronghold_p2p.transport.upgrade import UpgradeSettings
 from stronghold_p2p.transport.upgrading import UpgradeRunner
 from stronghold_p2p.yamux import Session
 from tests.inside import muxer, session
-from tests.peers import LOOPBACK, until
+from tests.peers import ECHO, echo, mirror, network, until
 from tools import house
 
 HANDS_OVER = re.compile(r"create_task|ensure_future|call_(soon(_threadsafe)?|later|at)|add_done_callback")
 # Those that lead further.
 CALLED_BY_ASYNCIO = {"connection_made", "buffer_updated", "connection_lost", "resume_writing"}
-ECHO = "/echo/1.0.0"
 
 
 def places() -> Iterator[str]:
@@ -126,18 +125,8 @@ class Scene:
 
 
 def serving() -> Network:
-    one = Network(listen=[LOOPBACK], timeouts=Timeouts(keepalive=0.2))
-    one.firewall.set(Rule.ALLOW)
-
-    @one.on_request
-    async def answer(request: Request[Any]) -> Any:
-        return request.message
-
-    @one.on_stream(ECHO)
-    async def echo(stream: Stream) -> None:
-        async for piece in stream:
-            await stream.write(piece)
-
+    one = network(mirror, timeouts=Timeouts(keepalive=0.2))
+    one.on_stream(ECHO)(echo)
     return one
 
 
@@ -221,7 +210,7 @@ async def who_goes_on(one: Scene) -> None:
     await one.meets(one.breaks(Handlers, "_start"), one.alice.request(one.bob.peer_id, "x"))
 
 
-@breaks("swarm.watches._arm")
+@breaks("swarm.watches.start")
 async def what_is_watched(one: Scene) -> None:
     """A rules file, and the addresses of the host: the next look comes all the same."""
     one.patch.setattr(swarms, "RULES_EVERY", 0.01)
@@ -281,7 +270,7 @@ async def asking(one: Scene) -> None:
         return True
 
     one.bob.firewall.set(Rule.ASK, protocol=ECHO)
-    fault = one.breaks(one.bob._swarm.gatekeeper, "ask")
+    fault = one.breaks(one.bob._swarm.approval, "ask")
     stream = await one.alice.open_stream(one.bob.peer_id, ECHO)
     await one.meets(fault, stream.read())
     async with one.alice.open_stream(one.bob.peer_id, ECHO) as again:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final
 
-from stronghold_p2p.connection.life import LIFE
+from stronghold_p2p.connection.live import LIFE
 from stronghold_p2p.transport.upgrading import PHASES
 from stronghold_p2p.yamux.state import RECEIVING, SENDING
 from tools import house, pages

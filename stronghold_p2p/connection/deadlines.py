@@ -9,28 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Final, Protocol
+from typing import Any, Final
 
 COARSE: Final = 0.02  # seconds between two looks at least, however many deadlines there are
 
 
-class Timed(Protocol):
-    """Whoever has deadlines."""
-
-    def look(self, now: float) -> float:
-        """Do what is due; returns when the next look is worth it."""
-
-    def failed(self, error: Exception) -> None:
-        """``look`` raised: a fault of ours, for which only this connection pays."""
-
-
 class Deadlines:
-    """Calls ``timed.look``; all times are the loop's seconds. ``at``: when it does so next."""
+    """Calls ``timed.look(now)``, which does what is due and returns when the next look is worth it; ``timed.failed``
+    hears of a fault in that. All times are the loop's seconds. ``at``: when it looks next.
+    """
 
     __slots__ = ("_handle", "_loop", "_timed", "at")
 
-    def __init__(self, timed: Timed, loop: asyncio.AbstractEventLoop) -> None:
-        self._timed: Timed | None = timed
+    def __init__(self, timed: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self._timed = timed
         self._loop = loop
         self._handle: asyncio.TimerHandle | None = None
         self.at = math.inf
@@ -60,8 +52,6 @@ class Deadlines:
     def _look(self) -> None:
         self._handle, self.at = None, math.inf
         timed, now = self._timed, self._loop.time()
-        if timed is None:
-            return
         try:
             self.look_at(max(timed.look(now), now + COARSE))
         except Exception as error:  # a fault of ours: this connection pays for it

@@ -14,14 +14,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeAlias
 
 from stronghold_p2p import multistream
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.connection.eager import begun
-from stronghold_p2p.connection.owner import Owner
 from stronghold_p2p.errors import (
     ConnectionClosed,
     DeadlineExceeded,
@@ -31,6 +30,7 @@ from stronghold_p2p.errors import (
     StreamReset,
 )
 from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS
+from stronghold_p2p.identity import PeerId
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import HeldUntilAnswered
 
@@ -41,11 +41,48 @@ PEERS_DOING: Final = (ConnectionClosed, DeadlineExceeded, DecodeError, Handshake
 
 log = logging.getLogger("stronghold_p2p.connection")
 
+Handler: TypeAlias = Callable[[LiveStream], Awaitable[None]]
+
+
+class Owner(Protocol):
+    """The swarm that a connection belongs to. ``connection`` is always the one that asks."""
+
+    def admits(self, connection: Any, protocol: str) -> bool | None:
+        """Whether its peer may open a stream for ``protocol``; None: ``ask`` first."""
+
+    async def ask(self, connection: Any, protocol: str) -> bool:
+        """Ask the application."""
+
+    def handler(self, protocol: str) -> Handler | None:
+        """Who serves ``protocol``."""
+
+    def served(self, peer: PeerId, protocols: tuple[str, ...]) -> str | None:
+        """The first of ``protocols`` that ``peer`` has said to serve."""
+
+    def is_protected(self, peer: PeerId) -> bool:
+        """Connections to ``peer`` are kept although nothing happens on them."""
+
+    @property
+    def readers_wait(self) -> bool:
+        """Somebody reads events slowly and has asked that peers wait for that."""
+
+    async def turn(self, peer: PeerId) -> None:
+        """Return when what ``peer`` brings may begin."""
+
+    def ended(self, connection: Any, error: Exception) -> None:
+        """It is over; its wire may take a moment longer."""
+
+    def gone(self, connection: Any) -> None:
+        """Its wire is gone, too."""
+
+    def leave_behind(self, task: asyncio.Task[None]) -> None:
+        """A handler runs although its connection is over."""
+
 
 class Handlers:
     """The ``Accepter`` of one connection; ``tasks`` are the handlers that run, by their streams."""
 
-    def __init__(self, owner: Owner[Any], maximum: int | None, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, owner: Owner, maximum: int | None, loop: asyncio.AbstractEventLoop) -> None:
         self._owner = owner
         self._maximum = math.inf if maximum is None else maximum
         self._loop = loop

@@ -14,7 +14,8 @@ import asyncio
 import logging
 import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Mapping
+from enum import Enum
 from typing import Final
 
 from multiaddr import Multiaddr
@@ -22,12 +23,9 @@ from multiaddr import Multiaddr
 from stronghold_p2p import multistream
 from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.connection.connection import Connection
 from stronghold_p2p.connection.deadlines import Deadlines
-from stronghold_p2p.connection.handlers import Handlers
-from stronghold_p2p.connection.life import LIFE, Event, Life
-from stronghold_p2p.connection.owner import Owner
-from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, UsageError, again
+from stronghold_p2p.connection.handlers import Handlers, Owner
+from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, again
 from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId, PublicKey
 from stronghold_p2p.seams import Muxer, Sink, StreamEnd, Upgraded
@@ -41,25 +39,108 @@ LINGER: Final = 10.0  # seconds that a stream which we closed may take to end be
 
 log = logging.getLogger("stronghold_p2p.connection")
 
+
+class Life(Enum):
+    """Where a connection is.
+
+    It is open from the moment in which limits and firewall have taken it. Whoever ends it, it is ``CLOSING`` from then
+    on: no stream works any more, but the goodbye may still be on its way, and the peer has a second to close its side.
+    It is ``GONE`` with its wire. A peer that vanishes takes it there in two steps, too.
+    """
+
+    OPEN = "open"
+    CLOSING = "closing"
+    GONE = "gone"
+
+
+class Event(Enum):
+    """What happens to a connection."""
+
+    END = "we close it, the peer does, or it fails"
+    LOSE = "its wire is gone"
+
+
+LIFE: Final[Mapping[tuple[Life, Event], Life]] = {
+    (Life.OPEN, Event.END): Life.CLOSING,
+    (Life.CLOSING, Event.LOSE): Life.GONE,
+}
+
 _OPEN: Final = Life.OPEN
+
+
+class Connection:
+    """An encrypted connection to ``peer``, whose identity the handshake has proven."""
+
+    __slots__ = ("__weakref__", "_live")
+
+    def __init__(self, live: LiveConnection) -> None:
+        self._live = live
+
+    @property
+    def peer(self) -> PeerId:
+        """The other end, proven by the handshake."""
+        return self._live.peer
+
+    @property
+    def public_key(self) -> PublicKey:
+        """The key that ``peer`` is the name of."""
+        return self._live.public_key
+
+    @property
+    def direction(self) -> Direction:
+        """``"out"`` when we dialed, ``"in"`` when the peer did."""
+        return self._live.direction
+
+    @property
+    def local_address(self) -> Multiaddr:
+        """Our end."""
+        return self._live.local_address
+
+    @property
+    def remote_address(self) -> Multiaddr:
+        """The other end: as we dialed it, or as the system tells it."""
+        return self._live.remote_address
+
+    @property
+    def closed(self) -> bool:
+        """It is over, and ``error`` tells why."""
+        return self._live.closed
+
+    @property
+    def error(self) -> Exception | None:
+        """Why it is over; None while it is open."""
+        return self._live.error
+
+    @property
+    def streams(self) -> int:
+        """Streams that are open, both directions together."""
+        return self._live.streams
+
+    @property
+    def latency(self) -> float | None:
+        """The round trip that was measured last, in seconds; None before the first."""
+        return self._live.latency
+
+    def __repr__(self) -> str:
+        return repr(self._live)
+
+    async def close(self, code: int = GoAway.NORMAL) -> None:
+        """Close in order: what was written leaves, then a go-away with ``code``, then our end of the connection.
+
+        Waits up to a second for the peer to close its end, too. Cancelled, the connection is aborted.
+        """
+        await self._live.close(code)
 
 
 class LiveConnection:
     """``direction`` is ``"out"`` when we dialed. ``owner``: the swarm."""
 
     def __init__(
-        self,
-        upgraded: Upgraded,
-        owner: Owner[LiveConnection],
-        *,
-        direction: Direction,
-        limits: Limits,
-        timeouts: Timeouts,
+        self, upgraded: Upgraded, owner: Owner, *, direction: Direction, limits: Limits, timeouts: Timeouts
     ) -> None:
         self.peer: PeerId = upgraded.peer
         self.public_key: PublicKey = upgraded.public_key
         self.direction: Direction = direction
-        self.early_muxer = upgraded.early_muxer
         self.local_address: Multiaddr = upgraded.local
         self.remote_address: Multiaddr = upgraded.remote
         self.error: Exception | None = None
@@ -69,7 +150,7 @@ class LiveConnection:
         self._timeouts = timeouts
         self._negotiating = math.inf if timeouts.negotiate is None else timeouts.negotiate
         self.deadlines = Deadlines(self, self.loop)
-        self._handlers = Handlers(owner, limits.streams_in, self.loop)
+        self.handlers = Handlers(owner, limits.streams_in, self.loop)
         self._idle_since: float | None = self.loop.time()
         self._gone: asyncio.Future[None] | None = None
         self._face: Connection | None = None
@@ -113,13 +194,6 @@ class LiveConnection:
     def latency(self) -> float | None:
         return self._muxer.round_trip or None
 
-    @property
-    def handlers(self) -> frozenset[asyncio.Task[None]]:
-        """Tasks of handlers that are running."""
-        return frozenset(self._handlers.tasks.values())
-
-    # ------------------------------------------------------------------ streams of ours
-
     async def open_stream(self, *protocols: str, wait: bool = False) -> LiveStream:
         """A stream for the first of ``protocols`` that the peer serves.
 
@@ -127,15 +201,9 @@ class LiveConnection:
         refusal then comes as ``UnsupportedProtocol`` from the first read, and silence as ``DeadlineExceeded``.
         ``LimitExceeded`` if the peer takes no more streams, ``ConnectionClosed`` if the connection ends.
         """
-        if not protocols:
-            raise UsageError("name at least one protocol")
-        stream = None if wait else self.open_now(protocols)
-        if stream is not None:
-            return stream
         known = None if wait else self._known(protocols)
         proposal = b"" if known is None else multistream.propose(known)
-        end = await open_when_acknowledged(self._muxer, self._check_open)
-        stream = self._stream(end)
+        stream = self._stream(await open_when_acknowledged(self._muxer, self._check_open))
         if known is not None:
             return self._propose(stream, known, proposal)
         try:
@@ -147,17 +215,13 @@ class LiveConnection:
 
     def open_now(self, protocols: tuple[str, ...], now: float | None = None) -> LiveStream | None:
         """``open_stream`` where nothing has to be waited for; else None. ``now``: the loop's time, if it is known."""
-        if self.life is not _OPEN:
-            self._check_open()
         known = self._known(protocols)
         if known is None:
             return None
         proposal = multistream.propose(known)
         try:
             end = self._muxer.open()
-        except LimitExceeded as error:
-            if error.limit != "ack_backlog":
-                raise
+        except LimitExceeded:  # ``open_stream`` waits for a place, or says that there will be none
             return None
         return self._propose(self._stream(end), known, proposal, now)
 
@@ -186,23 +250,13 @@ class LiveConnection:
         if self.life is not _OPEN:
             raise again(self.error or ConnectionClosed("the connection is closed"), self.peer)
 
-    # ------------------------------------------------------------------ streams of the peer
-
     def accepted(self, end: StreamEnd) -> Sink:
         """The peer opens a stream: which protocol it is for comes first."""
         self._idle_since = None
         stream = LiveStream(end, self, self.loop)
         due = self._muxer.heard + self._negotiating
-        stream.take_in(InboundNegotiation(self._handlers, stream, due, self._timeouts.negotiate))
+        stream.take_in(InboundNegotiation(self.handlers, stream, due, self._timeouts.negotiate))
         return stream
-
-    def cancel_handler(self, stream: LiveStream, reason: str) -> None:
-        self._handlers.cancel_one(stream, reason)
-
-    def recheck(self, kept: Callable[[str], bool]) -> None:
-        self._handlers.recheck(kept)
-
-    # ------------------------------------------------------------------ deadlines
 
     def look_at(self, due: float) -> None:
         self.deadlines.look_at(due)
@@ -237,8 +291,6 @@ class LiveConnection:
         if self._timeouts.idle is not None:
             due = min(due, (now if self._idle_since is None else self._idle_since) + self._timeouts.idle)
         return min(due, self._muxer.due())
-
-    # ------------------------------------------------------------------ the end
 
     async def close(self, code: int = GoAway.NORMAL) -> None:
         """Close in order, and wait for the peer to close its end, too.
@@ -279,7 +331,7 @@ class LiveConnection:
         self.deadlines.clear()
         # When the peer leaves, what it had sent before is still there to be read.
         remote = isinstance(error, ConnectionClosed) and error.remote
-        self._handlers.cancel(HANDLER_GRACE if remote else 0.0)
+        self.handlers.cancel(HANDLER_GRACE if remote else 0.0)
         self._owner.ended(self, error)
 
     def gone(self) -> None:

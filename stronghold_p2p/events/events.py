@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.connection.connection import Connection
+from stronghold_p2p.connection.live import Connection
 from stronghold_p2p.errors import ConfigError, ListenError
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.identity import PeerId

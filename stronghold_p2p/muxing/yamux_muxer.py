@@ -6,7 +6,7 @@ sealed together and leave in one write. Tasks that were woken by what came go on
 it sends. A wire that takes no more stops writers (``Session.congested``), and stops reading when answers pile up.
 
 The muxer owns everything that is Yamux's or the channel's: keep-alive pings, half frames that do not become whole,
-writes that stall, and the goodbye. The life of the connection above it is the connection's (``connection/life.py``).
+writes that stall, and the goodbye. The life of the connection above it is the connection's (``connection/live.py``).
 
 Whatever goes wrong ends this connection only. ``_failed`` is told, and says goodbye with the code of the error, or
 nothing where the channel cannot be trusted. ``_end`` fails all streams; ``ended`` comes when the wire is gone, too.

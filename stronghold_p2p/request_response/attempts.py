@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stronghold_p2p.connection.connection import Connection
-from stronghold_p2p.connection.live import LiveConnection
+from stronghold_p2p.connection.live import Connection, LiveConnection
 from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, P2PError, Rejected
 from stronghold_p2p.firewall.rules import Attempt, Direction, variant_of
 from stronghold_p2p.identity import PeerId

@@ -164,7 +164,7 @@ class Client:
                 deadline.phase = Phase.FIREWALL.value
                 when = deadline.when
                 attempt = attempts.attempt_of(connection, protocol, message, direction="out", deadline=when)
-                if not await self._swarm.gatekeeper.ask(attempt):
+                if not await self._swarm.approval.ask(attempt):
                     raise attempts.kept_back(connection, "request")
                 deadline.phase = Phase.NEGOTIATE.value
                 return await connection.open_stream(connection.likely(protocol.ids))

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from stronghold_p2p.codes import Reset
-from stronghold_p2p.connection.connection import Connection
+from stronghold_p2p.connection.live import Connection
 from stronghold_p2p.errors import (
     ConnectionClosed,
     DeadlineExceeded,
@@ -138,18 +138,18 @@ class Responder(Generic[Rq, Rs]):
             raise
 
     async def _allowed(self, message: Rq, stream: LiveStream, due: float, size: int) -> bool:
-        gatekeeper, backlog = self._swarm.gatekeeper, self._swarm.hub.backlog
+        approval, backlog = self._swarm.approval, self._swarm.hub.backlog
         attempt = attempts.attempt_of(stream.connection, self._protocol, message, direction="in", deadline=due)
         wait = backlog.crowded(attempt.peer)  # it had its turn before the request came, which is later than that
-        allowed = None if wait else gatekeeper.verdict(attempt)
+        allowed = None if wait else approval.verdict(attempt)
         if allowed is None:
             watch = Watch(stream)
             try:
                 if wait:
                     await backlog.turn(attempt.peer)
-                    allowed = gatekeeper.verdict(attempt)
+                    allowed = approval.verdict(attempt)
                 if allowed is None:
-                    allowed = await gatekeeper.ask(attempt, size)
+                    allowed = await approval.ask(attempt, size)
             finally:
                 watch.stop()
         return allowed
@@ -191,9 +191,9 @@ class Responder(Generic[Rq, Rs]):
         """The rules may have changed since: a peer that was shut out is told nothing."""
         connection, due = request.connection, request.deadline
         attempt = attempts.attempt_of(connection, self._protocol, request.message, direction="in", deadline=due)
-        kept = self._swarm.gatekeeper.decide(attempt) in {Rule.ALLOW, Rule.ASK}
+        kept = self._swarm.firewall.decide(attempt) in {Rule.ALLOW, Rule.ASK}
         if not kept:
-            self._swarm.gatekeeper.take_back(attempt)
+            self._swarm.approval.take_back(attempt)
         return kept
 
     def _interruption(self, watch: Watch | None, request: Request[Any]) -> P2PError:

@@ -30,4 +30,4 @@ class Watch(Intake):
 
     def failed(self, error: Exception) -> None:
         self.error = error
-        self._stream.connection.cancel_handler(self._stream, str(error))
+        self._stream.connection.handlers.cancel_one(self._stream, str(error))

@@ -17,8 +17,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from math import inf
-from types import TracebackType
-from typing import Any, Final, Protocol, Self, cast
+from types import SimpleNamespace, TracebackType
+from typing import Any, Final, Self
 
 from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import (
@@ -60,49 +60,20 @@ class Intake:
         """``due`` has come."""
 
 
-class Deadlines(Protocol):
-    """The timer of the connection. ``at``: when it fires next."""
-
-    at: float
-
-    def look_at(self, due: float) -> None:
-        """Fire at ``due``, if not earlier."""
-
-
-class StreamOwner(Protocol):
-    """What a stream needs of its connection."""
-
-    peer: PeerId
-    turn: Turn
-
-    @property
-    def face(self) -> Any:
-        """The connection as users see it."""
-
-    @property
-    def deadlines(self) -> Deadlines:
-        """What calls ``expired`` of streams that are due."""
-
-    def linger(self) -> float:
-        """When a stream that is closed now, and that the peer does not close, is reset."""
-
-
-class _HandedOver:
-    """Stands for an end that belongs to another sink now."""
-
-    id, gone, finished = 0, True, True
-
-
-_HANDED_OVER: Final = _HandedOver()
+# Stands for an end that belongs to another sink now.
+_HANDED_OVER: Final[Any] = SimpleNamespace(id=0, gone=True, finished=True)
 
 
 class LiveStream:
-    """Bytes both ways, each way closed on its own. It is the ``Sink`` of its ``StreamEnd``."""
+    """Bytes both ways, each way closed on its own. It is the ``Sink`` of its ``StreamEnd``.
 
-    def __init__(self, end: StreamEnd, connection: StreamOwner, loop: asyncio.AbstractEventLoop) -> None:
+    ``connection`` is the ``LiveConnection`` that it belongs to.
+    """
+
+    def __init__(self, end: StreamEnd, connection: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._end = end
         self._loop = loop
-        self._turn = connection.turn
+        self._turn: Turn = connection.turn
         self._chunks: deque[bytes | memoryview] = deque()
         # What the muxer is told with the next read: bytes of a negotiation; below zero, bytes at the front that a
         # cancelled read had taken, which were told before.
@@ -112,7 +83,7 @@ class LiveStream:
         self._ended = self._closed = False
         self._error: Exception | None = None
         self._over_at = inf
-        self.connection: Any = connection
+        self.connection = connection
         self.protocol = ""
         self.intake: Intake | None = None
 
@@ -123,10 +94,7 @@ class LiveStream:
     def __repr__(self) -> str:
         return f"<Stream {self._end.id} {self.protocol or 'negotiating'}>"
 
-    # ------------------------------------------------------------------ reading
-
     async def read(self, n: int = READ_CHUNK) -> bytes:
-        """The next 1 to ``n`` bytes; ``b""`` at the end."""
         if n < 1:
             raise ValueError("read at least one byte")
         if self._reader is not None:
@@ -166,7 +134,6 @@ class LiveStream:
         return piece
 
     async def readexactly(self, n: int) -> bytes:
-        """Exactly ``n`` bytes; else ``StreamEnded``."""
         if n == 0:
             return b""
         first = await self.read(n)
@@ -195,7 +162,6 @@ class LiveStream:
         self._untold = 0
 
     async def read_to_end(self, maximum: int = 1 << 20) -> bytes:
-        """Everything up to the peer's FIN, at most ``maximum`` bytes."""
         pieces: list[bytes] = []
         size = 0
         try:
@@ -210,7 +176,6 @@ class LiveStream:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def read_message(self, maximum: int = 1 << 20) -> bytes | None:
-        """One message, at most ``maximum`` bytes; None at a clean end."""
         taken: list[bytes] = []
         try:
             length = await self._read_length(maximum, taken)
@@ -225,18 +190,16 @@ class LiveStream:
         exchange = varint.read(maximum=maximum)
         try:
             next(exchange)
-            while True:
-                byte = await self.read(1)
-                if not byte:
-                    if taken:
-                        raise StreamEnded("an end inside a length", partial=b"".join(taken), peer=self.peer)
-                    return None
+            while byte := await self.read(1):
                 taken.append(byte)
                 exchange.send(byte)
         except StopIteration as stop:
             return int(stop.value)
         except DecodeError as error:
             raise Malformed(f"message length: {error}", peer=self.peer) from None
+        if taken:
+            raise StreamEnded("an end inside a length", partial=b"".join(taken), peer=self.peer)
+        return None
 
     def _check_readable(self) -> None:
         if self._error is not None:
@@ -244,10 +207,7 @@ class LiveStream:
         if self._closed:
             raise UsageError("the stream is closed")
 
-    # ------------------------------------------------------------------ writing
-
     async def write(self, data: Buffer) -> None:
-        """Send all of ``data``: the return says that it is framed."""
         if self._error is not None or self._closed or self._end.finished or self._writer is not None:
             self._check_writable()
         rest: bytes | memoryview = data if isinstance(data, bytes) else bytes(data)
@@ -259,7 +219,6 @@ class LiveStream:
             again = True
 
     async def write_message(self, data: Buffer) -> None:
-        """Send one message."""
         body = bytes(data)
         await self.write(varint.encode(len(body)) + body)
 
@@ -308,7 +267,6 @@ class LiveStream:
             self._reader.set()
 
     def reset(self, code: int = 0) -> None:
-        """End both directions at once."""
         if self._closed and self._end.gone:
             return
         self._closed = True
@@ -337,8 +295,6 @@ class LiveStream:
             self.close()
         else:
             self.reset()
-
-    # ------------------------------------------------------------------ deadlines
 
     def expire(self, due: float) -> None:
         """Whatever the stream is doing, it ends with ``DeadlineExceeded`` at ``due``, in the loop's seconds."""
@@ -408,7 +364,7 @@ class LiveStream:
         self._chunks.clear()
         self._closed = True
         self._error = UsageError("the stream was handed over")
-        end, self._end = self._end, cast(StreamEnd, _HANDED_OVER)  # so that closing or resetting this object is nothing
+        end, self._end = self._end, _HANDED_OVER  # so that closing or resetting this object is nothing
         end.due = inf
         return end, unread, self._ended
 

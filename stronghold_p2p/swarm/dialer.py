@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.kinds import relays_of
 from stronghold_p2p.addressing.parse import split_peer
-from stronghold_p2p.book.addresses import AddressBook, store_of
+from stronghold_p2p.book.addresses import store_of
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, P2PError
 from stronghold_p2p.events.events import DialFailed, Dialing
-from stronghold_p2p.events.hub import Hub
-from stronghold_p2p.firewall.limits.gate import Gate
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.streams.deadline import Deadline
-from stronghold_p2p.swarm.gatekeeper import Gatekeeper
-from stronghold_p2p.swarm.host import Establisher
-from stronghold_p2p.transport.registry import Transports
+from stronghold_p2p.swarm.host import Host
 
 ADDRESSES: Final = 16  # of one peer that a dial tries (rust, js): 250 ms apart, the last one starts after 4 s
 STAGGER: Final = 0.25  # seconds; the "Connection Attempt Delay" that RFC 8305, 5, recommends
@@ -34,8 +31,20 @@ RELAYED: Final = "skipped, relays are not supported yet: give a direct address"
 _Key: TypeAlias = "PeerId | tuple[Multiaddr, ...]"
 
 
+@dataclass(eq=False, slots=True)
+class _Attempt:
+    """One address of a dial. ``refused``: why the rules, since they have changed, keep us from there."""
+
+    given: Multiaddr
+    address: Multiaddr
+    peer: PeerId | None
+    refused: DialError | None = None
+
+
 class _Dial:
     """A dial in progress. ``todo``: addresses that have not been tried; who joins later may bring more."""
+
+    task: asyncio.Task[LiveConnection]
 
     def __init__(self, key: _Key, peer: PeerId | None, outcome: asyncio.Future[LiveConnection]) -> None:
         self.key = key
@@ -62,12 +71,10 @@ class _Dial:
         if not errors:
             who = "the peer" if self.peer is None else self.peer
             return DialError(f"no address of {who} is known: give one, or book.add(...) it", peer=self.peer)
-        if len(errors) == 1 or all(isinstance(error, LimitExceeded) for error in errors):
-            return self._alone(errors[0])
-        reasons = "; ".join(f"{address}: {error}" for address, error in self.failures.items())
-        return DialError(f"no address worked: {reasons}", peer=self.peer, attempts=self.failures)
-
-    def _alone(self, error: Exception) -> Exception:
+        if len(errors) > 1 and not all(isinstance(error, LimitExceeded) for error in errors):
+            reasons = "; ".join(f"{address}: {error}" for address, error in self.failures.items())
+            return DialError(f"no address worked: {reasons}", peer=self.peer, attempts=self.failures)
+        error = errors[0]
         if isinstance(error, DialError):
             error.attempts = error.attempts or {next(iter(self.failures)): error.__cause__ or error}  # type: ignore[dict-item]
         if isinstance(error, P2PError):
@@ -76,29 +83,13 @@ class _Dial:
 
 
 class Dialer:
-    """Dials for one swarm. ``timeout`` is for all addresses of a peer together."""
+    """Dials for one swarm. ``Timeouts.dial`` is for all addresses of a peer together."""
 
-    def __init__(
-        self,
-        *,
-        transports: Transports,
-        gatekeeper: Gatekeeper,
-        gate: Gate,
-        book: AddressBook,
-        hub: Hub,
-        establisher: Establisher,
-        timeout: float | None,
-    ) -> None:
-        self.transports = transports
-        self._gatekeeper = gatekeeper
-        self.gate = gate
-        self._book = book
-        self.hub = hub
-        self.establisher = establisher
-        self._timeout = timeout
+    def __init__(self, host: Host) -> None:
+        self._host = host
         self._closing = False
         self._shared: dict[_Key, _Dial] = {}
-        self._tasks: dict[asyncio.Task[LiveConnection], _Dial] = {}
+        self._all: set[_Dial] = set()
 
     async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr]) -> LiveConnection:
         """Connect to ``peer`` (None: to whoever proves an identity at the address).
@@ -106,9 +97,7 @@ class Dialer:
         All callers for one peer, or for the same addresses, share one dial; it is cancelled when the last of them is.
         """
         key = tuple(addresses) if peer is None else peer
-        dial = self._shared.get(key)
-        if dial is None:
-            dial = self._start(key, peer)
+        dial = self._shared.get(key) or self._start(key, peer)
         dial.add(addresses)
         dial.waiters += 1
         try:
@@ -116,7 +105,8 @@ class Dialer:
         finally:
             dial.waiters -= 1
             if not dial.waiters and not dial.outcome.done():
-                self._abandon(dial)
+                self._forget(dial)
+                dial.task.cancel()
 
     def arrived(self, connection: LiveConnection) -> None:
         """The peer that we dial has connected to us: the callers that wait for the dial take that connection.
@@ -130,40 +120,36 @@ class Dialer:
 
     def recheck(self) -> None:
         """Rules have changed: give up what we may not dial any more."""
-        for dial in set(self._tasks.values()):
+        for dial in self._all:
             for task, attempt in dial.running.items():
-                attempt.recheck(task)
+                try:
+                    self._check(attempt)
+                except DialError as error:
+                    if task.cancel():
+                        attempt.refused = error
 
     async def close(self) -> None:
         """Cancel every dial; who waits for one gets ``ConnectionClosed``."""
         self._closing = True
-        tasks = list(self._tasks)
+        tasks = [dial.task for dial in self._all]
         for task in tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _start(self, key: _Key, peer: PeerId | None) -> _Dial:
         loop = asyncio.get_running_loop()
-        dial = _Dial(key, peer, loop.create_future())
-        task = loop.create_task(self._run(dial))
-        self._tasks[task] = dial
-        self._shared[key] = dial
-        task.add_done_callback(self._ended)
+        dial = self._shared[key] = _Dial(key, peer, loop.create_future())
+        dial.task = loop.create_task(self._run(dial))
+        self._all.add(dial)
+        dial.task.add_done_callback(lambda task: self._ended(dial, task))
         return dial
-
-    def _abandon(self, dial: _Dial) -> None:
-        self._forget(dial)
-        for task, running in self._tasks.items():
-            if running is dial:
-                task.cancel()
 
     def _forget(self, dial: _Dial) -> None:
         if self._shared.get(dial.key) is dial:
             del self._shared[dial.key]
 
-    def _ended(self, task: asyncio.Task[LiveConnection]) -> None:
-        dial = self._tasks.pop(task)
+    def _ended(self, dial: _Dial, task: asyncio.Task[LiveConnection]) -> None:
+        self._all.discard(dial)
         self._forget(dial)
         given_up = None
         if task.cancelled() and not dial.waiters and not self._closing:
@@ -172,7 +158,7 @@ class Dialer:
         closing = ConnectionClosed("the network is closing", peer=dial.peer)
         error = closing if task.cancelled() else task.exception()
         if isinstance(error, Exception) and (given_up or not task.cancelled()):
-            self.hub.emit(DialFailed(dial.peer, given_up or error))
+            self._host.hub.emit(DialFailed(dial.peer, given_up or error))
         if dial.outcome.done():  # the peer has come by itself
             return
         if error is None:
@@ -184,88 +170,61 @@ class Dialer:
     async def _run(self, dial: _Dial) -> LiveConnection:
         winner: LiveConnection | None = None
         try:
-            async with Deadline(self._timeout, "dial", peer=dial.peer, setting="Timeouts.dial"):
+            async with Deadline(self._host.timeouts.dial, "dial", peer=dial.peer, setting="Timeouts.dial"):
                 winner = await self._race(dial)
                 return winner
         finally:
             for task in dial.running:
-                if task.cancel() or task.exception() is not None:
+                if task.cancel() or task.cancelled() or task.exception() is not None:
                     continue
                 if task.result() is not winner:  # two came in at once, or one while everybody left
                     task.result().shut()
             await asyncio.gather(*dial.running, return_exceptions=True)
 
-    def check(self, peer: PeerId | None, address: Multiaddr) -> None:
-        """``DialError`` if the firewall keeps us from there."""
-        if not self._gatekeeper.may_connect(peer, "out", address):
-            what = f"our own firewall keeps us from {peer or 'whoever is'} at {address}"
-            raise DialError(f"{what}: see firewall.banned and firewall.rules()", peer=peer)
-
     async def _race(self, dial: _Dial) -> LiveConnection:
         running = dial.running
         while dial.todo or running:
             if dial.todo:
-                address = dial.todo.pop(0)
-                attempt = _Attempt(self, dial.peer, address)
-                running[asyncio.get_running_loop().create_task(attempt.run())] = attempt
+                given = dial.todo.pop(0)
+                # An address that names its peer has to keep its word, also when the caller takes anybody.
+                address, named = split_peer(given)
+                attempt = _Attempt(given, address, named if dial.peer is None else dial.peer)
+                running[asyncio.get_running_loop().create_task(self._try(attempt))] = attempt
             done, _ = await asyncio.wait(running, timeout=STAGGER, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                error = task.exception()
+                error = running[task].refused if task.cancelled() else task.exception()
                 if error is None:
-                    self._learn(dial, task.result().peer, running[task].given)
+                    self._learn(dial, task.result().peer, running[task].address)
                     return task.result()
                 if not isinstance(error, Exception):
                     raise error
                 dial.failures[running.pop(task).given] = error
         raise dial.explain()
 
+    async def _try(self, attempt: _Attempt) -> LiveConnection:
+        """Ends with nothing left unless it succeeds."""
+        self._check(attempt)
+        transport = self._host.transport_for(attempt.address)
+        if transport is None:
+            raise DialError(f"{attempt.address} is no TCP address that can be dialed")
+        token = self._host.gate.dial()
+        try:
+            self._host.hub.emit(Dialing(attempt.peer, attempt.address))
+            return self._host.establish(await transport.dial(attempt.address, attempt.peer), token, "out")
+        except BaseException:
+            token.release()
+            raise
+
+    def _check(self, attempt: _Attempt) -> None:
+        """``DialError`` if the firewall keeps us from there."""
+        if not self._host.gatekeeper.may_connect(attempt.peer, "out", attempt.address):
+            what = f"our own firewall keeps us from {attempt.peer or 'whoever is'} at {attempt.address}"
+            raise DialError(f"{what}: see firewall.banned and firewall.rules()", peer=attempt.peer)
+
     def _learn(self, dial: _Dial, peer: PeerId, address: Multiaddr) -> None:
-        book = store_of(self._book)
-        book.worked(peer, split_peer(address)[0])
+        book = store_of(self._host.book)
+        book.worked(peer, address)
         if dial.peer is not None:
             for failed in dial.failures:
                 if not relays_of(failed):  # those were not tried
                     book.failed(peer, failed)
-
-
-class _Attempt:
-    """One address of a dial. Ends with nothing left unless it succeeds."""
-
-    def __init__(self, dialer: Dialer, peer: PeerId | None, address: Multiaddr) -> None:
-        self._dialer = dialer
-        self.given = address
-        self._begun = False
-        self._refused: DialError | None = None
-        # An address that names its peer has to keep its word, also when the caller takes anybody.
-        self._address, named = split_peer(address)
-        self._peer = named if peer is None else peer
-
-    async def run(self) -> LiveConnection:
-        dialer = self._dialer
-        dialer.check(self._peer, self._address)
-        self._begun = True
-        try:
-            transport = dialer.transports.for_address(self._address)
-            if transport is None:
-                raise DialError(f"{self._address} is no TCP address that can be dialed")
-            token = dialer.gate.dial()
-            try:
-                dialer.hub.emit(Dialing(self._peer, self._address))
-                return dialer.establisher.establish(await transport.dial(self._address, self._peer), token, "out")
-            except BaseException:
-                token.release()
-                raise
-        except BaseException:
-            if self._refused is not None:
-                raise self._refused from None
-            raise
-
-    def recheck(self, task: asyncio.Task[LiveConnection]) -> None:
-        """Rules have changed: end ``task``, which runs this, if they keep us from there now."""
-        if not self._begun or task.done():  # one that has not begun asks when it does
-            return
-        try:
-            self._dialer.check(self._peer, self._address)
-        except DialError as error:
-            if task.cancel():
-                self._refused = error

@@ -10,17 +10,17 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.connection.handlers import Handler
 from stronghold_p2p.connection.live import LiveConnection
-from stronghold_p2p.connection.owner import Handler
 from stronghold_p2p.events.hub import Hub
+from stronghold_p2p.firewall.asking.approval import Approval
 from stronghold_p2p.firewall.asking.firewall import Firewall
-from stronghold_p2p.firewall.limits.gate import Token
+from stronghold_p2p.firewall.limits.gate import Gate, Token
 from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys import Identity
-from stronghold_p2p.seams import Upgraded
+from stronghold_p2p.seams import Transport, Upgraded
 from stronghold_p2p.swarm.gatekeeper import Gatekeeper
-from stronghold_p2p.transport.registry import Transports
 
 
 class Service:
@@ -53,9 +53,11 @@ class Host(Protocol):
     book: AddressBook
     firewall: Firewall
     gatekeeper: Gatekeeper
+    approval: Approval
     hub: Hub
-    transports: Transports
-    """Where a service adds a transport of its own."""
+    gate: Gate
+    transports: list[Transport]
+    """A service appends its own."""
     peer_protocols: dict[PeerId, frozenset[str]]
     """What connected peers have said to serve; identify fills it."""
 
@@ -63,8 +65,14 @@ class Host(Protocol):
     def addresses(self) -> tuple[Multiaddr, ...]:
         """Where others are told to reach us, without ``/p2p/``."""
 
+    def transport_for(self, address: Multiaddr) -> Transport | None:
+        """The first that handles ``address``; None: nobody here."""
+
     def handle(self, protocol: str, handler: Handler, *, judges: bool = False, rule_name: str = "") -> None:
-        """Serve ``protocol``."""
+        """Serve ``protocol``: ``handler(stream)`` runs as a task; returning closes the stream, raising resets it.
+
+        ``rule_name``: the id that rules name where a protocol has several; by default the protocol itself.
+        """
 
     def add(self, service: Service) -> None:
         """Start ``service`` with the network, tell it of connections, and close it."""
@@ -76,11 +84,12 @@ class Host(Protocol):
         """An open connection to ``peer``, if there is one."""
 
     async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr] = ()) -> LiveConnection:
-        """The open connection to ``peer``, or a new one."""
+        """The open connection to ``peer``, or a new one; ``addresses`` are tried before the known ones.
 
-
-class Establisher(Protocol):
-    """Makes connections of what dialer and listeners have upgraded."""
+        ``DialError`` names each address and its cause; a single address' own error is raised as it is.
+        """
 
     def establish(self, upgraded: Upgraded, token: Token, direction: Direction) -> LiveConnection:
-        """``LimitExceeded`` or ``ConnectionClosed`` if it is not wanted: it has been refused then."""
+        """Make a connection of what was upgraded. ``LimitExceeded`` or ``ConnectionClosed`` if it is not wanted: it has
+        been refused then.
+        """

@@ -5,30 +5,53 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import ConfigError, LimitExceeded, ListenError, P2PError
 from stronghold_p2p.events.events import AcceptFailed, Accepting, AddressAdded, AddressRemoved, ListenerEnded
-from stronghold_p2p.events.hub import Hub
-from stronghold_p2p.firewall.limits.gate import Gate, Token
+from stronghold_p2p.firewall.limits.gate import Token
 from stronghold_p2p.seams import TransportListener, Upgraded
-from stronghold_p2p.swarm.host import Establisher
-from stronghold_p2p.transport.registry import Transports
+from stronghold_p2p.swarm.host import Host
 
 log = logging.getLogger("stronghold_p2p.network")
 
 
-class _Place:
-    """One accepted connection that is not established yet. It counts until its wire is gone."""
+class _Arrival:
+    """One accepted connection that is not established yet, as ``Arrival``. It counts until its wire is gone."""
 
-    __slots__ = ("give_up", "host", "local", "token")
+    __slots__ = ("_host", "_listeners", "_local", "_token", "give_up")
 
-    def __init__(self, token: Token, host: str | None, local: Multiaddr) -> None:
-        self.token = token
-        self.host = host
-        self.local = local
+    def __init__(self, listeners: Listeners, token: Token, host: str | None, local: Multiaddr) -> None:
+        self._listeners = listeners
+        self._token = token
+        self._host = host
+        self._local = local
         self.give_up: Callable[[], None] = token.release
+
+    def begin(self, go: Callable[[], None]) -> Callable[[], None] | None:
+        """Emit ``Accepting`` only when the upgrade begins: else one address could fill every reader's buffer."""
+        hub = self._listeners.host.hub
+
+        def begin() -> None:
+            hub.emit(Accepting(self._host, self._local))
+            go()
+
+        if hub.backlog.holds(self._host):
+            return hub.backlog.hold(self._host, begin)
+        begin()
+        return None
+
+    def proven(self, upgraded: Upgraded) -> None:
+        with suppress(P2PError):  # ``failed`` follows when its wire is gone
+            self._listeners.host.establish(upgraded, self._token, "in")
+            self._listeners.pending.pop(self._token, None)
+
+    def failed(self, error: Exception) -> None:
+        self._listeners.pending.pop(self._token, None)
+        self._token.release()
+        self._listeners.host.hub.emit(AcceptFailed(self._host, error, self._local))
 
 
 class Listener:
@@ -56,7 +79,7 @@ class LiveListener:
 
     def __init__(self, listeners: Listeners) -> None:
         self._listeners = listeners
-        self._hub = listeners.hub
+        self._hub = listeners.host.hub
         self._accepting: TransportListener | None = None
         self.addresses: tuple[Multiaddr, ...] = ()
         self.face = Listener(self)
@@ -65,11 +88,8 @@ class LiveListener:
         self._accepting = accepting
         self.addresses = accepting.addresses
 
-    def stop(self) -> None:
+    def stop(self, error: ListenError | None = None) -> None:
         """Accept no more; connections stay."""
-        self._end(None)
-
-    def _end(self, error: ListenError | None) -> None:
         accepting, self._accepting = self._accepting, None
         if accepting is None:
             return
@@ -83,7 +103,11 @@ class LiveListener:
         """Tell what has come and gone since the addresses of this host were read."""
         if self._accepting is None:
             return
-        before, self.addresses = self.addresses, self._accepting.addresses
+        before = self.addresses
+        try:
+            self.addresses = self._accepting.addresses
+        except OSError as error:  # the system does not tell: the addresses that were known stay
+            log.debug("the addresses of this host: %s", error)
         for address in before:
             if address not in self.addresses:
                 self._hub.emit(AddressRemoved(address))
@@ -93,44 +117,28 @@ class LiveListener:
 
     # ------------------------------------------------------------------ Arrivals
 
-    def admit(self, host: str | None, local: Multiaddr) -> _Place | None:
+    def admit(self, host: str | None, local: Multiaddr) -> _Arrival | None:
+        listeners = self._listeners
+        if listeners.closed:
+            return None
         try:
-            return self._listeners.admit(host, local)
+            token, gives_way = listeners.host.gate.admit(host, asyncio.get_running_loop().time())
+            if gives_way is not None:
+                listeners.pending.pop(gives_way).give_up()
         except LimitExceeded as error:
             self._hub.emit(AcceptFailed(host, error, local))
         except Exception:  # a fault of ours: this connection pays for it, and the loop hears nothing of it
             log.exception("internal error while accepting")
+        else:
+            arrival = listeners.pending[token] = _Arrival(listeners, token, host, local)
+            return arrival
         return None
-
-    def begin(self, place: _Place, go: Callable[[], None]) -> Callable[[], None] | None:
-        """Emit ``Accepting`` only when the upgrade begins: else one address could fill every reader's buffer."""
-
-        def begin() -> None:
-            self._hub.emit(Accepting(place.host, place.local))
-            go()
-
-        if self._hub.backlog.holds(place.host):
-            return self._hub.backlog.hold(place.host, begin)
-        begin()
-        return None
-
-    def upgraded(self, place: _Place, upgraded: Upgraded) -> None:
-        try:
-            self._listeners.establisher.establish(upgraded, place.token, "in")
-        except P2PError:
-            return  # ``failed`` follows when its wire is gone
-        self._listeners.pending.pop(place.token, None)
-
-    def failed(self, place: _Place, error: Exception) -> None:
-        self._listeners.pending.pop(place.token, None)
-        place.token.release()
-        self._hub.emit(AcceptFailed(place.host, error, place.local))
 
     def missed(self, error: OSError) -> None:
         self._hub.emit(AcceptFailed(None, self._told(error), self.addresses[0] if self.addresses else None))
 
     def closed(self, error: OSError) -> None:
-        self._end(self._told(error))
+        self.stop(self._told(error))
 
     def _told(self, error: OSError) -> ListenError:
         where = str(self.addresses[0]) if self.addresses else ""
@@ -140,46 +148,34 @@ class LiveListener:
 
 
 class Listeners:
-    """All listeners of one swarm. ``pending``: what was accepted and is not established yet, by its place."""
+    """All listeners of one swarm. ``pending``: what was accepted and is not established yet, by its token."""
 
-    def __init__(self, transports: Transports, gate: Gate, hub: Hub, establisher: Establisher) -> None:
-        self.hub = hub
-        self.establisher = establisher
+    def __init__(self, host: Host) -> None:
+        self.host = host
         self.all: list[LiveListener] = []
-        self.pending: dict[Token, _Place] = {}
-        self._transports = transports
-        self._gate = gate
-        self._closed = False
+        self.pending: dict[Token, _Arrival] = {}
+        self.closed = False
 
     async def listen(self, address: Multiaddr) -> LiveListener:
         """Accept connections on ``address``. ``ConfigError``: nobody can; ``ListenError``: the system's reason."""
-        transport = self._transports.for_address(address)
+        transport = self.host.transport_for(address)
         if transport is None:
             raise ConfigError(f"{address} is no TCP address", where="listen")
         listener = LiveListener(self)
         listener.started(await transport.listen(address, listener))
         self.all.append(listener)
-        if self._closed:
+        if self.closed:
             listener.stop()
         return listener
 
-    @property
-    def addresses(self) -> tuple[Multiaddr, ...]:
-        return tuple(address for listener in self.all for address in listener.addresses)
-
-    def admit(self, host: str | None, local: Multiaddr) -> _Place | None:
-        """A place for somebody who has come from ``host``; None: we are closing. ``LimitExceeded``."""
-        if self._closed:
-            return None
-        token, gives_way = self._gate.admit(host, asyncio.get_running_loop().time())
-        if gives_way is not None:
-            self.pending.pop(gives_way).give_up()
-        place = self.pending[token] = _Place(token, host, local)
-        return place
+    def look(self) -> None:
+        """Tell which addresses of this host have come and gone."""
+        for listener in list(self.all):
+            listener.look()
 
     def close(self) -> None:
         """Accept no more, and forget what has not been established; its transport aborts it."""
-        self._closed = True
+        self.closed = True
         for listener in list(self.all):
             listener.stop()
         for token in list(self.pending):

@@ -13,8 +13,8 @@ from stronghold_p2p.addressing.kinds import is_unspecified
 from stronghold_p2p.book.addresses import AddressBook, save_changes, store_of
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.connection.handlers import Handler
 from stronghold_p2p.connection.live import LiveConnection
-from stronghold_p2p.connection.owner import Handler
 from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, P2PError, UsageError
 from stronghold_p2p.events.events import AddressAdded, Ended, Opened
 from stronghold_p2p.events.hub import Hub
@@ -27,13 +27,13 @@ from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.muxing.yamux_muxer import YamuxFactory
 from stronghold_p2p.noise import Noise, StaticKeys
-from stronghold_p2p.seams import Upgraded
+from stronghold_p2p.seams import Transport, Upgraded
 from stronghold_p2p.swarm.dialer import Dialer
 from stronghold_p2p.swarm.gatekeeper import Gatekeeper, Served, kept_out
 from stronghold_p2p.swarm.host import Service
 from stronghold_p2p.swarm.listeners import Listeners, LiveListener
-from stronghold_p2p.swarm.watches import ADDRESSES_EVERY, RULES_EVERY, Watch, watch_addresses, watch_rules
-from stronghold_p2p.transport import registry
+from stronghold_p2p.swarm.watches import ADDRESSES_EVERY, RULES_EVERY, Watch, watch_rules
+from stronghold_p2p.transport.tcp import TcpTransport
 from stronghold_p2p.transport.upgrade import UpgradeSettings
 from stronghold_p2p.transport.upgrading import Upgrader
 from stronghold_p2p.yamux.window import ReceivePool
@@ -44,8 +44,8 @@ log = logging.getLogger("stronghold_p2p.network")
 class Swarm:
     """The engine behind a network. ``start`` binds it to the running loop; ``close`` ends everything.
 
-    It is the ``Host`` of services, the ``Owner`` of connections, and the ``Establisher`` of dialer and listeners; these
-    protocols tell what its methods do. ``bound`` is where we listen, ``addresses`` where others are told to reach us.
+    It is the ``Host`` of services and the ``Owner`` of connections; these protocols tell what its methods do.
+    ``bound`` is where we listen, ``addresses`` where others are told to reach us.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -81,32 +81,23 @@ class Swarm:
         self._tokens: dict[LiveConnection, Token] = {}
         self._ending: set[LiveConnection] = set()
         self._leftover: set[asyncio.Task[None]] = set()  # handlers of connections that are over, until they end
-        self._drained: asyncio.Future[None] | None = None
-        self._over: asyncio.Future[None] | None = None
+        self._drained = asyncio.Event()
+        self._over: asyncio.Event | None = None
         self.gatekeeper = Gatekeeper(
             self.firewall,
             self.approval,
             audit,
             self._services,
-            connections=self.connections,
-            recheck_dials=lambda: self.dialer.recheck(),  # noqa: PLW0108 - the dialer is made below
             backlog=self.hub.backlog,
             ask_timeout=self.timeouts.ask,
         )
+        self.admits, self.turn = self.gatekeeper.admits, self.hub.backlog.turn
+        self.is_protected = self.protected.__contains__
         yamux = YamuxFactory(self.limits, self.timeouts, self.pool, self.is_protected)
         noise = Noise(StaticKeys.create(identity, os.urandom), os.urandom)
         self.upgrader = Upgrader(UpgradeSettings((noise,), (yamux,)), self.timeouts.upgrade)
-        self.transports = registry.Transports(registry.default_transports(identity, self.upgrader, self.timeouts))
-        self.listeners = Listeners(self.transports, self.gate, self.hub, self)
-        self.dialer = Dialer(
-            transports=self.transports,
-            gatekeeper=self.gatekeeper,
-            gate=self.gate,
-            book=self.book,
-            hub=self.hub,
-            establisher=self,
-            timeout=self.timeouts.dial,
-        )
+        self.transports: list[Transport] = [TcpTransport(self.upgrader, self.timeouts)]
+        self.listeners, self.dialer = Listeners(self), Dialer(self)
         self._rules_watch, self._address_watch = Watch(RULES_EVERY), Watch(ADDRESSES_EVERY)
 
     def start(self) -> None:
@@ -115,30 +106,25 @@ class Swarm:
         self._running = True
         store_of(self.book).hold(self._connections)
         store_of(self.book).hold(self.protected)
-        self.gatekeeper.start(self.loop)
+        self._unwatch = self.firewall.watch(self._rules_changed)
         watch_rules(self._rules_watch, self.firewall, self.hub.emit)
         for service in self._added:
             service.start()
 
-    # ------------------------------------------------------------------ services and events
-
     def handle(self, protocol: str, handler: Handler, *, judges: bool = False, rule_name: str = "") -> None:
-        """Serve ``protocol``: ``handler(stream)`` runs as a task; returning closes the stream, raising resets it.
-
-        ``rule_name``: the id that rules name where a protocol has several; by default the protocol itself.
-        """
         self._services[protocol] = Served(handler, judges, rule_name or protocol)
 
     def handler(self, protocol: str) -> Handler | None:
         service = self._services.get(protocol)
         return None if service is None else service.handler
 
+    def transport_for(self, address: Multiaddr) -> Transport | None:
+        return next((transport for transport in self.transports if transport.handles(address)), None)
+
     def add(self, service: Service) -> None:
         self._added.append(service)
         if self._running:
             service.start()
-
-    # ------------------------------------------------------------------ connections
 
     def connections(self, peer: PeerId | None = None) -> tuple[LiveConnection, ...]:
         if peer is not None:
@@ -146,15 +132,9 @@ class Swarm:
         return tuple(connection for group in self._connections.values() for connection in group)
 
     def connected(self, peer: PeerId) -> LiveConnection | None:
-        open_ones = self._connections.get(peer)
-        return open_ones[0] if open_ones else None
+        return next(iter(self._connections.get(peer, ())), None)
 
     async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr] = ()) -> LiveConnection:
-        """The open connection to ``peer``, or a new one.
-
-        ``addresses`` are tried before the known ones. ``DialError`` names each address and its cause;
-        a single address' own error is raised as it is (``PeerIdMismatch``, ``HandshakeError``, ...).
-        """
         self._check_running()
         if peer == self.peer_id:
             raise DialError("that is our own peer id", peer=peer)
@@ -171,13 +151,8 @@ class Swarm:
             raise DialError("that is our own address", peer=peer)
         return await self.dialer.dial(peer, others)
 
-    # ------------------------------------------------------------------ what has been upgraded
-
     def establish(self, upgraded: Upgraded, token: Token, direction: Direction) -> LiveConnection:
-        """What has been upgraded becomes a connection, if limits and firewall take it.
-
-        If they do not, the peer is told why by a go-away, and ``LimitExceeded`` or ``ConnectionClosed`` raised.
-        """
+        """If limits or firewall do not take it, the peer is told why by a go-away."""
         try:
             self._admit_peer(upgraded, token, direction)
         except (LimitExceeded, ConnectionClosed) as error:
@@ -202,37 +177,26 @@ class Swarm:
             raise kept_out(upgraded.peer)
         self.gate.establish(token, upgraded.peer)
 
-    # ------------------------------------------------------------------ the owner of connections
-
-    def admits(self, connection: LiveConnection, protocol: str) -> bool | None:
-        return self.gatekeeper.admits(connection, protocol)
+    def _rules_changed(self) -> None:
+        self.gatekeeper.recheck(self.connections())
+        self.dialer.recheck()
 
     async def ask(self, connection: LiveConnection, protocol: str) -> bool:
-        return await self.gatekeeper.ask(self.gatekeeper.attempt(connection, protocol))
+        return await self.approval.ask(self.gatekeeper.attempt(connection, protocol))
 
     def served(self, peer: PeerId, protocols: tuple[str, ...]) -> str | None:
-        known = self.peer_protocols.get(peer)
-        if known is not None:
-            for protocol in protocols:
-                if protocol in known:
-                    return protocol
+        known = self.peer_protocols.get(peer, ())
+        for protocol in protocols:
+            if protocol in known:
+                return protocol
         return None
-
-    def is_protected(self, peer: PeerId) -> bool:
-        return peer in self.protected
 
     @property
     def readers_wait(self) -> bool:
         return bool(self.hub.backlog.readers)
 
-    async def turn(self, peer: PeerId) -> None:
-        await self.hub.backlog.turn(peer)
-
     def ended(self, connection: LiveConnection, error: Exception) -> None:
-        token = self._tokens.pop(connection, None)
-        if token is None:
-            return
-        token.release()
+        self._tokens.pop(connection).release()
         if isinstance(error, P2PError):
             error.peer = connection.peer
         self.gatekeeper.forget(connection)
@@ -242,7 +206,7 @@ class Swarm:
             del self._connections[connection.peer]
             self.peer_protocols.pop(connection.peer, None)
         self._ending.add(connection)
-        for task in connection.handlers:
+        for task in connection.handlers.tasks.values():
             self.leave_behind(task)
         for service in self._added:
             service.disconnected(connection)
@@ -254,10 +218,8 @@ class Swarm:
 
     def gone(self, connection: LiveConnection) -> None:
         self._ending.discard(connection)
-        if self._drained is not None and not self._ending and not self._drained.done():
-            self._drained.set_result(None)
-
-    # ------------------------------------------------------------------ listening and closing
+        if not self._ending:
+            self._drained.set()
 
     async def listen(self, address: Multiaddr) -> LiveListener:
         """Accept connections on ``address``; ``ListenError`` with the system's reason."""
@@ -267,7 +229,7 @@ class Swarm:
         for found in listener.addresses:
             self.hub.emit(AddressAdded(found))
         if is_unspecified(address):
-            watch_addresses(self._address_watch, listener, self.listeners.all)
+            self._address_watch.start(self.listeners.look)
         return listener
 
     @property
@@ -276,7 +238,7 @@ class Swarm:
 
     @property
     def bound(self) -> tuple[Multiaddr, ...]:
-        return self.listeners.addresses
+        return tuple(address for listener in self.listeners.all for address in listener.addresses)
 
     async def close(self) -> None:
         """Stop accepting and dialing, say goodbye, and end everything within ``Timeouts.close`` seconds.
@@ -287,23 +249,24 @@ class Swarm:
         if not self._running:
             return
         if self._over is not None:
-            await asyncio.shield(self._over)
+            await self._over.wait()
             return
-        self._over = self.loop.create_future()
+        self._over = asyncio.Event()
         try:
             await self._close()
         finally:
-            self._over.set_result(None)
+            self._over.set()
             self.hub.end()
 
     async def _close(self) -> None:
         for service in reversed(self._added):
             await service.close()
-        self.gatekeeper.stop()
+        self._unwatch()
         self._rules_watch.stop()
         self._address_watch.stop()
         self.listeners.close()
-        self.transports.close()
+        for transport in self.transports:
+            transport.close()
         for connection in self.connections():
             connection.shut()
         for task in (self._leftover | self.approval.hooks) - {asyncio.current_task()}:
@@ -313,8 +276,8 @@ class Swarm:
             async with asyncio.timeout(self.timeouts.close):
                 await self.dialer.close()
                 if self._ending:  # sockets of connections that have said goodbye
-                    self._drained = self.loop.create_future()
-                    await self._drained
+                    self._drained.clear()
+                    await self._drained.wait()
                 if running := {*self._leftover, *self.approval.hooks} - {asyncio.current_task()}:
                     await asyncio.wait(running)
         except TimeoutError:

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Container
-from typing import Final, TypeAlias
+from collections.abc import Callable
+from typing import Final
 
 from stronghold_p2p.events.events import Event, RulesLoaded
 from stronghold_p2p.firewall.asking.firewall import Firewall, file_of
-from stronghold_p2p.swarm.listeners import LiveListener
-
-Look: TypeAlias = Callable[[], bool]
 
 RULES_EVERY: Final = 1.0  # seconds; a look is one ``stat``
 ADDRESSES_EVERY: Final = 5.0  # seconds; a look costs a fifth of a millisecond
@@ -24,42 +21,29 @@ rules_log = logging.getLogger("stronghold_p2p.network.rules")
 
 
 class Watch:
-    """Calls each ``look`` that was added every ``seconds``, as long as it returns True, until ``stop``.
-
-    One that raises is logged, and is called again. There is no timer while there is nothing to look at.
-    """
+    """Looks every ``seconds``, from ``start`` to ``stop``. A look that raises is logged, and the next one comes."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._looks: dict[object, Look] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, look: Look) -> None:
-        self._looks[object()] = look
-        self._arm()
+    def start(self, look: Callable[[], object]) -> None:
+        """Does nothing while it runs."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._tick, look)
 
     def stop(self) -> None:
-        self._looks.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _arm(self) -> None:
-        """Look again later; a look may have ended the watch, or have added to it."""
-        if self._looks and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._tick)
-
-    def _tick(self) -> None:
+    def _tick(self, look: Callable[[], object]) -> None:
         self._timer = None
-        for token, look in tuple(self._looks.items()):
-            try:
-                again = look()
-            except Exception:  # a fault of ours, which must not end the watch
-                log.exception("internal error while looking at what may have changed")
-                again = True
-            if not again:
-                self._looks.pop(token, None)
-        self._arm()
+        self.start(look)  # before it looks, which may end the watch
+        try:
+            look()
+        except Exception:  # a fault of ours, which must not end the watch
+            log.exception("internal error while looking at what may have changed")
 
 
 def watch_rules(watch: Watch, firewall: Firewall, emit: Callable[[Event], None]) -> None:
@@ -72,7 +56,7 @@ def watch_rules(watch: Watch, firewall: Firewall, emit: Callable[[Event], None])
         return
     told = file.loads
 
-    def look() -> bool:
+    def look() -> None:
         nonlocal told
         file.refresh(asyncio.get_running_loop().time())
         if file.loads != told:
@@ -82,21 +66,5 @@ def watch_rules(watch: Watch, firewall: Firewall, emit: Callable[[Event], None])
             else:
                 rules_log.error("rules stay as they are: %s", file.error)
             emit(RulesLoaded(file.path, file.error))
-        return True
 
-    watch.add(look)
-
-
-def watch_addresses(watch: Watch, listener: LiveListener, open_ones: Container[LiveListener]) -> None:
-    """Let ``listener``, which accepts on all addresses of this host, follow these while it is one of ``open_ones``."""
-
-    def look() -> bool:
-        if listener not in open_ones:
-            return False
-        try:
-            listener.look()
-        except OSError as error:  # the system does not tell: the addresses that were known stay
-            log.debug("the addresses of this host: %s", error)
-        return True
-
-    watch.add(look)
+    watch.start(look)

@@ -108,11 +108,7 @@ class PollingWire(SocketWire):
         self._written += SHORT if self._behind or self._descriptor < 0 else len(data)
         if not self._looking and not self._soon and self._written < SHORT:
             self._soon = True
-            self._loop.call_soon(self._look_soon)
-
-    def _look_soon(self) -> None:
-        self._soon = False
-        self._look()
+            self._loop.call_soon(self._look)
 
     @property
     def _may_look(self) -> bool:
@@ -120,6 +116,7 @@ class PollingWire(SocketWire):
 
     def _look(self) -> None:
         """Look for the answer to something short that was written from a bare callback of the loop."""
+        self._soon = False
         if self._looking or not 0 < self._written < SHORT:
             return
         if self._policy.user is self and self._may_look and self._policy.due():

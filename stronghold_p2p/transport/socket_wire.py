@@ -15,7 +15,6 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from struct import Struct
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
@@ -43,7 +42,6 @@ WRITE_LOW: Final = 64 << 10
 # a copy; writing to the socket directly needs none for what leaves at once, which is nearly everything.
 DIRECT: Final = sys.platform != "win32"
 
-_int: Final = Struct("i")
 _inboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
 
 
@@ -149,7 +147,7 @@ class SocketWire(asyncio.BufferedProtocol):
         sock = self.transport.get_extra_info("socket")
         if sock is not None and UNACKNOWLEDGED:
             with suppress(OSError):
-                (queued,) = _int.unpack(ioctl(sock.fileno(), UNACKNOWLEDGED, bytes(_int.size)))
+                queued = int.from_bytes(ioctl(sock.fileno(), UNACKNOWLEDGED, bytes(4)), sys.byteorder)
         return self.transport.get_write_buffer_size() + queued
 
     def pause(self) -> None:

@@ -70,7 +70,7 @@ class TcpTransport:
             wire.abort()
             dialed.failed(error)
 
-    async def listen(self, address: Multiaddr, arrivals: Arrivals[Any]) -> TcpListener:
+    async def listen(self, address: Multiaddr, arrivals: Arrivals) -> TcpListener:
         target = tcp_address(address)
         if target is None:
             raise ConfigError(f"{address} is no TCP address", where="listen")
@@ -82,7 +82,7 @@ class TcpTransport:
             raise ListenError(told, address=str(address)) from error
         return listener
 
-    def _accepted(self, arrivals: Arrivals[Any], wire: SocketWire) -> None:
+    def _accepted(self, arrivals: Arrivals, wire: SocketWire) -> None:
         ends = _ends(wire.transport)
         if ends is None:  # reset before we came to it
             wire.abort()
@@ -93,9 +93,8 @@ class TcpTransport:
     def _wires(self, on_made: Callable[[SocketWire], None]) -> Callable[[], SocketWire]:
         inbox = inbox_for(asyncio.get_running_loop())
         if self._busy_poll is None:
-            return lambda: SocketWire(inbox, on_made)
-        patience = self._busy_poll
-        return lambda: PollingWire(inbox, on_made, patience)
+            return partial(SocketWire, inbox, on_made)
+        return partial(PollingWire, inbox, on_made, self._busy_poll)
 
     def close(self) -> None:
         self._upgrader.close()
@@ -104,8 +103,8 @@ class TcpTransport:
 class TcpListener:
     """One listening socket."""
 
-    def __init__(self, arrivals: Arrivals[Any]) -> None:
-        self._arrivals = arrivals
+    def __init__(self, arrivals: Arrivals) -> None:
+        self.arrivals = arrivals
         self._server: asyncio.Server | None = None
 
     async def start(self, target: tuple[str, int], wire: Callable[[], SocketWire]) -> None:
@@ -130,12 +129,9 @@ class TcpListener:
         found: list[Multiaddr] = []
         for listening in self._server.sockets if self._server is not None else ():
             bound = listening.getsockname()
-            address = from_socket(bound)
-            if is_unspecified(address):
-                hosts = host_addresses(listening.family)
-                found += [from_socket((host, *bound[1:])) for host in hosts]
-            else:
-                found.append(address)
+            wild = is_unspecified(from_socket(bound))
+            hosts = host_addresses(listening.family) if wild else bound[:1]
+            found += [from_socket((host, *bound[1:])) for host in hosts]
         return tuple(found)
 
     def stop(self) -> None:
@@ -151,15 +147,11 @@ class TcpListener:
                 loop.remove_reader(listening)
         loop.call_soon(server.close)
 
-    def missed(self, error: OSError) -> None:
-        """The system gave us no socket for somebody who came."""
-        self._arrivals.missed(error)
-
     def closed(self) -> None:
         """The listening socket was closed, by us or by the system."""
         if self._server is not None:
             self._server = None
-            self._arrivals.closed(OSError(errno.EBADF, os.strerror(errno.EBADF)))
+            self.arrivals.closed(OSError(errno.EBADF, os.strerror(errno.EBADF)))
 
 
 class _AcceptSocket(socket.socket):
@@ -174,7 +166,7 @@ class _AcceptSocket(socket.socket):
             raise
         except OSError as error:
             if self.listener is not None:
-                self.listener.missed(error)
+                self.listener.arrivals.missed(error)
             raise
 
     def close(self) -> None:
@@ -187,12 +179,8 @@ class _AcceptSocket(socket.socket):
 def host_addresses(family: int) -> list[str]:
     """Every address of this host in ``family``, loopback first, without link-local ones, which need a zone."""
     version, loopback = (6, "::1") if family == socket.AF_INET6 else (4, "127.0.0.1")
-    found = [loopback]
-    for text in get_network_addrs(version):
-        address = ipaddress.ip_address(text)
-        if not address.is_link_local and str(address) not in found:
-            found.append(str(address))
-    return found
+    hosts = map(ipaddress.ip_address, get_network_addrs(version))
+    return list(dict.fromkeys([loopback, *(str(host) for host in hosts if not host.is_link_local)]))
 
 
 def _ends(transport: asyncio.BaseTransport) -> tuple[Multiaddr, Multiaddr, str] | None:

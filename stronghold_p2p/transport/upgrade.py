@@ -18,7 +18,7 @@ from stronghold_p2p.seams import MuxerFactory, SecureChannel, Secured, Security
 
 @dataclass(frozen=True, slots=True)
 class Negotiated:
-    """What an upgrade ends in. ``early``: the muxer was chosen inside the handshake.
+    """What an upgrade ends in.
 
     ``plaintext`` is what the peer had sent inside the secure channel beyond the negotiation; it comes before
     anything that follows on the wire.
@@ -26,20 +26,15 @@ class Negotiated:
 
     secured: Secured
     muxer: MuxerFactory
-    early: bool
     plaintext: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class UpgradeSettings:
-    """How connections are upgraded; one for a network. Both lists: best first.
-
-    ``early_muxer`` off leaves connections/inlined-muxer-negotiation.md out.
-    """
+    """How connections are upgraded; one for a network. Both lists: best first."""
 
     securities: tuple[Security, ...]
     muxers: tuple[MuxerFactory, ...]
-    early_muxer: bool = True
 
     def outbound(self, expected: PeerId | None) -> Exchange[Negotiated]:
         """The dialer's side. With one security its first message leaves together with the proposal."""
@@ -60,16 +55,16 @@ class UpgradeSettings:
         return (yield from self._muxer(False, secured))
 
     def _handshake(self, security: Security, initiator: bool, expected: PeerId | None) -> Exchange[Secured]:
-        muxers = tuple(muxer.id for muxer in self.muxers) if self.early_muxer else ()
+        muxers = tuple(muxer.id for muxer in self.muxers)  # connections/inlined-muxer-negotiation.md
         return security.handshake(initiator=initiator, expected=expected, muxers=muxers)
 
     def _muxer(self, dialer: bool, secured: Secured) -> Exchange[Negotiated]:
         by_id = {muxer.id: muxer for muxer in self.muxers}
         if secured.muxer is not None:
-            return Negotiated(secured, by_id[secured.muxer], True)
+            return Negotiated(secured, by_id[secured.muxer])
         choice = multistream.dial(list(by_id)) if dialer else multistream.listen(by_id.__contains__)
         chosen, plaintext = yield from _inside(secured.channel, choice)
-        return Negotiated(secured, by_id[chosen], False, plaintext)
+        return Negotiated(secured, by_id[chosen], plaintext)
 
 
 def _inside(channel: SecureChannel, exchange: Exchange[str]) -> Exchange[tuple[str, bytes]]:

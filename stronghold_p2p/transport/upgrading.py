@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Generic, Protocol
+from typing import Final
 
 from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import ConnectionClosed, DeadlineExceeded, HandshakeError, P2PError
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity import PeerId, PublicKey
-from stronghold_p2p.seams import Arrivals, Muxer, MuxerUser, P, Upgraded, Wire
+from stronghold_p2p.seams import Arrivals, Muxer, MuxerUser, Outcome, Upgraded, Wire
 from stronghold_p2p.transport.upgrade import Negotiated, UpgradeSettings
 
 MAX_EARLY: Final = 4_096  # bytes that a dialer sends before it hears of us: two lines and Noise's first message are 62
@@ -61,51 +60,34 @@ PHASES: Final[Mapping[tuple[Phase, Event], Phase]] = {
 }
 
 
-class Outcome(Protocol):
-    """Whoever wants the connection. At most one of both is called, but ``failed`` may follow a refusal."""
-
-    def proven(self, upgraded: Upgraded) -> None: ...
-
-    def failed(self, error: Exception) -> None: ...
-
-
 class UpgradeRunner:
     """One upgrade in progress: the user of its wire, and what becomes ``Upgraded``.
 
-    ``timeout`` seconds from now is one absolute deadline: a byte now and then does not move it.
+    ``Upgrader.timeout`` seconds from now is one absolute deadline: a byte now and then does not move it.
     """
 
     peer: PeerId
     public_key: PublicKey
     local: Multiaddr
     remote: Multiaddr
-    early_muxer: bool
 
     def __init__(
-        self,
-        wire: Wire,
-        exchange: Exchange[Negotiated],
-        outcome: Outcome,
-        *,
-        dialer: bool,
-        timeout: float | None,
-        running: set[UpgradeRunner],
+        self, upgrader: Upgrader, wire: Wire, exchange: Exchange[Negotiated], outcome: Outcome, *, dialer: bool
     ) -> None:
         self._wire = wire
         self._exchange: ExchangeRunner[Negotiated] = ExchangeRunner(exchange)
         self._outcome: Outcome | None = outcome
         self._dialer = dialer
-        self._timeout = timeout
-        self._running = running
+        self._timeout = upgrader.timeout
+        self._running = upgrader.running
         self._loop = asyncio.get_running_loop()
         self._phase = Phase.WAITING
         self._paused = False
-        self._negotiated: Negotiated | None = None
         self._refusal: Exception | None = None
         self._take_back: Callable[[], None] | None = None
-        self._timer = None if timeout is None else self._loop.call_later(timeout, self._expired)
+        self._timer = None if self._timeout is None else self._loop.call_later(self._timeout, self._expired)
         wire.user = self
-        running.add(self)
+        self._running.add(self)
 
     def begin(self) -> None:
         """Send what our side sends first, and take what has come meanwhile."""
@@ -134,36 +116,31 @@ class UpgradeRunner:
     def cancel(self) -> None:
         """Give up without a word to anybody; the wire is aborted. Does nothing once it is over."""
         if self._phase is not Phase.OVER:
-            self._end()
+            self._leave(Event.END)
             self._wire.abort()
 
     # ------------------------------------------------------------------ WireUser
 
     def received(self, view: memoryview) -> int:
         try:
-            return self._received(view)
+            if self._phase is Phase.RUNNING:
+                out = self._exchange.feed(view)
+                if out:
+                    self._wire.write(out)
+                if not self._exchange.done:
+                    return len(view)
+                leftover = len(self._exchange.leftover)
+                self._prove()
+                return len(view) - leftover
+            # uvloop begins to read after ``connection_made``, whatever was said in it. Once the peer is proven, whoever
+            # takes the connection is about to: it is the muxer's.
+            if self._phase in {Phase.WAITING, Phase.PROVEN}:
+                self._pause()
+                if self._phase is Phase.WAITING and len(view) > MAX_EARLY:
+                    raise HandshakeError(f"more than {MAX_EARLY} bytes before our answer", phase="multistream")
+                return 0
         except Exception as error:  # whatever it is ends this upgrade only
             self._fail(error)
-            return len(view)
-
-    def _received(self, view: memoryview) -> int:
-        if self._phase is Phase.RUNNING:
-            out = self._exchange.feed(view)
-            if out:
-                self._wire.write(out)
-            if not self._exchange.done:
-                return len(view)
-            leftover = len(self._exchange.leftover)
-            self._prove(self._exchange.result)
-            return len(view) - leftover
-        if self._phase is Phase.WAITING:  # uvloop begins to read after ``connection_made``, whatever was said in it
-            self._pause()
-            if len(view) > MAX_EARLY:
-                raise HandshakeError(f"more than {MAX_EARLY} bytes before our answer", phase="multistream")
-            return 0
-        if self._phase is Phase.PROVEN:  # whoever takes the connection is about to: it is the muxer's
-            self._pause()
-            return 0
         return len(view)
 
     def writable(self) -> None:
@@ -179,10 +156,10 @@ class UpgradeRunner:
 
     # ------------------------------------------------------------------ Upgraded
 
-    def _prove(self, negotiated: Negotiated) -> None:
+    def _prove(self) -> None:
         self._phase = PHASES[self._phase, Event.PROVE]
-        self._negotiated, secured = negotiated, negotiated.secured
-        self.peer, self.public_key, self.early_muxer = secured.peer, secured.public_key, negotiated.early
+        secured = self._exchange.result.secured
+        self.peer, self.public_key = secured.peer, secured.public_key
         self.local, self.remote = self._wire.local, self._wire.remote
         self._stop_timer()
         assert self._outcome is not None
@@ -191,10 +168,8 @@ class UpgradeRunner:
     def start(self, user: MuxerUser) -> Muxer:
         if self._phase is Phase.OVER:
             raise ConnectionClosed("the peer closed the connection during the upgrade", remote=True)
-        self._phase = PHASES[self._phase, Event.START]
-        negotiated = self._negotiated
-        assert negotiated is not None
-        self._clean()
+        self._leave(Event.START)
+        negotiated = self._exchange.result
         muxer = negotiated.muxer.start(self._wire, negotiated.secured, negotiated.plaintext, user, dialer=self._dialer)
         if self._paused or self._wire.partial:  # what came meanwhile is the muxer's
             self._paused = False
@@ -207,21 +182,18 @@ class UpgradeRunner:
             return
         self._phase = PHASES[self._phase, Event.REFUSE]
         self._refusal = error
-        negotiated = self._negotiated
-        assert negotiated is not None
+        negotiated = self._exchange.result
         negotiated.muxer.refuse(self._wire, negotiated.secured, code)
         self._resume()
         self._wire.finish()
         self._timer = self._loop.call_later(CLOSE_GRACE, self._wire.abort)
-
-    # ------------------------------------------------------------------ the end
 
     def _fail(self, error: Exception) -> None:
         if self._phase is Phase.OVER:
             return
         outcome = self._outcome
         assert outcome is not None
-        self._end()
+        self._leave(Event.END)
         # No error message exists in any handshake: the peer sees the connection close.
         self._wire.abort()
         if not isinstance(error, P2PError):
@@ -235,11 +207,8 @@ class UpgradeRunner:
         limit = self._timeout or 0.0
         self._fail(DeadlineExceeded(f"{limit:g} s in the upgrade", timeout=limit, phase="upgrade"))
 
-    def _end(self) -> None:
-        self._phase = PHASES[self._phase, Event.END]
-        self._clean()
-
-    def _clean(self) -> None:
+    def _leave(self, event: Event) -> None:
+        self._phase = PHASES[self._phase, event]
         # It knows how to cancel us, and the frames of a refusal lead back here: we would keep each other alive.
         self._outcome = self._refusal = None
         self._running.discard(self)
@@ -255,24 +224,8 @@ class UpgradeRunner:
             self._timer = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Arrival(Generic[P]):
-    """The outcome for a listener."""
-
-    arrivals: Arrivals[P]
-    place: P
-
-    def proven(self, upgraded: Upgraded) -> None:
-        self.arrivals.upgraded(self.place, upgraded)
-
-    def failed(self, error: Exception) -> None:
-        self.arrivals.failed(self.place, error)
-
-
 class Dialed:
     """The outcome for a dialer, who awaits it."""
-
-    __slots__ = ("_future", "runner")
 
     def __init__(self) -> None:
         self._future: asyncio.Future[Upgraded] = asyncio.get_running_loop().create_future()
@@ -307,31 +260,28 @@ class Upgrader:
 
     def __init__(self, settings: UpgradeSettings, timeout: float | None) -> None:
         self.settings = settings
-        self._timeout = timeout
-        self._running: set[UpgradeRunner] = set()
+        self.timeout = timeout
+        self.running: set[UpgradeRunner] = set()
 
-    def accept(self, wire: Wire, arrivals: Arrivals[P]) -> None:
+    def accept(self, wire: Wire, arrivals: Arrivals) -> None:
         """Upgrade an accepted wire for ``arrivals``, if they admit it."""
-        place = arrivals.admit(wire.host, wire.local)
-        if place is None:
+        arrival = arrivals.admit(wire.host, wire.local)
+        if arrival is None:
             wire.abort()
             return
-        runner = self._runner(wire, self.settings.inbound(), _Arrival(arrivals, place), dialer=False)
-        place.give_up = runner.cancel
-        take_back = arrivals.begin(place, runner.begin)
+        runner = UpgradeRunner(self, wire, self.settings.inbound(), arrival, dialer=False)
+        arrival.give_up = runner.cancel
+        take_back = arrival.begin(runner.begin)
         if take_back is not None:
             runner.wait(take_back)
 
     def dial(self, wire: Wire, expected: PeerId | None, dialed: Dialed) -> None:
         """Upgrade a wire that we have dialed; ``dialed`` becomes its outcome."""
-        runner = self._runner(wire, self.settings.outbound(expected), dialed, dialer=True)
+        runner = UpgradeRunner(self, wire, self.settings.outbound(expected), dialed, dialer=True)
         dialed.runner = runner
         runner.begin()
 
-    def _runner(self, wire: Wire, exchange: Exchange[Negotiated], outcome: Outcome, *, dialer: bool) -> UpgradeRunner:
-        return UpgradeRunner(wire, exchange, outcome, dialer=dialer, timeout=self._timeout, running=self._running)
-
     def close(self) -> None:
         """Give up every upgrade that is under way, and what is left of refused ones."""
-        for runner in list(self._running):
+        for runner in list(self.running):
             runner.cancel()

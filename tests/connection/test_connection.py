@@ -33,9 +33,9 @@ from stronghold_p2p.transport import busy_poll
 from stronghold_p2p.transport.upgrade import Negotiated
 from stronghold_p2p.yamux import session
 from stronghold_p2p.yamux.header import ACK, DATA, FIN, GO_AWAY, PING, RST, SYN, WINDOW_UPDATE, frame
-from tests.peers import connect, saying, swarm, until
-from tests.swarm.handlers import ECHO, ask, echo, never, pair, swallow
-from tests.swarm.raw import SEED, Events, Raw, bare_to, muxer, raw_in, raw_out, wire
+from tests.inside import muxer, wire
+from tests.peers import ECHO, ask, connect, echo, never, saying, swallow, swarm, swarms, until
+from tests.swarm.raw import SEED, Events, Raw, bare_to, raw_in, raw_out
 from tests.transport.ends import NoMuxer, upgrade
 
 HELLO = b"hello"
@@ -46,14 +46,14 @@ async def test_returning_closes_raising_resets(caplog: pytest.LogCaptureFixture)
         await stream.write(b"x")
         raise ZeroDivisionError
 
-    async with pair(raising, "/raises") as (alice, connection):
+    async with swarms(raising, "/raises") as (_, alice, connection):
         alice.handle("/returns", saying(HELLO))
         assert await ask(connection, protocol="/returns") == HELLO
         for protocol, kind in (("/raises", StreamReset), ("/other", UnsupportedProtocol)):
             with pytest.raises(kind):
                 await ask(connection, protocol=protocol)
         assert "handler of /raises failed" in caplog.text
-        await until(lambda: connection.streams == 0 and not alice.connections()[0].handlers)
+        await until(lambda: connection.streams == 0 and not alice.connections()[0].handlers.tasks)
         assert not connection.closed
     caplog.clear()
 
@@ -65,23 +65,10 @@ async def test_what_the_peer_did_is_no_error_of_the_handler(
     async def raising(_stream: LiveStream) -> None:
         raise kind("gone")
 
-    async with pair(raising) as (_, connection):
+    async with swarms(raising) as (_, _, connection):
         with pytest.raises(StreamReset):
             await ask(connection)
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
-
-
-async def test_a_stream_beyond_the_limit_is_refused_and_the_others_go_on() -> None:
-    async with swarm(1, limits=Limits(streams_in=4)) as alice, raw_in(alice) as (raw, connection):
-        alice.handle(ECHO, echo)
-        for number in (1, 3, 5, 7, 9):
-            await raw.open(number, ECHO, HELLO)
-        got = await raw.until(WINDOW_UPDATE, RST)
-        assert (got.stream, got.length) == (9, Reset.RESOURCE_LIMIT)
-        await raw.data(1, b"again")
-        assert connection.streams == 4
-        await raw.send(frame(PING, SYN, 0, 1))
-        await raw.until(PING, ACK)
 
 
 async def test_the_257th_waits_for_an_acknowledgement() -> None:
@@ -90,6 +77,7 @@ async def test_the_257th_waits_for_an_acknowledgement() -> None:
         waiting = [asyncio.ensure_future(connection.open_stream(ECHO)) for _ in range(4)]
         await asyncio.sleep(0.05)
         assert not any(task.done() for task in waiting)
+        assert connection.open_now((ECHO,)) is None
         waiting[0].cancel()
         await asyncio.gather(waiting[0], return_exceptions=True)
         await raw.send(frame(WINDOW_UPDATE, ACK, 1, 0))
@@ -102,6 +90,7 @@ async def test_the_257th_waits_for_an_acknowledgement() -> None:
         with pytest.raises(ConnectionClosed):
             await waiting[3]
         assert len(streams) == 258
+        assert not muxer(connection)._session._opening
 
 
 @pytest.mark.parametrize("code", [GoAway.NORMAL, GoAway.PROTOCOL_ERROR, GoAway.GATED])
@@ -144,9 +133,7 @@ async def test_we_go_away(code: int) -> None:
 
 @pytest.mark.parametrize("who", ["dialer", "listener", "both"])
 async def test_an_orderly_close(who: str) -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        alice.handle(ECHO, echo)
-        ours = await connect(bob, alice)
+    async with swarms(echo) as (bob, alice, ours):
         assert await ask(ours) == HELLO
         (theirs,) = alice.connections()
         events = Events(alice), Events(bob)
@@ -172,7 +159,7 @@ async def test_closing_from_inside_a_handler() -> None:
         await stream.connection.close()
         done.set_result("still here")
 
-    async with pair(closing) as (_, connection):
+    async with swarms(closing) as (_, _, connection):
         with pytest.raises(ConnectionClosed):
             await ask(connection)
         assert await done == "still here"
@@ -207,15 +194,15 @@ async def test_handlers_that_are_due_or_running_when_their_peer_leaves(running: 
         started.append(stream)
         await asyncio.sleep(0.01 * len(started))
 
-    async with pair(quick) as (alice, _):
+    async with swarms(quick) as (_, alice, _):
         (connection,) = alice.connections()
         streams: list[LiveStream] = [MagicMock(protocol=ECHO, connection=connection, intake=None) for _ in range(2)]
         for stream in streams:
-            connection._handlers.start(stream)
+            connection.handlers.start(stream)
         await until(lambda: started == streams or not running)
-        connection._handlers.cancel(1.0)
+        connection.handlers.cancel(1.0)
         await until(lambda: started == streams)
-        await until(lambda: connection._handlers._late is None, 0.5)
+        await until(lambda: connection.handlers._late is None, 0.5)
         started.clear()
 
 
@@ -284,7 +271,7 @@ async def secured(target: Swarm) -> tuple[Raw, bytes]:
     last = b""
     while not runner.done:
         last = runner.feed(await bare.receive())
-    return Raw(bare, Negotiated(runner.result, NoMuxer(), False), runner.leftover), last
+    return Raw(bare, Negotiated(runner.result, NoMuxer()), runner.leftover), last
 
 
 @pytest.mark.parametrize("good", [True, False])
@@ -302,8 +289,6 @@ async def test_frames_in_the_record_that_ends_the_negotiation(good: bool) -> Non
         del raw.plain[: len(multistream.propose(YAMUX))]
         if good:
             assert await raw.body(1, 38) == body
-            connection = alice.connections()[0]
-            assert not connection.early_muxer
         else:
             assert await raw.gone() == GoAway.PROTOCOL_ERROR
         raw.close()
@@ -337,7 +322,7 @@ async def test_handlers_that_do_not_notice_a_reset_are_counted(rule: Rule) -> No
             await raw.reset(number)
         await raw.open(9, ECHO)
         assert (await raw.until(WINDOW_UPDATE, RST, 9)).length == Reset.RESOURCE_LIMIT
-        assert len(connection.handlers) == 4
+        assert len(connection.handlers.tasks) == 4
         assert connection.streams == 0
 
 
@@ -351,7 +336,7 @@ async def test_a_swarm_waits_for_handlers_of_connections_that_are_over() -> None
             await asyncio.sleep(0.1)
             ended.set()
 
-    async with pair(slow) as (alice, connection):
+    async with swarms(slow) as (_, alice, connection):
         await connection.open_stream(ECHO, wait=True)
         connection.abort()
         await alice.close()

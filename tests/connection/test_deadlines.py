@@ -13,8 +13,7 @@ from stronghold_p2p.connection.live import LINGER, LiveConnection
 from stronghold_p2p.errors import P2PError, StreamReset
 from stronghold_p2p.events.events import Ended, Opened
 from stronghold_p2p.yamux.header import DATA, FIN, PING, RST, SYN, WINDOW_UPDATE, frame
-from tests.peers import connect, swarm, until
-from tests.swarm.handlers import ECHO, ask, echo, never, now
+from tests.peers import ECHO, ask, connect, echo, never, now, swarm, until
 from tests.swarm.raw import Events, raw_in, raw_out
 from tests.virtual import VIRTUAL, eventually
 
@@ -104,7 +103,7 @@ async def test_nothing_is_left_of_a_connection_that_ends_while_everything_is_due
         with pytest.raises(P2PError) as caught:
             await stream.read()
         assert not isinstance(caught.value, StreamReset)
-        await until(lambda: not connection.handlers)
+        await until(lambda: not connection.handlers.tasks)
         assert [type(event) for event in opened.all] == [Ended]
         assert opened.of(Opened) == []
 

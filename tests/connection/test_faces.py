@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from stronghold_p2p import Connection
-from tests.peers import connect, swarm
-from tests.swarm.handlers import ECHO, ask, echo
+from tests.peers import ask, echo, swarms
 
 
 async def test_a_connection_s_face() -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        bob.handle(ECHO, echo)
-        live = await connect(alice, bob)
+    async with swarms(echo) as (_, bob, live):
         face = live.face
         assert isinstance(face, Connection)
         assert (face.peer, face.public_key, face.direction) == (bob.peer_id, bob.identity.public_key, "out")

@@ -10,8 +10,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.connection.life import LIFE, Event, Life
-from stronghold_p2p.connection.live import LiveConnection
+from stronghold_p2p.connection.live import LIFE, Event, Life, LiveConnection
 from stronghold_p2p.errors import ConnectionClosed
 from tests.transport.ends import identity
 

@@ -12,10 +12,9 @@ from inspect import isawaitable
 import pytest
 
 from stronghold_p2p.config import Timeouts
-from stronghold_p2p.connection.connection import Connection
 from stronghold_p2p.connection.deadlines import Deadlines
 from stronghold_p2p.connection.handlers import Handlers
-from stronghold_p2p.connection.live import LiveConnection
+from stronghold_p2p.connection.live import Connection, LiveConnection
 from stronghold_p2p.errors import P2PError
 from stronghold_p2p.firewall.limits.gate import Token
 from stronghold_p2p.muxing.yamux_muxer import YamuxMuxer
@@ -26,8 +25,7 @@ from stronghold_p2p.transport.socket_wire import SocketWire
 from stronghold_p2p.transport.upgrading import UpgradeRunner
 from stronghold_p2p.yamux import Receiver, Session, YamuxStream
 from stronghold_p2p.yamux.header import PING, SYN, frame
-from tests.peers import connect, swarm, until
-from tests.swarm.handlers import ECHO, ask, echo, never, pair
+from tests.peers import ECHO, ask, connect, echo, never, swarm, swarms, until
 from tests.swarm.raw import Raw, raw_in, raw_out
 
 # asyncio's transport holds a method of its own: not that.
@@ -69,7 +67,7 @@ async def test_both_ends_go(end: str, no_collector: None, caplog: pytest.LogCapt
         ends = [weakref.ref(connection), weakref.ref(alice.connections()[0])]
         assert await ask(connection) == b"hello"
         await connection.open_stream("/never")  # its handler runs until the end
-        await until(lambda: alice.connections()[0].handlers)
+        await until(lambda: alice.connections()[0].handlers.tasks)
         assert living() - before
         ending = ENDS[end](bob, connection)
         if isawaitable(ending):
@@ -110,10 +108,10 @@ async def test_whatever_the_peer_does(last: str, dialed: bool, no_collector: Non
 
 async def test_it_stays_as_long_as_what_a_call_has_raised(no_collector: None) -> None:
     """The frames of an error that the application keeps are its own; without them nothing stays."""
-    async with pair(never) as (alice, connection):
+    async with swarms(never) as (_, alice, connection):
         held = weakref.ref(connection)
         asking = asyncio.ensure_future(ask(connection))
-        await until(lambda: alice.connections() and alice.connections()[0].handlers)
+        await until(lambda: alice.connections() and alice.connections()[0].handlers.tasks)
         await connection.close()
         del connection
         await asyncio.wait({asking})

@@ -37,6 +37,7 @@ from tests.interop.names import (
 )
 from tests.peers import LOOPBACK, until
 from tests.support.driven import Line
+from tests.transport.ends import Silent
 
 AGENT = "stronghold-p2p/interop"
 
@@ -163,7 +164,9 @@ async def our_peer(*, early_muxer: bool = True, **options: Any) -> AsyncIterator
     network.on_stream(perf.PERF)(perf.serve)
     network.on_stream(RR)(answer)
     swarm = network._swarm
-    swarm.upgrader.settings = replace(swarm.upgrader.settings, early_muxer=early_muxer)
+    if not early_muxer:
+        settings = swarm.upgrader.settings
+        swarm.upgrader.settings = replace(settings, securities=tuple(map(Silent, settings.securities)))
     ours = OurPeer(swarm, network._identify, network._ping)
     swarm.hub.on_event(ours.events.append)
     for protocol, handler in TESTED.items():

@@ -13,9 +13,9 @@ from stronghold_p2p.errors import ConnectionClosed, MuxerError
 from stronghold_p2p.events.events import Ended
 from stronghold_p2p.muxing.yamux_muxer import INCOMPLETE
 from stronghold_p2p.yamux.header import ACK, DATA, PING, SYN, WINDOW_UPDATE, frame
-from tests.peers import connect, swarm, until
-from tests.swarm.handlers import ECHO, ask, echo, now
-from tests.swarm.raw import Events, raw_in, raw_out, wire
+from tests.inside import wire
+from tests.peers import ECHO, ask, connect, echo, now, swarm, until
+from tests.swarm.raw import Events, raw_in, raw_out
 from tests.virtual import VIRTUAL, eventually
 
 LOOPS = VIRTUAL

@@ -128,7 +128,7 @@ def opened(opener: Opener | SecureChannel, wire: bytes | bytearray | memoryview)
     return plaintexts, used
 
 
-def sealed(sealer: Sealer, *pieces: Buffer) -> bytes:
+def sealed(sealer: Sealer | SecureChannel, *pieces: Buffer) -> bytes:
     """The records of ``pieces``, which are one plaintext."""
     wire = bytearray()
     sealer.seal(pieces, sum(map(len, pieces)), wire.extend)

@@ -14,8 +14,8 @@ from stronghold_p2p import errors
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Timeouts
+from stronghold_p2p.connection.handlers import Handler
 from stronghold_p2p.connection.live import LiveConnection
-from stronghold_p2p.connection.owner import Handler
 from stronghold_p2p.encoding import protobuf, varint
 from stronghold_p2p.errors import ConnectionClosed, DecodeError, Malformed, StreamEnded, StreamReset
 from stronghold_p2p.events.events import Ended, Event
@@ -175,7 +175,7 @@ async def test_who_asks_and_leaves_at_once_is_not_remembered() -> None:
         async with raw_in(alice) as (raw, connection):
             body = propose(IDENTIFY)
             await raw.send(frame(DATA, SYN, 1, len(body)), body, frame(GO_AWAY, 0, 0, 0))
-            await until(lambda: connection.closed and not connection.handlers)
+            await until(lambda: connection.closed and not connection.handlers.tasks)
         await service.close()
         assert (service._sent_generation, service._sent_protocols) == ({}, {})
 

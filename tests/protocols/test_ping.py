@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from stronghold_p2p import errors
+from stronghold_p2p.connection.handlers import Handler
 from stronghold_p2p.connection.live import LiveConnection
-from stronghold_p2p.connection.owner import Handler
 from stronghold_p2p.protocols.ping import PING, SIZE, STREAMS_IN, Ping
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm

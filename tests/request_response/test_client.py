@@ -10,7 +10,7 @@ import pytest
 from stronghold_p2p import errors
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.connection.owner import Handler
+from stronghold_p2p.connection.handlers import Handler
 from stronghold_p2p.errors import LimitExceeded, Malformed, P2PError, Rejected, StreamReset
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.multistream import propose
@@ -109,7 +109,7 @@ async def test_an_answer_before_the_request_was_taken(whole: bool) -> None:
         assert await on.ask(LONG) == "too much for me"
         await until(lambda: on.connection.streams == 0 and codes)
         assert codes == [0]  # the rest of the request does not come any more
-        assert len(asyncio.all_tasks()) <= 2 + len(on.bob.connections()[0].handlers)
+        assert len(asyncio.all_tasks()) <= 2 + len(on.bob.connections()[0].handlers.tasks)
 
 
 @pytest.mark.tcp
@@ -156,7 +156,7 @@ async def test_a_long_request_ends_as_a_short_one(how: str, kind: type) -> None:
     async with requests(stream=None if how == "unsupported" else handler) as on:
         task = on.asking(LONG, 0.5 if how == "late" else 5.0)
         if how == "cancelled":
-            await until(lambda: on.bob.connections()[0].handlers)
+            await until(lambda: on.bob.connections()[0].handlers.tasks)
             await asyncio.sleep(0.02)
             task.cancel()
         told: Any = (await asyncio.gather(task, return_exceptions=True))[0]

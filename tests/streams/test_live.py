@@ -552,6 +552,7 @@ async def test_a_stream_is_handed_over_with_what_was_not_read(end: End, over: bo
             await use
     stream.close()
     stream.reset()
+    stream.abandon(ValueError("late"), 0)
     with pytest.raises(UsageError, match="handed over"):
         stream.release()
 

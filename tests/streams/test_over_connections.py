@@ -13,8 +13,7 @@ from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import ConnectionClosed, DeadlineExceeded, StreamEnded, StreamReset, UnsupportedProtocol
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
-from tests.peers import connect, swarm, until
-from tests.swarm.handlers import ECHO, echo
+from tests.peers import ECHO, echo, swarms, until
 
 MEET = "/meet/1"
 PATTERN = bytes(range(256)) * 4_096  # 1 MiB: four windows
@@ -40,10 +39,9 @@ class Meeting:
 
 @asynccontextmanager
 async def meeting() -> AsyncIterator[Meeting]:
-    async with swarm(1) as one, swarm(2) as other:
-        met = Meeting(one, other, await connect(one, other))
-        other.handle(ECHO, echo)
-        other.handle(MEET, met.handle)
+    async with swarms(echo) as both:
+        met = Meeting(*both)
+        met.other.handle(MEET, met.handle)
         try:
             yield met
         finally:

@@ -72,7 +72,6 @@ class MemoryWire:
         self.congested = self.lost = False
         self._loop = asyncio.get_running_loop()
         self._inbox = bytearray()
-        self._unseen = 0  # bytes of the inbox that the user has not been shown
         self._paused = self._due = self._finished = self._fin = False
 
     @property
@@ -81,7 +80,7 @@ class MemoryWire:
 
     @property
     def unsent(self) -> int:
-        return self.other._unseen
+        return len(self.other._inbox)
 
     def write(self, data: bytes | memoryview) -> None:
         if self.lost or self._finished:
@@ -89,8 +88,7 @@ class MemoryWire:
         other = self.other
         if not other.lost:
             other._inbox += data
-            other._unseen += len(data)
-            self.congested = other._unseen > HIGH
+            self.congested = len(other._inbox) > HIGH
             other._deliver_soon()
 
     def pause(self) -> None:
@@ -118,7 +116,6 @@ class MemoryWire:
         self._due = False
         if self.lost or self._paused:
             return
-        self._unseen = 0
         while self._inbox:
             inbox, self._inbox, user = self._inbox, bytearray(), self.user
             used = user.received(memoryview(inbox))
@@ -128,7 +125,7 @@ class MemoryWire:
         if self.other.congested:
             self.other.congested = False
             self._loop.call_soon(self.other._tell_writable)
-        if self._fin and not self._unseen:  # as a socket: the end of what comes closes it
+        if self._fin:  # as a socket: the end of what comes closes it
             self.finish()
             self._lose(None)
 
@@ -175,7 +172,7 @@ class MemoryTransport:
         self._upgrader.dial(ours, expected, dialed)
         return await dialed.upgraded()
 
-    async def listen(self, address: Multiaddr, arrivals: Arrivals[Any]) -> MemoryListener:
+    async def listen(self, address: Multiaddr, arrivals: Arrivals) -> MemoryListener:
         listener = MemoryListener(address)
         listener.accept = lambda wire: self._upgrader.accept(wire, arrivals)  # type: ignore[attr-defined]
         return listener

@@ -17,8 +17,8 @@ from typing import Any
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.kinds import tcp_address
-from stronghold_p2p.codes import GoAway, Reset, farewell
-from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, PeerIdMismatch, StreamReset
+from stronghold_p2p.codes import GoAway, farewell
+from stronghold_p2p.errors import ConnectionClosed, DialError, PeerIdMismatch, StreamReset
 from stronghold_p2p.identity import PeerId, PublicKey
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.seams import NOBODY, Arrivals, MuxerUser, Sink, StreamEnd, Upgraded
@@ -26,20 +26,16 @@ from stronghold_p2p.streams.waiter import Turn
 from tests.support.memory import MemoryListener, dialed_port, listening, place
 
 WINDOW = 256 << 10
-BACKLOG = 256  # streams that we opened and the peer has not seen
-STREAMS_IN = 512
 
 
 class NativeEnd:
     """One end of one stream."""
 
-    def __init__(self, muxer: NativeMuxer, stream_id: int, *, inbound: bool) -> None:
+    def __init__(self, muxer: NativeMuxer, stream_id: int) -> None:
         self.sink: Sink = NOBODY
         self.due = math.inf
         self.id = stream_id
-        self.inbound = inbound
         self.gone = self.finished = False
-        self.seen = inbound
         self.ended = False  # the peer's direction
         self.discarding = False
         self.credit = WINDOW
@@ -91,7 +87,6 @@ class NativeMuxer:
     def __init__(self, proven: tuple[PeerId, PublicKey], ends: tuple[Multiaddr, Multiaddr], *, dialer: bool) -> None:
         self.peer, self.public_key = proven
         self.local, self.remote = ends
-        self.early_muxer = True
         self.other: NativeMuxer
         self.round_trip = 1e-4
         self._loop = asyncio.get_running_loop()
@@ -100,9 +95,8 @@ class NativeMuxer:
         self._user: MuxerUser | None = None
         self._ends: dict[int, NativeEnd] = {}
         self._next_id = 1 if dialer else 2
-        self._opening: deque[Callable[[], None]] = deque()
         self._waiting: deque[tuple[str, int, Any]] = deque()
-        self._known: set[int] = set()  # ids that the peer has used
+        self._known = 0  # the highest id that the peer has used
         self._due = self.closed = False
 
     # ------------------------------------------------------------------ Upgraded
@@ -156,9 +150,7 @@ class NativeMuxer:
             end = self._accepted(stream)
             if end is None:
                 return
-        if what == "seen":
-            self._seen(end)
-        elif what == "data" and not end.discarding:
+        if what == "data" and not end.discarding:
             end.sink.data(value)
         elif what == "credit":
             end.credit += value
@@ -175,27 +167,17 @@ class NativeMuxer:
 
     def _accepted(self, stream: int) -> NativeEnd | None:
         assert self._user is not None
-        if stream in self._known or sum(end.inbound for end in self._ends.values()) >= STREAMS_IN:
-            if stream not in self._known:
-                self.tell("reset", stream, Reset.RESOURCE_LIMIT)
+        if stream <= self._known:
             return None
-        self._known.add(stream)
-        end = self._ends[stream] = NativeEnd(self, stream, inbound=True)
-        self.tell("seen", stream, None)
+        self._known = stream
+        end = self._ends[stream] = NativeEnd(self, stream)
         sink = self._user.accepted(end)
         if end.gone:
             return None
         end.sink = sink
         return end
 
-    def _seen(self, end: NativeEnd) -> None:
-        if not end.seen:
-            end.seen = True
-            if self._opening:
-                self._opening.popleft()()
-
     def removed(self, end: NativeEnd) -> None:
-        self._seen(end)
         self._ends.pop(end.id, None)
 
     # ------------------------------------------------------------------ Muxer
@@ -204,25 +186,15 @@ class NativeMuxer:
     def streams(self) -> Collection[StreamEnd]:
         return self._ends.values()
 
-    @property
-    def openable(self) -> bool:
-        return sum(not end.seen for end in self._ends.values()) < BACKLOG
-
     def open(self) -> StreamEnd:
-        if not self.openable:
-            raise LimitExceeded("too many", limit="ack_backlog", current=BACKLOG, maximum=BACKLOG)
-        end = self._ends[self._next_id] = NativeEnd(self, self._next_id, inbound=False)
+        end = self._ends[self._next_id] = NativeEnd(self, self._next_id)
         self._next_id += 2
         return end
 
     def when_openable(self, wake: Callable[[], None]) -> None:
-        self._opening.append(wake)
+        """It always is."""
 
-    def forget_opening(self, wake: Callable[[], None]) -> None:
-        if wake in self._opening:
-            self._opening.remove(wake)
-        elif self._opening and self.openable:
-            self._opening.popleft()()
+    forget_opening = when_openable
 
     def due(self) -> float:
         return math.inf
@@ -247,8 +219,6 @@ class NativeMuxer:
             sink, end.sink = end.sink, NOBODY
             sink.failed(error)
         self._ends.clear()
-        while self._opening:
-            self._opening.popleft()()
         user, self._user = self._user, None
         if user is not None:
             user.ended(error)
@@ -289,26 +259,26 @@ class NativeTransport:
             raise ConnectionClosed("the peer closed the connection during the upgrade", remote=True)
         return ours
 
-    async def listen(self, address: Multiaddr, arrivals: Arrivals[Any]) -> MemoryListener:
+    async def listen(self, address: Multiaddr, arrivals: Arrivals) -> MemoryListener:
         listener = MemoryListener(address)
         listener.transport = self  # type: ignore[attr-defined]
         listener.accept = lambda muxer: self._accept(muxer, arrivals)  # type: ignore[attr-defined]
         return listener
 
-    def _accept(self, muxer: NativeMuxer, arrivals: Arrivals[Any]) -> bool:
-        admitted = arrivals.admit("127.0.0.1", muxer.local)
-        if admitted is None:
+    def _accept(self, muxer: NativeMuxer, arrivals: Arrivals) -> bool:
+        arrival = arrivals.admit("127.0.0.1", muxer.local)
+        if arrival is None:
             return False
-        admitted.give_up = lambda: muxer.abort(ConnectionClosed("given up"))
+        arrival.give_up = lambda: muxer.abort(ConnectionClosed("given up"))
 
         def go() -> None:
             if muxer.closed:
                 return
-            arrivals.upgraded(admitted, muxer)
+            arrival.proven(muxer)
             if muxer.closed:
-                arrivals.failed(admitted, ConnectionClosed("refused", code=GoAway.GATED))
+                arrival.failed(ConnectionClosed("refused", code=GoAway.GATED))
 
-        arrivals.begin(admitted, partial(_soon, go))
+        arrival.begin(partial(_soon, go))
         return True
 
     def close(self) -> None:

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from stronghold_p2p.connection.handlers import Handler
 from stronghold_p2p.connection.live import LiveConnection
-from stronghold_p2p.connection.owner import Handler
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codecs.codec import JSON

@@ -9,21 +9,19 @@ what only Yamux does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import pytest
 
-from stronghold_p2p.transport import registry
+from stronghold_p2p.swarm.swarm import Swarm
 from tests.support.memory import MemoryTransport
 from tests.support.native import NativeTransport
 
-TCP: Final = registry.default_transports
-
 WIRINGS: Final[Mapping[str, Any]] = {
-    "tcp": TCP,
-    "memory": lambda identity, upgrader, timeouts: [MemoryTransport(upgrader)],
-    "native": lambda identity, upgrader, timeouts: [NativeTransport(identity)],
+    "tcp": None,
+    "memory": lambda swarm: [MemoryTransport(swarm.upgrader)],
+    "native": lambda swarm: [NativeTransport(swarm.identity)],
 }
 
 SUITES: Final = (
@@ -45,11 +43,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(autouse=True)
-def wiring(request: pytest.FixtureRequest) -> Iterator[str]:
+def wiring(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of the wiring under this test."""
     name: str = getattr(request, "param", "tcp")
-    registry.default_transports = WIRINGS[name]
-    try:
-        yield name
-    finally:
-        registry.default_transports = TCP
+    start = Swarm.start
+
+    def wired(swarm: Swarm) -> None:
+        swarm.transports[:] = WIRINGS[name](swarm)
+        start(swarm)
+
+    if name != "tcp":
+        monkeypatch.setattr(Swarm, "start", wired)
+    return name

@@ -16,9 +16,7 @@ from stronghold_p2p.addressing.kinds import from_socket, tcp_address
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.muxing.yamux_muxer import YamuxMuxer
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.transport.socket_wire import SocketWire
 from stronghold_p2p.transport.upgrade import Negotiated
 from stronghold_p2p.yamux.header import (
     ACK,
@@ -181,19 +179,6 @@ async def raw_in(target: Swarm, seed: int = SEED, *, early: bool = True) -> Asyn
         yield raw, target.connections(identity(seed).peer_id)[-1]
     finally:
         raw.close()
-
-
-def muxer(connection: LiveConnection) -> YamuxMuxer:
-    """What carries the streams of ``connection``, for a look inside."""
-    assert isinstance(connection._muxer, YamuxMuxer)
-    return connection._muxer
-
-
-def wire(connection: LiveConnection) -> SocketWire:
-    """The socket below it."""
-    found = muxer(connection)._wire
-    assert isinstance(found, SocketWire)
-    return found
 
 
 class Server:

@@ -52,6 +52,7 @@ class FakeConnection:
         self.turn = Turn(asyncio.get_running_loop())
         self.codes: list[int] = []
         self.may_stay: Callable[[str], bool] | None = None
+        self.handlers = self
 
     def shut(self, code: int, error: Exception) -> None:
         self.codes.append(code)
@@ -64,43 +65,33 @@ def fake(number: int = 7) -> Any:
     return FakeConnection(number)
 
 
-def gatekeeper(*peers: Any, **services: Served) -> tuple[Decisions, Gatekeeper, list[str]]:
-    """One that keeps no swarm, and the dials that it looks at again."""
-    rechecked: list[str] = []
+def gatekeeper(*peers: Any, **services: Served) -> tuple[Decisions, Gatekeeper]:
+    """One that keeps no swarm."""
     firewall, audit = Decisions(), Audit()
+    names = {f"/{name}": service for name, service in services.items()}
     one = Gatekeeper(
-        firewall,
-        Approval(firewall, audit, Timeouts(), Limits()),
-        audit,
-        {f"/{name}": service for name, service in services.items()},
-        connections=lambda: peers,
-        recheck_dials=lambda: rechecked.append("dials"),
-        backlog=Backlog(),
-        ask_timeout=None,
+        firewall, Approval(firewall, audit, Timeouts(), Limits()), audit, names, backlog=Backlog(), ask_timeout=None
     )
-    one.start(asyncio.get_running_loop())
-    return firewall, one, rechecked
+    firewall.watch(lambda: one.recheck(peers))
+    return firewall, one
 
 
-async def test_a_change_of_the_rules_reaches_connections_streams_and_dials() -> None:
+async def test_a_change_of_the_rules_reaches_connections_and_streams() -> None:
     alice, bob = fake(7), fake(8)
     streams, requests = Served(echo, False, "/streams"), Served(echo, True, "/requests")
-    firewall, one, rechecked = gatekeeper(alice, bob, streams=streams, requests=requests)
+    firewall, _ = gatekeeper(alice, bob, streams=streams, requests=requests)
     firewall.set(Rule.ALLOW, peer=bob.peer)
     firewall.ban(alice.peer)
-    assert (alice.codes, bob.codes, rechecked) == ([GoAway.GATED], [], ["dials", "dials"])
+    assert (alice.codes, bob.codes) == ([GoAway.GATED], [])
     assert bob.may_stay is not None
     assert [bob.may_stay(name) for name in ("/streams", "/requests", "/gone")] == [True, True, True]
     firewall.set(Rule.REJECT, peer=bob.peer)
     assert [bob.may_stay(name) for name in ("/streams", "/requests", "/gone")] == [False, True, True]
-    one.stop()
-    firewall.unban(alice.peer)
-    assert len(rechecked) == 3
 
 
 async def test_what_is_remembered_ends_with_the_rules_and_with_the_connection() -> None:
     alice, bob = fake(7), fake(8)
-    firewall, one, _ = gatekeeper(alice, bob, echo=Served(echo, False, "/echo"))
+    firewall, one = gatekeeper(alice, bob, echo=Served(echo, False, "/echo"))
     firewall.set(Rule.ALLOW)
     for peer in (alice, bob):
         assert one.admits(peer, "/echo") is True
@@ -116,7 +107,7 @@ async def test_what_is_remembered_ends_with_the_rules_and_with_the_connection() 
 
 async def test_no_more_names_are_remembered_than_there_is_room_for() -> None:
     alice = fake()
-    firewall, one, _ = gatekeeper(alice)
+    firewall, one = gatekeeper(alice)
     firewall.set(Rule.ALLOW)
     for number in range(2 * REMEMBERED_NAMES):
         assert one.passes(alice, f"/{number}", "in")

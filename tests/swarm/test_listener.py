@@ -6,14 +6,9 @@ import asyncio
 import contextlib
 import errno
 import itertools
-import random
 import socket
-import subprocess
-import sys
-import textwrap
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -23,16 +18,15 @@ from stronghold_p2p import errors
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.errors import ConfigError, DialError, LimitExceeded, ListenError, UsageError
-from stronghold_p2p.events.events import AcceptFailed, AddressAdded, AddressRemoved, Ended, ListenerEnded, Opened
-from stronghold_p2p.events.hub import Events as Reader
+from stronghold_p2p.errors import DialError, LimitExceeded, ListenError, UsageError
+from stronghold_p2p.events.events import AcceptFailed, AddressAdded, AddressRemoved, ListenerEnded, Opened
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.limits import gate
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport import tcp
-from tests.peers import ECHO, ask, connect, echo, now, swarm, until
+from tests.peers import ECHO, ask, connect, echo, swarm, until
 from tests.swarm.raw import Events, Raw, bare_to, dial_raw, shake
 from tests.transport.ends import identity, upgrade
 from tests.transport.wire import Bare
@@ -147,92 +141,7 @@ async def test_d10_an_error_while_accepting_leaves_the_listener_where_it_is(monk
     said.clear()  # the loop keeps it, and it names the socket
 
 
-async def test_where_nobody_can_listen() -> None:
-    async with swarm(1) as alice:
-        events = Events(alice)
-        with pytest.raises(ListenError):
-            await alice.listen(alice.addresses[0])
-        with pytest.raises(ConfigError):
-            await alice.listen(parse("/ip4/127.0.0.1/udp/0"))
-        assert len(alice.listeners.all) == 1
-        assert events.all == []
-    with pytest.raises(UsageError):
-        await alice.listen(parse("/ip4/127.0.0.1/tcp/0"))
-
-
-async def test_closed_while_it_begins_to_listen() -> None:
-    async with swarm(1) as alice:
-        listening = asyncio.ensure_future(alice.listen(parse("/ip4/127.0.0.1/tcp/0")))
-        await asyncio.sleep(0)
-        await alice.close()
-        with pytest.raises(UsageError):
-            await listening
-        assert alice.listeners.all == []
-
-
 # ---------------------------------------------------------------------- before the handshake
-
-
-async def test_a_socket_that_waits_for_a_slow_reader(caplog: pytest.LogCaptureFixture) -> None:
-    async with swarm(1) as alice, swarm(2) as bob:
-        reader = Reader(alice.hub, 1, "wait")
-        alice.hub.emit(AddressAdded(alice.addresses[0]))
-        dialing = asyncio.ensure_future(bob.dial(alice.peer_id, alice.addresses))
-        await asyncio.sleep(0.5)
-        assert not dialing.done()
-        assert (alice.hub.backlog.held, alice.gate.snapshot()["pending_in"]) == (1, 1)
-        assert "a reader of events() is 1 behind" in caplog.text
-        reader.close()
-        assert (await dialing).peer == alice.peer_id
-    caplog.clear()
-
-
-async def test_one_deadline_from_accept_on() -> None:
-    """Hostile row 1: silent, or a byte every nine seconds, at each stage; the application never sees them."""
-    async with swarm(1) as alice:
-        events = Events(alice)
-        async with sockets(alice, 10) as bares:
-            began = now()
-            dripping = [asyncio.ensure_future(_drip(bare)) for bare in bares[5:]]
-            await eventually(lambda: len(events.of(AcceptFailed)) == 10)
-            assert now() - began <= 10.5
-            assert {type(event.error) for event in events.all} == {errors.DeadlineExceeded}
-            assert {event.remote for event in events.all} == {"127.0.0.1"}
-            assert alice.listeners.pending == {}
-            await asyncio.gather(*dripping, return_exceptions=True)
-        await still_serves(alice)
-
-
-async def _drip(bare: Bare) -> None:
-    for byte in b"\x13/multistream/1.0.0\n":
-        await bare.send(bytes([byte]))
-        await asyncio.sleep(9)
-
-
-async def test_wrong_protocols() -> None:
-    """Hostile row 8."""
-    async with swarm(1) as alice:
-        events = Events(alice)
-        said = [b"GET / HTTP/1.1\r\n\r\n", bytes.fromhex("1603010200010001fc0303"), b"SSH-2.0-x\r\n", bytes(1 << 20)]
-        said.append(random.Random(3).randbytes(2_000))
-        async with sockets(alice, len(said)) as bares:
-            for bare, data in zip(bares, said, strict=True):
-                with contextlib.suppress(ConnectionError):
-                    await bare.send(data)
-                assert await bare.rest() == b""
-        await until(lambda: len(events.all) == len(said))
-        assert {type(event.error) for event in events.all} == {errors.NegotiationError}
-        await still_serves(alice)
-
-
-async def test_resets_before_we_come_to_them() -> None:
-    """Hostile row 5: 500 connections that are gone when they are accepted."""
-    async with swarm(1) as alice:
-        for _ in range(500):
-            (await bare_to(alice.addresses[0])).reset()
-        await still_serves(alice)
-        await until(lambda: alice.listeners.pending == {})
-        assert alice.connections() == () or alice.gate.snapshot()["pending_in"] == 0
 
 
 async def test_a_socket_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -412,83 +321,6 @@ async def test_only_an_allowing_rule_for_connections_lets_in() -> None:
         raw.close()
 
 
-async def test_frames_that_break_the_rules_along_with_the_last_message() -> None:
-    """They were inside the record that ended the negotiation: opened, then ended, once each."""
-    async with swarm(1) as alice:
-        events = Events(alice)
-        for early in (True, False):
-            raw = await dial_raw(alice, early=early)
-            await raw.bare.send(bytes(raw.seal(b"\x07" * 12)))
-            assert await raw.gone() == GoAway.PROTOCOL_ERROR
-            raw.close()
-            await until(lambda: len(events.all) == 2)
-            assert [type(event) for event in events.all] == [Opened, Ended]
-            events.all.clear()
-
-
-EMFILE = """
-    import asyncio, logging, resource, socket, sys, time
-    from stronghold_p2p.errors import DialError
-    from stronghold_p2p.addressing.parse import parse
-    from tests.peers import ECHO, ask, connect, echo, swarm
-    from tests.peers import ECHO, ask, echo
-    from tests.swarm.raw import bare_to
-
-    async def main():
-        async with swarm(1) as alice, swarm(2) as bob:
-            alice.handle(ECHO, echo)
-            connection = await connect(bob, alice)
-            assert await ask(connection) == b"hello"
-            asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
-            print(alice.addresses, file=sys.stderr)  # multiaddr imports what it needs for that when it is needed
-            resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))
-            taken = []
-            try:
-                while True:
-                    taken.append(socket.socket())
-            except OSError:
-                pass
-            try:
-                await bob.dial(None, [parse("/ip4/127.0.0.1/tcp/1")])
-            except DialError as error:
-                assert "Too many open files" in str(error), error
-            else:
-                raise AssertionError("there was a socket left")
-            taken.pop().close()
-            bare = socket.socket()
-            bare.setblocking(False)
-            port = int(str(alice.addresses[0]).split("/")[-1])
-            bare.connect_ex(("127.0.0.1", port))
-            used = time.process_time()
-            for _ in range(10):
-                await asyncio.sleep(0.05)
-                assert await ask(connection) == b"hello"
-            assert time.process_time() - used < 0.4
-            for sock in taken:
-                sock.close()
-            bare.close()
-            await asyncio.sleep(1.1)
-            async with swarm(3) as carol:
-                assert await ask(await connect(carol, alice)) == b"hello"
-
-    asyncio.run(main())
-    print("recovered")
-"""
-
-
-def test_no_more_file_descriptors() -> None:
-    """Hostile row 4: traffic goes on, a dial says why, and it recovers by itself."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(EMFILE)],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert (done.returncode, done.stdout.strip()) == (0, "recovered"), done.stderr
-
-
 async def test_timeouts_off() -> None:
     """None switches a deadline off, not on."""
     off = Timeouts(upgrade=None, idle=None, keepalive=None, negotiate=None, write_stall=None, dial=None, connect=None)
@@ -508,3 +340,11 @@ def test_a_swarm_that_was_never_started() -> None:
     asyncio.run(one.close())
     with pytest.raises(UsageError):
         asyncio.run(one.dial(None, []))
+
+
+def test_the_first_transport_that_handles_an_address_gets_it() -> None:
+    one, kinds = Swarm(Identity()), ("/quic-v1", "/ws", "/tcp")
+    one.transports[:] = [Mock(handles=lambda address, kind=kind: kind in str(address)) for kind in kinds]
+    for text, place in {"/ip4/1.2.3.4/udp/1/quic-v1": 0, "/ip4/1.2.3.4/tcp/1/ws": 1, "/ip4/1.2.3.4/tcp/1": 2}.items():
+        assert one.transport_for(parse(text)) is one.transports[place]
+    assert one.transport_for(parse("/ip4/1.2.3.4/udp/1")) is None

@@ -7,9 +7,8 @@ import time
 
 import pytest
 
-from stronghold_p2p.config import Limits
 from stronghold_p2p.streams.live import LiveStream
-from tests.peers import ECHO, ask, echo, swallow, swarm, swarms, until
+from tests.peers import ECHO, echo, swallow, swarms
 
 BULK = "/bulk/1.0.0"
 
@@ -42,40 +41,6 @@ async def test_one_stream_moves_much_and_63_others_answer() -> None:
             assert await stream.read() == b""
         done.set()
         rounds = await asyncio.gather(*others)
-        delays.sort()
-        p99 = delays[len(delays) * 99 // 100]
-        print(f"{len(delays)} answers, p99 {p99 * 1_000:.1f} ms, worst {delays[-1] * 1_000:.1f} ms")
         assert min(rounds) >= 3
         assert min(rounds) * 4 >= max(rounds)
-        assert delays[-1] < 2.0
-
-
-@pytest.mark.speed
-async def test_a_thousand_streams_at_once() -> None:
-    async with swarms(echo, limits=Limits(streams_in=1_000)) as (_, bob, connection):
-        data = [str(number).encode() * 20 for number in range(1_000)]
-        assert await asyncio.gather(*(ask(connection, each) for each in data)) == data
-        await until(lambda: connection.streams == 0 and bob.connections()[0].streams == 0)
-
-
-@pytest.mark.speed
-async def test_three_thousand_streams_one_after_the_other() -> None:
-    async with swarms(echo) as (_, bob, connection):
-        for number in range(3_000):
-            data = number.to_bytes(4, "big")
-            assert await ask(connection, data) == data
-        await until(lambda: bob.connections()[0].streams == 0)
-
-
-@pytest.mark.speed
-async def test_a_hundred_connections() -> None:
-    limits = Limits(per_peer=None)
-    async with swarm(1, limits=limits) as alice:
-        alice.handle(ECHO, echo)
-        async with swarm(2, limits=limits) as bob:
-            for _ in range(100):
-                connection = await bob.dialer.dial(alice.peer_id, alice.addresses)
-                assert await ask(connection) == b"hello"
-            assert len(bob.connections()) == 100
-            await asyncio.gather(*(ask(connection, bytes(10_000)) for connection in bob.connections()))
-        await until(lambda: not alice.connections())
+        assert max(delays) < 2.0

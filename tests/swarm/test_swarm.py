@@ -3,91 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gc
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from itertools import permutations
 from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
 
-from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Timeouts
-from stronghold_p2p.errors import ConnectionClosed, DialError, P2PError, StreamReset, UnsupportedProtocol, UsageError
-from stronghold_p2p.events.events import AddressRemoved, Ended, Opened
-from stronghold_p2p.firewall.asking.firewall import Firewall
+from stronghold_p2p.errors import ConnectionClosed, DialError, StreamReset, UnsupportedProtocol
+from stronghold_p2p.events.events import Ended, Opened
 from stronghold_p2p.firewall.rules import Attempt, Rule
-from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD
 from stronghold_p2p.request_response.server import Server as Responder
 from stronghold_p2p.streams.live import LiveStream
-from stronghold_p2p.swarm.swarm import Swarm
-from tests.peers import ECHO, ask, connect, echo, never, now, stubborn, swarm, until
-from tests.swarm.raw import Events, Raw, Server, bare_to, dial_raw, raw_in
+from tests.peers import ECHO, ask, connect, echo, never, now, stubborn, swarm, swarms, until
+from tests.swarm.raw import Events, dial_raw, raw_in
 from tests.transport.ends import identity
 from tests.virtual import VIRTUAL
 
 LOOPS = VIRTUAL
 
-PER_CONNECTION = {"Connection", "LiveConnection", "Stream", "LiveStream", "YamuxMuxer", "YamuxStream", "Session"}
-
-
-@asynccontextmanager
-async def crowd(target: Swarm, number: int) -> AsyncIterator[list[Raw]]:
-    """Peers that read nothing and do not close."""
-    raws = [await dial_raw(target, 20 + n) for n in range(number)]
-    await until(lambda: len(target.connections()) >= number)
-    try:
-        yield raws
-    finally:
-        for raw in raws:
-            raw.close()
-
-
 # ---------------------------------------------------------------------- the end
-
-
-@pytest.mark.tcp
-async def test_close_with_everything_hanging() -> None:
-    """Hostile row 111: stalled peers, half-open sockets, dials in flight, hung handlers, questions without answers."""
-    async with swarm(1) as alice, crowd(alice, 30) as raws:
-        alice.handle("/stubborn", stubborn)
-        alice.handle("/never", never)
-        alice.handle(ECHO, echo)
-        alice.firewall.set(Rule.ASK, protocol=ECHO)
-
-        @alice.firewall.on_ask
-        async def hung(_attempt: Attempt) -> bool:
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(60)
-            await asyncio.sleep(1.0)
-            return True
-
-        for raw in raws[:10]:
-            await raw.open(1, "/stubborn")
-            await raw.open(3, "/never")
-            await raw.open(5, ECHO)
-        writing = []
-        for connection in alice.connections()[:10]:
-            stream = await connection.open_stream("/x")
-            writing.append(asyncio.ensure_future(stream.write(bytes(1 << 20))))
-        half_open = [await bare_to(alice.addresses[0]) for _ in range(30)]
-        with contextlib.closing(Server()) as server:
-            dials = [asyncio.ensure_future(alice.dial(identity(50 + n).peer_id, [server.address])) for n in range(10)]
-            await until(lambda: alice.approval.snapshot()["asks"] == 10 and len(alice.listeners.pending) == 30)
-            began = now()
-            await alice.close()
-            assert now() - began <= 3.1
-            results = await asyncio.gather(*dials, *writing, return_exceptions=True)
-            assert {type(result) for result in results} == {ConnectionClosed}
-        for bare in half_open:
-            assert await bare.rest() == b""
-            bare.close()
-        assert alice.connections() == ()
-        assert not any(alice.gate.snapshot().values())
 
 
 @pytest.mark.tcp
@@ -102,88 +40,6 @@ async def test_a_handler_that_does_not_end_is_told_of(caplog: pytest.LogCaptureF
         assert "closing took longer" in caplog.text
         await asyncio.sleep(2)
     caplog.clear()
-
-
-async def test_close_says_goodbye() -> None:
-    async with swarm(1) as alice, swarm(2) as bob, swarm(3) as carol:
-        await connect(alice, bob)
-        await connect(carol, alice)
-        await until(lambda: len(alice.connections()) == 2)
-        events = Events(alice), Events(bob), Events(carol)
-        began = now()
-        await alice.close()
-        assert now() - began < 0.5
-        await until(lambda: events[1].all and events[2].all)
-        for (ended,) in (events[1].all, events[2].all):
-            assert isinstance(ended, Ended)
-            assert isinstance(ended.error, ConnectionClosed)
-            assert (ended.error.code, ended.error.remote) == (GoAway.NORMAL, True)
-        assert len(events[0].of(Ended)) == 2
-        assert len(events[0].of(AddressRemoved)) == 1
-
-
-@pytest.mark.tcp
-async def test_close_again_and_at_once() -> None:
-    """Hostile row 109."""
-    async with swarm(1) as alice, crowd(alice, 3):
-        ends: list[float] = []
-
-        async def close() -> None:
-            await alice.close()
-            ends.append(now())
-
-        await asyncio.gather(*(close() for _ in range(5)))
-        assert max(ends) - min(ends) < 0.1
-        await alice.close()
-        assert alice.connections() == ()
-        with pytest.raises(UsageError):
-            await alice.dial(None, [])
-
-
-async def test_close_from_inside_a_handler() -> None:
-    """Hostile row 109."""
-    async with swarm(1) as alice, swarm(2) as bob:
-        done: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-
-        async def closing(_stream: LiveStream) -> None:
-            began = now()
-            await alice.close()
-            done.set_result(now() - began)
-
-        alice.handle(ECHO, closing)
-        connection = await connect(bob, alice)
-        with pytest.raises(ConnectionClosed):
-            await ask(connection)
-        assert await done < 1.5
-
-
-async def test_close_from_a_callback_and_before_everything() -> None:
-    """Hostile row 109: during start, before start, on an event."""
-    async with swarm(1) as alice, swarm(2) as bob:
-        tasks: list[asyncio.Task[None]] = []
-        alice.hub.follow(lambda _: tasks.append(asyncio.ensure_future(alice.close())))
-        with contextlib.suppress(P2PError):
-            await bob.dial(alice.peer_id, alice.addresses)
-        await until(lambda: tasks)
-        await asyncio.gather(*tasks)
-    never_started = Swarm(Identity(), firewall=Firewall())
-    await never_started.close()
-    started = Swarm(Identity(), firewall=Firewall())
-    started.start()
-    await started.close()
-
-
-@pytest.mark.tcp
-async def test_close_is_cancelled() -> None:
-    async with swarm(1) as alice, crowd(alice, 3):
-        closing = asyncio.ensure_future(alice.close())
-        await asyncio.sleep(0.1)
-        closing.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await closing
-        await alice.close()
-        assert alice.connections() == ()
-        await until(lambda: not alice._ending)
 
 
 async def test_peers_that_end_in_every_way(wiring: str) -> None:
@@ -235,7 +91,7 @@ async def test_a_ban_ends_connections(whom: str) -> None:
         alice.handle(ECHO, never)
         connection, other = await connect(bob, alice), await connect(carol, alice)
         waiting = asyncio.ensure_future(ask(connection))
-        await until(lambda: alice.connections(bob.peer_id) and alice.connections(bob.peer_id)[0].handlers)
+        await until(lambda: alice.connections(bob.peer_id) and alice.connections(bob.peer_id)[0].handlers.tasks)
         events = Events(alice)
         if whom == "peer":
             alice.firewall.ban(bob.peer_id)
@@ -334,9 +190,8 @@ async def test_other_rules_leave_connections_alone_and_end_streams() -> None:
 
 async def test_a_rule_that_looks_is_asked_about_open_streams() -> None:
     welcome = True
-    async with swarm(1, Rule.when(lambda attempt: welcome)) as alice, swarm(2) as bob:
-        alice.handle(ECHO, echo)
-        stream = await (await connect(bob, alice)).open_stream(ECHO)
+    async with swarms(echo, rule=Rule.when(lambda attempt: welcome)) as (_, alice, connection):
+        stream = await connection.open_stream(ECHO)
         for _ in range(2):
             await stream.write(b"x")
             assert await stream.readexactly(1) == b"x"
@@ -350,8 +205,7 @@ async def test_a_rule_that_looks_is_asked_about_open_streams() -> None:
 async def test_a_handler_that_is_due_when_rules_change_does_not_start() -> None:
     """A handler of the same turn may have changed them (from Python 3.12 on, when tasks begin at once)."""
     started: list[str] = []
-    async with swarm(1) as alice, swarm(2) as bob:
-        dialed = await connect(bob, alice)
+    async with swarms() as (_, alice, dialed):
         (connection,) = alice.connections()
 
         async def handler(stream: LiveStream) -> None:
@@ -360,11 +214,11 @@ async def test_a_handler_that_is_due_when_rules_change_does_not_start() -> None:
 
         alice.handle(ECHO, handler)
         stream = MagicMock(protocol=ECHO, connection=connection, intake=None)
-        connection._handlers.start(stream)
+        connection.handlers.start(stream)
         alice.firewall.set(Rule.REJECT, protocol=ECHO)
         await asyncio.sleep(0)
         stream.reset.assert_called_once_with(Reset.GATED)
-        assert (connection.handlers, connection._handlers._due) == (frozenset(), set())
+        assert (connection.handlers.tasks, connection.handlers._due) == ({}, set())
         alice.firewall.set(Rule.ALLOW, protocol=ECHO)
         await dialed.open_stream(ECHO)
         await until(lambda: started == [ECHO])
@@ -372,15 +226,13 @@ async def test_a_handler_that_is_due_when_rules_change_does_not_start() -> None:
 
 
 async def test_streams_that_are_negotiated_or_asked_about_are_not_touched() -> None:
-    async with swarm(1, Rule.ASK) as alice, swarm(2) as bob:
-        alice.handle(ECHO, echo)
+    async with swarms(echo, rule=Rule.ASK) as (_, alice, connection):
         asked: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
         @alice.firewall.on_ask
         async def decide(attempt: Attempt) -> bool:
             return await asked
 
-        connection = await connect(bob, alice)
         waiting = await connection.open_stream(ECHO)
         await waiting.write(b"x")
         await until(lambda: alice.approval.hooks)
@@ -395,41 +247,12 @@ async def test_streams_that_are_negotiated_or_asked_about_are_not_touched() -> N
 
 async def test_several_swarms_share_a_loop_and_nothing_else() -> None:
     async with swarm(1) as alice, swarm(2) as bob, swarm(3) as carol, swarm(4) as dave:
-        swarms = [alice, bob, carol, dave]
-        for one in swarms:
+        pairs = list(permutations([alice, bob, carol, dave], 2))
+        for one, _ in pairs:
             one.handle(ECHO, echo)
-        pairs = [(one, other) for one in swarms for other in swarms if one is not other]
         connections = await asyncio.gather(*(connect(one, other) for one, other in pairs))
         data = [bytes([n]) * 50_000 for n in range(len(pairs))]
         answers = await asyncio.gather(*(ask(each, sent) for each, sent in zip(connections, data, strict=True)))
         assert answers == data
         await alice.close()
         assert await ask(await connect(bob, carol)) == b"hello"
-
-
-async def test_nothing_of_a_closed_swarm_is_left() -> None:
-    async with swarm(1) as alice:
-        alice.handle(ECHO, echo)
-        async with swarm(2) as bob:
-            await ask(await connect(bob, alice))
-        await until(lambda: not alice.connections())
-        gc.collect()
-        kinds: dict[str, int] = {}
-        for thing in gc.get_objects():
-            name = type(thing).__name__
-            if type(thing).__module__.startswith("stronghold_p2p.") and name in PER_CONNECTION:
-                kinds[name] = kinds.get(name, 0) + 1
-        assert kinds == {}
-
-
-def test_a_swarm_belongs_to_one_loop() -> None:
-    one = Swarm(Identity(), firewall=Firewall())
-
-    async def run() -> Any:
-        one.start()
-        await one.listen(parse("/ip4/127.0.0.1/tcp/0"))
-        assert len(one.addresses) == 1
-        await one.close()
-        return one.addresses
-
-    assert asyncio.run(run()) == ()

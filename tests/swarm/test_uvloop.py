@@ -21,12 +21,12 @@ from tests.connection.test_connection import (
 from tests.connection.test_connection import test_an_orderly_close as test_orderly_close
 from tests.streams.test_negotiation import (
     test_refused_after_the_first_data,
-    test_the_proposal_in_pieces,
     test_the_stream_ends_while_the_application_is_asked,
 )
 from tests.streams.test_over_connections import (
     test_a_reset_ends_both_and_tells_its_code,
     test_each_direction_ends_by_itself,
+    test_many_streams_at_once_do_not_mix,
 )
 from tests.swarm.test_dialer import (
     test_a_wrong_peer_beside_the_right_one,
@@ -36,21 +36,17 @@ from tests.swarm.test_dialer import (
     test_the_limit_is_reached_while_we_dial,
 )
 from tests.swarm.test_listener import (
-    test_a_socket_that_waits_for_a_slow_reader,
     test_several_listeners,
     test_the_limit_of_one_peer,
     test_the_oldest_gives_way,
-    test_wrong_protocols,
 )
-from tests.swarm.test_load import test_a_thousand_streams_at_once
 from tests.swarm.test_swarm import (
     test_a_ban_ends_connections,
-    test_close_again_and_at_once,
-    test_close_from_inside_a_handler,
-    test_close_says_goodbye,
     test_peers_that_end_in_every_way,
     test_several_swarms_share_a_loop_and_nothing_else,
 )
+from tests.test_closing import test_closing_again_and_several_times_at_once, test_closing_from_inside
+from tests.test_events import test_sockets_wait_and_their_deadline_does_not
 from tests.transport.test_socket_wire import (
     test_congestion_begins_and_ends,
     test_finish_lets_everything_leave_and_reads_on,

@@ -9,7 +9,7 @@ from typing import NoReturn
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.noise import Noise
-from stronghold_p2p.seams import Deliver, MuxerUser, Pieces, SecureChannel, Secured, Wire, Write
+from stronghold_p2p.seams import Deliver, MuxerUser, Pieces, Secured, Security, Wire, Write
 from stronghold_p2p.transport.upgrade import Negotiated, UpgradeSettings
 from tests.noise import pair
 
@@ -28,10 +28,22 @@ class NoMuxer:
         raise AssertionError("nothing is refused here")
 
 
+class Silent:
+    """A ``Security`` that names no muxers: multistream chooses one after the handshake."""
+
+    def __init__(self, security: Security) -> None:
+        self.id = security.id
+        self._security = security
+
+    def handshake(self, *, initiator: bool, expected: PeerId | None, muxers: tuple[str, ...]) -> Exchange[Secured]:
+        return self._security.handshake(initiator=initiator, expected=expected, muxers=())
+
+
 @cache
 def upgrade(seed: int, *, early_muxer: bool = True) -> UpgradeSettings:
     """How the peer with this seed upgrades; the same bytes each time."""
-    return UpgradeSettings((Noise(pair.keys(seed), randomness(seed + 50)),), (NoMuxer(),), early_muxer)
+    noise = Noise(pair.keys(seed), randomness(seed + 50))
+    return UpgradeSettings((noise if early_muxer else Silent(noise),), (NoMuxer(),))
 
 
 class PlainChannel:
@@ -65,20 +77,6 @@ class Plain:
         yield bytes([self._seed])
         other = identity((yield 1)[0])
         return Secured(other.peer_id, other.public_key, PlainChannel(), None)
-
-
-def sealed(channel: SecureChannel, plaintext: bytes) -> bytes:
-    """``plaintext`` as records."""
-    records = bytearray()
-    channel.seal([plaintext], len(plaintext), records.extend)
-    return bytes(records)
-
-
-def opened(channel: SecureChannel, records: bytes) -> tuple[bytes, int]:
-    """The plaintext of the whole records at the front, and how many bytes those took."""
-    plaintext = bytearray()
-    used = channel.open(memoryview(records), plaintext.extend)
-    return bytes(plaintext), used
 
 
 def dialer(*, early: bool = True, expected: PeerId | None = None) -> Exchange[Negotiated]:

@@ -13,17 +13,16 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from stronghold_p2p.connection.handlers import Handler
 from stronghold_p2p.connection.live import LiveConnection
-from stronghold_p2p.connection.owner import Handler
-from stronghold_p2p.errors import ConnectionClosed, P2PError, UsageError
+from stronghold_p2p.errors import ConnectionClosed, P2PError
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport.stream_wire import StreamWire
 from stronghold_p2p.transport.upgrading import Dialed
-from tests.peers import connect, swarm, until
+from tests.peers import ECHO, connect, echo, swarm, swarms, until
 from tests.support.nested import INSIDE, PLACE, nested, serve_inside
-from tests.swarm.handlers import ECHO, echo, pair
 
 SINK, SOURCE = "/sink/1", "/source/1"
 WINDOW = 256 << 10
@@ -128,7 +127,7 @@ class User:
 @asynccontextmanager
 async def wired(handler: Handler, take: Callable[[memoryview], int] = len) -> AsyncIterator[tuple[StreamWire, User]]:
     """A stream as a wire, whose other end ``handler`` has."""
-    async with pair(handler) as (alice, outer):
+    async with swarms(handler) as (_, alice, outer):
         wire = StreamWire(await outer.open_stream(ECHO, wait=True), PLACE, PLACE, alice.loop.time)
         wire.user = user = User(outer, take)
         yield wire, user
@@ -207,34 +206,6 @@ async def test_the_inner_end_leaves_the_outer_connection_alone() -> None:
         await inner.close()
         await until(lambda: len(other.connections()) == 1)
         await talk(outer, 1, 10)
-
-
-async def test_a_stream_that_is_in_use_or_over_is_no_wire() -> None:
-    async with pair(echo) as (alice, outer):
-        stream = await outer.open_stream(ECHO, wait=True)
-        reading = asyncio.create_task(stream.read())
-        await asyncio.sleep(0)
-        with pytest.raises(UsageError):
-            StreamWire(stream, PLACE, PLACE, alice.loop.time)
-        reading.cancel()
-        await asyncio.wait([reading])
-        stream.reset()
-        with pytest.raises(P2PError):
-            StreamWire(stream, PLACE, PLACE, alice.loop.time)
-
-
-async def test_a_stream_that_is_a_wire_is_not_the_handlers_to_close_or_reset() -> None:
-    async with swarm(1) as one, swarm(2) as other:
-        other.handle(ECHO, echo)
-        stream = await (await connect(one, other)).open_stream(ECHO, wait=True)
-        wire = StreamWire(stream, PLACE, PLACE, one.loop.time)
-        stream.close()
-        stream.reset()
-        stream.abandon(ValueError("late"), 0)
-        assert not wire.lost
-        with pytest.raises(UsageError):
-            await stream.read()
-        wire.abort()
 
 
 async def test_the_identity_inside_is_proven_by_itself() -> None:

@@ -17,9 +17,7 @@ from stronghold_p2p.addressing.kinds import is_loopback, is_unspecified, tcp_add
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConfigError, DialError, ListenError
-from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.transport import tcp
-from stronghold_p2p.transport.registry import Transports, default_transports
 from stronghold_p2p.transport.socket_wire import SocketWire
 from stronghold_p2p.transport.tcp import TcpListener, TcpTransport
 from stronghold_p2p.transport.upgrading import Dialed, Upgrader
@@ -192,36 +190,11 @@ def test_host_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tcp.host_addresses(socket.AF_INET6) == ["::1", "2001:db8::7"]
 
 
-class Kind:
-    """Stands for a transport of one kind of address."""
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self.closed = 0
-
-    def handles(self, address: Multiaddr) -> bool:
-        return self.kind in str(address)
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-def test_the_first_transport_that_handles_an_address_gets_it() -> None:
-    kinds: list[Any] = [Kind("/quic-v1"), Kind("/ws"), Kind("/tcp")]
-    transports = Transports(kinds[:2])
-    transports.add(kinds[2])
-    for text, place in {"/ip4/1.2.3.4/udp/1/quic-v1": 0, "/ip4/1.2.3.4/tcp/1/ws": 1, "/ip4/1.2.3.4/tcp/1": 2}.items():
-        assert transports.for_address(parse(text)) is kinds[place]
-    assert transports.for_address(parse("/ip4/1.2.3.4/udp/1")) is None
-    transports.close()
-    assert [kind.closed for kind in kinds] == [1, 1, 1]
-
-
-def test_what_a_network_has_by_default() -> None:
+def test_what_it_handles() -> None:
     wires = Wires()
-    transports = Transports(default_transports(Identity(), wires, Timeouts()))
-    assert isinstance(transports.for_address(parse(HOST)), TcpTransport)
+    transport = TcpTransport(wires, Timeouts())
+    assert transport.handles(parse(HOST))
     for text in ("/ip4/1.2.3.4/udp/1/quic-v1", "/ip4/1.2.3.4/tcp/1/ws", "/ip4/1.2.3.4"):
-        assert transports.for_address(parse(text)) is None
-    transports.close()
+        assert not transport.handles(parse(text))
+    transport.close()
     assert wires.closed

@@ -126,7 +126,7 @@ class Case:
 
     async def _dial(self, dialed: Dialed) -> None:
         try:
-            self.upgraded(self, await dialed.upgraded())
+            self.proven(await dialed.upgraded())
         except P2PError as error:
             self.errors.append(error)
 
@@ -134,7 +134,7 @@ class Case:
         assert (host, local) == ("127.0.0.1", PLACE)
         return self if self.admitted else None
 
-    def begin(self, place: Case, go: Callable[[], None]) -> Callable[[], None] | None:
+    def begin(self, go: Callable[[], None]) -> Callable[[], None] | None:
         self.go.append(go)
         if self.held:
             return self._take_back
@@ -144,7 +144,7 @@ class Case:
     def _take_back(self) -> None:
         self.taken_back += 1
 
-    def upgraded(self, place: Case, upgraded: Upgraded) -> None:
+    def proven(self, upgraded: Upgraded) -> None:
         if isinstance(self.refusal, ZeroDivisionError):
             raise self.refusal
         if self.refusal is not None:
@@ -153,7 +153,7 @@ class Case:
         self.muxers.append(cast(Taker, upgraded.start(NOBODY)))
         self.upgrades.append(upgraded)
 
-    def failed(self, place: Case, error: Exception) -> None:
+    def failed(self, error: Exception) -> None:
         self.errors.append(error)
 
     def missed(self, error: OSError) -> None:
@@ -183,7 +183,7 @@ class Case:
         if self.dialing is not None:
             self.dialing.cancel()
             await asyncio.wait({self.dialing})
-        assert self.upgrader._running == set()
+        assert self.upgrader.running == set()
 
 
 def script(role: str, *, early: bool = True) -> tuple[bytes, bytes]:
@@ -209,7 +209,7 @@ async def test_it_ends_in_a_muxer_and_hands_on_what_follows(role: str, early: bo
     (upgraded,) = case.upgrades
     other = identity(1 if role == "in" else 2)
     assert (upgraded.peer, upgraded.public_key.encode()) == (other.peer_id, other.public_key.encode())
-    assert (upgraded.local, upgraded.remote, upgraded.early_muxer) == (PLACE, PLACE, early)
+    assert (upgraded.local, upgraded.remote) == (PLACE, PLACE)
     await case.bare.send(b" and more")
     await until(lambda: len(case.received) > 10)
     assert case.received == b"next layer and more"
@@ -335,51 +335,49 @@ async def test_not_wanted_and_it_does_not_leave() -> None:
     await case.end()
 
 
-class Proven:
-    """A dial without a socket, which was begun; ``hear`` brings it to its proof."""
+def begun() -> tuple[Any, Dialed, UpgradeRunner]:
+    """A dial without a socket, which was begun: its wire, its outcome and what runs it."""
+    wire, outcome, upgrader = MagicMock(), Dialed(), Upgrader(settings("out"), LIMIT)
+    upgrader.dial(wire, None, outcome)
+    (runner,) = upgrader.running
+    return wire, outcome, runner
 
-    def __init__(self) -> None:
-        self.wire, self.outcome, self.running = MagicMock(), Dialed(), set[UpgradeRunner]()
-        exchange = settings("out").outbound(None)
-        self.runner = UpgradeRunner(self.wire, exchange, self.outcome, dialer=True, timeout=LIMIT, running=self.running)
-        self.outcome.runner = self.runner
-        self.runner.begin()
 
-    def hear(self, more: bytes = b"") -> None:
-        theirs = script("out")[0]
-        assert self.runner.received(memoryview(theirs + more)) == len(theirs)
+def hear(runner: UpgradeRunner, more: bytes = b"") -> None:
+    theirs = script("out")[0]
+    assert runner.received(memoryview(theirs + more)) == len(theirs)
 
 
 @pytest.mark.parametrize("lost", [False, True])
 async def test_a_dial_whose_wire_is_lost_between_proof_and_start(lost: bool) -> None:
     """Whoever takes it, or refuses it, comes too late."""
-    dial = Proven()
-    dial.hear(b"what is left for the muxer")
-    assert dial.runner.received(memoryview(b"nothing is taken before it starts")) == 0
-    dial.wire.pause.assert_called_once_with()
-    upgraded = await dial.outcome.upgraded()
+    wire, outcome, runner = begun()
+    hear(runner, b"what is left for the muxer")
+    assert runner.received(memoryview(b"nothing is taken before it starts")) == 0
+    wire.pause.assert_called_once_with()
+    upgraded = await outcome.upgraded()
     if lost:
-        dial.runner.ended(None)
+        runner.ended(None)
         upgraded.refuse(7, ConnectionClosed("not wanted"))
         with pytest.raises(ConnectionClosed) as caught:
             upgraded.start(NOBODY)
         assert caught.value.remote
-        assert not dial.wire.resume.called
+        assert not wire.resume.called
     else:
         upgraded.start(NOBODY)
-        dial.wire.resume.assert_called_once_with()
+        wire.resume.assert_called_once_with()
 
 
 async def test_a_dial_that_is_proven_while_it_is_given_up() -> None:
-    dial = Proven()
-    waiting = asyncio.ensure_future(dial.outcome.upgraded())
+    wire, outcome, runner = begun()
+    waiting = asyncio.ensure_future(outcome.upgraded())
     await asyncio.sleep(0)
     waiting.cancel()
-    dial.hear()
-    dial.wire.abort.assert_called_once_with()
+    hear(runner)
+    wire.abort.assert_called_once_with()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert dial.running == set()
+    assert runner not in runner._running
 
 
 def breaks(case: Case, where: str) -> None:
@@ -462,14 +460,14 @@ class Table:
 
     def __init__(self) -> None:
         self.wire, self.outcome = MagicMock(), MagicMock()
-        exchange = settings("in").inbound()
-        self.runner = UpgradeRunner(self.wire, exchange, self.outcome, dialer=False, timeout=LIMIT, running=set())
+        upgrader = Upgrader(settings("in"), LIMIT)
+        self.runner = UpgradeRunner(upgrader, self.wire, upgrader.settings.inbound(), self.outcome, dialer=False)
 
     def prove(self) -> None:
         if self.runner._phase is Phase.RUNNING:
             self.runner.received(memoryview(script("in")[0]))
         else:
-            self.runner._prove(cast(Negotiated, None))
+            self.runner._prove()
 
     def play(self, event: Event) -> None:
         {
