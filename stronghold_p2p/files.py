@@ -70,10 +70,7 @@ def replace(path: Path, data: bytes) -> Stamp:
 
 
 def create(path: Path, data: bytes, error: type[ConfigError] = ConfigError) -> None:
-    """Make a file of mode 0600 at ``path``, flushed to the disk.
-
-    ``FileExistsError`` if anything is there, be it a dangling symbolic link.
-    """
+    """Make a file of mode 0600, flushed to the disk. ``FileExistsError``: anything is there, be it a dangling link."""
     with _faults(path, "written", error, FileExistsError):
         temporary = _beside(path)
         try:

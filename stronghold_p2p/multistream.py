@@ -58,20 +58,15 @@ _NEVER = frozenset({_HEADER_NAME, "ls", "na"})
 
 @lru_cache(_CACHED)
 def propose(protocol: str) -> bytes:
-    """The header and the proposal: the whole first flight of a dialer that knows what it wants.
-
-    A listener that accepts answers with the same bytes, because it repeats the name verbatim.
-    """
+    """The whole first flight of a dialer that knows what it wants; who accepts answers with the same bytes."""
     return HEADER + message(protocol)
 
 
 def match_first(data: bytes | bytearray | memoryview) -> tuple[str, int] | None:
     """The protocol that ``data`` proposes and the bytes this took, if a whole first flight is there.
 
-    The fast path of ``listen``: ``None`` for anything but the exact header and one complete, well-formed
-    proposal. Then ``listen`` takes over from the first byte, and finds the fault or waits for the rest.
-    The caller still has to look the protocol up; ``propose`` gives the answer when it serves it, and ``listen``
-    takes over when it does not.
+    The fast path of ``listen``, which takes over from the first byte where this is ``None``, or where the caller does
+    not serve the protocol; ``propose`` gives the answer where it does.
     """
     start = _FIRST
     if len(data) <= start:
@@ -143,10 +138,7 @@ def listen(supported: Callable[[str], bool]) -> Exchange[str]:
 
 
 def confirm(protocol: str) -> Exchange[None]:
-    """Read the listener's header and its echo of ``protocol``, after ``propose`` was sent.
-
-    ``NegotiationError``, with ``refused`` when the answer is ``na``.
-    """
+    """Read the answer to ``propose``. ``NegotiationError``, with ``refused`` when it is ``na``."""
     yield from _read_header()
     if not (yield from _read_answer(protocol)):
         raise NegotiationError(f"the peer does not speak {protocol}", refused=True)

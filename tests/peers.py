@@ -32,7 +32,7 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def turns(number: int) -> None:
+async def turns(number: int = 5) -> None:
     """Let the loop go round so many times."""
     for _ in range(number):
         await asyncio.sleep(0)

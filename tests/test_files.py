@@ -1,6 +1,6 @@
 """Files that must not be lost: what is read was checked, and what is written is there whole or not at all.
 
-tests/identity/test_storage.py and tests/firewall/asking/test_rules_file.py show what becomes of each step that fails.
+tests/firewall/asking/test_rules_file.py shows what becomes of each step that fails.
 """
 
 from __future__ import annotations
@@ -58,12 +58,16 @@ def test_what_is_no_file_and_what_others_may_read(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "fifo"):
         with pytest.raises(ConfigError, match="is not a regular file"):
             read(path)
-    path = tmp_path / "note"
+    path, link = tmp_path / "note", tmp_path / "link"
     path.write_bytes(b"x")
-    path.chmod(0o640)
-    assert read(path) == b"x"
-    with pytest.raises(ConfigError, match=f"others can read it: chmod 600 {path}"):
-        read(path, private=True)
+    link.symlink_to(path)  # what counts is the file behind it
+    for mode in (0o640, 0o604, 0o620, 0o602, 0o610, 0o601):
+        path.chmod(mode)
+        assert read(link) == b"x"
+        with pytest.raises(ConfigError, match=f"others can read it: chmod 600 {link}"):
+            read(link, private=True)
+    path.chmod(0o400)  # a read-only file is fine
+    assert read(link, private=True) == b"x"
 
 
 def test_replace(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_the_handshake_replays_on_both_sides() -> None:
     assert states[DIALER].WriteMessage(plaintext("payload, encrypted", 1)) == three
     states[LISTENER].ReadMessage(three)
     told = {step.name: step.value for _, part in parts() for step in part.steps}
-    assert states[DIALER].handshake_hash.hex() == states[LISTENER].handshake_hash.hex() == told["h"]
+    assert states[DIALER]._symmetric.h.hex() == states[LISTENER]._symmetric.h.hex() == told["h"]
     assert opened(states) == [plaintext("record, encrypted", at) for at in range(4)]
 
 

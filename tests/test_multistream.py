@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import pytest
@@ -15,6 +15,8 @@ from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import ConfigError, HandshakeError, NegotiationError
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.multistream import HEADER, NA, confirm, dial, lazy, listen, match_first, propose
+from tests.noise.pair import feed_all
+from tests.test_parsers import splits
 
 T = TypeVar("T")
 
@@ -28,39 +30,28 @@ def line(text: bytes) -> bytes:
     return varint.encode(len(text)) + text
 
 
-def feed_all(runner: ExchangeRunner[Any], pieces: Iterable[bytes], wrote: bytearray) -> None:
-    """Feed every piece and collect what is written."""
-    for piece in pieces:
-        wrote += runner.feed(piece)
-
-
-def run(exchange: Exchange[T], pieces: Iterable[bytes]) -> tuple[bytes, ExchangeRunner[T]]:
+def run(exchange: Exchange[T], *pieces: bytes) -> tuple[bytes, ExchangeRunner[T]]:
     """Everything the exchange wrote, and its runner."""
     runner = ExchangeRunner(exchange)
-    wrote = bytearray(runner.start())
-    feed_all(runner, pieces, wrote)
-    return bytes(wrote), runner
+    return runner.start() + feed_all(runner, pieces), runner
 
 
 def every_way(make: Callable[[], Exchange[T]], data: bytes, result: T, sent: bytes) -> None:
     """Whole, byte by byte, cut in two everywhere, and with the next layer's bytes behind it: the same outcome."""
-    splits = [[data[:cut], data[cut:]] for cut in range(len(data) + 1)]
-    for pieces in [[data], [bytes([byte]) for byte in data], *splits]:
-        wrote, runner = run(make(), pieces)
-        assert (runner.done, runner.result, wrote, runner.leftover) == (True, result, sent, b"")
-    for rest in (b"\0", b"\x13/multistream/1.0.0\n", b"x" * 3000):
-        _, runner = run(make(), [data + rest])
-        assert (runner.done, runner.result, runner.leftover) == (True, result, rest)
+    for rest in (b"", b"\x13/multistream/1.0.0\n"):
+        for pieces in splits(data + rest):
+            wrote, runner = run(make(), *pieces)
+            assert (runner.done, runner.result, wrote, runner.leftover) == (True, result, sent, rest)
 
 
 def fails(make: Callable[[], Exchange[Any]], data: bytes, *, refused: bool = False) -> bytes:
     """The negotiation ends with our error in any pieces, having read nothing behind the fault; what it wrote."""
     outcomes = set()
     for pieces in ([data], [bytes([byte]) for byte in data]):
-        runner = ExchangeRunner(make())
-        wrote = bytearray(runner.start())
+        runner, wrote = ExchangeRunner(make()), bytearray()
         with pytest.raises(NegotiationError) as caught:
-            feed_all(runner, pieces, wrote)
+            for piece in (None, *pieces):
+                wrote += runner.start() if piece is None else runner.feed(piece)
         assert caught.value.refused is refused
         assert caught.value.phase == "multistream"
         assert isinstance(caught.value, HandshakeError)
@@ -123,14 +114,13 @@ def test_listen_never_serves_what_is_no_protocol() -> None:
         asked.append(name)
         return True
 
-    sent, runner = run(listen(serve_all), [HEADER + HEADER + line(b"ls\n") + NA + NOISE])
+    sent, runner = run(listen(serve_all), HEADER + HEADER + line(b"ls\n") + NA + NOISE)
     assert (sent, runner.result, asked) == (HEADER + NA * 3 + NOISE, "/noise", ["/noise"])
 
 
 @pytest.mark.parametrize("proposal", [b"/nope\n", b"ls\n", HEADER[1:]], ids=["unknown", "ls", "header"])
 def test_64_proposals_at_most(proposal: bytes) -> None:
-    served = [HEADER + line(proposal) * 63 + NOISE]
-    assert run(listen(SERVED.__contains__), served)[1].result == "/noise"
+    assert run(listen(SERVED.__contains__), HEADER + line(proposal) * 63 + NOISE)[1].result == "/noise"
     sent = fails(lambda: listen(SERVED.__contains__), HEADER + line(proposal) * 10_000, refused=True)
     assert sent == HEADER + NA * 64
 
@@ -162,26 +152,23 @@ def test_bad_lines(bad: bytes) -> None:
     fails(lambda: confirm("/noise"), HEADER + bad)
 
 
-@pytest.mark.parametrize("prefix", [b"\0", b"\x01", b"\x14", b"\xff"])
-def test_a_bad_length_is_refused_before_any_body_is_asked_for(prefix: bytes) -> None:
-    for exchange in (confirm("/noise"), listen(SERVED.__contains__)):
-        assert next(exchange) == 1
+LONG = [b"\0", b"\x01", b"\x80\0", b"\xff\xff", b"\x81\x08"]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "behind"), [*((one, b"") for one in (*LONG, b"\x14")), *((one, HEADER) for one in LONG)]
+)
+def test_a_bad_length_is_refused_before_any_body_is_asked_for(prefix: bytes, behind: bytes) -> None:
+    for exchange in [listen(SERVED.__contains__)] if behind else [confirm("/noise"), listen(SERVED.__contains__)]:
+        asked = next(exchange)
+        if behind:
+            exchange.send(HEADER[:1])
+            assert exchange.send(HEADER[1:]) == HEADER
+            asked = exchange.send(b"")
         with pytest.raises(NegotiationError):
-            exchange.send(prefix)
-
-
-@pytest.mark.parametrize("prefix", [b"\0", b"\x01", b"\x80\0", b"\xff\xff", b"\x81\x08"])
-def test_a_bad_length_of_a_proposal_is_refused_before_any_body_is_asked_for(prefix: bytes) -> None:
-    exchange = listen(SERVED.__contains__)
-    next(exchange)
-    exchange.send(HEADER[:1])
-    assert exchange.send(HEADER[1:]) == HEADER
-    asked = exchange.send(b"")
-    for byte in prefix[:-1]:
-        assert asked == 1
-        asked = exchange.send(bytes([byte]))
-    with pytest.raises(NegotiationError):
-        exchange.send(prefix[-1:])
+            for byte in prefix:
+                assert asked == 1
+                asked = exchange.send(bytes([byte]))
 
 
 BAD_HEADERS = [b"/multistream/2.0.0\n", b"/multistream/1.0\n", b"/Multistream/1.0.0\n", b"na\n", b"/noise\n"]
@@ -328,5 +315,5 @@ def test_only_our_errors_leave(data: bytes) -> None:
     for make in (lambda: listen(lambda _: False), lambda: dial(["/noise", "/b"]), lambda: confirm("/noise")):
         for start in (data, HEADER + data):
             with contextlib.suppress(NegotiationError):
-                _, runner = run(make(), [start])
+                _, runner = run(make(), start)
                 assert runner.done or len(runner.leftover) < 1024

@@ -64,7 +64,7 @@ class Recorder:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.secrets = {SEED}
         self.errors: list[BaseException] = []
-        draw, set_key = os.urandom, CipherState.InitializeKey
+        draw, begin = os.urandom, CipherState.__init__
 
         def urandom(size: int) -> bytes:
             drawn = draw(size)
@@ -72,12 +72,12 @@ class Recorder:
                 self.secrets.add(drawn)
             return drawn
 
-        def initialize(cipher: CipherState, key: bytes) -> None:
-            self.secrets.add(key)
-            set_key(cipher, key)
+        def initialize(cipher: CipherState, key: bytes | None = None) -> None:
+            self.secrets |= set() if key is None else {key}
+            begin(cipher, key)
 
         patch.setattr(os, "urandom", urandom)
-        patch.setattr(CipherState, "InitializeKey", initialize)
+        patch.setattr(CipherState, "__init__", initialize)
 
     async def fails(self, call: Awaitable[Any]) -> None:
         """Keep the error with its traceback."""

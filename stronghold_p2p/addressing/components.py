@@ -55,10 +55,6 @@ def _check_text(value: bytes) -> None:
         raise DecodeError("a name is empty, too long or not printable")
 
 
-def _check_anything(_value: bytes) -> None:
-    """For values whose length is all there is to check, or which are checked by printing and parsing them."""
-
-
 def _utf8(text: str) -> bytes:
     try:
         return text.encode()
@@ -92,7 +88,7 @@ class Protocol:
     name: str
     size: int | None = 0
     to_bytes: Callable[[str], bytes] = str.encode  # of those without a value, which are given an empty text
-    check: Callable[[bytes], object] = _check_anything
+    check: Callable[[bytes], object] = len  # none: the length is enough, or it is checked by printing and parsing
     certain: bool = True
 
     def prefixed(self, value: bytes) -> bytes:

@@ -16,7 +16,7 @@ from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import DecodeError
 from stronghold_p2p.identity.peer_id import PeerId
 
-_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")  # the well-known prefix (RFC 6052, 2.1)
 _CIRCUIT_CODE: Final = varint.encode(CIRCUIT.code)
 
 
@@ -105,10 +105,12 @@ def is_public(address: Multiaddr) -> bool:
 
 
 def _first_ip(address: Multiaddr) -> Ip | None:
-    """The IP address at the start; of a relayed address it is the relay's."""
+    """The innermost IP address at the start; of a relayed address it is the relay's."""
     parts = walk(bytes(address))
     ip = _ip_of(parts[0]) or (_ip_of(parts[1]) if len(parts) > 1 and parts[0].protocol is IP6ZONE else None)
-    return _innermost(ip) if ip else None
+    if ip and ip in _NAT64:
+        return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
+    return unmapped(ip) if ip else None
 
 
 def _ip_of(part: Part) -> Ip | None:
@@ -120,11 +122,6 @@ def _ip_of(part: Part) -> Ip | None:
 def unmapped(ip: Ip) -> Ip:
     """The IPv4 address inside a mapped one (RFC 4291, 2.5.5.2); any other as it is."""
     return ip.ipv4_mapped or ip if isinstance(ip, ipaddress.IPv6Address) else ip
-
-
-def _innermost(ip: Ip) -> Ip:
-    """``ip``, or the IPv4 address inside it: mapped, or behind the well-known prefix of NAT64 (RFC 6052, 2.1)."""
-    return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF) if ip in _NAT64 else unmapped(ip)
 
 
 def _name(address: Multiaddr) -> str:

@@ -44,8 +44,14 @@ def parse(address: str | bytes | Multiaddr) -> Multiaddr:
     data = _from_text(address) if isinstance(address, str) else bytes(address)
     parts = walk(data)
     result = Multiaddr(data)
-    if not all(part.protocol.certain for part in parts):
-        _check_round_trip(result)
+    if all(part.protocol.certain for part in parts):
+        return result
+    try:
+        text = str(result)
+    except PackageError:
+        raise DecodeError("an address holds a value that has no text") from None
+    if _from_text(text) != data:
+        raise DecodeError(f"the text {text!r} is another address than its bytes")
     return result
 
 
@@ -80,10 +86,7 @@ def walk(data: bytes) -> list[Part]:
 
 
 def split_peer(address: Multiaddr) -> tuple[Multiaddr, PeerId | None]:
-    """``address`` without the ``/p2p/`` at its end, and that peer; without one, ``address`` itself and ``None``.
-
-    Of a bare ``/p2p/<peer>`` an empty address is left.
-    """
+    """``address`` without the ``/p2p/`` at its end, and that peer or None; of a bare ``/p2p/`` nothing is left."""
     data = bytes(address)
     last = walk(data)[-1]
     if last.protocol is not P2P:
@@ -123,13 +126,3 @@ def _from_text(text: str) -> bytes:
             value = words.pop(0)
         out += protocol.prefixed(protocol.to_bytes(value))
     return bytes(out)
-
-
-def _check_round_trip(address: Multiaddr) -> None:
-    """For values whose text is the package's business: they have to print, and to parse back the same."""
-    try:
-        text = str(address)
-    except PackageError:
-        raise DecodeError("an address holds a value that has no text") from None
-    if _from_text(text) != bytes(address):
-        raise DecodeError(f"the text {text!r} is another address than its bytes")

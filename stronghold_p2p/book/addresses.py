@@ -1,4 +1,7 @@
-"""Known addresses of peers, in the order in which they are dialed: last success first. What users see of a book."""
+"""What users see of a book: known addresses of peers in the order in which they are dialed, last success first.
+
+Its file is read whole or not at all, replaced in one step, and only where an address book was.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,12 @@ from pathlib import Path
 
 from multiaddr import Multiaddr
 
+from stronghold_p2p import files
 from stronghold_p2p.addressing.kinds import relays_of, through_relay
 from stronghold_p2p.addressing.parse import with_peer
 from stronghold_p2p.book import json_form
 from stronghold_p2p.book.entry import FOUND, GIVEN, place_of
-from stronghold_p2p.book.file import BookFile
-from stronghold_p2p.book.json_form import RELAYS
+from stronghold_p2p.book.json_form import RELAYS, Content
 from stronghold_p2p.book.store import Store, full
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.identity import PeerId
@@ -154,6 +157,40 @@ class AddressBook:
             if place is not None:
                 found.append(bytes(through_relay(Multiaddr(place), relay)))
         return found
+
+
+class BookFile:
+    """One file. ``saved`` is what it held when we last read or wrote it; ``autosave``: networks save changes."""
+
+    def __init__(self, path: Path, *, autosave: bool = False) -> None:
+        self.path = path
+        self.autosave = autosave
+        self.saved = Content()
+        self._stamp: files.Stamp | None = None
+
+    def read(self) -> Content | None:
+        """What the file holds; None: there is no file. ``ConfigError``: it cannot be read or understood."""
+        try:
+            data, stamp = files.read(self.path, json_form.MAX_FILE, "address book")
+        except FileNotFoundError:
+            return None
+        content = json_form.loads(data, str(self.path))
+        self._stamp = stamp
+        return content
+
+    def write(self, content: Content) -> None:
+        """Replace what the file holds. ``ConfigError``: it cannot be, or is no address book; it stays as it was."""
+        data = json_form.dumps(content)
+        if len(data) > json_form.MAX_FILE:
+            what = f"{len(data)} bytes of addresses, at most {json_form.MAX_FILE}: remove some"
+            raise ConfigError(f"{self.path}: {what}", where=str(self.path))
+        if self._stamp is None or files.stamp(self.path) != self._stamp:
+            try:
+                self.read()
+            except ConfigError as error:  # what somebody else has put there may be worth more than ours
+                raise ConfigError(f"{error}; it is not overwritten: move it away", where=error.where) from None
+        self._stamp = files.replace(self.path, data)
+        self.saved = content
 
 
 def store_of(book: AddressBook) -> Store:

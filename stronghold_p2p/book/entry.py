@@ -58,7 +58,6 @@ class BookEntry:
 
     @property
     def lasting(self) -> tuple[bytes, ...]:
-        """The addresses that stay, in dial order."""
         return tuple(place for place, until in self.places.items() if until >= FOUND)
 
     def drop(self, moment: float) -> None:
@@ -106,7 +105,6 @@ class BookEntry:
                 self.places[place] = until
 
     def failed(self, place: bytes) -> None:
-        """Put ``place`` last, if it is known."""
         if place in self.places:
             self.places[place] = self.places.pop(place)
 
@@ -132,7 +130,6 @@ class BookEntry:
         return peer not in through and (self.relays is None or set(through) <= set(self.relays))
 
     def direct(self) -> bytes | None:
-        """The first address that needs no relay."""
         return next((place for place in self.places if not relays_of(Multiaddr(place))), None)
 
 
@@ -148,11 +145,9 @@ def checked(peer: PeerId, address: Multiaddr) -> bytes | None:
 def place_of(peer: PeerId, address: Multiaddr | str) -> bytes:
     """The place of ``address``; ``ConfigError`` if that is no address, names another peer, or names only a peer."""
     try:
-        place, named = split_peer(parse(address))
+        place = checked(peer, parse(address))
     except DecodeError as error:
         raise ConfigError(f"{address}: {error}", where=str(address)) from None
-    if named not in (None, peer):
-        raise ConfigError(f"{address} names another peer than {peer}", where=str(address))
-    if not bytes(place):
-        raise ConfigError(f"{address} names a peer and no place", where=str(address))
-    return bytes(place)
+    if place is None:
+        raise ConfigError(f"{address} names another peer than {peer}, or no place", where=str(address))
+    return place

@@ -34,8 +34,7 @@ RELAYS: Final = 64
 MAX_FILE: Final = 8 << 20  # bytes; a full book of IPv6 addresses has six millions
 
 _TWICE: Final = re.compile(r"(/p2p/[^/]+)\1(?=/|$)")
-_IP6_TCP: Final = re.compile(r"/ip6/([0-9a-fA-F:.]+)/tcp/(0|[1-9]\d{0,4})", re.ASCII)
-_IP4_TCP: Final = re.compile(r"/ip4/(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})/tcp/(\d{1,5})", re.ASCII)
+_IP_TCP: Final = re.compile(r"/ip([46])/([0-9a-fA-F:.]+)/tcp/(0|[1-9]\d{0,4})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +123,10 @@ def to_text(place: bytes) -> str:
 
 def to_bytes(text: str) -> bytes:
     """The place that is written as ``text``; ``DecodeError`` if it is no address."""
-    if (found := _IP4_TCP.fullmatch(text)) is not None:
-        *octets, port = map(int, found.groups())
-        if max(octets) < 256 and port < 65_536:
-            place = bytes((4, *octets, 6, port >> 8, port & 255))
-            if to_text(place) == text:
-                return place
-    if (six := _IP6_TCP.fullmatch(text)) is not None and (port := int(six[2])) < 65_536:
-        with suppress(ValueError):
-            return b"\x29" + ipaddress.IPv6Address(six[1]).packed + b"\x06" + port.to_bytes(2, "big")
+    if (found := _IP_TCP.fullmatch(text)) is not None:
+        with suppress(ValueError, OverflowError):
+            code, kind = (b"\x04", ipaddress.IPv4Address) if found[1] == "4" else (b"\x29", ipaddress.IPv6Address)
+            return code + kind(found[2]).packed + b"\x06" + int(found[3]).to_bytes(2, "big")
     return bytes(parse(text))
 
 
@@ -163,16 +157,12 @@ def _peer(name: str, entry: _Peer) -> SavedPeer:
             found[place] = None
     known, via = tuple(found), entry.via
     if via is None:
-        relays = None if entry.use_relay_fallback else _relays_named_in(known)
+        # Without a fallback, the Rust library uses no relays but those of the addresses.
+        through = (relay for place in known for relay in relays_of(Multiaddr(place)) if relay is not None)
+        relays = None if entry.use_relay_fallback else tuple(dict.fromkeys(through))[:RELAYS]
         return SavedPeer(peer, known, entry.pinned, relays)
     relays = None if via.relays is None else _ids(f"{path}.via.relays", via.relays)
     return SavedPeer(peer, known, entry.pinned, relays, via.exclusive)
-
-
-def _relays_named_in(known: tuple[bytes, ...]) -> tuple[PeerId, ...]:
-    """The relays of the addresses, at most 64: without a fallback, the Rust library uses no others."""
-    through = (relay for place in known for relay in relays_of(Multiaddr(place)) if relay is not None)
-    return tuple(dict.fromkeys(through))[:RELAYS]
 
 
 def _place_in(path: str, peer: PeerId, text: str) -> bytes:

@@ -59,7 +59,6 @@ class Store:
         return True
 
     def peers(self) -> Iterator[PeerId]:
-        """Every peer of whom an address is known."""
         for peer in (*self._lasting, *self._hearsay):
             known = self._known(peer)
             if known is not None and known.places:
@@ -68,10 +67,7 @@ class Store:
     # ------------------------------------------------------------------ what the swarm tells
 
     def learn(self, peer: PeerId, addresses: Iterable[Multiaddr], *, seq: int | None = None) -> None:
-        """``peer`` says that it can be reached there: the addresses count for an hour, as far as there is room.
-
-        ``seq``: the sequence number of the signed record that they come from.
-        """
+        """``peer`` says that it can be reached there: for an hour, if there is room. ``seq``: its signed record's."""
         told: dict[bytes, None] = {}
         for address in addresses:
             if (place := checked(peer, address)) is not None:
@@ -101,7 +97,6 @@ class Store:
         self._held.append(peers)
 
     def let_go(self, peers: Container[PeerId]) -> None:
-        """Undo ``hold`` with the same object."""
         self._held = [held for held in self._held if held is not peers]
 
     # ------------------------------------------------------------------ files

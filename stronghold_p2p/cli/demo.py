@@ -33,10 +33,6 @@ class Actor:
         """Its name in the story, with the end of its peer id, as all ids begin alike."""
         return f"{self.name:<6} 12D3..{self.peer[-6:]} (process {self.number})"
 
-    async def introduce(self) -> None:
-        hello = await self.hears("peer", "process")
-        self.peer, self.number = hello["peer"], hello["process"]
-
     async def order(self, **orders: Any) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(orders).encode() + b"\n")
@@ -74,7 +70,8 @@ async def actors(*names: str) -> AsyncIterator[list[Actor]]:
             )  # a session of its own, so that Ctrl-C reaches us alone; we end the processes
             started.append(Actor(name, process))
         for actor in started:
-            await actor.introduce()
+            hello = await actor.hears("peer", "process")
+            actor.peer, actor.number = hello["peer"], hello["process"]
         yield started
     finally:
         for actor in started:

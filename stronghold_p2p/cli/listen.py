@@ -114,10 +114,7 @@ def _serve(network: Network, terminal: Terminal, options: argparse.Namespace) ->
 
 
 class SavedRules:
-    """The rules at ``path``; a missing file is made when the first rule is saved.
-
-    Only answers are saved: the rules of the command line, as ``--allow`` gives them, stay out of the file.
-    """
+    """The rules at ``path`` and the answers that are given for good; those of the command line stay out of the file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -12,8 +12,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from multiaddr import Multiaddr
-
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.cli.commands import identify, key, perf, ping, request
 from stronghold_p2p.cli.demo import demo
@@ -129,25 +127,20 @@ def _add_timeout(command: argparse.ArgumentParser, default: float, what: str) ->
     command.add_argument("--timeout", type=_seconds, default=default, metavar="S", help=told)
 
 
-def _address(text: str) -> Multiaddr:
-    try:
-        return parse(text)
-    except DecodeError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def _reading(read: Callable[[str], Any], advice: str = "") -> Callable[[str], Any]:
+    """A type of argument; argparse would not tell what is wrong with it."""
+
+    def argument(text: str) -> Any:
+        try:
+            return read(text)
+        except (DecodeError, UnicodeError) as error:
+            raise argparse.ArgumentTypeError(f"{error}{advice}") from None
+
+    return argument
 
 
-def _peer(text: str) -> PeerId:
-    try:
-        return PeerId(text)
-    except DecodeError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _message(text: str) -> Any:
-    try:
-        return strict_json.loads(text.encode())
-    except (DecodeError, UnicodeError) as error:
-        raise argparse.ArgumentTypeError(f"{error}; a text needs quotes of its own: '\"Ping\"'") from None
+_address, _peer = _reading(parse), _reading(PeerId)
+_message = _reading(lambda text: strict_json.loads(text.encode()), "; a text needs quotes of its own: '\"Ping\"'")
 
 
 def _seconds(text: str) -> float:

@@ -26,12 +26,13 @@ UNREACHABLE: Final = 5
 INTERRUPTED: Final = 130
 TERMINATED: Final = 143
 
-# The first class that fits counts.
-_CODES: Final[tuple[tuple[type[Exception] | tuple[type[Exception], ...], int], ...]] = (
-    ((Rejected, UnsupportedProtocol), REFUSED),
-    (DeadlineExceeded, DEADLINE),
-    ((DialError, HandshakeError), UNREACHABLE),
-    (ConfigError, USAGE),
+# The exit code of each kind of failure, and how its line begins. The first class that fits counts.
+_KINDS: Final[tuple[tuple[tuple[type[Exception], ...], int, str], ...]] = (
+    ((Rejected, UnsupportedProtocol), REFUSED, "refused: "),
+    ((DeadlineExceeded,), DEADLINE, "too late: "),
+    ((DialError, HandshakeError), UNREACHABLE, "unreachable: "),
+    ((ConfigError,), USAGE, ""),
+    ((Exception,), FAILED, ""),
 )
 
 
@@ -42,20 +43,14 @@ def safe_output() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def code_of(error: Exception) -> int:
-    """The exit code that tells what kind of failure it was."""
-    return next((code for kinds, code in _CODES if isinstance(error, kinds)), FAILED)
-
-
 def report(error: Exception, *, as_json: bool = False) -> int:
     """Print one line about ``error`` (to standard error, or as JSON to standard output); returns the exit code."""
-    code = code_of(error)
+    code, prefix = next((code, prefix) for kinds, code, prefix in _KINDS if isinstance(error, kinds))
     message = printable(str(error) or type(error).__name__)
     if as_json:
         tell_json({"error": type(error).__name__, "message": message, "code": code})
-        return code
-    prefix = {REFUSED: "refused: ", DEADLINE: "too late: ", UNREACHABLE: "unreachable: "}.get(code, "")
-    print(f"stronghold-p2p: {prefix}{message}", file=sys.stderr, flush=True)
+    else:
+        print(f"stronghold-p2p: {prefix}{message}", file=sys.stderr, flush=True)
     return code
 
 

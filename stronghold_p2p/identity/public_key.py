@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -24,17 +24,12 @@ class KeyType(IntEnum):
     ECDSA = 3
 
 
-_VERIFIERS: Final[Mapping[KeyType, Callable[[bytes, bytes, bytes], bool]]] = {
-    KeyType.RSA: signatures.rsa,
-    KeyType.ED25519: signatures.ed25519,
-    KeyType.SECP256K1: signatures.secp256k1,
-    KeyType.ECDSA: signatures.ecdsa,
-}
-_SIZES: Final[Mapping[KeyType, range]] = {
-    KeyType.RSA: range(signatures.RSA_KEY + 1),
-    KeyType.ED25519: range(signatures.ED25519_KEY, signatures.ED25519_KEY + 1),
-    KeyType.SECP256K1: range(signatures.SECP256K1_KEY, signatures.SECP256K1_KEY + 1),
-    KeyType.ECDSA: range(signatures.ECDSA_KEY + 1),
+# The sizes that a key may have, and what verifies its signatures.
+_KINDS: Final[Mapping[int, tuple[range, signatures.Check]]] = {
+    KeyType.RSA: (range(signatures.RSA_KEY + 1), signatures.rsa),
+    KeyType.ED25519: (range(signatures.ED25519_KEY, signatures.ED25519_KEY + 1), signatures.ed25519),
+    KeyType.SECP256K1: (range(signatures.SECP256K1_KEY, signatures.SECP256K1_KEY + 1), signatures.secp256k1),
+    KeyType.ECDSA: (range(signatures.ECDSA_KEY + 1), signatures.ecdsa),
 }
 
 
@@ -71,13 +66,13 @@ class PublicKey:
         """Check a nested message; ``DecodeError`` as for ``decode``."""
         if message.type is None or message.data is None:
             raise DecodeError("public key without type or data")
-        if message.type not in _SIZES:
+        if message.type not in _KINDS:
             raise DecodeError(f"unknown key type {message.type}")
         key_type = KeyType(message.type)
-        if len(message.data) not in _SIZES[key_type]:
+        if len(message.data) not in _KINDS[key_type][0]:
             raise DecodeError(f"{key_type.name} key of {len(message.data)} bytes")
         return PublicKey(key_type, message.data)
 
     def verify(self, message: bytes, signature: bytes) -> bool:
         """True if ``signature`` is this key's over ``message``; never raises, whatever the bytes are."""
-        return _VERIFIERS[self.type](self.data, message, signature)
+        return _KINDS[self.type][1](self.data, message, signature)

@@ -27,7 +27,7 @@ from stronghold_p2p.errors import ConnectionClosed, DecryptError, MuxerError
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.seams import MuxerUser, Secured, Sink, StreamEnd, Wire
 from stronghold_p2p.streams.waiter import Turn
-from stronghold_p2p.yamux import Receiver, Session, YamuxStream
+from stronghold_p2p.yamux import Receiver, Session
 from stronghold_p2p.yamux.header import GO_AWAY, frame
 from stronghold_p2p.yamux.window import ReceiveBudget, ReceivePool
 
@@ -116,9 +116,9 @@ class YamuxMuxer:
 
     # ------------------------------------------------------------------ bytes out
 
-    def accept(self, stream: YamuxStream) -> Sink:
+    def accept(self, state: StreamEnd) -> Sink:
         assert self._user is not None
-        return self._user.accepted(stream)
+        return self._user.accepted(state)
 
     def notify(self) -> None:
         """Flush behind everything that is due before in this turn of the loop."""

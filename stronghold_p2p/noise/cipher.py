@@ -36,11 +36,6 @@ class CipherState:
         self.aead = None if key is None else ChaCha20Poly1305(key)
         self.n = n
 
-    def InitializeKey(self, key: bytes) -> None:
-        """Set the key and start counting from zero."""
-        self.aead = ChaCha20Poly1305(key)
-        self.n = 0
-
     def EncryptWithAd(self, ad: bytes, plaintext: bytes) -> bytes:
         """Seal ``plaintext``. ``ConnectionClosed`` when the counter is used up."""
         if self.aead is None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -29,22 +28,8 @@ MAX_MESSAGE: Final = 65_535
 """Bytes of any Noise message, in the handshake and after it (Noise spec, 3.4)."""
 
 
-class Token(Enum):
-    """One step of a handshake message (Noise spec, 5.3)."""
-
-    E = "e"
-    S = "s"
-    EE = "ee"
-    ES = "es"
-    SE = "se"
-
-
-XX: Final[tuple[tuple[Token, ...], ...]] = (
-    (Token.E,),
-    (Token.E, Token.EE, Token.S, Token.ES),
-    (Token.S, Token.SE),
-)
-"""The initiator writes the first and the third message, the responder the second."""
+XX: Final = (("e",), ("e", "ee", "s", "es"), ("s", "se"))
+"""Tokens (Noise spec, 5.3). The initiator writes the first and the third message, the responder the second."""
 
 _BROKEN: Final = -1
 
@@ -94,31 +79,15 @@ class HandshakeState:
 
     @property
     def rs(self) -> bytes:
-        """The remote static public key, once it was read. ``UsageError`` before."""
-        if "s" not in self._theirs:
-            raise UsageError("the remote static key has not been received")
+        """The remote static public key, once it was read."""
         return self._theirs["s"]
 
-    @property
-    def handshake_hash(self) -> bytes:
-        """The hash of all that was said so far, ``h``; after the last message it binds the channel (11.2)."""
-        return self._symmetric.h
-
-    @property
-    def finished(self) -> bool:
-        """Whether the last message was written or read."""
-        return self._row == len(XX)
-
     def WriteMessage(self, payload: bytes) -> bytes:
-        """The next message, carrying ``payload``."""
         row = self._begin(writing=True)
         parts = [self._write(token) for token in XX[row]]
         parts.append(self._symmetric.EncryptAndHash(payload))
-        message = b"".join(parts)
-        if len(message) > MAX_MESSAGE:
-            raise UsageError(f"a Noise message has at most {MAX_MESSAGE} bytes, not {len(message)}")
         self._row = row + 1
-        return message
+        return b"".join(parts)
 
     def ReadMessage(self, message: bytes) -> bytes:
         """The payload of the next message of the other side."""
@@ -132,7 +101,7 @@ class HandshakeState:
 
     def Split(self) -> tuple[CipherState, CipherState]:
         """The ciphers (send, receive) of our side, once the handshake is finished."""
-        if not self.finished:
+        if self._row != len(XX):
             raise UsageError("the Noise handshake is not finished")
         first, second = self._symmetric.Split()
         return (first, second) if self._initiator else (second, first)
@@ -145,27 +114,27 @@ class HandshakeState:
         row, self._row = self._row, _BROKEN
         return row
 
-    def _write(self, token: Token) -> bytes:
+    def _write(self, token: str) -> bytes:
         match token:
-            case Token.E:
+            case "e":
                 e = KeyPair.create(self._random(DHLEN))
                 self._mine["e"] = e
                 self._symmetric.MixHash(e.public)
                 return e.public
-            case Token.S:
+            case "s":
                 return self._symmetric.EncryptAndHash(self._mine["s"].public)
             case _:
                 self._symmetric.MixKey(self._dh(token))
                 return b""
 
-    def _read(self, token: Token, data: bytes) -> bytes:
+    def _read(self, token: str, data: bytes) -> bytes:
         """Apply ``token`` to the front of ``data``; what is left of it."""
         match token:
-            case Token.E:
+            case "e":
                 self._theirs["e"], rest = _cut(data, DHLEN)
                 self._symmetric.MixHash(self._theirs["e"])
                 return rest
-            case Token.S:
+            case "s":
                 # XX sends no static key before the first DH, so it is always encrypted here.
                 sealed, rest = _cut(data, DHLEN + TAGLEN)
                 self._theirs["s"] = self._symmetric.DecryptAndHash(sealed)
@@ -174,9 +143,9 @@ class HandshakeState:
                 self._symmetric.MixKey(self._dh(token))
                 return data
 
-    def _dh(self, token: Token) -> bytes:
+    def _dh(self, token: str) -> bytes:
         # Noise spec, 5.3: the first letter names the initiator's key, the second the responder's.
-        keys = token.value if self._initiator else token.value[::-1]
+        keys = token if self._initiator else token[::-1]
         return DH(self._mine[keys[0]], self._theirs[keys[1]])
 
 

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from stronghold_p2p.errors import HandshakeError, UsageError
+from stronghold_p2p.errors import HandshakeError
 from stronghold_p2p.exchange import Exchange
 from stronghold_p2p.identity.peer_id import PeerId
 from stronghold_p2p.identity.public_key import PublicKey
 from stronghold_p2p.noise import payload
 from stronghold_p2p.noise.cipher import TAGLEN, CipherState
 from stronghold_p2p.noise.handshake import DHLEN, HandshakeState
-from stronghold_p2p.noise.payload import MAX_MUXERS, MAX_PAYLOAD, StaticKeys
+from stronghold_p2p.noise.payload import MAX_PAYLOAD, StaticKeys
 
 # What a message can measure at all, so that its length is judged before any of it is read. Message 1 is the
 # bare ephemeral key: its payload is sent in the clear and has to be empty, as rust demands.
@@ -29,11 +29,7 @@ _MESSAGE_3: Final = range(_STATIC + TAGLEN, _STATIC + MAX_PAYLOAD + TAGLEN + 1)
 
 @dataclass(frozen=True, slots=True)
 class Handshaken:
-    """A finished handshake.
-
-    ``send`` and ``receive`` go into a ``Sealer`` and an ``Opener``. ``early_muxer`` is the muxer that both
-    sides now run without a word, or ``None``: negotiate it by multistream.
-    """
+    """A finished handshake; ``early_muxer`` is what both sides now run without a word, None: they have to negotiate."""
 
     peer: PeerId
     public_key: PublicKey
@@ -53,12 +49,10 @@ def secure(
     """Run the handshake in either role.
 
     ``expected``: the only peer to accept, in both roles; ``None`` accepts whoever proves an identity.
-    ``muxers``: ours, best first and at most 100, for the early choice; none leaves the extension out. ``random(n)``: n
-    random bytes for the ephemeral key. ``PeerIdMismatch`` or ``HandshakeError``; the connection is then to
-    be closed. An initiator learns only from the next read whether the responder accepted it.
+    ``muxers``: ours, best first and at most 100 (a peer ignores more), for the early choice; none leaves the extension
+    out. ``random(n)``: n random bytes for the ephemeral key. ``PeerIdMismatch`` or ``HandshakeError``; the connection
+    is then to be closed. An initiator learns only from the next read whether the responder accepted it.
     """
-    if len(muxers) > MAX_MUXERS:
-        raise UsageError(f"{len(muxers)} muxers: a list of more than {MAX_MUXERS} would be ignored by the peer")
     state = HandshakeState(initiator=initiator, s=local.pair, random=random)
     ours = payload.make(local, muxers)
     if initiator:

@@ -6,7 +6,6 @@ connections/inlined-muxer-negotiation.md, Multiplexer Negotiation over Noise.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,7 +14,7 @@ from stronghold_p2p.errors import DecodeError, HandshakeError, PeerIdMismatch
 from stronghold_p2p.identity.envelope import Signer
 from stronghold_p2p.identity.peer_id import PeerId
 from stronghold_p2p.identity.public_key import PublicKey
-from stronghold_p2p.noise.handshake import DHLEN, KeyPair
+from stronghold_p2p.noise.handshake import KeyPair
 
 SIGNATURE_PREFIX: Final = b"noise-libp2p-static-key:"
 """Comes before the static public key in what the identity key signs (Static Key Authentication)."""
@@ -56,9 +55,9 @@ class StaticKeys:
     signature: bytes = field(repr=False)
 
     @classmethod
-    def create(cls, identity: Signer, private: bytes | Callable[[int], bytes]) -> StaticKeys:
-        """For ``identity``; ``private`` is the static key's 32 bytes, or a source of random ones."""
-        pair = KeyPair.create(private if isinstance(private, bytes) else private(DHLEN))
+    def create(cls, identity: Signer, private: bytes) -> StaticKeys:
+        """For ``identity``; ``private`` are the static key's 32 random bytes."""
+        pair = KeyPair.create(private)
         signature = identity.sign(SIGNATURE_PREFIX + pair.public)
         return cls(pair, identity.public_key.encode(), signature)
 
@@ -72,22 +71,16 @@ def make(local: StaticKeys, muxers: tuple[str, ...]) -> bytes:
 
 
 def check(data: bytes, rs: bytes, expected: PeerId | None) -> tuple[PeerId, PublicKey, tuple[str, ...]]:
-    """Who sent ``data`` as payload beside the static key ``rs``: peer id, identity key, and the muxers listed.
+    """Who sent ``data`` beside the static key ``rs``: peer id, identity key, and the muxers if they are not too many.
 
     ``PeerIdMismatch`` when it is somebody else than ``expected``, ``HandshakeError`` when it proves nothing.
-    The muxers are empty when there are none, or more than ``MAX_MUXERS``.
     """
     try:
         payload = protobuf.decode(NoiseHandshakePayload, data, max_size=MAX_PAYLOAD)
+        public_key = PublicKey.decode(payload.identity_key or b"")
     except DecodeError as error:
         raise HandshakeError(f"Noise payload: {error}") from None
-    if payload.identity_key is None or payload.identity_sig is None:
-        raise HandshakeError("a Noise payload without identity key or signature")
-    try:
-        public_key = PublicKey.decode(payload.identity_key)
-    except DecodeError as error:
-        raise HandshakeError(f"identity key in the Noise payload: {error}") from None
-    if not public_key.verify(SIGNATURE_PREFIX + rs, payload.identity_sig):
+    if not public_key.verify(SIGNATURE_PREFIX + rs, payload.identity_sig or b""):
         raise HandshakeError("the identity key did not sign the static Noise key")
     peer = PeerId.from_public_key(public_key)
     if expected is not None and peer != expected:

@@ -16,7 +16,7 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 
-from stronghold_p2p.errors import ConnectionClosed, DecryptError, UsageError
+from stronghold_p2p.errors import ConnectionClosed, DecryptError
 from stronghold_p2p.noise.cipher import MAX_NONCE, TAGLEN, CipherState, pack_nonce
 from stronghold_p2p.noise.handshake import MAX_MESSAGE
 from stronghold_p2p.seams import Deliver, Pieces, Write
@@ -49,8 +49,7 @@ class Sealer:
     """Turns plaintext into records, under the cipher of the sending direction, whose counter it takes over."""
 
     def __init__(self, cipher: CipherState, space: Workspace) -> None:
-        if cipher.aead is None:
-            raise UsageError("a record layer needs a cipher with a key")
+        assert cipher.aead is not None
         self._encrypt = cipher.aead.encrypt
         self._encrypt_into = cipher.aead.encrypt_into
         self._sent = cipher.n
@@ -112,8 +111,7 @@ class Opener:
     """
 
     def __init__(self, cipher: CipherState, space: Workspace) -> None:
-        if cipher.aead is None:
-            raise UsageError("a record layer needs a cipher with a key")
+        assert cipher.aead is not None
         self._decrypt = cipher.aead.decrypt
         self._decrypt_into = cipher.aead.decrypt_into
         self._received = cipher.n

@@ -37,7 +37,7 @@ class SymmetricState:
     def MixKey(self, ikm: bytes) -> None:
         """Derive the next chaining key and cipher key from a DH result."""
         self._ck, key = HKDF(self._ck, ikm)
-        self._cipher.InitializeKey(key)
+        self._cipher = CipherState(key)
 
     def MixHash(self, data: bytes) -> None:
         """Add what was sent or received to the transcript."""

@@ -51,9 +51,8 @@ class Identify(Service):
         self._templates: dict[tuple[str, ...], Template] = {}  # by the protocols in the message
         self._seq = 0
         self._generation = 0
-        self._sent_generation: dict[PeerId, int] = {}  # that a connected peer has
-        self._sent_protocols: dict[PeerId, tuple[str, ...]] = {}  # the protocols in what it has
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._sent: dict[PeerId, tuple[int, tuple[str, ...]]] = {}  # generation and protocols that a peer has
+        self._tasks: set[asyncio.Task[object]] = set()
         self._pushes_being_read: set[LiveConnection] = set()  # one for each connection
         self._push_pending: dict[PeerId, bool] = {}  # a push runs; True: it has to run again
         self._places = asyncio.Semaphore(PUSHES)
@@ -112,7 +111,7 @@ class Identify(Service):
         swarm = self._swarm
         shown = swarm.gatekeeper.shown_to(connection)
         if not connection.closed:  # or the entries of a peer that asked and left would stay for ever
-            self._sent_generation[connection.peer], self._sent_protocols[connection.peer] = self._generation, shown
+            self._sent[connection.peer] = self._generation, shown
         template = self._templates.get(shown)
         if template is None:
             self._seq = max(self._seq + 1, time.time_ns())  # nanoseconds, as go counts
@@ -124,21 +123,21 @@ class Identify(Service):
 
     def _rules_changed(self) -> None:
         """Compare once for all rules that change in one turn of the loop."""
-        if self._sent_protocols and not self._closed and not self._comparing:
+        if self._sent and not self._closed and not self._comparing:
             self._comparing = True
             self._start(self._compare_protocols())
 
     async def _compare_protocols(self) -> None:
         self._comparing = False
-        for peer, shown in list(self._sent_protocols.items()):
+        for peer, (_, shown) in list(self._sent.items()):
             connections = self._swarm.connections(peer)
             if connections and self._swarm.gatekeeper.shown_to(connections[0]) != shown:
-                self._sent_generation[peer] = -1
+                self._sent[peer] = -1, shown
                 self._push_if_stale(peer)
 
     def _push_if_stale(self, peer: PeerId) -> None:
         """Push to ``peer`` if it serves push and has an older generation; one push at a time."""
-        current = self._sent_generation.get(peer, self._generation) == self._generation
+        current = peer not in self._sent or self._sent[peer][0] == self._generation
         if current or self._closed or PUSH not in self._swarm.peer_protocols.get(peer, ()):
             return
         if peer in self._push_pending:
@@ -170,12 +169,6 @@ class Identify(Service):
             log.debug("push to %s: %s", connection.peer, error)
 
     # ------------------------------------------------------------------ what peers say
-
-    async def _introduce(self, connection: LiveConnection) -> None:
-        try:
-            await self.identify(connection)
-        except P2PError as error:
-            log.debug("identify of %s: %s", connection.peer, error)
 
     async def _on_push(self, stream: LiveStream) -> None:
         connection: LiveConnection = stream.connection
@@ -226,24 +219,27 @@ class Identify(Service):
 
     def connected(self, connection: LiveConnection) -> None:
         if not self._closed:
-            self._start(self._introduce(connection))
+            self._start(self.identify(connection))
 
     def disconnected(self, connection: LiveConnection) -> None:
         if not self._swarm.connections(connection.peer):
             self._infos.pop(connection.peer, None)
-            self._sent_generation.pop(connection.peer, None)
-            self._sent_protocols.pop(connection.peer, None)
+            self._sent.pop(connection.peer, None)
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, AddressAdded | AddressRemoved):
             self.changed()
 
-    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _start(self, coroutine: Coroutine[Any, Any, object]) -> None:
         task = self._swarm.loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:  # a fault of ours
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, P2PError):
+            log.debug("identify: %s", error)
+        else:
             log.error("internal error in identify", exc_info=error)

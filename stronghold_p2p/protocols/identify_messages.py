@@ -16,7 +16,7 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.kinds import is_link_local, is_loopback, is_multicast, is_public, is_unspecified
 from stronghold_p2p.addressing.parse import parse, split_peer
-from stronghold_p2p.encoding import protobuf, varint
+from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.encoding.protobuf import Message, field
 from stronghold_p2p.errors import DecodeError, HandshakeError
 from stronghold_p2p.identity import PeerId, PeerRecord, PublicKey
@@ -35,7 +35,6 @@ MAX_ADDRESSES: Final = 64
 MAX_EXAMINED: Final = 1_024  # addresses that are looked at to find those: a bad one costs as much as a good one
 
 _ELEMENTS: Final = protobuf.MAX_FIELDS  # as many as a part can hold at all: too many are cut, not refused
-_SLACK: Final = 32  # by how much the lengths around the addresses can grow with them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,16 +71,10 @@ class PeerInfo:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """Our message without ``observedAddr``, the only field that differs from connection to connection.
-
-    Fields are in the order of their numbers, so the encoded message is ``head``, the observed address, ``tail``.
-    """
+    """Our message around ``observedAddr``, the only field that differs from connection to connection."""
 
     head: bytes
     tail: bytes
-
-    def __len__(self) -> int:
-        return len(self.head) + len(self.tail)
 
     def message(self, observed: Multiaddr | None) -> bytes:
         """The message for a connection whose other end is at ``observed``: at most ``MAX_SENT`` bytes."""
@@ -98,38 +91,20 @@ def build(
 
     ``seq`` has to grow from record to record (RFC 0003, "Peer Record").
     """
-    names = [name.encode() for name in protocols]
-    room = MAX_SENT - MAX_OBSERVED - _SLACK
-    bare = _template(identity, agent, names, (), seq)
-    while names and len(bare) > room:
-        names.pop()
-        bare = _template(identity, agent, names, (), seq)
-    left = room - len(bare)
-    kept: list[bytes] = []
-    for address in map(bytes, addresses[:MAX_ADDRESSES]):
-        left -= _cost(address)
-        if left < 0:
-            break
-        kept.append(address)
-    return _template(identity, agent, names, tuple(kept), seq) if kept else bare
-
-
-def _template(
-    identity: Identity, agent: str, names: Sequence[bytes], addresses: tuple[bytes, ...], seq: int
-) -> Template:
-    head = IdentifyMessage(public_key=identity.public_key.encode(), listen_addrs=addresses, protocols=tuple(names))
-    tail = IdentifyMessage(
-        protocol_version=PROTOCOL_VERSION.encode(),
-        agent_version=agent.encode()[:MAX_NAME],
-        signed_peer_record=PeerRecord(identity.peer_id, seq, addresses).seal(identity),
-    )
-    return Template(protobuf.encode(head), protobuf.encode(tail))
-
-
-def _cost(address: bytes) -> int:
-    """An address stands in the message and, one message deeper, in the signed record."""
-    plain = 1 + len(varint.encode(len(address))) + len(address)
-    return plain + 1 + len(varint.encode(plain)) + plain
+    names, places = [name.encode() for name in protocols], [bytes(address) for address in addresses[:MAX_ADDRESSES]]
+    while True:
+        head = IdentifyMessage(
+            public_key=identity.public_key.encode(), listen_addrs=tuple(places), protocols=tuple(names)
+        )
+        tail = IdentifyMessage(
+            protocol_version=PROTOCOL_VERSION.encode(),
+            agent_version=agent.encode()[:MAX_NAME],
+            signed_peer_record=PeerRecord(identity.peer_id, seq, tuple(places)).seal(identity),
+        )
+        template = Template(protobuf.encode(head), protobuf.encode(tail))
+        if len(template.head) + len(template.tail) <= MAX_SENT - MAX_OBSERVED or not (places or names):
+            return template
+        (places or names).pop()
 
 
 def merge(parts: Iterable[IdentifyMessage]) -> IdentifyMessage:
@@ -146,10 +121,7 @@ def merge(parts: Iterable[IdentifyMessage]) -> IdentifyMessage:
 
 
 def check_key(message: IdentifyMessage, peer: PeerId) -> None:
-    """``HandshakeError`` if the message names a key that is not ``peer``'s.
-
-    A message may name none, as those of js do in a push: the handshake has proven the key anyway.
-    """
+    """``HandshakeError`` if the message names another key than ``peer``'s; js names none in a push."""
     if message.public_key is None:
         return
     try:
@@ -164,8 +136,7 @@ def interpret(message: IdentifyMessage, before: PeerInfo, remote: Multiaddr) -> 
     """``before`` with what ``message`` says: an absent field changes nothing, a list replaces the older one.
 
     Addresses come from the signed record as soon as the peer has sent one (RFC 0003: what is signed is preferred).
-    ``remote`` is where the peer's connection comes from or goes to; it decides which of the peer's addresses
-    can mean anything here.
+    ``remote``, the other end of the peer's connection, decides which of them can mean anything here.
     """
     record = _record(message.signed_peer_record, before)
     if record is not None:
@@ -204,14 +175,9 @@ def usable(listed: Iterable[bytes], peer: PeerId, remote: Multiaddr) -> tuple[Mu
     loopback or (unless it is a neighbour) its link-local ones. An address that ends in another peer's id is not
     this peer's.
     """
-    found: dict[Multiaddr, None] = {}
-    for data in islice(listed, MAX_EXAMINED):
-        address = _address(data, peer)
-        if address is not None and _reachable(address, remote):
-            found[address] = None
-        if len(found) == MAX_ADDRESSES:
-            break
-    return tuple(found)
+    examined = (_address(data, peer) for data in islice(listed, MAX_EXAMINED))
+    found = (address for address in examined if address is not None and _reachable(address, remote))
+    return tuple(islice(dict.fromkeys(found), MAX_ADDRESSES))
 
 
 def _address(data: bytes | None, peer: PeerId | None = None) -> Multiaddr | None:
@@ -237,17 +203,8 @@ def _reachable(address: Multiaddr, remote: Multiaddr) -> bool:
 
 def _names(listed: Iterable[bytes]) -> tuple[str, ...]:
     """Protocol names without duplicates, in order; what is not UTF-8 or too long cannot be anybody's protocol."""
-    found: dict[str, None] = {}
-    for data in listed:
-        if not data or len(data) > MAX_NAME:
-            continue
-        try:
-            found[data.decode()] = None
-        except UnicodeDecodeError:
-            continue
-        if len(found) == MAX_PROTOCOLS:
-            break
-    return tuple(found)
+    names = ((data, data.decode(errors="ignore")) for data in listed if 0 < len(data) <= MAX_NAME)
+    return tuple(islice(dict.fromkeys(name for data, name in names if name.encode() == data), MAX_PROTOCOLS))
 
 
 def _text(data: bytes | None, before: str) -> str:

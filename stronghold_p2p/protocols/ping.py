@@ -48,12 +48,10 @@ class IdlePingStream:
 
 
 class Ping(Service):
-    """ping in both roles for one swarm. ``idle``: seconds that an inbound stream may be silent."""
+    """ping in both roles for one swarm."""
 
-    def __init__(self, swarm: Host, *, idle: float = IDLE, keep: float = KEEP) -> None:
+    def __init__(self, swarm: Host) -> None:
         self._swarm = swarm
-        self._idle = idle
-        self._keep_for = keep
         self._serving: PerPeer[PeerId] = PerPeer(STREAMS_IN)
         self._idle_streams: dict[LiveConnection, IdlePingStream] = {}
         swarm.handle(PING, self._answer)
@@ -100,33 +98,27 @@ class Ping(Service):
         if connection.closed:
             return took
         idle.stream = stream
-        idle.timer = self._swarm.loop.call_later(self._keep_for, idle.close)
+        idle.timer = self._swarm.loop.call_later(KEEP, idle.close)
         return took
 
     async def _answer(self, stream: LiveStream) -> None:
+        """Answer pings until the peer ends the stream or is silent for too long."""
         peer = stream.peer
         if not self._serving.take(peer):
             stream.reset(Reset.RESOURCE_LIMIT)
             return
-        try:
-            await self._echo(stream)
-        except StreamEnded:
-            pass
-        finally:
-            self._serving.give_back(peer)
-
-    async def _echo(self, stream: LiveStream) -> None:
-        """Answer pings until the peer ends the stream or is silent for too long; js ends its side with a last ping."""
         served = 0
         try:
-            while True:
-                async with asyncio.timeout(self._idle):
+            while True:  # js ends its side with a last ping
+                async with asyncio.timeout(IDLE):
                     await stream.write(await stream.readexactly(SIZE))
                 served += 1
                 if not served % TOGETHER:
                     await asyncio.sleep(0)
-        except TimeoutError:
-            return
+        except (StreamEnded, TimeoutError):
+            pass
+        finally:
+            self._serving.give_back(peer)
 
     def disconnected(self, connection: LiveConnection) -> None:
         idle = self._idle_streams.pop(connection, None)

@@ -94,7 +94,7 @@ class Swarm:
         self.admits, self.turn = self.gatekeeper.admits, self.hub.backlog.turn
         self.is_protected = self.protected.__contains__
         yamux = YamuxFactory(self.limits, self.timeouts, self.pool, self.is_protected)
-        noise = Noise(StaticKeys.create(identity, os.urandom), os.urandom)
+        noise = Noise(StaticKeys.create(identity, os.urandom(32)), os.urandom)
         self.upgrader = Upgrader(UpgradeSettings((noise,), (yamux,)), self.timeouts.upgrade)
         self.transports: list[Transport] = [TcpTransport(self.upgrader, self.timeouts)]
         self.listeners, self.dialer = Listeners(self), Dialer(self)

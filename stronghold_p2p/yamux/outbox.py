@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol, TypeAlias
 
-from stronghold_p2p.seams import Buffer
+from stronghold_p2p.seams import Buffer, Sink, StreamEnd
 from stronghold_p2p.yamux.header import DATA, HEADER, HEADER_SIZE, MAX_BODY
 
 # When frames leave, and who goes on then. ``python -m benchmarks.flushing`` shows what each constant is worth; those of
@@ -28,8 +28,11 @@ _pack = HEADER.pack
 Frames: TypeAlias = list[Buffer]  # as pieces of one plaintext
 
 
-class Flusher(Protocol):
-    """Whoever sees to it that frames leave: the muxer."""
+class SessionUser(Protocol):
+    """The muxer, which sees to it that frames leave."""
+
+    def accept(self, state: StreamEnd) -> Sink:
+        """The peer opens ``state``; it may be reset at once."""
 
     def notify(self) -> None:
         """There is something to send after there was nothing."""
@@ -41,7 +44,7 @@ class Flusher(Protocol):
 class Outbox:
     """Collects frames until ``take``; notifies ``user`` once after there was nothing."""
 
-    def __init__(self, user: Flusher) -> None:
+    def __init__(self, user: SessionUser) -> None:
         self.user = user
         self.size = 0
         self.control = 0  # frames that the peer made us send
@@ -84,17 +87,14 @@ class Outbox:
         rest = memoryview(body)
         if self._stream == stream_id and not flags and (room := MAX_BODY - self._open_size):
             piece, rest = rest[:room], rest[room:]
-            self._grow(piece if rest else body, len(piece))
+            self._open_size += len(piece)
+            self._frames[self._header_at] = _pack(0, DATA, self._flags, stream_id, self._open_size)
+            self._frames.append(piece if rest else body)
+            self.size += len(piece)
         while rest:
             self._stream = 0  # a frame of its own
             self.data(stream_id, flags, rest[:MAX_BODY])
             rest, flags = rest[MAX_BODY:], 0
-
-    def _grow(self, body: bytes | memoryview, size: int) -> None:
-        self._open_size += size
-        self._frames[self._header_at] = _pack(0, DATA, self._flags, self._stream, self._open_size)
-        self._frames.append(body)
-        self.size += size
 
     def add(self, kind: int, flags: int, stream_id: int, length: int) -> None:
         """Add a frame without a body."""

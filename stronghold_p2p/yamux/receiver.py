@@ -30,9 +30,8 @@ from stronghold_p2p.yamux.header import (
     SYN,
     WINDOW_UPDATE,
 )
-from stronghold_p2p.yamux.session import Session
+from stronghold_p2p.yamux.session import Session, YamuxStream
 from stronghold_p2p.yamux.state import Receiving
-from stronghold_p2p.yamux.stream import YamuxStream
 
 EMPTY_FRAMES: Final = 1_000  # in a row that carry nothing: they cost us work and the peer no credit (as in HTTP/2)
 
@@ -101,10 +100,7 @@ class Receiver:
             raise session.violation
 
     def _unfinished(self, rest: Buffer, *, another: bool) -> None:
-        """Keep what is left of a header, and note since when the frame is incomplete.
-
-        ``another``: it is not the one that was incomplete before, or it is the body behind that header.
-        """
+        """Keep what is left of a header. ``another``: another frame, or the body of that header, is incomplete now."""
         session = self._session
         if not session.closed:
             self._partial = bytes(rest)
@@ -171,7 +167,6 @@ class Receiver:
                 sink.failed(refusal)
 
     def _body(self, piece: Buffer) -> None:
-        """One piece of the current frame's body."""
         self._body_left -= len(piece)
         stream = self._body_stream
         if stream is None:

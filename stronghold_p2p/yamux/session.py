@@ -1,9 +1,14 @@
-"""The session: all streams of one connection, as a function of bytes and time.
+"""The session: all streams of one connection, as a function of bytes and time; and our end of each of them.
 
 ``Receiver`` parses what comes and calls the methods under "receiving"; ``data_to_send`` gives the frames that have
 collected since the last call, to be sealed and written together, and ``flushed`` lets writers go on that waited for
 it. Nothing here waits, and nothing here calls the application. What a peer must not do raises ``MuxerError`` with the
 go-away code; what is found outside of parsing is kept as ``violation``, and whoever flushes ends the connection.
+
+A write goes into the session's ``Outbox`` as far as three things reach: the peer's window (``credit``), what one turn
+may collect, and the wire. Where credit ends, the peer's window update wakes the sink; where the connection is full, the
+stream waits in line. What arrives, ``Receiver`` takes off ``window`` and hands to the sink; credit goes back to the
+peer when the reader has consumed half of the window.
 
 Three queues hold streams, each for another reason: ``_holding`` those with a short piece that waits for company until
 the next flush; ``stalled`` those that have credit but found the connection full, in the order of their waiting;
@@ -15,31 +20,32 @@ Source: yamux/README.md of the libp2p specs; where go, rust and js differ, the c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from math import inf
+from typing import Final
 
 from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import LimitExceeded, MuxerError, StreamReset
-from stronghold_p2p.seams import NOBODY, Pieces, Sink
+from stronghold_p2p.seams import NOBODY, Pieces, Sink, StreamEnd
 from stronghold_p2p.token_bucket import TokenBucket
 from stronghold_p2p.yamux.budget import DroppedBytes
 from stronghold_p2p.yamux.header import (
     ACK,
+    DATA,
+    FIN,
     GO_AWAY,
-    HEADER,
     INITIAL_WINDOW,
     MAX_CREDIT,
     PING,
     RST,
     SYN,
     WINDOW_UPDATE,
+    frame,
 )
-from stronghold_p2p.yamux.outbox import WAKE_TOGETHER, Flusher, Outbox
-from stronghold_p2p.yamux.state import Receiving
-from stronghold_p2p.yamux.stream import YamuxStream
+from stronghold_p2p.yamux.outbox import EARLY, JOIN_UP_TO, TURN_BYTES, WAKE_TOGETHER, Outbox, SessionUser
+from stronghold_p2p.yamux.state import RECEIVING, SENDING, Event, Receiving, Sending
 from stronghold_p2p.yamux.window import ReceiveBudget, ReceiveWindow
 
-_FINISHED: Final = Receiving.FINISHED
 LAST_STREAM_ID: Final = 0xFFFF_FFFF
 ACK_BACKLOG: Final = 256  # streams of ours that the peer has not acknowledged (yamux/README.md, "ACK backlog")
 CONTROL_QUEUE: Final = 1_024  # ACKs, pongs, resets and window updates to be written: 12 KiB; beyond, nothing is read
@@ -47,25 +53,25 @@ PONGS: Final = 32  # answers to pings that wait to be written (go's backlog); an
 RESET_RATE: Final = 200.0  # resets a second, of both sides: as against HTTP/2's "Rapid Reset" (CVE-2023-44487)
 RESET_BURST: Final = 1_024  # at once: twice the 512 streams that a peer may have open, which may all end together
 
-
-class SessionUser(Flusher, Protocol):
-    """The muxer that a session belongs to."""
-
-    def accept(self, stream: YamuxStream) -> Sink:
-        """The peer opens ``stream``; it may be reset at once."""
+# A name of the module is looked up quicker than a member of an enum in its class (python -m timeit shows it).
+_SENDS: Final = Sending.OPEN
+_RECEIVES: Final = Receiving.OPEN
+_RESET: Final = Event.RESET
+_FIN: Final = Event.FIN
+_DISCARD: Final = Event.DISCARD
+_FINISH: Final = Event.FINISH
+_FINISHED: Final = Receiving.FINISHED
 
 
 class _Ended:
-    """Takes the place of a user that has let go: it and its session would keep each other alive."""
+    """Takes the place of a muxer that has been let go: a stream may still be written to."""
 
-    def accept(self, stream: YamuxStream) -> Sink:
+    def accept(self, state: StreamEnd) -> Sink:
         return NOBODY
 
-    def notify(self) -> None:
-        """Nothing is sent any more."""
+    def notify(self) -> None: ...
 
-    def early(self) -> None:
-        """Nothing is sent any more."""
+    def early(self) -> None: ...
 
 
 ENDED: Final = _Ended()
@@ -74,20 +80,20 @@ ENDED: Final = _Ended()
 class Session:
     """``client``: we dialed, so our ids are odd (yamux/README.md, "StreamID Field"). ``budget``: out of a pool."""
 
-    def __init__(self, user: SessionUser, *, client: bool, limits: Limits, budget: ReceiveBudget | None = None) -> None:
+    def __init__(self, user: SessionUser, *, client: bool, limits: Limits, budget: ReceiveBudget) -> None:
         self.limits = limits
         self.streams: dict[int, YamuxStream] = {}
         self.inbound = 0  # of those, how many the peer has opened
         self.unacknowledged = 0  # streams of ours whose SYN the peer has not acknowledged
-        self.budget = budget or ReceiveBudget(limits.receive_memory)
+        self.budget = budget
         self.round_trip = 0.0  # seconds that the last answered ping took
         self.now = 0.0  # set by the muxer for each callback
         self.congested = False  # the wire wants no more for now
         self.closed = False  # a go-away was sent or came: nothing more is processed
         self.violation: MuxerError | None = None
         self.pongs = 0  # since the last flush
-        self._ping_value = 0
-        self._user = user
+        self.ping_sent_at: float | None = None  # the ping that is not answered yet
+        self._ping_value = -1
         self.outbox = Outbox(user)
         self._next_id = 1 if client else 2
         self._remote_parity = 0 if client else 1
@@ -96,7 +102,6 @@ class Session:
         self.stalled: list[YamuxStream] = []
         self.requeued: list[YamuxStream] = []
         self._opening: list[Callable[[], None]] = []
-        self._ping: tuple[int, float] | None = None
         self._resets = TokenBucket(RESET_RATE, RESET_BURST)
         self._dropped = DroppedBytes(limits.receive_memory)
         self.incomplete_since: float | None = None  # when the frame began that is not complete yet
@@ -109,10 +114,9 @@ class Session:
         self.outbox.add(PING, ACK, 0, value)
 
     def ponged(self, value: int) -> None:
-        """A pong: of our ping, or of none."""
-        if self._ping is not None and self._ping[0] == value:
-            self.round_trip = max(self.now - self._ping[1], 1e-6)
-            self._ping = None
+        if self.ping_sent_at is not None and self._ping_value == value:
+            self.round_trip = max(self.now - self.ping_sent_at, 1e-6)
+            self.ping_sent_at = None
 
     def find(self, flags: int, stream_id: int) -> YamuxStream | None:
         """The stream that a frame is about; a SYN makes it. None: gone, unknown or refused."""
@@ -138,7 +142,7 @@ class Session:
         stream = self.streams[stream_id] = YamuxStream(self, stream_id, window, inbound=True)
         self.inbound += 1
         self.held(stream)
-        sink = self._user.accept(stream)
+        sink = self.outbox.user.accept(stream)
         if stream.gone:
             return None
         stream.sink = sink
@@ -152,7 +156,6 @@ class Session:
             self._opening.pop(0)()
 
     def ended(self, stream: YamuxStream, flags: int, code: int) -> None:
-        """The peer ended its direction (FIN), or both (RST, with its code)."""
         if stream.gone:
             return
         sink = stream.sink
@@ -173,11 +176,7 @@ class Session:
     # ------------------------------------------------------------------ streams
 
     def open(self) -> YamuxStream:
-        """A new stream of ours; the caller sets its ``sink``. Its SYN leaves with its first frame.
-
-        Raises ``LimitExceeded`` when the ids are used up, or when too many streams wait for the peer's ACK;
-        ``when_openable`` tells when it is worth another try.
-        """
+        """A new stream of ours, whose SYN leaves with its first frame. ``LimitExceeded``: no ids, or no ACKs."""
         if self._next_id > LAST_STREAM_ID:
             raise _full("stream ids used up: connect again", "stream ids", LAST_STREAM_ID // 2, LAST_STREAM_ID // 2)
         if self.unacknowledged >= ACK_BACKLOG:
@@ -194,7 +193,6 @@ class Session:
         self._opening.append(wake)
 
     def forget_opening(self, wake: Callable[[], None]) -> None:
-        """The caller of ``when_openable`` has given up."""
         if wake in self._opening:
             self._opening.remove(wake)
         elif self._opening and self.unacknowledged < ACK_BACKLOG:
@@ -207,14 +205,10 @@ class Session:
             self.outbox.wake()
 
     def wait_for_room(self, stream: YamuxStream, *, again: bool) -> None:
-        """``stream`` has credit, but the connection is full: its sink is told after a flush, first come first served.
-
-        ``again``: it was told, and found that others had been quicker; it keeps its place.
-        """
+        """``stream`` found the connection full and waits in line. ``again``: it was woken too late, keep its place."""
         (self.requeued if again else self.stalled).append(stream)
 
     def removed(self, stream: YamuxStream) -> None:
-        """Both halves of ``stream`` are over."""
         stream.sink = NOBODY  # or the stream and its owner would keep each other alive until the next collection
         self.streams.pop(stream.id, None)
         if stream.inbound:
@@ -271,22 +265,17 @@ class Session:
 
     def ping(self, now: float) -> None:
         """Send a ping unless one is out (rust and js close on an unexpected pong: one at a time)."""
-        if self._ping is None:
-            self._ping = (self._ping_value, now)
-            self.outbox.add(PING, SYN, 0, self._ping_value)
+        if self.ping_sent_at is None:
+            self.ping_sent_at = now
             self._ping_value = (self._ping_value + 1) & MAX_CREDIT
-
-    @property
-    def ping_sent_at(self) -> float | None:
-        """When the ping left that is not answered yet."""
-        return None if self._ping is None else self._ping[1]
+            self.outbox.add(PING, SYN, 0, self._ping_value)
 
     # ------------------------------------------------------------------ the end
 
     def go_away(self, code: int) -> bytes:
         """The last frame of a session; nothing is processed or framed after it."""
         self.closed = True
-        return HEADER.pack(0, GO_AWAY, 0, 0, code)
+        return frame(GO_AWAY, 0, 0, code)
 
     def fail(self, error: Exception) -> None:
         """The connection is over: every stream and every waiting opener learns the same cause."""
@@ -303,7 +292,167 @@ class Session:
 
     def let_go(self) -> None:
         """Forget the muxer: it and the session would keep each other alive."""
-        self._user = self.outbox.user = ENDED
+        self.outbox.user = ENDED
+
+
+class YamuxStream:
+    """A ``StreamEnd``. ``credit`` is what we may still send, ``window`` what the peer may.
+
+    ``first`` is the flag that leaves with our next frame (SYN or ACK; 0 once it has). ``piece`` is a short write that
+    is held back to share a frame with the next one.
+    """
+
+    def __init__(self, owner: Session, stream_id: int, window: ReceiveWindow, *, inbound: bool) -> None:
+        self._owner = owner
+        self.sink: Sink = NOBODY
+        self.id = stream_id
+        self.window = window
+        self.inbound = inbound
+        self.credit = INITIAL_WINDOW
+        self.first = ACK if inbound else SYN
+        self.acknowledged = inbound
+        self.sending = _SENDS
+        self.receiving = _RECEIVES
+        self.gone = self.finished = False
+        self.waits = False  # for room on the connection
+        self.piece = b""
+        self.due = inf
+
+    # ------------------------------------------------------------------ sending
+
+    def send(self, data: bytes | memoryview) -> int:
+        owner = self._owner
+        out = owner.outbox
+        room = TURN_BYTES - out.size
+        if room <= 0 or owner.congested:
+            return 0
+        size = len(data)
+        if piece := self.piece:
+            if size > JOIN_UP_TO or size + len(piece) > self.credit:
+                self.release()
+            else:
+                self.piece, self.credit = b"", self.credit - size - len(piece)
+                flags, self.first = self.first, 0
+                out.data(self.id, flags, piece + data)
+                if out.frames >= EARLY:
+                    out.user.early()
+                return size
+        credit = self.credit
+        if size > credit or size > room:
+            size = min(credit, room)
+            data = memoryview(data)[:size]
+        if size:
+            self.credit = credit - size
+            flags, self.first = self.first, 0
+            out.data(self.id, flags, data)
+            if out.frames >= EARLY:
+                out.user.early()
+        return size
+
+    def send_now(self, data: bytes) -> None:
+        """It counts as a control frame: a peer can make us send it."""
+        if self.finished:
+            return
+        owner = self._owner
+        owner.outbox.control += 1
+        if self.piece:
+            self.piece += data
+            return
+        self.piece = data
+        if self.first != ACK:  # for its ACK, it is held back already
+            owner.held(self)
+
+    def release(self) -> None:
+        """Frame the piece that was held back."""
+        piece, self.piece = self.piece, b""
+        self.credit -= len(piece)
+        flags, self.first = self.first, 0
+        self._owner.outbox.data(self.id, flags, piece)
+
+    def wait_turn(self, *, again: bool) -> None:
+        """Without credit, the peer's window update wakes the sink; it is not in line for room on the connection."""
+        if self.credit and not self.waits:
+            self.waits = True
+            self._owner.wait_for_room(self, again=again)
+
+    def finish(self) -> None:
+        """FIN is a frame of data of its own (``header.py`` says why)."""
+        if self.finished:
+            return
+        if self.piece:
+            self.release()
+        self.sending = SENDING[self.sending, _FINISH]
+        self.finished = True
+        flags, self.first = FIN | self.first, 0
+        out = self._owner.outbox
+        out.add(DATA, flags, self.id, 0)
+        if self.receiving is _FINISHED:
+            self._over()
+        if out.frames >= EARLY:
+            out.user.early()
+
+    # ------------------------------------------------------------------ receiving
+
+    def consumed(self, count: int, clock: Callable[[], float]) -> None:
+        if self.receiving is _RECEIVES and self.window.consumed(count):  # half of the window is free: give credit back
+            owner, now = self._owner, clock()
+            delta = self.window.announce(now, owner.round_trip)
+            if delta:
+                if not owner.round_trip:
+                    owner.ping(now)
+                flags, self.first = self.first, 0
+                owner.outbox.add(WINDOW_UPDATE, flags, self.id, delta)
+        elif self.receiving is _FINISHED and not self.gone:
+            self.window.consumed(count)
+
+    def discard(self) -> None:
+        """What still comes is dropped, within the credit that the peer has."""
+        if not self.gone:
+            self.receiving = RECEIVING[self.receiving, _DISCARD]
+            if self.window.buffered:
+                self.window.dropped(self.window.buffered)
+
+    # ------------------------------------------------------------------ the end
+
+    def reset(self, code: int = 0) -> None:
+        """The code travels as go-libp2p's does (core/network/mux.go)."""
+        if self.gone:
+            return
+        owner = self._owner
+        if self.first != SYN:  # the peer has heard of it
+            owner.outbox.add(WINDOW_UPDATE, RST, self.id, code)
+        self.end_both()
+        if self.inbound and code:
+            owner.spend_reset()
+
+    def end_by_peer(self) -> None:
+        self.receiving = RECEIVING[self.receiving, _FIN]
+        if self.finished:
+            self._over()
+
+    def end_both(self) -> None:
+        self.piece, self.first = b"", 0
+        self._owner.removed(self)
+        self._reset()
+        self.window.close()
+
+    def fail(self, error: Exception) -> None:
+        """The connection has ended; the session forgets the stream itself."""
+        self._reset()
+        self.window.close()
+        sink, self.sink = self.sink, NOBODY
+        sink.failed(error)
+
+    def _reset(self) -> None:
+        self.gone = self.finished = True
+        self.sending, self.receiving = SENDING[self.sending, _RESET], RECEIVING[self.receiving, _RESET]
+
+    def _over(self) -> None:
+        """FIN was sent and has come."""
+        self.gone = True
+        self._owner.removed(self)
+        if (window := self.window).buffered or window.size > INITIAL_WINDOW:
+            window.close()
 
 
 def _full(message: str, limit: str, current: int, maximum: int) -> LimitExceeded:

@@ -34,32 +34,28 @@ class ReceivePool:
     __slots__ = ("_maximum", "grown", "taken")
 
     def __init__(self, maximum: int | None) -> None:
-        self._maximum = maximum
+        self._maximum = 1 << 63 if maximum is None else maximum
         self.taken = 0
         self.grown = 0
 
-    def share(self, *, protected: bool) -> int | None:
-        """How far a peer's connections may fill it; None is any amount."""
-        maximum = self._maximum
-        return maximum if maximum is None or protected else maximum - maximum // 4
+    def share(self, *, protected: bool) -> int:
+        """How far a peer's connections may fill it."""
+        return self._maximum if protected else self._maximum - self._maximum // 4
 
     def take(self, wanted: int, *, protected: bool) -> bool:
         """Set ``wanted`` bytes aside; False: they are not there."""
-        share = self.share(protected=protected)
-        if share is not None and self.taken + wanted > share:
+        if self.taken + wanted > self.share(protected=protected):
             return False
         self.taken += wanted
         return True
 
     def grow(self, wanted: int, *, protected: bool) -> int:
         """Grant up to ``wanted`` more bytes of window."""
-        share = self.share(protected=protected)
-        granted = wanted if share is None else max(0, min(wanted, share - self.taken - self.grown))
+        granted = max(0, min(wanted, self.share(protected=protected) - self.taken - self.grown))
         self.grown += granted
         return granted
 
     def snapshot(self) -> Mapping[str, int]:
-        """The counts, in bytes."""
         return {"receive_memory": self.taken, "grown_windows": self.grown}
 
 
@@ -73,11 +69,9 @@ class ReceiveBudget:
 
     __slots__ = ("_pool", "_protected", "buffered", "grown", "limit", "maximum", "spare")
 
-    def __init__(
-        self, limit: int, pool: ReceivePool | None = None, protected: Callable[[], bool] = lambda: False
-    ) -> None:
+    def __init__(self, limit: int, pool: ReceivePool, protected: Callable[[], bool]) -> None:
         self.limit = limit
-        self.maximum = limit if pool is None else min(limit, OWN)
+        self.maximum = min(limit, OWN)
         self.spare = -1
         self.buffered = 0
         self.grown = 0
@@ -87,46 +81,38 @@ class ReceiveBudget:
     def refusal(self) -> LimitExceeded | None:
         """Why more than ``maximum`` bytes cannot be kept; None: they can."""
         pool = self._pool
-        if pool is None or self.buffered > self.limit:
+        if self.buffered > self.limit:
             return _unread("receive_memory", self.limit, self.limit)
         protected = self._protected()
         if pool.take(self._needed() - self.maximum, protected=protected):
             self._settle()
             return None
         # One cause for all streams that it meets: what was taken when the first of them met it would tell no more.
-        full = pool.share(protected=protected) or 0
+        full = pool.share(protected=protected)
         return _unread("receive_memory_total", full, full)
 
     def give_back(self) -> None:
         """Return to the pool what was taken and is not needed any more."""
-        if self._pool is not None:
-            self._pool.taken -= self.maximum - self._needed()
-            self._settle()
+        self._pool.taken -= self.maximum - self._needed()
+        self._settle()
 
     def grow(self, wanted: int) -> int:
         """Grant up to ``wanted`` more bytes of window."""
-        granted = max(0, min(wanted, self.limit - self.grown))
-        if self._pool is not None:
-            granted = self._pool.grow(granted, protected=self._protected())
+        granted = self._pool.grow(max(0, min(wanted, self.limit - self.grown)), protected=self._protected())
         self.grown += granted
         return granted
 
     def shrink(self, count: int) -> None:
-        """``count`` bytes of window are gone."""
         self.grown -= count
-        if self._pool is not None:
-            self._pool.grown -= count
+        self._pool.grown -= count
 
     def _needed(self) -> int:
-        """The least ``maximum`` for what is unread."""
         steps = -(-max(0, self.buffered - OWN) // STEP)
         return min(OWN + steps * STEP, self.limit)
 
     def _settle(self) -> None:
-        """Follow what is unread, in steps."""
         self.maximum = self._needed()
-        steps = -(-max(0, self.maximum - OWN) // STEP)
-        self.spare = OWN + (steps - 1) * STEP if steps else -1
+        self.spare = (self.maximum - 1) // STEP * STEP if self.maximum > OWN else -1
 
 
 @lru_cache(16)
@@ -186,7 +172,9 @@ class ReceiveWindow:
         """Promise all that is free; returns the increment of credit for the peer."""
         freed = self.size - self.buffered - self.credit
         if now - self._updated < GROW_WITHIN_ROUND_TRIPS * round_trip and self.size < self._maximum:
-            freed += self._grow()
+            more = self._budget.grow(min(self.size, self._maximum - self.size))
+            self.size += more
+            freed += more
         self._updated = now
         self.credit += freed
         return freed
@@ -201,8 +189,3 @@ class ReceiveWindow:
             budget.shrink(self.size - INITIAL_WINDOW)
         self.buffered = 0
         self.size = INITIAL_WINDOW
-
-    def _grow(self) -> int:
-        more = self._budget.grow(min(self.size, self._maximum - self.size))
-        self.size += more
-        return more

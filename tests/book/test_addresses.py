@@ -134,28 +134,6 @@ def strangers(count: int) -> list[PeerId]:
     return [PeerId(b"\x12\x20" + number.to_bytes(32, "big")) for number in range(count)]
 
 
-def test_peers_in_use_and_peers_that_were_named_are_never_forgotten() -> None:
-    connected, protected = {ALICE: "connections"}, {BOB}
-    book = AddressBook(peers=5)
-    store_of(book).hold(connected)
-    store_of(book).hold(protected)
-    store_of(book).learn(ALICE, [ONE])
-    store_of(book).learn(BOB, [TWO])
-    store_of(book).worked(RELAY, FOUR)
-    book.add(CAROL, THREE)
-    for stranger in strangers(20):
-        store_of(book).learn(stranger, [FOUR])
-    assert set(book.peers()) == {ALICE, BOB, CAROL, RELAY, strangers(20)[-1]}
-    for stranger in strangers(20):
-        store_of(book).worked(stranger, FOUR)
-    assert set(book.peers()) == {ALICE, BOB, CAROL, *strangers(20)[-2:]}
-    store_of(book).let_go(connected)
-    protected.clear()
-    for stranger in strangers(20):
-        store_of(book).learn(stranger, [FOUR])
-    assert set(book.peers()) == {CAROL, *strangers(20)[-2:], *strangers(20)[-4:-2]}
-
-
 def test_a_book_has_room_for_so_many_addresses_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "ADDRESSES", 8)
     book = AddressBook()

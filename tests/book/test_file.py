@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
-import os
 from pathlib import Path
 
 import pytest
@@ -14,8 +12,6 @@ from stronghold_p2p import AddressBook, ConfigError, Identity, LimitExceeded, Ne
 from stronghold_p2p.addressing.parse import parse, split_peer
 from stronghold_p2p.book import json_form
 from stronghold_p2p.book.addresses import store_of
-from stronghold_p2p.book.file import BookFile
-from stronghold_p2p.book.json_form import Content
 from tests.peers import LOOPBACK
 
 ALICE, BOB, CAROL, RELAY = (Identity.from_seed(bytes([seed]) * 32).peer_id for seed in range(1, 5))
@@ -126,23 +122,6 @@ def test_a_book_that_is_too_long_to_be_read_again_is_not_written(
     with pytest.raises(ConfigError, match="at most 100: remove some"):
         filled().save(path)
     assert not path.exists()
-
-
-def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "book.json"
-    filled().save(path)
-    before = path.read_bytes()
-
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
-    file = BookFile(path)
-    assert file.read() is not None
-    with pytest.raises(ConfigError, match="cannot be written: No space left"):
-        file.write(Content())
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
 
 
 async def test_a_network_saves_what_its_dials_have_found(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_what_is_wrong_and_where(book: Any, where: str, what: str) -> None:
         (b'{"peers":{},\n"relays":[}', "book:2:11"),
         (b'{"peers":{},"peers":{}}', "book: peers"),
         (b"\xff", "book"),
-        (b"[" * 100, "book"),
+        (b"[" * 200, "book"),
         (b'{"peers":{"\\ud800":1}}', "book"),
     ],
 )

@@ -20,7 +20,7 @@ import pytest
 from stronghold_p2p import Firewall, Identity, Network, PeerId, Rejected, Request, RequestProtocol, Rule, StreamReset
 from stronghold_p2p import errors as failures
 from stronghold_p2p.cli.main import main, parser
-from stronghold_p2p.cli.output import code_of, compact, printable, report
+from stronghold_p2p.cli.output import compact, printable, report
 from stronghold_p2p.cli.terminal import shown
 from stronghold_p2p.request_response.codecs.codec import JSON
 from tests.peers import LOOPBACK, until
@@ -513,7 +513,7 @@ def test_a_reader_that_has_gone() -> None:
     ],
 )
 def test_each_error_has_its_code(error: Exception, code: int, capsys: pytest.CaptureFixture[str]) -> None:
-    assert code_of(error) == report(error) == code
+    assert report(error) == code
     told = capsys.readouterr()
     assert told.out == ""
     assert len(told.err.splitlines()) == 1

@@ -201,7 +201,7 @@ CHECKS: Final[dict[str, list[Patch]]] = {
         ("identity:PublicKey.decode", lambda _: staticmethod(lambda data: SimpleNamespace(encode=lambda: data)))
     ],
     "in-use": [("book.store:Store._is_held", always(False))],
-    "damaged-books": [("book.file:BookFile.read", lenient(ConfigError, nothing))],
+    "damaged-books": [("book.addresses:BookFile.read", lenient(ConfigError, nothing))],
     "one-step": [("files:replace", lambda _: slowly)],
     "owner-only": [("files:read", lambda read: lambda *given, private=False: read(*given))],
     "end-line": [
@@ -224,8 +224,8 @@ CHECKS: Final[dict[str, list[Patch]]] = {
     ],
     "exact-ids": [
         (
-            "swarm.gatekeeper:Gatekeeper.admits",
-            lambda admits: lambda self, connection, protocol: admits(self, connection, nearly(protocol)),
+            "connection.handlers:Handlers.admits",
+            lambda admits: lambda self, stream, protocol: admits(self, stream, nearly(protocol)),
         ),
         ("swarm.swarm:Swarm.handler", lambda handler: lambda self, protocol: handler(self, nearly(protocol))),
     ],

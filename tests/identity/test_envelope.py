@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +10,7 @@ from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.errors import DecodeError
 from stronghold_p2p.identity.envelope import MAX_SIZE, Envelope, EnvelopeMessage
 from stronghold_p2p.identity.keys import Identity
-from stronghold_p2p.identity.public_key import KeyMessage, KeyType, PublicKey
+from stronghold_p2p.identity.public_key import KeyMessage
 
 ALICE = Identity.from_seed(b"a" * 32)
 BOB = Identity.from_seed(b"b" * 32)
@@ -38,14 +35,6 @@ def test_an_empty_payload_may_be_absent() -> None:
     sealed = Envelope.seal(ALICE, DOMAIN, TYPE, b"")
     assert Envelope.open(sealed, DOMAIN, TYPE).payload == b""
     assert Envelope.open(sealed.replace(b"\x1a\x00", b"", 1), DOMAIN, TYPE).payload == b""
-
-
-def test_a_key_of_another_type() -> None:
-    private = ec.derive_private_key(7, ec.SECP256R1())
-    key = PublicKey(KeyType.ECDSA, private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
-    signature = private.sign(b"\x0elibp2p-testing\x07/test/1\x05hello", ec.ECDSA(SHA256()))
-    sealed = protobuf.encode(message(public_key=key.message(), signature=signature))
-    assert Envelope.open(sealed, DOMAIN, TYPE).public_key == key
 
 
 @pytest.mark.parametrize(

@@ -69,21 +69,6 @@ def test_absent_fields() -> None:
     assert PeerRecord.open(empty).addresses == (b"",)
 
 
-@pytest.mark.parametrize(
-    ("domain", "payload_type"),
-    [
-        ("libp2p-routing-state", b"/libp2p/routing-state-record"),
-        ("libp2p-routing-state", PAYLOAD_TYPE),
-        (DOMAIN, b"\x03\x02"),
-        ("libp2p-relay-rsvp", b"\x03\x02"),
-    ],
-)
-def test_other_domains_and_types(domain: str, payload_type: bytes) -> None:
-    payload = protobuf.encode(PeerRecordMessage(peer_id=bytes(ALICE.peer_id), seq=7))
-    with pytest.raises(DecodeError):
-        PeerRecord.open(Envelope.seal(ALICE, domain, payload_type, payload))
-
-
 def test_too_many_addresses() -> None:
     most = PeerRecord(ALICE.peer_id, 1, (b"x",) * MAX_ADDRESSES)
     assert PeerRecord.open(most.seal(ALICE)) == most

@@ -7,19 +7,25 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 
-from harness.contract import answer
-from stronghold_p2p import Network, P2PError, PeerId, PeerInfo, Rule, Stream
 from stronghold_p2p.addressing.parse import parse, split_peer
+from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.live import LiveConnection
+from stronghold_p2p.errors import P2PError
 from stronghold_p2p.events.events import Ended, Event
+from stronghold_p2p.firewall.asking.firewall import Firewall
+from stronghold_p2p.firewall.rules import Rule
+from stronghold_p2p.identity import PeerId
+from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.protocols import perf
 from stronghold_p2p.protocols.identify import Identify
+from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.protocols.ping import Ping
 from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.swarm.swarm import Swarm
 from tests.interop.go_peer import GoPeer, go_peer
 from tests.interop.names import (
@@ -35,7 +41,7 @@ from tests.interop.names import (
     SLOW_PAUSE,
     SOURCE,
 )
-from tests.peers import LOOPBACK, until
+from tests.peers import until
 from tests.support.driven import Line
 from tests.transport.ends import Silent
 
@@ -85,7 +91,7 @@ class OurPeer:
 
     async def identified(self, peer: PeerId) -> PeerInfo:
         """What the peer has told; waits for it."""
-        await until(lambda: self.identify.info(peer) is not None, 10)
+        await until(lambda: self.identify.info(peer) is not None)
         info = self.identify.info(peer)
         assert info is not None
         return info
@@ -104,6 +110,10 @@ class OurPeer:
 
     def serve_no_longer(self, protocol: str) -> None:
         del self.swarm._services[protocol]
+
+
+async def answer(stream: Stream) -> None:
+    await stream.write(await stream.read_to_end(1 << 24))
 
 
 async def echo(stream: Stream) -> int:
@@ -146,7 +156,6 @@ async def half_close(stream: Stream) -> int:
 
 
 TESTED: dict[str, Callable[[Stream], Awaitable[int]]] = {
-    ECHO: echo,
     SINK: sink,
     SOURCE: source,
     RESET: reset,
@@ -157,23 +166,31 @@ TESTED: dict[str, Callable[[Stream], Awaitable[int]]] = {
 
 
 @asynccontextmanager
-async def our_peer(*, early_muxer: bool = True, **options: Any) -> AsyncIterator[OurPeer]:
+async def our_peer(
+    *, limits: Limits | None = None, timeouts: Timeouts | None = None, early_muxer: bool = True
+) -> AsyncIterator[OurPeer]:
     """Listens on loopback, and lets everybody in."""
-    network = Network(listen=[LOOPBACK], agent=AGENT, **options)
-    network.firewall.set(Rule.ALLOW)
-    network.on_stream(perf.PERF)(perf.serve)
-    network.on_stream(RR)(answer)
-    swarm = network._swarm
+    firewall = Firewall()
+    firewall.set(Rule.ALLOW)
+    swarm = Swarm(Identity(), firewall=firewall, limits=limits, timeouts=timeouts)
     if not early_muxer:
         settings = swarm.upgrader.settings
         swarm.upgrader.settings = replace(settings, securities=tuple(map(Silent, settings.securities)))
-    ours = OurPeer(swarm, network._identify, network._ping)
+    ours = OurPeer(swarm, Identify(swarm, AGENT), Ping(swarm))
     swarm.hub.on_event(ours.events.append)
+    swarm.start()
+    swarm.handle(perf.PERF, lambda live: perf.serve(Stream(live)))
+    swarm.handle(RR, lambda live: answer(Stream(live)))
+    ours.serve(ECHO, echo)
     for protocol, handler in TESTED.items():
         ours.serve(protocol, handler)
-    async with network:
+    try:
+        await swarm.listen(parse("/ip4/127.0.0.1/tcp/0"))
         yield ours
-    ours.events.clear()  # or they would keep connections alive
+    finally:
+        await ours.identify.close()
+        await swarm.close()
+        ours.events.clear()  # or they would keep connections alive
 
 
 @dataclass
@@ -194,15 +211,24 @@ class Pair:
 
     async def quiet(self) -> None:
         """Wait until no stream is left."""
-        await until(lambda: self.connection.streams == 0, 10)
+        await until(lambda: self.connection.streams == 0)
 
 
 @asynccontextmanager
 async def connected(
-    program: Path, role: Role, *go_options: str, may_say: tuple[str, ...] = (), **options: Any
+    program: Path,
+    role: Role,
+    *go_options: str,
+    limits: Limits | None = None,
+    timeouts: Timeouts | None = None,
+    early_muxer: bool = True,
+    may_say: tuple[str, ...] = (),
 ) -> AsyncIterator[Pair]:
     """One connection between the two, dialed by the one that ``role`` names; go leaves first."""
-    async with our_peer(**options) as ours, go_peer(program, *go_options, may_say=may_say) as go:
+    async with (
+        our_peer(limits=limits, timeouts=timeouts, early_muxer=early_muxer) as ours,
+        go_peer(program, *go_options, may_say=may_say) as go,
+    ):
         if role == "ours dials":
             await ours.dial(go.address)
         else:

@@ -21,7 +21,13 @@ WORST_MS = 500.0
 TIMEOUT = 120.0
 MIB = 1 << 20
 WINDOW = 262_144
-EACH_WAY = pytest.mark.parametrize(("up", "down"), [(BULK, 0), (0, BULK)], ids=["upload", "download"])
+PERF_SIZE = 256 << 20
+PERF_TIMEOUT = 60.0
+
+
+def each_way(size: int, *both: tuple[int, int]) -> pytest.MarkDecorator:
+    ways = [(size, 0), (0, size), *both]
+    return pytest.mark.parametrize(("up", "down"), ways, ids=["upload", "download", "both"][: len(ways)])
 
 
 async def ping_pong(stream: LiveStream, finished: asyncio.Event) -> list[float]:
@@ -53,7 +59,7 @@ async def bulk_with_small(pair: Pair, up: int, down: int) -> tuple[float, list[l
 
 
 @pytest.mark.speed
-@EACH_WAY
+@each_way(BULK)
 @OURS_DIALS
 async def test_ours_while_63_others_answer(pair: Pair, up: int, down: int) -> None:
     took, times = await bulk_with_small(pair, up, down)
@@ -71,7 +77,7 @@ async def test_ours_while_63_others_answer(pair: Pair, up: int, down: int) -> No
 
 
 @pytest.mark.speed
-@EACH_WAY
+@each_way(BULK)
 @GO_DIALS
 async def test_gos_while_63_others_answer(pair: Pair, up: int, down: int) -> None:
     answer = await pair.go.call(
@@ -133,8 +139,19 @@ async def test_nobody_reads_for_a_while(pair: Pair) -> None:
         assert await stream.read_to_end(MIB) == bytes(MIB)
 
 
-async def test_perf_both_ways_on_one_stream(pair: Pair) -> None:
-    """It uploads first and downloads then; more than a window each way, and an odd number of bytes."""
+@pytest.mark.speed
+@each_way(PERF_SIZE, ((1 << 20) + 1, (1 << 20) + 3))  # more than a window, and an odd number of bytes
+async def test_perf_that_we_ask(pair: Pair, up: int, down: int) -> None:
+    begin = time.perf_counter()
     async with await pair.open(perf.PERF) as stream:
-        await perf.measure(Stream(stream), upload=(1 << 20) + 1, download=(1 << 20) + 3)
-    await pair.ask_go("perf", up=(1 << 20) + 5, down=(1 << 20) + 7)
+        await perf.measure(Stream(stream), upload=up, download=down)
+    took = time.perf_counter() - begin
+    print(f"ours asks, {pair.role}: {PERF_SIZE >> 20} MiB {'up' if up else 'down'} in {took:.2f} s")
+    assert took < PERF_TIMEOUT
+
+
+@pytest.mark.speed
+@each_way(PERF_SIZE, ((1 << 20) + 1, (1 << 20) + 3))  # more than a window, and an odd number of bytes
+async def test_perf_that_go_asks(pair: Pair, up: int, down: int) -> None:
+    answer = await pair.ask_go("perf", up=up, down=down, timeout=PERF_TIMEOUT)
+    print(f"go asks, {pair.role}: {PERF_SIZE >> 20} MiB {'up' if up else 'down'} in {answer['seconds']:.2f} s")

@@ -5,12 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from stronghold_p2p.addressing.parse import parse
-from stronghold_p2p.codes import Reset
 from stronghold_p2p.protocols.identify_messages import PROTOCOL_VERSION
-from stronghold_p2p.protocols.ping import PING
-from stronghold_p2p.protocols.ping import SIZE as PING_SIZE
-from tests.interop.names import ECHO
-from tests.interop.our_peer import AGENT, GO_DIALS, OURS_DIALS, Pair, echo
+from tests.interop.our_peer import AGENT, OURS_DIALS, Pair, echo
 from tests.peers import until
 
 LATE = "/test/late/1"
@@ -46,6 +42,7 @@ async def test_we_take_every_field_of_gos(pair: Pair) -> None:
     assert info.record.peer_id == pair.go.peer
     assert [parse(address) for address in info.record.addresses] == pair.go.addresses
     assert set(pair.go.addresses) <= set(pair.ours.swarm.book.addresses(pair.go.peer))
+    assert await pair.ours.identify.identify(pair.connection) == info
 
 
 async def test_go_tells_what_changes(pair: Pair) -> None:
@@ -93,54 +90,10 @@ async def test_we_tell_of_a_new_address(pair: Pair) -> None:
     assert len(pushed["listen_addrs"]) == 2
 
 
-@OURS_DIALS
-async def test_asking_again(pair: Pair) -> None:
-    first = await pair.ours.identified(pair.go.peer)
-    again = await pair.ours.identify.identify(pair.connection)
-    assert again == first
-    assert ECHO in again.protocols
-
-
-async def test_we_ping(pair: Pair) -> None:
-    times = [await pair.ours.ping.ping(pair.connection) for _ in range(20)]
-    assert all(0 < took < 1.0 for took in times)
-    together = await asyncio.gather(*(pair.ours.ping.ping(pair.connection) for _ in range(20)))
-    assert all(0 < took < 1.0 for took in together)
-
-
-async def test_go_pings(pair: Pair) -> None:
-    answer = await pair.ask_go("ping", n=20)
-    assert len(answer["rtt_us"]) == 20
-    assert all(0 < took < 1e6 for took in answer["rtt_us"])
-
-
 async def test_both_ping_at_once(pair: Pair) -> None:
     async with asyncio.TaskGroup() as group:
         theirs = group.create_task(pair.ask_go("ping", n=100))
         mine = [group.create_task(pair.ours.ping.ping(pair.connection)) for _ in range(100)]
-    assert len(theirs.result()["rtt_us"]) == 100
-    assert len(mine) == 100
-
-
-@OURS_DIALS
-async def test_half_a_ping_and_a_piece_of_the_next(pair: Pair) -> None:
-    """A ping is 32 bytes however they come."""
-    async with await pair.open(PING) as stream:
-        message = bytes(range(2 * PING_SIZE))
-        for start, end in ((0, 1), (1, 31), (31, 40), (40, 64)):
-            await stream.write(message[start:end])
-            await asyncio.sleep(0.01)
-        assert await stream.readexactly(2 * PING_SIZE) == message
-        stream.finish()
-        assert await stream.read() == b""
-
-
-@GO_DIALS
-async def test_a_third_ping_stream_of_one_peer_is_refused(pair: Pair) -> None:
-    answer = await pair.ask_go("open_hold", protocol=PING, n=2, no_echo=True)
-    assert answer["failed"] == 0
-    third = await pair.ask_go("expect_reset", protocol=PING)
-    assert third["code"] == Reset.RESOURCE_LIMIT
-    assert (await pair.go.call("release", n=1))["done"] == 1
-    assert len((await pair.ask_go("ping", n=3))["rtt_us"]) == 3
-    await pair.go.call("release")
+    assert len(theirs.result()["rtt_us"]) == len(mine) == 100
+    assert all(0 < took < 1e6 for took in theirs.result()["rtt_us"])
+    assert all(0 < task.result() < 1.0 for task in mine)

@@ -9,8 +9,6 @@ from typing import Any
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity.keys import Identity
 from stronghold_p2p.identity.peer_id import PeerId
-from stronghold_p2p.noise.cipher import CipherState
-from stronghold_p2p.noise.handshake import HandshakeState, KeyPair
 from stronghold_p2p.noise.libp2p import Handshaken, secure
 from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.noise.records import Opener, Sealer, Workspace
@@ -18,17 +16,6 @@ from stronghold_p2p.seams import Buffer, SecureChannel
 
 YAMUX = "/yamux/1.0.0"
 KEY = bytes(range(32))
-
-# Every encoding of a point whose order divides 8: canonical, not reduced, and on the twist. X25519 ignores the
-# highest bit, so each has a second form.
-_P = 2**255 - 19
-_ORDER_8 = (
-    325606250916557431795983626356110631294008115727848805560023387167927233504,
-    39382357235489614581723060781553021112529911719440698176882885853963445705823,
-)
-LOW_ORDER = [
-    (point | high << 255).to_bytes(32, "little") for point in (0, 1, *_ORDER_8, _P - 1, _P, _P + 1) for high in (0, 1)
-]
 
 
 def randomness(seed: int) -> Callable[[int], bytes]:
@@ -59,22 +46,6 @@ def side(
 def framed(message: bytes) -> bytes:
     """A handshake message on the wire."""
     return len(message).to_bytes(2, "big") + message
-
-
-def speaker(
-    *, initiator: bool, payload: bytes, first: bytes = b"", pair: KeyPair | None = None
-) -> Exchange[tuple[CipherState, CipherState]]:
-    """A side that does the Noise part right, with any payload, static key pair, and payload of message 1."""
-    state = HandshakeState(initiator=initiator, s=pair or keys(2).pair, random=randomness(9))
-    if initiator:
-        yield framed(state.WriteMessage(first))
-        state.ReadMessage((yield int.from_bytes((yield 2), "big")))
-        yield framed(state.WriteMessage(payload))
-    else:
-        state.ReadMessage((yield int.from_bytes((yield 2), "big")))
-        yield framed(state.WriteMessage(payload))
-        state.ReadMessage((yield int.from_bytes((yield 2), "big")))
-    return state.Split()
 
 
 def talk(one: Exchange[Any], two: Exchange[Any]) -> tuple[ExchangeRunner[Any], ExchangeRunner[Any]]:

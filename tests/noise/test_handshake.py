@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from stronghold_p2p.errors import HandshakeError, UsageError
-from stronghold_p2p.noise.handshake import DH, MAX_MESSAGE, HandshakeState, KeyPair
-from tests.noise.pair import LOW_ORDER, randomness
+from stronghold_p2p.noise.handshake import DH, HandshakeState, KeyPair
+from tests.noise.pair import randomness
 
 VECTORS_FILE = Path(__file__).parent.parent / "vectors" / "noise_xx.json"
 VECTORS = json.loads(VECTORS_FILE.read_text(encoding="utf-8"))["vectors"]
@@ -49,13 +49,11 @@ def test_vectors(vector: dict[str, Any]) -> None:
         writer, reader = sides[number % 2], sides[1 - number % 2]
         assert writer.WriteMessage(payload) == ciphertext
         assert reader.ReadMessage(ciphertext) == payload
-    assert sides[0].finished
-    assert sides[1].finished
     assert sides[0].rs == KeyPair.create(bytes.fromhex(vector["resp_static"])).public
     assert sides[1].rs == KeyPair.create(bytes.fromhex(vector["init_static"])).public
-    assert sides[0].handshake_hash == sides[1].handshake_hash
+    assert sides[0]._symmetric.h == sides[1]._symmetric.h
     if "handshake_hash" in vector:
-        assert sides[0].handshake_hash.hex() == vector["handshake_hash"]
+        assert sides[0]._symmetric.h.hex() == vector["handshake_hash"]
     ciphers = [each.Split() for each in sides]
     assert len(messages) > 3
     for number, (payload, ciphertext) in enumerate(messages[3:], start=3):
@@ -72,14 +70,13 @@ def refuse(*calls: Callable[[], object]) -> None:
 
 def test_messages_out_of_turn() -> None:
     one, two = state(initiator=True), state(initiator=False)
-    refuse(lambda: two.WriteMessage(b""), lambda: one.ReadMessage(bytes(32)), one.Split, lambda: one.rs)
+    refuse(lambda: two.WriteMessage(b""), lambda: one.ReadMessage(bytes(32)), one.Split)
     first = one.WriteMessage(b"")
     refuse(lambda: one.WriteMessage(b""))
     two.ReadMessage(first)
     refuse(lambda: two.ReadMessage(first))
     one.ReadMessage(two.WriteMessage(b""))
-    assert not one.finished
-    assert not two.finished
+    refuse(one.Split, two.Split)
     two.ReadMessage(one.WriteMessage(b""))
     for each in (one, two):  # no fourth message
         refuse(lambda each=each: each.WriteMessage(b""), lambda each=each: each.ReadMessage(bytes(96)))  # type: ignore[misc]
@@ -100,31 +97,7 @@ def test_message_1_shorter_than_a_key() -> None:
             state(initiator=False).ReadMessage(bytes(size))
 
 
-def test_a_message_has_at_most_65535_bytes() -> None:
-    assert len(state(initiator=True).WriteMessage(bytes(MAX_MESSAGE - 32))) == 65_535
-    with pytest.raises(UsageError):
-        state(initiator=True).WriteMessage(bytes(MAX_MESSAGE - 31))
-
-
-@pytest.mark.parametrize("point", LOW_ORDER, ids=[point.hex() for point in LOW_ORDER])
-def test_points_of_low_order(point: bytes) -> None:
-    """Hostile row 49: as e in message 1 and 2, and as s in message 2 and 3."""
-    with pytest.raises(HandshakeError):
-        DH(S1, point)
-    one, two = state(initiator=True), state(initiator=False)
-    two.ReadMessage(point)
-    with pytest.raises(HandshakeError):
-        two.WriteMessage(b"")
-    one.WriteMessage(b"")
-    with pytest.raises(HandshakeError):
-        one.ReadMessage(point + bytes(64))
-    bad = KeyPair(S2.private, point)
-    for theirs in (True, False):
-        one, two = state(initiator=True, s=bad if theirs else None), state(initiator=False, s=None if theirs else bad)
-        two.ReadMessage(one.WriteMessage(b""))
-        message, reader = two.WriteMessage(b""), one
-        if theirs:
-            one.ReadMessage(message)
-            message, reader = one.WriteMessage(b""), two
-        with pytest.raises(HandshakeError, match="low order"):
-            reader.ReadMessage(message)
+def test_a_point_of_low_order_gives_no_secret() -> None:
+    """tests/hostile/test_noise.py plays all of them, wherever a key stands (hostile row 49)."""
+    with pytest.raises(HandshakeError, match="low order"):
+        DH(S1, bytes(32))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stronghold_p2p.errors import DecryptError, PeerIdMismatch
+from stronghold_p2p.errors import DecryptError
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.noise import NOISE, Noise
 from stronghold_p2p.seams import Secured
@@ -27,11 +27,6 @@ def test_both_are_proven_and_agree_on_the_muxer(muxers: tuple[str, ...], muxer: 
     assert Noise(keys(1), randomness(1)).id == NOISE == "/noise"
     assert (one.peer, one.public_key, one.muxer) == (identity(2).peer_id, identity(2).public_key, muxer)
     assert (two.peer, two.public_key, two.muxer) == (identity(1).peer_id, identity(1).public_key, muxer)
-
-
-def test_another_peer_than_expected() -> None:
-    with pytest.raises(PeerIdMismatch):
-        secured(expected=identity(3).peer_id)
 
 
 @pytest.mark.parametrize("dialer_speaks", [True, False])

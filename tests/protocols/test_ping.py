@@ -6,13 +6,14 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
 from stronghold_p2p import errors
 from stronghold_p2p.connection.handlers import Handler
 from stronghold_p2p.connection.live import LiveConnection
+from stronghold_p2p.protocols import ping
 from stronghold_p2p.protocols.ping import PING, SIZE, STREAMS_IN, Ping
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
@@ -32,30 +33,24 @@ class Pinging(NamedTuple):
 
 
 @asynccontextmanager
-async def pinging(answer: Handler | None = None, **options: Any) -> AsyncIterator[Pinging]:
-    """Bob answers by hand, or nobody does; alice's service has the ``options``."""
+async def pinging(answer: Handler | None = None) -> AsyncIterator[Pinging]:
+    """Bob answers by hand, or nobody does."""
     async with swarms(answer, PING) as (alice, bob, connection):
-        yield Pinging(Ping(alice, **options), connection, alice, bob)
-
-
-async def test_a_round_trip_is_measured() -> None:
-    async with pinging() as on:
-        Ping(on.bob)
-        times = [await on.once() for _ in range(10)]
-        assert all(0 < time < 1 for time in times)
-        assert on.connection.streams == 1  # all of them went over one stream
+        yield Pinging(Ping(alice), connection, alice, bob)
 
 
 async def test_pings_at_the_same_time_share_the_stream() -> None:
     async with pinging() as on:
         server = Ping(on.bob)
-        await asyncio.gather(*(on.once() for _ in range(20)))
+        times = await asyncio.gather(*(on.once() for _ in range(20)))
+        assert all(0 < time < 1 for time in [*times, await on.once()])
         assert on.connection.streams == 1
         assert server._serving.count(on.alice.peer_id) == 1
 
 
-async def test_our_stream_goes_when_nobody_pings() -> None:
-    async with pinging(keep=0.05) as on:
+async def test_our_stream_goes_when_nobody_pings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ping, "KEEP", 0.05)
+    async with pinging() as on:
         server = Ping(on.bob)
         await on.once()
         await until(lambda: on.connection.streams == 0)
@@ -186,9 +181,10 @@ async def test_a_third_stream_of_a_peer_is_reset() -> None:
             await echoed(stream)
 
 
-async def test_a_silent_stream_is_closed_in_order() -> None:
+async def test_a_silent_stream_is_closed_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ping, "IDLE", 0.1)
     async with swarms() as (_, bob, connection):
-        server = Ping(bob, idle=0.1)
+        server = Ping(bob)
         async with await connection.open_stream(PING) as stream:
             for _ in range(4):
                 await echoed(stream)

@@ -27,7 +27,8 @@ from stronghold_p2p.streams.live import JOIN_BELOW, Intake, LiveStream
 from stronghold_p2p.streams.negotiation import InboundNegotiation, LazyConfirm
 from stronghold_p2p.yamux.header import DATA, INITIAL_WINDOW, WINDOW_UPDATE
 from stronghold_p2p.yamux.outbox import TURN_BYTES
-from tests.yamux.streams import PEER, End, joined, turns
+from tests.peers import turns
+from tests.yamux.streams import PEER, End, joined
 from tests.yamux.wire import ACK, FIN, RST, Sink, data, syn, update
 
 Read = Callable[[LiveStream], Awaitable[Any]]

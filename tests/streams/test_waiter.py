@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from stronghold_p2p.streams.waiter import Turn, Waiter
-from tests.yamux.streams import turns
+from tests.peers import turns
 
 
 def waiting() -> tuple[Turn, Waiter, list[str], asyncio.Task[None]]:

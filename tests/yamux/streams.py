@@ -8,12 +8,12 @@ from math import inf
 
 from stronghold_p2p.config import Limits
 from stronghold_p2p.identity.keys import Identity
+from stronghold_p2p.seams import StreamEnd
 from stronghold_p2p.streams.live import Intake, LiveStream
 from stronghold_p2p.streams.waiter import Turn
 from stronghold_p2p.yamux.receiver import Receiver
 from stronghold_p2p.yamux.session import Session
-from stronghold_p2p.yamux.stream import YamuxStream
-from tests.yamux.wire import Frame, parse
+from tests.yamux.wire import Frame, alone, parse
 
 PEER = Identity.from_seed(bytes(32)).peer_id
 
@@ -26,7 +26,8 @@ class End:
         self.face = object()
         self.loop = asyncio.get_running_loop()
         self.turn = Turn(self.loop)
-        self.session = Session(self, client=client, limits=limits or Limits())
+        limits = limits or Limits()
+        self.session = Session(self, client=client, limits=limits, budget=alone(limits.receive_memory))
         self._parser = Receiver(self.session)
         self.accepted: asyncio.Queue[LiveStream] = asyncio.Queue()
         self.intake: Callable[[LiveStream], Intake] | None = None
@@ -45,7 +46,7 @@ class End:
     def linger(self) -> float:
         return self.lingers_until
 
-    def accept(self, state: YamuxStream) -> LiveStream:
+    def accept(self, state: StreamEnd) -> LiveStream:
         stream = LiveStream(state, self, self.loop)
         if self.intake is not None:
             stream.take_in(self.intake(stream))
@@ -97,9 +98,3 @@ def joined(limits: Limits | None = None) -> tuple[End, End]:
     client, server = End(client=True, limits=limits), End(client=False, limits=limits)
     client.other, server.other = server, client
     return client, server
-
-
-async def turns(count: int = 5) -> None:
-    """Let the loop go round."""
-    for _ in range(count):
-        await asyncio.sleep(0)

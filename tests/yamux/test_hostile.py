@@ -1,6 +1,7 @@
 """Hostile rows 26 to 45, as far as a session decides about them; each test bears its row's number.
 
-tests/hostile/ plays each of them against a process of ours, and against one in which the limit is lifted.
+tests/hostile/ plays all rows against a process of ours, and against one in which the limit is lifted. Here stands what
+is not seen from outside: exact numbers, memory, who is told.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, MuxerError
 from stronghold_p2p.yamux import receiver, session
 from stronghold_p2p.yamux.budget import REMEMBERED
-from stronghold_p2p.yamux.header import HEADER, HEADER_SIZE, INITIAL_WINDOW, MAX_CREDIT, PING, WINDOW_UPDATE
-from stronghold_p2p.yamux.window import OWN, ReceiveBudget, ReceivePool
+from stronghold_p2p.yamux.header import HEADER, HEADER_SIZE, INITIAL_WINDOW, MAX_CREDIT, PING
 from tests.yamux.wire import ACK, FIN, RST, SYN, Bounds, Frame, Side, data, go_away, inbound, ping, syn, update
 
 KIB = 1 << 10
@@ -68,61 +68,17 @@ def test_row_26_a_broken_header_ends_the_connection(frame: bytes) -> None:
     assert side.take() == b""
 
 
-@pytest.mark.parametrize("unknown", [0x10, 0x8000, 0xFFF0])
-def test_row_26_unknown_flags_are_ignored(unknown: int) -> None:
-    side = Side()
-    side.hear(update(1, 5, SYN | unknown), data(1, b"x", unknown), ping(7, SYN | unknown), update(1, 0, FIN | unknown))
-    assert side.sinks[1].body == b"x"
-    assert side.sinks[1].events == ["end"]
-    assert side.session.streams[1].credit == INITIAL_WINDOW + 5
-
-
-@pytest.mark.parametrize("length", [MAX_CREDIT, 16 * MIB + 1, INITIAL_WINDOW + 1])
-@pytest.mark.parametrize("flags", [0, SYN])
-def test_row_27_an_impossible_length_is_refused_at_the_header(length: int, flags: int) -> None:
-    side, _ = inbound()
-    with at_most(64 * KIB):
-        refused(side, HEADER.pack(0, 0, flags, 3 if flags else 1, length))
-        refused(Side(), HEADER.pack(0, 0, 0, 99, MAX_CREDIT))  # for an unknown stream
-
-
-def overrun(how: str) -> tuple[Side, bytes]:
-    """A side, and the frame that uses up the credit of stream 3 to the last byte."""
-    side = Side()
-    if how == "in the SYN":
-        return side, data(3, bytes(INITIAL_WINDOW), SYN)
-    state = side.given(3)
-    if how == "spread":
-        side.hear(data(3, bytes(INITIAL_WINDOW - 10)))
-    elif how == "after reading":
-        side.hear(data(3, bytes(200_000)))
-        side.read(state, 150_000)
-    elif how == "after growth":
-        side.session.round_trip = 1.0
-        for _ in range(3):
-            side.hear(data(3, bytes(state.window.credit)))
-            side.read(state, state.window.buffered)
-    expected = {"spread": 10, "after reading": INITIAL_WINDOW - 50_000, "after growth": 4 * INITIAL_WINDOW}
-    assert state.window.credit == expected.get(how, INITIAL_WINDOW)
-    return side, data(3, bytes(state.window.credit))
-
-
-@pytest.mark.parametrize("how", ["in the SYN", "later", "spread", "after reading", "after growth"])
-@pytest.mark.parametrize("cut", [MIB * 2, 100])
-def test_row_28_one_byte_beyond_the_window(how: str, cut: int) -> None:
-    side, full = overrun(how)
-    before = len(side.sinks[3].body) if side.sinks else 0
-    kind, flags, stream, length = HEADER.unpack(full[:HEADER_SIZE])[1:]
-    frame = HEADER.pack(0, kind, flags, stream, length + 1) + full[HEADER_SIZE:] + b"!"
-    with pytest.raises(MuxerError) as caught:
-        side.hear(frame[:cut]).hear(frame[cut:])
+@pytest.mark.parametrize("cut", [2 * MIB, 100])
+@pytest.mark.parametrize("before", [0, 200_000])
+def test_row_28_nothing_of_a_body_beyond_the_window_is_delivered(cut: int, before: int) -> None:
+    side, state = inbound()
+    side.hear(data(1, bytes(before)))
+    side.read(state, before // 2)
+    frame = memoryview(data(1, bytes(INITIAL_WINDOW + 1 - before)))[:cut]
+    with at_most(64 * KIB), pytest.raises(MuxerError, match="exceeds the window") as caught:
+        side.hear(frame)
     assert caught.value.code == GoAway.PROTOCOL_ERROR
-    assert len(side.sinks[3].body) == before
-    # Without that byte it is in order, and one more in a frame of its own is not.
-    side, full = overrun(how)
-    side.hear(full)
-    refused(side, data(3, b"!"))
-    assert len(side.sinks[3].body) == before + length
+    assert len(side.sinks[1].body) == before
 
 
 @pytest.mark.parametrize(
@@ -206,72 +162,6 @@ def test_row_35_a_peer_that_never_acknowledges() -> None:
     side.check()
 
 
-def test_row_35_reset_before_the_acknowledgement() -> None:
-    side = Side(client=True)
-    waiting: list[int] = []
-    for number in range(10_000):
-        state = side.open()
-        state.send(b"x")
-        side.session.when_openable(lambda number=number: waiting.append(number))  # type: ignore[misc]
-        side.hear(update(state.id, Reset.RESOURCE_LIMIT, RST))
-        side.take()
-    assert waiting == list(range(10_000))
-    side.empty()
-    for _ in range(256):
-        side.open()
-
-
-def test_row_37_more_streams_than_are_allowed() -> None:
-    """The surplus one is refused, with all that it brings, and the others go on."""
-    side = Side()
-    side.hear(*(syn(stream) for stream in range(1, 1_025, 2)))
-    side.frames()
-    side.hear(data(1_025, b"/multistream", SYN), data(1_025, b"more"), update(1_025, 0, FIN))
-    assert side.frames() == [Frame(WINDOW_UPDATE, RST, 1_025, 0x1002)]
-    side.hear(data(1, b"x"), data(1_023, b"y"))
-    assert (side.sinks[1].body, side.sinks[1_023].body) == (b"x", b"y")
-    assert len(side.accepted) == side.session.inbound == 512
-    side.session.streams[1].finish()
-    side.hear(update(1, 0, FIN), syn(1_027))
-    assert Frame(WINDOW_UPDATE, ACK, 1_027, 0) in side.frames()
-    side.check()
-
-
-@pytest.mark.parametrize("memory", [4 * MIB, 40 * MIB])
-def test_row_38_unread_bodies_on_every_stream(memory: int) -> None:
-    side = Side(limits=Limits(receive_memory=memory))
-    for stream in range(1, 101, 2):
-        side.hear(data(stream, bytes(200 * KIB), SYN))
-        side.check()
-    refusals = [frame.length for frame in side.frames() if frame.flags == RST]
-    assert refusals == [Reset.RESOURCE_LIMIT] * max(0, 50 - memory // (200 * KIB))
-    assert side.session.budget.buffered <= memory
-    side.read(side.session.streams[1], 200 * KIB)
-    side.hear(data(1, b"goes on"))
-    assert bytes(side.sinks[1].pieces[-1]) == b"goes on"
-
-
-def test_row_38_unread_bodies_on_every_connection() -> None:
-    pool = ReceivePool(8 * MIB)
-    sides = []
-    for pinned in [False] * 12 + [True]:  # the last one is a protected peer's
-        side = Side(budget=ReceiveBudget(32 * MIB, pool, lambda pinned=pinned: pinned))  # type: ignore[misc]
-        sides.append(side)
-        for stream in range(1, 41, 2):
-            side.hear(data(stream, bytes(200 * KIB), SYN))
-            side.check()
-        assert {frame.length for frame in side.frames() if frame.flags == RST} <= {Reset.RESOURCE_LIMIT}
-    kept = [side.session.budget.buffered for side in sides]
-    assert 6 * MIB <= sum(kept[:-1]) <= 6 * MIB + 12 * OWN
-    assert kept[-1] > 2 * MIB
-    error = sides[-1].sinks[39].error
-    assert isinstance(error, LimitExceeded)
-    assert error.limit == "receive_memory_total"
-    for side in sides:
-        side.session.fail(ConnectionClosed())
-    assert not any(pool.snapshot().values())
-
-
 def test_row_39_rapid_reset() -> None:
     pairs = [syn(stream) + update(stream, 0, RST) for stream in range(1, 10_001, 2)]
     refused(Side(), *pairs[:5_000], code=GoAway.RATE_LIMITED)  # in one piece
@@ -284,23 +174,6 @@ def test_row_39_rapid_reset() -> None:
     side = Side().hear(*pairs[:1_024])
     refused(side, pairs[1_024], code=GoAway.RATE_LIMITED)
     assert (len(side.accepted), side.session.inbound) == (1_025, 0)
-
-
-@pytest.mark.parametrize("later", [False, True], ids=["from inside receive", "by a handler"])
-def test_row_40_made_you_reset(later: bool) -> None:
-    side = Side()
-    if not later:
-        side.accepting = lambda state: state.reset(Reset.NEGOTIATION_FAILED)
-    count = 0
-    with pytest.raises(MuxerError) as caught:
-        for count in range(50_000):
-            side.hear(data(2 * count + 1, b"\xff\xff\xff", SYN))
-            if later:
-                side.session.streams[2 * count + 1].reset(Reset.NEGOTIATION_FAILED)
-                assert (side.session.violation is None) == (count < 1_024)
-            side.take()
-    assert caught.value.code == GoAway.RATE_LIMITED
-    assert count <= 1_026
 
 
 def test_row_40_a_violation_found_outside_receive_is_told(bounds: Bounds) -> None:

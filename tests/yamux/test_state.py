@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from stronghold_p2p.errors import ConnectionClosed
-from stronghold_p2p.yamux import stream as module
+from stronghold_p2p.yamux import session as module
+from stronghold_p2p.yamux.session import YamuxStream
 from stronghold_p2p.yamux.state import RECEIVING, SENDING, Event, Receiving, Sending
-from stronghold_p2p.yamux.stream import YamuxStream
 from tests.yamux.wire import FIN, RST, Side, update
 
 ACTS: list[tuple[Event, Callable[[Side, YamuxStream], object]]] = [

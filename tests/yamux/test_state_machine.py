@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -18,8 +20,8 @@ from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, StreamReset
 from stronghold_p2p.yamux import receiver, session
 from stronghold_p2p.yamux.header import INITIAL_WINDOW, SYN
+from stronghold_p2p.yamux.session import YamuxStream
 from stronghold_p2p.yamux.state import Receiving, Sending
-from stronghold_p2p.yamux.stream import YamuxStream
 from tests.yamux.wire import Side, Sink
 
 # Small enough to be reached within fifty steps; resets are the business of test_hostile.py.
@@ -127,7 +129,7 @@ class User:
         assert not self.due
         self.due = True
 
-    def _accept(self, state: YamuxStream) -> Sink:
+    def _accept(self, state: Any) -> Sink:
         end = End(self, state)
         self.ends.append(end)
         return end

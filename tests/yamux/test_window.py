@@ -6,13 +6,14 @@ from hypothesis import strategies as st
 
 from stronghold_p2p.yamux.header import INITIAL_WINDOW
 from stronghold_p2p.yamux.window import GROW_WITHIN_ROUND_TRIPS, OWN, STEP, ReceiveBudget, ReceivePool, ReceiveWindow
+from tests.yamux.wire import alone
 
 MAXIMUM = 16 << 20
 MEMORY = 32 << 20
 
 
 def window(*, maximum: int = MAXIMUM, memory: int = MEMORY) -> tuple[ReceiveWindow, ReceiveBudget]:
-    budget = ReceiveBudget(memory)
+    budget = alone(memory)
     return ReceiveWindow(budget, maximum), budget
 
 
@@ -114,7 +115,7 @@ def unread(windows: list[ReceiveWindow]) -> int:
 def test_the_first_256_kib_of_a_connection_are_its_own() -> None:
     pool = ReceivePool(0)
     for _ in range(3):
-        budget = ReceiveBudget(MEMORY, pool)
+        budget = alone(MEMORY, pool)
         one = ReceiveWindow(budget, MAXIMUM)
         assert one.received(OWN)
         assert budget.buffered == budget.maximum == OWN
@@ -128,7 +129,7 @@ def test_the_first_256_kib_of_a_connection_are_its_own() -> None:
 
 def test_beyond_that_connections_share_and_give_back_what_was_read() -> None:
     pool = ReceivePool(8 * STEP)  # six for everybody
-    greedy, late = ReceiveBudget(MEMORY, pool), ReceiveBudget(MEMORY, pool)
+    greedy, late = alone(MEMORY, pool), alone(MEMORY, pool)
     windows = fill(greedy, MEMORY)
     assert 6 * STEP < unread(windows) - OWN + 100_000 <= 6 * STEP + 100_000
     assert pool.taken == 6 * STEP
@@ -143,7 +144,7 @@ def test_beyond_that_connections_share_and_give_back_what_was_read() -> None:
 
 def test_what_is_dropped_or_closed_goes_back_too() -> None:
     pool = ReceivePool(8 * STEP)
-    budget = ReceiveBudget(MEMORY, pool)
+    budget = alone(MEMORY, pool)
     for give_back in (lambda one: one.dropped(one.buffered), ReceiveWindow.close):
         for one in fill(budget, 4 * STEP):
             give_back(one)
@@ -153,7 +154,7 @@ def test_what_is_dropped_or_closed_goes_back_too() -> None:
 def test_the_last_quarter_is_for_protected_peers() -> None:
     """Hostile row 38: protected peers keep working."""
     pool, pinned = ReceivePool(8 * STEP), False
-    fill(ReceiveBudget(MEMORY, pool), MEMORY)
+    fill(alone(MEMORY, pool), MEMORY)
     budget = ReceiveBudget(MEMORY, pool, lambda: pinned)
     windows = fill(budget, MEMORY)
     assert unread(windows) <= OWN
@@ -169,7 +170,7 @@ def test_the_last_quarter_is_for_protected_peers() -> None:
 
 def test_a_connection_takes_no_more_than_its_own_limit() -> None:
     pool = ReceivePool(64 * STEP)
-    budget = ReceiveBudget(3 * STEP - 7, pool)
+    budget = alone(3 * STEP - 7, pool)
     assert 3 * STEP - 100_000 < unread(fill(budget, MEMORY)) <= 3 * STEP - 7
     assert pool.taken == 2 * STEP - 7
     one = ReceiveWindow(budget, MAXIMUM)
@@ -181,18 +182,18 @@ def test_a_connection_takes_no_more_than_its_own_limit() -> None:
 
 def test_without_a_total_only_the_connection_limits() -> None:
     pool = ReceivePool(None)
-    budgets = [ReceiveBudget(MEMORY, pool) for _ in range(20)]
+    budgets = [alone(MEMORY, pool) for _ in range(20)]
     assert all(unread(fill(budget, MEMORY)) > MEMORY - 100_000 for budget in budgets)
     assert pool.grow(1 << 40, protected=False) == 1 << 40
 
 
 def test_windows_grow_only_as_far_as_unread_bytes_leave_room() -> None:
     pool = ReceivePool(16 * STEP)  # twelve for everybody
-    first, second = (ReceiveWindow(ReceiveBudget(MEMORY, pool), MAXIMUM) for _ in range(2))
+    first, second = (ReceiveWindow(alone(MEMORY, pool), MAXIMUM) for _ in range(2))
     for _ in range(4):
         read_all(first, 1_000.0)
     assert pool.grown == 7 * STEP
-    kept = fill(ReceiveBudget(MEMORY, pool), 4 * STEP)
+    kept = fill(alone(MEMORY, pool), 4 * STEP)
     assert pool.taken == 3 * STEP
     for _ in range(4):
         read_all(second, 1_000.0)

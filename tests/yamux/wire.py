@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from stronghold_p2p.config import Limits
-from stronghold_p2p.seams import Buffer
+from stronghold_p2p.seams import Buffer, StreamEnd
 from stronghold_p2p.yamux.header import (
     ACK,
     DATA,
@@ -21,10 +21,9 @@ from stronghold_p2p.yamux.header import (
     WINDOW_UPDATE,
 )
 from stronghold_p2p.yamux.receiver import Receiver
-from stronghold_p2p.yamux.session import Session
+from stronghold_p2p.yamux.session import Session, YamuxStream
 from stronghold_p2p.yamux.state import Receiving, Sending
-from stronghold_p2p.yamux.stream import YamuxStream
-from stronghold_p2p.yamux.window import ReceiveBudget
+from stronghold_p2p.yamux.window import ReceiveBudget, ReceivePool
 
 Bounds = Callable[..., None]  # the fixture ``bounds``
 
@@ -115,6 +114,11 @@ class Sink:
         self.events.append("expired")
 
 
+def alone(limit: int, pool: ReceivePool | None = None) -> ReceiveBudget:
+    """The budget of a connection that has no other beside it, unless they share ``pool``."""
+    return ReceiveBudget(limit, pool or ReceivePool(None), lambda: False)
+
+
 class Side:
     """A session with everything that it told. The test is the peer, or another ``Side`` is."""
 
@@ -127,7 +131,8 @@ class Side:
         self.sinks: dict[int, Sink] = {}
         self.accepting: Callable[[YamuxStream], None] = lambda _: None
         self.early_notices = 0
-        self.session = Session(self, client=client, limits=limits or Limits(), budget=budget)
+        limits = limits or Limits()
+        self.session = Session(self, client=client, limits=limits, budget=budget or alone(limits.receive_memory))
         self.parser = Receiver(self.session)
 
     def notify(self) -> None:
@@ -137,7 +142,8 @@ class Side:
         """As much as may leave early; the tests look at it when they ``take``."""
         self.early_notices += 1
 
-    def accept(self, state: YamuxStream) -> Sink:
+    def accept(self, state: StreamEnd) -> Sink:
+        assert isinstance(state, YamuxStream)
         self.accepted.append(state)
         sink = self.sinks[state.id] = Sink()
         self.accepting(state)

@@ -12,7 +12,7 @@ from typing import Final
 
 from stronghold_p2p.noise import payload as payloads
 from stronghold_p2p.noise.cipher import TAGLEN, CipherState, pack_nonce
-from stronghold_p2p.noise.handshake import DH, DHLEN, XX, KeyPair, Token
+from stronghold_p2p.noise.handshake import DH, DHLEN, XX, KeyPair
 from stronghold_p2p.noise.symmetric import HKDF, PROTOCOL_NAME
 from tools.journey import fields, sources, words
 from tools.journey.pieces import Cursor, JourneyError, Layer, Part, Piece, Step
@@ -88,7 +88,7 @@ class Handshake:
             pieces += self._token(token, row, body)
         pieces += self._payload(row, body.take_all())
         arrow = "→" if WRITERS[row % 2] is Side.DIALER else "←"
-        tokens = ", ".join(token.value for token in XX[row])
+        tokens = ", ".join(token for token in XX[row])
         title = f"Noise handshake, message {row + 1} of {len(XX)}: `{arrow} {tokens}`"
         return Part(title, words.MESSAGES[row], tuple(pieces), self.ledger.take_steps())
 
@@ -101,21 +101,21 @@ class Handshake:
         ciphers = {side: CipherState(key) for side, key in zip(WRITERS, outputs, strict=True)}
         return ciphers, self.ledger.take_steps()
 
-    def _token(self, token: Token, row: int, body: Cursor) -> list[Piece]:
+    def _token(self, token: str, row: int, body: Cursor) -> list[Piece]:
         writer = WRITERS[row % 2].value
         match token:
-            case Token.E:
+            case "e":
                 public = self._known("e", row, body.take(DHLEN))
                 self.ledger.mix_hash("e", public, "SHA256(h ‖ e)")
                 meaning = f"the {writer}'s ephemeral X25519 public key"
                 return [Piece(public, Layer.KEYS, "e", meaning, sources.TOKENS)]
-            case Token.S:
+            case "s":
                 return self._static(row, body.take(DHLEN + TAGLEN))
             case _:
-                secret = DH(self._pairs[0][token.value[0]], self._pairs[1][token.value[1]].public)
-                how = f"X25519 of the dialer's `{token.value[0]}` and the listener's `{token.value[1]}`"
-                self.ledger.note(token.value, "DH", secret, how, sources.X25519)
-                self.ledger.mix_key(token.value, secret)
+                secret = DH(self._pairs[0][token[0]], self._pairs[1][token[1]].public)
+                how = f"X25519 of the dialer's `{token[0]}` and the listener's `{token[1]}`"
+                self.ledger.note(token, "DH", secret, how, sources.X25519)
+                self.ledger.mix_key(token, secret)
                 return []
 
     def _static(self, row: int, ciphertext: bytes) -> list[Piece]:

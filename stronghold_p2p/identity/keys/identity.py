@@ -6,7 +6,6 @@ The keys of others, in all four types, are in ``public_key``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -17,21 +16,6 @@ from stronghold_p2p.identity.keys import storage
 from stronghold_p2p.identity.peer_id import PeerId
 from stronghold_p2p.identity.public_key import KeyMessage, KeyType, PublicKey
 
-__all__ = ["Identity", "KeyType", "PublicKey"]
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class _Pair:
-    """A public key, what signs for it, and the private key if it is here."""
-
-    public: bytes
-    sign: Callable[[bytes], bytes]
-    private: Ed25519PrivateKey | None
-
-    @staticmethod
-    def of(private: Ed25519PrivateKey) -> _Pair:
-        return _Pair(private.public_key().public_bytes_raw(), private.sign, private)
-
 
 class Identity:
     """Our identity: an Ed25519 key pair, or a public key with a signer that holds the private one.
@@ -39,19 +23,24 @@ class Identity:
     ``Identity()`` makes a fresh one. ``peer_id`` is its name, ``public_key`` what others see of it.
     """
 
-    __slots__ = ("_pair", "peer_id", "public_key")
+    __slots__ = ("_private", "_sign", "peer_id", "public_key")
 
-    def __init__(self, pair: _Pair | None = None) -> None:
-        self._pair = pair or _Pair.of(Ed25519PrivateKey.generate())
-        self.public_key = PublicKey(KeyType.ED25519, self._pair.public)
+    def __init__(self, private: Ed25519PrivateKey | None = None) -> None:
+        private = private or Ed25519PrivateKey.generate()
+        self._be(private.public_key().public_bytes_raw(), private.sign, private)
+
+    def _be(self, public: bytes, sign: Callable[[bytes], bytes], private: Ed25519PrivateKey | None) -> Identity:
+        self._sign, self._private = sign, private
+        self.public_key = PublicKey(KeyType.ED25519, public)
         self.peer_id = PeerId.from_public_key(self.public_key)
+        return self
 
     @staticmethod
     def from_seed(seed: bytes) -> Identity:
         """The key pair of a 32-byte ``seed`` (RFC 8032's private key); ``IdentityError`` for another length."""
         if len(seed) != 32:
             raise IdentityError(f"a seed has 32 bytes, not {len(seed)}")
-        return Identity(_Pair.of(Ed25519PrivateKey.from_private_bytes(seed)))
+        return Identity(Ed25519PrivateKey.from_private_bytes(seed))
 
     @staticmethod
     def from_signer(public_key: bytes, sign: Callable[[bytes], bytes]) -> Identity:
@@ -61,7 +50,7 @@ class Identity:
         """
         if len(public_key) != 32:
             raise IdentityError(f"an Ed25519 public key has 32 bytes, not {len(public_key)}")
-        return Identity(_Pair(bytes(public_key), sign, None))
+        return Identity.__new__(Identity)._be(bytes(public_key), sign, None)  # noqa: SLF001 - ours
 
     @staticmethod
     def from_private_protobuf(data: bytes) -> Identity:
@@ -85,7 +74,7 @@ class Identity:
     @staticmethod
     def load(path: Path | str, *, create: bool = False, passphrase: bytes = b"") -> Identity:
         """Read a key file; with ``create``, make one if there is none. ``IdentityError`` says what to do."""
-        return Identity(_Pair.of(storage.load(Path(path), create=create, passphrase=passphrase)))
+        return Identity(storage.load(Path(path), create=create, passphrase=passphrase))
 
     def save(self, path: Path | str, *, passphrase: bytes = b"") -> None:
         """Write a new key file of mode 0600, encrypted if there is a ``passphrase``; never overwrites anything."""
@@ -98,8 +87,8 @@ class Identity:
 
     def sign(self, message: bytes) -> bytes:
         """The signature over ``message``, 64 bytes; ``IdentityError`` if a signer returned anything else."""
-        signature = self._pair.sign(message)
-        if self._pair.private is None and not self.public_key.verify(message, signature):
+        signature = self._sign(message)
+        if self._private is None and not self.public_key.verify(message, signature):
             raise IdentityError("the signer returned a signature that does not verify: is it the right key?")
         return signature
 
@@ -107,6 +96,6 @@ class Identity:
         return f"Identity({self.peer_id})"
 
     def _exportable(self) -> Ed25519PrivateKey:
-        if self._pair.private is None:
+        if self._private is None:
             raise IdentityError("the private key is held by the signer and cannot be exported")
-        return self._pair.private
+        return self._private

@@ -27,11 +27,7 @@ MAX_FILE: Final = 16_384
 
 
 def load(path: Path, *, create: bool = False, passphrase: bytes = b"") -> Ed25519PrivateKey:
-    """Read the key at ``path``, or make and save one if there is none and ``create`` is true.
-
-    A symbolic link is followed; what counts is the file behind it. ``IdentityError`` if there is no file, if it is
-    not a regular one, if anybody but its owner has rights on it, or if it holds no Ed25519 key under ``passphrase``.
-    """
+    """Read the key at ``path``, or in the file behind that link; make one if there is none and ``create`` is true."""
     try:
         data, _ = files.read(path, MAX_FILE, "key file", IdentityError, private=True)
     except FileNotFoundError:
@@ -44,10 +40,7 @@ def load(path: Path, *, create: bool = False, passphrase: bytes = b"") -> Ed2551
 
 
 def save(key: Ed25519PrivateKey, path: Path, *, passphrase: bytes = b"") -> None:
-    """Write ``key`` to a new file of mode 0600, encrypted if there is a ``passphrase``, and flush it to the disk.
-
-    ``IdentityError`` if anything exists at ``path``, be it a dangling symbolic link, or if it cannot be written.
-    """
+    """Write ``key`` to a new file of mode 0600, encrypted if there is a ``passphrase``; nothing is overwritten."""
     encryption: KeySerializationEncryption = NoEncryption()
     try:
         if passphrase:
