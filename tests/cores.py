@@ -37,20 +37,15 @@ def tests() -> list[Path]:
     return sorted(path for path in found if path.exists())
 
 
-def _measured() -> dict[str, dict[str, int]]:
-    """Each core that has code, and its counts in the last coverage run."""
+def gate() -> int:
+    """Print the coverage of each core that has code, in the last run; 1 if one of them is below what is needed."""
     data = coverage.Coverage(config_file=str(ROOT / "pyproject.toml"))
     data.combine()
     data.save()
     report = ROOT / ".cache" / "coverage" / "cores.json"
     data.json_report(outfile=str(report), include=[str(path) for path in cores()])
     files = json.loads(report.read_text(encoding="utf-8"))["files"]
-    return {file: entry["summary"] for file, entry in files.items() if entry["summary"]["num_statements"]}
-
-
-def gate() -> int:
-    """Print the coverage of each core; 1 if one of them is below what is needed."""
-    measured = _measured()
+    measured = {file: entry["summary"] for file, entry in files.items() if entry["summary"]["num_statements"]}
     low = 0
     for file, summary in sorted(measured.items()):
         total = summary["num_statements"] + summary["num_branches"]

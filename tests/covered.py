@@ -19,14 +19,6 @@ _THEIRS = cores.tests()
 _measuring = coverage.Coverage(config_file=str(cores.ROOT / "pyproject.toml"))
 
 
-def _import() -> None:
-    """Before anything else imports them."""
-    _measuring.start()
-    for path in cores.cores():
-        import_module(cores.name(path))
-    _measuring.stop()
-
-
 def _counts(item: pytest.Item) -> bool:
     theirs = any(item.path == path or path in item.path.parents for path in _THEIRS)
     return theirs and not any(item.get_closest_marker(name) for name in ("speed", "hypothesis"))
@@ -47,4 +39,7 @@ def pytest_unconfigure() -> None:
     _measuring.save()
 
 
-_import()
+_measuring.start()  # before anything else imports them
+for _path in cores.cores():
+    import_module(cores.name(_path))
+_measuring.stop()

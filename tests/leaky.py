@@ -6,7 +6,7 @@ import asyncio
 import functools
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import pytest_asyncio
@@ -28,68 +28,62 @@ async def _raises() -> None:
     raise ValueError("nobody asks")
 
 
+def _sleeping() -> asyncio.Future[None]:
+    return asyncio.ensure_future(asyncio.sleep(60))
+
+
+def _timer() -> object:
+    return asyncio.get_running_loop().call_later(60, functools.partial(Limits, inbound=1))
+
+
+def _unasked() -> None:
+    asyncio.get_running_loop().create_future().set_exception(ValueError("nobody asks"))
+
+
+def _thread() -> None:
+    threading.Thread(target=threading.Event().wait, args=(5,), daemon=True).start()
+
+
+Leaks = dict[str, tuple[Callable[[], object], str]]
+LEAKS: Leaks = {  # and what their failure says
+    "task": (lambda: kept.append(_sleeping()), "task: <Task pending"),
+    "timer": (_timer, "timer: <TimerHandle"),
+    "object": (lambda: kept.append(ExchangeRunner(_nothing())), "alive: 1 of stronghold_p2p.exchange.ExchangeRunner"),
+    "socket": (lambda: kept.append(socket.socket()), "file descriptor"),
+    "place": (lambda: Gate(Limits()).dial(), "taken: Gate {'pending_in': 0, 'pending_out': 1"),
+    "unread": (lambda: ReceivePool(9).take(1, protected=True), "taken: ReceivePool {'receive_memory': 1"),
+    "future": (_unasked, "exception handler: Future exception was never retrieved"),
+    "failed": (lambda: asyncio.ensure_future(_raises()), "exception handler: Task exception was never retrieved"),
+    "callback": (lambda: asyncio.get_running_loop().call_soon(int, "x"), "exception handler: Exception in callback"),
+    "coroutine": (_raises, "was never awaited"),
+}
+WITHOUT_LOOP: Leaks = {
+    "socket": LEAKS["socket"],
+    "dropped": (socket.socket, "ResourceWarning: unclosed"),
+    "thread": (_thread, "thread: <Thread"),
+}
+
+
 async def test_clean_that_keeps_much() -> None:
     """Before all others: from here on there is more than the check looks at each time."""
     kept.extend([] for _ in range(2 * MANY))
 
 
-async def test_leaks_task() -> None:
-    kept.append(asyncio.ensure_future(asyncio.sleep(60)))
-
-
-async def test_leaks_timer() -> None:
-    asyncio.get_running_loop().call_later(60, functools.partial(Limits, inbound=1))
-
-
-async def test_leaks_object() -> None:
-    kept.append(ExchangeRunner(_nothing()))
-
-
-async def test_leaks_socket_with_loop() -> None:
-    kept.append(socket.socket())
-
-
-async def test_leaks_place() -> None:
-    Gate(Limits()).dial()
-
-
-async def test_leaks_unread_bytes() -> None:
-    ReceivePool(9).take(1, protected=True)
-
-
-def test_leaks_socket() -> None:
-    kept.append(socket.socket())
-
-
-def test_leaks_dropped_socket() -> None:
-    socket.socket()
-
-
-def test_leaks_thread() -> None:
-    threading.Thread(target=threading.Event().wait, args=(5,), daemon=True).start()
-
-
-async def test_leaks_future_exception() -> None:
-    asyncio.get_running_loop().create_future().set_exception(ValueError("nobody asks"))
-
-
-async def test_leaks_task_exception() -> None:
-    await asyncio.wait([asyncio.ensure_future(_raises())])
-
-
-async def test_leaks_callback_exception() -> None:
-    asyncio.get_running_loop().call_soon(int, "nobody catches")
+@pytest.mark.parametrize("kind", LEAKS)
+async def test_leaks(kind: str) -> None:
+    LEAKS[kind][0]()
     await asyncio.sleep(0)
 
 
-async def test_leaks_coroutine() -> None:
-    _raises()  # type: ignore[unused-coroutine]
+@pytest.mark.parametrize("kind", WITHOUT_LOOP)
+def test_leaks_without_loop(kind: str) -> None:
+    WITHOUT_LOOP[kind][0]()
 
 
 @pytest_asyncio.fixture
 async def forgetful() -> AsyncIterator[None]:
     yield
-    kept.append(asyncio.ensure_future(asyncio.sleep(60)))
+    kept.append(_sleeping())
 
 
 async def test_leaks_in_fixture(forgetful: None) -> None:
@@ -98,7 +92,7 @@ async def test_leaks_in_fixture(forgetful: None) -> None:
 
 @pytest_asyncio.fixture
 async def tidy() -> AsyncIterator[ExchangeRunner[None]]:
-    task = asyncio.ensure_future(asyncio.sleep(60))
+    task = _sleeping()
     yield ExchangeRunner(_nothing())
     task.cancel()
     await asyncio.wait([task])

@@ -3,7 +3,7 @@
 A process of its own (this file) carries the packets, so a busy test does not slow the link down. Needs root,
 ``/dev/net/tun`` and ``ip`` (iproute2).
 
-``prefixes`` gives one namespace instead, in which any address of an IPv6 prefix may be a source.
+``prefix`` gives one namespace instead, in which any address of an IPv6 prefix may be a source.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 A_ADDRESS = "10.9.0.1"
 B_ADDRESS = "10.9.0.2"
@@ -45,16 +45,16 @@ class Unavailable(Exception):
     """This machine gives no such link; the text is one line that says why."""
 
 
-@dataclass(frozen=True)
-class Link:
-    """The two ends: names of network namespaces. ``run_in`` makes a command run inside."""
+class Link(NamedTuple):
+    """The two ends: names of network namespaces."""
 
     a: str
     b: str
 
-    @staticmethod
-    def run_in(namespace: str, *command: str) -> list[str]:
-        return ["ip", "netns", "exec", namespace, *command]
+
+def run_in(namespace: str, *command: str) -> list[str]:
+    """A command that runs inside."""
+    return ["ip", "netns", "exec", namespace, *command]
 
 
 @contextmanager
@@ -85,8 +85,16 @@ def slow_link(delay: float) -> Iterator[Link]:
     """
     with ExitStack() as stack:
         with _making():
+            if not TUN.exists():
+                raise OSError(f"no {TUN}")
             names = [_made(stack) for _ in "ab"]
-            carrier = _carrier(stack, names, delay)
+            command = [sys.executable, "-P", __file__, str(delay), *names]  # it owns both devices: they go with it
+            carrier = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
+            stack.callback(carrier.kill)
+            assert carrier.stdout is not None
+            readable, _, _ = select.select([carrier.stdout], [], [], PATIENCE)
+            if not readable or carrier.stdout.readline() != READY:
+                raise OSError("the TUN devices cannot be made")
         yield Link(*names)
         if carrier.poll() is not None:
             raise RuntimeError(f"the link has ended with {carrier.returncode}")
@@ -99,14 +107,13 @@ CLONE_NEWNET = 0x4000_0000  # linux/sched.h
 
 
 @contextmanager
-def prefixes(*networks: str) -> Iterator[str]:
-    """A namespace whose loopback interface answers for all addresses of these IPv6 networks; its name."""
+def prefix(network: str) -> Iterator[str]:
+    """A namespace whose loopback interface answers for all addresses of this IPv6 network; its name."""
     with ExitStack() as stack:
         with _making():
             name = _made(stack)
             _ip("-netns", name, "link", "set", "lo", "up")
-            for network in networks:
-                _ip("-netns", name, "-6", "route", "add", "local", network, "dev", "lo")
+            _ip("-netns", name, "-6", "route", "add", "local", network, "dev", "lo")
         yield name
 
 
@@ -123,26 +130,6 @@ def inside(namespace: str) -> Iterator[None]:
             setns(here.fileno(), CLONE_NEWNET)
 
 
-def _carrier(stack: ExitStack, names: list[str], delay: float) -> subprocess.Popen[bytes]:
-    """The process that owns both devices; they go away with it."""
-    if not TUN.exists():
-        raise OSError(f"no {TUN}")
-    carrier = subprocess.Popen([sys.executable, "-P", __file__, str(delay), *names], stdout=subprocess.PIPE)
-    stack.callback(_stop, carrier)
-    assert carrier.stdout is not None
-    readable, _, _ = select.select([carrier.stdout], [], [], PATIENCE)
-    if not readable or carrier.stdout.readline() != READY:
-        raise OSError("the TUN devices cannot be made")
-    return carrier
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
-
-
 def _remove(namespace: str) -> None:
     inside = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True, check=False)
     for pid in inside.stdout.split():
@@ -157,35 +144,26 @@ def _ip(*arguments: str) -> None:
 # ---------------------------------------------------------------------- the process that carries the packets
 
 
-def _device(name: str) -> int:
+def _end(namespace: str, address: str) -> int:
+    """One end of the link, in its namespace, where it is up."""
+    name = f"t{namespace}"
     device = os.open(TUN, os.O_RDWR | os.O_NONBLOCK)
     fcntl.ioctl(device, TUNSETIFF, struct.pack("16sH14x", name.encode(), IFF_TUN | IFF_NO_PI))
-    return device
-
-
-def _plug(device: str, namespace: str, address: str) -> None:
-    """Put one end of the link into its namespace, and bring it up there."""
-    _ip("link", "set", device, "netns", namespace)
-    _ip("-netns", namespace, "address", "add", f"{address}/24", "dev", device)
-    _ip("-netns", namespace, "link", "set", device, "mtu", str(MTU), "up")
+    _ip("link", "set", name, "netns", namespace)
+    _ip("-netns", namespace, "address", "add", f"{address}/24", "dev", name)
+    _ip("-netns", namespace, "link", "set", name, "mtu", str(MTU), "up")
     _ip("-netns", namespace, "link", "set", "lo", "up")
+    return device
 
 
 def carry(delay: float, a: str, b: str) -> None:
     """Carry packets between the namespaces until the process is killed."""
     with suppress(OSError):  # before everybody else, so that a busy machine does not make the link slower
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    ends = []
-    for namespace, address in ((a, A_ADDRESS), (b, B_ADDRESS)):
-        ends.append(_device(f"t{namespace}"))
-        _plug(f"t{namespace}", namespace, address)
+    one, other = _end(a, A_ADDRESS), _end(b, B_ADDRESS)
+    across = {one: other, other: one}
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()
-    _shuttle(delay, ends[0], ends[1])
-
-
-def _shuttle(delay: float, a: int, b: int) -> None:
-    across = {a: b, b: a}
     waiting: deque[tuple[float, int, bytes]] = deque()  # the same delay for all: in the order of their time
     while True:
         left = max(0.0, waiting[0][0] - time.monotonic()) if waiting else None

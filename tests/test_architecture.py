@@ -1,4 +1,7 @@
-"""Who may import whom: the levels of docs/architecture.md, and what makes a core a core. No module is excepted."""
+"""Who may import whom: the levels of docs/architecture.md, what makes a core a core, and the repository's folders.
+
+No module is excepted.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,16 @@ PACKAGES = frozenset({"cryptography", "multiaddr"})
 # What only type checkers import: each has its own copy, so nobody has to install it. TypeForm (PEP 747) is in typing
 # from 3.15 on.
 CHECKERS_ONLY = "typing_extensions"
+# Which folder may use which, so that there is no circle between them; tests/benchmarks tests the benchmarks.
+USES = {
+    "stronghold_p2p": set[str](),
+    "harness": {"stronghold_p2p"},
+    "benchmarks": {"stronghold_p2p", "harness"},
+    "tools": {"stronghold_p2p", "harness"},
+    "tests": {"stronghold_p2p", "harness", "tools"},
+    "tests/benchmarks": {"stronghold_p2p", "harness", "tools", "tests", "benchmarks"},
+}
+MODULE = re.compile(r"(\w+)(\.\w+)+")
 # Programs: a test starts them as processes of their own instead of importing them.
 STARTED = {"stronghold_p2p.__main__", "stronghold_p2p.cli.demo_peer"}
 
@@ -59,6 +72,18 @@ def test_a_core_uses_only_what_is_pure(path: Path) -> None:
 @pytest.mark.parametrize("path", house.modules(), ids=inside)
 def test_run_time_packages_are_the_declared_ones(path: Path) -> None:
     assert foreign(path) - set(sys.stdlib_module_names) - PACKAGES - {CHECKERS_ONLY} == set()
+
+
+@pytest.mark.parametrize("folder", USES)
+def test_folders_do_not_go_in_circles(folder: str) -> None:
+    """Neither by an import nor as a program that is started by its name."""
+    for path in (house.ROOT / folder).rglob("*.py"):
+        if folder == "tests" and "benchmarks" in path.parts:
+            continue
+        texts = {node.value for node in ast.walk(house.tree(path)) if isinstance(node, ast.Constant)}
+        started = {text for text in texts if isinstance(text, str) and MODULE.fullmatch(text)}
+        used = {name.partition(".")[0] for name in house.imports(path) | started} & USES.keys()
+        assert used - USES[folder] <= {folder.partition("/")[0]}, path
 
 
 def test_what_is_for_type_checkers_is_imported_by_nothing_else() -> None:

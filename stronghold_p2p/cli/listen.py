@@ -1,7 +1,5 @@
 """``stronghold-p2p listen``: answers requests, and asks at the terminal whom to let in."""
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import logging
@@ -52,7 +50,7 @@ async def listen(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _set_rules(network: Network, terminal: Terminal, saved: SavedRules | None, options: argparse.Namespace) -> None:
+def _set_rules(network: Network, terminal: Terminal, saved: "SavedRules | None", options: argparse.Namespace) -> None:
     firewall = network.firewall
     for peer in options.allow:
         firewall.set(Rule.ALLOW, peer=peer)

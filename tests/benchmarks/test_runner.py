@@ -1,4 +1,4 @@
-"""``benchmarks.run`` in small: a round with its processor time, and what the tables and the bars say of figures."""
+"""``benchmarks.run`` in small: a round with its processor time, what a rule costs, what tables and bars say of it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import sys
 
 import pytest
 
+from benchmarks.firewall import RULES, Cost, measure
 from benchmarks.runner.measure import Results, Round, for_one
 from benchmarks.runner.plan import BARS, COUNTED, METRICS, PAIRINGS, QUICK, Implementation, Pairing
 from benchmarks.runner.processes import Spent
-from benchmarks.runner.report import bars, processor, render
+from benchmarks.runner.report import bars, cost_line, processor, render
 
 RAW = Implementation("raw", lambda: (), modes=frozenset({"seq"}))
 BROKEN = Implementation("broken", lambda: (), modes=frozenset({"seq"}))
@@ -78,3 +79,17 @@ def test_a_round_trip_is_judged_by_that_of_raw_asyncio(ours: float | None, verdi
         results.of("ours", "rtt").pinned.append(ours)
     line = next(line for line in bars(results).splitlines() if line.startswith("| rtt: ours → ours at most 1.5 of raw"))
     assert line.endswith(f"| {verdict} |")
+
+
+@pytest.mark.speed
+async def test_each_rule_is_compared_with_a_default_of_allow() -> None:
+    costs = await measure(pairs=2, requests=20)
+    assert [cost.rule for cost in costs] == list(RULES)
+    assert all(0 < cost.base < 100_000 and -1 < cost.extra for cost in costs)
+
+
+@pytest.mark.parametrize(("extra", "verdict"), [(0.05, "met"), (-0.01, "met"), (0.051, "**missed**")])
+def test_a_bar_includes_its_bound(extra: float, verdict: str) -> None:
+    line = cost_line(Cost("only", 160.4, extra))
+    assert line.endswith(f"| {verdict} |")
+    assert f"rule `only` for one peer at most 5% over a default of allow | {extra:+.1%} of 160 µs" in line

@@ -25,6 +25,7 @@ async def server() -> AsyncIterator[Server]:
     server = Server(200)
     async with server.network:
         yield server
+        await until(lambda: quiet(server, 0))
 
 
 def address(server: Server) -> str:
@@ -71,7 +72,6 @@ async def test_connects_with_one_request_each(server: Server) -> None:
     ended = await visits(address(server), 300, at_once=32)
     assert (ended.right, ended.wrong, ended.failed) == (300, 0, {})
     assert server.came() == {"never": 0, "once": 300, "again": 0}
-    await until(lambda: quiet(server, 0))
 
 
 @pytest.mark.speed
@@ -85,10 +85,9 @@ async def test_requests_are_answered_or_cancelled(server: Server) -> None:
     came = server.came()
     assert came["again"] == 0
     assert came["never"] <= ended.cancelled
-    await until(lambda: quiet(server, 0))
 
 
-async def test_what_is_wrong_is_counted(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_wrong_is_counted(server: Server) -> None:
     server.expect(2)
     async with Network() as client:
         assert await ask(client, address(server), 1)
@@ -100,7 +99,6 @@ async def test_what_is_wrong_is_counted(server: Server, monkeypatch: pytest.Monk
     assert all(told.startswith(UnsupportedProtocol.__name__) for told in refused.failed)
     ended = await requests(address(server), 2, parallel=1, connections=1, share=0.0)
     assert (ended.right, sum(ended.failed.values())) == (0, 2)
-    await until(lambda: quiet(server, 0))
 
 
 async def test_what_no_cut_explains_is_counted(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +109,6 @@ async def test_what_no_cut_explains_is_counted(server: Server, monkeypatch: pyte
     assert ended.right + sum(ended.failed.values()) == 300
     assert all(told.startswith(ConnectionClosed.__name__) for told in ended.failed)
     assert ended.failed
-    await until(lambda: quiet(server, 0))
 
 
 async def test_giving_up_all_of_them_leaves_nothing(server: Server) -> None:
@@ -119,8 +116,7 @@ async def test_giving_up_all_of_them_leaves_nothing(server: Server) -> None:
     ended = await requests(address(server), 200, parallel=20, connections=2, share=1.0)
     assert (ended.wrong, ended.failed) == (0, {})
     assert (ended.right, ended.cancelled) == (ended.late, 200 - ended.late)
-    await until(lambda: quiet(server, 0))
-    assert len(asyncio.all_tasks()) == 1
+    await until(lambda: len(asyncio.all_tasks()) == 1)
 
 
 needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="the processes are measured through /proc")

@@ -15,7 +15,6 @@ from pathlib import Path
 from harness import build
 from tests.conformance import report, transcripts
 from tests.conformance.play import SCENARIOS, VERSION, Played, play_all
-from tests.conformance.recorder import recording
 from tests.conformance.scenario import Scenario
 
 
@@ -43,10 +42,9 @@ def main() -> int:
 
 async def run(scenarios: list[Scenario], program: Path) -> list[Played]:
     results = []
-    with recording() as recorder:
-        async for played in play_all(scenarios, program, recorder):
-            print(line(played), flush=True)
-            results.append(played)
+    async for played in play_all(scenarios, program):
+        print(line(played), flush=True)
+        results.append(played)
     return results
 
 

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
 from stronghold_p2p import Attempt, Rejected, Rule, Timeouts
-from tests.conformance.messages import FEW, ROOMY, SHAPES_IN_JSON, TYPED, Pong
-from tests.conformance.ours_ask import ASKED, ONE_AFTER_ANOTHER, PING, PONG, PONGS, QUERIED, TWICE, TWO_PINGS
+from tests.conformance.messages import EVERY_SHAPE, FEW, ROOMY, TYPED, Pong
+from tests.conformance.ours_ask import (
+    AS_SHIPPED,
+    ASKED,
+    GOT_MIB,
+    IMPATIENT,
+    LOST,
+    ONE_AFTER_ANOTHER,
+    PING,
+    PONG,
+    PONGS,
+    QUERIED,
+    SENT_MIB,
+    THREE,
+    THREE_ASKED,
+    TWICE,
+    TWO_PINGS,
+    WAIT,
+)
 from tests.conformance.scenario import (
     DROPPED,
     MIB,
@@ -27,7 +45,6 @@ from tests.conformance.scenario import (
 )
 
 CLOSED, UNSUPPORTED = "ConnectionClosed", "UnsupportedProtocols"
-WAIT = 'request {"Text": "wait"}'
 
 
 def says(answer: bool | Rule) -> Ask:
@@ -84,7 +101,7 @@ def allowing(handle: Callable[[Any], Awaitable[Any]], **timeouts: float) -> Ours
 
 
 async def every_shape(stage: Stage) -> None:
-    for message in SHAPES_IN_JSON:
+    for message in (json.loads(TYPED.request.encode(shape)) for shape in EVERY_SHAPE):  # as serde writes them
         answer = await stage.crate.call("request", peer=str(stage.ours.network.peer_id), message=message)
         assert answer in (message, "Pong"), answer
     kinds = [text.removeprefix("request ") for text in stage.ours.saw]
@@ -142,6 +159,9 @@ async def both_ways(stage: Stage) -> None:
     stage.ours.saw.append(f"answer {await stage.ours.request(stage.crate.address, {'Text': 'back'})}")
 
 
+FORGOTTEN: Final = f"{CLOSED}, {UNSUPPORTED}"
+LATE: Final = f"{WAIT}, RequestFailed (DeadlineExceeded)"
+OFTEN: Final = ("3 connections, which stay", "2 connections, which stay")
 DROPS: Final = (DROPPED, "D14")
 AGAIN: Final = (ONE_AFTER_ANOTHER, "D14")
 ALLOWING: Final = Ours(Rule.ALLOW)
@@ -161,22 +181,11 @@ RULES: Final = (
     recorded("ask: no", CLOSED, ASKED, *DROPS, ours=asking(says(False))),
     played("ask: the hook breaks", CLOSED, ASKED, *DROPS, ours=asking(breaks)),
     recorded("ask: never", CLOSED, ASKED, *DROPS, crate=Crate(request_timeout=20), ours=asking(never)),
-    played("ask: a rule, allow", PONGS, f"{ASKED}, {PING}, {PING}", play=TWICE, ours=asking(says(Rule.ALLOW))),
-    recorded(
-        "rule query: allow", PONGS, f"{QUERIED}, {PING}, {PING}", play=TWICE, ours=Ours(no_rule=gives(Rule.ALLOW))
-    ),
-    played(
-        "rule query: reject",
-        f"{CLOSED}, {UNSUPPORTED}",
-        QUERIED,
-        *AGAIN,
-        play=TWICE,
-        ours=Ours(no_rule=gives(Rule.REJECT)),
-    ),
+    played("ask: a rule, allow", PONGS, f"{ASKED}, {TWO_PINGS}", play=TWICE, ours=asking(says(Rule.ALLOW))),
+    recorded("rule query: allow", PONGS, f"{QUERIED}, {TWO_PINGS}", play=TWICE, ours=Ours(no_rule=gives(Rule.ALLOW))),
+    played("rule query: reject", FORGOTTEN, QUERIED, *AGAIN, play=TWICE, ours=Ours(no_rule=gives(Rule.REJECT))),
     played("rule query: no answer", CLOSED, QUERIED, *DROPS, ours=Ours(no_rule=gives(None))),
-    played(
-        "ask: a rule, reject", f"{CLOSED}, {UNSUPPORTED}", ASKED, *AGAIN, play=TWICE, ours=asking(says(Rule.REJECT))
-    ),
+    played("ask: a rule, reject", FORGOTTEN, ASKED, *AGAIN, play=TWICE, ours=asking(says(Rule.REJECT))),
 )
 
 OTHERS: Final = (
@@ -185,7 +194,7 @@ OTHERS: Final = (
     recorded(
         "the handler is late for us",
         CLOSED,
-        f"{WAIT}, RequestFailed (DeadlineExceeded)",
+        LATE,
         *DROPS,
         play=asks({"Text": "wait"}),
         ours=allowing(hangs, request=1.0),
@@ -206,24 +215,13 @@ OTHERS: Final = (
         play=refused_in_flight,
         ours=Ours(Rule.only(["Text"]), handle=waits),
     ),
+    played("again after a refusal", LOST, PING, *AGAIN, play=allowed_after_a_refusal, ours=Ours(Rule.only(["Text"]))),
     played(
-        "again after a refusal",
-        f"{CLOSED}, {PONG}",
-        PING,
-        *AGAIN,
-        play=allowed_after_a_refusal,
-        ours=Ours(Rule.only(["Text"])),
-    ),
-    played(
-        "1 MiB each way, as text and as bytes",
-        "Text of 1,048,576, Bytes of 1,048,576",
-        "request Text of 1,048,576, request Bytes of 1,048,576",
-        play=mebibytes,
-        ours=Ours(Rule.ALLOW, protocol=ROOMY),
+        "1 MiB each way, as text and as bytes", GOT_MIB, SENT_MIB, play=mebibytes, ours=Ours(Rule.ALLOW, protocol=ROOMY)
     ),
     played(
         "1 MiB of bytes, our default limit",
-        f"{CLOSED}, {PONG}",
+        LOST,
         PING,
         ONE_AFTER_ANOTHER,
         "D14, D15",
@@ -239,7 +237,7 @@ OTHERS: Final = (
     ),
     recorded(
         "request of a variant that we do not know",
-        f"{CLOSED}, {PONG}",
+        LOST,
         "request Ping",
         *AGAIN,
         play=asks({"Text": "hi"}, "Ping"),
@@ -247,7 +245,7 @@ OTHERS: Final = (
     ),
     recorded(
         "answer of a variant that it does not know",
-        f"{CLOSED}, {PONG}",
+        LOST,
         f'request {{"Text": "hi"}}, {PING}',
         *AGAIN,
         play=asks({"Text": "hi"}, "Ping"),
@@ -256,7 +254,7 @@ OTHERS: Final = (
     played("it connects first", PONG, PING, play=connects_first, ours=ALLOWING),
     played(
         "we disconnect while one is in flight",
-        f"{CLOSED}, {PONG}",
+        LOST,
         f"{WAIT}, RequestFailed (ConnectionClosed), {PING}",
         "2 connections, 1 ended by us",
         play=disconnected_in_flight,
@@ -268,18 +266,10 @@ OTHERS: Final = (
         TWO_PINGS,
         ONE_AFTER_ANOTHER,
         play=after_idle,
-        crate=Crate(request_timeout=1, connection_timeout=1),
+        crate=IMPATIENT,
         ours=ALLOWING,
     ),
-    played(
-        "three at once while not connected",
-        '{"Text": "0"}, {"Text": "1"}, {"Text": "2"}',
-        'request {"Text": "0"}, request {"Text": "1"}, request {"Text": "2"}',
-        ("3 connections, which stay", "2 connections, which stay"),
-        "chance",
-        play=three_at_once,
-        ours=ALLOWING,
-    ),
+    played("three at once while not connected", THREE, THREE_ASKED, OFTEN, "chance", play=three_at_once, ours=ALLOWING),
     played(
         "we ask back on its connection",
         '{"Text": "there"}',
@@ -288,9 +278,7 @@ OTHERS: Final = (
         ours=ALLOWING,
     ),
     played("a ban", (CLOSED, "DialFailure"), "nothing", "none was made", play=banned, ours=ALLOWING),
-    played(
-        "as shipped, with Nagle's algorithm", PONGS, TWO_PINGS, play=TWICE, crate=Crate(nodelay=False), ours=ALLOWING
-    ),
+    played("as shipped, with Nagle's algorithm", PONGS, TWO_PINGS, play=TWICE, crate=AS_SHIPPED, ours=ALLOWING),
 )
 
 SCENARIOS: Final = (*RULES, *OTHERS)

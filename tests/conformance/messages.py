@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from stronghold_p2p import STRONGHOLD, RequestProtocol, messages
 
@@ -102,6 +101,3 @@ EVERY_SHAPE: tuple[Message, ...] = (
     Outcome(Ok(1.0)),
     Outcome(Err("no")),
 )
-
-SHAPES_IN_JSON: tuple[Any, ...] = tuple(json.loads(TYPED.request.encode(message)) for message in EVERY_SHAPE)
-"""The same, as serde writes them (parity 2)."""

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from stronghold_p2p import Limits
 from tests.conformance import crate_asks, ours_ask
 from tests.conformance.crate_peer import crate_peer
-from tests.conformance.recorder import Recorder, Step
+from tests.conformance.recorder import Step, recorded
 from tests.conformance.scenario import SETTLED, Scenario, Seen, Stage, our_side
 
 SCENARIOS: Final = (*ours_ask.SCENARIOS, *crate_asks.SCENARIOS)
@@ -41,12 +40,12 @@ class Played:
 
 
 @asynccontextmanager
-async def stage(scenario: Scenario, program: Path, limits: Limits) -> AsyncIterator[Stage]:
+async def stage(scenario: Scenario, program: Path) -> AsyncIterator[Stage]:
     """Both sides, which know each other's address."""
     setting = scenario.crate
     async with crate_peer(program, *setting.options()) as crate:
         crate.reactions = setting.reactions
-        ours = our_side(scenario.ours, crate.peer, limits=limits)
+        ours = our_side(scenario.ours, crate.peer)
         async with ours.network as network:
             peer = str(network.peer_id)
             await crate.call("address", peer=peer, addr=str(network.addresses[0]).partition("/p2p/")[0])
@@ -56,11 +55,10 @@ async def stage(scenario: Scenario, program: Path, limits: Limits) -> AsyncItera
             yield Stage(ours, crate, scenario.asker)
 
 
-async def play(scenario: Scenario, program: Path, recorder: Recorder) -> Played:
-    limits = Limits()
-    tapes = recorder.follow(limits)
+async def play(scenario: Scenario, program: Path) -> Played:
     try:
-        async with asyncio.timeout(PATIENCE), stage(scenario, program, limits) as both:
+        async with asyncio.timeout(PATIENCE), stage(scenario, program) as both:
+            tapes = recorded(both.ours.network)
             await scenario.play(both)
             await asyncio.sleep(SETTLED)
             seen = both.saw()
@@ -71,13 +69,13 @@ async def play(scenario: Scenario, program: Path, recorder: Recorder) -> Played:
         return Played(scenario, ("-", "-", "-"), fault=f"{type(error).__name__}: {error}")
 
 
-async def play_all(scenarios: list[Scenario], program: Path, recorder: Recorder) -> AsyncIterator[Played]:
+async def play_all(scenarios: list[Scenario], program: Path) -> AsyncIterator[Played]:
     """Several at a time, as most of them only wait; told in their order."""
     places = asyncio.Semaphore(AT_A_TIME)
 
     async def one(scenario: Scenario) -> Played:
         async with places:
-            return await play(scenario, program, recorder)
+            return await play(scenario, program)
 
     tasks = [asyncio.create_task(one(scenario)) for scenario in scenarios]
     for task in tasks:

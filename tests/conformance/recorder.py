@@ -5,16 +5,12 @@ Taken where the secure channel ends, so it is the plaintext of Yamux, whatever t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from time import monotonic
 from typing import Literal
-from unittest import mock
 
-from stronghold_p2p.config import Limits
-from stronghold_p2p.muxing.yamux_muxer import YamuxFactory, YamuxMuxer
-from stronghold_p2p.seams import Deliver, MuxerUser, Pieces, SecureChannel, Secured, Wire, Write
+from stronghold_p2p import Network
+from stronghold_p2p.seams import Deliver, Muxer, MuxerUser, Pieces, SecureChannel, Secured, Wire, Write
 from stronghold_p2p.yamux.header import DATA, FIN, HEADER, HEADER_SIZE, RST, WINDOW_UPDATE
 
 Side = Literal["crate", "ours"]
@@ -61,26 +57,6 @@ class Tape:
             quiet = 0.0
 
 
-class Recorder:
-    """The tapes of every connection of the networks that have these ``Limits`` objects: one object, one network."""
-
-    def __init__(self) -> None:
-        self._tapes: list[tuple[Limits, list[Tape]]] = []
-
-    def follow(self, limits: Limits) -> list[Tape]:
-        """What will be filled, connection by connection."""
-        for known, tapes in self._tapes:
-            if known is limits:  # equal ones are another network's
-                return tapes
-        self._tapes.append((limits, []))
-        return self._tapes[-1][1]
-
-    def tape(self, limits: Limits) -> Tape:
-        tape = Tape()
-        self.follow(limits).append(tape)
-        return tape
-
-
 class Recorded:
     """A ``SecureChannel`` that writes down what goes through ``channel``."""
 
@@ -103,19 +79,16 @@ class Recorded:
         self._channel.seal(pieces, size, write)
 
 
-@contextmanager
-def recording() -> Iterator[Recorder]:
-    """Every connection that is made inside has a tape."""
-    recorder = Recorder()
-    start = YamuxFactory.start
+def recorded(network: Network) -> list[Tape]:
+    """From now on each connection of the network has a tape, which is appended."""
+    tapes: list[Tape] = []
+    (factory,) = network._swarm.upgrader.settings.muxers
+    start = factory.start
 
-    def recorded(
-        self: YamuxFactory, wire: Wire, secured: Secured, early: bytes, user: MuxerUser, *, dialer: bool
-    ) -> YamuxMuxer:
-        tape = recorder.tape(self.limits)
+    def taped(wire: Wire, secured: Secured, early: bytes, user: MuxerUser, *, dialer: bool) -> Muxer:
+        tapes.append(tape := Tape())
         tape.add("crate", early)
-        channel = Recorded(secured.channel, tape)
-        return start(self, wire, replace(secured, channel=channel), early, user, dialer=dialer)
+        return start(wire, replace(secured, channel=Recorded(secured.channel, tape)), early, user, dialer=dialer)
 
-    with mock.patch.object(YamuxFactory, "start", recorded):
-        yield recorder
+    factory.start = taped  # type: ignore[method-assign]
+    return tapes

@@ -8,6 +8,7 @@ import json
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from multiaddr import Multiaddr
@@ -16,17 +17,20 @@ from stronghold_p2p.addressing.parse import split_peer
 from stronghold_p2p.encoding import varint
 from stronghold_p2p.exchange import ExchangeRunner
 from stronghold_p2p.yamux.header import ACK, DATA, FIN, PING, RST, SYN, frame
-from tests.conformance import recorder
 from tests.conformance.crate_peer import CrateError
 from tests.conformance.recorder import FIN_STEP, RST_STEP
 from tests.conformance.transcripts import Taped, Transcript
 from tests.support.driven import Line
 from tests.swarm.raw import SEED, Raw, Server, bare_to, shake
 from tests.transport.ends import identity, upgrade
+from tests.virtual import eventually
 
 ECHO = "\x16/stronghold-p2p/1.0.0\n"
 PATIENCE = 60.0
 """Seconds, of virtual time."""
+
+
+soon = partial(eventually, patience=PATIENCE, step=0.01)
 
 
 class Replay:
@@ -37,10 +41,8 @@ class Replay:
         self.events: list[Line] = []
         self.address = ""
         self._transcript = transcript
-        self._asked = asyncio.Semaphore(0)
         self._answers: list[asyncio.Future[str]] = []
         self._answered = 0
-        self._news = asyncio.Condition()
         self._following: asyncio.Task[None] | None = None
 
     @asynccontextmanager
@@ -63,20 +65,12 @@ class Replay:
             return None
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._answers.append(answer)
-        self._asked.release()
         return _decoded((await answer).encode("latin-1"))
 
     async def until(self, event: str, count: int = 1, patience: float = PATIENCE) -> Line:
         """The crate has accepted so many requests of ours, or dropped so many connections."""
-        found: list[Line] = []
-
-        def enough() -> bool:
-            found[:] = [line for line in self.events if line["event"] == event]
-            return len(found) >= count
-
-        async with self._news:
-            await self._news.wait_for(enough)
-        return found[count - 1]
+        await soon(lambda: sum(line["event"] == event for line in self.events) >= count)
+        return [line for line in self.events if line["event"] == event][count - 1]
 
     def told(self) -> str:
         return ""
@@ -86,8 +80,7 @@ class Replay:
             if self._transcript.asker == "ours":
                 raw = await shake(await server.accept(), upgrade(SEED, early_muxer=False).inbound())
             else:
-                await self._asked.acquire()
-                self._asked.release()
+                await soon(lambda: len(self._answers) > self._answered)
                 raw = await shake(await bare_to(ours), upgrade(SEED, early_muxer=False).outbound(None))
             sockets.callback(raw.close)
             await self._follow(raw, taped)
@@ -105,25 +98,24 @@ class Replay:
                 else:
                     await asyncio.sleep(quiet)
                     if one.opens(number):
-                        await self._asked.acquire()
+                        await soon(lambda: len(self._answers) > self._answered)
                         pending[number], self._answered = self._answers[self._answered], self._answered + 1
                     await one.say(number, text)
-                    await self._happened("request", text == ECHO and not one.is_own(number))
+                    self._happened("request", text == ECHO and not one.is_own(number))
                 left[number] -= 1
                 if not left[number] and number in pending:
                     pending.pop(number).set_result(one.heard[number])
-            one.check_nothing_is_left()
+            more = {number: text for number, text in one.unread.items() if text}
+            assert not more, f"ours did not say this to the crate: {more}"
             if taped.ended:
                 raw.close()
         for answer in pending.values():
             answer.set_result("")
-        await self._happened("closed", taped.ended)
+        self._happened("closed", taped.ended)
 
-    async def _happened(self, event: str, really: bool) -> None:
+    def _happened(self, event: str, really: bool) -> None:
         if really:
-            async with self._news:
-                self.events.append({"event": event, "number": len(self.events)})
-                self._news.notify_all()
+            self.events.append({"event": event, "number": len(self.events)})
 
 
 class _Conversation:
@@ -138,8 +130,7 @@ class _Conversation:
         self._own = own
         self._begun: set[int] = set()
         self._actual: dict[int, int] = {}
-        self._unread: dict[int, str] = defaultdict(str)
-        self._news = asyncio.Condition()
+        self.unread: dict[int, str] = defaultdict(str)
 
     def is_own(self, number: int) -> bool:
         return number % 2 == self._own
@@ -152,22 +143,17 @@ class _Conversation:
         """One step, in frames as rust-yamux makes them: FIN and RST in empty ones of data."""
         flags = 0 if number in self._begun else SYN if self.is_own(number) else ACK
         self._begun.add(number)
-        match text:
-            case recorder.FIN_STEP:
-                await self._raw.data(self._number(number), b"", flags | FIN)
-            case recorder.RST_STEP:
-                await self._raw.data(self._number(number), b"", flags | RST)
-            case _:
-                await self._raw.data(self._number(number), text.encode("latin-1"), flags)
+        ends = {FIN_STEP: FIN, RST_STEP: RST}
+        body = b"" if text in ends else text.encode("latin-1")
+        await self._raw.data(self._number(number), body, flags | ends.get(text, 0))
 
     async def hear(self, number: int, text: str) -> None:
         """The next that ours says on this stream has to be this."""
         if not self.is_own(number) and number not in self._actual:
             await self._find(number, text)
         actual = self._number(number)
-        async with self._news:
-            await self._news.wait_for(lambda: len(self._unread[actual]) >= len(text))
-        said, self._unread[actual] = self._unread[actual][: len(text)], self._unread[actual][len(text) :]
+        await soon(lambda: len(self.unread[actual]) >= len(text))
+        said, self.unread[actual] = self.unread[actual][: len(text)], self.unread[actual][len(text) :]
         assert said == text, f"stream {number}: ours said {said!r}, to the crate {text!r}"
         self.heard[number] += "" if text in {FIN_STEP, RST_STEP} else text
 
@@ -176,21 +162,16 @@ class _Conversation:
         proposal = "".join(text.splitlines(keepends=True)[:2])
 
         def found() -> bool:
-            free = self._unread.keys() - set(self._actual.values())
-            fit = [actual for actual in sorted(free) if self._unread[actual].startswith(proposal)]
+            free = self.unread.keys() - set(self._actual.values())
+            fit = [actual for actual in sorted(free) if self.unread[actual].startswith(proposal)]
             if fit:
                 self._actual[number] = fit[0]
             return bool(fit)
 
-        async with self._news:
-            await self._news.wait_for(found)
+        await soon(found)
 
     def _number(self, number: int) -> int:
         return self._actual.get(number, number)
-
-    def check_nothing_is_left(self) -> None:
-        more = {number: text for number, text in self._unread.items() if text}
-        assert not more, f"ours did not say this to the crate: {more}"
 
     @asynccontextmanager
     async def hearing(self) -> AsyncIterator[None]:
@@ -209,10 +190,7 @@ class _Conversation:
                 continue
             text = got.body.decode("latin-1") if got.kind == DATA else ""
             text += FIN_STEP if got.flags & FIN else ""
-            text += RST_STEP if got.flags & RST else ""
-            async with self._news:
-                self._unread[got.stream] += text
-                self._news.notify_all()
+            self.unread[got.stream] += text + (RST_STEP if got.flags & RST else "")
 
 
 def _decoded(said: bytes) -> Any:

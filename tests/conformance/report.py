@@ -16,6 +16,7 @@ from tests.conformance.scenario import Asker
 
 PATH = Path(__file__).resolve().parents[2] / "docs" / "conformance.md"
 
+BAR: Final = "\\|"  # inside a cell
 TITLES: Final[dict[Asker, str]] = {"ours": "We ask, the crate answers", "crate": "The crate asks, we answer"}
 
 WHY: Final = {
@@ -32,62 +33,46 @@ WHY: Final = {
 """What the last column means; D5 and the like are defects of docs/catalogue/parity.md."""
 
 
+HEAD: Final = """\
+# Conformance with the Rust crate
+
+Written by `make conformance`: a node on the published crate (`harness/crate/`) and a
+`Network` of ours, over loopback, both ways. What each side saw is in its own words. `make test` replays
+the recorded streams of the crate without Rust. A name in the last column says why it is as it is; what
+it means stands at the end.
+
+| | |
+|---|---|
+"""
+
+
 def write(results: Sequence[Played], crate: str) -> None:
     """Every scenario in a row."""
-    parts = [_head(results, crate)]
+    passed = sum(played.passed for played in results)
+    changed = _said("git", "status", "--porcelain", "--untracked-files=no", "--", "stronghold_p2p")
+    commit = (_said("git", "rev-parse", "--short", "HEAD") or "unknown") + (" and changes" if changed else "")
+    rows = {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "the crate": crate,
+        "Rust": _said("rustc", "--version") or "unknown",
+        "ours": f"stronghold_p2p {version('stronghold-p2p')}, commit {commit}",
+        "Python": sys.version.split()[0],
+        "scenarios as expected": f"{passed} of {len(results)}",
+    }
+    parts = [HEAD + "\n".join(f"| {name} | {value} |" for name, value in rows.items())]
     for asker, title in TITLES.items():
         parts.append(f"## {title}\n\n{_table([played for played in results if played.scenario.asker == asker])}")
-    parts.append(_reasons(results))
+    named = {why for played in results for why in played.scenario.why.split(", ") if why}
+    parts.append("\n".join(["## Why", "", *(f"- **{name}**: {WHY[name]}" for name in sorted(named))]))
     PATH.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-
-
-def _head(results: Sequence[Played], crate: str) -> str:
-    passed = sum(played.passed for played in results)
-    rows = [
-        ("date", f"{datetime.now(UTC):%Y-%m-%d}"),
-        ("the crate", crate),
-        ("Rust", _said("rustc", "--version") or "unknown"),
-        ("ours", f"stronghold_p2p {version('stronghold-p2p')}, commit {_commit()}"),
-        ("Python", sys.version.split()[0]),
-        ("scenarios as expected", f"{passed} of {len(results)}"),
-    ]
-    return "\n".join(
-        [
-            "# Conformance with the Rust crate",
-            "",
-            "Written by `make conformance`: a node on the published crate (`harness/crate/`) and a",
-            "`Network` of ours, over loopback, both ways. What each side saw is in its own words. `make test` replays",
-            "the recorded streams of the crate without Rust. A name in the last column says why it is as it is; what",
-            "it means stands at the end.",
-            "",
-            "| | |",
-            "|---|---|",
-            *(f"| {name} | {value} |" for name, value in rows),
-        ]
-    )
 
 
 def _table(results: Sequence[Played]) -> str:
     lines = ["| scenario | the crate saw | ours saw | connection | as expected | why |", "|---|---|---|---|---|---|"]
     for played in results:
         cells = [played.scenario.name, *played.seen, "yes" if played.passed else "**no**", played.scenario.why]
-        lines.append(f"| {' | '.join(_cell(text) for text in cells)} |")
+        lines.append(f"| {' | '.join(text.replace('|', BAR) for text in cells)} |")
     return "\n".join(lines)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
-
-
-def _reasons(results: Sequence[Played]) -> str:
-    named = {why for played in results for why in played.scenario.why.split(", ") if why}
-    lines = ["## Why", "", *(f"- **{name}**: {WHY[name]}" for name in sorted(named))]
-    return "\n".join(lines)
-
-
-def _commit() -> str:
-    changed = _said("git", "status", "--porcelain", "--untracked-files=no", "--", "stronghold_p2p")
-    return (_said("git", "rev-parse", "--short", "HEAD") or "unknown") + (" and changes" if changed else "")
 
 
 def _said(name: str, *arguments: str) -> str:

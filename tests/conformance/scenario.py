@@ -102,18 +102,14 @@ class OurSide:
 
 def outcome(error: P2PError) -> str:
     """An error by its name, and what its data say."""
-    name = type(error).__name__
-    if isinstance(error, DeadlineExceeded):
-        return f"{name} ({error.phase})"
-    if isinstance(error, ConnectionClosed):
-        return "ConnectionClosed"
-    path = getattr(error, "path", "") or getattr(error, "limit", "")
-    return f"{name} ({path})" if path else name
+    more = "" if isinstance(error, ConnectionClosed) else getattr(error, "path", "") or getattr(error, "limit", "")
+    more = error.phase if isinstance(error, DeadlineExceeded) else more
+    return f"{type(error).__name__} ({more})" if more else type(error).__name__
 
 
-def our_side(setting: Ours, peer: Any, **options: Any) -> OurSide:
+def our_side(setting: Ours, peer: Any) -> OurSide:
     """A network, not yet open, that does as it was set up and notes what it sees; ``peer_rule`` is for ``peer``."""
-    network = Network(listen=["/ip4/127.0.0.1/tcp/0"], timeouts=setting.timeouts, **options)
+    network = Network(listen=["/ip4/127.0.0.1/tcp/0"], timeouts=setting.timeouts)
     side = OurSide(network, setting)
     if setting.rule is not None:
         network.firewall.set(setting.rule)
@@ -135,8 +131,9 @@ def our_side(setting: Ours, peer: Any, **options: Any) -> OurSide:
 
     @network.on_request(setting.protocol)
     async def answer(request: Request[Any]) -> Any:
-        side.saw.append(f"request {_shown(request.message)}")
-        return await setting.handle(request.message)
+        message = request.message
+        side.saw.append(f"request {brief(message) if isinstance(message, str | dict) else type(message).__name__}")
+        return await setting.handle(message)
 
     @network.on_event
     def happened(event: Event) -> None:
@@ -151,10 +148,6 @@ def our_side(setting: Ours, peer: Any, **options: Any) -> OurSide:
                 pass
 
     return side
-
-
-def _shown(message: Any) -> str:
-    return brief(message) if isinstance(message, str | dict) else type(message).__name__
 
 
 class CrateSide(Protocol):
@@ -179,14 +172,14 @@ class Stage:
     answers: list[str] = field(default_factory=list)
     noted: tuple[str, str] | None = None  # what both saw, where a scenario says it itself
 
-    async def ask(self, message: Any, timeout: float | None = None) -> str:
-        """One request from the side that asks; what came of it, which is noted, too."""
-        if self.asker == "ours":
-            said = await self.ours.request(self.crate.address, message, timeout)
-        else:
-            said = await self.crate_asks(message)
-        self.answers.append(said)
-        return said
+    async def ask(self, *messages: Any, timeout: float | None = None) -> None:
+        """Requests from the side that asks, at once; what came of them is noted, in this order."""
+        self.answers += await asyncio.gather(*(self._said(message, timeout) for message in messages))
+
+    async def _said(self, message: Any, timeout: float | None) -> str:
+        if self.asker == "crate":
+            return await self.crate_asks(message)
+        return await self.ours.request(self.crate.address, message, timeout)
 
     async def crate_asks(self, message: Any) -> str:
         try:
@@ -194,36 +187,21 @@ class Stage:
         except CrateError as error:
             return str(error)
 
-    async def together(self, *messages: Any) -> None:
-        """Several requests at once, noted in this order."""
-        if self.asker == "ours":
-            said = await asyncio.gather(*(self.ours.request(self.crate.address, message) for message in messages))
-        else:
-            said = await asyncio.gather(*(self.crate_asks(message) for message in messages))
-        self.answers += said
-
     def saw(self) -> Seen:
         """What the crate saw, what ours saw, and what became of the connection."""
-        return *(self.noted or (self.crate_saw(), self.ours_saw())), self.connection()
-
-    def crate_saw(self) -> str:
-        return self.crate.told() if self.asker == "ours" else ", ".join(self.answers)
-
-    def ours_saw(self) -> str:
-        return ", ".join(self.answers) if self.asker == "ours" else self.ours.told()
+        answers = ", ".join(self.answers)
+        both = (self.crate.told(), answers) if self.asker == "ours" else (answers, self.ours.told())
+        return *(self.noted or both), self.connection()
 
     def connection(self) -> str:
         """How many there were, and who ended those that are over."""
         made, over = len(self.ours.opened), self.ours.ended
-        ends = sorted({DROPPED if _by_peer(event) else "ended by us" for event in over})
+        by_peer = {isinstance(event.error, ConnectionClosed) and event.error.remote for event in over}
+        ends = sorted(DROPPED if remote else "ended by us" for remote in by_peer)
         if not over:
             return {0: "none was made", 1: STAYS}.get(made, f"{made} connections, which stay")
         who = " and ".join(ends)
         return who if made == len(over) == 1 else f"{made} connections, {len(over)} {who}"
-
-
-def _by_peer(event: Ended) -> bool:
-    return isinstance(event.error, ConnectionClosed) and event.error.remote
 
 
 Play = Callable[[Stage], Awaitable[None]]
@@ -285,6 +263,6 @@ async def after_idle(stage: Stage) -> None:
 
 async def three_at_once(stage: Stage) -> None:
     """Three requests while there is no connection; which is first is not of interest."""
-    await stage.together(*({"Text": str(number)} for number in range(3)))
+    await stage.ask(*({"Text": str(number)} for number in range(3)))
     stage.crate.events.sort(key=lambda line: str(line.get("message", "")))
     stage.ours.saw.sort()

@@ -11,7 +11,6 @@ from dataclasses import replace
 import pytest
 
 from harness import build
-from stronghold_p2p import Limits
 from tests.conformance import __main__ as command
 from tests.conformance import report
 from tests.conformance.play import SCENARIOS
@@ -33,7 +32,7 @@ def title(transcript: Transcript) -> str:
 async def test_ours_says_to_the_transcript_what_it_said_to_the_crate(transcript: Transcript) -> None:
     scenario = PLAYS[transcript.asker, transcript.name]
     replay = Replay(transcript)
-    ours = our_side(scenario.ours, replay.peer, limits=Limits())
+    ours = our_side(scenario.ours, replay.peer)
     async with ours.network as network, replay.playing(network.addresses[0]):
         stage = Stage(ours, replay, scenario.asker)
         await scenario.play(stage)

@@ -44,36 +44,24 @@ def save(version: str, results: Iterable[Played]) -> None:
 
 def load() -> tuple[Transcript, ...]:
     """All of them."""
-    told = json.loads(PATH.read_text(encoding="utf-8"))
-    return tuple(
-        Transcript(
-            entry["scenario"],
-            entry["asker"],
-            tuple(
-                Taped(
-                    tuple((number, side, text, *(quiet or [0.0])) for number, side, text, *quiet in one["steps"]),
-                    one["ended"],
-                )
-                for one in entry["connections"]
-            ),
-        )
-        for entry in told["transcripts"]
-    )
+    told = json.loads(PATH.read_text(encoding="utf-8"))["transcripts"]
+    return tuple(Transcript(one["scenario"], one["asker"], tuple(map(_taped, one["connections"]))) for one in told)
+
+
+def _taped(told: dict[str, Any]) -> Taped:
+    steps = ((number, side, text, *(quiet or [0.0])) for number, side, text, *quiet in told["steps"])
+    return Taped(tuple(steps), told["ended"])
 
 
 def _plain(played: Played) -> dict[str, Any]:
-    connections = [{"ended": ended, "steps": list(map(_short, _sorted(steps)))} for steps, ended in played.tapes]
+    connections = [{"ended": ended, "steps": _sorted(steps)} for steps, ended in played.tapes]
     return {"scenario": played.scenario.name, "asker": played.scenario.asker, "connections": connections}
 
 
-def _sorted(steps: list[Step]) -> list[Step]:
+def _sorted(steps: list[Step]) -> list[tuple[Any, ...]]:
     """identify's stream first: when it runs beside the others is a matter of chance, and nothing depends on it."""
     asked = {number for number, _, text, _ in steps if text.endswith("/ipfs/id/1.0.0\n")}
-    return sorted(steps, key=lambda step: step[0] not in asked)
-
-
-def _short(step: Step) -> tuple[Any, ...]:
-    return step if step[-1] else step[:-1]
+    return [step if step[-1] else step[:-1] for step in sorted(steps, key=lambda step: step[0] not in asked)]
 
 
 def _joined(step: re.Match[str]) -> str:

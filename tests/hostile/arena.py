@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeVar
-
-import pytest
+from typing import Any, TypeVar
 
 from harness.process import Patience, Process, soon
 from tests import netns
 from tests.hostile.client import Host, Peer, closing, upgrade_out
 from tests.hostile.codec import Identity, prefixed
-from tests.hostile.facts import judged
 from tests.hostile.names import GUARDED
 from tests.hostile.wire import Wire
 
@@ -26,21 +22,15 @@ PROBE_WITHIN = 0.25
 HONEST_SOURCES = ("127.66.66.66", "127.55.55.55")
 HONEST_SOURCES_6 = ("2001:db8:66::66", "2001:db8:55::55")
 
+# Counts of a program that are no higher in the end than before.
+LEFT = ("connections", "tasks", "files", "pending_in", "peers", "places", "asks", "held", "streams", "requests_in")
+
 # Resident memory moves by itself: allocator pools, a first traceback, code that runs for the first time.
 NOISE_FLOOR = 2 * MIB
 
 
 class SlowProbe(AssertionError):
     """The honest user had to wait: measured again, best of three."""
-
-
-@dataclass
-class Figures:
-    """What a row has shown; each is the worst of its processes."""
-
-    memory: int = 0
-    probe: float | None = None
-    notes: list[str] = field(default_factory=list)
 
 
 class Program(Process):
@@ -95,8 +85,8 @@ class Program(Process):
 
 
 def warm_up_listener(program: Program) -> None:
-    """What happens for the first time takes memory once; then the base is taken."""
-    sockets, source = program.descriptors(), program.honest[0]
+    """What happens for the first time takes memory once."""
+    source = program.honest[0]
     for number in range(12):
         with program.connect(source=source, early=number % 2 == 0) as peer:
             peer.request(bytes(200_000))
@@ -106,59 +96,53 @@ def warm_up_listener(program: Program) -> None:
     with program.connect(source=source) as peer:
         peer.send(b"\xff" * 12)
         peer.ends(1)
-    program.settle(sockets)
 
 
 def warm_up_guard(program: Program) -> None:
     """The same for one with rules."""
-    sockets = program.descriptors()
     program.rules(("allow", {}))
     for _ in range(3):
         with program.connect() as peer:
             peer.request(bytes(100_000))
             assert peer.over(peer.open(GUARDED, prefixed(b'"Ping"'), fin=True))
     program.rules()
-    program.settle(sockets)
     program.ask(do="forget")
 
 
 class Arena:
     """``full``: floods and deadlines as the row says, with the probe and all bounds; else about 3 s of it.
 
-    ``weak``: options that take a check away from the programs under test, so that the row has to fail.
+    ``weak``: options that take a check away from the programs under test, so that the row has to fail. What a row has
+    shown is ``memory`` and the ``wait`` of the probe, each the worst of its processes, and its notes.
     """
 
     def __init__(self, *, full: bool, weak: tuple[str, ...] = ()) -> None:
         self.full = full
         self.slack = Patience.of(3.0)  # seconds, beyond a deadline of theirs, in which its end has to be seen
         self.weak = weak
-        self.figures = Figures()
+        self.memory = 0
+        self.wait: float | None = None
+        self.notes: list[str] = []
 
     def pick(self, quick: N, full: N) -> N:
         return full if self.full else quick
 
     def note(self, text: str) -> None:
         """A figure for the line of this row."""
-        self.figures.notes.append(text)
-
-    def skip(self, reason: str) -> NoReturn:
-        """This machine cannot play the row."""
-        pytest.skip(reason)
+        self.notes.append(text)
 
     def bound(self, what: str, value: float, maximum: float) -> None:
         """A time or a load: asserted in full only, a busy machine is no finding."""
         self.note(f"{what} {value:.3g}")
-        if self.full:
-            assert value <= maximum, f"{what}: {value:.3g}, at most {maximum:g} allowed"
+        self.took(value, maximum, what)
 
-    def took(self, seconds: float, maximum: float) -> None:
+    def took(self, value: float, maximum: float, what: str = "seconds") -> None:
         """The same without a figure for the line."""
-        assert seconds <= maximum or not self.full, f"{seconds:.3g} s, at most {maximum:g} allowed"
+        assert value <= maximum or not self.full, f"{what}: {value:.3g}, at most {maximum:g} allowed"
 
-    @judged("memory")
     def grown(self, size: int, allowed: int | None) -> None:
         """How much a program has grown, beside what memory moves by itself; None: as much as it likes."""
-        self.figures.memory = max(self.figures.memory, size)
+        self.memory = max(self.memory, size)
         assert allowed is None or size <= allowed + NOISE_FLOOR, f"{size / MIB:.1f} MiB, {allowed / MIB:.1f} allowed"
 
     def start(self, name: str, *arguments: str, **options: str | None) -> Program:
@@ -176,6 +160,7 @@ class Arena:
         probe_connects: bool = False,
         tolerated: str | None = None,
         namespace: str | None = None,
+        warm_up: Callable[[Program], None] = warm_up_listener,
     ) -> Iterator[Program]:
         """The package as a listener. ``memory``: how much it may grow, beside what memory moves by itself.
 
@@ -184,7 +169,9 @@ class Arena:
         """
         options = ("--listen", host, *([] if limits else ["--lifted"]), *arguments)
         with self.start("node", *options, tolerated=tolerated, namespace=namespace) as target:
-            warm_up_listener(target)
+            sockets = target.descriptors()
+            warm_up(target)
+            target.settle(sockets)
             with self._weakened(target, arguments):
                 with self._probed(target, probe_connects) if probe and self.full else ExitStack():
                     if probe and self.full:
@@ -219,13 +206,13 @@ class Arena:
             yield
             probe.signal(15)
             said = probe.read()
-        self.figures.probe = max(self.figures.probe or 0.0, said["p99"])
+        self.wait = max(self.wait or 0.0, said["p99"])
         assert not said["failures"], f"the honest probe failed: {said['failures']}"
         if said["p99"] > PROBE_WITHIN:
             raise SlowProbe(f"the honest probe waited {said['p99'] * 1e3:.0f} ms")
 
     @contextmanager
-    def _left_as_it_was(self, program: Program, *names: str) -> Iterator[None]:
+    def _left_as_it_was(self, program: Program) -> Iterator[None]:
         """In the end nothing is left of what was done to it: none of these counts is higher than before."""
         program.state(collect=True)
         before = program.state(collect=True)
@@ -233,35 +220,25 @@ class Arena:
 
         def clean() -> bool:
             after = program.state(collect=True)
-            return all(after[name] <= before[name] for name in names)
+            return all(after[name] <= before[name] for name in LEFT)
 
         assert soon(clean), f"left behind: {program.state()}, before: {before}"
 
     @contextmanager
     def dialer(self, *arguments: str) -> Iterator[Program]:
         """The package as a dialer."""
-        counted = ("connections", "tasks", "files", "gate")
-        with (
-            self.start("node", *arguments) as dialer,
-            self._weakened(dialer, arguments),
-            self._left_as_it_was(dialer, *counted),
-        ):
+        start = self.start("node", *arguments)
+        with start as dialer, self._weakened(dialer, arguments), self._left_as_it_was(dialer):
             yield dialer
             dialer.ask(do="hang_up")
 
     @contextmanager
     def guard(self, *arguments: str, memory: int | None = None, tolerated: str | None = None) -> Iterator[Program]:
-        """The package as somebody with rules; in the end it answers."""
-        counted = ("connections", "tasks", "files", "asks", "pending_in", "held", "streams", "requests_in")
-        with self.start("guard", *arguments, tolerated=tolerated) as guard:
-            warm_up_guard(guard)
-            with self._left_as_it_was(guard, *counted):
-                with self._probed(guard, False) if self.full else ExitStack():
-                    guard.idle = guard.state()["connections"]
-                    yield guard
-                self.grown(guard.growth(), memory)
-                with guard.connect() as honest:
-                    honest.request(b"still there?")
+        """The package as somebody with rules."""
+        program = self.serve("--closed", *arguments, memory=memory, tolerated=tolerated, warm_up=warm_up_guard)
+        with program as guard, self._left_as_it_was(guard):
+            guard.idle = guard.state()["connections"]
+            yield guard
 
 
 @contextmanager
@@ -279,14 +256,13 @@ def dialed(dialer: Program, host: Host, *, early: bool = True) -> Iterator[Peer]
 
 
 @contextmanager
-def refuses(dialer: Program, host: Host, error: str, name: str = "") -> Iterator[Wire]:
+def refuses(dialer: Program, host: Host, error: str, told: object = "") -> Iterator[Wire]:
     """The package dials us: what is done inside ends that with this error, and the connection is closed."""
     dialer.tell(do="dial", addrs=[host.address])
     with host.accept() as wire:
         yield wire
         answer = dialer.read()
-        with judged("error"):
-            assert answer["error"] == error, (name, answer)
+        assert answer["error"] == error, (told, answer)
         wire.until_closed(1.0)
 
 

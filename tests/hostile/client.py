@@ -6,16 +6,16 @@ library; of the package it has the encoders of single frames, keys and numbers.
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Self
 
 from harness.process import Patience
 from stronghold_p2p.yamux import header
-from tests.hostile.codec import Identity, line, propose
-from tests.hostile.facts import judged
+from tests.hostile.codec import Identity, line, prefixed, propose
 from tests.hostile.frames import ACK, DATA, FIN, GO_AWAY, PINGS, RST, SYN, UPDATE, WINDOW, data, ping, update
 from tests.hostile.names import MULTISTREAM, NOISE, PUSH, RR, YAMUX
 from tests.hostile.secure import Channel, Handshake, framed, read_framed
@@ -54,7 +54,6 @@ class Peer:
         """All frames together in as few records as possible."""
         self.channel.send(b"".join(frames))
 
-    @judged("written")
     def write(self, stream: int, body: bytes, flags: int = 0, size: int = 65_000) -> None:
         """Data within the credit that is known; waits for more."""
         while body:
@@ -77,6 +76,10 @@ class Peer:
         self.credit[stream] = WINDOW - len(first)
         self.send(data(stream, first, SYN), update(stream, 0, FIN) if fin else b"")
         return stream
+
+    def ask(self, protocol: str, message: object, *, fin: bool = True) -> int:
+        """One request in JSON, whole, on a new stream."""
+        return self.open(protocol, prefixed(json.dumps(message).encode()), fin=fin)
 
     def finish(self, stream: int, flags: int = FIN) -> None:
         """End our direction of the stream, or with ``RST`` both."""
@@ -115,20 +118,15 @@ class Peer:
                 break
             if kind == GO_AWAY:
                 self.go_away = length
+            elif kind == PINGS and not flags & SYN:
+                self.pongs.append(length)
             elif kind == PINGS:
-                self._on_ping(flags, length)
+                self.pings.append(length)
+                self.send(ping(length, ACK) if self.answers_pings else b"")
             else:
                 self._on_stream(kind, flags, stream, length, bytes(rest[at + 12 : end]))
             at = end
         del rest[:at]
-
-    def _on_ping(self, flags: int, value: int) -> None:
-        if not flags & SYN:
-            self.pongs.append(value)
-            return
-        self.pings.append(value)
-        if self.answers_pings:
-            self.send(ping(value, ACK))
 
     def _on_stream(self, kind: int, flags: int, stream: int, length: int, body: bytes) -> None:
         if flags & SYN:
@@ -178,7 +176,15 @@ class Peer:
             return False
         return self.pump(lambda: value in self.pongs, within)
 
-    @judged("ended")
+    def lasts(self, within: float, meanwhile: Callable[[], object]) -> float:
+        """Seconds until the other side has gone, which has to be in time; ``meanwhile`` is done again and again."""
+        start, within = time.monotonic(), Patience.of(within)
+        while self.wire.ending is None and time.monotonic() - start < within:
+            meanwhile()
+            self.rest(0.05)
+        assert self.wire.ending is not None, f"not closed after {within:g} s"
+        return time.monotonic() - start
+
     def ends(self, code: int | None, within: float = PATIENCE) -> float:
         """The connection ends with this go-away (None: without one); the seconds it took."""
         start = time.monotonic()
@@ -187,7 +193,6 @@ class Peer:
         assert self.go_away == code, f"go-away {self.go_away}, not {code}"
         return time.monotonic() - start
 
-    @judged("reset")
     def reset_with(self, stream: int, code: int, within: float = PATIENCE) -> None:
         """The stream is reset with this code."""
         assert self.pump(lambda: stream in self.resets, within), f"stream {stream} is not reset"
@@ -236,10 +241,20 @@ def upgrade_out(wire: Wire, identity: Identity, *, early: bool = True) -> Peer:
     handshake = half_way(wire, identity)
     wire.send(third(handshake, (YAMUX,) if early else ()))
     channel = handshake.channel(wire)
-    if not early:
-        channel.send(propose(YAMUX))
-        assert channel.at_least(len(propose(YAMUX))) == propose(YAMUX)
-    return Peer(channel, client=True)
+    if early:
+        return Peer(channel, client=True)
+    channel.send(propose(YAMUX))
+    return chosen(channel, channel.at_least(len(propose(YAMUX))))
+
+
+def chosen(channel: Channel, got: bytes) -> Peer:
+    """The session behind what has come in: the choice of a muxer, and its first bytes."""
+    before, echoed, rest = got.partition(line(YAMUX))
+    assert before.startswith(MULTISTREAM)
+    assert echoed
+    peer = Peer(channel, client=True)
+    peer._take(rest)
+    return peer
 
 
 def half_way(wire: Wire, identity: Identity | None = None) -> Handshake:
@@ -301,6 +316,13 @@ class Host:
     def accept(self, within: float = PATIENCE) -> Wire:
         self.sock.settimeout(Patience.of(within))
         return Wire(self.sock.accept()[0])
+
+    def nobody_comes(self, within: float) -> None:
+        """Nobody has been led here."""
+        self.sock.settimeout(within)
+        with suppress(TimeoutError):
+            self.sock.accept()[0].close()
+            raise AssertionError("the canary was dialed")
 
     def peer(self, *, early: bool = True) -> Peer:
         """Accept, honestly up to the session."""

@@ -1,24 +1,14 @@
-"""The program under test as somebody who guards a door: a ``Network`` whose rules, hooks and files are told what to do.
-
-    python -m tests.hostile.guard [--rules FILE] [--port PORT] [settings]
-
-JSON lines on its standard input are the commands, each a method of ``Guard``; each is answered by one line. The
-settings are those of tests/hostile/settings.py.
-"""
+"""What of the program under test guards a door: rules, hooks, questions, and a reader of events, as it is told."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import logging
-import os
 from collections import Counter
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final
 
-from harness.contract import answer as echo
 from stronghold_p2p import (
     JSON,
     Attempt,
@@ -26,21 +16,16 @@ from stronghold_p2p import (
     Event,
     Events,
     Firewall,
-    Identity,
-    Judged,
     Limits,
     Network,
     PeerId,
     Request,
-    RequestFailed,
     RequestProtocol,
     Rule,
-    RulesLoaded,
     Scope,
 )
 from stronghold_p2p.events.hub import Overflow
 from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS
-from tests.hostile import settings
 from tests.hostile.hooks import PREDICATES, hook
 from tests.hostile.names import GUARDED, RR
 
@@ -67,10 +52,10 @@ class Errors(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
-        self.told: Counter[str] = Counter()
+        self.count = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.told[record.getMessage().partition(":")[0]] += 1
+        self.count += 1
 
 
 def rule_of(told: Any) -> Rule:
@@ -83,40 +68,37 @@ def rule_of(told: Any) -> Rule:
     return Rule.when(PREDICATES[told["when"]], name=told["when"], then=then, otherwise=otherwise)
 
 
-class Guard:
-    """One network, and a method for each command."""
+def firewall_of(options: argparse.Namespace) -> Firewall:
+    """Open to everybody, ``--closed``, or with the rules of a file."""
+    if options.rules is not None:
+        return Firewall.load(options.rules, predicates=PREDICATES)
+    if options.closed:  # the honest user beside a row is no matter of its rules
+        return Firewall(open_protocols=OPEN_PROTOCOLS | {RR})
+    firewall = Firewall()
+    firewall.set(Rule.ALLOW)
+    return firewall
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        if options.rules is None:  # the honest user beside a row is no matter of its rules
-            firewall = Firewall(open_protocols=OPEN_PROTOCOLS | {RR})
-        else:
-            firewall = Firewall.load(options.rules, predicates=PREDICATES)
-        self.network = Network(
-            identity=Identity(),
-            listen=[f"/ip4/127.0.0.1/tcp/{options.port}"],
-            firewall=firewall,
-            timeouts=options.timeouts,
-            limits=Limits(**options.limits),
-        )
-        self.firewall = firewall
+
+class Guard:
+    """One network, and a method for each command that has to do with rules."""
+
+    def __init__(self, options: argparse.Namespace, limits: Limits) -> None:
+        self.firewall = firewall_of(options)
+        self.network = Network(firewall=self.firewall, timeouts=options.timeouts, limits=limits)
         self.codec = Counted()
         self.protocol: RequestProtocol[Any, Any] = RequestProtocol(GUARDED, request=self.codec, response=JSON)
         self.errors = Errors()
-        logging.getLogger("stronghold_p2p").addHandler(self.errors)
         self.questions: list[tuple[Attempt, asyncio.Future[Any]]] = []
         self.shown: set[int] = set()
         self.handled: list[Any] = []
         self.same = True
         self.holding = asyncio.Event()
         self.holding.set()
-        self.events: Counter[str] = Counter()
         self.stall = 0.0
         self.kept: Events | None = None
         self.emitted = self.most = 0
-        self.network.on_event(self._count)
         self.network.on_request(self.protocol)(self._answer)
         self.network.on_request(lambda request: request.message)
-        self.network.on_stream(RR)(echo)
 
     # ------------------------------------------------------------------ what the application does
 
@@ -137,24 +119,15 @@ class Guard:
         future.cancel()
         self.questions.append((attempt, future))
 
-    def _note(self, event: Event) -> None:
-        match event:
-            case Judged(_, rule):
-                self.events[f"Judged {rule}"] += 1
-            case RequestFailed(_, error):
-                self.events[f"RequestFailed {type(error).__name__}"] += 1
-            case RulesLoaded(_, error):
-                self.events["RulesLoaded" if error is None else "RulesLoaded failed"] += 1
-            case _:
-                self.events[type(event).__name__] += 1
-
     def _count(self, _: Event) -> None:
         if self.kept is not None:
             self.emitted += 1
             self.most = max(self.most, len(self.kept._waiting))
 
-    async def beat(self) -> None:
-        """Notes how long the loop could not come to this."""
+    async def watch(self) -> None:
+        """Counts what is logged as an error, and notes how long the loop could not come to this."""
+        logging.getLogger("stronghold_p2p").addHandler(self.errors)
+        self.network.on_event(self._count)
         loop = asyncio.get_running_loop()
         while True:
             before = loop.time()
@@ -163,7 +136,7 @@ class Guard:
 
     # ------------------------------------------------------------------ commands
 
-    async def rules(self, *, entries: list[Any], clear: bool = True) -> Result:
+    async def rules(self, *, entries: list[Any], clear: bool = True) -> None:
         """Each entry is a rule (None: it is removed) and its scope."""
         for scope, _ in self.firewall.rules() if clear else ():
             self.firewall.remove(**scope)
@@ -175,18 +148,11 @@ class Guard:
                 self.firewall.remove(**where)
             else:
                 self.firewall.set(rule_of(told), **where)
-        return {"rules": len(self.firewall.rules())}
 
-    async def follow(self) -> Result:
-        """Be told of each judgement."""
-        self.network.on_event(self._note)
-        return {}
-
-    async def keep(self, *, overflow: Overflow) -> Result:
+    async def keep(self, *, overflow: Overflow) -> None:
         """From now on events are kept, and not read."""
         self.emitted = self.most = 0
         self.kept = self.network.events(buffer=256, overflow=overflow)
-        return {}
 
     async def read(self, *, seconds: float) -> Result:
         """Read what waits, and what comes in this time; then nobody reads events any more."""
@@ -205,12 +171,11 @@ class Guard:
             friend.on_request(lambda request: request.message)
             return {"answer": await self.network.request(friend.addresses[0], "mine", timeout=5)}
 
-    async def hooks(self, *, ask: str = "hold", no_rule: str | None = None) -> Result:
+    async def hooks(self, *, ask: str = "hold", no_rule: str | None = None) -> None:
         own = {"hold": self._ask, "silent": self._shrug}
         self.firewall.on_ask(own.get(ask) or hook(ask, self.network))
         if no_rule is not None:
             self.firewall.on_no_rule(own.get(no_rule) or hook(no_rule, self.network))
-        return {}
 
     async def answer(self, *, question: int, yes: Any) -> Result:
         """Settle a question; ``stale``: nobody waits for the answer any more."""
@@ -220,26 +185,22 @@ class Guard:
             future.set_result(yes)
         return {"stale": stale}
 
-    async def hold(self, *, on: bool) -> Result:
+    async def hold(self, *, on: bool) -> None:
         """Whether handlers keep their answers."""
         (self.holding.clear if on else self.holding.set)()
-        return {}
 
-    async def ban(self, *, whom: str, back: bool = False) -> Result:
+    async def ban(self, *, whom: str, back: bool = False) -> None:
         peer = whom if "/" in whom else PeerId(whom)
         (self.firewall.unban if back else self.firewall.ban)(peer)
-        return {}
 
     async def out(self, *, peer: str) -> Result:
         """A request of ours to this peer, which is connected."""
         return {"got": await self.network.request(PeerId(peer), "Ping", self.protocol, timeout=5)}
 
-    async def state(self, *, collect: bool = False) -> Result:
-        if collect:
-            gc.collect()
+    def guarded(self) -> Result:
+        """What it has seen, and what waits in it."""
         stall, self.stall = self.stall, 0.0
         return {
-            **self.network.stats(),
             "emitted": self.emitted,
             "most": self.most,
             "waiting": 0 if self.kept is None else len(self.kept._waiting),
@@ -248,15 +209,11 @@ class Guard:
             "read": self.codec.read,
             "handled": self.handled,
             "same": self.same,
-            "events": self.events,
-            "errors": self.errors.told,
+            "errors": self.errors.count,
             "stall": stall,
-            "connections": len(self.network.connections()),
-            "tasks": len(asyncio.all_tasks()),
-            "files": len(os.listdir("/proc/self/fd")),
         }
 
-    async def forget(self) -> Result:
+    async def forget(self) -> None:
         """What has been seen so far; and events are not kept any more."""
         if self.kept is not None:
             self.kept.close()
@@ -264,24 +221,4 @@ class Guard:
         self.questions.clear()
         self.shown.clear()
         self.handled.clear()
-        self.events.clear()
-        self.errors.told.clear()
-        self.codec.read, self.same = 0, True
-        return {}
-
-
-async def main(options: argparse.Namespace) -> None:
-    guard = Guard(options)
-    async with guard.network as network:
-        beating = asyncio.create_task(guard.beat())
-        await settings.obey(guard, peer=str(network.peer_id), addr=str(network.addresses[0]))
-        beating.cancel()
-
-
-def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rules", type=Path)
-    parser.add_argument("--port", type=int, default=0)
-
-
-if __name__ == "__main__":
-    asyncio.run(main(settings.weakened("guard", add=add)))
+        self.codec.read, self.errors.count, self.same = 0, 0, True

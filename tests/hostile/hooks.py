@@ -33,10 +33,6 @@ PREDICATES: Final[dict[str, Predicate]] = {
 }
 
 
-async def _raising(*_: object) -> Any:
-    raise RuntimeError("broken")
-
-
 async def _never(*_: object) -> Any:
     await asyncio.Event().wait()
 
@@ -64,19 +60,15 @@ async def _node(network: Network, attempt: Attempt) -> Any:
     return True
 
 
-def _plain(*_: object) -> Any:
-    return True
-
-
 HOOKS: Final[dict[str, Callable[..., Any]]] = {
     "none": partial(says, None),
     "number": partial(says, 1),
     "text": partial(says, "yes"),
-    "raises": _raising,
+    "raises": raises,
     "never": _never,
     "cancelled": _cancelled,
     "stubborn": _stubborn,
-    "plain": _plain,
+    "plain": lambda *_: True,
     "node": _node,
 }
 

@@ -1,10 +1,11 @@
-"""The program under test as a swarm that listens and dials, with limits and timeouts as a user has them.
+"""The program under test: a ``Network`` that listens and dials, with limits and timeouts as a user has them.
 
-    python -m tests.hostile.node [--listen HOST] [--lifted] [--count-loopback] [--protect PEER] [settings]
+    python -m tests.hostile.node [--listen HOST] [--lifted] [--closed] [--rules FILE] [--count-loopback] [settings]
 
-JSON lines on its standard input are the commands, each a method of ``Node``. ``--lifted`` takes the limits away that a
-measurement would run into, ``--count-loopback`` counts sources of this machine, too. The settings are those of
-tests/hostile/settings.py; what takes checks away holds from one ``toggle`` to the next.
+JSON lines on its standard input are the commands, each a method of ``Node`` or ``Guard``. ``--lifted`` takes the limits
+away that a measurement would run into, ``--count-loopback`` counts sources of this machine, too; ``--closed`` lets in
+nobody before there are rules. The settings are those of tests/hostile/settings.py; what takes checks away holds from
+one ``toggle`` to the next.
 """
 
 from __future__ import annotations
@@ -14,39 +15,37 @@ import asyncio
 import gc
 import os
 import random
-import threading
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
-from harness.below import of_face
 from harness.contract import ECHO, LIFTED, RR, answer, answer_echo
+from stronghold_p2p import (
+    JSON,
+    Event,
+    LimitExceeded,
+    Limits,
+    P2PError,
+    PeerId,
+    Request,
+    RequestFailed,
+    RequestProtocol,
+    Stream,
+)
 from stronghold_p2p.addressing.parse import parse
-from stronghold_p2p.config import Limits
-from stronghold_p2p.errors import LimitExceeded, P2PError
-from stronghold_p2p.events.events import Event, RequestFailed
-from stronghold_p2p.firewall.asking.firewall import Firewall
-from stronghold_p2p.firewall.rules import Rule
-from stronghold_p2p.identity import PeerId
-from stronghold_p2p.identity.keys.identity import Identity
+from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.protocols import perf
-from stronghold_p2p.protocols.identify import Identify
-from stronghold_p2p.protocols.ping import Ping
-from stronghold_p2p.request_response.client import Client
-from stronghold_p2p.request_response.codecs.codec import JSON
-from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
-from stronghold_p2p.request_response.server import Request, Server
 from stronghold_p2p.streams.live import LiveStream
-from stronghold_p2p.swarm.swarm import Swarm
 from tests.hostile import settings, weak
+from tests.hostile.guard import Guard, Result
 from tests.hostile.names import ASK, HOLD
 
-Result = dict[str, Any]
 PROTOCOL: Final[RequestProtocol[Any, Any]] = RequestProtocol(ASK, request=JSON, response=JSON)
 KEPT: Final = 200  # futures of requests that are over
 
 
-async def hold(_stream: LiveStream) -> None:
+async def hold(_stream: Stream) -> None:
     """Never read, until the stream ends."""
     await asyncio.Event().wait()
 
@@ -82,7 +81,8 @@ class Answering:
                 await asyncio.sleep(seconds)
                 answer = seconds
             case {"Answer": number, "thread": True}:
-                answer = await self._answer_from_a_thread(number)
+                settle = asyncio.get_running_loop().call_soon_threadsafe
+                answer = await asyncio.to_thread(settle, self._held[number].set_result, "from a thread") is not None
             case {"Answer": number}:
                 answer = [self._answer_once(number, attempt) for attempt in range(2)]
             case answer:
@@ -97,50 +97,35 @@ class Answering:
             return type(error).__name__
         return "answered"
 
-    async def _answer_from_a_thread(self, number: int) -> bool:
-        loop, held = asyncio.get_running_loop(), self._held[number]
-        thread = threading.Thread(target=lambda: loop.call_soon_threadsafe(held.set_result, "from a thread"))
-        thread.start()
-        await asyncio.to_thread(thread.join)
-        return True
 
-
-class Node:
-    """One swarm, and a method for each command."""
+class Node(Guard):
+    """The other commands."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        firewall = Firewall()
-        firewall.set(Rule.ALLOW)
-        limits = replace(LIFTED if options.lifted else Limits(), **options.limits)
-        self.swarm = Swarm(Identity(), firewall=firewall, timeouts=options.timeouts, limits=limits)
+        super().__init__(options, replace(LIFTED if options.lifted else Limits(), **options.limits))
+        self.swarm = self.network._swarm
         self.swarm.gate._exempt_loopback = not options.count_loopback
-        self.swarm.protected |= set(map(PeerId, options.protect))
-        self.identify = Identify(self.swarm, "hostile")
-        self.pinging = Ping(self.swarm)
-        self.client = Client(self.swarm)
+        self.network.protected.update(map(PeerId, options.protect))
         self.answering = Answering()
         self.seen: Counter[str] = Counter()
         self.streams: list[LiveStream] = []
-        Server(self.swarm).serve(PROTOCOL, self.answering.answer)
-        for protocol, handler in ((perf.PERF, perf.serve), (RR, answer), (ECHO, answer_echo)):
-            self.swarm.handle(protocol, of_face(handler))
-        self.swarm.handle(HOLD, hold)
+        self.network.on_request(PROTOCOL)(self.answering.answer)
+        for protocol, handler in ((perf.PERF, perf.serve), (RR, answer), (ECHO, answer_echo), (HOLD, hold)):
+            self.network.on_stream(protocol)(handler)
         self.swarm.hub.on_event(self._note)
         self._options, self._weakened = options, False
-        self.swarm.start()
 
     def _note(self, event: Event) -> None:
         self.seen[told(event)] += 1
         self.answering.counts["failed"] += isinstance(event, RequestFailed)
 
-    def toggle(self) -> Result:
+    def toggle(self) -> None:
         """Take away what ``--without`` and ``--counters`` say, or give it back."""
         self._weakened = not self._weakened
         if self._weakened:
             settings.weaken(self._options)
         else:
             weak.restore()
-        return {"weakened": self._weakened}
 
     # ------------------------------------------------------------------ what it is told to do
 
@@ -174,12 +159,12 @@ class Node:
 
         return Counter(await asyncio.gather(*(one() for _ in range(count))))
 
-    async def forget(self) -> Result:
-        """Close the streams that are kept."""
+    async def forget(self) -> None:
+        """Close the streams that are kept, too."""
         for stream in self.streams:
             stream.close()
         self.streams.clear()
-        return {}
+        await super().forget()
 
     async def ask(
         self, message: Any, count: int = 1, timeout: float | None = 5.0, *, times: int = 1, insist: bool = False
@@ -196,7 +181,7 @@ class Node:
             nonlocal refused
             while True:
                 try:
-                    return repr(await self.client.request(to, (), message, PROTOCOL, timeout=timeout))
+                    return repr(await self.network.request(to, message, PROTOCOL, timeout=timeout))
                 except LimitExceeded as error:
                     refused += 1
                     if not insist:
@@ -206,25 +191,24 @@ class Node:
                     return type(error).__name__
 
         outcomes = Counter(outcome[:60] for outcome in await asyncio.gather(*(one() for _ in range(count))))
-        return {"outcomes": outcomes, "refused": refused, "taken": self.client.places.total}
+        return {"outcomes": outcomes, "refused": refused, "taken": self.network.stats()["requests_out"]}
 
     async def ping(self) -> Result:
-        return {"took": await self.pinging.ping(self._connection(), timeout=2.0)}
+        return {"took": await self.network.ping(self._connection().peer, timeout=2.0)}
 
-    async def hang_up(self) -> Result:
+    async def hang_up(self) -> None:
         """Close all connections."""
         for connection in self.swarm.connections():
             await connection.close()
-        return {}
 
-    def _connection(self) -> Any:
+    def _connection(self) -> LiveConnection:
         return self.swarm.connections()[0]
 
     # ------------------------------------------------------------------ what it tells
 
     async def info(self) -> Result:
         """What the peer has told, and what is stored about others."""
-        told, book = self.identify.info(self._connection().peer), self.swarm.book
+        told, book = self.network._identify.info(self._connection().peer), self.swarm.book
         return {
             "known": told is not None,
             "agent": "" if told is None else told.agent,
@@ -238,39 +222,38 @@ class Node:
         """What has happened, and what is left: connections, sockets, tasks, counts."""
         if collect:
             gc.collect()
-        known, gate = self.swarm.book.peers(), self.swarm.gate.snapshot()
         return {
             "seen": self.seen,
             "connections": len(self.swarm.connections()),
             "tasks": len(asyncio.all_tasks()),
             "files": len(os.listdir("/proc/self/fd")),
-            "gate": sum(gate.values()),
-            "known_peers": len(known),
-            "known": [str(peer) for peer in known[:100]],
-            **gate,
-            **self.swarm.pool.snapshot(),
+            "known": [str(peer) for peer in self.swarm.book.peers()[:100]],
+            **self.network.stats(),
             **self.answering.counts,
+            **self.guarded(),
         }
 
 
 async def main(options: argparse.Namespace) -> None:
     node = Node(options)
-    ready = {"peer": str(node.swarm.peer_id)}
-    try:
+    ready = {"peer": str(node.network.peer_id)}
+    async with node.network:
+        watching = asyncio.create_task(node.watch()) if options.closed else None
         if options.listen is not None:
             kind = "ip6" if ":" in options.listen else "ip4"
-            listener = await node.swarm.listen(parse(f"/{kind}/{options.listen}/tcp/0"))
-            ready["addr"] = str(listener.addresses[0])
+            await node.network.listen(f"/{kind}/{options.listen}/tcp/{options.port}")
+            ready["addr"] = str(node.swarm.addresses[0])
         await settings.obey(node, **ready)
-    finally:
-        await node.identify.close()
-        await node.swarm.close()
+        if watching is not None:
+            watching.cancel()
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--listen", metavar="HOST")
-    parser.add_argument("--lifted", action="store_true")
-    parser.add_argument("--count-loopback", action="store_true")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--rules", type=Path)
+    for flag in ("--closed", "--lifted", "--count-loopback"):
+        parser.add_argument(flag, action="store_true")
     parser.add_argument("--protect", action="append", default=[], metavar="PEER")
 
 

@@ -82,23 +82,17 @@ def other_limit(name: str) -> int | float:
 # ---------------------------------------------------------------------- the rest
 
 
-def banning() -> Firewall:
-    firewall = Firewall()
-    firewall.ban("203.0.113.0/24")
-    return firewall
-
-
-def knowing() -> AddressBook:
-    book = AddressBook()
-    book.add(OTHER.peer_id, "/ip4/192.0.2.1/tcp/1")
-    return book
+def with_one(made: Any, add: str, *what: Any) -> Any:
+    """What is made, with one thing added."""
+    getattr(made, add)(*what)
+    return made
 
 
 NETWORK: Sentinels = {
     "identity": lambda: OTHER,
     "listen": lambda: [HOME, "/ip4/127.0.0.9/tcp/0"],
-    "firewall": banning,
-    "book": knowing,
+    "firewall": lambda: with_one(Firewall(), "ban", "203.0.113.0/24"),
+    "book": lambda: with_one(AddressBook(), "add", OTHER.peer_id, "/ip4/192.0.2.1/tcp/1"),
     "timeouts": lambda: Timeouts(ask=7.5),
     "limits": lambda: Limits(connections=299),
     "announce": lambda: ["/ip4/192.0.2.9/tcp/9"],
@@ -162,22 +156,15 @@ async def changed(snapshot: Look, table: Sentinels) -> dict[str, list[str]]:
     return found
 
 
-def waits_changed() -> dict[str, list[str]]:
-    """One longer than the others, and all longer but one."""
+def waits_changed(*, full: bool) -> dict[str, list[str]]:
+    """One longer than the others, and all longer but one; in full each with each."""
     found = {}
     for name in waits.SCENES:
-        others = [other for other in waits.SCENES if other != name]
-        alone, beside = waits.measured(name, waits.longer(name)), waits.measured(name, waits.longer(*others))
-        found[name] = [name] if (alone, beside) == ("longer", "base") else [f"{alone}, beside longer ones {beside}"]
+        measured = {one: waits.measured(one, waits.longer(name)) for one in (waits.SCENES if full else [name])}
+        changed = [one if word == "longer" else f"{one}: {word}" for one, word in measured.items() if word != "base"]
+        beside = "base" if full else waits.measured(name, waits.longer(*(waits.SCENES.keys() - {name})))
+        found[name] = changed if beside == "base" else [*changed, f"beside longer ones {beside}"]
     return found
-
-
-def all_waits_changed() -> dict[str, list[str]]:
-    """Each with each."""
-    return {
-        name: [one for one in waits.SCENES if waits.measured(one, waits.longer(name)) != "base"]
-        for name in waits.SCENES
-    }
 
 
 def report(*, full: bool) -> dict[str, Any]:
@@ -191,7 +178,7 @@ def report(*, full: bool) -> dict[str, Any]:
     each_limit: Sentinels = {name: partial(other_limit, name) for name in names["Limits"]}
     changes = {
         "Network": asyncio.run(changed(with_options, NETWORK)),
-        "Timeouts": all_waits_changed() if full else waits_changed(),
+        "Timeouts": waits_changed(full=full),
         "Limits": asyncio.run(changed(with_limits, each_limit)),
         "RequestProtocol": asyncio.run(changed(with_protocol, PROTOCOL)),
         "Events": asyncio.run(changed(with_events, EVENTS)),
@@ -200,7 +187,8 @@ def report(*, full: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    options = settings.weakened("options", add=lambda parser: parser.add_argument("--full", action="store_true"))
+    options = settings.parsed("options", add=lambda parser: parser.add_argument("--full", action="store_true"))
+    settings.weaken(options)
     logging.disable(logging.CRITICAL)  # of the scenes
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     print(json.dumps(report(full=options.full)), flush=True)

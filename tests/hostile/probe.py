@@ -12,7 +12,6 @@ import json
 import signal
 import sys
 import time
-from types import FrameType
 
 from tests.hostile.client import Peer, connect
 from tests.hostile.codec import Identity
@@ -23,17 +22,11 @@ EVERY = 0.05
 EVERY_CONNECT = 0.25
 PATIENCE = 3.0
 
-stopped = False
-
-
-def stop(_number: int, _frame: FrameType | None) -> None:
-    global stopped  # noqa: PLW0603 (a signal handler has nothing else)
-    stopped = True
-
 
 def main(host: str, port: int, *, anew: bool) -> None:
-    signal.signal(signal.SIGTERM, stop)
-    address, identity = (host, port), Identity()
+    stopped: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
+    address, identity, every = (host, port), Identity(), EVERY_CONNECT if anew else EVERY
     peer: Peer | None = connect(address, identity, source=SOURCE)
     times: list[float] = []
     failures: list[str] = []
@@ -42,19 +35,19 @@ def main(host: str, port: int, *, anew: bool) -> None:
     while not stopped:
         start = time.monotonic()
         try:
+            if peer is not None and anew:
+                peer.wire.close()
             if peer is None or anew:
-                if peer is not None:
-                    peer.wire.close()
                 peer = connect(address, identity, source=SOURCE)
             peer.request(b"are you there?", PATIENCE)
         except (Ended, Late, AssertionError, OSError) as error:
             failures.append(repr(error))
             peer = None
         times.append(time.monotonic() - start)
-        due = max(due + (EVERY_CONNECT if anew else EVERY), time.monotonic())
-        time.sleep(due - time.monotonic() if due > time.monotonic() else 0)
+        due = max(due + every, time.monotonic())
+        time.sleep(max(0.0, due - time.monotonic()))
     times.sort()
-    worst = times[min(int(len(times) * 0.99), len(times) - 1)] if times else 0.0
+    worst = times[int(len(times) * 0.99)] if times else 0.0
     print(json.dumps({"count": len(times), "failures": failures[:5], "p99": worst}), flush=True)
 
 

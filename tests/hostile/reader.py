@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import resource
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,15 +35,6 @@ def made(value: Value) -> str | bytes:
 
 def invented(number: int) -> PeerId:
     return PeerId(b"\x12\x20" + number.to_bytes(32, "big"))
-
-
-def attempt(run: Callable[[], Result]) -> Result:
-    start = time.process_time()
-    try:
-        result = {"error": "", **run()}
-    except Exception as error:
-        result = settings.failed(error)
-    return {**result, "ms": (time.process_time() - start) * 1e3}
 
 
 def peer_id(value: str | bytes) -> Result:
@@ -80,10 +70,10 @@ class Reader:
 
     # ------------------------------------------------------------------ names and addresses
 
-    def parse(self, kind: str, values: list[Value]) -> Result:
+    async def parse(self, kind: str, values: list[Value]) -> Result:
         """What becomes of each peer id or address, and whether its two forms are the same."""
         read = peer_id if kind == "peer_ids" else address
-        return {"each": [attempt(partial(read, made(value))) for value in values]}
+        return {"each": [await settings.outcome(partial(read, made(value))) for value in values]}
 
     # ------------------------------------------------------------------ the book
 
@@ -128,31 +118,28 @@ class Reader:
         book = AddressBook.load(Path(path))
         return {"read": len(book.peers())}
 
-    def save(self, path: str, peers: int) -> Result:
+    def save(self, path: str, peers: int) -> None:
         """A book of so many peers."""
         book = AddressBook()
         for number in range(peers):
             book.add(invented(number), f"/ip4/192.0.2.1/tcp/{number + 1}")
         book.save(Path(path))
-        return {}
 
-    def often(self, times: int, command: str, **arguments: Any) -> Result:
+    async def often(self, times: int, command: str, **arguments: Any) -> Result:
         """One writer or reader: what it has read, and what went wrong."""
-        outcomes = [attempt(lambda: getattr(self, command)(**arguments)) for _ in range(times)]
+        outcomes = [await settings.outcome(partial(getattr(self, command), **arguments)) for _ in range(times)]
         errors = Counter(one["text"] for one in outcomes if one["error"])
         return {"seen": sorted({one["read"] for one in outcomes if "read" in one}), "errors": errors}
 
     def key(self, path: str, *, create: bool = False) -> Result:
         return {"peer": str(Identity.load(Path(path), create=create).peer_id)}
 
-    def save_key(self, path: str) -> Result:
+    def save_key(self, path: str) -> None:
         Identity().save(Path(path))
-        return {}
 
-    def limit_files(self, size: int) -> Result:
+    def limit_files(self, size: int) -> None:
         """A disk that is full after so many bytes of each file; -1: it is not."""
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-        return {}
 
     # ------------------------------------------------------------------ rules files
 
@@ -179,27 +166,26 @@ class Reader:
         part.unlink()
         return outcomes
 
-    def spoil(self, path: str, texts: dict[str, tuple[str, str, int]]) -> Result:
+    def spoil(self, path: str, texts: list[tuple[str, str, int]]) -> Result:
         """What is read of each text, the end of which is repeated."""
-        outcomes = {}
-        for name, (begin, end, times) in texts.items():
+        each = []
+        for begin, end, times in texts:
             Path(path).write_text(begin + end * times, encoding="utf-8", errors="surrogateescape")
-            outcomes[name] = tried(Path(path))
+            each.append(tried(Path(path)))
         Path(path).unlink()
-        return outcomes
+        return {"each": each}
 
-    def save_rules(self, path: str, count: int) -> Result:
+    def save_rules(self, path: str, count: int) -> None:
         """So many rules, in place of those that are there."""
         firewall = Firewall()
         for number in range(count):
             firewall.set(Rule.REJECT, protocol=f"/{count}/{number}")
         firewall.save(path)
-        return {}
 
     def load_rules(self, path: str) -> Result:
         return {"read": len(Firewall.load(path).rules())}
 
 
 if __name__ == "__main__":
-    settings.weakened("reader")
+    settings.weaken(settings.parsed("reader"))
     asyncio.run(settings.obey(Reader()))

@@ -8,7 +8,7 @@ from importlib import import_module
 
 from tests.hostile.arena import Arena
 
-MODULES = ("transport", "multistream", "yamux", "noise", "identify", "requests", "application", "firewall", "stored")
+MODULES = ("transport", "multistream", "yamux", "noise", "identify", "requests", "firewall", "stored")
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,11 @@ class Row:
     test: str
     play: Callable[[Arena], None]
 
+    @property
+    def short(self) -> str:
+        """``26_...``."""
+        return self.test.removeprefix("test_row_")
+
 
 def rows() -> Iterator[Row]:
     """In the order of the modules."""
@@ -29,3 +34,8 @@ def rows() -> Iterator[Row]:
             if name.startswith("test_row_"):
                 told = (function.__doc__ or name).splitlines()[0]
                 yield Row(int(name.split("_")[2]), told, f"test_{module}", name, function)
+
+
+def chosen(numbers: list[str]) -> list[Row]:
+    """Those with these numbers; without any, all."""
+    return [row for row in rows() if not numbers or str(row.number) in numbers]

@@ -24,10 +24,7 @@ class Handshake:
         private = X25519PrivateKey.generate()
         self.static = private.public_key().public_bytes_raw()
         self.noise = NoiseConnection.from_name(b"Noise_XX_25519_ChaChaPoly_SHA256")
-        if initiator:
-            self.noise.set_as_initiator()
-        else:
-            self.noise.set_as_responder()
+        (self.noise.set_as_initiator if initiator else self.noise.set_as_responder)()
         self.noise.set_keypair_from_private_bytes(Keypair.STATIC, private.private_bytes_raw())
         self.noise.start_handshake()
 

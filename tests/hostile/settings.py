@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import inspect
 import time
+from ast import literal_eval
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -41,13 +43,6 @@ def parsed(program: str, *, add: Callable[[argparse.ArgumentParser], object] | N
     return options
 
 
-def weakened(program: str, *, add: Callable[[argparse.ArgumentParser], object] | None = None) -> argparse.Namespace:
-    """``parsed``, and ``weaken``."""
-    options = parsed(program, add=add)
-    weaken(options)
-    return options
-
-
 def weaken(options: argparse.Namespace) -> None:
     """From now on the checks are taken out, and counters begin where the options say."""
     for name in options.without:
@@ -58,21 +53,24 @@ def weaken(options: argparse.Namespace) -> None:
 
 def _named(text: str) -> Setting:
     name, _, value = text.partition("=")
-    if value == "None":
-        return name, None
-    return name, int(value) if value.isdecimal() else float(value)
+    return name, literal_eval(value)
 
 
 async def obey(program: object, **ready: object) -> None:
     """Say what is ``ready``; then each line of standard input is a method of ``program``, and answered by a line."""
     async for command in commands(ready):
-        start, spent = time.monotonic(), time.process_time()
-        try:
-            result = getattr(program, command.pop("do"))(**command)
-            result = {"error": "", **(await result if inspect.isawaitable(result) else result)}
-        except Exception as error:
-            result = failed(error)
-        say({**result, "seconds": time.monotonic() - start, "ms": (time.process_time() - spent) * 1e3})
+        say(await outcome(partial(getattr(program, command.pop("do")), **command)))
+
+
+async def outcome(run: Callable[[], Any]) -> dict[str, Any]:
+    """What it returns, if anything, or its error; the seconds that it took, and the milliseconds of a core."""
+    start, spent = time.monotonic(), time.process_time()
+    try:
+        result = run()
+        result = {"error": "", **((await result if inspect.isawaitable(result) else result) or {})}
+    except Exception as error:
+        result = failed(error)
+    return {**result, "seconds": time.monotonic() - start, "ms": (time.process_time() - spent) * 1e3}
 
 
 def failed(error: Exception) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Hostile rows 93, 94 and 96: names of peers and addresses, the address book, key files.
+"""Hostile rows 76, 93, 94 and 96: options, names of peers and addresses, the address book, key files.
 
 The rules file of hostile row 96 is played in test_firewall.py.
 """
@@ -12,12 +12,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from harness.process import soon
+from harness.process import Process, soon
 from stronghold_p2p.encoding.base58 import encode as base58
 from stronghold_p2p.encoding.varint import encode as varint
 from tests.hostile.arena import MIB, Arena, Program
 from tests.hostile.codec import Identity, prefixed
-from tests.hostile.facts import judged
 from tests.hostile.told import identify, ip4_tcp
 
 SHA256 = b"\x12\x20" + bytes(range(32))
@@ -46,11 +45,16 @@ def parsed(arena: Arena, kind: str, good: Sequence[str | bytes], bad: Sequence[V
         each = given(reader, kind, good)
         assert [one["error"] or one["same"] for one in each] == [True] * len(good), each
         for value, one in zip(bad, refusals := given(reader, kind, bad), strict=True):
-            with judged("error"):
-                assert one["error"] == "DecodeError", (value, one)
+            assert one["error"] == "DecodeError", (value, one)
             assert len(one["text"]) <= 200
         arena.bound("ms for the slowest", max(one["ms"] for one in refusals), PARSED_WITHIN)
-        unharmed(arena, reader, kind, mutated([bytes.fromhex(one["form"]) for one in each], arena.pick(2_000, 50_000)))
+        spoilt, accepted = mutated([bytes.fromhex(one["form"]) for one in each], arena.pick(2_000, 50_000)), 0
+        for at in range(0, len(spoilt), 200):  # whatever is accepted can be printed, and its text is the same again
+            some = spoilt[at : at + 200]
+            for data, one in zip(some, given(reader, kind, some), strict=True):
+                assert one["error"] == "DecodeError" or (one.get("same") and one["form"] == data.hex()), (data, one)
+                accepted += not one["error"]
+        arena.note(f"{accepted} of {len(spoilt)} mutated ones accepted")
         assert reader.memory() - base <= 8 * MIB  # the values themselves have as much
 
 
@@ -58,31 +62,11 @@ def mutated(values: list[bytes], count: int) -> list[bytes]:
     """A byte changed, cut out, put in, or the rest cut off."""
     drawn, found = random.Random(93), []
     for _ in range(count):
-        data = bytearray(drawn.choice(values))
-        at = drawn.randrange(len(data))
-        match drawn.randrange(4):
-            case 0:
-                data[at] = drawn.randrange(256)
-            case 1:
-                del data[at]
-            case 2:
-                data.insert(at, drawn.randrange(256))
-            case _:
-                del data[at:]
-        found.append(bytes(data))
+        data = drawn.choice(values)
+        at, byte = drawn.randrange(len(data)), drawn.randbytes(1)
+        before, behind = data[:at], data[at + 1 :]
+        found.append(before + drawn.choice((byte + behind, behind, byte + data[at:], b"")))
     return found
-
-
-def unharmed(arena: Arena, reader: Program, kind: str, values: list[bytes]) -> None:
-    """Whatever is accepted can be printed, and its text is the same again."""
-    accepted = 0
-    for at in range(0, len(values), 200):
-        some = values[at : at + 200]
-        for data, one in zip(some, given(reader, kind, some), strict=True):
-            assert one["error"] in ("", "DecodeError"), (data.hex(), one)
-            assert one["error"] or (one["same"] and one["form"] == data.hex()), (data.hex(), one)
-            accepted += not one["error"]
-    arena.note(f"{accepted} of {len(values)} mutated ones accepted")
 
 
 def test_row_93_peer_ids(arena: Arena) -> None:
@@ -156,8 +140,7 @@ def test_row_94_invented_peers(arena: Arena) -> None:
             reader.ask(do="find", first=0, peers=100)
             for first in range(1_000, 1_000 + peers, 500):
                 state = reader.ask(do="tell", first=first, peers=500, addresses=addresses, long=long)
-                with judged("peers"):
-                    assert state["peers"] <= 10_000
+                assert state["peers"] <= 10_000
                 assert state["addresses"] <= 100_000
             assert reader.ask(do="knows", first=0, peers=200)["knows"] == 200  # connected, and given by the caller
             assert reader.ask(do="knows", first=peers + 900, peers=100)["knows"] == 100  # who was there last
@@ -187,8 +170,7 @@ def test_row_94_connected_and_protected(arena: Arena) -> None:
             with target.connect() as stranger:
                 assert stranger.over(stranger.push(told))
         known = set(target.state()["known"])
-        with judged("known"):
-            assert staying <= known
+        assert staying <= known
         assert len(known) == 20
         for peer in peers:
             assert peer.alive()
@@ -196,13 +178,13 @@ def test_row_94_connected_and_protected(arena: Arena) -> None:
         assert soon(lambda: target.state()["known_peers"] == 20)
 
 
-def stays(reader: Program, name: str, path: Path, read: str, **writing: Any) -> dict[str, Any]:
+def stays(reader: Program, path: Path, read: str, **writing: Any) -> dict[str, Any]:
     """What ``read`` gives; the file and its folder are as before, also when somebody wants to write there."""
     folder, data = sorted(path.parent.iterdir()), path.read_bytes() if path.stat().st_size < MIB else b""
     got = reader.ask(do=read, path=str(path))
     reader.ask(path=str(path), **writing)
-    assert sorted(path.parent.iterdir()) == folder, name
-    assert got["error"] == "" or not data or path.read_bytes() == data, name
+    assert sorted(path.parent.iterdir()) == folder
+    assert got["error"] == "" or not data or path.read_bytes() == data
     return got
 
 
@@ -215,27 +197,20 @@ def test_row_96_damaged_books(arena: Arena) -> None:
         whole = path.read_bytes()
         assert path.stat().st_mode & 0o777 == 0o600
         base = reader.memory()
-        damaged = {
-            **{f"cut at {at}": whole[:at] for at in range(len(whole) - 1)},
-            "garbage": os.urandom(5_000),
-            "zeros": bytes(4_096),
-            "another format": b"version = 1\n",
-            "a newer one": whole.replace(b'"version":1', b'"version":2'),
-            "another shape": b'{"peers":{"x":[]}}',
-            "deep": b"[" * (1 << 20),
-            "8 MiB": whole + b" " * (8 << 20),
-        }
-        if arena.full:
-            damaged["garbage of 8 MiB"] = b'{"peers":{' + b'"a":[],' * 1_198_000
-        for name, data in damaged.items():
+        damaged = [
+            *(whole[:at] for at in range(len(whole) - 1)),
+            *(os.urandom(5_000), bytes(4_096), b"[" * (1 << 20), whole + b" " * (8 << 20)),
+            *(b"version = 1\n", whole.replace(b'"version":1', b'"version":2'), b'{"peers":{"x":[]}}'),
+            *([b'{"peers":{' + b'"a":[],' * 1_198_000] if arena.full else []),
+        ]
+        for data in damaged:
             path.write_bytes(data)
-            got = stays(reader, name, path, "load", do="save", peers=1)
-            with judged("error"):
-                assert got["error"] == "ConfigError", (name, got)
-            assert got["where"].startswith(str(path)), (name, got)
+            got = stays(reader, path, "load", do="save", peers=1)
+            assert got["error"] == "ConfigError", (data[:99], got)
+            assert got["where"].startswith(str(path)), (data[:99], got)
             worst = max(worst, got["ms"] / 1e3)
         os.truncate(path, 1 << 40)
-        assert "too large" in stays(reader, "a terabyte", path, "load", do="save", peers=1)["text"]
+        assert "too large" in stays(reader, path, "load", do="save", peers=1)["text"]
         path.unlink()
         os.mkfifo(path)
         assert "not a regular file" in reader.ask(do="load", path=str(path))["text"]
@@ -260,7 +235,7 @@ def test_row_96_damaged_books(arena: Arena) -> None:
 
 def test_row_96_two_writers(arena: Arena) -> None:
     """Two writers of one address book, and a reader"""
-    with TemporaryDirectory() as folder, judged("read"):
+    with TemporaryDirectory() as folder:
         path = str(Path(folder) / "book.json")
         written_by_two(arena, path, ("save", "load"), "peers", (200, 300), arena.pick(8, 300))
         assert os.listdir(folder) == ["book.json"]
@@ -290,24 +265,18 @@ def test_row_96_key_files(arena: Arena) -> None:
         assert path.stat().st_mode & 0o777 == 0o600
         for mode in (0o640, 0o604, 0o666, 0o601):
             path.chmod(mode)
-            got = stays(reader, "a mode", path, "key", do="save_key")
-            with judged("error"):
-                assert got["error"] == "IdentityError", (mode, got)
+            got = stays(reader, path, "key", do="save_key")
+            assert got["error"] == "IdentityError", (mode, got)
             assert "chmod 600" in got["text"], got
         path.chmod(0o600)
-        damaged = {
-            **{f"cut at {at}": whole[:at] for at in range(len(whole))},
-            "garbage": os.urandom(500),
-            "too large": whole + b"\n" * 16_384,
-            "nothing of a key": b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
-        }
-        for name, data in damaged.items():
+        empty = b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
+        for data in (*(whole[:at] for at in range(len(whole))), os.urandom(500), whole + b"\n" * 16_384, empty):
             path.write_bytes(data)
-            got = stays(reader, name, path, "key", do="save_key")
-            assert got["error"] == "IdentityError" or got.get("peer") == peer, (name, got)
+            got = stays(reader, path, "key", do="save_key")
+            assert got["error"] == "IdentityError" or got.get("peer") == peer, (data[:99], got)
             worst = max(worst, got["ms"] / 1e3)
         os.truncate(path, 1 << 40)
-        assert "too large" in stays(reader, "a terabyte", path, "key", do="save_key")["text"]
+        assert "too large" in stays(reader, path, "key", do="save_key")["text"]
         path.write_bytes(whole)
         link, dangling = Path(folder) / "link", Path(folder) / "dangling"
         link.symlink_to(path)
@@ -319,3 +288,16 @@ def test_row_96_key_files(arena: Arena) -> None:
         reader.ask(do="limit_files", size=-1)
         assert sorted(os.listdir(folder)) == ["dangling", "key", "link"]
         arena.bound("s for the slowest", worst, 1.0)
+
+
+def test_row_76_each_option_alone(arena: Arena) -> None:
+    """Each option set to a sentinel: exactly that one changes"""
+    full = ("--full",) if arena.full else ()
+    with Process("tests.hostile.options", *full, *arena.weak) as program:
+        names, changes = program.ready["names"], program.ready["changes"]
+        assert sum(map(len, names.values())) >= 45
+        for kind, options in names.items():
+            assert set(changes[kind]) == set(options), f"{kind}: an option without a sentinel"
+            for option in options:
+                assert changes[kind][option] == [option], f"{kind}.{option} changes {changes[kind][option]}"
+        arena.note(f"{sum(map(len, names.values()))} options")

@@ -19,9 +19,9 @@ from stronghold_p2p import AcceptFailed, Connection, Ended, Event, Network, P2PE
 from stronghold_p2p.addressing.kinds import from_socket
 from stronghold_p2p.transport.busy_poll import PollingWire
 from tests import inside
+from tests.peers import LOOPBACK, mirror, network, never, now
 from tests.virtual import VirtualLoop
 
-LOOPBACK = "/ip4/127.0.0.1/tcp/0"
 BASE: dict[str, float] = {
     "request": 97.0,
     "ask": 53.0,
@@ -70,12 +70,8 @@ def measured(name: str, timeouts: Timeouts) -> str:
 
 
 def scene(measure: Scene) -> Scene:
-    SCENES[measure.__name__.removesuffix("_")] = measure
+    SCENES[measure.__name__] = measure
     return measure
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 async def seconds(calling: Awaitable[object]) -> float:
@@ -87,20 +83,10 @@ async def seconds(calling: Awaitable[object]) -> float:
     return now() - begin
 
 
-def hangs(network: Network) -> None:
-    network.firewall.set(Rule.ALLOW)
-
-    @network.on_request
-    async def hang(_: Any) -> None:
-        await asyncio.Event().wait()
-
-
 @asynccontextmanager
 async def pair(timeouts: Timeouts) -> AsyncIterator[tuple[Network, Network, Connection]]:
     """Alice has dialed bob, and they have told each other who they are."""
-    bob, alice = Network(listen=[LOOPBACK], timeouts=NEVER), Network(listen=[LOOPBACK], timeouts=timeouts)
-    hangs(bob)
-    async with bob, alice:
+    async with network(never, timeouts=NEVER) as bob, Network(listen=[LOOPBACK], timeouts=timeouts) as alice:
         connection = await alice.connect(bob.addresses[0])
         await asyncio.sleep(0.5)
         try:
@@ -139,10 +125,10 @@ def silent() -> Iterator[Multiaddr]:
         yield from_socket(server.getsockname())
 
 
-async def end_of(network: Network) -> float:
-    """When the connection ends."""
+async def happens(one: Network, kind: type[Event] = Ended) -> float:
+    """When this event comes."""
     end: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-    network.on_event(lambda event: end.set_result(now()) if isinstance(event, Ended) and not end.done() else None)
+    one.on_event(lambda event: end.set_result(now()) if isinstance(event, kind) and not end.done() else None)
     return await end
 
 
@@ -155,14 +141,9 @@ async def request(timeouts: Timeouts) -> float:
 @scene
 async def ask(timeouts: Timeouts) -> float:
     async with pair(timeouts) as (alice, bob, _):
-        alice.on_request(lambda request: request.message)
+        alice.on_request(mirror)
         alice.firewall.set(Rule.ASK)
-
-        @alice.firewall.on_ask
-        async def hang(_: Any) -> bool:
-            await asyncio.Event().wait()
-            return True
-
+        alice.firewall.on_ask(never)
         return await seconds(bob.request(alice.peer_id, "hi"))
 
 
@@ -187,17 +168,9 @@ async def connect(timeouts: Timeouts) -> float:
 @scene
 async def upgrade(timeouts: Timeouts) -> float:
     async with Network(listen=[LOOPBACK], timeouts=timeouts) as alice:
-        failed, begin = asyncio.Event(), now()
-
-        @alice.on_event
-        def note(event: Event) -> None:
-            if isinstance(event, AcceptFailed):
-                failed.set()
-
-        host, port = str(alice.addresses[0]).split("/")[2:5:2]
-        with socket.create_connection((host, int(port))):
-            await failed.wait()
-        return now() - begin
+        begin, port = now(), int(str(alice.addresses[0]).split("/")[4])
+        with socket.create_connection(("127.0.0.1", port)):
+            return await happens(alice, AcceptFailed) - begin
 
 
 @scene
@@ -218,7 +191,7 @@ async def identify(timeouts: Timeouts) -> float:
 async def idle(timeouts: Timeouts) -> float:
     async with pair(timeouts) as (alice, _, _):
         begin = now()
-        return await end_of(alice) - begin
+        return await happens(alice) - begin
 
 
 @scene
@@ -232,7 +205,7 @@ async def keepalive(timeouts: Timeouts) -> float:
 async def keepalive_answer(timeouts: Timeouts) -> float:
     async with pair(timeouts) as (alice, bob, _):
         begin = await pinged(bob, answers=False)
-        return await end_of(alice) - begin
+        return await happens(alice) - begin
 
 
 @scene
@@ -251,7 +224,7 @@ async def write_stall(timeouts: Timeouts) -> float:
             time.sleep(0.05)  # noqa: ASYNC251 (not virtual)
         inside.muxer(connection)._stall()
         begin = now()
-        took = await end_of(alice) - begin
+        took = await happens(alice) - begin
         await asyncio.gather(*writing, return_exceptions=True)
         return took
 
@@ -268,16 +241,13 @@ async def busy_poll(timeouts: Timeouts) -> float:
 async def close(timeouts: Timeouts) -> float:
     release = asyncio.Event()
     async with Network(timeouts=NEVER) as bob:
-        alice = Network(listen=[LOOPBACK], timeouts=timeouts)
-        alice.firewall.set(Rule.ALLOW)
 
-        @alice.on_request
         async def stubborn(_: Any) -> None:
             while not release.is_set():
                 with contextlib.suppress(asyncio.CancelledError):
                     await release.wait()
 
-        async with alice:
+        async with network(stubborn, timeouts=timeouts) as alice:
             asking = asyncio.ensure_future(bob.request(alice.addresses[0], "hang", timeout=None))
             while not alice.stats()["requests_in"]:
                 await asyncio.sleep(0.01)

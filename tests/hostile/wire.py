@@ -10,7 +10,6 @@ from contextlib import suppress
 from typing import Self
 
 from harness.process import Patience
-from tests.hostile.facts import judged
 from tests.netns import IPV6_FREEBIND
 
 PATIENCE = 5.0  # seconds for what is expected to happen
@@ -72,26 +71,21 @@ class Wire:
 
     def send(self, data: bytes) -> None:
         """All of it. ``Ended`` when the other side has gone, ``Cut`` when the allowance ends."""
+        rest = b""
         if self.allowance is not None:
             data, rest = data[: self.allowance], data[self.allowance :]
             self.allowance -= len(data)
-            self._send_all(data)
-            if rest:
-                self.sock.shutdown(socket.SHUT_WR)
-                raise Cut
-            return
-        self._send_all(data)
-
-    def _send_all(self, data: bytes) -> None:
         try:
             self.sock.settimeout(Patience.of(PATIENCE))
             self.sock.sendall(data)
         except TimeoutError:
             raise Late("the other side takes no bytes") from None
         except OSError:
-            self.ending = "reset"
-            raise Ended("reset") from None
+            raise self._gone("reset") from None
         self.sent += len(data)
+        if rest:
+            self.sock.shutdown(socket.SHUT_WR)
+            raise Cut
 
     def push(self, data: bytes, patience: float = 0.0) -> int:
         """What the socket takes; stops when nothing goes for ``patience`` seconds. ``Ended`` as for ``send``."""
@@ -104,8 +98,7 @@ class Wire:
                 if not self._wait(select.POLLOUT, patience):
                     break
             except OSError:
-                self.ending = "reset"
-                raise Ended("reset") from None
+                raise self._gone("reset") from None
         self.sent += done
         return done
 
@@ -127,11 +120,9 @@ class Wire:
         try:
             data = self.sock.recv(CHUNK)
         except OSError:
-            self.ending = "reset"
-            raise Ended("reset") from None
+            raise self._gone("reset") from None
         if not data:
-            self.ending = "eof"
-            raise Ended("eof")
+            raise self._gone("eof")
         self.buffer += data
         return True
 
@@ -144,17 +135,6 @@ class Wire:
         del self.buffer[:count]
         return data
 
-    def read_line(self, within: float = PATIENCE) -> bytes:
-        """A multistream message, without its length."""
-        size, shift = 0, 0
-        while True:
-            byte = self.exactly(1, within)[0]
-            size |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return self.exactly(size, within)
-
-    @judged("closed")
     def until_closed(self, within: float = PATIENCE) -> float:
         """Seconds until the other side had closed; what it said before is in ``buffer``."""
         start, within = time.monotonic(), Patience.of(within)
@@ -165,6 +145,10 @@ class Wire:
                 return time.monotonic() - start
             if time.monotonic() - start >= within:
                 raise Late(f"not closed after {within:g} s")
+
+    def _gone(self, how: str) -> Ended:
+        self.ending = how
+        return Ended(how)
 
     def _wait(self, event: int, within: float) -> bool:
         poll = select.poll()

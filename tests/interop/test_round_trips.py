@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns import B_ADDRESS, Link, Unavailable, slow_link
+from tests.netns import B_ADDRESS, Link, Unavailable, run_in, slow_link
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = [sys.executable, "-m", "harness.peer"]
@@ -57,7 +57,7 @@ def link() -> Iterator[Link]:
 @contextmanager
 def serving(link: Link, peer: list[str]) -> Iterator[str]:
     """A server of the peer contract at the far end; its address."""
-    command = link.run_in(link.b, *peer, "serve", "--host", B_ADDRESS)
+    command = run_in(link.b, *peer, "serve", "--host", B_ADDRESS)
     server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
@@ -78,9 +78,9 @@ def said(command: list[str]) -> str:
 def measured(link: Link, address: str) -> tuple[float, float]:
     """Milliseconds from before ``connect`` to the first echoed byte, and those of one round trip; medians."""
     host, port = address.split("/")[2], address.split("/")[4]
-    trip = float(said(link.run_in(link.a, sys.executable, "-c", CONNECT, host, port, str(TIMES)))) * 1e3
+    trip = float(said(run_in(link.a, sys.executable, "-c", CONNECT, host, port, str(TIMES)))) * 1e3
     options = ["client", "--addr", address, "--mode", "connect", "--n", str(TIMES)]
-    return float(json.loads(said(link.run_in(link.a, *OURS, *options)))["fb_median_ms"]), trip
+    return float(json.loads(said(run_in(link.a, *OURS, *options)))["fb_median_ms"]), trip
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_nothing_is_left_of_a_link(link: Link) -> None:
     running: list[subprocess.Popen[bytes]] = []
     with pytest.raises(ZeroDivisionError), slow_link(DELAY) as other:
         names += [other.a, other.b]
-        running += [subprocess.Popen(other.run_in(name, "sleep", "60")) for name in names]
+        running += [subprocess.Popen(run_in(name, "sleep", "60")) for name in names]
         assert set(names) <= _namespaces()
         raise ZeroDivisionError
     assert [process.wait(PATIENCE) for process in running] == [-9, -9]

@@ -5,8 +5,6 @@ cancelled. An attempt is told ``CHANGED`` as soon as the rules do not ask about 
 end of its question changes nothing.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import math
@@ -74,7 +72,7 @@ class Question:
         hooks: Hooks,
         hook: Hook,
         attempt: Attempt,
-        shared: dict[PeerId, Question] | None = None,
+        shared: dict[PeerId, "Question"] | None = None,
     ) -> None:
         self._firewall = firewall
         self._attempt = attempt

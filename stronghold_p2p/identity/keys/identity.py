@@ -3,8 +3,6 @@
 The keys of others, in all four types, are in ``public_key``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,21 +27,21 @@ class Identity:
         private = private or Ed25519PrivateKey.generate()
         self._be(private.public_key().public_bytes_raw(), private.sign, private)
 
-    def _be(self, public: bytes, sign: Callable[[bytes], bytes], private: Ed25519PrivateKey | None) -> Identity:
+    def _be(self, public: bytes, sign: Callable[[bytes], bytes], private: Ed25519PrivateKey | None) -> "Identity":
         self._sign, self._private = sign, private
         self.public_key = PublicKey(KeyType.ED25519, public)
         self.peer_id = PeerId.from_public_key(self.public_key)
         return self
 
     @staticmethod
-    def from_seed(seed: bytes) -> Identity:
+    def from_seed(seed: bytes) -> "Identity":
         """The key pair of a 32-byte ``seed`` (RFC 8032's private key); ``IdentityError`` for another length."""
         if len(seed) != 32:
             raise IdentityError(f"a seed has 32 bytes, not {len(seed)}")
         return Identity(Ed25519PrivateKey.from_private_bytes(seed))
 
     @staticmethod
-    def from_signer(public_key: bytes, sign: Callable[[bytes], bytes]) -> Identity:
+    def from_signer(public_key: bytes, sign: Callable[[bytes], bytes]) -> "Identity":
         """A key that stays elsewhere, in a vault or a token: its 32 public bytes, and ``sign(message)``.
 
         ``sign`` is called from the event loop and has to be quick. What it returns is verified.
@@ -53,7 +51,7 @@ class Identity:
         return Identity.__new__(Identity)._be(bytes(public_key), sign, None)  # noqa: SLF001 - ours
 
     @staticmethod
-    def from_private_protobuf(data: bytes) -> Identity:
+    def from_private_protobuf(data: bytes) -> "Identity":
         """Import the ``PrivateKey`` protobuf of other implementations; ``IdentityError`` if it holds none of ours.
 
         Both forms of peer-ids/peer-ids.md, "Ed25519", are read: seed and public key, and the older one that repeats
@@ -72,7 +70,7 @@ class Identity:
         return identity
 
     @staticmethod
-    def load(path: Path | str, *, create: bool = False, passphrase: bytes = b"") -> Identity:
+    def load(path: Path | str, *, create: bool = False, passphrase: bytes = b"") -> "Identity":
         """Read a key file; with ``create``, make one if there is none. ``IdentityError`` says what to do."""
         return Identity(storage.load(Path(path), create=create, passphrase=passphrase))
 

@@ -1,7 +1,5 @@
 """``messages``: a codec for the classes of an application, in serde's externally tagged JSON."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, TypeVar
 
 from stronghold_p2p.encoding import strict_json
@@ -19,7 +17,7 @@ def _told(error: Malformed) -> Malformed:
     return strict_json.at(error.path[: strict_json.MAX_PATH], str(error))
 
 
-def messages(form: TypeForm[T], *, tagged: bool = True) -> Codec[T]:
+def messages(form: "TypeForm[T]", *, tagged: bool = True) -> Codec[T]:
     """A codec for a dataclass, a NamedTuple or a union of them, as serde_json writes an enum (externally tagged).
 
     A class without fields is its name, ``"Ping"``; a dataclass ``{"Say":{"text":"hi"}}``; a NamedTuple has positions,
