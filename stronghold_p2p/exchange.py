@@ -26,14 +26,14 @@ class ExchangeRunner(Generic[T]):
     ``start`` or ``feed``; what it wanted to send before is in ``unsent``.
     """
 
-    __slots__ = ("_buffer", "_exchange", "_need", "done", "result", "unsent")
+    __slots__ = ("_buffer", "_exchange", "done", "need", "result", "unsent")
 
     result: T
 
     def __init__(self, exchange: Exchange[T]) -> None:
         self._exchange = exchange
         self._buffer = bytearray()
-        self._need = 0
+        self.need = 0
         self.done = False
         self.unsent = b""
 
@@ -46,7 +46,7 @@ class ExchangeRunner(Generic[T]):
 
     def feed(self, data: bytes | bytearray | memoryview) -> bytes:
         self._buffer += data
-        if self.done or len(self._buffer) < self._need:
+        if self.done or len(self._buffer) < self.need:
             return b""
         return self._advance(self._take())
 
@@ -54,8 +54,8 @@ class ExchangeRunner(Generic[T]):
         self._exchange.close()
 
     def _take(self) -> bytes:
-        piece = bytes(self._buffer[: self._need])
-        del self._buffer[: self._need]
+        piece = bytes(self._buffer[: self.need])
+        del self._buffer[: self.need]
         return piece
 
     def _advance(self, reply: bytes | None) -> bytes:
@@ -64,7 +64,7 @@ class ExchangeRunner(Generic[T]):
             while True:
                 step = next(self._exchange) if reply is None else self._exchange.send(reply)
                 if isinstance(step, int):
-                    self._need = step
+                    self.need = step
                     if len(self._buffer) < step:
                         return b"".join(out)
                     reply = self._take()

@@ -20,12 +20,8 @@ from stronghold_p2p.exchange import Exchange
 
 T = TypeVar("T")
 
-MAX_LINE = 1024
-"""Bytes of one message, newline included: what go and js accept."""
-
-MAX_PROPOSALS = 64
-"""Messages that a listener reads after the header before it gives up."""
-
+MAX_LINE = 1024  # bytes of one message, newline included: what go and js accept
+MAX_PROPOSALS = 64  # messages that a listener reads after the header before it gives up
 _PREFIX_BYTES = 2
 _CACHED = 256
 

@@ -88,7 +88,10 @@ class YamuxMuxer:
             self._failed(error)
             return len(view)
         if used < len(view) or session.incomplete_since is not None:
-            self._incomplete(now, used)
+            if used or self._partial_since is None:
+                self._partial_since = now
+            if self._user is not None:
+                self._user.look_at(now + INCOMPLETE)
         if turn.starting:
             # Before Python 3.12 handlers start in the next turn of the loop; that turn's flush comes behind them.
             turn.starting = False
@@ -103,13 +106,6 @@ class YamuxMuxer:
             self._reading_paused = True
             self._wire.pause()
         return used
-
-    def _incomplete(self, now: float, used: int) -> None:
-        """Part of a frame or of a record is missing; ``used``: bytes of records that were complete."""
-        if used or self._partial_since is None:
-            self._partial_since = now
-        if self._user is not None:
-            self._user.look_at(now + INCOMPLETE)
 
     def accept(self, state: StreamEnd) -> Sink:
         assert self._user is not None

@@ -7,7 +7,7 @@ requester that has gone. One deadline covers everything, and every call has exac
 import asyncio
 import math
 from collections.abc import Sequence
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from multiaddr import Multiaddr
 
@@ -108,7 +108,7 @@ class Client:
         writing = self._swarm.loop.create_task(stream.write(framed))
         reading = self._swarm.loop.create_task(stream.read(CHUNK))
         for task in (writing, reading):
-            task.add_done_callback(_looked_at)
+            task.add_done_callback(lambda one: one.cancelled() or one.exception())  # the stream tells each user itself
         try:
             await asyncio.wait({writing, reading}, return_when=asyncio.FIRST_COMPLETED)
             answered = reading.done() and reading.exception() is None
@@ -171,9 +171,3 @@ class Client:
                 if isinstance(error, P2PError) and deadline.phase == Phase.NEGOTIATE:
                     fail(error, Failure(Phase.NEGOTIATE, protocol.ids, connection.peer))
                 raise
-
-
-def _looked_at(task: asyncio.Task[Any]) -> None:
-    """Take the error out of a task that may not be awaited: each user of the stream is told the same by the stream."""
-    if not task.cancelled():
-        task.exception()

@@ -11,7 +11,6 @@ from stronghold_p2p.streams.live import LiveStream
 T = TypeVar("T")
 
 CHUNK: Final = 65_536
-_ONE_BYTE_LENGTHS: Final = 127
 
 
 def write(codec: Codec[T], message: T, maximum: int, part: str, peer: PeerId | None) -> bytes:
@@ -37,7 +36,7 @@ def whole(piece: bytes, maximum: int) -> bytes:
     This is the usual message. The parser takes fifteen times as long for it.
     """
     size = len(piece) - 1
-    return piece[1:] if 0 < size <= _ONE_BYTE_LENGTHS and size == piece[0] and size <= maximum else b""
+    return piece[1:] if 0 < size < 0x80 and size == piece[0] and size <= maximum else b""
 
 
 async def receive(stream: LiveStream, maximum: int, piece: bytes = b"") -> bytes | None:

@@ -4,8 +4,8 @@ A request goes out together with the proposal of its protocol. A peer that does 
 word of the negotiation, and skips what stood behind the proposal (multistream-select, lazy negotiation). The crate
 does not skip it: it takes the request for the next word of the negotiation, finds nonsense, and either closes the
 connection or resets the stream; its Yamux sends the reset first, and the refusal is lost
-(parity 3; seen with 0.4.2, docs/conformance.md). So neither end says whether the request
-was refused or has been acted on. ``another_stream`` finds out, by a proposal without a request behind it.
+(parity 3; seen with 0.4.2, docs/conformance.md). So neither end says whether the request was refused or has been acted
+on. ``another_stream`` finds out, by a proposal without a request behind it.
 """
 
 import math

@@ -193,8 +193,6 @@ class Responder(Generic[Rq, Rs]):
             answering = True
             if version == self._swarm.firewall.version or self._still_allowed(request):
                 await stream.write(self._framed(outcome))
-            else:
-                self._swarm.hub.emit(RequestFailed(request, _withheld(request)))
         except Rejected:
             return
         except (Exception, asyncio.CancelledError) as error:
@@ -220,6 +218,8 @@ class Responder(Generic[Rq, Rs]):
         kept = self._swarm.firewall.decide(attempt) in {Rule.ALLOW, Rule.ASK}
         if not kept:
             self._swarm.approval.take_back(attempt)
+            told = f"{request.peer} may not ask this any more: the rules have changed, and it was not told the answer"
+            self._swarm.hub.emit(RequestFailed(request, Rejected(told, peer=request.peer, local=True)))
         return kept
 
     def _interruption(self, watch: Watch | None, request: Request[Any]) -> P2PError:
@@ -234,8 +234,3 @@ class Responder(Generic[Rq, Rs]):
 
     def _late(self, phase: str, peer: Any) -> DeadlineExceeded:
         return late(self._swarm.timeouts.request or 0.0, phase, peer, sent=False, setting="Timeouts.request")
-
-
-def _withheld(request: Request[Any]) -> Rejected:
-    told = f"{request.peer} may not ask this any more: the rules have changed, and it was not told the answer"
-    return Rejected(told, peer=request.peer, local=True)

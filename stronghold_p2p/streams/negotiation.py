@@ -91,19 +91,14 @@ def unsupported(protocols: tuple[str, ...], peer: PeerId | None = None) -> Unsup
 
 
 async def _ask(stream: LiveStream, protocols: tuple[str, ...]) -> str:
-    exchange = multistream.dial(protocols)
-    reply = b""
-    step = next(exchange)
+    runner = ExchangeRunner(multistream.dial(protocols))
+    out = runner.start()
     while True:
-        if isinstance(step, int):
-            reply = await stream.readexactly(step)
-        else:
-            await stream.write(step)
-            reply = b""
-        try:
-            step = exchange.send(reply)
-        except StopIteration as stop:
-            return str(stop.value)
+        if out:
+            await stream.write(out)
+        if runner.done:
+            return runner.result
+        out = runner.feed(await stream.readexactly(runner.need))
 
 
 class _Negotiation(Intake):

@@ -4,14 +4,10 @@ The firewall's rules are pure: ``match`` finds the rule that speaks for an attem
 rule allows or rejects whatever is attempted; so the gatekeeper remembers the matching rule of each name on each
 connection until rules change. Only a rule that looks at the request, or that asks, is gone through each time.
 
-=================  =============================================  ==========================================
-question           asked                                          answer
-=================  =============================================  ==========================================
-``may_connect``    before a dial, and when the peer is proven     at once; ``ASK`` is a no
-``admits``         when a peer proposes a protocol                yes, no, or None: ask before it is accepted
-``shown_to``       when identify tells what we serve              the protocols that may be allowed
-``passes``         for each request, both ways                    True: plainly allowed; else ``Approval`` judges it
-=================  =============================================  ==========================================
+* ``may_connect``, before a dial, and when the peer is proven: at once; ``ASK`` is a no.
+* ``admits``, when a peer proposes a protocol: yes, no, or None: ask before it is accepted.
+* ``shown_to``, when identify tells what we serve: the protocols that may be allowed.
+* ``passes``, for each request, both ways: True: plainly allowed; else ``Approval`` judges it.
 
 When rules change, connections that they do not allow any more are closed, streams for protocols that are not allowed
 any more are reset, and dials are looked at again. Requests that wait for an answer notice by themselves (``Approval``).

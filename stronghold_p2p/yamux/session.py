@@ -17,8 +17,6 @@ the next flush; ``stalled`` those that have credit but found the connection full
 Source: yamux/README.md of the libp2p specs; where go, rust and js differ, the comment says whom we follow.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from math import inf
 from typing import Final
@@ -115,7 +113,7 @@ class Session:
             self.round_trip = max(self.now - self.ping_sent_at, 1e-6)
             self.ping_sent_at = None
 
-    def find(self, flags: int, stream_id: int) -> YamuxStream | None:
+    def find(self, flags: int, stream_id: int) -> "YamuxStream | None":
         """The stream that a frame is about; a SYN makes it. None: gone, unknown or refused."""
         stream = self.streams.get(stream_id)
         if not flags & SYN:
@@ -126,7 +124,7 @@ class Session:
             raise MuxerError(f"SYN for stream {stream_id}", code=GoAway.PROTOCOL_ERROR)
         return self._incoming(stream_id)
 
-    def _incoming(self, stream_id: int) -> YamuxStream | None:
+    def _incoming(self, stream_id: int) -> "YamuxStream | None":
         if not self._dropped.fresh(stream_id):
             raise MuxerError(f"stream id {stream_id} was used before", code=GoAway.PROTOCOL_ERROR)
         maximum = self.limits.streams_in
@@ -145,14 +143,14 @@ class Session:
         stream.sink = sink
         return stream
 
-    def acknowledged(self, stream: YamuxStream) -> None:
+    def acknowledged(self, stream: "YamuxStream") -> None:
         """The peer's ACK: another stream may be opened."""
         stream.acknowledged = True
         self.unacknowledged -= 1
         if self._opening:
             self._opening.pop(0)()
 
-    def ended(self, stream: YamuxStream, flags: int, code: int) -> None:
+    def ended(self, stream: "YamuxStream", flags: int, code: int) -> None:
         if stream.gone:
             return
         sink = stream.sink
@@ -170,7 +168,7 @@ class Session:
         if not self._dropped.allow(stream_id, length):
             raise MuxerError("too many bytes for streams that do not exist", code=GoAway.PROTOCOL_ERROR)
 
-    def open(self) -> YamuxStream:
+    def open(self) -> "YamuxStream":
         """A new stream of ours, whose SYN leaves with its first frame. ``LimitExceeded``: no ids, or no ACKs."""
         if self._next_id > LAST_STREAM_ID:
             raise _full("stream ids used up: connect again", "stream ids", LAST_STREAM_ID // 2, LAST_STREAM_ID // 2)
@@ -193,17 +191,17 @@ class Session:
         elif self._opening and self.unacknowledged < ACK_BACKLOG:
             self._opening.pop(0)()
 
-    def held(self, stream: YamuxStream) -> None:
+    def held(self, stream: "YamuxStream") -> None:
         """``stream`` has something for the next flush: an ACK, or a short piece."""
         self._holding.append(stream)
         if not self.outbox.notified:
             self.outbox.wake()
 
-    def wait_for_room(self, stream: YamuxStream, *, again: bool) -> None:
+    def wait_for_room(self, stream: "YamuxStream", *, again: bool) -> None:
         """``stream`` found the connection full and waits in line. ``again``: it was woken too late, keep its place."""
         (self.requeued if again else self.stalled).append(stream)
 
-    def removed(self, stream: YamuxStream) -> None:
+    def removed(self, stream: "YamuxStream") -> None:
         stream.sink = NOBODY  # or the stream and its owner would keep each other alive until the next collection
         self.streams.pop(stream.id, None)
         if stream.inbound:

@@ -1,8 +1,7 @@
 """How a message becomes bytes: codecs for its body, and the frame around it.
 
-On the wire a message is its length as an unsigned varint, minimally encoded, and its body (parity 1); the body of
-the Rust library's protocol is JSON with enums in serde's externally tagged form: ``"Ping"`` or ``{"Message":"hi"}``
-(parity 2).
+On the wire a message is its length as an unsigned varint, minimally encoded, and its body (parity 1); that of the Rust
+library's protocol is JSON with enums in serde's externally tagged form: ``"Ping"``, ``{"Message":"hi"}`` (parity 2).
 """
 
 from collections.abc import Callable
