@@ -145,13 +145,6 @@ EXCHANGES: list[Exchange[Any]] = [
         multistream.propose("/b"),
     ),
     between(
-        "noise.libp2p.secure",
-        lambda: side(initiator=True, seed=1),
-        lambda: side(initiator=False, seed=2),
-        (BOB.peer_id, YAMUX, 0, 0),
-        secured,
-    ),
-    between(
         "noise.libp2p.Noise.handshake",
         lambda: side(initiator=False, seed=2),
         lambda: side(initiator=True, seed=1),

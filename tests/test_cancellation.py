@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -51,7 +52,7 @@ def _gives_something_to_await(function: Any) -> bool:
         returned = str(inspect.signature(function).return_annotation)
     except (TypeError, ValueError):
         return False
-    return any(word in returned for word in ("Awaitable", "Coroutine", "Future", "Task", "AsyncIterator"))
+    return re.match(r"([\w.]+\.)?(Awaitable|Coroutine|Future|Task|AsyncIterator)\b", returned) is not None
 
 
 @dataclass

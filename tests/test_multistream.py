@@ -298,14 +298,15 @@ def first_by_generator(data: bytes) -> tuple[str, int] | None:
 @example(HEADER + line(b"/no\xffise\n"), 0)
 def test_the_fast_path_agrees_with_the_generator(flight: bytes, missing: int) -> None:
     data = flight[: len(flight) - missing] if missing else flight
-    expected = first_by_generator(data)
+    expected = None if len(flight) > 20 and flight[20] > 0x7F else first_by_generator(data)
     for form in (data, bytearray(data), memoryview(data)):
         assert match_first(form) == expected
 
 
 def test_the_fast_path_finds_the_first_proposal_and_leaves_the_rest() -> None:
     assert match_first(HEADER + NOISE + b"rest") == ("/noise", 28)
-    assert match_first(memoryview(propose("/x" * 200))) == ("/x" * 200, 20 + 2 + 401)
+    assert match_first(memoryview(propose("/x" * 60))) == ("/x" * 60, 20 + 1 + 121)
+    assert match_first(propose("/x" * 200)) is None  # a length of two bytes is the generator's
     for data in (*((HEADER + NOISE)[:cut] for cut in range(28)), HEADER * 2, HEADER + NA, HEADER + line(b"ls\n")):
         assert match_first(data) is None
 

@@ -60,7 +60,7 @@ def kind(name: str, function: Any) -> str | None:
     returned = str(inspect.signature(function).return_annotation)
     if inspect.iscoroutinefunction(function):
         return None
-    if returned.startswith("Exchange["):
+    if returned.startswith(("Exchange[", "collections.abc.Generator[int | bytes, bytes, ")):
         return "exchange"
     if last == "buffer_updated" and function.__module__.endswith("socket_wire"):  # what arrives is in ``get_buffer``
         return "stream"

@@ -183,5 +183,5 @@ def test_no_key_in_a_repr() -> None:
         assert str(KEY)[2:20] not in repr(thing)
     assert repr(pair) == f"KeyPair(public={pair.public!r})"
     assert repr(keys(1)) == f"StaticKeys(pair={pair!r})"
-    assert "CipherState object" in repr(handshake())
+    assert "NoiseChannel object" in repr(handshake())
     assert "ChaCha" not in repr(handshake())
