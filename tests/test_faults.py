@@ -210,7 +210,7 @@ async def who_goes_on(one: Scene) -> None:
     await one.meets(one.breaks(Handlers, "_start"), one.alice.request(one.bob.peer_id, "x"))
 
 
-@breaks("swarm.watches.start")
+@breaks("swarm.watches.start", "swarm.watches._tick")
 async def what_is_watched(one: Scene) -> None:
     """A rules file, and the addresses of the host: the next look comes all the same."""
     one.patch.setattr(swarms, "RULES_EVERY", 0.01)
@@ -276,6 +276,16 @@ async def asking(one: Scene) -> None:
     async with one.alice.open_stream(one.bob.peer_id, ECHO) as again:
         await again.write(b"x")
         assert await again.read() == b"x"
+
+
+@breaks("swarm.gatekeeper.admits", "swarm.gatekeeper._tell_soon")
+async def refusals(one: Scene) -> None:
+    """When they are told, behind the answer."""
+    one.bob.on_event(lambda _: None)
+    one.bob.firewall.set(Rule.REJECT, protocol=ECHO)
+    fault = one.breaks(one.bob._swarm.approval, "verdict")
+    stream = await one.alice.open_stream(one.bob.peer_id, ECHO)
+    await one.meets(fault, stream.read())
 
 
 @breaks("protocols.identify._start")

@@ -29,6 +29,7 @@ from stronghold_p2p.errors import (
 )
 from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS
 from stronghold_p2p.identity import PeerId
+from stronghold_p2p.logs import Faults, OneLine
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import HeldUntilAnswered
 
@@ -44,6 +45,9 @@ Handler: TypeAlias = Callable[[LiveStream], Awaitable[None]]
 
 class Owner(Protocol):
     """The swarm that a connection belongs to. ``connection`` is always the one that asks."""
+
+    faults: Faults
+    """Tells which handlers have failed."""
 
     def admits(self, connection: Any, protocol: str) -> bool | None:
         """Whether its peer may open a stream for ``protocol``; None: ``ask`` first."""
@@ -214,10 +218,10 @@ class Handlers:
             stream.reset(Reset.SHUTDOWN)
             raise
         except PEERS_DOING as error:
-            log.debug("handler of %s for %s: %s", stream.protocol, stream.peer, error)
+            log.debug("handler of %s for %s: %s", stream.protocol, stream.peer, OneLine(error))
             stream.reset(Reset.PROTOCOL_VIOLATION if isinstance(error, DecodeError) else Reset.NONE)
-        except Exception:  # the application's own: only its stream pays for it
-            log.exception("handler of %s failed", stream.protocol)
+        except Exception as error:  # the application's own: only its stream pays for it
+            self._owner.faults.tell("handler of %s failed", stream.protocol, error)
             stream.reset()
         finally:
             self.tasks.pop(stream, None)

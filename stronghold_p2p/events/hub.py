@@ -12,6 +12,7 @@ from stronghold_p2p.events.backlog import Backlog, Crowd, source_of
 from stronghold_p2p.events.events import Accepting, Dialing, Dropped, Event, Judged
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.rules import Attempt, Rule
+from stronghold_p2p.logs import Faults
 
 Callback: TypeAlias = Callable[[Event], None]
 Overflow: TypeAlias = Literal["drop_oldest", "drop_newest", "wait"]
@@ -32,6 +33,7 @@ class Hub:
     def __init__(self, audit: Audit) -> None:
         self._audit = audit
         self.backlog = Backlog()
+        self._faults = Faults(log)
         self._listeners: list[Callback] = []
         self._followers: dict[object, tuple[Callback, Callable[[], None] | None]] = {}
 
@@ -67,8 +69,8 @@ class Hub:
         for callback in (*listeners, *[callback for callback, _ in self._followers.values()]):
             try:
                 callback(event)
-            except Exception:  # the application's own; nothing of ours may depend on it
-                log.exception("an event callback failed")
+            except Exception as error:  # the application's own; nothing of ours may depend on it
+                self._faults.tell("an event callback failed", error=error)
 
     def end(self) -> None:
         for _, ended in list(self._followers.values()):

@@ -1,8 +1,9 @@
 """The rules and bans: each rule stands under its key, and is found by peer, protocol and address."""
 
-from collections.abc import Collection, Mapping
+from collections import OrderedDict
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias, cast
+from typing import Final, NamedTuple, TypeAlias, cast
 
 from multiaddr import Multiaddr
 
@@ -10,6 +11,8 @@ from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule, Scope
 from stronghold_p2p.firewall.subnets import ANYWHERE, Network, Place, host_of, parse_subnet, place_of
 from stronghold_p2p.identity import PeerId
+
+LEARNED: Final = 1_024  # rules that hooks have returned: a fourth of what fits into a file, so it can be saved
 
 Banned: TypeAlias = PeerId | Network
 _Index: TypeAlias = tuple[Direction, PeerId | None, str | None, Place]
@@ -76,6 +79,7 @@ class Content:
 
     banned: frozenset[Banned] = frozenset()
     rules: Mapping[Key, Rule] = field(default_factory=dict)
+    learned: frozenset[Key] = frozenset()
 
 
 class Entries:
@@ -83,9 +87,12 @@ class Entries:
 
     A part of them may come from a file, which replaces what it said before. It never touches a rule or a ban of the
     program's own, also where both say the same; what the program changes by itself is its own from then on.
+
+    ``learned`` are the keys of rules that hooks have returned, in the order of their coming: whoever comes may leave
+    one behind, so ``make_room`` forgets those beyond ``LEARNED``, but none of a peer that one of ``held`` contains.
     """
 
-    __slots__ = ("_banned", "_content", "_filed", "_found", "_lengths", "banned", "rules")
+    __slots__ = ("_banned", "_content", "_filed", "_found", "_lengths", "banned", "held", "learned", "rules")
 
     def __init__(self) -> None:
         self.rules: dict[Key, Rule] = {}
@@ -96,14 +103,35 @@ class Entries:
         self._lengths: dict[int, dict[int, int]] = {4: {}, 6: {}}
         self._content = Content()
         self._filed: set[Key | Banned] = set()  # what the file has put there
+        self.learned: OrderedDict[Key, None] = OrderedDict()
+        self.held: list[Container[PeerId | None]] = []
 
-    def put(self, key: Key, rule: Rule) -> None:
+    def put(self, key: Key, rule: Rule, *, learned: bool = False) -> None:
         self.drop(key)
         self.rules[key] = rule
-        self._found[*key[:3], self._place(key.network, 1)] = Judgement(rule, key.source(rule))
+        source = key.source(rule)
+        if learned:
+            self.learned[key] = None
+            source += "+learned"
+        self._found[*key[:3], self._place(key.network, 1)] = Judgement(rule, source)
+
+    def make_room(self) -> list[Key]:
+        """Forget what was learned longest ago, and return it."""
+        forgotten: list[Key] = []
+        for _ in range(len(self.learned)):
+            if len(self.learned) <= LEARNED:
+                break
+            key = next(iter(self.learned))
+            if any(key.peer in peers for peers in self.held):
+                self.learned.move_to_end(key)
+            else:
+                self.drop(key)
+                forgotten.append(key)
+        return forgotten
 
     def drop(self, key: Key) -> bool:
         self._filed.discard(key)
+        self.learned.pop(key, None)
         if self.rules.pop(key, None) is None:
             return False
         del self._found[*key[:3], self._place(key.network, -1)]
@@ -156,7 +184,7 @@ class Entries:
     @property
     def everything(self) -> Content:
         """All rules and bans as a file would say them, the program's own included."""
-        return Content(frozenset(self.banned), dict(self.rules))
+        return Content(frozenset(self.banned), dict(self.rules), frozenset(self.learned))
 
     def written(self, content: Content) -> None:
         """The file has been made to say ``content``, which is everything: nothing is the program's own any more."""
@@ -166,19 +194,21 @@ class Entries:
         """The file says ``content`` now: follow what has changed in it, except where the program has its own."""
         before, self._content = self._content, content
         for key in before.rules.keys() | content.rules.keys():
-            rule = content.rules.get(key)
-            if rule == before.rules.get(key) or (key in self.rules and key not in self._filed):
+            rule, learned = content.rules.get(key), key in content.learned
+            same = rule == before.rules.get(key) and learned == (key in before.learned)
+            if same or (key in self.rules and key not in self._filed):
                 continue
             if rule is None:
                 self.drop(key)
             else:
-                self.put(key, rule)
+                self.put(key, rule, learned=learned)
                 self._filed.add(key)
         for whom in content.banned - before.banned - self.banned:
             self.ban(whom)
             self._filed.add(whom)
         for whom in (before.banned - content.banned) & self._filed:
             self.unban(whom)
+        self.make_room()
 
 
 def banned_of(whom: PeerId | str) -> Banned:

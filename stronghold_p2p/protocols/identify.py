@@ -17,7 +17,9 @@ from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.errors import ConnectionClosed, HandshakeError, Malformed, P2PError
 from stronghold_p2p.events.events import AddressAdded, AddressRemoved, Event
+from stronghold_p2p.firewall.decisions import watch_changes
 from stronghold_p2p.identity import PeerId
+from stronghold_p2p.logs import OneLine
 from stronghold_p2p.protocols import identify_messages as messages
 from stronghold_p2p.protocols.identify_messages import IdentifyMessage, PeerInfo, Template
 from stronghold_p2p.streams.deadline import Deadline
@@ -57,7 +59,7 @@ class Identify(Service):
         self._closed = False
         swarm.handle(IDENTIFY, self._answer)
         swarm.handle(PUSH, self._on_push)
-        self._comparing = False
+        self._comparing: dict[PeerId, None] = {}  # whose rules have changed in this turn of the loop
         self._unwatch: Callable[[], None] | None = None
         swarm.add(self)
 
@@ -88,7 +90,7 @@ class Identify(Service):
 
     def start(self) -> None:
         self._swarm.hub.on_event(self._on_event)
-        self._unwatch = self._swarm.firewall.watch(self._rules_changed)
+        self._unwatch = watch_changes(self._swarm.firewall, self._rules_changed)
 
     async def close(self) -> None:
         """Cancel the tasks that wait for a peer, and start no more."""
@@ -117,18 +119,20 @@ class Identify(Service):
             self._templates[shown] = template
         return template.message(connection.remote_address)
 
-    def _rules_changed(self) -> None:
-        """Compare once for all rules that change in one turn of the loop."""
-        if self._sent and not self._closed and not self._comparing:
-            self._comparing = True
-            self._start(self._compare_protocols())
+    def _rules_changed(self, peer: PeerId | None) -> None:
+        """Compare once for all rules that change in one turn of the loop, and those peers whom they concern."""
+        concerned = list(self._sent) if peer is None else [peer] * (peer in self._sent)
+        if concerned and not self._closed:
+            if not self._comparing:
+                self._start(self._compare_protocols())
+            self._comparing.update(dict.fromkeys(concerned))
 
     async def _compare_protocols(self) -> None:
-        self._comparing = False
-        for peer, (_, shown) in list(self._sent.items()):
-            connections = self._swarm.connections(peer)
-            if connections and self._swarm.gatekeeper.shown_to(connections[0]) != shown:
-                self._sent[peer] = -1, shown
+        concerned, self._comparing = self._comparing, {}
+        for peer in concerned:
+            connections, sent = self._swarm.connections(peer), self._sent.get(peer)
+            if connections and sent is not None and self._swarm.gatekeeper.shown_to(connections[0]) != sent[1]:
+                self._sent[peer] = -1, sent[1]
                 self._push_if_stale(peer)
 
     def _push_if_stale(self, peer: PeerId) -> None:
@@ -162,7 +166,7 @@ class Identify(Service):
                 stream.finish()
                 await stream.read()  # the receiver says nothing and closes
         except P2PError as error:
-            log.debug("push to %s: %s", connection.peer, error)
+            log.debug("push to %s: %s", connection.peer, OneLine(error))
 
     async def _on_push(self, stream: LiveStream) -> None:
         connection: LiveConnection = stream.connection
@@ -232,6 +236,6 @@ class Identify(Service):
         if task.cancelled() or (error := task.exception()) is None:
             return
         if isinstance(error, P2PError):
-            log.debug("identify: %s", error)
+            log.debug("identify: %s", OneLine(error))
         else:
             log.error("internal error in identify", exc_info=error)

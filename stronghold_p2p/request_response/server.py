@@ -26,6 +26,7 @@ from stronghold_p2p.errors import (
 from stronghold_p2p.events.events import RequestFailed, RequestUnread
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import PeerId
+from stronghold_p2p.logs import OneLine
 from stronghold_p2p.per_peer import PerPeer
 from stronghold_p2p.request_response import attempts
 from stronghold_p2p.request_response.codecs.codec import decode, weight
@@ -144,7 +145,7 @@ class Responder(Generic[Rq, Rs]):
             request = Request(next(self._server.ids), peer, message, stream.protocol, connection.face, due)
             await self._answer(request, stream)
         except Malformed as error:  # the handler has raised none: what it raises comes as something else
-            log.debug("a request of %s for %s cannot be read: %s", peer, stream.protocol, error)
+            log.debug("a request of %s for %s cannot be read: %s", peer, stream.protocol, OneLine(error))
             stream.reset(Reset.PROTOCOL_VIOLATION)
             swarm.hub.emit(RequestUnread(connection.face, stream.protocol, error))
         finally:

@@ -116,10 +116,12 @@ class Dialer:
             self._forget(dial)
             dial.outcome.set_result(connection)
 
-    def recheck(self) -> None:
-        """Rules have changed: give up what we may not dial any more."""
+    def recheck(self, peer: PeerId | None) -> None:
+        """Rules have changed for ``peer`` (None: for everybody): give up what we may not dial any more."""
         for dial in self._all:
             for task, attempt in dial.running.items():
+                if peer not in (None, attempt.peer):
+                    continue
                 try:
                     self._check(attempt)
                 except DialError as error:

@@ -19,10 +19,12 @@ from stronghold_p2p.events.hub import Hub
 from stronghold_p2p.firewall.asking.approval import Approval
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.asking.firewall import Firewall
+from stronghold_p2p.firewall.decisions import hold, watch_changes
 from stronghold_p2p.firewall.limits.gate import Gate, Token
 from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
+from stronghold_p2p.logs import Faults, OneLine
 from stronghold_p2p.muxing.yamux_muxer import YamuxFactory
 from stronghold_p2p.noise.libp2p import Noise
 from stronghold_p2p.noise.payload import StaticKeys
@@ -72,6 +74,7 @@ class Swarm:
         audit = Audit(name or str(self.peer_id))
         self.approval = Approval(self.firewall, audit, self.timeouts, self.limits)
         self.hub = Hub(audit)
+        self.faults = Faults(logging.getLogger("stronghold_p2p.connection"))
         self.protected: set[PeerId] = set()
         self.peer_protocols: dict[PeerId, frozenset[str]] = {}
         self._services: dict[str, Served] = {}
@@ -105,7 +108,8 @@ class Swarm:
         self._running = True
         store_of(self.book).hold(self._connections)
         store_of(self.book).hold(self.protected)
-        self._unwatch = self.firewall.watch(self._rules_changed)
+        held = [hold(self.firewall, peers) for peers in (self._connections, self.protected)]
+        self._leave = [watch_changes(self.firewall, self._rules_changed), *held]
         watch_rules(self._rules_watch, self.firewall, self.hub.emit)
         for service in self._added:
             service.start()
@@ -176,9 +180,9 @@ class Swarm:
             raise kept_out(upgraded.peer)
         self.gate.establish(token, upgraded.peer)
 
-    def _rules_changed(self) -> None:
-        self.gatekeeper.recheck(self.connections())
-        self.dialer.recheck()
+    def _rules_changed(self, peer: PeerId | None) -> None:
+        self.gatekeeper.recheck(self.connections(peer), peer)
+        self.dialer.recheck(peer)
 
     async def ask(self, connection: LiveConnection, protocol: str) -> bool:
         return await self.approval.ask(self.gatekeeper.attempt(connection, protocol))
@@ -198,7 +202,7 @@ class Swarm:
         self._tokens.pop(connection).release()
         if isinstance(error, P2PError):
             error.peer = connection.peer
-        self.gatekeeper.forget(connection)
+        self.gatekeeper.ended(connection)
         group = self._connections[connection.peer]
         group.remove(connection)
         if not group:
@@ -260,7 +264,8 @@ class Swarm:
     async def _close(self) -> None:
         for service in reversed(self._added):
             await service.close()
-        self._unwatch()
+        for leave in self._leave:
+            leave()
         self._rules_watch.stop()
         self._address_watch.stop()
         self.listeners.close()
@@ -292,7 +297,7 @@ class Swarm:
         store_of(self.book).let_go(self._connections)
         store_of(self.book).let_go(self.protected)
         if (reason := save_changes(self.book)) is not None:
-            log.warning("the address book is not saved: %s", reason)
+            log.warning("the address book is not saved: %s", OneLine(reason))
 
     def _check_running(self) -> None:
         if self.closing or not self._running:

@@ -102,6 +102,13 @@ CONTROLS: Final = {
     "80_predicates_and_hooks_that_fail": ("--timeout ask=80", "over(peer, stream), within"),
     "81_other_names_for_the_same": ("--without exact-ids", '== "na", name'),
     "96_rules_that_were_spoilt": ("--without end-line", 'cut["allows"]'),
+    # rules that change and rules in files, and the log
+    "150_a_rule_for_one_peer": ("--without one-peer", "max(judged) <="),
+    "150_rules_that_hooks_have_learned": ("--constant firewall.entries.LEARNED=400", '["learned"] <='),
+    "151_rules_of_a_costly_shape": ("--without shape", 'about in got["text"]'),
+    "151_files_that_others_may_write": ("--without others", "refused:"),
+    "152_a_log_that_strangers_write": ("--without first-line", '["written"] <='),
+    "152_handlers_that_fail": ("--constant logs.AT_ONCE=1000", '["written"] <='),
     # names and files
     "93_peer_ids": ("--without inlined-keys", '== "DecodeError"'),
     "93_addresses": ("--constant addressing.parse.MAX_COMPONENTS=320", '== "DecodeError"'),

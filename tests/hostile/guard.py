@@ -26,6 +26,7 @@ from stronghold_p2p import (
 )
 from stronghold_p2p.events.hub import Overflow
 from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS
+from stronghold_p2p.firewall.entries import Judgement
 from tests.hostile.hooks import PREDICATES, hook
 from tests.hostile.names import GUARDED, RR
 
@@ -48,14 +49,16 @@ class Counted:
 
 
 class Errors(logging.Handler):
-    """Counts what is logged as an error."""
+    """Counts what is logged: errors, bytes, and messages that are not one line of what can be printed."""
 
     def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.count = 0
+        super().__init__()
+        self.count = self.written = self.raw = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.count += 1
+        self.count += record.levelno >= logging.ERROR
+        self.written += len(self.format(record).encode()) + 1
+        self.raw += not record.getMessage().isprintable()
 
 
 def rule_of(told: Any) -> Rule:
@@ -99,10 +102,21 @@ class Guard:
         self.emitted = self.most = 0
         self.network.on_request(self.protocol)(self._answer)
         self.network.on_request(lambda request: request.message)
+        for number in range(options.protocols):
+            self.network.on_request(RequestProtocol(f"/many/{number}", request=JSON, response=JSON))(self._answer)
+        self.judged = 0
+        self._match = self.firewall.match
+        self.firewall.match = self._counted  # type: ignore[method-assign]
 
     # ------------------------------------------------------------------ what the application does
 
+    def _counted(self, attempt: Attempt) -> Judgement:
+        self.judged += 1
+        return self._match(attempt)
+
     async def _answer(self, request: Request[Any]) -> Any:
+        if isinstance(request.message, dict) and "Fail" in request.message:
+            raise RuntimeError(f"of no use: {request.message}")
         self.same = self.same and (not self.shown or id(request.message) in self.shown)
         self.handled.append("many" if isinstance(request.message, list) else request.message)
         await self.holding.wait()
@@ -148,6 +162,16 @@ class Guard:
                 self.firewall.remove(**where)
             else:
                 self.firewall.set(rule_of(told), **where)
+
+    async def log(self, *, level: str) -> None:
+        """What is written from now on."""
+        logging.getLogger("stronghold_p2p").setLevel(level)
+        self.errors.written = self.errors.raw = 0
+
+    async def save(self, *, path: str) -> Result:
+        """All rules into a file; how many can be read again."""
+        self.firewall.save(path)
+        return {"read": len(Firewall.load(path).rules())}
 
     async def keep(self, *, overflow: Overflow) -> None:
         """From now on events are kept, and not read."""
@@ -210,6 +234,11 @@ class Guard:
             "handled": self.handled,
             "same": self.same,
             "errors": self.errors.count,
+            "written": self.errors.written,
+            "raw": self.errors.raw,
+            "judged": self.judged,
+            "rules": len(self.firewall.rules()),
+            "learned": len(self.firewall.learned),
             "stall": stall,
         }
 

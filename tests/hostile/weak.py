@@ -162,6 +162,15 @@ async def untold(self: Any, request: Any, stream: Any) -> None:
     await stream.write(frame(self._protocol.response.encode(await self._handler(request))))
 
 
+def each_told(record: Function) -> Function:
+    def telling(self: Any, *given: Any) -> Any:
+        self._counts.clear()
+        self._refusals = SimpleNamespace(take=lambda _now: True)
+        return record(self, *given)
+
+    return telling
+
+
 class Deaf:
     """A task that cannot be cancelled."""
 
@@ -218,6 +227,10 @@ CHECKS: Final[dict[str, list[Patch]]] = {
     "foresight": [("swarm.gatekeeper:Gatekeeper._match", always(Rule.ALLOW))],
     "strict-json": [("request_response.codecs.codec:JSON.decode", lambda _: json.loads)],
     "removal": [("firewall.entries:Entries.drop", lambda _: lambda self, key: key in self.rules)],
+    "one-peer": [("firewall.decisions:Decisions._tell", lambda tell: lambda self, _whom: tell(self, None))],
+    "shape": [("firewall.toml:_check_shape", always(None))],
+    "others": [("files:_of_others", always(None))],
+    "first-line": [("firewall.asking.audit:Audit.record", each_told)],
     "last-look": [("request_response.server:Responder._still_allowed", always(True))],
     "withdrawal": [
         ("firewall.asking.questions:Hooks.start", lambda start: lambda self, *given: Deaf(start(self, *given)))

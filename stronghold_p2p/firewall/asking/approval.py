@@ -14,7 +14,7 @@ from typing import Any, Final
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.asking.questions import CHANGED, Hook, Hooks, Question
-from stronghold_p2p.firewall.decisions import Decisions, hooks_of
+from stronghold_p2p.firewall.decisions import Decisions, hooks_of, learn
 from stronghold_p2p.firewall.entries import Judgement
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.identity import PeerId
@@ -99,7 +99,7 @@ class Approval:
             return None
         if isinstance(answer, Rule):
             # For what was asked about, and nothing else: a yes to one protocol opens no other.
-            firewall.set(answer, peer=attempt.peer, protocol=attempt.protocol, direction=attempt.direction)
+            learn(firewall, answer, peer=attempt.peer, protocol=attempt.protocol, direction=attempt.direction)
             return firewall.decide(attempt, Judgement(answer, "answer")) == Rule.ALLOW
         return answer is True
 
