@@ -160,10 +160,10 @@ def on_a_connection(program: Program, kind: Kind, cost: Cost, end: float) -> Non
         wire = peer.wire
         sent, received, start = wire.sent, wire.received, program.cpu()
         with suppress(Ended, Late, AssertionError):
-            while time.monotonic() < end and wire.ending is None:
+            while time.monotonic() < end:
                 kind.attack(peer)
-                peer.rest(0.0)
-            peer.alive(1.0)
+                if not peer.alive(1.0):  # what nobody reads any more costs nothing, and does not count
+                    break
         cost.seconds += program.cpu() - start
         cost.sent += wire.sent - sent
         cost.received += wire.received - received
