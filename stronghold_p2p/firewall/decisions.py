@@ -170,7 +170,7 @@ def hooks_of(firewall: Decisions) -> AppHooks:
     return firewall._hooks  # noqa: SLF001 - ours, and no part of what users see
 
 
-def bans_address(firewall: Decisions, address: Multiaddr) -> bool:
-    """Whether a banned subnet holds this address, whoever is there."""
+def bans_address(firewall: Decisions, address: Multiaddr | str) -> bool:
+    """Whether a banned subnet holds this address, whoever is there; text is a host as a socket tells it."""
     entries = firewall._entries  # noqa: SLF001 - as above
     return entries.holds_back(None, entries.around(address))
