@@ -1,6 +1,7 @@
 """The program under test: a ``Network`` that listens and dials, with limits and timeouts as a user has them.
 
-    python -m tests.hostile.node [--listen HOST] [--lifted] [--closed] [--rules FILE] [--count-loopback] [settings]
+    python -m tests.hostile.node [--listen HOST] [--lifted] [--closed] [--rules FILE] [--book FILE]
+        [--count-loopback] [settings]
 
 JSON lines on its standard input are the commands, each a method of ``Node`` or ``Guard``. ``--lifted`` takes the limits
 away that a measurement would run into, ``--count-loopback`` counts sources of this machine, too; ``--closed`` lets in
@@ -252,6 +253,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--listen", metavar="HOST")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--rules", type=Path)
+    parser.add_argument("--book", type=Path)
     for flag in ("--closed", "--lifted", "--count-loopback"):
         parser.add_argument(flag, action="store_true")
     parser.add_argument("--protect", action="append", default=[], metavar="PEER")
