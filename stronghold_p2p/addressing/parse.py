@@ -17,7 +17,7 @@ from typing import Final
 from multiaddr import Multiaddr
 from multiaddr.exceptions import Error as PackageError
 
-from stronghold_p2p.addressing.components import BY_CODE, BY_NAME, P2P, UNIX, Protocol
+from stronghold_p2p.addressing.components import BY_NAME, BY_PREFIX, P2P, UNIX, Protocol
 from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import ConfigError, DecodeError
 from stronghold_p2p.identity.peer_id import PeerId
@@ -88,10 +88,10 @@ def _components(data: bytes, most: int) -> Iterator[tuple[Protocol, int, bytes]]
         if count == most:
             raise DecodeError(f"address of more than {most} components")
         count += 1
-        code, offset = varint.decode(data, offset)
-        protocol = BY_CODE.get(code)
+        protocol = BY_PREFIX.get(data[offset : offset + 1]) or BY_PREFIX.get(data[offset : offset + 2])
         if protocol is None:
-            raise DecodeError(f"unknown protocol code {code} in an address")
+            raise DecodeError(f"unknown protocol code {varint.decode(data, offset)[0]} in an address")
+        offset += 1 if protocol.code < 0x80 else 2
         size = protocol.size
         if size is None:
             size, offset = varint.decode(data, offset, maximum=MAX_SIZE)

@@ -108,7 +108,7 @@ class AddressBook:
         if address is not None:
             entry.places.pop(place_of(peer, address), None)
         else:
-            entry.places, entry.edition = {}, None
+            entry.places = {}
         if not entry.places:
             entry.pinned = False
         self._store.put(peer, entry)

@@ -149,7 +149,7 @@ class Store:
         self._lasting.pop(peer, None)
         self._hearsay.pop(peer, None)
         self._measure(old, -1)
-        if new is not None and (new.places or new.bound or new.edition is not None):
+        if new is not None and (new.places or new.bound):
             (self._lasting if new.stays else self._hearsay)[peer] = new
             self._measure(new, 1)
 

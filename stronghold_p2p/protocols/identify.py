@@ -26,7 +26,6 @@ from stronghold_p2p.protocols.identify_messages import IdentifyMessage, PeerInfo
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.host import Host, Service
-from stronghold_p2p.token_bucket import TokenBucket
 
 IDENTIFY: Final = "/ipfs/id/1.0.0"
 PUSH: Final = "/ipfs/id/push/1.0.0"
@@ -64,7 +63,9 @@ class Identify(Service):
         self._pushes_being_read: set[LiveConnection] = set()  # one for each connection
         self._pushed: dict[LiveConnection, float] = {}  # when the last push was taken
         self._missed: dict[LiveConnection, asyncio.Task[object]] = {}  # a push was refused: ``_catch_up`` runs
-        self._asked: OrderedDict[PeerId, TokenBucket] = OrderedDict()  # who asked last stands last
+        self._asked: OrderedDict[bytes, float] = (
+            OrderedDict()
+        )  # by peer id, who asked last stands last: see ``_may_ask``
         self._push_pending: dict[PeerId, bool] = {}  # a push runs; True: it has to run again
         self._push_next: dict[PeerId, float] = {}  # when the next one may leave
         self._places = asyncio.Semaphore(PUSHES)
@@ -114,14 +115,21 @@ class Identify(Service):
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _answer(self, stream: LiveStream) -> None:
-        asked = self._asked.pop(stream.peer, None) or TokenBucket(ASKS / ASKS_IN, ASKS)
-        self._asked[stream.peer] = asked
-        if len(self._asked) > ASKING:
-            self._asked.popitem(last=False)
-        if asked.take(self._swarm.loop.time()):
+        if self._may_ask(stream.peer):
             await stream.write_message(self._message(stream.connection))
         else:
             stream.reset(Reset.RATE_LIMITED)
+
+    def _may_ask(self, peer: PeerId) -> bool:
+        """Whether it has not asked too often; what is kept is when all its ``ASKS`` will be free again."""
+        asked, now = self._asked, self._swarm.loop.time()
+        before = asked.pop(bytes(peer), now)
+        after = max(before, now) + ASKS_IN / ASKS
+        allowed = after <= now + ASKS_IN + 0.001  # rounded
+        asked[bytes(peer)] = after if allowed else before
+        while len(asked) > ASKING or next(iter(asked.values())) <= now:
+            asked.popitem(last=False)
+        return allowed
 
     def _message(self, connection: LiveConnection) -> bytes:
         """Our message for the peer; it names the protocols that the firewall lets the peer use."""

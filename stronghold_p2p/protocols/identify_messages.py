@@ -158,9 +158,14 @@ class View:
         or private ones for us, nor a peer in our network its loopback or (unless it is a neighbour) its link-local
         ones. An address that ends in another peer's id is not this peer's.
         """
-        examined = (self.address(data.removesuffix(self._own)) for data in islice(dict.fromkeys(listed), MAX_EXAMINED))
-        found = (address for address in examined if address is not None and _reachable(address, self._remote))
-        return tuple(islice(dict.fromkeys(found), MAX_ADDRESSES))
+        found: dict[Multiaddr, None] = {}
+        for data in islice(dict.fromkeys(listed), MAX_EXAMINED):
+            address = self.address(data.removesuffix(self._own))
+            if address is not None and _reachable(address, self._remote):
+                found[address] = None
+                if len(found) == MAX_ADDRESSES:
+                    break
+        return tuple(found)
 
     def address(self, data: bytes) -> Multiaddr | None:
         """What ``data`` is, if it names a place and no peer, and can be dialed."""

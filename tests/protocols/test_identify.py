@@ -545,7 +545,7 @@ async def test_those_who_asked_longest_ago_are_forgotten(monkeypatch: pytest.Mon
         await connect(carol, on.bob)
         await Identify(carol, "carol").identify(carol.connections()[0])
         assert on.his is not None
-        assert list(on.his._asked) == [carol.peer_id]
+        assert list(on.his._asked) == [bytes(carol.peer_id)]
 
 
 async def test_a_record_is_not_taken_back() -> None:
