@@ -63,6 +63,7 @@ class Identify(Service):
         self._pushes_being_read: set[LiveConnection] = set()  # one for each connection
         self._pushed: dict[LiveConnection, float] = {}  # when the last push was taken
         self._missed: dict[LiveConnection, asyncio.Task[object]] = {}  # a push was refused: ``_catch_up`` runs
+        self._answered: set[LiveConnection] = set()  # at least once
         self._asked: OrderedDict[bytes, float] = (
             OrderedDict()
         )  # by peer id, who asked last stands last: see ``_may_ask``
@@ -115,14 +116,20 @@ class Identify(Service):
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _answer(self, stream: LiveStream) -> None:
-        if self._may_ask(stream.peer):
+        if self._may_ask(stream.connection):
             await stream.write_message(self._message(stream.connection))
         else:
             stream.reset(Reset.RATE_LIMITED)
 
-    def _may_ask(self, peer: PeerId) -> bool:
-        """Whether it has not asked too often; what is kept is when all its ``ASKS`` will be free again."""
-        asked, now = self._asked, self._swarm.loop.time()
+    def _may_ask(self, connection: LiveConnection) -> bool:
+        """Whether its peer has not asked too often; what is kept is when all its ``ASKS`` will be free again.
+
+        The first answer on each connection is free: it costs less than the handshake, and go reports one that fails.
+        """
+        if connection not in self._answered and not connection.closed:
+            self._answered.add(connection)
+            return True
+        peer, asked, now = connection.peer, self._asked, self._swarm.loop.time()
         before = asked.pop(bytes(peer), now)
         after = max(before, now) + ASKS_IN / ASKS
         allowed = after <= now + ASKS_IN + 0.001  # rounded
@@ -272,6 +279,7 @@ class Identify(Service):
 
     def disconnected(self, connection: LiveConnection) -> None:
         self._pushed.pop(connection, None)
+        self._answered.discard(connection)
         if (catching_up := self._missed.pop(connection, None)) is not None:
             catching_up.cancel()
         if not self._swarm.connections(connection.peer):
