@@ -215,7 +215,7 @@ def hold(firewall: Decisions, peers: Container[PeerId]) -> Callable[[], None]:
     return let_go
 
 
-def bans_address(firewall: Decisions, address: Multiaddr) -> bool:
-    """Whether a banned subnet holds this address, whoever is there."""
+def bans_address(firewall: Decisions, address: Multiaddr | str) -> bool:
+    """Whether a banned subnet holds this address, whoever is there; text is a host as a socket tells it."""
     entries = firewall._entries  # noqa: SLF001 - as above
     return entries.holds_back(None, entries.around(address))

@@ -9,7 +9,7 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule, Scope
-from stronghold_p2p.firewall.subnets import ANYWHERE, Network, Place, host_of, parse_subnet, place_of
+from stronghold_p2p.firewall.subnets import ANYWHERE, Network, Place, host_of, parse_host, parse_subnet, place_of
 from stronghold_p2p.identity import PeerId
 
 LEARNED: Final = 1_024  # rules that hooks have returned: a fourth of what fits into a file, so it can be saved
@@ -158,9 +158,14 @@ class Entries:
         self._lengths[version] = {each: counts[each] for each in sorted(counts, reverse=True) if counts[each]}
         return place
 
-    def around(self, address: Multiaddr) -> list[Place]:
-        """Where an entry may stand that speaks of ``address``: the smallest network first, and last what names none."""
-        host = host_of(address) if self._lengths[4] or self._lengths[6] else None
+    def around(self, address: Multiaddr | str) -> list[Place]:
+        """Where an entry may stand that speaks of ``address``: the smallest network first, and last what names none.
+
+        Text is a host as a socket tells it.
+        """
+        if not (self._lengths[4] or self._lengths[6]):
+            return [ANYWHERE]
+        host = parse_host(address) if isinstance(address, str) else host_of(address)
         if host is None:
             return [ANYWHERE]
         number, width, version = int(host), host.max_prefixlen, host.version

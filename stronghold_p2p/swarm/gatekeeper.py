@@ -4,6 +4,7 @@ The firewall's rules are pure: ``match`` finds the rule that speaks for an attem
 rule allows or rejects whatever is attempted; so the gatekeeper remembers the matching rule of each name on each
 connection until rules change. Only a rule that looks at the request, or that asks, is gone through each time.
 
+* ``may_arrive``, when a socket was accepted: unless its address is banned.
 * ``may_connect``, before a dial, and when the peer is proven: at once; ``ASK`` is a no.
 * ``admits``, when a peer proposes a protocol: yes, no, or None: ask before it is accepted.
 * ``shown_to``, when identify tells what we serve: the protocols that may be allowed.
@@ -89,6 +90,10 @@ class Gatekeeper:
         self.forget(connection)
         self._tell()
         self._audit.over(connection.peer, connection.remote_address)
+
+    def may_arrive(self, host: str) -> bool:
+        """Whether somebody, of whom nothing else is known yet, may begin to connect. ``host`` is as sockets tell it."""
+        return not bans_address(self._firewall, host)
 
     def may_connect(self, peer: PeerId | None, direction: Direction, address: Multiaddr) -> bool:
         """Whether there may be a connection. It is decided at once, without asking the application: ``ASK`` is a no.
@@ -215,6 +220,7 @@ class Gatekeeper:
         return stays
 
 
-def kept_out(peer: PeerId) -> ConnectionClosed:
-    """The error of a connection that the firewall does not allow."""
-    return ConnectionClosed(f"the firewall keeps {peer} out", code=GoAway.GATED, peer=peer)
+def kept_out(whom: PeerId | str) -> ConnectionClosed:
+    """The error of a connection that the firewall does not allow, to a peer or from a host."""
+    peer = whom if isinstance(whom, PeerId) else None
+    return ConnectionClosed(f"the firewall keeps {whom} out", code=GoAway.GATED, peer=peer)

@@ -34,6 +34,7 @@ CONTROLS: Final = {
     "7_fin_at_every_byte": ("--without fin", "until_closed:"),
     "8_another_protocol": ("--without header", "until_closed:"),
     "10_addresses_that_lead_inwards": ("--without reachable", "inner in text"),
+    "123_banned_addresses": ("--without early-bans", "until_closed:"),
     "111_the_end_with_stalled_peers": ("--timeout close=60 --constant muxing.yamux_muxer.CLOSE_GRACE=60", "stop:"),
     # multistream-select
     "15_bad_headers": ("--without header", "until_closed:"),
@@ -69,6 +70,7 @@ CONTROLS: Final = {
     "48_the_last_counters": ("--constant noise.records.MAX_NONCE=18446744073709551616", "ends:"),
     "49_points_of_low_order": ("--without low-order", "until_closed:"),
     "50_identity_signatures": ("--without signature", "third_messages:"),
+    "51_keys_for_which_anybody_signs": ("--without sound-keys", "third_messages:"),
     "52_identity_keys": ("--without key-sizes", "third_messages:"),
     "53_data_before_the_proof": ("--without proof", "third_messages:"),
     "54_somebody_else_answers": ("--without expected", "PeerIdMismatch"),
@@ -80,6 +82,9 @@ CONTROLS: Final = {
     "60_protocol_names": ("--constant protocols.identify_messages.MAX_PROTOCOLS=10240", "== 1_024"),
     "61_addresses_that_are_none": ("--constant protocols.identify_messages.MAX_ADDRESSES=640", "== 64"),
     "62_pushes": ("--without one-push", "reset_with:"),
+    "120_addresses_that_cost": ("--constant protocols.identify_messages.MAX_EXAMINED=1280", "== few"),
+    "121_pushes_that_cost": ("--constant protocols.identify.PUSH_EVERY=0.1", "<= taken <="),
+    "122_identify_asked_without_end": ("--constant protocols.identify.ASKS=100", "reset_with:"),
     "64_protobuf": ("--without decoding", "stream in peer.resets"),
     "65_length_prefixes": ("--constant protocols.identify_messages.MAX_PART=81920", "peer.over(stream, 1.0)"),
     # the application
@@ -114,6 +119,7 @@ CONTROLS: Final = {
     "93_addresses": ("--constant addressing.parse.MAX_COMPONENTS=320", '== "DecodeError"'),
     "94_invented_peers": ("--constant book.store.PEERS=100000", "<= 10_000"),
     "94_connected_and_protected": ("--without in-use", "staying <= known"),
+    "95_records_that_roll_back": ("--without editions", 'info["record"] is taken'),
     "96_damaged_books": ("--without damaged-books", '== "ConfigError", (data'),
     "96_two_writers": ("--without one-step", "written_by_two:"),
     "96_key_files": ("--without owner-only", "(mode, got)"),

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from stronghold_p2p import (
     JSON,
+    AddressBook,
     Attempt,
     Dropped,
     Event,
@@ -87,7 +88,8 @@ class Guard:
 
     def __init__(self, options: argparse.Namespace, limits: Limits) -> None:
         self.firewall = firewall_of(options)
-        self.network = Network(firewall=self.firewall, timeouts=options.timeouts, limits=limits)
+        book = None if options.book is None else AddressBook.load(options.book)
+        self.network = Network(firewall=self.firewall, timeouts=options.timeouts, limits=limits, book=book)
         self.codec = Counted()
         self.protocol: RequestProtocol[Any, Any] = RequestProtocol(GUARDED, request=self.codec, response=JSON)
         self.errors = Errors()

@@ -1,6 +1,6 @@
 """The program under test: a ``Network`` that listens and dials, with limits and timeouts as a user has them.
 
-    python -m tests.hostile.node [--listen HOST] [--lifted] [--closed] [--rules FILE] [--protocols N]
+    python -m tests.hostile.node [--listen HOST] [--lifted] [--closed] [--rules FILE] [--book FILE] [--protocols N]
                                [--count-loopback] [settings]
 
 JSON lines on its standard input are the commands, each a method of ``Node`` or ``Guard``. ``--lifted`` takes the limits
@@ -254,6 +254,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--rules", type=Path)
     parser.add_argument("--protocols", type=int, default=0, help="so many more for requests")
+    parser.add_argument("--book", type=Path)
     for flag in ("--closed", "--lifted", "--count-loopback"):
         parser.add_argument(flag, action="store_true")
     parser.add_argument("--protect", action="append", default=[], metavar="PEER")

@@ -124,7 +124,7 @@ def with_a_body(on_update: Function) -> Function:
 
 
 def nobody(*_: object) -> tuple[PeerId, PublicKey, tuple[str, ...]]:
-    key = PublicKey.decode(bytes.fromhex("08011220") + bytes(32))
+    key = PublicKey.decode(bytes.fromhex("08011220") + bytes(range(32)))
     return PeerId.from_public_key(key), key, ("/yamux/1.0.0",)
 
 
@@ -137,7 +137,7 @@ def slowly(path: Path, data: bytes) -> files.Stamp:
     return files.stamp_of(path.stat())
 
 
-def any_record(sealed: bytes | None, _known: object) -> PeerRecord | None:
+def any_record(sealed: bytes | None, *_: object) -> PeerRecord | None:
     return PeerRecord.open(sealed) if sealed else None
 
 
@@ -205,6 +205,7 @@ CHECKS: Final[dict[str, list[Patch]]] = {
     "proof": [("noise.payload:check", lenient(HandshakeError, nobody))],
     "signature": [("identity:PublicKey.verify", always(True))],
     "key-sizes": [("identity.verify:RSA_BITS", lambda _: range(1, 1 << 20))],
+    "sound-keys": [("identity.verify:is_sound", always(True))],
     "expected": [("noise.payload:check", lambda check: lambda data, rs, _expected: check(data, rs, None))],
     "inlined-keys": [
         ("identity:PublicKey.decode", lambda _: staticmethod(lambda data: SimpleNamespace(encode=lambda: data)))
@@ -217,6 +218,8 @@ CHECKS: Final[dict[str, list[Patch]]] = {
         ("firewall.toml:loads", lambda loads: lambda text, *rest: loads(text.removeprefix(toml._BEGIN), *rest))
     ],
     "records": [("protocols.identify_messages:_record", lambda _: lenient(DecodeError, nothing)(any_record))],
+    "editions": [("identity.peer_record:Edition.follows", always(True))],
+    "early-bans": [("swarm.gatekeeper:Gatekeeper.may_arrive", always(True))],
     "one-push": [("protocols.identify:Identify._read", forgetful)],
     "decoding": [("encoding.protobuf:decode", lenient(DecodeError, lambda kind, _data: kind()))],
     "options": [("network:Network.__init__", crossed)],
