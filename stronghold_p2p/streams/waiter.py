@@ -5,24 +5,70 @@ system call, for each message. Here the callback that had the news (bytes came, 
 tasks itself, once it is through with its own work. So a message that arrives, the task that answers it and the
 write of the answer share one turn of the loop. What is resumed runs on the loop's bare callback, never inside
 another task, and never while the session is processing.
+
+However much wakes together, nobody else waits for all of it: after ``SLICE`` seconds the rest goes on in later turns.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Generator
 from contextvars import Context
-from typing import Any
+from time import perf_counter
+from typing import Any, Final
+
+SLICE: Final = 0.005  # seconds for what wakes together, then the loop looks at its sockets (hostile row 130)
+
+
+class Slices:
+    """What was woken together and had no time yet, of all connections of a network.
+
+    They share one slice in each turn of the loop, and each connection is given one step after the other.
+    """
+
+    __slots__ = ("_due", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: deque[deque[Callable[[], object]]] = deque()  # one for each connection
+        self._due = False
+
+    def add(self, loop: asyncio.AbstractEventLoop, steps: deque[Callable[[], object]]) -> None:
+        self.waiting.append(steps)
+        self._run_soon(loop)
+
+    def _run_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._due:
+            self._due = True
+            loop.call_soon(self._run, loop)
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._due = False
+        waiting, end = self.waiting, perf_counter() + SLICE
+        try:
+            while waiting:
+                steps = waiting.popleft()
+                go_on = steps.popleft()
+                if steps:
+                    waiting.append(steps)
+                go_on()
+                if perf_counter() >= end:
+                    break
+        finally:  # if a task has ended with KeyboardInterrupt or SystemExit, the others are not to be lost
+            if waiting:
+                self._run_soon(loop)
 
 
 class Turn:
     """One callback of a connection. Tasks that are woken between its beginning and ``resume`` go on at its end.
 
-    At any other time, as when one task closes what another reads, the loop wakes them in its next turn.
+    At any other time, as when one task closes what another reads, the loop wakes them in its next turn. ``slices`` are
+    those of the network.
     """
 
-    __slots__ = ("loop", "starting", "waiting")
+    __slots__ = ("_slices", "loop", "starting", "waiting")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, slices: Slices | None = None) -> None:
         self.loop = loop
+        self._slices = slices or Slices()
         # A task was given to the loop, which starts it in its next turn: what it sends leaves with that turn's flush.
         self.starting = False
         # Setting it to an empty list begins a callback.
@@ -36,7 +82,10 @@ class Turn:
             self.waiting.append(go_on)
 
     def resume(self) -> None:
-        """The callback is through: all go on, in order; in the loop's next turn if this is inside a task after all."""
+        """The callback is through: all go on, in order, as far as a slice reaches; the others in the loop's next turns.
+
+        None goes on now if this is inside a task after all, or while others wait for what is left of their slices.
+        """
         waiting, self.waiting = self.waiting, None
         if not waiting:
             return
@@ -46,12 +95,15 @@ class Turn:
             return
         going = iter(waiting)
         try:
-            if bare:
+            if bare and not self._slices.waiting:
+                end = perf_counter() + SLICE
                 for go_on in going:
                     go_on()
+                    if perf_counter() >= end:
+                        break
         finally:  # if a task has ended with KeyboardInterrupt or SystemExit, the others are not to be lost
-            for go_on in going:
-                self.loop.call_soon(go_on)
+            if rest := deque(going):
+                self._slices.add(self.loop, rest)
 
 
 class Waiter:

@@ -27,6 +27,7 @@ from stronghold_p2p.muxing.yamux_muxer import YamuxFactory
 from stronghold_p2p.noise.libp2p import Noise
 from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.seams import Transport, Upgraded
+from stronghold_p2p.streams.aside import Aside
 from stronghold_p2p.swarm.dialer import Dialer
 from stronghold_p2p.swarm.gatekeeper import Gatekeeper, Served, kept_out
 from stronghold_p2p.swarm.host import Service
@@ -72,6 +73,7 @@ class Swarm:
         audit = Audit(name or str(self.peer_id))
         self.approval = Approval(self.firewall, audit, self.timeouts, self.limits)
         self.hub = Hub(audit)
+        self.aside = Aside()
         self.protected: set[PeerId] = set()
         self.peer_protocols: dict[PeerId, frozenset[str]] = {}
         self._services: dict[str, Served] = {}
