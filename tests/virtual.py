@@ -71,7 +71,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return 1_000.0 + self._virtual.passed
 
-    def run_in_executor(self, executor: Any, function: Any, *args: Any) -> Any:
+    def run_in_executor(self, executor: Any, function: Any, *args: Any) -> Any:  # type: ignore[override]
         self._virtual.threads += 1
         working = super().run_in_executor(executor, function, *args)
         working.add_done_callback(self._worked)

@@ -64,11 +64,12 @@ class Turn:
     those of the network.
     """
 
-    __slots__ = ("_slices", "loop", "starting", "waiting")
+    __slots__ = ("_rest", "_slices", "loop", "starting", "waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, slices: Slices | None = None) -> None:
         self.loop = loop
         self._slices = slices or Slices()
+        self._rest: deque[Callable[[], object]] = deque()  # what had no time yet
         # A task was given to the loop, which starts it in its next turn: what it sends leaves with that turn's flush.
         self.starting = False
         # Setting it to an empty list begins a callback.
@@ -102,8 +103,10 @@ class Turn:
                     if perf_counter() >= end:
                         break
         finally:  # if a task has ended with KeyboardInterrupt or SystemExit, the others are not to be lost
-            if rest := deque(going):
-                self._slices.add(self.loop, rest)
+            known = bool(self._rest)
+            self._rest.extend(going)
+            if self._rest and not known:
+                self._slices.add(self.loop, self._rest)
 
 
 class Waiter:

@@ -72,7 +72,7 @@ def test_row_131_memory_of_requests(arena: Arena) -> None:
     """Bodies that do not end, and requests whose handler is slow, of many peers"""
     total, share = arena.pick(8, 256) * MIB, arena.pick(2, 64) * MIB
     limits = ("--limit", f"request_memory={total}", "--limit", f"request_memory_per_peer={share}")
-    body = json.dumps({"Ping": "x" * (900 * KIB)}).encode()
+    body = json.dumps(["x" * (900 * KIB)]).encode()
     with arena.guard(*limits, "--timeout", "request=60", memory=total + 32 * MIB) as guard, ExitStack() as stack:
         guard.rules(("allow", {}))
         guard.ask(do="hold", on=True)
@@ -108,7 +108,7 @@ def test_row_131_events_that_show_requests(arena: Arena) -> None:
         with guard.connect() as peer:
             for number in range(fit + 2):
                 stream = peer.open(GUARDED)
-                peer.write(stream, prefixed(json.dumps({"Ping": "x" * (899 * KIB)}).encode()), size=WINDOW)
+                peer.write(stream, prefixed(json.dumps(["x" * (899 * KIB)]).encode()), size=WINDOW)
                 assert outcome(peer, stream) == ("answer" if number < fit else REFUSED), f"{number} of {fit}"
             assert asked(peer) == "answer"
             assert guard.state()["request_memory"] > share * 3 // 4
