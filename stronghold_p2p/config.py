@@ -97,7 +97,7 @@ class Limits(_Options):
     requests_per_peer = 100: requests at once with one peer (rust), those to it and those from it each for
         themselves.
     request_memory = 268435456 (256 MiB): what all requests of peers take from their first byte to their answer: what
-        has come of one, what that is reckoned to become when it is read, and that as long as an event that shows it
+        has come of one, what that is reckoned to become when it is read, and this as long as an event that shows it
         waits for its reader. Then the request that needs more is reset. Peers in ``Network.protected`` keep a
         quarter of it.
     request_memory_per_peer = 67108864 (64 MiB): of this, for the requests of one peer.

@@ -57,7 +57,7 @@ class YamuxMuxer:
         self._stalled: tuple[float, int] | None = None  # since when the wire takes nothing, and what was unsent then
         self._reading_paused = False
         self._goodbye_until = math.inf
-        self.turn = Turn(self._loop, network.slices)
+        self.turn = Turn(self._loop, network.slices, self._failed)
         self.heard = self._loop.time()
         self.closed = False
         wire.user = self

@@ -45,8 +45,9 @@ async def receive(
 ) -> bytes | None:
     """The body of one message of at most ``maximum`` bytes, which begins with ``piece``; None: the stream ends instead.
 
-    What has come of it is ``held`` (None: not counted). ``Malformed``: it is longer (raised as soon as the length is
-    read), cut short, or has bytes behind it; ``LimitExceeded``: there is no memory for it.
+    What has come of it is ``held`` (None: not counted), twice: as it is, and as what it becomes at least.
+    ``Malformed``: it is longer (raised as soon as the length is read), cut short, or has bytes behind it;
+    ``LimitExceeded``: there is no memory for it.
     """
     piece = piece or await stream.read(CHUNK)
     if not piece:
@@ -58,7 +59,7 @@ async def receive(
         size = len(piece)
         while not runner.done:
             if held is not None:
-                reserve(held, size, stream.peer)
+                reserve(held, 2 * size, stream.peer)
             piece = await stream.read(CHUNK)
             if not piece:
                 raise Malformed("the stream ended inside a message", peer=stream.peer)

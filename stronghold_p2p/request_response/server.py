@@ -184,14 +184,17 @@ class Responder(Generic[Rq, Rs]):
             raise
 
     async def _decoded(self, stream: LiveStream, body: bytes, held: Hold[bytes]) -> Rq:
-        """``held`` is what it becomes, which is never less than its bytes; those go when it has been read."""
+        """``held`` are its bytes and what it becomes while it is read, and then what it has become."""
         codec, peer = self._protocol.request, stream.peer
         weigh, read = partial(weight, codec, body), partial(decode, codec, body, "request", peer)
         if len(body) <= LONG or codec is BYTES:
             reserve(held, weigh(), peer)
             return read()
-        reserve(held, await self._swarm.aside.run(peer, weigh, stream), peer)
-        return await self._swarm.aside.run(peer, read, stream)
+        size = await self._swarm.aside.run(peer, weigh, stream)
+        reserve(held, len(body) + size, peer)
+        message = await self._swarm.aside.run(peer, read, stream)
+        held.resize(size)
+        return message
 
     def _unread(self, stream: LiveStream, error: P2PError) -> None:
         """Tell of it, in an error that may wait for a reader: its frames and causes would keep what was being read."""

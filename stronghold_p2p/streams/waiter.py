@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator
 from contextvars import Context
 from time import perf_counter
 from typing import Any, Final
+from weakref import WeakMethod
 
 SLICE: Final = 0.005  # seconds for what wakes together, then the loop looks at its sockets (hostile row 130)
 
@@ -28,12 +29,12 @@ class Slices:
     __slots__ = ("_due", "waiting")
 
     def __init__(self) -> None:
-        self.waiting: deque[deque[Callable[[], object]]] = deque()  # one for each connection
+        self.waiting: deque[Turn] = deque()
         self._due = False
 
-    def add(self, loop: asyncio.AbstractEventLoop, steps: deque[Callable[[], object]]) -> None:
-        self.waiting.append(steps)
-        self._run_soon(loop)
+    def add(self, turn: "Turn") -> None:
+        self.waiting.append(turn)
+        self._run_soon(turn.loop)
 
     def _run_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._due:
@@ -45,11 +46,14 @@ class Slices:
         waiting, end = self.waiting, perf_counter() + SLICE
         try:
             while waiting:
-                steps = waiting.popleft()
-                go_on = steps.popleft()
-                if steps:
-                    waiting.append(steps)
-                go_on()
+                turn = waiting.popleft()
+                go_on = turn.rest.popleft()
+                if turn.rest:
+                    waiting.append(turn)
+                try:
+                    go_on()
+                except Exception as error:  # a fault of ours: its connection pays for it
+                    turn.fault(error)
                 if perf_counter() >= end:
                     break
         finally:  # if a task has ended with KeyboardInterrupt or SystemExit, the others are not to be lost
@@ -61,15 +65,21 @@ class Turn:
     """One callback of a connection. Tasks that are woken between its beginning and ``resume`` go on at its end.
 
     At any other time, as when one task closes what another reads, the loop wakes them in its next turn. ``slices`` are
-    those of the network.
+    those of the network; ``failed`` is a method, not kept alive, that is told of a fault in what goes on later.
     """
 
-    __slots__ = ("_rest", "_slices", "loop", "starting", "waiting")
+    __slots__ = ("_failed", "_slices", "loop", "rest", "starting", "waiting")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, slices: Slices | None = None) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        slices: Slices | None = None,
+        failed: Callable[[Exception], None] | None = None,
+    ) -> None:
         self.loop = loop
         self._slices = slices or Slices()
-        self._rest: deque[Callable[[], object]] = deque()  # what had no time yet
+        self._failed = None if failed is None else WeakMethod(failed)
+        self.rest: deque[Callable[[], object]] = deque()  # what had no time yet
         # A task was given to the loop, which starts it in its next turn: what it sends leaves with that turn's flush.
         self.starting = False
         # Setting it to an empty list begins a callback.
@@ -103,10 +113,16 @@ class Turn:
                     if perf_counter() >= end:
                         break
         finally:  # if a task has ended with KeyboardInterrupt or SystemExit, the others are not to be lost
-            known = bool(self._rest)
-            self._rest.extend(going)
-            if self._rest and not known:
-                self._slices.add(self.loop, self._rest)
+            known = bool(self.rest)
+            self.rest.extend(going)
+            if self.rest and not known:
+                self._slices.add(self)
+
+    def fault(self, error: Exception) -> None:
+        failed = None if self._failed is None else self._failed()
+        if failed is None:
+            raise error
+        failed(error)
 
 
 class Waiter:

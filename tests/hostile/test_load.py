@@ -19,9 +19,9 @@ REFUSED = f"reset {Reset.RESOURCE_LIMIT:#x}"
 FULL = r"questions to hooks have \d+ of \d+ "
 
 
-def numbers(size: int) -> bytes:
-    """A body of the dearest kind that is let in."""
-    return b"[" + b",".join([b"0.5"] * (size // 4)) + b"]"
+def many(item: bytes, size: int) -> bytes:
+    """A body of so many bytes: each of these costs more than its length."""
+    return b"[" + b",".join([item] * (size // (len(item) + 1))) + b"]"
 
 
 def begun(peer: Peer, body: bytes, count: int) -> list[int]:
@@ -57,15 +57,15 @@ def test_row_130_long_bodies_that_end_together(arena: Arena) -> None:
     with arena.guard(*NO_POOL) as guard, ExitStack() as stack:
         guard.rules(("allow", {}))
         peers = [stack.enter_context(guard.connect()) for _ in range(arena.pick(1, 4))]
-        ended_together(arena, guard, peers, numbers(MIB - 8), arena.pick(8, 25))
+        ended_together(arena, guard, peers, many(b"0.5", MIB - 8), arena.pick(8, 25))
 
 
 def test_row_130_short_bodies_that_end_together(arena: Arena) -> None:
-    """A hundred bodies of 16 KiB whose last bytes come in one record"""
-    with arena.guard(*NO_POOL) as guard, ExitStack() as stack:
+    """Bodies of 60 KiB whose last bytes come in one record"""
+    with arena.guard(*NO_POOL, "--timeout", "request=60") as guard, ExitStack() as stack:
         guard.rules(("allow", {}))
         peers = [stack.enter_context(guard.connect()) for _ in range(arena.pick(1, 40))]
-        ended_together(arena, guard, peers, numbers(16 * KIB), 100)
+        ended_together(arena, guard, peers, many(b"{}", 60 * KIB), arena.pick(100, 25))
 
 
 def test_row_131_memory_of_requests(arena: Arena) -> None:
@@ -82,11 +82,11 @@ def test_row_131_memory_of_requests(arena: Arena) -> None:
         assert share <= taken <= total * 3 // 4, f"{taken} of {total}"
         left = [(peer, stream) for peer, streams in begun_by for stream in streams if stream not in peer.resets]
         assert {code for peer, _ in begun_by for code in peer.resets.values()} == {Reset.RESOURCE_LIMIT}
-        assert len(left) == taken // len(body)
+        assert len(left) == taken // (2 * len(body))
         for peer, stream in left[:-1]:
             peer.send(data(stream, body[-1:]))
         until(guard, lambda now: len(now["handled"]) == len(left) - 1)
-        assert taken * 0.9 <= guard.state()["request_memory"] <= total * 3 // 4  # until they are answered
+        assert guard.state()["request_memory"] > taken * 0.4  # until they are answered
         with guard.connect() as honest:
             short = honest.ask(GUARDED, "Ping")  # needs none
             until(guard, lambda now: len(now["handled"]) == len(left))
@@ -100,18 +100,18 @@ def test_row_131_memory_of_requests(arena: Arena) -> None:
 
 def test_row_131_events_that_show_requests(arena: Arena) -> None:
     """Large requests that the events of a slow reader still show"""
-    share = arena.pick(2, 64) * MIB
-    fit = share // (900 * KIB)
+    share, size = arena.pick(2, 64) * MIB, arena.pick(450, 900) * KIB
+    fit = share // size - 1  # while one is read it counts twice
     with arena.guard("--limit", f"request_memory_per_peer={share}", memory=share + 32 * MIB) as guard:
         guard.rules(("allow", {}))
         guard.ask(do="keep", overflow="drop_newest")
         with guard.connect() as peer:
             for number in range(fit + 2):
                 stream = peer.open(GUARDED)
-                peer.write(stream, prefixed(json.dumps(["x" * (899 * KIB)]).encode()), size=WINDOW)
+                peer.write(stream, prefixed(json.dumps(["x" * (size - KIB)]).encode()), size=WINDOW)
                 assert outcome(peer, stream) == ("answer" if number < fit else REFUSED), f"{number} of {fit}"
             assert asked(peer) == "answer"
-            assert guard.state()["request_memory"] > share * 3 // 4
+            assert guard.state()["request_memory"] > share // 2
             guard.ask(do="read", seconds=0.3)
             until(guard, lambda now: now["request_memory"] == 0)
 

@@ -424,17 +424,17 @@ async def test_a_requester_that_leaves_while_its_request_is_read(how: str) -> No
 async def test_what_has_come_of_requests_is_counted_and_shared() -> None:
     """Hostile row 131: bytes that have come, what they become, until the answer."""
     held = Held("done")
-    limits = Limits(request_memory=1_000_000, request_memory_per_peer=500_000)
+    limits = Limits(request_memory=2_000_000, request_memory_per_peer=1_000_000)
     async with requests(held, limits=limits) as on:
         told = unread(on)
         memory, body = on.server.memory, JSON.encode(BIG)
         stream = await on.connection.open_stream(ID)
         await stream.write(frame(body)[:-1])
-        await until(lambda: memory.total == len(frame(body)) - 1)
+        await until(lambda: memory.total == 2 * (len(frame(body)) - 1))
         assert (await refused(on, BIG, LimitExceeded)).remote
         await until(lambda: told)
         error: Any = told[0].error
-        assert (error.limit, error.maximum) == ("request_memory_per_peer", 500_000)
+        assert (error.limit, error.maximum) == ("request_memory_per_peer", 1_000_000)
         stream.reset()
         await until(lambda: memory.total == 0)
         large = on.asking("y" * 200_000)
