@@ -18,6 +18,7 @@ from typing import Any, Final
 from weakref import WeakMethod
 
 SLICE: Final = 0.005  # seconds for what wakes together, then the loop looks at its sockets (hostile row 130)
+FEW: Final = 2  # a handler that starts, and what tells of it: this does not wait for what others have left over
 
 
 class Slices:
@@ -95,7 +96,7 @@ class Turn:
     def resume(self) -> None:
         """The callback is through: all go on, in order, as far as a slice reaches; the others in the loop's next turns.
 
-        None goes on now if this is inside a task after all, or while others wait for what is left of their slices.
+        None goes on now if this is inside a task after all, or if there are many while others wait for their slices.
         """
         waiting, self.waiting = self.waiting, None
         if not waiting:
@@ -106,7 +107,7 @@ class Turn:
             return
         going = iter(waiting)
         try:
-            if bare and not self._slices.waiting:
+            if bare and (len(waiting) <= FEW or not self._slices.waiting):
                 end = perf_counter() + SLICE
                 for go_on in going:
                     go_on()

@@ -46,10 +46,11 @@ def ended_together(arena: Arena, guard: Program, peers: list[Peer], body: bytes,
         start = time.monotonic()
         honest.request(b"after", 10.0)
         arena.bound("wait in s", time.monotonic() - start, 0.25)
-        assert guard.state()["read"] < count * len(peers), "everybody waited for all of them"
+        found = guard.state()
+        assert found["read"] < count * len(peers), "everybody waited for all of them"
+        arena.bound("stall in s", found["stall"], 0.1)
     for peer, mine in zip(peers, streams, strict=True):
         assert [outcome(peer, stream, 30.0) for stream in mine] == ["answer"] * count
-    arena.bound("stall in s", guard.state()["stall"], 0.1)
 
 
 def test_row_130_long_bodies_that_end_together(arena: Arena) -> None:

@@ -175,7 +175,7 @@ async def test_what_wakes_together_goes_on_in_slices_that_connections_share(monk
     def news() -> None:
         for name in "abc":
             news_for(slices, *(partial(told.append, f"{name}{number}") for number in range(3)))
-        news_for(slices, partial(told.append, "alone"))  # nobody waits for a single one
+        news_for(slices, partial(told.append, "alone"))  # a single one waits for nobody
 
     bare(news)
     await turns(1)
