@@ -1,7 +1,7 @@
 """The face of the package: one ``Network`` in ``async with``; nothing before it, nothing after it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from types import EllipsisType
 from typing import Any, Final, NoReturn, Self, TypeAlias, TypeVar, overload
 
@@ -177,9 +177,9 @@ class Network:
     async def request(
         self, to: Target, message: Rq, protocol: RequestProtocol[Rq, Rs], *, timeout: Timeout = ...
     ) -> Rs: ...
-    async def request(
+    def request(
         self, to: Target, message: Any, protocol: RequestProtocol[Any, Any] = STRONGHOLD, *, timeout: Timeout = ...
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Send ``message`` and return the answer.
 
         ``timeout`` (default ``timeouts.request``, 10 s) covers dial, negotiation and answer. Each call ends in its
@@ -191,7 +191,7 @@ class Network:
             self._check_open()
         peer, addresses = (to, ()) if isinstance(to, PeerId) else _resolved(to)
         limit = self.timeouts.request if timeout is ... else timeout
-        return await self._client.request(peer, addresses, message, protocol, timeout=limit)
+        return self._client.request(peer, addresses, message, protocol, timeout=limit)
 
     @overload
     def on_request(self, handler: Handler[Any, Any], /) -> Handler[Any, Any]: ...
@@ -229,8 +229,10 @@ class Network:
         async with Deadline(timeout, "dial") as deadline:
             connection = await self._connected(to, deadline)
             deadline.phase = "firewall"
-            ask, attempt = self._swarm.approval.ask, self._swarm.gatekeeper.attempt
-            allowed = [name for name in protocols if await ask(attempt(connection, name, "out", deadline.when))]
+            keeper, ask = self._swarm.gatekeeper, self._swarm.approval.ask
+            to_ask = [name for name in protocols if not keeper.passes(connection, name, "out")]
+            no = [name for name in to_ask if not await ask(keeper.attempt(connection, name, "out", deadline.when))]
+            allowed = [name for name in protocols if name not in no]
             if not allowed:
                 raise kept_back(connection, "stream")
             deadline.phase = "negotiate"

@@ -39,20 +39,27 @@ def awaitables() -> Iterator[str]:
             assert not inspect.iscoroutinefunction(kind), f"{name}: a coroutine function needs a scenario, too"
             continue
         for attribute, found in inspect.getmembers(kind):
-            public = not attribute.startswith("_") and inspect.iscoroutinefunction(found)
+            public = not attribute.startswith("_") and _gives_a_coroutine(found)
             if public or inspect.isasyncgenfunction(found) or attribute in PROTOCOLS:
                 yield f"{name}.{attribute}"
             elif not attribute.startswith("_") and callable(found):
                 assert not _gives_something_to_await(found), f"{name}.{attribute}: what it returns is not on the face"
 
 
+def _gives_a_coroutine(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or _returns(function).startswith("collections.abc.Coroutine")
+
+
 def _gives_something_to_await(function: Any) -> bool:
     """Whether it returns an awaitable that has no scenario of its own (those on the face have)."""
+    return re.match(r"([\w.]+\.)?(Awaitable|Future|Task|AsyncIterator)\b", _returns(function)) is not None
+
+
+def _returns(function: Any) -> str:
     try:
-        returned = str(inspect.signature(function).return_annotation)
+        return str(inspect.signature(function).return_annotation)
     except (TypeError, ValueError):
-        return False
-    return re.match(r"([\w.]+\.)?(Awaitable|Coroutine|Future|Task|AsyncIterator)\b", returned) is not None
+        return ""
 
 
 @dataclass

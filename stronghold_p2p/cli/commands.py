@@ -90,7 +90,8 @@ class Progress:
         self._word = word
         self._total = total
         self._show = sys.stderr.isatty() and not quiet
-        self._start = self._shown = perf_counter()
+        self._start = perf_counter()
+        self._shown = self._start - EVERY
 
     def at(self, count: int) -> None:
         now = perf_counter()

@@ -70,10 +70,8 @@ Handler: TypeAlias = Callable[[Request[Rq]], Awaitable[Rs] | Rs]
 class Watch(Intake):
     """What a requester does while the application works on its request: it may leave, and must not send any more.
 
-    From its beginning to ``stop`` it takes what arrives on the stream, and cancels the handler if the stream fails.
-
-    ``error`` is why the stream has failed. Only an end may arrive: the requester may close its side before it has the
-    answer, but bytes behind the request reset the stream.
+    From its beginning to ``stop`` it takes what arrives on the stream: an end is fine, bytes behind the request reset
+    the stream. It cancels the handler if the stream fails; ``error`` is why.
     """
 
     __slots__ = ("_stream", "error")

@@ -20,6 +20,7 @@ from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.seams import Transport, Upgraded
 from stronghold_p2p.streams.aside import Aside
 from stronghold_p2p.swarm.gatekeeper import Gatekeeper
+from stronghold_p2p.transport.upgrading import Upgrader
 
 
 class Service:
@@ -57,6 +58,7 @@ class Host(Protocol):
     gate: Gate
     aside: Aside
     """Where long messages are read."""
+    upgrader: Upgrader
     transports: list[Transport]
     """A service appends its own."""
     peer_protocols: dict[PeerId, frozenset[str]]

@@ -45,7 +45,7 @@ WEIGHED: Final = 65_536
 MAX_REASON: Final = 1_000  # characters of what a codec says: an error that waits must not keep a message
 
 # A length below 128 is the byte itself.
-_ONE_BYTE: Final = tuple(bytes((size,)) for size in range(128))
+ONE_BYTE: Final = tuple(bytes((size,)) for size in range(128))
 
 BYTES: Final[Codec[bytes]] = Named("BYTES", bytes, lambda body: body)
 """A message is its body."""
@@ -92,7 +92,7 @@ def _marks(body: bytes) -> int:
 def frame(body: bytes) -> bytes:
     """A message as it goes over a stream. The length is minimal: the Rust peer hangs up on any other."""
     size = len(body)
-    return (_ONE_BYTE[size] if size < 128 else varint.encode(size)) + body
+    return (ONE_BYTE[size] if size < 128 else varint.encode(size)) + body
 
 
 def unframe(maximum: int) -> Exchange[bytes]:
