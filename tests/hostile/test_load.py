@@ -12,11 +12,10 @@ from tests.hostile.client import Peer
 from tests.hostile.codec import Identity, prefixed
 from tests.hostile.frames import WINDOW, data
 from tests.hostile.names import GUARDED
-from tests.hostile.test_firewall import ask_about_all, asked, asked_about, outcome, refused_at_once, until
+from tests.hostile.test_firewall import FULL, ask_about_all, asked, asked_about, outcome, refused_at_once, until
 
 NO_POOL = ("--limit", "request_memory=None", "--limit", "request_memory_per_peer=None")
 REFUSED = f"reset {Reset.RESOURCE_LIMIT:#x}"
-FULL = r"questions to hooks have \d+ of \d+ "
 
 
 def many(item: bytes, size: int) -> bytes:

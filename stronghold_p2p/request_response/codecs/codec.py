@@ -86,7 +86,10 @@ def weight(codec: Codec[Any], body: bytes) -> int:
 
 
 def _marks(body: bytes) -> int:
-    return 134 * body.count(b"{") + 64 * body.count(b"[") + 58 * (body.count(b",") + body.count(b":"))
+    objects, arrays = body.count(b"{"), body.count(b"[")
+    if objects + arrays > strict_json.MAX_CONTAINERS:  # it is refused before any is made
+        objects, arrays = strict_json.MAX_CONTAINERS, 0
+    return 134 * objects + 64 * arrays + 58 * (body.count(b",") + body.count(b":"))
 
 
 def frame(body: bytes) -> bytes:
