@@ -5,7 +5,7 @@ that has none any more takes no memory.
 """
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -93,11 +93,14 @@ class Memory(Generic[K]):
 
 
 class Hold(Generic[K]):
-    """``size`` bytes of a ``memory`` that ``peer`` has, until the last one who keeps what they stand for lets go."""
+    """``size`` bytes of a ``memory`` that ``peer`` has, until the last one who keeps what they stand for lets go.
+
+    ``preferred`` is asked when there is no room otherwise.
+    """
 
     __slots__ = ("_keepers", "_peer", "memory", "preferred", "size")
 
-    def __init__(self, memory: Memory[K], peer: K, *, preferred: bool) -> None:
+    def __init__(self, memory: Memory[K], peer: K, preferred: Callable[[], bool]) -> None:
         self.memory = memory
         self._peer = peer
         self._keepers = 1
@@ -107,9 +110,11 @@ class Hold(Generic[K]):
     def resize(self, size: int) -> bool:
         """It is ``size`` bytes from now on; False: there is no room, and it stays as it is. Less is always granted."""
         more = size - self.size
-        if more > 0 and not self.memory.take(self._peer, more, preferred=self.preferred):
-            return False
-        if more < 0:
+        if more > 0:
+            take = self.memory.take
+            if not take(self._peer, more) and not (self.preferred() and take(self._peer, more, preferred=True)):
+                return False
+        elif more:
             self.memory.give_back(self._peer, -more)
         self.size = size
         return True

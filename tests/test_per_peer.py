@@ -51,7 +51,7 @@ def test_a_share_for_each_and_a_reserve_for_some() -> None:
 
 def test_what_is_held_counts_until_the_last_one_lets_go() -> None:
     memory: Memory[str] = Memory(None, 40)
-    held = Hold(memory, "alice", preferred=False)
+    held = Hold(memory, "alice", lambda: False)
     assert [held.resize(size) for size in (10, 41, 40, 20)] == [True, False, True, True]
     assert (held.size, memory.total) == (20, 20)
     held.keep()

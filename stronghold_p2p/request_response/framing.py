@@ -77,7 +77,7 @@ def reserve(held: Hold[bytes], size: int, peer: PeerId) -> None:
     if held.resize(size):
         return
     memory, whose = held.memory, peer.multihash
-    limit, current, maximum = "request_memory", memory.total, memory.maximum if held.preferred else memory.common
+    limit, current, maximum = "request_memory", memory.total, memory.maximum if held.preferred() else memory.common
     if memory.size(whose) + size - held.size > memory.share:
         limit, current, maximum = "request_memory_per_peer", memory.size(whose), memory.share
     told = f"{limit} {current}/{maximum:.0f} bytes are taken, and this needs {size}: raise it in Limits"

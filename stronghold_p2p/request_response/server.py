@@ -144,7 +144,7 @@ class Responder(Generic[Rq, Rs]):
             if body:
                 message = decode(protocol.request, body, "request", peer)
             else:
-                held = Hold(self._server.memory, peer.multihash, preferred=swarm.is_protected(peer))
+                held = Hold(self._server.memory, peer.multihash, partial(swarm.is_protected, peer))
                 read = await self._receive(stream, piece, held)
                 if read is None:
                     return
@@ -170,7 +170,13 @@ class Responder(Generic[Rq, Rs]):
         """The message, when it is longer or does not come in one piece; None: there is none."""
         try:
             body = await receive(stream, self._protocol.max_request, piece, held)
-            return None if body is None else (await self._decoded(stream, body, held),)
+            if body is None:
+                return None
+            codec, peer = self._protocol.request, stream.connection.peer
+            if len(body) <= LONG or codec is BYTES:
+                reserve(held, weight(codec, body), peer)
+                return (decode(codec, body, "request", peer),)
+            return (await self._decoded(stream, body, held),)
         except Malformed:
             raise
         except LimitExceeded as error:
@@ -182,12 +188,9 @@ class Responder(Generic[Rq, Rs]):
             raise
 
     async def _decoded(self, stream: LiveStream, body: bytes, held: Hold[bytes]) -> Rq:
-        """``held`` are its bytes and what it becomes while it is read, and then what it has become."""
+        """Read beside the loop; ``held`` are its bytes and what it becomes meanwhile, then what it has become."""
         codec, peer = self._protocol.request, stream.peer
         weigh, read = partial(weight, codec, body), partial(decode, codec, body, "request", peer)
-        if len(body) <= LONG or codec is BYTES:
-            reserve(held, weigh(), peer)
-            return read()
         size = await self._swarm.aside.run(peer, weigh, stream)
         reserve(held, len(body) + size, peer)
         message = await self._swarm.aside.run(peer, read, stream)

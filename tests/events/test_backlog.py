@@ -46,7 +46,7 @@ def test_who_has_brought_it_about() -> None:
 
 
 def test_what_an_event_holds() -> None:
-    held: Hold[bytes] = Hold(Memory(None, None), b"", preferred=False)
+    held: Hold[bytes] = Hold(Memory(None, None), b"", lambda: False)
     assert held_of(Judged(replace(attempt(), held=held), Rule.ALLOW)) is held
     assert held_of(RequestFailed(None, ValueError(), held)) is held
     assert held_of(Judged(attempt(), Rule.ALLOW)) is held_of(AcceptFailed("a", ValueError())) is None
