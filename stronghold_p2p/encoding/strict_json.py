@@ -43,7 +43,7 @@ def loads(body: bytes) -> Any:
         _check_cost(body)
     try:
         value = _parsed(body.decode())
-        if b"\\u" in body and _SURROGATE.search(body):
+        if b"\\" in body and b"\\u" in body and _SURROGATE.search(body):
             _ENCODER.encode(value).encode()
     except UnicodeDecodeError as error:
         raise Malformed(f"not UTF-8 at byte {error.start}") from None

@@ -78,7 +78,8 @@ def weight(codec: Codec[Any], body: bytes) -> int:
     size = len(body)
     if codec is BYTES:
         return size
-    texts = size if body.isascii() and b"\\u" not in body else 4 * size
+    escapes = b"\\" in body and b"\\u" in body  # a single byte is found much quicker
+    texts = size if body.isascii() and not escapes else 4 * size
     marks = _marks(body)
     if marks > WEIGHED and b'"' in body:
         marks = _marks(strict_json.outside_strings(body))
