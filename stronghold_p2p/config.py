@@ -96,7 +96,13 @@ class Limits(_Options):
         grown. Then the stream that brings more is reset, and windows grow no more.
     requests_per_peer = 100: requests at once with one peer (rust), those to it and those from it each for
         themselves.
-    asks = 256: questions to the firewall's hooks at once. Then what would be asked about is refused.
+    request_memory = 268435456 (256 MiB): what all requests of peers take from their first byte to their answer: what
+        has come of one, what that is reckoned to become when it is read, and this as long as an event that shows it
+        waits for its reader. Then the request that needs more is reset. Peers in ``Network.protected`` keep a
+        quarter of it.
+    request_memory_per_peer = 67108864 (64 MiB): of this, for the requests of one peer.
+    asks = 256: questions to the firewall's hooks at once. Then what would be asked about is refused. Peers that a rule
+        names keep a quarter of them.
     asks_per_peer = 16: of these, about one peer.
     """
 
@@ -113,5 +119,7 @@ class Limits(_Options):
     max_window: int = 16 << 20
     receive_memory: int = 32 << 20
     requests_per_peer: int | None = 100
+    request_memory: int | None = 256 << 20
+    request_memory_per_peer: int | None = 64 << 20
     asks: int | None = 256
     asks_per_peer: int | None = 16

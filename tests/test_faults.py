@@ -27,6 +27,7 @@ from stronghold_p2p.firewall.asking.rules_file import RulesFile
 from stronghold_p2p.firewall.limits.gate import Gate
 from stronghold_p2p.muxing.yamux_muxer import YamuxMuxer
 from stronghold_p2p.protocols import identify_messages
+from stronghold_p2p.streams import waiter
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm import swarm as swarms
 from stronghold_p2p.swarm.dialer import Dialer
@@ -66,6 +67,7 @@ HARMLESS = {
     "swarm.swarm.leave_behind": "forgets a task that has ended",
     "streams.waiter.add": "a step of a task, whose faults are the task's",
     "streams.waiter.set": "a step of a task, whose faults are the task's",
+    "streams.aside._next": "sets a future, and gives the thread its next work",
     "connection.handlers.cancel": "cancels tasks",
     "request_response.client._send_much": "a read and a write, whose faults are the request's",
     "protocols.ping._measure": "closes one stream, as the end of each handler does",
@@ -204,10 +206,28 @@ async def turn_that_sends(one: Scene) -> None:
     await one.meets(fault, one.alice.request(one.bob.peer_id, "x"))
 
 
-@breaks("streams.waiter.resume")
+@breaks("muxing.yamux_muxer.received")
 async def who_goes_on(one: Scene) -> None:
     """A handler that is to start at the end of the callback which received."""
     await one.meets(one.breaks(Handlers, "_start"), one.alice.request(one.bob.peer_id, "x"))
+
+
+@breaks("streams.waiter._run_soon")
+async def who_goes_on_later(one: Scene) -> None:
+    """The second of three handlers that are to start then, and has to wait for its slice."""
+    fault, start = Fault(), Handlers._start
+
+    def second(self: Handlers, stream: LiveStream) -> None:
+        fault.times += 1
+        if fault.times == 2:
+            raise ZeroDivisionError("ours")
+        start(self, stream)
+
+    one.patch.setattr(waiter, "SLICE", 0.0)
+    one.patch.setattr(Handlers, "_start", second)
+    asked = [one.alice.request(one.bob.peer_id, "x", timeout=3) for _ in range(3)]
+    await one.meets(fault, asyncio.gather(*asked, return_exceptions=True))
+    assert fault.times >= 2
 
 
 @breaks("swarm.watches.start", "swarm.watches._tick")

@@ -27,6 +27,8 @@ BROAD: dict[tuple[str, str], str] = {
     ("swarm/watches.py", "_look"): "a look at a file or the system: nothing but the loop is above it",
     ("swarm/listeners.py", "admit"): "a callback of the loop: only that wire pays for it",
     ("firewall/rules.py", "_applies"): "a predicate of the application: a broken one rejects",
+    ("streams/waiter.py", "_run"): "what goes on later than its callback: only that connection pays for it",
+    ("streams/aside.py", "_outcome"): "a codec of the application, in a thread: raised again where it is waited for",
     ("events/hub.py", "emit"): "a callback of the application: nothing of ours depends on it",
 }
 

@@ -12,8 +12,9 @@ grace; rules that have changed reset the streams which they do not allow any mor
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
+from inspect import CORO_CREATED, getcoroutinestate
 from typing import Any, Final, Protocol, TypeAlias
 
 from stronghold_p2p import multistream
@@ -147,6 +148,8 @@ class Handlers:
                 self._due.discard(stream)
                 if stream in self._waiting:  # it has not begun, and is not to
                     self.tasks[stream].cancel()
+                elif _is_fresh(self.tasks.get(stream)):
+                    self.tasks.pop(stream).cancel()
 
     def cancel_one(self, stream: LiveStream, reason: str) -> None:
         """Nobody waits for what the handler of this stream would answer."""
@@ -224,3 +227,9 @@ class Handlers:
             stream.reset()
         finally:
             self.tasks.pop(stream, None)
+
+
+def _is_fresh(task: asyncio.Task[None] | None) -> bool:
+    """Whether the task has not begun: before Python 3.12, where none can begin at once, or with a factory of tasks."""
+    made = None if task is None else task.get_coro()
+    return isinstance(made, Coroutine) and getcoroutinestate(made) == CORO_CREATED

@@ -4,8 +4,9 @@
 
 Precedence is total. A ban comes first. Else, of the entries of the attempt's direction whose selectors all match, the
 greatest by (names the peer, names the protocol, prefix length of the subnet) speaks; there is at most one such entry,
-as scopes are keys. Peers come before protocols and subnets, because a peer id is proven and an address is not. Without
-any entry, outbound passes and inbound has no rule, which refuses.
+as scopes are keys, but for a protocol of several ids (``Entries.find``). Peers come before protocols and subnets,
+because a peer id is proven and an address is not. Without any entry, outbound passes and inbound has no rule, which
+refuses.
 """
 
 from __future__ import annotations
@@ -213,6 +214,15 @@ def hold(firewall: Decisions, peers: Container[PeerId]) -> Callable[[], None]:
         held[:] = [one for one in held if one is not peers]
 
     return let_go
+
+
+def know_ids(firewall: Decisions, ids: tuple[str, ...]) -> None:
+    """The protocol with these ``ids`` is judged under the first; a rule that names another one speaks for it, too."""
+    same, first = firewall._entries.same, ids[0]  # noqa: SLF001 - as above
+    more = [name for name in ids[1:] if name not in same.get(first, ())]
+    same[first] = (*same.get(first, ()), *more)
+    if any(key.protocol in more for key in firewall._entries.rules):  # noqa: SLF001 - as above
+        firewall._changed()  # noqa: SLF001 - as above
 
 
 def bans_address(firewall: Decisions, address: Multiaddr | str) -> bool:

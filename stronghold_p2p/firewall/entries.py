@@ -16,18 +16,20 @@ LEARNED: Final = 1_024  # rules that hooks have returned: a fourth of what fits 
 
 Banned: TypeAlias = PeerId | Network
 _Index: TypeAlias = tuple[Direction, PeerId | None, str | None, Place]
+_ANY: Final = (None,)
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """The rule that speaks for an attempt (None: no rule does), and its ``source``, one word for the audit log.
 
-    ``implicit``: the protocol is open to everybody, and no entry speaks of it.
+    ``implicit``: the protocol is open to everybody, and no entry speaks of it. ``named``: the entry names the peer.
     """
 
     rule: Rule | None
     source: str
     implicit: bool = False
+    named: bool = False
 
 
 class Key(NamedTuple):
@@ -92,10 +94,11 @@ class Entries:
     one behind, so ``make_room`` forgets those beyond ``LEARNED``, but none of a peer that one of ``held`` contains.
     """
 
-    __slots__ = ("_banned", "_content", "_filed", "_found", "_lengths", "banned", "held", "learned", "rules")
+    __slots__ = ("_banned", "_content", "_filed", "_found", "_lengths", "banned", "held", "learned", "rules", "same")
 
     def __init__(self) -> None:
         self.rules: dict[Key, Rule] = {}
+        self.same: dict[str, tuple[str, ...]] = {}  # further ids of the protocol that has this one first
         self.banned: set[Banned] = set()
         self._found: dict[_Index, Judgement] = {}
         self._banned: set[PeerId | Place] = set()
@@ -113,7 +116,7 @@ class Entries:
         if learned:
             self.learned[key] = None
             source += "+learned"
-        self._found[*key[:3], self._place(key.network, 1)] = Judgement(rule, source)
+        self._found[*key[:3], self._place(key.network, 1)] = Judgement(rule, source, named=key.peer is not None)
 
     def make_room(self) -> list[Key]:
         """Forget what was learned longest ago, and return it."""
@@ -176,14 +179,19 @@ class Entries:
         return peer in self._banned or not self._banned.isdisjoint(places)
 
     def find(self, attempt: Attempt, places: Collection[Place], *, named_only: bool) -> Judgement | None:
-        """The strongest entry that matches; ``named_only``: of those that name the protocol."""
-        found, direction = self._found, attempt.direction
+        """The strongest entry that matches; ``named_only``: of those that name the protocol.
+
+        Of entries that differ only in which of a protocol's ids they name one that rejects speaks, else the first.
+        """
+        found, direction, name = self._found, attempt.direction, attempt.protocol
+        names = (name, *self.same[name]) if name in self.same else (name,)
         for peer in (attempt.peer, None):
-            for protocol in (attempt.protocol,) if named_only else (attempt.protocol, None):
+            for protocols in (names,) if named_only else (names, _ANY):
                 for place in places:
-                    index = (direction, peer, protocol, place)
-                    if index in found:
-                        return found[index]
+                    here = [(direction, peer, protocol, place) for protocol in protocols]
+                    entries = [found[index] for index in here if index in found]
+                    if entries:
+                        return next((one for one in entries if one.rule == Rule.REJECT), entries[0])
         return None
 
     @property

@@ -24,7 +24,7 @@ from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import ConnectionClosed, DecryptError, MuxerError
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.seams import MuxerUser, Secured, Sink, StreamEnd, Wire
-from stronghold_p2p.streams.waiter import Turn
+from stronghold_p2p.streams.waiter import Slices, Turn
 from stronghold_p2p.yamux.header import GO_AWAY, frame
 from stronghold_p2p.yamux.receiver import Receiver
 from stronghold_p2p.yamux.session import Session
@@ -57,7 +57,7 @@ class YamuxMuxer:
         self._stalled: tuple[float, int] | None = None  # since when the wire takes nothing, and what was unsent then
         self._reading_paused = False
         self._goodbye_until = math.inf
-        self.turn = Turn(self._loop)
+        self.turn = Turn(self._loop, network.slices, self._failed)
         self.heard = self._loop.time()
         self.closed = False
         wire.user = self
@@ -303,6 +303,7 @@ class YamuxFactory:
     ) -> None:
         self.limits = limits
         self.timeouts = timeouts
+        self.slices = Slices()
         self._pool = pool
         self._protected = protected
 

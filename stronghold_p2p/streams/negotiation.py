@@ -46,7 +46,9 @@ def explain_reset(error: Exception, protocols: tuple[str, ...]) -> Exception:
     if isinstance(error, StreamReset) and error.code == Reset.NEGOTIATION_FAILED:
         return unsupported(protocols)
     if isinstance(error, StreamReset) and error.code == Reset.RESOURCE_LIMIT:
-        told = "the peer takes no more streams now (its Limits.streams_in or requests_per_peer): wait and try again"
+        told = (
+            "the peer takes no more now (its Limits.streams_in, requests_per_peer, request_memory): wait and try again"
+        )
         return LimitExceeded(told, limit="streams", remote=True)
     return error
 

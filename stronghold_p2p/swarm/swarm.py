@@ -29,6 +29,7 @@ from stronghold_p2p.muxing.yamux_muxer import YamuxFactory
 from stronghold_p2p.noise.libp2p import Noise
 from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.seams import Transport, Upgraded
+from stronghold_p2p.streams.aside import Aside
 from stronghold_p2p.swarm.dialer import Dialer
 from stronghold_p2p.swarm.gatekeeper import Gatekeeper, Served, kept_out
 from stronghold_p2p.swarm.host import Service
@@ -75,6 +76,7 @@ class Swarm:
         self.approval = Approval(self.firewall, audit, self.timeouts, self.limits)
         self.hub = Hub(audit)
         self.faults = Faults(logging.getLogger("stronghold_p2p.connection"))
+        self.aside = Aside()
         self.protected: set[PeerId] = set()
         self.peer_protocols: dict[PeerId, frozenset[str]] = {}
         self._services: dict[str, Served] = {}

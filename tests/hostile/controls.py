@@ -114,6 +114,18 @@ CONTROLS: Final = {
     "151_files_that_others_may_write": ("--without others", "refused:"),
     "152_a_log_that_strangers_write": ("--without first-line", '["written"] <='),
     "152_handlers_that_fail": ("--constant logs.AT_ONCE=1000", '["written"] <='),
+    # what requests cost everybody else
+    "130_long_bodies_that_end_together": ("--constant request_response.server.LONG=1073741824", "everybody waited"),
+    "130_short_bodies_that_end_together": ("--constant streams.waiter.SLICE=60", "everybody waited"),
+    "131_memory_of_requests": (
+        "--limit request_memory=83886080 --limit request_memory_per_peer=20971520",
+        "<= total * 3 // 4",
+    ),
+    "131_events_that_show_requests": ("--without held-by-events", "of {fit}"),
+    "132_questions_of_strangers": ("--without reserve", "asked_about:"),
+    "132_brackets_in_a_text": ("--constant request_response.codecs.codec.WEIGHED=1073741824", "asked_about:"),
+    "133_any_id_of_a_protocol": ("--without all-ids", '== "na", name'),
+    "133_requests_without_a_name": ("--without names", '== "refused", message'),
     # names and files
     "93_peer_ids": ("--without inlined-keys", '== "DecodeError"'),
     "93_addresses": ("--constant addressing.parse.MAX_COMPONENTS=320", '== "DecodeError"'),

@@ -181,6 +181,18 @@ class Deaf:
         pass
 
 
+def under_the_first(find: Function) -> Function:
+    def finding(self: Any, *given: Any, **options: Any) -> Any:
+        self.same.clear()
+        return find(self, *given, **options)
+
+    return finding
+
+
+def named(decide: Function) -> Function:
+    return lambda rule, attempt, fault: decide(rule, replace(attempt, variant=attempt.variant or ""), fault)
+
+
 def nearly(protocol: str) -> str:
     return protocol.rstrip("/").lower()
 
@@ -238,6 +250,10 @@ CHECKS: Final[dict[str, list[Patch]]] = {
     "withdrawal": [
         ("firewall.asking.questions:Hooks.start", lambda start: lambda self, *given: Deaf(start(self, *given)))
     ],
+    "held-by-events": [("events.hub:held_of", always(None))],
+    "reserve": [("firewall.asking.approval:Approval._prefers", always(False))],
+    "all-ids": [("firewall.entries:Entries.find", under_the_first)],
+    "names": [("firewall.decisions:rule_of", named)],
     "exact-ids": [
         (
             "connection.handlers:Handlers.admits",

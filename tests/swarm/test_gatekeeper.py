@@ -14,7 +14,7 @@ from unittest.mock import Mock
 import pytest
 
 from stronghold_p2p.addressing.parse import parse
-from stronghold_p2p.codes import GoAway
+from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import DialError, StreamReset, UnsupportedProtocol
@@ -282,3 +282,29 @@ async def test_each_decision_has_its_line_in_the_audit_log(caplog: pytest.LogCap
         alice.firewall.unban(bob.peer_id)
         await connect(bob, alice)
         assert lines(caplog) == ["verdict=allow protocol=connection variant=- rule=allow@protocol"]
+
+
+async def test_a_handler_that_has_not_begun_does_not_when_its_peer_is_shut_out() -> None:
+    """The loop comes to it a turn later: before Python 3.12, or beside a task factory."""
+    loop, began = asyncio.get_running_loop(), list[object]()
+
+    async def handler(stream: object) -> None:
+        began.append(stream)
+
+    async with swarms(handler) as (alice, bob, connection):
+
+        def factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+            if coroutine.__name__ == "_handle":
+                loop.call_soon(partial(bob.firewall.set, Rule.REJECT))
+            return asyncio.Task(coroutine, loop=loop, **options)
+
+        loop.set_task_factory(factory)  # type: ignore[arg-type,unused-ignore]
+        try:
+            async with await connection.open_stream(ECHO) as stream:
+                with pytest.raises(StreamReset) as caught:
+                    await stream.read()
+        finally:
+            loop.set_task_factory(None)
+        assert caught.value.code == Reset.GATED
+        (his,) = bob.connections(alice.peer_id)
+        assert (began, his.handlers.tasks) == ([], {})

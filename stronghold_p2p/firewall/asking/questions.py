@@ -30,20 +30,22 @@ CHANGED: Final = object()
 class Hooks(PerPeer[PeerId]):
     """The questions that the application is asked: at most ``asks`` at once (None: any number), and so many of a peer.
 
-    Ask ``full`` before ``take`` or ``start``: ``take`` counts an attempt that waits for another one's answer. A running
-    hook counts until it ends, also one that was cancelled and takes its time.
+    Ask ``crowded`` and ``full`` before ``take`` or ``start``: ``take`` counts an attempt that waits for another one's
+    answer. A running hook counts until it ends, also one that was cancelled and takes its time.
     """
 
-    __slots__ = ("_asks", "faults", "running")
+    __slots__ = ("_common", "asks", "faults", "running")
 
     def __init__(self, asks: int | None, per_peer: int | None) -> None:
         super().__init__(per_peer)
-        self._asks = math.inf if asks is None else asks
+        self.asks = math.inf if asks is None else asks
+        self._common = math.inf if asks is None else asks - asks // 4
         self.faults = Faults(log)
         self.running: dict[asyncio.Task[Any], PeerId] = {}
 
-    def full(self, peer: PeerId) -> bool:
-        return self.total >= self._asks or super().full(peer)
+    def crowded(self, *, preferred: bool) -> bool:
+        """Whether there is no place for anybody more: the last quarter is for those who are preferred."""
+        return self.total >= (self.asks if preferred else self._common)
 
     def start(self, hook: Hook, attempt: Attempt) -> asyncio.Task[Any]:
         """Run ``hook(attempt)`` as a task, which is no longer counted when its other done callbacks are called."""
