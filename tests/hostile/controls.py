@@ -102,6 +102,16 @@ CONTROLS: Final = {
     "80_predicates_and_hooks_that_fail": ("--timeout ask=80", "over(peer, stream), within"),
     "81_other_names_for_the_same": ("--without exact-ids", '== "na", name'),
     "96_rules_that_were_spoilt": ("--without end-line", 'cut["allows"]'),
+    # shares of a turn, of the timer, of the places
+    "36_stream_ids_that_run_out": ("--constant yamux.session.WORN=0", "accept:"),
+    "42_frames_of_the_least_size": (
+        "--constant muxing.yamux_muxer.TURN_FRAMES=1000000 --constant yamux.receiver.TURN_SECONDS=60",
+        '["busy"]',
+    ),
+    "107_time_outs_in_the_turn_of_success": ("--without unwanted", "<= ALLOWED"),
+    "140_streams_that_say_nothing": ("--constant connection.handlers.SILENT_BURST=12800", "ends:"),
+    "141_pieces_while_the_application_is_asked": ("--without joined", "grown:"),
+    "142_strangers_take_all_places": ("--constant firewall.limits.gate.RESERVED=1000000", "ends:"),
     # names and files
     "93_peer_ids": ("--without inlined-keys", '== "DecodeError"'),
     "93_addresses": ("--constant addressing.parse.MAX_COMPONENTS=320", '== "DecodeError"'),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import time
 from collections import Counter
 from contextlib import suppress
 from typing import Any, Final
@@ -94,7 +95,7 @@ class Guard:
         self.same = True
         self.holding = asyncio.Event()
         self.holding.set()
-        self.stall = 0.0
+        self.stall = self.busy = 0.0
         self.kept: Events | None = None
         self.emitted = self.most = 0
         self.network.on_request(self.protocol)(self._answer)
@@ -125,14 +126,15 @@ class Guard:
             self.most = max(self.most, len(self.kept._waiting))
 
     async def watch(self) -> None:
-        """Counts what is logged as an error, and notes how long the loop could not come to this."""
+        """Counts what is logged as an error, and notes how long the loop could not come to this, and was at work."""
         logging.getLogger("stronghold_p2p").addHandler(self.errors)
         self.network.on_event(self._count)
         loop = asyncio.get_running_loop()
         while True:
-            before = loop.time()
+            before, worked = loop.time(), time.thread_time()
             await asyncio.sleep(BEAT)
             self.stall = max(self.stall, loop.time() - before - BEAT)
+            self.busy = max(self.busy, time.thread_time() - worked)
 
     # ------------------------------------------------------------------ commands
 
@@ -199,7 +201,8 @@ class Guard:
 
     def guarded(self) -> Result:
         """What it has seen, and what waits in it."""
-        stall, self.stall = self.stall, 0.0
+        stall, busy = self.stall, self.busy
+        self.stall = self.busy = 0.0
         return {
             "emitted": self.emitted,
             "most": self.most,
@@ -211,6 +214,7 @@ class Guard:
             "same": self.same,
             "errors": self.errors.count,
             "stall": stall,
+            "busy": busy,
         }
 
     async def forget(self) -> None:

@@ -8,7 +8,7 @@ from importlib import import_module
 
 from tests.hostile.arena import Arena
 
-MODULES = ("transport", "multistream", "yamux", "noise", "identify", "requests", "firewall", "stored")
+MODULES = ("transport", "multistream", "yamux", "noise", "identify", "requests", "firewall", "stored", "shares")
 
 
 @dataclass(frozen=True)

@@ -172,6 +172,10 @@ class Deaf:
         pass
 
 
+def apart(self: Any, piece: bytes | memoryview) -> None:
+    self.pieces.append(bytes(piece))
+
+
 def nearly(protocol: str) -> str:
     return protocol.rstrip("/").lower()
 
@@ -222,6 +226,8 @@ CHECKS: Final[dict[str, list[Patch]]] = {
     "withdrawal": [
         ("firewall.asking.questions:Hooks.start", lambda start: lambda self, *given: Deaf(start(self, *given)))
     ],
+    "joined": [("streams.negotiation:HeldUntilAnswered.data", lambda _: apart)],
+    "unwanted": [("swarm.dialer:Dialer._close_unwanted", always(None))],
     "exact-ids": [
         (
             "connection.handlers:Handlers.admits",
