@@ -194,10 +194,10 @@ class LiveConnection:
 
     @property
     def idle_since(self) -> float:
-        """Since when it has had no stream, or, where no look has seen that yet, no bytes; infinite while it has one."""
+        """Since when it has had no stream, as far as looks and bytes tell; infinite while it has one."""
         if self._muxer.streams:
             return math.inf
-        return self._muxer.heard if self._idle_since is None else self._idle_since
+        return min(self._muxer.heard, math.inf if self._idle_since is None else self._idle_since)
 
     @property
     def in_use(self) -> bool:

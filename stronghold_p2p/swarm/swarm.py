@@ -245,7 +245,11 @@ class Swarm:
                 await self.dialer.dial(peer, [connection.remote_address, *known] if dialed else known)
             except P2PError as error:
                 log.debug("no fresh connection to %s: %s", peer, error)
-                await asyncio.sleep(REPLACE_EVERY)
+            except Exception:  # a fault of ours: what there is goes on
+                log.exception("internal error while looking for a fresh connection")
+            else:
+                return
+            await asyncio.sleep(REPLACE_EVERY)
 
     def ended(self, connection: LiveConnection, error: Exception) -> None:
         self._tokens.pop(connection).release()

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -126,15 +127,23 @@ class Guard:
             self.most = max(self.most, len(self.kept._waiting))
 
     async def watch(self) -> None:
-        """Counts what is logged as an error, and notes how long the loop could not come to this, and was at work."""
+        """Counts what is logged as an error, and notes how long the loop stood still, and what one callback took."""
         logging.getLogger("stronghold_p2p").addHandler(self.errors)
         self.network.on_event(self._count)
+        setattr(asyncio.Handle, "_run", self._timed(asyncio.Handle._run))  # noqa: B010
         loop = asyncio.get_running_loop()
         while True:
-            before, worked = loop.time(), time.thread_time()
+            before = loop.time()
             await asyncio.sleep(BEAT)
             self.stall = max(self.stall, loop.time() - before - BEAT)
-            self.busy = max(self.busy, time.thread_time() - worked)
+
+    def _timed(self, run: Callable[[asyncio.Handle], object]) -> Callable[[asyncio.Handle], None]:
+        def timed(handle: asyncio.Handle) -> None:
+            begun = time.thread_time()
+            run(handle)
+            self.busy = max(self.busy, time.thread_time() - begun)
+
+        return timed
 
     # ------------------------------------------------------------------ commands
 

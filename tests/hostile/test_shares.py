@@ -27,7 +27,7 @@ def test_row_36_stream_ids_that_run_out(arena: Arena) -> None:
             expected = len(peer.opened) + count
             assert dialer.ask(**opens, count=count)["ok"] == count
             assert peer.pump(lambda expected=expected: len(peer.opened) >= expected)  # type: ignore[misc]
-            peer.send(*(update(stream, 0, ACK) for stream in peer.opened))
+            peer.send(*(update(stream, 0, ACK) for stream in peer.opened[expected - count :]))
         dialer.tell(**opens, count=20)  # and half of the last hundred has begun
         with host.peer() as fresh:
             assert dialer.read()["ok"] == 20
@@ -47,6 +47,7 @@ def test_row_36_stream_ids_that_run_out(arena: Arena) -> None:
             got = dialer.ask(**opens, count=100)
             peer.rest(0.1)
             peer.send(*(update(stream, 0, ACK) for stream in peer.opened))
+            peer.opened.clear()
         assert got["LimitExceeded"] >= 90
         assert peer.alive()
 
@@ -70,13 +71,13 @@ def test_row_42_frames_of_the_least_size(arena: Arena) -> None:
         peers = [stack.enter_context(guard.connect()) for _ in range(crowd)]
         block = b"".join(map(ping, range(21_800)))
         guard.state()
-        for _ in range(arena.pick(3, 10)):
+        for _ in range(3):
             flood(peers, block)
         assert all(peer.alive(30.0) for peer in peers)
         found = guard.state()
-        # Of a core, between two beats of 10 ms: it does not matter what else the machine does.
-        assert found["busy"] <= 0.04, f"{found['busy'] * 1e3:.0f} ms"
-        arena.note(f"{found['busy'] * 1e3:.0f} ms at work between two beats of 10 ms")
+        # Of a core: it does not matter what else the machine does.
+        assert found["busy"] <= 0.01, f"{found['busy'] * 1e3:.0f} ms in one callback"
+        arena.note(f"{found['busy'] * 1e3:.1f} ms in one callback")
         arena.bound("s that the loop stood still", found["stall"], 0.25)
 
 
@@ -117,7 +118,7 @@ def test_row_140_streams_that_say_nothing(arena: Arena) -> None:
     """A stream every 20 ms that says nothing, on 8 connections and on 40"""
     negotiate, every = arena.pick(0.8, 10.0), arena.pick(0.01, 0.02)
     within = negotiate + arena.pick(1.7, 5.0)  # 128 at once, and two a second
-    with arena.serve("--timeout", f"negotiate={negotiate}", memory=4 * MIB) as target:
+    with arena.serve("--timeout", f"negotiate={negotiate}", memory=arena.pick(4, 32) * MIB) as target:
         for crowd in (8, 40) if arena.full else (2,):
             with target.connect() as few, ExitStack() as stack:
                 few.send(*(update(stream, 0, SYN) for stream in range(1, 201, 2)))
@@ -127,7 +128,7 @@ def test_row_140_streams_that_say_nothing(arena: Arena) -> None:
                     peer.ends(GoAway.RATE_LIMITED)
                 assert few.alive()  # the negative control: a hundred are no fault
                 assert sum(stream & 1 for stream in few.resets) == 100
-                arena.bound(f"share of a core by {crowd}", share, 0.05 if crowd == 8 else 0.25)
+                arena.bound(f"share of a core by {crowd}", share, 0.05 if crowd == 8 else 0.1)
 
 
 def test_row_141_pieces_while_the_application_is_asked(arena: Arena) -> None:
