@@ -36,8 +36,6 @@ CONSTANTS = (
     Constant("WAKE_TOGETHER", NEVER, "conc over streams", "writers go on some at a time"),
     Constant("TURN_BYTES", 65_519, "upload", "a turn collects four records instead of one"),
     Constant("ONE_SHOT", 0, "seq over streams", "small records are sealed and opened in fresh memory"),
-    Constant("SEALED_TOGETHER", 1, "upload", "four records are sealed before they are written"),
-    Constant("JOINED_FROM", NEVER, "conc over streams", "many pieces are joined before they are copied"),
 )
 
 

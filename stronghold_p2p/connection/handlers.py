@@ -52,6 +52,9 @@ Handler: TypeAlias = Callable[[LiveStream], Awaitable[None]]
 class Owner(Protocol):
     """The swarm that a connection belongs to. ``connection`` is always the one that asks."""
 
+    peer_protocols: dict[PeerId, frozenset[str]]
+    """What each peer has said to serve."""
+
     def admits(self, connection: Any, protocol: str) -> bool | None:
         """Whether its peer may open a stream for ``protocol``; None: ``ask`` first."""
 
@@ -60,9 +63,6 @@ class Owner(Protocol):
 
     def handler(self, protocol: str) -> Handler | None:
         """Who serves ``protocol``."""
-
-    def served(self, peer: PeerId, protocols: tuple[str, ...]) -> str | None:
-        """The first of ``protocols`` that ``peer`` has said to serve."""
 
     def is_protected(self, peer: PeerId) -> bool:
         """Connections to ``peer`` are kept although nothing happens on them."""

@@ -255,7 +255,13 @@ class LiveConnection:
         return self._known(protocols) or protocols[0]
 
     def _known(self, protocols: tuple[str, ...]) -> str | None:
-        return protocols[0] if len(protocols) == 1 else self._owner.served(self.peer, protocols)
+        if len(protocols) == 1:
+            return protocols[0]
+        known = self._owner.peer_protocols.get(self.peer, ())
+        for protocol in protocols:
+            if protocol in known:
+                return protocol
+        return None
 
     def _stream(self, end: StreamEnd) -> LiveStream:
         self._idle_since = None

@@ -22,11 +22,10 @@ from stronghold_p2p.seams import Deliver, Pieces, Write
 MAX_PLAINTEXT: Final = MAX_MESSAGE - TAGLEN
 """Bytes of plaintext that one record carries: 65,519."""
 
-# What sealing and opening gain by these shows ``python -m benchmarks.flushing``; the rest of flushing stands in
+# What ``ONE_SHOT`` gains shows ``python -m benchmarks.flushing``; the rest of flushing stands in
 # yamux/outbox.py.
 ONE_SHOT: Final = 8_192  # bytes of a record up to which it is sealed and opened in fresh memory
-SEALED_TOGETHER: Final = 4  # records sealed before they are written: with their plaintext they fit a core's cache
-JOINED_FROM: Final = 64  # pieces; more are joined first, as that costs less than a copy of each
+JOINED_FROM: Final = 64  # pieces; more are joined first: a copy of each costs more (python -m benchmarks.sealing)
 
 _PREFIX: Final = 2
 _length: Final = Struct(">H")
@@ -40,7 +39,7 @@ class Workspace:
     def __init__(self) -> None:
         self.opened = memoryview(bytearray(MAX_PLAINTEXT + ONE_SHOT))
         self.plaintext = memoryview(bytearray(MAX_PLAINTEXT))
-        self.sealed = memoryview(bytearray(SEALED_TOGETHER * (_PREFIX + MAX_MESSAGE)))
+        self.sealed = memoryview(bytearray(_PREFIX + MAX_MESSAGE))
 
 
 class Sealer:
@@ -56,8 +55,8 @@ class Sealer:
     def seal(self, pieces: Pieces, size: int, write: Write) -> None:
         """Give ``pieces``, of ``size`` bytes together, to ``write`` as records, each filled before the next begins.
 
-        Several records are written at a time, and nothing for nothing. ``ConnectionClosed`` when the counter is used
-        up: the connection has to end (noise/README.md, Encryption and I/O).
+        Nothing is written for nothing. ``ConnectionClosed`` when the counter is used up: the connection has to end
+        (noise/README.md, Encryption and I/O).
         """
         if size <= ONE_SHOT:
             n = self._sent
@@ -69,8 +68,7 @@ class Sealer:
             return
         if len(pieces) > JOINED_FROM:
             pieces = [b"".join(pieces)]
-        plaintext, sealed = self._space.plaintext, self._space.sealed
-        at = end = 0
+        plaintext, at = self._space.plaintext, 0
         for piece in pieces:
             start, length = 0, len(piece)
             while start < length:
@@ -79,27 +77,21 @@ class Sealer:
                 at += taken
                 start += taken
                 if at == MAX_PLAINTEXT:
-                    end = self._seal_into(plaintext, sealed, end)
+                    self._seal_large(plaintext, write)
                     at = 0
-                    if end == len(sealed):
-                        write(sealed)
-                        end = 0
         if at:
-            end = self._seal_into(plaintext[:at], sealed, end)
-        if end:
-            write(sealed[:end])
+            self._seal_large(plaintext[:at], write)
 
-    def _seal_into(self, plaintext: memoryview, sealed: memoryview, at: int) -> int:
-        """Seal one record into ``sealed`` from ``at`` on; returns where it ends."""
+    def _seal_large(self, plaintext: memoryview, write: Write) -> None:
         n = self._sent
         if n >= MAX_NONCE:
             raise _exhausted()
         self._sent = n + 1
-        body = at + _PREFIX
-        end = body + len(plaintext) + TAGLEN
-        _length.pack_into(sealed, at, end - body)
-        self._encrypt_into(pack_nonce(n), plaintext, None, sealed[body:end])
-        return end
+        size = len(plaintext) + TAGLEN
+        record = self._space.sealed[: _PREFIX + size]
+        _length.pack_into(record, 0, size)
+        self._encrypt_into(pack_nonce(n), plaintext, None, record[_PREFIX:])
+        write(record)
 
 
 class Opener:

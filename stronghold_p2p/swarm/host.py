@@ -19,6 +19,7 @@ from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.seams import Transport, Upgraded
 from stronghold_p2p.swarm.gatekeeper import Gatekeeper
+from stronghold_p2p.transport.upgrading import Upgrader
 
 
 class Service:
@@ -54,6 +55,7 @@ class Host(Protocol):
     approval: Approval
     hub: Hub
     gate: Gate
+    upgrader: Upgrader
     transports: list[Transport]
     """A service appends its own."""
     peer_protocols: dict[PeerId, frozenset[str]]

@@ -214,13 +214,6 @@ class Swarm:
     async def ask(self, connection: LiveConnection, protocol: str) -> bool:
         return await self.approval.ask(self.gatekeeper.attempt(connection, protocol))
 
-    def served(self, peer: PeerId, protocols: tuple[str, ...]) -> str | None:
-        known = self.peer_protocols.get(peer, ())
-        for protocol in protocols:
-            if protocol in known:
-                return protocol
-        return None
-
     @property
     def readers_wait(self) -> bool:
         return bool(self.hub.backlog.readers)

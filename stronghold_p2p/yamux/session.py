@@ -220,6 +220,8 @@ class Session:
             self.acknowledged(stream)
         if stream.receiving is not _FINISHED:
             self._dropped.bury(stream.id, stream.window.credit)
+        if (window := stream.window).buffered or window.size > INITIAL_WINDOW:
+            window.close()
 
     def spend_reset(self) -> None:
         """Resets have a rate, ours and the peer's together; beyond it the connection ends at the next flush."""
@@ -384,7 +386,8 @@ class YamuxStream:
         out = self._owner.outbox
         out.add(DATA, flags, self.id, 0)
         if self.receiving is _FINISHED:
-            self._over()
+            self.gone = True
+            self._owner.removed(self)
         if out.frames >= EARLY:
             out.user.early()
 
@@ -421,13 +424,13 @@ class YamuxStream:
     def end_by_peer(self) -> None:
         self.receiving = RECEIVING[self.receiving, _FIN]
         if self.finished:
-            self._over()
+            self.gone = True
+            self._owner.removed(self)
 
     def end_both(self) -> None:
         self.piece, self.first = b"", 0
         self._owner.removed(self)
         self._reset()
-        self.window.close()
 
     def fail(self, error: Exception) -> None:
         """The connection has ended; the session forgets the stream itself."""
@@ -439,13 +442,6 @@ class YamuxStream:
     def _reset(self) -> None:
         self.gone = self.finished = True
         self.sending, self.receiving = SENDING[self.sending, _RESET], RECEIVING[self.receiving, _RESET]
-
-    def _over(self) -> None:
-        """FIN was sent and has come."""
-        self.gone = True
-        self._owner.removed(self)
-        if (window := self.window).buffered or window.size > INITIAL_WINDOW:
-            window.close()
 
 
 def _full(message: str, limit: str, current: int, maximum: int) -> LimitExceeded:

@@ -16,7 +16,6 @@ from tests.noise.pair import KEY, SPACE, opened, sealed
 
 NUMBERS = b"".join(number.to_bytes(4, "big") for number in range(1 << 16))
 LAST = 2**64 - 2
-TOGETHER = 4
 SIZES = [1, 15, 16, 64, 8_175, 8_176, 8_191, 8_192, 8_193, 65_518, 65_519, 65_520, 131_038, 131_039, 200_000]
 
 
@@ -221,8 +220,8 @@ def check(pieces: list[bytes | memoryview]) -> None:
     sealer().seal(pieces, sum(map(len, pieces)), write)
     whole = b"".join(pieces)
     assert b"".join(written) == sealed(sealer(), whole)
-    assert len(written) == -(-len(whole) // (TOGETHER * MAX_PLAINTEXT))
-    assert all(len(some) == TOGETHER * (MAX_PLAINTEXT + 18) for some in written[:-1])
+    assert len(written) == -(-len(whole) // MAX_PLAINTEXT)
+    assert all(len(some) == MAX_PLAINTEXT + 18 for some in written[:-1])
 
 
 @given(sizes=st.lists(st.sampled_from([0, 1, 12, 500, 16_384, 65_507, 65_519, 65_520, 140_000]), max_size=6))
