@@ -74,7 +74,9 @@ class Limits(_Options):
     A call of ours that meets a full limit ends in ``LimitExceeded``, at once. A socket that a peer opens beyond one is
     closed, and ``AcceptFailed`` tells it; a stream that a peer opens beyond one is reset with the code for that.
 
-    connections = 300: connections of the network, both ways together (js).
+    connections = 300: connections of the network, both ways together (js). Peers that have connected to us and are
+        not in ``Network.protected`` have three quarters of them. Where a place is missing, the connection of such
+        a peer that has had no stream for longest gives way, if that is ten seconds; it is told that with 0x1005.
     inbound = None: of these, those that peers have opened.
     outbound = None: of these, those that we have opened.
     per_peer = 8: connections with one peer (go).

@@ -36,7 +36,7 @@ from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport.tcp import TcpTransport
 from stronghold_p2p.transport.upgrade import UpgradeSettings
 from stronghold_p2p.transport.upgrading import UpgradeRunner
-from stronghold_p2p.yamux.session import Session
+from stronghold_p2p.yamux.session import LAST_STREAM_ID, WORN, Session
 from tests.inside import muxer, session
 from tests.peers import ECHO, echo, mirror, network, until
 from tools import house
@@ -65,6 +65,8 @@ def places() -> Iterator[str]:
 
 HARMLESS = {
     "swarm.swarm.leave_behind": "forgets a task that has ended",
+    "muxing.yamux_muxer._send": "goes on as ``received`` does",
+    "muxing.yamux_muxer._slow_down": "goes on as ``received`` does",
     "streams.waiter.add": "a step of a task, whose faults are the task's",
     "streams.waiter.set": "a step of a task, whose faults are the task's",
     "streams.aside._next": "sets a future, and gives the thread its next work",
@@ -170,6 +172,14 @@ async def test_a_fault_of_ours(play: Play, monkeypatch: pytest.MonkeyPatch, capl
     assert len(caplog.records) <= 2
     assert all(record.exc_info is not None for record in caplog.records)
     caplog.clear()
+
+
+@breaks("swarm.swarm.worn")
+async def _a_fresh_connection(scene: Scene) -> None:
+    fault = scene.breaks(scene.alice._swarm.dialer, "dial")
+    session(scene.connection)._next_id = LAST_STREAM_ID - WORN + 2
+    await scene.meets(fault, scene.alice.request(scene.bob.peer_id, "on the worn one"))
+    assert not scene.connection.closed
 
 
 @breaks("swarm.dialer._start")

@@ -18,13 +18,14 @@ from inspect import CORO_CREATED, getcoroutinestate
 from typing import Any, Final, Protocol, TypeAlias
 
 from stronghold_p2p import multistream
-from stronghold_p2p.codes import Reset
+from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.connection.eager import begun
 from stronghold_p2p.errors import (
     ConnectionClosed,
     DeadlineExceeded,
     DecodeError,
     HandshakeError,
+    MuxerError,
     StreamEnded,
     StreamReset,
 )
@@ -33,8 +34,14 @@ from stronghold_p2p.identity import PeerId
 from stronghold_p2p.logs import Faults, OneLine
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import HeldUntilAnswered
+from stronghold_p2p.token_bucket import TokenBucket
 
 NEGOTIATING: Final = 128  # inbound streams of one connection that are still in multistream-select (rust-libp2p)
+
+# Streams of one connection on which the peer says nothing until their time is over: in the long run in a second, and at
+# once. Nobody has a use for them, and each is work for us (hostile row 140).
+SILENT_RATE: Final = 2.0
+SILENT_BURST: Final = 128
 
 # Errors that a peer can cause in any handler: they are no fault of the application, and are not logged as such.
 PEERS_DOING: Final = (ConnectionClosed, DeadlineExceeded, DecodeError, HandshakeError, StreamEnded, StreamReset)
@@ -71,6 +78,9 @@ class Owner(Protocol):
     async def turn(self, peer: PeerId) -> None:
         """Return when what ``peer`` brings may begin."""
 
+    def worn(self, connection: Any) -> None:
+        """Soon it takes no more streams of ours: have a fresh one in its place, and drain it then."""
+
     def ended(self, connection: Any, error: Exception) -> None:
         """It is over; its wire may take a moment longer."""
 
@@ -89,6 +99,7 @@ class Handlers:
         self._maximum = math.inf if maximum is None else maximum
         self._loop = loop
         self._parked = 0  # negotiations that wait for more
+        self._silent: TokenBucket | None = None  # few peers ever need one
         self._due: set[LiveStream] = set()  # their handlers start at the end of this callback
         self.tasks: dict[LiveStream, asyncio.Task[None]] = {}
         self._waiting: set[LiveStream] = set()  # those of ``tasks`` that slow readers of events keep from beginning
@@ -103,6 +114,12 @@ class Handlers:
 
     def unpark(self) -> None:
         self._parked -= 1
+
+    def silent(self, stream: LiveStream) -> None:
+        self._silent = self._silent or TokenBucket(SILENT_RATE, SILENT_BURST)
+        if not self._silent.take(self._loop.time()):
+            error = MuxerError("too many streams that say nothing", code=GoAway.RATE_LIMITED)
+            stream.connection.shut(GoAway.RATE_LIMITED, error)
 
     def admits(self, stream: LiveStream, protocol: str) -> bool | None:
         return self._owner.admits(stream.connection, protocol)

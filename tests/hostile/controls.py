@@ -126,6 +126,19 @@ CONTROLS: Final = {
     "132_brackets_in_a_text": ("--constant request_response.codecs.codec.WEIGHED=1073741824", "asked_about:"),
     "133_any_id_of_a_protocol": ("--without all-ids", '== "na", name'),
     "133_requests_without_a_name": ("--without names", '== "refused", message'),
+    # shares of a turn, of the timer, of the places
+    "36_stream_ids_that_run_out": ("--constant yamux.session.WORN=0", "accept:"),
+    "42_frames_of_the_least_size": (
+        (
+            "--constant muxing.yamux_muxer.TURN_FRAMES=1000000 --constant yamux.receiver.TURN_SECONDS=60"
+            " --constant transport.socket_wire.INBOX_BYTES=2621440"
+        ),
+        '["busy"]',
+    ),
+    "107_time_outs_in_the_turn_of_success": ("--without unwanted", "<= ALLOWED"),
+    "140_streams_that_say_nothing": ("--constant connection.handlers.SILENT_BURST=12800", "ends:"),
+    "141_pieces_while_the_application_is_asked": ("--without joined", "grown:"),
+    "142_strangers_take_all_places": ("--constant firewall.limits.gate.RESERVED=1000000", "ends:"),
     # names and files
     "93_peer_ids": ("--without inlined-keys", '== "DecodeError"'),
     "93_addresses": ("--constant addressing.parse.MAX_COMPONENTS=320", '== "DecodeError"'),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -99,7 +101,7 @@ class Guard:
         self.same = True
         self.holding = asyncio.Event()
         self.holding.set()
-        self.stall = 0.0
+        self.stall = self.busy = 0.0
         self.kept: Events | None = None
         self.emitted = self.most = 0
         self.network.on_request(self.protocol)(self._answer)
@@ -141,14 +143,23 @@ class Guard:
             self.most = max(self.most, len(self.kept._waiting))
 
     async def watch(self) -> None:
-        """Counts what is logged as an error, and notes how long the loop could not come to this."""
+        """Counts what is logged as an error, and notes how long the loop stood still, and what one callback took."""
         logging.getLogger("stronghold_p2p").addHandler(self.errors)
         self.network.on_event(self._count)
+        setattr(asyncio.Handle, "_run", self._timed(asyncio.Handle._run))  # noqa: B010
         loop = asyncio.get_running_loop()
         while True:
             before = loop.time()
             await asyncio.sleep(BEAT)
             self.stall = max(self.stall, loop.time() - before - BEAT)
+
+    def _timed(self, run: Callable[[asyncio.Handle], object]) -> Callable[[asyncio.Handle], None]:
+        def timed(handle: asyncio.Handle) -> None:
+            begun = time.thread_time()
+            run(handle)
+            self.busy = max(self.busy, time.thread_time() - begun)
+
+        return timed
 
     # ------------------------------------------------------------------ commands
 
@@ -225,7 +236,8 @@ class Guard:
 
     def guarded(self) -> Result:
         """What it has seen, and what waits in it."""
-        stall, self.stall = self.stall, 0.0
+        stall, busy = self.stall, self.busy
+        self.stall = self.busy = 0.0
         return {
             "emitted": self.emitted,
             "most": self.most,
@@ -242,6 +254,7 @@ class Guard:
             "rules": len(self.firewall.rules()),
             "learned": len(self.firewall.learned),
             "stall": stall,
+            "busy": busy,
         }
 
     async def forget(self) -> None:

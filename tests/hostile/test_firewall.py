@@ -322,7 +322,7 @@ def refused_bodies(peer: Peer, body: object, count: int) -> None:
 
 def test_row_79_more_questions_than_anybody_answers(arena: Arena) -> None:
     """10,000 requests of one peer wait to be approved; 300 peers with 16 each; large ones"""
-    patience = ("--timeout", "ask=60", "--timeout", "request=60", "--limit", "connections=400")
+    patience = ("--timeout", "ask=60", "--timeout", "request=60", "--limit", "connections=500")
     with arena.guard(*patience, memory=48 * MIB, tolerated=FULL) as guard:
         ask_about_all(guard)
         with ExitStack() as stack:

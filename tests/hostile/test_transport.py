@@ -438,7 +438,7 @@ def test_row_123_banned_addresses(arena: Arena) -> None:
 def test_row_111_the_end_with_stalled_peers(arena: Arena) -> None:
     """The end, with peers who read nothing, and half-open ones"""
     crowd = arena.pick(30, 290)
-    with ExitStack() as stack, arena.serve(probe=False) as target:
+    with ExitStack() as stack, arena.serve("--limit", "connections=400", probe=False) as target:
         for _ in range(crowd):
             peer = stack.enter_context(target.connect(small=True))
             for protocol in (PERF, ECHO, HOLD):

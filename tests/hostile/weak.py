@@ -193,6 +193,10 @@ def named(decide: Function) -> Function:
     return lambda rule, attempt, fault: decide(rule, replace(attempt, variant=attempt.variant or ""), fault)
 
 
+def apart(self: Any, piece: bytes | memoryview) -> None:
+    self.pieces.append(bytes(piece))
+
+
 def nearly(protocol: str) -> str:
     return protocol.rstrip("/").lower()
 
@@ -254,6 +258,8 @@ CHECKS: Final[dict[str, list[Patch]]] = {
     "reserve": [("firewall.asking.approval:Approval._prefers", always(False))],
     "all-ids": [("firewall.entries:Entries.find", under_the_first)],
     "names": [("firewall.decisions:rule_of", named)],
+    "joined": [("streams.negotiation:HeldUntilAnswered.data", lambda _: apart)],
+    "unwanted": [("swarm.dialer:Dialer._close_unwanted", always(None))],
     "exact-ids": [
         (
             "connection.handlers:Handlers.admits",
