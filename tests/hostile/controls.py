@@ -115,7 +115,10 @@ CONTROLS: Final = {
     "152_a_log_that_strangers_write": ("--without first-line", '["written"] <='),
     "152_handlers_that_fail": ("--constant logs.AT_ONCE=1000", '["written"] <='),
     # what requests cost everybody else
-    "130_long_bodies_that_end_together": ("--constant request_response.server.LONG=1073741824", "everybody waited"),
+    "130_long_bodies_that_end_together": (
+        "--constant request_response.server.LONG=1073741824 --constant streams.waiter.SLICE=60",
+        "everybody waited",
+    ),
     "130_short_bodies_that_end_together": ("--constant streams.waiter.SLICE=60", "everybody waited"),
     "131_memory_of_requests": (
         "--limit request_memory=83886080 --limit request_memory_per_peer=20971520",

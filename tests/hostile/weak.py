@@ -158,7 +158,7 @@ def crossed(make: Function) -> Function:
     return crossing
 
 
-async def untold(self: Any, request: Any, stream: Any) -> None:
+async def untold(self: Any, request: Any, stream: Any, _held: Any) -> None:
     await stream.write(frame(self._protocol.response.encode(await self._handler(request))))
 
 
