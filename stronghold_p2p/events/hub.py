@@ -8,11 +8,10 @@ from collections.abc import Callable
 from typing import Final, Literal, Self, TypeAlias, get_args
 
 from stronghold_p2p.errors import ConfigError, UsageError
-from stronghold_p2p.events.backlog import Backlog, Crowd, held_of, source_of
+from stronghold_p2p.events.backlog import Backlog, Crowd, source_of
 from stronghold_p2p.events.events import Accepting, Dialing, Dropped, Event, Judged
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.rules import Attempt, Rule
-from stronghold_p2p.logs import Faults
 
 Callback: TypeAlias = Callable[[Event], None]
 Overflow: TypeAlias = Literal["drop_oldest", "drop_newest", "wait"]
@@ -33,7 +32,6 @@ class Hub:
     def __init__(self, audit: Audit) -> None:
         self._audit = audit
         self.backlog = Backlog()
-        self._faults = Faults(log)
         self._listeners: list[Callback] = []
         self._followers: dict[object, tuple[Callback, Callable[[], None] | None]] = {}
 
@@ -69,8 +67,8 @@ class Hub:
         for callback in (*listeners, *[callback for callback, _ in self._followers.values()]):
             try:
                 callback(event)
-            except Exception as error:  # the application's own; nothing of ours may depend on it
-                self._faults.tell("an event callback failed", error=error)
+            except Exception:  # the application's own; nothing of ours may depend on it
+                log.exception("an event callback failed")
 
     def end(self) -> None:
         for _, ended in list(self._followers.values()):
@@ -105,7 +103,6 @@ class Events:
         unfollow = hub.follow(_weakly(self._put), _weakly(self.close), self._crowd)
         # An iterator that is not read any more must not collect what happens for ever.
         self._unfollow: Callable[[], object] = weakref.finalize(self, unfollow)
-        weakref.finalize(self, _let_go_of_all, self._waiting)
 
     def __aiter__(self) -> Self:
         return self
@@ -125,7 +122,6 @@ class Events:
             lost, self._lost = self._lost, 0
             return Dropped(lost)
         event = self._waiting.popleft()
-        _let_go(event)
         if self._crowd is not None:
             self._crowd.give_back(source_of(event))
             self._backlog.relieve()
@@ -137,8 +133,8 @@ class Events:
         if len(waiting) < self._buffer if self._crowd is None else self._crowd.takes(event):
             self._append(event)
         elif self._oldest:
-            _let_go(waiting.popleft())
-            self._append(event)
+            waiting.popleft()
+            waiting.append(event)
             self._lost += 1
         elif isinstance(last := waiting[-1], Dropped):
             waiting[-1] = Dropped(last.count + 1)
@@ -148,8 +144,6 @@ class Events:
 
     def _append(self, event: Event) -> None:
         self._waiting.append(event)
-        if (held := held_of(event)) is not None:
-            held.keep()
         if self._crowd is not None:
             self._crowd.take(source_of(event))
 
@@ -168,17 +162,6 @@ class Events:
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
-
-
-def _let_go(event: Event) -> None:
-    """It waits no longer."""
-    if (held := held_of(event)) is not None:
-        held.let_go()
-
-
-def _let_go_of_all(waiting: deque[Event]) -> None:
-    while waiting:
-        _let_go(waiting.popleft())
 
 
 def _weakly(method: Callable[..., None]) -> Callable[..., None]:

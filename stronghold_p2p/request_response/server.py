@@ -3,10 +3,6 @@
 A refusal is the end of the stream without a byte, whatever refused: a rule, the application when it was asked, or
 the handler (parity 3). A request that cannot be read is reset, and so is one whose
 handler fails or is late; each costs its own stream only.
-
-What a request takes is counted from its first byte to its answer, and for as long as an event that shows it waits for
-its reader (hostile row 131). One that is whole in its first piece, and shorter than 128 bytes, is not: of those no more
-come than ``requests_per_peer``.
 """
 
 import asyncio
@@ -14,7 +10,6 @@ import itertools
 import logging
 import math
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from stronghold_p2p.codes import Reset
@@ -27,19 +22,15 @@ from stronghold_p2p.errors import (
     P2PError,
     Rejected,
     UsageError,
-    again,
 )
 from stronghold_p2p.events.events import RequestFailed, RequestUnread
-from stronghold_p2p.firewall.decisions import know_ids
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.logs import OneLine
-from stronghold_p2p.per_peer import Hold, Memory, PerPeer
+from stronghold_p2p.per_peer import PerPeer
 from stronghold_p2p.request_response import attempts
-from stronghold_p2p.request_response.codecs.codec import BYTES, decode, weight
+from stronghold_p2p.request_response.codecs.codec import decode, weight
 from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
-from stronghold_p2p.request_response.framing import CHUNK, receive, reserve, whole, write
-from stronghold_p2p.streams.aside import LONG
+from stronghold_p2p.request_response.framing import CHUNK, receive, whole, write
 from stronghold_p2p.streams.deadline import late
 from stronghold_p2p.streams.live import Intake, LiveStream
 from stronghold_p2p.swarm.host import Host
@@ -102,7 +93,6 @@ class Server:
         self.swarm = swarm
         self.ids = itertools.count(1)
         self.places: PerPeer[bytes] = PerPeer(swarm.limits.requests_per_peer)  # by multihash, whose hash costs no call
-        self.memory: Memory[bytes] = Memory(swarm.limits.request_memory, swarm.limits.request_memory_per_peer)
 
     def serve(self, protocol: RequestProtocol[Rq, Rs], handler: Handler[Rq, Rs]) -> None:
         """Let ``handler`` answer what the firewall lets through.
@@ -111,7 +101,6 @@ class Server:
         is cancelled after ``Timeouts.request`` seconds and when the requester has gone.
         """
         responder = Responder(self, protocol, handler)
-        know_ids(self.swarm.firewall, protocol.ids)
         for name in protocol.ids:
             self.swarm.handle(name, responder.serve, judges=True, rule_name=protocol.ids[0])
 
@@ -134,79 +123,47 @@ class Responder(Generic[Rq, Rs]):
             error = attempts.too_many(self._server.places, peer)
             swarm.hub.emit(RequestUnread(connection.face, stream.protocol, error))
             return
-        held: Hold[bytes] | None = None
         try:
             due = math.inf
             if swarm.timeouts.request is not None:
                 due = connection.heard + swarm.timeouts.request
                 stream.expire(due)
             piece = stream.read_now(CHUNK)
-            body = whole(piece, protocol.max_request)
-            if body:
-                message = decode(protocol.request, body, "request", peer)
-            else:
-                held = Hold(self._server.memory, peer.multihash, partial(swarm.is_protected, peer))
-                read = await self._receive(stream, piece, held)
-                if read is None:
-                    return
-                (message,) = read
-                del piece, read  # nobody has to keep them while the handler works
+            body = whole(piece, protocol.max_request) or await self._receive(stream, piece)
+            if body is None:
+                return
+            message = decode(protocol.request, body, "request", peer)
             # A view is looked at even where the rules do not care: one that fails lets nobody in.
             if protocol.view is not None or not swarm.gatekeeper.passes(connection, protocol.ids[0], "in", message):
-                size = weight(protocol.request, body) if held is None else held.size
-                if not await self._allowed(message, stream, due, size, held):
+                size = weight(body)
+                del body, piece  # nobody has to keep them while the application is asked
+                if not await self._allowed(message, stream, due, size):
                     return
             request = Request(next(self._server.ids), peer, message, stream.protocol, connection.face, due)
-            await self._answer(request, stream, held)
+            await self._answer(request, stream)
         except Malformed as error:  # the handler has raised none: what it raises comes as something else
-            log.debug("a request of %s for %s cannot be read: %s", peer, stream.protocol, OneLine(error))
+            log.debug("a request of %s for %s cannot be read: %s", peer, stream.protocol, error)
             stream.reset(Reset.PROTOCOL_VIOLATION)
-            self._unread(stream, error)
+            swarm.hub.emit(RequestUnread(connection.face, stream.protocol, error))
         finally:
             self._server.places.give_back(peer.multihash)
-            if held is not None:
-                held.let_go()
 
-    async def _receive(self, stream: LiveStream, piece: bytes, held: Hold[bytes]) -> tuple[Rq] | None:
-        """The message, when it is longer or does not come in one piece; None: there is none."""
+    async def _receive(self, stream: LiveStream, piece: bytes) -> bytes | None:
+        """The body, when it does not come in one piece."""
         try:
-            body = await receive(stream, self._protocol.max_request, piece, held)
-            if body is None:
-                return None
-            codec, peer = self._protocol.request, stream.connection.peer
-            if len(body) <= LONG or codec is BYTES:
-                reserve(held, weight(codec, body), peer)
-                return (decode(codec, body, "request", peer),)
-            return (await self._decoded(stream, body, held),)
+            return await receive(stream, self._protocol.max_request, piece)
         except Malformed:
             raise
-        except LimitExceeded as error:
-            stream.reset(Reset.RESOURCE_LIMIT)
-            self._unread(stream, error)
-            return None
         except P2PError as error:
-            self._unread(stream, self._late("read", stream.peer) if isinstance(error, DeadlineExceeded) else error)
+            cause: Exception = error
+            if isinstance(error, DeadlineExceeded):
+                cause = self._late("read", stream.peer)
+            self._swarm.hub.emit(RequestUnread(stream.connection.face, stream.protocol, cause))
             raise
 
-    async def _decoded(self, stream: LiveStream, body: bytes, held: Hold[bytes]) -> Rq:
-        """Read beside the loop; ``held`` are its bytes and what it becomes meanwhile, then what it has become."""
-        codec, peer = self._protocol.request, stream.peer
-        weigh, read = partial(weight, codec, body), partial(decode, codec, body, "request", peer)
-        size = await self._swarm.aside.run(peer, weigh, stream)
-        reserve(held, len(body) + size, peer)
-        message = await self._swarm.aside.run(peer, read, stream)
-        held.resize(size)
-        return message
-
-    def _unread(self, stream: LiveStream, error: P2PError) -> None:
-        """Tell of it, in an error that may wait for a reader: its frames and causes would keep what was being read."""
-        told = again(error, stream.peer)
-        told.__cause__ = None
-        self._swarm.hub.emit(RequestUnread(stream.connection.face, stream.protocol, told))
-
-    async def _allowed(self, message: Rq, stream: LiveStream, due: float, size: int, held: Hold[bytes] | None) -> bool:
-        approval, backlog, live = self._swarm.approval, self._swarm.hub.backlog, stream.connection
-        attempt = attempts.attempt_of(live, self._protocol, message, direction="in", deadline=due, held=held)
+    async def _allowed(self, message: Rq, stream: LiveStream, due: float, size: int) -> bool:
+        approval, backlog = self._swarm.approval, self._swarm.hub.backlog
+        attempt = attempts.attempt_of(stream.connection, self._protocol, message, direction="in", deadline=due)
         wait = backlog.crowded(attempt.peer)  # it had its turn before the request came, which is later than that
         allowed = None if wait else approval.verdict(attempt)
         if allowed is None:
@@ -221,7 +178,7 @@ class Responder(Generic[Rq, Rs]):
                 watch.stop()
         return allowed
 
-    async def _answer(self, request: Request[Rq], stream: LiveStream, held: Hold[bytes] | None) -> None:
+    async def _answer(self, request: Request[Rq], stream: LiveStream) -> None:
         answering, watch, version = False, None, self._swarm.firewall.version
         try:
             outcome: Any = self._handler(request)
@@ -232,15 +189,13 @@ class Responder(Generic[Rq, Rs]):
                 finally:
                     watch.stop()
             answering = True
-            if version == self._swarm.firewall.version or self._still_allowed(request, held):
+            if version == self._swarm.firewall.version or self._still_allowed(request):
                 await stream.write(self._framed(outcome))
         except Rejected:
             return
         except (Exception, asyncio.CancelledError) as error:
             cause = error if isinstance(error, Exception) else self._interruption(watch, request)
-            if answering and isinstance(cause, P2PError):
-                cause = again(cause, request.peer)  # the frames of the write would keep the answer
-            self._swarm.hub.emit(RequestFailed(request, cause, held))
+            self._swarm.hub.emit(RequestFailed(request, cause))
             elsewhere = isinstance(error, (P2PError, TimeoutError)) or isinstance(cause, UsageError)
             if answering or not elsewhere:
                 raise
@@ -254,15 +209,15 @@ class Responder(Generic[Rq, Rs]):
         except (Malformed, LimitExceeded) as error:
             raise RuntimeError(f"the answer of the handler of {protocol.ids[0]} cannot be sent: {error}") from error
 
-    def _still_allowed(self, request: Request[Rq], held: Hold[bytes] | None) -> bool:
+    def _still_allowed(self, request: Request[Rq]) -> bool:
         """The rules may have changed since: a peer that was shut out is told nothing."""
-        live, message, due = request.connection, request.message, request.deadline
-        attempt = attempts.attempt_of(live, self._protocol, message, direction="in", deadline=due, held=held)
+        connection, due = request.connection, request.deadline
+        attempt = attempts.attempt_of(connection, self._protocol, request.message, direction="in", deadline=due)
         kept = self._swarm.firewall.decide(attempt) in {Rule.ALLOW, Rule.ASK}
         if not kept:
             self._swarm.approval.take_back(attempt)
             told = f"{request.peer} may not ask this any more: the rules have changed, and it was not told the answer"
-            self._swarm.hub.emit(RequestFailed(request, Rejected(told, peer=request.peer, local=True), held))
+            self._swarm.hub.emit(RequestFailed(request, Rejected(told, peer=request.peer, local=True)))
         return kept
 
     def _interruption(self, watch: Watch | None, request: Request[Any]) -> P2PError:

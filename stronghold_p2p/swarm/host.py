@@ -18,7 +18,6 @@ from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.seams import Transport, Upgraded
-from stronghold_p2p.streams.aside import Aside
 from stronghold_p2p.swarm.gatekeeper import Gatekeeper
 from stronghold_p2p.transport.upgrading import Upgrader
 
@@ -56,8 +55,6 @@ class Host(Protocol):
     approval: Approval
     hub: Hub
     gate: Gate
-    aside: Aside
-    """Where long messages are read."""
     upgrader: Upgrader
     transports: list[Transport]
     """A service appends its own."""
@@ -67,9 +64,6 @@ class Host(Protocol):
     @property
     def addresses(self) -> tuple[Multiaddr, ...]:
         """Where others are told to reach us, without ``/p2p/``."""
-
-    def is_protected(self, peer: PeerId) -> bool:
-        """The application has said that ``peer`` is to be kept."""
 
     def transport_for(self, address: Multiaddr) -> Transport | None:
         """The first that handles ``address``; None: nobody here."""

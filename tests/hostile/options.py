@@ -63,9 +63,7 @@ def limits_of(network: Network, connection: Connection) -> Snapshot:
         "max_window": of_session.max_window,
         "receive_memory": session._dropped.maximum,
         "requests_per_peer": sorted(requests),
-        "request_memory": network._server.memory.maximum,
-        "request_memory_per_peer": network._server.memory.share,
-        "asks": hooks.asks,
+        "asks": hooks._asks,
         "asks_per_peer": hooks.maximum,
     }
 

@@ -8,10 +8,7 @@ from importlib import import_module
 
 from tests.hostile.arena import Arena
 
-MODULES = (
-    *("transport", "multistream", "yamux", "noise", "identify", "requests"),
-    *("firewall", "rules", "stored", "load", "shares"),
-)
+MODULES = ("transport", "multistream", "yamux", "noise", "identify", "requests", "firewall", "stored")
 
 
 @dataclass(frozen=True)

@@ -84,9 +84,8 @@ class Stage:
 
         return await _told(read(), lambda greeting: "the stream")
 
-    async def seen(self) -> str:
-        """The events so far, without those of connections; refusals are told when their answers have left."""
-        await asyncio.sleep(0.002)
+    def seen(self) -> str:
+        """The events so far, without those of connections."""
         return ", ".join(self.events) or "-"
 
     def kept(self) -> str:
