@@ -59,8 +59,8 @@ def propose(protocol: str) -> bytes:
 def match_first(data: bytes | bytearray | memoryview) -> tuple[str, int] | None:
     """The protocol that ``data`` proposes and the bytes this took, if a whole first flight is there.
 
-    The fast path of ``listen``, which takes over from the first byte where this is ``None``, or where the caller does
-    not serve the protocol; ``propose`` gives the answer where it does.
+    The fast path of ``listen``, which takes over from the first byte where this is ``None``, as for a name whose length
+    takes two bytes, or where the caller does not serve the protocol; ``propose`` gives the answer where it does.
     """
     if len(data) <= _FIRST:
         return None

@@ -12,7 +12,7 @@ grace; rules that have changed reset the streams which they do not allow any mor
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sized
 from functools import partial
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -42,30 +42,43 @@ log = logging.getLogger("stronghold_p2p.connection")
 Handler: TypeAlias = Callable[[LiveStream], Awaitable[None]]
 
 
+class Gatekeeping(Protocol):
+    """The firewall, as far as streams meet it."""
+
+    def admits(self, connection: Any, protocol: str, /) -> bool | None:
+        """Whether its peer may open a stream for ``protocol``; None: the application has to be asked first."""
+
+
+class Waiting(Protocol):
+    """The backlog of slow readers of events."""
+
+    @property
+    def readers(self) -> Sized:
+        """Those who have asked that peers wait for them."""
+
+    async def turn(self, source: PeerId, /) -> None:
+        """Return when what the peer brings may begin."""
+
+
 class Owner(Protocol):
     """The swarm that a connection belongs to. ``connection`` is always the one that asks."""
 
     peer_protocols: dict[PeerId, frozenset[str]]
     """What each peer has said to serve."""
+    protected: set[PeerId]
+    """Peers whose connections are kept although nothing happens on them."""
 
-    def admits(self, connection: Any, protocol: str) -> bool | None:
-        """Whether its peer may open a stream for ``protocol``; None: ``ask`` first."""
+    @property
+    def gatekeeper(self) -> Gatekeeping: ...
+
+    @property
+    def backlog(self) -> Waiting: ...
 
     async def ask(self, connection: Any, protocol: str) -> bool:
         """Ask the application."""
 
     def handler(self, protocol: str) -> Handler | None:
         """Who serves ``protocol``."""
-
-    def is_protected(self, peer: PeerId) -> bool:
-        """Connections to ``peer`` are kept although nothing happens on them."""
-
-    @property
-    def readers_wait(self) -> bool:
-        """Somebody reads events slowly and has asked that peers wait for that."""
-
-    async def turn(self, peer: PeerId) -> None:
-        """Return when what ``peer`` brings may begin."""
 
     def ended(self, connection: Any, error: Exception) -> None:
         """It is over; its wire may take a moment longer."""
@@ -101,7 +114,7 @@ class Handlers:
         self._parked -= 1
 
     def admits(self, stream: LiveStream, protocol: str) -> bool | None:
-        return self._owner.admits(stream.connection, protocol)
+        return self._owner.gatekeeper.admits(stream.connection, protocol)
 
     def start(self, stream: LiveStream) -> None:
         # Streams that were reset may leave their handlers running.
@@ -180,7 +193,7 @@ class Handlers:
 
     async def _ask_and_handle(self, stream: LiveStream, protocol: str, answer: bytes, held: HeldUntilAnswered) -> None:
         stream.protocol = protocol
-        await self._owner.turn(stream.peer)
+        await self._owner.backlog.turn(stream.peer)
         if not await self._owner.ask(stream.connection, protocol):
             stream.send_now(answer[: -len(multistream.message(protocol))] + multistream.NA)
             stream.intake = None
@@ -196,13 +209,13 @@ class Handlers:
     async def _wait_for_readers(self, stream: LiveStream) -> None:
         self._waiting.add(stream)
         try:
-            await self._owner.turn(stream.peer)
+            await self._owner.backlog.turn(stream.peer)
         finally:
             self._waiting.discard(stream)
 
     async def _handle(self, stream: LiveStream) -> None:
         try:
-            if self._owner.readers_wait and stream.protocol not in OPEN_PROTOCOLS:
+            if self._owner.backlog.readers and stream.protocol not in OPEN_PROTOCOLS:
                 await self._wait_for_readers(stream)
             handler = self._owner.handler(stream.protocol)
             if handler is None:  # removed since the negotiation (hostile row 25)

@@ -283,7 +283,7 @@ class LiveConnection:
         return self._next(now)
 
     def _is_idle(self, now: float) -> bool:
-        if self._muxer.streams or self._owner.is_protected(self.peer):
+        if self._muxer.streams or self.peer in self._owner.protected:
             self._idle_since = None
         elif self._idle_since is None:
             self._idle_since = now

@@ -15,7 +15,7 @@ nothing where the channel cannot be trusted. ``_end`` fails all streams; ``ended
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Container
 from contextlib import suppress
 from typing import Final
 
@@ -107,9 +107,9 @@ class YamuxMuxer:
             self._wire.pause()
         return used
 
-    def accept(self, state: StreamEnd) -> Sink:
+    def accept(self, stream: StreamEnd) -> Sink:
         assert self._user is not None
-        return self._user.accepted(state)
+        return self._user.accepted(stream)
 
     def notify(self) -> None:
         """Flush behind everything that is due before in this turn of the loop."""
@@ -294,13 +294,11 @@ def _forget_frames(error: BaseException) -> None:
 
 
 class YamuxFactory:
-    """Starts ``YamuxMuxer`` for one network; ``protected`` tells whether a peer may use the last of the ``pool``."""
+    """Starts ``YamuxMuxer`` for one network; ``protected`` peers may use the last of the ``pool``."""
 
     id = YAMUX
 
-    def __init__(
-        self, limits: Limits, timeouts: Timeouts, pool: ReceivePool, protected: Callable[[PeerId], bool]
-    ) -> None:
+    def __init__(self, limits: Limits, timeouts: Timeouts, pool: ReceivePool, protected: Container[PeerId]) -> None:
         self.limits = limits
         self.timeouts = timeouts
         self._pool = pool
@@ -311,7 +309,7 @@ class YamuxFactory:
 
     def budget(self, peer: PeerId) -> ReceiveBudget:
         """What one more connection to ``peer`` may hold."""
-        return ReceiveBudget(self.limits.receive_memory, self._pool, lambda: self._protected(peer))
+        return ReceiveBudget(self.limits.receive_memory, self._pool, lambda: peer in self._protected)
 
     def refuse(self, wire: Wire, secured: Secured, code: int) -> None:
         goodbye = frame(GO_AWAY, 0, 0, code)

@@ -5,7 +5,7 @@ from typing import Final, TypeVar
 from stronghold_p2p.errors import LimitExceeded, Malformed
 from stronghold_p2p.exchange import ExchangeRunner
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.request_response.codecs.codec import ONE_BYTE, Codec, frame, malformed, unframe
+from stronghold_p2p.request_response.codecs.codec import Codec, frame, malformed, unframe
 from stronghold_p2p.streams.live import LiveStream
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ def write(codec: Codec[T], message: T, maximum: int, part: str, peer: PeerId | N
         limit = f"max_{part}"
         told = f"{limit} {len(body)}/{maximum}: send less, or raise it in the RequestProtocol"
         raise LimitExceeded(told, limit=limit, current=len(body), maximum=maximum, peer=peer)
-    return ONE_BYTE[len(body)] + body if len(body) < 128 else frame(body)
+    return frame(body)
 
 
 def whole(piece: bytes, maximum: int) -> bytes:

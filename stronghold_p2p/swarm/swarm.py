@@ -72,6 +72,7 @@ class Swarm:
         audit = Audit(name or str(self.peer_id))
         self.approval = Approval(self.firewall, audit, self.timeouts, self.limits)
         self.hub = Hub(audit)
+        self.backlog = self.hub.backlog
         self.protected: set[PeerId] = set()
         self.peer_protocols: dict[PeerId, frozenset[str]] = {}
         self._services: dict[str, Served] = {}
@@ -87,12 +88,10 @@ class Swarm:
             self.approval,
             audit,
             self._services,
-            backlog=self.hub.backlog,
+            backlog=self.backlog,
             ask_timeout=self.timeouts.ask,
         )
-        self.admits, self.turn = self.gatekeeper.admits, self.hub.backlog.turn
-        self.is_protected = self.protected.__contains__
-        yamux = YamuxFactory(self.limits, self.timeouts, self.pool, self.is_protected)
+        yamux = YamuxFactory(self.limits, self.timeouts, self.pool, self.protected)
         noise = Noise(StaticKeys.create(identity, os.urandom(32)), os.urandom)
         self.upgrader = Upgrader(UpgradeSettings((noise,), (yamux,)), self.timeouts.upgrade)
         self.transports: list[Transport] = [TcpTransport(self.upgrader, self.timeouts)]
@@ -182,10 +181,6 @@ class Swarm:
 
     async def ask(self, connection: LiveConnection, protocol: str) -> bool:
         return await self.approval.ask(self.gatekeeper.attempt(connection, protocol))
-
-    @property
-    def readers_wait(self) -> bool:
-        return bool(self.hub.backlog.readers)
 
     def ended(self, connection: LiveConnection, error: Exception) -> None:
         self._tokens.pop(connection).release()

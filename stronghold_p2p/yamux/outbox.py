@@ -29,8 +29,8 @@ Frames: TypeAlias = list[Buffer]  # as pieces of one plaintext
 class SessionUser(Protocol):
     """The muxer, which sees to it that frames leave."""
 
-    def accept(self, state: StreamEnd) -> Sink:
-        """The peer opens ``state``; it may be reset at once."""
+    def accept(self, stream: StreamEnd) -> Sink:
+        """The peer opens ``stream``; it may be reset at once."""
 
     def notify(self) -> None:
         """There is something to send after there was nothing."""
@@ -99,7 +99,7 @@ class Outbox:
         header, frames = _pack(0, kind, flags, stream_id, length), self._frames
         if self.control < APART:
             frames.append(header)
-        elif frames and isinstance(last := frames[-1], bytearray):
+        elif frames and not self._stream and isinstance(last := frames[-1], bytearray):
             last += header
         else:
             frames.append(bytearray(header))

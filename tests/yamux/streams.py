@@ -46,12 +46,12 @@ class End:
     def linger(self) -> float:
         return self.lingers_until
 
-    def accept(self, state: StreamEnd) -> LiveStream:
-        stream = LiveStream(state, self, self.loop)
+    def accept(self, stream: StreamEnd) -> LiveStream:
+        live = LiveStream(stream, self, self.loop)
         if self.intake is not None:
-            stream.take_in(self.intake(stream))
-        self.accepted.put_nowait(stream)
-        return stream
+            live.take_in(self.intake(live))
+        self.accepted.put_nowait(live)
+        return live
 
     def open(self) -> LiveStream:
         state = self.session.open()

@@ -129,8 +129,8 @@ class User:
         assert not self.due
         self.due = True
 
-    def _accept(self, state: Any) -> Sink:
-        end = End(self, state)
+    def _accept(self, stream: Any) -> Sink:
+        end = End(self, stream)
         self.ends.append(end)
         return end
 

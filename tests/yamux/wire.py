@@ -142,11 +142,11 @@ class Side:
         """As much as may leave early; the tests look at it when they ``take``."""
         self.early_notices += 1
 
-    def accept(self, state: StreamEnd) -> Sink:
-        assert isinstance(state, YamuxStream)
-        self.accepted.append(state)
-        sink = self.sinks[state.id] = Sink()
-        self.accepting(state)
+    def accept(self, stream: StreamEnd) -> Sink:
+        assert isinstance(stream, YamuxStream)
+        self.accepted.append(stream)
+        sink = self.sinks[stream.id] = Sink()
+        self.accepting(stream)
         return sink
 
     def hear(self, *frames: Buffer) -> Side:

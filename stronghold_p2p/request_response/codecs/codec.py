@@ -38,7 +38,7 @@ class Named(Generic[T]):
 
 
 # A length below 128 is the byte itself.
-ONE_BYTE: Final = tuple(bytes((size,)) for size in range(128))
+_ONE_BYTE: Final = tuple(bytes((size,)) for size in range(128))
 
 BYTES: Final[Codec[bytes]] = Named("BYTES", bytes, lambda body: body)
 """A message is its body."""
@@ -75,7 +75,7 @@ def weight(body: bytes) -> int:
 def frame(body: bytes) -> bytes:
     """A message as it goes over a stream. The length is minimal: the Rust peer hangs up on any other."""
     size = len(body)
-    return (ONE_BYTE[size] if size < 128 else varint.encode(size)) + body
+    return (_ONE_BYTE[size] if size < 128 else varint.encode(size)) + body
 
 
 def unframe(maximum: int) -> Exchange[bytes]:
