@@ -74,7 +74,9 @@ class Limits(_Options):
     A call of ours that meets a full limit ends in ``LimitExceeded``, at once. A socket that a peer opens beyond one is
     closed, and ``AcceptFailed`` tells it; a stream that a peer opens beyond one is reset with the code for that.
 
-    connections = 300: connections of the network, both ways together (js).
+    connections = 300: connections of the network, both ways together (js). Peers that have connected to us and are
+        not in ``Network.protected`` have three quarters of them. Where a place is missing, the connection of such
+        a peer that has had no stream for longest gives way, if that is ten seconds; it is told that with 0x1005.
     inbound = None: of these, those that peers have opened.
     outbound = None: of these, those that we have opened.
     per_peer = 8: connections with one peer (go).
@@ -96,7 +98,13 @@ class Limits(_Options):
         grown. Then the stream that brings more is reset, and windows grow no more.
     requests_per_peer = 100: requests at once with one peer (rust), those to it and those from it each for
         themselves.
-    asks = 256: questions to the firewall's hooks at once. Then what would be asked about is refused.
+    request_memory = 268435456 (256 MiB): what all requests of peers take from their first byte to their answer: what
+        has come of one, what that is reckoned to become when it is read, and this as long as an event that shows it
+        waits for its reader. Then the request that needs more is reset. Peers in ``Network.protected`` keep a
+        quarter of it.
+    request_memory_per_peer = 67108864 (64 MiB): of this, for the requests of one peer.
+    asks = 256: questions to the firewall's hooks at once. Then what would be asked about is refused. Peers that a rule
+        names keep a quarter of them.
     asks_per_peer = 16: of these, about one peer.
     """
 
@@ -113,5 +121,7 @@ class Limits(_Options):
     max_window: int = 16 << 20
     receive_memory: int = 32 << 20
     requests_per_peer: int | None = 100
+    request_memory: int | None = 256 << 20
+    request_memory_per_peer: int | None = 64 << 20
     asks: int | None = 256
     asks_per_peer: int | None = 16

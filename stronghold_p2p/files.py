@@ -27,7 +27,8 @@ def read(
     """What the file at ``path``, or behind that link, holds: at most ``maximum`` bytes.
 
     Besides what the system refuses, it is an ``error`` if this is not a regular file, if it is too large for a ``kind``
-    (which is seen before anything is read), or if it is ``private`` and others have rights on it.
+    (which is seen before anything is read), if others may write or own it or its folder, as for ssh, or if it is
+    ``private`` and others have rights on it.
     """
     with _faults(path, "read", error, FileNotFoundError):
         descriptor = os.open(path, _READ)
@@ -37,6 +38,9 @@ def read(
                 raise error(f"{path} is not a regular file", where=str(path))
             if private and os.name == "posix" and status.st_mode & 0o077:
                 raise error(f"others can read it: chmod 600 {path}", where=str(path))
+            wrong = _of_others(path, status)
+            if wrong is not None:
+                raise error(wrong, where=str(path))
             data = b""
             if status.st_size <= maximum:
                 with open(descriptor, "rb", closefd=False) as file:
@@ -46,6 +50,41 @@ def read(
     if max(status.st_size, len(data)) > maximum:
         raise error(f"{path} is too large for a {kind}: at most {maximum} bytes", where=str(path))
     return data, stamp_of(status)
+
+
+def _of_others(path: Path, status: os.stat_result) -> str | None:
+    """What is wrong if others may change what the file says; None: nobody but we and root may.
+
+    OpenSSH asks the same of its files (``StrictModes``). A group is no other if it is the owner's alone, by the name
+    that systems with a group for each user give it: these have a umask of 002. In a folder that others may write but
+    that is sticky, such as /tmp, they cannot put another file in its place.
+    """
+    if os.name != "posix":
+        return None
+    if status.st_uid not in (0, os.geteuid()):
+        return f"{path} belongs to another user: chown it, or copy it"
+    if status.st_mode & _writable(status):
+        return f"others can write it: chmod go-w {path}"
+    folder = os.path.dirname(os.path.realpath(path))
+    around = os.stat(folder)
+    if around.st_uid not in (0, os.geteuid()):
+        return f"{folder}, the folder of {path}, belongs to another user: move the file"
+    if around.st_mode & _writable(around) and not around.st_mode & stat.S_ISVTX:
+        return f"others can write the folder of {path}: chmod go-w {folder}"
+    return None
+
+
+def _writable(status: os.stat_result) -> int:
+    """The bits of a mode by which others than the owner may write."""
+    import grp  # noqa: PLC0415 - there is none on Windows
+    import pwd  # noqa: PLC0415 - as above
+
+    if status.st_mode & stat.S_IWGRP:
+        with suppress(KeyError):
+            owner, group = pwd.getpwuid(status.st_uid), grp.getgrgid(status.st_gid)
+            if owner.pw_gid == group.gr_gid and owner.pw_name == group.gr_name and {*group.gr_mem} <= {owner.pw_name}:
+                return stat.S_IWOTH
+    return stat.S_IWOTH | stat.S_IWGRP
 
 
 def replace(path: Path, data: bytes) -> Stamp:

@@ -288,12 +288,15 @@ class Network:
         return Events(self._swarm.hub, buffer, overflow)
 
     def stats(self) -> Mapping[str, int]:
-        """Counts of what there is now: connections, sockets on their way, streams, requests, asks, unread bytes."""
+        """Counts of what there is now: connections, sockets on their way, streams, requests, asks; and bytes: unread,
+        and taken by requests.
+        """
         connections = self._swarm.connections()
         return {
             **self._swarm.gate.snapshot(),
             **self._swarm.approval.snapshot(),
             **self._swarm.pool.snapshot(),
+            **self._server.memory.snapshot(),
             "held": self._swarm.hub.backlog.held,
             "listeners": len(self._swarm.listeners.all),
             "streams": sum(connection.streams for connection in connections),

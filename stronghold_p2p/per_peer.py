@@ -1,11 +1,11 @@
-"""How many of something each peer has at once: connections, requests, questions, streams.
+"""How many of something each peer has at once: connections, requests, questions, streams; and bytes.
 
 What happens beyond the maximum (an error, a reset, a no) is for the caller to say, so ``take`` only answers. A peer
 that has none any more takes no memory.
 """
 
 import math
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -50,3 +50,80 @@ class PerPeer(Generic[K]):
             del self._counts[peer]
         else:
             self._counts[peer] = count - 1
+
+
+class Memory(Generic[K]):
+    """Bytes that peers make us keep: at most ``maximum`` of all together, ``share`` of each (None: any number).
+
+    The last quarter is for those who are preferred: whoever fills all the rest does not stop them.
+    """
+
+    __slots__ = ("_sizes", "common", "maximum", "share", "total")
+
+    def __init__(self, maximum: int | None, share: int | None) -> None:
+        self.maximum = math.inf if maximum is None else maximum
+        self.common = math.inf if maximum is None else maximum - maximum // 4
+        self.share = math.inf if share is None else share
+        self.total = 0
+        self._sizes: dict[K, int] = {}
+
+    def size(self, peer: K) -> int:
+        return self._sizes.get(peer, 0)
+
+    def take(self, peer: K, size: int, *, preferred: bool = False) -> bool:
+        """Count ``size`` more bytes for ``peer``; False: there is no room, and nothing is counted."""
+        own = self._sizes.get(peer, 0) + size
+        if own > self.share or self.total + size > (self.maximum if preferred else self.common):
+            return False
+        self._sizes[peer] = own
+        self.total += size
+        return True
+
+    def give_back(self, peer: K, size: int) -> None:
+        """``peer`` keeps ``size`` bytes less, which a ``take`` that was True has counted."""
+        self.total -= size
+        left = self._sizes[peer] - size
+        if left:
+            self._sizes[peer] = left
+        else:
+            del self._sizes[peer]
+
+    def snapshot(self) -> Mapping[str, int]:
+        return {"request_memory": self.total}
+
+
+class Hold(Generic[K]):
+    """``size`` bytes of a ``memory`` that ``peer`` has, until the last one who keeps what they stand for lets go.
+
+    ``preferred`` is asked when there is no room otherwise.
+    """
+
+    __slots__ = ("_keepers", "_peer", "memory", "preferred", "size")
+
+    def __init__(self, memory: Memory[K], peer: K, preferred: Callable[[], bool]) -> None:
+        self.memory = memory
+        self._peer = peer
+        self._keepers = 1
+        self.preferred = preferred
+        self.size = 0
+
+    def resize(self, size: int) -> bool:
+        """It is ``size`` bytes from now on; False: there is no room, and it stays as it is. Less is always granted."""
+        more = size - self.size
+        if more > 0:
+            take = self.memory.take
+            if not take(self._peer, more) and not (self.preferred() and take(self._peer, more, preferred=True)):
+                return False
+        elif more:
+            self.memory.give_back(self._peer, -more)
+        self.size = size
+        return True
+
+    def keep(self) -> None:
+        """One more keeps it."""
+        self._keepers += 1
+
+    def let_go(self) -> None:
+        self._keepers -= 1
+        if not self._keepers:
+            self.resize(0)

@@ -26,8 +26,8 @@ from stronghold_p2p.identity import PeerId, PublicKey
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Pieces: TypeAlias = Sequence[Buffer]
-Deliver: TypeAlias = Callable[[bytes | memoryview], None]
-"""Takes a piece of plaintext, which is valid during the call only."""
+Deliver: TypeAlias = Callable[[bytes | memoryview], bool | None]
+"""Takes a piece of plaintext, which is valid during the call only. True: it wants no more for now."""
 Write: TypeAlias = Callable[[bytes | memoryview], object]
 """Takes bytes for the wire, which are valid during the call only."""
 
@@ -104,7 +104,8 @@ class SecureChannel(Protocol):
         """Bytes of a record behind its ``header``; used until there is a muxer, as ``open`` finds records itself."""
 
     def open(self, view: memoryview, deliver: Deliver) -> int:
-        """Give the plaintext of every whole record at the front of ``view`` to ``deliver``; returns the bytes used.
+        """Give the plaintext of every whole record at the front of ``view``, empty ones too, to ``deliver``, as long as
+        that wants more; returns the bytes used.
 
         ``DecryptError`` at the first one that does not authenticate, and from then on.
         """
@@ -193,6 +194,10 @@ class StreamEnd(Protocol):
         """End both directions at once. The sink is not told: it is the one that asked for it."""
 
 
+USED_UP: Final = "stream ids"
+"""The ``limit`` of the ``LimitExceeded`` with which no stream can be opened on a connection any more."""
+
+
 class MuxerUser(Protocol):
     """Whose streams they are: the connection."""
 
@@ -201,6 +206,9 @@ class MuxerUser(Protocol):
 
     def look_at(self, due: float) -> None:
         """Call ``Muxer.tick`` at ``due``, if not earlier."""
+
+    def worn(self) -> None:
+        """Soon no stream can be opened any more. Called once at most, from ``Muxer.open``."""
 
     def ended(self, error: Exception) -> None:
         """No stream works any more, and why. Called once, whoever ended it."""

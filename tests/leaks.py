@@ -26,17 +26,19 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 import pytest
 import pytest_asyncio
 
 from stronghold_p2p.firewall.asking.approval import Approval
 from stronghold_p2p.firewall.limits.gate import Gate
+from stronghold_p2p.per_peer import Memory
 from stronghold_p2p.yamux.window import ReceivePool
 
 OURS = "stronghold_p2p"
-Limiter: TypeAlias = Gate | Approval | ReceivePool
+Limiter: TypeAlias = Gate | Approval | ReceivePool | Memory[Any]
+LIMITERS = (Gate, Approval, ReceivePool, Memory)
 MANY = 20_000  # objects: to look at so many after each test takes longer than the test
 CLOSERS = ("close", "abort", "reset")
 
@@ -102,7 +104,7 @@ async def no_loop_leaks(request: pytest.FixtureRequest, no_leaks: None) -> Async
         objects.clear()
     limiters: list[Limiter] = []
     with pytest.MonkeyPatch.context() as patch:
-        for kind in get_args(Limiter):
+        for kind in LIMITERS:
             patch.setattr(kind, "__init__", _noted(kind.__init__, limiters))
         yield
     if _FAILED in request.node.stash:

@@ -21,6 +21,7 @@ NOT_RUN = {
     "make test": "runs this very test",
     "make test-all": "the same on every Python",
     "make bench": "takes many minutes and all cores; tests/benchmarks has its own tests",
+    "make cost": "measures the processor for two minutes; tests/hostile/test_cost.py plays it in small",
     "make scale": "measures time and memory for a minute; tests/benchmarks plays it in small",
 }
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)

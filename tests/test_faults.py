@@ -27,6 +27,7 @@ from stronghold_p2p.firewall.asking.rules_file import RulesFile
 from stronghold_p2p.firewall.limits.gate import Gate
 from stronghold_p2p.muxing.yamux_muxer import YamuxMuxer
 from stronghold_p2p.protocols import identify_messages
+from stronghold_p2p.streams import waiter
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm import swarm as swarms
 from stronghold_p2p.swarm.dialer import Dialer
@@ -35,7 +36,7 @@ from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport.tcp import TcpTransport
 from stronghold_p2p.transport.upgrade import UpgradeSettings
 from stronghold_p2p.transport.upgrading import UpgradeRunner
-from stronghold_p2p.yamux.session import Session
+from stronghold_p2p.yamux.session import LAST_STREAM_ID, WORN, Session
 from tests.inside import muxer, session
 from tests.peers import ECHO, echo, mirror, network, until
 from tools import house
@@ -64,8 +65,11 @@ def places() -> Iterator[str]:
 
 HARMLESS = {
     "swarm.swarm.leave_behind": "forgets a task that has ended",
+    "muxing.yamux_muxer._send": "goes on as ``received`` does",
+    "muxing.yamux_muxer._slow_down": "goes on as ``received`` does",
     "streams.waiter.add": "a step of a task, whose faults are the task's",
     "streams.waiter.set": "a step of a task, whose faults are the task's",
+    "streams.aside._next": "sets a future, and gives the thread its next work",
     "connection.handlers.cancel": "cancels tasks",
     "request_response.client._send_much": "a read and a write, whose faults are the request's",
     "protocols.ping._measure": "closes one stream, as the end of each handler does",
@@ -170,6 +174,14 @@ async def test_a_fault_of_ours(play: Play, monkeypatch: pytest.MonkeyPatch, capl
     caplog.clear()
 
 
+@breaks("swarm.swarm.worn")
+async def _a_fresh_connection(scene: Scene) -> None:
+    fault = scene.breaks(scene.alice._swarm.dialer, "dial")
+    session(scene.connection)._next_id = LAST_STREAM_ID - WORN + 2
+    await scene.meets(fault, scene.alice.request(scene.bob.peer_id, "on the worn one"))
+    assert not scene.connection.closed
+
+
 @breaks("swarm.dialer._start")
 async def dial(one: Scene) -> None:
     """The task of a dial."""
@@ -204,13 +216,31 @@ async def turn_that_sends(one: Scene) -> None:
     await one.meets(fault, one.alice.request(one.bob.peer_id, "x"))
 
 
-@breaks("streams.waiter.resume")
+@breaks("muxing.yamux_muxer.received")
 async def who_goes_on(one: Scene) -> None:
     """A handler that is to start at the end of the callback which received."""
     await one.meets(one.breaks(Handlers, "_start"), one.alice.request(one.bob.peer_id, "x"))
 
 
-@breaks("swarm.watches.start")
+@breaks("streams.waiter._run_soon")
+async def who_goes_on_later(one: Scene) -> None:
+    """The second of three handlers that are to start then, and has to wait for its slice."""
+    fault, start = Fault(), Handlers._start
+
+    def second(self: Handlers, stream: LiveStream) -> None:
+        fault.times += 1
+        if fault.times == 2:
+            raise ZeroDivisionError("ours")
+        start(self, stream)
+
+    one.patch.setattr(waiter, "SLICE", 0.0)
+    one.patch.setattr(Handlers, "_start", second)
+    asked = [one.alice.request(one.bob.peer_id, "x", timeout=3) for _ in range(3)]
+    await one.meets(fault, asyncio.gather(*asked, return_exceptions=True))
+    assert fault.times >= 2
+
+
+@breaks("swarm.watches.start", "swarm.watches._tick")
 async def what_is_watched(one: Scene) -> None:
     """A rules file, and the addresses of the host: the next look comes all the same."""
     one.patch.setattr(swarms, "RULES_EVERY", 0.01)
@@ -276,6 +306,16 @@ async def asking(one: Scene) -> None:
     async with one.alice.open_stream(one.bob.peer_id, ECHO) as again:
         await again.write(b"x")
         assert await again.read() == b"x"
+
+
+@breaks("swarm.gatekeeper.admits", "swarm.gatekeeper._tell_soon")
+async def refusals(one: Scene) -> None:
+    """When they are told, behind the answer."""
+    one.bob.on_event(lambda _: None)
+    one.bob.firewall.set(Rule.REJECT, protocol=ECHO)
+    fault = one.breaks(one.bob._swarm.approval, "verdict")
+    stream = await one.alice.open_stream(one.bob.peer_id, ECHO)
+    await one.meets(fault, stream.read())
 
 
 @breaks("protocols.identify._start")

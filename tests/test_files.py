@@ -5,9 +5,12 @@ tests/firewall/asking/test_rules_file.py shows what becomes of each step that fa
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -53,7 +56,7 @@ def test_what_grows_while_it_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes and FIFOs are POSIX's")
-def test_what_is_no_file_and_what_others_may_read(tmp_path: Path) -> None:
+def test_what_is_no_file_and_what_others_may_do(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path, tmp_path / "fifo"):
         with pytest.raises(ConfigError, match="is not a regular file"):
@@ -61,13 +64,58 @@ def test_what_is_no_file_and_what_others_may_read(tmp_path: Path) -> None:
     path, link = tmp_path / "note", tmp_path / "link"
     path.write_bytes(b"x")
     link.symlink_to(path)  # what counts is the file behind it
-    for mode in (0o640, 0o604, 0o620, 0o602, 0o610, 0o601):
+    for mode in (0o640, 0o604, 0o610, 0o601, 0o602):
         path.chmod(mode)
-        assert read(link) == b"x"
         with pytest.raises(ConfigError, match=f"others can read it: chmod 600 {link}"):
             read(link, private=True)
+        if not mode & 0o022:
+            assert read(link) == b"x"
+            continue
+        with pytest.raises(ConfigError, match=f"others can write it: chmod go-w {link}"):
+            read(link)
     path.chmod(0o400)  # a read-only file is fine
     assert read(link, private=True) == b"x"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="owners are POSIX's")
+def test_what_others_own_or_may_replace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    path = folder / "note"
+    path.write_bytes(b"x")
+    folder.chmod(0o777)
+    with pytest.raises(ConfigError, match=f"others can write the folder of {path}: chmod go-w {folder}"):
+        read(path)
+    folder.chmod(0o1777)  # as /tmp: they cannot replace it
+    assert read(path) == b"x"
+    folder.chmod(0o755)
+    mine = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
+    if mine:
+        with pytest.raises(ConfigError, match=f"{path} belongs to another user"):
+            read(path)
+    else:
+        assert read(path) == b"x"  # root's are everybody's
+
+
+@pytest.mark.skipif(os.name != "posix", reason="groups are POSIX's")
+@pytest.mark.parametrize(
+    ("group", "members", "alone"), [("me", [], True), ("me", ["me"], True), ("me", ["you"], False), ("all", [], False)]
+)
+def test_a_group_that_has_one_member_is_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, members: list[str], alone: bool
+) -> None:
+    path = tmp_path / "note"
+    path.write_bytes(b"x")
+    path.chmod(0o664)
+    number = path.stat().st_gid
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: SimpleNamespace(pw_name="me", pw_gid=number))
+    monkeypatch.setattr(grp, "getgrgid", lambda _: SimpleNamespace(gr_name=group, gr_gid=number, gr_mem=members))
+    if alone:
+        assert read(path) == b"x"
+        return
+    with pytest.raises(ConfigError, match="others can write it: chmod go-w"):
+        read(path)
 
 
 def test_replace(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ NESTING = 4
 
 # Where a handler may catch everything: the border to code of the application, and the one of a connection.
 BROAD: dict[tuple[str, str], str] = {
+    ("swarm/swarm.py", "_replace"): "a task that nobody awaits: the worn connection goes on",
     ("muxing/yamux_muxer.py", "begin"): "what came with the end of the handshake: only this connection pays for it",
     ("muxing/yamux_muxer.py", "received"): "the one catch of a connection",
     ("muxing/yamux_muxer.py", "_flush"): "tasks that go on in the flush: only this connection pays for it",
@@ -23,9 +24,12 @@ BROAD: dict[tuple[str, str], str] = {
     ("transport/tcp.py", "_made"): "a callback of the loop: only that dial pays for it",
     ("transport/upgrading.py", "begin"): "the first step of an upgrade: only that wire pays for it",
     ("transport/upgrading.py", "received"): "the one catch of an upgrade",
-    ("swarm/watches.py", "_tick"): "a look at a file or the system: nothing but the loop is above it",
+    ("swarm/gatekeeper.py", "_tell"): "readers are told of a refusal: only its connection pays for it",
+    ("swarm/watches.py", "_look"): "a look at a file or the system: nothing but the loop is above it",
     ("swarm/listeners.py", "admit"): "a callback of the loop: only that wire pays for it",
     ("firewall/rules.py", "_applies"): "a predicate of the application: a broken one rejects",
+    ("streams/waiter.py", "_run"): "what goes on later than its callback: only that connection pays for it",
+    ("streams/aside.py", "_outcome"): "a codec of the application, in a thread: raised again where it is waited for",
     ("events/hub.py", "emit"): "a callback of the application: nothing of ours depends on it",
 }
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from stronghold_p2p.per_peer import PerPeer
+from stronghold_p2p.per_peer import Hold, Memory, PerPeer
 
 
 def test_each_peer_has_its_own_count() -> None:
@@ -32,3 +32,30 @@ def test_a_maximum_of_none_and_of_zero() -> None:
     assert closed.full("alice")
     assert not closed.take("alice")
     assert (closed.total, len(closed)) == (0, 0)
+
+
+def test_a_share_for_each_and_a_reserve_for_some() -> None:
+    memory: Memory[str] = Memory(100, 40)
+    assert [memory.take("alice", size) for size in (30, 11, 10)] == [True, False, True]
+    assert memory.take("bob", 35)
+    assert not memory.take("carol", 1)  # three quarters are taken
+    assert memory.take("carol", 25, preferred=True)
+    assert not memory.take("carol", 1, preferred=True)
+    assert memory.snapshot() == {"request_memory": 100}
+    memory.give_back("alice", 40)
+    memory.give_back("carol", 5)
+    assert (memory.total, memory._sizes) == (55, {"bob": 35, "carol": 20})
+    endless: Memory[str] = Memory(None, None)
+    assert all(endless.take("alice", 1 << 40) for _ in range(10))
+
+
+def test_what_is_held_counts_until_the_last_one_lets_go() -> None:
+    memory: Memory[str] = Memory(None, 40)
+    held = Hold(memory, "alice", lambda: False)
+    assert [held.resize(size) for size in (10, 41, 40, 20)] == [True, False, True, True]
+    assert (held.size, memory.total) == (20, 20)
+    held.keep()
+    held.let_go()
+    assert memory.size("alice") == 20
+    held.let_go()
+    assert (memory.total, memory._sizes) == (0, {})

@@ -2,8 +2,8 @@
 
 When nothing is ready and no socket has anything to tell, the clock jumps to the next timer. So a test sees
 deadlines of minutes pass in milliseconds, in their order, and with the figures of production. Sockets of this
-machine work as ever: what was sent to them is there before the clock jumps. What another process or a thread
-does takes real time and does not fit in here.
+machine work as ever: what was sent to them is there before the clock jumps. While a thread of the loop works its time
+is the real one. What another process does takes real time and does not fit in here.
 
 A module of tests names its loops: ``LOOPS = VIRTUAL``. tests/conftest.py imports the hook below, which looks for
 that.
@@ -31,6 +31,7 @@ class _Selector(selectors.DefaultSelector):
     def __init__(self) -> None:
         super().__init__()
         self.passed = 0.0
+        self.threads = 0  # that work
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is not None and timeout <= 0:
@@ -39,7 +40,11 @@ class _Selector(selectors.DefaultSelector):
             if not (events := super().select(5.0)):
                 raise RuntimeError("nothing is ever going to happen in this loop")
             return events
-        events = super().select(SETTLE if timeout < 0.5 else SETTLE_LONG)
+        if self.threads:
+            settle = timeout = min(timeout, 1.0)
+        else:
+            settle = SETTLE if timeout < 0.5 else SETTLE_LONG
+        events = super().select(settle)
         if not events:
             self.passed += timeout
             if self.passed > PATIENCE:
@@ -65,6 +70,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return 1_000.0 + self._virtual.passed
+
+    def run_in_executor(self, executor: Any, function: Any, *args: Any) -> Any:  # type: ignore[override]
+        self._virtual.threads += 1
+        working = super().run_in_executor(executor, function, *args)
+        working.add_done_callback(self._worked)
+        return working
+
+    def _worked(self, _: object) -> None:
+        self._virtual.threads -= 1
 
     def _make_socket_transport(self, sock: socket.socket, *args: Any, **options: Any) -> Any:
         at_once(sock)

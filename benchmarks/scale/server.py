@@ -45,7 +45,7 @@ class Server:
     """
 
     def __init__(self, connections: int) -> None:
-        limits = Limits(connections=connections)
+        limits = Limits(connections=2 * connections)  # all of them are strangers
         self.network = Network(listen=["/ip4/127.0.0.1/tcp/0"], limits=limits, timeouts=PATIENT)
         self.network.firewall.set(Rule.ALLOW, protocol=HASH.ids[0])
         self.network.firewall.set(Rule.ALLOW, protocol=CUT.ids[0])

@@ -127,4 +127,5 @@ _PROTOCOLS: Final = (
     Protocol(777, "memory", 8, _uint(64)),
 )
 BY_CODE: Final = {protocol.code: protocol for protocol in _PROTOCOLS}
+BY_PREFIX: Final = {varint.encode(protocol.code): protocol for protocol in _PROTOCOLS}  # one byte or two
 BY_NAME: Final = {protocol.name: protocol for protocol in _PROTOCOLS} | {"ipfs": P2P}

@@ -4,18 +4,29 @@ Every function takes an address that ``parse`` has made, or one whose bytes it w
 """
 
 import ipaddress
+from enum import Enum
 from typing import Any, Final
 
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.components import CIRCUIT, IP4, IP6, IP6ZONE, NAMES, P2P, TCP, Ip
-from stronghold_p2p.addressing.parse import Part, parse, walk, with_peer
+from stronghold_p2p.addressing.parse import IP_TCP, Part, parse, walk, with_peer
 from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import DecodeError
 from stronghold_p2p.identity.peer_id import PeerId
 
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")  # the well-known prefix (RFC 6052, 2.1)
 _CIRCUIT_CODE: Final = varint.encode(CIRCUIT.code)
+
+
+class Reach(Enum):
+    """From where an address can be reached, as far as its form tells."""
+
+    NOWHERE = "it stands for all addresses of a machine, or for a group"
+    MACHINE = "only from the same machine: loopback, or the name localhost"
+    LINK = "only by neighbours on the same link; in a cloud also the service that knows a machine's secrets"
+    SITE = "a private IP address, or none at all"
+    WORLD = "from anywhere: a global unicast IP address, or another name"
 
 
 def tcp_address(address: Multiaddr) -> tuple[str, int, PeerId | None] | None:
@@ -75,10 +86,19 @@ def through_relay(address: Multiaddr, relay: PeerId) -> Multiaddr:
     return Multiaddr(bytes(with_peer(address, relay)) + CIRCUIT.prefixed(b""))
 
 
-def is_loopback(address: Multiaddr) -> bool:
-    """Reaches only this machine: a loopback IP address or the name ``localhost``."""
+def reach_of(address: Multiaddr) -> Reach:
+    """From where it can be reached; of a relayed address, from where the relay can be."""
     ip = _first_ip(address)
-    return ip.is_loopback if ip else _name(address) == "localhost"
+    if ip is None:
+        name = _name(address)
+        return Reach.SITE if not name else Reach.MACHINE if name == "localhost" else Reach.WORLD
+    if ip.is_unspecified or ip.is_multicast:
+        return Reach.NOWHERE
+    if ip.is_loopback:
+        return Reach.MACHINE
+    if ip.is_link_local:
+        return Reach.LINK
+    return Reach.WORLD if ip.is_global else Reach.SITE
 
 
 def is_unspecified(address: Multiaddr) -> bool:
@@ -86,26 +106,14 @@ def is_unspecified(address: Multiaddr) -> bool:
     return bool((ip := _first_ip(address)) and ip.is_unspecified)
 
 
-def is_multicast(address: Multiaddr) -> bool:
-    """A group's address, which cannot be dialed."""
-    return bool((ip := _first_ip(address)) and ip.is_multicast)
-
-
-def is_link_local(address: Multiaddr) -> bool:
-    """Reaches only neighbours on the same link; in a cloud also the service that knows a machine's secrets."""
-    return bool((ip := _first_ip(address)) and ip.is_link_local)
-
-
-def is_public(address: Multiaddr) -> bool:
-    """May be reached from anywhere: a global unicast IP address, or a name other than ``localhost``."""
-    ip = _first_ip(address)
-    return ip.is_global and not ip.is_multicast if ip else _name(address) not in {"", "localhost"}
-
-
 def _first_ip(address: Multiaddr) -> Ip | None:
     """The innermost IP address at the start; of a relayed address it is the relay's."""
-    parts = walk(bytes(address))
-    ip = _ip_of(parts[0]) or (_ip_of(parts[1]) if len(parts) > 1 and parts[0].protocol is IP6ZONE else None)
+    ip: Ip | None
+    if (plain := IP_TCP.fullmatch(bytes(address))) is not None:
+        ip = ipaddress.IPv4Address(plain[1]) if plain[1] else ipaddress.IPv6Address(plain[2])
+    else:
+        parts = walk(bytes(address))
+        ip = _ip_of(parts[0]) or (_ip_of(parts[1]) if len(parts) > 1 and parts[0].protocol is IP6ZONE else None)
     if ip and ip in _NAT64:
         return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
     return unmapped(ip) if ip else None

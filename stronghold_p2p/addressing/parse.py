@@ -9,13 +9,15 @@ An unknown code ends the walk, because the length of its value is unknown too; t
 message it came in.
 """
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from multiaddr import Multiaddr
 from multiaddr.exceptions import Error as PackageError
 
-from stronghold_p2p.addressing.components import BY_CODE, BY_NAME, P2P, UNIX, Protocol
+from stronghold_p2p.addressing.components import BY_NAME, BY_PREFIX, P2P, UNIX, Protocol
 from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import ConfigError, DecodeError
 from stronghold_p2p.identity.peer_id import PeerId
@@ -23,6 +25,8 @@ from stronghold_p2p.identity.peer_id import PeerId
 MAX_SIZE: Final = 1_024  # bytes, and characters
 MAX_COMPONENTS: Final = 32
 P2P_CODE: Final = varint.encode(P2P.code)  # an address without these bytes names no peer
+IP_TCP: Final = re.compile(rb"(?:\x04(.{4})|\x29(.{16}))\x06..", re.DOTALL)
+"""An IP address and a TCP port: what has this shape is an address, whatever the values."""
 
 
 @dataclass(frozen=True)
@@ -59,28 +63,42 @@ def walk(data: bytes) -> list[Part]:
     ``DecodeError`` for an unknown code, a truncated value or one of the wrong size or shape, and for an address that is
     empty, above 1 KiB or above 32 components.
     """
+    parts: list[Part] = []
+    for protocol, start, value in _components(data, MAX_COMPONENTS):
+        protocol.check(value)
+        parts.append(Part(protocol, value, start))
+    return parts
+
+
+def kind_of(data: bytes, most: int) -> tuple[int, ...]:
+    """The codes of at most ``most`` components of a binary address, whose values are passed over: they may cost much.
+
+    ``DecodeError`` as for ``walk``, but for what is wrong with a value.
+    """
+    return tuple(protocol.code for protocol, _, _ in _components(data, most))
+
+
+def _components(data: bytes, most: int) -> Iterator[tuple[Protocol, int, bytes]]:
+    """Each component: what it is, where it starts, and its value, at which nobody has looked."""
     if not 0 < len(data) <= MAX_SIZE:
         raise DecodeError(f"address of {len(data)} bytes, 1 to {MAX_SIZE} allowed")
-    parts: list[Part] = []
-    offset = 0
+    offset = count = 0
     while offset < len(data):
         start = offset
-        if len(parts) == MAX_COMPONENTS:
-            raise DecodeError(f"address of more than {MAX_COMPONENTS} components")
-        code, offset = varint.decode(data, offset)
-        protocol = BY_CODE.get(code)
+        if count == most:
+            raise DecodeError(f"address of more than {most} components")
+        count += 1
+        protocol = BY_PREFIX.get(data[offset : offset + 1]) or BY_PREFIX.get(data[offset : offset + 2])
         if protocol is None:
-            raise DecodeError(f"unknown protocol code {code} in an address")
+            raise DecodeError(f"unknown protocol code {varint.decode(data, offset)[0]} in an address")
+        offset += 1 if protocol.code < 0x80 else 2
         size = protocol.size
         if size is None:
             size, offset = varint.decode(data, offset, maximum=MAX_SIZE)
         if offset + size > len(data):
             raise DecodeError(f"truncated {protocol.name} in an address")
-        value = data[offset : offset + size]
-        protocol.check(value)
-        parts.append(Part(protocol, value, start))
+        yield protocol, start, data[offset : offset + size]
         offset += size
-    return parts
 
 
 def split_peer(address: Multiaddr) -> tuple[Multiaddr, PeerId | None]:

@@ -24,7 +24,8 @@ class AddressBook:
 
     An address that was added here, or at which a dial found the peer, stays until it is removed. One that peers
     told is forgotten after an hour, and whenever its place is needed; while a peer's signed record holds, nothing else
-    that it tells counts. Where a peer's connection came from is never taken for its address.
+    that it tells counts, and an older one is never taken. Where a peer's connection came from is never taken for its
+    address.
 
     When the book is full, peers of whom only such addresses are known are forgotten first, then those that dials have
     found, each time the one that was used longest ago. Never forgotten are peers that the caller has named (``add``,

@@ -15,7 +15,7 @@ from multiaddr import Multiaddr
 from stronghold_p2p.addressing.kinds import relays_of
 from stronghold_p2p.addressing.parse import P2P_CODE, parse, split_peer
 from stronghold_p2p.errors import ConfigError, DecodeError
-from stronghold_p2p.identity import PeerId
+from stronghold_p2p.identity import Edition, PeerId
 
 LEARNED: Final = 3_600.0  # seconds; as go's ``AddressTTL``
 
@@ -33,15 +33,15 @@ class BookEntry:
 
     ``places`` maps each address to the time until which it counts; those that are ``GIVEN`` or ``FOUND`` stay.
     ``pinned``: the caller named this peer, so the book never forgets it by itself.
-    ``relays`` and ``exclusive`` are what ``AddressBook.via`` said. ``seq`` is that of the newest signed record, which
-    holds until ``record_until``.
+    ``relays`` and ``exclusive`` are what ``AddressBook.via`` said. ``edition`` is that of the newest signed record,
+    which holds until ``record_until``; no older one counts after that, either.
     """
 
     places: dict[bytes, float] = field(default_factory=dict)
     pinned: bool = False
     relays: tuple[PeerId, ...] | None = None
     exclusive: bool = False
-    seq: int = 0
+    edition: Edition | None = None
     record_until: float = -inf
 
     @property
@@ -79,21 +79,21 @@ class BookEntry:
         self.places = {place: until, **others} if first else {**others, place: until}
         return True
 
-    def tell(self, places: Iterable[bytes], now: float, maximum: int, seq: int | None) -> None:
-        """Take the addresses that the peer tells of itself; ``seq`` is that of their signed record, if there is one.
+    def tell(self, places: Iterable[bytes], now: float, maximum: int, edition: Edition | None) -> None:
+        """Take the addresses that the peer tells of itself; ``edition`` is that of their record, if it is signed.
 
-        While a signed record holds, it alone counts: a newer one (RFC 0003, "Peer Record": a higher ``seq``) replaces
-        everything that was told before; an older one, and addresses that are not signed, change nothing.
+        While a signed record holds, addresses that are not signed change nothing. A newer one (RFC 0003, "Peer Record":
+        a higher ``seq``) replaces what was told before, the same holds longer, and no other is ever taken.
         """
         until = now + LEARNED
         signed = self.record_until > now
-        if signed and (seq is None or seq < self.seq):
+        if signed if edition is None else not edition.follows(self.edition):
             return
         told = dict.fromkeys(places, until)
-        if seq is not None:
-            if not signed or seq > self.seq:
+        if edition is not None:
+            if not signed or edition != self.edition:
                 self.places = {place: end for place, end in self.places.items() if end > TOLD or place in told}
-            self.seq, self.record_until = seq, until
+            self.edition, self.record_until = edition, until
         for place in told:
             if place in self.places:
                 self.places[place] = max(self.places[place], until)

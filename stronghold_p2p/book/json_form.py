@@ -2,10 +2,11 @@
 
     {"peers": {"<base58>": {"known": ["/ip4/..", ..], "use_relay_fallback": true}}, "relays": ["<base58>", ..]}
 
-Ours says more, which serde skips: ``version``, and of a peer ``pinned`` and ``via``. A book of the Rust library may
-hold what none of ours does, because that library learns what cannot be dialed: ``/p2p/<id>`` alone, which is passed
-over, and relays that are named twice in a row, which are read as once. Of more than 64 addresses of a peer the first
-64 count.
+Ours says more, which serde skips: ``version``, and of a peer ``pinned``, ``via``, and which ``record`` it
+signed last, so that an older one is not taken after a restart (hostile row 95). A book of the Rust library may hold
+what none of ours does, because that library learns what cannot be dialed: ``/p2p/<id>`` alone, which is passed over,
+and relays that are named twice in a row, which are read as once. Of more than 64 addresses of a peer the first 64
+count.
 """
 
 import ipaddress
@@ -21,7 +22,8 @@ from stronghold_p2p.addressing.kinds import relays_of
 from stronghold_p2p.addressing.parse import P2P_CODE, parse, split_peer, with_peer
 from stronghold_p2p.encoding import strict_json
 from stronghold_p2p.errors import ConfigError, DecodeError, Malformed
-from stronghold_p2p.identity import PeerId
+from stronghold_p2p.identity import Edition, PeerId
+from stronghold_p2p.identity.peer_record import DIGEST
 from stronghold_p2p.request_response.codecs.typed import messages
 
 VERSION: Final = 1
@@ -31,6 +33,7 @@ ADDRESSES: Final = 100_000  # ten for each peer of a full book: 32 MiB (hostile 
 RELAYS: Final = 64
 MAX_FILE: Final = 8 << 20  # bytes; a full book of IPv6 addresses has six millions
 
+_DIGEST: Final = re.compile(rf"[0-9a-f]{{{2 * DIGEST}}}", re.ASCII)
 _TWICE: Final = re.compile(r"(/p2p/[^/]+)\1(?=/|$)")
 _IP_TCP: Final = re.compile(r"/ip([46])/([0-9a-fA-F:.]+)/tcp/(0|[1-9]\d{0,4})", re.ASCII)
 
@@ -42,11 +45,18 @@ class _Via:
 
 
 @dataclass(frozen=True, slots=True)
+class _Record:
+    seq: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Peer:
     known: list[str]
     use_relay_fallback: bool = True
     pinned: bool = False
     via: _Via | None = None
+    record: _Record | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +71,14 @@ _BOOK: Final = messages(_Book, tagged=False)
 
 @dataclass(frozen=True, slots=True)
 class SavedPeer:
-    """One peer: its ``places`` (see ``BookEntry``) in dial order."""
+    """One peer: its ``places`` in dial order, and what else a ``BookEntry`` has that lasts."""
 
     peer: PeerId
     places: tuple[bytes, ...]
     pinned: bool = False
     relays: tuple[PeerId, ...] | None = None
     exclusive: bool = False
+    edition: Edition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +164,24 @@ def _peer(name: str, entry: _Peer) -> SavedPeer:
         place = _place_in(f"{path}.known.{index}", peer, text)
         if place and len(found) < PER_PEER:
             found[place] = None
-    known, via = tuple(found), entry.via
+    known, via, edition = tuple(found), entry.via, _edition(f"{path}.record", entry.record)
     if via is None:
         # Without a fallback, the Rust library uses no relays but those of the addresses.
         through = (relay for place in known for relay in relays_of(Multiaddr(place)) if relay is not None)
         relays = None if entry.use_relay_fallback else tuple(dict.fromkeys(through))[:RELAYS]
-        return SavedPeer(peer, known, entry.pinned, relays)
+        return SavedPeer(peer, known, entry.pinned, relays, edition=edition)
     relays = None if via.relays is None else _ids(f"{path}.via.relays", via.relays)
-    return SavedPeer(peer, known, entry.pinned, relays, via.exclusive)
+    return SavedPeer(peer, known, entry.pinned, relays, via.exclusive, edition)
+
+
+def _edition(path: str, record: _Record | None) -> Edition | None:
+    if record is None:
+        return None
+    if not 0 <= record.seq < 1 << 64:
+        raise _wrong(f"{path}.seq", "no number of 64 bits")
+    if not _DIGEST.fullmatch(record.digest):
+        raise _wrong(f"{path}.digest", f"{DIGEST} bytes in hexadecimal digits are needed")
+    return Edition(record.seq, bytes.fromhex(record.digest))
 
 
 def _place_in(path: str, peer: PeerId, text: str) -> bytes:
@@ -187,6 +208,8 @@ def _to_json(entry: SavedPeer) -> dict[str, Any]:
     if entry.relays is not None or entry.exclusive:
         relays = None if entry.relays is None else [str(relay) for relay in entry.relays]
         out["via"] = {"relays": relays, "exclusive": entry.exclusive}
+    if entry.edition is not None:
+        out["record"] = {"seq": entry.edition.seq, "digest": entry.edition.digest.hex()}
     return out
 
 

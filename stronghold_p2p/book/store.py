@@ -16,7 +16,7 @@ from multiaddr import Multiaddr
 from stronghold_p2p.book.entry import FOUND, GIVEN, TOLD, BookEntry, checked
 from stronghold_p2p.book.json_form import ADDRESSES, PEERS, PER_PEER, RELAYS, Content, SavedPeer
 from stronghold_p2p.errors import ConfigError, LimitExceeded
-from stronghold_p2p.identity import PeerId
+from stronghold_p2p.identity import Edition, PeerId
 
 SIZE = 8 << 20  # bytes of all addresses: with the rest of a full book they stay below 32 MiB (hostile row 94)
 
@@ -60,8 +60,16 @@ class Store:
             if known is not None and known.places:
                 yield peer
 
-    def learn(self, peer: PeerId, addresses: Iterable[Multiaddr], *, seq: int | None = None) -> None:
-        """``peer`` says that it can be reached there: for an hour, if there is room. ``seq``: its signed record's."""
+    def edition(self, peer: PeerId) -> Edition | None:
+        """That of the newest signed record that ``peer`` has told; None: none is known."""
+        known = self._known(peer)
+        return None if known is None else known.edition
+
+    def learn(self, peer: PeerId, addresses: Iterable[Multiaddr], *, edition: Edition | None = None) -> None:
+        """``peer`` says that it can be reached there: for an hour, if there is room.
+
+        ``edition`` is that of the signed record which says so, if one does.
+        """
         told: dict[bytes, None] = {}
         for address in addresses:
             if (place := checked(peer, address)) is not None:
@@ -69,7 +77,7 @@ class Store:
             if len(told) == PER_PEER:
                 break
         entry = self.entry(peer)
-        entry.tell(told, monotonic(), self.per_peer, seq)
+        entry.tell(told, monotonic(), self.per_peer, edition)
         if not self.put(peer, entry, lasting=False):
             entry.drop(TOLD)
             self.put(peer, entry, lasting=False)
@@ -96,7 +104,7 @@ class Store:
     def content(self) -> Content:
         """What is saved: all that stays."""
         entries = (
-            SavedPeer(peer, entry.lasting, entry.pinned, entry.relays, entry.exclusive)
+            SavedPeer(peer, entry.lasting, entry.pinned, entry.relays, entry.exclusive, entry.edition)
             for peer, entry in self._lasting.items()
         )
         said = tuple(saved for saved in entries if saved.places or saved.relays is not None or saved.exclusive)
@@ -113,6 +121,8 @@ class Store:
             entry.pinned = entry.pinned or saved.pinned
             if saved.relays is not None or saved.exclusive:
                 entry.relays, entry.exclusive = saved.relays, saved.exclusive
+            if saved.edition is not None and saved.edition.follows(entry.edition):
+                entry.edition = saved.edition
             self.put(saved.peer, entry)
         self.relays += [relay for relay in content.relays if relay not in self.relays]
 

@@ -64,8 +64,11 @@ def _set_rules(network: Network, terminal: Terminal, saved: "SavedRules | None",
     @firewall.on_ask
     async def ask(attempt: Attempt) -> bool | Rule:
         answer = await terminal.ask(attempt)
-        if saved is None or not isinstance(answer, Rule):
+        if not isinstance(answer, Rule):
             return answer
+        if saved is None:  # as a rule of ours: what a hook returns may be forgotten when many have come
+            firewall.set(answer, peer=attempt.peer, protocol=attempt.protocol)
+            return answer == Rule.ALLOW
         try:
             saved.save(attempt.peer, attempt.protocol, answer)
         except ConfigError as error:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from stronghold_p2p.cli.output import compact, printable, short
+from stronghold_p2p.cli.output import compact, printable
 from stronghold_p2p.firewall.rules import Attempt, Rule
 
 try:
@@ -25,11 +25,14 @@ ANSWERS: Final[dict[str, tuple[str, bool | Rule]]] = {
     "v": ("never", Rule.REJECT),
 }
 SHOWN: Final = 200  # characters of a request
+PAUSE: Final = 0.5  # seconds from a question to its prompt: a key that was meant for the one before it counts for none
 _CLEAR: Final = "\r\x1b[K"
 
 
 class Terminal:
     """Asks one question at a time on standard error; the others wait, and their time runs.
+
+    A key counts while the prompt of a question stands there, which comes ``PAUSE`` seconds after the question.
 
     ``here``: somebody can be asked, because standard input is a terminal.
     """
@@ -48,6 +51,7 @@ class Terminal:
             yield
             return
         loop, keyboard = asyncio.get_running_loop(), sys.stdin.fileno()
+        self._keyboard = keyboard
         before = termios.tcgetattr(keyboard)
         tty.setcbreak(keyboard)
         loop.add_reader(keyboard, self._read, keyboard)
@@ -79,10 +83,12 @@ class Terminal:
             self._questions -= 1
 
     async def _put(self, attempt: Attempt) -> bool | Rule:
-        while not self._keys.empty():  # pressed before there was a question
-            self._keys.get_nowait()
-        self.tell(f"{short(attempt.peer)} ({attempt.address}) asks {shown(attempt.view, attempt.protocol)}")
+        self.tell(f"{attempt.peer} ({attempt.address}) asks {shown(attempt.view, attempt.protocol)}")
         try:
+            await asyncio.sleep(min(PAUSE, attempt.deadline - asyncio.get_running_loop().time()))
+            if not self.here:
+                return False
+            self._forget_keys()
             word, answer = ANSWERS[await self._key(attempt.deadline)]
         except asyncio.CancelledError:
             self._prompt = ""
@@ -92,6 +98,12 @@ class Terminal:
         self._say(f"{word}\n")
         self._prompt = ""
         return answer
+
+    def _forget_keys(self) -> None:
+        """Those that were pressed before the prompt was there, also where nobody has read them yet."""
+        termios.tcflush(self._keyboard, termios.TCIFLUSH)
+        while not self._keys.empty():
+            self._keys.get_nowait()
 
     async def _key(self, deadline: float) -> str:
         loop = asyncio.get_running_loop()
@@ -122,6 +134,8 @@ class Terminal:
 
 
 def shown(view: Any, protocol: str) -> str:
-    """One short line about what is asked for; no part of it can steer a terminal."""
+    """One short line about what is asked for; no part of it can steer a terminal, and what was cut is said."""
     text = printable(protocol) if view is None else compact(view)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}\N{HORIZONTAL ELLIPSIS}"
+    if len(text) <= SHOWN:
+        return text
+    return f"{text[:SHOWN]}\N{HORIZONTAL ELLIPSIS} ({len(text) - SHOWN} characters more)"

@@ -12,27 +12,36 @@ grace; rules that have changed reset the streams which they do not allow any mor
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Sized
+from collections.abc import Awaitable, Callable, Coroutine, Sized
 from functools import partial
+from inspect import CORO_CREATED, getcoroutinestate
 from typing import Any, Final, Protocol, TypeAlias
 
 from stronghold_p2p import multistream
-from stronghold_p2p.codes import Reset
+from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.connection.eager import begun
 from stronghold_p2p.errors import (
     ConnectionClosed,
     DeadlineExceeded,
     DecodeError,
     HandshakeError,
+    MuxerError,
     StreamEnded,
     StreamReset,
 )
 from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS
 from stronghold_p2p.identity import PeerId
+from stronghold_p2p.logs import Faults, OneLine
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import HeldUntilAnswered
+from stronghold_p2p.token_bucket import TokenBucket
 
 NEGOTIATING: Final = 128  # inbound streams of one connection that are still in multistream-select (rust-libp2p)
+
+# Streams of one connection on which the peer says nothing until their time is over: in the long run in a second, and at
+# once. Nobody has a use for them, and each is work for us (hostile row 140).
+SILENT_RATE: Final = 2.0
+SILENT_BURST: Final = 128
 
 # Errors that a peer can cause in any handler: they are no fault of the application, and are not logged as such.
 PEERS_DOING: Final = (ConnectionClosed, DeadlineExceeded, DecodeError, HandshakeError, StreamEnded, StreamReset)
@@ -63,6 +72,8 @@ class Waiting(Protocol):
 class Owner(Protocol):
     """The swarm that a connection belongs to. ``connection`` is always the one that asks."""
 
+    faults: Faults
+    """Tells which handlers have failed."""
     peer_protocols: dict[PeerId, frozenset[str]]
     """What each peer has said to serve."""
     protected: set[PeerId]
@@ -79,6 +90,9 @@ class Owner(Protocol):
 
     def handler(self, protocol: str) -> Handler | None:
         """Who serves ``protocol``."""
+
+    def worn(self, connection: Any) -> None:
+        """Soon it takes no more streams of ours: have a fresh one in its place, and drain it then."""
 
     def ended(self, connection: Any, error: Exception) -> None:
         """It is over; its wire may take a moment longer."""
@@ -98,6 +112,7 @@ class Handlers:
         self._maximum = math.inf if maximum is None else maximum
         self._loop = loop
         self._parked = 0  # negotiations that wait for more
+        self._silent: TokenBucket | None = None  # few peers ever need one
         self._due: set[LiveStream] = set()  # their handlers start at the end of this callback
         self.tasks: dict[LiveStream, asyncio.Task[None]] = {}
         self._waiting: set[LiveStream] = set()  # those of ``tasks`` that slow readers of events keep from beginning
@@ -112,6 +127,12 @@ class Handlers:
 
     def unpark(self) -> None:
         self._parked -= 1
+
+    def silent(self, stream: LiveStream) -> None:
+        self._silent = self._silent or TokenBucket(SILENT_RATE, SILENT_BURST)
+        if not self._silent.take(self._loop.time()):
+            error = MuxerError("too many streams that say nothing", code=GoAway.RATE_LIMITED)
+            stream.connection.shut(GoAway.RATE_LIMITED, error)
 
     def admits(self, stream: LiveStream, protocol: str) -> bool | None:
         return self._owner.gatekeeper.admits(stream.connection, protocol)
@@ -157,6 +178,8 @@ class Handlers:
                 self._due.discard(stream)
                 if stream in self._waiting:  # it has not begun, and is not to
                     self.tasks[stream].cancel()
+                elif _is_fresh(self.tasks.get(stream)):
+                    self.tasks.pop(stream).cancel()
 
     def cancel_one(self, stream: LiveStream, reason: str) -> None:
         """Nobody waits for what the handler of this stream would answer."""
@@ -227,10 +250,16 @@ class Handlers:
             stream.reset(Reset.SHUTDOWN)
             raise
         except PEERS_DOING as error:
-            log.debug("handler of %s for %s: %s", stream.protocol, stream.peer, error)
+            log.debug("handler of %s for %s: %s", stream.protocol, stream.peer, OneLine(error))
             stream.reset(Reset.PROTOCOL_VIOLATION if isinstance(error, DecodeError) else Reset.NONE)
-        except Exception:  # the application's own: only its stream pays for it
-            log.exception("handler of %s failed", stream.protocol)
+        except Exception as error:  # the application's own: only its stream pays for it
+            self._owner.faults.tell("handler of %s failed", stream.protocol, error)
             stream.reset()
         finally:
             self.tasks.pop(stream, None)
+
+
+def _is_fresh(task: asyncio.Task[None] | None) -> bool:
+    """Whether the task has not begun: before Python 3.12, where none can begin at once, or with a factory of tasks."""
+    made = None if task is None else task.get_coro()
+    return isinstance(made, Coroutine) and getcoroutinestate(made) == CORO_CREATED

@@ -5,7 +5,7 @@ It is the user of its muxer: ``accepted`` is a stream of the peer, which negotia
 goodbye and what keeps the connection alive. ``Connection`` is what users see of it.
 
 It has one timer, for everything that may be due: the muxer's deadlines, its own idleness, and the ``due`` of each
-stream, which is looked at but not set for each stream: one that is due earlier than the timer moves it.
+stream, which is looked at but not set for each stream (``deadlines.py``).
 """
 
 import asyncio
@@ -24,15 +24,17 @@ from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.deadlines import Deadlines
 from stronghold_p2p.connection.handlers import Handlers, Owner
 from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, again
+from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS
 from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId, PublicKey
-from stronghold_p2p.seams import Muxer, Sink, StreamEnd, Upgraded
+from stronghold_p2p.seams import USED_UP, Muxer, Sink, StreamEnd, Upgraded
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import InboundNegotiation, LazyConfirm, negotiate, open_when_acknowledged
 from stronghold_p2p.streams.waiter import Turn
 
 HANDLER_GRACE: Final = 1.0  # seconds for handlers to deal with what a peer sent before it left
 CLOSE_GRACE: Final = 1.0  # seconds that ``close`` waits for the peer to close, too
+DRAINED_WITHIN: Final = 0.5  # seconds, after its last stream has ended
 LINGER: Final = 10.0  # seconds that a stream which we closed may take to end before we reset it
 
 log = logging.getLogger("stronghold_p2p.connection")
@@ -133,6 +135,12 @@ class Connection:
 class LiveConnection:
     """``direction`` is ``"out"`` when we dialed. ``owner``: the swarm."""
 
+    wanted = False  # somebody has found it here, and not by a dial
+    worn_out = False  # few ids are left for streams of ours
+    used_up = False  # and now none
+    replacement: asyncio.Task[None] | None = None  # looks for the fresh one
+    _draining = False
+
     def __init__(
         self, upgraded: Upgraded, owner: Owner, *, direction: Direction, limits: Limits, timeouts: Timeouts
     ) -> None:
@@ -185,6 +193,20 @@ class LiveConnection:
         return len(self._muxer.streams)
 
     @property
+    def idle_since(self) -> float:
+        """Since when it has had no stream, as far as looks and bytes tell; infinite while it has one."""
+        if self._muxer.streams:
+            return math.inf
+        return min(self._muxer.heard, math.inf if self._idle_since is None else self._idle_since)
+
+    @property
+    def in_use(self) -> bool:
+        """Somebody has found it here, or has a stream on it that is not one of the library's own."""
+        sinks = (end.sink for end in self._muxer.streams)
+        names = (sink.protocol if isinstance(sink, LiveStream) else "a wire" for sink in sinks)
+        return self.wanted or any(name and name not in OPEN_PROTOCOLS for name in names)
+
+    @property
     def heard(self) -> float:
         return self._muxer.heard
 
@@ -201,7 +223,11 @@ class LiveConnection:
         """
         known = None if wait else self._known(protocols)
         proposal = b"" if known is None else multistream.propose(known)
-        stream = self._stream(await open_when_acknowledged(self._muxer, self._check_open))
+        try:
+            stream = self._stream(await open_when_acknowledged(self._muxer, self._check_open))
+        except LimitExceeded as error:
+            self.used_up = error.limit == USED_UP
+            raise
         if known is not None:
             return self._propose(stream, known, proposal)
         try:
@@ -219,7 +245,8 @@ class LiveConnection:
         proposal = multistream.propose(known)
         try:
             end = self._muxer.open()
-        except LimitExceeded:  # ``open_stream`` waits for a place, or says that there will be none
+        except LimitExceeded as error:  # ``open_stream`` waits for a place, or says that there will be none
+            self.used_up = error.limit == USED_UP
             return None
         return self._propose(self._stream(end), known, proposal, now)
 
@@ -265,6 +292,15 @@ class LiveConnection:
     def look_at(self, due: float) -> None:
         self.deadlines.look_at(due)
 
+    def worn(self) -> None:
+        self.worn_out = True
+        self._owner.worn(self)
+
+    def drain(self) -> None:
+        """Close it in order as soon as there is no stream on it."""
+        self._draining = True
+        self.deadlines.look_at(self.loop.time())
+
     def linger(self) -> float:
         """When a stream that is closed now, and that the peer does not close, is reset."""
         return self.loop.time() + LINGER
@@ -272,15 +308,15 @@ class LiveConnection:
     def look(self, now: float) -> float:
         """Do what is due now: keep-alive, idle, streams; returns what is due next."""
         self._muxer.tick(now)
+        if self._draining and not self._muxer.streams:
+            told = "a fresh connection has taken its place"
+            self.shut(GoAway.SUPPLANTED, ConnectionClosed(told, code=GoAway.SUPPLANTED))
         if self.life is _OPEN and self._is_idle(now):
             idle = f"idle for {self._timeouts.idle:g} s: add the peer to protected, or raise Timeouts.idle"
             self.shut(error=ConnectionClosed(idle))
-        if self.life is not _OPEN:
-            return self._muxer.due()
-        for end in list(self._muxer.streams):
-            if end.due <= now:
-                end.sink.expired(now)
-        return self._next(now)
+        if self.life is _OPEN:
+            self.deadlines.expire(self._muxer.streams, now)
+        return self._next(now) if self.life is _OPEN else self._muxer.due()
 
     def _is_idle(self, now: float) -> bool:
         if self._muxer.streams or self.peer in self._owner.protected:
@@ -291,10 +327,10 @@ class LiveConnection:
         return limit is not None and self._idle_since is not None and now - self._idle_since >= limit
 
     def _next(self, now: float) -> float:
-        due = min((end.due for end in self._muxer.streams), default=math.inf)
+        due = self.deadlines.next
         if self._timeouts.idle is not None:
             due = min(due, (now if self._idle_since is None else self._idle_since) + self._timeouts.idle)
-        return min(due, self._muxer.due())
+        return min(due, self._muxer.due(), now + DRAINED_WITHIN if self._draining else math.inf)
 
     async def close(self, code: int = GoAway.NORMAL) -> None:
         """Close in order, and wait for the peer to close its end, too.

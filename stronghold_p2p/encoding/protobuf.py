@@ -68,12 +68,13 @@ class _Pass:
     """One decoding: the bytes, and how many more fields and packed elements they may hold."""
 
     data: bytes
-    left: int = MAX_FIELDS
+    most: int
+    left: int
 
     def count(self) -> None:
         self.left -= 1
         if self.left < 0:
-            raise DecodeError(f"more than {MAX_FIELDS} fields")
+            raise DecodeError(f"more than {self.most} fields")
 
 
 @dataclass(frozen=True)
@@ -117,12 +118,18 @@ def encode(message: Message) -> bytes:
     return b"".join(parts)
 
 
-def decode(cls: type[M], data: bytes | bytearray | memoryview, *, max_size: int = MAX_SIZE) -> M:
-    """Read ``data``, all of it, as a ``cls``; ``DecodeError`` if it is none or longer than ``max_size`` bytes."""
+def decode(
+    cls: type[M], data: bytes | bytearray | memoryview, *, max_size: int = MAX_SIZE, max_fields: int = MAX_FIELDS
+) -> M:
+    """Read ``data``, all of it, as a ``cls``.
+
+    ``DecodeError`` if it is none, is longer than ``max_size`` bytes, or has more than ``max_fields`` fields and packed
+    elements, nested ones included.
+    """
     if len(data) > max_size:
         raise DecodeError(f"message of {len(data)} bytes, {max_size} allowed")
     values: _Values = {}
-    _walk(_schema(cls), _Pass(bytes(data)), 0, len(data), values)
+    _walk(_schema(cls), _Pass(bytes(data), max_fields, max_fields), 0, len(data), values)
     message: M = _finished(cls, values, 0)
     return message
 

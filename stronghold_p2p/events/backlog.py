@@ -16,7 +16,7 @@ from stronghold_p2p.events import events
 from stronghold_p2p.events.events import Event
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.per_peer import PerPeer
+from stronghold_p2p.per_peer import Hold, PerPeer
 
 Source: TypeAlias = Hashable
 
@@ -35,13 +35,21 @@ def source_of(event: Event) -> Source:
             return connection.peer
         case events.Judged(attempt, _):
             return attempt.peer if attempt.direction == "in" else None
-        case events.RequestFailed(request, _):
+        case events.RequestFailed(request):
             peer: PeerId = request.peer
             return peer
         case events.Accepting(remote) | events.AcceptFailed(remote, _):
             return remote
         case _:
             return None
+
+
+def held_of(event: Event) -> Hold[bytes] | None:
+    """What the request that this event shows takes of the memory for requests: it does so until the reader has it."""
+    if isinstance(event, events.Judged):
+        event_held: Hold[bytes] | None = event.attempt.held
+        return event_held
+    return event.held if isinstance(event, events.RequestFailed) else None
 
 
 def refuses(event: Event) -> bool:

@@ -1,6 +1,6 @@
 """What a swarm tells about itself, as it happens."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -99,14 +99,15 @@ class RequestFailed:
 
     request: Any
     error: Exception
+    held: Any = field(default=None, repr=False, compare=False)  # of the library, as in ``Attempt``
 
 
 @dataclass(frozen=True, slots=True)
 class RequestUnread:
     """A peer's request did not become one, so no rule and no handler saw it.
 
-    ``error``: too many at once (``LimitExceeded``), it cannot be read (``Malformed``), not all of it came in time
-    (``DeadlineExceeded``), or the peer gave it up or left.
+    ``error``: too many or too much at once (``LimitExceeded``), it cannot be read (``Malformed``), not all of it came
+    in time (``DeadlineExceeded``), or the peer gave it up or left.
     """
 
     connection: Connection

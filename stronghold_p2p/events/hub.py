@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Final, Literal, Self, TypeAlias, get_args
 
 from stronghold_p2p.errors import ConfigError, UsageError
-from stronghold_p2p.events.backlog import Backlog, Crowd, source_of
+from stronghold_p2p.events.backlog import Backlog, Crowd, held_of, source_of
 from stronghold_p2p.events.events import Accepting, Dialing, Dropped, Event, Judged
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.rules import Attempt, Rule
+from stronghold_p2p.logs import Faults
 
 Callback: TypeAlias = Callable[[Event], None]
 Overflow: TypeAlias = Literal["drop_oldest", "drop_newest", "wait"]
@@ -32,6 +33,7 @@ class Hub:
     def __init__(self, audit: Audit) -> None:
         self._audit = audit
         self.backlog = Backlog()
+        self._faults = Faults(log)
         self._listeners: list[Callback] = []
         self._followers: dict[object, tuple[Callback, Callable[[], None] | None]] = {}
 
@@ -67,8 +69,8 @@ class Hub:
         for callback in (*listeners, *[callback for callback, _ in self._followers.values()]):
             try:
                 callback(event)
-            except Exception:  # the application's own; nothing of ours may depend on it
-                log.exception("an event callback failed")
+            except Exception as error:  # the application's own; nothing of ours may depend on it
+                self._faults.tell("an event callback failed", error=error)
 
     def end(self) -> None:
         for _, ended in list(self._followers.values()):
@@ -103,6 +105,7 @@ class Events:
         unfollow = hub.follow(_weakly(self._put), _weakly(self.close), self._crowd)
         # An iterator that is not read any more must not collect what happens for ever.
         self._unfollow: Callable[[], object] = weakref.finalize(self, unfollow)
+        weakref.finalize(self, _let_go_of_all, self._waiting)
 
     def __aiter__(self) -> Self:
         return self
@@ -122,6 +125,7 @@ class Events:
             lost, self._lost = self._lost, 0
             return Dropped(lost)
         event = self._waiting.popleft()
+        _let_go(event)
         if self._crowd is not None:
             self._crowd.give_back(source_of(event))
             self._backlog.relieve()
@@ -133,8 +137,8 @@ class Events:
         if len(waiting) < self._buffer if self._crowd is None else self._crowd.takes(event):
             self._append(event)
         elif self._oldest:
-            waiting.popleft()
-            waiting.append(event)
+            _let_go(waiting.popleft())
+            self._append(event)
             self._lost += 1
         elif isinstance(last := waiting[-1], Dropped):
             waiting[-1] = Dropped(last.count + 1)
@@ -144,6 +148,8 @@ class Events:
 
     def _append(self, event: Event) -> None:
         self._waiting.append(event)
+        if (held := held_of(event)) is not None:
+            held.keep()
         if self._crowd is not None:
             self._crowd.take(source_of(event))
 
@@ -162,6 +168,17 @@ class Events:
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
+
+
+def _let_go(event: Event) -> None:
+    """It waits no longer."""
+    if (held := held_of(event)) is not None:
+        held.let_go()
+
+
+def _let_go_of_all(waiting: deque[Event]) -> None:
+    while waiting:
+        _let_go(waiting.popleft())
 
 
 def _weakly(method: Callable[..., None]) -> Callable[..., None]:

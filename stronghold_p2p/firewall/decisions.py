@@ -4,26 +4,28 @@
 
 Precedence is total. A ban comes first. Else, of the entries of the attempt's direction whose selectors all match, the
 greatest by (names the peer, names the protocol, prefix length of the subnet) speaks; there is at most one such entry,
-as scopes are keys. Peers come before protocols and subnets, because a peer id is proven and an address is not. Without
-any entry, outbound passes and inbound has no rule, which refuses.
+as scopes are keys, but for a protocol of several ids (``Entries.find``). Peers come before protocols and subnets,
+because a peer id is proven and an address is not. Without any entry, outbound passes and inbound has no rule, which
+refuses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass
 from typing import Final, TypeAlias, Unpack
 
 from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import ConfigError
-from stronghold_p2p.firewall.entries import Entries, Judgement, banned_of, key_of
+from stronghold_p2p.firewall.entries import LEARNED, Entries, Judgement, banned_of, key_of
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Fault, Rule, Scope
 from stronghold_p2p.firewall.rules import decide as rule_of
 from stronghold_p2p.identity import PeerId
 
 AskHook: TypeAlias = Callable[[Attempt], Awaitable[bool | Rule]]
 NoRuleHook: TypeAlias = Callable[[Attempt], Awaitable[Rule | None]]
+Observer: TypeAlias = Callable[[PeerId | None], None]
 
 OPEN_PROTOCOLS: Final = frozenset({CONNECTION, "/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0"})
 """What passes unless an entry names it: connecting, identify (specs: identify/README.md) and ping (ping/ping.md)."""
@@ -55,7 +57,7 @@ class Decisions:
         self._hooks = AppHooks()
         self._open = open_protocols
         self._entries = Entries()
-        self._observers: dict[object, Callable[[], None]] = {}
+        self._observers: dict[PeerId | None, dict[object, Observer]] = {None: {}}  # by whom they want to know about
         self._report = fault
         self._faulty: set[Rule] = set()
 
@@ -67,20 +69,27 @@ class Decisions:
         """
         if not isinstance(rule, Rule):
             raise ConfigError(f"{rule!r} is no rule: take Rule.ALLOW, Rule.REJECT, Rule.ASK, Rule.only or Rule.when")
-        self._entries.put(key_of(**scope), rule)
-        self._changed()
+        key = key_of(**scope)
+        self._entries.put(key, rule)
+        self._changed(key.peer)
 
     def remove(self, **scope: Unpack[Scope]) -> bool:
         """Remove the rule of exactly this scope; whether there was one. ``ConfigError`` as for ``set``."""
-        removed = self._entries.drop(key_of(**scope))
+        key = key_of(**scope)
+        removed = self._entries.drop(key)
         if removed:
-            self._changed()
+            self._changed(key.peer)
         return removed
 
     def rules(self) -> tuple[tuple[Scope, Rule], ...]:
         """All entries by precedence, the strongest first; each can be given to ``set`` again."""
         entries = self._entries.rules
         return tuple((key.scope, entries[key]) for key in sorted(entries, key=lambda key: key.place))
+
+    @property
+    def learned(self) -> tuple[Scope, ...]:
+        """The scopes of the rules that hooks have returned, the one of longest ago first; ``set`` makes one lasting."""
+        return tuple(key.scope for key in self._entries.learned)
 
     @property
     def banned(self) -> frozenset[PeerId | str]:
@@ -94,12 +103,12 @@ class Decisions:
         of a subnet.
         """
         self._entries.ban(banned_of(whom))
-        self._changed()
+        self._changed(whom if isinstance(whom, PeerId) else None)
 
     def unban(self, whom: PeerId | str) -> None:
         """Take one ban back, if there is one; the rules decide again. ``ConfigError`` as for ``ban``."""
         self._entries.unban(banned_of(whom))
-        self._changed()
+        self._changed(whom if isinstance(whom, PeerId) else None)
 
     def match(self, attempt: Attempt) -> Judgement:
         """The entry that speaks for this attempt. Its rule is as it was set: ``only`` and ``when`` have yet to look."""
@@ -145,24 +154,26 @@ class Decisions:
 
     def watch(self, observer: Callable[[], None]) -> Callable[[], None]:
         """Call ``observer`` after each change of rules or bans; returns what ends that. It must not raise."""
-        token = object()
-        self._observers[token] = observer
-
-        def unwatch() -> None:
-            self._observers.pop(token, None)
-
-        return unwatch
+        return watch_changes(self, lambda _whom: observer())
 
     def _fault(self, rule: Rule, error: BaseException) -> None:
         if self._report is not None and rule not in self._faulty:
+            if len(self._faulty) >= LEARNED:
+                self._faulty.clear()
             self._faulty.add(rule)
             self._report(rule, error)
 
-    def _changed(self) -> None:
-        self.version += 1
+    def _changed(self, whom: PeerId | None = None) -> None:
         self._faulty.clear()
-        for observer in tuple(self._observers.values()):
-            observer()
+        self._tell(whom)
+
+    def _tell(self, whom: PeerId | None) -> None:
+        """Rules have changed for ``whom`` (None: for everybody). What one peer may do is no matter of all others."""
+        self.version += 1
+        observers = self._observers
+        groups = [*observers.values()] if whom is None else [observers[None], observers.get(whom, {})]
+        for observer in [observer for group in groups for observer in group.values()]:
+            observer(whom)
 
 
 def hooks_of(firewall: Decisions) -> AppHooks:
@@ -170,7 +181,51 @@ def hooks_of(firewall: Decisions) -> AppHooks:
     return firewall._hooks  # noqa: SLF001 - ours, and no part of what users see
 
 
-def bans_address(firewall: Decisions, address: Multiaddr) -> bool:
-    """Whether a banned subnet holds this address, whoever is there."""
+def watch_changes(firewall: Decisions, observer: Observer, peer: PeerId | None = None) -> Callable[[], None]:
+    """``Decisions.watch``, with whom it concerns (None: everybody); if ``peer`` is given, of its changes alone."""
+    observers, token = firewall._observers, object()  # noqa: SLF001 - as above
+    observers.setdefault(peer, {})[token] = observer
+
+    def unwatch() -> None:
+        group = observers.get(peer, {})
+        group.pop(token, None)
+        if not group and peer is not None:
+            observers.pop(peer, None)
+
+    return unwatch
+
+
+def learn(firewall: Decisions, rule: Rule, **scope: Unpack[Scope]) -> None:
+    """A hook has returned ``rule`` for a peer: keep it, and forget others where ``LEARNED`` are kept."""
+    entries, key = firewall._entries, key_of(**scope)  # noqa: SLF001 - as above
+    if entries.rules.get(key) == rule:
+        return
+    entries.put(key, rule, learned=True)
+    for whom in dict.fromkeys(one.peer for one in (key, *entries.make_room())):
+        firewall._tell(whom)  # noqa: SLF001 - as above
+
+
+def hold(firewall: Decisions, peers: Container[PeerId]) -> Callable[[], None]:
+    """Never forget what was learned of a peer that ``peers`` contains at the time; returns what ends that."""
+    held = firewall._entries.held  # noqa: SLF001 - as above
+    held.append(peers)
+
+    def let_go() -> None:
+        held[:] = [one for one in held if one is not peers]
+
+    return let_go
+
+
+def know_ids(firewall: Decisions, ids: tuple[str, ...]) -> None:
+    """The protocol with these ``ids`` is judged under the first; a rule that names another one speaks for it, too."""
+    same, first = firewall._entries.same, ids[0]  # noqa: SLF001 - as above
+    more = [name for name in ids[1:] if name not in same.get(first, ())]
+    same[first] = (*same.get(first, ()), *more)
+    if any(key.protocol in more for key in firewall._entries.rules):  # noqa: SLF001 - as above
+        firewall._changed()  # noqa: SLF001 - as above
+
+
+def bans_address(firewall: Decisions, address: Multiaddr | str) -> bool:
+    """Whether a banned subnet holds this address, whoever is there; text is a host as a socket tells it."""
     entries = firewall._entries  # noqa: SLF001 - as above
     return entries.holds_back(None, entries.around(address))

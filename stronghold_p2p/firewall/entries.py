@@ -1,30 +1,35 @@
 """The rules and bans: each rule stands under its key, and is found by peer, protocol and address."""
 
-from collections.abc import Collection, Mapping
+from collections import OrderedDict
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias, cast
+from typing import Final, NamedTuple, TypeAlias, cast
 
 from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule, Scope
-from stronghold_p2p.firewall.subnets import ANYWHERE, Network, Place, host_of, parse_subnet, place_of
+from stronghold_p2p.firewall.subnets import ANYWHERE, Network, Place, host_of, parse_host, parse_subnet, place_of
 from stronghold_p2p.identity import PeerId
+
+LEARNED: Final = 1_024  # rules that hooks have returned: a fourth of what fits into a file, so it can be saved
 
 Banned: TypeAlias = PeerId | Network
 _Index: TypeAlias = tuple[Direction, PeerId | None, str | None, Place]
+_ANY: Final = (None,)
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """The rule that speaks for an attempt (None: no rule does), and its ``source``, one word for the audit log.
 
-    ``implicit``: the protocol is open to everybody, and no entry speaks of it.
+    ``implicit``: the protocol is open to everybody, and no entry speaks of it. ``named``: the entry names the peer.
     """
 
     rule: Rule | None
     source: str
     implicit: bool = False
+    named: bool = False
 
 
 class Key(NamedTuple):
@@ -76,6 +81,7 @@ class Content:
 
     banned: frozenset[Banned] = frozenset()
     rules: Mapping[Key, Rule] = field(default_factory=dict)
+    learned: frozenset[Key] = frozenset()
 
 
 class Entries:
@@ -83,12 +89,16 @@ class Entries:
 
     A part of them may come from a file, which replaces what it said before. It never touches a rule or a ban of the
     program's own, also where both say the same; what the program changes by itself is its own from then on.
+
+    ``learned`` are the keys of rules that hooks have returned, in the order of their coming: whoever comes may leave
+    one behind, so ``make_room`` forgets those beyond ``LEARNED``, but none of a peer that one of ``held`` contains.
     """
 
-    __slots__ = ("_banned", "_content", "_filed", "_found", "_lengths", "banned", "rules")
+    __slots__ = ("_banned", "_content", "_filed", "_found", "_lengths", "banned", "held", "learned", "rules", "same")
 
     def __init__(self) -> None:
         self.rules: dict[Key, Rule] = {}
+        self.same: dict[str, tuple[str, ...]] = {}  # further ids of the protocol that has this one first
         self.banned: set[Banned] = set()
         self._found: dict[_Index, Judgement] = {}
         self._banned: set[PeerId | Place] = set()
@@ -96,14 +106,35 @@ class Entries:
         self._lengths: dict[int, dict[int, int]] = {4: {}, 6: {}}
         self._content = Content()
         self._filed: set[Key | Banned] = set()  # what the file has put there
+        self.learned: OrderedDict[Key, None] = OrderedDict()
+        self.held: list[Container[PeerId | None]] = []
 
-    def put(self, key: Key, rule: Rule) -> None:
+    def put(self, key: Key, rule: Rule, *, learned: bool = False) -> None:
         self.drop(key)
         self.rules[key] = rule
-        self._found[*key[:3], self._place(key.network, 1)] = Judgement(rule, key.source(rule))
+        source = key.source(rule)
+        if learned:
+            self.learned[key] = None
+            source += "+learned"
+        self._found[*key[:3], self._place(key.network, 1)] = Judgement(rule, source, named=key.peer is not None)
+
+    def make_room(self) -> list[Key]:
+        """Forget what was learned longest ago, and return it."""
+        forgotten: list[Key] = []
+        for _ in range(len(self.learned)):
+            if len(self.learned) <= LEARNED:
+                break
+            key = next(iter(self.learned))
+            if any(key.peer in peers for peers in self.held):
+                self.learned.move_to_end(key)
+            else:
+                self.drop(key)
+                forgotten.append(key)
+        return forgotten
 
     def drop(self, key: Key) -> bool:
         self._filed.discard(key)
+        self.learned.pop(key, None)
         if self.rules.pop(key, None) is None:
             return False
         del self._found[*key[:3], self._place(key.network, -1)]
@@ -130,9 +161,14 @@ class Entries:
         self._lengths[version] = {each: counts[each] for each in sorted(counts, reverse=True) if counts[each]}
         return place
 
-    def around(self, address: Multiaddr) -> list[Place]:
-        """Where an entry may stand that speaks of ``address``: the smallest network first, and last what names none."""
-        host = host_of(address) if self._lengths[4] or self._lengths[6] else None
+    def around(self, address: Multiaddr | str) -> list[Place]:
+        """Where an entry may stand that speaks of ``address``: the smallest network first, and last what names none.
+
+        Text is a host as a socket tells it.
+        """
+        if not (self._lengths[4] or self._lengths[6]):
+            return [ANYWHERE]
+        host = parse_host(address) if isinstance(address, str) else host_of(address)
         if host is None:
             return [ANYWHERE]
         number, width, version = int(host), host.max_prefixlen, host.version
@@ -143,20 +179,25 @@ class Entries:
         return peer in self._banned or not self._banned.isdisjoint(places)
 
     def find(self, attempt: Attempt, places: Collection[Place], *, named_only: bool) -> Judgement | None:
-        """The strongest entry that matches; ``named_only``: of those that name the protocol."""
-        found, direction = self._found, attempt.direction
+        """The strongest entry that matches; ``named_only``: of those that name the protocol.
+
+        Of entries that differ only in which of a protocol's ids they name one that rejects speaks, else the first.
+        """
+        found, direction, name = self._found, attempt.direction, attempt.protocol
+        names = (name, *self.same[name]) if name in self.same else (name,)
         for peer in (attempt.peer, None):
-            for protocol in (attempt.protocol,) if named_only else (attempt.protocol, None):
+            for protocols in (names,) if named_only else (names, _ANY):
                 for place in places:
-                    index = (direction, peer, protocol, place)
-                    if index in found:
-                        return found[index]
+                    here = [(direction, peer, protocol, place) for protocol in protocols]
+                    entries = [found[index] for index in here if index in found]
+                    if entries:
+                        return next((one for one in entries if one.rule == Rule.REJECT), entries[0])
         return None
 
     @property
     def everything(self) -> Content:
         """All rules and bans as a file would say them, the program's own included."""
-        return Content(frozenset(self.banned), dict(self.rules))
+        return Content(frozenset(self.banned), dict(self.rules), frozenset(self.learned))
 
     def written(self, content: Content) -> None:
         """The file has been made to say ``content``, which is everything: nothing is the program's own any more."""
@@ -166,19 +207,21 @@ class Entries:
         """The file says ``content`` now: follow what has changed in it, except where the program has its own."""
         before, self._content = self._content, content
         for key in before.rules.keys() | content.rules.keys():
-            rule = content.rules.get(key)
-            if rule == before.rules.get(key) or (key in self.rules and key not in self._filed):
+            rule, learned = content.rules.get(key), key in content.learned
+            same = rule == before.rules.get(key) and learned == (key in before.learned)
+            if same or (key in self.rules and key not in self._filed):
                 continue
             if rule is None:
                 self.drop(key)
             else:
-                self.put(key, rule)
+                self.put(key, rule, learned=learned)
                 self._filed.add(key)
         for whom in content.banned - before.banned - self.banned:
             self.ban(whom)
             self._filed.add(whom)
         for whom in (before.banned - content.banned) & self._filed:
             self.unban(whom)
+        self.make_room()
 
 
 def banned_of(whom: PeerId | str) -> Banned:

@@ -74,8 +74,10 @@ class Rule:
     def only(variants: Collection[type | str], *, then: Rule | None = None, otherwise: Rule | None = None) -> Rule:
         """``then`` (``ALLOW``) for requests of these variants, ``otherwise`` (``REJECT``) for all other requests.
 
-        A variant is a class, which stands for its name, or the text that ``Attempt.variant`` has. Where there is no
-        request to look at (a stream of another protocol, a connection: neither variant nor view) it rejects.
+        A variant is a class, which stands for its name, or the text that ``Attempt.variant`` has. A request without
+        one (a list, a number, an object of several keys) is never let through for that: ``otherwise`` of ``ALLOW``
+        rejects it. Where there is no request to look at (a stream of another protocol, a connection: neither variant
+        nor view) it rejects, too.
         ``ConfigError``: something else than classes and texts.
         """
         return Rule(None, _names(variants), then=_or(then, Rule.ALLOW), otherwise=_or(otherwise, Rule.REJECT))
@@ -130,7 +132,10 @@ def decide(rule: Rule, attempt: Attempt, fault: Fault) -> Rule:
         applies = _applies(rule, attempt, fault)
         if applies is None:
             return Rule.REJECT
+        untagged = rule.predicate is None and attempt.variant is None
         rule = (rule.then if applies else rule.otherwise) or Rule.REJECT
+        if untagged and rule.verdict == "allow":  # a list of what is denied says nothing of what has no name
+            return Rule.REJECT
     return rule
 
 
@@ -142,6 +147,8 @@ def allows(rule: Rule, message: Any) -> bool:
     if not rule._by_variant or message is None:  # noqa: SLF001 - no part of what users see
         return rule.verdict == "allow"
     variant = variant_of(message)
+    if variant is None and rule.verdict is None:
+        return False
     while rule.verdict is None:
         rule = (rule.then if variant in rule.variants else rule.otherwise) or Rule.REJECT
     return rule.verdict == "allow"
@@ -210,6 +217,7 @@ class Attempt:
     deadline: float
     variant: str | None = None
     view: Any = None
+    held: Any = field(default=None, repr=False, compare=False)  # of the library: what the request takes of its memory
 
 
 _PLAIN: Final = (dict, list, int, float, bytes, type(None))

@@ -25,12 +25,22 @@ from stronghold_p2p.firewall.subnets import parse_subnet
 from stronghold_p2p.identity import PeerId
 
 VERSION: Final = 1
+# What the TOML reader takes in a time that grows with the text alone; our own files stay far below.
+MAX_LINE: Final = 1 << 16  # characters
+MAX_NESTING: Final = 40  # brackets inside brackets: sixteen rules inside each other, each with a list
+MAX_PARTS: Final = 20  # of a dotted key: the reader's work grows with the square of them
+MAX_KEY: Final = 256  # characters of a key without quotes, or of a number
 
 _BEGIN: Final = '# The strongest entries stand first. The line "# end" shows that none is missing; more may follow it.'
 _END: Final = "# end"
 _VERDICTS: Final = {"allow": Rule.ALLOW, "reject": Rule.REJECT, "ask": Rule.ASK}
 _SELECTORS: Final = ("peer", "protocol", "subnet", "direction")
 _HEADER: Final = re.compile(r"""[ \t]*\[\[[ \t]*["']?rules["']?[ \t]*\]\]""")
+_TOKEN: Final = re.compile(
+    r"""(?P<text>"{3}(?:\\.|[^\\])*?(?:"{3,5}|\\?\Z)|'{3}.*?(?:'{3,5}|\Z)|"(?:\\.|[^"\\\n])*"?|'[^'\n]*'?)"""
+    r"|(?P<note>#[^\n]*)|(?P<open>[\[{])|(?P<close>[\]}])|(?P<dot>\.)|(?P<next>[,=\n])|(?P<bare>[\w-]+)",
+    re.DOTALL,
+)
 _PLACE: Final = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
@@ -41,16 +51,45 @@ def loads(text: str, predicates: Mapping[str, Predicate], name: str) -> Content:
     """
     if text.startswith(_BEGIN) and _END not in map(str.rstrip, text.split("\n")):
         raise ConfigError(f"{name}: cut short: there is no line {_END!r}", where=name)
+    _check_shape(text, name)
     try:
         document = tomllib.loads(text)
-    except RecursionError:
-        raise ConfigError(f"{name}: nested too deep", where=name) from None
     except ValueError as error:
         place = _PLACE.search(str(error))
         line = place[1] if place is not None and place[1] else str(text.count("\n") + 1)
         where = f"{name}:{line}"
         raise ConfigError(f"{where}: {_PLACE.sub('', str(error))}", where=where) from None
     return _Reader(text, document, predicates, name).content()
+
+
+def _check_shape(text: str, name: str) -> None:
+    """``ConfigError`` for a text over which the TOML reader could sit for long, or fill the memory: hostile row 151."""
+    line = 1
+    for number, content in enumerate(text.split("\n"), 1):
+        if len(content) > MAX_LINE:
+            _misshapen(name, number, f"a line has at most {MAX_LINE} characters")
+    depth = dots = 0
+    for found in _TOKEN.finditer(text):
+        kind, token = found.lastgroup, found[0]
+        if kind == "open":
+            depth, dots = depth + 1, 0
+        elif kind == "close":
+            depth, dots = max(0, depth - 1), 0
+        elif kind == "dot":
+            dots += 1
+        elif kind == "next":
+            dots = 0
+        if depth > MAX_NESTING:
+            _misshapen(name, line, f"nested too deep: at most {MAX_NESTING}")
+        if dots >= MAX_PARTS:
+            _misshapen(name, line, f"a key has at most {MAX_PARTS} parts")
+        if kind == "bare" and len(token) > MAX_KEY:
+            _misshapen(name, line, f"a key or a number has at most {MAX_KEY} characters")
+        line += token.count("\n")
+
+
+def _misshapen(name: str, line: int, told: str) -> NoReturn:
+    raise ConfigError(f"{name}:{line}: {told}", where=f"{name}:{line}")
 
 
 class _Reader:
@@ -61,6 +100,7 @@ class _Reader:
         self._document = document
         self._predicates = predicates
         self._name = name
+        self._learned: set[Key] = set()
         self._starts = [number for number, line in enumerate(self._lines) if _HEADER.match(line)]
 
     def content(self) -> Content:
@@ -74,7 +114,8 @@ class _Reader:
         entries = document.get("rules", [])
         if not _is_list_of(entries, dict):
             self._wrong("rules are entries that begin with [[rules]]", "rules")
-        return Content(frozenset(self._banned(document.get("banned", []))), self._rules(entries))
+        banned, rules = frozenset(self._banned(document.get("banned", []))), self._rules(entries)
+        return Content(banned, rules, frozenset(self._learned))
 
     def _banned(self, banned: Any) -> Iterator[Banned]:
         if not _is_list_of(banned, str):
@@ -89,11 +130,15 @@ class _Reader:
         rules: dict[Key, Rule] = {}
         for index, entry in enumerate(entries):
             for name in entry:
-                if name not in (*_SELECTORS, "rule"):
+                if name not in (*_SELECTORS, "learned", "rule"):
                     self._wrong(f"{name!r} unknown: take {', '.join(_SELECTORS)} and rule", name, index)
             if next(reversed(entry), "") != "rule":
                 self._wrong("each entry ends with rule = ...", "rule", index)
             key = Key(*(self._selector(name, entry.get(name), index) for name in ("direction", *_SELECTORS[:3])))
+            if "learned" in entry:
+                if entry["learned"] is not True or key.peer is None:
+                    self._wrong("learned = true marks what a hook has said of one peer", "learned", index)
+                self._learned.add(key)
             if key in rules:
                 self._wrong("a second rule for the same selectors: keep one", "rule", index)
             try:
@@ -170,6 +215,7 @@ def dumps(content: Content, predicates: Mapping[str, Predicate] | None = None) -
         selectors = {"peer": key.peer, "protocol": key.protocol, "subnet": key.network}
         lines += [f"{name} = {_quoted(str(value))}" for name, value in selectors.items() if value is not None]
         lines += ['direction = "out"'] if key.direction == "out" else []
+        lines += ["learned = true"] if key in content.learned else []
         lines += [f"rule = {_written(content.rules[key], predicates)}"]
     return "\n".join([*lines, "", _END, ""])
 

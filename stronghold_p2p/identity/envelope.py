@@ -4,6 +4,7 @@ The signature covers a ``domain`` that is not transmitted, so that what was sign
 other.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -13,6 +14,7 @@ from stronghold_p2p.errors import DecodeError
 from stronghold_p2p.identity.peer_id import PeerId
 from stronghold_p2p.identity.public_key import KeyMessage, PublicKey
 
+MAX_FIELDS: Final = 64  # it has four, and its key two
 MAX_SIZE: Final = 8_192  # an identify message, the largest that carries one, has no more in go and js
 
 
@@ -53,19 +55,27 @@ class Envelope:
         return protobuf.encode(message)
 
     @staticmethod
-    def open(data: bytes | bytearray | memoryview, domain: str, payload_type: bytes) -> "Envelope":
+    def open(
+        data: bytes | bytearray | memoryview,
+        domain: str,
+        payload_type: bytes,
+        look: Callable[[PublicKey, bytes], object] | None = None,
+    ) -> "Envelope":
         """Check and open an envelope of at most 8 KiB.
 
         ``DecodeError`` if it is none, holds another type of payload, or was not signed by its key for ``domain``.
-        Whether that key is the expected one is for the caller to check.
+        Whether that key is the expected one is for the caller to check. ``look(key, payload)`` may do so before the
+        signature is verified, which costs more than all the rest: what it raises ends that.
         """
-        message = protobuf.decode(EnvelopeMessage, data, max_size=MAX_SIZE)
+        message = protobuf.decode(EnvelopeMessage, data, max_size=MAX_SIZE, max_fields=MAX_FIELDS)
         if message.public_key is None or message.signature is None:
             raise DecodeError("envelope without public key or signature")
         if message.payload_type != payload_type:
             raise DecodeError("envelope with another type of payload")
         key = PublicKey.from_message(message.public_key)
         payload = message.payload or b""
+        if look is not None:
+            look(key, payload)
         if not key.verify(_signed(domain, payload_type, payload), message.signature):
             raise DecodeError("the envelope's signature does not verify")
         return Envelope(key, payload)

@@ -12,6 +12,7 @@ from typing import Final
 
 from stronghold_p2p.encoding import base58
 from stronghold_p2p.errors import DecodeError
+from stronghold_p2p.identity import verify
 from stronghold_p2p.identity.public_key import PublicKey
 
 MAX_INLINE: Final = 42
@@ -88,7 +89,10 @@ def _check(multihash: bytes) -> bytes:
     code, size = multihash[0], multihash[1]
     if not (code == _IDENTITY and 0 < size <= MAX_INLINE) and not (code == _SHA2_256 and size == 32):
         raise DecodeError(f"peer id: hash 0x{code:02x} of {size} bytes is not allowed")
-    if code == _IDENTITY and not multihash.startswith(_ED25519):
+    if multihash.startswith(_ED25519):
+        if not verify.is_sound(multihash[len(_ED25519) :]):
+            raise DecodeError("peer id: an Ed25519 key of small order, or not in its canonical form")
+    elif code == _IDENTITY:
         inlined = multihash[2:]
         if PublicKey.decode(inlined).encode() != inlined:
             raise DecodeError("peer id: the key in it is not in its canonical form")

@@ -4,18 +4,23 @@ Deployed implementations use a domain and a payload type other than those in the
 them, and so do we.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from hashlib import sha256
+from typing import Final, NamedTuple
 
 from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.encoding.protobuf import Message, field
 from stronghold_p2p.errors import DecodeError
 from stronghold_p2p.identity.envelope import Envelope, Signer
 from stronghold_p2p.identity.peer_id import PeerId
+from stronghold_p2p.identity.public_key import PublicKey
 
 DOMAIN: Final = "libp2p-peer-record"
 PAYLOAD_TYPE: Final = b"\x03\x01"
 MAX_ADDRESSES: Final = 128
+MAX_FIELDS: Final = 512  # two for each address
+DIGEST: Final = 16  # bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,16 +39,33 @@ class PeerRecordMessage(Message):
     addresses: tuple[AddressInfo, ...] = field(3, AddressInfo, repeated=True, limit=MAX_ADDRESSES)
 
 
+class Edition(NamedTuple):
+    """Which of a peer's records one is: ``seq``, and a digest of the addresses, as a ``seq`` may be used twice."""
+
+    seq: int
+    digest: bytes
+
+    def follows(self, known: "Edition | None") -> bool:
+        """True if it may be taken where ``known`` was the last one: it has a higher ``seq``, or is the same."""
+        return known is None or self.seq > known.seq or self == known
+
+
 @dataclass(frozen=True, slots=True)
 class PeerRecord:
     """``peer_id`` is reachable at ``addresses`` (binary multiaddrs without ``/p2p``).
 
-    Of two records the one with the higher ``seq`` counts; its unit is the sender's own business.
+    Of two records the one with the higher ``seq`` counts; its unit is the sender's own business. Of two that have the
+    same ``seq``, and are not the same, the one that came first does (hostile row 95).
     """
 
     peer_id: PeerId
     seq: int
     addresses: tuple[bytes, ...]
+
+    @property
+    def edition(self) -> Edition:
+        listed = b"".join(len(address).to_bytes(4, "big") + address for address in self.addresses)
+        return Edition(self.seq, sha256(listed).digest()[:DIGEST])
 
     def seal(self, signer: Signer) -> bytes:
         """The record in an envelope signed by ``signer``, whose peer id has to be the record's (``ValueError``)."""
@@ -57,19 +79,38 @@ class PeerRecord:
         return Envelope.seal(signer, DOMAIN, PAYLOAD_TYPE, protobuf.encode(message))
 
     @staticmethod
-    def open(data: bytes | bytearray | memoryview) -> "PeerRecord":
+    def open(
+        data: bytes | bytearray | memoryview,
+        peer: PeerId | None = None,
+        wanted: Callable[["PeerRecord"], bool] | None = None,
+    ) -> "PeerRecord":
         """Check and open a record of at most 128 addresses.
 
-        ``DecodeError`` if the envelope is not valid, or its signer is not the peer that the record is about. The
-        addresses are the bytes that the peer sent: each is checked where it is used.
+        ``DecodeError`` if the envelope is not valid, its signer is not the peer that the record is about, that is not
+        ``peer``, or it is not ``wanted``; the signature is verified last. The addresses are the bytes that the peer
+        sent: each is checked where it is used.
         """
-        envelope = Envelope.open(data, DOMAIN, PAYLOAD_TYPE)
-        message = protobuf.decode(PeerRecordMessage, envelope.payload)
-        if message.peer_id is None:
-            raise DecodeError("peer record without a peer id")
-        peer_id = PeerId(message.peer_id)
-        if not peer_id.matches(envelope.public_key):
-            raise DecodeError("peer record signed by another peer")
-        # go writes it as proto3, where a sequence number of 0 is not on the wire.
-        seq = message.seq or 0
-        return PeerRecord(peer_id, seq, tuple(info.multiaddr or b"" for info in message.addresses))
+        found: list[PeerRecord] = []
+
+        def look(key: PublicKey, payload: bytes) -> None:
+            if peer is not None and not peer.matches(key):
+                raise DecodeError("peer record signed by another peer")
+            record = _read(payload)
+            if not record.peer_id.matches(key):
+                raise DecodeError("peer record signed by another peer")
+            if wanted is not None and not wanted(record):
+                raise DecodeError("peer record that nobody wants")
+            found.append(record)
+
+        Envelope.open(data, DOMAIN, PAYLOAD_TYPE, look)
+        return found[0]
+
+
+def _read(payload: bytes) -> PeerRecord:
+    message = protobuf.decode(PeerRecordMessage, payload, max_fields=MAX_FIELDS)
+    if message.peer_id is None:
+        raise DecodeError("peer record without a peer id")
+    # go writes it as proto3, where a sequence number of 0 is not on the wire.
+    return PeerRecord(
+        PeerId(message.peer_id), message.seq or 0, tuple(info.multiaddr or b"" for info in message.addresses)
+    )

@@ -56,7 +56,9 @@ class PublicKey:
 
     @staticmethod
     def decode(data: bytes | bytearray | memoryview) -> "PublicKey":
-        """Read the protobuf, canonical or not; ``DecodeError`` for an unknown type or a size that cannot be."""
+        """Read the protobuf, canonical or not; ``DecodeError`` for an unknown type, a size that cannot be, and an
+        Ed25519 key that is not sound (hostile row 51).
+        """
         return PublicKey.from_message(protobuf.decode(KeyMessage, data, max_size=MAX_ENCODED))
 
     @staticmethod
@@ -69,6 +71,8 @@ class PublicKey:
         key_type = KeyType(message.type)
         if len(message.data) not in _KINDS[key_type][0]:
             raise DecodeError(f"{key_type.name} key of {len(message.data)} bytes")
+        if key_type is KeyType.ED25519 and not signatures.is_sound(message.data):
+            raise DecodeError("ED25519 key of small order, or not in its canonical form")
         return PublicKey(key_type, message.data)
 
     def verify(self, message: bytes, signature: bytes) -> bool:

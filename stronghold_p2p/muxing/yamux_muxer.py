@@ -3,7 +3,8 @@
 A byte's way in is ``received`` → ``SecureChannel.open`` → ``Receiver.receive`` → ``Sink.data``, one call inside
 another. Its way out is ``StreamEnd.send``, then once per turn of the loop ``_flush``: all frames of that turn are
 sealed together and leave in one write. Tasks that were woken by what came go on at the end of the same callback, before
-it sends. A wire that takes no more stops writers (``Session.congested``), and stops reading when answers pile up.
+it sends. A wire that takes no more stops writers (``Session.congested``), and stops reading when answers pile up. So do
+more small frames than a turn may take: ``_go_on`` takes the next ones in a turn of its own, behind everybody else's.
 
 The muxer owns everything that is Yamux's or the channel's: keep-alive pings, half frames that do not become whole,
 writes that stall, and the goodbye. The life of the connection above it is the connection's (``connection/live.py``).
@@ -24,9 +25,9 @@ from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import ConnectionClosed, DecryptError, MuxerError
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.seams import MuxerUser, Secured, Sink, StreamEnd, Wire
-from stronghold_p2p.streams.waiter import Turn
+from stronghold_p2p.streams.waiter import Slices, Turn
 from stronghold_p2p.yamux.header import GO_AWAY, frame
-from stronghold_p2p.yamux.receiver import Receiver
+from stronghold_p2p.yamux.receiver import TURN_FRAMES, Receiver
 from stronghold_p2p.yamux.session import Session
 from stronghold_p2p.yamux.window import ReceiveBudget, ReceivePool
 
@@ -35,6 +36,8 @@ YAMUX: Final = "/yamux/1.0.0"
 INCOMPLETE: Final = 30.0  # seconds for the rest of a frame or record (hostile row 31)
 STALL_LOOKS: Final = 4  # looks at a socket that takes nothing, so that the bytes of the first moment count as such
 CLOSE_GRACE: Final = 1.0  # seconds for the peer to close after we did, so that nothing it sent is answered by RST
+
+_NOTHING: Final = memoryview(b"")
 
 log = logging.getLogger("stronghold_p2p.connection")
 
@@ -51,13 +54,14 @@ class YamuxMuxer:
         self._early = early
         self._timeouts = network.timeouts
         self._session = Session(self, client=dialer, limits=network.limits, budget=network.budget(secured.peer))
-        self._receiver = Receiver(self._session)
         self._loop = asyncio.get_running_loop()
+        self._receiver = Receiver(self._session, self._loop.time)
         self._partial_since: float | None = None
         self._stalled: tuple[float, int] | None = None  # since when the wire takes nothing, and what was unsent then
         self._reading_paused = False
+        self._behind = False  # frames are left for a turn of their own, and nothing is read before it
         self._goodbye_until = math.inf
-        self.turn = Turn(self._loop)
+        self.turn = Turn(self._loop, network.slices, self._failed)
         self.heard = self._loop.time()
         self.closed = False
         wire.user = self
@@ -70,6 +74,7 @@ class YamuxMuxer:
                 self._receiver.receive(early)
             except Exception as error:  # whatever it is ends this connection only
                 self._failed(error)
+            self._slow_down()
 
     def received(self, view: memoryview) -> int:
         if self.closed:
@@ -79,19 +84,21 @@ class YamuxMuxer:
         outbox = session.outbox
         notified, outbox.notified = outbox.notified, True
         turn.waiting = []
+        receiver = self._receiver
+        receiver.left = TURN_FRAMES
         try:
             try:
-                used = self._channel.open(view, self._receiver.receive)
+                if receiver.behind and receiver.receive(b""):
+                    used = 0
+                else:
+                    used = self._channel.open(view, receiver.receive)
             finally:  # what came before a fault still counts
                 turn.resume()
         except Exception as error:  # the one catch of a connection: whatever it is ends this connection only
             self._failed(error)
             return len(view)
         if used < len(view) or session.incomplete_since is not None:
-            if used or self._partial_since is None:
-                self._partial_since = now
-            if self._user is not None:
-                self._user.look_at(now + INCOMPLETE)
+            self._await_rest(used, now)
         if turn.starting:
             # Before Python 3.12 handlers start in the next turn of the loop; that turn's flush comes behind them.
             turn.starting = False
@@ -101,11 +108,38 @@ class YamuxMuxer:
             self._flush()
         else:
             self._send()
+        if self._wire.congested or receiver.behind or self._behind:
+            self._slow_down()
+        return used
+
+    def _await_rest(self, used: int, now: float) -> None:
+        """Something is not complete."""
+        if used or self._partial_since is None:
+            self._partial_since = now
+        if self._user is not None:
+            self._user.look_at(now + INCOMPLETE)
+
+    def _slow_down(self) -> None:
+        """Read no more while the peer does not take our answers, and before what this turn has left is through."""
+        if self.closed:
+            return
         # What was sent is owed no more.
-        if self._wire.congested and session.overloaded and not self._reading_paused and not self.closed:
+        if self._wire.congested and self._session.overloaded and not self._reading_paused:
             self._reading_paused = True
             self._wire.pause()
-        return used
+        if self._receiver.behind:
+            if not self._behind:
+                self._behind = True
+                self._wire.pause()
+            self._loop.call_soon(self._go_on)
+        elif self._behind:
+            self._behind = False
+            if not self._reading_paused:
+                self._wire.resume()
+
+    def _go_on(self) -> None:
+        if self._receiver.behind and not self._reading_paused:
+            self.received(_NOTHING)
 
     def accept(self, stream: StreamEnd) -> Sink:
         assert self._user is not None
@@ -118,6 +152,10 @@ class YamuxMuxer:
     def early(self) -> None:
         """Send before the turn is over: the peer begins to work while we do."""
         self._send(early=True)
+
+    def worn(self) -> None:
+        if self._user is not None:
+            self._user.worn()
 
     def writable(self) -> None:
         self._flush()
@@ -151,7 +189,10 @@ class YamuxMuxer:
             self._stall()
         if self._reading_paused and not session.overloaded:
             self._reading_paused = False
-            wire.resume()
+            if self._behind:
+                self._loop.call_soon(self._go_on)
+            else:
+                wire.resume()
 
     def _stall(self) -> None:
         """The wire takes no more bytes: something has to leave within ``Timeouts.write_stall`` seconds."""
@@ -301,6 +342,7 @@ class YamuxFactory:
     def __init__(self, limits: Limits, timeouts: Timeouts, pool: ReceivePool, protected: Container[PeerId]) -> None:
         self.limits = limits
         self.timeouts = timeouts
+        self.slices = Slices()
         self._pool = pool
         self._protected = protected
 

@@ -109,10 +109,12 @@ class Opener:
         self.failure: ConnectionClosed | None = None
 
     def open(self, view: memoryview, deliver: Deliver) -> int:
-        """Open every whole record at the front of ``view``; returns how many bytes they took.
+        """Open every whole record at the front of ``view``, until ``deliver`` wants no more. Returns the
+        bytes that this took.
 
         ``deliver`` is called with the plaintext of each once it is authenticated, or with that of a full record and
-        the short one behind it. Records without plaintext are legal and give none (Noise spec, 3). A length that
+        the short one behind it. Records without plaintext are legal (Noise spec, 3), and work for us, so they are
+        delivered as what they are: nothing. A length that
         cannot hold a tag is refused as soon as it is there. When a record fails, those before it have been delivered,
         and ``failure`` is raised, now and in every later call: ``DecryptError``, or ``ConnectionClosed`` when the
         counter is used up.
@@ -142,8 +144,8 @@ class Opener:
                 self.failure = error
                 raise
             at = end
-            if plaintext:
-                deliver(plaintext)
+            if deliver(plaintext):
+                break
         return at
 
     def _open_large(self, view: memoryview, at: int, size: int) -> tuple[memoryview, int]:

@@ -5,19 +5,20 @@ address and each name is judged by itself, and what cannot be used is left out, 
 nothing but itself. Only a public key that is not the connection's makes the whole message void.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
 from typing import Any, Final
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing.kinds import is_link_local, is_loopback, is_multicast, is_public, is_unspecified
-from stronghold_p2p.addressing.parse import parse, split_peer
+from stronghold_p2p.addressing.components import BY_CODE, P2P
+from stronghold_p2p.addressing.kinds import Reach, reach_of
+from stronghold_p2p.addressing.parse import IP_TCP, kind_of, parse
 from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.encoding.protobuf import Message, field
 from stronghold_p2p.errors import DecodeError, HandshakeError
-from stronghold_p2p.identity import PeerId, PeerRecord, PublicKey
+from stronghold_p2p.identity import Edition, PeerId, PeerRecord, PublicKey
 from stronghold_p2p.identity.keys.identity import Identity
 
 PROTOCOL_VERSION: Final = "ipfs/0.1.0"  # informational; what every stack says
@@ -30,9 +31,12 @@ MAX_TOTAL: Final = 65_536
 MAX_PROTOCOLS: Final = 1_024
 MAX_NAME: Final = 256  # bytes of a protocol's name, and of the two versions
 MAX_ADDRESSES: Final = 64
-MAX_EXAMINED: Final = 1_024  # addresses that are looked at to find those: a bad one costs as much as a good one
+MAX_EXAMINED: Final = 128  # different addresses that are looked at to find those: a bad one costs as much as a good one
+MAX_KINDS: Final = 16  # different kinds of them, of which somebody here is asked whether they can be dialed
+MAX_COMPONENTS: Final = 8  # of one of them; one that leads through a relay has five
+MAX_FIELDS: Final = 1_024  # of one part: eight bytes for each, less than any address has
 
-_ELEMENTS: Final = protobuf.MAX_FIELDS  # as many as a part can hold at all: too many are cut, not refused
+_PLAIN_KINDS: Final[dict[int, tuple[int, ...]]] = {4: (4, 6), 41: (41, 6)}  # of what is ``IP_TCP``, by its first byte
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,8 +44,8 @@ class IdentifyMessage(Message):
     """``Identify`` on the wire; there is no field 7. Text is kept as bytes until it is judged."""
 
     public_key: bytes | None = field(1, "bytes")
-    listen_addrs: tuple[bytes, ...] = field(2, "bytes", repeated=True, limit=_ELEMENTS)
-    protocols: tuple[bytes, ...] = field(3, "bytes", repeated=True, limit=_ELEMENTS)
+    listen_addrs: tuple[bytes, ...] = field(2, "bytes", repeated=True, limit=MAX_FIELDS)
+    protocols: tuple[bytes, ...] = field(3, "bytes", repeated=True, limit=MAX_FIELDS)
     observed_addr: bytes | None = field(4, "bytes")
     protocol_version: bytes | None = field(5, "bytes")
     agent_version: bytes | None = field(6, "bytes")
@@ -53,7 +57,7 @@ class PeerInfo:
     """What a peer says about itself, as far as it can be used; nothing of it is proven but ``peer``.
 
     ``agent`` and ``version`` are its software and the protocol family; ``protocols`` what it says to serve;
-    ``addresses`` where it says to be reachable (without ``/p2p``, only those that can mean something from here);
+    ``addresses`` where it says to be reachable (without ``/p2p``, only those that can be dialed from here);
     ``observed`` how it sees us. ``record`` is its signed peer record, if it sent one that is valid and not older
     than an earlier one: then ``addresses`` are the record's.
     """
@@ -130,79 +134,106 @@ def check_key(message: IdentifyMessage, peer: PeerId) -> None:
         raise HandshakeError("identify: the public key is not that of the connection", phase="identify", peer=peer)
 
 
-def interpret(message: IdentifyMessage, before: PeerInfo, remote: Multiaddr) -> PeerInfo:
+class View:
+    """How one end looks at what ``peer`` says of itself over a connection whose other end is at ``remote``.
+
+    ``dialable`` tells whether somebody here dials addresses of the kind that it is given; no other is parsed.
+    ``known`` is the last of the peer's signed records that was taken, at any time.
+    """
+
+    def __init__(
+        self, peer: PeerId, remote: Multiaddr, dialable: Callable[[Multiaddr], bool], known: Edition | None
+    ) -> None:
+        self.known = known
+        self.peer = peer
+        self._remote = reach_of(remote)
+        self._dialable = dialable
+        self._own = P2P.prefixed(bytes(peer))
+        self._kinds: dict[tuple[int, ...], bool] = {}
+
+    def usable(self, listed: Iterable[bytes]) -> tuple[Multiaddr, ...]:
+        """Of binary addresses that the peer told, the first 64 that can be dialed and reached from where we are.
+
+        Each is looked at once, and no more than ``MAX_EXAMINED``. A peer on a public address cannot mean its loopback
+        or private ones for us, nor a peer in our network its loopback or (unless it is a neighbour) its link-local
+        ones. An address that ends in another peer's id is not this peer's.
+        """
+        found: dict[Multiaddr, None] = {}
+        for data in islice(dict.fromkeys(listed), MAX_EXAMINED):
+            address = self.address(data.removesuffix(self._own))
+            if address is not None and _reachable(address, self._remote):
+                found[address] = None
+                if len(found) == MAX_ADDRESSES:
+                    break
+        return tuple(found)
+
+    def address(self, data: bytes) -> Multiaddr | None:
+        """What ``data`` is, if it names a place and no peer, and can be dialed."""
+        plain = IP_TCP.fullmatch(data) is not None
+        try:
+            kind = _PLAIN_KINDS[data[0]] if plain else kind_of(data, MAX_COMPONENTS)
+            if kind not in self._kinds:
+                if len(self._kinds) == MAX_KINDS:
+                    return None
+                self._kinds[kind] = False
+                certain = all(BY_CODE[code].certain for code in kind)
+                self._kinds[kind] = certain and kind[-1] != P2P.code and self._dialable(Multiaddr(data))
+            if not self._kinds[kind]:
+                return None
+            return Multiaddr(data) if plain else parse(data)
+        except DecodeError:
+            return None
+
+
+def interpret(message: IdentifyMessage, before: PeerInfo, view: View) -> PeerInfo:
     """``before`` with what ``message`` says: an absent field changes nothing, a list replaces the older one.
 
     Addresses come from the signed record as soon as the peer has sent one (RFC 0003: what is signed is preferred).
-    ``remote``, the other end of the peer's connection, decides which of them can mean anything here.
     """
-    record = _record(message.signed_peer_record, before)
+    known = view.known if before.record is None else before.record.edition
+    record = _record(message.signed_peer_record, view.peer, known)
     if record is not None:
-        addresses = usable(record.addresses, before.peer, remote)
+        addresses = view.usable(record.addresses)
     elif message.listen_addrs and before.record is None:
-        addresses = usable(message.listen_addrs, before.peer, remote)
+        addresses = view.usable(message.listen_addrs)
     else:
         addresses = before.addresses
+    observed = None if message.observed_addr is None else view.address(message.observed_addr)
     return PeerInfo(
         peer=before.peer,
         agent=_text(message.agent_version, before.agent),
         protocols=_names(message.protocols) if message.protocols else before.protocols,
         addresses=addresses,
-        observed=_address(message.observed_addr) or before.observed,
+        observed=before.observed if observed is None else observed,
         version=_text(message.protocol_version, before.version),
         record=record or before.record,
     )
 
 
-def _record(sealed: bytes | None, before: PeerInfo) -> PeerRecord | None:
-    """The peer's own record, newer than the one that we have; anything else is dropped, as go does."""
+def _record(sealed: bytes | None, peer: PeerId, known: Edition | None) -> PeerRecord | None:
+    """The peer's own record, newer than the one that is known, or the same; anything else is dropped, as go does."""
     if not sealed:
         return None
     try:
-        record = PeerRecord.open(sealed)
+        return PeerRecord.open(sealed, peer, lambda record: record.edition.follows(known))
     except DecodeError:
         return None
-    newer = before.record is None or record.seq > before.record.seq
-    return record if record.peer_id == before.peer and newer else None
 
 
-def usable(listed: Iterable[bytes], peer: PeerId, remote: Multiaddr) -> tuple[Multiaddr, ...]:
-    """Of binary addresses that ``peer`` told, the first 64 that can be parsed and reached from where we are.
-
-    A peer on a public address cannot mean its loopback or private ones for us, nor a peer in our network its
-    loopback or (unless it is a neighbour) its link-local ones. An address that ends in another peer's id is not
-    this peer's.
-    """
-    examined = (_address(data, peer) for data in islice(listed, MAX_EXAMINED))
-    found = (address for address in examined if address is not None and _reachable(address, remote))
-    return tuple(islice(dict.fromkeys(found), MAX_ADDRESSES))
-
-
-def _address(data: bytes | None, peer: PeerId | None = None) -> Multiaddr | None:
-    if not data:
-        return None
-    try:
-        address, named = split_peer(parse(data))
-    except DecodeError:
-        return None
-    return address if bytes(address) and (named is None or named == peer) else None
-
-
-def _reachable(address: Multiaddr, remote: Multiaddr) -> bool:
-    if is_unspecified(address) or is_multicast(address):
-        return False
-    if is_loopback(remote):
-        return True
-    if is_public(remote):
-        return is_public(address)
-    near = is_link_local(remote) or not is_link_local(address)
-    return near and not is_loopback(address)
+def _reachable(address: Multiaddr, remote: Reach) -> bool:
+    there = reach_of(address)
+    if there is Reach.NOWHERE or remote is Reach.MACHINE:
+        return there is not Reach.NOWHERE
+    if remote is Reach.WORLD:
+        return there is Reach.WORLD
+    return there is not Reach.MACHINE and (there is not Reach.LINK or remote is Reach.LINK)
 
 
 def _names(listed: Iterable[bytes]) -> tuple[str, ...]:
     """Protocol names without duplicates, in order; what is not UTF-8 or too long cannot be anybody's protocol."""
-    names = ((data, data.decode(errors="ignore")) for data in listed if 0 < len(data) <= MAX_NAME)
-    return tuple(islice(dict.fromkeys(name for data, name in names if name.encode() == data), MAX_PROTOCOLS))
+    different = (data for data in dict.fromkeys(listed) if 0 < len(data) <= MAX_NAME)
+    names = ((data, data.decode(errors="ignore")) for data in islice(different, 2 * MAX_PROTOCOLS))
+    return tuple(islice((name for data, name in names if name.encode() == data), MAX_PROTOCOLS))
 
 
 def _text(data: bytes | None, before: str) -> str:

@@ -6,7 +6,7 @@ from stronghold_p2p.connection.live import Connection, LiveConnection
 from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, P2PError, Rejected
 from stronghold_p2p.firewall.rules import Attempt, Direction, variant_of
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.per_peer import PerPeer
+from stronghold_p2p.per_peer import Hold, PerPeer
 from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
 
 
@@ -17,8 +17,9 @@ def attempt_of(
     *,
     direction: Direction,
     deadline: float,
+    held: Hold[bytes] | None = None,
 ) -> Attempt:
-    """A request as the firewall sees it, under the first of the protocol's ids."""
+    """A request as the firewall sees it, under the first of the protocol's ids; a view does not hide its variant."""
     view = message if protocol.view is None else protocol.view(message)
     return Attempt(
         peer=connection.peer,
@@ -26,8 +27,9 @@ def attempt_of(
         direction=direction,
         address=connection.remote_address,
         deadline=deadline,
-        variant=variant_of(view),
+        variant=variant_of(message),
         view=view,
+        held=held,
     )
 
 

@@ -7,20 +7,23 @@ requester that has gone. One deadline covers everything, and every call has exac
 import asyncio
 import math
 from collections.abc import Sequence
-from typing import Final, TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from multiaddr import Multiaddr
 
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.errors import DeadlineExceeded, Malformed, P2PError, Rejected, StreamReset, UnsupportedProtocol
+from stronghold_p2p.firewall.decisions import know_ids
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.per_peer import PerPeer
 from stronghold_p2p.request_response import attempts
-from stronghold_p2p.request_response.codecs.codec import decode
+from stronghold_p2p.request_response.codecs.codec import BYTES, Codec, decode
 from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
 from stronghold_p2p.request_response.framing import CHUNK, receive, whole, write
 from stronghold_p2p.request_response.outcome import Failure, Phase, fail
 from stronghold_p2p.request_response.rust_quirks import Unanswered, another_stream
+from stronghold_p2p.streams.aside import LONG
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.host import Host
@@ -38,6 +41,7 @@ class Client:
 
     def __init__(self, swarm: Host) -> None:
         self._swarm = swarm
+        self._known: RequestProtocol[Any, Any] | None = None  # the protocol of the last request
         self.places: PerPeer[bytes] = PerPeer(swarm.limits.requests_per_peer)  # by multihash, whose hash costs no call
 
     async def request(
@@ -84,7 +88,10 @@ class Client:
                     phase = _SEND
             if body is None:
                 raise Rejected(f"{peer} refused the request: ask its owner")
-            answer = decode(protocol.response, body, "response")
+            codec = protocol.response
+            answer = (
+                decode(codec, body, "response") if len(body) <= LONG else await self._decoded(codec, body, peer, due)
+            )
         except P2PError as error:
             stream.reset(Reset.PROTOCOL_VIOLATION if isinstance(error, Malformed) else Reset.NONE)
             over = isinstance(error, DeadlineExceeded) and self._swarm.loop.time() >= due
@@ -99,6 +106,13 @@ class Client:
         else:
             stream.reset()
         return answer
+
+    async def _decoded(self, codec: Codec[Rs], body: bytes, peer: PeerId, due: float) -> Rs:
+        if codec is BYTES:
+            return decode(codec, body)
+        left = None if due == math.inf else due - self._swarm.loop.time()
+        async with Deadline(left, _WAIT.value, peer=peer):
+            return await self._swarm.aside.run(peer, partial(decode, codec, body, "response"))
 
     async def _send_much(self, stream: LiveStream, framed: bytes) -> tuple[asyncio.Task[bytes], bool]:
         """Send ``framed``, or what leaves before the answer begins; who reads that, and whether all has been sent.
@@ -127,6 +141,9 @@ class Client:
         self, peer: PeerId | None, message: Rq, protocol: RequestProtocol[Rq, Rs], now: float
     ) -> LiveStream | None:
         """A stream and a place, if nothing has to be waited for; else None."""
+        if protocol is not self._known:  # what rules have to know of its ids
+            know_ids(self._swarm.firewall, protocol.ids)
+            self._known = protocol
         connection = None if peer is None else self._swarm.connected(peer)
         if connection is None or protocol.view is not None:
             return None

@@ -5,6 +5,7 @@ from typing import Final, TypeVar
 from stronghold_p2p.errors import LimitExceeded, Malformed
 from stronghold_p2p.exchange import ExchangeRunner
 from stronghold_p2p.identity import PeerId
+from stronghold_p2p.per_peer import Hold
 from stronghold_p2p.request_response.codecs.codec import Codec, frame, malformed, unframe
 from stronghold_p2p.streams.live import LiveStream
 
@@ -39,10 +40,14 @@ def whole(piece: bytes, maximum: int) -> bytes:
     return piece[1:] if 0 < size < 0x80 and size == piece[0] and size <= maximum else b""
 
 
-async def receive(stream: LiveStream, maximum: int, piece: bytes = b"") -> bytes | None:
+async def receive(
+    stream: LiveStream, maximum: int, piece: bytes = b"", held: Hold[bytes] | None = None
+) -> bytes | None:
     """The body of one message of at most ``maximum`` bytes, which begins with ``piece``; None: the stream ends instead.
 
-    ``Malformed``: it is longer (raised as soon as the length is read), cut short, or has bytes behind it.
+    What has come of it is ``held`` (None: not counted), twice: as it is, and as what it becomes at least.
+    ``Malformed``: it is longer (raised as soon as the length is read), cut short, or has bytes behind it;
+    ``LimitExceeded``: there is no memory for it.
     """
     piece = piece or await stream.read(CHUNK)
     if not piece:
@@ -51,13 +56,29 @@ async def receive(stream: LiveStream, maximum: int, piece: bytes = b"") -> bytes
     runner.start()
     try:
         runner.feed(piece)
+        size = len(piece)
         while not runner.done:
+            if held is not None:
+                reserve(held, 2 * size, stream.peer)
             piece = await stream.read(CHUNK)
             if not piece:
                 raise Malformed("the stream ended inside a message", peer=stream.peer)
             runner.feed(piece)
+            size += len(piece)
     finally:
         runner.close()
     if runner.leftover:
         raise Malformed("bytes behind the message", peer=stream.peer)
     return runner.result
+
+
+def reserve(held: Hold[bytes], size: int, peer: PeerId) -> None:
+    """Let ``held`` be ``size`` bytes; ``LimitExceeded``: there is no memory for so many."""
+    if held.resize(size):
+        return
+    memory, whose = held.memory, peer.multihash
+    limit, current, maximum = "request_memory", memory.total, memory.maximum if held.preferred() else memory.common
+    if memory.size(whose) + size - held.size > memory.share:
+        limit, current, maximum = "request_memory_per_peer", memory.size(whose), memory.share
+    told = f"{limit} {current}/{maximum:.0f} bytes are taken, and this needs {size}: raise it in Limits"
+    raise LimitExceeded(told, limit=limit, current=current, maximum=int(maximum), peer=peer)

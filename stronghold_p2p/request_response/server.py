@@ -3,6 +3,10 @@
 A refusal is the end of the stream without a byte, whatever refused: a rule, the application when it was asked, or
 the handler (parity 3). A request that cannot be read is reset, and so is one whose
 handler fails or is late; each costs its own stream only.
+
+What a request takes is counted from its first byte to its answer, and for as long as an event that shows it waits for
+its reader (hostile row 131). One that is whole in its first piece, and shorter than 128 bytes, is not: of those no more
+come than ``requests_per_peer``.
 """
 
 import asyncio
@@ -10,6 +14,8 @@ import itertools
 import logging
 import math
 from collections.abc import Awaitable, Callable
+from functools import partial
+from operator import contains
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from stronghold_p2p.codes import Reset
@@ -22,15 +28,19 @@ from stronghold_p2p.errors import (
     P2PError,
     Rejected,
     UsageError,
+    again,
 )
 from stronghold_p2p.events.events import RequestFailed, RequestUnread
+from stronghold_p2p.firewall.decisions import know_ids
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.per_peer import PerPeer
+from stronghold_p2p.logs import OneLine
+from stronghold_p2p.per_peer import Hold, Memory, PerPeer
 from stronghold_p2p.request_response import attempts
-from stronghold_p2p.request_response.codecs.codec import decode, weight
+from stronghold_p2p.request_response.codecs.codec import BYTES, decode, weight
 from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
-from stronghold_p2p.request_response.framing import CHUNK, receive, whole, write
+from stronghold_p2p.request_response.framing import CHUNK, receive, reserve, whole, write
+from stronghold_p2p.streams.aside import LONG
 from stronghold_p2p.streams.deadline import late
 from stronghold_p2p.streams.live import Intake, LiveStream
 from stronghold_p2p.swarm.host import Host
@@ -93,6 +103,7 @@ class Server:
         self.swarm = swarm
         self.ids = itertools.count(1)
         self.places: PerPeer[bytes] = PerPeer(swarm.limits.requests_per_peer)  # by multihash, whose hash costs no call
+        self.memory: Memory[bytes] = Memory(swarm.limits.request_memory, swarm.limits.request_memory_per_peer)
 
     def serve(self, protocol: RequestProtocol[Rq, Rs], handler: Handler[Rq, Rs]) -> None:
         """Let ``handler`` answer what the firewall lets through.
@@ -101,6 +112,7 @@ class Server:
         is cancelled after ``Timeouts.request`` seconds and when the requester has gone.
         """
         responder = Responder(self, protocol, handler)
+        know_ids(self.swarm.firewall, protocol.ids)
         for name in protocol.ids:
             self.swarm.handle(name, responder.serve, judges=True, rule_name=protocol.ids[0])
 
@@ -123,47 +135,79 @@ class Responder(Generic[Rq, Rs]):
             error = attempts.too_many(self._server.places, peer)
             swarm.hub.emit(RequestUnread(connection.face, stream.protocol, error))
             return
+        held: Hold[bytes] | None = None
         try:
             due = math.inf
             if swarm.timeouts.request is not None:
                 due = connection.heard + swarm.timeouts.request
                 stream.expire(due)
             piece = stream.read_now(CHUNK)
-            body = whole(piece, protocol.max_request) or await self._receive(stream, piece)
-            if body is None:
-                return
-            message = decode(protocol.request, body, "request", peer)
+            body = whole(piece, protocol.max_request)
+            if body:
+                message = decode(protocol.request, body, "request", peer)
+            else:
+                held = Hold(self._server.memory, peer.multihash, partial(contains, swarm.protected, peer))
+                read = await self._receive(stream, piece, held)
+                if read is None:
+                    return
+                (message,) = read
+                del piece, read  # nobody has to keep them while the handler works
             # A view is looked at even where the rules do not care: one that fails lets nobody in.
             if protocol.view is not None or not swarm.gatekeeper.passes(connection, protocol.ids[0], "in", message):
-                size = weight(body)
-                del body, piece  # nobody has to keep them while the application is asked
-                if not await self._allowed(message, stream, due, size):
+                size = weight(protocol.request, body) if held is None else held.size
+                if not await self._allowed(message, stream, due, size, held):
                     return
             request = Request(next(self._server.ids), peer, message, stream.protocol, connection.face, due)
-            await self._answer(request, stream)
+            await self._answer(request, stream, held)
         except Malformed as error:  # the handler has raised none: what it raises comes as something else
-            log.debug("a request of %s for %s cannot be read: %s", peer, stream.protocol, error)
+            log.debug("a request of %s for %s cannot be read: %s", peer, stream.protocol, OneLine(error))
             stream.reset(Reset.PROTOCOL_VIOLATION)
-            swarm.hub.emit(RequestUnread(connection.face, stream.protocol, error))
+            self._unread(stream, error)
         finally:
             self._server.places.give_back(peer.multihash)
+            if held is not None:
+                held.let_go()
 
-    async def _receive(self, stream: LiveStream, piece: bytes) -> bytes | None:
-        """The body, when it does not come in one piece."""
+    async def _receive(self, stream: LiveStream, piece: bytes, held: Hold[bytes]) -> tuple[Rq] | None:
+        """The message, when it is longer or does not come in one piece; None: there is none."""
         try:
-            return await receive(stream, self._protocol.max_request, piece)
+            body = await receive(stream, self._protocol.max_request, piece, held)
+            if body is None:
+                return None
+            codec, peer = self._protocol.request, stream.connection.peer
+            if len(body) <= LONG or codec is BYTES:
+                reserve(held, weight(codec, body), peer)
+                return (decode(codec, body, "request", peer),)
+            return (await self._decoded(stream, body, held),)
         except Malformed:
             raise
+        except LimitExceeded as error:
+            stream.reset(Reset.RESOURCE_LIMIT)
+            self._unread(stream, error)
+            return None
         except P2PError as error:
-            cause: Exception = error
-            if isinstance(error, DeadlineExceeded):
-                cause = self._late("read", stream.peer)
-            self._swarm.hub.emit(RequestUnread(stream.connection.face, stream.protocol, cause))
+            self._unread(stream, self._late("read", stream.peer) if isinstance(error, DeadlineExceeded) else error)
             raise
 
-    async def _allowed(self, message: Rq, stream: LiveStream, due: float, size: int) -> bool:
-        approval, backlog = self._swarm.approval, self._swarm.hub.backlog
-        attempt = attempts.attempt_of(stream.connection, self._protocol, message, direction="in", deadline=due)
+    async def _decoded(self, stream: LiveStream, body: bytes, held: Hold[bytes]) -> Rq:
+        """Read beside the loop; ``held`` are its bytes and what it becomes meanwhile, then what it has become."""
+        codec, peer = self._protocol.request, stream.peer
+        weigh, read = partial(weight, codec, body), partial(decode, codec, body, "request", peer)
+        size = await self._swarm.aside.run(peer, weigh, stream)
+        reserve(held, len(body) + size, peer)
+        message = await self._swarm.aside.run(peer, read, stream)
+        held.resize(size)
+        return message
+
+    def _unread(self, stream: LiveStream, error: P2PError) -> None:
+        """Tell of it, in an error that may wait for a reader: its frames and causes would keep what was being read."""
+        told = again(error, stream.peer)
+        told.__cause__ = None
+        self._swarm.hub.emit(RequestUnread(stream.connection.face, stream.protocol, told))
+
+    async def _allowed(self, message: Rq, stream: LiveStream, due: float, size: int, held: Hold[bytes] | None) -> bool:
+        approval, backlog, live = self._swarm.approval, self._swarm.hub.backlog, stream.connection
+        attempt = attempts.attempt_of(live, self._protocol, message, direction="in", deadline=due, held=held)
         wait = backlog.crowded(attempt.peer)  # it had its turn before the request came, which is later than that
         allowed = None if wait else approval.verdict(attempt)
         if allowed is None:
@@ -178,7 +222,7 @@ class Responder(Generic[Rq, Rs]):
                 watch.stop()
         return allowed
 
-    async def _answer(self, request: Request[Rq], stream: LiveStream) -> None:
+    async def _answer(self, request: Request[Rq], stream: LiveStream, held: Hold[bytes] | None) -> None:
         answering, watch, version = False, None, self._swarm.firewall.version
         try:
             outcome: Any = self._handler(request)
@@ -189,13 +233,15 @@ class Responder(Generic[Rq, Rs]):
                 finally:
                     watch.stop()
             answering = True
-            if version == self._swarm.firewall.version or self._still_allowed(request):
+            if version == self._swarm.firewall.version or self._still_allowed(request, held):
                 await stream.write(self._framed(outcome))
         except Rejected:
             return
         except (Exception, asyncio.CancelledError) as error:
             cause = error if isinstance(error, Exception) else self._interruption(watch, request)
-            self._swarm.hub.emit(RequestFailed(request, cause))
+            if answering and isinstance(cause, P2PError):
+                cause = again(cause, request.peer)  # the frames of the write would keep the answer
+            self._swarm.hub.emit(RequestFailed(request, cause, held))
             elsewhere = isinstance(error, (P2PError, TimeoutError)) or isinstance(cause, UsageError)
             if answering or not elsewhere:
                 raise
@@ -209,15 +255,15 @@ class Responder(Generic[Rq, Rs]):
         except (Malformed, LimitExceeded) as error:
             raise RuntimeError(f"the answer of the handler of {protocol.ids[0]} cannot be sent: {error}") from error
 
-    def _still_allowed(self, request: Request[Rq]) -> bool:
+    def _still_allowed(self, request: Request[Rq], held: Hold[bytes] | None) -> bool:
         """The rules may have changed since: a peer that was shut out is told nothing."""
-        connection, due = request.connection, request.deadline
-        attempt = attempts.attempt_of(connection, self._protocol, request.message, direction="in", deadline=due)
+        live, message, due = request.connection, request.message, request.deadline
+        attempt = attempts.attempt_of(live, self._protocol, message, direction="in", deadline=due, held=held)
         kept = self._swarm.firewall.decide(attempt) in {Rule.ALLOW, Rule.ASK}
         if not kept:
             self._swarm.approval.take_back(attempt)
             told = f"{request.peer} may not ask this any more: the rules have changed, and it was not told the answer"
-            self._swarm.hub.emit(RequestFailed(request, Rejected(told, peer=request.peer, local=True)))
+            self._swarm.hub.emit(RequestFailed(request, Rejected(told, peer=request.peer, local=True), held))
         return kept
 
     def _interruption(self, watch: Watch | None, request: Request[Any]) -> P2PError:

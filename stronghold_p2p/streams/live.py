@@ -143,7 +143,7 @@ class LiveStream:
                 piece = await self.read(n - got)
                 if not piece:
                     raise StreamEnded(f"{got} of {n} bytes, then the end", partial=b"".join(pieces), peer=self.peer)
-                pieces.append(piece)
+                _collect(pieces, piece)
                 got += len(piece)
         except asyncio.CancelledError:
             self._give_back(pieces)
@@ -164,7 +164,7 @@ class LiveStream:
         size = 0
         try:
             while piece := await self.read(maximum + 1):
-                pieces.append(piece)
+                _collect(pieces, piece)
                 size += len(piece)
                 if size > maximum:
                     raise Malformed(f"more than {maximum} bytes", peer=self.peer)
@@ -299,16 +299,16 @@ class LiveStream:
         self._over_at = due
         if due < self._end.due:
             self._end.due = due
-            if due < (deadlines := self.connection.deadlines).at:
-                deadlines.look_at(due)
+            if due < (deadlines := self.connection.deadlines).all_at:
+                deadlines.sooner(due)
 
     def take_in(self, intake: Intake) -> None:
         """Give what arrives to ``intake`` from now on, until its ``due`` at the latest."""
         self.intake = intake
         if intake.due < self._end.due:
             self._end.due = intake.due
-            if intake.due < (deadlines := self.connection.deadlines).at:
-                deadlines.look_at(intake.due)
+            if intake.due < (deadlines := self.connection.deadlines).all_at:
+                deadlines.sooner(intake.due)
 
     def expired(self, now: float) -> None:
         if self._over_at <= now:
@@ -403,3 +403,11 @@ class LiveStream:
             self._reader.set()
         if self._writer is not None:
             self._writer.set()
+
+
+def _collect(pieces: list[bytes], piece: bytes) -> None:
+    """Add ``piece`` to ``pieces``, whose readers give its credit back at once: short ones joined, as in ``data``."""
+    if pieces and len(piece) < JOIN_BELOW and len(pieces[-1]) < JOIN_BELOW:
+        pieces[-1] += piece
+    else:
+        pieces.append(piece)

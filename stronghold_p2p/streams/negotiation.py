@@ -19,7 +19,7 @@ from stronghold_p2p.exchange import ExchangeRunner
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.seams import Muxer, StreamEnd
 from stronghold_p2p.streams.deadline import Deadline, late
-from stronghold_p2p.streams.live import Intake, LiveStream
+from stronghold_p2p.streams.live import JOIN_BELOW, Intake, LiveStream
 
 
 class Accepter(Protocol):
@@ -30,6 +30,9 @@ class Accepter(Protocol):
 
     def unpark(self) -> None:
         """A negotiation that had to wait is over, one way or the other."""
+
+    def silent(self, stream: LiveStream) -> None:
+        """Its time is over, and the peer has said nothing on it."""
 
     def admits(self, stream: LiveStream, protocol: str) -> bool | None:
         """Whether the peer may open a stream for ``protocol`` now; None: the application has to be asked."""
@@ -46,7 +49,9 @@ def explain_reset(error: Exception, protocols: tuple[str, ...]) -> Exception:
     if isinstance(error, StreamReset) and error.code == Reset.NEGOTIATION_FAILED:
         return unsupported(protocols)
     if isinstance(error, StreamReset) and error.code == Reset.RESOURCE_LIMIT:
-        told = "the peer takes no more streams now (its Limits.streams_in or requests_per_peer): wait and try again"
+        told = (
+            "the peer takes no more now (its Limits.streams_in, requests_per_peer, request_memory): wait and try again"
+        )
         return LimitExceeded(told, limit="streams", remote=True)
     return error
 
@@ -180,6 +185,11 @@ class InboundNegotiation(_Negotiation):
         self._verdict: bool | None = False
         self._refused = ""
 
+    def expired(self) -> None:
+        super().expired()
+        if self._runner is None:
+            self._accepter.silent(self._stream)
+
     def data(self, piece: bytes | memoryview) -> None:
         if self._runner is None:
             first = multistream.match_first(piece)
@@ -242,7 +252,10 @@ class InboundNegotiation(_Negotiation):
 
 
 class HeldUntilAnswered(Intake):
-    """Keeps what arrives while the application, whose hook has a deadline of its own, is asked for the stream."""
+    """Keeps what arrives while the application, whose hook has a deadline of its own, is asked for the stream.
+
+    Short pieces are joined, as in ``LiveStream.data``, and for the same reason (hostile row 141).
+    """
 
     __slots__ = ("asking", "pieces")
 
@@ -251,7 +264,11 @@ class HeldUntilAnswered(Intake):
         self.asking: asyncio.Task[None] | None = None
 
     def data(self, piece: bytes | memoryview) -> None:
-        self.pieces.append(bytes(piece))
+        pieces = self.pieces
+        if pieces and len(piece) < JOIN_BELOW and len(pieces[-1]) < JOIN_BELOW:
+            pieces[-1] = b"".join((pieces[-1], piece))
+        else:
+            pieces.append(bytes(piece))
 
     def failed(self, error: Exception) -> None:
         self.pieces.clear()

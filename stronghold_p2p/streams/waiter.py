@@ -5,24 +5,82 @@ system call, for each message. Here the callback that had the news (bytes came, 
 tasks itself, once it is through with its own work. So a message that arrives, the task that answers it and the
 write of the answer share one turn of the loop. What is resumed runs on the loop's bare callback, never inside
 another task, and never while the session is processing.
+
+However much wakes together, nobody else waits for all of it: after ``SLICE`` seconds the rest goes on in later turns.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Generator
 from contextvars import Context
-from typing import Any
+from time import perf_counter
+from typing import Any, Final
+from weakref import WeakMethod
+
+SLICE: Final = 0.005  # seconds for what wakes together, then the loop looks at its sockets (hostile row 130)
+FEW: Final = 2  # a handler that starts, and what tells of it: this does not wait for what others have left over
+
+
+class Slices:
+    """What was woken together and had no time yet, of all connections of a network.
+
+    They share one slice in each turn of the loop, and each connection is given one step after the other.
+    """
+
+    __slots__ = ("_due", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: deque[Turn] = deque()
+        self._due = False
+
+    def add(self, turn: "Turn") -> None:
+        self.waiting.append(turn)
+        self._run_soon(turn.loop)
+
+    def _run_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._due:
+            self._due = True
+            loop.call_soon(self._run, loop)
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._due = False
+        waiting, end = self.waiting, perf_counter() + SLICE
+        try:
+            while waiting:
+                turn = waiting.popleft()
+                go_on = turn.rest.popleft()
+                if turn.rest:
+                    waiting.append(turn)
+                try:
+                    go_on()
+                except Exception as error:  # a fault of ours: its connection pays for it
+                    turn.fault(error)
+                if perf_counter() >= end:
+                    break
+        finally:  # if a task has ended with KeyboardInterrupt or SystemExit, the others are not to be lost
+            if waiting:
+                self._run_soon(loop)
 
 
 class Turn:
     """One callback of a connection. Tasks that are woken between its beginning and ``resume`` go on at its end.
 
-    At any other time, as when one task closes what another reads, the loop wakes them in its next turn.
+    At any other time, as when one task closes what another reads, the loop wakes them in its next turn. ``slices`` are
+    those of the network; ``failed`` is a method, not kept alive, that is told of a fault in what goes on later.
     """
 
-    __slots__ = ("loop", "starting", "waiting")
+    __slots__ = ("_failed", "_slices", "loop", "rest", "starting", "waiting")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        slices: Slices | None = None,
+        failed: Callable[[Exception], None] | None = None,
+    ) -> None:
         self.loop = loop
+        self._slices = slices or Slices()
+        self._failed = None if failed is None else WeakMethod(failed)
+        self.rest: deque[Callable[[], object]] = deque()  # what had no time yet
         # A task was given to the loop, which starts it in its next turn: what it sends leaves with that turn's flush.
         self.starting = False
         # Setting it to an empty list begins a callback.
@@ -36,7 +94,10 @@ class Turn:
             self.waiting.append(go_on)
 
     def resume(self) -> None:
-        """The callback is through: all go on, in order; in the loop's next turn if this is inside a task after all."""
+        """The callback is through: all go on, in order, as far as a slice reaches; the others in the loop's next turns.
+
+        None goes on now if this is inside a task after all, or if there are many while others wait for their slices.
+        """
         waiting, self.waiting = self.waiting, None
         if not waiting:
             return
@@ -46,12 +107,23 @@ class Turn:
             return
         going = iter(waiting)
         try:
-            if bare:
+            if bare and (len(waiting) <= FEW or not self._slices.waiting):
+                end = perf_counter() + SLICE
                 for go_on in going:
                     go_on()
+                    if perf_counter() >= end:
+                        break
         finally:  # if a task has ended with KeyboardInterrupt or SystemExit, the others are not to be lost
-            for go_on in going:
-                self.loop.call_soon(go_on)
+            known = bool(self.rest)
+            self.rest.extend(going)
+            if self.rest and not known:
+                self._slices.add(self)
+
+    def fault(self, error: Exception) -> None:
+        failed = None if self._failed is None else self._failed()
+        if failed is None:
+            raise error
+        failed(error)
 
 
 class Waiter:

@@ -2,6 +2,11 @@
 
 The next address starts 250 ms after the one before it, or at once when that one has failed; the first that
 ends in the expected peer wins, and the others are cancelled.
+
+Several turns of the loop lie between a connection that is there and the caller who gets it. In each of them the caller
+may be cancelled, or run out of time; then the connection is closed, unless somebody else has it. So it is either
+returned or closed; and where it was told to be ``Opened``, its end is ``Ended``, and the dial is not told to have
+failed as well (hostile row 107).
 """
 
 import asyncio
@@ -15,7 +20,7 @@ from stronghold_p2p.addressing.kinds import relays_of
 from stronghold_p2p.addressing.parse import split_peer
 from stronghold_p2p.book.addresses import store_of
 from stronghold_p2p.connection.live import LiveConnection
-from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, P2PError
+from stronghold_p2p.errors import ConnectionClosed, DeadlineExceeded, DialError, LimitExceeded, P2PError
 from stronghold_p2p.events.events import DialFailed, Dialing
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.streams.deadline import Deadline
@@ -49,6 +54,9 @@ class _Dial:
         self.peer = peer
         self.outcome = outcome
         self.waiters = 0
+        self.unwanted = False  # the last who waited has left without it
+        self.returned = False  # somebody has the connection
+        self.winner: LiveConnection | None = None
         self.todo: list[Multiaddr] = []
         self.running: dict[asyncio.Task[LiveConnection], _Attempt] = {}
         self.failures: dict[Multiaddr, Exception] = {}
@@ -62,6 +70,13 @@ class _Dial:
             elif address not in self._known and len(self._known) < ADDRESSES:
                 self._known.add(address)
                 self.todo.append(address)
+
+    def opened(self) -> LiveConnection | None:
+        """The connection that one of the addresses has led to, if any has."""
+        for task in self.running:
+            if task.done() and not task.cancelled() and task.exception() is None:
+                return task.result()
+        return None
 
     def explain(self) -> Exception:
         """Why no address worked: a single one's own error, or all of them together."""
@@ -99,12 +114,16 @@ class Dialer:
         dial.add(addresses)
         dial.waiters += 1
         try:
-            return await asyncio.shield(dial.outcome)
+            connection = await asyncio.shield(dial.outcome)
+            dial.returned = True
+            return connection
         finally:
             dial.waiters -= 1
-            if not dial.waiters and not dial.outcome.done():
+            if not dial.waiters and not dial.returned:
+                dial.unwanted = True
                 self._forget(dial)
-                dial.task.cancel()
+                if not dial.task.cancel():
+                    self._close_unwanted(dial)
 
     def arrived(self, connection: LiveConnection) -> None:
         """The peer that we dial has connected to us: the callers that wait for the dial take that connection.
@@ -114,12 +133,15 @@ class Dialer:
         dial = self._shared.get(connection.peer)
         if dial is not None and connection.direction == "in":
             self._forget(dial)
+            dial.returned = True
             dial.outcome.set_result(connection)
 
-    def recheck(self) -> None:
-        """Rules have changed: give up what we may not dial any more."""
+    def recheck(self, peer: PeerId | None) -> None:
+        """Rules have changed for ``peer`` (None: for everybody): give up what we may not dial any more."""
         for dial in self._all:
             for task, attempt in dial.running.items():
+                if peer not in (None, attempt.peer):
+                    continue
                 try:
                     self._check(attempt)
                 except DialError as error:
@@ -146,16 +168,22 @@ class Dialer:
         if self._shared.get(dial.key) is dial:
             del self._shared[dial.key]
 
+    def _close_unwanted(self, dial: _Dial) -> None:
+        """Nobody waits for the dial any more: close what it has opened, unless it is in use by then."""
+        if dial.unwanted and dial.winner is not None and not dial.winner.in_use:
+            dial.winner.shut(error=ConnectionClosed("who dialed did not wait for it any more"))
+
     def _ended(self, dial: _Dial, task: asyncio.Task[LiveConnection]) -> None:
         self._all.discard(dial)
         self._forget(dial)
+        self._close_unwanted(dial)
         given_up = None
         if task.cancelled() and not dial.waiters and not self._closing:
             told = "nobody waited for it any more"
             given_up = DialError(told, peer=dial.peer, attempts=dict(dial.failures))
         closing = ConnectionClosed("the network is closing", peer=dial.peer)
         error = closing if task.cancelled() else task.exception()
-        if isinstance(error, Exception) and (given_up or not task.cancelled()):
+        if isinstance(error, Exception) and (given_up or not task.cancelled()) and dial.opened() is None:
             self._host.hub.emit(DialFailed(dial.peer, given_up or error))
         if dial.outcome.done():  # the peer has come by itself
             return
@@ -166,17 +194,23 @@ class Dialer:
             dial.outcome.exception()  # callers that still wait raise it; without any it counts as seen
 
     async def _run(self, dial: _Dial) -> LiveConnection:
-        winner: LiveConnection | None = None
         try:
-            async with Deadline(self._host.timeouts.dial, "dial", peer=dial.peer, setting="Timeouts.dial"):
-                winner = await self._race(dial)
-                return winner
+            try:
+                async with Deadline(self._host.timeouts.dial, "dial", peer=dial.peer, setting="Timeouts.dial"):
+                    dial.winner = await self._race(dial)
+            except DeadlineExceeded:
+                dial.winner = dial.opened()  # in the turn in which the time was over
+                if dial.winner is None:
+                    raise
+                self._learn(dial, dial.winner.peer, dial.winner.remote_address)
+            return dial.winner
         finally:
             for task in dial.running:
                 if task.cancel() or task.cancelled() or task.exception() is not None:
                     continue
-                if task.result() is not winner:  # two came in at once, or one while everybody left
-                    task.result().shut()
+                other = task.result()  # two came in at once, or one while everybody left
+                if other is not dial.winner and not (dial.winner is None and other.in_use):
+                    other.shut()
             await asyncio.gather(*dial.running, return_exceptions=True)
 
     async def _race(self, dial: _Dial) -> LiveConnection:

@@ -4,6 +4,7 @@ The firewall's rules are pure: ``match`` finds the rule that speaks for an attem
 rule allows or rejects whatever is attempted; so the gatekeeper remembers the matching rule of each name on each
 connection until rules change. Only a rule that looks at the request, or that asks, is gone through each time.
 
+* ``may_arrive``, when a socket was accepted: unless its address is banned.
 * ``may_connect``, before a dial, and when the peer is proven: at once; ``ASK`` is a no.
 * ``admits``, when a peer proposes a protocol: yes, no, or None: ask before it is accepted.
 * ``shown_to``, when identify tells what we serve: the protocols that may be allowed.
@@ -34,7 +35,8 @@ from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS, Decisions, bans_ad
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule, allows
 from stronghold_p2p.identity import PeerId
 
-REMEMBERED_NAMES: Final = 64  # per connection and direction; a program may serve any number of protocols
+LONGEST_NAME: Final = 128  # characters of a name that is remembered
+REMEMBERED_NAMES: Final = 64  # per connection and direction; a peer may propose any number of protocols
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,9 @@ class Gatekeeper:
 
     ``remembered[direction][connection][name]`` is the rule that matches there until rules change, or None where no rule
     matches. Of each connection no more than ``REMEMBERED_NAMES`` are kept; the others are matched each time.
+
+    A name that nobody serves is matched and remembered as one that is served: until its answer has left, the same is
+    done for it as for one that the rules reject, so the time that this takes tells nothing.
     """
 
     def __init__(
@@ -74,10 +79,21 @@ class Gatekeeper:
         self._backlog = backlog
         self._ask_timeout = math.inf if ask_timeout is None else ask_timeout
         self.remembered: dict[Direction, dict[LiveConnection, dict[str, Rule | None]]] = {"in": {}, "out": {}}
+        self._refused: list[tuple[LiveConnection, Served | None]] = []  # of whom nobody was told yet
 
     def forget(self, connection: LiveConnection) -> None:
         for rules in self.remembered.values():
             rules.pop(connection, None)
+
+    def ended(self, connection: LiveConnection) -> None:
+        """It is over: nothing is remembered of it any more."""
+        self.forget(connection)
+        self._tell()
+        self._audit.over(connection.peer, connection.remote_address)
+
+    def may_arrive(self, host: str) -> bool:
+        """Whether somebody, of whom nothing else is known yet, may begin to connect. ``host`` is as sockets tell it."""
+        return not bans_address(self._firewall, host)
 
     def may_connect(self, peer: PeerId | None, direction: Direction, address: Multiaddr) -> bool:
         """Whether there may be a connection. It is decided at once, without asking the application: ``ASK`` is a no.
@@ -90,11 +106,16 @@ class Gatekeeper:
         found = self._firewall.match(attempt)
         return self._audit.record(attempt, found, self._firewall.decide(attempt, found) == Rule.ALLOW)
 
-    def recheck(self, connections: Iterable[LiveConnection]) -> None:
-        """Rules have changed: close those ``connections`` that are not allowed any more, and reset such streams."""
-        for rules in self.remembered.values():
-            rules.clear()
+    def recheck(self, connections: Iterable[LiveConnection], peer: PeerId | None = None) -> None:
+        """Rules have changed for ``peer`` (None: for everybody), who has these ``connections``.
+
+        Close those that are not allowed any more, and reset such streams.
+        """
+        if peer is None:
+            for rules in self.remembered.values():
+                rules.clear()
         for connection in connections:
+            self.forget(connection)
             attempt = self._connecting(connection.peer, connection.direction, connection.remote_address)
             found = self._firewall.match(attempt)
             if self._firewall.decide(attempt, found) == Rule.ALLOW:
@@ -106,24 +127,41 @@ class Gatekeeper:
     def admits(self, connection: LiveConnection, protocol: str) -> bool | None:
         """Whether the peer may open a stream for ``protocol``; None: the application has to be asked first."""
         service = self._services.get(protocol)
-        if service is None:
-            return False
         try:
-            rule = self.remembered["in"][connection][service.rule_name]
+            rule = self.remembered["in"][connection][protocol]
         except KeyError:
-            rule = self._match(connection, service.rule_name, "in")
+            rule = self._match(connection, protocol, "in", "" if service is None else service.rule_name)
         allowed = self._hooks.no_rule is not None if rule is None else rule.may_allow
-        if allowed:
-            if service.judges:
-                return True
-            if rule is None or rule.verdict != "allow":
-                return None
+        if service is None or not allowed:
+            if self._audit.wanted:
+                if not self._refused:
+                    asyncio.get_running_loop().call_soon(self._tell_soon)
+                self._refused.append((connection, service))
+            return False
+        if service.judges:
+            return True
+        if rule is None or rule.verdict != "allow":
+            return None
         if self._audit.wanted:
-            if allowed and self._backlog.readers and protocol not in OPEN_PROTOCOLS:
+            if self._backlog.readers and protocol not in OPEN_PROTOCOLS:
                 return None  # a slow reader is told of streams one by one, and not of as many as the peer opens
             # Readers belong to the application: they are called when the session is through with what has arrived.
             connection.turn.add(partial(self._approval.verdict, self.attempt(connection, service.rule_name)))
-        return allowed
+        return True
+
+    def _tell_soon(self) -> None:
+        """Behind what this turn of the loop has yet to flush."""
+        asyncio.get_running_loop().call_soon(self._tell)
+
+    def _tell(self) -> None:
+        """Refusals are told when their answers have left: what that takes is no matter of who was refused."""
+        refused, self._refused = self._refused, []
+        for connection, service in refused:
+            if service is not None:
+                try:
+                    self._approval.verdict(self.attempt(connection, service.rule_name))
+                except Exception as error:  # a fault of ours: this connection pays for it
+                    connection.failed(error)
 
     def shown_to(self, connection: LiveConnection) -> tuple[str, ...]:
         """The protocols that the peer is told we serve: all but those that the rules keep from it in any case."""
@@ -158,11 +196,11 @@ class Gatekeeper:
             deadline=due,
         )
 
-    def _match(self, connection: LiveConnection, name: str, direction: Direction) -> Rule | None:
-        rule = self._firewall.match(self.attempt(connection, name, direction)).rule
+    def _match(self, connection: LiveConnection, name: str, direction: Direction, rule_name: str = "") -> Rule | None:
+        rule = self._firewall.match(self.attempt(connection, rule_name or name, direction)).rule
         if not connection.closed:  # else ``forget`` has been called, or soon is: what came after it would stay for ever
             rules = self.remembered[direction].setdefault(connection, {})
-            if len(rules) < REMEMBERED_NAMES:
+            if len(rules) < REMEMBERED_NAMES and len(name) <= LONGEST_NAME:
                 rules[name] = rule
         return rule
 
@@ -182,6 +220,7 @@ class Gatekeeper:
         return stays
 
 
-def kept_out(peer: PeerId) -> ConnectionClosed:
-    """The error of a connection that the firewall does not allow."""
-    return ConnectionClosed(f"the firewall keeps {peer} out", code=GoAway.GATED, peer=peer)
+def kept_out(whom: PeerId | str) -> ConnectionClosed:
+    """The error of a connection that the firewall does not allow, to a peer or from a host."""
+    peer = whom if isinstance(whom, PeerId) else None
+    return ConnectionClosed(f"the firewall keeps {whom} out", code=GoAway.GATED, peer=peer)

@@ -18,6 +18,7 @@ from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.seams import Transport, Upgraded
+from stronghold_p2p.streams.aside import Aside
 from stronghold_p2p.swarm.gatekeeper import Gatekeeper
 from stronghold_p2p.transport.upgrading import Upgrader
 
@@ -55,9 +56,13 @@ class Host(Protocol):
     approval: Approval
     hub: Hub
     gate: Gate
+    aside: Aside
+    """Where long messages are read."""
     upgrader: Upgrader
     transports: list[Transport]
     """A service appends its own."""
+    protected: set[PeerId]
+    """Peers that the application wants to keep."""
     peer_protocols: dict[PeerId, frozenset[str]]
     """What connected peers have said to serve; identify fills it."""
 

@@ -7,10 +7,11 @@ from contextlib import suppress
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.errors import ConfigError, LimitExceeded, ListenError, P2PError
+from stronghold_p2p.errors import ConfigError, ConnectionClosed, LimitExceeded, ListenError, P2PError
 from stronghold_p2p.events.events import AcceptFailed, Accepting, AddressAdded, AddressRemoved, ListenerEnded
 from stronghold_p2p.firewall.limits.gate import Token
 from stronghold_p2p.seams import TransportListener, Upgraded
+from stronghold_p2p.swarm.gatekeeper import kept_out
 from stronghold_p2p.swarm.host import Host
 
 log = logging.getLogger("stronghold_p2p.network")
@@ -118,10 +119,12 @@ class LiveListener:
         if listeners.closed:
             return None
         try:
+            if host is not None and not listeners.host.gatekeeper.may_arrive(host):
+                raise kept_out(host)
             token, gives_way = listeners.host.gate.admit(host, asyncio.get_running_loop().time())
             if gives_way is not None:
                 listeners.pending.pop(gives_way).give_up()
-        except LimitExceeded as error:
+        except (LimitExceeded, ConnectionClosed) as error:
             self._hub.emit(AcceptFailed(host, error, local))
         except Exception:  # a fault of ours: this connection pays for it, and the loop hears nothing of it
             log.exception("internal error while accepting")

@@ -3,7 +3,10 @@
 import asyncio
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from operator import attrgetter
+from typing import Final
 
 from multiaddr import Multiaddr
 
@@ -19,14 +22,17 @@ from stronghold_p2p.events.hub import Hub
 from stronghold_p2p.firewall.asking.approval import Approval
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.asking.firewall import Firewall
+from stronghold_p2p.firewall.decisions import hold, watch_changes
 from stronghold_p2p.firewall.limits.gate import Gate, Token
 from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
+from stronghold_p2p.logs import Faults, OneLine
 from stronghold_p2p.muxing.yamux_muxer import YamuxFactory
 from stronghold_p2p.noise.libp2p import Noise
 from stronghold_p2p.noise.payload import StaticKeys
 from stronghold_p2p.seams import Transport, Upgraded
+from stronghold_p2p.streams.aside import Aside
 from stronghold_p2p.swarm.dialer import Dialer
 from stronghold_p2p.swarm.gatekeeper import Gatekeeper, Served, kept_out
 from stronghold_p2p.swarm.host import Service
@@ -36,6 +42,12 @@ from stronghold_p2p.transport.tcp import TcpTransport
 from stronghold_p2p.transport.upgrade import UpgradeSettings
 from stronghold_p2p.transport.upgrading import Upgrader
 from stronghold_p2p.yamux.window import ReceivePool
+
+# Seconds for which a stranger's connection has had no stream, before it may give way to another one: longer than what
+# is between two requests of somebody who is at work, and than it takes to connect and ask.
+GIVES_WAY_AFTER: Final = 10.0
+REPLACE_EVERY: Final = 10.0  # seconds between two tries to replace a connection that is worn out
+LOOK_AGAIN: Final = 0.5  # seconds until the next look for one, after none was found
 
 log = logging.getLogger("stronghold_p2p.network")
 
@@ -68,11 +80,14 @@ class Swarm:
         self.firewall, self.book = firewall or Firewall(), AddressBook() if book is None else book
         self.announce = None if announce is None else tuple(announce)
         self.gate = Gate(self.limits)
+        self.gate.gives_way = self._gives_way
         self.pool = ReceivePool(self.limits.receive_memory_total)
         audit = Audit(name or str(self.peer_id))
         self.approval = Approval(self.firewall, audit, self.timeouts, self.limits)
         self.hub = Hub(audit)
         self.backlog = self.hub.backlog
+        self.faults = Faults(logging.getLogger("stronghold_p2p.connection"))
+        self.aside = Aside()
         self.protected: set[PeerId] = set()
         self.peer_protocols: dict[PeerId, frozenset[str]] = {}
         self._services: dict[str, Served] = {}
@@ -83,6 +98,7 @@ class Swarm:
         self._leftover: set[asyncio.Task[None]] = set()  # handlers of connections that are over, until they end
         self._drained = asyncio.Event()
         self._over: asyncio.Event | None = None
+        self._all_needed_until = 0.0
         self.gatekeeper = Gatekeeper(
             self.firewall,
             self.approval,
@@ -104,7 +120,8 @@ class Swarm:
         self._running = True
         store_of(self.book).hold(self._connections)
         store_of(self.book).hold(self.protected)
-        self._unwatch = self.firewall.watch(self._rules_changed)
+        held = [hold(self.firewall, peers) for peers in (self._connections, self.protected)]
+        self._leave = [watch_changes(self.firewall, self._rules_changed), *held]
         watch_rules(self._rules_watch, self.firewall, self.hub.emit)
         for service in self._added:
             service.start()
@@ -141,7 +158,8 @@ class Swarm:
         else:  # whoever is at an address that we have dialed has answered already
             dialed = (one for one in self.connections() if one.direction == "out" and one.remote_address in addresses)
             connection = next(dialed, None)
-        if connection is not None:
+        if connection is not None and not connection.used_up:
+            connection.wanted = True
             return connection
         candidates = list(addresses) + (list(self.book.addresses(peer)) if peer is not None else [])
         others = [address for address in candidates if address not in self.bound]
@@ -158,7 +176,11 @@ class Swarm:
             raise
         connection = LiveConnection(upgraded, self, direction=direction, limits=self.limits, timeouts=self.timeouts)
         self._tokens[connection] = token
-        self._connections.setdefault(connection.peer, []).append(connection)
+        group = self._connections.setdefault(connection.peer, [])
+        worn = [one for one in group if one.worn_out]
+        group.insert(len(group) - len(worn), connection)  # the worn ones are the last
+        for one in worn:
+            one.drain()
         self.dialer.arrived(connection)
         for service in self._added:
             service.connected(connection)
@@ -173,25 +195,68 @@ class Swarm:
             raise ConnectionClosed("we reached ourselves")
         if not self.gatekeeper.may_connect(upgraded.peer, direction, upgraded.remote):
             raise kept_out(upgraded.peer)
-        self.gate.establish(token, upgraded.peer)
+        self.gate.establish(token, upgraded.peer, protected=upgraded.peer in self.protected)
 
-    def _rules_changed(self) -> None:
-        self.gatekeeper.recheck(self.connections())
-        self.dialer.recheck()
+    def _gives_way(self) -> Callable[[], object] | None:
+        """How to close the connection of a stranger that is idle; of several, one who has been here longest."""
+        now = self.loop.time()
+        if now < self._all_needed_until:
+            return None
+        for one in self.connections():
+            if one.direction == "in" and one.peer not in self.protected and now - one.idle_since >= GIVES_WAY_AFTER:
+                break
+        else:  # a crowd at the door is not worth a look at all for each
+            self._all_needed_until = now + LOOK_AGAIN
+            return None
+        told = "idle, and its place is needed for another one: raise Limits.connections, or add the peer to protected"
+        code = GoAway.GARBAGE_COLLECTED
+        return partial(one.shut, code, ConnectionClosed(told, code=code))
+
+    def _rules_changed(self, peer: PeerId | None) -> None:
+        self.gatekeeper.recheck(self.connections(peer), peer)
+        self.dialer.recheck(peer)
 
     async def ask(self, connection: LiveConnection, protocol: str) -> bool:
         return await self.approval.ask(self.gatekeeper.attempt(connection, protocol))
+
+    def worn(self, connection: LiveConnection) -> None:
+        group = self._connections.get(connection.peer, [])
+        group.sort(key=attrgetter("worn_out"))  # the others come first
+        if not group:  # it is over
+            return
+        if group[0].worn_out:
+            connection.replacement = self.loop.create_task(self._replace(connection))
+            self.leave_behind(connection.replacement)
+        else:
+            connection.drain()
+
+    async def _replace(self, connection: LiveConnection) -> None:
+        """A fresh connection to the same peer; the peer's own would do as well. ``establish`` drains the worn one."""
+        peer, dialed = connection.peer, connection.direction == "out"
+        while not (connection.closed or self.closing) and self._connections[peer][0].worn_out:
+            try:
+                known = self.book.addresses(peer)
+                await self.dialer.dial(peer, [connection.remote_address, *known] if dialed else known)
+            except P2PError as error:
+                log.debug("no fresh connection to %s: %s", peer, error)
+            except Exception:  # a fault of ours: what there is goes on
+                log.exception("internal error while looking for a fresh connection")
+            else:
+                return
+            await asyncio.sleep(REPLACE_EVERY)
 
     def ended(self, connection: LiveConnection, error: Exception) -> None:
         self._tokens.pop(connection).release()
         if isinstance(error, P2PError):
             error.peer = connection.peer
-        self.gatekeeper.forget(connection)
+        self.gatekeeper.ended(connection)
         group = self._connections[connection.peer]
         group.remove(connection)
         if not group:
             del self._connections[connection.peer]
             self.peer_protocols.pop(connection.peer, None)
+            if connection.replacement is not None:
+                connection.replacement.cancel()
         self._ending.add(connection)
         for task in connection.handlers.tasks.values():
             self.leave_behind(task)
@@ -248,7 +313,8 @@ class Swarm:
     async def _close(self) -> None:
         for service in reversed(self._added):
             await service.close()
-        self._unwatch()
+        for leave in self._leave:
+            leave()
         self._rules_watch.stop()
         self._address_watch.stop()
         self.listeners.close()
@@ -280,7 +346,7 @@ class Swarm:
         store_of(self.book).let_go(self._connections)
         store_of(self.book).let_go(self.protected)
         if (reason := save_changes(self.book)) is not None:
-            log.warning("the address book is not saved: %s", reason)
+            log.warning("the address book is not saved: %s", OneLine(reason))
 
     def _check_running(self) -> None:
         if self.closing or not self._running:

@@ -7,11 +7,15 @@ same upgrade runs over TCP, over a relayed stream and over a list of bytes in a 
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from stronghold_p2p import multistream
+from stronghold_p2p.errors import HandshakeError
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.seams import MuxerFactory, SecureChannel, Secured, Security
+
+MAX_RECORDS: Final = 1_024  # for the choice of a muxer, so that empty ones are not without end
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ def _inside(channel: SecureChannel, exchange: Exchange[str]) -> Exchange[tuple[s
     runner = ExchangeRunner(exchange)
     try:
         out = runner.start()
-        while True:
+        for _ in range(MAX_RECORDS):
             if out:
                 records = bytearray()
                 channel.seal([out], len(out), records.extend)
@@ -82,5 +86,6 @@ def _inside(channel: SecureChannel, exchange: Exchange[str]) -> Exchange[tuple[s
             plaintext = bytearray()
             channel.open(memoryview(header + body), plaintext.extend)
             out = runner.feed(plaintext)
+        raise HandshakeError(f"no muxer after {MAX_RECORDS} records", phase="muxer")
     finally:
         runner.close()

@@ -38,6 +38,9 @@ class SessionUser(Protocol):
     def early(self) -> None:
         """So many frames have collected that the peer should not wait for the end of the turn."""
 
+    def worn(self) -> None:
+        """Few ids are left for streams of ours. Told once, while one is being opened."""
+
 
 class Outbox:
     """Collects frames until ``take``; notifies ``user`` once after there was nothing."""

@@ -24,7 +24,7 @@ from typing import Final
 from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import LimitExceeded, MuxerError, StreamReset
-from stronghold_p2p.seams import NOBODY, Pieces, Sink, StreamEnd
+from stronghold_p2p.seams import NOBODY, USED_UP, Pieces, Sink, StreamEnd
 from stronghold_p2p.token_bucket import TokenBucket
 from stronghold_p2p.yamux.header import (
     ACK,
@@ -44,6 +44,7 @@ from stronghold_p2p.yamux.state import RECEIVING, SENDING, Event, Receiving, Sen
 from stronghold_p2p.yamux.window import DroppedBytes, ReceiveBudget, ReceiveWindow
 
 LAST_STREAM_ID: Final = 0xFFFF_FFFF
+WORN: Final = 1 << 20  # ids before the last one, half of which are ours: time for a fresh connection (hostile row 36)
 ACK_BACKLOG: Final = 256  # streams of ours that the peer has not acknowledged (yamux/README.md, "ACK backlog")
 CONTROL_QUEUE: Final = 1_024  # ACKs, pongs, resets and window updates to be written: 12 KiB; beyond, nothing is read
 PONGS: Final = 32  # answers to pings that wait to be written (go's backlog); an honest peer has one ping out
@@ -70,6 +71,8 @@ class _Ended:
 
     def early(self) -> None: ...
 
+    def worn(self) -> None: ...
+
 
 ENDED: Final = _Ended()
 
@@ -93,6 +96,7 @@ class Session:
         self._ping_value = -1
         self.outbox = Outbox(user)
         self._next_id = 1 if client else 2
+        self._worn_at = LAST_STREAM_ID - WORN
         self._remote_parity = 0 if client else 1
         # Lists: an empty deque takes 700 bytes, and an idle connection has none of these.
         self._holding: list[YamuxStream] = []
@@ -170,8 +174,8 @@ class Session:
 
     def open(self) -> "YamuxStream":
         """A new stream of ours, whose SYN leaves with its first frame. ``LimitExceeded``: no ids, or no ACKs."""
-        if self._next_id > LAST_STREAM_ID:
-            raise _full("stream ids used up: connect again", "stream ids", LAST_STREAM_ID // 2, LAST_STREAM_ID // 2)
+        if self._next_id > self._worn_at:
+            self._wear()
         if self.unacknowledged >= ACK_BACKLOG:
             told = f"{self.unacknowledged} streams wait for the peer's acknowledgement"
             raise _full(told, "ack_backlog", self.unacknowledged, ACK_BACKLOG)
@@ -180,6 +184,12 @@ class Session:
         self._next_id += 2
         self.unacknowledged += 1
         return stream
+
+    def _wear(self) -> None:
+        if self._next_id > LAST_STREAM_ID:
+            raise _full("stream ids used up: connect again", USED_UP, LAST_STREAM_ID // 2, LAST_STREAM_ID // 2)
+        self._worn_at = LAST_STREAM_ID
+        self.outbox.user.worn()
 
     def when_openable(self, wake: Callable[[], None]) -> None:
         """Call ``wake`` once, when the ACK backlog has a place (in order of asking)."""

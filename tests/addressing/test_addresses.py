@@ -12,17 +12,15 @@ from hypothesis import strategies as st
 
 from stronghold_p2p.addressing.components import MAX_NAME
 from stronghold_p2p.addressing.kinds import (
+    Reach,
     from_socket,
-    is_link_local,
-    is_loopback,
-    is_multicast,
-    is_public,
     is_unspecified,
+    reach_of,
     relays_of,
     tcp_address,
     through_relay,
 )
-from stronghold_p2p.addressing.parse import parse, split_peer, walk, with_peer
+from stronghold_p2p.addressing.parse import MAX_COMPONENTS, kind_of, parse, split_peer, walk, with_peer
 from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import ConfigError, DecodeError
 from stronghold_p2p.identity import PeerId
@@ -288,21 +286,28 @@ def test_through() -> None:
 
 
 SCOPES = {
-    "loopback": """/ip4/127.0.0.1/tcp/1 /ip4/127.255.0.1/tcp/1 /ip6/::1/tcp/1 /ip6/::ffff:127.0.0.1/tcp/1
+    Reach.MACHINE: """/ip4/127.0.0.1/tcp/1 /ip4/127.255.0.1/tcp/1 /ip6/::1/tcp/1 /ip6/::ffff:127.0.0.1/tcp/1
         /dns4/localhost/tcp/1 /dns/LocalHost./tcp/1""",
-    "unspecified": "/ip4/0.0.0.0/tcp/1 /ip6/::/tcp/1",
-    "link_local": "/ip4/169.254.169.254/tcp/80 /ip6/fe80::1/tcp/1 /ip6zone/eth0/ip6/fe80::1/tcp/1",
-    "multicast": "/ip4/224.0.0.1/udp/1 /ip6/ff02::1/tcp/1",
-    "public": f"""/ip4/8.8.8.8/tcp/1 /ip6/2606:4700::1111/tcp/1 /ip6/::ffff:8.8.8.8/tcp/1 /dns4/example.com/tcp/1
+    Reach.NOWHERE: "/ip4/0.0.0.0/tcp/1 /ip6/::/tcp/1 /ip4/224.0.0.1/udp/1 /ip6/ff02::1/tcp/1",
+    Reach.LINK: "/ip4/169.254.169.254/tcp/80 /ip6/fe80::1/tcp/1 /ip6zone/eth0/ip6/fe80::1/tcp/1",
+    Reach.WORLD: f"""/ip4/8.8.8.8/tcp/1 /ip6/2606:4700::1111/tcp/1 /ip6/::ffff:8.8.8.8/tcp/1 /dns4/example.com/tcp/1
         /dns/example.com/tcp/1 /ip4/8.8.8.8/tcp/1/p2p/{OTHER}/p2p-circuit/p2p/{PEER}""",
-    "": f"""/ip4/10.1.2.3/tcp/1 /ip4/172.16.0.1/tcp/1 /ip4/192.168.0.1/tcp/1 /ip4/100.64.0.1/tcp/1
+    Reach.SITE: f"""/ip4/10.1.2.3/tcp/1 /ip4/172.16.0.1/tcp/1 /ip4/192.168.0.1/tcp/1 /ip4/100.64.0.1/tcp/1
         /ip4/255.255.255.255/udp/1 /ip6/fd00::1/tcp/1 /ip6/::ffff:10.0.0.1/tcp/1 /p2p/{PEER} /tcp/1 /ip6zone/eth0
         /memory/1""",
 }
 
 
 @pytest.mark.parametrize(("scope", "text"), [(scope, text) for scope in SCOPES for text in SCOPES[scope].split()])
-def test_scopes(scope: str, text: str) -> None:
-    """At most one of them holds."""
-    kinds = (is_loopback, is_unspecified, is_public, is_link_local, is_multicast)
-    assert [kind.__name__ for kind in kinds if kind(parse(text))] == ([f"is_{scope}"] if scope else [])
+def test_scopes(scope: Reach, text: str) -> None:
+    assert reach_of(parse(text)) is scope
+    assert is_unspecified(parse(text)) == ("0.0.0.0" in text or "/::/" in text)
+
+
+def test_the_kind_of_an_address_is_told_without_its_values() -> None:
+    relayed = parse(f"/ip4/8.8.8.8/tcp/1/p2p/{OTHER}/p2p-circuit")
+    assert kind_of(bytes(relayed), MAX_COMPONENTS) == (4, 6, 421, 290)
+    assert kind_of(b"\xa5\x03\x02no" + b"\x35\x02\xff\xfe", 2) == (421, 53)  # neither a peer id, nor a name
+    for data in (b"", b"\x04\x7f", b"\xff\xff\x7f", b"\x06\x00\x01" * 3, bytes(1_025)):
+        with pytest.raises(DecodeError):
+            kind_of(data, 2)

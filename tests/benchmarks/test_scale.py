@@ -40,7 +40,17 @@ def quiet(server: Server, connections: int) -> bool:
 def of_connections(state: Line) -> dict[str, int]:
     """Counts of what connections have; the leak check itself holds the gates, pools and firewalls of the clients."""
     rooms = ("connection.", "muxing.", "streams.", "transport.", "yamux.", "noise.")
-    shared = ("Factory", "Noise", "Pool", "StaticKeys", "TcpTransport", "Transports", "Upgrader", "UpgradeSettings")
+    shared = (
+        "Aside",
+        "Factory",
+        "Noise",
+        "Pool",
+        "StaticKeys",
+        "TcpTransport",
+        "Slices",
+        "Upgrader",
+        "UpgradeSettings",
+    )
     counted = tuple(f"stronghold_p2p.{room}" for room in rooms)
     of_networks = (*shared, "KeyPair", "Workspace")
     ours = state["ours"].items()

@@ -9,6 +9,7 @@ from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.book import store
 from stronghold_p2p.book.addresses import store_of
 from stronghold_p2p.book.entry import LEARNED
+from stronghold_p2p.identity import Edition
 
 ALICE, BOB, CAROL = (Identity.from_seed(bytes([seed]) * 32).peer_id for seed in (1, 2, 3))
 RELAY, OTHER = (Identity.from_seed(bytes([seed]) * 32).peer_id for seed in (4, 5))
@@ -174,26 +175,33 @@ def test_a_signed_record_counts_alone_while_it_holds(monkeypatch: pytest.MonkeyP
     book = AddressBook()
     store_of(book).learn(BOB, [ONE, TWO])
     book.add(BOB, FOUR)
-    store_of(book).learn(BOB, [TWO, THREE], seq=7)
+    store_of(book).learn(BOB, [TWO, THREE], edition=Edition(7, b""))
     assert set(book.addresses(BOB)) == {TWO, THREE, FOUR}
     store_of(book).learn(BOB, [ONE])
-    store_of(book).learn(BOB, [ONE], seq=6)
+    store_of(book).learn(BOB, [ONE], edition=Edition(6, b""))
     assert set(book.addresses(BOB)) == {TWO, THREE, FOUR}
     clock.now += LEARNED / 2
-    store_of(book).learn(BOB, [TWO], seq=7)  # the same again: what it tells holds longer
+    store_of(book).learn(BOB, [ONE], edition=Edition(7, b"other"))  # hostile row 95
+    store_of(book).learn(BOB, [TWO], edition=Edition(7, b""))  # the same again: what it tells holds longer
     clock.now += LEARNED / 2
     assert set(book.addresses(BOB)) == {TWO, FOUR}
-    store_of(book).learn(BOB, [THREE], seq=8)
+    store_of(book).learn(BOB, [THREE], edition=Edition(8, b""))
     assert set(book.addresses(BOB)) == {THREE, FOUR}
-    store_of(book).learn(BOB, [], seq=9)
+    store_of(book).learn(BOB, [], edition=Edition(9, b""))
     assert book.addresses(BOB) == (FOUR,)
     store_of(book).learn(BOB, [ONE])
     assert book.addresses(BOB) == (FOUR,)
     clock.now += LEARNED
+    for edition in (Edition(8, b""), Edition(9, b"other")):
+        store_of(book).learn(BOB, [THREE], edition=edition)  # no older one is taken after that, either
+    assert book.addresses(BOB) == (FOUR,)
     store_of(book).learn(BOB, [ONE])
     assert set(book.addresses(BOB)) == {ONE, FOUR}
-    store_of(book).learn(CAROL, [], seq=1)
+    store_of(book).learn(BOB, [TWO], edition=Edition(9, b""))
+    assert set(book.addresses(BOB)) == {TWO, FOUR}
+    store_of(book).learn(CAROL, [], edition=Edition(1, b""))
     assert CAROL not in book.peers()
+    assert store_of(book).edition(CAROL) is None  # of whom nothing is known, nothing can be taken back
 
 
 def test_relays_give_the_dial_order() -> None:

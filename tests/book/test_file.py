@@ -12,6 +12,7 @@ from stronghold_p2p import AddressBook, ConfigError, Identity, LimitExceeded, Ne
 from stronghold_p2p.addressing.parse import parse, split_peer
 from stronghold_p2p.book import json_form
 from stronghold_p2p.book.addresses import store_of
+from stronghold_p2p.identity import Edition
 from tests.peers import LOOPBACK
 
 ALICE, BOB, CAROL, RELAY = (Identity.from_seed(bytes([seed]) * 32).peer_id for seed in range(1, 5))
@@ -49,6 +50,25 @@ def test_what_stays_is_in_the_file(tmp_path: Path) -> None:
     assert AddressBook.load(path).peers() == (BOB, RELAY)
     with pytest.raises(ConfigError, match="loaded from no file"):
         AddressBook().save()
+
+
+def test_which_record_a_peer_signed_last_is_in_the_file(tmp_path: Path) -> None:
+    """Hostile row 95: after a restart, too, an older one is not taken, nor another with the same sequence."""
+    path, edition = tmp_path / "book.json", Edition(2**64 - 2, bytes(range(16)))
+    book = filled()
+    store_of(book).learn(BOB, [ONE], edition=edition)
+    store_of(book).learn(CAROL, [ONE], edition=edition)
+    book.save(path)
+    again = store_of(AddressBook.load(path))
+    assert again.edition(BOB) == again.edition(CAROL) == edition
+    assert again.edition(ALICE) is None
+    for other in (Edition(edition.seq - 1, edition.digest), Edition(edition.seq, bytes(16))):
+        again.learn(BOB, [TWO], edition=other)
+    assert list(again.entry(BOB).places) == [bytes(THREE)]
+    again.learn(BOB, [TWO], edition=Edition(2**64 - 1, bytes(16)))
+    assert list(again.entry(BOB).places) == [bytes(THREE), bytes(TWO)]
+    again.take(store_of(book).content())  # an import brings no older one back
+    assert again.edition(BOB) == Edition(2**64 - 1, bytes(16))
 
 
 def test_export_and_import() -> None:

@@ -14,6 +14,7 @@ from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.book import json_form
 from stronghold_p2p.book.json_form import Content, SavedPeer, dumps, loads, to_bytes, to_text
 from stronghold_p2p.errors import DecodeError
+from stronghold_p2p.identity import Edition
 
 ALICE, BOB, CAROL, RELAY = (Identity.from_seed(bytes([seed]) * 32).peer_id for seed in range(1, 5))
 ONE, TWO = (bytes(parse(f"/ip4/192.0.2.{number}/tcp/4001")) for number in (1, 2))
@@ -24,8 +25,8 @@ WHOLE = Content(
     peers=(
         SavedPeer(ALICE, (ONE, RELAYED, NAMED), pinned=True),
         SavedPeer(BOB, (TWO,), relays=(RELAY, CAROL), exclusive=True),
-        SavedPeer(CAROL, (), relays=()),
-        SavedPeer(RELAY, (ONE,), exclusive=True),
+        SavedPeer(CAROL, (), relays=(), edition=Edition(0, bytes(16))),
+        SavedPeer(RELAY, (ONE,), exclusive=True, edition=Edition(2**64 - 1, bytes(range(16)))),
     ),
     relays=(RELAY, CAROL),
 )
@@ -100,6 +101,13 @@ ENTRIES: list[tuple[object, str, str]] = [
     (ENTRY | {"pinned": None}, ".pinned", "not bool"),
     (ENTRY | {"via": []}, ".via", "not "),
     (ENTRY | {"via": {"relays": [1]}}, ".via.relays.0", "not str"),
+    (ENTRY | {"record": {"seq": 1}}, ".record.digest", "missing"),
+    (ENTRY | {"record": {"seq": -1, "digest": "00" * 16}}, ".record.seq", "64 bits"),
+    (ENTRY | {"record": {"seq": 1 << 64, "digest": "00" * 16}}, ".record.seq", "64 bits"),
+    *(
+        (ENTRY | {"record": {"seq": 1, "digest": digest}}, ".record.digest", "16 bytes in hexadecimal")
+        for digest in ("", "00" * 15, "0G" * 16, "00" * 16 + "\n")
+    ),
 ]
 
 

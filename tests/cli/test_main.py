@@ -205,7 +205,7 @@ async def test_the_user_is_the_firewall() -> None:
     async with watched() as (terminal, address), Network() as alice:
         request = asyncio.ensure_future(alice.request(address, {"Say": "\x1b[31m\u009bhi"}))
         asked = await terminal.shows(r"(12D3\S+) \(/ip4/127\.0\.0\.1/tcp/\d+\) asks (.*)\r\n")
-        assert (asked[1], asked[2]) == (brief(alice.peer_id), r'{"Say":"\u001b[31m\u009bhi"}')
+        assert (asked[1], asked[2]) == (str(alice.peer_id), r'{"Say":"\u001b[31m\u009bhi"}')
         assert 58 <= int((await terminal.shows(QUESTION))[1]) <= 60
         terminal.press("x?y")
         await terminal.shows("yes\r\n")
@@ -213,7 +213,8 @@ async def test_the_user_is_the_firewall() -> None:
         await terminal.shows(rf"answered {re.escape(brief(alice.peer_id))}: ")
 
         request = asyncio.ensure_future(alice.request(address, "x" * 5_000))
-        assert len((await terminal.shows(r"asks (\S+)\r\n"))[1]) == 201
+        assert len((await terminal.shows(r"asks (\S+) \(4802 characters more\)\r\n"))[1]) == 201
+        terminal.press("y")  # for the one before, as there is no prompt yet: hostile row 154
         await terminal.shows(QUESTION)
         terminal.press("n\n")
         with pytest.raises(Rejected):
@@ -293,12 +294,13 @@ async def test_questions_queue_up_and_their_time_is_shown() -> None:
     async with watched("--timeout", "3") as (terminal, address), Network() as alice, Network() as carol:
         first = asyncio.ensure_future(alice.request(address, 1))
         await terminal.shows("asks 1")
-        assert (await terminal.shows(QUESTION))[1] == "3"
+        assert (await terminal.shows(QUESTION))[1] in {"2", "3"}
         second = asyncio.ensure_future(carol.request(address, 2))
         assert (await terminal.shows(QUESTION))[0].endswith(", 1 more) ")
         terminal.press("y")
         assert await first == 1
         await terminal.shows("asks 2")
+        terminal.press("y")  # once more for the first one
         assert (await terminal.shows(QUESTION))[1] in {"1", "2"}
         with pytest.raises(Rejected):
             await second
@@ -327,6 +329,7 @@ async def test_streams_are_asked_about_by_their_protocol() -> None:
         at_terminal(*COMMAND, "perf", address, "--bytes", "300000000") as measuring,
     ):
         await terminal.shows("asks /perf/1.0.0")
+        await terminal.shows(QUESTION)
         terminal.press("a")
         await measuring.shows(r"upload \d+ %, \d+ MB/s")
         await measuring.shows(r"download \d+ %, \d+ MB/s")
@@ -532,4 +535,4 @@ def test_nothing_can_steer_the_terminal() -> None:
 def test_what_is_shown_of_a_request() -> None:
     assert shown(None, "/x\x1b/1") == "/x\ufffd/1"
     assert shown({"a": 1}, "/x/1") == '{"a":1}'
-    assert len(shown("x" * 500, "/x/1")) == 201
+    assert shown("x" * 500, "/x/1") == '"' + "x" * 199 + "\N{HORIZONTAL ELLIPSIS} (302 characters more)"

@@ -67,9 +67,9 @@ class Recorded:
         self.body_size = channel.body_size
 
     def open(self, view: memoryview, deliver: Deliver) -> int:
-        def delivered(data: bytes | memoryview) -> None:
+        def delivered(data: bytes | memoryview) -> bool | None:
             self._tape.add("crate", data)
-            deliver(data)
+            return deliver(data)
 
         return self._channel.open(view, delivered)
 

@@ -22,7 +22,7 @@ from stronghold_p2p.errors import (
     StreamReset,
     UnsupportedProtocol,
 )
-from stronghold_p2p.events.events import Ended, Opened
+from stronghold_p2p.events.events import AcceptFailed, Ended, Opened
 from stronghold_p2p.exchange import ExchangeRunner
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.muxing.yamux_muxer import YAMUX
@@ -272,6 +272,21 @@ async def secured(target: Swarm) -> tuple[Raw, bytes]:
     while not runner.done:
         last = runner.feed(await bare.receive())
     return Raw(bare, Negotiated(runner.result, NoMuxer()), runner.leftover), last
+
+
+async def test_a_choice_of_muxer_in_records_without_end() -> None:
+    """Hostile row 42: what a record costs does not depend on what is in it."""
+    async with swarm(1) as alice:
+        told: list[object] = []
+        alice.hub.on_event(told.append)
+        raw, last = await secured(alice)
+        line = multistream.HEADER + b"\x80\x08" + bytes(1_024)
+        await raw.bare.send(last + b"".join(bytes(raw.seal(bytes([byte]))) for byte in line))
+        assert await raw.gone() is None
+        await until(lambda: any(isinstance(event, AcceptFailed) for event in told))
+        (event,) = [event for event in told if isinstance(event, AcceptFailed)]
+        assert str(event.error) == "no muxer after 1024 records"
+        raw.close()
 
 
 @pytest.mark.parametrize("good", [True, False])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import Iterator
 
 import pytest
 
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.connection.deadlines import COARSE, Deadlines
+from stronghold_p2p.connection import handlers
+from stronghold_p2p.connection.deadlines import COARSE, LATE_AT_MOST, Deadlines
 from stronghold_p2p.connection.live import LINGER, LiveConnection
 from stronghold_p2p.errors import P2PError, StreamReset
 from stronghold_p2p.events.events import Ended, Opened
@@ -75,6 +78,7 @@ async def test_a_stream_that_the_peer_does_not_close() -> None:
 
 
 async def test_many_deadlines_do_not_keep_the_loop_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlers, "SILENT_BURST", 1_000)
     async with swarm(1, limits=Limits(streams_in=1_000)) as alice, raw_in(alice) as (raw, connection):
         for number in range(1, 1_000, 2):
             await raw.send(frame(WINDOW_UPDATE, SYN, number, 0))
@@ -89,6 +93,90 @@ async def test_many_deadlines_do_not_keep_the_loop_busy(monkeypatch: pytest.Monk
         monkeypatch.setattr(LiveConnection, "look", noted)
         await eventually(lambda: connection.streams == 0)
         assert len(looks) <= 60
+
+
+@pytest.mark.parametrize("said", [b"", b"\x13"])
+async def test_a_peer_whose_streams_say_nothing(said: bytes) -> None:
+    """Hostile row 140: who says half of a proposal has other limits."""
+    async with swarm(1) as alice, raw_in(alice) as (raw, connection):
+        for number in range(1, 201, 2):
+            await raw.send(frame(DATA, SYN, number, len(said)), said)
+        await asyncio.sleep(11)
+        assert (connection.closed, connection.streams) == (False, 0)
+        for number in range(201, 401, 2):
+            await raw.send(frame(DATA, SYN, number, len(said)), said)
+        await asyncio.sleep(11)
+        assert connection.closed == (not said)
+        assert said or await raw.gone() == GoAway.RATE_LIMITED
+
+
+class Due:
+    """A stream that is due once, or again ``later``."""
+
+    gone = False
+
+    def __init__(self, due: float, later: float = math.inf) -> None:
+        self.due, self._later = due, later
+        self.sink = self
+        self.told: list[float] = []
+
+    def expired(self, now: float) -> None:
+        self.told.append(now)
+        self.due, self._later = self._later, math.inf
+        self.gone = self.due == math.inf
+
+
+class Streams(list[Due]):
+    """Counts how often somebody goes through all of them."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[Due]:
+        self.looks += 1
+        return super().__iter__()
+
+
+def played(deadlines: Deadlines, streams: Streams) -> int:
+    """Time passes until nothing is due any more; the number of looks."""
+    looks, time = 0, now()
+    while deadlines.next < math.inf:
+        time = max(deadlines.next, time + COARSE)
+        deadlines.expire(streams, time)  # type: ignore[arg-type]
+        looks += 1
+    return looks
+
+
+async def test_the_deadlines_of_streams_are_put_in_order_once() -> None:
+    """Hostile row 140: one every 20 ms, all of them for ten seconds."""
+    deadlines = Timed().deadlines
+    streams = Streams(Due(now() + 10 + number / 50) for number in range(500))
+    due = [one.due for one in streams]
+    deadlines.sooner(due[0])
+    assert played(deadlines, streams) <= 10 / LATE_AT_MOST
+    assert streams.looks == 1 + 1  # and ours
+    for one, begun in zip(list(streams), due, strict=True):
+        (told,) = one.told
+        assert begun <= told <= begun + LATE_AT_MOST + COARSE
+    deadlines.end()
+
+
+async def test_deadlines_that_change() -> None:
+    """Put off, put off before anybody looked, gone, and due again."""
+    deadlines, began = Timed().deadlines, now()
+    off, gone, again, last = streams = Streams(
+        [Due(began + 2), Due(began + 3), Due(began + 4, began + 7), Due(began + 5)]
+    )
+    early = Due(began + 1)
+    deadlines.sooner(began + 1)
+    deadlines.expire([early, *streams], began + 1)  # type: ignore[list-item]
+    off.due, gone.gone = began + 6, True
+    streams.remove(gone)
+    played(deadlines, streams)
+    assert [len(one.told) for one in (early, *streams, gone)] == [1, 1, 2, 1, 0]
+    assert off.told[0] >= began + 6
+    assert again.told[1] >= began + 7
+    assert last.told[0] <= began + 5 + LATE_AT_MOST + COARSE
+    deadlines.end()
 
 
 async def test_nothing_is_left_of_a_connection_that_ends_while_everything_is_due() -> None:

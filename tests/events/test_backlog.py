@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,8 +11,18 @@ import pytest
 
 from stronghold_p2p import Rule
 from stronghold_p2p.addressing.parse import parse
-from stronghold_p2p.events.backlog import Backlog, Crowd, refuses, source_of
-from stronghold_p2p.events.events import AcceptFailed, Accepting, AddressAdded, DialFailed, Dropped, Event, Judged
+from stronghold_p2p.events.backlog import Backlog, Crowd, held_of, refuses, source_of
+from stronghold_p2p.events.events import (
+    AcceptFailed,
+    Accepting,
+    AddressAdded,
+    DialFailed,
+    Dropped,
+    Event,
+    Judged,
+    RequestFailed,
+)
+from stronghold_p2p.per_peer import Hold, Memory
 from tests.firewall.attempts import attempt
 
 
@@ -32,6 +43,14 @@ def test_who_has_brought_it_about() -> None:
     assert source_of(AddressAdded(parse("/ip4/192.0.2.1/tcp/1"))) is source_of(Dropped(1)) is None
     assert source_of(DialFailed(inbound.peer, ValueError())) is None
     assert [refuses(Judged(inbound, rule)) for rule in (Rule.ALLOW, Rule.REJECT)] == [False, True]
+
+
+def test_what_an_event_holds() -> None:
+    held: Hold[bytes] = Hold(Memory(None, None), b"", lambda: False)
+    assert held_of(Judged(replace(attempt(), held=held), Rule.ALLOW)) is held
+    assert held_of(RequestFailed(None, ValueError(), held)) is held
+    assert held_of(Judged(attempt(), Rule.ALLOW)) is held_of(AcceptFailed("a", ValueError())) is None
+    assert RequestFailed(None, error := ValueError(), held) == RequestFailed(None, error)
 
 
 def test_half_for_what_begins_an_eighth_for_one_source() -> None:

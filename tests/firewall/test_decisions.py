@@ -10,9 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stronghold_p2p.errors import ConfigError
-from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS, AppHooks, Decisions, hooks_of
+from stronghold_p2p.firewall import entries
+from stronghold_p2p.firewall.decisions import (
+    OPEN_PROTOCOLS,
+    AppHooks,
+    Decisions,
+    hold,
+    hooks_of,
+    learn,
+    watch_changes,
+)
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule
 from stronghold_p2p.identity import PeerId
+from stronghold_p2p.identity.keys.identity import Identity
 from tests.firewall.attempts import ALICE, BOB, CAROL, ECHO, UPPER, attempt
 from tests.firewall.model import Model, Selectors, Tree, built, rank, scope_of
 
@@ -223,6 +233,64 @@ def test_observers_hear_each_change_until_they_leave() -> None:
     unwatch()
     firewall.remove()
     assert len(heard) == 5
+
+
+def test_a_change_for_one_peer_is_told_to_those_whom_it_concerns() -> None:
+    firewall = Decisions()
+    heard: list[tuple[str, PeerId | None]] = []
+    watch_changes(firewall, lambda whom: heard.append(("all", whom)))
+    leave = watch_changes(firewall, lambda whom: heard.append(("alice", whom)), ALICE)
+    firewall.set(Rule.ASK, peer=BOB)
+    firewall.ban(BOB)
+    learn(firewall, Rule.ALLOW, peer=CAROL)
+    assert heard == [("all", BOB), ("all", BOB), ("all", CAROL)]
+    heard.clear()
+    firewall.unban(ALICE)
+    firewall.remove(peer=BOB)
+    firewall.set(Rule.ASK)
+    firewall.ban("10.0.0.0/8")
+    assert heard == [
+        *(("all", ALICE), ("alice", ALICE), ("all", BOB)),
+        *(("all", None), ("alice", None), ("all", None), ("alice", None)),
+    ]
+    leave()
+    leave()
+    assert list(firewall._observers) == [None]
+
+
+def test_what_hooks_have_returned_is_marked_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entries, "LEARNED", 2)
+    firewall, staying = Decisions(), {ALICE}
+    let_go = hold(firewall, staying)
+    heard: list[PeerId | None] = []
+    learn(firewall, Rule.ALLOW, peer=ALICE, protocol=ECHO)
+    learn(firewall, Rule.REJECT, peer=BOB)
+    assert firewall.match(attempt(ALICE)).source == "allow@peer+protocol+learned"
+    assert firewall.match(attempt(BOB)).source == "reject@peer+learned"
+    assert [scope["peer"] for scope in firewall.learned] == [ALICE, BOB]
+    version = firewall.version
+    learn(firewall, Rule.REJECT, peer=BOB)  # it says so already
+    assert firewall.version == version
+    watch_changes(firewall, heard.append)
+    learn(firewall, Rule.ALLOW, peer=CAROL)  # one too many: whoever is connected keeps his
+    assert [scope["peer"] for scope in firewall.learned] == [CAROL, ALICE]
+    assert (firewall.match(attempt(BOB)).rule, heard) == (None, [CAROL, BOB])
+    let_go()
+    firewall.set(Rule.ASK, peer=CAROL)  # the program's own from now on
+    for seed in (b"4", b"5", b"6"):
+        learn(firewall, Rule.ALLOW, peer=Identity.from_seed(seed * 32).peer_id)
+    assert (len(firewall.learned), len(firewall.rules())) == (2, 3)
+    assert firewall.match(attempt(ALICE)).rule is None
+    assert firewall.match(attempt(CAROL)).source == "ask@peer"
+
+
+def test_where_all_are_connected_nothing_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entries, "LEARNED", 1)
+    firewall = Decisions()
+    hold(firewall, {ALICE, BOB})
+    for peer in (ALICE, BOB):
+        learn(firewall, Rule.ALLOW, peer=peer)
+    assert len(firewall.learned) == 2
 
 
 def test_an_observer_may_leave_while_it_is_told() -> None:

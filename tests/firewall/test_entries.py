@@ -72,3 +72,28 @@ def test_the_smallest_network_is_found(networks: list[Network], data: st.DataObj
     assert {(version, length) for version, counts in entries._lengths.items() for length in counts} == {
         (network.version, network.prefixlen) for network in left
     }
+
+
+def test_a_rule_may_name_any_id_of_a_protocol() -> None:
+    """Hostile row 133. Of several one that rejects speaks, else that of the first id."""
+    entries = Entries()
+    entries.same["/new"] = ("/mid", "/old")
+
+    def found(protocol: str) -> Rule | None:
+        judged = entries.find(attempt(protocol=protocol), entries.around(Multiaddr("/ip4/10.0.0.1")), named_only=True)
+        return None if judged is None else judged.rule
+
+    for name, rule, of_all in (
+        ("/old", Rule.ALLOW, Rule.ALLOW),
+        ("/mid", Rule.ASK, Rule.ASK),
+        ("/old", Rule.REJECT, Rule.REJECT),
+        ("/new", Rule.ALLOW, Rule.REJECT),
+    ):
+        entries.put(key_of(protocol=name), rule)
+        assert found("/new") == of_all
+    assert found("/old") == Rule.REJECT
+    assert found("/other") is None
+    entries.put(key_of(ALICE, "/new"), Rule.ASK)
+    assert found("/new") == Rule.ASK  # who names the peer, too, is stronger
+    judged = entries.find(attempt(protocol="/new"), entries.around(Multiaddr("/ip4/10.0.0.1")), named_only=False)
+    assert judged == Judgement(Rule.ASK, "ask@peer+protocol", named=True)

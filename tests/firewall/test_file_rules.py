@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stronghold_p2p.firewall import entries
 from stronghold_p2p.firewall.asking.firewall import Firewall
+from stronghold_p2p.firewall.decisions import learn
 from stronghold_p2p.firewall.entries import Banned, Content, Entries, Key, banned_of, key_of
 from stronghold_p2p.firewall.rules import Rule
 from tests.firewall.attempts import ALICE, BOB, ECHO
@@ -72,6 +74,22 @@ def test_what_is_saved_is_the_files() -> None:
     firewall._entries.written(content)
     firewall._entries.replace(Content())
     assert (rules(firewall), firewall.banned) == ({}, frozenset())
+
+
+def test_what_hooks_have_said_stays_so_in_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    firewall = Firewall()
+    learn(firewall, Rule.ALLOW, peer=ALICE)
+    content = firewall._entries.everything
+    assert content == Content(frozenset(), {PEER: Rule.ALLOW}, frozenset([PEER]))
+    again = filed()
+    again._entries.replace(content)
+    assert again.learned == ({"direction": "in", "peer": ALICE},)
+    again._entries.replace(says(peer=Rule.ALLOW))  # somebody has taken the mark out
+    assert not again.learned
+    assert rules(again) == {PEER: Rule.ALLOW}
+    monkeypatch.setattr(entries, "LEARNED", 0)
+    again._entries.replace(content)
+    assert rules(again) == {}
 
 
 @pytest.mark.parametrize("whom", [ALICE, "10.0.0.0/8"])

@@ -74,6 +74,19 @@ def test_a_request_without_a_tag_is_another_request() -> None:
     assert says(rule, None, 0) == Rule.ASK
 
 
+def test_a_list_of_what_is_denied_lets_nothing_pass_that_has_no_tag() -> None:
+    """Hostile row 133."""
+    for rule in (
+        Rule.only(["Delete"], then=Rule.REJECT, otherwise=Rule.ALLOW),
+        Rule.only(["Delete"], then=Rule.REJECT, otherwise=Rule.only(["Clear"], then=Rule.REJECT, otherwise=Rule.ALLOW)),
+    ):
+        assert says(rule, "Ping") == Rule.ALLOW
+        assert says(rule, None, [1, 2]) == Rule.REJECT
+        assert not allows(rule, [1, 2])
+    looked_at = Rule.only(["Delete"], then=Rule.REJECT, otherwise=Rule.when(is_short))
+    assert (says(looked_at, None, [1]), says(looked_at, None, [1] * 9)) == (Rule.ALLOW, Rule.REJECT)
+
+
 def test_where_no_request_is_shown_only_rejects() -> None:
     """A stream or a connection cannot pass a rule about requests, whatever the rule says of other requests."""
     for then in (Rule.ALLOW, Rule.ASK):

@@ -96,8 +96,14 @@ RULE = 'version = 1\n[[rules]]\nrule = "ask"\n\n[[rules]]\n'
         ("version = 1\nversion = 1\n", ":2", "Cannot overwrite a value"),
         ("version = 1\n\nbanned = [\n", ":4", "Invalid value"),
         ("version = 1\nrule: allow\n", ":2", "Expected '=' after a key"),
-        ("version = 1\nx = " + "[" * 5_000, "", "nested too deep"),
-        ("version = 1\nx = " + "9" * 5_000, ":2", "Exceeds the limit"),
+        ("version = 1\nx = " + "[" * 41, ":2", "nested too deep: at most 40"),
+        ("version = 1\nx = " + "[{a = " * 21, ":2", "nested too deep: at most 40"),
+        ("version = 1\nx = " + "9" * 257, ":2", "a key or a number has at most 256 characters"),
+        ("version = 1\n" + "x" * 257 + " = 1\n", ":2", "a key or a number has at most 256 characters"),
+        ("version = 1\n" + ".".join(["x"] * 21) + " = 1\n", ":2", "a key has at most 20 parts"),
+        ("version = 1\n[[" + " . ".join(["'x'", '"x"'] * 11) + "]]\n", ":2", "a key has at most 20 parts"),
+        ('version = 1\nx = ["""a"""", {' + ".".join(["x"] * 21) + " = 1}]\n", ":2", "a key has at most 20 parts"),
+        ("version = 1\n#" + "x" * 65_536 + "\n", ":2", "a line has at most 65536 characters"),
         ('version = 1\nbanned = "10.0.0.0/8"\n', ":2", "banned is a list"),
         ("version = 1\nbanned = [5]\n", ":2", "banned is a list"),
         ('version = 1\nbanned = ["10.0.0.1/8"]\n', ":2", "banned '10.0.0.1/8': .*host bits"),
@@ -115,6 +121,8 @@ RULE = 'version = 1\n[[rules]]\nrule = "ask"\n\n[[rules]]\n'
         (RULE + 'protocol = "/a"\nsubnet = "10/8"\nrule = "allow"\n', ":7", "subnet '10/8'"),
         (RULE + 'direction = "both"\nrule = "allow"\n', ":6", "direction 'both': take in or out"),
         (RULE + 'rule = "ask"\n', ":6", "a second rule for the same selectors"),
+        (RULE + 'learned = true\nrule = "ask"\n', ":6", "learned = true marks what a hook has said of one peer"),
+        (RULE + f'peer = "{ALICE}"\nlearned = false\nrule = "ask"\n', ":7", "learned = true marks"),
         (RULE + 'direction = "in"\nrule = "ask"\n', ":7", "a second rule for the same selectors"),
         (RULE + 'protocol = "/a"\nrule = "maybe"\n', ":7", "rule 'maybe': take allow, reject, ask"),
         (RULE + 'protocol = "/a"\nrule = true\n', ":7", "rule True"),
@@ -142,6 +150,31 @@ def test_what_is_not_understood_is_refused_with_its_line(text: str, where: str, 
         load(text)
     assert caught.value.where == f"rules.toml{where}"
     assert str(caught.value).startswith(f"rules.toml{where}: ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# [[[" + "[" * 100 + "\n",
+        "# " + "a." * 100 + "\n",
+        "banned = [\n" + '  "10.0.0.1",\n' * 100 + "]\n",
+        f"banned = [ # {'.' * 100}\n]\n",
+        "[[rules]]\nrule = { only = ['" + "[." * 100 + "'] }\n",
+        '[[rules]]\nrule = { only = ["' + '\\"[.' * 100 + '"] }\n',
+        '[[rules]]\nrule = { only = ["""' + '\n[."' * 100 + ' """] }\n',
+        "[[rules]]\nrule = { only = ['''" + "\n[." * 100 + "'''] }\n",
+        "[[rules]]\n" + "".join(f"rule.{'otherwise.' * depth}only = []\n" for depth in range(16)),
+    ],
+)
+def test_what_only_looks_like_brackets_and_keys_is_read(text: str) -> None:
+    load(f"version = 1\n{text}")
+
+
+def test_what_hooks_have_said_is_marked() -> None:
+    learned, own = key_of(ALICE, ECHO), key_of(BOB)
+    content = Content(frozenset(), {learned: Rule.ALLOW, own: Rule.ASK}, frozenset([learned]))
+    assert dumps(content).count("learned = true") == 1
+    assert load(dumps(content)) == content
 
 
 LEAVES = st.sampled_from((Rule.ALLOW, Rule.REJECT, Rule.ASK))

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 
 from stronghold_p2p.encoding.varint import encode as varint
+from stronghold_p2p.encoding.varint import leb128
 from stronghold_p2p.identity.keys import identity as keys
 from tests.hostile.names import MULTISTREAM, YAMUX
 
@@ -34,8 +35,8 @@ def blob(number: int, data: bytes) -> bytes:
 
 
 def integer(number: int, value: int) -> bytes:
-    """A protobuf field with a varint."""
-    return varint(number << 3) + varint(value)
+    """A protobuf field with a varint, of up to 64 bits."""
+    return varint(number << 3) + leb128(value)
 
 
 class Identity:

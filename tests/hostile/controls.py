@@ -34,6 +34,7 @@ CONTROLS: Final = {
     "7_fin_at_every_byte": ("--without fin", "until_closed:"),
     "8_another_protocol": ("--without header", "until_closed:"),
     "10_addresses_that_lead_inwards": ("--without reachable", "inner in text"),
+    "123_banned_addresses": ("--without early-bans", "until_closed:"),
     "111_the_end_with_stalled_peers": ("--timeout close=60 --constant muxing.yamux_muxer.CLOSE_GRACE=60", "stop:"),
     # multistream-select
     "15_bad_headers": ("--without header", "until_closed:"),
@@ -69,6 +70,7 @@ CONTROLS: Final = {
     "48_the_last_counters": ("--constant noise.records.MAX_NONCE=18446744073709551616", "ends:"),
     "49_points_of_low_order": ("--without low-order", "until_closed:"),
     "50_identity_signatures": ("--without signature", "third_messages:"),
+    "51_keys_for_which_anybody_signs": ("--without sound-keys", "third_messages:"),
     "52_identity_keys": ("--without key-sizes", "third_messages:"),
     "53_data_before_the_proof": ("--without proof", "third_messages:"),
     "54_somebody_else_answers": ("--without expected", "PeerIdMismatch"),
@@ -80,6 +82,9 @@ CONTROLS: Final = {
     "60_protocol_names": ("--constant protocols.identify_messages.MAX_PROTOCOLS=10240", "== 1_024"),
     "61_addresses_that_are_none": ("--constant protocols.identify_messages.MAX_ADDRESSES=640", "== 64"),
     "62_pushes": ("--without one-push", "reset_with:"),
+    "120_addresses_that_cost": ("--constant protocols.identify_messages.MAX_EXAMINED=1280", "== few"),
+    "121_pushes_that_cost": ("--constant protocols.identify.PUSH_EVERY=0.1", "<= taken <="),
+    "122_identify_asked_without_end": ("--constant protocols.identify.ASKS=100", "reset_with:"),
     "64_protobuf": ("--without decoding", "stream in peer.resets"),
     "65_length_prefixes": ("--constant protocols.identify_messages.MAX_PART=81920", "peer.over(stream, 1.0)"),
     # the application
@@ -102,11 +107,47 @@ CONTROLS: Final = {
     "80_predicates_and_hooks_that_fail": ("--timeout ask=80", "over(peer, stream), within"),
     "81_other_names_for_the_same": ("--without exact-ids", '== "na", name'),
     "96_rules_that_were_spoilt": ("--without end-line", 'cut["allows"]'),
+    # rules that change and rules in files, and the log
+    "150_a_rule_for_one_peer": ("--without one-peer", "max(judged) <="),
+    "150_rules_that_hooks_have_learned": ("--constant firewall.entries.LEARNED=400", '["learned"] <='),
+    "151_rules_of_a_costly_shape": ("--without shape", 'about in got["text"]'),
+    "151_files_that_others_may_write": ("--without others", "refused:"),
+    "152_a_log_that_strangers_write": ("--without first-line", '["written"] <='),
+    "152_handlers_that_fail": ("--constant logs.AT_ONCE=1000", '["written"] <='),
+    # what requests cost everybody else
+    "130_long_bodies_that_end_together": (
+        "--constant request_response.server.LONG=1073741824 --constant streams.waiter.SLICE=60",
+        "everybody waited",
+    ),
+    "130_short_bodies_that_end_together": ("--constant streams.waiter.SLICE=60", "everybody waited"),
+    "131_memory_of_requests": (
+        "--limit request_memory=83886080 --limit request_memory_per_peer=20971520",
+        "<= total * 3 // 4",
+    ),
+    "131_events_that_show_requests": ("--without held-by-events", "of {fit}"),
+    "132_questions_of_strangers": ("--without reserve", "asked_about:"),
+    "132_brackets_in_a_text": ("--constant request_response.codecs.codec.WEIGHED=1073741824", "asked_about:"),
+    "133_any_id_of_a_protocol": ("--without all-ids", '== "na", name'),
+    "133_requests_without_a_name": ("--without names", '== "refused", message'),
+    # shares of a turn, of the timer, of the places
+    "36_stream_ids_that_run_out": ("--constant yamux.session.WORN=0", "accept:"),
+    "42_frames_of_the_least_size": (
+        (
+            "--constant muxing.yamux_muxer.TURN_FRAMES=1000000 --constant yamux.receiver.TURN_SECONDS=60"
+            " --constant transport.socket_wire.INBOX_BYTES=2621440"
+        ),
+        '["busy"]',
+    ),
+    "107_time_outs_in_the_turn_of_success": ("--without unwanted", "<= ALLOWED"),
+    "140_streams_that_say_nothing": ("--constant connection.handlers.SILENT_BURST=12800", "ends:"),
+    "141_pieces_while_the_application_is_asked": ("--without joined", "grown:"),
+    "142_strangers_take_all_places": ("--constant firewall.limits.gate.RESERVED=1000000", "ends:"),
     # names and files
     "93_peer_ids": ("--without inlined-keys", '== "DecodeError"'),
     "93_addresses": ("--constant addressing.parse.MAX_COMPONENTS=320", '== "DecodeError"'),
     "94_invented_peers": ("--constant book.store.PEERS=100000", "<= 10_000"),
     "94_connected_and_protected": ("--without in-use", "staying <= known"),
+    "95_records_that_roll_back": ("--without editions", 'info["record"] is taken'),
     "96_damaged_books": ("--without damaged-books", '== "ConfigError", (data'),
     "96_two_writers": ("--without one-step", "written_by_two:"),
     "96_key_files": ("--without owner-only", "(mode, got)"),

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
 from stronghold_p2p import (
     JSON,
+    AddressBook,
     Attempt,
     Dropped,
     Event,
@@ -26,6 +29,7 @@ from stronghold_p2p import (
 )
 from stronghold_p2p.events.hub import Overflow
 from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS
+from stronghold_p2p.firewall.entries import Judgement
 from tests.hostile.hooks import PREDICATES, hook
 from tests.hostile.names import GUARDED, RR
 
@@ -48,14 +52,16 @@ class Counted:
 
 
 class Errors(logging.Handler):
-    """Counts what is logged as an error."""
+    """Counts what is logged: errors, bytes, and messages that are not one line of what can be printed."""
 
     def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.count = 0
+        super().__init__()
+        self.count = self.written = self.raw = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.count += 1
+        self.count += record.levelno >= logging.ERROR
+        self.written += len(self.format(record).encode()) + 1
+        self.raw += not record.getMessage().isprintable()
 
 
 def rule_of(told: Any) -> Rule:
@@ -84,7 +90,8 @@ class Guard:
 
     def __init__(self, options: argparse.Namespace, limits: Limits) -> None:
         self.firewall = firewall_of(options)
-        self.network = Network(firewall=self.firewall, timeouts=options.timeouts, limits=limits)
+        book = None if options.book is None else AddressBook.load(options.book)
+        self.network = Network(firewall=self.firewall, timeouts=options.timeouts, limits=limits, book=book)
         self.codec = Counted()
         self.protocol: RequestProtocol[Any, Any] = RequestProtocol(GUARDED, request=self.codec, response=JSON)
         self.errors = Errors()
@@ -94,15 +101,26 @@ class Guard:
         self.same = True
         self.holding = asyncio.Event()
         self.holding.set()
-        self.stall = 0.0
+        self.stall = self.busy = 0.0
         self.kept: Events | None = None
         self.emitted = self.most = 0
         self.network.on_request(self.protocol)(self._answer)
         self.network.on_request(lambda request: request.message)
+        for number in range(options.protocols):
+            self.network.on_request(RequestProtocol(f"/many/{number}", request=JSON, response=JSON))(self._answer)
+        self.judged = 0
+        self._match = self.firewall.match
+        self.firewall.match = self._counted  # type: ignore[method-assign]
 
     # ------------------------------------------------------------------ what the application does
 
+    def _counted(self, attempt: Attempt) -> Judgement:
+        self.judged += 1
+        return self._match(attempt)
+
     async def _answer(self, request: Request[Any]) -> Any:
+        if isinstance(request.message, dict) and "Fail" in request.message:
+            raise RuntimeError(f"of no use: {request.message}")
         self.same = self.same and (not self.shown or id(request.message) in self.shown)
         self.handled.append("many" if isinstance(request.message, list) else request.message)
         await self.holding.wait()
@@ -125,14 +143,23 @@ class Guard:
             self.most = max(self.most, len(self.kept._waiting))
 
     async def watch(self) -> None:
-        """Counts what is logged as an error, and notes how long the loop could not come to this."""
+        """Counts what is logged as an error, and notes how long the loop stood still, and what one callback took."""
         logging.getLogger("stronghold_p2p").addHandler(self.errors)
         self.network.on_event(self._count)
+        setattr(asyncio.Handle, "_run", self._timed(asyncio.Handle._run))  # noqa: B010
         loop = asyncio.get_running_loop()
         while True:
             before = loop.time()
             await asyncio.sleep(BEAT)
             self.stall = max(self.stall, loop.time() - before - BEAT)
+
+    def _timed(self, run: Callable[[asyncio.Handle], object]) -> Callable[[asyncio.Handle], None]:
+        def timed(handle: asyncio.Handle) -> None:
+            begun = time.thread_time()
+            run(handle)
+            self.busy = max(self.busy, time.thread_time() - begun)
+
+        return timed
 
     # ------------------------------------------------------------------ commands
 
@@ -148,6 +175,16 @@ class Guard:
                 self.firewall.remove(**where)
             else:
                 self.firewall.set(rule_of(told), **where)
+
+    async def log(self, *, level: str) -> None:
+        """What is written from now on."""
+        logging.getLogger("stronghold_p2p").setLevel(level)
+        self.errors.written = self.errors.raw = 0
+
+    async def save(self, *, path: str) -> Result:
+        """All rules into a file; how many can be read again."""
+        self.firewall.save(path)
+        return {"read": len(Firewall.load(path).rules())}
 
     async def keep(self, *, overflow: Overflow) -> None:
         """From now on events are kept, and not read."""
@@ -199,7 +236,8 @@ class Guard:
 
     def guarded(self) -> Result:
         """What it has seen, and what waits in it."""
-        stall, self.stall = self.stall, 0.0
+        stall, busy = self.stall, self.busy
+        self.stall = self.busy = 0.0
         return {
             "emitted": self.emitted,
             "most": self.most,
@@ -210,7 +248,13 @@ class Guard:
             "handled": self.handled,
             "same": self.same,
             "errors": self.errors.count,
+            "written": self.errors.written,
+            "raw": self.errors.raw,
+            "judged": self.judged,
+            "rules": len(self.firewall.rules()),
+            "learned": len(self.firewall.learned),
             "stall": stall,
+            "busy": busy,
         }
 
     async def forget(self) -> None:

@@ -61,6 +61,7 @@ async def _node(network: Network, attempt: Attempt) -> Any:
 
 
 HOOKS: Final[dict[str, Callable[..., Any]]] = {
+    "allow": partial(says, Rule.ALLOW),
     "none": partial(says, None),
     "number": partial(says, 1),
     "text": partial(says, "yes"),

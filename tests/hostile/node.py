@@ -1,6 +1,7 @@
 """The program under test: a ``Network`` that listens and dials, with limits and timeouts as a user has them.
 
-    python -m tests.hostile.node [--listen HOST] [--lifted] [--closed] [--rules FILE] [--count-loopback] [settings]
+    python -m tests.hostile.node [--listen HOST] [--lifted] [--closed] [--rules FILE] [--book FILE] [--protocols N]
+                               [--count-loopback] [settings]
 
 JSON lines on its standard input are the commands, each a method of ``Node`` or ``Guard``. ``--lifted`` takes the limits
 away that a measurement would run into, ``--count-loopback`` counts sources of this machine, too; ``--closed`` lets in
@@ -16,6 +17,7 @@ import gc
 import os
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +28,8 @@ from stronghold_p2p import (
     Event,
     LimitExceeded,
     Limits,
+    Network,
+    Opened,
     P2PError,
     PeerId,
     Request,
@@ -108,6 +112,7 @@ class Node(Guard):
         self.network.protected.update(map(PeerId, options.protect))
         self.answering = Answering()
         self.seen: Counter[str] = Counter()
+        self.racing: Callable[[Event], None] | None = None
         self.streams: list[LiveStream] = []
         self.network.on_request(PROTOCOL)(self.answering.answer)
         for protocol, handler in ((perf.PERF, perf.serve), (RR, answer), (ECHO, answer_echo), (HOLD, hold)):
@@ -117,6 +122,8 @@ class Node(Guard):
 
     def _note(self, event: Event) -> None:
         self.seen[told(event)] += 1
+        if self.racing is not None:
+            self.racing(event)
         self.answering.counts["failed"] += isinstance(event, RequestFailed)
 
     def toggle(self) -> None:
@@ -193,6 +200,54 @@ class Node(Guard):
         outcomes = Counter(outcome[:60] for outcome in await asyncio.gather(*(one() for _ in range(count))))
         return {"outcomes": outcomes, "refused": refused, "taken": self.network.stats()["requests_out"]}
 
+    async def races(self, count: int) -> Result:
+        """Dials whose time-out fires in the turn in which they succeed, in one of the next, or at about that time.
+
+        How each has ended, and what was told of it.
+        """
+        ended: Counter[str] = Counter()
+        async with Network(listen=["/ip4/127.0.0.1/tcp/0"]) as friend:
+            for number in range(count):
+                ended[await self._race(friend, number % 16)] += 1
+        return {"ended": ended}
+
+    async def _race(self, friend: Network, turns: int) -> str:
+        loop, seen = asyncio.get_running_loop(), Counter[str]()
+        early = random.uniform(0.0, 0.005) if turns > 12 else 5.0
+
+        def over(left: int) -> None:
+            if left:
+                loop.call_soon(over, left - 1)
+            elif self.racing is note:
+                scope.reschedule(loop.time())
+
+        def count(event: Event) -> None:
+            seen[type(event).__name__] += 1
+
+        def note(event: Event) -> None:
+            count(event)
+            if isinstance(event, Opened) and turns <= 12:
+                over(turns)
+
+        self.racing, connection = note, None
+        try:
+            async with asyncio.timeout(early) as scope:
+                try:
+                    connection = await self.network.connect(friend.addresses[0])
+                finally:
+                    self.racing = count
+        except TimeoutError:
+            pass
+        for _ in range(30):
+            await asyncio.sleep(0)
+        how = "timed out" if connection is None else "returned" if not connection.closed else "returned closed"
+        left = len(self.network.connections(friend.peer_id)) - (connection is not None)
+        told = [seen[name] for name in ("Opened", "Ended", "DialFailed")]
+        self.racing = None
+        if connection is not None:
+            await connection.close()
+        return " ".join(map(str, (how, *told, left)))
+
     async def ping(self) -> Result:
         return {"took": await self.network.ping(self._connection().peer, timeout=2.0)}
 
@@ -252,6 +307,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--listen", metavar="HOST")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--rules", type=Path)
+    parser.add_argument("--protocols", type=int, default=0, help="so many more for requests")
+    parser.add_argument("--book", type=Path)
     for flag in ("--closed", "--lifted", "--count-loopback"):
         parser.add_argument(flag, action="store_true")
     parser.add_argument("--protect", action="append", default=[], metavar="PEER")

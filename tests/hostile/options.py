@@ -63,7 +63,9 @@ def limits_of(network: Network, connection: Connection) -> Snapshot:
         "max_window": of_session.max_window,
         "receive_memory": session._dropped.maximum,
         "requests_per_peer": sorted(requests),
-        "asks": hooks._asks,
+        "request_memory": network._server.memory.maximum,
+        "request_memory_per_peer": network._server.memory.share,
+        "asks": hooks.asks,
         "asks_per_peer": hooks.maximum,
     }
 

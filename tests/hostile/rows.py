@@ -8,7 +8,10 @@ from importlib import import_module
 
 from tests.hostile.arena import Arena
 
-MODULES = ("transport", "multistream", "yamux", "noise", "identify", "requests", "firewall", "stored")
+MODULES = (
+    *("transport", "multistream", "yamux", "noise", "identify", "requests"),
+    *("firewall", "rules", "stored", "load", "shares"),
+)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from tests.hostile.wire import Wire
 NA = MULTISTREAM + line("na")
 CONFIRM = propose(GUARDED)
 HERE = ("--listen", "127.0.0.1")
+FULL = r"questions to hooks have \d+ of \d+ "  # what the log has to say about it
 DONE = CONFIRM + prefixed(b'"done"')
 
 
@@ -321,30 +322,30 @@ def refused_bodies(peer: Peer, body: object, count: int) -> None:
 
 def test_row_79_more_questions_than_anybody_answers(arena: Arena) -> None:
     """10,000 requests of one peer wait to be approved; 300 peers with 16 each; large ones"""
-    patience = ("--timeout", "ask=60", "--timeout", "request=60", "--limit", "connections=400")
-    with arena.guard(*patience, memory=48 * MIB) as guard:
+    patience = ("--timeout", "ask=60", "--timeout", "request=60", "--limit", "connections=500")
+    with arena.guard(*patience, memory=48 * MIB, tolerated=FULL) as guard:
         ask_about_all(guard)
         with ExitStack() as stack:
             for number in range(arena.pick(18, 300)):
                 peer = stack.enter_context(guard.connect())
                 refused_at_once(
-                    peer, [peer.ask(GUARDED, "Ping") for _ in range(20)], 20 - max(0, min(16, 256 - 16 * number))
+                    peer, [peer.ask(GUARDED, "Ping") for _ in range(20)], 20 - max(0, min(16, 192 - 16 * number))
                 )
                 for _ in range(0 if number else arena.pick(4, 125)):
                     refused_at_once(peer, [peer.ask(GUARDED, "Ping") for _ in range(80)], 80)
-                assert guard.state()["asks"] == min(256, 16 * (number + 1))
+                assert guard.state()["asks"] == min(192, 16 * (number + 1))  # of 256: the rest is hostile row 132
         until(guard, lambda now: now["asks"] == 0)
-        with ExitStack() as stack:  # 32 MiB of them wait, whoever sends them
-            for number in range(3):
+        with ExitStack() as stack:  # 24 of 32 MiB of them wait, and 8 of one peer
+            for number in range(4):
                 peer = stack.enter_context(guard.connect())
-                refused_bodies(peer, {"Ping": "x" * (MIB - 500)}, max(0, 15 * (number + 1) - 32))
-            assert 31 * MIB < guard.state()["ask_memory"] <= 32 * MIB
+                refused_bodies(peer, {"Ping": "x" * (MIB - 500)}, 7 if number < 3 else 15)
+            assert 23 * MIB < guard.state()["ask_memory"] <= 24 * MIB
         found = until(guard, lambda now: now["asks"] == 0)
         assert (found["handled"], found["ask_memory"]) == ([], 0)
     with arena.guard(*patience, memory=24 * MIB) as guard:
         ask_about_all(guard)
         with guard.connect() as peer:  # short, but 24 times as long in memory, and as they are reckoned 64 times
-            refused_bodies(peer, {"Ping": [{}] * 85_000}, 13)
+            refused_bodies(peer, {"Ping": [{}] * 20_000}, 13)
         until(guard, lambda now: now["asks"] == 0)
 
 

@@ -1,11 +1,11 @@
-"""Hostile rows 57 to 65: identify, ping, signed records, protobuf and length prefixes."""
+"""Hostile rows 57 to 65 and 120 to 122: identify, ping, signed records, protobuf and length prefixes."""
 
 from __future__ import annotations
 
 import itertools
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from harness.process import soon
@@ -20,6 +20,8 @@ from tests.hostile.told import envelope, identify, ip4_tcp, peer_record
 
 PART = 8_192
 PARTS = 10
+AT_ONCE = ("--constant", "protocols.identify.PUSH_EVERY=0")
+"""Pushes are read as they come: for rows that are about what is in them."""
 
 
 def answer(peer: Peer, stream: int, body: bytes, *, fin: bool = True) -> None:
@@ -63,7 +65,7 @@ def records(own: Identity) -> dict[str, bytes]:
 def test_row_57_signed_records(arena: Arena) -> None:
     """Signed records of others, old, forged, too long"""
     listed = ip4_tcp("127.0.0.1", 5_555)
-    with arena.dialer() as dialer, Host() as host:
+    with arena.dialer(*AT_ONCE) as dialer, Host() as host:
         own = host.identity
         for name, record in records(own).items():
             told = identify(own, addresses=[listed], protocols=["/a/1"], agent=b"kept", record=record)
@@ -87,7 +89,7 @@ def test_row_57_signed_records(arena: Arena) -> None:
             assert peer.over(peer.push(told_with(own, 6, many[:120])))
             assert soon(lambda: len(dialer.ask(do="info")["addresses"]) == 64)
             assert dialer.ask(do="info")["book"].keys() == {own.name}
-    with arena.serve(memory=1 * MIB) as target, target.connect() as peer:
+    with arena.serve(*AT_ONCE, memory=1 * MIB) as target, target.connect() as peer:
         start, done = time.monotonic(), 0
         while time.monotonic() - start < arena.pick(2.0, 30.0):
             other = Identity()
@@ -104,7 +106,7 @@ def told_with(own: Identity, seq: int, addresses: list[bytes]) -> bytes:
 def test_row_58_parts_without_end(arena: Arena) -> None:
     """11 parts, no end, a byte a second, another's key"""
     deadline = arena.pick(1.5, 5.0)
-    with arena.serve("--timeout", f"identify={deadline}", memory=256 * KIB) as target:
+    with arena.serve("--timeout", f"identify={deadline}", *AT_ONCE, memory=256 * KIB) as target:
         with target.connect() as peer:  # the key of somebody else
             answer(peer, peer.asked(IDENTIFY)[0], prefixed(identify(Identity())))
             peer.ends(GoAway.PROTOCOL_VIOLATION)
@@ -198,7 +200,7 @@ def test_row_60_protocol_names(arena: Arena) -> None:
     plain = [[f"/n/{part * 103 + name}" for name in range(103)] for part in range(PARTS)]
     names = [prefixed(identify(None, protocols=part)) for part in plain]
     strange: list[str | bytes] = ["/ok/1", "/ok/1", b"/" + b"a" * 256, b"/\xff\xfe", b"", "/ok/2", b"/" + b"b" * 255]
-    with arena.dialer() as dialer, Host() as host:
+    with arena.dialer(*AT_ONCE) as dialer, Host() as host:
         with introduced(dialer, host, b"".join(names)) as (peer, info):
             assert info["protocols"] == 1_024  # of 1,030
             assert peer.over(peer.push(prefixed(identify(None, protocols=["/only/1"]))))
@@ -209,7 +211,7 @@ def test_row_60_protocol_names(arena: Arena) -> None:
         with introduced(dialer, host, b"".join(ten)) as (_, info):
             assert info["protocols"] <= 1_024
     peers = arena.pick(4, 30)
-    with arena.serve(memory=peers * 512 * KIB) as target:
+    with arena.serve(*AT_ONCE, memory=peers * 512 * KIB) as target:
         connected = [target.connect() for _ in range(peers)]
         for peer in connected:
             answer(peer, peer.asked(IDENTIFY)[0], b"".join(ten))
@@ -239,7 +241,7 @@ def test_row_61_addresses_that_are_none(arena: Arena) -> None:
             assert len(info["addresses"]) == 64
         with introduced(dialer, host, prefixed(identify(None, addresses=bad))) as (_, info):
             assert info["addresses"] == []
-    with arena.serve(memory=256 * KIB) as target, target.connect() as peer:
+    with arena.serve(*AT_ONCE, memory=256 * KIB) as target, target.connect() as peer:
         parts = b"".join(prefixed(identify(None, addresses=[noise(5) for _ in range(1_000)])) for _ in range(PARTS))
         before, count = target.cpu(), arena.pick(3, 20)
         for _ in range(count):
@@ -255,23 +257,18 @@ def test_row_62_pushes(arena: Arena) -> None:
     with Host() as canary, arena.serve("--timeout", f"identify={deadline}", memory=512 * KIB) as target:
         told = prefixed(identify(None, addresses=[ip4_tcp("127.0.0.1", canary.port)], protocols=["/a/1", PUSH]))
         with target.connect() as peer:
-            assert peer.over(peer.push(told))  # before it has been told who we are
-            hanging = peer.push(told[:20], fin=False)
+            hanging = peer.push(told[:20], fin=False)  # before it has been told who we are
             assert peer.alive()
+            peer.rest(1.2)  # one could be read in each second, but this one is still there
             for stream in [peer.push(told) for _ in range(20)]:
                 peer.reset_with(stream, Reset.RATE_LIMITED)
             assert hanging not in peer.resets
             assert peer.over(hanging, deadline + 2.0)  # half a push ends at the deadline
-            assert peer.over(peer.push(told))
-            assert peer.over(peer.push(told[:20]))
-            assert peer.over(peer.push(prefixed(identify(None)) + prefixed(b"")))
-            start, done, rate = time.monotonic(), 0, 1_000
-            while (passed := time.monotonic() - start) < arena.pick(1.0, 10.0):
-                if done < passed * rate:
-                    assert peer.over(peer.push(told))
-                    done += 1
-            assert peer.alive()
-            arena.note(f"{done / passed:.0f} pushes/s")
+            for body in (told, told[:20], prefixed(identify(None)) + prefixed(b"")):
+                read = peer.push(body)
+                assert peer.over(read)
+                assert peer.resets.get(read) != Reset.RATE_LIMITED
+                peer.rest(1.1)
             leaves = peer.push(told[:10], fin=False)
             assert leaves not in peer.resets
         canary.nobody_comes(0.3)  # a push is not answered with a dial
@@ -297,7 +294,7 @@ PROTOBUFS = {  # and whether they have to be refused; what is merely unknown is 
 def test_row_64_protobuf(arena: Arena) -> None:
     """Protobuf: groups, overflows, depth, unknown fields"""
     refused, worst = [], 0.0
-    with arena.serve(memory=256 * KIB) as target, target.connect() as peer:
+    with arena.serve(*AT_ONCE, memory=256 * KIB) as target, target.connect() as peer:
         for bad, body in ((bad, body) for bad, bodies in PROTOBUFS.items() for body in bodies):
             assert len(body) <= PART
             before = target.cpu()
@@ -339,3 +336,127 @@ def test_row_65_length_prefixes(arena: Arena) -> None:
         assert peer.over(stream, deadline + 2.0)
         assert stream in peer.resets
         assert time.monotonic() - start >= deadline * 0.8
+
+
+def costly(own: Identity, at: int) -> dict[str, bytes]:
+    """Messages of some kilobytes that cost as much as they can; ``at``, below 65,536, makes each a new one."""
+    many = [bytes([4, 9, at >> 8, at & 255, number, 6, 16, 1]) for number in range(128)]
+    name = b"\x36" + prefixed(b"%d.example.org" % at) + b"\x06\x10\x01"
+    mine, others = (b"\xa5\x03" + prefixed(peer) for peer in (own.peer, Identity().peer))
+    record = peer_record(own.peer, at + 1, many)
+    told: dict[str, dict[str, Any]] = {
+        "an address": {"addresses": many[:1] * 500},
+        "a name": {"addresses": [name] * 190},
+        "128 addresses": {"addresses": [*many, noise(3_400)]},
+        "95 with our name": {"addresses": [one + mine for one in many[:95]]},
+        "95 with another's": {"addresses": [one + others for one in many[:95]]},
+        "128 of QUIC": {"addresses": [one[:5] + b"\x91\x02\x10\x01\xcd\x03" for one in many]},
+        "128 names": {"addresses": [b"\x36" + prefixed(b"%d.example.org" % one) for one in range(128)]},
+        "128 kinds": {"addresses": [b"\xc0\x03" * (one % 32 + 1) + b"\xdd\x03" * (one // 32) for one in range(128)]},
+        "220 protocols": {"protocols": [b"/" + noise(8).hex().encode() for _ in range(220)]},
+        "1,000 of nothing": {"addresses": [b""] * 500, "protocols": [b""] * 500},
+        "a record": {"record": envelope(own, record)},
+        "another's record": {"record": envelope(Identity(), record)},
+    }
+    return {name: prefixed(identify(None, **one)) for name, one in told.items()}
+
+
+def test_row_120_addresses_that_cost(arena: Arena) -> None:
+    """One address 500 times, 128 of each kind, 40 connections"""
+    good, few = [ip4_tcp("127.0.0.1", 1_000 + number) for number in range(2)], ["/ip4/127.0.0.1/tcp/1000"]
+    bad = [b"\x04" + bytes([number]) for number in range(127)]
+    nobody_dials = [good[0][:5] + b"\x91\x02\x10\x01", b"\x36" + prefixed(b"example.org") + good[0][5:]]
+    with arena.dialer() as dialer, Host() as host:
+        for listed in (good[:1] * 700 + bad + good[1:], nobody_dials + good[:1]):
+            with introduced(dialer, host, prefixed(identify(None, addresses=listed))) as (_, info):
+                assert info["addresses"] == few
+    with arena.guard(*(() if arena.full else AT_ONCE), memory=4 * MIB) as guard, ExitStack() as stack:
+        guard.rules(("reject", {}))
+        owners = [Identity() for _ in range(arena.pick(3, 40))]
+        peers = [(own, stack.enter_context(guard.connect(own))) for own in owners]
+        guard.state()  # forgets what it was before
+        worst = 0.0
+        for number, (own, peer) in enumerate(peers):
+            messages = list(costly(own, number).values())
+            answer(peer, peer.asked(IDENTIFY)[0], messages[number % len(messages)])
+            assert peer.alive()
+            worst = max(worst, guard.state()["stall"])
+        arena.bound("ms that an answer holds the loop", worst * 1e3, 20)
+        before = guard.cpu()
+        time.sleep(arena.pick(0.1, 2.0))
+        idle = (guard.cpu() - before) / 2.0  # with the probe
+        for at, name in enumerate(costly(owners[0], 0)):
+            share = push_all(arena, guard, peers, name, 1_000 * at + 1_000) - idle
+            arena.bound(f"% of a core, {name}", share * 100, 5)
+
+
+def push_all(arena: Arena, guard: Program, peers: list[tuple[Identity, Peer]], name: str, at: int) -> float:
+    """All push such messages, as often as they are read, at most 200 kB/s: the share of a core that this takes."""
+    bodies = [
+        [costly(own, at + turn * 100 + number)[name] for number, (own, _) in enumerate(peers)] for turn in range(3)
+    ]
+    before, start, taken, turns = guard.cpu(), time.monotonic(), 0, arena.pick(1, 3)
+    for turn in range(turns):
+        for number, (_, peer) in enumerate(peers):
+            if arena.full:
+                time.sleep(max(0.0, start + turn * 1.05 + number / len(peers) - time.monotonic()))
+            stream = peer.push(bodies[turn][number])
+            assert peer.over(stream)
+            taken += stream not in peer.resets
+    assert taken >= 0.8 * turns * len(peers)  # one that was late has the next one too early
+    if arena.full:
+        time.sleep(max(0.0, start + 3 * 1.05 - time.monotonic()))
+    return (guard.cpu() - before) / (time.monotonic() - start)
+
+
+def test_row_121_pushes_that_cost(arena: Arena) -> None:
+    """One push of a connection in a second, whatever it tries"""
+    with arena.guard(memory=1 * MIB) as guard:
+        guard.rules(("reject", {}))
+        own = Identity()
+        with guard.connect(own) as peer, guard.connect() as other:
+            assert peer.alive()
+            before, start, taken, tried = guard.cpu(), time.monotonic(), 0, 0
+            while (passed := time.monotonic() - start) < arena.pick(2.5, 10.0):
+                stream = peer.push(costly(own, tried)["128 addresses"])
+                assert peer.over(stream)
+                tried += 1
+                if stream not in peer.resets:
+                    taken += 1
+                    early = peer.push(prefixed(identify(None)))
+                    peer.reset_with(early, Reset.RATE_LIMITED)
+                time.sleep(max(0.0, start + tried / 100 - time.monotonic()))
+            assert passed - 1.5 <= taken <= passed + 1
+            arena.bound("% of a core", (guard.cpu() - before) / passed * 100, 25)
+            arena.note(f"{taken} of {tried} pushes were read")
+            first = other.push(prefixed(identify(None)))  # somebody else has his own
+            assert other.over(first)
+            assert first not in other.resets
+
+
+def test_row_122_identify_asked_without_end(arena: Arena) -> None:
+    """A peer asks who we are 1,000 times, over all its connections"""
+    own = Identity()
+    with arena.serve(memory=256 * KIB) as target:
+        with target.connect(own) as one, target.connect(own) as two:
+            before, start = one.wire.sent + two.wire.sent, time.monotonic()
+            for number in range(arena.pick(60, 1_000)):
+                peer = (one, two)[number % 2]
+                stream = peer.open(IDENTIFY)
+                if number < 2 + 10:  # the first of a connection is free
+                    assert peer.over(stream)
+                    assert len(peer.body(stream)) > 100
+                else:
+                    peer.reset_with(stream, Reset.RATE_LIMITED)
+                time.sleep(max(0.0, start + number / 300 - time.monotonic()))
+                if time.monotonic() - start > 5.0:  # six seconds later there is one more
+                    break
+            told = sum(map(len, (*one.bodies.values(), *two.bodies.values())))
+            arena.bound("bytes out per byte in", told / (one.wire.sent + two.wire.sent - before), 8)
+        with target.connect(own) as later, target.connect() as other:
+            if time.monotonic() - start < 5.5:
+                assert later.over(later.open(IDENTIFY))
+                later.reset_with(later.open(IDENTIFY), Reset.RATE_LIMITED)
+            stream = other.open(IDENTIFY)
+            assert other.over(stream)
+            assert stream not in other.resets

@@ -21,19 +21,11 @@ from tests.hostile.client import Host, Peer, answer_security, chosen, half_way, 
 from tests.hostile.codec import SIGNATURE_PREFIX, Identity, blob, handshake_payload, integer, line, noise, propose
 from tests.hostile.frames import SYN, data, ping
 from tests.hostile.names import ECHO, MULTISTREAM, NOISE, RR, YAMUX
+from tests.hostile.points import LOW_ORDER, UNSOUND, anybody_signs
 from tests.hostile.secure import Channel, Handshake, framed
 from tests.hostile.wire import Ended, Late, Wire
 
 PAYLOAD_MAX = 8_192
-
-# X25519 points of small order (RFC 7748, 6.1, and the ones next to the prime), as they travel.
-_PRIME = 2**255 - 19
-_ORDER_8 = (
-    325606250916557431795983626356110631294008115727848805560023387167927233504,
-    39382357235489614581723060781553021112529911719440698176882885853963445705823,
-)
-LOW_ORDER = [number.to_bytes(32, "little") for number in (0, 1, *_ORDER_8, _PRIME - 1, _PRIME, _PRIME + 1)]
-LOW_ORDER += [point[:31] + bytes([point[31] | 0x80]) for point in LOW_ORDER]
 
 Payload = Callable[[Handshake], bytes]
 
@@ -369,6 +361,19 @@ def identity_keys() -> dict[str, tuple[int, bytes, Sign]]:
 def signed_by(kind: int, key: bytes, sign: Sign) -> Payload:
     public = integer(1, kind) + blob(2, key)
     return lambda handshake: handshake_payload(public, sign(SIGNATURE_PREFIX + handshake.static))
+
+
+def test_row_51_keys_for_which_anybody_signs(arena: Arena) -> None:
+    """Ed25519 keys of small order, or in a second form"""
+    points = list(UNSOUND.items())
+    some = points[: arena.pick(14, len(points))]
+    keys = [(name, signed_by(1, point, anybody_signs(point))) for name, point in some]
+    with arena.serve() as target:
+        third_messages(target, keys)
+        with target.connect() as peer:  # the negative control
+            peer.request(b"x")
+    with arena.dialer() as dialer, Host() as host:
+        second_messages(dialer, host, keys)
 
 
 def test_row_52_identity_keys(arena: Arena) -> None:

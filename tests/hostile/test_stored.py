@@ -1,4 +1,4 @@
-"""Hostile rows 76, 93, 94 and 96: options, names of peers and addresses, the address book, key files.
+"""Hostile rows 76 and 93 to 96: options, names of peers and addresses, the address book, key files.
 
 The rules file of hostile row 96 is played in test_firewall.py.
 """
@@ -16,8 +16,11 @@ from harness.process import Process, soon
 from stronghold_p2p.encoding.base58 import encode as base58
 from stronghold_p2p.encoding.varint import encode as varint
 from tests.hostile.arena import MIB, Arena, Program
+from tests.hostile.client import Host
 from tests.hostile.codec import Identity, prefixed
-from tests.hostile.told import identify, ip4_tcp
+from tests.hostile.points import UNSOUND
+from tests.hostile.test_identify import introduced
+from tests.hostile.told import envelope, identify, ip4_tcp, peer_record
 
 SHA256 = b"\x12\x20" + bytes(range(32))
 PARSED_WITHIN = 10.0  # milliseconds
@@ -81,6 +84,7 @@ def test_row_93_peer_ids(arena: Arena) -> None:
         b"\0" + prefixed(key + b"\x18\x01"),
         b"\0" + prefixed(b"\x12\x20" + key[4:] + b"\x08\x01"),
         b"\0" + prefixed(b"\x08\x63" + key[2:]),
+        *(b"\0" + prefixed(key[:4] + point) for point in UNSOUND.values()),
         *((b"", unit, 1 << 20) for unit in (b"\xff", b"\0")),
         *("", "\0", own.name[:-1], own.name + "1", own.name[:-1] + "0", own.name + "\0", own.name.upper()),
         base58(b"\0" + prefixed(b"no key at all")),
@@ -176,6 +180,23 @@ def test_row_94_connected_and_protected(arena: Arena) -> None:
             assert peer.alive()
             peer.wire.close()
         assert soon(lambda: target.state()["known_peers"] == 20)
+
+
+def test_row_95_records_that_roll_back(arena: Arena) -> None:
+    """Records of a lower sequence, or the same with other content"""
+    first, other, most = ip4_tcp("127.0.0.1", 1_001), ip4_tcp("127.0.0.1", 1_002), 2**64 - 1
+    rolled = ((7, first, True), (7, other, False), (6, first, False), (0, other, False), (7, first, True))
+    highest = ((most, other, True), (most - 1, first, False), (most, first, False))
+    restarted = ((most, first, False), (7, first, False), (most, other, True))
+    with TemporaryDirectory() as folder, Host() as host:
+        own = host.identity
+        for told in ((*rolled, *highest), restarted):
+            with arena.dialer("--book", str(Path(folder) / "book.json")) as dialer:
+                for seq, address, taken in told:  # each on a connection of its own
+                    record = envelope(own, peer_record(own.peer, seq, [address]))
+                    with introduced(dialer, host, prefixed(identify(own, record=record))) as (_, info):
+                        assert info["record"] is taken, (seq, address)
+                        assert set(info["book"]) == {own.name}
 
 
 def stays(reader: Program, path: Path, read: str, **writing: Any) -> dict[str, Any]:

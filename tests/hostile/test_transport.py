@@ -1,4 +1,4 @@
-"""Hostile rows 1 to 8, 10 and 111: a listener and a dialer on TCP."""
+"""Hostile rows 1 to 8, 10, 111 and 123: a listener and a dialer on TCP."""
 
 from __future__ import annotations
 
@@ -411,10 +411,34 @@ def test_row_10_addresses_that_lead_inwards(arena: Arena) -> None:
         canary.nobody_comes(0.2)
 
 
+def test_row_123_banned_addresses(arena: Arena) -> None:
+    """Banned addresses connect, as fast as they can"""
+    with arena.guard(memory=1 * MIB) as guard:
+        guard.rules(("allow", {}))
+        guard.ask(do="ban", whom="127.3.0.0/16")
+        begun, before, count = guard.seen("Accepting"), guard.cpu(), arena.pick(100, 5_000)
+        for number in range(count):
+            with guard.wire(source=f"127.3.{number % 7}.{1 + number % 250}") as wire:
+                with suppress(Ended):
+                    wire.send(propose(NOISE))
+                wire.until_closed(1.0)
+                assert not wire.buffer
+        arena.bound("ms of a core for each", (guard.cpu() - before) * 1e3 / count, 0.5)
+        assert guard.seen("AcceptFailed ConnectionClosed") == count
+        if not arena.full:  # the probe connects, too
+            assert guard.seen("Accepting") == begun
+        assert guard.state()["pending_in"] == 0
+        with guard.connect(source="127.4.0.1") as peer:
+            peer.request(b"somebody else")
+        guard.ask(do="ban", whom="127.3.0.0/16", back=True)
+        with guard.connect(source="127.3.0.1") as peer:
+            peer.request(b"not any more")
+
+
 def test_row_111_the_end_with_stalled_peers(arena: Arena) -> None:
     """The end, with peers who read nothing, and half-open ones"""
     crowd = arena.pick(30, 290)
-    with ExitStack() as stack, arena.serve(probe=False) as target:
+    with ExitStack() as stack, arena.serve("--limit", "connections=400", probe=False) as target:
         for _ in range(crowd):
             peer = stack.enter_context(target.connect(small=True))
             for protocol in (PERF, ECHO, HOLD):

@@ -311,7 +311,15 @@ def test_row_38_unread_bodies_of_all(arena: Arena) -> None:
     total, crowd, number = arena.pick(16 * MIB, 256 * MIB), arena.pick(8, 290), arena.pick(32, 512)
     pinned = Identity()
     patient = ("--timeout", "keepalive=600", "--timeout", "idle=600")  # we speak with one after the other
-    options = ("--limit", f"receive_memory_total={total}", "--protect", pinned.name, *patient)
+    options = (
+        "--limit",
+        f"receive_memory_total={total}",
+        "--limit",
+        "connections=400",
+        "--protect",
+        pinned.name,
+        *patient,
+    )
     with arena.serve(*options, memory=int(total * 1.3)) as target, ExitStack() as stack:
         friend, other = (stack.enter_context(target.connect(who)) for who in (pinned, Identity()))
         peers = [stack.enter_context(target.connect()) for _ in range(crowd)]

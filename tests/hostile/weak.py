@@ -124,7 +124,7 @@ def with_a_body(on_update: Function) -> Function:
 
 
 def nobody(*_: object) -> tuple[PeerId, PublicKey, tuple[str, ...]]:
-    key = PublicKey.decode(bytes.fromhex("08011220") + bytes(32))
+    key = PublicKey.decode(bytes.fromhex("08011220") + bytes(range(32)))
     return PeerId.from_public_key(key), key, ("/yamux/1.0.0",)
 
 
@@ -137,7 +137,7 @@ def slowly(path: Path, data: bytes) -> files.Stamp:
     return files.stamp_of(path.stat())
 
 
-def any_record(sealed: bytes | None, _known: object) -> PeerRecord | None:
+def any_record(sealed: bytes | None, *_: object) -> PeerRecord | None:
     return PeerRecord.open(sealed) if sealed else None
 
 
@@ -158,8 +158,17 @@ def crossed(make: Function) -> Function:
     return crossing
 
 
-async def untold(self: Any, request: Any, stream: Any) -> None:
+async def untold(self: Any, request: Any, stream: Any, _held: Any) -> None:
     await stream.write(frame(self._protocol.response.encode(await self._handler(request))))
+
+
+def each_told(record: Function) -> Function:
+    def telling(self: Any, *given: Any) -> Any:
+        self._counts.clear()
+        self._refusals = SimpleNamespace(take=lambda _now: True)
+        return record(self, *given)
+
+    return telling
 
 
 class Deaf:
@@ -170,6 +179,22 @@ class Deaf:
 
     def cancel(self) -> None:
         pass
+
+
+def under_the_first(find: Function) -> Function:
+    def finding(self: Any, *given: Any, **options: Any) -> Any:
+        self.same.clear()
+        return find(self, *given, **options)
+
+    return finding
+
+
+def named(decide: Function) -> Function:
+    return lambda rule, attempt, fault: decide(rule, replace(attempt, variant=attempt.variant or ""), fault)
+
+
+def apart(self: Any, piece: bytes | memoryview) -> None:
+    self.pieces.append(bytes(piece))
 
 
 def nearly(protocol: str) -> str:
@@ -196,6 +221,7 @@ CHECKS: Final[dict[str, list[Patch]]] = {
     "proof": [("noise.payload:check", lenient(HandshakeError, nobody))],
     "signature": [("identity:PublicKey.verify", always(True))],
     "key-sizes": [("identity.verify:RSA_BITS", lambda _: range(1, 1 << 20))],
+    "sound-keys": [("identity.verify:is_sound", always(True))],
     "expected": [("noise.payload:check", lambda check: lambda data, rs, _expected: check(data, rs, None))],
     "inlined-keys": [
         ("identity:PublicKey.decode", lambda _: staticmethod(lambda data: SimpleNamespace(encode=lambda: data)))
@@ -208,6 +234,8 @@ CHECKS: Final[dict[str, list[Patch]]] = {
         ("firewall.toml:loads", lambda loads: lambda text, *rest: loads(text.removeprefix(toml._BEGIN), *rest))
     ],
     "records": [("protocols.identify_messages:_record", lambda _: lenient(DecodeError, nothing)(any_record))],
+    "editions": [("identity.peer_record:Edition.follows", always(True))],
+    "early-bans": [("swarm.gatekeeper:Gatekeeper.may_arrive", always(True))],
     "one-push": [("protocols.identify:Identify._read", forgetful)],
     "decoding": [("encoding.protobuf:decode", lenient(DecodeError, lambda kind, _data: kind()))],
     "options": [("network:Network.__init__", crossed)],
@@ -218,10 +246,20 @@ CHECKS: Final[dict[str, list[Patch]]] = {
     "foresight": [("swarm.gatekeeper:Gatekeeper._match", always(Rule.ALLOW))],
     "strict-json": [("request_response.codecs.codec:JSON.decode", lambda _: json.loads)],
     "removal": [("firewall.entries:Entries.drop", lambda _: lambda self, key: key in self.rules)],
+    "one-peer": [("firewall.decisions:Decisions._tell", lambda tell: lambda self, _whom: tell(self, None))],
+    "shape": [("firewall.toml:_check_shape", always(None))],
+    "others": [("files:_of_others", always(None))],
+    "first-line": [("firewall.asking.audit:Audit.record", each_told)],
     "last-look": [("request_response.server:Responder._still_allowed", always(True))],
     "withdrawal": [
         ("firewall.asking.questions:Hooks.start", lambda start: lambda self, *given: Deaf(start(self, *given)))
     ],
+    "held-by-events": [("events.hub:held_of", always(None))],
+    "reserve": [("firewall.asking.approval:Approval._prefers", always(False))],
+    "all-ids": [("firewall.entries:Entries.find", under_the_first)],
+    "names": [("firewall.decisions:rule_of", named)],
+    "joined": [("streams.negotiation:HeldUntilAnswered.data", lambda _: apart)],
+    "unwanted": [("swarm.dialer:Dialer._close_unwanted", always(None))],
     "exact-ids": [
         (
             "connection.handlers:Handlers.admits",

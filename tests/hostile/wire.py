@@ -35,7 +35,7 @@ class Wire:
         self.sock = sock
         self.buffer = bytearray()
         self.ending: str | None = None
-        self.sent = 0
+        self.sent = self.received = 0
         self.allowance: int | None = None
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(PATIENCE)
@@ -124,6 +124,7 @@ class Wire:
         if not data:
             raise self._gone("eof")
         self.buffer += data
+        self.received += len(data)
         return True
 
     def exactly(self, count: int, within: float = PATIENCE) -> bytes:

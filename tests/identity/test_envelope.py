@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.errors import DecodeError
 from stronghold_p2p.identity.envelope import MAX_SIZE, Envelope, EnvelopeMessage
 from stronghold_p2p.identity.keys.identity import Identity
-from stronghold_p2p.identity.public_key import KeyMessage
+from stronghold_p2p.identity.public_key import KeyMessage, PublicKey
 
 ALICE = Identity.from_seed(b"a" * 32)
 BOB = Identity.from_seed(b"b" * 32)
@@ -70,6 +72,17 @@ def test_another_purpose(domain: str, payload_type: bytes, reason: str) -> None:
 def test_changed(changes: dict[str, object], reason: str) -> None:
     with pytest.raises(DecodeError, match=reason):
         Envelope.open(protobuf.encode(message(**changes)), DOMAIN, TYPE)
+
+
+def test_what_nobody_wants_is_not_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PublicKey, "verify", Mock(side_effect=AssertionError))
+
+    def refuse(key: PublicKey, payload: bytes) -> None:
+        assert (key, payload) == (ALICE.public_key, PAYLOAD)
+        raise DecodeError("not for us")
+
+    with pytest.raises(DecodeError, match="not for us"):
+        Envelope.open(SEALED, DOMAIN, TYPE, refuse)
 
 
 def test_parts_cannot_be_shifted() -> None:

@@ -13,6 +13,7 @@ from stronghold_p2p.encoding import base58
 from stronghold_p2p.errors import DecodeError
 from stronghold_p2p.identity.peer_id import MAX_INLINE, PeerId
 from stronghold_p2p.identity.public_key import KeyType, PublicKey
+from stronghold_p2p.identity.verify import is_sound
 from tests.identity import vectors
 
 ED25519 = PublicKey.decode(vectors.public("ed25519"))
@@ -22,7 +23,7 @@ BASE36 = "k51qzi5uqu5dgy8qsq67hbz73jqkw87l3fgf4a91qb0d9b5173tir7n4vxk1oe"
 SHA256 = bytes.fromhex("1220") + bytes(range(32))
 
 inlined = st.one_of(
-    st.binary(min_size=32, max_size=32).map(lambda data: PublicKey(KeyType.ED25519, data)),
+    st.binary(min_size=32, max_size=32).filter(is_sound).map(lambda data: PublicKey(KeyType.ED25519, data)),
     st.binary(min_size=33, max_size=33).map(lambda data: PublicKey(KeyType.SECP256K1, data)),
     st.binary(max_size=38).map(lambda data: PublicKey(KeyType.ECDSA, data)),
 )
@@ -85,6 +86,8 @@ def test_the_other_hash_of_a_short_key_is_nobody() -> None:
         b"\x08\x01\x12\x20" + bytes(32) + b"\x18\x01",  # a field behind it
         b"\x08\x01",
         b"\x12\x20" + bytes(32),
+        b"\x08\x01\x12\x20" + bytes(32),  # of small order
+        b"\x08\x01\x12\x20\xf0" + b"\xff" * 30 + b"\x7f",  # the point of y = 3, in a second way
     ],
     ids=bytes.hex,
 )

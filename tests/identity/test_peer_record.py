@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ from stronghold_p2p.identity.peer_record import (
     PeerRecord,
     PeerRecordMessage,
 )
+from stronghold_p2p.identity.public_key import PublicKey
 
 ALICE = Identity.from_seed(b"a" * 32)
 BOB = Identity.from_seed(b"b" * 32)
@@ -59,6 +62,32 @@ def test_only_the_peer_itself_signs(named: bytes, told: str) -> None:
         PeerRecord.open(sealed(BOB, peer_id=named, seq=7))
     with pytest.raises(ValueError, match="signed by the peer"):
         RECORD.seal(BOB)
+
+
+def test_the_signature_is_the_last_thing_that_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = RECORD.seal(ALICE)
+    assert PeerRecord.open(data, ALICE.peer_id, lambda record: record == RECORD) == RECORD
+    monkeypatch.setattr(PublicKey, "verify", Mock(side_effect=AssertionError))
+    with pytest.raises(DecodeError, match="signed by another peer"):
+        PeerRecord.open(data, BOB.peer_id)
+    with pytest.raises(DecodeError, match="signed by another peer"):
+        PeerRecord.open(sealed(BOB, peer_id=bytes(ALICE.peer_id), seq=7))
+    with pytest.raises(DecodeError, match="nobody wants"):
+        PeerRecord.open(data, ALICE.peer_id, lambda record: record.seq > 7)
+
+
+def test_editions() -> None:
+    """Hostile row 95."""
+    first = RECORD.edition
+    other = PeerRecord(ALICE.peer_id, 7, (ADDRESS,)).edition
+    assert len(first.digest) == 16
+    assert PeerRecord.open(RECORD.seal(ALICE)).edition == first != other
+    assert first.follows(None)
+    assert first.follows(first)
+    assert not other.follows(first)
+    assert not PeerRecord(ALICE.peer_id, 6, RECORD.addresses).edition.follows(first)
+    assert PeerRecord(ALICE.peer_id, 8, ()).edition.follows(first)
+    assert PeerRecord(ALICE.peer_id, 7, (b"ab", b"c")).edition != PeerRecord(ALICE.peer_id, 7, (b"a", b"bc")).edition
 
 
 def test_absent_fields() -> None:

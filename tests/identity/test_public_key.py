@@ -39,6 +39,8 @@ def test_a_sloppy_encoding_becomes_the_canonical_one() -> None:
         (b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x12\x20" + bytes(32), "unknown key type -1"),
         (b"\x08\x01\x12\x1f" + bytes(31), "ED25519 key of 31 bytes"),
         (b"\x08\x01\x12\x21" + bytes(33), "ED25519 key of 33 bytes"),
+        (b"\x08\x01\x12\x20" + bytes(32), "ED25519 key of small order"),
+        (b"\x12\x20\xee" + b"\xff" * 31 + b"\x08\x01", "not in its canonical form"),
         (b"\x08\x02\x12\x20" + bytes(32), "SECP256K1 key of 32 bytes"),
         (b"\x08\x03\x12\x9f\x01" + bytes(159), "ECDSA key of 159 bytes"),
         (b"\x08\x00\x12\xa7\x08" + bytes(1_063), "RSA key of 1063 bytes"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -49,6 +50,40 @@ CASES: dict[str, tuple[Verifier, bytes, bytes]] = {
     "secp256k1": (verify.secp256k1, *secp256k1_case()),
 }
 each = pytest.mark.parametrize("name", CASES)
+
+
+PRIME = 2**255 - 19
+ORDER_8 = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
+UNSOUND = [
+    (y | sign << 255).to_bytes(32, "little")
+    for y in (0, 1, PRIME - 1, ORDER_8, PRIME - ORDER_8, *range(PRIME, 2**255))  # small order, and not canonical
+    for sign in (0, 1)
+]
+
+
+def test_each_unsound_point_is_one_of_small_order_or_not_canonical() -> None:
+    assert len(UNSOUND) == 48
+    for key in UNSOUND:
+        assert not verify.is_sound(key)
+    for y in (2, 3, PRIME - 2, ORDER_8 + 1):
+        assert verify.is_sound(y.to_bytes(32, "little"))
+    for seed in range(100):
+        private = Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)
+        assert verify.is_sound(private.public_key().public_bytes_raw())
+
+
+def test_for_a_key_of_small_order_anybody_could_sign() -> None:
+    """Hostile row 51: OpenSSL takes it. With the neutral element as key, a signature is a point and its logarithm."""
+    seed = bytes(range(32))
+    digest = bytearray(hashlib.sha512(seed).digest()[:32])
+    digest[0] &= 248
+    digest[31] = digest[31] & 127 | 64
+    order = 2**252 + 27742317777372353535851937790883648493
+    logarithm = int.from_bytes(digest, "little") % order
+    signature = ED25519_PRIVATE.public_key().public_bytes_raw() + logarithm.to_bytes(32, "little")
+    neutral = (1).to_bytes(32, "little")
+    Ed25519PublicKey.from_public_bytes(neutral).verify(signature, MESSAGE)
+    assert not verify.ed25519(neutral, MESSAGE, signature)
 
 
 @each

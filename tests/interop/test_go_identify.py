@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from stronghold_p2p.addressing.parse import parse
+from stronghold_p2p.protocols.identify import PUSH_EVERY
 from stronghold_p2p.protocols.identify_messages import PROTOCOL_VERSION
 from tests.interop.our_peer import AGENT, OURS_DIALS, Pair, echo
 from tests.peers import until
@@ -53,12 +54,14 @@ async def test_go_tells_what_changes(pair: Pair) -> None:
         return () if info is None else info.protocols
 
     assert LATE not in served()
+    await asyncio.sleep(PUSH_EVERY)  # go reports what is refused
     await pair.go.call("add_protocol", protocol=LATE)
     await until(lambda: LATE in served())
     async with await pair.open("/test/never/1", LATE) as stream:
         assert stream.protocol == LATE
         await stream.write(b"x")
         assert await stream.readexactly(1) == b"x"
+    await asyncio.sleep(PUSH_EVERY)
     await pair.go.call("remove_protocol", protocol=LATE)
     await until(lambda: LATE not in served())
 

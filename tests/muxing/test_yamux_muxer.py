@@ -11,10 +11,10 @@ from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConnectionClosed, MuxerError
 from stronghold_p2p.events.events import Ended
-from stronghold_p2p.muxing.yamux_muxer import INCOMPLETE
-from stronghold_p2p.yamux.header import ACK, DATA, PING, SYN, WINDOW_UPDATE, frame
+from stronghold_p2p.muxing.yamux_muxer import INCOMPLETE, YamuxMuxer
+from stronghold_p2p.yamux.header import ACK, DATA, GO_AWAY, PING, SYN, WINDOW_UPDATE, frame
 from tests.inside import wire
-from tests.peers import ECHO, ask, connect, echo, now, swarm, until
+from tests.peers import ECHO, ask, connect, echo, levels, now, swarm, until
 from tests.swarm.raw import Events, raw_in, raw_out
 from tests.virtual import VIRTUAL, eventually
 
@@ -157,3 +157,48 @@ async def test_our_goodbye(stays: bool) -> None:
         await connection.close()
         assert now() - began == pytest.approx(1.0 if stays else 0.0, abs=0.1)
         assert wire(connection).lost
+
+
+async def test_more_frames_than_a_turn_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hostile row 42: the loop comes to others between the turns, and what came is still processed in its order."""
+    turns: list[int] = []
+    others = 0
+    received = YamuxMuxer.received
+
+    def noted(self: YamuxMuxer, view: memoryview) -> int:
+        turns.append(others)
+        return received(self, view)
+
+    monkeypatch.setattr(YamuxMuxer, "received", noted)
+    async with swarm(1) as alice, raw_in(alice) as (raw, connection):
+        loop = asyncio.get_running_loop()
+
+        def other() -> None:
+            nonlocal others
+            others += 1
+            loop.call_soon(other) if others < 100 else None
+
+        sent = bytes(raw.seal(b"".join(frame(PING, SYN, 0, number) for number in range(8_000))))
+        turns.clear()
+        wire(connection)._deliver(memoryview(sent))  # as if it had come at once
+        other()
+        assert [(await raw.until(PING, ACK)).length for _ in range(8_000)] == list(range(8_000))
+        assert len(turns) >= 8
+        assert len(set(turns[:8])) == 8
+        await raw.send(frame(PING, SYN, 0, 9_000))
+        assert (await raw.until(PING, ACK)).length == 9_000
+        assert not connection.closed
+
+
+async def test_who_leaves_in_the_middle_of_many_frames(caplog: pytest.LogCaptureFixture) -> None:
+    async with swarm(1) as alice, raw_in(alice) as (raw, connection):
+        await raw.send(*(frame(PING, SYN, 0, number) for number in range(3_500)), frame(GO_AWAY, 0, 0, 7))
+        await until(lambda: connection.closed)
+        assert isinstance(connection.error, ConnectionClosed)
+        assert connection.error.code == 7
+    async with swarm(1) as alice, raw_in(alice) as (raw, connection):
+        sent = bytes(raw.seal(b"".join(frame(PING, SYN, 0, number) for number in range(3_500))))
+        wire(connection)._deliver(memoryview(sent))
+        connection.abort()
+        await until(lambda: not alice.connections())
+    assert levels(caplog) == []

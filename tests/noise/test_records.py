@@ -74,9 +74,26 @@ def test_any_plaintext_in_any_pieces(sizes: list[int], steps: list[int]) -> None
 
 def test_records_without_plaintext_are_legal() -> None:
     wire = b"".join(records(b"", b"one", b"", b"", b"two", b""))
-    assert opened(opener(), wire) == ([b"one", b"two"], len(wire))
+    assert opened(opener(), wire) == ([b"", b"one", b"", b"", b"two", b""], len(wire))
     (empty,) = records(b"")
-    assert opened(opener(), empty) == ([], 18)
+    assert opened(opener(), empty) == ([b""], 18)
+
+
+@pytest.mark.parametrize("size", [0, 10, 20_000])
+def test_who_wants_no_more_gets_the_rest_later(size: int) -> None:
+    wire, theirs = b"".join(records(*[bytes(size)] * 5)), opener()
+    got: list[int] = []
+    at = 0
+
+    def deliver(plaintext: bytes | memoryview) -> bool:
+        got.append(len(plaintext))
+        return len(got) % 2 == 0
+
+    while at < len(wire):
+        used = theirs.open(memoryview(wire)[at:], deliver)
+        assert used in {size + 18, 2 * (size + 18)}
+        at += used
+    assert got == [size] * 5
 
 
 def test_plaintext_does_not_depend_on_the_buffer_it_came_in() -> None:
@@ -172,7 +189,7 @@ def test_a_full_record_and_the_short_rest_behind_it_come_in_one_piece(size: int)
     ],
 )
 def test_other_records_come_by_themselves(texts: list[bytes]) -> None:
-    assert opened(opener(), b"".join(records(*texts)))[0] == [each for each in texts if each]
+    assert opened(opener(), b"".join(records(*texts)))[0] == texts
 
 
 def test_a_rest_that_is_not_there_yet_comes_later() -> None:

@@ -22,14 +22,16 @@ from stronghold_p2p.events.events import Ended, Event
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import PeerRecord
 from stronghold_p2p.multistream import propose
-from stronghold_p2p.protocols.identify import IDENTIFY, PUSH, TEMPLATES, Identify
+from stronghold_p2p.protocols.identify import ASKING, ASKS, ASKS_IN, IDENTIFY, PUSH, PUSH_EVERY, TEMPLATES, Identify
 from stronghold_p2p.protocols.identify_messages import MAX_PART, MAX_PARTS, IdentifyMessage, PeerInfo, build
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.yamux.header import DATA, GO_AWAY, SYN, frame
-from tests.peers import LOOPBACK, connect, now, saying, swarm, until
+from tests.peers import LOOPBACK, connect, now, saying, swarm, turns, until
 from tests.swarm.raw import raw_in
+from tests.virtual import VIRTUAL
 
+LOOPS = VIRTUAL
 HASTY = Timeouts(identify=0.2)
 
 
@@ -120,6 +122,7 @@ async def test_a_peer_is_not_told_of_what_the_rules_keep_from_it() -> None:
         for number in range(TEMPLATES):  # each peer could be told something else
             on.bob.handle(f"/{number}", saying())
             firewall.set(Rule.ALLOW, peer=alice, protocol=f"/{number}")
+            await asyncio.sleep(ASKS_IN / ASKS)
             assert f"/{number}" in (await on.ask()).protocols
         assert on.his is not None
         assert len(on.his._templates) <= TEMPLATES
@@ -316,7 +319,7 @@ async def test_the_book_learns_from_the_signed_record_alone() -> None:
         bob.handle(IDENTIFY, saying(message(signed_peer_record=record(3, unsigned))))  # of an earlier life
         await until(lambda: on.nothing_known)
         on.connection = await connect(on.alice, bob)
-        assert (await on.ask()).addresses == (unsigned,)
+        assert (await on.ask()).addresses == ()
         assert book.addresses(bob.peer_id) == (place, newer)
 
 
@@ -441,6 +444,7 @@ async def test_a_push_before_identify_is_taken() -> None:
     async with meeting() as on:
         await on.pushed(message(**names("/a"), agent_version=b"one"))
         assert on.info.protocols == ("/a",)
+        await asyncio.sleep(PUSH_EVERY)
         await on.pushed(message(**names("/b")))
         assert (on.info.protocols, on.info.agent) == (("/b",), "one")
 
@@ -452,6 +456,124 @@ async def test_a_second_push_at_the_same_time_is_reset() -> None:
             await (await on.push(b"\x05", whole=False)).read()
         assert caught.value.code == Reset.RATE_LIMITED
         first.reset()
+
+
+async def test_one_push_in_a_second_is_read() -> None:
+    """However often it is tried; another connection has its own."""
+    async with meeting() as on:
+        for round_number in range(3):
+            await on.pushed(message(**names(f"/{round_number}")))
+            for _ in range(20):
+                with pytest.raises(StreamReset) as caught:
+                    await (await on.push(message(**names("/too/early")))).read()
+                assert caught.value.code == Reset.RATE_LIMITED
+            assert on.info.protocols == (f"/{round_number}",)
+            await asyncio.sleep(PUSH_EVERY)
+        assert len(on.hers._pushed) == 1
+        await on.connection.close()
+        assert on.hers._pushed == {}
+
+
+async def test_what_a_refused_push_would_have_told_is_asked_for() -> None:
+    """go pushes each change at once, and does not push again what was refused."""
+    asked = 0
+
+    async def answer(stream: LiveStream) -> None:
+        nonlocal asked
+        asked += 1
+        await saying(message(**names("/latest")))(stream)
+
+    async with meeting(answer) as on:
+        await until(lambda: not on.nothing_known)
+        for _ in range(3):
+            await on.pushed(message(**names("/first")))
+            for _ in range(5):
+                with pytest.raises(StreamReset):
+                    await (await on.push(message(**names("/refused")))).read()
+            await asyncio.sleep(PUSH_EVERY)
+            assert (on.info.protocols, asked) == (("/first",), 1)
+        await until(lambda: on.info.protocols == ("/latest",))
+        assert asked == 2
+        await until(lambda: not on.hers._tasks)
+        assert on.hers._missed == {}
+        await on.pushed(message(**names("/first")))
+        with pytest.raises(StreamReset):
+            await (await on.push(message(**names("/refused")))).read()
+        await on.connection.close()  # nobody is left to ask
+        await turns()
+        assert (on.hers._missed, on.hers._tasks, asked) == ({}, set(), 2)
+
+
+async def test_changes_of_one_second_are_at_most_two_pushes() -> None:
+    async with meeting(his=True) as on:
+        await on.both_know()
+        start = now()
+        for number in range(9):
+            on.bob.handle(f"/new/{number}", saying())
+            on.his.changed()  # type: ignore[union-attr]
+            await asyncio.sleep(0.1)
+        await until(lambda: "/new/8" in served(on.alice, on.bob))
+        assert PUSH_EVERY <= now() - start < 2 * PUSH_EVERY
+
+
+async def test_a_peer_is_told_who_we_are_so_many_times_in_a_minute() -> None:
+    """By all its connections together; whoever else asks is answered."""
+    async with meeting(his=True) as on, swarm(3) as carol:
+        await on.both_know()  # the first answer on a connection is free
+        for _ in range(ASKS):
+            await on.ask()
+        for _ in range(30):
+            with pytest.raises(StreamReset) as caught:
+                await on.ask()
+            assert caught.value.code == Reset.RATE_LIMITED
+        await on.connection.close()
+        on.connection = await connect(on.alice, on.bob)
+        await on.both_know()
+        with pytest.raises(StreamReset):
+            await on.ask()
+        assert (await Identify(carol, "carol").identify(await connect(carol, on.bob))).agent == "bob/1"
+        await asyncio.sleep(ASKS_IN / ASKS)
+        await on.ask()
+        with pytest.raises(StreamReset):
+            await on.ask()
+
+
+async def test_those_who_asked_longest_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stronghold_p2p.protocols.identify.ASKING", 1)
+    assert ASKING > 300  # connections
+    async with meeting(his=True) as on, swarm(3) as carol:
+        await on.both_know()
+        await on.ask()
+        hers, connection = Identify(carol, "carol"), await connect(carol, on.bob)
+        for _ in range(2):
+            await hers.identify(connection)
+        assert on.his is not None
+        assert list(on.his._asked) == [bytes(carol.peer_id)]
+
+
+async def test_a_record_is_not_taken_back() -> None:
+    """Hostile row 95: by a lower sequence, or the same with other addresses, on this connection or the next."""
+    async with meeting() as on:
+        bob, book = on.bob, on.alice.book
+        first, other = (parse(f"/ip4/127.0.0.1/tcp/{port}") for port in (1, 2))
+
+        def told(seq: int, address: Multiaddr) -> bytes:
+            return message(signed_peer_record=PeerRecord(bob.peer_id, seq, (bytes(address),)).seal(bob.identity))
+
+        bob.handle(IDENTIFY, saying(told(5, first)))
+        assert (await on.ask()).addresses == (first,)
+        known = book.addresses(bob.peer_id)
+        for again in (False, True):
+            if again:
+                bob.handle(IDENTIFY, saying(told(4, other)))
+                await on.connection.close()
+                on.connection = await connect(on.alice, bob)
+            for seq, address, nothing in ((5, other, again), (4, other, again), (5, first, False)):
+                bob.handle(IDENTIFY, saying(told(seq, address)))
+                assert (await on.ask()).addresses == (() if nothing else (first,))
+                assert book.addresses(bob.peer_id) == known
+        bob.handle(IDENTIFY, saying(told(2**64 - 1, other)))
+        assert (await on.ask()).addresses == (other,)
 
 
 async def test_half_a_push_changes_nothing() -> None:

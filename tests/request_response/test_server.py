@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from typing import Any
 
 import pytest
 
+from stronghold_p2p import DeadlineExceeded, Event, Malformed, RequestFailed, RequestUnread
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import DialError, LimitExceeded, Rejected, StreamEnded, StreamReset, UnsupportedProtocol
+from stronghold_p2p.events.hub import Events
 from stronghold_p2p.firewall.rules import Attempt, Rule
-from stronghold_p2p.request_response.codecs.codec import frame
+from stronghold_p2p.request_response.codecs.codec import JSON, Named, frame, weight
 from stronghold_p2p.request_response.server import Request
 from tests.peers import levels, mirror, now, until
 from tests.support.requests import ID, NOT_MINIMAL, Requests, json, requests
@@ -86,19 +89,36 @@ async def test_the_answer_and_its_end_are_all_that_comes() -> None:
         assert await on.raw(frame(b"[1,2]"), end=True) == frame(b"[1,2]")
 
 
-async def test_all_ids_are_served_and_rules_name_the_first() -> None:
+async def test_all_ids_are_served_and_rules_may_name_any() -> None:
     both, old = json("/new/1", "/old/1"), json("/old/1")
     async with requests(lambda request: request.protocol, protocol=both) as on:
         for name in both.ids:
             assert await on.ask(1, protocol=json(name)) == name
         on.bob.firewall.remove()
-        for name, rule, allowed in (("/old/1", Rule.ALLOW, 0), ("/new/1", Rule.ALLOW, 1), ("/new/1", Rule.REJECT, 0)):
+        for name, rule, allowed in (
+            ("/old/1", Rule.ALLOW, 1),
+            ("/old/1", Rule.REJECT, 0),
+            ("/new/1", Rule.ALLOW, 0),  # one that rejects speaks, whichever id it names
+            ("/old/1", Rule.ASK, 1),
+            ("/new/1", Rule.REJECT, 0),
+        ):
             on.bob.firewall.set(rule, protocol=name)
-            if allowed:
-                assert await on.ask(1, protocol=old) == "/old/1"
-            else:
-                with pytest.raises(UnsupportedProtocol):
-                    await on.ask(1, protocol=old)
+            for one in (json("/new/1"), old):
+                if allowed:
+                    assert await on.ask(1, protocol=one) == one.ids[0]
+                else:
+                    with pytest.raises(UnsupportedProtocol):
+                        await on.ask(1, protocol=one)
+
+
+async def test_our_own_requests_know_all_ids_too() -> None:
+    both = json("/new/1", "/old/1")
+    async with requests(mirror, protocol=both) as on:
+        on.alice.firewall.set(Rule.REJECT, protocol="/old/1", direction="out")
+        with pytest.raises(Rejected):
+            await on.ask(1, protocol=both)
+        on.alice.firewall.remove(protocol="/old/1", direction="out")
+        assert await on.ask(1, protocol=both) == 1
 
 
 async def test_the_application_is_asked_with_the_request_in_view() -> None:
@@ -317,3 +337,179 @@ async def test_more_requests_than_a_peer_may_have_are_reset_at_once() -> None:
             assert (await refused(on, kind=LimitExceeded)).remote
         held.go_on.set()
         assert await asyncio.gather(*tasks, on.ask()) == ["held"] * 6
+
+
+BIG = "x" * 300_000
+
+
+def unread(on: Requests) -> list[RequestUnread]:
+    """What Bob is told of requests that did not become one."""
+    told: list[RequestUnread] = []
+
+    def note(event: Event) -> None:
+        if isinstance(event, RequestUnread):
+            told.append(event)
+
+    on.bob.hub.on_event(note)
+    return told
+
+
+class Threads:
+    """JSON, the threads in which it was read, and a gate before that."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+        self.began, self.go_on = threading.Event(), threading.Event()
+        self.go_on.set()
+        self.codec = Named("THREADS", JSON.encode, self._decode)
+
+    def _decode(self, body: bytes) -> Any:
+        self.seen.append(threading.get_ident())
+        self.began.set()
+        assert self.go_on.wait(10)
+        return JSON.decode(body)
+
+
+@pytest.mark.parametrize("part", ["request", "response"])
+async def test_what_is_long_is_read_beside_the_loop(part: str) -> None:
+    """Hostile row 130."""
+    threads = Threads()
+    protocol: Any = json(ID)
+    object.__setattr__(protocol, part, threads.codec)
+    async with requests(mirror, protocol=protocol) as on:
+        for message in ("short", "x" * 60_000, BIG):
+            assert await on.ask(message, protocol=protocol) == message
+        here = threading.get_ident()
+        assert [one == here for one in threads.seen] == [True, True, False]
+
+
+async def test_what_is_long_and_cannot_be_read_is_malformed() -> None:
+    async with requests(mirror) as on:
+        told = unread(on)
+        with pytest.raises(StreamReset) as caught:
+            await on.raw(frame(b"[" + b"1," * 50_000))
+        assert caught.value.code == Reset.PROTOCOL_VIOLATION
+        assert [type(event.error) for event in told] == [Malformed]
+        error = told[0].error
+        assert [error.__traceback__, error.__cause__, error.__context__] == [None] * 3
+        told.clear()
+
+
+@pytest.mark.parametrize("how", ["reset", "late", "more"])
+async def test_a_requester_that_leaves_while_its_request_is_read(how: str) -> None:
+    threads = Threads()
+    threads.go_on.clear()
+    protocol: Any = json(ID)
+    object.__setattr__(protocol, "request", threads.codec)
+    handled: list[Any] = []
+    timeouts = Timeouts(request=0.3 if how == "late" else 60)  # the time is real while a thread works
+    async with requests(handled.append, protocol=protocol, timeouts=timeouts) as on:
+        told = unread(on)
+        stream = await on.connection.open_stream(ID)
+        await stream.write(frame(JSON.encode(BIG)))
+        await until(threads.began.is_set)
+        if how == "reset":
+            stream.reset()
+        elif how == "more":
+            await stream.write(b"more")
+        await until(lambda: told)
+        assert [type(event.error) for event in told] == [DeadlineExceeded if how == "late" else StreamReset]
+        threads.go_on.set()
+        await until(lambda: not on.bob.aside._working)
+        stream.reset()
+        assert (handled, on.server.memory.total) == ([], 0)
+        told.clear()
+
+
+async def test_what_has_come_of_requests_is_counted_and_shared() -> None:
+    """Hostile row 131: bytes that have come, what they become, until the answer."""
+    held = Held("done")
+    limits = Limits(request_memory=2_000_000, request_memory_per_peer=1_000_000)
+    async with requests(held, limits=limits) as on:
+        told = unread(on)
+        memory, body = on.server.memory, JSON.encode(BIG)
+        stream = await on.connection.open_stream(ID)
+        await stream.write(frame(body)[:-1])
+        await until(lambda: memory.total == 2 * (len(frame(body)) - 1))
+        assert (await refused(on, BIG, LimitExceeded)).remote
+        await until(lambda: told)
+        error: Any = told[0].error
+        assert (error.limit, error.maximum) == ("request_memory_per_peer", 1_000_000)
+        stream.reset()
+        await until(lambda: memory.total == 0)
+        large = on.asking("y" * 200_000)
+        await until(lambda: held.began == 1)
+        assert memory.total == weight(JSON, JSON.encode("y" * 200_000))
+        held.go_on.set()
+        assert await large == "done"
+        await until(lambda: memory.total == 0)
+        told.clear()
+
+
+async def test_who_is_protected_has_a_reserve() -> None:
+    async with requests(mirror, limits=Limits(request_memory=800_000, request_memory_per_peer=None)) as on:
+        assert on.server.memory.take(b"others", 600_000)
+        for protected in (False, True):
+            if protected:
+                on.bob.protected.add(on.alice.peer_id)
+                assert await on.ask("x" * 80_000) == "x" * 80_000
+            else:
+                error = await refused(on, "x" * 80_000, LimitExceeded)
+                assert error.remote
+        on.server.memory.give_back(b"others", 600_000)
+        on.bob.protected.clear()
+
+
+@pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest", "wait"])
+async def test_what_waits_for_a_reader_of_events_is_counted(overflow: Any) -> None:
+    """Until it is read, lost, or its reader is forgotten."""
+    async with requests(mirror) as on:
+        memory, size = on.server.memory, weight(JSON, JSON.encode("y" * 1_000))
+        events = Events(on.bob.hub, 2 if overflow != "wait" else 64, overflow)
+        for number in range(1, 4):
+            assert await on.ask("y" * 1_000)
+            await until(lambda number=number: memory.total == size * (number if overflow == "wait" else min(number, 2)))  # type: ignore[misc]
+        while memory.total:
+            await anext(events)
+        assert await on.ask("y" * 1_000)
+        assert memory.total == size
+        del events
+        await until(lambda: memory.total == 0)
+
+
+async def test_what_failed_is_counted_until_it_is_read(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(request: Request[Any]) -> Any:
+        raise ConnectionError
+
+    async with requests(fail) as on:
+        events = Events(on.bob.hub, 4, "drop_oldest")
+        await refused(on, "y" * 1_000, StreamReset)
+        assert on.server.memory.total == weight(JSON, JSON.encode("y" * 1_000))
+        async for event in events:
+            if isinstance(event, RequestFailed):
+                break
+        assert on.server.memory.total == 0
+    assert levels(caplog) == [logging.ERROR]
+
+
+async def test_a_view_does_not_hide_the_variant() -> None:
+    asked: list[Attempt] = []
+
+    def note(attempt: Attempt) -> bool:
+        asked.append(attempt)
+        return True
+
+    protocol = json(ID, view=lambda message: {"Ping": None})
+    async with requests(mirror, Rule.when(note), protocol=protocol) as on:
+        await on.ask({"Delete": "all"})
+        assert [(one.variant, one.view) for one in asked] == [("Delete", {"Ping": None})]
+        on.bob.firewall.set(Rule.only(["Ping"]))
+        await refused(on, {"Delete": "all"})
+        asked.clear()
+
+
+@pytest.mark.parametrize("message", [[1, 2], 5, {"Delete": 1, "Ping": 2}, True])
+async def test_a_list_of_what_is_denied_lets_nothing_pass_that_has_no_name(message: Any) -> None:
+    async with requests(mirror, Rule.only(["Delete"], then=Rule.REJECT, otherwise=Rule.ALLOW)) as on:
+        await refused(on, message)
+        assert await on.ask("Ping") == "Ping"

@@ -103,6 +103,20 @@ async def test_tiny_pieces_are_joined_and_large_ones_are_not_copied(end: End, st
     assert [await stream.read() for _ in pieces] == pieces
 
 
+@pytest.mark.parametrize("read", [lambda stream: stream.readexactly(3_000), lambda stream: stream.read_to_end()])
+async def test_tiny_pieces_that_a_reader_collects_are_joined(end: End, stream: LiveStream, read: Read) -> None:
+    """Hostile row 141: their credit is given back at once, so no window bounds them."""
+    reading = await started(read(stream))
+    for _ in range(1_400):
+        end.hear(data(1, b"ab"))
+        await turns(2)
+    reading.cancel()
+    await turns(3)
+    assert 2 <= len(stream._chunks) <= 2_800 // JOIN_BELOW + 1
+    end.hear(data(1, b"ab" * 100, FIN))
+    assert await read(stream) == b"ab" * 1_500
+
+
 async def test_credit_is_given_back_as_bytes_are_read(end: End, stream: LiveStream) -> None:
     end.hear(data(1, bytes(INITIAL_WINDOW)))
     await stream.readexactly(INITIAL_WINDOW // 2 - 1)

@@ -22,6 +22,7 @@ from stronghold_p2p.errors import (
     UsageError,
 )
 from stronghold_p2p.firewall.rules import Attempt, Rule
+from stronghold_p2p.streams.live import JOIN_BELOW
 from stronghold_p2p.streams.negotiation import HeldUntilAnswered
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.yamux.header import ACK, DATA, FIN, RST, SYN, WINDOW_UPDATE, frame
@@ -382,6 +383,17 @@ async def test_the_stream_ends_while_the_application_is_asked(end: str) -> None:
         await until(lambda: connection.streams == 0 and not connection.handlers.tasks)
         assert connection.closed == (end != "reset")
         owner.answer.cancel()
+
+
+async def test_what_arrives_while_the_application_is_asked_is_joined() -> None:
+    """Hostile row 141."""
+    held = HeldUntilAnswered(b"")
+    for _ in range(5_000):
+        held.data(memoryview(b"ab"))
+    assert len(held.pieces) <= 10_000 // JOIN_BELOW + 1
+    held.data(bytes(2 * JOIN_BELOW))
+    held.data(b"end")
+    assert b"".join(held.pieces) == b"ab" * 5_000 + bytes(2 * JOIN_BELOW) + b"end"
 
 
 async def test_what_arrives_while_the_application_is_asked_is_kept_until_the_stream_fails() -> None:

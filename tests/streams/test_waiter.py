@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
-from stronghold_p2p.streams.waiter import Turn, Waiter
+from stronghold_p2p.streams import waiter as waiters
+from stronghold_p2p.streams.waiter import Slices, Turn, Waiter
 from tests.peers import turns
 
 
@@ -154,3 +156,54 @@ async def test_what_a_task_wakes_while_it_goes_on_waits_for_the_next_turn() -> N
     bare(lambda: tell(turn, first), lambda: told.append("after"))
     await asyncio.gather(waking, task)
     assert told == ["woke", "after", "on"]
+
+
+def news_for(slices: Slices, *calls: Callable[[], object]) -> None:
+    """A callback of one connection in which all these are woken."""
+    turn = Turn(asyncio.get_running_loop(), slices)
+    turn.waiting = []
+    for call in calls:
+        turn.add(call)
+    turn.resume()
+
+
+async def test_what_wakes_together_goes_on_in_slices_that_connections_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hostile row 130: one step of each connection after the other, and the loop looks at its sockets in between."""
+    monkeypatch.setattr(waiters, "SLICE", 0.0)
+    slices, told = Slices(), list[str]()
+
+    def news() -> None:
+        for name in "abc":
+            news_for(slices, *(partial(told.append, f"{name}{number}") for number in range(3)))
+        news_for(slices, partial(told.append, "alone"))  # a single one waits for nobody
+
+    bare(news)
+    await turns(1)
+    assert told == ["a0", "alone"]
+    seen = []
+    while slices.waiting:
+        await turns(1)
+        seen.append(len(told))
+    assert seen == list(range(3, 11))  # one in each turn
+    assert told[2:] == ["a1", "b0", "c0", "a2", "b1", "c1", "b2", "c2"]
+
+
+async def test_a_slice_that_ends_in_the_end_of_the_program_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiters, "SLICE", 0.0)
+    slices, told, stopped = Slices(), list[str](), list[object]()
+
+    def fails() -> None:
+        raise ValueError("ours")
+
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: stopped.append(context["exception"]))
+    bare(lambda: news_for(slices, partial(told.append, "first"), fails, partial(told.append, "last")))
+    await turns(4)
+    assert (told, [type(one) for one in stopped]) == (["first", "last"], [ValueError])
+
+
+async def test_inside_a_task_all_wait() -> None:
+    slices, told = Slices(), list[str]()
+    news_for(slices, partial(told.append, "a"), partial(told.append, "b"))
+    assert told == []
+    await turns(2)
+    assert told == ["a", "b"]

@@ -13,6 +13,7 @@ from stronghold_p2p.addressing.kinds import relays_of
 from stronghold_p2p.addressing.parse import parse, split_peer
 from stronghold_p2p.book import store
 from stronghold_p2p.book.addresses import store_of
+from stronghold_p2p.identity import Edition
 
 PEERS = [PeerId(b"\x12\x20" + number.to_bytes(32, "big")) for number in range(6)]
 PLACES = [parse(f"/ip4/192.0.2.{number}/tcp/1") for number in range(4)] + [
@@ -61,7 +62,7 @@ class Book(RuleBasedStateMachine):
 
     @rule(peer=peers, told=st.lists(places, max_size=5), seq=st.none() | st.integers(0, 3))
     def learn(self, peer: PeerId, told: list[Multiaddr], seq: int | None) -> None:
-        store_of(self.book).learn(peer, told, seq=seq)
+        store_of(self.book).learn(peer, told, edition=None if seq is None else Edition(seq, bytes(16)))
 
     @rule(peer=peers, place=places)
     def worked(self, peer: PeerId, place: Multiaddr) -> None:
@@ -101,6 +102,8 @@ class Book(RuleBasedStateMachine):
         for peer in store_of(self.book)._lasting:
             lasting = list(store_of(self.book).entry(peer).lasting)
             assert list(store_of(again).entry(peer).places) == lasting
+            if lasting:
+                assert store_of(again).edition(peer) == store_of(self.book).edition(peer)
         assert again.relays == list(dict.fromkeys(self.book.relays))
 
     @invariant()

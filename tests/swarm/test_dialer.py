@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from typing import Self
 
 import pytest
 from multiaddr import Multiaddr
@@ -20,9 +21,10 @@ from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, PeerIdMismatch
 from stronghold_p2p.events.events import DialFailed, Ended, Opened
 from stronghold_p2p.firewall.rules import Rule
+from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.swarm import dialer
 from stronghold_p2p.swarm.dialer import STAGGER
-from tests.peers import now, swarm, turns, until
+from tests.peers import ECHO, ask, echo, now, swarm, turns, until
 from tests.swarm.raw import SEED, Events, Server, shake
 from tests.transport.ends import identity, upgrade
 from tests.virtual import VIRTUAL, eventually
@@ -311,6 +313,92 @@ async def test_two_that_answer_at_once_end_in_one_connection() -> None:
             assert alice.connections() == (connection,)
             assert len(raws) == 2
             await asyncio.sleep(2)
+
+
+# ---------------------------------------------------------------------- time that is over when it succeeds
+
+
+@pytest.mark.parametrize("after", range(14))
+async def test_time_is_over_in_the_turn_of_success(after: int) -> None:
+    """Hostile row 107: or so many turns later, until the caller has it. It is returned or closed, and told once."""
+    async with alone() as alice, swarm(2) as bob:
+        loop, events = asyncio.get_running_loop(), Events(alice)
+        over = asyncio.Event()
+
+        def later(left: int) -> None:
+            if left:
+                loop.call_soon(later, left - 1)
+            elif not over.is_set():
+                scope.reschedule(now())
+
+        alice.hub.on_event(lambda event: later(after) if isinstance(event, Opened) else None)
+        connection = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(100) as scope:
+                try:
+                    connection = await alice.dial(bob.peer_id, bob.addresses)
+                finally:
+                    over.set()
+        await turns(20)
+        if connection is None:
+            assert alice.connections() == ()
+            assert [type(event) for event in events.all] == [Opened, Ended]
+        else:
+            assert alice.connections() == (connection,)
+            assert [type(event) for event in events.all] == [Opened]
+        events.all.clear()
+
+
+@pytest.mark.parametrize("found", ["dialed", "asked"])
+async def test_who_has_found_the_connection_meanwhile_keeps_it(found: str) -> None:
+    async with alone() as alice, swarm(2) as bob:
+        bob.handle(ECHO, echo)
+        others: list[asyncio.Future[object]] = []
+
+        def use(event: object) -> None:
+            if isinstance(event, Opened):
+                given = alice.connections()[0]
+                others.append(
+                    asyncio.ensure_future(alice.dial(bob.peer_id) if found == "dialed" else given.open_stream(ECHO))
+                )
+                others[0].add_done_callback(lambda _: task.cancel())
+
+        alice.hub.on_event(use)
+        task = asyncio.ensure_future(alice.dial(bob.peer_id, bob.addresses))
+        await asyncio.wait([task])
+        assert task.cancelled()
+        await turns(20)
+        (connection,) = alice.connections()
+        assert await ask(connection) == b"hello"
+
+
+@pytest.mark.parametrize("after", range(5))
+async def test_the_time_of_the_dial_itself_is_over_in_the_turn_of_success(
+    after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scopes: list[asyncio.Timeout] = []
+
+    class Kept(Deadline):
+        async def __aenter__(self) -> Self:
+            scopes.append(self._scope)
+            return await super().__aenter__()
+
+    monkeypatch.setattr(dialer, "Deadline", Kept)
+    async with alone() as alice, swarm(2) as bob:
+        loop, events = asyncio.get_running_loop(), Events(alice)
+
+        def later(left: int) -> None:
+            if left:
+                loop.call_soon(later, left - 1)
+            else:
+                with contextlib.suppress(RuntimeError):  # it is over already
+                    scopes[0].reschedule(now())
+
+        alice.hub.on_event(lambda event: later(after) if isinstance(event, Opened) else None)
+        connection = await alice.dial(bob.peer_id, bob.addresses)
+        assert alice.connections() == (connection,)
+        assert [type(event) for event in events.all] == [Opened]
+        events.all.clear()
 
 
 # ---------------------------------------------------------------------- limits and rules

@@ -14,7 +14,7 @@ from unittest.mock import Mock
 import pytest
 
 from stronghold_p2p.addressing.parse import parse
-from stronghold_p2p.codes import GoAway
+from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import DialError, StreamReset, UnsupportedProtocol
@@ -105,6 +105,22 @@ async def test_what_is_remembered_ends_with_the_rules_and_with_the_connection() 
     assert one.remembered == {"in": {}, "out": {}}
 
 
+async def test_a_change_for_one_peer_is_no_matter_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    alice, bob = fake(7), fake(8)
+    firewall, audit = Decisions(), Audit()
+    approval = Approval(firewall, audit, Timeouts(), Limits())
+    one = Gatekeeper(firewall, approval, audit, {}, backlog=Backlog(), ask_timeout=None)
+    firewall.set(Rule.ALLOW)
+    for peer in (alice, bob):
+        assert one.passes(peer, "/echo", "in")
+    judged = Mock(wraps=firewall.match)
+    monkeypatch.setattr(firewall, "match", judged)
+    one.recheck([alice], alice.peer)
+    assert one.remembered["in"] == {bob: {"/echo": Rule.ALLOW}}
+    assert {call.args[0].peer for call in judged.call_args_list} == {alice.peer}
+    assert (alice.may_stay is None, bob.may_stay) == (False, None)
+
+
 async def test_no_more_names_are_remembered_than_there_is_room_for() -> None:
     alice = fake()
     firewall, one = gatekeeper(alice)
@@ -112,6 +128,9 @@ async def test_no_more_names_are_remembered_than_there_is_room_for() -> None:
     for number in range(2 * REMEMBERED_NAMES):
         assert one.passes(alice, f"/{number}", "in")
     assert len(one.remembered["in"][alice]) == REMEMBERED_NAMES
+    one.forget(alice)
+    assert one.passes(alice, "/" + "x" * 128, "in")
+    assert one.remembered["in"][alice] == {}
 
 
 REQUESTS = "/requests/1"
@@ -148,7 +167,7 @@ async def test_what_each_rule_means_before_anything_is_read(
             assert keeper.admits(connection, "/other/1") is False
             assert keeper.passes(connection, REQUESTS, "in") is passes
             assert keeper.passes(connection, REQUESTS, "out") is True
-        assert keeper.remembered["in"][connection] == {ECHO: rule, REQUESTS: rule}
+        assert keeper.remembered["in"][connection] == {ECHO: rule, REQUESTS: rule, "/other/1": rule}
         assert keeper.remembered["out"][connection] == {REQUESTS: Rule.ALLOW}
         if rule is None:  # a hook is asked
             bob.firewall.on_no_rule(rule_for)
@@ -247,13 +266,45 @@ async def test_each_decision_has_its_line_in_the_audit_log(caplog: pytest.LogCap
             with pytest.raises(StreamReset):
                 await stream.read()
         assert lines(caplog) == [f"verdict=reject protocol={ECHO} variant=- rule=reject@protocol"]
-        with pytest.raises(UnsupportedProtocol):
-            await ask(bob.connections()[0], protocol=ECHO)
-        assert lines(caplog) == [f"verdict=reject protocol={ECHO} variant=- rule=reject@protocol"]
+        for _ in range(2):
+            with pytest.raises(UnsupportedProtocol):
+                await ask(bob.connections()[0], protocol=ECHO)
+        await asyncio.sleep(0.01)
+        assert lines(caplog) == []  # it has a line
         alice.firewall.set(Rule.ALLOW, protocol=CONNECTION)
         alice.firewall.ban(bob.peer_id)
         await until(lambda: not bob.connections())
-        assert lines(caplog) == ["verdict=reject protocol=connection variant=- rule=ban"]
+        assert lines(caplog) == [
+            "verdict=reject protocol=connection variant=- rule=ban",
+            f"verdict=allow protocol={ECHO} variant=- rule=allow@default count=2",
+            f"verdict=reject protocol={ECHO} variant=- rule=reject@protocol count=3",
+        ]
         alice.firewall.unban(bob.peer_id)
         await connect(bob, alice)
         assert lines(caplog) == ["verdict=allow protocol=connection variant=- rule=allow@protocol"]
+
+
+async def test_a_handler_that_has_not_begun_does_not_when_its_peer_is_shut_out() -> None:
+    """The loop comes to it a turn later: before Python 3.12, or beside a task factory."""
+    loop, began = asyncio.get_running_loop(), list[object]()
+
+    async def handler(stream: object) -> None:
+        began.append(stream)
+
+    async with swarms(handler) as (alice, bob, connection):
+
+        def factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+            if coroutine.__name__ == "_handle":
+                loop.call_soon(partial(bob.firewall.set, Rule.REJECT))
+            return asyncio.Task(coroutine, loop=loop, **options)
+
+        loop.set_task_factory(factory)  # type: ignore[arg-type,unused-ignore]
+        try:
+            async with await connection.open_stream(ECHO) as stream:
+                with pytest.raises(StreamReset) as caught:
+                    await stream.read()
+        finally:
+            loop.set_task_factory(None)
+        assert caught.value.code == Reset.GATED
+        (his,) = bob.connections(alice.peer_id)
+        assert (began, his.handlers.tasks) == ([], {})

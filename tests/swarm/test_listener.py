@@ -209,6 +209,32 @@ async def test_the_limits_of_one_address(
         await until(lambda: alice.listeners.pending == {})
 
 
+@pytest.mark.parametrize("subnet", ["127.0.0.0/8", "127.0.0.1"])
+async def test_a_banned_address_is_closed_at_once(subnet: str) -> None:
+    """It gets neither a place nor a handshake; whoever is there already goes on as the rules say."""
+    async with swarm(1) as alice:
+        events = Events(alice)
+        async with sockets(alice, 1) as (early,):
+            await until(lambda: alice.listeners.pending)
+            alice.firewall.ban(subnet)
+            async with sockets(alice, 20) as bares:
+                assert [await bare.rest() for bare in bares] == [b""] * 20
+                assert len(alice.listeners.pending) == 1
+            told = events.of(AcceptFailed)
+            assert len(told) == len(events.all) == 20
+            assert {type(event.error) for event in told} == {errors.ConnectionClosed}
+            assert {(event.error.code, event.error.peer, event.remote) for event in told} == {
+                (GoAway.GATED, None, "127.0.0.1")
+            }
+            assert "keeps 127.0.0.1 out" in str(told[0].error)
+            alice.firewall.unban(subnet)
+            alice.firewall.ban("10.0.0.0/8")
+            await still_serves(alice)
+            early.close()
+        await until(lambda: alice.listeners.pending == {})
+        events.all.clear()
+
+
 # ---------------------------------------------------------------------- after the handshake
 
 

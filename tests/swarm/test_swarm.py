@@ -195,9 +195,12 @@ async def test_a_rule_that_looks_is_asked_about_open_streams() -> None:
         for _ in range(2):
             await stream.write(b"x")
             assert await stream.readexactly(1) == b"x"
-            alice.firewall.set(Rule.REJECT, peer=identity(9).peer_id)
+            alice.firewall.set(Rule.REJECT, protocol="/other/1")
         welcome = False
-        alice.firewall.set(Rule.ALLOW, peer=identity(9).peer_id)
+        alice.firewall.set(Rule.ALLOW, peer=identity(9).peer_id)  # that is no matter of this one
+        await stream.write(b"x")
+        assert await stream.readexactly(1) == b"x"
+        alice.firewall.set(Rule.ALLOW, protocol="/other/1")
         with pytest.raises(StreamReset):
             await stream.read()
 

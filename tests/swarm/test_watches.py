@@ -40,6 +40,16 @@ def path(tmp_path: Path) -> Path:
     return found
 
 
+@pytest.fixture(autouse=True)
+def read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread takes real time; tests/firewall/asking/test_rules_file.py has them."""
+
+    async def at_once(function: Callable[[], object]) -> object:
+        return function()
+
+    monkeypatch.setattr(asyncio, "to_thread", at_once)
+
+
 def change(path: Path, text: str = ALLOWING) -> None:
     stamp = path.stat().st_mtime_ns
     path.write_text(text)

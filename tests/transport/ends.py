@@ -57,8 +57,9 @@ class PlainChannel:
     def open(self, view: memoryview, deliver: Deliver) -> int:
         used = 0
         while len(view) - used >= 2 and len(view) - used - 2 >= (size := self.body_size(bytes(view[used : used + 2]))):
-            deliver(view[used + 2 : used + 2 + size])
             used += 2 + size
+            if deliver(view[used - size : used]):
+                break
         return used
 
     def seal(self, pieces: Pieces, size: int, write: Write) -> None:

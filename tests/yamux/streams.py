@@ -11,7 +11,7 @@ from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.seams import StreamEnd
 from stronghold_p2p.streams.live import Intake, LiveStream
 from stronghold_p2p.streams.waiter import Turn
-from stronghold_p2p.yamux.receiver import Receiver
+from stronghold_p2p.yamux.receiver import TURN_FRAMES, Receiver
 from stronghold_p2p.yamux.session import Session
 from tests.yamux.wire import Frame, alone, parse
 
@@ -28,23 +28,26 @@ class End:
         self.turn = Turn(self.loop)
         limits = limits or Limits()
         self.session = Session(self, client=client, limits=limits, budget=alone(limits.receive_memory))
-        self._parser = Receiver(self.session)
+        self._parser = Receiver(self.session, self.loop.time)
         self.accepted: asyncio.Queue[LiveStream] = asyncio.Queue()
         self.intake: Callable[[LiveStream], Intake] | None = None
         self.deadlines: End = self
-        self.at = inf
+        self.all_at = inf
         self.looks: list[float] = []
         self.lingers_until = inf
         self.other: End | None = None
         self.congested = False
         self.sent = b""
 
-    def look_at(self, due: float) -> None:
-        self.at = due
+    def sooner(self, due: float) -> None:
+        self.all_at = due
         self.looks.append(due)
 
     def linger(self) -> float:
         return self.lingers_until
+
+    def worn(self) -> None:
+        """Few ids are left."""
 
     def accept(self, stream: StreamEnd) -> LiveStream:
         live = LiveStream(stream, self, self.loop)
@@ -80,7 +83,9 @@ class End:
     def hear(self, *frames: bytes) -> None:
         """Bytes from the peer."""
         self.session.now = self.loop.time()
-        self._parser.receive(b"".join(frames))
+        piece, self._parser.left = b"".join(frames), TURN_FRAMES
+        while self._parser.receive(piece):
+            piece, self._parser.left = b"", TURN_FRAMES
 
     def frames(self) -> list[Frame]:
         """What has left since the last look."""

@@ -349,3 +349,31 @@ def test_mutated_sessions_end_in_typed_errors_or_go_on(mutations: list[tuple[str
         side.session.fail(error)
         side.empty()
     assert sum(len(sink.body) for sink in side.sinks.values()) <= len(received)
+
+
+@pytest.mark.parametrize(
+    ("frames", "turns"), [([ping(7)] * 2_500, 3), ([syn(1), *[data(1, b"x")] * 2_500], 3), ([ping(7)] * 1_000, 1)]
+)
+def test_row_42_a_turn_takes_a_thousand_frames(frames: list[bytes], turns: int) -> None:
+    side = Side().hear(*frames, ping(8)[:5])
+    assert side.turns == turns
+    side.hear(ping(8)[5:])
+    answers = [frame for frame in side.frames() if frame.kind == PING]
+    assert [frame.length for frame in answers] == [7] * frames.count(ping(7)) + [8]
+
+
+def test_row_42_a_turn_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiver, "TURN_SECONDS", 0.0)
+    side = Side().hear(*[ping(7)] * 1_000)
+    assert side.turns == 25  # the clock is looked at after the first 40 frames
+    assert len(side.frames()) == 1_000
+
+
+@pytest.mark.parametrize("piece", [b"", b"x"])
+def test_row_42_pieces_in_which_no_frame_begins_count_as_one(piece: bytes) -> None:
+    parser = Side().hear(syn(1), data(1, bytes(5_000))[:HEADER_SIZE]).parser
+    parser.left = 1_000
+    assert [parser.receive(piece) for _ in range(1_000)].index(True) == 999
+    parser.left = 1_000
+    assert not parser.receive(b"")
+    assert not parser.behind

@@ -20,7 +20,7 @@ from stronghold_p2p.yamux.header import (
     SYN,
     WINDOW_UPDATE,
 )
-from stronghold_p2p.yamux.receiver import Receiver
+from stronghold_p2p.yamux.receiver import TURN_FRAMES, Receiver
 from stronghold_p2p.yamux.session import Session, YamuxStream
 from stronghold_p2p.yamux.state import Receiving, Sending
 from stronghold_p2p.yamux.window import ReceiveBudget, ReceivePool
@@ -133,7 +133,8 @@ class Side:
         self.early_notices = 0
         limits = limits or Limits()
         self.session = Session(self, client=client, limits=limits, budget=budget or alone(limits.receive_memory))
-        self.parser = Receiver(self.session)
+        self.parser = Receiver(self.session, self.clock)
+        self.turns = 0
 
     def notify(self) -> None:
         self.notified += 1
@@ -141,6 +142,9 @@ class Side:
     def early(self) -> None:
         """As much as may leave early; the tests look at it when they ``take``."""
         self.early_notices += 1
+
+    def worn(self) -> None:
+        """Few ids are left."""
 
     def accept(self, stream: StreamEnd) -> Sink:
         assert isinstance(stream, YamuxStream)
@@ -150,9 +154,13 @@ class Side:
         return sink
 
     def hear(self, *frames: Buffer) -> Side:
-        """All of it arrives in one piece."""
+        """All of it arrives in one piece, and is processed in as many turns as it takes."""
         self.session.now = self.now
-        self.parser.receive(b"".join(frames) if len(frames) != 1 else frames[0])
+        piece = b"".join(frames) if len(frames) != 1 else frames[0]
+        self.turns, self.parser.left = 1, TURN_FRAMES
+        while self.parser.receive(piece):
+            piece, self.parser.left = b"", TURN_FRAMES
+            self.turns += 1
         return self
 
     def take(self, *, congested: bool = False) -> bytes:

@@ -117,7 +117,7 @@ async def play(one: Stage, row: Row, kind: str) -> Outcome:
     with _rule(one, row, kind, ASKING.ids[0]):
         before = one.kept()
         request = await one.request()
-        handler, events = ("called" if one.handled else "not called"), one.seen()
+        handler, events = ("called" if one.handled else "not called"), await one.seen()
         kept = "-" if one.kept() == before else one.kept().partition(", ")[0]  # what names the peer stands first
     with _rule(one, row, kind, RAW):
         stream = await one.stream()

@@ -317,6 +317,6 @@ async def table() -> str:
         async with stage(one.timeouts) as played:
             got = await one.play(played)
             handler = "called" if played.handled else "not called"
-            cells = (one.told, one.theirs, one.ours, got, handler, played.seen(), played.kept(), one.defect)
+            cells = (one.told, one.theirs, one.ours, got, handler, await played.seen(), played.kept(), one.defect)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

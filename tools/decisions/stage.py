@@ -84,8 +84,9 @@ class Stage:
 
         return await _told(read(), lambda greeting: "the stream")
 
-    def seen(self) -> str:
-        """The events so far, without those of connections."""
+    async def seen(self) -> str:
+        """The events so far, without those of connections; refusals are told when their answers have left."""
+        await asyncio.sleep(0.002)
         return ", ".join(self.events) or "-"
 
     def kept(self) -> str:

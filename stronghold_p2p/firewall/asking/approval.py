@@ -6,6 +6,7 @@ rejects.
 """
 
 import asyncio
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,18 +15,23 @@ from typing import Any, Final
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.asking.questions import CHANGED, Hook, Hooks, Question
-from stronghold_p2p.firewall.decisions import Decisions, hooks_of
+from stronghold_p2p.firewall.decisions import Decisions, hooks_of, learn
 from stronghold_p2p.firewall.entries import Judgement
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.identity import PeerId
+from stronghold_p2p.per_peer import Memory
 
 ASK_MEMORY: Final = 32 << 20  # bytes of requests that wait for an answer
+ASK_SHARE: Final = ASK_MEMORY // 4  # of these, of one peer (hostile row 132)
+
+log = logging.getLogger("stronghold_p2p.request")
 
 
 class Approval:
     """Judges attempts by the rules of one firewall, asks the application where they say so, and tells ``audit``.
 
-    What comes beyond ``asks`` and ``asks_per_peer``, or beyond ``ASK_MEMORY``, is rejected at once. A hook counts until
+    What comes beyond ``asks`` and ``asks_per_peer``, or beyond ``ASK_MEMORY`` and ``ASK_SHARE``, is rejected at once;
+    the last quarter of what all have is for attempts of peers that a rule names, and for our own. A hook counts until
     it has really ended, and each attempt that waits for the answer to another one's question counts as well.
     """
 
@@ -35,7 +41,8 @@ class Approval:
         self._audit = audit
         self._ask = math.inf if timeouts.ask is None else timeouts.ask
         self._hooks = Hooks(limits.asks, limits.asks_per_peer)
-        self._waiting = 0  # bytes
+        self._memory: Memory[PeerId] = Memory(ASK_MEMORY, ASK_SHARE)
+        self._told = False  # that there is no more room
         self._open: dict[PeerId, Question] = {}  # for peers without a rule
 
     def verdict(self, attempt: Attempt) -> bool | None:
@@ -52,13 +59,33 @@ class Approval:
         The answer is never later than ``attempt.deadline`` and the ask timeout, which is one for all that is asked.
         Cancelling the caller cancels the hook.
         """
-        if self._waiting + size > ASK_MEMORY:
+        preferred = self._prefers(attempt)
+        if size and not self._memory.take(attempt.peer, size, preferred=preferred):
+            if self._memory.size(attempt.peer) + size <= ASK_SHARE:
+                self._tell_full("of their memory", self._memory.total, ASK_MEMORY)
             return self._audit.tell(attempt, self._firewall.match(attempt), False)
-        self._waiting += size
         try:
-            return await self._settle(attempt)
+            return await self._settle(attempt, preferred=preferred)
         finally:
-            self._waiting -= size
+            if size:
+                self._memory.give_back(attempt.peer, size)
+            if self._told and not self._hooks.running:
+                self._told = False
+
+    def _prefers(self, attempt: Attempt) -> bool:
+        return attempt.direction == "out" or self._firewall.match(attempt).named
+
+    def _full(self, peer: PeerId, *, preferred: bool) -> bool:
+        if not self._hooks.crowded(preferred=preferred):
+            return self._hooks.full(peer)
+        self._tell_full("asks", self._hooks.total, self._hooks.asks)
+        return True
+
+    def _tell_full(self, what: str, taken: int, maximum: float) -> None:
+        """Once, until nobody is asked about any more."""
+        if not self._told:
+            self._told = True
+            log.warning("questions to hooks have %d of %.0f %s: what comes is refused unheard", taken, maximum, what)
 
     def take_back(self, attempt: Attempt) -> None:
         """Tell that the rules have changed since ``attempt`` was allowed, and allow it no longer."""
@@ -66,30 +93,30 @@ class Approval:
 
     def snapshot(self) -> Mapping[str, int]:
         """How many questions there are, about how many peers, and how many bytes wait for an answer."""
-        return {"asks": self._hooks.total, "asking_peers": len(self._hooks), "ask_memory": self._waiting}
+        return {"asks": self._hooks.total, "asking_peers": len(self._hooks), "ask_memory": self._memory.total}
 
     @property
     def hooks(self) -> frozenset[asyncio.Task[Any]]:
         """The hooks that have not ended, also those that were cancelled and take their time."""
         return frozenset(self._hooks.running)
 
-    async def _settle(self, attempt: Attempt) -> bool:
+    async def _settle(self, attempt: Attempt, *, preferred: bool) -> bool:
         due = min(attempt.deadline, asyncio.get_running_loop().time() + self._ask)
         while True:  # each round but the last one ends with a change of the rules
             found = self._firewall.match(attempt)
             rule = self._firewall.decide(attempt, found)
             if rule == Rule.ASK:
-                allowed = await self._approve(self._app.ask, replace(attempt, deadline=due))
+                allowed = await self._approve(self._app.ask, replace(attempt, deadline=due), preferred)
             elif rule is None:
-                allowed = await self._introduce(self._app.no_rule, attempt, due)
+                allowed = await self._introduce(self._app.no_rule, attempt, due, preferred)
             else:
                 allowed = rule == Rule.ALLOW
             if allowed is not None:
                 return self._audit.tell(attempt, found, allowed)
 
-    async def _approve(self, hook: Hook | None, attempt: Attempt) -> bool | None:
+    async def _approve(self, hook: Hook | None, attempt: Attempt, preferred: bool) -> bool | None:
         """What ``on_ask`` says of this attempt; None: the rules have changed and no longer ask."""
-        if hook is None or self._hooks.full(attempt.peer):
+        if hook is None or self._full(attempt.peer, preferred=preferred):
             return False
         firewall, version = self._firewall, self._firewall.version
         question = Question(firewall, self._hooks, hook, attempt)
@@ -99,16 +126,16 @@ class Approval:
             return None
         if isinstance(answer, Rule):
             # For what was asked about, and nothing else: a yes to one protocol opens no other.
-            firewall.set(answer, peer=attempt.peer, protocol=attempt.protocol, direction=attempt.direction)
+            learn(firewall, answer, peer=attempt.peer, protocol=attempt.protocol, direction=attempt.direction)
             return firewall.decide(attempt, Judgement(answer, "answer")) == Rule.ALLOW
         return answer is True
 
-    async def _introduce(self, hook: Hook | None, attempt: Attempt, due: float) -> bool | None:
+    async def _introduce(self, hook: Hook | None, attempt: Attempt, due: float, preferred: bool) -> bool | None:
         """Have ``on_no_rule`` asked for a rule of the peer, once for all its attempts. None: there is one now.
 
         The time for the answer runs from the first attempt of the peer.
         """
-        if hook is None or self._hooks.full(attempt.peer):
+        if hook is None or self._full(attempt.peer, preferred=preferred):
             return False
         question = self._open.get(attempt.peer)
         joined = question is not None

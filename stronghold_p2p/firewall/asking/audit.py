@@ -1,18 +1,35 @@
 """The audit: a firewall's decisions go to the audit log and to the application's readers of events.
 
 What is open to everybody is no decision as long as no entry speaks of it.
+
+A line of the log is longer than what a peer sends for it, and a peer sends as much as it likes. So of one connection
+each protocol and verdict has one line; the next ones are counted, and told when there are ten of them, a hundred, and
+so on, and when the connection is over. Refusals have ``REFUSALS`` lines at once and ``REFUSALS_EACH_SECOND`` more, for
+all peers together, as whoever is refused may come again with another identity; the next line tells how many had none.
 """
 
 import logging
+import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+from multiaddr import Multiaddr
+
 from stronghold_p2p.firewall.entries import Judgement
-from stronghold_p2p.firewall.rules import Attempt, Rule
+from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule
+from stronghold_p2p.identity import PeerId
+from stronghold_p2p.logs import escaped
+from stronghold_p2p.token_bucket import TokenBucket
 
 AuditReader: TypeAlias = Callable[[Attempt, Rule], None]
+_Place: TypeAlias = tuple[PeerId, Multiaddr]
+_What: TypeAlias = tuple[Direction, str, bool]  # protocol, and whether it was allowed
 
 _MAX_WORD: Final = 128
+REFUSALS: Final = 200
+REFUSALS_EACH_SECOND: Final = 10.0
+PLACES: Final = 4_096  # connections whose decisions are counted; what comes late, or from more, begins anew
 
 AUDIT_FORMAT: Final = "net=%s verdict=%s peer=%s protocol=%s variant=%s from=%s rule=%s"
 
@@ -30,6 +47,9 @@ class Audit:
     def __init__(self, net: str = "-") -> None:
         self._net = word(net)
         self.readers: list[AuditReader] = []
+        self._counts: OrderedDict[_Place, dict[_What, tuple[int, str]]] = OrderedDict()
+        self._refusals = TokenBucket(REFUSALS_EACH_SECOND, REFUSALS)
+        self._without = 0  # lines that were not written
 
     @property
     def wanted(self) -> bool:
@@ -46,15 +66,39 @@ class Audit:
     def record(self, attempt: Attempt, found: Judgement, allowed: bool) -> bool:
         """Tell the log only, of a decision that has events of its own, and return it."""
         if not found.implicit and auditing(logging.INFO):
-            variant = "-" if attempt.variant is None else word(attempt.variant)
-            verdict, protocol = "allow" if allowed else "reject", word(attempt.protocol)
-            source = word(found.source)  # the name of a predicate may hold anything
-            _log.info(AUDIT_FORMAT, self._net, verdict, attempt.peer, protocol, variant, attempt.address, source)
+            what, count = (attempt.direction, attempt.protocol, allowed), 1
+            if attempt.protocol != CONNECTION:  # that is decided once
+                if (place := (attempt.peer, attempt.address)) not in self._counts and len(self._counts) >= PLACES:
+                    self._counts.popitem(last=False)
+                counts = self._counts.setdefault(place, {})
+                count += counts.get(what, (0, ""))[0]
+                counts[what] = count, found.source
+            if str(count).strip("0") == "1":  # 1, 10, 100
+                self._write((attempt.peer, attempt.address), what, count, found.source, attempt.variant)
         return allowed
+
+    def over(self, peer: PeerId, address: Multiaddr) -> None:
+        """The connection has ended: tell how many decisions there were."""
+        place = peer, address
+        for what, (count, source) in self._counts.pop(place, {}).items():
+            if count > 1 and auditing(logging.INFO):
+                self._write(place, what, count, source)
+
+    def _write(self, place: _Place, what: _What, count: int, source: str, variant: str | None = None) -> None:
+        (peer, address), (_, protocol, allowed) = place, what
+        if not allowed and not self._refusals.take(time.monotonic()):
+            self._without += 1
+            return
+        shown = "-" if variant is None else word(variant)
+        # The name of a predicate may hold anything.
+        given = (self._net, "allow" if allowed else "reject", peer, word(protocol), shown, address, word(source))
+        text = AUDIT_FORMAT if count == 1 else f"{AUDIT_FORMAT} count={count}"
+        if not allowed and self._without:
+            text += f" without={self._without}"
+            self._without = 0
+        _log.info(text, *given)
 
 
 def word(text: str) -> str:
     """Text that may come from a peer as one word of a log line: without spaces and control characters, and not long."""
-    if len(text) > _MAX_WORD:
-        text = text[:_MAX_WORD] + "\N{HORIZONTAL ELLIPSIS}"
-    return "".join(char if char.isprintable() and char != " " else f"\\u{ord(char):04x}" for char in text)
+    return escaped(text, _MAX_WORD, kept="")

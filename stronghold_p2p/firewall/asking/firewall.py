@@ -11,6 +11,7 @@ from stronghold_p2p.firewall.asking.rules_file import RulesFile
 from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS, Decisions
 from stronghold_p2p.firewall.entries import Content
 from stronghold_p2p.firewall.rules import Predicate, Rule
+from stronghold_p2p.logs import Faults
 
 log = logging.getLogger("stronghold_p2p.request")
 
@@ -24,8 +25,9 @@ class Firewall(Decisions):
     """
 
     def __init__(self, *, open_protocols: frozenset[str] = OPEN_PROTOCOLS) -> None:
-        super().__init__(_log_fault, open_protocols=open_protocols)
+        super().__init__(self._log_fault, open_protocols=open_protocols)
         self._file: RulesFile | None = None
+        self._faults = Faults(log)
 
     @staticmethod
     def load(
@@ -68,11 +70,10 @@ class Firewall(Decisions):
         self._entries.replace(content)
         self._changed()
 
+    def _log_fault(self, rule: Rule, error: BaseException) -> None:
+        self._faults.tell("a predicate failed, so it rejects (told once)", error=error, more=f": {rule!r}")
+
 
 def file_of(firewall: Firewall) -> RulesFile | None:
     """The file that the rules were loaded from."""
     return firewall._file  # noqa: SLF001 - ours, and no part of what users see
-
-
-def _log_fault(rule: Rule, error: BaseException) -> None:
-    log.error("the predicate of %r failed, so it rejects (told once)", rule, exc_info=error)

@@ -13,9 +13,10 @@ from types import NoneType
 from typing import Any, Final, TypeAlias
 
 from stronghold_p2p.firewall.asking.audit import word
-from stronghold_p2p.firewall.decisions import Decisions
+from stronghold_p2p.firewall.decisions import Decisions, learn, watch_changes
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.identity import PeerId
+from stronghold_p2p.logs import Faults
 from stronghold_p2p.per_peer import PerPeer
 
 Hook: TypeAlias = Callable[[Attempt], Awaitable[Any]]
@@ -29,19 +30,22 @@ CHANGED: Final = object()
 class Hooks(PerPeer[PeerId]):
     """The questions that the application is asked: at most ``asks`` at once (None: any number), and so many of a peer.
 
-    Ask ``full`` before ``take`` or ``start``: ``take`` counts an attempt that waits for another one's answer. A running
-    hook counts until it ends, also one that was cancelled and takes its time.
+    Ask ``crowded`` and ``full`` before ``take`` or ``start``: ``take`` counts an attempt that waits for another one's
+    answer. A running hook counts until it ends, also one that was cancelled and takes its time.
     """
 
-    __slots__ = ("_asks", "running")
+    __slots__ = ("_common", "asks", "faults", "running")
 
     def __init__(self, asks: int | None, per_peer: int | None) -> None:
         super().__init__(per_peer)
-        self._asks = math.inf if asks is None else asks
+        self.asks = math.inf if asks is None else asks
+        self._common = math.inf if asks is None else asks - asks // 4
+        self.faults = Faults(log)
         self.running: dict[asyncio.Task[Any], PeerId] = {}
 
-    def full(self, peer: PeerId) -> bool:
-        return self.total >= self._asks or super().full(peer)
+    def crowded(self, *, preferred: bool) -> bool:
+        """Whether there is no place for anybody more: the last quarter is for those who are preferred."""
+        return self.total >= (self.asks if preferred else self._common)
 
     def start(self, hook: Hook, attempt: Attempt) -> asyncio.Task[Any]:
         """Run ``hook(attempt)`` as a task, which is no longer counted when its other done callbacks are called."""
@@ -64,7 +68,7 @@ class Question:
     ``on_no_rule`` hook for all attempts of the peer, and the rule that it returns becomes the peer's.
     """
 
-    __slots__ = ("_attempt", "_firewall", "_over", "_shared", "_task", "_timer", "_unwatch", "_waiting")
+    __slots__ = ("_attempt", "_faults", "_firewall", "_over", "_shared", "_task", "_timer", "_unwatch", "_waiting")
 
     def __init__(
         self,
@@ -76,12 +80,13 @@ class Question:
     ) -> None:
         self._firewall = firewall
         self._attempt = attempt
+        self._faults = hooks.faults
         self._shared = shared
         self._over = False
         self._waiting: dict[asyncio.Future[object], Callable[[], bool]] = {}
         if shared is not None:
             shared[attempt.peer] = self
-        self._unwatch = firewall.watch(self._rules_changed)
+        self._unwatch = watch_changes(firewall, self._rules_changed, attempt.peer)
         self._timer: asyncio.TimerHandle | None = None
         if attempt.deadline < math.inf:
             self._timer = asyncio.get_running_loop().call_at(attempt.deadline, self._late)
@@ -103,13 +108,14 @@ class Question:
             if not self._waiting:
                 self._end(None)
 
-    def _rules_changed(self) -> None:
+    def _rules_changed(self, _: PeerId | None) -> None:
         for outcome, asks in self._waiting.items():
             if not outcome.done() and not asks():
                 outcome.set_result(CHANGED)
 
     def _late(self) -> None:
-        log.info("%s gave no answer in time: %s", *self._told)
+        hook, about = self._told
+        self._faults.tell("%s gave no answer in time", hook, more=f": {about}", level=logging.INFO)
         self._end(None)
 
     def _answered(self, task: asyncio.Task[Any]) -> None:
@@ -119,14 +125,16 @@ class Question:
         answer = None if task.cancelled() or error is not None else task.result()
         kinds = (bool, Rule) if self._shared is None else (Rule, NoneType)
         if error is not None:
-            log.error("%s failed, so it rejects: %s", *self._told, exc_info=error)
+            hook, about = self._told
+            self._faults.tell("%s failed, so it rejects", hook, error, more=f": {about}")
         elif not task.cancelled() and not isinstance(answer, kinds):
             wanted = " or ".join(kind.__name__ for kind in kinds)
-            log.error("%s returned %s, not %s, so it rejects", self._told[0], type(answer).__name__, wanted)
+            told = f"{self._told[0]} returned {type(answer).__name__}, not {wanted}"
+            self._faults.tell("%s, so it rejects", told)
             answer = None
         if self._shared is not None:
             if isinstance(answer, Rule) and not all(outcome.done() for outcome in self._waiting):
-                self._firewall.set(answer, peer=self._attempt.peer, direction=self._attempt.direction)
+                learn(self._firewall, answer, peer=self._attempt.peer, direction=self._attempt.direction)
             answer = None  # whom the new rule does not cover is rejected
         self._end(answer)
 

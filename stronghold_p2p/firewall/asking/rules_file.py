@@ -3,6 +3,7 @@
 The only module of this room that touches files.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -35,17 +36,23 @@ class RulesFile:
         self._predicates = dict(predicates)
         self._follow = follow
         self._stamp: Stamp | None = None
+        self._reading = False
         self._seen: tuple[Stamp | None, float] | None = None  # how the last look found it, and since when
 
     def read(self, *, create: bool = False) -> Content:
         """The content; ``ConfigError`` tells why it cannot be used. ``create``: a file that is not there is empty."""
         try:
-            data, stamp = files.read(self.path, MAX_FILE, "rules file")
+            data, self._stamp = files.read(self.path, MAX_FILE, "rules file")
         except FileNotFoundError:
             if create:
                 return Content()
-            raise ConfigError(f"{self.path} does not exist", where=str(self.path)) from None
-        self._stamp = stamp
+            raise self._missing() from None
+        return self._understood(data)
+
+    def _missing(self) -> ConfigError:
+        return ConfigError(f"{self.path} does not exist", where=str(self.path))
+
+    def _understood(self, data: bytes) -> Content:
         try:
             text = data.decode()
         except UnicodeDecodeError as error:
@@ -53,26 +60,44 @@ class RulesFile:
             raise ConfigError(f"{where}: not UTF-8", where=where) from None
         return toml.loads(text, self._predicates, str(self.path))
 
-    def refresh(self, now: float) -> None:
+    async def refresh(self, now: float) -> None:
         """Follow the file, if it has changed and been at rest for a while; ``now`` is in seconds on any clock.
 
-        One that cannot be used changes nothing, and is tried again the next time.
+        One that cannot be used changes nothing, and is tried again the next time. It is read in a thread, as a long one
+        takes half a second; if somebody reads or writes it meanwhile, that is what counts.
         """
         stamp = files.stamp(self.path)
         if self._seen is None or stamp != self._seen[0]:
             self._seen = (stamp, now)
-        if stamp == self._stamp or now - self._seen[1] < REST:
+        if stamp == self._stamp or now - self._seen[1] < REST or self._reading:
             return
+        before, self._reading = self._stamp, True
         try:
-            content = self.read()
-        except ConfigError as error:
-            if self.error is None or str(error) != str(self.error):
+            stamp, content = await asyncio.to_thread(self._look)
+        finally:
+            self._reading = False
+        if self._stamp != before:
+            return
+        self._stamp = stamp or before
+        if isinstance(content, ConfigError):
+            if self.error is None or str(content) != str(self.error):
                 self.loads += 1
-            self.error = ConfigError(str(error), where=error.where)  # without the frames, and the text in them
+            self.error = content
             return
         self.loads += 1
         self.error = None
         self._follow(content)
+
+    def _look(self) -> tuple[Stamp | None, Content | ConfigError]:
+        """What the file says, or why it says nothing that can be used. Changes nothing here, so a thread may do it."""
+        stamp: Stamp | None = None
+        try:
+            data, stamp = files.read(self.path, MAX_FILE, "rules file")
+            return stamp, self._understood(data)
+        except FileNotFoundError:
+            return None, self._missing()
+        except ConfigError as error:
+            return stamp, ConfigError(str(error), where=error.where)  # without the frames, and the text in them
 
     def write(self, content: Content) -> None:
         """Write ``content``. ``ConfigError``: it has no text form, or cannot be written; the file is as it was."""

@@ -6,10 +6,14 @@ happens. Every count is that of the living tokens, so a count cannot be forgotte
 
 A source is an IPv4 address or an IPv6 /56, the network that one household is given (RIPE-690, section 4.2); a provider
 can hand out many of these to one customer, so a /48 is counted too, with eight times as much (hostile rows 1 to 3).
+
+Strangers, which are peers that have connected to us and are not protected, have three quarters of
+``Limits.connections`` at most: whoever fills all of theirs does not keep us from dialing, nor protected peers from us.
+Where a place is missing, ``gives_way`` tells which connection may be closed for it (hostile row 142).
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -25,6 +29,7 @@ from stronghold_p2p.token_bucket import TokenBucket
 TRACKED_SOURCES = 4_096
 ACCEPT_BURST: Final = 16  # sockets at once from one address, before ``Limits.accept_rate`` counts (go)
 PENDING_PER_IP: Final = 16  # sockets of one address that are no connections yet, or an eighth of ``Limits.pending_in``
+RESERVED: Final = 4  # one of so many connections is not for strangers
 _SITE_BITS, _REGION_BITS = 56, 48
 _REGION_FACTOR = 8
 
@@ -42,6 +47,7 @@ class Token:
     source: _Source = ()
     peer: PeerId | None = None  # once it is that of a connection
     live: bool = True
+    stranger: bool = False  # the connection's peer came by itself, and is not protected
 
     def release(self) -> None:
         self.gate.release(self)
@@ -66,6 +72,9 @@ class Gate:
         self._pending_in = 0
         self._waiting: dict[_Source, dict[Token, None]] = {}  # in order of arrival
         self._established: Counter[Direction] = Counter()
+        self._strangers = 0
+        # The swarm sets it: how to close the connection that is missed least; None: all are needed.
+        self.gives_way: Callable[[], Callable[[], object] | None] = lambda: None
         self._peers: PerPeer[PeerId] = PerPeer(limits.per_peer)
         self._places: PerPeer[_Place] = PerPeer(None)
 
@@ -81,6 +90,7 @@ class Gate:
             self._check_rate(source[0], now)
             _check("pending_per_ip", len(self._waiting.get(source, ())), self._pending_per_ip)
         self._check_connected("in", source)
+        self._check_all(self.gives_way)
         gives_way = self._make_room()
         token = Token(self, "in", source)
         self._waiting.setdefault(source, {})[token] = None
@@ -90,21 +100,25 @@ class Gate:
     def dial(self) -> Token:
         _check("pending_out", self._pending_out, self._limits.pending_out)
         self._check_connected("out", ())
+        self._check_all(self.gives_way)
         self._pending_out += 1
         return Token(self, "out")
 
-    def establish(self, token: Token, peer: PeerId) -> None:
+    def establish(self, token: Token, peer: PeerId, *, protected: bool = False) -> None:
         """Turn a pending place into that of a connection to ``peer``, the authenticated one.
 
         On ``LimitExceeded`` the place stays pending: close the connection and release it. A token that has
-        lost its place meanwhile gets none here.
+        lost its place meanwhile gets none here. Another connection may have to give way.
         """
         if not token.live or token.peer is not None:
             raise _exceeded("pending_in", self._pending_in, self._limits.pending_in or 0)
         _check("per_peer", self._peers.count(peer), self._limits.per_peer)
         self._check_connected(token.direction, token.source)
+        stranger = token.direction == "in" and not protected
+        self._check_all(self._make_way, stranger=stranger)
         self._end_pending(token)
-        token.peer = peer
+        token.peer, token.stranger = peer, stranger
+        self._strangers += stranger
         self._established[token.direction] += 1
         self._peers.take(peer)
         for place in token.source:
@@ -119,6 +133,7 @@ class Gate:
             self._end_pending(token)
             return
         self._established[token.direction] -= 1
+        self._strangers -= token.stranger
         self._peers.give_back(token.peer)
         for place in token.source:
             self._places.give_back(place)
@@ -161,7 +176,6 @@ class Gate:
 
     def _check_connected(self, direction: Direction, source: _Source) -> None:
         limits, counts = self._limits, self._established
-        _check("connections", counts.total(), limits.connections)
         if direction == "out":
             _check("outbound", counts["out"], limits.outbound)
             return
@@ -169,6 +183,23 @@ class Gate:
         if limits.per_subnet is not None:
             for place, factor in zip(source, (1, _REGION_FACTOR), strict=False):
                 _check("per_subnet", self._places.count(place), limits.per_subnet * factor)
+
+    def _check_all(self, room: Callable[[], object], *, stranger: bool = False) -> None:
+        """Where there are as many connections as there may be, ``room`` has to find one that is missed least."""
+        most = self._limits.connections
+        if most is None:
+            return
+        count = self._established.total()
+        if stranger and self._strangers >= (share := most - most // RESERVED):
+            count, most = self._strangers, share
+        if count >= most and not room():
+            raise _exceeded("connections", count, most)
+
+    def _make_way(self) -> bool:
+        give_way = self.gives_way()
+        if give_way is not None:
+            give_way()
+        return give_way is not None
 
     def _make_room(self) -> Token | None:
         maximum = self._limits.pending_in

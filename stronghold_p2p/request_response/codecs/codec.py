@@ -22,7 +22,10 @@ class Codec(Protocol[T]):
         """The body of ``value``; a ``ValueError`` becomes ``Malformed``."""
 
     def decode(self, body: bytes, /) -> T:
-        """The message in ``body``, which comes from a peer; a ``ValueError`` becomes ``Malformed``."""
+        """The message in ``body``, which comes from a peer; a ``ValueError`` becomes ``Malformed``.
+
+        For more than 64 KiB it is called in a thread, one call at a time.
+        """
 
 
 @dataclass(eq=False)
@@ -36,6 +39,10 @@ class Named(Generic[T]):
     def __repr__(self) -> str:
         return self.name
 
+
+# Less than this is not worth a look at which brackets stand inside strings.
+WEIGHED: Final = 65_536
+MAX_REASON: Final = 1_000  # characters of what a codec says: an error that waits must not keep a message
 
 # A length below 128 is the byte itself.
 _ONE_BYTE: Final = tuple(bytes((size,)) for size in range(128))
@@ -58,18 +65,32 @@ def malformed(error: ValueError, part: str, peer: Any = None) -> Malformed:
     """What a codec raised, as the error for the caller; ``part`` begins its path."""
     path = error.path if isinstance(error, Malformed) else ""
     between = "." if part and path else ": " if part else ""
-    return Malformed(f"{part}{between}{error}", path=".".join(filter(None, (part, path))), peer=peer)
+    return Malformed(f"{part}{between}{str(error)[:MAX_REASON]}", path=".".join(filter(None, (part, path))), peer=peer)
 
 
-def weight(body: bytes) -> int:
-    """Bytes of memory that the message in ``body`` takes, at most, once it is read as JSON.
+def weight(codec: Codec[Any], body: bytes) -> int:
+    """Bytes of memory that the message in ``body`` takes, at most, once ``codec`` has read it as JSON.
 
     An object of CPython 3.11 has up to 192 bytes with one member, an array with its place in another one 64, and the
     text or number behind a comma or a colon 58 besides its own; a text has up to four for each character when one of
-    them is no ASCII.
+    them is no ASCII. What stands inside strings is text, and nothing else.
     """
-    texts = len(body) if body.isascii() and b"\\u" not in body else 4 * len(body)
-    return texts + 134 * body.count(b"{") + 64 * body.count(b"[") + 58 * (body.count(b",") + body.count(b":"))
+    size = len(body)
+    if codec is BYTES:
+        return size
+    escapes = b"\\" in body and b"\\u" in body  # a single byte is found much quicker
+    texts = size if body.isascii() and not escapes else 4 * size
+    marks = _marks(body)
+    if marks > WEIGHED and b'"' in body:
+        marks = _marks(strict_json.outside_strings(body))
+    return texts + marks
+
+
+def _marks(body: bytes) -> int:
+    objects, arrays = body.count(b"{"), body.count(b"[")
+    if objects + arrays > strict_json.MAX_CONTAINERS:  # it is refused before any is made
+        objects, arrays = strict_json.MAX_CONTAINERS, 0
+    return 134 * objects + 64 * arrays + 58 * (body.count(b",") + body.count(b":"))
 
 
 def frame(body: bytes) -> bytes:

@@ -19,10 +19,10 @@ _MAX_ID: Final = 1_023
 class RequestProtocol(Generic[Rq, Rs_co]):
     """A request-response protocol under one or more ids.
 
-    All ``ids`` are served; rules of the firewall name the first. A request goes out under the first that the peer is
-    known to serve, else under the first, and under the others once that is refused. ``max_request`` and
+    All ``ids`` are served; rules of the firewall may name any of them. A request goes out under the first that the
+    peer is known to serve, else under the first, and under the others once that is refused. ``max_request`` and
     ``max_response`` are bytes of a message body (1 MiB and 10 MiB), checked when its length is read.
-    ``view`` makes of a request what the firewall sees of it; without one it sees the request.
+    ``view`` makes of a request what the firewall sees of it besides its variant; without one it sees the request.
     ``ConfigError``: no id, one that cannot be an id, one twice, or a size below zero.
     """
 

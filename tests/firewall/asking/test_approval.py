@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.firewall.asking.approval import ASK_MEMORY
+from stronghold_p2p.firewall.asking.approval import ASK_MEMORY, ASK_SHARE
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.asking.firewall import Firewall
-from stronghold_p2p.firewall.rules import Attempt, Rule
+from stronghold_p2p.firewall.rules import Attempt, Direction, Rule
 from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.swarm.swarm import Swarm
 from tests.firewall.asking.asked import approving, asking, begin, hooked, nothing_left, requests
@@ -285,7 +285,7 @@ async def test_surplus_questions_of_one_peer_are_rejected_at_once(rule: Rule | N
 
 @BOTH_HOOKS
 async def test_surplus_questions_of_all_peers_are_rejected_at_once(rule: Rule | None) -> None:
-    _, approval, asked = asking(rule, asks=5, asks_per_peer=2)
+    _, approval, asked = asking(rule, asks=6, asks_per_peer=2)  # one is for a peer that a rule names
     peers = (ALICE, BOB, CAROL)
     tasks = await begin(approval, *(attempt(peer) for peer, _ in itertools.product(peers, range(3))))
     assert [each.peer for each in asked.attempts] == ([ALICE, ALICE, BOB, BOB, CAROL] if rule else [ALICE, BOB, CAROL])
@@ -302,24 +302,59 @@ async def test_surplus_questions_of_all_peers_are_rejected_at_once(rule: Rule | 
     await nothing_left(approval)
 
 
-async def test_what_waits_is_bounded_in_bytes() -> None:
-    """Hostile row 79: 32 MiB of bodies; the application is shown them, so they are read before it is asked."""
-    _, approval, asked = asking()
-    first, second = (
-        asyncio.ensure_future(approval.ask(attempt(peer), size)) for peer, size in ((ALICE, ASK_MEMORY - 40), (BOB, 40))
-    )
+async def test_what_waits_is_bounded_in_bytes(caplog: pytest.LogCaptureFixture) -> None:
+    """Hostile rows 79 and 132: 32 MiB of bodies, and 8 of one peer; the application is shown them, so they are read
+    before it is asked."""
+    firewall, approval, asked = asking()
+    firewall.set(Rule.ASK, peer=CAROL)
+    others = [Identity.from_seed(bytes([number]) * 32).peer_id for number in (11, 12, 13)]
+    tasks = [asyncio.ensure_future(approval.ask(attempt(peer), ASK_SHARE)) for peer in others]
     await asyncio.sleep(0)
+    assert approval.snapshot()["ask_memory"] == ASK_MEMORY - ASK_SHARE
+    assert await approval.ask(attempt(others[0]), 1) is False  # its share; nobody else is concerned
+    assert caplog.records == []
+    assert await approval.ask(attempt(BOB), 1) is False
+    assert await approval.ask(attempt(BOB), 1) is False
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith(f"questions to hooks have {ASK_MEMORY - ASK_SHARE} of {ASK_MEMORY} of their memory: ")
+    named = asyncio.ensure_future(approval.ask(attempt(CAROL), ASK_SHARE))
+    (unread,) = await begin(approval, attempt(BOB))  # a stream, of which nothing is kept
     assert approval.snapshot()["ask_memory"] == ASK_MEMORY
-    assert await approval.ask(attempt(CAROL), 1) is False
-    (unread,) = await begin(approval, attempt(CAROL))  # a stream, of which nothing is kept
-    assert len(asked.answers) == 3
+    assert len(asked.answers) == 5
     asked.answers[0].set_result(True)
-    assert await first is True
-    assert approval.snapshot()["ask_memory"] == 40
-    assert await approval.ask(attempt(CAROL), ASK_MEMORY - 39) is False
-    second.cancel()
-    unread.cancel()
-    await asyncio.gather(second, unread, return_exceptions=True)
+    assert await tasks[0] is True
+    assert approval.snapshot()["ask_memory"] == ASK_MEMORY - ASK_SHARE
+    for task in (*tasks, named, unread):
+        task.cancel()
+    await asyncio.gather(*tasks, named, unread, return_exceptions=True)
+    caplog.clear()
+    await nothing_left(approval)
+
+
+@pytest.mark.parametrize("direction", ["in", "out"])
+async def test_whom_a_rule_names_has_a_quarter_of_the_questions(
+    direction: Direction, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Hostile row 132. What we do ourselves has it, too; it is told once that there is no more for the others."""
+    firewall, approval, asked = asking(asks=8, asks_per_peer=6)
+    firewall.set(Rule.ASK, direction="out")
+    if direction == "in":
+        firewall.set(Rule.ASK, peer=ALICE)
+    strangers = await begin(approval, *(attempt(BOB) for _ in range(8)))
+    assert [task.done() for task in strangers] == [False] * 6 + [True] * 2
+    assert len(caplog.records) == 1
+    friends = await begin(approval, *(attempt(ALICE, direction=direction) for _ in range(3)))
+    assert [task.done() for task in friends] == [False, False, True]
+    for answer in asked.answers:
+        answer.set_result(True)
+    await asyncio.gather(*strangers, *friends)
+    await nothing_left(approval)
+    again = await begin(approval, *(attempt(BOB) for _ in range(7)), attempt(CAROL))
+    assert len(caplog.records) == 2  # once more, as nobody waited any more
+    for task in again:
+        task.cancel()
+    await asyncio.gather(*again, return_exceptions=True)
+    caplog.clear()
     await nothing_left(approval)
 
 
@@ -337,7 +372,7 @@ async def test_rules_that_change_and_change_back_let_nobody_in() -> None:
 
 async def test_limits_come_from_the_configuration_and_may_be_none() -> None:
     one = Swarm(Identity(), limits=Limits(asks=1, asks_per_peer=2), timeouts=Timeouts(ask=4)).approval
-    assert (one._hooks._asks, one._hooks.maximum, one._ask) == (1, 2, 4)
+    assert (one._hooks.asks, one._hooks.maximum, one._ask) == (1, 2, 4)
     _, approval, asked = asking(asks=None, asks_per_peer=None)
     tasks = await begin(approval, *(attempt() for _ in range(300)))
     assert len(asked.attempts) == 300

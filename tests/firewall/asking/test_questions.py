@@ -120,6 +120,6 @@ async def test_nothing_of_a_question_is_left_for_the_collector() -> None:
     asked.answers[0].set_result(Rule.ALLOW)
     assert await task is True
     await nothing_left(approval)
-    assert firewall._observers == {}
+    assert firewall._observers == {None: {}}
     gc.collect()
     assert not [thing for thing in gc.get_objects() if type(thing).__name__ == "Question"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import stat
+import threading
 import time
 from pathlib import Path
 from unittest.mock import Mock
@@ -99,7 +101,7 @@ def test_what_cannot_be_read_does_not_start(tmp_path: Path, path: Path, create: 
 
 def test_a_file_of_the_greatest_size(tmp_path: Path) -> None:
     path = tmp_path / "rules.toml"
-    path.write_text(ASKING + "#" * (MAX_FILE - len(ASKING)))
+    path.write_text((ASKING + "#\n" * MAX_FILE)[:MAX_FILE])
     assert Firewall.load(path).rules() == (({"direction": "in"}, Rule.ASK),)
 
 
@@ -123,8 +125,11 @@ def filed(firewall: Firewall) -> RulesFile:
 
 
 def looked(firewall: Firewall, *seconds: float) -> None:
-    for now in seconds or range(10):
-        filed(firewall).refresh(float(now))
+    async def look() -> None:
+        for now in seconds or range(10):
+            await filed(firewall).refresh(float(now))
+
+    asyncio.run(look())
 
 
 def told(file: RulesFile) -> str:
@@ -236,6 +241,31 @@ def test_the_file_can_be_read_again_at_any_time(path: Path) -> None:
     assert firewall.decide(attempt()) == Rule.ALLOW
     looked(firewall)
     assert file.loads == 0  # whoever called it has been told
+
+
+async def test_a_file_is_followed_off_the_loop_and_what_we_do_meanwhile_counts(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    firewall, file = following(path)
+    change(path, ALLOWING)
+    threads, look = list[int](), file._look
+
+    def slow() -> object:
+        threads.append(threading.get_ident())
+        time.sleep(0.05)
+        return look()
+
+    monkeypatch.setattr(file, "_look", slow)
+    await file.refresh(0.0)
+    reading = asyncio.ensure_future(file.refresh(1.0))
+    await asyncio.sleep(0)
+    await file.refresh(2.0)  # it is being read
+    assert len(threads) == 1
+    assert threads[0] != threading.get_ident()
+    firewall.set(Rule.REJECT)
+    firewall.save()
+    await reading
+    assert (file.loads, firewall.decide(attempt())) == (0, Rule.REJECT)
 
 
 def test_no_file_is_no_work() -> None:

@@ -110,6 +110,37 @@ def test_connections_out(limit: str) -> None:
     gate.establish(second, BOB)
 
 
+def test_a_quarter_is_not_for_strangers() -> None:
+    """Hostile row 142."""
+    gate = gate_of(connections=8, per_subnet=None)
+    tokens = [connect(gate, number=number) for number in range(6)]
+    late = inbound(gate)
+    error = full(gate, lambda: gate.establish(late, CAROL), "connections")
+    assert (error.current, error.maximum) == (6, 6)
+    gate.establish(late, CAROL, protected=True)
+    gate.establish(gate.dial(), PEERS[7])
+    full(gate, gate.dial, "connections")
+    refused(gate, "192.0.2.1", "connections")
+    tokens[0].release()
+    connect(gate, number=8)
+
+
+def test_a_connection_that_is_missed_least_gives_way() -> None:
+    gate = gate_of(connections=4, per_subnet=None)
+    idle = [connect(gate, number=number) for number in range(3)]
+    gate.gives_way = lambda: (lambda: idle.pop(0).release()) if idle else None
+    connect(gate, number=4)  # among strangers
+    assert len(idle) == 2
+    gate.establish(gate.dial(), PEERS[5])
+    assert gate.snapshot()["inbound"] == 3
+    late, dial = inbound(gate), gate.dial()
+    gate.establish(dial, PEERS[6])  # of all
+    gate.establish(late, PEERS[7])
+    assert (gate.snapshot()["inbound"], gate.snapshot()["outbound"]) == (2, 2)
+    full(gate, gate.dial, "connections")
+    refused(gate, "192.0.2.1", "connections")
+
+
 def test_connections_of_one_peer_count_both_ways() -> None:
     gate = gate_of(per_peer=2)
     connect(gate, number=0)

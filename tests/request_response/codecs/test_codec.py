@@ -12,7 +12,7 @@ from stronghold_p2p.errors import Malformed
 from stronghold_p2p.exchange import ExchangeRunner
 from stronghold_p2p.firewall.rules import variant_of
 from stronghold_p2p.request_response.codecs import codec
-from stronghold_p2p.request_response.codecs.codec import BYTES, JSON, Codec, frame, unframe, weight
+from stronghold_p2p.request_response.codecs.codec import BYTES, JSON, Codec, frame, malformed, unframe, weight
 from tests.request_response.codecs.kinds import Pair, Say
 from tests.support.requests import NOT_MINIMAL
 
@@ -195,9 +195,22 @@ def test_the_weight_of_a_message_is_what_it_takes_at_most(body: bytes) -> None:
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert message
-    assert taken <= weight(body) + 1_000
-    assert weight(body) <= 8 * taken
+    assert taken <= weight(JSON, body) + 1_000
+    assert weight(JSON, body) <= 8 * taken
 
 
 def test_the_weight_of_a_short_message() -> None:
-    assert weight(b'"Ping"') == 6
+    assert weight(JSON, b'"Ping"') == 6
+
+
+def test_what_stands_inside_strings_is_text() -> None:
+    """Hostile row 132."""
+    text = b"[{,:" * 30_000
+    assert weight(JSON, b'"' + text + b'"') == len(text) + 2
+    assert weight(JSON, b'["\\"' + text + b'",{"a":1}]') == len(text) + 14 + 64 + 134 + 2 * 58
+    assert weight(JSON, text) > 70 * 30_000  # it is none
+    assert weight(BYTES, text) == len(text)  # it is not looked at
+
+
+def test_what_a_codec_says_is_kept_short() -> None:
+    assert len(str(malformed(ValueError("x" * 1_000_000), "request"))) < 1_100

@@ -1,0 +1,89 @@
+"""What goes into logs, so told that nobody can write them: a message is one line, and faults do not come without end.
+
+The text of an exception may be a peer's, as a handler may name in it what it was sent.
+"""
+
+import logging
+import time
+import traceback
+from typing import Final
+
+from stronghold_p2p.token_bucket import TokenBucket
+
+AT_ONCE: Final = 5  # tracebacks of one kind, before they come one at a time; each takes some 2,000 bytes
+EVERY: Final = 60.0  # seconds between two of them from then on
+KINDS: Final = 256  # that are told apart
+LONGEST: Final = 1_000  # characters of a message
+
+
+class OneLine:
+    """Text from elsewhere for a line of a log: escaped, and cut, when the line is written."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def __str__(self) -> str:
+        return escaped(str(self._value), LONGEST)
+
+
+def escaped(text: str, longest: int, *, kept: str = " ") -> str:
+    """At most ``longest`` characters of ``text``, none of which ends the line or steers a terminal."""
+    if len(text) > longest:
+        text = text[:longest] + "\N{HORIZONTAL ELLIPSIS}"
+    return "".join(char if char in kept or (char.isprintable() and char != " ") else _code(char) for char in text)
+
+
+def _code(char: str) -> str:
+    return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"
+
+
+class Faults:
+    """Tells one network's faults of the application: of each kind so many as ``AT_ONCE`` and ``EVERY`` allow.
+
+    What is not told is counted, and told with the next one. A kind is a text and what it is about; no peer chooses it.
+    """
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._kinds: dict[tuple[str, str], tuple[TokenBucket, list[int]]] = {}
+
+    def tell(
+        self,
+        text: str,
+        about: str = "",
+        error: BaseException | None = None,
+        *,
+        more: str = "",
+        level: int = logging.ERROR,
+    ) -> None:
+        """One record, ``text % about`` and ``more``, with the traceback of ``error``."""
+        if not self._log.isEnabledFor(level):
+            return
+        if (text, about) not in self._kinds and len(self._kinds) >= KINDS:
+            del self._kinds[next(iter(self._kinds))]
+        bucket, untold = self._kinds.setdefault((text, about), (TokenBucket(1 / EVERY, AT_ONCE), [0]))
+        if not bucket.take(time.monotonic()):
+            untold[0] += 1
+            return
+        more += f" ({untold[0]} more since the last one)" if untold[0] else ""
+        untold[0] = 0
+        record(self._log, level, f"{text}%s", (about, more) if "%s" in text else (more,), error)
+
+
+def record(log: logging.Logger, level: int, text: str, given: tuple[str, ...], error: BaseException | None) -> None:
+    """As ``log.log`` with ``exc_info``, but the message in the traceback is one line."""
+    info = None if error is None else (type(error), error, error.__traceback__)
+    told = log.makeRecord(log.name, level, "(logs)", 0, text, given, info)
+    if error is not None:
+        parts = traceback.TracebackException.from_exception(error).format()
+        told.exc_text = "".join(map(_part, parts)).rstrip("\n")
+    log.handle(told)
+
+
+def _part(part: str) -> str:
+    """Frames and the words between exceptions are Python's; what is left is an exception with its message."""
+    if part.startswith(("  ", "\n", "Traceback ")):
+        return part
+    return escaped(part.rstrip("\n"), LONGEST) + "\n"
