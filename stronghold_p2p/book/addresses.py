@@ -56,7 +56,7 @@ class AddressBook:
         file cannot be read or understood; ``where`` names the file and the place in it, and it stays as it is.
         """
         book = AddressBook()
-        book._file = BookFile(Path(path), autosave=autosave)
+        book._file = BookFile(files.located(path), autosave=autosave)
         content = book._file.read()
         if content is not None:
             book._store.take(content)
@@ -70,8 +70,8 @@ class AddressBook:
         book; then the file is as it was.
         """
         file = self._file
-        if path is not None and (file is None or Path(path) != file.path):
-            file = BookFile(Path(path))
+        if path is not None and (file is None or files.located(path) != file.path):
+            file = BookFile(files.located(path))
         if file is None:
             raise ConfigError("the book was loaded from no file: name one", where="path")
         file.write(self._store.content())
