@@ -105,10 +105,12 @@ class AddressBook:
     def remove(self, peer: PeerId, address: Multiaddr | str | None = None) -> None:
         """Forget one address of ``peer``, or (None) all; nothing happens if it is not known."""
         entry = self._store.entry(peer)
-        if address is not None:
-            entry.places.pop(place_of(peer, address), None)
+        if address is None:
+            entry.places, entry.unread = {}, ()
+        elif isinstance(address, str) and address in entry.unread:
+            entry.unread = tuple(text for text in entry.unread if text != address)
         else:
-            entry.places = {}
+            entry.places.pop(place_of(peer, address), None)
         if not entry.places:
             entry.pinned = False
         self._store.put(peer, entry)

@@ -13,7 +13,7 @@ from typing import Final
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.kinds import relays_of
-from stronghold_p2p.addressing.parse import P2P_CODE, parse, split_peer
+from stronghold_p2p.addressing.parse import P2P_CODE, parse, shown, split_peer
 from stronghold_p2p.errors import ConfigError, DecodeError
 from stronghold_p2p.identity import Edition, PeerId
 
@@ -32,6 +32,7 @@ class BookEntry:
     """The addresses of one peer in an address book.
 
     ``places`` maps each address to the time until which it counts; those that are ``GIVEN`` or ``FOUND`` stay.
+    ``unread`` are addresses of kinds that we do not know, as a file had them: kept for it, and never dialed.
     ``pinned``: the caller named this peer, so the book never forgets it by itself.
     ``relays`` and ``exclusive`` are what ``AddressBook.via`` said. ``edition`` is that of the newest signed record,
     which holds until ``record_until``; no older one counts after that, either.
@@ -43,6 +44,7 @@ class BookEntry:
     exclusive: bool = False
     edition: Edition | None = None
     record_until: float = -inf
+    unread: tuple[str, ...] = ()
 
     @property
     def bound(self) -> bool:
@@ -52,7 +54,7 @@ class BookEntry:
     @property
     def stays(self) -> bool:
         """Something lasting is known of this peer."""
-        return self.bound or any(until >= FOUND for until in self.places.values())
+        return self.bound or bool(self.unread) or any(until >= FOUND for until in self.places.values())
 
     @property
     def lasting(self) -> tuple[bytes, ...]:
@@ -141,7 +143,7 @@ def place_of(peer: PeerId, address: Multiaddr | str) -> bytes:
     try:
         place = checked(peer, parse(address))
     except DecodeError as error:
-        raise ConfigError(f"{address}: {error}", where=str(address)) from None
+        raise ConfigError(f"{shown(address)}: {error}", where=shown(address)) from None
     if place is None:
         raise ConfigError(f"{address} names another peer than {peer}, or no place", where=str(address))
     return place

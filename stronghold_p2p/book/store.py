@@ -104,10 +104,10 @@ class Store:
     def content(self) -> Content:
         """What is saved: all that stays."""
         entries = (
-            SavedPeer(peer, entry.lasting, entry.pinned, entry.relays, entry.exclusive, entry.edition)
+            SavedPeer(peer, entry.lasting, entry.pinned, entry.relays, entry.exclusive, entry.edition, entry.unread)
             for peer, entry in self._lasting.items()
         )
-        said = tuple(saved for saved in entries if saved.places or saved.relays is not None or saved.exclusive)
+        said = tuple(one for one in entries if one.places or one.unread or one.relays is not None or one.exclusive)
         return Content(said, tuple(dict.fromkeys(self.relays)))
 
     def take(self, content: Content) -> None:
@@ -118,6 +118,7 @@ class Store:
             for place in saved.places:
                 if entry.places.get(place, 0.0) < FOUND:
                     entry.keep(place, GIVEN if saved.pinned else FOUND, self.per_peer)
+            entry.unread = tuple(dict.fromkeys((*entry.unread, *saved.unread)))[:PER_PEER]
             entry.pinned = entry.pinned or saved.pinned
             if saved.relays is not None or saved.exclusive:
                 entry.relays, entry.exclusive = saved.relays, saved.exclusive
@@ -130,10 +131,11 @@ class Store:
         """An import forgets nothing that stays, and leaves a book that can be saved; else ``LimitExceeded``."""
         if len({*self.relays, *content.relays}) > RELAYS:
             raise full("relays", RELAYS)
-        more = {saved.peer: saved.places for saved in content.peers}
+        more: dict[PeerId, tuple[bytes | str, ...]]
+        more = {saved.peer: (*saved.places, *saved.unread) for saved in content.peers}
         if len(self._lasting.keys() | more.keys()) > self.maximum:
             raise full("peers", self.maximum)
-        merged = [{*entry.lasting, *more.pop(peer, ())} for peer, entry in self._lasting.items()]
+        merged = [{*entry.lasting, *entry.unread, *more.pop(peer, ())} for peer, entry in self._lasting.items()]
         places = [place for of_peer in (*merged, *more.values()) for place in of_peer]
         if len(places) > ADDRESSES or sum(map(len, places)) > SIZE:
             raise full("addresses", ADDRESSES)
@@ -149,7 +151,7 @@ class Store:
         self._lasting.pop(peer, None)
         self._hearsay.pop(peer, None)
         self._measure(old, -1)
-        if new is not None and (new.places or new.bound):
+        if new is not None and (new.places or new.bound or new.unread):
             (self._lasting if new.stays else self._hearsay)[peer] = new
             self._measure(new, 1)
 
@@ -189,8 +191,8 @@ class Store:
     def _measure(self, entry: BookEntry | None, times: int) -> None:
         """Count the addresses of ``entry`` and their bytes once more, or (-1) no longer."""
         if entry is not None:
-            self._count += times * len(entry.places)
-            self._size += times * sum(map(len, entry.places))
+            self._count += times * (len(entry.places) + len(entry.unread))
+            self._size += times * (sum(map(len, entry.places)) + sum(map(len, entry.unread)))
 
 
 def _at_most(name: str, maximum: int, given: int | None) -> int:
