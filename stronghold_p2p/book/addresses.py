@@ -11,6 +11,7 @@ from multiaddr import Multiaddr
 from stronghold_p2p import files
 from stronghold_p2p.addressing.kinds import relays_of, through_relay
 from stronghold_p2p.addressing.parse import with_peer
+from stronghold_p2p.arguments import check_kind
 from stronghold_p2p.book import json_form
 from stronghold_p2p.book.entry import FOUND, GIVEN, place_of
 from stronghold_p2p.book.json_form import RELAYS, Content
@@ -93,7 +94,8 @@ class AddressBook:
         ``ConfigError``: no address, or one that ends in another peer's id. ``LimitExceeded``: there is no place that is
         not taken by something that the caller gave, too.
         """
-        store, place, entry = self._store, place_of(peer, address), self._store.entry(peer)
+        store, place = self._store, place_of(peer, address)
+        entry = store.entry(peer)
         entry.pinned = True
         if entry.places.get(place, 0.0) >= FOUND:
             entry.places[place] = GIVEN
@@ -104,6 +106,7 @@ class AddressBook:
 
     def remove(self, peer: PeerId, address: Multiaddr | str | None = None) -> None:
         """Forget one address of ``peer``, or (None) all; nothing happens if it is not known."""
+        _check_peers(peer)
         entry = self._store.entry(peer)
         if address is None:
             entry.places, entry.unread = {}, ()
@@ -122,6 +125,8 @@ class AddressBook:
         ``<relay's address>/p2p/<relay>/p2p-circuit/p2p/<peer>``.
         """
         entry = self._store.entry(peer)
+        if not entry.places:
+            _check_peers(peer)
         order = entry.order(peer, self._circuits(peer, self.relays if entry.relays is None else entry.relays))
         found = map(Multiaddr, order)
         return tuple(with_peer(one, peer) if relays_of(one) else one for one in found)
@@ -136,7 +141,10 @@ class AddressBook:
 
         ``ConfigError``: nothing would be left, or more than 64 relays. ``LimitExceeded``: the book is full.
         """
+        if isinstance(relays, PeerId | str | bytes):
+            raise ConfigError("relays is one peer: take a list", where="relays")
         named = None if relays is None else tuple(dict.fromkeys(relays))
+        _check_peers(to, *(named or ()))
         if exclusive and named == ():
             raise ConfigError("exclusive, and through no relay: nothing is left to dial", where="relays")
         if named is not None and len(named) > RELAYS:
@@ -154,6 +162,11 @@ class AddressBook:
             if place is not None:
                 found.append(bytes(through_relay(Multiaddr(place), relay)))
         return found
+
+
+def _check_peers(*peers: object) -> None:
+    for peer in peers:
+        check_kind("peer", peer, PeerId, "take PeerId(text)")
 
 
 class BookFile:

@@ -14,6 +14,7 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.kinds import relays_of
 from stronghold_p2p.addressing.parse import P2P_CODE, parse, shown, split_peer
+from stronghold_p2p.arguments import check_kind
 from stronghold_p2p.errors import ConfigError, DecodeError
 from stronghold_p2p.identity import Edition, PeerId
 
@@ -140,6 +141,8 @@ def checked(peer: PeerId, address: Multiaddr) -> bytes | None:
 
 def place_of(peer: PeerId, address: Multiaddr | str) -> bytes:
     """The place of ``address``; ``ConfigError`` if that is no address, names another peer, or names only a peer."""
+    check_kind("peer", peer, PeerId, "take PeerId(text)")
+    check_kind("address", address, (str, Multiaddr), "take a text like '/ip4/192.0.2.7/tcp/4001', or a Multiaddr")
     try:
         place = checked(peer, parse(address))
     except DecodeError as error:

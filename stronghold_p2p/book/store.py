@@ -196,8 +196,9 @@ class Store:
 
 
 def _at_most(name: str, maximum: int, given: int | None) -> int:
-    if given is not None and given > maximum:
-        raise ConfigError(f"AddressBook({name}={given}): a file has at most {maximum}", where=name)
+    number: object = given
+    if given is not None and not (isinstance(number, int) and 0 <= given <= maximum):
+        raise ConfigError(f"AddressBook({name}={given!r}): a file has at most {maximum}", where=name)
     return maximum if given is None else given
 
 

@@ -17,14 +17,15 @@ from typing import Final, TypeAlias, Unpack
 
 from multiaddr import Multiaddr
 
+from stronghold_p2p.arguments import check_function
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall.entries import LEARNED, Entries, Judgement, banned_of, key_of
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Fault, Rule, Scope
 from stronghold_p2p.firewall.rules import decide as rule_of
 from stronghold_p2p.identity import PeerId
 
-AskHook: TypeAlias = Callable[[Attempt], Awaitable[bool | Rule]]
-NoRuleHook: TypeAlias = Callable[[Attempt], Awaitable[Rule | None]]
+AskHook: TypeAlias = Callable[[Attempt], Awaitable[bool | Rule] | bool | Rule]
+NoRuleHook: TypeAlias = Callable[[Attempt], Awaitable[Rule | None] | Rule | None]
 Observer: TypeAlias = Callable[[PeerId | None], None]
 
 OPEN_PROTOCOLS: Final = frozenset({CONNECTION, "/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0"})
@@ -135,8 +136,10 @@ class Decisions:
         """Let ``hook`` answer for ``Rule.ASK`` (a decorator; the last one counts).
 
         It is called with each attempt and returns True (this once), False, or a ``Rule``, which becomes the
-        peer's. Without a hook, and whenever it raises, is late or returns anything else, ``ASK`` rejects.
+        peer's; or an awaitable of that. A plain function has to answer at once. Without a hook, and whenever it raises,
+        is late or returns anything else, ``ASK`` rejects. ``ConfigError``: it is no function of an attempt.
         """
+        check_function("on_ask", hook, "an Attempt")
         self._hooks.ask = hook
         return hook
 
@@ -144,10 +147,11 @@ class Decisions:
         """Let ``hook`` give a rule to peers that none covers (a decorator; the last one counts).
 
         It is called once for each such peer, with the first of its attempts, while they all wait. The ``Rule`` that
-        it returns becomes the peer's, and they are judged by it. If it returns None, raises, is late or returns
-        anything else, they are rejected and nothing is kept. Without a hook a peer without a rule is told that
-        nothing is served.
+        it returns, or an awaitable gives, becomes the peer's, and they are judged by it. If it returns None, raises, is
+        late or returns anything else, they are rejected and nothing is kept. Without a hook a peer without a rule is
+        told that nothing is served. ``ConfigError``: it is no function of an attempt.
         """
+        check_function("on_no_rule", hook, "an Attempt")
         self._hooks.no_rule = hook
         self._changed()
         return hook

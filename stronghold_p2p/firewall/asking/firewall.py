@@ -41,6 +41,8 @@ class Firewall(Decisions):
         ``create`` a file that is not there is an empty one, made by the first ``save``. ``ConfigError``, whose
         ``where`` tells file and line: it cannot be read, or not be understood.
         """
+        for name, predicate in (predicates or {}).items():
+            Rule.when(predicate, name=name)  # what it refuses is no predicate
         firewall = Firewall()
         firewall._file = RulesFile(files.located(path), predicates or {}, firewall._follow, watch=watch)
         firewall._entries.replace(firewall._file.read(create=create))
