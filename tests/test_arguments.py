@@ -1,4 +1,4 @@
-"""Mistakes are caught where they are made: a wrong argument is one ``ConfigError`` at the call (defects 3, 4 and 14)."""
+"""Mistakes are caught where they are made: a wrong argument is one ``ConfigError`` at the call (defects 3, 4, 14)."""
 
 from __future__ import annotations
 

@@ -82,15 +82,18 @@ class BookEntry:
         self.places = {place: until, **others} if first else {**others, place: until}
         return True
 
-    def tell(self, places: Iterable[bytes], now: float, maximum: int, edition: Edition | None) -> None:
+    def tell(
+        self, places: Iterable[bytes], now: float, maximum: int, edition: Edition | None, *, besides: bool = False
+    ) -> None:
         """Take the addresses that the peer tells of itself; ``edition`` is that of their record, if it is signed.
 
-        While a signed record holds, addresses that are not signed change nothing. A newer one (RFC 0003, "Peer Record":
+        While a signed record holds, addresses that are not signed change nothing; or, ``besides``, they come behind
+        its own, and only for as long as no newer one is told. A newer one (RFC 0003, "Peer Record":
         a higher ``seq``) replaces what was told before, the same holds longer, and no other is ever taken.
         """
         until = now + LEARNED
         signed = self.record_until > now
-        if signed if edition is None else not edition.follows(self.edition):
+        if (signed and not besides) if edition is None else not edition.follows(self.edition):
             return
         told = dict.fromkeys(places, until)
         if edition is not None:

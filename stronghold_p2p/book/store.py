@@ -65,10 +65,13 @@ class Store:
         known = self._known(peer)
         return None if known is None else known.edition
 
-    def learn(self, peer: PeerId, addresses: Iterable[Multiaddr], *, edition: Edition | None = None) -> None:
+    def learn(
+        self, peer: PeerId, addresses: Iterable[Multiaddr], *, edition: Edition | None = None, besides: bool = False
+    ) -> None:
         """``peer`` says that it can be reached there: for an hour, if there is room.
 
-        ``edition`` is that of the signed record which says so, if one does.
+        ``edition`` is that of the signed record which says so, if one does. ``besides``: where a signed record holds,
+        they are kept behind what that says.
         """
         told: dict[bytes, None] = {}
         for address in addresses:
@@ -77,7 +80,7 @@ class Store:
             if len(told) == PER_PEER:
                 break
         entry = self.entry(peer)
-        entry.tell(told, monotonic(), self.per_peer, edition)
+        entry.tell(told, monotonic(), self.per_peer, edition, besides=besides)
         if not self.put(peer, entry, lasting=False):
             entry.drop(TOLD)
             self.put(peer, entry, lasting=False)
