@@ -8,6 +8,7 @@ Keys, rules and address books are files of this kind. What is in them is not kno
 import errno
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
@@ -15,6 +16,10 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from stronghold_p2p.errors import ConfigError
+
+if sys.platform != "win32":  # now, and not when they are needed: a program may have given up its rights by then
+    import grp
+    import pwd
 
 Stamp: TypeAlias = tuple[int, int, int]
 """What changes with a file: its time of change in nanoseconds, its size, and which file it is."""
@@ -99,9 +104,6 @@ def _of_others(path: Path, status: os.stat_result) -> str | None:
 
 def _writable(status: os.stat_result) -> int:
     """The bits of a mode by which others than the owner may write."""
-    import grp  # noqa: PLC0415 - there is none on Windows
-    import pwd  # noqa: PLC0415 - as above
-
     if status.st_mode & stat.S_IWGRP:
         with suppress(KeyError):
             owner, group = pwd.getpwuid(status.st_uid), grp.getgrgid(status.st_gid)
