@@ -85,6 +85,7 @@ class _Schema:
     tags: tuple[tuple[str, bytes, _Spec, bool], ...]  # encoded, and whether the field is a varint
     varints: dict[int, tuple[str, Callable[[int], Any], int]]  # the conversion of the value, and the limit
     lengths: dict[int, tuple[str, _Spec]]  # also elements of a repeated number, packed
+    lists: dict[int, tuple[str, int]]  # those of bytes, and the limit
 
 
 def field(number: int, kind: Scalar | type[Message], *, repeated: bool = False, limit: int = MAX_ELEMENTS) -> Any:
@@ -136,9 +137,15 @@ def decode(
 
 def _walk(schema: _Schema, run: _Pass, offset: int, end: int, values: _Values) -> None:
     """One flat pass over the fields between ``offset`` and ``end``; what is known lands in ``values``."""
-    data, varints, lengths = run.data, schema.varints, schema.lengths
+    data, varints, lengths, lists = run.data, schema.varints, schema.lengths, schema.lists
     while offset < end:
         run.count()
+        # A short element of a list of bytes, of which there may be many.
+        known = lists.get(data[offset])
+        if known and offset + 1 < end and data[offset + 1] < 0x80 and (stop := offset + 2 + data[offset + 1]) <= end:
+            _put(values, known[0], data[offset + 2 : stop], known[1])
+            offset = stop
+            continue
         tag, offset = (data[offset], offset + 1) if data[offset] < 0x80 else _varint(data, offset, end)
         if not 8 <= tag <= 0xFFFFFFFF:
             raise DecodeError("field number out of range")
@@ -236,7 +243,8 @@ def _look_at(cls: type[Message]) -> _Schema:
         (name, leb128(spec.number << 3 | (_VARINT if spec.is_varint else _LENGTH)), spec, spec.is_varint)
         for name, spec in ordered.items()
     )
-    return _Schema(ordered, tags, varints, lengths)
+    lists = {tag: (name, spec.limit) for tag, (name, spec) in lengths.items() if spec.kind == "bytes" and spec.limit}
+    return _Schema(ordered, tags, varints, lengths, lists)
 
 
 def _checked(value: int, kind: Any) -> int:
