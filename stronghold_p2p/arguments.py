@@ -22,11 +22,18 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "\N{HORIZONTAL ELLIPSIS}"
 
 
+def kind_of(value: object) -> str:
+    """What ``value`` is, without showing it: it may be a secret."""
+    if isinstance(value, type):
+        return f"the class {value.__name__} itself"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
 def check_kind(name: str, value: object, kind: type | tuple[type, ...], advice: str) -> None:
     """``ConfigError`` if ``value``, which is given as ``name``, is none of ``kind``. Only its type is shown."""
     if not isinstance(value, kind):
-        wrong = f"the class {value.__name__} itself" if isinstance(value, type) else f"a {type(value).__name__}"
-        raise ConfigError(f"{name} is {wrong}: {advice}", where=name)
+        raise ConfigError(f"{name} is {kind_of(value)}: {advice}", where=name)
 
 
 def check_seconds(value: Any, name: str = "timeout") -> None:

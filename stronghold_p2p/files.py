@@ -154,7 +154,7 @@ def create(path: Path, data: bytes, error: type[ConfigError] = ConfigError) -> N
 def located(path: object) -> Path:
     """What a caller gave as the place of a file; ``ConfigError`` if it is none."""
     if not isinstance(path, str | os.PathLike):
-        raise ConfigError(f"path is a {type(path).__name__}: take a Path or a text", where="path")
+        raise ConfigError(f"path {path!r}: take a Path or a text", where="path")
     return Path(path)
 
 

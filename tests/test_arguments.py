@@ -68,21 +68,21 @@ BEFORE: dict[str, tuple[Callable[[], object], str]] = {
     "identity, class": (network(identity=Identity), "identity is the class Identity itself: take an Identity"),
     "firewall": (network(firewall="rules.toml"), "firewall is a str: take a Firewall"),
     "book": (network(book={}), "book is a dict: take an AddressBook"),
-    "timeouts": (network(timeouts=5), r"timeouts is a int: take Timeouts\(request=5\)"),
+    "timeouts": (network(timeouts=5), r"timeouts is an int: take Timeouts\(request=5\)"),
     "limits": (network(limits={"connections": 5}), r"limits is a dict: take Limits\(connections=100\)"),
-    "agent": (network(agent=5), "agent is a int: take a text"),
+    "agent": (network(agent=5), "agent is an int: take a text"),
     "name": (network(name=b"bob"), "name is a bytes: take a text"),
     "listen, tuple": (
         network(listen=[("127.0.0.1", 5)]),
         "address is a tuple: take a text like '/ip4/192.0.2.7/tcp/4001'",
     ),
-    "listen, number": (network(listen=5), "listen is a int: a list of addresses"),
-    "listen, numbers": (network(listen=[5]), "address is a int: take a text"),
+    "listen, number": (network(listen=5), "listen is an int: a list of addresses"),
+    "listen, numbers": (network(listen=[5]), "address is an int: take a text"),
     "listen, nothing": (network(listen=None), "listen is a NoneType: a list of addresses"),
     "listen, one": (network(listen=LOOPBACK), r"listen is one address: take \['/ip4/127.0.0.1/tcp/0'\]"),
     "listen, one object": (network(listen=parse(LOOPBACK)), r"listen is one address: take \['/ip4/127.0.0.1/tcp/0'\]"),
     "announce": (network(announce=SOMEWHERE), "announce is one address"),
-    "announce, number": (network(announce=7), "announce is a int"),
+    "announce, number": (network(announce=7), "announce is an int"),
     "newline": (network(listen=[f"{LOOPBACK}\n"]), r"^'/ip4/127.0.0.1/tcp/0\\n': "),
     "protocol, number": (protocol(5), "protocol id 5: take a text like '/chat/1.0.0'"),
     "protocol, no slash": (protocol("x"), "protocol id 'x': a slash, then up to 1022 printable bytes"),
@@ -96,17 +96,17 @@ BEFORE: dict[str, tuple[Callable[[], object], str]] = {
     "view": (protocol(view="x"), "view takes a function of a request, not 'x'"),
     "size": (protocol(max_request="5"), "max_request is '5': take a number of bytes"),
     "size, below zero": (protocol(max_response=-1), "max_response is -1: take a number of bytes"),
-    "key file": (lambda: Identity.load(None), "path is a NoneType: take a Path or a text"),  # type: ignore[arg-type]
+    "key file": (lambda: Identity.load(None), "path None: take a Path or a text"),  # type: ignore[arg-type]
     "seed": (lambda: Identity.from_seed("x" * 32), "a seed is bytes, not a str"),  # type: ignore[arg-type]
     "signer": (lambda: Identity.from_signer(bytes(32), None), "sign=None: take a function"),  # type: ignore[arg-type]
     "public key": (lambda: Identity.from_signer("x", print), "public key is bytes, not a str"),  # type: ignore[arg-type]
     "protobuf": (lambda: Identity.from_private_protobuf("x"), "a private key is bytes"),  # type: ignore[arg-type]
-    "rules file": (lambda: Firewall.load(5), "path is a int"),  # type: ignore[arg-type]
+    "rules file": (lambda: Firewall.load(5), "path 5: take a Path"),  # type: ignore[arg-type]
     "predicates": (
         lambda: Firewall.load("rules.toml", predicates={"short": True}),  # type: ignore[dict-item]
         "predicate True: take a function",
     ),
-    "book file": (lambda: AddressBook.load(5), "path is a int"),  # type: ignore[arg-type]
+    "book file": (lambda: AddressBook.load(5), "path 5: take a Path"),  # type: ignore[arg-type]
     "book size": (lambda: AddressBook(peers="5"), "AddressBook"),  # type: ignore[arg-type]
     "book.add": (lambda: AddressBook().add(str(PEER), SOMEWHERE), "peer is a str: take PeerId"),  # type: ignore[arg-type]
     "book.add, address": (lambda: AddressBook().add(PEER, ("192.0.2.7", 1)), "address is a tuple"),  # type: ignore[arg-type]
@@ -194,7 +194,7 @@ WRONG_SECONDS = ["5", -1, -0.1, float("nan"), [5], b"5"]
     ("call", "told"),
     [
         (lambda net, to: net.request(None, "x"), "address is a NoneType: take a text"),
-        (lambda net, to: net.request(7, "x"), "address is a int"),
+        (lambda net, to: net.request(7, "x"), "address is an int"),
         (lambda net, to: net.request(("127.0.0.1", 5), "x"), "address is a tuple"),
         (lambda net, to: net.request(to, "x", 5), "protocol is 5: take a RequestProtocol, or none for STRONGHOLD"),
         (lambda net, to: net.request(to, "x", "/x/1"), r"protocol is '/x/1': take RequestProtocol\('/x/1'"),
@@ -235,7 +235,7 @@ async def test_defect_14_what_is_written_to_a_stream() -> None:
         wrong: Any
         for wrong, told in (
             ("text", r"a stream takes bytes, not a str: text\.encode\(\) makes them"),
-            (5, "a stream takes bytes, not a int"),
+            (5, "a stream takes bytes, not an int"),
             (None, "a stream takes bytes, not a NoneType"),
             ([1, 2], "a stream takes bytes, not a list"),
         ):

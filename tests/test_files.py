@@ -278,5 +278,5 @@ def test_a_folder_that_cannot_be_listed_is_written_to_all_the_same(
 def test_what_is_no_path() -> None:
     assert files.located("note") == files.located(Path("note")) == Path("note")
     for wrong in (None, 5, b"note"):
-        with pytest.raises(ConfigError, match=f"path is a {type(wrong).__name__}: take a Path or a text"):
+        with pytest.raises(ConfigError, match=f"path {wrong!r}: take a Path or a text"):
             files.located(wrong)

@@ -18,6 +18,7 @@ from math import inf
 from types import SimpleNamespace, TracebackType
 from typing import Any, Final, NoReturn, Self
 
+from stronghold_p2p.arguments import kind_of
 from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import (
     ConfigError,
@@ -415,7 +416,7 @@ class LiveStream:
 def _no_bytes(data: object) -> NoReturn:
     """``ConfigError`` for what is no buffer; ``bytes`` would make zeros of a number."""
     advice = "text.encode() makes them" if isinstance(data, str) else "a codec makes them of a message"
-    raise ConfigError(f"a stream takes bytes, not a {type(data).__name__}: {advice}", where="data")
+    raise ConfigError(f"a stream takes bytes, not {kind_of(data)}: {advice}", where="data")
 
 
 def _collect(pieces: list[bytes], piece: bytes) -> None:

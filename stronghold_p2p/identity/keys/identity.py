@@ -9,6 +9,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stronghold_p2p import files
+from stronghold_p2p.arguments import kind_of
 from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.errors import DecodeError, IdentityError
 from stronghold_p2p.identity.keys import storage
@@ -83,7 +84,7 @@ class Identity:
         it. ``IdentityError``: it is none; what it looks like is told, and the call that reads that.
         """
         if not isinstance(data, bytes | str):
-            raise IdentityError(f"from_pem takes the bytes or the text of a key file, not a {type(data).__name__}")
+            raise IdentityError(f"from_pem takes the bytes or the text of a key file, not {kind_of(data)}")
         text = data.encode(errors="replace") if isinstance(data, str) else data
         return Identity(storage.parse(text, "the key", passphrase))
 
@@ -124,4 +125,4 @@ class Identity:
 def _check_bytes(value: object, what: str) -> None:
     """``IdentityError`` for what is no bytes; it is not shown, as it may be a secret."""
     if not isinstance(value, bytes):
-        raise IdentityError(f"{what} is bytes, not a {type(value).__name__}")
+        raise IdentityError(f"{what} is bytes, not {kind_of(value)}")

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from stronghold_p2p import files
+from stronghold_p2p.arguments import kind_of
 from stronghold_p2p.errors import IdentityError
 from stronghold_p2p.identity.keys import forms, pkcs8
 
@@ -85,8 +86,8 @@ def parse(data: bytes, name: str, passphrase: bytes) -> Ed25519PrivateKey:
 def check_passphrase(passphrase: object) -> None:
     """``IdentityError`` for what is no bytes; it is not shown."""
     if not isinstance(passphrase, bytes):
-        kind = type(passphrase).__name__
-        raise IdentityError(f"passphrase= is a {kind}: take bytes, as text.encode() makes them", where="passphrase")
+        told = f"passphrase= is {kind_of(passphrase)}: take bytes, as text.encode() makes them"
+        raise IdentityError(told, where="passphrase")
 
 
 def _second_version(data: bytes, name: str, passphrase: bytes) -> Ed25519PrivateKey:
