@@ -101,6 +101,20 @@ BEFORE: dict[str, tuple[Callable[[], object], str]] = {
     "signer": (lambda: Identity.from_signer(bytes(32), None), "sign=None: take a function"),  # type: ignore[arg-type]
     "public key": (lambda: Identity.from_signer("x", print), "public key is bytes, not a str"),  # type: ignore[arg-type]
     "protobuf": (lambda: Identity.from_private_protobuf("x"), "a private key is bytes"),  # type: ignore[arg-type]
+    "private key": (lambda: Identity("bob.key"), r"private is a str: Identity\.load\(path\)"),  # type: ignore[arg-type]
+    "book.relays": (lambda: setattr(AddressBook(), "relays", ["x"]), "peer is a str"),
+    "book.relays, one": (lambda: setattr(AddressBook(), "relays", PEER), "relays is one peer: take a list"),
+    "book.import_": (lambda: AddressBook().import_(b"{}"), r"text is a bytes: take what export\(\) gives"),  # type: ignore[arg-type]
+    "open_protocols": (lambda: Firewall(open_protocols="/x/1"), "open_protocols is a str: take a set"),  # type: ignore[arg-type]
+    "firewall.watch": (lambda: Firewall().watch("x"), "watch is a str: take a function without"),  # type: ignore[arg-type]
+    "firewall.set": (
+        lambda: Firewall().set(Rule.ALLOW, pear=PEER),  # type: ignore[call-arg]
+        "'pear' unknown: take peer, protocol, subnet, direction",
+    ),
+    "predicates, list": (
+        lambda: Firewall.load("rules.toml", predicates=["short"]),  # type: ignore[arg-type]
+        "predicates is a list: take a dict",
+    ),
     "rules file": (lambda: Firewall.load(5), "path 5: take a Path"),  # type: ignore[arg-type]
     "predicates": (
         lambda: Firewall.load("rules.toml", predicates={"short": True}),  # type: ignore[dict-item]
@@ -125,6 +139,11 @@ def test_defect_14_what_is_given_before_a_network_is_open(name: str) -> None:
         call()
     assert "Schwertfisch" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_peer_id() -> None:
+    with pytest.raises(p2p.DecodeError, match="peer id: take its text or its bytes, not a NoneType"):
+        p2p.PeerId(None)  # type: ignore[arg-type]
 
 
 def plain(stream: object) -> None:

@@ -47,7 +47,10 @@ class AddressBook:
 
     @relays.setter
     def relays(self, relays: Iterable[PeerId]) -> None:
+        if isinstance(relays, PeerId | str | bytes):
+            raise ConfigError("relays is one peer: take a list", where="relays")
         self._store.relays = list(relays)
+        _check_peers(*self._store.relays)
 
     @staticmethod
     def load(path: Path | str, *, autosave: bool = True) -> "AddressBook":
@@ -86,6 +89,7 @@ class AddressBook:
 
         ``ConfigError``: it is no address book. ``LimitExceeded``: it does not fit. Then nothing changes.
         """
+        check_kind("text", text, str, "take what export() gives")
         self._store.take(json_form.loads(text.encode(errors="surrogatepass"), "the text"))
 
     def add(self, peer: PeerId, address: Multiaddr | str) -> None:

@@ -17,7 +17,7 @@ from typing import Final, TypeAlias, Unpack
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.arguments import check_function
+from stronghold_p2p.arguments import check_function, check_kind, kind_of
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall.entries import LEARNED, Entries, Judgement, banned_of, key_of
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Fault, Rule, Scope
@@ -54,6 +54,7 @@ class Decisions:
     """
 
     def __init__(self, fault: Fault | None = None, *, open_protocols: frozenset[str] = OPEN_PROTOCOLS) -> None:
+        check_kind("open_protocols", open_protocols, (set, frozenset), "take a set of ids")
         self.version = 0
         self._hooks = AppHooks()
         self._open = open_protocols
@@ -158,6 +159,8 @@ class Decisions:
 
     def watch(self, observer: Callable[[], None]) -> Callable[[], None]:
         """Call ``observer`` after each change of rules or bans; returns what ends that. It must not raise."""
+        if not callable(observer):
+            raise ConfigError(f"watch is {kind_of(observer)}: take a function without arguments", where="watch")
         return watch_changes(self, lambda _whom: observer())
 
     def _fault(self, rule: Rule, error: BaseException) -> None:

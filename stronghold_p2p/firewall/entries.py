@@ -70,9 +70,15 @@ class Key(NamedTuple):
 
 
 def key_of(
-    peer: PeerId | None = None, protocol: str | None = None, subnet: str | None = None, direction: Direction = "in"
+    peer: PeerId | None = None,
+    protocol: str | None = None,
+    subnet: str | None = None,
+    direction: Direction = "in",
+    **unknown: object,
 ) -> Key:
-    """The key of a scope; ``ConfigError`` for a selector that could never match."""
+    """The key of a scope; ``ConfigError`` for a selector that could never match, or that there is not."""
+    for name in unknown:
+        raise ConfigError(f"{name!r} unknown: take peer, protocol, subnet, direction", where=name)
     # A selector of the wrong type would match nothing: a rejecting rule would silently let everything through.
     for name, value, kind in (("peer", peer, PeerId), ("protocol", protocol, str)):
         if value is not None and not (isinstance(value, kind) and value):

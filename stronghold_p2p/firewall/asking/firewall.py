@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stronghold_p2p import files
+from stronghold_p2p.arguments import check_kind
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall import toml
 from stronghold_p2p.firewall.asking import rules_file
@@ -41,6 +42,7 @@ class Firewall(Decisions):
         ``create`` a file that is not there is an empty one, made by the first ``save``. ``ConfigError``, whose
         ``where`` tells file and line: it cannot be read, or not be understood.
         """
+        check_kind("predicates", predicates or {}, Mapping, "take a dict of functions by their names")
         for name, predicate in (predicates or {}).items():
             Rule.when(predicate, name=name)  # what it refuses is no predicate
         firewall = Firewall()

@@ -26,7 +26,10 @@ class Identity:
     __slots__ = ("_private", "_sign", "peer_id", "public_key")
 
     def __init__(self, private: Ed25519PrivateKey | None = None) -> None:
-        private = private or Ed25519PrivateKey.generate()
+        private = Ed25519PrivateKey.generate() if private is None else private
+        if not isinstance(private, Ed25519PrivateKey):
+            told = "Identity.load(path) reads a key file, Identity.from_seed and Identity.from_pem take its bytes"
+            raise IdentityError(f"private is {kind_of(private)}: {told}", where="private")
         self._be(private.public_key().public_bytes_raw(), private.sign, private)
 
     def _be(self, public: bytes, sign: Callable[[bytes], bytes], private: Ed25519PrivateKey | None) -> "Identity":
