@@ -13,7 +13,6 @@ from stronghold_p2p import DeadlineExceeded, Event, Malformed, RequestFailed, Re
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import DialError, LimitExceeded, Rejected, StreamEnded, StreamReset, UnsupportedProtocol
-from stronghold_p2p.events.events import Dropped, Judged
 from stronghold_p2p.events.hub import Events
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.request_response.codecs.codec import JSON, Named, frame, weight
@@ -476,30 +475,6 @@ async def test_what_waits_for_a_reader_of_events_is_counted(overflow: Any) -> No
         assert memory.total == size
         del events
         await until(lambda: memory.total == 0)
-
-
-@pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest", "wait"])
-@pytest.mark.parametrize("limit", ["request_memory", "request_memory_per_peer"])
-async def test_no_request_is_refused_for_events_that_may_be_lost(overflow: Any, limit: str) -> None:
-    size = weight(JSON, JSON.encode("y" * 1_000))
-    own, most = (None, 8 * size) if limit == "request_memory" else (6 * size, None)
-    async with requests(mirror, limits=Limits(request_memory=most, request_memory_per_peer=own)) as on:
-        events = Events(on.bob.hub, 64, overflow)
-        for number in range(6):
-            assert await on.ask(f"{number}" * 1_000)
-        if overflow == "wait":
-            await refused(on, "6" * 1_000, LimitExceeded)
-        else:
-            for number in range(6, 10):
-                assert await on.ask(f"{number}" * 1_000)
-        assert on.server.memory.total == 6 * size
-        events.close()
-        kept = [event async for event in events]
-        told = [event.attempt.view[0] for event in kept if isinstance(event, Judged)]
-        lost = sum(event.count for event in kept if isinstance(event, Dropped))
-        expected = {"wait": ("012345", 0), "drop_oldest": ("456789", 4), "drop_newest": ("012349", 4)}
-        assert ("".join(told), lost) == expected[overflow]
-        assert on.server.memory.total == 0
 
 
 async def test_what_failed_is_counted_until_it_is_read(caplog: pytest.LogCaptureFixture) -> None:
