@@ -1,6 +1,7 @@
-"""The face of the package: one ``Network`` in ``async with``; nothing before it, nothing after it."""
+"""The face of the package: one ``Network``, in ``async with`` or between ``open`` and ``close``."""
 
 import asyncio
+from asyncio import _get_running_loop
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from types import EllipsisType
 from typing import Any, Final, NoReturn, Self, TypeAlias, TypeVar, overload
@@ -17,12 +18,15 @@ from stronghold_p2p.events.hub import Events, Overflow
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
+from stronghold_p2p.keeping import Keeper, Keeping
+from stronghold_p2p.loops import at_home, check_home
 from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.protocols.ping import Ping
 from stronghold_p2p.request_response.attempts import kept_back
 from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
+from stronghold_p2p.request_response.retry import insist
 from stronghold_p2p.request_response.server import Handler, Server
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.streams.stream import Stream, StreamOpening
@@ -44,8 +48,10 @@ Rs = TypeVar("Rs")
 class Network:
     """A peer: it listens, connects, asks and answers, as one ``identity``, behind one ``firewall``.
 
-    ``async with Network(...) as network`` opens it once, and closes it in order within ``timeouts.close`` seconds.
-    Handlers are best added before. Networks share nothing but a ``firewall`` or ``book`` that is given to both.
+    ``async with Network(...) as network`` opens it once, and closes it in order within ``timeouts.close`` seconds; so
+    do ``open`` and ``close``. Handlers are best added before. It belongs to the event loop in which it was opened:
+    docs/api.md has a table of what may be called from elsewhere. Networks share nothing but a ``firewall`` or ``book``
+    that is given to both.
 
     identity: our key pair; a fresh one by default.
     listen: the addresses to accept connections at; none by default.
@@ -91,15 +97,20 @@ class Network:
         self._identify = Identify(self._swarm, agent)
         self._ping = Ping(self._swarm)
         self._client, self._server = Client(self._swarm), Server(self._swarm)
-        self._entered = False
+        self._keeper = Keeper(self._swarm, self._ping.ping)
+        self._loop: asyncio.AbstractEventLoop | None = None  # since it was opened
 
     def __repr__(self) -> str:
         return f"<Network {' '.join(filter(None, (self.name, str(self.peer_id))))}>"
 
-    async def __aenter__(self) -> Self:
-        if self._entered:
+    async def open(self) -> Self:
+        """Listen, and be ready to connect, from now on until ``close``; returns the network. ``async with`` does both.
+
+        ``UsageError``: it was open, or closed, before. When it fails, or is cancelled, nothing is left open.
+        """
+        if self._loop is not None or self._swarm.closing:
             raise UsageError("a network is opened once: make a new one")
-        self._entered = True
+        self._loop = asyncio.get_running_loop()
         self._swarm.start()
         try:
             for address in self._listen:
@@ -109,8 +120,20 @@ class Network:
             raise
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def close(self) -> None:
+        """Close everything in order, within ``timeouts.close`` seconds; what is left then is aborted.
+
+        As often as you like, from a handler, too. ``UsageError``: called in another event loop than ``open``.
+        """
+        if self._loop is not None:
+            check_home(self._loop)
         await self._swarm.close()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def serve_forever(self) -> NoReturn:
         """Wait until this task is cancelled; requests are answered meanwhile, as they are without it."""
@@ -154,6 +177,21 @@ class Network:
         async with Deadline(self._timeout(timeout, self.timeouts.dial), "dial") as deadline:
             return (await self._connected(to, deadline)).face
 
+    def keep(self, to: Target, *, longest: float = 30.0) -> Keeping:
+        """Connect to ``to``, and again whenever that connection has ended, until the network closes.
+
+        Returns at once: ``async with network.keep(...) as kept`` stops it at the end, and so does ``kept.stop()``;
+        ``await kept.connected()`` waits for the connection. The first try after an end comes within a quarter of a
+        second, each further one after about twice the time, ``longest`` seconds at most; ``Retrying`` tells of each.
+        While it is connected the peer is pinged now and then, so that neither side takes the connection for idle.
+        ``ConfigError``: no address, or our own peer id. ``UsageError``: the network is not open, or called elsewhere.
+        """
+        self._check_open()
+        peer, addresses = _resolved(to)
+        if peer == self.peer_id:
+            raise ConfigError("that is our own peer id", where="to")
+        return self._keeper.keep(to, peer, addresses, longest)
+
     async def disconnect(self, peer: PeerId) -> int:
         """Close every connection to ``peer`` in order; how many there were."""
         self._check_open()
@@ -172,26 +210,60 @@ class Network:
         return tuple(connection.face for connection in self._swarm.connections(peer))
 
     @overload
-    async def request(self, to: Target, message: Any, *, timeout: Timeout = ...) -> Any: ...
+    async def request(self, to: Target, message: Any, *, timeout: Timeout = ..., retry: bool = False) -> Any: ...
     @overload
     async def request(
-        self, to: Target, message: Rq, protocol: RequestProtocol[Rq, Rs], *, timeout: Timeout = ...
+        self,
+        to: Target,
+        message: Rq,
+        protocol: RequestProtocol[Rq, Rs],
+        *,
+        timeout: Timeout = ...,
+        retry: bool = False,
     ) -> Rs: ...
     def request(
-        self, to: Target, message: Any, protocol: RequestProtocol[Any, Any] = STRONGHOLD, *, timeout: Timeout = ...
+        self,
+        to: Target,
+        message: Any,
+        protocol: RequestProtocol[Any, Any] = STRONGHOLD,
+        *,
+        timeout: Timeout = ...,
+        retry: bool = False,
     ) -> Coroutine[Any, Any, Any]:
         """Send ``message`` and return the answer.
 
         ``timeout`` (default ``timeouts.request``, 10 s) covers dial, negotiation and answer. Each call ends in its
         answer or one error: ``DeadlineExceeded``, ``DialError`` (or another error of the dial), ``ConnectionClosed``,
         ``UnsupportedProtocol``, ``Rejected``, ``LimitExceeded``, ``Malformed``, ``StreamReset``; ``error.sent`` tells
-        whether the peer may have acted.
+        whether the peer may have acted. With ``retry`` it is asked again, within ``timeout``, after an error for which
+        that is not so and which may pass: nobody there, the connection ended before, a limit. A refusal stays one.
+
+        Where ``limits.requests_per_peer`` are under way to that peer, further ones wait for their turn.
         """
-        if not self._entered or self._swarm.closing or asyncio.get_running_loop() is not self._swarm.loop:
-            self._check_open()
+        if retry or self._swarm.closing or _get_running_loop() is not self._loop:
+            return self._request_later(to, message, protocol, timeout, retry=retry)
         peer, addresses = (to, ()) if isinstance(to, PeerId) else _resolved(to)
         limit = self.timeouts.request if timeout is ... else timeout
         return self._client.request(peer, addresses, message, protocol, timeout=limit)
+
+    async def _request_later(
+        self,
+        to: Target,
+        message: Any,
+        protocol: RequestProtocol[Any, Any],
+        timeout: Timeout,
+        *,
+        retry: bool,
+    ) -> Any:
+        """As ``request``; the call may have come from another thread, which runs this in our loop then."""
+        self._check_open()
+        peer, addresses = _resolved(to)
+        limit = self._timeout(timeout, self.timeouts.request)
+
+        def ask(left: float | None) -> Coroutine[Any, Any, Any]:
+            return self._client.request(peer, addresses, message, protocol, timeout=left)
+
+        return await (insist(ask, limit) if retry else ask(limit))
 
     @overload
     def on_request(self, handler: Handler[Any, Any], /) -> Handler[Any, Any]: ...
@@ -212,7 +284,7 @@ class Network:
     def _answer_with(self, protocol: RequestProtocol[Any, Any], handler: Handler[Any, Any]) -> Handler[Any, Any]:
         self._check_free(protocol.ids)
         self._server.serve(protocol, handler)
-        self._identify.changed()
+        self._serves_more()
         return handler
 
     def open_stream(self, to: Target, *protocols: str, timeout: Timeout = ...) -> StreamOpening:
@@ -250,7 +322,7 @@ class Network:
             self._check_free(protocols)
             for protocol in protocols:
                 self._swarm.handle(protocol, lambda live: handler(Stream(live)))
-            self._identify.changed()
+            self._serves_more()
             return handler
 
         return register
@@ -323,10 +395,16 @@ class Network:
         return default if isinstance(given, EllipsisType) else given
 
     def _check_open(self) -> None:
-        if not self._entered or self._swarm.closing:
+        if self._loop is None or self._swarm.closing:
             raise UsageError("the network is not open: use async with")
-        if asyncio.get_running_loop() is not self._swarm.loop:
-            raise UsageError("the network belongs to another event loop")
+        check_home(self._loop)
+
+    def _serves_more(self) -> None:
+        """Tell the peers, from whatever thread the handler was added."""
+        if self._loop is None:
+            self._identify.changed()
+        else:
+            at_home(self._identify.changed, self._loop)()
 
     def _check_free(self, protocols: Iterable[str]) -> None:
         for protocol in protocols:
