@@ -7,6 +7,7 @@ While it is connected it pings often enough that neither side takes the connecti
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from types import EllipsisType
 from typing import Any, Final, Self
 
@@ -43,7 +44,6 @@ class Keeping:
         self._to, self._peer, self._addresses = to, peer, addresses
         self._live: LiveConnection | None = None
         self._up = asyncio.Event()  # or stopped
-        self._over: asyncio.Future[None] | None = None
         self._task = keeper.swarm.loop.create_task(self._run())
 
     def __repr__(self) -> str:
@@ -113,18 +113,12 @@ class Keeping:
     async def _stay(self, connection: LiveConnection) -> Exception:
         """Return why ``connection`` is over, when it is."""
         while connection.error is None:
-            self._over = self._keeper.swarm.loop.create_future()
-            await asyncio.wait([self._over], timeout=self._keeper.ping_every)
-            if connection.error is None:
+            if not await self._keeper.ends(connection):
                 try:
                     await self._keeper.ping(connection)
                 except P2PError as error:  # whether it has ended is told by the connection itself
                     log.debug("ping of a connection that is kept: %s", OneLine(error))
         return connection.error
-
-    def ended(self, connection: LiveConnection) -> None:
-        if connection is self._live and self._over is not None and not self._over.done():
-            self._over.set_result(None)
 
 
 class Keeper(Service):
@@ -136,6 +130,7 @@ class Keeper(Service):
         idle = swarm.timeouts.idle
         self.ping_every = PING_EVERY if idle is None else min(PING_EVERY, idle / PER_IDLE)
         self._all: dict[Keeping, float] = {}  # with the most seconds between two tries
+        self._over: dict[LiveConnection, asyncio.Event] = {}
         self._closed = False
         swarm.add(self)
 
@@ -154,9 +149,20 @@ class Keeper(Service):
             return ConnectionClosed("the network is closing")
         return UsageError("it was stopped: call keep again")
 
+    async def ends(self, connection: LiveConnection) -> bool:
+        """Whether it ends before the next ping is due, or has ended; returns when that is known."""
+        if connection.closed:
+            return True
+        over = self._over.setdefault(connection, asyncio.Event())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.ping_every):
+                await over.wait()
+        return over.is_set()
+
     def disconnected(self, connection: LiveConnection) -> None:
-        for one in list(self._all):
-            one.ended(connection)
+        over = self._over.pop(connection, None)
+        if over is not None:
+            over.set()
 
     async def close(self) -> None:
         self._closed = True

@@ -1,7 +1,7 @@
 """The same network for programs without an event loop: ``from stronghold_p2p.sync import Network``.
 
-The calls are those of ``stronghold_p2p`` without ``await``; they block, and raise the same errors. Everything else that a
-program needs is imported from ``stronghold_p2p``; docs/in-your-program.md shows it.
+The calls are those of ``stronghold_p2p`` without ``await``; they block, and raise the same errors. Everything else that
+a program needs is imported from ``stronghold_p2p``; docs/in-your-program.md shows it.
 """
 
 from stronghold_p2p.sync.network import Network as Network

@@ -260,8 +260,11 @@ def test_ctrl_c_cancels_what_the_main_thread_waits_for() -> None:
                 await _forever()
                 return 0
 
-            main = threading.main_thread().ident or 0
-            threading.Thread(target=lambda: begun.wait(5) and signal.pthread_kill(main, signal.SIGINT)).start()
+            def press() -> None:
+                begun.wait(5)
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+            threading.Thread(target=press).start()
             with pytest.raises(KeyboardInterrupt):
                 alice.request(bob.addresses[0], "x", WORD, timeout=None)
             assert cancelled.wait(5)
