@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -180,6 +182,7 @@ async def test_b05_one_firewall_of_networks_in_two_loops() -> None:
 
 
 @pytest.mark.speed
+@pytest.mark.usefixtures("in_the_midst")
 async def test_b05_rules_change_in_threads_while_requests_are_judged() -> None:
     """Threads change what does not concern alice; none of her requests is judged wrongly, and no table breaks."""
     bob = network(mirror)
@@ -219,6 +222,52 @@ async def test_b05_rules_change_in_threads_while_requests_are_judged() -> None:
                 stop.set()
         assert all(task.result() for task in changing)
         assert len(bob.firewall.banned) <= 3
+
+
+@pytest.fixture
+def in_the_midst() -> Iterator[None]:
+    """Threads take turns in the midst of everything."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("in_the_midst")
+def test_b05_what_threads_change_at_once_is_whole_afterwards() -> None:
+    """A count that two threads change at once would lose one of the changes: then a ban would not be found any more."""
+    firewall, book = Firewall(), p2p.AddressBook()
+    peers = [Identity.from_seed(bytes([number]) * 32).peer_id for number in range(4)]
+
+    def change(number: int) -> None:
+        for turn in range(150):
+            for length in (24, 25, 26):
+                firewall.ban(f"10.{number}.{turn}.0/{length}")
+                firewall.unban(f"10.{number}.{turn}.0/{length}")
+            firewall.ban(f"10.{number}.{turn}.64/26")
+            firewall.set(Rule.ALLOW, peer=peers[number], subnet=f"10.{number}.{turn}.0/25")
+            book.add(peers[0], f"/ip4/10.0.0.{number}/tcp/{turn % 15 + 1}")
+            book.remove(peers[0], f"/ip4/10.0.0.{number}/tcp/{(turn + 7) % 15 + 1}")
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(change, range(4)))
+    for number in range(4):
+        for turn in range(150):
+            told = [firewall.decide(_from(peers[number], f"10.{number}.{turn}.{host}")) for host in (1, 65, 129)]
+            assert told == [Rule.ALLOW, Rule.REJECT, None]
+    for number in range(4):
+        for turn in range(150):
+            firewall.unban(f"10.{number}.{turn}.64/26")
+            firewall.remove(peer=peers[number], subnet=f"10.{number}.{turn}.0/25")
+    assert firewall._entries._lengths == {4: {}, 6: {}}
+    assert book._store._count == len(book.addresses(peers[0])) == 4 * 8
+    book.remove(peers[0])
+    assert (book._store._count, book._store._size) == (0, 0)
+
+
+def _from(peer: p2p.PeerId, host: str) -> p2p.Attempt:
+    address = parse(f"/ip4/{host}/tcp/1")
+    return p2p.Attempt(peer=peer, protocol="/x/1", direction="in", address=address, deadline=0.0)
 
 
 async def test_b05_protected_the_book_and_handlers_from_a_thread() -> None:
