@@ -27,6 +27,7 @@ FIRST: Final = 0.25  # seconds at most until the first try again
 STEADY: Final = 10.0  # seconds that a connection has to last, or the next try comes as late as if it had failed
 # Seconds between two pings, at most: peers close what is idle, rust after 60 s if so configured, ours after 120.
 PING_EVERY: Final = 45.0
+OFTEN: Final = 1.0  # seconds between two pings, at least
 PER_IDLE: Final = 3  # pings in the time after which we ourselves would take the connection for idle
 
 log = logging.getLogger("stronghold_p2p.network")
@@ -128,7 +129,7 @@ class Keeper(Service):
         self.swarm = swarm
         self.ping = ping
         idle = swarm.timeouts.idle
-        self.ping_every = PING_EVERY if idle is None else min(PING_EVERY, idle / PER_IDLE)
+        self.ping_every = PING_EVERY if idle is None else min(PING_EVERY, max(OFTEN, idle / PER_IDLE))
         self._all: dict[Keeping, float] = {}  # with the most seconds between two tries
         self._over: dict[LiveConnection, asyncio.Event] = {}
         self._closed = False
@@ -136,7 +137,7 @@ class Keeper(Service):
 
     def keep(self, to: Any, peer: PeerId | None, addresses: Sequence[Multiaddr], longest: float) -> Keeping:
         one = Keeping(self, to, peer, addresses)
-        self._all[one] = longest
+        self._all[one] = max(longest, FIRST)
         one._task.add_done_callback(lambda _: self._all.pop(one, None))  # noqa: SLF001 - its own
         return one
 

@@ -182,14 +182,17 @@ class Network:
 
         Returns at once: ``async with network.keep(...) as kept`` stops it at the end, and so does ``kept.stop()``;
         ``await kept.connected()`` waits for the connection. The first try after an end comes within a quarter of a
-        second, each further one after about twice the time, ``longest`` seconds at most; ``Retrying`` tells of each.
+        second, each further one after about twice the time, ``longest`` seconds (at least a quarter) at most;
+        ``Retrying`` tells of each.
         While it is connected the peer is pinged now and then, so that neither side takes the connection for idle.
-        ``ConfigError``: no address, or our own peer id. ``UsageError``: the network is not open, or called elsewhere.
+        ``ConfigError``: no address, our own peer id, or no seconds. ``UsageError``: the network is not open, or called elsewhere.
         """
         self._check_open()
         peer, addresses = _resolved(to)
         if peer == self.peer_id:
             raise ConfigError("that is our own peer id", where="to")
+        if isinstance(longest, bool) or not isinstance(longest, int | float) or not longest > 0:
+            raise ConfigError(f"longest is {longest!r}: take seconds, more than 0", where="longest")
         return self._keeper.keep(to, peer, addresses, longest)
 
     async def disconnect(self, peer: PeerId) -> int:

@@ -149,6 +149,9 @@ async def test_what_cannot_be_kept_is_told_at_once() -> None:
             alice.keep("nonsense")
         with pytest.raises(ConfigError, match="our own"):
             alice.keep(alice.peer_id)
+        for longest in (0, -1, float("nan"), "5", None, True):
+            with pytest.raises(ConfigError, match="longest"):
+                alice.keep(KEY.peer_id, longest=longest)  # type: ignore[arg-type]
     with pytest.raises(UsageError):
         alice.keep(KEY.peer_id)
 

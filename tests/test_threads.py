@@ -20,6 +20,7 @@ import pytest
 import stronghold_p2p as p2p
 from stronghold_p2p import CONNECTION, Firewall, Identity, Network, Opened, Rule, UsageError
 from stronghold_p2p.addressing.parse import parse
+from stronghold_p2p.firewall.entries import Content
 from tests.peers import LOOPBACK, connected, mirror, network, never, until
 from tests.test_cancellation import awaitables
 
@@ -125,6 +126,29 @@ async def test_b05_rules_from_a_thread_hold_at_once_and_streams_go_at_once() -> 
         assert await in_a_thread(lambda: bob.firewall.remove(protocol="/stay/1"))
         async with alice.open_stream(bob.peer_id, "/stay/1") as other:
             assert await other.readexactly(1) == b"x"
+
+
+async def test_b05_a_file_is_read_and_written_in_threads(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text('version = 1\n[[rules]]\nrule = "allow"\n', encoding="utf-8")
+    bob = Network(listen=[LOOPBACK], firewall=await in_a_thread(lambda: Firewall.load(path, watch=False)))
+    bob.on_request(mirror)
+    async with connected(bob) as alice:
+        assert await alice.request(bob.peer_id, "Ping") == "Ping"
+        path.write_text(f'version = 1\nbanned = ["{alice.peer_id}"]\n', encoding="utf-8")
+        await in_a_thread(bob.firewall.reload)
+        await until(lambda: not alice.connections())
+        assert not bob.firewall.rules()
+        assert bob.firewall.banned == frozenset([alice.peer_id])
+        bob.firewall.unban(alice.peer_id)
+        bob.firewall.set(Rule.ALLOW)
+        await in_a_thread(bob.firewall.save)
+        assert await alice.request(bob.addresses[0], "Ping") == "Ping"
+    again = Firewall.load(path)
+    assert again.rules() == bob.firewall.rules()
+    assert not again.banned
+    again._follow(Content())  # what was read before somebody else has read it again comes too late
+    assert again.rules() == bob.firewall.rules()
 
 
 async def test_b05_a_question_is_answered_by_a_rule_from_a_thread() -> None:
