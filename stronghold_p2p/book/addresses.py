@@ -11,6 +11,7 @@ from multiaddr import Multiaddr
 from stronghold_p2p import files
 from stronghold_p2p.addressing.kinds import relays_of, through_relay
 from stronghold_p2p.addressing.parse import with_peer
+from stronghold_p2p.arguments import check_kind
 from stronghold_p2p.book import json_form
 from stronghold_p2p.book.entry import FOUND, GIVEN, place_of
 from stronghold_p2p.book.json_form import RELAYS, Content
@@ -47,7 +48,10 @@ class AddressBook:
 
     @relays.setter
     def relays(self, relays: Iterable[PeerId]) -> None:
+        if isinstance(relays, PeerId | str | bytes):
+            raise ConfigError("relays is one peer: take a list", where="relays")
         self._store.relays = list(relays)
+        _check_peers(*self._store.relays)
 
     @staticmethod
     def load(path: Path | str, *, autosave: bool = True) -> "AddressBook":
@@ -57,7 +61,7 @@ class AddressBook:
         file cannot be read or understood; ``where`` names the file and the place in it, and it stays as it is.
         """
         book = AddressBook()
-        book._file = BookFile(Path(path), autosave=autosave)
+        book._file = BookFile(files.located(path), autosave=autosave)
         content = book._file.read()
         if content is not None:
             book._store.take(content)
@@ -71,8 +75,8 @@ class AddressBook:
         book; then the file is as it was.
         """
         file = self._file
-        if path is not None and (file is None or Path(path) != file.path):
-            file = BookFile(Path(path))
+        if path is not None and (file is None or files.located(path) != file.path):
+            file = BookFile(files.located(path))
         if file is None:
             raise ConfigError("the book was loaded from no file: name one", where="path")
         file.write(self._store.content())
@@ -86,6 +90,7 @@ class AddressBook:
 
         ``ConfigError``: it is no address book. ``LimitExceeded``: it does not fit. Then nothing changes.
         """
+        check_kind("text", text, str, "take what export() gives")
         self._store.take(json_form.loads(text.encode(errors="surrogatepass"), "the text"))
 
     def add(self, peer: PeerId, address: Multiaddr | str) -> None:
@@ -107,13 +112,15 @@ class AddressBook:
 
     def remove(self, peer: PeerId, address: Multiaddr | str | None = None) -> None:
         """Forget one address of ``peer``, or (None) all; nothing happens if it is not known."""
-        place = None if address is None else place_of(peer, address)
+        _check_peers(peer)
         with self._store.lock:
             entry = self._store.entry(peer)
-            if place is not None:
-                entry.places.pop(place, None)
+            if address is None:
+                entry.places, entry.unread = {}, ()
+            elif isinstance(address, str) and address in entry.unread:
+                entry.unread = tuple(text for text in entry.unread if text != address)
             else:
-                entry.places = {}
+                entry.places.pop(place_of(peer, address), None)
             if not entry.places:
                 entry.pinned = False
             self._store.put(peer, entry)
@@ -125,6 +132,8 @@ class AddressBook:
         ``<relay's address>/p2p/<relay>/p2p-circuit/p2p/<peer>``.
         """
         entry = self._store.entry(peer)
+        if not entry.places:
+            _check_peers(peer)
         order = entry.order(peer, self._circuits(peer, self.relays if entry.relays is None else entry.relays))
         found = map(Multiaddr, order)
         return tuple(with_peer(one, peer) if relays_of(one) else one for one in found)
@@ -139,7 +148,10 @@ class AddressBook:
 
         ``ConfigError``: nothing would be left, or more than 64 relays. ``LimitExceeded``: the book is full.
         """
+        if isinstance(relays, PeerId | str | bytes):
+            raise ConfigError("relays is one peer: take a list", where="relays")
         named = None if relays is None else tuple(dict.fromkeys(relays))
+        _check_peers(to, *(named or ()))
         if exclusive and named == ():
             raise ConfigError("exclusive, and through no relay: nothing is left to dial", where="relays")
         if named is not None and len(named) > RELAYS:
@@ -158,6 +170,11 @@ class AddressBook:
             if place is not None:
                 found.append(bytes(through_relay(Multiaddr(place), relay)))
         return found
+
+
+def _check_peers(*peers: object) -> None:
+    for peer in peers:
+        check_kind("peer", peer, PeerId, "take PeerId(text)")
 
 
 class BookFile:
