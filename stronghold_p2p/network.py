@@ -9,19 +9,18 @@ from typing import Any, Final, NoReturn, Self, TypeAlias, TypeVar, overload
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing.parse import parse, shown, split_peer, with_peer
+from stronghold_p2p.addressing.parse import split_peer, with_peer
 from stronghold_p2p.arguments import (
     check_coroutine_function,
     check_function,
     check_ids,
     check_kind,
-    check_seconds,
     no_protocol,
 )
 from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.live import Connection, LiveConnection
-from stronghold_p2p.errors import ConfigError, DecodeError, UsageError
+from stronghold_p2p.errors import ConfigError, UsageError
 from stronghold_p2p.events.events import Event
 from stronghold_p2p.events.hub import Events, Overflow
 from stronghold_p2p.firewall.asking.firewall import Firewall
@@ -41,18 +40,13 @@ from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.streams.stream import Stream, StreamOpening
 from stronghold_p2p.swarm.listeners import Listener
 from stronghold_p2p.swarm.swarm import Swarm
+from stronghold_p2p.targets import Address, Target, Timeout, parsed, parsed_all, resolved, seconds
 
 AGENT: Final = "stronghold-p2p/0.1.0"
 
-Address: TypeAlias = Multiaddr | str
-Target: TypeAlias = PeerId | Address
-"""The peer to reach, by its id or at an address; where that ends in ``/p2p/<id>`` nobody else can answer."""
-
 StreamHandler: TypeAlias = Callable[[Stream], Awaitable[None]]
-Timeout: TypeAlias = float | EllipsisType | None
 CHECKED: Final = 1_000  # sets of protocols that are known to be well-formed
 
-_ADDRESS: Final = "take a text like '/ip4/192.0.2.7/tcp/4001', or a Multiaddr"
 _PEER: Final = "take a PeerId, as PeerId(text) is"
 _OPTIONS: Final[dict[str, tuple[type, str]]] = {
     "identity": (Identity, "take an Identity; Identity.load(path) reads one from a file"),
@@ -108,14 +102,14 @@ class Network:
             if value is not None:
                 check_kind(option, value, *_OPTIONS[option])
         self.identity, self.name = identity or Identity(), name
-        self._listen = _addresses("listen", listen)
+        self._listen = parsed_all("listen", listen)
         self._swarm = swarm = Swarm(
             self.identity,
             firewall=firewall,
             timeouts=timeouts,
             limits=limits,
             book=book,
-            announce=None if announce is None else [self._ours(one) for one in _addresses("announce", announce)],
+            announce=None if announce is None else [self._ours(one) for one in parsed_all("announce", announce)],
             name=name,
         )
         self.firewall, self.book, self.timeouts, self.limits = swarm.firewall, swarm.book, swarm.timeouts, swarm.limits
@@ -220,7 +214,7 @@ class Network:
         to another event loop.
         """
         self._check_open()
-        peer, addresses = _resolved(to)
+        peer, addresses = resolved(to)
         if peer == self.peer_id:
             raise ConfigError("that is our own peer id", where="to")
         number: object = longest
@@ -282,8 +276,8 @@ class Network:
         """
         if retry or self._swarm.closing or _get_running_loop() is not self._loop:
             return self._request_later(to, message, protocol, timeout, retry=retry)
-        peer, addresses = (to, ()) if isinstance(to, PeerId) else _resolved(to)
-        limit = self.timeouts.request if timeout is ... else _seconds(timeout)
+        peer, addresses = (to, ()) if isinstance(to, PeerId) else resolved(to)
+        limit = self.timeouts.request if timeout is ... else seconds(timeout)
         return self._client.request(peer, addresses, message, protocol, timeout=limit)
 
     async def _request_later(
@@ -297,7 +291,7 @@ class Network:
     ) -> Any:
         """As ``request``; the call may have come from another thread, which runs this in our loop then."""
         self._check_open()
-        peer, addresses = _resolved(to)
+        peer, addresses = resolved(to)
         limit = self._timeout(timeout, self.timeouts.request)
 
         def ask(left: float | None) -> Coroutine[Any, Any, Any]:
@@ -342,7 +336,7 @@ class Network:
         except TypeError:  # a list in the place of an id
             check_ids(protocols)
             raise
-        limit = self.timeouts.dial if timeout is ... else _seconds(timeout)
+        limit = self.timeouts.dial if timeout is ... else seconds(timeout)
         return StreamOpening(lambda: self._open_stream(to, protocols, limit))
 
     def _check_ids(self, protocols: tuple[str, ...]) -> None:
@@ -443,20 +437,20 @@ class Network:
 
     async def _connected(self, to: Target, deadline: Deadline) -> LiveConnection:
         self._check_open()
-        peer, addresses = _resolved(to)
+        peer, addresses = resolved(to)
         deadline.peer = peer
         connection = await self._swarm.dial(peer, addresses)
         deadline.peer = connection.peer
         return connection
 
     def _ours(self, address: Address) -> Multiaddr:
-        place, peer = split_peer(_parsed(address))
+        place, peer = split_peer(parsed(address))
         if peer not in (None, self.peer_id):
             raise ConfigError(f"{address} names another peer than us", where=str(address))
         return place
 
     def _timeout(self, given: Timeout, default: float | None) -> float | None:
-        return default if isinstance(given, EllipsisType) else _seconds(given)
+        return default if isinstance(given, EllipsisType) else seconds(given)
 
     def _check_open(self) -> None:
         if self._loop is None or self._swarm.closing:
@@ -476,44 +470,9 @@ class Network:
                 raise ConfigError(f"{protocol} has a handler already: one per network", where=protocol)
 
 
-def _parsed(address: Address) -> Multiaddr:
-    try:
-        return parse(address)
-    except (DecodeError, TypeError, OverflowError) as error:
-        check_kind("address", address, (str, bytes, Multiaddr), _ADDRESS)
-        raise ConfigError(f"{shown(address)}: {error}", where=shown(address)) from None
-
-
-def _addresses(option: str, given: Iterable[Address]) -> tuple[Multiaddr, ...]:
-    """The addresses of an option, which is a list of them."""
-    if isinstance(given, str | bytes | Multiaddr):
-        raise ConfigError(f"{option} is one address: take [{str(given)!r}]", where=option)
-    check_kind(option, given, Iterable, f"a list of addresses: {_ADDRESS}")
-    return tuple(_parsed(address) for address in given)
-
-
-def _seconds(timeout: float | None) -> float | None:
-    """A deadline that the caller gave, looked at before anything is sent."""
-    try:
-        if timeout is None or timeout >= 0:
-            return timeout
-    except TypeError:
-        pass
-    check_seconds(timeout)
-    return timeout
-
-
 async def _awaited(handler: StreamHandler, stream: Stream) -> None:
     """Run what is no coroutine function, but may give a coroutine."""
     outcome: object = handler(stream)
     if not isinstance(outcome, Awaitable):
         raise TypeError(f"{handler!r} returned {type(outcome).__name__}, which nobody can await: write async def")
     await outcome
-
-
-def _resolved(to: Target) -> tuple[PeerId | None, tuple[Multiaddr, ...]]:
-    """The peer, and the addresses to try besides those that are known."""
-    if isinstance(to, PeerId):
-        return to, ()
-    address, peer = split_peer(_parsed(to))
-    return peer, (address,) if bytes(address) else ()

@@ -20,13 +20,14 @@ from stronghold_p2p.events.hub import Overflow
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
-from stronghold_p2p.network import AGENT, Address, Target, Timeout
+from stronghold_p2p.network import AGENT
 from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
 from stronghold_p2p.request_response.server import Handler
 from stronghold_p2p.streams import stream
 from stronghold_p2p.sync.loop_thread import LoopThread
 from stronghold_p2p.sync.parts import Connection, Events, Keeping, Listener, Stream, opening
+from stronghold_p2p.targets import Address, Target, Timeout
 
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")
