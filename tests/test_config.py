@@ -46,7 +46,7 @@ def test_help_names_every_field_with_its_default(kind: type[Limits | Timeouts]) 
 
 
 def test_what_is_left_is_what_somebody_tunes() -> None:
-    assert len(fields(Timeouts)) + len(fields(Limits)) == 30
+    assert len(fields(Timeouts)) + len(fields(Limits)) == 31
 
 
 def test_some_limits_cannot_be_switched_off() -> None:
