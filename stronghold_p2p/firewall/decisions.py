@@ -47,18 +47,25 @@ class AppHooks:
 class Decisions:
     """Rules, bans and the application's hooks: what they say of an attempt, and who observes their changes.
 
-    ``fault(rule, error)`` is called for a predicate that fails, once for each rule until rules change.
+    ``fault(rule, error)`` is called for a predicate that fails, once for each rule until rules change, and
+    ``unheard(error)`` for an observer that fails.
     ``open_protocols`` are the names that pass as long as no entry that matches names them. ``version`` counts the
     changes of rules and bans.
     """
 
-    def __init__(self, fault: Fault | None = None, *, open_protocols: frozenset[str] = OPEN_PROTOCOLS) -> None:
+    def __init__(
+        self,
+        fault: Fault | None = None,
+        *,
+        unheard: Callable[[BaseException], object] | None = None,
+        open_protocols: frozenset[str] = OPEN_PROTOCOLS,
+    ) -> None:
         self.version = 0
         self._hooks = AppHooks()
         self._open = open_protocols
         self._entries = Entries()
         self._observers: dict[PeerId | None, dict[object, Observer]] = {None: {}}  # by whom they want to know about
-        self._report = fault
+        self._report, self._unheard = fault, unheard
         self._faulty: set[Rule] = set()
 
     def set(self, rule: Rule, **scope: Unpack[Scope]) -> None:
@@ -153,7 +160,10 @@ class Decisions:
         return hook
 
     def watch(self, observer: Callable[[], None]) -> Callable[[], None]:
-        """Call ``observer`` after each change of rules or bans; returns what ends that. It must not raise."""
+        """Call ``observer`` after each change of rules or bans; returns what ends that.
+
+        What it raises is logged, and keeps the change from nobody.
+        """
         return watch_changes(self, lambda _whom: observer())
 
     def _fault(self, rule: Rule, error: BaseException) -> None:
@@ -173,7 +183,11 @@ class Decisions:
         observers = self._observers
         groups = [*observers.values()] if whom is None else [observers[None], observers.get(whom, {})]
         for observer in [observer for group in groups for observer in group.values()]:
-            observer(whom)
+            try:
+                observer(whom)
+            except Exception as error:  # the others have to hear of a ban all the same
+                if self._unheard is not None:
+                    self._unheard(error)
 
 
 def hooks_of(firewall: Decisions) -> AppHooks:
