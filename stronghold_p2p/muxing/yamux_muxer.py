@@ -243,7 +243,7 @@ class YamuxMuxer:
         if self.closed:
             if now < self._goodbye_until or self._wire.lost:
                 return
-            if self._wire.unsent < self._unsaid:
+            if 0 < self._wire.unsent < self._unsaid:
                 self._say_goodbye(self._user)
             else:
                 self._wire.abort()
