@@ -44,7 +44,8 @@ Rs = TypeVar("Rs")
 class Network:
     """A peer: it listens, connects, asks and answers, as one ``identity``, behind one ``firewall``.
 
-    ``async with Network(...) as network`` opens it once, and closes it in order within ``timeouts.close`` seconds.
+    ``async with Network(...) as network`` opens it once, and closes it in order within ``timeouts.close`` seconds:
+    handlers at work finish, new requests and streams are refused.
     Handlers are best added before. Networks share nothing but a ``firewall`` or ``book`` that is given to both.
 
     identity: our key pair; a fresh one by default.

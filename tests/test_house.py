@@ -13,7 +13,19 @@ NESTING = 4
 
 # Where a handler may catch everything: the border to code of the application, and the one of a connection.
 BROAD: dict[tuple[str, str], str] = {
+    ("logs.py", "each"): "what has to reach its end: the steps behind it are taken",
     ("swarm/swarm.py", "_replace"): "a task that nobody awaits: the worn connection goes on",
+    ("swarm/swarm.py", "establish"): "a service is told of a connection: the others are told, too",
+    ("swarm/swarm.py", "_close_services"): "a service ends: the others end, too",
+    (
+        "swarm/gatekeeper.py",
+        "recheck",
+    ): "rules have changed: only that connection pays for it, and the others are looked at",
+    ("swarm/dialer.py", "recheck"): "rules have changed: only that dial pays for it",
+    ("yamux/session.py", "fail"): "a stream is told of the end: the others are told, too, and it is raised then",
+    ("muxing/yamux_muxer.py", "close"): "a goodbye: the connection ends without it",
+    ("firewall/decisions.py", "_tell"): "an observer of the application: the others hear of the change",
+    ("transport/tcp.py", "_accepted"): "a callback of the loop: only that wire pays for it",
     ("muxing/yamux_muxer.py", "begin"): "what came with the end of the handshake: only this connection pays for it",
     ("muxing/yamux_muxer.py", "received"): "the one catch of a connection",
     ("muxing/yamux_muxer.py", "_flush"): "tasks that go on in the flush: only this connection pays for it",
