@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from stronghold_p2p import Firewall, Identity, Network, P2PError, PeerId, Rule, Stream
+from stronghold_p2p.addressing.kinds import tcp_address
 from tests.peers import mirror
 
 BLOCK = bytes(256 << 10)
@@ -90,23 +91,25 @@ async def uploads(address: str, seconds: str) -> None:
             await stream.write(BLOCK)
             size += len(BLOCK)
         say(written=size)
-        for _ in range(64):  # a window of 16 MiB: no news of it is due before half of it has been read
-            await stream.write(BLOCK)
-            size += len(BLOCK)
-        await stream.close_write()
         try:
-            came: int | None = int.from_bytes(await stream.readexactly(8), "big")
-            error = None
-        except P2PError as failed:
-            came, error = None, str(failed)
-        say(size=size, came=came, error=error)
+            for _ in range(64):  # a window of 16 MiB: no news of it is due before half of it has been read
+                await stream.write(BLOCK)
+                size += len(BLOCK)
+            await stream.close_write()
+            came = int.from_bytes(await stream.readexactly(8), "big")
+        except P2PError as error:
+            say(size=size, came=None, error=str(error))
+        else:
+            say(size=size, came=came, error=None)
 
 
 async def listens() -> None:
-    """Listen, with every log line on standard error."""
+    """Listen, with every log line on standard error; no address has been made into text by then."""
     logging.basicConfig(level=logging.INFO, format=f"{RECORD} %(name)s %(message)s")
     async with network(SERVER, "/ip4/127.0.0.1/tcp/0") as one:
-        say(port=one.listeners[0].addresses[0].value_for_protocol("tcp"))
+        target = tcp_address(one.listeners[0].addresses[0])
+        assert target is not None
+        say(port=target[1])
         await forever()
 
 
