@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -430,6 +431,7 @@ async def test_b07_a_stream_at_work_goes_on_too() -> None:
 
 
 async def test_b07_a_handler_has_timeouts_close_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "stronghold_p2p.network")
     cancelled: list[float] = []
 
     async def stays(_: Any) -> None:

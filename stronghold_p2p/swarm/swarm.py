@@ -365,7 +365,7 @@ class Swarm:
             left = due - self.loop.time()
             if left <= 0:
                 told = "%d handlers were still at work at the end of Timeouts.close, %s s: they are cancelled"
-                log.warning(told, len(tasks), self.timeouts.close)
+                log.info(told, len(tasks), self.timeouts.close)
                 return
             if tasks:
                 await asyncio.wait(tasks, timeout=None if left == math.inf else left)
