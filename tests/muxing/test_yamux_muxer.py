@@ -17,7 +17,7 @@ from stronghold_p2p.transport.socket_wire import SocketWire
 from stronghold_p2p.yamux import receiver
 from stronghold_p2p.yamux.header import ACK, DATA, GO_AWAY, PING, SYN, WINDOW_UPDATE, frame
 from tests.inside import muxer, wire
-from tests.peers import ECHO, ask, connect, echo, levels, now, swarm, until
+from tests.peers import ECHO, ask, connect, echo, levels, now, swallow, swarm, until
 from tests.swarm.raw import Events, raw_in, raw_out
 from tests.virtual import VIRTUAL, eventually
 
@@ -156,6 +156,21 @@ async def test_b06_a_queue_that_is_not_full_is_waited_for_too(counted: bool, mon
         monkeypatch.setattr(YamuxMuxer, "_ahead", lambda self, asked: _Queue(asked, delivered(wire(connection)), held))
         await eventually(lambda: connection.closed)
         assert now() - began == pytest.approx(30 + 50 + 10, abs=3)
+
+
+async def test_b06_bytes_that_come_ahead_of_the_answer_are_life() -> None:
+    """A slow link the other way: what the peer has written before stands in front of its pong."""
+    async with swarm(1, timeouts=Timeouts(idle=None)) as alice, raw_in(alice) as (raw, connection):
+        alice.handle(ECHO, swallow)
+        await raw.open(1, ECHO)
+        ping = await raw.until(PING, SYN)
+        for _ in range(20):
+            await asyncio.sleep(9)
+            await raw.data(1, b"x")
+            assert not connection.closed
+        await raw.send(frame(PING, ACK, 0, ping.length))
+        await eventually(lambda: connection.latency)
+        assert connection.latency == pytest.approx(180, abs=1)
 
 
 def test_b06_what_was_written_behind_the_ping_is_not_waited_for() -> None:

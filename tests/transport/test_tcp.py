@@ -315,6 +315,43 @@ async def test_b12_what_the_loop_calls_never_raises(caplog: pytest.LogCaptureFix
     del accepting
 
 
+FULL = """
+import asyncio, os, resource
+from stronghold_p2p import DialError, ListenError, Network
+
+async def told(call):
+    try:
+        await call
+    except (DialError, ListenError) as error:
+        print(type(error).__name__)
+    else:
+        print("done")
+
+async def main():
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with Network(listen=["/ip4/127.0.0.1/tcp/0"]) as bob, Network() as alice:
+        held = [os.dup(0) for _ in range(16)]  # also those in between
+        resource.setrlimit(resource.RLIMIT_NOFILE, (held[-1] + 1, most))
+        for call in (alice.connect(bob.addresses[0]), alice.request(bob.addresses[0], "x"), alice.listen(ALL)):
+            await told(call)
+        os.close(held.pop())
+        await told(alice.listen(ALL))
+        print(len(alice.listeners))
+        for one in held:
+            os.close(one)
+
+ALL = "/ip4/0.0.0.0/tcp/0"
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of descriptors are Unix's")
+def test_b13_without_a_descriptor_errors_are_those_of_the_call() -> None:
+    """None is left; then one, which is enough to listen, but not to look at the addresses of this host."""
+    said = subprocess.run([sys.executable, "-c", FULL], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert said.stdout.split() == ["DialError", "DialError", "ListenError", "done", "1"], said.stderr
+
+
 PRINTS = """
 import asyncio, importlib, resource, sys
 from stronghold_p2p import Network, PeerId
