@@ -66,7 +66,9 @@ class YamuxMuxer:
         self._reading_paused = False
         self._behind = False  # frames are left for a turn of their own, and nothing is read before it
         self._goodbye_until = math.inf
-        self._unsaid = 0  # bytes of what was written before the goodbye that had not reached the peer
+        # Bytes that were written before the goodbye of a network and had not reached the peer. Others are not waited
+        # for: whoever makes us close would keep what no limit counts any more.
+        self._unsaid = 0
         self._queue: _Queue | None = None  # what is ahead of the ping that is not answered yet
         self._slices = network.slices
         self.turn = Turn(self._loop, network.slices, self._failed)
@@ -252,8 +254,9 @@ class YamuxMuxer:
         if self.closed:
             if now < self._goodbye_until or self._wire.lost:
                 return
-            if 0 < self._wire.unsent < self._unsaid:
-                self._say_goodbye(self._user)
+            if 0 < (left := self._wire.unsent) < self._unsaid:
+                self._unsaid = left
+                self._wait_for_end(self._user)
             else:
                 self._wire.abort()
             return
@@ -346,12 +349,12 @@ class YamuxMuxer:
         except Exception:  # a fault of ours: the connection ends without a goodbye
             log.exception("internal error in the goodbye of a connection")
             wire.abort()
-        self._say_goodbye(user)
+        self._unsaid = wire.unsent if code == GoAway.SHUTDOWN else 0
+        self._wait_for_end(user)
 
-    def _say_goodbye(self, user: MuxerUser | None) -> None:
-        """The peer has ``CLOSE_GRACE`` seconds to close its end, and anew while what we have written still leaves."""
-        now = self._loop.time()
-        self._goodbye_until, self._unsaid = now + CLOSE_GRACE, self._wire.unsent
+    def _wait_for_end(self, user: MuxerUser | None) -> None:
+        """The peer has ``CLOSE_GRACE`` seconds to close its end."""
+        self._goodbye_until = self._loop.time() + CLOSE_GRACE
         if user is not None:
             user.look_at(self._goodbye_until)
 

@@ -5,6 +5,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from operator import attrgetter
 from typing import Final
@@ -356,6 +357,7 @@ class Swarm:
 
     def _accept_no_more(self) -> None:
         """What has not begun is refused; our own calls go on, as handlers at work may make them."""
+        self.limits = replace(self.limits, streams_in=0)  # of connections that are still to come, as handlers may dial
         refuse = [connection.handlers.refuse for connection in self.connections()]
         each([self._rules_watch.stop, self._address_watch.stop, self.listeners.close, *refuse], log, CLOSING)
 

@@ -156,20 +156,21 @@ async def test_defect_9_a_crash_an_orderly_end_and_a_shutdown_can_be_told_apart(
     assert "it shuts down (code 0x1006)" in str(told["shutdown"])
 
 
-@pytest.mark.parametrize("leaves", [True, False])
-async def test_b07_a_goodbye_has_time_while_what_was_written_still_leaves(
-    leaves: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("code", "waits"), [(GoAway.SHUTDOWN, True), (GoAway.PROTOCOL_ERROR, False)])
+async def test_b07_what_was_written_still_leaves_when_a_network_closes(
+    code: GoAway, waits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And only then: whoever makes us close is not waited for."""
     monkeypatch.setattr(yamux_muxer, "CLOSE_GRACE", 0.02)
     monkeypatch.setattr(live_module, "CLOSE_GRACE", 20.0)
     async with connected(network(mirror)) as alice:
         connection = live(alice.connections()[0])
         left = list(range(20))
-        monkeypatch.setattr(SocketWire, "unsent", property(lambda _: left.pop() if leaves and left else 0))
+        monkeypatch.setattr(SocketWire, "unsent", property(lambda _: left.pop() if left else 0))
         monkeypatch.setattr(SocketWire, "finish", lambda _: None)  # so that the peer does not close its end
         monkeypatch.setattr(connection._muxer, "_channel", _Silent())
-        await connection.close()
-        assert len(left) == (0 if leaves else 20), left
+        await connection.close(code)
+        assert (len(left) < 2) == waits, left
 
 
 class _Silent:
