@@ -352,6 +352,7 @@ class Swarm:
                 connection.abort()
             for leave in self._leave:
                 leave()
+            self.aside.close()
             self._close_book()
         await asyncio.sleep(0)  # the turn of the loop in which aborted sockets are closed
 

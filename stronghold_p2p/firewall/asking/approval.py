@@ -43,6 +43,7 @@ class Approval:
         self._hooks = Hooks(limits.asks, limits.asks_per_peer)
         self._memory: Memory[PeerId] = Memory(ASK_MEMORY, ASK_SHARE)
         self._told = False  # that there is no more room
+        self._told_missing = False  # that there is nobody to ask
         self._open: dict[PeerId, Question] = {}  # for peers without a rule
 
     def verdict(self, attempt: Attempt) -> bool | None:
@@ -61,7 +62,10 @@ class Approval:
         """
         preferred = self._prefers(attempt)
         if size and not self._memory.take(attempt.peer, size, preferred=preferred):
-            if self._memory.size(attempt.peer) + size <= ASK_SHARE:
+            if size > ASK_SHARE:  # as it would be at any time
+                told = f": it takes {size} bytes, {ASK_SHARE} allowed; {attempt.peer}"
+                self._hooks.faults.tell("a request is too large to be asked about", more=told, level=logging.WARNING)
+            elif self._memory.size(attempt.peer) + size <= ASK_SHARE:
                 self._tell_full("of their memory", self._memory.total, ASK_MEMORY)
             return self._audit.tell(attempt, self._firewall.match(attempt), False)
         try:
@@ -116,6 +120,9 @@ class Approval:
 
     async def _approve(self, hook: Hook | None, attempt: Attempt, preferred: bool) -> bool | None:
         """What ``on_ask`` says of this attempt; None: the rules have changed and no longer ask."""
+        if hook is None and not self._told_missing:
+            self._told_missing = True
+            log.warning("a rule says ASK, and nobody is registered with on_ask: what would be asked about is refused")
         if hook is None or self._full(attempt.peer, preferred=preferred):
             return False
         firewall, version = self._firewall, self._firewall.version
