@@ -4,7 +4,7 @@ SHELL := /bin/sh
 ifndef SIDE_BY_SIDE
 .NOTPARALLEL:
 endif
-.PHONY: help demo test test-all toolchains install peer lint types test-most test-cores test-serial coverage slowest hostile cost soak conformance bench scale docs house pins clean
+.PHONY: help demo test test-all toolchains install peer lint types test-most test-cores test-serial coverage slowest hostile field cost soak conformance bench scale docs house pins clean
 
 PYTHON ?= $(shell sh .ci/pythons | head -n 1)
 VENV ?= .venv
@@ -99,6 +99,9 @@ slowest: install  ## the tests that take longest, one after the other (ARGS=test
 
 hostile: install  ## every hostile row in full, one line each (ARGS="33 39": these rows only)
 	$(BIN)/python -m tests.hostile $(ARGS)
+
+field: install  ## what shows only in a namespace, on a slow link or without descriptors, one line each (ARGS=upload: this)
+	$(BIN)/python -m tests.field $(ARGS)
 
 cost: install  ## what strangers can make us pay: processor, bytes and log for their bytes, by layer (ARGS=yamux: of this)
 	$(BIN)/python -m tests.hostile.cost $(ARGS)

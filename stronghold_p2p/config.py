@@ -44,9 +44,11 @@ class Timeouts(_Options):
         ``Network.protected`` keep theirs.
     keepalive = 30.0: how long a peer may be silent before it is pinged (go); this keeps the socket of a js peer
         alive.
-    keepalive_answer = 10.0: how long the answer to that ping may take (go). Then the connection ends.
+    keepalive_answer = 10.0: how long the answer to that ping may take (go), once it and what was written before it have
+        reached the peer. Then the connection ends.
     write_stall = 10.0: how long a socket may take no byte while bytes wait (go). Then the connection ends.
-    close = 3.0: an orderly shutdown of the whole network. Then what is left is aborted.
+    close = 3.0: an orderly shutdown of the whole network, in which handlers finish and what was written leaves. Then
+        handlers are cancelled, and what is left is aborted.
     busy_poll = None: how long a connection that has answered a short message with a short one polls its socket for
         the next one, before it goes back to the event loop. None: it never polls. With 100e-6, two programs on one
         machine answer each other faster, for processor time that is spent on waiting.

@@ -106,10 +106,14 @@ class PeerIdMismatch(HandshakeError):
 
 
 class ConnectionClosed(P2PError, ConnectionError):
-    """The connection ended; ``code`` is the go-away code, ``remote`` whether the peer ended it."""
+    """The connection ended; ``remote``: the peer ended it, or has gone.
+
+    ``code`` is that of the go-away: 0 for an orderly end, 0x1006 for a network that closes, others for a refusal; None:
+    there was no goodbye, as after a crash.
+    """
 
     def __init__(
-        self, message: str = "connection closed", *, code: int = 0, remote: bool = False, peer: Any = None
+        self, message: str = "connection closed", *, code: int | None = 0, remote: bool = False, peer: Any = None
     ) -> None:
         super().__init__(message, peer=peer)
         self.reason = message

@@ -6,6 +6,7 @@ The text of an exception may be a peer's, as a handler may name in it what it wa
 import logging
 import time
 import traceback
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from stronghold_p2p.token_bucket import TokenBucket
@@ -73,6 +74,18 @@ class Faults:
         more += f" ({untold[0]} more since the last one)" if untold[0] else ""
         untold[0] = 0
         record(self._log, level, f"{text}%s", (about, more) if "%s" in text else (more,), error)
+
+
+def each(steps: Iterable[Callable[[], object]], log: logging.Logger, text: str) -> None:
+    """Take every one of ``steps``, also when one before it has failed; a fault is logged as ``text``.
+
+    For what has to reach its end: the places that a connection occupies, and those who have to hear that it is over.
+    """
+    for step in steps:
+        try:
+            step()
+        except Exception as error:
+            record(log, logging.ERROR, "%s", (text,), error)
 
 
 def record(log: logging.Logger, level: int, text: str, given: tuple[str, ...], error: BaseException | None) -> None:

@@ -65,10 +65,10 @@ Rs = TypeVar("Rs")
 class Network:
     """A peer: it listens, connects, asks and answers, as one ``identity``, behind one ``firewall``.
 
-    ``async with Network(...) as network`` opens it once, and closes it in order within ``timeouts.close`` seconds; so
-    do ``open`` and ``close``. Handlers are best added before. It belongs to the event loop in which it was opened:
-    docs/api.md has a table of what may be called from elsewhere. Networks share nothing but a ``firewall`` or ``book``
-    that is given to both.
+    ``async with Network(...) as network`` opens it once, and closes it in order within ``timeouts.close`` seconds:
+    handlers at work finish, new requests and streams are refused; so do ``open`` and ``close``. Handlers are best added
+    before. It belongs to the event loop in which it was opened: docs/api.md has a table of what may be called from
+    elsewhere. Networks share nothing but a ``firewall`` or ``book`` that is given to both.
 
     identity: our key pair; a fresh one by default.
     listen: the addresses to accept connections at; none by default.

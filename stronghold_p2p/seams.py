@@ -75,6 +75,10 @@ class Wire(Protocol):
     def unsent(self) -> int:
         """Bytes that were written and have not reached the peer, as far as the system tells."""
 
+    @property
+    def delivered(self) -> int:
+        """Bytes that have reached the peer, as far as the system tells; only that it grows means something."""
+
     def write(self, data: bytes | memoryview) -> None:
         """Send ``data``, which may change afterwards. Does nothing once the wire is lost."""
 
@@ -251,6 +255,9 @@ class Muxer(Protocol):
     def tick(self, now: float) -> None:
         """Look at the deadlines of the connection: keep-alive, stalled writes, half frames."""
 
+    def probe(self, now: float) -> None:
+        """Ask the peer whether it is there: without an answer in time the connection ends, as after a silence."""
+
     def close(self, code: int, error: Exception) -> None:
         """Say goodbye with ``code`` and read no more; every stream fails with ``error``."""
 
@@ -341,7 +348,9 @@ class TransportListener(Protocol):
 
     @property
     def addresses(self) -> tuple[Multiaddr, ...]:
-        """Where it can be reached now, without ``/p2p/``; read from the system each time."""
+        """Where it can be reached now, without ``/p2p/``; read from the system each time. What it does not tell is no
+        error: what was known stays.
+        """
 
     def stop(self) -> None:
         """Accept no more; connections stay."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -30,7 +32,15 @@ settings.register_profile(
 settings.load_profile("stronghold")
 
 
+# Who is started by a script in the background ignores the keyboard, and so does all that it starts: processes of ours,
+# too, which the tests interrupt. A signal that is caught is not ignored by who is started.
+LEFT_IGNORED = [signal.SIGINT, signal.SIGQUIT, signal.SIGHUP] if sys.platform != "win32" else [signal.SIGINT]
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    for number in LEFT_IGNORED:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
     config.pluginmanager.register(order, "order")
 
 

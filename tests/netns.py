@@ -1,4 +1,4 @@
-"""Two network namespaces joined by a link that is as slow as a test wants it: no netem, only TUN devices.
+"""Two network namespaces joined by a link that is as slow as a test wants it, now or later: no netem, only TUN devices.
 
 A process of its own (this file) carries the packets, so a busy test does not slow the link down. Needs root,
 ``/dev/net/tun`` and ``ip`` (iproute2).
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import heapq
+import math
 import os
 import select
 import shutil
@@ -18,12 +20,11 @@ import struct
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 A_ADDRESS = "10.9.0.1"
 B_ADDRESS = "10.9.0.2"
@@ -33,6 +34,7 @@ TUNSETIFF = 0x400454CA  # linux/if_tun.h
 IFF_TUN = 0x0001
 IFF_NO_PI = 0x1000  # bare IP packets, no header before them
 MTU = 1_500
+LONGEST_QUEUE = 1.0  # seconds that a packet may have to wait for those before it
 BURST = 64  # packets read before those that are due get their turn
 
 READY = b"ready\n"
@@ -46,10 +48,23 @@ class Unavailable(Exception):
 
 
 class Link(NamedTuple):
-    """The two ends: names of network namespaces."""
+    """The two ends: names of network namespaces; ``commands`` is heard by who carries the packets."""
 
     a: str
     b: str
+    commands: IO[bytes]
+
+    def rate(self, bits: float) -> None:
+        """Carry so many bits a second each way from now on; what has to wait for longer than a second is lost."""
+        self._say(f"rate {bits / 8}")
+
+    def forget(self) -> None:
+        """Lose every packet of the connections that there are, as a router does that has lost its table."""
+        self._say("forget")
+
+    def _say(self, command: str) -> None:
+        self.commands.write(f"{command}\n".encode())
+        self.commands.flush()
 
 
 def run_in(namespace: str, *command: str) -> list[str]:
@@ -89,13 +104,15 @@ def slow_link(delay: float) -> Iterator[Link]:
                 raise OSError(f"no {TUN}")
             names = [_made(stack) for _ in "ab"]
             command = [sys.executable, "-P", __file__, str(delay), *names]  # it owns both devices: they go with it
-            carrier = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
+            pipe = subprocess.PIPE
+            carrier = stack.enter_context(subprocess.Popen(command, stdin=pipe, stdout=pipe))
             stack.callback(carrier.kill)
+            assert carrier.stdin is not None
             assert carrier.stdout is not None
             readable, _, _ = select.select([carrier.stdout], [], [], PATIENCE)
             if not readable or carrier.stdout.readline() != READY:
                 raise OSError("the TUN devices cannot be made")
-        yield Link(*names)
+        yield Link(names[0], names[1], carrier.stdin)
         if carrier.poll() is not None:
             raise RuntimeError(f"the link has ended with {carrier.returncode}")
 
@@ -156,24 +173,66 @@ def _end(namespace: str, address: str) -> int:
     return device
 
 
-def carry(delay: float, a: str, b: str) -> None:
-    """Carry packets between the namespaces until the process is killed."""
-    with suppress(OSError):  # before everybody else, so that a busy machine does not make the link slower
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    one, other = _end(a, A_ADDRESS), _end(b, B_ADDRESS)
-    across = {one: other, other: one}
-    sys.stdout.buffer.write(READY)
-    sys.stdout.buffer.flush()
-    waiting: deque[tuple[float, int, bytes]] = deque()  # the same delay for all: in the order of their time
-    while True:
-        left = max(0.0, waiting[0][0] - time.monotonic()) if waiting else None
-        for end in select.select(list(across), [], [], left)[0]:
-            due = time.monotonic() + delay
-            waiting.extend((due, across[end], packet) for packet in _arrived(end))
-        while waiting and waiting[0][0] <= time.monotonic():
-            _, end, packet = waiting.popleft()
+class Carrier:
+    """Carries packets between two ends: each waits ``delay`` seconds, and for those before it where there is a rate."""
+
+    def __init__(self, delay: float, one: int, other: int) -> None:
+        self.across = {one: other, other: one}
+        self._delay = delay
+        self._rate = math.inf  # bytes a second
+        self._free = {one: 0.0, other: 0.0}  # when the direction to this end has carried what waits for it
+        self._waiting: list[tuple[float, int, int, bytes]] = []
+        self._order = count()
+        self._seen: set[bytes] = set()  # connections: both addresses and ports
+        self._lost: set[bytes] = set()
+
+    def hear(self, command: str) -> None:
+        what, _, value = command.partition(" ")
+        if what == "rate":
+            self._rate = float(value)
+        elif what == "forget":
+            self._lost |= self._seen
+
+    def take(self, end: int, packet: bytes) -> None:
+        now, to, connection = time.monotonic(), self.across[end], packet[12:24]  # of IPv4 without options
+        self._seen.add(connection)
+        starts = max(now, self._free[to])
+        if connection in self._lost or starts - now > LONGEST_QUEUE:
+            return
+        self._free[to] = starts + len(packet) / self._rate
+        heapq.heappush(self._waiting, (self._free[to] + self._delay, next(self._order), to, packet))
+
+    def give(self) -> None:
+        while self._waiting and self._waiting[0][0] <= time.monotonic():
+            _, _, end, packet = heapq.heappop(self._waiting)
             with suppress(OSError):  # a device that cannot take a packet loses it, as links do
                 os.write(end, packet)
+
+    @property
+    def patience(self) -> float | None:
+        return max(0.0, self._waiting[0][0] - time.monotonic()) if self._waiting else None
+
+
+def carry(delay: float, a: str, b: str) -> None:
+    """Carry packets between the namespaces until the process is killed, or nobody is left to tell it anything."""
+    with suppress(OSError):  # before everybody else, so that a busy machine does not make the link slower
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    carrier = Carrier(delay, _end(a, A_ADDRESS), _end(b, B_ADDRESS))
+    sys.stdout.buffer.write(READY)
+    sys.stdout.buffer.flush()
+    commands = sys.stdin.fileno()
+    while True:
+        for ready in select.select([*carrier.across, commands], [], [], carrier.patience)[0]:
+            if ready == commands:
+                said = os.read(commands, 4_096)
+                if not said:
+                    return
+                for command in said.decode().splitlines():
+                    carrier.hear(command)
+            else:
+                for packet in _arrived(ready):
+                    carrier.take(ready, packet)
+        carrier.give()
 
 
 def _arrived(end: int) -> Iterator[bytes]:

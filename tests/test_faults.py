@@ -76,7 +76,7 @@ HARMLESS = {
     "streams.waiter.set": "a step of a task, whose faults are the task's",
     "streams.aside._next": "sets a future, and gives the thread its next work",
     "connection.handlers.cancel": "cancels tasks",
-    "connection.handlers.left": "tells an intake of an end, or itself once more",
+    "connection.handlers.left": "looks again, and tells an intake of the end",
     "request_response.client._send_much": "a read and a write, whose faults are the request's",
     "protocols.ping._measure": "closes one stream, as the end of each handler does",
     "firewall.asking.questions.start": "the hook's own faults are answers; what follows counts",

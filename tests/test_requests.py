@@ -189,7 +189,7 @@ async def test_an_answer_after_the_responders_own_time() -> None:
 
 @pytest.mark.parametrize("who", ["alice", "bob"])
 async def test_an_answer_after_the_network_was_closed(who: str) -> None:
-    async with scene() as on:
+    async with scene(timeouts=Timeouts(close=0.3)) as on:
         task, answer = await on.asked("Say")
         await getattr(on, who).__aexit__(None, None, None)
         with pytest.raises(ConnectionClosed) as caught:

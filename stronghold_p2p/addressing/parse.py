@@ -12,6 +12,7 @@ message it came in.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from multiaddr import Multiaddr
@@ -57,6 +58,24 @@ def parse(address: str | bytes | Multiaddr) -> Multiaddr:
     if _from_text(text) != data:
         raise DecodeError(f"the text {text!r} is another address than its bytes")
     return result
+
+
+# Each kind of value that text shows in a form of its own.
+_SAMPLES: Final = (
+    *("/ip4/127.0.0.1/tcp/1", "/ip6zone/lo/ip6/::1/udp/1", "/dns4/localhost", "/ip4/0.0.0.0/ipcidr/8", "/memory/1"),
+    *("/unix/a", "/http-path/a", "/certhash/uEiDDq4_xNyDorZBH3TlGazyJdOWSwvo4PUo5YHFMrvDE8g", "/tls/sni/localhost"),
+    "/onion3/vww6ybal4bd7szmgncyruucpgfkqahzddi37ktceo3ah7ngmcopnpyyd:1234",
+    "/p2p/12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA",
+)
+
+
+@cache
+def prepare_text() -> None:
+    """Make one address of each kind into text: the package loads what it needs for that when it is first asked, which
+    fails where no file can be opened any more.
+    """
+    for sample in _SAMPLES:
+        str(parse(sample))
 
 
 def walk(data: bytes) -> list[Part]:

@@ -31,7 +31,7 @@ from stronghold_p2p.errors import (
 )
 from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.logs import Faults, OneLine
+from stronghold_p2p.logs import Faults, OneLine, each
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import HeldUntilAnswered
 from stronghold_p2p.token_bucket import TokenBucket
@@ -170,6 +170,28 @@ class Handlers:
         self.tasks[stream] = task
         task.add_done_callback(lambda _: self.tasks.pop(stream, None))
 
+    @property
+    def at_work(self) -> set[asyncio.Task[None]]:
+        """Handlers of the application that run, or are about to; not the one that asks."""
+        current = asyncio.current_task(self._loop)
+        running = {task for stream, task in self.tasks.items() if stream.protocol not in OPEN_PROTOCOLS}
+        return running - {current} if current is not None else running
+
+    @property
+    def busy(self) -> bool:
+        """Whether some are ``at_work``, or begin as soon as this turn is through."""
+        return bool(self._due or self.at_work)
+
+    def refuse(self) -> None:
+        """Start no more handlers, as the network closes; what has not begun is told that nothing was done about it."""
+        self._maximum = 0
+        for stream, task in list(self.tasks.items()):
+            if stream in self._waiting:
+                stream.reset(Reset.RESOURCE_LIMIT)
+                task.cancel()
+            elif stream.intake is not None and not stream.intake.begun:
+                stream.reset(Reset.RESOURCE_LIMIT)  # which cancels who waits for the answer
+
     def recheck(self, kept: Callable[[str], bool]) -> None:
         """Rules have changed: reset the streams that the peer has opened for protocols which are not ``kept``."""
         for stream in [*self.tasks, *self._due]:  # what is asked about is judged anew by itself
@@ -194,19 +216,18 @@ class Handlers:
     def cancel_one(self, stream: LiveStream, reason: str) -> None:
         """Nobody waits for what the handler of this stream would answer."""
         task = self.tasks.get(stream)
-        if task is not None and task is not asyncio.current_task():  # it may itself have ended the connection
+        if task is not None and task is not asyncio.current_task(self._loop):  # it may itself have ended the connection
             task.cancel(reason)
 
     def cancel(self, delay: float = 0.0) -> None:
         """The connection is over; those that run ``delay`` seconds later are cancelled."""
-        current = asyncio.current_task()  # a handler may close its own connection
+        current = asyncio.current_task(self._loop)  # a handler may close its own connection
         running = [task for task in self.tasks.values() if task is not current]
         if not delay:
-            for stream in self._due:
-                stream.reset(Reset.SHUTDOWN)
-            self._due.clear()
-            for task in running:
-                task.cancel()
+            due, self._due = self._due, set()
+            steps: list[Callable[[], object]] = [task.cancel for task in running]
+            steps += [partial(stream.reset, Reset.SHUTDOWN) for stream in due]
+            each(steps, log, "internal error while the handlers of a connection were ended")
         elif running or self._due:
             self._late = self._loop.call_later(delay, self.cancel)
             for task in running:

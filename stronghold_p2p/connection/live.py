@@ -14,6 +14,7 @@ import math
 import weakref
 from collections.abc import Mapping
 from enum import Enum
+from functools import partial
 from typing import Final
 
 from multiaddr import Multiaddr
@@ -27,6 +28,7 @@ from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, again
 from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS
 from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId, PublicKey
+from stronghold_p2p.logs import each
 from stronghold_p2p.loops import check_home
 from stronghold_p2p.seams import USED_UP, Muxer, Sink, StreamEnd, Upgraded
 from stronghold_p2p.streams.live import LiveStream
@@ -42,6 +44,7 @@ from stronghold_p2p.streams.waiter import Turn
 HANDLER_GRACE: Final = 1.0  # seconds for handlers to deal with what a peer sent before it left
 CLOSE_GRACE: Final = 1.0  # seconds that ``close`` waits for the peer to close, too
 DRAINED_WITHIN: Final = 0.5  # seconds, after its last stream has ended
+ENDING: Final = "internal error while a connection ended"
 LINGER: Final = 10.0  # seconds that a stream which we closed may take to end before we reset it
 
 log = logging.getLogger("stronghold_p2p.connection")
@@ -306,6 +309,10 @@ class LiveConnection:
         self.worn_out = True
         self._owner.worn(self)
 
+    def probe(self) -> None:
+        """Ask the peer whether this connection still leads to it: without an answer it ends."""
+        self._muxer.probe(self.loop.time())
+
     def drain(self) -> None:
         """Close it in order as soon as there is no stream on it."""
         self._draining = True
@@ -378,17 +385,15 @@ class LiveConnection:
     def ended(self, error: Exception) -> None:
         self.life = LIFE[self.life, Event.END]
         self.error = error
-        self.deadlines.clear()
         # When the peer leaves, what it had sent before is still there to be read.
         remote = isinstance(error, ConnectionClosed) and error.remote
-        self.handlers.cancel(HANDLER_GRACE if remote else 0.0)
-        self._owner.ended(self, error)
+        cancel = partial(self.handlers.cancel, HANDLER_GRACE if remote else 0.0)
+        each((self.deadlines.clear, cancel, partial(self._owner.ended, self, error)), log, ENDING)
 
     def gone(self) -> None:
         """Nothing that it has leads back to it from here on: it is freed with the last one who holds it."""
         self.life = LIFE[self.life, Event.LOSE]
-        self.deadlines.end()
-        self._owner.gone(self)
+        each((self.deadlines.end, partial(self._owner.gone, self)), log, ENDING)
         if self._face is not None:
             self._faded, self._face = weakref.ref(self._face), None
         if self._gone is not None and not self._gone.done():

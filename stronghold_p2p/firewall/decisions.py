@@ -72,7 +72,8 @@ class AppHooks:
 class Decisions:
     """Rules, bans and the application's hooks: what they say of an attempt, and who observes their changes.
 
-    ``fault(rule, error)`` is called for a predicate that fails, once for each rule until rules change.
+    ``fault(rule, error)`` is called for a predicate that fails, once for each rule until rules change, and
+    ``unheard(error)`` for an observer that fails.
     ``open_protocols`` are the names that pass as long as no entry that matches names them. ``version`` counts the
     changes of rules and bans. With a ``guard``, several threads may make them.
     """
@@ -81,6 +82,7 @@ class Decisions:
         self,
         fault: Fault | None = None,
         *,
+        unheard: Callable[[BaseException], object] | None = None,
         open_protocols: frozenset[str] = OPEN_PROTOCOLS,
         guard: Guard | None = None,
     ) -> None:
@@ -91,7 +93,7 @@ class Decisions:
         self._open = open_protocols
         self._entries = Entries()
         self._observers: dict[PeerId | None, dict[object, Observer]] = {None: {}}  # by whom they want to know about
-        self._report = fault
+        self._report, self._unheard = fault, unheard
         self._faulty: set[Rule] = set()
 
     def set(self, rule: Rule, **scope: Unpack[Scope]) -> None:
@@ -199,7 +201,10 @@ class Decisions:
         return hook
 
     def watch(self, observer: Callable[[], None]) -> Callable[[], None]:
-        """Call ``observer`` after each change of rules or bans; returns what ends that. It must not raise."""
+        """Call ``observer`` after each change of rules or bans; returns what ends that.
+
+        What it raises is logged, and keeps the change from nobody.
+        """
         if not callable(observer):
             raise ConfigError(f"watch is {kind_of(observer)}: take a function without arguments", where="watch")
         return watch_changes(self, lambda _whom: observer())
@@ -223,7 +228,11 @@ class Decisions:
             groups = [*observers.values()] if whom is None else [observers[None], observers.get(whom, {})]
             told = [observer for group in groups for observer in group.values()]
         for observer in told:
-            observer(whom)
+            try:
+                observer(whom)
+            except Exception as error:  # the others have to hear of a ban all the same
+                if self._unheard is not None:
+                    self._unheard(error)
 
 
 def hooks_of(firewall: Decisions) -> AppHooks:

@@ -18,13 +18,15 @@ import logging
 import math
 from collections.abc import Callable, Collection, Container
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import ConnectionClosed, DecryptError, MuxerError
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.seams import MuxerUser, Secured, Sink, StreamEnd, Wire
+from stronghold_p2p.logs import each
+from stronghold_p2p.seams import Buffer, MuxerUser, Secured, Sink, StreamEnd, Wire
 from stronghold_p2p.streams.waiter import Slices, Turn
 from stronghold_p2p.yamux.header import GO_AWAY, frame
 from stronghold_p2p.yamux.receiver import Receiver
@@ -37,6 +39,7 @@ INCOMPLETE: Final = 30.0  # seconds for the rest of a frame or record (hostile r
 STALL_LOOKS: Final = 4  # looks at a socket that takes nothing, so that the bytes of the first moment count as such
 CLOSE_GRACE: Final = 1.0  # seconds for the peer to close after we did, so that nothing it sent is answered by RST
 
+NO_GOODBYE: Final = "the peer closed the connection without a goodbye: it crashed or was killed, or the way to it broke"
 SMALL: Final = 2_048  # bytes that are no matter for ``receive_in_turn``: at most 170 frames
 
 _NOTHING: Final = memoryview(b"")
@@ -63,6 +66,10 @@ class YamuxMuxer:
         self._reading_paused = False
         self._behind = False  # frames are left for a turn of their own, and nothing is read before it
         self._goodbye_until = math.inf
+        # Bytes that were written before the goodbye of a network and had not reached the peer. Others are not waited
+        # for: whoever makes us close would keep what no limit counts any more.
+        self._unsaid = 0
+        self._queue: _Queue | None = None  # what is ahead of the ping that is not answered yet
         self._slices = network.slices
         self.turn = Turn(self._loop, network.slices, self._failed)
         self.heard = self._loop.time()
@@ -235,14 +242,21 @@ class YamuxMuxer:
         if limits.keepalive is not None:
             due.append(max(self.heard + limits.keepalive, now + 1.0))
         if session.ping_sent_at is not None and limits.keepalive_answer is not None:
-            due.append(max(session.ping_sent_at, self.heard) + limits.keepalive_answer)
+            moved = 0.0 if self._queue is None else self._queue.moved
+            over = max(session.ping_sent_at, self.heard, moved) + limits.keepalive_answer
+            due.append(min(over, now + limits.keepalive_answer / STALL_LOOKS))
         if self._stalled is not None and limits.write_stall is not None and session.congested:
             due.append(min(self._stalled[0] + limits.write_stall, now + limits.write_stall / STALL_LOOKS))
         return min(due, default=math.inf)
 
     def tick(self, now: float) -> None:
         if self.closed:
-            if now >= self._goodbye_until:
+            if now < self._goodbye_until or self._wire.lost:
+                return
+            if 0 < (left := self._wire.unsent) < self._unsaid:
+                self._unsaid = left
+                self._wait_for_end(self._user)
+            else:
                 self._wire.abort()
             return
         error = self._silent(now) or self._stuck(now)
@@ -252,11 +266,36 @@ class YamuxMuxer:
     def _silent(self, now: float) -> Exception | None:
         every, answer = self._timeouts.keepalive, self._timeouts.keepalive_answer
         sent = self._session.ping_sent_at
-        if sent is not None and answer is not None and now - max(sent, self.heard) >= answer:
+        if sent is None:
+            self._queue = None
+        elif answer is not None and now - max(sent, self.heard, self._left_at(sent, now)) >= answer:
             return ConnectionClosed(f"no answer to a keep-alive ping within Timeouts.keepalive_answer, {answer:g} s")
         if every is not None and now - self.heard >= every:
-            self._session.ping(now)
+            self.probe(now)
         return None
+
+    def probe(self, now: float) -> None:
+        session, answer = self._session, self._timeouts.keepalive_answer
+        if self.closed:
+            return
+        if session.ping_sent_at is None:
+            self._queue = self._ahead(now)
+            session.ping(now)
+        if self._user is not None and answer is not None:
+            self._user.look_at(now + answer / STALL_LOOKS)
+
+    def _ahead(self, now: float) -> "_Queue":
+        wire = self._wire
+        return _Queue(now, wire.delivered, wire.delivered + wire.unsent + self._session.outbox.size)
+
+    def _left_at(self, sent: float, now: float) -> float:
+        """When something has last reached the peer of what was written before the ping, which cannot overtake it."""
+        queue = self._queue
+        if queue is None or queue.asked < sent:  # the session has asked by itself, to measure the round trip
+            queue = self._queue = self._ahead(sent)
+        else:
+            queue.look(self._wire.delivered, now)
+        return queue.moved
 
     def _stuck(self, now: float) -> Exception | None:
         for since in self._unfinished():
@@ -283,7 +322,7 @@ class YamuxMuxer:
         if isinstance(error, DecryptError):  # nothing on this channel can be trusted, so nothing is said on it
             self.abort(error)
         elif isinstance(error, ConnectionClosed):
-            self.close(error.code if isinstance(error, MuxerError) else GoAway.NORMAL, error)
+            self.close(error.code or GoAway.NORMAL if isinstance(error, MuxerError) else GoAway.NORMAL, error)
         else:
             log.error("internal error on a connection", exc_info=error)
             self.close(GoAway.INTERNAL_ERROR, ConnectionClosed("internal error", code=GoAway.INTERNAL_ERROR))
@@ -291,16 +330,29 @@ class YamuxMuxer:
     def close(self, code: int, error: Exception) -> None:
         if self.closed:
             return
-        session = self._session
-        farewell = [*session.data_to_send(), session.go_away(code)]
-        user = self._user
+        session, wire, user = self._session, self._wire, self._user
+        farewell: list[Buffer] = []
+        try:
+            farewell += session.data_to_send()
+        except Exception:  # a fault of ours: it ends all the same
+            log.exception("internal error in the last data of a connection")
+        farewell.append(session.go_away(code))
         self._end(error)
-        if self._wire.lost:
+        if wire.lost:
             return
-        with suppress(ConnectionClosed):  # the keys are used up: nothing more can be said
-            self._channel.seal(farewell, sum(map(len, farewell)), self._wire.write)
-        self._wire.resume()
-        self._wire.finish()
+        try:
+            with suppress(ConnectionClosed):  # the keys are used up: nothing more can be said
+                self._channel.seal(farewell, sum(map(len, farewell)), wire.write)
+            wire.resume()
+            wire.finish()
+        except Exception:  # a fault of ours: the connection ends without a goodbye
+            log.exception("internal error in the goodbye of a connection")
+            wire.abort()
+        self._unsaid = wire.unsent if code == GoAway.SHUTDOWN else 0
+        self._wait_for_end(user)
+
+    def _wait_for_end(self, user: MuxerUser | None) -> None:
+        """The peer has ``CLOSE_GRACE`` seconds to close its end."""
         self._goodbye_until = self._loop.time() + CLOSE_GRACE
         if user is not None:
             user.look_at(self._goodbye_until)
@@ -313,17 +365,16 @@ class YamuxMuxer:
         if self.closed:
             return
         self.closed = True
-        _forget_frames(error)
-        self._session.fail(error)
-        if self._user is not None:
-            self._user.ended(error)
+        user, fail = self._user, partial(self._session.fail, error)
+        tell = () if user is None else (partial(user.ended, error),)
+        each((partial(_forget_frames, error), fail, *tell), log, "internal error while a connection ended")
 
     def ended(self, error: Exception | None) -> None:
         if isinstance(error, ConnectionClosed):
             self._end(error)
         else:
-            # go closes with SO_LINGER 0: its goodbye arrives as a reset, which is an ordinary end.
-            closed = ConnectionClosed("the peer closed the connection", remote=True)
+            # Not only after a crash: go closes with SO_LINGER 0, so its goodbye may be lost in a reset.
+            closed = ConnectionClosed(NO_GOODBYE, code=None, remote=True)
             closed.__cause__ = error
             self._end(closed)
         self._session.let_go()
@@ -341,6 +392,22 @@ def _forget_frames(error: BaseException) -> None:
         one = waiting.pop()
         one.__traceback__ = None
         waiting += [before for before in {one.__cause__, one.__context__} if before is not None]
+
+
+class _Queue:
+    """What was written before a ping, which was ``asked`` then. ``reached`` of the bytes up to ``end`` have arrived."""
+
+    __slots__ = ("asked", "end", "moved", "reached")
+
+    def __init__(self, asked: float, reached: int, end: int) -> None:
+        self.asked = self.moved = asked
+        self.reached = reached
+        self.end = end
+
+    def look(self, reached: int, now: float) -> None:
+        """That it moves is life; what was written behind the ping is not waited for."""
+        if reached > self.reached < self.end:
+            self.reached, self.moved = reached, now
 
 
 class YamuxFactory:

@@ -96,6 +96,14 @@ class Watch(Intake):
         self._stream.connection.handlers.cancel_one(self._stream, str(error))
 
 
+class WatchBefore(Watch):
+    """The same while the application is asked whether there will be any work."""
+
+    __slots__ = ()
+
+    begun = False
+
+
 class Server:
     """Answers the requests that reach one swarm."""
 
@@ -212,7 +220,7 @@ class Responder(Generic[Rq, Rs]):
         wait = backlog.crowded(attempt.peer)  # it had its turn before the request came, which is later than that
         allowed = None if wait else approval.verdict(attempt)
         if allowed is None:
-            watch = Watch(stream)
+            watch = WatchBefore(stream)
             try:
                 if wait:
                     await backlog.turn(attempt.peer)

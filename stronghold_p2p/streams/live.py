@@ -46,6 +46,8 @@ class Intake:
     __slots__ = ()
 
     due: float = inf
+    begun: bool = True
+    """False: it waits for a yes, and no handler has begun to work on what has come."""
 
     def data(self, piece: bytes | memoryview) -> None:
         """Some bytes."""

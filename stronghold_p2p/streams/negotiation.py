@@ -53,7 +53,8 @@ def explain_reset(error: Exception, protocols: tuple[str, ...]) -> Exception:
         return unsupported(protocols)
     if isinstance(error, StreamReset) and error.code == Reset.RESOURCE_LIMIT:
         told = (
-            "the peer takes no more now (its Limits.streams_in, requests_per_peer, request_memory): wait and try again"
+            "the peer takes no more now (its Limits.streams_in, requests_per_peer, request_memory; or it is closing): "
+            "wait and try again"
         )
         return LimitExceeded(told, limit="streams", remote=True)
     return error
@@ -268,6 +269,8 @@ class HeldUntilAnswered(Intake):
     """
 
     __slots__ = ("asking", "pieces")
+
+    begun = False
 
     def __init__(self, first: bytes) -> None:
         self.pieces = [first]

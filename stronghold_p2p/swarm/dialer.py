@@ -41,7 +41,7 @@ class _Attempt:
     given: Multiaddr
     address: Multiaddr
     peer: PeerId | None
-    refused: DialError | None = None
+    refused: Exception | None = None
 
 
 class _Dial:
@@ -144,7 +144,7 @@ class Dialer:
                     continue
                 try:
                     self._check(attempt)
-                except DialError as error:
+                except Exception as error:  # kept from it; or a fault of ours, which must not let it pass either
                     if task.cancel():
                         attempt.refused = error
 

@@ -116,13 +116,19 @@ class Gatekeeper:
                 rules.clear()
         for connection in connections:
             self.forget(connection)
-            attempt = self._connecting(connection.peer, connection.direction, connection.remote_address)
-            found = self._firewall.match(attempt)
-            if self._firewall.decide(attempt, found) == Rule.ALLOW:
-                connection.handlers.recheck(partial(self._may_stay, connection))
-            else:
-                self._audit.record(attempt, found, False)
-                connection.shut(GoAway.GATED, kept_out(connection.peer))
+            try:
+                self._recheck(connection)
+            except Exception as error:  # a fault of ours: this connection pays for it, and the others are looked at
+                connection.failed(error)
+
+    def _recheck(self, connection: LiveConnection) -> None:
+        attempt = self._connecting(connection.peer, connection.direction, connection.remote_address)
+        found = self._firewall.match(attempt)
+        if self._firewall.decide(attempt, found) == Rule.ALLOW:
+            connection.handlers.recheck(partial(self._may_stay, connection))
+            return
+        self._audit.record(attempt, found, False)
+        connection.shut(GoAway.GATED, kept_out(connection.peer))
 
     def admits(self, connection: LiveConnection, protocol: str) -> bool | None:
         """Whether the peer may open a stream for ``protocol``; None: the application has to be asked first."""

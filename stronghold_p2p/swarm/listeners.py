@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from multiaddr import Multiaddr
 
@@ -11,6 +12,7 @@ from stronghold_p2p.addressing.undialed import UNKNOWN, why_not
 from stronghold_p2p.errors import ConfigError, ConnectionClosed, LimitExceeded, ListenError, P2PError
 from stronghold_p2p.events.events import AcceptFailed, Accepting, AddressAdded, AddressRemoved, ListenerEnded
 from stronghold_p2p.firewall.limits.gate import Token
+from stronghold_p2p.logs import each
 from stronghold_p2p.loops import check_home
 from stronghold_p2p.seams import TransportListener, Upgraded
 from stronghold_p2p.swarm.gatekeeper import kept_out
@@ -103,21 +105,16 @@ class LiveListener:
         accepting, self._accepting = self._accepting, None
         if accepting is None:
             return
-        accepting.stop()
-        self._listeners.all.remove(self)
-        for address in self.addresses:
-            self._hub.emit(AddressRemoved(address))
-        self._hub.emit(ListenerEnded(self.addresses, error))
+        steps: list[Callable[[], object]] = [partial(self._listeners.all.remove, self), accepting.stop]
+        steps += [partial(self._hub.emit, AddressRemoved(address)) for address in self.addresses]
+        steps += [partial(self._hub.emit, ListenerEnded(self.addresses, error))]
+        each(steps, log, "internal error while a listener was stopped")
 
     def look(self) -> None:
         """Tell what has come and gone since the addresses of this host were read."""
         if self._accepting is None:
             return
-        before = self.addresses
-        try:
-            self.addresses = self._accepting.addresses
-        except OSError as error:  # the system does not tell: the addresses that were known stay
-            log.debug("the addresses of this host: %s", error)
+        before, self.addresses = self.addresses, self._accepting.addresses
         for address in before:
             if address not in self.addresses:
                 self._hub.emit(AddressRemoved(address))

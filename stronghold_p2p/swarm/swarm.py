@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from operator import attrgetter
@@ -12,6 +14,7 @@ from typing import Final
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.kinds import is_unspecified
+from stronghold_p2p.addressing.parse import prepare_text
 from stronghold_p2p.book.addresses import AddressBook, save_changes, store_of
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
@@ -28,7 +31,7 @@ from stronghold_p2p.firewall.limits.gate import Gate, Token
 from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
-from stronghold_p2p.logs import Faults, OneLine
+from stronghold_p2p.logs import Faults, OneLine, each
 from stronghold_p2p.loops import at_home
 from stronghold_p2p.muxing.yamux_muxer import YamuxFactory
 from stronghold_p2p.noise.libp2p import Noise
@@ -49,6 +52,8 @@ from stronghold_p2p.yamux.window import ReceivePool
 # is between two requests of somebody who is at work, and than it takes to connect and ask.
 GIVES_WAY_AFTER: Final = 10.0
 REPLACE_EVERY: Final = 10.0  # seconds between two tries to replace a connection that is worn out
+GOODBYE: Final = 0.1  # seconds of ``Timeouts.close``, a tenth at most, that handlers leave to the goodbyes
+CLOSING: Final = "internal error while the network was closed"
 LOOK_AGAIN: Final = 0.5  # seconds until the next look for one, after none was found
 
 log = logging.getLogger("stronghold_p2p.network")
@@ -76,6 +81,7 @@ class Swarm:
         announce: Iterable[Multiaddr] | None = None,
         name: str = "",
     ) -> None:
+        prepare_text()
         self.identity, self.peer_id = identity, identity.peer_id
         self.timeouts = timeouts or Timeouts()
         self.limits = limits or Limits()
@@ -157,8 +163,9 @@ class Swarm:
             raise DialError("that is our own peer id", peer=peer)
         if peer is not None:
             connection = self.connected(peer)
-        else:  # whoever is at an address that we have dialed has answered already
-            dialed = (one for one in self.connections() if one.direction == "out" and one.remote_address in addresses)
+        else:  # whoever is at an address that we have dialed has answered already; of several, the newest
+            all_ = reversed(self._tokens)
+            dialed = (one for one in all_ if one.direction == "out" and one.remote_address in addresses)
             connection = next(dialed, None)
         if connection is not None and not connection.used_up:
             connection.wanted = True
@@ -174,25 +181,39 @@ class Swarm:
         try:
             self._admit_peer(upgraded, token, direction)
         except (LimitExceeded, ConnectionClosed) as error:
-            upgraded.refuse(error.code if isinstance(error, ConnectionClosed) else GoAway.RESOURCE_LIMIT, error)
+            code = error.code if isinstance(error, ConnectionClosed) else None
+            upgraded.refuse(GoAway.RESOURCE_LIMIT if code is None else code, error)
             raise
         connection = LiveConnection(upgraded, self, direction=direction, limits=self.limits, timeouts=self.timeouts)
         self._tokens[connection] = token
         group = self._connections.setdefault(connection.peer, [])
-        worn = [one for one in group if one.worn_out]
-        group.insert(len(group) - len(worn), connection)  # the worn ones are the last
-        for one in worn:
-            one.drain()
+        group.insert(0, connection)
+        if len(group) > 1:
+            self._prefer(connection, group[1:])
         self.dialer.arrived(connection)
         for service in self._added:
-            service.connected(connection)
+            try:
+                service.connected(connection)
+            except Exception:  # a fault of ours: the others hear of it
+                log.exception("internal error while a connection was opened")
         self.hub.emit(Opened(connection.face))
         connection.begin()
         return connection
 
+    def _prefer(self, connection: LiveConnection, older: Sequence[LiveConnection]) -> None:
+        """A peer that connects again may have lost the connections that it had, by a restart or its router's."""
+        peer, place = connection.peer, connection.remote_address
+        told = "%s has a further connection, %s %s: it is preferred, and on %d older ones the peer is asked for a sign"
+        log.info(told, peer, "from" if connection.direction == "in" else "to", place, len(older))
+        for one in older:
+            if one.worn_out:
+                one.drain()
+            else:
+                one.probe()
+
     def _admit_peer(self, upgraded: Upgraded, token: Token, direction: Direction) -> None:
-        if self.closing:
-            raise ConnectionClosed("the network is closing")
+        if self.closing or (direction == "in" and self._over is not None):
+            raise ConnectionClosed("the network is closing", code=GoAway.SHUTDOWN)
         if upgraded.peer == self.peer_id:
             raise ConnectionClosed("we reached ourselves")
         if not self.gatekeeper.may_connect(upgraded.peer, direction, upgraded.remote):
@@ -204,7 +225,7 @@ class Swarm:
         now = self.loop.time()
         if now < self._all_needed_until:
             return None
-        for one in self.connections():
+        for one in self._tokens:  # in the order in which they have come
             if one.direction == "in" and one.peer not in self.protected and now - one.idle_since >= GIVES_WAY_AFTER:
                 break
         else:  # a crowd at the door is not worth a look at all for each
@@ -215,8 +236,8 @@ class Swarm:
         return partial(one.shut, code, ConnectionClosed(told, code=code))
 
     def _rules_changed(self, peer: PeerId | None) -> None:
-        self.gatekeeper.recheck(self.connections(peer), peer)
-        self.dialer.recheck(peer)
+        rechecks = (partial(self.gatekeeper.recheck, self.connections(peer), peer), partial(self.dialer.recheck, peer))
+        each(rechecks, log, "internal error while rules have changed")
 
     async def ask(self, connection: LiveConnection, protocol: str) -> bool:
         return await self.approval.ask(self.gatekeeper.attempt(connection, protocol))
@@ -248,10 +269,21 @@ class Swarm:
             await asyncio.sleep(REPLACE_EVERY)
 
     def ended(self, connection: LiveConnection, error: Exception) -> None:
-        self._tokens.pop(connection).release()
         if isinstance(error, P2PError):
             error.peer = connection.peer
-        self.gatekeeper.ended(connection)
+        steps: list[Callable[[], object]] = [
+            self._tokens.pop(connection).release,
+            partial(self._forget, connection),
+            partial(self.gatekeeper.ended, connection),
+            *(partial(service.disconnected, connection) for service in self._added),
+            partial(self.hub.emit, Ended(connection.face, error)),
+        ]
+        each(steps, log, "internal error while a connection ended")
+
+    def _forget(self, connection: LiveConnection) -> None:
+        self._ending.add(connection)
+        for task in connection.handlers.tasks.values():
+            self.leave_behind(task)
         group = self._connections[connection.peer]
         group.remove(connection)
         if not group:
@@ -259,12 +291,6 @@ class Swarm:
             self.peer_protocols.pop(connection.peer, None)
             if connection.replacement is not None:
                 connection.replacement.cancel()
-        self._ending.add(connection)
-        for task in connection.handlers.tasks.values():
-            self.leave_behind(task)
-        for service in self._added:
-            service.disconnected(connection)
-        self.hub.emit(Ended(connection.face, error))
 
     def leave_behind(self, task: asyncio.Task[None]) -> None:
         self._leftover.add(task)
@@ -279,7 +305,8 @@ class Swarm:
         """Accept connections on ``address``; ``ListenError`` with the system's reason."""
         self._check_running()
         listener = await self.listeners.listen(address)
-        self._check_running()
+        if self._over is not None:  # it was stopped at once
+            raise UsageError("the network is closing")
         for found in listener.addresses:
             self.hub.emit(AddressAdded(found))
         if is_unspecified(address):
@@ -295,12 +322,12 @@ class Swarm:
         return tuple(address for listener in self.listeners.all for address in listener.addresses)
 
     async def close(self) -> None:
-        """Stop accepting and dialing, say goodbye, and end everything within ``Timeouts.close`` seconds.
+        """Accept nothing new, let handlers finish for up to ``Timeouts.close`` seconds, say goodbye, end everything.
 
         May be called at any time, any number of times and from a handler; all calls return at the end.
         """
-        self.closing = True
         if not self._running:
+            self.closing = True
             return
         if self._over is not None:
             await self._over.wait()
@@ -313,22 +340,56 @@ class Swarm:
             self.hub.end()
 
     async def _close(self) -> None:
-        for service in reversed(self._added):
-            await service.close()
-        for leave in self._leave:
-            leave()
-        self._rules_watch.stop()
-        self._address_watch.stop()
-        self.listeners.close()
-        for transport in self.transports:
-            transport.close()
-        for connection in self.connections():
-            connection.shut()
+        limit = self.timeouts.close
+        due = None if limit is None else self.loop.time() + limit
+        try:
+            await self._close_services()
+            self._accept_no_more()
+            await self._let_handlers_finish(math.inf if due is None else due - min(GOODBYE, (limit or 0.0) / 10))
+            self._end_all()
+            await self._wait_for_ends(due)
+        finally:
+            self._end_all()
+            for connection in [*self.connections(), *self._ending]:
+                connection.abort()
+            for leave in self._leave:
+                leave()
+            self.aside.close()
+            self._close_book()
+        await asyncio.sleep(0)  # the turn of the loop in which aborted sockets are closed
+
+    def _accept_no_more(self) -> None:
+        """What has not begun is refused; our own calls go on, as handlers at work may make them."""
+        self.limits = replace(self.limits, streams_in=0)  # of connections that are still to come, as handlers may dial
+        refuse = [connection.handlers.refuse for connection in self.connections()]
+        each([self._rules_watch.stop, self._address_watch.stop, self.listeners.close, *refuse], log, CLOSING)
+
+    async def _let_handlers_finish(self, due: float) -> None:
+        while busy := [one.handlers for one in self.connections() if one.handlers.busy]:
+            tasks = {task for handlers in busy for task in handlers.at_work}
+            left = due - self.loop.time()
+            if left <= 0:
+                told = "%d handlers were still at work at the end of Timeouts.close, %s s: they are cancelled"
+                log.info(told, len(tasks), self.timeouts.close)
+                return
+            if tasks:
+                await asyncio.wait(tasks, timeout=None if left == math.inf else left)
+            else:  # they begin in this turn of the loop or the next
+                await asyncio.sleep(0)
+
+    def _end_all(self) -> None:
+        """Each connection ends, and each task, when it has heard of it. Called twice: nobody may be left out."""
+        self.closing = True
+        goodbyes = [partial(connection.shut, GoAway.SHUTDOWN) for connection in self.connections()]
+        each([*(transport.close for transport in self.transports), *goodbyes], log, CLOSING)
         for task in (self._leftover | self.approval.hooks) - {asyncio.current_task()}:
             if not task.cancelling():
                 task.cancel()
+
+    async def _wait_for_ends(self, due: float | None) -> None:
+        """For what was written before the goodbyes to leave, for the peers to close their ends, and for all tasks."""
         try:
-            async with asyncio.timeout(self.timeouts.close):
+            async with asyncio.timeout_at(due):
                 await self.dialer.close()
                 if self._ending:  # sockets of connections that have said goodbye
                     self._drained.clear()
@@ -336,13 +397,14 @@ class Swarm:
                 if running := {*self._leftover, *self.approval.hooks} - {asyncio.current_task()}:
                     await asyncio.wait(running)
         except TimeoutError:
-            log.warning("closing took longer than %s s: the rest is aborted", self.timeouts.close)
-        finally:
-            for connection in [*self.connections(), *self._ending]:
-                connection.abort()
-            self.aside.close()
-            self._close_book()
-        await asyncio.sleep(0)  # the turn of the loop in which aborted sockets are closed
+            log.warning("closing took longer than Timeouts.close, %s s: the rest is aborted", self.timeouts.close)
+
+    async def _close_services(self) -> None:
+        for service in reversed(self._added):
+            try:
+                await service.close()
+            except Exception:  # a fault of ours: the others end all the same
+                log.exception(CLOSING)
 
     def _close_book(self) -> None:
         """What dials have found is kept, where the book came from a file; closing does not fail for that."""

@@ -62,7 +62,6 @@ class PollingWire(SocketWire):
 
     def __init__(self, inbox: memoryview, on_made: Callable[[Any], None], patience: float) -> None:
         super().__init__(inbox, on_made)
-        self._loop = asyncio.get_running_loop()
         self._policy = _policies.setdefault(self._loop, SpinPolicy())
         self._patience = patience
         self._broken: OSError | None = None

@@ -29,6 +29,8 @@ try:
 except ImportError:  # Windows
     UNACKNOWLEDGED = 0
 
+ACKNOWLEDGED: Final = slice(120, 128) if sys.platform == "linux" else None  # tcpi_bytes_acked (linux/tcp.h, tcp_info)
+
 # Four full records. A connection whose input is slow to process reads no more per callback: that many frames of the
 # least size block the loop for tens of milliseconds.
 INBOX_BYTES: Final = 256 << 10
@@ -69,6 +71,7 @@ class SocketWire(asyncio.BufferedProtocol):
 
     def __init__(self, inbox: memoryview, on_made: Callable[[Any], None]) -> None:
         self._inbox = inbox
+        self._loop = asyncio.get_running_loop()
         self._on_made: Callable[[Any], None] | None = on_made
         self._tail = b""
         self._descriptor = -1
@@ -126,7 +129,7 @@ class SocketWire(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         self.congested = False
         if self._finishing:
-            asyncio.get_running_loop().call_soon(self._fin)
+            self._loop.call_soon(self._fin)
         else:
             self.user.writable()
 
@@ -144,13 +147,24 @@ class SocketWire(asyncio.BufferedProtocol):
                 queued = int.from_bytes(ioctl(sock.fileno(), UNACKNOWLEDGED, bytes(4)), sys.byteorder)
         return self.transport.get_write_buffer_size() + queued
 
+    @property
+    def delivered(self) -> int:
+        """Linux counts what was acknowledged. Elsewhere it is below zero, and grows when less is ``unsent``."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and ACKNOWLEDGED is not None:
+            with suppress(OSError):
+                info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, ACKNOWLEDGED.stop)
+                if len(info) == ACKNOWLEDGED.stop:
+                    return int.from_bytes(info[ACKNOWLEDGED], sys.byteorder)
+        return -self.unsent
+
     def pause(self) -> None:
         self.transport.pause_reading()
 
     def resume(self) -> None:
         self.transport.resume_reading()
         if self._tail:
-            asyncio.get_running_loop().call_soon(self._deliver_kept)
+            self._loop.call_soon(self._deliver_kept)
 
     def _deliver_kept(self) -> None:
         if self._tail and not self.lost and self.transport.is_reading():  # or it was paused again meanwhile

@@ -49,6 +49,10 @@ class StreamWire:
     def partial(self) -> bool:
         return bool(self._inbox)
 
+    @property
+    def delivered(self) -> int:
+        return -self.unsent
+
     def write(self, data: bytes | memoryview) -> None:
         if self.lost or self._finishing:
             return

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import ipaddress
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from stronghold_p2p.addressing.undialed import UNKNOWN, why_not
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConfigError, DialError, ListenError, P2PError
 from stronghold_p2p.identity import PeerId
+from stronghold_p2p.logs import each
 from stronghold_p2p.seams import Arrivals, Upgraded
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.transport.busy_poll import PollingWire
@@ -29,6 +31,8 @@ BACKLOG: Final = 1_024  # rust's
 # Connections that asyncio accepts in one turn of the loop. It also is how often it tries, and complains, when there are
 # no more descriptors: with 1,024 that is a core and a thousand tracebacks a second (hostile row 4).
 TOGETHER: Final = 1
+
+log = logging.getLogger("stronghold_p2p.network")
 
 
 class TcpTransport:
@@ -77,17 +81,21 @@ class TcpTransport:
         try:
             await listener.start(target[:2], self._wires(partial(self._accepted, arrivals)))
         except OSError as error:
-            told = f"cannot listen on {address}: {_reason(error, address)}{_advice(error, target[1])}"
+            told = f"cannot listen on {address}: {_reason(error, address)}{_advice(error, target)}"
             raise ListenError(told, address=str(address)) from error
         return listener
 
     def _accepted(self, arrivals: Arrivals, wire: SocketWire) -> None:
-        ends = _ends(wire.transport)
-        if ends is None:  # reset before we came to it
+        try:
+            ends = _ends(wire.transport)
+            if ends is None:  # reset before we came to it
+                wire.abort()
+                return
+            wire.local, wire.remote, wire.host = ends
+            self._upgrader.accept(wire, arrivals)
+        except Exception:  # a fault of ours: this connection pays for it, and the loop hears nothing of it
+            log.exception("internal error while accepting")
             wire.abort()
-            return
-        wire.local, wire.remote, wire.host = ends
-        self._upgrader.accept(wire, arrivals)
 
     def _wires(self, on_made: Callable[[SocketWire], None]) -> Callable[[], SocketWire]:
         inbox = inbox_for(asyncio.get_running_loop())
@@ -105,33 +113,52 @@ class TcpListener:
     def __init__(self, arrivals: Arrivals) -> None:
         self.arrivals = arrivals
         self._server: asyncio.Server | None = None
+        self._hosts: dict[int, list[str]] = {}  # the addresses of this host that were known last, by family
 
     async def start(self, target: tuple[str, int], wire: Callable[[], SocketWire]) -> None:
-        """Bind to a host and a port; each accepted socket calls ``wire``. ``OSError`` if the system refuses."""
+        """Bind to a host and a port; each accepted socket calls ``wire``. ``OSError`` if the system refuses.
+
+        Whatever fails, and if it is cancelled, no socket is left.
+        """
         loop = asyncio.get_running_loop()
         family = socket.AF_INET6 if ":" in target[0] else socket.AF_INET
         created = socket.create_server(target, family=family, backlog=BACKLOG)
         accepting = _AcceptSocket(created.family, created.type, created.proto, created.detach())
-        accepting.listener = self
-        server = await loop.create_server(wire, sock=accepting, backlog=TOGETHER, start_serving=False)
+        server: asyncio.Server | None = None
         try:
+            server = await loop.create_server(wire, sock=accepting, backlog=TOGETHER, start_serving=False)
             await server.start_serving()
             accepting.listen(BACKLOG)  # asyncio has set it to ``TOGETHER``
+            self._server = server
+            self.addresses  # noqa: B018 - what is read from the system may fail, too
         except BaseException:
-            server.close()
+            self._server = None
+            if server is not None:
+                server.close()
+            accepting.close()
             raise
-        self._server = server
+        accepting.listener = self
 
     @property
     def addresses(self) -> tuple[Multiaddr, ...]:
-        """An unspecified address stands for each address of this host."""
+        """An unspecified address stands for each address of this host, as far as this can be known."""
         found: list[Multiaddr] = []
         for listening in self._server.sockets if self._server is not None else ():
             bound = listening.getsockname()
             wild = is_unspecified(from_socket(bound))
-            hosts = host_addresses(listening.family) if wild else bound[:1]
+            hosts = self._all_hosts(listening.family) if wild else bound[:1]
             found += [from_socket((host, *bound[1:])) for host in hosts]
         return tuple(found)
+
+    def _all_hosts(self, family: int) -> list[str]:
+        """If the system tells nothing, for now or at all, what it told before; else what can be found out."""
+        try:
+            self._hosts[family] = host_addresses(family)
+        except OSError as error:
+            log.debug("the addresses of this host: %s", error)
+            if family not in self._hosts:
+                self._hosts[family] = guessed_addresses(family)
+        return self._hosts[family]
 
     def stop(self) -> None:
         """The listening sockets are closed in the next turn of the loop: asyncio makes the transport of a socket a turn
@@ -165,21 +192,52 @@ class _AcceptSocket(socket.socket):
             raise
         except OSError as error:
             if self.listener is not None:
-                self.listener.arrivals.missed(error)
+                _told(partial(self.listener.arrivals.missed, error))
             raise
 
     def close(self) -> None:
         super().close()
         listener, self.listener = self.listener, None
         if listener is not None:
-            listener.closed()
+            _told(listener.closed)
+
+
+def _told(tell: Callable[[], object]) -> None:
+    """The event loop calls us from its own callbacks: nothing that we raise may come between it and its work."""
+    each((tell,), log, "internal error while telling of a listener")
 
 
 def host_addresses(family: int) -> list[str]:
-    """Every address of this host in ``family``, loopback first, without link-local ones, which need a zone."""
+    """Every address of this host in ``family``, loopback first, without link-local ones, which need a zone.
+
+    ``OSError``: the system does not tell, as Android and some sandboxes do.
+    """
     version, loopback = (6, "::1") if family == socket.AF_INET6 else (4, "127.0.0.1")
-    hosts = map(ipaddress.ip_address, get_network_addrs(version))
-    return list(dict.fromkeys([loopback, *(str(host) for host in hosts if not host.is_link_local)]))
+    hosts = [ipaddress.ip_address(host) for host in get_network_addrs(version)]
+    found = [str(host) for host in hosts if not host.is_link_local]
+    return list(dict.fromkeys([loopback, *found] if _is_here(family, loopback) else found))
+
+
+def _is_here(family: int, host: str) -> bool:
+    """Whether this host has the address; loopback may be switched off, as IPv6 often is."""
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((host, 0))
+    except OSError as error:
+        if error.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
+            return False
+        raise
+    return True
+
+
+def guessed_addresses(family: int) -> list[str]:
+    """Loopback, and from where this host would send into the Internet; nothing is sent."""
+    loopback, anywhere = ("::1", "2001:db8::1") if family == socket.AF_INET6 else ("127.0.0.1", "192.0.2.1")
+    hosts = [loopback]
+    with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((anywhere, 9))
+        hosts.append(probe.getsockname()[0])
+    return list(dict.fromkeys(hosts))
 
 
 def _ends(transport: asyncio.BaseTransport) -> tuple[Multiaddr, Multiaddr, str] | None:
@@ -190,11 +248,13 @@ def _ends(transport: asyncio.BaseTransport) -> tuple[Multiaddr, Multiaddr, str] 
     return from_socket(local), from_socket(remote), str(remote[0])
 
 
-def _advice(error: OSError, port: int) -> str:
+def _advice(error: OSError, target: tuple[str, int, PeerId | None]) -> str:
+    host, port, _ = target
     if error.errno == errno.EADDRINUSE:
         return "; take another port, or 0 for a free one"
     if error.errno == errno.EADDRNOTAVAIL:
-        return "; take an address of this machine, or 0.0.0.0 for all"
+        every = "::" if ":" in host else "0.0.0.0"  # noqa: S104 - a text
+        return f"; take an address of this machine, or {every} for all"
     return "; take a port above 1023" if error.errno == errno.EACCES and port < 1_024 else ""
 
 

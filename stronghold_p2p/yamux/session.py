@@ -279,17 +279,29 @@ class Session:
         return frame(GO_AWAY, 0, 0, code)
 
     def fail(self, error: Exception) -> None:
-        """The connection is over: every stream and every waiting opener learns the same cause."""
+        """The connection is over: every stream and every waiting opener learns the same cause.
+
+        All of them do, also where one fails when it is told; the last fault is raised at the end.
+        """
         self.closed = True
+        fault: Exception | None = None
         for stream in list(self.streams.values()):
-            if not stream.gone:  # a sink that was told may have reset others
-                stream.fail(error)
+            try:
+                if not stream.gone:  # a sink that was told may have reset others
+                    stream.fail(error)
+            except Exception as failed:
+                fault = failed
         self.inbound = self.unacknowledged = 0
         for waiting in (self.streams, self.stalled, self.requeued, self._holding):
             waiting.clear()
         self.outbox.take()
         while self._opening:
-            self._opening.pop(0)()
+            try:
+                self._opening.pop(0)()
+            except Exception as failed:
+                fault = failed
+        if fault is not None:
+            raise fault
 
     def let_go(self) -> None:
         """Forget the muxer: it and the session would keep each other alive."""

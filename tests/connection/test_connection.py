@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
@@ -13,6 +12,7 @@ import pytest
 from stronghold_p2p import multistream
 from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.connection import live
 from stronghold_p2p.errors import (
     ConnectionClosed,
     DecryptError,
@@ -25,6 +25,7 @@ from stronghold_p2p.errors import (
 from stronghold_p2p.events.events import AcceptFailed, Ended, Opened
 from stronghold_p2p.exchange import ExchangeRunner
 from stronghold_p2p.firewall.rules import Attempt, Rule
+from stronghold_p2p.muxing import yamux_muxer
 from stronghold_p2p.muxing.yamux_muxer import YAMUX
 from stronghold_p2p.noise.libp2p import NOISE, NoiseChannel
 from stronghold_p2p.streams.live import LiveStream
@@ -34,7 +35,7 @@ from stronghold_p2p.transport.upgrade import Negotiated
 from stronghold_p2p.yamux import session
 from stronghold_p2p.yamux.header import ACK, DATA, FIN, GO_AWAY, PING, RST, SYN, WINDOW_UPDATE, frame
 from tests.inside import muxer, wire
-from tests.peers import ECHO, ask, connect, echo, never, saying, swallow, swarm, swarms, until
+from tests.peers import ECHO, ask, connect, echo, never, saying, swallow, swarm, swarms, turns, until
 from tests.swarm.raw import SEED, Events, Raw, bare_to, raw_in, raw_out
 from tests.transport.ends import NoMuxer, upgrade
 
@@ -132,15 +133,16 @@ async def test_we_go_away(code: int) -> None:
 
 
 @pytest.mark.parametrize("who", ["dialer", "listener", "both"])
-async def test_an_orderly_close(who: str) -> None:
+async def test_an_orderly_close(who: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with swarms(echo) as (bob, alice, ours):
         assert await ask(ours) == HELLO
         (theirs,) = alice.connections()
         events = Events(alice), Events(bob)
-        began = time.perf_counter()
+        monkeypatch.setattr(live, "CLOSE_GRACE", 600.0)
+        monkeypatch.setattr(yamux_muxer, "CLOSE_GRACE", 600.0)
         closers = {"dialer": [ours], "listener": [theirs], "both": [ours, theirs]}[who]
-        await asyncio.gather(*(connection.close() for connection in closers))
-        assert time.perf_counter() - began < 0.5
+        async with asyncio.timeout(30):  # no grace has to pass, however busy the machine is
+            await asyncio.gather(*(connection.close() for connection in closers))
         await until(lambda: all(each.of(Ended) for each in events))
         assert [len(each.all) for each in events] == [1, 1]
         for event in events[0].all + events[1].all:
@@ -369,6 +371,7 @@ async def test_a_peer_that_does_not_take_our_answers() -> None:
 
         flooding = asyncio.ensure_future(flood())
         await until(lambda: muxer(connection)._reading_paused and wire(connection).congested, 20)
+        await turns()  # what had been kept before is delivered once more
         size = muxer(connection)._session.outbox.size
         assert size < 1 << 20
         await asyncio.sleep(0.1)

@@ -376,3 +376,24 @@ def test_a_predicate_may_change_the_rules() -> None:
     firewall.watch(lambda: answers.append(firewall.decide(attempt(BOB))))  # it is asked at each change, and changes
     assert firewall.decide(attempt(CAROL)) == Rule.ALLOW
     assert firewall.decide(attempt(BOB)) == Rule.REJECT
+
+
+def test_b05_an_observer_that_raises_keeps_a_change_from_nobody() -> None:
+    failed: list[BaseException] = []
+    heard: list[str] = []
+    firewall = Decisions(unheard=failed.append)
+
+    def fails() -> None:
+        heard.append("fails")
+        raise ZeroDivisionError("theirs")
+
+    firewall.watch(fails)
+    firewall.watch(lambda: heard.append("all"))
+    watch_changes(firewall, lambda whom: heard.append("bob's"), BOB)
+    firewall.ban(BOB)
+    assert heard == ["fails", "all", "bob's"]
+    assert [type(error) for error in failed] == [ZeroDivisionError]
+    quiet = Decisions()
+    quiet.watch(fails)
+    quiet.ban(BOB)
+    assert quiet.banned == {BOB}

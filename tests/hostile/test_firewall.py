@@ -406,10 +406,12 @@ def test_row_81_other_names_for_the_same(arena: Arena) -> None:
             assert one.alive()
             assert asked(one) == "na"
             guard.rules(("allow", {"protocol": GUARDED}))
-            before, opened = len(guard.state()["handled"]), len(one.opened)
-            guard.tell(do="out", peer=identity.name)  # its answer, and behind it a request of ours
-            assert one.pump(lambda: len(one.opened) > opened)
-            one.send(data(one.opened[-1], CONFIRM + prefixed(b'"done"') + prefixed(b'"Ping"'), ACK | FIN))
+            before, opened = len(guard.state()["handled"]), len(two.opened)
+            guard.tell(
+                do="out", peer=identity.name
+            )  # on its newest connection: its answer, and behind it a request of ours
+            assert two.pump(lambda: len(two.opened) > opened)
+            two.send(data(two.opened[-1], CONFIRM + prefixed(b'"done"') + prefixed(b'"Ping"'), ACK | FIN))
             assert guard.read()["error"] == "Malformed"
             assert len(guard.state()["handled"]) == before
             guard.ask(do="ban", whom=cid(identity))

@@ -209,8 +209,8 @@ def _is_point(encoded: bytes) -> bool:
 )
 def test_refused_without_mathematics(key: bytes) -> None:
     def seconds() -> float:
-        start = time.perf_counter()
+        start = time.process_time()
         assert not verify.rsa(key, MESSAGE, bytes(256))
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     assert min(seconds() for _ in range(10)) < 0.001

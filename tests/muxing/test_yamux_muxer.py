@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 import pytest
@@ -11,11 +12,12 @@ from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConnectionClosed, MuxerError
 from stronghold_p2p.events.events import Ended
-from stronghold_p2p.muxing.yamux_muxer import INCOMPLETE, YamuxMuxer
+from stronghold_p2p.muxing.yamux_muxer import INCOMPLETE, YamuxMuxer, _Queue
+from stronghold_p2p.transport.socket_wire import SocketWire
 from stronghold_p2p.yamux import receiver
 from stronghold_p2p.yamux.header import ACK, DATA, GO_AWAY, PING, SYN, WINDOW_UPDATE, frame
-from tests.inside import wire
-from tests.peers import ECHO, ask, connect, echo, levels, now, swarm, until
+from tests.inside import muxer, wire
+from tests.peers import ECHO, ask, connect, echo, levels, now, swallow, swarm, until
 from tests.swarm.raw import Events, raw_in, raw_out
 from tests.virtual import VIRTUAL, eventually
 
@@ -107,6 +109,75 @@ async def test_a_peer_that_takes_nothing(drops: bool) -> None:
             stream.reset()
         talking.cancel()
         await asyncio.gather(talking, writing, return_exceptions=True)
+
+
+async def test_b06_bytes_that_leave_are_life() -> None:
+    """It reads slowly, and answers when it comes to a ping, which has to wait behind all that was written before."""
+    async with swarm(1, timeouts=Timeouts(idle=None)) as alice, raw_out(alice) as (raw, connection):
+        stream = await connection.open_stream(ECHO)
+        first = await raw.until(DATA, SYN)
+        await raw.answer(first.stream, ECHO)
+        await raw.send(frame(WINDOW_UPDATE, 0, first.stream, 256 << 20))
+        raw.bare.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 << 10)
+        writing = asyncio.ensure_future(stream.write(bytes(64 << 20)))
+        await until(lambda: wire(connection).congested)
+        pings: list[float] = []
+        for _ in range(60):
+            await asyncio.sleep(5)
+            assert not connection.closed
+            size = 0
+            while size < 250_000:
+                got = await raw.read()
+                assert got is not None
+                size += len(got.body)
+                if got.kind == PING:
+                    pings.append(now() - muxer(connection).heard)
+                    await raw.send(frame(PING, ACK, 0, got.length))
+        assert pings
+        assert max(pings) > 30 + 10  # it was asked after 30 s, and had no chance to answer within 10
+        stopped = now()
+        with pytest.raises(ConnectionClosed, match=r"keep-alive|took no bytes"):
+            await writing
+        assert 9 <= now() - stopped <= 20
+
+
+@pytest.mark.parametrize("counted", [True, False])
+async def test_b06_a_queue_that_is_not_full_is_waited_for_too(counted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system counts what has arrived, and where only what has not is known; then the ping itself is late."""
+    async with swarm(1, timeouts=Timeouts(idle=None)) as alice, raw_in(alice) as (_, connection):
+        began, held = now(), 400_000
+
+        def delivered(_: SocketWire) -> int:
+            gone = min(held, int(max(now() - began - 30, 0) * 8_000))  # 64 kbit/s, from the ping on
+            return gone if counted else gone - held
+
+        monkeypatch.setattr(SocketWire, "delivered", property(delivered))
+        monkeypatch.setattr(SocketWire, "unsent", property(lambda wire: held - (delivered(wire) % held or held)))
+        monkeypatch.setattr(YamuxMuxer, "_ahead", lambda self, asked: _Queue(asked, delivered(wire(connection)), held))
+        await eventually(lambda: connection.closed)
+        assert now() - began == pytest.approx(30 + 50 + 10, abs=3)
+
+
+async def test_b06_bytes_that_come_ahead_of_the_answer_are_life() -> None:
+    """A slow link the other way: what the peer has written before stands in front of its pong."""
+    async with swarm(1, timeouts=Timeouts(idle=None)) as alice, raw_in(alice) as (raw, connection):
+        alice.handle(ECHO, swallow)
+        await raw.open(1, ECHO)
+        ping = await raw.until(PING, SYN)
+        for _ in range(20):
+            await asyncio.sleep(9)
+            await raw.data(1, b"x")
+            assert not connection.closed
+        await raw.send(frame(PING, ACK, 0, ping.length))
+        await eventually(lambda: connection.latency)
+        assert connection.latency == pytest.approx(180, abs=1)
+
+
+def test_b06_what_was_written_behind_the_ping_is_not_waited_for() -> None:
+    queue = _Queue(100.0, 1_000, 3_000)
+    for at, reached, moved in ((101, 1_000, 100), (105, 2_000, 105), (109, 3_500, 109), (113, 9_000, 109)):
+        queue.look(reached, at)
+        assert queue.moved == moved
 
 
 async def _talk(raw: Any) -> None:

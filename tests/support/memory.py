@@ -82,6 +82,10 @@ class MemoryWire:
     def unsent(self) -> int:
         return len(self.other._inbox)
 
+    @property
+    def delivered(self) -> int:
+        return -self.unsent
+
     def write(self, data: bytes | memoryview) -> None:
         if self.lost or self._finished:
             return

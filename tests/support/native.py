@@ -140,8 +140,8 @@ class NativeMuxer:
     def _heard(self, what: str, stream: int, value: Any) -> None:
         if what == "bye":
             lost = value is None
-            told = "the peer closed the connection" if lost else farewell(value)
-            self._end(ConnectionClosed(told, code=value or 0, remote=True))
+            told = "the peer closed the connection without a goodbye" if lost else farewell(value)
+            self._end(ConnectionClosed(told, code=value, remote=True))
             return
         end = self._ends.get(stream)
         if end is None:
@@ -201,6 +201,9 @@ class NativeMuxer:
 
     def tick(self, now: float) -> None:
         """Both ends are in one process: nobody goes without a word."""
+
+    def probe(self, now: float) -> None:
+        """As above."""
 
     def close(self, code: int, error: Exception) -> None:
         if not self.closed:

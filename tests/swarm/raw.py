@@ -173,10 +173,12 @@ async def dial_raw(target: Swarm, seed: int = SEED, *, early: bool = True) -> Ra
 @asynccontextmanager
 async def raw_in(target: Swarm, seed: int = SEED, *, early: bool = True) -> AsyncIterator[tuple[Raw, LiveConnection]]:
     """A connection that a hand-made peer has opened, and what the swarm sees of it."""
+    peer = identity(seed).peer_id
+    before = target.connections(peer)
     raw = await dial_raw(target, seed, early=early)
     try:
-        await until(lambda: target.connections(identity(seed).peer_id))
-        yield raw, target.connections(identity(seed).peer_id)[-1]
+        await until(lambda: set(target.connections(peer)) - set(before))
+        yield raw, target.connections(peer)[0]  # the newest
     finally:
         raw.close()
 

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
+import logging
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, cast
+from unittest.mock import AsyncMock, MagicMock, Mock
 
 import pytest
 from multiaddr import Multiaddr
 
+from stronghold_p2p import Network
+from stronghold_p2p.addressing.components import BY_NAME
 from stronghold_p2p.addressing.kinds import is_unspecified, reach_of, tcp_address
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.addressing.reach import Reach
@@ -24,6 +32,7 @@ from stronghold_p2p.transport.tcp import TcpListener, TcpTransport
 from stronghold_p2p.transport.upgrading import Dialed, Upgrader
 from tests.peers import until
 
+ROOT = Path(__file__).resolve().parents[2]
 HOST = "/ip4/127.0.0.1/tcp/0"
 
 
@@ -233,3 +242,177 @@ def test_what_it_handles() -> None:
         assert not transport.handles(parse(text))
     transport.close()
     assert wires.closed
+
+
+# ---------------------------------------------------------------------- a system that gives nothing
+
+
+def listening_sockets() -> int:
+    """How many sockets of this process listen: a connection to one of those is accepted by the system."""
+    return sum(isinstance(one, tcp._AcceptSocket) and one.fileno() >= 0 for one in gc.get_objects())
+
+
+@pytest.mark.parametrize("fails", ["create_server", "start_serving", "addresses", "cancelled"])
+async def test_b13_a_listener_that_could_not_start_leaves_no_socket(
+    fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    if fails == "create_server":
+        monkeypatch.setattr(loop, "create_server", AsyncMock(side_effect=OSError(errno.EMFILE, "full")))
+    elif fails == "start_serving":
+        monkeypatch.setattr(asyncio.Server, "start_serving", AsyncMock(side_effect=OSError(errno.EMFILE, "full")))
+    elif fails == "addresses":
+        monkeypatch.setattr(TcpListener, "_all_hosts", Mock(side_effect=OSError(errno.EMFILE, "full")))
+    before = listening_sockets()
+    async with Network() as network:
+        if fails == "cancelled":
+            listening = asyncio.ensure_future(network.listen("/ip4/0.0.0.0/tcp/0"))
+            await asyncio.sleep(0)
+            listening.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await listening
+        else:
+            with pytest.raises(ListenError, match="Too many open files"):
+                await network.listen("/ip4/0.0.0.0/tcp/0")
+        assert network.listeners == ()
+        await asyncio.sleep(0)
+        assert listening_sockets() == before
+
+
+async def test_b13_a_host_that_hides_its_interfaces_is_listened_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp, "get_network_addrs", Mock(side_effect=PermissionError(errno.EACCES, "hidden")))
+    async with Network(listen=["/ip4/0.0.0.0/tcp/0"]) as bob, Network() as alice:
+        assert str(bob.addresses[0]).startswith("/ip4/127.0.0.1/tcp/")
+        found = {str(address).split("/")[2] for address in bob.addresses}
+        assert found == set(tcp.guessed_addresses(socket.AF_INET))
+        assert (await alice.connect(bob.addresses[0])).peer == bob.peer_id
+
+
+async def test_b13_what_was_known_stays_while_no_descriptor_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = ["192.0.2.7"]
+    monkeypatch.setattr(tcp, "get_network_addrs", lambda _version: list(found))
+    async with Network(listen=["/ip4/0.0.0.0/tcp/0"]) as bob:
+        before = bob.addresses
+        assert len(before) == 2
+        monkeypatch.setattr(tcp, "get_network_addrs", Mock(side_effect=OSError(errno.EMFILE, "full")))
+        bob._swarm.listeners.look()
+        assert bob.addresses == before
+
+
+def test_b13_loopback_is_told_only_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp, "get_network_addrs", lambda version: ["192.0.2.7"] if version == 4 else ["2001:db8::7"])
+    bind = Mock(side_effect=OSError(errno.EADDRNOTAVAIL, "no such address"))
+    monkeypatch.setattr(socket, "socket", Mock(return_value=MagicMock(**{"__enter__.return_value.bind": bind})))
+    assert tcp.host_addresses(socket.AF_INET) == ["192.0.2.7"]
+    assert tcp.host_addresses(socket.AF_INET6) == ["2001:db8::7"]
+    bind.side_effect = OSError(errno.EMFILE, "full")
+    with pytest.raises(OSError, match="full"):
+        tcp.host_addresses(socket.AF_INET)
+
+
+def test_b13_a_guess_without_a_route_is_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "socket", Mock(side_effect=OSError(errno.EMFILE, "full")))
+    assert tcp.guessed_addresses(socket.AF_INET) == ["127.0.0.1"]
+    assert tcp.guessed_addresses(socket.AF_INET6) == ["::1"]
+
+
+def test_b13_the_advice_speaks_of_the_right_kind() -> None:
+    error = OSError(errno.EADDRNOTAVAIL, "x")
+    assert tcp._advice(error, ("2001:db8::7", 1, None)).endswith("or :: for all")
+    assert tcp._advice(error, ("192.0.2.7", 1, None)).endswith("or 0.0.0.0 for all")
+
+
+async def test_b12_what_the_loop_calls_never_raises(caplog: pytest.LogCaptureFixture) -> None:
+    """Accepting, being accepted, and being closed: each with whatever is told of it failing."""
+    arrivals = Mock(
+        **dict.fromkeys(("missed.side_effect", "closed.side_effect", "admit.side_effect"), ZeroDivisionError)
+    )
+    listener = await TcpTransport(Upgrader(cast(Any, None), None), Timeouts()).listen(parse(HOST), arrivals)
+    assert listener._server is not None
+    (address,) = listener.addresses
+    host, port, _ = tcp_address(address) or ("", 0, None)
+    accepting = next(one for one in gc.get_objects() if getattr(one, "listener", None) is listener)
+    with socket.create_connection((host, port)) as client:
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        assert await loop.sock_recv(client, 1) == b""  # closed, as the fault is ours
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "accept", Mock(side_effect=OSError(errno.EMFILE, "full")))
+        with pytest.raises(OSError, match="full"):  # which asyncio knows, and no ZeroDivisionError
+            accepting.accept()
+    assert arrivals.missed.called
+    listener._server.close()
+    assert arrivals.closed.called
+    assert [record.levelno for record in caplog.records] == [logging.ERROR] * 3
+    caplog.clear()
+    arrivals.reset_mock(side_effect=True)
+    del accepting
+
+
+FULL = """
+import asyncio, os, resource
+from stronghold_p2p import DialError, ListenError, Network
+
+async def told(call):
+    try:
+        await call
+    except (DialError, ListenError) as error:
+        print(type(error).__name__)
+    else:
+        print("done")
+
+async def main():
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with Network(listen=["/ip4/127.0.0.1/tcp/0"]) as bob, Network() as alice:
+        held = [os.dup(0) for _ in range(16)]  # also those in between
+        resource.setrlimit(resource.RLIMIT_NOFILE, (held[-1] + 1, most))
+        for call in (alice.connect(bob.addresses[0]), alice.request(bob.addresses[0], "x"), alice.listen(ALL)):
+            await told(call)
+        os.close(held.pop())
+        await told(alice.listen(ALL))
+        print(len(alice.listeners))
+        for one in held:
+            os.close(one)
+
+ALL = "/ip4/0.0.0.0/tcp/0"
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of descriptors are Unix's")
+def test_b13_without_a_descriptor_errors_are_those_of_the_call() -> None:
+    """None is left; then one, which is enough to listen, but not to look at the addresses of this host."""
+    said = subprocess.run([sys.executable, "-c", FULL], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert said.stdout.split() == ["DialError", "DialError", "ListenError", "done", "1"], said.stderr
+
+
+PRINTS = """
+import asyncio, importlib, resource, sys
+from stronghold_p2p import Network, PeerId
+from stronghold_p2p.addressing.components import BY_NAME
+from stronghold_p2p.addressing.parse import parse
+
+Network()
+known = set(sys.modules)
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))  # nothing can be opened any more
+for text in sys.argv[1:]:
+    print(str(parse(text)))
+assert set(sys.modules) == known, set(sys.modules) - known
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of descriptors are Unix's")
+def test_b12_addresses_of_each_kind_can_be_printed_without_a_descriptor() -> None:
+    values = {
+        "ip4": "192.0.2.1", "ip6": "2001:db8::1", "ip6zone": "eth0/ip6/fe80::1", "tcp": "4001", "udp": "4001",
+        "p2p": "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA", "unix": "a/b", "ipcidr": "8", "memory": "7",
+        "onion3": "vww6ybal4bd7szmgncyruucpgfkqahzddi37ktceo3ah7ngmcopnpyyd:1234", "http-path": "a",
+        "certhash": "uEiDDq4_xNyDorZBH3TlGazyJdOWSwvo4PUo5YHFMrvDE8g",
+        **dict.fromkeys(("dns", "dns4", "dns6", "dnsaddr", "sni"), "example.org"),
+    }  # fmt: skip
+    kinds = {protocol.name: protocol.size for protocol in BY_NAME.values()}
+    assert {name for name, size in kinds.items() if size != 0} == set(values)
+    texts = [f"/{name}" + (f"/{values[name]}" if name in values else "") for name in kinds]
+    command = [sys.executable, "-c", PRINTS, *texts]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stdout.split()) == (0, texts), said.stderr

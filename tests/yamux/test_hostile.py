@@ -310,7 +310,7 @@ def test_whatever_arrives_only_typed_errors_leave(frames: list[bytes], client: b
                 assert side.session.inbound <= 3
                 assert len(side.parser._partial) < HEADER_SIZE
     except ConnectionClosed as error:
-        assert 0 <= error.code <= MAX_CREDIT
+        assert 0 <= (error.code or 0) <= MAX_CREDIT
         side.session.fail(error)
     else:
         side.session.fail(ConnectionClosed("over"))

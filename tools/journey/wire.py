@@ -88,7 +88,7 @@ class End:
     """What one side has of it (``seams.Wire``). Nothing is ever buffered on the way."""
 
     congested = False
-    unsent = 0
+    unsent = delivered = 0
 
     def __init__(self, wire: Wire, side: Side, local: Multiaddr, remote: Multiaddr, host: str) -> None:
         self._wire = wire

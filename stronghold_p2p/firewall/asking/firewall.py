@@ -28,7 +28,9 @@ class Firewall(Decisions):
     """
 
     def __init__(self, *, open_protocols: frozenset[str] = OPEN_PROTOCOLS) -> None:
-        super().__init__(self._log_fault, open_protocols=open_protocols, guard=threading.RLock())
+        super().__init__(
+            self._log_fault, unheard=self._log_unheard, open_protocols=open_protocols, guard=threading.RLock()
+        )
         self._file: RulesFile | None = None
         self._faults = Faults(log)
 
@@ -83,6 +85,9 @@ class Firewall(Decisions):
             entries.replace(content)
             self._entries = entries
         self._changed()
+
+    def _log_unheard(self, error: BaseException) -> None:
+        self._faults.tell("who was to hear of a change of the rules failed", error=error)
 
     def _log_fault(self, rule: Rule, error: BaseException) -> None:
         self._faults.tell("a predicate failed, so it rejects (told once)", error=error, more=f": {rule!r}")
