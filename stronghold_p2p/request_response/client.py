@@ -14,12 +14,13 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.errors import DeadlineExceeded, Malformed, P2PError, Rejected, StreamReset, UnsupportedProtocol
+from stronghold_p2p.firewall.asking.questions import Refusal
 from stronghold_p2p.firewall.decisions import know_ids
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.per_peer import PerPeer
 from stronghold_p2p.request_response import attempts
 from stronghold_p2p.request_response.codecs.codec import BYTES, Codec, decode
-from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
+from stronghold_p2p.request_response.codecs.protocol import Asked, RequestProtocol
 from stronghold_p2p.request_response.framing import CHUNK, receive, whole, write
 from stronghold_p2p.request_response.outcome import Failure, Phase, fail
 from stronghold_p2p.request_response.rust_quirks import Unanswered, another_stream
@@ -40,8 +41,8 @@ class Client:
     """Sends the requests of one swarm."""
 
     def __init__(self, swarm: Host) -> None:
-        self._swarm = swarm
-        self._known: RequestProtocol[Any, Any] | None = None  # the protocol of the last request
+        self.swarm = swarm
+        self._known: Asked[Any] | None = None  # the protocol of the last request
         self.places: PerPeer[bytes] = PerPeer(swarm.limits.requests_per_peer)  # by multihash, whose hash costs no call
 
     async def request(
@@ -60,12 +61,12 @@ class Client:
         ``ConnectionClosed``, ``UnsupportedProtocol``, ``Rejected``, ``LimitExceeded``, ``Malformed``,
         ``StreamReset``. ``error.sent`` tells whether the peer may have acted. Cancelled, it resets its stream.
         """
-        began = self._swarm.loop.time()
+        began = self.swarm.loop.time()
         due = math.inf if timeout is None else began + timeout
         framed = write(protocol.request, message, protocol.max_request, "request", peer)
-        stream = self._open_now(peer, message, protocol, began)
+        stream = self.open_now(peer, message, protocol, began)
         if stream is None:
-            stream = await self._open(peer, addresses, message, protocol, timeout)
+            stream = await self.open(peer, addresses, message, protocol, timeout)
         peer, phase, sent_all = stream.connection.peer, _SEND, True
         try:
             while phase is not _WAIT:
@@ -84,17 +85,17 @@ class Client:
                 except (UnsupportedProtocol, StreamReset) as error:
                     if isinstance(error, UnsupportedProtocol):
                         phase = Phase.NEGOTIATE  # it came before the protocol was agreed on
-                    stream = await another_stream(self._swarm, error, Unanswered(stream, tried, protocol.ids, due))
+                    stream = await another_stream(self.swarm, error, Unanswered(stream, tried, protocol.ids, due))
                     phase = _SEND
             if body is None:
-                raise Rejected(f"{peer} refused the request: ask its owner")
+                raise Rejected(f"{peer} refused the request: ask its owner", reason="")
             codec = protocol.response
             answer = (
                 decode(codec, body, "response") if len(body) <= LONG else await self._decoded(codec, body, peer, due)
             )
         except P2PError as error:
             stream.reset(Reset.PROTOCOL_VIOLATION if isinstance(error, Malformed) else Reset.NONE)
-            over = isinstance(error, DeadlineExceeded) and self._swarm.loop.time() >= due
+            over = isinstance(error, DeadlineExceeded) and self.swarm.loop.time() >= due
             fail(error, Failure(phase, protocol.ids, peer, timeout if over else None))
         except BaseException:
             stream.reset()
@@ -110,17 +111,17 @@ class Client:
     async def _decoded(self, codec: Codec[Rs], body: bytes, peer: PeerId, due: float) -> Rs:
         if codec is BYTES:
             return decode(codec, body)
-        left = None if due == math.inf else due - self._swarm.loop.time()
+        left = None if due == math.inf else due - self.swarm.loop.time()
         async with Deadline(left, _WAIT.value, peer=peer):
-            return await self._swarm.aside.run(peer, partial(decode, codec, body, "response"))
+            return await self.swarm.aside.run(peer, partial(decode, codec, body, "response"))
 
     async def _send_much(self, stream: LiveStream, framed: bytes) -> tuple[asyncio.Task[bytes], bool]:
         """Send ``framed``, or what leaves before the answer begins; who reads that, and whether all has been sent.
 
         A peer may answer what it has not read to the end, and need not read on then (hostile row 68).
         """
-        writing = self._swarm.loop.create_task(stream.write(framed))
-        reading = self._swarm.loop.create_task(stream.read(CHUNK))
+        writing = self.swarm.loop.create_task(stream.write(framed))
+        reading = self.swarm.loop.create_task(stream.read(CHUNK))
         for task in (writing, reading):
             task.add_done_callback(lambda one: one.cancelled() or one.exception())  # the stream tells each user itself
         try:
@@ -137,17 +138,15 @@ class Client:
             writing.cancel()
         return reading, sent_all
 
-    def _open_now(
-        self, peer: PeerId | None, message: Rq, protocol: RequestProtocol[Rq, Rs], now: float
-    ) -> LiveStream | None:
+    def open_now(self, peer: PeerId | None, message: Rq, protocol: Asked[Rq], now: float) -> LiveStream | None:
         """A stream and a place, if nothing has to be waited for; else None."""
         if protocol is not self._known:  # what rules have to know of its ids
-            know_ids(self._swarm.firewall, protocol.ids)
+            know_ids(self.swarm.firewall, protocol.ids)
             self._known = protocol
-        connection = None if peer is None else self._swarm.connected(peer)
+        connection = None if peer is None else self.swarm.connected(peer)
         if connection is None or protocol.view is not None:
             return None
-        if not self._swarm.gatekeeper.passes(connection, protocol.ids[0], "out", message):
+        if not self.swarm.gatekeeper.passes(connection, protocol.ids[0], "out", message):
             return None
         if not self.places.take(connection.peer.multihash):
             raise attempts.too_many(self.places, connection.peer)
@@ -161,17 +160,17 @@ class Client:
                 self.places.give_back(connection.peer.multihash)
         return stream
 
-    async def _open(
+    async def open(
         self,
         peer: PeerId | None,
         addresses: Sequence[Multiaddr],
         message: Rq,
-        protocol: RequestProtocol[Rq, Rs],
+        protocol: Asked[Rq],
         timeout: float | None,
     ) -> LiveStream:
         """Dial, ask our own firewall, agree on the protocol; the place is taken when it returns."""
         async with Deadline(timeout, Phase.DIAL.value, peer=peer) as deadline:
-            connection = await self._swarm.dial(peer, addresses)
+            connection = await self.swarm.dial(peer, addresses)
             deadline.peer = connection.peer
             if not self.places.take(connection.peer.multihash):
                 raise attempts.too_many(self.places, connection.peer)
@@ -179,8 +178,9 @@ class Client:
                 deadline.phase = Phase.FIREWALL.value
                 when = deadline.when
                 attempt = attempts.attempt_of(connection, protocol, message, direction="out", deadline=when)
-                if not await self._swarm.approval.ask(attempt):
-                    raise attempts.kept_back(connection, "request")
+                if not (allowed := await self.swarm.approval.ask(attempt)):
+                    reason = allowed.error.reason if isinstance(allowed, Refusal) else ""
+                    raise attempts.kept_back(connection, "request", reason)
                 deadline.phase = Phase.NEGOTIATE.value
                 return await connection.open_stream(connection.likely(protocol.ids))
             except BaseException as error:

@@ -217,7 +217,7 @@ class Swarm:
         self.dialer.recheck(peer)
 
     async def ask(self, connection: LiveConnection, protocol: str) -> bool:
-        return await self.approval.ask(self.gatekeeper.attempt(connection, protocol))
+        return bool(await self.approval.ask(self.gatekeeper.attempt(connection, protocol)))
 
     def worn(self, connection: LiveConnection) -> None:
         group = self._connections.get(connection.peer, [])
