@@ -339,10 +339,17 @@ class Network:
 
     def stats(self) -> Mapping[str, int]:
         """Counts of what there is now: connections, sockets on their way, streams, requests, asks; and bytes: unread,
-        and taken by requests.
+        and taken by requests. Names that end with ``_total`` count what has happened since the network was made, and
+        only grow; docs/counts.md explains each.
         """
-        connections = self._swarm.connections()
+        connections, counts = self._swarm.connections(), self._swarm.hub.counts
+        ways = [connection.direction for connection in connections]
         return {
+            **counts.snapshot(),
+            "connections_in_total": counts["connections_ended_in"] + ways.count("in"),
+            "connections_out_total": counts["connections_ended_out"] + ways.count("out"),
+            "requests_in_total": self._server.begun,
+            "requests_out_total": counts["requests_out"] + sum(connection.requests_out for connection in connections),
             **self._swarm.gate.snapshot(),
             **self._swarm.approval.snapshot(),
             **self._swarm.pool.snapshot(),

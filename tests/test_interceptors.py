@@ -35,8 +35,10 @@ class Told:
             self._notes.append(f"{self._name} ends")
 
 
-def serving(notes: list[Any]) -> Network:
+def serving(notes: list[Any], *interceptors: Any) -> Network:
     bob = network(None)
+    for interceptor in interceptors:
+        assert bob.intercept(interceptor) is interceptor
 
     @bob.on_request
     def answer(request: Request[Any]) -> Any:
@@ -67,13 +69,10 @@ async def shout(alice: Network, bob: Network) -> bytes:
 async def test_they_are_around_every_handler_in_their_order(early: bool) -> None:
     """Also around handlers that were added before them."""
     notes: list[Any] = []
-    bob = network(None) if early else serving(notes)
-    for name in ("first", "second"):
-        bob.intercept(Told(name, notes))
-    if early:
-        bob = serving(notes)
-        for name in ("first", "second"):
-            assert isinstance(bob.intercept(Told(name, notes)), Told)
+    both = [Told(name, notes) for name in ("first", "second")]
+    bob = serving(notes, *both) if early else serving(notes)
+    for late in () if early else both:
+        bob.intercept(late)
     async with connected(bob) as alice:
         for ask, did in (
             (lambda: alice.request(bob.peer_id, "hi"), ["answer"]),

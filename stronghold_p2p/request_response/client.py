@@ -94,10 +94,12 @@ class Client:
                 decode(codec, body, "response") if len(body) <= LONG else await self._decoded(codec, body, peer, due)
             )
         except P2PError as error:
+            self.swarm.hub.counts.asked(error)
             stream.reset(Reset.PROTOCOL_VIOLATION if isinstance(error, Malformed) else Reset.NONE)
             over = isinstance(error, DeadlineExceeded) and self.swarm.loop.time() >= due
             fail(error, Failure(phase, protocol.ids, peer, timeout if over else None))
-        except BaseException:
+        except BaseException as error:
+            self.swarm.hub.counts.asked(error)
             stream.reset()
             raise
         finally:
@@ -149,11 +151,13 @@ class Client:
         if not self.swarm.gatekeeper.passes(connection, protocol.ids[0], "out", message):
             return None
         if not self.places.take(connection.peer.multihash):
-            raise attempts.too_many(self.places, connection.peer)
+            self.swarm.hub.counts["requests_out_unsent"] += 1
+            raise self._too_many(connection.peer)
         stream = None
         try:
             stream = connection.open_now(protocol.ids, now)
         except P2PError as error:
+            self.swarm.hub.counts["requests_out_unsent"] += 1
             fail(error, Failure(Phase.NEGOTIATE, protocol.ids, connection.peer))
         finally:
             if stream is None:
@@ -169,22 +173,33 @@ class Client:
         timeout: float | None,
     ) -> LiveStream:
         """Dial, ask our own firewall, agree on the protocol; the place is taken when it returns."""
-        async with Deadline(timeout, Phase.DIAL.value, peer=peer) as deadline:
-            connection = await self.swarm.dial(peer, addresses)
-            deadline.peer = connection.peer
-            if not self.places.take(connection.peer.multihash):
-                raise attempts.too_many(self.places, connection.peer)
-            try:
-                deadline.phase = Phase.FIREWALL.value
-                when = deadline.when
-                attempt = attempts.attempt_of(connection, protocol, message, direction="out", deadline=when)
-                if not (allowed := await self.swarm.approval.ask(attempt)):
-                    reason = allowed.error.reason if isinstance(allowed, Refusal) else ""
-                    raise attempts.kept_back(connection, "request", reason)
-                deadline.phase = Phase.NEGOTIATE.value
-                return await connection.open_stream(connection.likely(protocol.ids))
-            except BaseException as error:
-                self.places.give_back(connection.peer.multihash)
-                if isinstance(error, P2PError) and deadline.phase == Phase.NEGOTIATE:
-                    fail(error, Failure(Phase.NEGOTIATE, protocol.ids, connection.peer))
-                raise
+        try:
+            async with Deadline(timeout, Phase.DIAL.value, peer=peer) as deadline:
+                connection = await self.swarm.dial(peer, addresses)
+                deadline.peer = connection.peer
+                if not self.places.take(connection.peer.multihash):
+                    raise self._too_many(connection.peer)
+                try:
+                    deadline.phase = Phase.FIREWALL.value
+                    when = deadline.when
+                    attempt = attempts.attempt_of(connection, protocol, message, direction="out", deadline=when)
+                    if not (allowed := await self.swarm.approval.ask(attempt)):
+                        reason = allowed.error.reason if isinstance(allowed, Refusal) else ""
+                        raise attempts.kept_back(connection, "request", reason)
+                    deadline.phase = Phase.NEGOTIATE.value
+                    stream = await connection.open_stream(connection.likely(protocol.ids))
+                except BaseException as error:
+                    self.places.give_back(connection.peer.multihash)
+                    if isinstance(error, P2PError) and deadline.phase == Phase.NEGOTIATE:
+                        fail(error, Failure(Phase.NEGOTIATE, protocol.ids, connection.peer))
+                    raise
+        except BaseException:
+            self.swarm.hub.counts["requests_out_unsent"] += 1
+            raise
+        connection.others -= 1  # it is a request's
+        return stream
+
+    def _too_many(self, peer: PeerId) -> P2PError:
+        error = attempts.too_many(self.places, peer)
+        self.swarm.hub.counts.limit(error)
+        return error

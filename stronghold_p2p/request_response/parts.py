@@ -120,6 +120,8 @@ class LiveParts(Generic[P]):
             self._to(Step.END)
             raise
         except P2PError as error:
+            if self._stream is not None:
+                self._client.swarm.hub.counts.asked(error)
             self._error = again(error)
             self._error.__cause__ = None  # nothing that is kept leads to the frames of a call
             self._to(Step.FAIL, Reset.PROTOCOL_VIOLATION if isinstance(error, Malformed) else Reset.NONE)
@@ -158,6 +160,8 @@ class LiveParts(Generic[P]):
             stream.close()
         else:
             stream.reset(code)
+        if step is Step.CLOSE:
+            self._client.swarm.hub.counts["requests_out_cancelled"] += 1
         self._client.places.give_back(stream.connection.peer.multihash)
 
     async def _next(self) -> P:

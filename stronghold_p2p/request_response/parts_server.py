@@ -16,7 +16,7 @@ from stronghold_p2p.errors import ConfigError, Rejected
 from stronghold_p2p.interceptors import Handle
 from stronghold_p2p.per_peer import Hold
 from stronghold_p2p.request_response.codecs.protocol import PartsProtocol
-from stronghold_p2p.request_response.codecs.records import THE_END, refusal
+from stronghold_p2p.request_response.codecs.records import REFUSAL, THE_END, refusal
 from stronghold_p2p.request_response.server import Request, Responder, Server, Watch
 from stronghold_p2p.streams.live import LiveStream
 
@@ -84,7 +84,8 @@ class PartsResponder(Responder[Rq, P]):
                 await parts.aclose()
 
     def _refusal(self, error: Rejected) -> bytes:
-        return refusal(error, self._parts.max_part)
+        # Without a reason, too: an end alone would be an answer that breaks off.
+        return refusal(error, self._parts.max_part) or bytes((REFUSAL,))
 
 
 class _Sending:

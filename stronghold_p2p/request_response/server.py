@@ -107,6 +107,11 @@ class Server:
         self.places: PerPeer[bytes] = PerPeer(swarm.limits.requests_per_peer)  # by multihash, whose hash costs no call
         self.memory: Memory[bytes] = Memory(swarm.limits.request_memory, swarm.limits.request_memory_per_peer)
 
+    @property
+    def begun(self) -> int:
+        """How many requests have reached a handler."""
+        return int(repr(self.ids)[len("count(") : -1]) - 1  # itertools tells it in no other way
+
     def serve(self, protocol: RequestProtocol[Rq, Rs], handler: Handler[Rq, Rs]) -> "Responder[Rq, Rs]":
         """Let ``handler`` answer what the firewall lets through.
 
@@ -140,7 +145,7 @@ class Responder(Generic[Rq, Rs]):
         if not self._server.places.take(peer.multihash):
             stream.reset(Reset.RESOURCE_LIMIT)
             error = attempts.too_many(self._server.places, peer)
-            swarm.hub.emit(RequestUnread(connection.face, stream.protocol, error))
+            swarm.hub.failed(RequestUnread(connection.face, stream.protocol, error))
             return
         held: Hold[bytes] | None = None
         try:
@@ -163,6 +168,7 @@ class Responder(Generic[Rq, Rs]):
             if protocol.view is not None or not swarm.gatekeeper.passes(connection, protocol.ids[0], "in", message):
                 size = weight(protocol.request, body) if held is None else held.size
                 if not (allowed := await self._allowed(message, stream, due, size, held)):
+                    swarm.hub.counts["requests_in_rejected"] += 1
                     if isinstance(allowed, Refusal):
                         await self._tell_why(stream, allowed.error)
                     return
@@ -212,7 +218,7 @@ class Responder(Generic[Rq, Rs]):
         """Tell of it, in an error that may wait for a reader: its frames and causes would keep what was being read."""
         told = again(error, stream.peer)
         told.__cause__ = None
-        self._swarm.hub.emit(RequestUnread(stream.connection.face, stream.protocol, told))
+        self._swarm.hub.failed(RequestUnread(stream.connection.face, stream.protocol, told))
 
     async def _allowed(
         self, message: Rq, stream: LiveStream, due: float, size: int, held: Hold[bytes] | None
@@ -255,6 +261,7 @@ class Responder(Generic[Rq, Rs]):
         self, error: Rejected, request: Request[Rq], stream: LiveStream, held: Hold[bytes] | None, version: int
     ) -> None:
         """The handler refuses: its reason is for our log, and for the requester if the rules still let it ask."""
+        self._swarm.hub.counts["requests_in_refused"] += 1
         log.info("the handler of %s refuses %s: %s", stream.protocol, request.peer, OneLine(str(error)))
         if version == self._swarm.firewall.version or self._still_allowed(request, held):
             await self._tell_why(stream, error)
@@ -279,7 +286,7 @@ class Responder(Generic[Rq, Rs]):
         cause = error if isinstance(error, Exception) else self._interruption(watch, request)
         if answering and isinstance(cause, P2PError):
             cause = again(cause, request.peer)  # the frames of the write would keep the answer
-        self._swarm.hub.emit(RequestFailed(request, cause, held))
+        self._swarm.hub.failed(RequestFailed(request, cause, held))
         elsewhere = isinstance(error, (P2PError, TimeoutError)) or isinstance(cause, UsageError)
         if answering or not elsewhere:
             raise error
@@ -306,7 +313,7 @@ class Responder(Generic[Rq, Rs]):
             self._swarm.approval.take_back(attempt)
             told = f"{request.peer} may not ask this any more: the rules have changed, and it was not told the answer"
             shut_out = Rejected(told, peer=request.peer, local=True, reason="")
-            self._swarm.hub.emit(RequestFailed(request, shut_out, held))
+            self._swarm.hub.failed(RequestFailed(request, shut_out, held))
         return kept
 
     def _interruption(self, watch: Watch | None, request: Request[Any]) -> P2PError:

@@ -260,7 +260,7 @@ async def test_the_handler_may_refuse_at_any_time(after: int) -> None:
         parts, got = alice.request_parts(bob.peer_id, None, COUNT), []
         with pytest.raises(Rejected, match="that is all") as caught:
             async for part in parts:
-                got.append(part)
+                got += [part]
         assert got == list(range(after))
         assert (caught.value.reason, caught.value.sent) == ("that is all", after > 0)
 
@@ -289,7 +289,7 @@ async def test_who_is_shut_out_meanwhile_gets_no_more(after: int) -> None:
         parts, got = alice.request_parts(bob.peer_id, 5, COUNT), []
         with pytest.raises(StreamReset if after else Rejected) as caught:
             async for part in parts:
-                got.append(part)
+                got += [part]
         assert got == list(range(after))[: len(got)]
         assert isinstance(caught.value, Rejected) or caught.value.code == Reset.GATED
         assert [type(one.error) for one in failed] == [Rejected]
@@ -447,15 +447,15 @@ async def test_the_handler_has_its_time_for_each_part() -> None:
 
 
 async def test_an_answer_has_a_place_until_its_end() -> None:
-    async with pair(Endless(pause=1), limits=Limits(requests_per_peer=2)) as (bob, alice):
-        async with (
-            alice.request_parts(bob.peer_id, None, COUNT) as one,
-            alice.request_parts(bob.peer_id, None, COUNT) as two,
-        ):
-            assert [await anext(one), await anext(two)] == ["part", "part"]
-            assert (bob.stats()["requests_in"], alice.stats()["requests_out"]) == (2, 2)
-            error = await error_of(alice.request_parts(bob.peer_id, None, COUNT))
-            assert (type(error), error.remote, error.sent) == (LimitExceeded, True, False)
+    async with (
+        pair(Endless(pause=1), limits=Limits(requests_per_peer=2)) as (bob, alice),
+        alice.request_parts(bob.peer_id, None, COUNT) as one,
+        alice.request_parts(bob.peer_id, None, COUNT) as two,
+    ):
+        assert [await anext(one), await anext(two)] == ["part", "part"]
+        assert (bob.stats()["requests_in"], alice.stats()["requests_out"]) == (2, 2)
+        error = await error_of(alice.request_parts(bob.peer_id, None, COUNT))
+        assert (type(error), error.remote, error.sent) == (LimitExceeded, True, False)
 
 
 async def test_nobody_there() -> None:
