@@ -28,6 +28,7 @@ from stronghold_p2p.errors import (
 )
 from stronghold_p2p.request_response.codecs.codec import frame
 from stronghold_p2p.request_response.parts import STEPS, State, Step
+from stronghold_p2p.request_response.parts_server import serve_parts
 from tests.peers import network, turns, until
 from tests.virtual import VIRTUAL
 
@@ -350,6 +351,8 @@ async def test_a_handler_that_is_no_generator_is_told(caplog: pytest.LogCaptureF
     words = "gives no async iterator: make it an async def with yield"
     with pytest.raises(ConfigError, match=words):
         network(None).on_request(COUNT)(plain)
+    with pytest.raises(ConfigError, match=words):
+        serve_parts(network(None)._server, COUNT, plain)  # type: ignore[arg-type]
     async with pair(lambda request: plain(request)) as (bob, alice):
         assert type(await error_of(alice.request_parts(bob.peer_id, 5, COUNT))) is StreamReset
     assert words in caplog.text
