@@ -192,8 +192,13 @@ async def test_what_cannot_wait_is_no_interceptor(wrong: Any) -> None:
 async def test_without_any_a_handler_is_stored_as_it_is() -> None:
     bob = network(None)
     stored: list[Any] = []
-    serve = bob._server.serve
-    bob._server.serve = lambda *given: stored.append(serve(*given)) or stored[-1]  # type: ignore[method-assign, func-returns-value]
+    serve: Any = bob._server.serve
+
+    def note(*given: Any) -> Any:
+        stored.append(serve(*given))
+        return stored[-1]
+
+    bob._server.serve = note  # type: ignore[method-assign, assignment]
     bob.on_request(mirror)
     assert stored[0].handler is mirror
     assert not Interceptors()

@@ -71,7 +71,11 @@ async def test_each_outcome_of_a_request_has_its_number(caplog: pytest.LogCaptur
     async with connected(bob) as alice:
         await alice.identify(bob.peer_id)
         await until(lambda: not alice.stats()["streams"] and not bob.stats()["streams"])
-        moved, ask = Moved(bob, alice), lambda message, **more: alice.request(bob.peer_id, message, **more)
+        moved = Moved(bob, alice)
+
+        def ask(message: str, timeout: float | None = None) -> Any:
+            return alice.request(bob.peer_id, message, timeout=timeout)
+
         assert await moved.by(ask("ok")) == [{"requests_in": 1}, {"requests_out": 1}]
         one, refused = {"requests_in": 1}, {"requests_out": 1, "requests_out_refused": 1}
         failed = {"requests_out": 1, "requests_out_failed": 1}
@@ -132,7 +136,7 @@ async def test_who_asks_first_is_counted_with_the_dial() -> None:
 
         @alice.firewall.on_ask
         async def decide(attempt: Attempt) -> bool:
-            return attempt.view != "no"
+            return bool(attempt.view != "no")
 
         assert await alice.request(bob.peer_id, 2) == 2
         with pytest.raises(Rejected):
