@@ -215,6 +215,8 @@ class Network:
         all together. Errors are those of ``request``; ``StreamEnded``: the answer breaks off.
         """
         self._check_open()
+        if not isinstance(protocol, PartsProtocol):
+            raise ConfigError(f"{protocol!r:.100} is no PartsProtocol: call request for one answer", where="protocol")
         peer, addresses = _resolved(to)
         each = self._timeout(part_timeout, self.timeouts.request)
         asked = Question(peer, addresses, message, protocol, timeout, each)

@@ -7,12 +7,12 @@ from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, P2PError, Rej
 from stronghold_p2p.firewall.rules import Attempt, Direction, variant_of
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.per_peer import Hold, PerPeer
-from stronghold_p2p.request_response.codecs.protocol import Asked
+from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
 
 
 def attempt_of(
     connection: LiveConnection | Connection,
-    protocol: Asked[Any],
+    protocol: RequestProtocol[Any, Any],
     message: Any,
     *,
     direction: Direction,

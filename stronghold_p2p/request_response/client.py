@@ -20,7 +20,7 @@ from stronghold_p2p.identity import PeerId
 from stronghold_p2p.per_peer import PerPeer
 from stronghold_p2p.request_response import attempts
 from stronghold_p2p.request_response.codecs.codec import BYTES, Codec, decode
-from stronghold_p2p.request_response.codecs.protocol import Asked, RequestProtocol
+from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
 from stronghold_p2p.request_response.framing import CHUNK, receive, whole, write
 from stronghold_p2p.request_response.outcome import Failure, Phase, fail
 from stronghold_p2p.request_response.rust_quirks import Unanswered, another_stream
@@ -42,7 +42,7 @@ class Client:
 
     def __init__(self, swarm: Host) -> None:
         self.swarm = swarm
-        self._known: Asked[Any] | None = None  # the protocol of the last request
+        self._known: RequestProtocol[Any, Any] | None = None  # the protocol of the last request
         self.places: PerPeer[bytes] = PerPeer(swarm.limits.requests_per_peer)  # by multihash, whose hash costs no call
 
     async def request(
@@ -140,7 +140,9 @@ class Client:
             writing.cancel()
         return reading, sent_all
 
-    def open_now(self, peer: PeerId | None, message: Rq, protocol: Asked[Rq], now: float) -> LiveStream | None:
+    def open_now(
+        self, peer: PeerId | None, message: Rq, protocol: RequestProtocol[Rq, Any], now: float
+    ) -> LiveStream | None:
         """A stream and a place, if nothing has to be waited for; else None."""
         if protocol is not self._known:  # what rules have to know of its ids
             know_ids(self.swarm.firewall, protocol.ids)
@@ -169,7 +171,7 @@ class Client:
         peer: PeerId | None,
         addresses: Sequence[Multiaddr],
         message: Rq,
-        protocol: Asked[Rq],
+        protocol: RequestProtocol[Rq, Any],
         timeout: float | None,
     ) -> LiveStream:
         """Dial, ask our own firewall, agree on the protocol; the place is taken when it returns."""

@@ -102,7 +102,7 @@ class LiveParts(Generic[P]):
         self.count = self.size = 0
         self._client = client
         self._stream: LiveStream | None = None
-        self._records = RecordReader(asked.protocol.max_part)
+        self._records = RecordReader(asked.protocol.asked.max_response)
         self._reading = False
         self._over_at = math.inf  # of the whole answer
         self._error: P2PError | None = None
@@ -180,7 +180,7 @@ class LiveParts(Generic[P]):
 
     async def _open(self, due: float) -> LiveStream:
         """Send the request; ``due`` is for the first part."""
-        client, asked, protocol = self._client, self.asked, self.asked.protocol
+        client, asked, protocol = self._client, self.asked, self.asked.protocol.asked
         now = self.loop.time()
         framed = write(protocol.request, asked.message, protocol.max_request, "request", asked.peer)
         stream = client.open_now(asked.peer, asked.message, protocol, now)
@@ -227,7 +227,7 @@ class LiveParts(Generic[P]):
         self._records.feed(piece)
 
     async def _decoded(self, record: bytes, peer: PeerId, due: float) -> P:
-        codec: Codec[P] = self.asked.protocol.part
+        codec: Codec[P] = self.asked.protocol.asked.response
         if len(record) <= LONG:
             return decode(codec, record, "part")
         left = None if due == math.inf else due - self.loop.time()

@@ -16,7 +16,7 @@ from stronghold_p2p.errors import ConfigError, Rejected
 from stronghold_p2p.interceptors import Handle
 from stronghold_p2p.per_peer import Hold
 from stronghold_p2p.request_response.codecs.protocol import PartsProtocol
-from stronghold_p2p.request_response.codecs.records import REFUSAL, THE_END, refusal
+from stronghold_p2p.request_response.codecs.records import REFUSAL, THE_END
 from stronghold_p2p.request_response.server import Request, Responder, Server, Watch
 from stronghold_p2p.streams.live import LiveStream
 
@@ -35,8 +35,7 @@ class PartsResponder(Responder[Rq, P]):
     """
 
     def __init__(self, server: Server, protocol: PartsProtocol[Rq, P], handler: PartsHandler[Rq, P]) -> None:
-        super().__init__(server, protocol, handler)  # type: ignore[arg-type]  # the base reads, and this one answers
-        self._parts = protocol
+        super().__init__(server, protocol.asked, handler)  # type: ignore[arg-type]  # the base calls no handler
         self.yields = handler
         self.around: Callable[[Handle], Handle] | None = None
 
@@ -64,7 +63,7 @@ class PartsResponder(Responder[Rq, P]):
             if iscoroutine(parts):
                 parts.close()
             raise TypeError(f"the handler of {stream.protocol} {_NO_PARTS}")
-        protocol, firewall, each = self._parts, self._swarm.firewall, self._swarm.timeouts.request
+        firewall, each = self._swarm.firewall, self._swarm.timeouts.request
         try:
             async for part in parts:
                 if version != firewall.version:
@@ -74,7 +73,7 @@ class PartsResponder(Responder[Rq, P]):
                             stream.reset(Reset.GATED)
                         return
                     version = firewall.version
-                framed = self._written(protocol.part, part, protocol.max_part, "part")
+                framed = self._framed(part, "part")
                 sending.begun = sending.writes = True
                 await stream.write(framed)
                 sending.writes = False
@@ -85,7 +84,7 @@ class PartsResponder(Responder[Rq, P]):
 
     def _refusal(self, error: Rejected) -> bytes:
         # Without a reason, too: an end alone would be an answer that breaks off.
-        return refusal(error, self._parts.max_part) or bytes((REFUSAL,))
+        return super()._refusal(error) or bytes((REFUSAL,))
 
 
 class _Sending:
@@ -106,5 +105,5 @@ def serve_parts(server: Server, protocol: PartsProtocol[Rq, P], handler: PartsHa
     if iscoroutinefunction(handler):
         raise ConfigError(f"the handler of {protocol.ids[0]} {_NO_PARTS}", where=protocol.ids[0])
     responder = PartsResponder(server, protocol, handler)
-    server.answer_with(responder, protocol)
+    server.answer_with(responder, protocol.asked)
     return responder

@@ -38,8 +38,8 @@ from stronghold_p2p.identity import PeerId
 from stronghold_p2p.logs import OneLine
 from stronghold_p2p.per_peer import Hold, Memory, PerPeer
 from stronghold_p2p.request_response import attempts
-from stronghold_p2p.request_response.codecs.codec import BYTES, Codec, decode, frame, weight
-from stronghold_p2p.request_response.codecs.protocol import Asked, RequestProtocol
+from stronghold_p2p.request_response.codecs.codec import BYTES, decode, frame, weight
+from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
 from stronghold_p2p.request_response.codecs.records import refusal
 from stronghold_p2p.request_response.framing import CHUNK, receive, reserve, whole, write
 from stronghold_p2p.streams.aside import LONG
@@ -122,7 +122,7 @@ class Server:
         self.answer_with(responder, protocol)
         return responder
 
-    def answer_with(self, responder: "Responder[Any, Any]", protocol: Asked[Any]) -> None:
+    def answer_with(self, responder: "Responder[Any, Any]", protocol: RequestProtocol[Any, Any]) -> None:
         """Let ``responder`` serve the streams of ``protocol``."""
         know_ids(self.swarm.firewall, protocol.ids)
         for name in protocol.ids:
@@ -293,16 +293,12 @@ class Responder(Generic[Rq, Rs]):
         # Raised by what the handler did with others: no wire code of that belongs on this stream.
         raise RuntimeError(f"the handler of {request.protocol} failed: {cause}") from error
 
-    def _framed(self, answer: Rs) -> bytes:
+    def _framed(self, answer: Rs, part: str = "response") -> bytes:
         protocol = self._protocol
-        return self._written(protocol.response, answer, protocol.max_response, "response")
-
-    def _written(self, codec: Codec[Rs], answer: Rs, maximum: int, part: str) -> bytes:
         try:
-            return write(codec, answer, maximum, part, None)
+            return write(protocol.response, answer, protocol.max_response, part, None)
         except (Malformed, LimitExceeded) as error:
-            told = f"the answer of the handler of {self._protocol.ids[0]} cannot be sent: {error}"
-            raise RuntimeError(told) from error
+            raise RuntimeError(f"the answer of the handler of {protocol.ids[0]} cannot be sent: {error}") from error
 
     def _still_allowed(self, request: Request[Rq], held: Hold[bytes] | None) -> bool:
         """The rules may have changed since: a peer that was shut out is told nothing."""

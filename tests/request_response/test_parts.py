@@ -473,6 +473,15 @@ async def test_nobody_there() -> None:
         alice.request_parts(bob.peer_id, 1, COUNT)
 
 
+async def test_each_call_has_its_kind_of_protocol() -> None:
+    async with pair() as (bob, alice):
+        with pytest.raises(ConfigError, match="/count/1 answers in parts: call request_parts"):
+            await alice.request(bob.peer_id, 1, COUNT)  # type: ignore[call-overload]
+        with pytest.raises(ConfigError, match="is no PartsProtocol: call request"):
+            alice.request_parts(bob.peer_id, 1, COUNT.asked)  # type: ignore[arg-type]
+        assert repr(COUNT).startswith("PartsProtocol(ids=('/count/1',), asked=RequestProtocol(")
+
+
 async def test_a_second_id_is_tried_after_the_first() -> None:
     both: PartsProtocol[Any, Any] = PartsProtocol("/count/2", "/count/1", request=JSON, part=JSON)
     async with pair() as (bob, alice):

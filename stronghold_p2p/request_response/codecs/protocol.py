@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NoReturn, TypeVar
 
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.request_response.codecs.codec import JSON, Codec
@@ -18,17 +18,7 @@ _MAX_ID: Final = 1_023
 
 
 @dataclass(frozen=True, init=False)
-class Asked(Generic[Rq]):
-    """What protocols agree on about their requests, whatever answers them."""
-
-    ids: tuple[str, ...]
-    request: Codec[Rq]
-    max_request: int
-    view: Callable[[Rq], Any] | None
-
-
-@dataclass(frozen=True, init=False)
-class RequestProtocol(Asked[Rq], Generic[Rq, Rs_co]):
+class RequestProtocol(Generic[Rq, Rs_co]):
     """A request-response protocol under one or more ids.
 
     All ``ids`` are served; rules of the firewall may name any of them. A request goes out under the first that the
@@ -40,8 +30,12 @@ class RequestProtocol(Asked[Rq], Generic[Rq, Rs_co]):
     ``ConfigError``: no id, one that cannot be an id, one twice, or a size below zero.
     """
 
+    ids: tuple[str, ...]
+    request: Codec[Rq]
     response: Codec[Rs_co]
+    max_request: int
     max_response: int
+    view: Callable[[Rq], Any] | None
     reasons: bool
 
     def __init__(
@@ -56,20 +50,23 @@ class RequestProtocol(Asked[Rq], Generic[Rq, Rs_co]):
     ) -> None:
         _check(ids, max_request, max_response)
         codec = in_records(response) if reasons else response
-        _fill(self, ids=ids, request=request, response=codec, view=view, reasons=reasons)
-        _fill(self, max_request=max_request, max_response=max_response)
+        values = {"ids": ids, "request": request, "response": codec, "view": view, "reasons": reasons}
+        values |= {"max_request": max_request, "max_response": max_response}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)  # frozen dataclasses are filled this way
 
 
 @dataclass(frozen=True, init=False)
-class PartsProtocol(Asked[Rq], Generic[Rq, Part_co]):
-    """A protocol whose answers come in parts, under one or more ids: any number of messages, one after the other.
+class PartsProtocol(Generic[Rq, Part_co]):
+    """A protocol whose answers come in parts, under one or more ``ids``: any number of messages, one after the other.
 
     ``part`` is the codec of each, and ``max_part`` bytes of its body at most (1 MiB), checked when its length is read;
     the rest is as in ``RequestProtocol``. The requester is always told what ``raise Rejected("why")`` says.
+    ``asked``: what a protocol for one request and one part of the answer would be.
     """
 
-    part: Codec[Part_co]
-    max_part: int
+    ids: tuple[str, ...]
+    asked: RequestProtocol[Rq, Part_co]
 
     def __init__(
         self,
@@ -80,14 +77,15 @@ class PartsProtocol(Asked[Rq], Generic[Rq, Part_co]):
         max_part: int = 1 << 20,
         view: Callable[[Rq], Any] | None = None,
     ) -> None:
-        _check(ids, max_request, max_part)
-        _fill(self, ids=ids, request=request, part=in_records(part), view=view)
-        _fill(self, max_request=max_request, max_part=max_part)
+        sizes = {"max_request": max_request, "max_response": max_part}
+        asked = RequestProtocol(*ids, request=request, response=part, view=view, reasons=True, **sizes)
+        object.__setattr__(self, "ids", ids)
+        object.__setattr__(self, "asked", asked)
 
-
-def _fill(protocol: Asked[Any], **values: Any) -> None:
-    for name, value in values.items():
-        object.__setattr__(protocol, name, value)  # frozen dataclasses are filled this way
+    @property
+    def request(self) -> NoReturn:
+        """Not here: ``Network.request`` looks for it first, and is told what to call."""
+        raise ConfigError(f"{self.ids[0]} answers in parts: call request_parts", where="protocol")
 
 
 def _check(ids: tuple[str, ...], *sizes: int) -> None:
