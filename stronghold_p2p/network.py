@@ -220,7 +220,7 @@ class Network:
         peer, addresses = _resolved(to)
         each = self._timeout(part_timeout, self.timeouts.request)
         asked = Question(peer, addresses, message, protocol, timeout, each)
-        return Parts(LiveParts(self._client, self._swarm.loop, asked))
+        return Parts(LiveParts(self._client, self._swarm, asked))
 
     @overload
     def on_request(self, handler: Handler[Any, Any], /) -> Handler[Any, Any]: ...

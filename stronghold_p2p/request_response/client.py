@@ -41,7 +41,7 @@ class Client:
     """Sends the requests of one swarm."""
 
     def __init__(self, swarm: Host) -> None:
-        self.swarm = swarm
+        self._swarm = swarm
         self._known: RequestProtocol[Any, Any] | None = None  # the protocol of the last request
         self.places: PerPeer[bytes] = PerPeer(swarm.limits.requests_per_peer)  # by multihash, whose hash costs no call
 
@@ -61,12 +61,12 @@ class Client:
         ``ConnectionClosed``, ``UnsupportedProtocol``, ``Rejected``, ``LimitExceeded``, ``Malformed``,
         ``StreamReset``. ``error.sent`` tells whether the peer may have acted. Cancelled, it resets its stream.
         """
-        began = self.swarm.loop.time()
+        began = self._swarm.loop.time()
         due = math.inf if timeout is None else began + timeout
         framed = write(protocol.request, message, protocol.max_request, "request", peer)
-        stream = self.open_now(peer, message, protocol, began)
+        stream = self._open_now(peer, message, protocol, began)
         if stream is None:
-            stream = await self.open(peer, addresses, message, protocol, timeout)
+            stream = await self._open(peer, addresses, message, protocol, timeout)
         peer, phase, sent_all = stream.connection.peer, _SEND, True
         try:
             while phase is not _WAIT:
@@ -85,21 +85,19 @@ class Client:
                 except (UnsupportedProtocol, StreamReset) as error:
                     if isinstance(error, UnsupportedProtocol):
                         phase = Phase.NEGOTIATE  # it came before the protocol was agreed on
-                    stream = await another_stream(self.swarm, error, Unanswered(stream, tried, protocol.ids, due))
+                    stream = await another_stream(self._swarm, error, Unanswered(stream, tried, protocol.ids, due))
                     phase = _SEND
             if body is None:
                 raise Rejected(f"{peer} refused the request: ask its owner", reason="")
-            codec = protocol.response
-            answer = (
-                decode(codec, body, "response") if len(body) <= LONG else await self._decoded(codec, body, peer, due)
-            )
+            short, codec = len(body) <= LONG, protocol.response
+            answer = decode(codec, body, "response") if short else await self._decoded(codec, body, peer, due)
         except P2PError as error:
-            self.swarm.hub.counts.asked(error)
+            self._swarm.hub.counts.asked(error)
             stream.reset(Reset.PROTOCOL_VIOLATION if isinstance(error, Malformed) else Reset.NONE)
-            over = isinstance(error, DeadlineExceeded) and self.swarm.loop.time() >= due
+            over = isinstance(error, DeadlineExceeded) and self._swarm.loop.time() >= due
             fail(error, Failure(phase, protocol.ids, peer, timeout if over else None))
         except BaseException as error:
-            self.swarm.hub.counts.asked(error)
+            self._swarm.hub.counts.asked(error)
             stream.reset()
             raise
         finally:
@@ -110,20 +108,32 @@ class Client:
             stream.reset()
         return answer
 
+    async def stream_for(
+        self,
+        peer: PeerId | None,
+        addresses: Sequence[Multiaddr],
+        message: Rq,
+        protocol: RequestProtocol[Rq, Any],
+        timeout: float | None,
+    ) -> LiveStream:
+        """A stream for a request, on which nothing has been sent, and a place in ``places`` for its peer."""
+        stream = self._open_now(peer, message, protocol, self._swarm.loop.time())
+        return stream or await self._open(peer, addresses, message, protocol, timeout)
+
     async def _decoded(self, codec: Codec[Rs], body: bytes, peer: PeerId, due: float) -> Rs:
         if codec is BYTES:
             return decode(codec, body)
-        left = None if due == math.inf else due - self.swarm.loop.time()
+        left = None if due == math.inf else due - self._swarm.loop.time()
         async with Deadline(left, _WAIT.value, peer=peer):
-            return await self.swarm.aside.run(peer, partial(decode, codec, body, "response"))
+            return await self._swarm.aside.run(peer, partial(decode, codec, body, "response"))
 
     async def _send_much(self, stream: LiveStream, framed: bytes) -> tuple[asyncio.Task[bytes], bool]:
         """Send ``framed``, or what leaves before the answer begins; who reads that, and whether all has been sent.
 
         A peer may answer what it has not read to the end, and need not read on then (hostile row 68).
         """
-        writing = self.swarm.loop.create_task(stream.write(framed))
-        reading = self.swarm.loop.create_task(stream.read(CHUNK))
+        writing = self._swarm.loop.create_task(stream.write(framed))
+        reading = self._swarm.loop.create_task(stream.read(CHUNK))
         for task in (writing, reading):
             task.add_done_callback(lambda one: one.cancelled() or one.exception())  # the stream tells each user itself
         try:
@@ -140,68 +150,73 @@ class Client:
             writing.cancel()
         return reading, sent_all
 
-    def open_now(
-        self, peer: PeerId | None, message: Rq, protocol: RequestProtocol[Rq, Any], now: float
+    def _open_now(
+        self, peer: PeerId | None, message: Rq, protocol: RequestProtocol[Rq, Rs], now: float
     ) -> LiveStream | None:
         """A stream and a place, if nothing has to be waited for; else None."""
         if protocol is not self._known:  # what rules have to know of its ids
-            know_ids(self.swarm.firewall, protocol.ids)
+            know_ids(self._swarm.firewall, protocol.ids)
             self._known = protocol
-        connection = None if peer is None else self.swarm.connected(peer)
+        connection = None if peer is None else self._swarm.connected(peer)
         if connection is None or protocol.view is not None:
             return None
-        if not self.swarm.gatekeeper.passes(connection, protocol.ids[0], "out", message):
+        if not self._swarm.gatekeeper.passes(connection, protocol.ids[0], "out", message):
             return None
         if not self.places.take(connection.peer.multihash):
-            self.swarm.hub.counts["requests_out_unsent"] += 1
             raise self._too_many(connection.peer)
         stream = None
         try:
             stream = connection.open_now(protocol.ids, now)
         except P2PError as error:
-            self.swarm.hub.counts["requests_out_unsent"] += 1
+            self._unsent()
             fail(error, Failure(Phase.NEGOTIATE, protocol.ids, connection.peer))
         finally:
             if stream is None:
                 self.places.give_back(connection.peer.multihash)
         return stream
 
-    async def open(
+    async def _open(
         self,
         peer: PeerId | None,
         addresses: Sequence[Multiaddr],
         message: Rq,
-        protocol: RequestProtocol[Rq, Any],
+        protocol: RequestProtocol[Rq, Rs],
         timeout: float | None,
     ) -> LiveStream:
         """Dial, ask our own firewall, agree on the protocol; the place is taken when it returns."""
-        try:
-            async with Deadline(timeout, Phase.DIAL.value, peer=peer) as deadline:
-                connection = await self.swarm.dial(peer, addresses)
-                deadline.peer = connection.peer
-                if not self.places.take(connection.peer.multihash):
-                    raise self._too_many(connection.peer)
-                try:
-                    deadline.phase = Phase.FIREWALL.value
-                    when = deadline.when
-                    attempt = attempts.attempt_of(connection, protocol, message, direction="out", deadline=when)
-                    if not (allowed := await self.swarm.approval.ask(attempt)):
-                        reason = allowed.error.reason if isinstance(allowed, Refusal) else ""
-                        raise attempts.kept_back(connection, "request", reason)
-                    deadline.phase = Phase.NEGOTIATE.value
-                    stream = await connection.open_stream(connection.likely(protocol.ids))
-                except BaseException as error:
-                    self.places.give_back(connection.peer.multihash)
-                    if isinstance(error, P2PError) and deadline.phase == Phase.NEGOTIATE:
-                        fail(error, Failure(Phase.NEGOTIATE, protocol.ids, connection.peer))
-                    raise
-        except BaseException:
-            self.swarm.hub.counts["requests_out_unsent"] += 1
-            raise
-        connection.others -= 1  # it is a request's
-        return stream
+        async with Deadline(timeout, Phase.DIAL.value, peer=peer) as deadline:
+            try:
+                connection = await self._swarm.dial(peer, addresses)
+            except BaseException:
+                self._unsent()
+                raise
+            deadline.peer = connection.peer
+            if not self.places.take(connection.peer.multihash):
+                raise self._too_many(connection.peer)
+            try:
+                deadline.phase = Phase.FIREWALL.value
+                when = deadline.when
+                attempt = attempts.attempt_of(connection, protocol, message, direction="out", deadline=when)
+                if not (allowed := await self._swarm.approval.ask(attempt)):
+                    reason = allowed.error.reason if isinstance(allowed, Refusal) else ""
+                    raise attempts.kept_back(connection, "request", reason)
+                deadline.phase = Phase.NEGOTIATE.value
+                stream = await connection.open_stream(connection.likely(protocol.ids))
+                connection.others -= 1  # it is a request's
+            except BaseException as error:
+                self._unsent()
+                self.places.give_back(connection.peer.multihash)
+                if isinstance(error, P2PError) and deadline.phase == Phase.NEGOTIATE:
+                    fail(error, Failure(Phase.NEGOTIATE, protocol.ids, connection.peer))
+                raise
+            return stream
 
     def _too_many(self, peer: PeerId) -> P2PError:
         error = attempts.too_many(self.places, peer)
-        self.swarm.hub.counts.limit(error)
+        self._unsent()
+        self._swarm.hub.counts.limit(error)
         return error
+
+    def _unsent(self) -> None:
+        """A request of ours has ended before there was a stream for it."""
+        self._swarm.hub.counts["requests_out_unsent"] += 1

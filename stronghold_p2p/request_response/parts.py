@@ -39,6 +39,7 @@ from stronghold_p2p.request_response.rust_quirks import Unanswered, another_stre
 from stronghold_p2p.streams.aside import LONG
 from stronghold_p2p.streams.deadline import Deadline, late
 from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.swarm.host import Host
 
 P = TypeVar("P")
 
@@ -95,9 +96,10 @@ class Question:
 class LiveParts(Generic[P]):
     """An answer as the library works with it."""
 
-    def __init__(self, client: Client, loop: asyncio.AbstractEventLoop, asked: Question) -> None:
+    def __init__(self, client: Client, host: Host, asked: Question) -> None:
         self.asked = asked
-        self.loop = loop
+        self.loop = host.loop
+        self._host = host
         self.state = State.NEW
         self.count = self.size = 0
         self._client = client
@@ -121,7 +123,7 @@ class LiveParts(Generic[P]):
             raise
         except P2PError as error:
             if self._stream is not None:
-                self._client.swarm.hub.counts.asked(error)
+                self._host.hub.counts.asked(error)
             self._error = again(error)
             self._error.__cause__ = None  # nothing that is kept leads to the frames of a call
             self._to(Step.FAIL, Reset.PROTOCOL_VIOLATION if isinstance(error, Malformed) else Reset.NONE)
@@ -161,7 +163,7 @@ class LiveParts(Generic[P]):
         else:
             stream.reset(code)
         if step is Step.CLOSE:
-            self._client.swarm.hub.counts["requests_out_cancelled"] += 1
+            self._host.hub.counts["requests_out_cancelled"] += 1
         self._client.places.give_back(stream.connection.peer.multihash)
 
     async def _next(self) -> P:
@@ -181,12 +183,9 @@ class LiveParts(Generic[P]):
     async def _open(self, due: float) -> LiveStream:
         """Send the request; ``due`` is for the first part."""
         client, asked, protocol = self._client, self.asked, self.asked.protocol.asked
-        now = self.loop.time()
         framed = write(protocol.request, asked.message, protocol.max_request, "request", asked.peer)
-        stream = client.open_now(asked.peer, asked.message, protocol, now)
-        if stream is None:
-            left = None if due == math.inf else due - now
-            stream = await client.open(asked.peer, asked.addresses, asked.message, protocol, left)
+        left = None if due == math.inf else due - self.loop.time()
+        stream = await client.stream_for(asked.peer, asked.addresses, asked.message, protocol, left)
         self._stream, phase = stream, Phase.SEND
         try:
             while True:
@@ -200,7 +199,7 @@ class LiveParts(Generic[P]):
                     if isinstance(error, UnsupportedProtocol):
                         phase = Phase.NEGOTIATE  # it came before the protocol was agreed on
                     again_from = Unanswered(stream, tried, protocol.ids, due)
-                    stream = self._stream = await another_stream(client.swarm, error, again_from)
+                    stream = self._stream = await another_stream(self._host, error, again_from)
                     phase = Phase.SEND
                 else:
                     self._records.feed(first)
@@ -232,7 +231,7 @@ class LiveParts(Generic[P]):
             return decode(codec, record, "part")
         left = None if due == math.inf else due - self.loop.time()
         async with Deadline(left, Phase.WAIT.value, peer=peer):
-            return await self._client.swarm.aside.run(peer, partial(decode, codec, record, "part"))
+            return await self._host.aside.run(peer, partial(decode, codec, record, "part"))
 
     def _explain(self, error: P2PError, stream: LiveStream, due: float, phase: Phase = Phase.WAIT) -> NoReturn:
         """Raise what ``error`` means for the caller, as for every request."""
