@@ -219,7 +219,7 @@ class Swarm:
         self.dialer.recheck(peer)
 
     async def ask(self, connection: LiveConnection, protocol: str) -> bool:
-        return await self.approval.ask(self.gatekeeper.attempt(connection, protocol))
+        return bool(await self.approval.ask(self.gatekeeper.attempt(connection, protocol)))
 
     def worn(self, connection: LiveConnection) -> None:
         group = self._connections.get(connection.peer, [])
@@ -260,11 +260,12 @@ class Swarm:
             if connection.replacement is not None:
                 connection.replacement.cancel()
         self._ending.add(connection)
+        self.hub.counts["requests_out"] += connection.requests_out
         for task in connection.handlers.tasks.values():
             self.leave_behind(task)
         for service in self._added:
             service.disconnected(connection)
-        self.hub.emit(Ended(connection.face, error))
+        self.hub.failed(Ended(connection.face, error))
 
     def leave_behind(self, task: asyncio.Task[None]) -> None:
         self._leftover.add(task)
