@@ -52,6 +52,7 @@ from stronghold_p2p.firewall.rules import Rule as Rule
 from stronghold_p2p.firewall.rules import Scope as Scope
 from stronghold_p2p.identity import PeerId as PeerId
 from stronghold_p2p.identity.keys.identity import Identity as Identity
+from stronghold_p2p.interceptors import Handle as Handle
 from stronghold_p2p.keeping import Keeping as Keeping
 from stronghold_p2p.network import Network as Network
 from stronghold_p2p.protocols.identify_messages import PeerInfo as PeerInfo
@@ -59,8 +60,10 @@ from stronghold_p2p.request_response.codecs.codec import BYTES as BYTES
 from stronghold_p2p.request_response.codecs.codec import JSON as JSON
 from stronghold_p2p.request_response.codecs.codec import Codec as Codec
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD as STRONGHOLD
+from stronghold_p2p.request_response.codecs.protocol import PartsProtocol as PartsProtocol
 from stronghold_p2p.request_response.codecs.protocol import RequestProtocol as RequestProtocol
 from stronghold_p2p.request_response.codecs.typed import messages as messages
+from stronghold_p2p.request_response.parts import Parts as Parts
 from stronghold_p2p.request_response.server import Request as Request
 from stronghold_p2p.streams.stream import Stream as Stream
 from stronghold_p2p.streams.stream import StreamOpening as StreamOpening

@@ -149,11 +149,24 @@ class UnsupportedProtocol(P2PError, LookupError):
 
 
 class Rejected(P2PError, PermissionError):
-    """A rule, a hook or a handler refused; ``local``: on our side."""
+    """A rule, a hook or a handler refused; ``local``: on our side.
 
-    def __init__(self, message: str = "rejected", *, peer: Any = None, local: bool = False, sent: bool = False) -> None:
-        super().__init__(message, peer=peer, sent=sent)
+    ``reason``: what the application that refuses has said; empty if it has said nothing, or its protocol carries none.
+    In ``raise Rejected("why")`` it is the message.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        peer: Any = None,
+        local: bool = False,
+        sent: bool = False,
+        reason: str | None = None,
+    ) -> None:
+        super().__init__(message or "rejected", peer=peer, sent=sent)
         self.local = local
+        self.reason = message if reason is None else reason
 
 
 class LimitExceeded(P2PError, RuntimeError):

@@ -4,6 +4,7 @@ import asyncio
 from asyncio import _get_running_loop
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from functools import partial
+from inspect import isasyncgenfunction
 from types import EllipsisType
 from typing import Any, Final, NoReturn, Self, TypeAlias, TypeVar, overload
 
@@ -26,6 +27,7 @@ from stronghold_p2p.events.hub import Events, Overflow
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
+from stronghold_p2p.interceptors import Interceptor, Interceptors
 from stronghold_p2p.keeping import Keeper, Keeping
 from stronghold_p2p.loops import at_home, check_home
 from stronghold_p2p.protocols.identify import Identify
@@ -33,7 +35,9 @@ from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.protocols.ping import Ping
 from stronghold_p2p.request_response.attempts import kept_back
 from stronghold_p2p.request_response.client import Client
-from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
+from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, PartsProtocol, RequestProtocol
+from stronghold_p2p.request_response.parts import LiveParts, Parts, Question
+from stronghold_p2p.request_response.parts_server import PartsHandler, serve_parts
 from stronghold_p2p.request_response.retry import insist
 from stronghold_p2p.request_response.server import Handler, Server
 from stronghold_p2p.streams.deadline import Deadline
@@ -60,6 +64,8 @@ _OPTIONS: Final[dict[str, tuple[type, str]]] = {
 
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")
+P = TypeVar("P")
+Around = TypeVar("Around", bound=Interceptor)
 
 
 class Network:
@@ -119,6 +125,7 @@ class Network:
         self._keeper = Keeper(self._swarm, self._ping.ping)
         self._loop: asyncio.AbstractEventLoop | None = None  # since it was opened
         self._checked: set[tuple[str, ...]] = set()  # protocols that streams were opened for
+        self._interceptors = Interceptors()
 
     def __repr__(self) -> str:
         return f"<Network {' '.join(filter(None, (self.name, str(self.peer_id))))}>"
@@ -299,28 +306,62 @@ class Network:
 
         return await (insist(ask, limit) if retry else ask(limit))
 
+    def request_parts(
+        self,
+        to: Target,
+        message: Rq,
+        protocol: PartsProtocol[Rq, P],
+        *,
+        timeout: float | None = None,
+        part_timeout: Timeout = ...,
+    ) -> Parts[P]:
+        """Send ``message``, and iterate over the parts of the answer: ``async for part in network.request_parts(...)``.
+
+        The request leaves when the first part is asked for. ``part_timeout`` (default ``timeouts.request``) is for
+        each part, from the moment in which it is asked for, and for the first one with the dial; ``timeout`` is for
+        all together. Errors are those of ``request``; ``StreamEnded``: the answer breaks off.
+        """
+        self._check_open()
+        if not isinstance(protocol, PartsProtocol):
+            raise ConfigError(f"{protocol!r:.100} is no PartsProtocol: call request for one answer", where="protocol")
+        peer, addresses = resolved(to)
+        each = self._timeout(part_timeout, self.timeouts.request)
+        asked = Question(peer, addresses, message, protocol, timeout, each)
+        return Parts(LiveParts(self._client, self._swarm, asked))
+
     @overload
     def on_request(self, handler: Handler[Any, Any], /) -> Handler[Any, Any]: ...
     @overload
     def on_request(self, protocol: RequestProtocol[Rq, Rs], /) -> Callable[[Handler[Rq, Rs]], Handler[Rq, Rs]]: ...
+    @overload
+    def on_request(self, protocol: PartsProtocol[Rq, P], /) -> Callable[[PartsHandler[Rq, P]], PartsHandler[Rq, P]]: ...
     def on_request(self, given: Any, /) -> Any:
         """Let a function answer requests (a decorator): ``@network.on_request`` for the protocol ``STRONGHOLD``,
         ``@network.on_request(protocol)`` for another one.
 
         It is called with each ``Request`` that the firewall lets through, and returns the answer or an awaitable of
         it; ``raise Rejected`` refuses, anything else that it raises resets the stream. It is cancelled after
-        ``timeouts.request`` seconds and when the requester has gone. ``ConfigError``: it is no function of a request.
+        ``timeouts.request`` seconds and when the requester has gone. For a ``PartsProtocol`` it is an asynchronous
+        generator, and each part has that time. ``ConfigError``: it is no function of a request.
         """
-        if isinstance(given, RequestProtocol):
+        if isinstance(given, (RequestProtocol, PartsProtocol)):
             return lambda handler: self._answer_with(given, handler)
         if isinstance(given, str):
             raise no_protocol(given)
         return self._answer_with(STRONGHOLD, given)
 
-    def _answer_with(self, protocol: RequestProtocol[Any, Any], handler: Handler[Any, Any]) -> Handler[Any, Any]:
+    def _answer_with(self, protocol: RequestProtocol[Any, Any] | PartsProtocol[Any, Any], handler: Any) -> Any:
         check_function("on_request", handler, "a Request")
         self._check_free(protocol.ids)
-        self._server.serve(protocol, handler)
+        around = self._interceptors
+        if isinstance(protocol, PartsProtocol):
+            parts = serve_parts(self._server, protocol, handler)
+            around.keep(lambda: setattr(parts, "around", around.around if around else None))
+        elif isasyncgenfunction(handler):
+            raise ConfigError("on_request: only a PartsProtocol has answers in parts, by yield", where="on_request")
+        else:
+            one = self._server.serve(protocol, handler)
+            around.keep(lambda: setattr(one, "handler", around.around(handler) if around else handler))
         self._serves_more()
         return handler
 
@@ -377,12 +418,26 @@ class Network:
             certain = check_coroutine_function("on_stream", handler, "a Stream")
             self._check_free(protocols)
             served = handler if certain else partial(_awaited, handler)
-            for protocol in protocols:
-                self._swarm.handle(protocol, lambda live: served(Stream(live)))
+            self._interceptors.keep(lambda: self._handle(protocols, served))
             self._serves_more()
             return handler
 
         return register
+
+    def _handle(self, protocols: tuple[str, ...], handler: StreamHandler) -> None:
+        called = self._interceptors.around(handler) if self._interceptors else handler
+        for protocol in protocols:
+            self._swarm.handle(protocol, lambda live: called(Stream(live)))
+
+    def intercept(self, interceptor: Around) -> Around:
+        """Put ``interceptor`` around all handlers of requests and streams, whenever they are added (a decorator).
+
+        It is called with the ``Request`` or ``Stream`` that the firewall let through, and with what handles it:
+        ``return await go_on(call)``. The first that was added is the outermost. ``ConfigError``: it is no coroutine
+        function.
+        """
+        self._interceptors.add(interceptor)
+        return interceptor
 
     async def ping(self, to: Target, *, timeout: Timeout = ...) -> float:
         """One round trip through the peer's ping handler, in seconds. ``timeout``: by default ``timeouts.request``."""
@@ -419,10 +474,17 @@ class Network:
 
     def stats(self) -> Mapping[str, int]:
         """Counts of what there is now: connections, sockets on their way, streams, requests, asks; and bytes: unread,
-        and taken by requests.
+        and taken by requests. Names that end with ``_total`` count what has happened since the network was made, and
+        only grow; docs/counts.md explains each.
         """
-        connections = self._swarm.connections()
+        connections, counts = self._swarm.connections(), self._swarm.hub.counts
+        ways = [connection.direction for connection in connections]
         return {
+            **counts.snapshot(),
+            "connections_in_total": counts["connections_ended_in"] + ways.count("in"),
+            "connections_out_total": counts["connections_ended_out"] + ways.count("out"),
+            "requests_in_total": self._server.begun,
+            "requests_out_total": counts["requests_out"] + sum(connection.requests_out for connection in connections),
             **self._swarm.gate.snapshot(),
             **self._swarm.approval.snapshot(),
             **self._swarm.pool.snapshot(),

@@ -237,6 +237,10 @@ class Muxer(Protocol):
     def streams(self) -> Collection[StreamEnd]:
         """Those that are open, both directions together."""
 
+    @property
+    def opened(self) -> int:
+        """How many of ours there have been."""
+
     def begin(self) -> None:
         """The user is ready: take what the peer had sent along with the end of the handshake. Called once."""
 

@@ -21,7 +21,7 @@ from stronghold_p2p.identity.keys import pkcs8, storage
 from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.noise import payload
 from stronghold_p2p.noise.handshake import HandshakeState
-from stronghold_p2p.request_response.codecs import codec
+from stronghold_p2p.request_response.codecs import codec, records
 from stronghold_p2p.request_response.codecs.typed import messages
 from stronghold_p2p.request_response.server import Watch
 from stronghold_p2p.seams import Secured
@@ -279,6 +279,18 @@ def keeping() -> Feeding:
     return Feeding(held.data, lambda: b"".join(held.pieces))
 
 
+def recorded() -> Feeding:
+    """Records, taken out as soon as each is whole."""
+    reader, found = records.RecordReader(200), list[bytes]()
+
+    def feed(piece: bytes) -> None:
+        reader.feed(piece)
+        while (record := reader.next()) is not None:
+            found.append(record)
+
+    return Feeding(feed, lambda: found)
+
+
 def watching() -> Feeding:
     """``Watch`` resets the stream for whatever comes behind a request."""
     codes: set[int] = set()
@@ -341,6 +353,7 @@ STREAMS: list[Stream] = [
         ("/b", MESSAGES, multistream.HEADER + multistream.NA + multistream.message("/b"), ["/b"]),
     ),
     Stream("streams.negotiation.HeldUntilAnswered.data", keeping, b"second", b"", b"first second"),
+    Stream("request_response.codecs.records.RecordReader.feed", recorded, FRAMED, b"\x05ab", MESSAGES),
     Stream("request_response.server.Watch.data", watching, b"x", b"yz", {Reset.PROTOCOL_VIOLATION}),
 ]
 
@@ -469,6 +482,14 @@ BLOCKS: list[Block] = [
         b"ab",
         b"ab",
         bytes.__eq__,
+        False,
+    ),
+    Block(
+        "request_response.codecs.records.read",
+        lambda data: records.read(codec.JSON, data),
+        b"\0" + JSON,
+        {"Ping": [1, "é"]},
+        None,
         False,
     ),
     Block("encoding.strict_json.loads", strict_json.loads, JSON, {"Ping": [1, "é"]}, any_buffer=False),

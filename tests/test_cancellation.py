@@ -17,7 +17,19 @@ from typing import Any
 import pytest
 
 import stronghold_p2p
-from stronghold_p2p import BYTES, Attempt, Dropped, Event, Network, Request, RequestProtocol, Rule, Stream
+from stronghold_p2p import (
+    BYTES,
+    JSON,
+    Attempt,
+    Dropped,
+    Event,
+    Network,
+    PartsProtocol,
+    Request,
+    RequestProtocol,
+    Rule,
+    Stream,
+)
 from stronghold_p2p.errors import StreamReset, UsageError
 from stronghold_p2p.streams.stream import StreamOpening
 from tests import cancel
@@ -27,6 +39,7 @@ from tests.peers import ECHO, LOOPBACK, echo, mirror, network, never, until
 PROTOCOLS = {"__await__", "__aenter__", "__aexit__", "__aiter__", "__anext__"}
 HOLD, LATE, SLOW = "/hold/1.0.0", "/late/1.0.0", "/slow/1.0.0"
 VIEWED: RequestProtocol[bytes, bytes] = RequestProtocol("/viewed/1", request=BYTES, response=BYTES, view=len)
+COUNTED: PartsProtocol[Any, Any] = PartsProtocol("/counted/1", request=JSON, part=JSON)
 LONG = "long" * 75_000  # more than a window: it is sent while the answer may already come
 WINDOW = 256 << 10
 
@@ -75,7 +88,7 @@ class Scene:
         whose = {"bob": self.bob, "alice": self.alice}
         kept = {f"{who} {name}": count for who, one in whose.items() for name, count in one.stats().items()}
         kept["tasks"] = len(asyncio.all_tasks())
-        return {name: count for name, count in kept.items() if "known" not in name}
+        return {name: count for name, count in kept.items() if "known" not in name and not name.endswith("_total")}
 
     def grown(self) -> dict[str, int]:
         return {name: count for name, count in self.counts().items() if count > self.base[name]}
@@ -120,6 +133,13 @@ async def answer(request: Request[Any]) -> Any:
 def serving() -> Network:
     bob = network(answer)
     bob.on_request(VIEWED)(mirror)
+
+    @bob.on_request(COUNTED)
+    async def count(request: Request[Any]) -> AsyncIterator[Any]:
+        for number in range(request.message):
+            await asyncio.sleep(0)
+            yield number
+
     bob.on_stream(ECHO)(echo)
     bob.on_stream(HOLD)(never)
 
@@ -167,7 +187,7 @@ def test_every_awaitable_has_a_scenario() -> None:
 async def closed(network: Network) -> None:
     """It has ended, whatever became of the call that ended it."""
     await network.__aexit__(None, None, None)
-    left = {name: count for name, count in network.stats().items() if name != "known_peers" and count}
+    left = {name: count for name, count in network.stats().items() if count and not name.endswith(("peers", "_total"))}
     assert not left
     with pytest.raises(UsageError):
         await network.connect(LOOPBACK)
@@ -320,6 +340,19 @@ async def asked(one: Scene, whose: Network, direction: Any) -> None:
     whose.firewall.set(Rule.ALLOW, direction=direction)
 
 
+@scenario("Parts.__aiter__", "Parts.__anext__", "Parts.__aenter__", "Parts.__aexit__", "Parts.aclose")
+async def parts(one: Scene) -> int:
+    """One that is cancelled gives up the whole answer."""
+
+    async def make() -> list[Any]:
+        async with one.alice.request_parts(one.bob.peer_id, 3, COUNTED) as some:
+            got = [part async for part in some]
+            await some.aclose()
+            return got
+
+    return await one.everywhere(make, gives(lambda got: got == [0, 1, 2]))
+
+
 @scenario("Network.ping")
 async def ping(one: Scene) -> int:
     await one.alice.ping(one.bob.peer_id)  # its stream stays for a while
@@ -461,6 +494,21 @@ async def first(stream: Stream) -> bytes:
 scenario("Stream.read")(lambda one: reading(one, lambda stream: stream.read(10)))
 scenario("Stream.readexactly")(lambda one: reading(one, lambda stream: stream.readexactly(10)))
 scenario("Stream.__aiter__")(lambda one: reading(one, first))
+
+
+@scenario("Stream.readline", "Stream.readuntil")
+async def lines(one: Scene) -> int:
+    """One that is cancelled takes nothing: the next one gives its line."""
+    async with counted(one) as numbers:
+        stream, asked = numbers.stream, 0
+
+        async def make() -> bytes:
+            nonlocal asked
+            asked += 1
+            await stream.write(b"%04d\r\n" % asked)
+            return await (stream.readline() if asked % 2 else stream.readuntil(b"\r\n"))
+
+        return await one.everywhere(make, gives(lambda line: len(line) == 6 and line.endswith(b"\r\n")))
 
 
 @scenario("Stream.read_message", "Stream.write_message")

@@ -26,6 +26,7 @@ from stronghold_p2p.errors import (
     DecodeError,
     HandshakeError,
     MuxerError,
+    Rejected,
     StreamEnded,
     StreamReset,
 )
@@ -280,6 +281,10 @@ class Handlers:
         except asyncio.CancelledError:
             stream.reset(Reset.SHUTDOWN)
             raise
+        except Rejected as error:
+            if error.peer is not None:  # raised by what the handler did with others
+                self._owner.faults.tell("handler of %s failed", stream.protocol, error)
+            stream.reset(Reset.NONE if error.peer is not None else Reset.GATED)
         except PEERS_DOING as error:
             log.debug("handler of %s for %s: %s", stream.protocol, stream.peer, OneLine(error))
             stream.reset(Reset.PROTOCOL_VIOLATION if isinstance(error, DecodeError) else Reset.NONE)

@@ -148,6 +148,7 @@ class LiveConnection:
     """``direction`` is ``"out"`` when we dialed. ``owner``: the swarm."""
 
     wanted = False  # somebody has found it here, and not by a dial
+    others = 0  # of the streams that we have opened, those for no request
     worn_out = False  # few ids are left for streams of ours
     used_up = False  # and now none
     replacement: asyncio.Task[None] | None = None  # looks for the fresh one
@@ -206,6 +207,11 @@ class LiveConnection:
         return len(self._muxer.streams)
 
     @property
+    def requests_out(self) -> int:
+        """How many requests of ours have had a stream here."""
+        return self._muxer.opened - self.others
+
+    @property
     def idle_since(self) -> float:
         """Since when it has had no stream, as far as looks and bytes tell; infinite while it has one."""
         if self._muxer.streams:
@@ -241,6 +247,7 @@ class LiveConnection:
         except LimitExceeded as error:
             self.used_up = error.limit == USED_UP
             raise
+        self.others += 1
         if known is not None:
             return self._propose(stream, known, proposal)
         try:

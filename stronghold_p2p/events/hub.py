@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, Self, TypeAlias, get_args
 
 from stronghold_p2p.errors import ConfigError, UsageError
 from stronghold_p2p.events.backlog import Backlog, Crowd, held_of, source_of
+from stronghold_p2p.events.counts import Counts
 from stronghold_p2p.events.events import Accepting, Dialing, Dropped, Event, Judged
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.rules import Attempt, Rule
@@ -37,6 +38,7 @@ class Hub:
     def __init__(self, audit: Audit) -> None:
         self._audit = audit
         self.backlog = Backlog()
+        self.counts = Counts()
         self._faults = Faults(log)
         self._listeners: list[Callback] = []
         self._followers: dict[object, tuple[Callback, Callable[[], None] | None]] = {}
@@ -83,6 +85,11 @@ class Hub:
             function()
         else:
             at_home(function, self.loop)()
+
+    def failed(self, event: Event) -> None:
+        """``emit`` what has failed or is over, and count it."""
+        self.counts.tell(event)
+        self.emit(event)
 
     def emit(self, event: Event) -> None:
         listeners = [] if isinstance(event, FOLLOWED) else self._listeners

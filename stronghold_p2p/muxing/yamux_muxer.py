@@ -222,6 +222,10 @@ class YamuxMuxer:
         return self._session.streams.values()
 
     @property
+    def opened(self) -> int:
+        return self._session.opened
+
+    @property
     def round_trip(self) -> float:
         return self._session.round_trip
 

@@ -33,14 +33,17 @@ def attempt_of(
     )
 
 
-def kept_back(connection: LiveConnection, what: str) -> P2PError:
-    """The error for ``what`` our own firewall does not let out; a no because the connection has ended is none."""
+def kept_back(connection: LiveConnection, what: str, reason: str = "") -> P2PError:
+    """The error for ``what`` our own firewall does not let out; a no because the connection has ended is none.
+
+    ``reason``: what our own application has said.
+    """
     if connection.closed:
         ended = ConnectionClosed("the connection ended while our own firewall asked", peer=connection.peer)
         ended.__cause__ = connection.error
         return ended
-    told = f"our own firewall keeps this {what} back: see firewall.rules()"
-    return Rejected(told, peer=connection.peer, local=True)
+    told = f"our own firewall keeps this {what} back: {reason or 'see firewall.rules()'}"
+    return Rejected(told, peer=connection.peer, local=True, reason=reason)
 
 
 def too_many_wait(waiting: int, maximum: int, peer: PeerId) -> LimitExceeded:

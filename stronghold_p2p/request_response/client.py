@@ -15,6 +15,7 @@ from multiaddr import Multiaddr
 from stronghold_p2p.arguments import unless
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.errors import DeadlineExceeded, Malformed, P2PError, Rejected, StreamReset, UnsupportedProtocol
+from stronghold_p2p.firewall.asking.questions import Refusal
 from stronghold_p2p.firewall.decisions import know_ids
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.per_peer import PerPeer
@@ -95,14 +96,16 @@ class Client:
                     stream = await another_stream(self._swarm, error, Unanswered(stream, tried, protocol.ids, due))
                     phase = _SEND
             if body is None:
-                raise Rejected(f"{peer} refused the request: ask its owner")
+                raise Rejected(f"{peer} refused the request: ask its owner", reason="")
             short, codec = len(body) <= LONG, protocol.response
             answer = decode(codec, body, "response") if short else await self._decoded(codec, body, peer, due)
         except P2PError as error:
+            self._swarm.hub.counts.asked(error)
             stream.reset(Reset.PROTOCOL_VIOLATION if isinstance(error, Malformed) else Reset.NONE)
             over = isinstance(error, DeadlineExceeded) and self._swarm.loop.time() >= due
             fail(error, Failure(phase, protocol.ids, peer, timeout if over else None))
-        except BaseException:
+        except BaseException as error:
+            self._swarm.hub.counts.asked(error)
             stream.reset()
             raise
         finally:
@@ -112,6 +115,18 @@ class Client:
         else:
             stream.reset()
         return answer
+
+    async def stream_for(
+        self,
+        peer: PeerId | None,
+        addresses: Sequence[Multiaddr],
+        message: Rq,
+        protocol: RequestProtocol[Rq, Any],
+        timeout: float | None,
+    ) -> LiveStream:
+        """A stream for a request, on which nothing has been sent, and a place in ``places`` for its peer."""
+        stream = self._open_now(peer, message, protocol, self._swarm.loop.time())
+        return stream or await self._open(peer, addresses, message, protocol, timeout)
 
     async def _decoded(self, codec: Codec[Rs], body: bytes, peer: PeerId, due: float) -> Rs:
         if codec is BYTES:
@@ -161,6 +176,7 @@ class Client:
         try:
             stream = connection.open_now(protocol.ids, now)
         except P2PError as error:
+            self._unsent()
             fail(error, Failure(Phase.NEGOTIATE, protocol.ids, connection.peer))
         finally:
             if stream is None:
@@ -177,11 +193,15 @@ class Client:
     ) -> LiveStream:
         """Dial, wait for a place, ask our own firewall, agree on the protocol; the place is taken when it returns."""
         async with Deadline(timeout, Phase.DIAL.value, peer=peer) as deadline:
-            connection = await self._swarm.dial(peer, addresses)
-            deadline.peer = found = connection.peer
-            if not self.places.take(found.multihash):
-                deadline.phase = Phase.QUEUE.value
-                await self._wait_for_a_place(found)
+            try:
+                connection = await self._swarm.dial(peer, addresses)
+                deadline.peer = found = connection.peer
+                if not self.places.take(found.multihash):
+                    deadline.phase = Phase.QUEUE.value
+                    await self._wait_for_a_place(found)
+            except BaseException:
+                self._unsent()
+                raise
             try:
                 if connection.closed:  # while we waited; nothing has been sent on it
                     deadline.phase = Phase.DIAL.value
@@ -189,26 +209,35 @@ class Client:
                 deadline.phase = Phase.FIREWALL.value
                 when = deadline.when
                 attempt = attempts.attempt_of(connection, protocol, message, direction="out", deadline=when)
-                if not await self._swarm.approval.ask(attempt):
-                    raise attempts.kept_back(connection, "request")
+                if not (allowed := await self._swarm.approval.ask(attempt)):
+                    reason = allowed.error.reason if isinstance(allowed, Refusal) else ""
+                    raise attempts.kept_back(connection, "request", reason)
                 deadline.phase = Phase.NEGOTIATE.value
-                return await connection.open_stream(connection.likely(protocol.ids))
+                stream = await connection.open_stream(connection.likely(protocol.ids))
+                connection.others -= 1  # it is a request's
             except BaseException as error:
+                self._unsent()
                 self.places.give_back(found.multihash)
                 if isinstance(error, P2PError) and deadline.phase == Phase.NEGOTIATE:
                     fail(error, Failure(Phase.NEGOTIATE, protocol.ids, found))
                 raise
+            return stream
 
     async def _wait_for_a_place(self, peer: PeerId) -> None:
         """Return with a place, behind those who wait already. ``LimitExceeded``: too many do."""
         waiting = self._queue.waiting(peer.multihash)
-        if self._may_wait == 0:
-            raise attempts.too_many(self.places, peer)
         if self._may_wait is not None and waiting >= self._may_wait:
-            raise attempts.too_many_wait(waiting, self._may_wait, peer)
+            full = attempts.too_many_wait(waiting, self._may_wait, peer)
+            error = full if self._may_wait else attempts.too_many(self.places, peer)
+            self._swarm.hub.counts.limit(error)
+            raise error
         self.places = self._queue
         try:
             await self._queue.wait(peer.multihash)
         finally:
             if not self._queue:
                 self.places = self._plain
+
+    def _unsent(self) -> None:
+        """A request of ours has ended before there was a stream for it."""
+        self._swarm.hub.counts["requests_out_unsent"] += 1

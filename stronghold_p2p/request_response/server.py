@@ -1,8 +1,8 @@
 """The responder: reads one request, asks the firewall, then the application, and answers.
 
 A refusal is the end of the stream without a byte, whatever refused: a rule, the application when it was asked, or
-the handler (parity 3). A request that cannot be read is reset, and so is one whose
-handler fails or is late; each costs its own stream only.
+the handler (parity 3). Only where a protocol of ours carries it, the application's own reason comes before that end. A
+request that cannot be read is reset, and so is one whose handler fails or is late; each costs its own stream only.
 
 What a request takes is counted from its first byte to its answer, and for as long as an event that shows it waits for
 its reader (hostile row 131). One that is whole in its first piece, and shorter than 128 bytes, is not: of those no more
@@ -16,7 +16,7 @@ import math
 from collections.abc import Awaitable, Callable
 from functools import partial
 from operator import contains
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.connection.live import Connection
@@ -31,14 +31,16 @@ from stronghold_p2p.errors import (
     again,
 )
 from stronghold_p2p.events.events import RequestFailed, RequestUnread
+from stronghold_p2p.firewall.asking.questions import Refusal
 from stronghold_p2p.firewall.decisions import know_ids
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.logs import OneLine
 from stronghold_p2p.per_peer import Hold, Memory, PerPeer
 from stronghold_p2p.request_response import attempts
-from stronghold_p2p.request_response.codecs.codec import BYTES, decode, weight
+from stronghold_p2p.request_response.codecs.codec import BYTES, decode, frame, weight
 from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
+from stronghold_p2p.request_response.codecs.records import refusal
 from stronghold_p2p.request_response.framing import CHUNK, receive, reserve, whole, write
 from stronghold_p2p.streams.aside import LONG
 from stronghold_p2p.streams.deadline import late
@@ -114,26 +116,36 @@ class Server:
         self.memory: Memory[bytes] = Memory(swarm.limits.request_memory, swarm.limits.request_memory_per_peer)
         self.memory.relieve = swarm.hub.relieve
 
-    def serve(self, protocol: RequestProtocol[Rq, Rs], handler: Handler[Rq, Rs]) -> None:
+    @property
+    def begun(self) -> int:
+        """How many requests have reached a handler."""
+        return int(repr(self.ids)[len("count(") : -1]) - 1  # itertools tells it in no other way
+
+    def serve(self, protocol: RequestProtocol[Rq, Rs], handler: Handler[Rq, Rs]) -> "Responder[Rq, Rs]":
         """Let ``handler`` answer what the firewall lets through.
 
         It returns the answer, or an awaitable of it; ``Rejected`` refuses, any other exception resets the stream. It
         is cancelled after ``Timeouts.request`` seconds and when the requester has gone.
         """
         responder = Responder(self, protocol, handler)
+        self.answer_with(responder, protocol)
+        return responder
+
+    def answer_with(self, responder: "Responder[Any, Any]", protocol: RequestProtocol[Any, Any]) -> None:
+        """Let ``responder`` serve the streams of ``protocol``."""
         know_ids(self.swarm.firewall, protocol.ids)
         for name in protocol.ids:
             self.swarm.handle(name, responder.serve, judges=True, rule_name=protocol.ids[0])
 
 
 class Responder(Generic[Rq, Rs]):
-    """Answers the requests of one ``protocol`` with one ``handler``."""
+    """Answers the requests of one ``protocol`` with one ``handler``, which may be exchanged."""
 
     def __init__(self, server: Server, protocol: RequestProtocol[Rq, Rs], handler: Handler[Rq, Rs]) -> None:
         self._server = server
         self._swarm = server.swarm
         self._protocol = protocol
-        self._handler = handler
+        self.handler = handler
 
     async def serve(self, stream: LiveStream) -> None:
         """Answer the one request of ``stream``."""
@@ -142,7 +154,7 @@ class Responder(Generic[Rq, Rs]):
         if not self._server.places.take(peer.multihash):
             stream.reset(Reset.RESOURCE_LIMIT)
             error = attempts.too_many(self._server.places, peer)
-            swarm.hub.emit(RequestUnread(connection.face, stream.protocol, error))
+            swarm.hub.failed(RequestUnread(connection.face, stream.protocol, error))
             return
         held: Hold[bytes] | None = None
         try:
@@ -164,7 +176,10 @@ class Responder(Generic[Rq, Rs]):
             # A view is looked at even where the rules do not care: one that fails lets nobody in.
             if protocol.view is not None or not swarm.gatekeeper.passes(connection, protocol.ids[0], "in", message):
                 size = weight(protocol.request, body) if held is None else held.size
-                if not await self._allowed(message, stream, due, size, held):
+                if not (allowed := await self._allowed(message, stream, due, size, held)):
+                    swarm.hub.counts["requests_in_rejected"] += 1
+                    if isinstance(allowed, Refusal):
+                        await self._tell_why(stream, allowed.error)
                     return
             request = Request(next(self._server.ids), peer, message, stream.protocol, connection.face, due)
             await self._answer(request, stream, held)
@@ -212,13 +227,15 @@ class Responder(Generic[Rq, Rs]):
         """Tell of it, in an error that may wait for a reader: its frames and causes would keep what was being read."""
         told = again(error, stream.peer)
         told.__cause__ = None
-        self._swarm.hub.emit(RequestUnread(stream.connection.face, stream.protocol, told))
+        self._swarm.hub.failed(RequestUnread(stream.connection.face, stream.protocol, told))
 
-    async def _allowed(self, message: Rq, stream: LiveStream, due: float, size: int, held: Hold[bytes] | None) -> bool:
+    async def _allowed(
+        self, message: Rq, stream: LiveStream, due: float, size: int, held: Hold[bytes] | None
+    ) -> bool | Refusal:
         approval, backlog, live = self._swarm.approval, self._swarm.hub.backlog, stream.connection
         attempt = attempts.attempt_of(live, self._protocol, message, direction="in", deadline=due, held=held)
         wait = backlog.crowded(attempt.peer)  # it had its turn before the request came, which is later than that
-        allowed = None if wait else approval.verdict(attempt)
+        allowed: bool | Refusal | None = None if wait else approval.verdict(attempt)
         if allowed is None:
             watch = WatchBefore(stream)
             try:
@@ -234,7 +251,7 @@ class Responder(Generic[Rq, Rs]):
     async def _answer(self, request: Request[Rq], stream: LiveStream, held: Hold[bytes] | None) -> None:
         answering, watch, version = False, None, self._swarm.firewall.version
         try:
-            outcome: Any = self._handler(request)
+            outcome: Any = self.handler(request)
             if hasattr(outcome, "__await__"):
                 watch = Watch(stream)
                 try:
@@ -244,23 +261,51 @@ class Responder(Generic[Rq, Rs]):
             answering = True
             if version == self._swarm.firewall.version or self._still_allowed(request, held):
                 await stream.write(self._framed(outcome))
-        except Rejected:
-            return
+        except Rejected as error:
+            await self._refuse(error, request, stream, held, version)
         except (Exception, asyncio.CancelledError) as error:
-            cause = error if isinstance(error, Exception) else self._interruption(watch, request)
-            if answering and isinstance(cause, P2PError):
-                cause = again(cause, request.peer)  # the frames of the write would keep the answer
-            self._swarm.hub.emit(RequestFailed(request, cause, held))
-            elsewhere = isinstance(error, (P2PError, TimeoutError)) or isinstance(cause, UsageError)
-            if answering or not elsewhere:
-                raise
-            # Raised by what the handler did with others: no wire code of that belongs on this stream.
-            raise RuntimeError(f"the handler of {stream.protocol} failed: {cause}") from error
+            self._fail(error, watch, request, held, answering=answering)
 
-    def _framed(self, answer: Rs) -> bytes:
+    async def _refuse(
+        self, error: Rejected, request: Request[Rq], stream: LiveStream, held: Hold[bytes] | None, version: int
+    ) -> None:
+        """The handler refuses: its reason is for our log, and for the requester if the rules still let it ask."""
+        self._swarm.hub.counts["requests_in_refused"] += 1
+        log.info("the handler of %s refuses %s: %s", stream.protocol, request.peer, OneLine(str(error)))
+        if version == self._swarm.firewall.version or self._still_allowed(request, held):
+            await self._tell_why(stream, error)
+
+    async def _tell_why(self, stream: LiveStream, error: Rejected) -> None:
+        if body := self._refusal(error):
+            await stream.write(frame(body))
+
+    def _refusal(self, error: Rejected) -> bytes:
+        return refusal(error, self._protocol.max_response) if self._protocol.reasons else b""
+
+    def _fail(
+        self,
+        error: BaseException,
+        watch: Watch | None,
+        request: Request[Rq],
+        held: Hold[bytes] | None,
+        *,
+        answering: bool,
+    ) -> NoReturn:
+        """Tell of a handler's failure, whose ``error`` is being handled, and raise what its stream ends with."""
+        cause = error if isinstance(error, Exception) else self._interruption(watch, request)
+        if answering and isinstance(cause, P2PError):
+            cause = again(cause, request.peer)  # the frames of the write would keep the answer
+        self._swarm.hub.failed(RequestFailed(request, cause, held))
+        elsewhere = isinstance(error, (P2PError, TimeoutError)) or isinstance(cause, UsageError)
+        if answering or not elsewhere:
+            raise error
+        # Raised by what the handler did with others: no wire code of that belongs on this stream.
+        raise RuntimeError(f"the handler of {request.protocol} failed: {cause}") from error
+
+    def _framed(self, answer: Rs, part: str = "response") -> bytes:
         protocol = self._protocol
         try:
-            return write(protocol.response, answer, protocol.max_response, "response", None)
+            return write(protocol.response, answer, protocol.max_response, part, None)
         except (Malformed, LimitExceeded) as error:
             raise RuntimeError(f"the answer of the handler of {protocol.ids[0]} cannot be sent: {error}") from error
 
@@ -272,7 +317,8 @@ class Responder(Generic[Rq, Rs]):
         if not kept:
             self._swarm.approval.take_back(attempt)
             told = f"{request.peer} may not ask this any more: the rules have changed, and it was not told the answer"
-            self._swarm.hub.emit(RequestFailed(request, Rejected(told, peer=request.peer, local=True), held))
+            shut_out = Rejected(told, peer=request.peer, local=True, reason="")
+            self._swarm.hub.failed(RequestFailed(request, shut_out, held))
         return kept
 
     def _interruption(self, watch: Watch | None, request: Request[Any]) -> P2PError:

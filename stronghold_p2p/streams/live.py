@@ -93,11 +93,18 @@ class LiveStream:
     def peer(self) -> PeerId:
         return self.connection.peer  # type: ignore[no-any-return]
 
+    @property
+    def closed(self) -> bool:
+        """Nothing can be read or written any more, as far as it depends on us: closed or reset."""
+        return self._closed
+
     def __repr__(self) -> str:
         return f"<Stream {self._end.id} {self.protocol or 'negotiating'}>"
 
     async def read(self, n: int = READ_CHUNK) -> bytes:
         if n < 1:
+            if n < 0:
+                return await self.read_to_end()
             raise ConfigError("read at least one byte", where="n")
         if self._reader is not None:
             raise UsageError("another task is reading this stream")
@@ -153,6 +160,48 @@ class LiveStream:
             self._give_back(pieces)
             raise
         return b"".join(pieces)
+
+    async def readuntil(self, separator: bytes = b"\n", maximum: int = READ_CHUNK) -> bytes:
+        if not separator:
+            raise ValueError("a separator has at least one byte")
+        if self._chunks and self._reader is None and (size := self._up_to(separator)):
+            self._check_line(size, maximum)
+            return self._take(size)
+        line = bytearray()
+        try:
+            while piece := await self.read(maximum + 1):
+                looked_at = max(0, len(line) - len(separator) + 1)
+                line += piece
+                if (at := line.find(separator, looked_at)) >= 0:
+                    size = at + len(separator)
+                    self._check_line(size, maximum)
+                    self._give_back([bytes(line[size:])])
+                    return bytes(line[:size])
+                self._check_line(len(line), maximum)
+        except (asyncio.CancelledError, Malformed):
+            self._give_back([bytes(line)])
+            raise
+        raise StreamEnded("the stream ended before the separator", partial=bytes(line), peer=self.peer)
+
+    async def readline(self, maximum: int = READ_CHUNK) -> bytes:
+        try:
+            return await self.readuntil(b"\n", maximum)
+        except StreamEnded as error:
+            return error.partial
+
+    def _up_to(self, separator: bytes) -> int:
+        """Where the separator ends in the first chunk; 0: it is not whole there. What is behind it is not looked at."""
+        chunk, looked_at, look = self._chunks[0], 0, 128
+        while looked_at < len(chunk):
+            at = bytes(chunk[looked_at : looked_at + look]).find(separator)
+            if at >= 0:
+                return looked_at + at + len(separator)
+            looked_at, look = looked_at + max(look - len(separator) + 1, 1), 4 * look
+        return 0
+
+    def _check_line(self, size: int, maximum: int) -> None:
+        if size > maximum:
+            raise Malformed(f"no separator in the first {maximum} bytes", peer=self.peer)
 
     def _give_back(self, pieces: list[bytes]) -> None:
         if not self._closed:
@@ -222,6 +271,12 @@ class LiveStream:
             size -= taken
             await self._wait_writable(again=again and not taken)
             again = True
+
+    def write_now(self, data: bytes) -> int:
+        """Send what there is room for, without waiting; how many bytes that were. The rest is for ``write``."""
+        if self._error is not None or self._closed or self._end.finished or self._writer is not None:
+            self._check_writable()
+        return self._end.send(data)
 
     async def write_message(self, data: Buffer) -> None:
         try:

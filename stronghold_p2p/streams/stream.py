@@ -1,11 +1,13 @@
 """One stream as users see it, and what a call that opens one gives back."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from types import TracebackType
 from typing import Any, Self
 
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.seams import Buffer
+from stronghold_p2p.streams.asyncio_pair import LIMIT, pair
 from stronghold_p2p.streams.live import READ_CHUNK, LiveStream
 
 
@@ -44,12 +46,30 @@ class Stream:
         return repr(self._live)
 
     def read(self, n: int = READ_CHUNK) -> Coroutine[Any, Any, bytes]:
-        """The next 1 to ``n`` bytes; ``b""`` once the peer has closed its side and all has been read."""
+        """The next 1 to ``n`` bytes; ``b""`` once the peer has closed its side and all has been read.
+
+        ``-1`` is everything, as ``read_to_end()``: at most 1 MiB.
+        """
         return self._live.read(n)
 
     def readexactly(self, n: int) -> Coroutine[Any, Any, bytes]:
         """Exactly ``n`` bytes; ``StreamEnded`` (with ``partial``) if the stream ends before."""
         return self._live.readexactly(n)
+
+    def readuntil(self, separator: bytes = b"\n", maximum: int = READ_CHUNK) -> Coroutine[Any, Any, bytes]:
+        """The next bytes up to ``separator``, which is their end; at most ``maximum`` of them.
+
+        ``StreamEnded`` (with ``partial``) if the stream ends before; ``Malformed`` if the separator is not in so many,
+        and then all of it can still be read. Cancelled, what had arrived is still there.
+        """
+        return self._live.readuntil(separator, maximum)
+
+    def readline(self, maximum: int = READ_CHUNK) -> Coroutine[Any, Any, bytes]:
+        """The next line with its newline; at the end of the stream what is left, and ``b""`` after that.
+
+        ``Malformed`` if it is longer than ``maximum`` bytes.
+        """
+        return self._live.readline(maximum)
 
     def read_to_end(self, maximum: int = 1 << 20) -> Coroutine[Any, Any, bytes]:
         """Everything up to the peer's FIN; ``Malformed`` as soon as it is more than ``maximum`` bytes."""
@@ -79,6 +99,14 @@ class Stream:
     def write_message(self, data: Buffer) -> Coroutine[Any, Any, None]:
         """Send one message: its length as an unsigned varint, then ``data``."""
         return self._live.write_message(data)
+
+    def to_asyncio(self, limit: int = LIMIT) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """The stream as asyncio's reader and writer, for code that takes those; use nothing else of it from then on.
+
+        ``limit`` is that of the reader: for a line, and half of what it reads ahead. ``close`` and ``wait_closed`` of
+        the writer close the stream, and so does whatever closes it here. Call it once, in the running loop.
+        """
+        return pair(self._live, self, limit)
 
     async def close_write(self) -> None:
         """Close our direction (FIN); reading goes on. Does nothing the second time.

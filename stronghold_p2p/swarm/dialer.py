@@ -184,7 +184,7 @@ class Dialer:
         closing = ConnectionClosed("the network is closing", peer=dial.peer)
         error = closing if task.cancelled() else task.exception()
         if isinstance(error, Exception) and (given_up or not task.cancelled()) and dial.opened() is None:
-            self._host.hub.emit(DialFailed(dial.peer, given_up or error))
+            self._host.hub.failed(DialFailed(dial.peer, given_up or error))
         if dial.outcome.done():  # the peer has come by itself
             return
         if error is None:

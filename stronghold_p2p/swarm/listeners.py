@@ -54,7 +54,7 @@ class _Arrival:
     def failed(self, error: Exception) -> None:
         self._listeners.pending.pop(self._token, None)
         self._token.release()
-        self._listeners.host.hub.emit(AcceptFailed(self._host, error, self._local))
+        self._listeners.host.hub.failed(AcceptFailed(self._host, error, self._local))
 
 
 class Listener:
@@ -133,7 +133,7 @@ class LiveListener:
             if gives_way is not None:
                 listeners.pending.pop(gives_way).give_up()
         except (LimitExceeded, ConnectionClosed) as error:
-            self._hub.emit(AcceptFailed(host, error, local))
+            self._hub.failed(AcceptFailed(host, error, local))
         except Exception:  # a fault of ours: this connection pays for it, and the loop hears nothing of it
             log.exception("internal error while accepting")
         else:
@@ -142,7 +142,7 @@ class LiveListener:
         return None
 
     def missed(self, error: OSError) -> None:
-        self._hub.emit(AcceptFailed(None, self._told(error), self.addresses[0] if self.addresses else None))
+        self._hub.failed(AcceptFailed(None, self._told(error), self.addresses[0] if self.addresses else None))
 
     def closed(self, error: OSError) -> None:
         self.stop(self._told(error))

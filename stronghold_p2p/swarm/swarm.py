@@ -240,7 +240,7 @@ class Swarm:
         each(rechecks, log, "internal error while rules have changed")
 
     async def ask(self, connection: LiveConnection, protocol: str) -> bool:
-        return await self.approval.ask(self.gatekeeper.attempt(connection, protocol))
+        return bool(await self.approval.ask(self.gatekeeper.attempt(connection, protocol)))
 
     def worn(self, connection: LiveConnection) -> None:
         group = self._connections.get(connection.peer, [])
@@ -276,12 +276,13 @@ class Swarm:
             partial(self._forget, connection),
             partial(self.gatekeeper.ended, connection),
             *(partial(service.disconnected, connection) for service in self._added),
-            partial(self.hub.emit, Ended(connection.face, error)),
+            partial(self.hub.failed, Ended(connection.face, error)),
         ]
         each(steps, log, "internal error while a connection ended")
 
     def _forget(self, connection: LiveConnection) -> None:
         self._ending.add(connection)
+        self.hub.counts["requests_out"] += connection.requests_out
         for task in connection.handlers.tasks.values():
             self.leave_behind(task)
         group = self._connections[connection.peer]

@@ -9,6 +9,7 @@ from stronghold_p2p.sync.parts import Connection as Connection
 from stronghold_p2p.sync.parts import Events as Events
 from stronghold_p2p.sync.parts import Keeping as Keeping
 from stronghold_p2p.sync.parts import Listener as Listener
+from stronghold_p2p.sync.parts import Parts as Parts
 from stronghold_p2p.sync.parts import Stream as Stream
 
-__all__ = ["Connection", "Events", "Keeping", "Listener", "Network", "Stream"]
+__all__ = ["Connection", "Events", "Keeping", "Listener", "Network", "Parts", "Stream"]

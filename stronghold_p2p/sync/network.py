@@ -3,7 +3,7 @@
 import atexit
 import inspect
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import wraps
@@ -20,20 +20,25 @@ from stronghold_p2p.events.hub import Overflow
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
+from stronghold_p2p.interceptors import Interceptor
 from stronghold_p2p.network import AGENT
 from stronghold_p2p.protocols.identify_messages import PeerInfo
-from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
-from stronghold_p2p.request_response.server import Handler
+from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, PartsProtocol, RequestProtocol
+from stronghold_p2p.request_response.server import Handler, Request
 from stronghold_p2p.streams import stream
 from stronghold_p2p.sync.loop_thread import LoopThread
-from stronghold_p2p.sync.parts import Connection, Events, Keeping, Listener, Stream, opening
+from stronghold_p2p.sync.parts import Connection, Events, Keeping, Listener, Parts, Stream, opening
 from stronghold_p2p.targets import Address, Target, Timeout
 
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")
+P = TypeVar("P")
 T = TypeVar("T")
+Around = TypeVar("Around", bound=Interceptor)
 
 StreamHandler = Callable[[Stream], object]
+PartsHandler = Callable[[Request[Rq]], Iterator[P] | AsyncIterator[P]]
+_END = object()
 
 _open: "set[Network]" = set()
 
@@ -193,24 +198,52 @@ class Network:
         """Send ``message`` and return the answer."""
         return self._call(self._of.request(to, message, protocol, timeout=timeout, retry=retry))
 
+    def request_parts(
+        self,
+        to: Target,
+        message: Rq,
+        protocol: PartsProtocol[Rq, P],
+        *,
+        timeout: float | None = None,
+        part_timeout: Timeout = ...,
+    ) -> Parts[P]:
+        """Send ``message``, and iterate over the parts of the answer: ``for part in network.request_parts(...)``."""
+
+        async def ask() -> Any:
+            return self._of.request_parts(to, message, protocol, timeout=timeout, part_timeout=part_timeout)
+
+        return Parts(self._running(), self._call(ask()))
+
     @overload
     def on_request(self, handler: Handler[Any, Any], /) -> Handler[Any, Any]: ...
     @overload
     def on_request(self, protocol: RequestProtocol[Rq, Rs], /) -> Callable[[Handler[Rq, Rs]], Handler[Rq, Rs]]: ...
+    @overload
+    def on_request(self, protocol: PartsProtocol[Rq, P], /) -> Callable[[PartsHandler[Rq, P]], PartsHandler[Rq, P]]: ...
     def on_request(self, given: Any, /) -> Any:
         """Let a function answer requests (a decorator): ``@network.on_request`` for the protocol ``STRONGHOLD``,
         ``@network.on_request(protocol)`` for another one. It runs in a thread, unless it is a coroutine function.
+        For a ``PartsProtocol`` it is a generator.
         """
-        if isinstance(given, RequestProtocol):
-            protocol: RequestProtocol[Any, Any] = given
+        if isinstance(given, (RequestProtocol, PartsProtocol)):
+            in_a_thread: Callable[[Any], Any] = (
+                self._in_a_thread if isinstance(given, RequestProtocol) else self._parts_in_a_thread
+            )
+            take: Callable[[Any], object] = self._of.on_request(given)
 
             def register(handler: Any) -> Any:
-                self._of.on_request(protocol)(self._in_a_thread(handler))
+                take(in_a_thread(handler))
                 return handler
 
             return register
         self._of.on_request(self._in_a_thread(given))
         return given
+
+    def intercept(self, interceptor: Around) -> Around:
+        """Put ``interceptor``, a coroutine function, around all handlers (a decorator). It runs in the network's
+        thread, and is called as that of ``stronghold_p2p.Network`` is.
+        """
+        return self._of.intercept(interceptor)
 
     def open_stream(self, to: Target, *protocols: str, timeout: Timeout = ...) -> Stream:
         """A stream for the first of ``protocols`` that the peer serves; use it in ``with``, or close it yourself."""
@@ -273,6 +306,19 @@ class Network:
         @wraps(handler)
         async def run(given: Any) -> Any:
             return await self._running().loop.run_in_executor(self._handlers, handler, given)
+
+        return run
+
+    def _parts_in_a_thread(self, handler: Any) -> Any:
+        """``handler``, a generator function, as an asynchronous one."""
+        if not inspect.isgeneratorfunction(handler):  # an asynchronous one, or what is told where it is registered
+            return handler
+
+        @wraps(handler)
+        async def run(given: Any) -> AsyncIterator[Any]:
+            loop, parts = self._running().loop, handler(given)
+            while (part := await loop.run_in_executor(self._handlers, next, parts, _END)) is not _END:
+                yield part
 
         return run
 

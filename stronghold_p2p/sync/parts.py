@@ -2,7 +2,7 @@
 
 from collections.abc import Coroutine, Iterator
 from types import EllipsisType, TracebackType
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar, cast
 
 from multiaddr import Multiaddr
 
@@ -13,6 +13,7 @@ from stronghold_p2p.events import hub
 from stronghold_p2p.events.events import Event
 from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId, PublicKey
+from stronghold_p2p.request_response import parts
 from stronghold_p2p.seams import Buffer
 from stronghold_p2p.streams import stream
 from stronghold_p2p.streams.live import READ_CHUNK
@@ -20,6 +21,7 @@ from stronghold_p2p.swarm import listeners
 from stronghold_p2p.sync.loop_thread import LoopThread
 
 Of = TypeVar("Of")
+P = TypeVar("P")
 _END: Final = object()
 
 
@@ -172,6 +174,44 @@ class Events(_Part[hub.Events]):
         self._of.close()
 
 
+class Parts(_Part[parts.Parts[P]], Generic[P]):
+    """``for part in parts``: the parts of an answer as they come. ``with`` gives up what has not come."""
+
+    __slots__ = ()
+
+    @property
+    def count(self) -> int:
+        """How many parts have been given out."""
+        return self._of.count
+
+    @property
+    def size(self) -> int:
+        """How many bytes these had, on the wire and without their lengths."""
+        return self._of.size
+
+    def __iter__(self) -> Iterator[P]:
+        return self
+
+    def __next__(self) -> P:
+        part = self._thread.call(self._next())
+        if part is _END:
+            raise StopIteration
+        return cast("P", part)
+
+    async def _next(self) -> Any:
+        return await anext(self._of, _END)
+
+    def close(self) -> None:
+        """Give up what has not come; in any state, as often as you like."""
+        self._thread.call(self._of.aclose())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 class Stream(_Part[stream.Stream]):
     """One stream of a connection: bytes both ways, each way closed on its own.
 
@@ -203,6 +243,14 @@ class Stream(_Part[stream.Stream]):
     def readexactly(self, n: int) -> bytes:
         """Exactly ``n`` bytes; ``StreamEnded`` (with ``partial``) if the stream ends before."""
         return self._thread.call(self._of.readexactly(n))
+
+    def readuntil(self, separator: bytes = b"\n", maximum: int = READ_CHUNK) -> bytes:
+        """The next bytes up to ``separator``, which is their end; at most ``maximum`` of them."""
+        return self._thread.call(self._of.readuntil(separator, maximum))
+
+    def readline(self, maximum: int = READ_CHUNK) -> bytes:
+        """The next line with its newline; at the end of the stream what is left, and ``b""`` after that."""
+        return self._thread.call(self._of.readline(maximum))
 
     def read_to_end(self, maximum: int = 1 << 20) -> bytes:
         """Everything up to the peer's FIN; ``Malformed`` as soon as it is more than ``maximum`` bytes."""

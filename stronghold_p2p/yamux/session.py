@@ -172,6 +172,11 @@ class Session:
         if not self._dropped.allow(stream_id, length):
             raise MuxerError("too many bytes for streams that do not exist", code=GoAway.PROTOCOL_ERROR)
 
+    @property
+    def opened(self) -> int:
+        """How many streams of ours there have been: ids are handed out in their order."""
+        return (self._next_id - 1) // 2
+
     def open(self) -> "YamuxStream":
         """A new stream of ours, whose SYN leaves with its first frame. ``LimitExceeded``: no ids, or no ACKs."""
         if self._next_id > self._worn_at:

@@ -186,6 +186,10 @@ class NativeMuxer:
     def streams(self) -> Collection[StreamEnd]:
         return self._ends.values()
 
+    @property
+    def opened(self) -> int:
+        return (self._next_id - 1) // 2
+
     def open(self) -> StreamEnd:
         end = self._ends[self._next_id] = NativeEnd(self, self._next_id)
         self._next_id += 2

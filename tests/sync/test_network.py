@@ -23,6 +23,7 @@ from stronghold_p2p import (
     Judged,
     ListenerEnded,
     Opened,
+    PartsProtocol,
     Rejected,
     Request,
     RequestProtocol,
@@ -49,10 +50,15 @@ def pair(**options: Any) -> Iterator[tuple[Network, Network]]:
         yield alice, bob
 
 
+# What there is here under another name, or only for who has an event loop.
+OTHERWISE = {"to_asyncio", "aclose"}
+
+
 def test_the_calls_are_those_of_the_other_network() -> None:
     for name in sync.__all__:
         kind, other = getattr(sync, name), getattr(p2p, name)
         names = {one for one in dir(other) if not one.startswith("_")}
+        names -= OTHERWISE
         assert names <= set(dir(kind)), name
         assert (kind.__doc__ or "").strip()
         for one in names:
@@ -179,6 +185,44 @@ def test_streams() -> None:
             other.read()
         with pytest.raises(p2p.UnsupportedProtocol), alice.open_stream(bob.peer_id, "/none/1") as none:
             none.read()
+
+
+def test_answers_in_parts() -> None:
+    count: PartsProtocol[int, int] = PartsProtocol("/count/1.0.0", request=messages(int), part=messages(int))
+    with pair() as (alice, bob):
+
+        @bob.on_request(count)
+        def numbers(request: Request[int]) -> Iterator[int]:
+            yield from range(request.message)
+
+        with alice.request_parts(bob.addresses[0], 3, count) as parts:
+            assert list(parts) == [0, 1, 2]
+            assert (parts.count, parts.size > 0) == (3, True)
+        with alice.request_parts(bob.addresses[0], 3, count, part_timeout=5) as some:
+            assert next(some) == 0
+        some.close()
+
+
+def test_interceptors() -> None:
+    with pair() as (alice, bob):
+
+        @bob.intercept
+        async def around(call: Any, go_on: Any) -> Any:
+            return {"around": await go_on(call)}
+
+        assert alice.request(bob.addresses[0], "x") == {"around": "x"}
+
+
+def test_lines() -> None:
+    with pair() as (alice, bob):
+
+        @bob.on_stream("/lines/1")
+        def lines(stream: Stream) -> None:
+            stream.write(stream.readline() + stream.readuntil(b";"))
+
+        with alice.open_stream(bob.addresses[0], "/lines/1") as stream:
+            stream.write(b"a\nb;")
+            assert stream.readexactly(4) == b"a\nb;"
 
 
 def test_events_and_callbacks() -> None:

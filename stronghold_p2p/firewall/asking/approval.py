@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.firewall.asking.audit import Audit
-from stronghold_p2p.firewall.asking.questions import CHANGED, Hook, Hooks, Question
+from stronghold_p2p.firewall.asking.questions import CHANGED, Hook, Hooks, Question, Refusal
 from stronghold_p2p.firewall.decisions import Decisions, hooks_of, learn
 from stronghold_p2p.firewall.entries import Judgement
 from stronghold_p2p.firewall.rules import Attempt, Rule
@@ -54,8 +54,10 @@ class Approval:
             return None
         return self._audit.tell(attempt, found, rule is not None and rule.verdict == "allow")
 
-    async def ask(self, attempt: Attempt, size: int = 0) -> bool:
+    async def ask(self, attempt: Attempt, size: int = 0) -> bool | Refusal:
         """Whether the attempt is allowed, after asking the application if need be; it waits with ``size`` bytes.
+
+        A ``Refusal`` is a no with a reason.
 
         The answer is never later than ``attempt.deadline`` and the ask timeout, which is one for all that is asked.
         Cancelling the caller cancels the hook.
@@ -104,11 +106,12 @@ class Approval:
         """The hooks that have not ended, also those that were cancelled and take their time."""
         return frozenset(self._hooks.running)
 
-    async def _settle(self, attempt: Attempt, *, preferred: bool) -> bool:
+    async def _settle(self, attempt: Attempt, *, preferred: bool) -> bool | Refusal:
         due = min(attempt.deadline, asyncio.get_running_loop().time() + self._ask)
         while True:  # each round but the last one ends with a change of the rules
             found = self._firewall.match(attempt)
             rule = self._firewall.decide(attempt, found)
+            allowed: bool | Refusal | None
             if rule == Rule.ASK:
                 allowed = await self._approve(self._app.ask, replace(attempt, deadline=due), preferred)
             elif rule is None:
@@ -116,9 +119,9 @@ class Approval:
             else:
                 allowed = rule == Rule.ALLOW
             if allowed is not None:
-                return self._audit.tell(attempt, found, allowed)
+                return self._audit.tell(attempt, found, bool(allowed)) or allowed
 
-    async def _approve(self, hook: Hook | None, attempt: Attempt, preferred: bool) -> bool | None:
+    async def _approve(self, hook: Hook | None, attempt: Attempt, preferred: bool) -> bool | Refusal | None:
         """What ``on_ask`` says of this attempt; None: the rules have changed and no longer ask."""
         if hook is None and not self._told_missing:
             self._told_missing = True
@@ -135,7 +138,7 @@ class Approval:
             # For what was asked about, and nothing else: a yes to one protocol opens no other.
             learn(firewall, answer, peer=attempt.peer, protocol=attempt.protocol, direction=attempt.direction)
             return firewall.decide(attempt, Judgement(answer, "answer")) == Rule.ALLOW
-        return answer is True
+        return answer if isinstance(answer, Refusal) else answer is True
 
     async def _introduce(self, hook: Hook | None, attempt: Attempt, due: float, preferred: bool) -> bool | None:
         """Have ``on_no_rule`` asked for a rule of the peer, once for all its attempts. None: there is one now.

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from types import NoneType
 from typing import Any, Final, TypeAlias
 
+from stronghold_p2p.errors import Rejected
 from stronghold_p2p.firewall.asking.audit import word
 from stronghold_p2p.firewall.decisions import Decisions, learn, watch_changes
 from stronghold_p2p.firewall.rules import Attempt, Rule
@@ -26,6 +27,18 @@ log = logging.getLogger("stronghold_p2p.request")
 
 CHANGED: Final = object()
 """Instead of an answer: rules or bans have changed, and decide by themselves."""
+
+
+class Refusal:
+    """A no for which the application has given a reason, by raising ``error``. It is false, as any other no."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Rejected) -> None:
+        self.error = error
+
+    def __bool__(self) -> bool:
+        return False
 
 
 class Hooks(PerPeer[PeerId]):
@@ -125,7 +138,9 @@ class Question:
             return
         answer = None if task.cancelled() or error is not None else task.result()
         kinds = (bool, Rule) if self._shared is None else (Rule, NoneType)
-        if error is not None:
+        if isinstance(error, Rejected) and error.peer is None and self._shared is None:
+            answer = Refusal(error)
+        elif error is not None:
             hook, about = self._told
             self._faults.tell("%s failed, so it rejects", hook, error, more=f": {about}")
         elif not task.cancelled() and not isinstance(answer, kinds):

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NoReturn, TypeVar
 
 from stronghold_p2p.arguments import check_codec, check_function, check_ids, shown
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.request_response.codecs.codec import JSON, Codec
+from stronghold_p2p.request_response.codecs.records import InRecords
 
 Rq = TypeVar("Rq")
 # Covariant, although a codec writes, too: in ``print(await network.request(...))`` mypy takes what print wants for it.
 Rs_co = TypeVar("Rs_co", covariant=True)
+Part_co = TypeVar("Part_co", covariant=True)
 
 
 @dataclass(frozen=True, init=False)
@@ -21,6 +23,8 @@ class RequestProtocol(Generic[Rq, Rs_co]):
     peer is known to serve, else under the first, and under the others once that is refused. ``max_request`` and
     ``max_response`` are bytes of a message body (1 MiB and 10 MiB), checked when its length is read.
     ``view`` makes of a request what the firewall sees of it besides its variant; without one it sees the request.
+    ``reasons``: the requester is told what ``raise Rejected("why")`` says. This changes what goes over the wire (an
+    answer has one byte more), so both sides have to say so; without it a refusal is the end of the stream.
     ``ConfigError``: no id, one that cannot be an id, one twice, a codec that is none, or a size below zero.
     """
 
@@ -30,6 +34,7 @@ class RequestProtocol(Generic[Rq, Rs_co]):
     max_request: int
     max_response: int
     view: Callable[[Rq], Any] | None
+    reasons: bool
 
     def __init__(
         self,
@@ -39,16 +44,51 @@ class RequestProtocol(Generic[Rq, Rs_co]):
         max_request: int = 1 << 20,
         max_response: int = 10 << 20,
         view: Callable[[Rq], Any] | None = None,
+        reasons: bool = False,
     ) -> None:
         _check(ids, max_request=max_request, max_response=max_response)
         for name, codec in (("request", request), ("response", response)):
             check_codec(name, codec)
         if view is not None:
             check_function("view", view, "a request")
-        values = {"ids": ids, "request": request, "response": response, "view": view}
+        answer = InRecords(response) if reasons else response
+        values = {"ids": ids, "request": request, "response": answer, "view": view, "reasons": reasons}
         values |= {"max_request": max_request, "max_response": max_response}
         for name, value in values.items():
             object.__setattr__(self, name, value)  # frozen dataclasses are filled this way
+
+
+@dataclass(frozen=True, init=False)
+class PartsProtocol(Generic[Rq, Part_co]):
+    """A protocol whose answers come in parts, under one or more ``ids``: any number of messages, one after the other.
+
+    ``part`` is the codec of each, and ``max_part`` bytes of its body at most (1 MiB), checked when its length is read;
+    the rest is as in ``RequestProtocol``. The requester is always told what ``raise Rejected("why")`` says.
+    ``asked``: what a protocol for one request and one part of the answer would be.
+    """
+
+    ids: tuple[str, ...]
+    asked: RequestProtocol[Rq, Part_co]
+
+    def __init__(
+        self,
+        *ids: str,
+        request: Codec[Rq],
+        part: Codec[Part_co],
+        max_request: int = 1 << 20,
+        max_part: int = 1 << 20,
+        view: Callable[[Rq], Any] | None = None,
+    ) -> None:
+        check_codec("part", part)
+        sizes = {"max_request": max_request, "max_response": max_part}
+        asked = RequestProtocol(*ids, request=request, response=part, view=view, reasons=True, **sizes)
+        object.__setattr__(self, "ids", ids)
+        object.__setattr__(self, "asked", asked)
+
+    @property
+    def request(self) -> NoReturn:
+        """Not here: ``Network.request`` looks for it first, and is told what to call."""
+        raise ConfigError(f"{self.ids[0]} answers in parts: call request_parts", where="protocol")
 
 
 def _check(ids: tuple[str, ...], **sizes: object) -> None:

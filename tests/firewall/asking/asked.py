@@ -9,6 +9,7 @@ from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.firewall.asking.approval import Approval
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.asking.firewall import Firewall
+from stronghold_p2p.firewall.asking.questions import Refusal
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from tests.firewall.attempts import attempt
 
@@ -48,7 +49,7 @@ def requests(count: int) -> list[Attempt]:
     return [attempt(variant=str(number)) for number in range(count)]
 
 
-async def begin(approval: Approval, *attempts: Attempt) -> list[asyncio.Task[bool]]:
+async def begin(approval: Approval, *attempts: Attempt) -> list[asyncio.Task[bool | Refusal]]:
     tasks = [asyncio.ensure_future(approval.ask(each)) for each in attempts]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
