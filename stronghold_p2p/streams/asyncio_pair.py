@@ -85,7 +85,7 @@ class StreamTransport(asyncio.Transport):
                     return
                 self._protocol.data_received(piece)
             self._reading = None
-        except P2PError as error:
+        except Exception as error:
             self._lose(error)
 
     def write(self, data: Any) -> None:
@@ -170,7 +170,7 @@ class StreamTransport(asyncio.Transport):
                 await self._live.write(piece := self._waiting.popleft())
                 self._size -= len(piece)
                 self._tell()
-        except P2PError as error:
+        except Exception as error:
             self._lose(error)
         finally:
             self._writing = None
