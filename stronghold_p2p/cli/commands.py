@@ -7,9 +7,9 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Final
 
+from stronghold_p2p.cli.keys import STANDARD_INPUT, identity_of
 from stronghold_p2p.cli.output import compact, printable, show
 from stronghold_p2p.errors import DialError
-from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.network import Network
 from stronghold_p2p.protocols.perf import PERF, measure
 from stronghold_p2p.request_response.codecs.codec import JSON
@@ -21,8 +21,8 @@ EVERY: Final = 0.2  # seconds between two updates of the line
 
 async def key(options: argparse.Namespace) -> int:
     """Make a key file, or show the peer id of one."""
-    created = not options.file.exists()
-    identity = Identity.load(options.file, create=True)
+    created = options.file != STANDARD_INPUT and not options.file.exists()
+    identity = identity_of(options.file, options, create=True)
     value = {"peer": identity.peer_id, "file": options.file, "created": created}
     return show(options, value, f"{identity.peer_id} ({'new key' if created else 'key'} in {options.file})")
 
@@ -109,7 +109,7 @@ class Progress:
 
 
 def _network(options: argparse.Namespace) -> Network:
-    return Network(identity=Identity.load(options.key) if options.key else None)
+    return Network(identity=identity_of(options.key, options) if options.key else None)
 
 
 async def _reach(network: Network, options: argparse.Namespace) -> Callable[[], float]:

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.cli.commands import identify, key, perf, ping, request
 from stronghold_p2p.cli.demo import demo
+from stronghold_p2p.cli.keys import add_passphrase
 from stronghold_p2p.cli.listen import AFTERWARDS, listen
 from stronghold_p2p.cli.output import FAILED, INTERRUPTED, TERMINATED, report, safe_output
 from stronghold_p2p.encoding import strict_json
@@ -69,7 +70,9 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--json", action="store_true", help="print JSON, one object a line")
     common.add_argument("-v", "--verbose", action="store_true", help="log to standard error")
     peer = argparse.ArgumentParser(add_help=False, parents=[common])
-    peer.add_argument("--key", type=Path, metavar="FILE", help="be this identity (see: key); else a fresh one")
+    mine = "be this identity (see: key), - is one on standard input; else a fresh one"
+    peer.add_argument("--key", type=Path, metavar="FILE", help=mine)
+    add_passphrase(peer)
     reach = argparse.ArgumentParser(add_help=False, parents=[peer])
     reach.add_argument("addr", type=_address, metavar="ADDR", help="/ip4/<ip>/tcp/<port>/p2p/<peer id>")
 
@@ -91,7 +94,9 @@ def parser() -> argparse.ArgumentParser:
     shown = add(demo)
     shown.add_argument("--answer", choices=["yes", "no"], default="yes", help="what bob says when he is asked (yes)")
     shown.set_defaults(json=False, verbose=False)
-    add(key, common).add_argument("file", type=Path, metavar="FILE", help="made with mode 0600 if it is not there")
+    keys = add(key, common)
+    keys.add_argument("file", type=Path, metavar="FILE", help="made with mode 0600 if it is not there")
+    add_passphrase(keys)
     _add_listening(add(listen, peer))
     asking = add(request, reach)
     asking.add_argument("message", type=_message, metavar="JSON", help="for example '\"Ping\"'")

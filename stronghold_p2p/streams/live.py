@@ -16,10 +16,12 @@ import asyncio
 from collections import deque
 from math import inf
 from types import SimpleNamespace, TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NoReturn, Self
 
+from stronghold_p2p.arguments import kind_of
 from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import (
+    ConfigError,
     ConnectionClosed,
     DeadlineExceeded,
     DecodeError,
@@ -101,7 +103,7 @@ class LiveStream:
         if n < 1:
             if n < 0:
                 return await self.read_to_end()
-            raise ValueError("read at least one byte")
+            raise ConfigError("read at least one byte", where="n")
         if self._reader is not None:
             raise UsageError("another task is reading this stream")
         while not self._chunks:
@@ -257,7 +259,10 @@ class LiveStream:
     async def write(self, data: Buffer) -> None:
         if self._error is not None or self._closed or self._end.finished or self._writer is not None:
             self._check_writable()
-        rest: bytes | memoryview = data if isinstance(data, bytes) else bytes(data)
+        try:
+            rest: bytes | memoryview = data if isinstance(data, bytes) else bytes(memoryview(data))
+        except TypeError:
+            _no_bytes(data)
         size, again = len(rest), False
         while (taken := self._end.send(rest)) < size:
             rest = memoryview(rest)[taken:]
@@ -272,7 +277,10 @@ class LiveStream:
         return self._end.send(data)
 
     async def write_message(self, data: Buffer) -> None:
-        body = bytes(data)
+        try:
+            body = data if isinstance(data, bytes) else bytes(memoryview(data))
+        except TypeError:
+            _no_bytes(data)
         await self.write(varint.encode(len(body)) + body)
 
     def _check_writable(self) -> None:
@@ -458,6 +466,12 @@ class LiveStream:
             self._reader.set()
         if self._writer is not None:
             self._writer.set()
+
+
+def _no_bytes(data: object) -> NoReturn:
+    """``ConfigError`` for what is no buffer; ``bytes`` would make zeros of a number."""
+    advice = "text.encode() makes them" if isinstance(data, str) else "a codec makes them of a message"
+    raise ConfigError(f"a stream takes bytes, not {kind_of(data)}: {advice}", where="data")
 
 
 def _collect(pieces: list[bytes], piece: bytes) -> None:

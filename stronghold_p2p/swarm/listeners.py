@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from multiaddr import Multiaddr
 
+from stronghold_p2p.addressing.undialed import UNKNOWN, why_not
 from stronghold_p2p.errors import ConfigError, ConnectionClosed, LimitExceeded, ListenError, P2PError
 from stronghold_p2p.events.events import AcceptFailed, Accepting, AddressAdded, AddressRemoved, ListenerEnded
 from stronghold_p2p.firewall.limits.gate import Token
@@ -159,7 +160,7 @@ class Listeners:
         """Accept connections on ``address``. ``ConfigError``: nobody can; ``ListenError``: the system's reason."""
         transport = self.host.transport_for(address)
         if transport is None:
-            raise ConfigError(f"{address} is no TCP address", where="listen")
+            raise ConfigError(f"cannot listen on {address}: {why_not(address) or UNKNOWN}", where="listen")
         listener = LiveListener(self)
         listener.started(await transport.listen(address, listener))
         self.all.append(listener)

@@ -43,6 +43,7 @@ class Approval:
         self._hooks = Hooks(limits.asks, limits.asks_per_peer)
         self._memory: Memory[PeerId] = Memory(ASK_MEMORY, ASK_SHARE)
         self._told = False  # that there is no more room
+        self._told_missing = False  # that there is nobody to ask
         self._open: dict[PeerId, Question] = {}  # for peers without a rule
 
     def verdict(self, attempt: Attempt) -> bool | None:
@@ -119,6 +120,9 @@ class Approval:
 
     async def _approve(self, hook: Hook | None, attempt: Attempt, preferred: bool) -> bool | Refusal | None:
         """What ``on_ask`` says of this attempt; None: the rules have changed and no longer ask."""
+        if hook is None and not self._told_missing:
+            self._told_missing = True
+            log.warning("a rule says ASK, and nobody is registered with on_ask: what would be asked about is refused")
         if hook is None or self._full(attempt.peer, preferred=preferred):
             return False
         firewall, version = self._firewall, self._firewall.version

@@ -4,17 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, NoReturn, TypeVar
 
+from stronghold_p2p.arguments import check_codec, check_function, check_ids, shown
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.request_response.codecs.codec import JSON, Codec
-from stronghold_p2p.request_response.codecs.records import in_records
+from stronghold_p2p.request_response.codecs.records import InRecords
 
 Rq = TypeVar("Rq")
 # Covariant, although a codec writes, too: in ``print(await network.request(...))`` mypy takes what print wants for it.
 Rs_co = TypeVar("Rs_co", covariant=True)
 Part_co = TypeVar("Part_co", covariant=True)
-
-# multistream-select sends an id as one line, and go and js read lines of at most 1,024 bytes, the newline included.
-_MAX_ID: Final = 1_023
 
 
 @dataclass(frozen=True, init=False)
@@ -27,7 +25,7 @@ class RequestProtocol(Generic[Rq, Rs_co]):
     ``view`` makes of a request what the firewall sees of it besides its variant; without one it sees the request.
     ``reasons``: the requester is told what ``raise Rejected("why")`` says. This changes what goes over the wire (an
     answer has one byte more), so both sides have to say so; without it a refusal is the end of the stream.
-    ``ConfigError``: no id, one that cannot be an id, one twice, or a size below zero.
+    ``ConfigError``: no id, one that cannot be an id, one twice, a codec that is none, or a size below zero.
     """
 
     ids: tuple[str, ...]
@@ -48,9 +46,13 @@ class RequestProtocol(Generic[Rq, Rs_co]):
         view: Callable[[Rq], Any] | None = None,
         reasons: bool = False,
     ) -> None:
-        _check(ids, max_request, max_response)
-        codec = in_records(response) if reasons else response
-        values = {"ids": ids, "request": request, "response": codec, "view": view, "reasons": reasons}
+        _check(ids, max_request=max_request, max_response=max_response)
+        for name, codec in (("request", request), ("response", response)):
+            check_codec(name, codec)
+        if view is not None:
+            check_function("view", view, "a request")
+        answer = InRecords(response) if reasons else response
+        values = {"ids": ids, "request": request, "response": answer, "view": view, "reasons": reasons}
         values |= {"max_request": max_request, "max_response": max_response}
         for name, value in values.items():
             object.__setattr__(self, name, value)  # frozen dataclasses are filled this way
@@ -77,6 +79,7 @@ class PartsProtocol(Generic[Rq, Part_co]):
         max_part: int = 1 << 20,
         view: Callable[[Rq], Any] | None = None,
     ) -> None:
+        check_codec("part", part)
         sizes = {"max_request": max_request, "max_response": max_part}
         asked = RequestProtocol(*ids, request=request, response=part, view=view, reasons=True, **sizes)
         object.__setattr__(self, "ids", ids)
@@ -88,14 +91,13 @@ class PartsProtocol(Generic[Rq, Part_co]):
         raise ConfigError(f"{self.ids[0]} answers in parts: call request_parts", where="protocol")
 
 
-def _check(ids: tuple[str, ...], *sizes: int) -> None:
+def _check(ids: tuple[str, ...], **sizes: object) -> None:
+    check_ids(ids)
     if not ids or len(set(ids)) != len(ids):
         raise ConfigError(f"protocol ids {ids}: give at least one, each once")
-    for name in ids:
-        if not name.startswith("/") or not name.isprintable() or len(name.encode(errors="replace")) > _MAX_ID:
-            raise ConfigError(f"protocol id {name!r}: a slash, then up to {_MAX_ID - 1} printable bytes")
-    if min(sizes) < 0:
-        raise ConfigError("a maximum size is a number of bytes, so not below zero")
+    for name, size in sizes.items():
+        if not isinstance(size, int) or size < 0:
+            raise ConfigError(f"{name} is {shown(size)}: take a number of bytes, so not below zero", where=name)
 
 
 STRONGHOLD: Final[RequestProtocol[Any, Any]] = RequestProtocol(
