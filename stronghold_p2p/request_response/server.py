@@ -106,6 +106,7 @@ class Server:
         self.ids = itertools.count(1)
         self.places: PerPeer[bytes] = PerPeer(swarm.limits.requests_per_peer)  # by multihash, whose hash costs no call
         self.memory: Memory[bytes] = Memory(swarm.limits.request_memory, swarm.limits.request_memory_per_peer)
+        self.memory.relieve = swarm.hub.relieve
 
     @property
     def begun(self) -> int:
@@ -262,7 +263,7 @@ class Responder(Generic[Rq, Rs]):
     ) -> None:
         """The handler refuses: its reason is for our log, and for the requester if the rules still let it ask."""
         self._swarm.hub.counts["requests_in_refused"] += 1
-        log.info("the handler of %s refuses %s: %s", stream.protocol, request.peer, OneLine(str(error)))
+        log.info("handler of %s refuses %s: %s", stream.protocol, request.peer, OneLine(str(error)))
         if version == self._swarm.firewall.version or self._still_allowed(request, held):
             await self._tell_why(stream, error)
 
