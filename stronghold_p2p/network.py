@@ -326,7 +326,7 @@ class Network:
             raise ConfigError(f"{protocol!r:.100} is no PartsProtocol: call request for one answer", where="protocol")
         peer, addresses = resolved(to)
         each = self._timeout(part_timeout, self.timeouts.request)
-        asked = Question(peer, addresses, message, protocol, timeout, each)
+        asked = Question(peer, addresses, message, protocol, seconds(timeout), each)
         return Parts(LiveParts(self._client, self._swarm, asked))
 
     @overload

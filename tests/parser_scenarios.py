@@ -492,6 +492,14 @@ BLOCKS: list[Block] = [
         None,
         False,
     ),
+    Block(
+        "request_response.codecs.records.InRecords.decode",
+        lambda data: records.InRecords(codec.JSON).decode(data),
+        b"\0" + JSON,
+        {"Ping": [1, "é"]},
+        None,
+        False,
+    ),
     Block("encoding.strict_json.loads", strict_json.loads, JSON, {"Ping": [1, "é"]}, any_buffer=False),
     Block(
         "book.json_form.loads",

@@ -48,6 +48,8 @@ BROAD: dict[tuple[str, str], str] = {
     ("firewall/rules.py", "_applies"): "a predicate of the application: a broken one rejects",
     ("streams/waiter.py", "_run"): "what goes on later than its callback: only that connection pays for it",
     ("streams/aside.py", "_outcome"): "a codec of the application, in a thread: raised again where it is waited for",
+    ("streams/asyncio_pair.py", "_read"): "a task that nobody awaits: asyncio's reader and writer are told",
+    ("streams/asyncio_pair.py", "_write"): "a task that nobody awaits: asyncio's reader and writer are told",
     ("events/hub.py", "emit"): "a callback of the application: nothing of ours depends on it",
 }
 

@@ -74,7 +74,10 @@ def kind(name: str, function: Any) -> str | None:
     return "block" if BLOCK.match(last) or constructs else None
 
 
-TAKES_NOTHING = {"stronghold_p2p.streams.live.Intake.data"}  # what each kind of it does is its own
+TAKES_NOTHING = {
+    "stronghold_p2p.streams.live.Intake.data",  # what each kind of it does is its own
+    "stronghold_p2p.streams.stream.Stream.readuntil",  # the separator
+}
 
 
 def found(wanted: str) -> set[str]:

@@ -67,12 +67,10 @@ class PartsResponder(Responder[Rq, P]):
         try:
             async for part in parts:
                 if version != firewall.version:
-                    if not self._still_allowed(request, held):
-                        sending.shut_out = True
-                        if sending.begun:  # a refusal is an end without a byte
-                            stream.reset(Reset.GATED)
-                        return
                     version = firewall.version
+                    sending.shut_out = not self._still_allowed(request, held)
+                if sending.shut_out:
+                    break
                 framed = self._framed(part, "part")
                 sending.begun = sending.writes = True
                 await stream.write(framed)
@@ -81,6 +79,8 @@ class PartsResponder(Responder[Rq, P]):
         finally:
             if hasattr(parts, "aclose"):
                 await parts.aclose()
+        if sending.shut_out and sending.begun:  # before the first part a refusal is an end without a byte
+            stream.reset(Reset.GATED)
 
     def _refusal(self, error: Rejected) -> bytes:
         # Without a reason, too: an end alone would be an answer that breaks off.

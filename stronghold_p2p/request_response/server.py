@@ -271,7 +271,7 @@ class Responder(Generic[Rq, Rs]):
     ) -> None:
         """The handler refuses: its reason is for our log, and for the requester if the rules still let it ask."""
         self._swarm.hub.counts["requests_in_refused"] += 1
-        log.info("the handler of %s refuses %s: %s", stream.protocol, request.peer, OneLine(str(error)))
+        log.info("handler of %s refuses %s: %s", stream.protocol, request.peer, OneLine(str(error)))
         if version == self._swarm.firewall.version or self._still_allowed(request, held):
             await self._tell_why(stream, error)
 

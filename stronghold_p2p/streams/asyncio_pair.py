@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from stronghold_p2p.addressing.kinds import tcp_address
-from stronghold_p2p.errors import UsageError
+from stronghold_p2p.errors import P2PError, UsageError
 from stronghold_p2p.streams.live import LiveStream
 
 HIGH_WATER: Final = 65_536  # bytes that wait to be written, from which on ``drain`` waits, as in asyncio
@@ -98,7 +98,7 @@ class StreamTransport(asyncio.Transport):
         if self._writing is None:
             try:
                 rest = rest[self._live.write_now(rest) :]
-            except Exception as error:
+            except P2PError as error:
                 self._lose(error)
                 return
         if rest:

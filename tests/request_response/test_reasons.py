@@ -62,7 +62,7 @@ async def test_what_stronghold_peers_see_is_what_it_was(caplog: pytest.LogCaptur
         assert caught.value.reason == ""
         assert str(caught.value) == f"{on.bob.peer_id} refused the request: ask its owner"
     told = [record.getMessage() for record in caplog.records if record.name == "stronghold_p2p.request"]
-    assert told[-1] == f"the handler of {STRONGHOLD.ids[0]} refuses {on.alice.peer_id}: sold out\\u000a: Brötchen"
+    assert told[-1] == f"handler of {STRONGHOLD.ids[0]} refuses {on.alice.peer_id}: sold out\\u000a: Brötchen"
 
 
 @pytest.mark.parametrize("rule", [Rule.REJECT, Rule.only(["Say"]), Rule.ASK])

@@ -249,3 +249,28 @@ async def test_a_handler_that_just_returns_ends_both_tasks() -> None:
         assert await stream.read(-1) == b"bye"
         assert kept[1].is_closing()
         kept.clear()
+
+
+@pytest.mark.parametrize("name", ["read", "write"])
+async def test_a_fault_of_ours_reaches_reader_and_writer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hostile row 113: the loop hears nothing of it."""
+
+    async def broken(*_: Any) -> Any:
+        raise ZeroDivisionError
+
+    bob = network(None)
+
+    @bob.on_stream("/any/1")
+    async def handle(stream: Stream) -> None:
+        await stream.read()
+
+    async with connected(bob) as alice, alice.open_stream(bob.peer_id, "/any/1") as stream:
+        monkeypatch.setattr(stream._live, name, broken)
+        reader, writer = stream.to_asyncio()
+        writer.write(BIG)
+        with pytest.raises(ZeroDivisionError):
+            await reader.read()
+        with pytest.raises(ZeroDivisionError):
+            await writer.wait_closed()
+        with pytest.raises(ZeroDivisionError):
+            await writer.drain()

@@ -11,12 +11,13 @@ parts, then an end or a refusal. As everywhere, a stream that ends without a byt
 form is told in docs/requests.md, "On the wire".
 """
 
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
 
 from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import DecodeError, Malformed, Rejected
 from stronghold_p2p.exchange import Exchange
-from stronghold_p2p.request_response.codecs.codec import Codec, Named
+from stronghold_p2p.request_response.codecs.codec import Codec
 
 T = TypeVar("T")
 
@@ -28,9 +29,20 @@ MAX_REASON: Final = 1_000  # bytes of a reason that are sent, and that are read;
 THE_END: Final = bytes((1, END))  # as it goes over a stream
 
 
-def in_records(codec: Codec[T]) -> Codec[T]:
+@dataclass(frozen=True, repr=False)
+class InRecords(Generic[T]):
     """What ``codec`` writes, as a record; reading one, a refusal is raised: ``Rejected`` with its ``reason``."""
-    return Named(f"{codec!r} in records", lambda value: b"\0" + codec.encode(value), lambda body: read(codec, body))
+
+    codec: Codec[T]
+
+    def __repr__(self) -> str:
+        return f"{self.codec!r} in records"
+
+    def encode(self, value: T, /) -> bytes:
+        return b"\0" + self.codec.encode(value)
+
+    def decode(self, body: bytes, /) -> T:
+        return read(self.codec, body)
 
 
 def read(codec: Codec[T], body: bytes) -> T:
@@ -74,11 +86,6 @@ class RecordReader:
         self._buffer = bytearray()
         self._length: Exchange[int] | None = None  # of a length that has not come whole
         self._size: int | None = None  # of the record whose body is being read
-
-    @property
-    def inside(self) -> bool:
-        """A record has begun, and is not whole."""
-        return bool(self._buffer) or self._length is not None or self._size is not None
 
     def feed(self, piece: bytes) -> None:
         self._buffer += piece

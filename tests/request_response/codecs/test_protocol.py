@@ -7,7 +7,7 @@ import pytest
 
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.request_response.codecs.codec import BYTES, JSON
-from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
+from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, PartsProtocol, RequestProtocol
 
 
 def test_the_protocol_of_the_first_library() -> None:
@@ -15,6 +15,22 @@ def test_the_protocol_of_the_first_library() -> None:
     assert STRONGHOLD.request is STRONGHOLD.response is JSON
     assert (STRONGHOLD.max_request, STRONGHOLD.max_response) == (1 << 20, 10 << 20)
     assert STRONGHOLD.view is None
+
+
+def test_protocols_with_records_are_values_too() -> None:
+    def make() -> PartsProtocol[bytes, bytes]:
+        return PartsProtocol("/a", "/b", request=BYTES, part=BYTES, max_request=5, max_part=6, view=len)
+
+    assert make() == make()
+    assert (make().ids, make().asked.ids) == (("/a", "/b"), ("/a", "/b"))
+    assert (make().asked.max_request, make().asked.max_response, make().asked.view) == (5, 6, len)
+    assert make().asked == RequestProtocol(
+        "/a", "/b", request=BYTES, response=BYTES, max_request=5, max_response=6, view=len, reasons=True
+    )
+    with pytest.raises(ConfigError, match="/a answers in parts: call request_parts"):
+        make().request  # noqa: B018
+    with pytest.raises(ConfigError, match="part is"):
+        PartsProtocol("/a", request=BYTES, part=int)  # type: ignore[arg-type]
 
 
 def test_a_protocol_is_a_value() -> None:

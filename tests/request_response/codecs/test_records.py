@@ -37,6 +37,16 @@ def test_whatever_comes_is_records_or_malformed(piece: bytes) -> None:
         assert "max_part" in str(error)
 
 
+def test_a_record_may_come_byte_by_byte() -> None:
+    reader, wire = RecordReader(300), frame(b"x" * 200) + frame(b"") + frame(b"yz")
+    found = []
+    for byte in wire:
+        reader.feed(bytes((byte,)))
+        while (body := reader.next()) is not None:
+            found.append(body)
+    assert found == [b"x" * 200, b"", b"yz"]
+
+
 def test_a_length_beyond_the_maximum_is_refused_before_the_body() -> None:
     reader = RecordReader(100)
     reader.feed(b"\x65")
@@ -46,7 +56,7 @@ def test_a_length_beyond_the_maximum_is_refused_before_the_body() -> None:
 
 def test_the_wire_forms() -> None:
     """docs/requests.md, "On the wire"."""
-    codec = records.in_records(JSON)
+    codec = records.InRecords(JSON)
     assert codec.encode("Ping") == b'\x00"Ping"'
     assert codec.decode(b'\x00"Ping"') == "Ping"
     assert records.refusal(Rejected("no"), 100) == b"\x01no"
