@@ -5,7 +5,7 @@ is opened again, nothing is looked at before it has failed. What may be a secret
 """
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 from stronghold_p2p.errors import ConfigError
@@ -112,3 +112,11 @@ def no_protocol(value: object) -> ConfigError:
 def unless(protocol: object, kind: type, error: Exception) -> Exception:
     """What a call failed with: ``error``, unless its ``protocol`` is none."""
     return error if isinstance(protocol, kind) else no_protocol(protocol)
+
+
+async def awaited(handler: Callable[[Any], object], given: Any) -> None:
+    """Run what is no coroutine function, but may give a coroutine."""
+    outcome = handler(given)
+    if not isinstance(outcome, Awaitable):
+        raise TypeError(f"{handler!r} returned {type(outcome).__name__}, which nobody can await: write async def")
+    await outcome

@@ -10,8 +10,9 @@ from typing import Any, Final, NoReturn, Self, TypeAlias, TypeVar, overload
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing.parse import split_peer, with_peer
+from stronghold_p2p.addressing.parse import with_peer
 from stronghold_p2p.arguments import (
+    awaited,
     check_coroutine_function,
     check_function,
     check_ids,
@@ -30,6 +31,7 @@ from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.interceptors import Interceptor, Interceptors
 from stronghold_p2p.keeping import Keeper, Keeping
 from stronghold_p2p.loops import at_home, check_home
+from stronghold_p2p.options import check_options
 from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.protocols.ping import Ping
@@ -44,7 +46,7 @@ from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.streams.stream import Stream, StreamOpening
 from stronghold_p2p.swarm.listeners import Listener
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.targets import Address, Target, Timeout, parsed, parsed_all, resolved, seconds
+from stronghold_p2p.targets import Address, Target, Timeout, own, parsed_all, resolved, seconds
 
 AGENT: Final = "stronghold-p2p/0.1.0"
 
@@ -52,16 +54,6 @@ StreamHandler: TypeAlias = Callable[[Stream], Awaitable[None]]
 CHECKED: Final = 1_000  # sets of protocols that are known to be well-formed
 
 _PEER: Final = "take a PeerId, as PeerId(text) is"
-_OPTIONS: Final[dict[str, tuple[type, str]]] = {
-    "identity": (Identity, "take an Identity; Identity.load(path) reads one from a file"),
-    "firewall": (Firewall, "take a Firewall; Firewall.load(path) reads one from a file"),
-    "book": (AddressBook, "take an AddressBook; AddressBook.load(path) reads one from a file"),
-    "timeouts": (Timeouts, "take Timeouts(request=5), for example"),
-    "limits": (Limits, "take Limits(connections=100), for example"),
-    "agent": (str, "take a text"),
-    "name": (str, "take a text"),
-}
-
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")
 P = TypeVar("P")
@@ -104,9 +96,7 @@ class Network:
         name: str = "",
     ) -> None:
         options = {"identity": identity, "firewall": firewall, "book": book, "timeouts": timeouts, "limits": limits}
-        for option, value in {**options, "agent": agent, "name": name}.items():
-            if value is not None:
-                check_kind(option, value, *_OPTIONS[option])
+        check_options(**options, agent=agent, name=name)
         self.identity, self.name = identity or Identity(), name
         self._listen = parsed_all("listen", listen)
         self._swarm = swarm = Swarm(
@@ -115,7 +105,7 @@ class Network:
             timeouts=timeouts,
             limits=limits,
             book=book,
-            announce=None if announce is None else [self._ours(one) for one in parsed_all("announce", announce)],
+            announce=None if announce is None else [own(one, self.peer_id) for one in parsed_all("announce", announce)],
             name=name,
         )
         self.firewall, self.book, self.timeouts, self.limits = swarm.firewall, swarm.book, swarm.timeouts, swarm.limits
@@ -198,7 +188,7 @@ class Network:
         address of this host. ``ConfigError``: no such address; ``ListenError``: the system refuses it.
         """
         self._check_open()
-        return (await self._swarm.listen(self._ours(address))).face
+        return (await self._swarm.listen(own(address, self.peer_id))).face
 
     async def connect(self, to: Target, *, timeout: Timeout = ...) -> Connection:
         """The open connection to ``to``, or a new one; callers for one peer share the dial.
@@ -417,7 +407,7 @@ class Network:
         def register(handler: StreamHandler) -> StreamHandler:
             certain = check_coroutine_function("on_stream", handler, "a Stream")
             self._check_free(protocols)
-            served = handler if certain else partial(_awaited, handler)
+            served = handler if certain else partial(awaited, handler)
             self._interceptors.keep(lambda: self._handle(protocols, served))
             self._serves_more()
             return handler
@@ -477,21 +467,10 @@ class Network:
         and taken by requests. Names that end with ``_total`` count what has happened since the network was made, and
         only grow; docs/counts.md explains each.
         """
-        connections, counts = self._swarm.connections(), self._swarm.hub.counts
-        ways = [connection.direction for connection in connections]
         return {
-            **counts.snapshot(),
-            "connections_in_total": counts["connections_ended_in"] + ways.count("in"),
-            "connections_out_total": counts["connections_ended_out"] + ways.count("out"),
-            "requests_in_total": self._server.begun,
-            "requests_out_total": counts["requests_out"] + sum(connection.requests_out for connection in connections),
-            **self._swarm.gate.snapshot(),
-            **self._swarm.approval.snapshot(),
-            **self._swarm.pool.snapshot(),
+            **self._swarm.snapshot(),
             **self._server.memory.snapshot(),
-            "held": self._swarm.hub.backlog.held,
-            "listeners": len(self._swarm.listeners.all),
-            "streams": sum(connection.streams for connection in connections),
+            "requests_in_total": self._server.begun,
             "requests_in": self._server.places.total,
             "requests_out": self._client.places.total,
             "known_peers": len(self.book.peers()),
@@ -504,12 +483,6 @@ class Network:
         connection = await self._swarm.dial(peer, addresses)
         deadline.peer = connection.peer
         return connection
-
-    def _ours(self, address: Address) -> Multiaddr:
-        place, peer = split_peer(parsed(address))
-        if peer not in (None, self.peer_id):
-            raise ConfigError(f"{address} names another peer than us", where=str(address))
-        return place
 
     def _timeout(self, given: Timeout, default: float | None) -> float | None:
         return default if isinstance(given, EllipsisType) else seconds(given)
@@ -530,11 +503,3 @@ class Network:
         for protocol in protocols:
             if self._swarm.handler(protocol) is not None:
                 raise ConfigError(f"{protocol} has a handler already: one per network", where=protocol)
-
-
-async def _awaited(handler: StreamHandler, stream: Stream) -> None:
-    """Run what is no coroutine function, but may give a coroutine."""
-    outcome: object = handler(stream)
-    if not isinstance(outcome, Awaitable):
-        raise TypeError(f"{handler!r} returned {type(outcome).__name__}, which nobody can await: write async def")
-    await outcome

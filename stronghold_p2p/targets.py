@@ -37,6 +37,14 @@ def parsed_all(option: str, given: Iterable[Address]) -> tuple[Multiaddr, ...]:
     return tuple(parsed(address) for address in given)
 
 
+def own(address: Address, peer: PeerId) -> Multiaddr:
+    """An address of ``peer``'s own, without its name; ``ConfigError``: it names another one."""
+    place, named = split_peer(parsed(address))
+    if named not in (None, peer):
+        raise ConfigError(f"{address} names another peer than us", where=str(address))
+    return place
+
+
 def resolved(to: Target) -> tuple[PeerId | None, tuple[Multiaddr, ...]]:
     """The peer, and the addresses to try besides those that are known."""
     if isinstance(to, PeerId):

@@ -314,6 +314,23 @@ class Swarm:
             self._address_watch.start(self.listeners.look)
         return listener
 
+    def snapshot(self) -> dict[str, int]:
+        """What ``stats()`` tells of connections, and of what stands before them."""
+        connections, counts = self.connections(), self.hub.counts
+        ways = [connection.direction for connection in connections]
+        return {
+            **counts.snapshot(),
+            "connections_in_total": counts["connections_ended_in"] + ways.count("in"),
+            "connections_out_total": counts["connections_ended_out"] + ways.count("out"),
+            "requests_out_total": counts["requests_out"] + sum(connection.requests_out for connection in connections),
+            **self.gate.snapshot(),
+            **self.approval.snapshot(),
+            **self.pool.snapshot(),
+            "held": self.hub.backlog.held,
+            "listeners": len(self.listeners.all),
+            "streams": sum(connection.streams for connection in connections),
+        }
+
     @property
     def addresses(self) -> tuple[Multiaddr, ...]:
         return self.announce if self.announce is not None else self.bound
