@@ -65,5 +65,7 @@ from stronghold_p2p.request_response.server import Request as Request
 from stronghold_p2p.streams.stream import Stream as Stream
 from stronghold_p2p.streams.stream import StreamOpening as StreamOpening
 from stronghold_p2p.swarm.listeners import Listener as Listener
+from stronghold_p2p.version import VERSION as _VERSION
 
+__version__ = _VERSION
 __all__ = [name for name in dir() if name[0].isupper() or name == "messages"]

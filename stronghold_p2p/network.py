@@ -28,8 +28,9 @@ from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.streams.stream import Stream, StreamOpening
 from stronghold_p2p.swarm.listeners import Listener
 from stronghold_p2p.swarm.swarm import Swarm
+from stronghold_p2p.version import VERSION
 
-AGENT: Final = "stronghold-p2p/0.1.0"
+AGENT: Final = f"stronghold-p2p/{VERSION}"
 
 Address: TypeAlias = Multiaddr | str
 Target: TypeAlias = PeerId | Address
@@ -215,18 +216,20 @@ class Network:
         self._identify.changed()
         return handler
 
-    def open_stream(self, to: Target, *protocols: str, timeout: Timeout = ...) -> StreamOpening:
+    def open_stream(self, to: Target, *protocols: str, timeout: Timeout = ..., wait: bool = False) -> StreamOpening:
         """A stream for the first of ``protocols`` that the peer serves; await it, or use it in ``async with``.
 
         With one protocol nothing is waited for beyond the connection: a refusal comes from the first read, as
-        ``UnsupportedProtocol``. ``timeout``: by default ``timeouts.dial``.
+        ``UnsupportedProtocol``. With ``wait`` it comes from here, after the peer's application was asked if need be.
+        ``timeout`` is until the peer has accepted the stream, wherever that is waited for; by default it may take
+        ``timeouts.dial`` to connect and then ``timeouts.negotiate`` to accept.
         """
         if not protocols:
             raise UsageError("name at least one protocol")
-        return StreamOpening(lambda: self._open_stream(to, protocols, self._timeout(timeout, self.timeouts.dial)))
+        return StreamOpening(lambda: self._open_stream(to, protocols, timeout, wait))
 
-    async def _open_stream(self, to: Target, protocols: tuple[str, ...], timeout: float | None) -> Stream:
-        async with Deadline(timeout, "dial") as deadline:
+    async def _open_stream(self, to: Target, protocols: tuple[str, ...], timeout: Timeout, wait: bool) -> Stream:
+        async with Deadline(self._timeout(timeout, self.timeouts.dial), "dial") as deadline:
             connection = await self._connected(to, deadline)
             deadline.phase = "firewall"
             keeper, ask = self._swarm.gatekeeper, self._swarm.approval.ask
@@ -236,7 +239,8 @@ class Network:
             if not allowed:
                 raise kept_back(connection, "stream")
             deadline.phase = "negotiate"
-            return Stream(await connection.open_stream(*allowed))
+            patience = None if timeout is ... else deadline
+            return Stream(await connection.open_stream(*allowed, wait=wait, patience=patience))
 
     def on_stream(self, *protocols: str) -> Callable[[StreamHandler], StreamHandler]:
         """Let a coroutine function handle streams of your own ``protocols`` (a decorator).
