@@ -310,6 +310,9 @@ class LiveConnection:
         self.worn_out = True
         self._owner.worn(self)
 
+    def refused(self, error: LimitExceeded) -> None:
+        self._owner.refused(self, error)
+
     def drain(self) -> None:
         """Close it in order as soon as there is no stream on it."""
         self._draining = True

@@ -19,6 +19,8 @@ Overflow: TypeAlias = Literal["drop_oldest", "drop_newest", "wait"]
 OVERFLOWS: Final = get_args(Overflow)
 FOLLOWED: Final = (Judged, Accepting, Dialing)  # nothing of ours wants to know
 
+_LOG: Final = object()  # the follower that is the log
+
 log = logging.getLogger("stronghold_p2p.network")
 
 
@@ -33,7 +35,7 @@ class Hub:
     def __init__(self, audit: Audit) -> None:
         self._audit = audit
         self.backlog = Backlog()
-        self._faults = Faults(log)
+        self._faults = Faults(log, audit.net)
         self._listeners: list[Callback] = []
         self._followers: dict[object, tuple[Callback, Callable[[], None] | None]] = {}
 
@@ -49,8 +51,7 @@ class Hub:
         ``crowd`` counts the events of a reader for which peers wait.
         """
         token = object()
-        if not self._followers:
-            self._audit.readers.append(self._judged)
+        self._audit.readers[:] = [self._judged]
         self._followers[token] = (callback, ended)
         if crowd is not None:
             self.backlog.readers.append(crowd)
@@ -59,10 +60,14 @@ class Hub:
             left = self._followers.pop(token, None)
             if crowd is not None:
                 self.backlog.leave(crowd)
-            if left is not None and not self._followers:
-                self._audit.readers.remove(self._judged)
+            if left is not None and not self._followers.keys() - {_LOG}:
+                self._audit.readers.clear()
 
         return unfollow
+
+    def log_to(self, callback: Callback) -> None:
+        """Call ``callback`` with every event but ``Judged``, which the audit writes itself."""
+        self._followers[_LOG] = (callback, None)
 
     def emit(self, event: Event) -> None:
         listeners = [] if isinstance(event, FOLLOWED) else self._listeners

@@ -31,6 +31,7 @@ from stronghold_p2p.errors import (
     again,
 )
 from stronghold_p2p.events.events import RequestFailed, RequestUnread
+from stronghold_p2p.firewall.asking.audit import auditing
 from stronghold_p2p.firewall.decisions import know_ids
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import PeerId
@@ -133,6 +134,7 @@ class Responder(Generic[Rq, Rs]):
         if not self._server.places.take(peer.multihash):
             stream.reset(Reset.RESOURCE_LIMIT)
             error = attempts.too_many(self._server.places, peer)
+            swarm.refusals.tell(peer, error)
             swarm.hub.emit(RequestUnread(connection.face, stream.protocol, error))
             return
         held: Hold[bytes] | None = None
@@ -183,6 +185,7 @@ class Responder(Generic[Rq, Rs]):
             raise
         except LimitExceeded as error:
             stream.reset(Reset.RESOURCE_LIMIT)
+            self._swarm.refusals.tell(stream.peer, error)
             self._unread(stream, error)
             return None
         except P2PError as error:
@@ -236,6 +239,7 @@ class Responder(Generic[Rq, Rs]):
             if version == self._swarm.firewall.version or self._still_allowed(request, held):
                 await stream.write(self._framed(outcome))
         except Rejected:
+            self._refused(request, held)
             return
         except (Exception, asyncio.CancelledError) as error:
             cause = error if isinstance(error, Exception) else self._interruption(watch, request)
@@ -265,6 +269,13 @@ class Responder(Generic[Rq, Rs]):
             told = f"{request.peer} may not ask this any more: the rules have changed, and it was not told the answer"
             self._swarm.hub.emit(RequestFailed(request, Rejected(told, peer=request.peer, local=True), held))
         return kept
+
+    def _refused(self, request: Request[Rq], held: Hold[bytes] | None) -> None:
+        """The audit log has told that it was let in: the handler's no is a decision, too."""
+        if auditing(logging.INFO):
+            live, message, due = request.connection, request.message, request.deadline
+            attempt = attempts.attempt_of(live, self._protocol, message, direction="in", deadline=due, held=held)
+            self._swarm.approval.refused_by_handler(attempt)
 
     def _interruption(self, watch: Watch | None, request: Request[Any]) -> P2PError:
         """Why a handler was cancelled; its own future may have been, which is not ours to tell anybody but itself."""

@@ -19,6 +19,7 @@ from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, P2PError, UsageError
 from stronghold_p2p.events.events import AddressAdded, Ended, Opened
 from stronghold_p2p.events.hub import Hub
+from stronghold_p2p.events.lines import Lines
 from stronghold_p2p.firewall.asking.approval import Approval
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.asking.firewall import Firewall
@@ -27,7 +28,7 @@ from stronghold_p2p.firewall.limits.gate import Gate, Token
 from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
-from stronghold_p2p.logs import Faults, OneLine
+from stronghold_p2p.logs import Faults, OneLine, Refusals
 from stronghold_p2p.muxing.yamux_muxer import YamuxFactory
 from stronghold_p2p.noise.libp2p import Noise
 from stronghold_p2p.noise.payload import StaticKeys
@@ -83,10 +84,14 @@ class Swarm:
         self.gate.gives_way = self._gives_way
         self.pool = ReceivePool(self.limits.receive_memory_total)
         audit = Audit(name or str(self.peer_id))
+        self.refusals = Refusals(log, audit.net)
         self.approval = Approval(self.firewall, audit, self.timeouts, self.limits)
+        self.approval.refused = self.refusals.tell
         self.hub = Hub(audit)
         self.backlog = self.hub.backlog
-        self.faults = Faults(logging.getLogger("stronghold_p2p.connection"))
+        self.faults = Faults(logging.getLogger("stronghold_p2p.connection"), audit.net)
+        self.strangers = Faults(log, audit.net)
+        self._lines = Lines(audit.net)
         self.aside = Aside()
         self.protected: set[PeerId] = set()
         self.peer_protocols: dict[PeerId, frozenset[str]] = {}
@@ -118,6 +123,8 @@ class Swarm:
         """Take the running event loop. A swarm is started once."""
         self.loop = asyncio.get_running_loop()
         self._running = True
+        if log.isEnabledFor(logging.DEBUG):  # looked at once: a connection costs nothing where nobody reads of it
+            self.hub.log_to(self._lines.tell)
         store_of(self.book).hold(self._connections)
         store_of(self.book).hold(self.protected)
         held = [hold(self.firewall, peers) for peers in (self._connections, self.protected)]
@@ -245,6 +252,9 @@ class Swarm:
                 return
             await asyncio.sleep(REPLACE_EVERY)
 
+    def refused(self, connection: LiveConnection, error: LimitExceeded) -> None:
+        self.refusals.tell(connection.peer, error)
+
     def ended(self, connection: LiveConnection, error: Exception) -> None:
         self._tokens.pop(connection).release()
         if isinstance(error, P2PError):
@@ -318,6 +328,7 @@ class Swarm:
         self._rules_watch.stop()
         self._address_watch.stop()
         self.listeners.close()
+        self.refusals.close()
         for transport in self.transports:
             transport.close()
         for connection in self.connections():
