@@ -88,7 +88,7 @@ class Network:
             announce=None if announce is None else [self._ours(address) for address in announce],
             name=name,
         )
-        self.firewall, self.book, self.timeouts, self.limits = swarm.firewall, swarm.book, swarm.timeouts, swarm.limits
+        self.timeouts, self.limits = swarm.timeouts, swarm.limits
         self._identify = Identify(self._swarm, agent)
         self._ping = Ping(self._swarm)
         self._client, self._server = Client(self._swarm), Server(self._swarm)
@@ -123,6 +123,16 @@ class Network:
     def peer_id(self) -> PeerId:
         """Our peer id: the name by which others know us."""
         return self.identity.peer_id
+
+    @property
+    def firewall(self) -> Firewall:
+        """Who may do what: rules, bans, and the hooks that are asked."""
+        return self._swarm.firewall
+
+    @property
+    def book(self) -> AddressBook:
+        """Where peers can be reached."""
+        return self._swarm.book
 
     @property
     def addresses(self) -> tuple[Multiaddr, ...]:

@@ -28,14 +28,12 @@ if not job:
     os.setpgid(0, 0)
     signal.signal(signal.SIGTTOU, signal.SIG_DFL)
     os.execv(sys.argv[1], sys.argv[1:])
-os.setpgid(job, job)
-expected = []
 def foreground(*_):
     os.tcsetpgrp(0, job)
     os.kill(job, signal.SIGCONT)
 def background(*_):
     os.tcsetpgrp(0, os.getpgrp())
-    expected.append(os.kill(job, signal.SIGSTOP))
+    os.kill(job, signal.SIGSTOP)
     os.kill(job, signal.SIGCONT)
 signal.signal(signal.SIGUSR1, foreground)
 signal.signal(signal.SIGUSR2, background)

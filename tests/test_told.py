@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -210,7 +211,7 @@ async def test_connections_and_dials_are_told_at_level_debug(logged: pytest.LogC
 async def test_strangers_do_not_fill_the_log(logged: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     logged.set_level(logging.DEBUG, logger="stronghold_p2p")
     now = [0.0]
-    monkeypatch.setattr(lines.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     told_lines = lines.Lines("bob")
     for _ in range(10 * lines.AT_ONCE):
         told_lines.tell(AcceptFailed("192.0.2.7", ConnectionClosed("gone")))

@@ -131,7 +131,7 @@ def _add_listening(listening: argparse.ArgumentParser) -> None:
         metavar="PEER",
         help="answer this peer without asking",
     )
-    kept = "rules and bans in TOML (docs/firewall.md); always and never at the terminal are kept there"
+    kept = "rules and bans in TOML (see: rules check); always and never at the terminal are kept there"
     listening.add_argument("--rules", type=Path, metavar="FILE", help=kept)
     reply = "the answer to every request (else an echo), to everybody unasked unless there is an --allow or --rules"
     listening.add_argument("--reply", type=reading.message, default=..., metavar="JSON", help=reply)
@@ -149,10 +149,14 @@ def _add_asking(asking: argparse.ArgumentParser) -> None:
 
 
 def _add_rules(commands: Any, common: argparse.ArgumentParser) -> None:
-    about = "Say what a rules file would decide."
+    about = (
+        "Say what a rules file would decide. A file begins with version = 1; banned = [...] lists peers and subnets; "
+        'each [[rules]] has a rule ("allow", "reject", "ask", { only = ["Ping"] }) and whom it is for: peer, protocol, '
+        "subnet, or nothing for everybody."
+    )
     group = commands.add_parser("rules", help="say what a rules file would decide", description=about, epilog=CODES)
     checking = _add(group.add_subparsers(required=True, metavar="check"), rules.check, common)
-    checking.add_argument("file", type=Path, metavar="FILE", help="rules and bans in TOML (docs/firewall.md)")
+    checking.add_argument("file", type=Path, metavar="FILE", help="rules and bans in TOML")
     checking.add_argument("--peer", type=reading.peer, metavar="PEER", help="who asks (somebody whom no rule names)")
     checking.add_argument("--protocol", metavar="ID", help=f"for what ({STRONGHOLD.ids[0]})")
     checking.add_argument("--variant", metavar="NAME", help="which request (one that no rule names)")

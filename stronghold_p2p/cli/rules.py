@@ -26,8 +26,8 @@ async def check(options: argparse.Namespace) -> int:
     doubts = [*_doubts(firewall, options)]
     if options.peer is options.protocol is options.variant is options.address is None:
         value = {"file": options.file, "rules": len(firewall.rules()), "banned": sorted(map(str, firewall.banned))}
-        lines = [f"{rule} {_who(scope)}" for scope, rule in firewall.rules()]
-        lines += [f"ban {whom}" for whom in sorted(map(str, firewall.banned))]
+        lines = [f"{_who(scope)}: {_said(rule)}" for scope, rule in firewall.rules()]
+        lines += [f"{whom}: banned" for whom in sorted(map(str, firewall.banned))]
         show(options, value, *map(printable, lines or ["no rules: nobody gets further than identify and ping"]))
     else:
         _decide(firewall, options)
@@ -96,6 +96,17 @@ def _variants(rule: Rule | None) -> Iterator[str]:
         yield from rule.variants
         yield from _variants(rule.then)
         yield from _variants(rule.otherwise)
+
+
+def _said(rule: Rule) -> str:
+    if rule.verdict is not None:
+        return rule.verdict
+    said = f"only {', '.join(sorted(rule.variants))}" if rule.predicate is None else f"when {rule.name}"
+    if rule.then is not None and rule.then != Rule.ALLOW:
+        said += f", of these {_said(rule.then)}"
+    if rule.otherwise is not None and rule.otherwise != Rule.REJECT:
+        said += f", else {_said(rule.otherwise)}"
+    return said
 
 
 def _who(scope: Scope) -> str:

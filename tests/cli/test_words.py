@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 from asyncio import create_subprocess_exec, sleep, timeout
 from asyncio.subprocess import PIPE
@@ -169,6 +170,23 @@ def test_defect_10_json_has_the_class_of_the_exception(capsys: pytest.CaptureFix
     assert (json.loads(told.out)["error"], told.err) == ("DialError", "")
 
 
+INTERRUPTED = """
+import os, signal, sys, stronghold_p2p_command
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "stronghold_p2p":
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Finder())
+stronghold_p2p_command.main()
+"""
+
+
+def test_defect_10_an_early_interruption_is_no_traceback() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+
+
 def test_defect_10_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--version"])
@@ -195,8 +213,9 @@ def test_rules_check_says_what_a_file_decides(tmp_path: Path, capsys: pytest.Cap
     firewall.save(file)
     assert main(["rules", "check", str(file)]) == 0
     out = capsys.readouterr().out
-    assert f"allow peer {PEER}, protocol /stronghold-p2p/1.0\n" in out
-    assert f"ban {PEER}\n" in out
+    assert f"peer {PEER}, protocol /stronghold-p2p/1.0: allow\n" in out
+    assert "everybody: only Ping, else ask\n" in out
+    assert f"{PEER}: banned\n" in out
     assert "but: the rule for peer" in out
     assert "is /stronghold-p2p/1.0.0 meant?" in out
     assert main(["rules", "check", str(file), "--variant", "Pign"]) == 0
