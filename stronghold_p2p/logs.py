@@ -39,6 +39,8 @@ def escaped(text: str, longest: int, *, kept: str = " ") -> str:
     """At most ``longest`` characters of ``text``, none of which ends the line or steers a terminal."""
     if len(text) > longest:
         text = text[:longest] + "\N{HORIZONTAL ELLIPSIS}"
+    if text.isprintable() and (" " in kept or " " not in text):  # as nearly always
+        return text
     return "".join(char if char in kept or (char.isprintable() and char != " ") else _code(char) for char in text)
 
 

@@ -4,29 +4,19 @@ Every function takes an address that ``parse`` has made, or one whose bytes it w
 """
 
 import ipaddress
-from enum import Enum
 from typing import Any, Final
 
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.components import CIRCUIT, IP4, IP6, IP6ZONE, NAMES, P2P, TCP, Ip
 from stronghold_p2p.addressing.parse import IP_TCP, Part, parse, walk, with_peer
+from stronghold_p2p.addressing.reach import Reach, reach_of_ip
 from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import DecodeError
 from stronghold_p2p.identity.peer_id import PeerId
 
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")  # the well-known prefix (RFC 6052, 2.1)
 _CIRCUIT_CODE: Final = varint.encode(CIRCUIT.code)
-
-
-class Reach(Enum):
-    """From where an address can be reached, as far as its form tells."""
-
-    NOWHERE = "it stands for all addresses of a machine, or for a group"
-    MACHINE = "only from the same machine: loopback, or the name localhost"
-    LINK = "only by neighbours on the same link; in a cloud also the service that knows a machine's secrets"
-    SITE = "a private IP address, or none at all"
-    WORLD = "from anywhere: a global unicast IP address, or another name"
 
 
 def tcp_address(address: Multiaddr) -> tuple[str, int, PeerId | None] | None:
@@ -88,17 +78,14 @@ def through_relay(address: Multiaddr, relay: PeerId) -> Multiaddr:
 
 def reach_of(address: Multiaddr) -> Reach:
     """From where it can be reached; of a relayed address, from where the relay can be."""
+    plain = IP_TCP.fullmatch(bytes(address))
+    if plain is not None and plain[1]:
+        return reach_of_ip(plain[1])
     ip = _first_ip(address)
-    if ip is None:
-        name = _name(address)
-        return Reach.SITE if not name else Reach.MACHINE if name == "localhost" else Reach.WORLD
-    if ip.is_unspecified or ip.is_multicast:
-        return Reach.NOWHERE
-    if ip.is_loopback:
-        return Reach.MACHINE
-    if ip.is_link_local:
-        return Reach.LINK
-    return Reach.WORLD if ip.is_global else Reach.SITE
+    if ip is not None:
+        return reach_of_ip(ip.packed)
+    name = _name(address)
+    return Reach.SITE if not name else Reach.MACHINE if name == "localhost" else Reach.WORLD
 
 
 def is_unspecified(address: Multiaddr) -> bool:

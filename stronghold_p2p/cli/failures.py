@@ -1,6 +1,7 @@
 """How a command fails: one line in the words of the command line, or one JSON object, and an exit code."""
 
 import argparse
+import re
 import sys
 from typing import Any, Final
 
@@ -52,6 +53,10 @@ _WAITED: Final = {
 }
 
 
+# Advice for programs: there is no such option here.
+_SETTING: Final = re.compile(r"[,:] (?:or )?raise (?:it|\w+) in (?:Limits|the RequestProtocol)")
+
+
 class UnreachedError(Exception):
     """The connection could not be made; the cause is why, whatever its class."""
 
@@ -70,7 +75,7 @@ class Parser(argparse.ArgumentParser):
 def report(error: BaseException, *, as_json: bool = False, timeout: float | None = None, **more: Any) -> int:
     """Print one line about ``error`` (to standard error, or as JSON to standard output); returns the exit code.
 
-    ``timeout`` is what ``--timeout`` said; ``more`` goes into the JSON.
+    ``timeout`` is what ``--timeout`` said; ``more`` says what of several things has failed.
     """
     least = FAILED
     if isinstance(error, UnreachedError) and error.__cause__ is not None:
@@ -82,7 +87,8 @@ def report(error: BaseException, *, as_json: bool = False, timeout: float | None
     if as_json:
         tell_json({**more, "error": type(error).__name__, "message": message, "code": code})
     else:
-        note(f"stronghold-p2p: {prefix}{message}")
+        about = "".join(f"{value}: " for value in more.values())
+        note(f"stronghold-p2p: {about}{prefix}{message}")
     return code
 
 
@@ -91,7 +97,7 @@ def words_of(error: BaseException, timeout: float | None) -> str:
     if isinstance(error, DeadlineExceeded) and timeout is not None:
         waited = _WAITED.get(error.phase, "while connecting")
         return f"{timeout:g} s were over {waited}: raise --timeout"
-    return str(error)
+    return _SETTING.sub("", str(error))
 
 
 def interrupted() -> int:

@@ -26,10 +26,20 @@ BYTES: Final = 64 << 20
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. An error is one line, or with ``--json`` one object."""
-    words = sys.argv[1:] if arguments is None else list(arguments)
+    safe_output()
+    code = _run(sys.argv[1:] if arguments is None else list(arguments))
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:  # what is left cannot be printed, as when a disk is full
+        let_go_of_output()
+        return code or _failed(error, as_json=False, timeout=None)
+    return code
+
+
+def _run(words: list[str]) -> int:
     as_json, timeout = "--json" in words, None
     try:
-        safe_output()
         options = parser().parse_args(words)
         as_json, timeout = options.json, getattr(options, "timeout", None)
         with logged(verbose=options.verbose):
@@ -41,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(error, as_json=as_json, timeout=timeout)
     except KeyboardInterrupt:
         return interrupted()
+    except SystemExit as left:  # --help, --version
+        return int(left.code or 0)
 
 
 def _failed(error: Exception, *, as_json: bool, timeout: float | None) -> int:

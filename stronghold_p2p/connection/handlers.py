@@ -39,8 +39,8 @@ from stronghold_p2p.token_bucket import TokenBucket
 
 NEGOTIATING: Final = 128  # inbound streams of one connection that are still in multistream-select (rust-libp2p)
 
-# Streams of one connection on which the peer says nothing until their time is over: in the long run in a second, and at
-# once. Nobody has a use for them, and each is work for us (hostile row 140).
+# Streams of one connection on which the peer says nothing for ``SILENT_AFTER`` seconds: so many a second for long, and
+# at once. Nobody has a use for them, and each is work for us (hostile row 140).
 SILENT_RATE: Final = 2.0
 SILENT_BURST: Final = 128
 

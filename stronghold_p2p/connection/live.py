@@ -31,6 +31,7 @@ from stronghold_p2p.seams import USED_UP, Muxer, Sink, StreamEnd, Upgraded
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import (
+    SILENT_AFTER,
     InboundNegotiation,
     LazyConfirm,
     PatientConfirm,
@@ -162,6 +163,7 @@ class LiveConnection:
         self._owner = owner
         self._timeouts = timeouts
         self._negotiating = math.inf if timeouts.negotiate is None else timeouts.negotiate
+        self._speaking = min(self._negotiating, SILENT_AFTER)
         self.deadlines = Deadlines(self, self.loop)
         self.handlers = Handlers(owner, limits.streams_in, self.loop)
         self._idle_since: float | None = self.loop.time()
@@ -299,7 +301,7 @@ class LiveConnection:
         """The peer opens a stream: which protocol it is for comes first."""
         self._idle_since = None
         stream = LiveStream(end, self, self.loop)
-        due = self._muxer.heard + self._negotiating
+        due = self._muxer.heard + self._speaking
         stream.take_in(InboundNegotiation(self.handlers, stream, due, self._timeouts.negotiate))
         return stream
 

@@ -1,7 +1,7 @@
 """The rules and bans: each rule stands under its key, and is found by peer, protocol and address."""
 
 from collections import OrderedDict
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias, cast
 
@@ -16,7 +16,6 @@ LEARNED: Final = 1_024  # rules that hooks have returned: a fourth of what fits 
 
 Banned: TypeAlias = PeerId | Network
 _Index: TypeAlias = tuple[Direction, PeerId | None, str | None, Place]
-_ANY: Final = (None,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,14 +183,16 @@ class Entries:
         Of entries that differ only in which of a protocol's ids they name one that rejects speaks, else the first.
         """
         found, direction, name = self._found, attempt.direction, attempt.protocol
-        names = (name, *self.same[name]) if name in self.same else (name,)
+        ids = self.same.get(name)
         for peer in (attempt.peer, None):
-            for protocols in (names,) if named_only else (names, _ANY):
+            for protocol in (name,) if named_only else (name, None):
                 for place in places:
-                    here = [(direction, peer, protocol, place) for protocol in protocols]
-                    entries = [found[index] for index in here if index in found]
-                    if entries:
-                        return next((one for one in entries if one.rule == Rule.REJECT), entries[0])
+                    entry = found.get((direction, peer, protocol, place))
+                    if ids is not None and protocol is not None:
+                        others = (found.get((direction, peer, other, place)) for other in ids)
+                        entry = _strictest(entry, others)
+                    if entry is not None:
+                        return entry
         return None
 
     @property
@@ -222,6 +223,12 @@ class Entries:
         for whom in (before.banned - content.banned) & self._filed:
             self.unban(whom)
         self.make_room()
+
+
+def _strictest(entry: Judgement | None, others: Iterable[Judgement | None]) -> Judgement | None:
+    """The first that rejects, else the first."""
+    entries = [one for one in (entry, *others) if one is not None]
+    return next((one for one in entries if one.rule == Rule.REJECT), entries[0] if entries else None)
 
 
 def banned_of(whom: PeerId | str) -> Banned:

@@ -19,8 +19,10 @@ from stronghold_p2p.identity.public_key import PublicKey
 DOMAIN: Final = "libp2p-peer-record"
 PAYLOAD_TYPE: Final = b"\x03\x01"
 MAX_ADDRESSES: Final = 128
-MAX_FIELDS: Final = 512  # two for each address
+MAX_FIELDS: Final = 256  # one for each address, and as many of those that nobody knows
+MAX_INNER: Final = 2  # the same of one address
 DIGEST: Final = 16  # bytes
+_TAG: Final = 1 << 3 | 2  # of ``AddressInfo.multiaddr``: its number, and that a length follows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,11 +34,11 @@ class AddressInfo(Message):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PeerRecordMessage(Message):
-    """``PeerRecord`` on the wire."""
+    """``PeerRecord`` on the wire. Its addresses are messages, too: ``AddressInfo``."""
 
     peer_id: bytes | None = field(1, "bytes")
     seq: int | None = field(2, "uint64")
-    addresses: tuple[AddressInfo, ...] = field(3, AddressInfo, repeated=True, limit=MAX_ADDRESSES)
+    addresses: tuple[bytes, ...] = field(3, "bytes", repeated=True, limit=MAX_ADDRESSES)
 
 
 class Edition(NamedTuple):
@@ -74,7 +76,7 @@ class PeerRecord:
         message = PeerRecordMessage(
             peer_id=bytes(self.peer_id),
             seq=self.seq,
-            addresses=tuple(AddressInfo(multiaddr=address) for address in self.addresses),
+            addresses=tuple(protobuf.encode(AddressInfo(multiaddr=address)) for address in self.addresses),
         )
         return Envelope.seal(signer, DOMAIN, PAYLOAD_TYPE, protobuf.encode(message))
 
@@ -111,6 +113,11 @@ def _read(payload: bytes) -> PeerRecord:
     if message.peer_id is None:
         raise DecodeError("peer record without a peer id")
     # go writes it as proto3, where a sequence number of 0 is not on the wire.
-    return PeerRecord(
-        PeerId(message.peer_id), message.seq or 0, tuple(info.multiaddr or b"" for info in message.addresses)
-    )
+    return PeerRecord(PeerId(message.peer_id), message.seq or 0, tuple(map(_address, message.addresses)))
+
+
+def _address(info: bytes) -> bytes:
+    """The ``multiaddr`` of an encoded ``AddressInfo``, which nearly always is its one field, and short."""
+    if len(info) > 2 and info[0] == _TAG and info[1] == len(info) - 2 < 0x80:
+        return info[2:]
+    return protobuf.decode(AddressInfo, info, max_fields=MAX_INNER).multiaddr or b""

@@ -27,7 +27,7 @@ from stronghold_p2p.identity import PeerId
 from stronghold_p2p.seams import MuxerUser, Secured, Sink, StreamEnd, Wire
 from stronghold_p2p.streams.waiter import Slices, Turn
 from stronghold_p2p.yamux.header import GO_AWAY, frame
-from stronghold_p2p.yamux.receiver import TURN_FRAMES, Receiver
+from stronghold_p2p.yamux.receiver import Receiver
 from stronghold_p2p.yamux.session import Session
 from stronghold_p2p.yamux.window import ReceiveBudget, ReceivePool
 
@@ -36,6 +36,8 @@ YAMUX: Final = "/yamux/1.0.0"
 INCOMPLETE: Final = 30.0  # seconds for the rest of a frame or record (hostile row 31)
 STALL_LOOKS: Final = 4  # looks at a socket that takes nothing, so that the bytes of the first moment count as such
 CLOSE_GRACE: Final = 1.0  # seconds for the peer to close after we did, so that nothing it sent is answered by RST
+
+SMALL: Final = 2_048  # bytes that are no matter for ``receive_in_turn``: at most 170 frames
 
 _NOTHING: Final = memoryview(b"")
 
@@ -71,10 +73,10 @@ class YamuxMuxer:
         if early:
             self._session.now = self._loop.time()
             try:
-                self._receiver.receive(early)
+                self._receiver.receive_in_turn(early)
             except Exception as error:  # whatever it is ends this connection only
                 self._failed(error)
-            self._slow_down()
+            self._take_turns()
 
     def received(self, view: memoryview) -> int:
         if self.closed:
@@ -84,14 +86,12 @@ class YamuxMuxer:
         outbox = session.outbox
         notified, outbox.notified = outbox.notified, True
         turn.waiting = []
-        receiver = self._receiver
-        receiver.left = TURN_FRAMES
         try:
             try:
-                if receiver.behind and receiver.receive(b""):
-                    used = 0
+                if len(view) <= SMALL and not self._behind:
+                    used = self._channel.open(view, self._receiver.receive)
                 else:
-                    used = self._channel.open(view, receiver.receive)
+                    used = self._receive_in_turn(view)
             finally:  # what came before a fault still counts
                 turn.resume()
         except Exception as error:  # the one catch of a connection: whatever it is ends this connection only
@@ -108,8 +108,19 @@ class YamuxMuxer:
             self._flush()
         else:
             self._send()
-        if self._wire.congested or receiver.behind or self._behind:
-            self._slow_down()
+        # What was sent is owed no more.
+        if self._wire.congested and session.overloaded and not self._reading_paused and not self.closed:
+            self._reading_paused = True
+            self._wire.pause()
+        return used
+
+    def _receive_in_turn(self, view: memoryview) -> int:
+        receiver = self._receiver
+        if receiver.behind and receiver.receive_in_turn(b""):
+            used = 0
+        else:
+            used = self._channel.open(view, receiver.receive_in_turn)
+        self._take_turns()
         return used
 
     def _await_rest(self, used: int, now: float) -> None:
@@ -119,14 +130,10 @@ class YamuxMuxer:
         if self._user is not None:
             self._user.look_at(now + INCOMPLETE)
 
-    def _slow_down(self) -> None:
-        """Read no more while the peer does not take our answers, and before what this turn has left is through."""
+    def _take_turns(self) -> None:
+        """Read no more before what this turn has left is through."""
         if self.closed:
             return
-        # What was sent is owed no more.
-        if self._wire.congested and self._session.overloaded and not self._reading_paused:
-            self._reading_paused = True
-            self._wire.pause()
         if self._receiver.behind:
             if not self._behind:
                 self._behind = True

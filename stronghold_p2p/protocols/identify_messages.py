@@ -13,8 +13,9 @@ from typing import Any, Final
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.components import BY_CODE, P2P
-from stronghold_p2p.addressing.kinds import Reach, reach_of
+from stronghold_p2p.addressing.kinds import reach_of
 from stronghold_p2p.addressing.parse import IP_TCP, kind_of, parse
+from stronghold_p2p.addressing.reach import Reach
 from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.encoding.protobuf import Message, field
 from stronghold_p2p.errors import DecodeError, HandshakeError

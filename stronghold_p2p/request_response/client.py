@@ -88,10 +88,8 @@ class Client:
                     phase = _SEND
             if body is None:
                 raise Rejected(f"{peer} refused the request: ask its owner")
-            codec = protocol.response
-            answer = (
-                decode(codec, body, "response") if len(body) <= LONG else await self._decoded(codec, body, peer, due)
-            )
+            short, codec = len(body) <= LONG, protocol.response
+            answer = decode(codec, body, "response") if short else await self._decoded(codec, body, peer, due)
         except P2PError as error:
             stream.reset(Reset.PROTOCOL_VIOLATION if isinstance(error, Malformed) else Reset.NONE)
             over = isinstance(error, DeadlineExceeded) and self._swarm.loop.time() >= due

@@ -55,7 +55,7 @@ class Intake:
         """The stream is over."""
 
     def expired(self) -> None:
-        """``due`` has come."""
+        """``due`` has come; it may set a later one."""
 
 
 # Stands for an end that belongs to another sink now.
@@ -313,10 +313,10 @@ class LiveStream:
     def expired(self, now: float) -> None:
         if self._over_at <= now:
             self.abandon(DeadlineExceeded("the time of the stream is over", peer=self.peer), 0)
-        elif self.intake is not None and self.intake.due <= now:
+            return
+        if self.intake is not None and self.intake.due <= now:
             self.intake.expired()
-        else:
-            self._end.due = self._over_at
+        self._end.due = self._over_at if self.intake is None else min(self.intake.due, self._over_at)
 
     def consumed(self, count: int) -> None:
         """The intake has taken ``count`` bytes for good."""

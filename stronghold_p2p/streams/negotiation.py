@@ -10,7 +10,8 @@ then hands what it did not need to the reader. ``negotiate`` is the slow way of 
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from math import inf
+from typing import Final, Protocol
 
 from stronghold_p2p import multistream
 from stronghold_p2p.codes import Reset
@@ -20,6 +21,8 @@ from stronghold_p2p.identity import PeerId
 from stronghold_p2p.seams import Muxer, StreamEnd
 from stronghold_p2p.streams.deadline import Deadline, late
 from stronghold_p2p.streams.live import JOIN_BELOW, Intake, LiveStream
+
+SILENT_AFTER: Final = 2.0  # seconds: from then on a stream of the peer without a byte counts as one that says nothing
 
 
 class Accepter(Protocol):
@@ -32,7 +35,7 @@ class Accepter(Protocol):
         """A negotiation that had to wait is over, one way or the other."""
 
     def silent(self, stream: LiveStream) -> None:
-        """Its time is over, and the peer has said nothing on it."""
+        """The peer has said nothing on it for ``SILENT_AFTER`` seconds."""
 
     def admits(self, stream: LiveStream, protocol: str) -> bool | None:
         """Whether the peer may open a stream for ``protocol`` now; None: the application has to be asked."""
@@ -182,12 +185,14 @@ class PatientConfirm(LazyConfirm):
 class InboundNegotiation(_Negotiation):
     """The accepter's side: ends in a handler, in a reset, or at the deadline for negotiations."""
 
-    __slots__ = ("_accepter", "_parked", "_refused", "_runner", "_verdict")
+    __slots__ = ("_accepter", "_late", "_parked", "_refused", "_runner", "_verdict")
 
     def __init__(self, accepter: Accepter, stream: LiveStream, due: float, timeout: float | None) -> None:
+        """``due``: when the peer should have said something, ``SILENT_AFTER`` seconds from now at the latest."""
         self._stream = stream
         self._timeout = timeout
         self.due = due
+        self._late = False
         self._accepter = accepter
         self._runner: ExchangeRunner[str] | None = None
         self._parked = False
@@ -195,9 +200,14 @@ class InboundNegotiation(_Negotiation):
         self._refused = ""
 
     def expired(self) -> None:
-        super().expired()
-        if self._runner is None:
+        left = inf if self._timeout is None else self._timeout - SILENT_AFTER
+        if not self._late and self._runner is None:
             self._accepter.silent(self._stream)
+        if self._late or left <= 0:
+            super().expired()
+            return
+        self._late = True
+        self.due += left
 
     def data(self, piece: bytes | memoryview) -> None:
         if self._runner is None:

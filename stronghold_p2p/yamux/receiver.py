@@ -10,9 +10,8 @@ Bytes for nobody (a stream that is gone, or was closed) are counted and dropped.
 
 Peers may send frames that mean nothing, and a few are no fault. ``_nothing_useful`` counts those in a row.
 
-Frames of the least size cost most: an inbox holds 20,000 of them. So a turn has ``left`` frames, and ``TURN_SECONDS``;
-what is behind that is kept for the next turn, and ``behind`` says so (hostile row 42). A record in which no frame
-begins, because it is empty or a few bytes of a body, counts as one.
+Frames of the least size cost most: an inbox holds 20,000 of them. So ``receive_in_turn`` takes those of
+``TURN_SECONDS``; what is behind that is kept for the next turn, and ``behind`` says so (hostile row 42).
 """
 
 from collections.abc import Callable
@@ -37,9 +36,10 @@ from stronghold_p2p.yamux.session import Session, YamuxStream
 from stronghold_p2p.yamux.state import Receiving
 
 EMPTY_FRAMES: Final = 1_000  # in a row that carry nothing: they cost us work and the peer no credit (as in HTTP/2)
-TURN_FRAMES: Final = 1_000  # in one turn: the muxer sets ``left`` to it
-TURN_SECONDS: Final = 0.005  # of one turn for what comes; the clock is looked at now and then
-_LOOK_AT_CLOCK: Final = 64 - 1  # after each 64 frames
+TURN_SECONDS: Final = 0.005  # of one turn for what comes
+LOOK_BYTES: Final = 64 * HEADER_SIZE  # between two looks at the clock, and fewer than 64 frames
+LOOK_PIECES: Final = 32  # as well
+_NEVER: Final = 1 << 62
 
 _ENDS: Final = FIN | RST
 # Version and type in one: both are 0 in nearly every frame.
@@ -58,28 +58,42 @@ class Receiver:
         "_body_stream",
         "_clock",
         "_empty",
+        "_look",
         "_partial",
+        "_pieces",
         "_session",
         "behind",
-        "left",
     )
 
     def __init__(self, session: Session, clock: Callable[[], float]) -> None:
         self._session = session
         self._clock = clock
-        self.left = TURN_FRAMES
         self.behind = False
+        self._look = _NEVER  # how far a piece is read before a look at the clock
+        self._pieces = 0
         self._partial = b""
         self._body_left = 0
         self._body_stream: YamuxStream | None = None
         self._body_flags = 0
         self._empty = 0
 
-    def receive(self, data: Buffer) -> bool:
+    def receive_in_turn(self, data: Buffer) -> bool:
+        """``receive``, but no more than a turn may take.
+
+        True: that was enough. What is left (``behind``) is for the next turn, which begins with an empty piece.
+        """
+        self.behind, self._look = False, LOOK_BYTES
+        try:
+            self.receive(data)
+        finally:
+            self._look = _NEVER
+        self._pieces += 1  # empty ones, and those of a few bytes, are work, too
+        return self.behind or (self._pieces % LOOK_PIECES == 0 and self._is_over())
+
+    def receive(self, data: Buffer) -> None:
         """Process plaintext, which may change afterwards: what is kept of it is copied.
 
-        True: frames are left for the next turn (``behind``), which begins with ``receive(b"")``. Raises ``MuxerError``,
-        or ``ConnectionClosed`` on the peer's go-away.
+        Raises ``MuxerError``, or ``ConnectionClosed`` on the peer's go-away.
         """
         session = self._session
         if self._partial:
@@ -90,12 +104,12 @@ class Receiver:
         if self._body_left:
             pos = min(self._body_left, end)
             self._body(data[:pos])
-        begun, left = pos, self.left
-        self.behind = False
+        begun, look = pos, self._look
         while end - pos >= HEADER_SIZE and not session.closed:
-            if not left & _LOOK_AT_CLOCK and self._is_over(left):
-                break
-            left -= 1
+            if pos >= look:
+                if self._is_over():
+                    break
+                look = pos + LOOK_BYTES
             kind, flags, stream_id, length = _unpack(data, pos)
             pos += HEADER_SIZE
             if kind != DATA:
@@ -115,12 +129,10 @@ class Receiver:
             else:
                 self._on_data(stream, flags, stream_id, length)
                 pos = self._begin_body(data, pos)
-        self.left = left if left < self.left else self._without_frame(left)
         if pos < end or self._body_left or session.incomplete_since is not None:
             self._unfinished(data[pos:], another=pos > begun or (begun > 0 and not self._body_left))
         if session.violation is not None:
             raise session.violation
-        return self.behind
 
     def _begin_body(self, data: Buffer, pos: int) -> int:
         """Take what there is of the body at ``pos``, if it has to be; returns where that ends."""
@@ -129,17 +141,9 @@ class Receiver:
             self._body(data[begun:pos])
         return pos
 
-    def _without_frame(self, left: int) -> int:
-        """No frame began in this piece: it takes the place of one."""
-        if not self.behind:
-            left -= 1
-            if not left & _LOOK_AT_CLOCK:
-                self._is_over(left)
-        return left
-
-    def _is_over(self, left: int) -> bool:
+    def _is_over(self) -> bool:
         """Whether this turn has taken enough: then others have theirs."""
-        self.behind = not left or self._clock() - self._session.now >= TURN_SECONDS
+        self.behind = self._clock() - self._session.now >= TURN_SECONDS
         return self.behind
 
     def _unfinished(self, rest: Buffer, *, another: bool) -> None:

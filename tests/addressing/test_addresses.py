@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from stronghold_p2p.addressing.components import MAX_NAME
 from stronghold_p2p.addressing.kinds import (
-    Reach,
     from_socket,
     is_unspecified,
     reach_of,
@@ -21,6 +20,7 @@ from stronghold_p2p.addressing.kinds import (
     through_relay,
 )
 from stronghold_p2p.addressing.parse import MAX_COMPONENTS, kind_of, parse, split_peer, walk, with_peer
+from stronghold_p2p.addressing.reach import Reach
 from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import ConfigError, DecodeError
 from stronghold_p2p.identity import PeerId

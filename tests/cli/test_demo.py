@@ -88,4 +88,5 @@ async def test_an_answer_that_is_not_bobs_is_a_failure(monkeypatch: pytest.Monke
             return self.told
 
     with pytest.raises(P2PError, match="not what bob answered"):
-        await cli_demo._answered(Stub({"nonce": "a"}), Stub({"answer": {"Pong": "b"}, "ms": 1}))  # type: ignore[arg-type]
+        bob, alice = Stub({"nonce": "a"}), Stub({"answer": {"Pong": "b"}, "ms": 1})
+        await cli_demo._answered(bob, alice, lambda line: None)  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import stronghold_p2p
-from stronghold_p2p import DeadlineExceeded, Firewall, Identity, Network, Rule
+from stronghold_p2p import DeadlineExceeded, Firewall, Identity, LimitExceeded, Network, Rule
 from stronghold_p2p.cli import listen, reading
 from stronghold_p2p.cli.failures import report
 from stronghold_p2p.cli.main import main
@@ -99,6 +99,12 @@ async def test_b11_a_peer_is_answered_whoever_reads_of_it(full: bool) -> None:
     assert "Traceback" not in err.decode()
 
 
+def test_b11_a_full_disk_is_an_error_in_one_line() -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([*COMMAND, "--version"], stdout=full, stderr=PIPE, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (1, "stronghold-p2p: [Errno 28] No space left on device\n")
+
+
 async def test_b11b_without_a_standard_error_notes_are_lost() -> None:
     line = f"exec {' '.join(COMMAND)} listen {LOOPBACK} 2>&-"
     process = await create_subprocess_exec("sh", "-c", line, stdin=PIPE, stdout=PIPE)
@@ -157,6 +163,12 @@ def test_defect_10_errors_are_about_the_command(
         assert re.search(about, answer["message"])
 
 
+def test_defect_10_what_only_programs_can_raise_is_not_advised(capsys: pytest.CaptureFixture[str]) -> None:
+    told = "max_request 10/9: send less, or raise it in the RequestProtocol"
+    assert report(LimitExceeded(told, limit="max_request")) == 1
+    assert capsys.readouterr().err == "stronghold-p2p: max_request 10/9: send less\n"
+
+
 def test_defect_10_what_to_raise_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
     for phase in ("dial", "connecting", "negotiate", "wait", "ping", "upload"):
         late = DeadlineExceeded("10 s were over: raise Timeouts.negotiate", timeout=10, phase=phase)
@@ -190,9 +202,8 @@ def test_defect_10_an_early_interruption_is_no_traceback() -> None:
 
 
 def test_defect_10_version(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["--version"])
-    assert (caught.value.code, capsys.readouterr().out) == (0, f"stronghold-p2p {stronghold_p2p.__version__}\n")
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"stronghold-p2p {stronghold_p2p.__version__}\n"
 
 
 async def test_defect_12_a_request_under_two_ids_is_refused_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,10 +132,7 @@ CONTROLS: Final = {
     # shares of a turn, of the timer, of the places
     "36_stream_ids_that_run_out": ("--constant yamux.session.WORN=0", "accept:"),
     "42_frames_of_the_least_size": (
-        (
-            "--constant muxing.yamux_muxer.TURN_FRAMES=1000000 --constant yamux.receiver.TURN_SECONDS=60"
-            " --constant transport.socket_wire.INBOX_BYTES=2621440"
-        ),
+        ("--constant yamux.receiver.TURN_SECONDS=60 --constant transport.socket_wire.INBOX_BYTES=2621440"),
         '["busy"]',
     ),
     "107_time_outs_in_the_turn_of_success": ("--without unwanted", "<= ALLOWED"),

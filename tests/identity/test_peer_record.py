@@ -16,7 +16,6 @@ from stronghold_p2p.identity.peer_record import (
     DOMAIN,
     MAX_ADDRESSES,
     PAYLOAD_TYPE,
-    AddressInfo,
     PeerRecord,
     PeerRecordMessage,
 )
@@ -94,8 +93,31 @@ def test_absent_fields() -> None:
     assert PeerRecord.open(sealed(ALICE, peer_id=bytes(ALICE.peer_id))) == PeerRecord(ALICE.peer_id, 0, ())
     with pytest.raises(DecodeError, match="without a peer id"):
         PeerRecord.open(sealed(ALICE, seq=7))
-    empty = sealed(ALICE, peer_id=bytes(ALICE.peer_id), addresses=(AddressInfo(),))
-    assert PeerRecord.open(empty).addresses == (b"",)
+
+
+@pytest.mark.parametrize(
+    ("info", "address"),
+    [
+        (b"", b""),
+        (b"\x0a\x00", b""),
+        (b"\x0a\x08" + ADDRESS, ADDRESS),
+        (b"\x0a\x88\x00" + ADDRESS, ADDRESS),  # a length need not be minimal
+        (b"\x0a\x80\x02" + bytes(256), bytes(256)),
+        (b"\x0a\x08" + ADDRESS + b"\x10\x01", ADDRESS),  # a field that nobody knows
+        (b"\x10\x01\x0a\x08" + ADDRESS, ADDRESS),
+        (b"\x0a\x01x\x0a\x08" + ADDRESS, ADDRESS),  # the last one counts
+        (b"\x0a\x09" + ADDRESS, None),
+        (b"\x0a\x07" + ADDRESS, None),
+        (b"\x0a\x08" + ADDRESS + b"\x10\x01" * 2, None),
+    ],
+)
+def test_an_address_is_a_message(info: bytes, address: bytes | None) -> None:
+    data = sealed(ALICE, peer_id=bytes(ALICE.peer_id), addresses=(info, b"\x0a\x01x"))
+    if address is None:
+        with pytest.raises(DecodeError):
+            PeerRecord.open(data)
+    else:
+        assert PeerRecord.open(data).addresses == (address, b"x")
 
 
 def test_too_many_addresses() -> None:

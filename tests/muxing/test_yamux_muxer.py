@@ -12,6 +12,7 @@ from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConnectionClosed, MuxerError
 from stronghold_p2p.events.events import Ended
 from stronghold_p2p.muxing.yamux_muxer import INCOMPLETE, YamuxMuxer
+from stronghold_p2p.yamux import receiver
 from stronghold_p2p.yamux.header import ACK, DATA, GO_AWAY, PING, SYN, WINDOW_UPDATE, frame
 from tests.inside import wire
 from tests.peers import ECHO, ask, connect, echo, levels, now, swarm, until
@@ -170,6 +171,7 @@ async def test_more_frames_than_a_turn_takes(monkeypatch: pytest.MonkeyPatch) ->
         return received(self, view)
 
     monkeypatch.setattr(YamuxMuxer, "received", noted)
+    monkeypatch.setattr(receiver, "TURN_SECONDS", 0.0)  # each look at the clock ends a turn
     async with swarm(1) as alice, raw_in(alice) as (raw, connection):
         loop = asyncio.get_running_loop()
 

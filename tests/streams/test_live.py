@@ -528,7 +528,7 @@ async def test_an_intake_is_told_of_its_deadline_and_the_stream_ends_at_its_own(
     stream.expire(50.0)
     stream.take_in(intake)
     stream.expired(19.0)
-    assert (intake.events, yamux.due) == ([], 50.0)
+    assert (intake.events, yamux.due) == ([], 20.0)
     stream.expired(20.0)
     assert intake.events == ["expired"]
     stream.negotiated("/a/1")

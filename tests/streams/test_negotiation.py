@@ -8,8 +8,9 @@ from math import inf
 import pytest
 
 from stronghold_p2p import multistream
-from stronghold_p2p.codes import Reset
+from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Timeouts
+from stronghold_p2p.connection.handlers import SILENT_BURST
 from stronghold_p2p.errors import (
     ConfigError,
     ConnectionClosed,
@@ -23,7 +24,7 @@ from stronghold_p2p.errors import (
 )
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.streams.live import JOIN_BELOW
-from stronghold_p2p.streams.negotiation import HeldUntilAnswered
+from stronghold_p2p.streams.negotiation import SILENT_AFTER, HeldUntilAnswered
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.yamux.header import ACK, DATA, FIN, RST, SYN, WINDOW_UPDATE, frame
 from tests.peers import ECHO, ask, echo, swarm, until
@@ -114,6 +115,35 @@ async def test_no_answer() -> None:
         assert (caught.value.phase, caught.value.timeout, caught.value.peer) == ("negotiate", 3.0, raw.id)
         assert (await raw.until(WINDOW_UPDATE, RST)).length == Reset.NEGOTIATION_FAILED
         assert not connection.closed
+
+
+async def test_row_140_who_says_nothing_for_long_may_still_do_it_in_time() -> None:
+    loop = asyncio.get_running_loop()
+    async with swarm(1, timeouts=Timeouts(negotiate=6.0)) as alice, raw_in(alice) as (raw, connection):
+        alice.handle(ECHO, echo)
+        began = loop.time()
+        await raw.send(*(frame(WINDOW_UPDATE, SYN, number, 0) for number in (1, 3, 5)))
+        await asyncio.sleep(SILENT_AFTER + 0.5)
+        await raw.data(3, multistream.HEADER)  # it speaks late, and not to the end
+        await asyncio.sleep(1.0)
+        await raw.data(5, multistream.propose(ECHO) + HELLO)
+        assert await raw.body(5, len(multistream.propose(ECHO) + HELLO)) == multistream.propose(ECHO) + HELLO
+        resets = [await raw.until(WINDOW_UPDATE, RST) for _ in range(2)]
+        assert {(reset.stream, reset.length) for reset in resets} == {(n, Reset.NEGOTIATION_FAILED) for n in (1, 3)}
+        assert 6.0 <= loop.time() - began < 6.2
+        assert not connection.closed
+
+
+async def test_row_140_too_many_who_say_nothing_end_the_connection_before_their_time_is_over() -> None:
+    loop = asyncio.get_running_loop()
+    async with swarm(1, timeouts=Timeouts(negotiate=60.0)) as alice, raw_in(alice) as (raw, connection):
+        began = loop.time()
+        await raw.send(*(frame(WINDOW_UPDATE, SYN, number, 0) for number in range(1, 2 * SILENT_BURST, 2)))
+        await asyncio.sleep(SILENT_AFTER + 0.5)
+        assert not connection.closed
+        await raw.send(*(frame(WINDOW_UPDATE, SYN, 2 * SILENT_BURST + number, 0) for number in range(1, 21, 2)))
+        assert await raw.gone() == GoAway.RATE_LIMITED
+        assert loop.time() - began < 2 * SILENT_AFTER + 1.0
 
 
 @pytest.mark.parametrize(("limit", "late"), [(3.0, 2.9), (None, 3_600)])

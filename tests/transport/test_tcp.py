@@ -13,8 +13,9 @@ from typing import Any, cast
 import pytest
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing.kinds import Reach, is_unspecified, reach_of, tcp_address
+from stronghold_p2p.addressing.kinds import is_unspecified, reach_of, tcp_address
 from stronghold_p2p.addressing.parse import parse
+from stronghold_p2p.addressing.reach import Reach
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConfigError, DialError, ListenError
 from stronghold_p2p.transport import tcp

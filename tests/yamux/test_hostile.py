@@ -19,6 +19,7 @@ from stronghold_p2p.config import Limits
 from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, MuxerError
 from stronghold_p2p.yamux import receiver, session
 from stronghold_p2p.yamux.header import HEADER, HEADER_SIZE, INITIAL_WINDOW, MAX_CREDIT, PING
+from stronghold_p2p.yamux.receiver import LOOK_PIECES
 from stronghold_p2p.yamux.window import REMEMBERED
 from tests.yamux.wire import ACK, FIN, RST, SYN, Bounds, Frame, Side, data, go_away, inbound, ping, syn, update
 
@@ -352,28 +353,21 @@ def test_mutated_sessions_end_in_typed_errors_or_go_on(mutations: list[tuple[str
 
 
 @pytest.mark.parametrize(
-    ("frames", "turns"), [([ping(7)] * 2_500, 3), ([syn(1), *[data(1, b"x")] * 2_500], 3), ([ping(7)] * 1_000, 1)]
+    ("frames", "turns"), [([ping(7)] * 2_560, 14), ([syn(1), *[data(1, b"x")] * 2_500], 14), ([ping(7)] * 150, 1)]
 )
-def test_row_42_a_turn_takes_a_thousand_frames(frames: list[bytes], turns: int) -> None:
-    side = Side().hear(*frames, ping(8)[:5])
-    assert side.turns == turns
+def test_row_42_a_turn_takes_five_milliseconds_of_small_frames(frames: list[bytes], turns: int) -> None:
+    side = Side()
+    assert side.turns(b"".join(frames) + ping(8)[:5], look=0.002) == turns  # the third look ends one
     side.hear(ping(8)[5:])
     answers = [frame for frame in side.frames() if frame.kind == PING]
     assert [frame.length for frame in answers] == [7] * frames.count(ping(7)) + [8]
 
 
-def test_row_42_a_turn_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receiver, "TURN_SECONDS", 0.0)
-    side = Side().hear(*[ping(7)] * 1_000)
-    assert side.turns == 25  # the clock is looked at after the first 40 frames
-    assert len(side.frames()) == 1_000
-
-
 @pytest.mark.parametrize("piece", [b"", b"x"])
-def test_row_42_pieces_in_which_no_frame_begins_count_as_one(piece: bytes) -> None:
-    parser = Side().hear(syn(1), data(1, bytes(5_000))[:HEADER_SIZE]).parser
-    parser.left = 1_000
-    assert [parser.receive(piece) for _ in range(1_000)].index(True) == 999
-    parser.left = 1_000
-    assert not parser.receive(b"")
-    assert not parser.behind
+def test_row_42_pieces_in_which_no_frame_begins_take_time_too(piece: bytes) -> None:
+    side = Side().hear(syn(1), data(1, bytes(5_000))[:HEADER_SIZE])
+    side.look = 0.002
+    assert [side.parser.receive_in_turn(piece) for _ in range(1_000)].index(True) == 3 * LOOK_PIECES - 1
+    side.session.now = side.now
+    assert not side.parser.receive_in_turn(b"")
+    assert not side.parser.behind

@@ -21,7 +21,7 @@ from stronghold_p2p.yamux.header import (
     SYN,
     WINDOW_UPDATE,
 )
-from stronghold_p2p.yamux.receiver import TURN_FRAMES, Receiver
+from stronghold_p2p.yamux.receiver import Receiver
 from stronghold_p2p.yamux.session import Session, YamuxStream
 from stronghold_p2p.yamux.state import Receiving, Sending
 from stronghold_p2p.yamux.window import ReceiveBudget, ReceivePool
@@ -135,7 +135,7 @@ class Side:
         limits = limits or Limits()
         self.session = Session(self, client=client, limits=limits, budget=budget or alone(limits.receive_memory))
         self.parser = Receiver(self.session, self.clock)
-        self.turns = 0
+        self.look = 0.0
 
     def notify(self) -> None:
         self.notified += 1
@@ -157,14 +157,21 @@ class Side:
         return sink
 
     def hear(self, *frames: Buffer) -> Side:
-        """All of it arrives in one piece, and is processed in as many turns as it takes."""
+        """All of it arrives in one piece."""
         self.session.now = self.now
-        piece = b"".join(frames) if len(frames) != 1 else frames[0]
-        self.turns, self.parser.left = 1, TURN_FRAMES
-        while self.parser.receive(piece):
-            piece, self.parser.left = b"", TURN_FRAMES
-            self.turns += 1
+        self.parser.receive(b"".join(frames) if len(frames) != 1 else frames[0])
         return self
+
+    def turns(self, piece: Buffer, look: float) -> int:
+        """In how many turns ``piece`` is processed, if ``look`` seconds pass before each look at the clock."""
+        turns, self.look = 1, look
+        self.session.now = self.now
+        while self.parser.receive_in_turn(piece):
+            self.session.now = self.now
+            piece = b""
+            turns += 1
+        self.look = 0.0
+        return turns
 
     def take(self, *, congested: bool = False) -> bytes:
         """One flush: what has to be sent is written; the next writers are woken."""
@@ -204,6 +211,7 @@ class Side:
         state.consumed(count, self.clock)
 
     def clock(self) -> float:
+        self.now += self.look
         return self.now
 
     def check(self) -> None:
