@@ -64,7 +64,7 @@ def test_a_peer_without_orders_leaves(monkeypatch: pytest.MonkeyPatch, capsys: p
 async def test_a_process_that_ends_too_early_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli_demo, "PEER", "keyword")  # a module that does nothing
     with pytest.raises(P2PError, match="the demo failed at bob"):
-        await cli_demo.demo(argparse.Namespace(answer="yes"))
+        await cli_demo.demo(argparse.Namespace(answer="yes", json=False))
 
 
 async def test_a_process_that_fails_is_named() -> None:

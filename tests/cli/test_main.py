@@ -295,6 +295,8 @@ async def test_defect_12_without_a_terminal_only_rules_count() -> None:
         # Its whole id, for --allow; and one line, although both ids of the protocol were tried.
         assert await line_of(process) == f"refused {alice.peer_id}: /stronghold-p2p/1.0.0"
         process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            assert await process.wait() == 0
         assert await line_of(process) == ""
 
 

@@ -99,9 +99,10 @@ async def test_b11_a_peer_is_answered_whoever_reads_of_it(full: bool) -> None:
     assert "Traceback" not in err.decode()
 
 
-def test_b11_a_full_disk_is_an_error_in_one_line() -> None:
+def test_b11_a_full_disk_is_an_error_in_one_line(tmp_path: Path) -> None:
     with open("/dev/full", "wb") as full:
-        done = subprocess.run([*COMMAND, "--version"], stdout=full, stderr=PIPE, text=True, timeout=30, check=False)
+        command = [*COMMAND, "key", str(tmp_path / "bob.key")]
+        done = subprocess.run(command, stdout=full, stderr=PIPE, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (1, "stronghold-p2p: [Errno 28] No space left on device\n")
 
 
