@@ -39,6 +39,7 @@ _Values: TypeAlias = dict[str, Any]
 _SPEC: Final = "protobuf"
 _MAX_NUMBER: Final = (1 << 29) - 1
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
+_BEYOND: Final = "a field reaches past the end of its message"
 _FIXED_SIZES: Final = {_FIXED64: 8, _FIXED32: 4}
 
 
@@ -71,8 +72,8 @@ class _Pass:
     most: int
     left: int
 
-    def count(self) -> None:
-        self.left -= 1
+    def count(self, fields: int = 1) -> None:
+        self.left -= fields
         if self.left < 0:
             raise DecodeError(f"more than {self.most} fields")
 
@@ -85,6 +86,7 @@ class _Schema:
     tags: tuple[tuple[str, bytes, _Spec, bool], ...]  # encoded, and whether the field is a varint
     varints: dict[int, tuple[str, Callable[[int], Any], int]]  # the conversion of the value, and the limit
     lengths: dict[int, tuple[str, _Spec]]  # also elements of a repeated number, packed
+    lists: dict[int, tuple[str, int]]  # those of bytes, and the limit
 
 
 def field(number: int, kind: Scalar | type[Message], *, repeated: bool = False, limit: int = MAX_ELEMENTS) -> Any:
@@ -136,8 +138,11 @@ def decode(
 
 def _walk(schema: _Schema, run: _Pass, offset: int, end: int, values: _Values) -> None:
     """One flat pass over the fields between ``offset`` and ``end``; what is known lands in ``values``."""
-    data, varints, lengths = run.data, schema.varints, schema.lengths
+    data, varints, lengths, lists = run.data, schema.varints, schema.lengths, schema.lists
     while offset < end:
+        if data[offset] in lists:
+            offset = _take_list(lists[data[offset]], values, run, offset, end)
+            continue
         run.count()
         tag, offset = (data[offset], offset + 1) if data[offset] < 0x80 else _varint(data, offset, end)
         if not 8 <= tag <= 0xFFFFFFFF:
@@ -148,11 +153,8 @@ def _walk(schema: _Schema, run: _Pass, offset: int, end: int, values: _Values) -
         if wire == _FIXED64 or wire == _FIXED32:
             offset += _FIXED_SIZES[wire]
         else:
-            if offset < end and data[offset] < 0x80:
-                value = data[offset]
-                offset += 1
-            else:
-                value, offset = _varint(data, offset, end)
+            short = offset < end and data[offset] < 0x80
+            value, offset = (data[offset], offset + 1) if short else _varint(data, offset, end)
             if wire == _LENGTH:
                 start, offset = offset, offset + value
                 if offset <= end and tag in lengths:
@@ -161,7 +163,7 @@ def _walk(schema: _Schema, run: _Pass, offset: int, end: int, values: _Values) -
                 name, convert, limit = varints[tag]
                 _put(values, name, convert(value), limit)
         if offset > end:
-            raise DecodeError("a field reaches past the end of its message")
+            raise DecodeError(_BEYOND)
 
 
 def _varint(data: bytes, offset: int, end: int) -> tuple[int, int]:
@@ -211,6 +213,24 @@ def _take(declared: tuple[str, _Spec], values: _Values, run: _Pass, start: int, 
             _put(values, name, _FROM_VARINT[kind](value), limit)
 
 
+def _take_list(declared: tuple[str, int], values: _Values, run: _Pass, offset: int, end: int) -> int:
+    """The elements that begin a list of bytes, or go on with it, as long as nothing else is between; where they end."""
+    name, limit = declared
+    elements = values.setdefault(name, [])
+    before, data, tag = len(elements), run.data, run.data[offset]
+    while offset < end and data[offset] == tag:
+        short = offset + 1 < end and data[offset + 1] < 0x80
+        size, start = (data[offset + 1], offset + 2) if short else _varint(data, offset + 1, end)
+        offset = start + size
+        if offset > end:
+            raise DecodeError(_BEYOND)
+        elements.append(data[start:offset])
+    if len(elements) > limit:
+        raise DecodeError(f"more than {limit} elements in {name}")
+    run.count(len(elements) - before)
+    return offset
+
+
 def _finished(kind: Any, value: Any, limit: int) -> Any:
     """From what the walk collected (lists, and dicts for messages) to values of a field."""
     if isinstance(kind, str):
@@ -236,7 +256,8 @@ def _look_at(cls: type[Message]) -> _Schema:
         (name, leb128(spec.number << 3 | (_VARINT if spec.is_varint else _LENGTH)), spec, spec.is_varint)
         for name, spec in ordered.items()
     )
-    return _Schema(ordered, tags, varints, lengths)
+    lists = {tag: (name, spec.limit) for tag, (name, spec) in lengths.items() if spec.kind == "bytes" and spec.limit}
+    return _Schema(ordered, tags, varints, lengths, lists)
 
 
 def _checked(value: int, kind: Any) -> int:

@@ -63,6 +63,7 @@ class YamuxMuxer:
         self._reading_paused = False
         self._behind = False  # frames are left for a turn of their own, and nothing is read before it
         self._goodbye_until = math.inf
+        self._slices = network.slices
         self.turn = Turn(self._loop, network.slices, self._failed)
         self.heard = self._loop.time()
         self.closed = False
@@ -72,6 +73,7 @@ class YamuxMuxer:
         early, self._early = self._early, b""
         if early:
             self._session.now = self._loop.time()
+            self._receiver.since = self._slices.arriving(self._loop)
             try:
                 self._receiver.receive_in_turn(early)
             except Exception as error:  # whatever it is ends this connection only
@@ -116,6 +118,7 @@ class YamuxMuxer:
 
     def _receive_in_turn(self, view: memoryview) -> int:
         receiver = self._receiver
+        receiver.since = self._slices.arriving(self._loop)
         if receiver.behind and receiver.receive_in_turn(b""):
             used = 0
         else:

@@ -22,7 +22,7 @@ from stronghold_p2p.seams import Muxer, StreamEnd
 from stronghold_p2p.streams.deadline import Deadline, late
 from stronghold_p2p.streams.live import JOIN_BELOW, Intake, LiveStream
 
-SILENT_AFTER: Final = 2.0  # seconds: from then on a stream of the peer without a byte counts as one that says nothing
+SILENT_AFTER: Final = 1.0  # seconds: from then on a stream of the peer without a byte counts as one that says nothing
 
 
 class Accepter(Protocol):

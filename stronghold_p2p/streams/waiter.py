@@ -24,14 +24,26 @@ FEW: Final = 2  # a handler that starts, and what tells of it: this does not wai
 class Slices:
     """What was woken together and had no time yet, of all connections of a network.
 
-    They share one slice in each turn of the loop, and each connection is given one step after the other.
+    They share one slice in each turn of the loop, and each connection is given one step after the other. What arrives
+    in much is shared alike: ``arriving`` tells since when it is taken in this turn of the loop.
     """
 
-    __slots__ = ("_due", "waiting")
+    __slots__ = ("_arriving", "_due", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[Turn] = deque()
         self._due = False
+        self._arriving: float | None = None
+
+    def arriving(self, loop: asyncio.AbstractEventLoop) -> float:
+        """When the first connection began to take what had come, in the seconds of ``loop``."""
+        if self._arriving is None:
+            self._arriving = loop.time()
+            loop.call_soon(self._arrived)
+        return self._arriving
+
+    def _arrived(self) -> None:
+        self._arriving = None
 
     def add(self, turn: "Turn") -> None:
         self.waiting.append(turn)

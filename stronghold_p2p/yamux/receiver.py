@@ -10,8 +10,9 @@ Bytes for nobody (a stream that is gone, or was closed) are counted and dropped.
 
 Peers may send frames that mean nothing, and a few are no fault. ``_nothing_useful`` counts those in a row.
 
-Frames of the least size cost most: an inbox holds 20,000 of them. So ``receive_in_turn`` takes those of
-``TURN_SECONDS``; what is behind that is kept for the next turn, and ``behind`` says so (hostile row 42).
+Frames of the least size cost most: an inbox holds 20,000 of them, and many connections may have one full. So all that
+come in one turn of the loop have ``TURN_SECONDS`` together, from ``since`` on. ``receive_in_turn`` takes what fits
+into that, and a few frames in any case; ``behind`` says that there is more, for the next turn (hostile row 42).
 """
 
 from collections.abc import Callable
@@ -50,7 +51,7 @@ _DISCARDING = Receiving.DISCARDING
 
 
 class Receiver:
-    """Parses for one ``session``; ``clock`` tells what ``session.now`` was at the beginning of the turn."""
+    """Parses for one ``session``; ``clock`` is that of ``since``."""
 
     __slots__ = (
         "_body_flags",
@@ -63,12 +64,14 @@ class Receiver:
         "_pieces",
         "_session",
         "behind",
+        "since",
     )
 
     def __init__(self, session: Session, clock: Callable[[], float]) -> None:
         self._session = session
         self._clock = clock
         self.behind = False
+        self.since = 0.0
         self._look = _NEVER  # how far a piece is read before a look at the clock
         self._pieces = 0
         self._partial = b""
@@ -78,7 +81,7 @@ class Receiver:
         self._empty = 0
 
     def receive_in_turn(self, data: Buffer) -> bool:
-        """``receive``, but no more than a turn may take.
+        """``receive``, but no more than this turn may take.
 
         True: that was enough. What is left (``behind``) is for the next turn, which begins with an empty piece.
         """
@@ -143,7 +146,7 @@ class Receiver:
 
     def _is_over(self) -> bool:
         """Whether this turn has taken enough: then others have theirs."""
-        self.behind = self._clock() - self._session.now >= TURN_SECONDS
+        self.behind = self._clock() - self.since >= TURN_SECONDS
         return self.behind
 
     def _unfinished(self, rest: Buffer, *, another: bool) -> None:

@@ -54,7 +54,7 @@ def ended_together(arena: Arena, guard: Program, peers: list[Peer], body: bytes,
 
 def test_row_130_long_bodies_that_end_together(arena: Arena) -> None:
     """Bodies of 1 MiB whose last bytes come together"""
-    with arena.guard(*NO_POOL) as guard, ExitStack() as stack:
+    with arena.guard(*NO_POOL, "--timeout", "request=60") as guard, ExitStack() as stack:  # however slow the machine
         guard.rules(("allow", {}))
         peers = [stack.enter_context(guard.connect()) for _ in range(arena.pick(1, 4))]
         ended_together(arena, guard, peers, many(b"0.5", MIB - 8), arena.pick(8, 25))

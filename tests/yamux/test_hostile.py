@@ -366,8 +366,8 @@ def test_row_42_a_turn_takes_five_milliseconds_of_small_frames(frames: list[byte
 @pytest.mark.parametrize("piece", [b"", b"x"])
 def test_row_42_pieces_in_which_no_frame_begins_take_time_too(piece: bytes) -> None:
     side = Side().hear(syn(1), data(1, bytes(5_000))[:HEADER_SIZE])
-    side.look = 0.002
+    side.look, side.parser.since = 0.002, side.now
     assert [side.parser.receive_in_turn(piece) for _ in range(1_000)].index(True) == 3 * LOOK_PIECES - 1
-    side.session.now = side.now
+    side.parser.since = side.now
     assert not side.parser.receive_in_turn(b"")
     assert not side.parser.behind

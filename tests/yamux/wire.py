@@ -165,9 +165,9 @@ class Side:
     def turns(self, piece: Buffer, look: float) -> int:
         """In how many turns ``piece`` is processed, if ``look`` seconds pass before each look at the clock."""
         turns, self.look = 1, look
-        self.session.now = self.now
+        self.session.now = self.parser.since = self.now
         while self.parser.receive_in_turn(piece):
-            self.session.now = self.now
+            self.session.now = self.parser.since = self.now
             piece = b""
             turns += 1
         self.look = 0.0
