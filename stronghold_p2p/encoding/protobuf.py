@@ -217,14 +217,16 @@ def _take_list(declared: tuple[str, int], values: _Values, run: _Pass, offset: i
     """The elements that begin a list of bytes, or go on with it, as long as nothing else is between; where they end."""
     name, limit = declared
     elements = values.setdefault(name, [])
-    before, data, tag = len(elements), run.data, run.data[offset]
+    before, data, add = len(elements), run.data, elements.append
+    tag = data[offset]
     while offset < end and data[offset] == tag:
-        short = offset + 1 < end and data[offset + 1] < 0x80
-        size, start = (data[offset + 1], offset + 2) if short else _varint(data, offset + 1, end)
+        size, start = data[offset + 1] if offset + 1 < end else 0x80, offset + 2
+        if size >= 0x80:
+            size, start = _varint(data, offset + 1, end)
         offset = start + size
         if offset > end:
             raise DecodeError(_BEYOND)
-        elements.append(data[start:offset])
+        add(data[start:offset])
     if len(elements) > limit:
         raise DecodeError(f"more than {limit} elements in {name}")
     run.count(len(elements) - before)
