@@ -5,30 +5,41 @@ Keys, rules and address books are files of this kind. What is in them is not kno
 ``FileNotFoundError`` when reading, ``FileExistsError`` when creating.
 """
 
+import errno
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from stronghold_p2p.errors import ConfigError
 
+if sys.platform != "win32":  # now, and not when they are needed: a program may have given up its rights by then
+    import grp
+    import pwd
+
 Stamp: TypeAlias = tuple[int, int, int]
 """What changes with a file: its time of change in nanoseconds, its size, and which file it is."""
+
+# Why no other file can take the place of one that may well be written: it is a mount point of its own; its folder is
+# read-only, or not ours.
+_IN_PLACE: Final = frozenset({errno.EBUSY, errno.EXDEV, errno.EROFS, errno.EACCES, errno.EPERM})
 
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)  # a FIFO must not hold us up; absent on Windows
 
 
 def read(
-    path: Path, maximum: int, kind: str, error: type[ConfigError] = ConfigError, *, private: bool = False
+    path: Path, maximum: int, kind: str, error: type[ConfigError] = ConfigError, *, private: str = ""
 ) -> tuple[bytes, Stamp]:
     """What the file at ``path``, or behind that link, holds: at most ``maximum`` bytes.
 
     Besides what the system refuses, it is an ``error`` if this is not a regular file, if it is too large for a ``kind``
     (which is seen before anything is read), if others may write or own it or its folder, as for ssh, or if it is
-    ``private`` and others have rights on it.
+    ``private`` and others have rights on it; ``private`` says how else such a secret can be given.
     """
     with _faults(path, "read", error, FileNotFoundError):
         descriptor = os.open(path, _READ)
@@ -36,9 +47,9 @@ def read(
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise error(f"{path} is not a regular file", where=str(path))
-            if private and os.name == "posix" and status.st_mode & 0o077:
-                raise error(f"others can read it: chmod 600 {path}", where=str(path))
-            wrong = _of_others(path, status)
+            wrong = (_open_to_others(path, status, descriptor, private) if private else None) or _of_others(
+                path, status
+            )
             if wrong is not None:
                 raise error(wrong, where=str(path))
             data = b""
@@ -50,6 +61,23 @@ def read(
     if max(status.st_size, len(data)) > maximum:
         raise error(f"{path} is too large for a {kind}: at most {maximum} bytes", where=str(path))
     return data, stamp_of(status)
+
+
+def _open_to_others(path: Path, status: os.stat_result, descriptor: int, otherwise: str) -> str | None:
+    """What is wrong if others have rights on a secret; None: nobody has any but its owner, or of root's file the group.
+
+    PostgreSQL asks the same of its keys ("ssl_key_file"): a secret that somebody has mounted belongs to root, and a
+    group is how it is given to us. Such a file may not be ours to change.
+    """
+    if os.name != "posix" or not status.st_mode & (0o037 if status.st_uid == 0 else 0o077):
+        return None
+    ours = os.geteuid() in (0, status.st_uid)
+    if ours and not os.fstatvfs(descriptor).f_flag & os.ST_RDONLY:
+        return f"others can read it: chmod 600 {path}; where that does nothing, {otherwise}"
+    return (
+        f"others can read it, and {path} is not ours to change: let root own it, with the mode 0440 and a group "
+        f"of ours, or {otherwise}"
+    )
 
 
 def _of_others(path: Path, status: os.stat_result) -> str | None:
@@ -76,9 +104,6 @@ def _of_others(path: Path, status: os.stat_result) -> str | None:
 
 def _writable(status: os.stat_result) -> int:
     """The bits of a mode by which others than the owner may write."""
-    import grp  # noqa: PLC0415 - there is none on Windows
-    import pwd  # noqa: PLC0415 - as above
-
     if status.st_mode & stat.S_IWGRP:
         with suppress(KeyError):
             owner, group = pwd.getpwuid(status.st_uid), grp.getgrgid(status.st_gid)
@@ -90,7 +115,9 @@ def _writable(status: os.stat_result) -> int:
 def replace(path: Path, data: bytes) -> Stamp:
     """Put ``data`` in the place of what is at ``path``, in one step, flushed to the disk.
 
-    A file keeps its mode, a new one has 0600; a symbolic link is followed. ``ConfigError``: the file is as it was.
+    A file keeps its mode, a new one has 0600; a symbolic link is followed. A file that nothing can take the place of,
+    as one that is mounted by itself, is written where it is: whoever reads it meanwhile, or after a crash, finds the
+    beginning of it. ``ConfigError``: the file is as it was.
     """
     with _faults(path, "written", ConfigError):
         real = Path(os.path.realpath(path))
@@ -100,8 +127,13 @@ def replace(path: Path, data: bytes) -> Stamp:
         try:
             stamp = _write(temporary, data, mode)
             os.replace(temporary, real)
+        except OSError as cause:
+            if cause.errno not in _IN_PLACE or not real.is_file():
+                raise
+            stamp = _overwrite(real, data, cause)
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # what was never made, in a folder that is read-only
+                temporary.unlink(missing_ok=True)
         _flush_directory(real.parent)
         return stamp
 
@@ -114,8 +146,16 @@ def create(path: Path, data: bytes, error: type[ConfigError] = ConfigError) -> N
             _write(temporary, data, 0o600)
             _publish(temporary, path)
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # as above
+                temporary.unlink(missing_ok=True)
         _flush_directory(path.parent)
+
+
+def located(path: object) -> Path:
+    """What a caller gave as the place of a file; ``ConfigError`` if it is none."""
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigError(f"path {path!r}: take a Path or a text", where="path")
+    return Path(path)
 
 
 def stamp(path: Path) -> Stamp | None:
@@ -156,6 +196,36 @@ def _write(path: Path, data: bytes, mode: int) -> Stamp:
         return stamp_of(os.fstat(file.fileno()))
 
 
+def _overwrite(path: Path, data: bytes, cause: OSError) -> Stamp:
+    """Write ``data`` into the file that is there; if that fails, what it held before stands in it again.
+
+    It is emptied first: one that is cut short must not end as the longer one did. ``cause``: why it is not replaced,
+    which is what its owner has to know if it cannot be written, either.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:
+        raise cause from None
+    with FileIO(descriptor, "r+") as file:
+        before = file.read()
+        try:
+            _fill(file, data)
+        except OSError:
+            with suppress(OSError):
+                _fill(file, before)
+            raise
+        return stamp_of(os.fstat(file.fileno()))
+
+
+def _fill(file: FileIO, data: bytes) -> None:
+    file.seek(0)
+    file.truncate()
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
+    os.fsync(file.fileno())
+
+
 def _publish(temporary: Path, path: Path) -> None:
     """Give the finished file its name, unless the name is taken."""
     try:
@@ -171,7 +241,11 @@ def _publish(temporary: Path, path: Path) -> None:
 def _flush_directory(directory: Path) -> None:
     if os.name != "posix":
         return
-    descriptor = os.open(directory, os.O_RDONLY)
+    with suppress(PermissionError):  # a folder that we may not list cannot be flushed
+        _flush(os.open(directory, os.O_RDONLY))
+
+
+def _flush(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
     finally:

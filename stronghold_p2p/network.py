@@ -2,12 +2,21 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from functools import partial
 from types import EllipsisType
 from typing import Any, Final, NoReturn, Self, TypeAlias, TypeVar, overload
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing.parse import parse, split_peer, with_peer
+from stronghold_p2p.addressing.parse import parse, shown, split_peer, with_peer
+from stronghold_p2p.arguments import (
+    check_coroutine_function,
+    check_function,
+    check_ids,
+    check_kind,
+    check_seconds,
+    no_protocol,
+)
 from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.live import Connection, LiveConnection
@@ -38,6 +47,20 @@ Target: TypeAlias = PeerId | Address
 
 StreamHandler: TypeAlias = Callable[[Stream], Awaitable[None]]
 Timeout: TypeAlias = float | EllipsisType | None
+CHECKED: Final = 1_000  # sets of protocols that are known to be well-formed
+
+_ADDRESS: Final = "take a text like '/ip4/192.0.2.7/tcp/4001', or a Multiaddr"
+_PEER: Final = "take a PeerId, as PeerId(text) is"
+_OPTIONS: Final[dict[str, tuple[type, str]]] = {
+    "identity": (Identity, "take an Identity; Identity.load(path) reads one from a file"),
+    "firewall": (Firewall, "take a Firewall; Firewall.load(path) reads one from a file"),
+    "book": (AddressBook, "take an AddressBook; AddressBook.load(path) reads one from a file"),
+    "timeouts": (Timeouts, "take Timeouts(request=5), for example"),
+    "limits": (Limits, "take Limits(connections=100), for example"),
+    "agent": (str, "take a text"),
+    "name": (str, "take a text"),
+}
+
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")
 
@@ -75,17 +98,19 @@ class Network:
         agent: str = AGENT,
         name: str = "",
     ) -> None:
+        options = {"identity": identity, "firewall": firewall, "book": book, "timeouts": timeouts, "limits": limits}
+        for option, value in {**options, "agent": agent, "name": name}.items():
+            if value is not None:
+                check_kind(option, value, *_OPTIONS[option])
         self.identity, self.name = identity or Identity(), name
-        if isinstance(listen, str):
-            raise ConfigError(f"listen is one address: take [{listen!r}]", where="listen")
-        self._listen = tuple(_parsed(address) for address in listen)
+        self._listen = _addresses("listen", listen)
         self._swarm = swarm = Swarm(
             self.identity,
             firewall=firewall,
             timeouts=timeouts,
             limits=limits,
             book=book,
-            announce=None if announce is None else [self._ours(address) for address in announce],
+            announce=None if announce is None else [self._ours(one) for one in _addresses("announce", announce)],
             name=name,
         )
         self.timeouts, self.limits = swarm.timeouts, swarm.limits
@@ -93,6 +118,7 @@ class Network:
         self._ping = Ping(self._swarm)
         self._client, self._server = Client(self._swarm), Server(self._swarm)
         self._entered = False
+        self._checked: set[tuple[str, ...]] = set()  # protocols that streams were opened for
 
     def __repr__(self) -> str:
         return f"<Network {' '.join(filter(None, (self.name, str(self.peer_id))))}>"
@@ -136,7 +162,12 @@ class Network:
 
     @property
     def addresses(self) -> tuple[Multiaddr, ...]:
-        """Where others reach us, each ending in ``/p2p/`` and our peer id: where we listen, or what is announced."""
+        """Where others reach us, each ending in ``/p2p/`` and our peer id: where we listen, or what is announced.
+
+        ``UsageError``: the network has yet to be opened, so that is not known.
+        """
+        if not self._entered and self._swarm.announce is None:
+            raise UsageError("a network has no addresses before it is open: use async with")
         return tuple(with_peer(address, self.peer_id) for address in self._swarm.addresses)
 
     @property
@@ -168,6 +199,7 @@ class Network:
     async def disconnect(self, peer: PeerId) -> int:
         """Close every connection to ``peer`` in order; how many there were."""
         self._check_open()
+        check_kind("peer", peer, PeerId, _PEER)
         open_ones = self._swarm.connections(peer)
         for connection in open_ones:
             connection.shut()  # before anything is waited for: cancelled, the peer is gone all the same
@@ -176,10 +208,13 @@ class Network:
 
     def is_connected(self, peer: PeerId) -> bool:
         """Whether there is an open connection to ``peer``, opened by either side."""
+        check_kind("peer", peer, PeerId, _PEER)
         return self._swarm.connected(peer) is not None
 
     def connections(self, peer: PeerId | None = None) -> tuple[Connection, ...]:
         """The open connections, to ``peer`` or to everybody."""
+        if peer is not None:
+            check_kind("peer", peer, PeerId, _PEER)
         return tuple(connection.face for connection in self._swarm.connections(peer))
 
     @overload
@@ -201,7 +236,7 @@ class Network:
         if not self._entered or self._swarm.closing or asyncio.get_running_loop() is not self._swarm.loop:
             self._check_open()
         peer, addresses = (to, ()) if isinstance(to, PeerId) else _resolved(to)
-        limit = self.timeouts.request if timeout is ... else timeout
+        limit = self.timeouts.request if timeout is ... else _seconds(timeout)
         return self._client.request(peer, addresses, message, protocol, timeout=limit)
 
     @overload
@@ -214,13 +249,16 @@ class Network:
 
         It is called with each ``Request`` that the firewall lets through, and returns the answer or an awaitable of
         it; ``raise Rejected`` refuses, anything else that it raises resets the stream. It is cancelled after
-        ``timeouts.request`` seconds and when the requester has gone.
+        ``timeouts.request`` seconds and when the requester has gone. ``ConfigError``: it is no function of a request.
         """
         if isinstance(given, RequestProtocol):
             return lambda handler: self._answer_with(given, handler)
+        if isinstance(given, str):
+            raise no_protocol(given)
         return self._answer_with(STRONGHOLD, given)
 
     def _answer_with(self, protocol: RequestProtocol[Any, Any], handler: Handler[Any, Any]) -> Handler[Any, Any]:
+        check_function("on_request", handler, "a Request")
         self._check_free(protocol.ids)
         self._server.serve(protocol, handler)
         self._identify.changed()
@@ -234,12 +272,29 @@ class Network:
         ``timeout`` is until the peer has accepted the stream, wherever that is waited for; by default it may take
         ``timeouts.dial`` to connect and then ``timeouts.negotiate`` to accept.
         """
+        try:
+            if protocols not in self._checked:
+                self._check_ids(protocols)
+        except TypeError:  # a list in the place of an id
+            check_ids(protocols)
+            raise
+        limit = self.timeouts.dial if timeout is ... else _seconds(timeout)
+        patient = timeout is not ...
+        return StreamOpening(lambda: self._open_stream(to, protocols, limit, patient=patient, wait=wait))
+
+    def _check_ids(self, protocols: tuple[str, ...]) -> None:
+        """Once for each call that a program has: whoever opens a stream again has not to wait for this."""
         if not protocols:
             raise UsageError("name at least one protocol")
-        return StreamOpening(lambda: self._open_stream(to, protocols, timeout, wait))
+        check_ids(protocols)
+        if len(self._checked) >= CHECKED:
+            self._checked.clear()
+        self._checked.add(protocols)
 
-    async def _open_stream(self, to: Target, protocols: tuple[str, ...], timeout: Timeout, wait: bool) -> Stream:
-        async with Deadline(self._timeout(timeout, self.timeouts.dial), "dial") as deadline:
+    async def _open_stream(
+        self, to: Target, protocols: tuple[str, ...], timeout: float | None, *, patient: bool, wait: bool
+    ) -> Stream:
+        async with Deadline(timeout, "dial") as deadline:
             connection = await self._connected(to, deadline)
             deadline.phase = "firewall"
             keeper, ask = self._swarm.gatekeeper, self._swarm.approval.ask
@@ -249,21 +304,27 @@ class Network:
             if not allowed:
                 raise kept_back(connection, "stream")
             deadline.phase = "negotiate"
-            patience = None if timeout is ... else deadline
+            patience = deadline if patient else None
             return Stream(await connection.open_stream(*allowed, wait=wait, patience=patience))
 
     def on_stream(self, *protocols: str) -> Callable[[StreamHandler], StreamHandler]:
         """Let a coroutine function handle streams of your own ``protocols`` (a decorator).
 
         The firewall is asked before the stream is accepted. Returning closes the stream, raising resets it.
+        ``ConfigError``: something else than ids, or no coroutine function of a stream.
         """
-        if not protocols:
-            raise UsageError("name at least one protocol")
+        if protocols and callable(protocols[0]):
+            raise ConfigError(
+                "on_stream needs the id of a protocol: @network.on_stream('/chat/1.0.0')", where="on_stream"
+            )
+        self._check_ids(protocols)
 
         def register(handler: StreamHandler) -> StreamHandler:
+            certain = check_coroutine_function("on_stream", handler, "a Stream")
             self._check_free(protocols)
+            served = handler if certain else partial(_awaited, handler)
             for protocol in protocols:
-                self._swarm.handle(protocol, lambda live: handler(Stream(live)))
+                self._swarm.handle(protocol, lambda live: served(Stream(live)))
             self._identify.changed()
             return handler
 
@@ -285,6 +346,7 @@ class Network:
 
     def on_event(self, callback: Callable[[Event], None]) -> Callable[[Event], None]:
         """Call ``callback`` with every event at once (a decorator). It must not block; what it raises is logged."""
+        check_function("on_event", callback, "an event")
         self._swarm.hub.follow(callback)
         return callback
 
@@ -334,7 +396,7 @@ class Network:
         return place
 
     def _timeout(self, given: Timeout, default: float | None) -> float | None:
-        return default if isinstance(given, EllipsisType) else given
+        return default if isinstance(given, EllipsisType) else _seconds(given)
 
     def _check_open(self) -> None:
         if not self._entered or self._swarm.closing:
@@ -351,8 +413,36 @@ class Network:
 def _parsed(address: Address) -> Multiaddr:
     try:
         return parse(address)
-    except DecodeError as error:
-        raise ConfigError(f"{address}: {error}", where=str(address)) from None
+    except (DecodeError, TypeError, OverflowError) as error:
+        check_kind("address", address, (str, bytes, Multiaddr), _ADDRESS)
+        raise ConfigError(f"{shown(address)}: {error}", where=shown(address)) from None
+
+
+def _addresses(option: str, given: Iterable[Address]) -> tuple[Multiaddr, ...]:
+    """The addresses of an option, which is a list of them."""
+    if isinstance(given, str | bytes | Multiaddr):
+        raise ConfigError(f"{option} is one address: take [{str(given)!r}]", where=option)
+    check_kind(option, given, Iterable, f"a list of addresses: {_ADDRESS}")
+    return tuple(_parsed(address) for address in given)
+
+
+def _seconds(timeout: float | None) -> float | None:
+    """A deadline that the caller gave, looked at before anything is sent."""
+    try:
+        if timeout is None or timeout >= 0:
+            return timeout
+    except TypeError:
+        pass
+    check_seconds(timeout)
+    return timeout
+
+
+async def _awaited(handler: StreamHandler, stream: Stream) -> None:
+    """Run what is no coroutine function, but may give a coroutine."""
+    outcome: object = handler(stream)
+    if not isinstance(outcome, Awaitable):
+        raise TypeError(f"{handler!r} returned {type(outcome).__name__}, which nobody can await: write async def")
+    await outcome
 
 
 def _resolved(to: Target) -> tuple[PeerId | None, tuple[Multiaddr, ...]]:

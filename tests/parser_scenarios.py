@@ -17,6 +17,7 @@ from stronghold_p2p.encoding import protobuf, strict_json, varint
 from stronghold_p2p.errors import StreamEnded
 from stronghold_p2p.exchange import ExchangeRunner
 from stronghold_p2p.identity import Envelope, PeerId, PeerRecord, PublicKey
+from stronghold_p2p.identity.keys import pkcs8, storage
 from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.noise import payload
 from stronghold_p2p.noise.handshake import HandshakeState
@@ -29,6 +30,7 @@ from stronghold_p2p.streams.negotiation import HeldUntilAnswered, InboundNegotia
 from stronghold_p2p.transport.socket_wire import SocketWire
 from stronghold_p2p.transport.stream_wire import StreamWire
 from stronghold_p2p.transport.upgrade import Negotiated
+from tests.identity import private_keys
 from tests.noise.pair import YAMUX, handshake, keys, opened, randomness, sealed, side
 from tests.transport.ends import dialer, identity, listener
 from tests.yamux.wire import ACK, FIN, RST, SYN, Side, data, ping, syn, update
@@ -387,6 +389,22 @@ BLOCKS: list[Block] = [
         lambda data: Identity.from_private_protobuf(bytes(data)).peer_id,
         ALICE.private_protobuf(),
         ALICE.peer_id,
+    ),
+    Block(
+        "identity.keys.pkcs8.decode",
+        pkcs8.decode,
+        private_keys.V2,
+        (private_keys.SEED, private_keys.PUBLIC),
+        lambda _wrong, result: result is None,  # whoever asks knows other forms
+        any_buffer=False,
+    ),
+    Block(
+        "identity.keys.storage.parse",
+        lambda data: storage.parse(data, "key", b"").private_bytes_raw(),
+        private_keys.pem(private_keys.V2),
+        private_keys.SEED,
+        lambda wrong, result: b"-----END PRIVATE KEY-----" in wrong and result == private_keys.SEED,
+        any_buffer=False,
     ),
     Block("identity.peer_id.PeerId.__init__", PeerId, bytes(ALICE.peer_id), ALICE.peer_id, any_buffer=False),
     Block(

@@ -99,11 +99,11 @@ def same(one: P2PError, other: object) -> bool:
 
 @pytest.mark.parametrize("error", every_error(), ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
-def test_an_error_is_copied_and_pickled_whole(error: P2PError, copied: Callable[[P2PError], object]) -> None:
+def test_b01_an_error_is_copied_and_pickled_whole(error: P2PError, copied: Callable[[P2PError], object]) -> None:
     assert same(error, copied(error))
 
 
-def test_an_error_with_peers_and_addresses_is_pickled() -> None:
+def test_b01_an_error_with_peers_and_addresses_is_pickled() -> None:
     """As one that a worker process hands to its parent."""
     address = parse(f"/ip4/192.0.2.7/tcp/4001/p2p/{PEER}")
     refused = ConnectionRefusedError(111, "Connection refused")

@@ -67,6 +67,7 @@ HARMLESS = {
     "swarm.swarm.leave_behind": "forgets a task that has ended",
     "muxing.yamux_muxer._send": "goes on as ``received`` does",
     "muxing.yamux_muxer._take_turns": "goes on as ``received`` does",
+    "streams.waiter.arriving": "forgets a time",
     "streams.waiter.add": "a step of a task, whose faults are the task's",
     "streams.waiter.set": "a step of a task, whose faults are the task's",
     "streams.aside._next": "sets a future, and gives the thread its next work",

@@ -5,6 +5,7 @@ tests/firewall/asking/test_rules_file.py shows what becomes of each step that fa
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
@@ -18,7 +19,7 @@ from stronghold_p2p import files
 from stronghold_p2p.errors import ConfigError, IdentityError
 
 
-def read(path: Path, *, private: bool = False) -> bytes:
+def read(path: Path, *, private: str = "") -> bytes:
     data, stamp = files.read(path, 10, "note", IdentityError, private=private)
     assert stamp == files.stamp(path)
     return data
@@ -64,17 +65,17 @@ def test_what_is_no_file_and_what_others_may_do(tmp_path: Path) -> None:
     path, link = tmp_path / "note", tmp_path / "link"
     path.write_bytes(b"x")
     link.symlink_to(path)  # what counts is the file behind it
-    for mode in (0o640, 0o604, 0o610, 0o601, 0o602):
+    for mode in (0o604, 0o610, 0o601, 0o602):
         path.chmod(mode)
         with pytest.raises(ConfigError, match=f"others can read it: chmod 600 {link}"):
-            read(link, private=True)
+            read(link, private="take another way")
         if not mode & 0o022:
             assert read(link) == b"x"
             continue
         with pytest.raises(ConfigError, match=f"others can write it: chmod go-w {link}"):
             read(link)
     path.chmod(0o400)  # a read-only file is fine
-    assert read(link, private=True) == b"x"
+    assert read(link, private="take another way") == b"x"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="owners are POSIX's")
@@ -157,3 +158,125 @@ def test_what_the_system_refuses_is_an_error_with_the_path(tmp_path: Path) -> No
             call()
         assert caught.value.where == str(path)
         assert isinstance(caught.value.__cause__, NotADirectoryError)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="owners are POSIX's")
+@pytest.mark.parametrize("mode", [0o400, 0o600, 0o440, 0o640, 0o444, 0o460, 0o450, 0o777])
+@pytest.mark.parametrize("owner", ["root", "we", "somebody"])
+@pytest.mark.parametrize("changeable", [True, False])
+def test_b08_a_mounted_secret_is_taken_as_postgresql_takes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: str, mode: int, *, changeable: bool
+) -> None:
+    """Of root's file the group may read; of ours nobody else."""
+    path, we = tmp_path / "note", 1000
+    path.write_bytes(b"x")
+    fstat, uid = os.fstat, {"root": 0, "we": we, "somebody": 1001}[owner]
+
+    def owned(descriptor: int) -> SimpleNamespace:
+        found = fstat(descriptor)
+        times = {"st_mtime_ns": found.st_mtime_ns, "st_size": found.st_size, "st_ino": found.st_ino}
+        return SimpleNamespace(st_mode=stat.S_IFREG | mode, st_uid=uid, **times)
+
+    monkeypatch.setattr(os, "geteuid", lambda: we)
+    monkeypatch.setattr(os, "fstat", owned)
+    monkeypatch.setattr(os, "fstatvfs", lambda _file: SimpleNamespace(f_flag=0 if changeable else os.ST_RDONLY))
+    monkeypatch.setattr(os, "stat", lambda _path: SimpleNamespace(st_mode=stat.S_IFDIR | 0o755, st_uid=0))
+    allowed = (0o400, 0o600, 0o440, 0o640) if owner == "root" else (0o400, 0o600)
+    if mode in allowed and owner != "somebody":
+        assert files.read(path, 10, "note", private="take another way")[0] == b"x"
+        return
+    told = "belongs to another user"
+    if mode not in allowed and changeable and owner == "we":
+        told = f"others can read it: chmod 600 {path}; where that does nothing, take another way"
+    elif mode not in allowed:
+        told = (
+            f"others can read it, and {path} is not ours to change: let root own it, with the mode 0440 and a group "
+            "of ours, or take another way"
+        )
+    with pytest.raises(ConfigError, match=told):
+        files.read(path, 10, "note", private="take another way")
+
+
+@pytest.mark.parametrize("number", [errno.EBUSY, errno.EXDEV, errno.EROFS, errno.EACCES, errno.EPERM])
+@pytest.mark.parametrize("step", ["open", "replace"])
+def test_b10_a_file_that_nothing_can_take_the_place_of_is_written_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, number: int
+) -> None:
+    path, link = tmp_path / "note", tmp_path / "link"
+    path.write_bytes(b"a longer text")
+    path.chmod(0o640)
+    link.symlink_to(path)
+    inode, open_ = path.stat().st_ino, os.open
+
+    def fail(*_given: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    def opened(where: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_CREAT:
+            fail()
+        return open_(where, flags, mode)
+
+    monkeypatch.setattr(os, step, opened if step == "open" else fail)
+    assert files.replace(link, b"short") == files.stamp(path)
+    assert (path.read_bytes(), path.stat().st_ino, stat.S_IMODE(path.stat().st_mode)) == (b"short", inode, 0o640)
+    assert sorted(os.listdir(tmp_path)) == ["link", "note"]
+    with pytest.raises(ConfigError, match=os.strerror(number)):  # there is nothing to be written
+        files.replace(tmp_path / "new", b"short")
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ConfigError, match=os.strerror(number)):
+        files.replace(path, b"short")
+
+
+def test_b10_what_cannot_be_written_in_place_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, open_, fsync = tmp_path / "note", os.open, os.fsync
+    path.write_bytes(b"what was there")
+
+    def busy(*_given: object) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(os, "replace", busy)
+    full = iter([None, OSError(errno.ENOSPC, "No space left on device"), None])
+
+    def flush(descriptor: int) -> None:
+        if (error := next(full)) is not None:
+            raise error
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    with pytest.raises(ConfigError, match=f"{path} cannot be written: No space left on device"):
+        files.replace(path, b"something else")
+    assert path.read_bytes() == b"what was there"
+    monkeypatch.setattr(os, "fsync", fsync)
+
+    def read_only(where: Path, flags: int, mode: int = 0o777) -> int:
+        if flags == os.O_RDWR:
+            raise OSError(errno.EROFS, "Read-only file system")
+        return open_(where, flags, mode)
+
+    monkeypatch.setattr(os, "open", read_only)
+    with pytest.raises(ConfigError, match=f"{path} cannot be written: Device or resource busy"):
+        files.replace(path, b"something else")
+    assert os.listdir(tmp_path) == ["note"]
+
+
+def test_a_folder_that_cannot_be_listed_is_written_to_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_ = os.open
+
+    def unlisted(where: Path, flags: int, mode: int = 0o777) -> int:
+        if flags == os.O_RDONLY:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return open_(where, flags, mode)
+
+    monkeypatch.setattr(os, "open", unlisted)
+    files.replace(tmp_path / "note", b"x")
+    assert (tmp_path / "note").read_bytes() == b"x"
+
+
+def test_what_is_no_path() -> None:
+    assert files.located("note") == files.located(Path("note")) == Path("note")
+    for wrong in (None, 5, b"note"):
+        with pytest.raises(ConfigError, match=f"path {wrong!r}: take a Path or a text"):
+            files.located(wrong)

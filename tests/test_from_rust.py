@@ -80,7 +80,9 @@ def exists(name: str) -> bool:
     if not attribute:
         parameters = {"identity", "limits", "book", "timeouts", "remote", "async with"}
         return hasattr(stronghold_p2p, name) or name in parameters
-    return owner in OF and (hasattr(OF[owner], attribute) or attribute in ANNOTATED.get(owner, set()))
+    if owner not in OF:
+        return False
+    return attribute in dir(OF[owner]) or attribute in ANNOTATED.get(owner, set())
 
 
 def test_every_method_has_its_number_and_its_place() -> None:

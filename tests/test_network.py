@@ -46,7 +46,8 @@ async def test_who_and_where() -> None:
     bob = Network(identity=identity, listen=[LOOPBACK, parse(LOOPBACK)], name="bob")
     assert bob.peer_id == identity.peer_id
     assert repr(bob) == f"<Network bob {identity.peer_id}>"
-    assert bob.addresses == ()
+    with pytest.raises(UsageError, match="no addresses before it is open"):
+        print(bob.addresses)
     async with bob:
         assert len(bob.addresses) == 2 == len(bob.listeners)
         for address in bob.addresses:
@@ -285,7 +286,7 @@ async def test_serving_for_ever_ends_when_cancelled() -> None:
             await bob.serve_forever()
 
     task = asyncio.ensure_future(serve())
-    await until(lambda: bob.addresses)
+    await until(lambda: bob.listeners)
     async with Network() as alice:
         assert await alice.request(bob.addresses[0], "x") == "x"
     task.cancel()

@@ -33,12 +33,18 @@ def _uint(bits: int) -> Callable[[str], bytes]:
 
 def _ip(kind: type[Ip]) -> Callable[[str], bytes]:
     def to_bytes(text: str) -> bytes:
+        host, _, zone = text.partition("%")
+        advice = ""
         try:
-            if "%" not in text:
-                return kind(text).packed
+            packed = kind(host).packed
         except ValueError:
             pass
-        raise DecodeError(f"{text[:64]!r} is no IP address")
+        else:
+            if "%" not in text:
+                return packed
+            if len(packed) == 16 and zone:
+                advice = f": the zone stands before it, /ip6zone/{zone[:16]}/ip6/{host}"
+        raise DecodeError(f"{text[:64]!r} is no IP address{advice}")
 
     return to_bytes
 

@@ -101,15 +101,23 @@ def _first_ip(address: Multiaddr) -> Ip | None:
     else:
         parts = walk(bytes(address))
         ip = _ip_of(parts[0]) or (_ip_of(parts[1]) if len(parts) > 1 and parts[0].protocol is IP6ZONE else None)
-    if ip and ip in _NAT64:
-        return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
-    return unmapped(ip) if ip else None
+    return (inner_ip4(ip) or unmapped(ip)) if ip else None
 
 
 def _ip_of(part: Part) -> Ip | None:
     if part.protocol is IP4:
         return ipaddress.IPv4Address(part.value)
     return ipaddress.IPv6Address(part.value) if part.protocol is IP6 else None
+
+
+def inner_ip4(ip: Ip) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that an IPv6 address leads to through somebody who translates or tunnels; None for all others.
+
+    By NAT64 with the well-known prefix (RFC 6052), where any other prefix tells nothing, and by 6to4 (RFC 3056).
+    """
+    if isinstance(ip, ipaddress.IPv6Address):
+        return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF) if ip in _NAT64 else ip.sixtofour
+    return None
 
 
 def unmapped(ip: Ip) -> Ip:

@@ -24,6 +24,8 @@ from stronghold_p2p.identity.peer_id import PeerId
 
 MAX_SIZE: Final = 1_024  # bytes, and characters
 MAX_COMPONENTS: Final = 32
+SHOWN: Final = 200  # characters of what is no address
+_NAME: Final = re.compile("[a-z0-9-]{1,64}")
 P2P_CODE: Final = varint.encode(P2P.code)  # an address without these bytes names no peer
 IP_TCP: Final = re.compile(rb"(?:\x04(.{4})|\x29(.{16}))\x06..", re.DOTALL)
 """An IP address and a TCP port: what has this shape is an address, whatever the values."""
@@ -118,6 +120,28 @@ def with_peer(address: Multiaddr, peer: PeerId) -> Multiaddr:
     if named != peer:
         raise ConfigError(f"{address} names another peer than {peer}", where=str(address))
     return address
+
+
+def shown(address: object) -> str:
+    """What somebody gave as an address, for a message: in one line, and not without end."""
+    text = str(address)
+    short = text if len(text) <= SHOWN else text[:SHOWN] + "\N{HORIZONTAL ELLIPSIS}"
+    return short if short.isprintable() else repr(short)
+
+
+def known_part(text: str) -> str | None:
+    """What stands in ``text`` before the first component of a kind that we do not know; None: there is no such one.
+
+    The values in it may be wrong, and behind it nothing can be told, not even where the component ends.
+    """
+    words = text.split("/")
+    at = 1
+    while at < len(words):
+        protocol = BY_NAME.get(words[at])
+        if protocol is None:
+            return "/".join(words[:at]) if _NAME.fullmatch(words[at]) else None
+        at = len(words) if protocol is UNIX else at + (1 if protocol.size == 0 else 2)
+    return None
 
 
 def _from_text(text: str) -> bytes:

@@ -11,6 +11,7 @@ from multiaddr import Multiaddr
 from stronghold_p2p import files
 from stronghold_p2p.addressing.kinds import relays_of, through_relay
 from stronghold_p2p.addressing.parse import with_peer
+from stronghold_p2p.arguments import check_kind
 from stronghold_p2p.book import json_form
 from stronghold_p2p.book.entry import FOUND, GIVEN, place_of
 from stronghold_p2p.book.json_form import RELAYS, Content
@@ -46,7 +47,10 @@ class AddressBook:
 
     @relays.setter
     def relays(self, relays: Iterable[PeerId]) -> None:
+        if isinstance(relays, PeerId | str | bytes):
+            raise ConfigError("relays is one peer: take a list", where="relays")
         self._store.relays = list(relays)
+        _check_peers(*self._store.relays)
 
     @staticmethod
     def load(path: Path | str, *, autosave: bool = True) -> "AddressBook":
@@ -56,7 +60,7 @@ class AddressBook:
         file cannot be read or understood; ``where`` names the file and the place in it, and it stays as it is.
         """
         book = AddressBook()
-        book._file = BookFile(Path(path), autosave=autosave)
+        book._file = BookFile(files.located(path), autosave=autosave)
         content = book._file.read()
         if content is not None:
             book._store.take(content)
@@ -70,8 +74,8 @@ class AddressBook:
         book; then the file is as it was.
         """
         file = self._file
-        if path is not None and (file is None or Path(path) != file.path):
-            file = BookFile(Path(path))
+        if path is not None and (file is None or files.located(path) != file.path):
+            file = BookFile(files.located(path))
         if file is None:
             raise ConfigError("the book was loaded from no file: name one", where="path")
         file.write(self._store.content())
@@ -85,6 +89,7 @@ class AddressBook:
 
         ``ConfigError``: it is no address book. ``LimitExceeded``: it does not fit. Then nothing changes.
         """
+        check_kind("text", text, str, "take what export() gives")
         self._store.take(json_form.loads(text.encode(errors="surrogatepass"), "the text"))
 
     def add(self, peer: PeerId, address: Multiaddr | str) -> None:
@@ -93,7 +98,8 @@ class AddressBook:
         ``ConfigError``: no address, or one that ends in another peer's id. ``LimitExceeded``: there is no place that is
         not taken by something that the caller gave, too.
         """
-        store, place, entry = self._store, place_of(peer, address), self._store.entry(peer)
+        store, place = self._store, place_of(peer, address)
+        entry = store.entry(peer)
         entry.pinned = True
         if entry.places.get(place, 0.0) >= FOUND:
             entry.places[place] = GIVEN
@@ -104,11 +110,14 @@ class AddressBook:
 
     def remove(self, peer: PeerId, address: Multiaddr | str | None = None) -> None:
         """Forget one address of ``peer``, or (None) all; nothing happens if it is not known."""
+        _check_peers(peer)
         entry = self._store.entry(peer)
-        if address is not None:
-            entry.places.pop(place_of(peer, address), None)
+        if address is None:
+            entry.places, entry.unread = {}, ()
+        elif isinstance(address, str) and address in entry.unread:
+            entry.unread = tuple(text for text in entry.unread if text != address)
         else:
-            entry.places = {}
+            entry.places.pop(place_of(peer, address), None)
         if not entry.places:
             entry.pinned = False
         self._store.put(peer, entry)
@@ -120,6 +129,8 @@ class AddressBook:
         ``<relay's address>/p2p/<relay>/p2p-circuit/p2p/<peer>``.
         """
         entry = self._store.entry(peer)
+        if not entry.places:
+            _check_peers(peer)
         order = entry.order(peer, self._circuits(peer, self.relays if entry.relays is None else entry.relays))
         found = map(Multiaddr, order)
         return tuple(with_peer(one, peer) if relays_of(one) else one for one in found)
@@ -134,7 +145,10 @@ class AddressBook:
 
         ``ConfigError``: nothing would be left, or more than 64 relays. ``LimitExceeded``: the book is full.
         """
+        if isinstance(relays, PeerId | str | bytes):
+            raise ConfigError("relays is one peer: take a list", where="relays")
         named = None if relays is None else tuple(dict.fromkeys(relays))
+        _check_peers(to, *(named or ()))
         if exclusive and named == ():
             raise ConfigError("exclusive, and through no relay: nothing is left to dial", where="relays")
         if named is not None and len(named) > RELAYS:
@@ -152,6 +166,11 @@ class AddressBook:
             if place is not None:
                 found.append(bytes(through_relay(Multiaddr(place), relay)))
         return found
+
+
+def _check_peers(*peers: object) -> None:
+    for peer in peers:
+        check_kind("peer", peer, PeerId, "take PeerId(text)")
 
 
 class BookFile:

@@ -13,7 +13,8 @@ from typing import Final
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.kinds import relays_of
-from stronghold_p2p.addressing.parse import P2P_CODE, parse, split_peer
+from stronghold_p2p.addressing.parse import P2P_CODE, parse, shown, split_peer
+from stronghold_p2p.arguments import check_kind
 from stronghold_p2p.errors import ConfigError, DecodeError
 from stronghold_p2p.identity import Edition, PeerId
 
@@ -32,6 +33,7 @@ class BookEntry:
     """The addresses of one peer in an address book.
 
     ``places`` maps each address to the time until which it counts; those that are ``GIVEN`` or ``FOUND`` stay.
+    ``unread`` are addresses of kinds that we do not know, as a file had them: kept for it, and never dialed.
     ``pinned``: the caller named this peer, so the book never forgets it by itself.
     ``relays`` and ``exclusive`` are what ``AddressBook.via`` said. ``edition`` is that of the newest signed record,
     which holds until ``record_until``; no older one counts after that, either.
@@ -43,6 +45,7 @@ class BookEntry:
     exclusive: bool = False
     edition: Edition | None = None
     record_until: float = -inf
+    unread: tuple[str, ...] = ()
 
     @property
     def bound(self) -> bool:
@@ -52,7 +55,7 @@ class BookEntry:
     @property
     def stays(self) -> bool:
         """Something lasting is known of this peer."""
-        return self.bound or any(until >= FOUND for until in self.places.values())
+        return self.bound or bool(self.unread) or any(until >= FOUND for until in self.places.values())
 
     @property
     def lasting(self) -> tuple[bytes, ...]:
@@ -79,15 +82,18 @@ class BookEntry:
         self.places = {place: until, **others} if first else {**others, place: until}
         return True
 
-    def tell(self, places: Iterable[bytes], now: float, maximum: int, edition: Edition | None) -> None:
+    def tell(
+        self, places: Iterable[bytes], now: float, maximum: int, edition: Edition | None, *, besides: bool = False
+    ) -> None:
         """Take the addresses that the peer tells of itself; ``edition`` is that of their record, if it is signed.
 
-        While a signed record holds, addresses that are not signed change nothing. A newer one (RFC 0003, "Peer Record":
+        While a signed record holds, addresses that are not signed change nothing; or, ``besides``, they come behind
+        its own, and only for as long as no newer one is told. A newer one (RFC 0003, "Peer Record":
         a higher ``seq``) replaces what was told before, the same holds longer, and no other is ever taken.
         """
         until = now + LEARNED
         signed = self.record_until > now
-        if signed if edition is None else not edition.follows(self.edition):
+        if (signed and not besides) if edition is None else not edition.follows(self.edition):
             return
         told = dict.fromkeys(places, until)
         if edition is not None:
@@ -138,10 +144,12 @@ def checked(peer: PeerId, address: Multiaddr) -> bytes | None:
 
 def place_of(peer: PeerId, address: Multiaddr | str) -> bytes:
     """The place of ``address``; ``ConfigError`` if that is no address, names another peer, or names only a peer."""
+    check_kind("peer", peer, PeerId, "take PeerId(text)")
+    check_kind("address", address, (str, Multiaddr), "take a text like '/ip4/192.0.2.7/tcp/4001', or a Multiaddr")
     try:
         place = checked(peer, parse(address))
     except DecodeError as error:
-        raise ConfigError(f"{address}: {error}", where=str(address)) from None
+        raise ConfigError(f"{shown(address)}: {error}", where=shown(address)) from None
     if place is None:
         raise ConfigError(f"{address} names another peer than {peer}, or no place", where=str(address))
     return place

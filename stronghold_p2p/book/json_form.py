@@ -5,8 +5,8 @@
 Ours says more, which serde skips: ``version``, and of a peer ``pinned``, ``via``, and which ``record`` it
 signed last, so that an older one is not taken after a restart (hostile row 95). A book of the Rust library may hold
 what none of ours does, because that library learns what cannot be dialed: ``/p2p/<id>`` alone, which is passed over,
-and relays that are named twice in a row, which are read as once. Of more than 64 addresses of a peer the first 64
-count.
+and relays that are named twice in a row, which are read as once; and from anybody what is of a kind that we do not
+know, which is kept as it is and written back behind the others. Of more than 64 addresses of a peer the first 64 count.
 """
 
 import ipaddress
@@ -19,7 +19,7 @@ from typing import Any, Final
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.kinds import relays_of
-from stronghold_p2p.addressing.parse import P2P_CODE, parse, split_peer, with_peer
+from stronghold_p2p.addressing.parse import MAX_SIZE, P2P_CODE, known_part, parse, split_peer, with_peer
 from stronghold_p2p.encoding import strict_json
 from stronghold_p2p.errors import ConfigError, DecodeError, Malformed
 from stronghold_p2p.identity import Edition, PeerId
@@ -79,6 +79,7 @@ class SavedPeer:
     relays: tuple[PeerId, ...] | None = None
     exclusive: bool = False
     edition: Edition | None = None
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,19 +160,21 @@ def _ids(path: str, listed: list[str]) -> tuple[PeerId, ...]:
 def _peer(name: str, entry: _Peer) -> SavedPeer:
     path = f"peers.{name}"
     peer = _id(path, name)
-    found: dict[bytes, None] = {}
+    found: dict[bytes | str, None] = {}
     for index, text in enumerate(entry.known):
         place = _place_in(f"{path}.known.{index}", peer, text)
         if place and len(found) < PER_PEER:
             found[place] = None
-    known, via, edition = tuple(found), entry.via, _edition(f"{path}.record", entry.record)
+    known = tuple(place for place in found if isinstance(place, bytes))
+    unread = tuple(text for text in found if isinstance(text, str))
+    via, edition = entry.via, _edition(f"{path}.record", entry.record)
     if via is None:
         # Without a fallback, the Rust library uses no relays but those of the addresses.
         through = (relay for place in known for relay in relays_of(Multiaddr(place)) if relay is not None)
         relays = None if entry.use_relay_fallback else tuple(dict.fromkeys(through))[:RELAYS]
-        return SavedPeer(peer, known, entry.pinned, relays, edition=edition)
+        return SavedPeer(peer, known, entry.pinned, relays, edition=edition, unread=unread)
     relays = None if via.relays is None else _ids(f"{path}.via.relays", via.relays)
-    return SavedPeer(peer, known, entry.pinned, relays, via.exclusive, edition)
+    return SavedPeer(peer, known, entry.pinned, relays, via.exclusive, edition, unread)
 
 
 def _edition(path: str, record: _Record | None) -> Edition | None:
@@ -184,11 +187,13 @@ def _edition(path: str, record: _Record | None) -> Edition | None:
     return Edition(record.seq, bytes.fromhex(record.digest))
 
 
-def _place_in(path: str, peer: PeerId, text: str) -> bytes:
-    """The place that ``text`` names; empty if it names a peer and nothing else."""
+def _place_in(path: str, peer: PeerId, text: str) -> bytes | str:
+    """The place that ``text`` names; empty if it names a peer and nothing else, the text if we do not know the kind."""
     try:
         data = to_bytes(_TWICE.sub(r"\1", text) if "/p2p/" in text else text)
     except DecodeError as error:
+        if _is_unknown(text):
+            return text
         raise _wrong(path, str(error)) from None
     if P2P_CODE not in data:
         return data
@@ -198,9 +203,19 @@ def _place_in(path: str, peer: PeerId, text: str) -> bytes:
     return bytes(place)
 
 
+def _is_unknown(text: str) -> bool:
+    """Whether nothing else is wrong with an address than that we do not know what kind it is of."""
+    front = known_part(text)
+    if front is None or len(text) > MAX_SIZE or not text.isprintable():
+        return False
+    with suppress(DecodeError):
+        return not front or bool(to_bytes(front))
+    return False
+
+
 def _to_json(entry: SavedPeer) -> dict[str, Any]:
     out: dict[str, Any] = {
-        "known": [_with_peer_if_relayed(place, entry.peer) for place in entry.places],
+        "known": [*(_with_peer_if_relayed(place, entry.peer) for place in entry.places), *entry.unread][:PER_PEER],
         "use_relay_fallback": entry.relays is None and not entry.exclusive,
     }
     if entry.pinned:

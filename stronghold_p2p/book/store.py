@@ -65,10 +65,13 @@ class Store:
         known = self._known(peer)
         return None if known is None else known.edition
 
-    def learn(self, peer: PeerId, addresses: Iterable[Multiaddr], *, edition: Edition | None = None) -> None:
+    def learn(
+        self, peer: PeerId, addresses: Iterable[Multiaddr], *, edition: Edition | None = None, besides: bool = False
+    ) -> None:
         """``peer`` says that it can be reached there: for an hour, if there is room.
 
-        ``edition`` is that of the signed record which says so, if one does.
+        ``edition`` is that of the signed record which says so, if one does. ``besides``: where a signed record holds,
+        they are kept behind what that says.
         """
         told: dict[bytes, None] = {}
         for address in addresses:
@@ -77,7 +80,7 @@ class Store:
             if len(told) == PER_PEER:
                 break
         entry = self.entry(peer)
-        entry.tell(told, monotonic(), self.per_peer, edition)
+        entry.tell(told, monotonic(), self.per_peer, edition, besides=besides)
         if not self.put(peer, entry, lasting=False):
             entry.drop(TOLD)
             self.put(peer, entry, lasting=False)
@@ -104,10 +107,10 @@ class Store:
     def content(self) -> Content:
         """What is saved: all that stays."""
         entries = (
-            SavedPeer(peer, entry.lasting, entry.pinned, entry.relays, entry.exclusive, entry.edition)
+            SavedPeer(peer, entry.lasting, entry.pinned, entry.relays, entry.exclusive, entry.edition, entry.unread)
             for peer, entry in self._lasting.items()
         )
-        said = tuple(saved for saved in entries if saved.places or saved.relays is not None or saved.exclusive)
+        said = tuple(one for one in entries if one.places or one.unread or one.relays is not None or one.exclusive)
         return Content(said, tuple(dict.fromkeys(self.relays)))
 
     def take(self, content: Content) -> None:
@@ -118,6 +121,7 @@ class Store:
             for place in saved.places:
                 if entry.places.get(place, 0.0) < FOUND:
                     entry.keep(place, GIVEN if saved.pinned else FOUND, self.per_peer)
+            entry.unread = tuple(dict.fromkeys((*entry.unread, *saved.unread)))[:PER_PEER]
             entry.pinned = entry.pinned or saved.pinned
             if saved.relays is not None or saved.exclusive:
                 entry.relays, entry.exclusive = saved.relays, saved.exclusive
@@ -130,10 +134,11 @@ class Store:
         """An import forgets nothing that stays, and leaves a book that can be saved; else ``LimitExceeded``."""
         if len({*self.relays, *content.relays}) > RELAYS:
             raise full("relays", RELAYS)
-        more = {saved.peer: saved.places for saved in content.peers}
+        more: dict[PeerId, tuple[bytes | str, ...]]
+        more = {saved.peer: (*saved.places, *saved.unread) for saved in content.peers}
         if len(self._lasting.keys() | more.keys()) > self.maximum:
             raise full("peers", self.maximum)
-        merged = [{*entry.lasting, *more.pop(peer, ())} for peer, entry in self._lasting.items()]
+        merged = [{*entry.lasting, *entry.unread, *more.pop(peer, ())} for peer, entry in self._lasting.items()]
         places = [place for of_peer in (*merged, *more.values()) for place in of_peer]
         if len(places) > ADDRESSES or sum(map(len, places)) > SIZE:
             raise full("addresses", ADDRESSES)
@@ -149,7 +154,7 @@ class Store:
         self._lasting.pop(peer, None)
         self._hearsay.pop(peer, None)
         self._measure(old, -1)
-        if new is not None and (new.places or new.bound):
+        if new is not None and (new.places or new.bound or new.unread):
             (self._lasting if new.stays else self._hearsay)[peer] = new
             self._measure(new, 1)
 
@@ -189,13 +194,14 @@ class Store:
     def _measure(self, entry: BookEntry | None, times: int) -> None:
         """Count the addresses of ``entry`` and their bytes once more, or (-1) no longer."""
         if entry is not None:
-            self._count += times * len(entry.places)
-            self._size += times * sum(map(len, entry.places))
+            self._count += times * (len(entry.places) + len(entry.unread))
+            self._size += times * (sum(map(len, entry.places)) + sum(map(len, entry.unread)))
 
 
 def _at_most(name: str, maximum: int, given: int | None) -> int:
-    if given is not None and given > maximum:
-        raise ConfigError(f"AddressBook({name}={given}): a file has at most {maximum}", where=name)
+    number: object = given
+    if given is not None and not (isinstance(number, int) and 0 <= given <= maximum):
+        raise ConfigError(f"AddressBook({name}={given!r}): a file has at most {maximum}", where=name)
     return maximum if given is None else given
 
 

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any, Final
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from multiaddr import Multiaddr
 
 from stronghold_p2p.cli.failures import UnreachedError, report
+from stronghold_p2p.cli.keys import STANDARD_INPUT, identity_of
 from stronghold_p2p.cli.output import DONE, compact, printable, prompt, show, tell, tell_json
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConfigError, P2PError
@@ -30,12 +32,12 @@ EACH: Final = 20  # pings of which every one is shown
 async def key(options: argparse.Namespace) -> int:
     """Make a key file, or show the peer id of one."""
     if options.public:
-        identity = _identity(options)
+        identity = _identity(options.file, options)
         public = Ed25519PublicKey.from_public_bytes(identity.public_key.data)
         pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
         return show(options, {"peer": identity.peer_id, "file": options.file, "public": pem}, pem.rstrip("\n"))
-    created = not options.file.exists()
-    identity = Identity.load(options.file, create=True)
+    created = options.file != STANDARD_INPUT and not options.file.exists()
+    identity = identity_of(options.file, options, create=True)
     value = {"peer": identity.peer_id, "file": options.file, "created": created}
     return show(options, value, f"{identity.peer_id} ({'new key' if created else 'key'} in {options.file})")
 
@@ -186,15 +188,14 @@ def _network(options: argparse.Namespace) -> Network:
     """Ours, in which nothing is over before ``--timeout`` is."""
     limit = options.timeout
     timeouts = Timeouts(dial=limit, connect=limit, upgrade=limit, negotiate=limit, identify=limit, request=limit)
-    return Network(identity=_identity(options) if options.key else None, timeouts=timeouts)
+    return Network(identity=_identity(options.key, options) if options.key else None, timeouts=timeouts)
 
 
-def _identity(options: argparse.Namespace) -> Identity:
+def _identity(file: Path, options: argparse.Namespace) -> Identity:
     """That of a key file, which has to be there."""
-    file = options.file if "file" in options else options.key
-    if not file.exists():
+    if file != STANDARD_INPUT and not file.exists():
         raise ConfigError(f"{file} does not exist: stronghold-p2p key {file} makes one", where=str(file))
-    return Identity.load(file)
+    return identity_of(file, options)
 
 
 async def _reach(network: Network, addr: Multiaddr, options: argparse.Namespace) -> Callable[[], float]:

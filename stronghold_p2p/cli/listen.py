@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from stronghold_p2p.cli.keys import identity_of
 from stronghold_p2p.cli.output import DONE, let_go_of_output, note, printable, short, tell, tell_json
 from stronghold_p2p.cli.terminal import Terminal, shown
 from stronghold_p2p.config import Timeouts
@@ -15,7 +16,6 @@ from stronghold_p2p.events.events import Event, Judged, RulesLoaded
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.network import Network
 from stronghold_p2p.protocols import perf
 from stronghold_p2p.request_response.server import Request
@@ -33,7 +33,7 @@ async def listen(options: argparse.Namespace) -> int:
     """Answer requests; ask at the terminal whom to let in."""
     saved = None if options.rules is None else SavedRules(options.rules)
     network = Network(
-        identity=Identity.load(options.key, create=True) if options.key else None,
+        identity=identity_of(options.key, options, create=True) if options.key else None,
         listen=options.addrs or [DEFAULT],
         firewall=None if saved is None else saved.firewall,
         timeouts=Timeouts(ask=options.timeout, request=options.timeout + AFTERWARDS),

@@ -12,6 +12,7 @@ from stronghold_p2p.cli import reading, rules
 from stronghold_p2p.cli.commands import identify, key, perf, ping, request
 from stronghold_p2p.cli.demo import demo
 from stronghold_p2p.cli.failures import CODES, FAILED, TERMINATED, Parser, UnreachedError, interrupted, report
+from stronghold_p2p.cli.keys import add_passphrase
 from stronghold_p2p.cli.listen import AFTERWARDS, listen
 from stronghold_p2p.cli.output import let_go_of_output, logged, safe_output
 from stronghold_p2p.errors import P2PError
@@ -85,7 +86,9 @@ def parser() -> argparse.ArgumentParser:
     common = Parser(add_help=False)
     _add_common(common, default=argparse.SUPPRESS)  # else it would take back what stands before the command
     peer = Parser(add_help=False, parents=[common])
-    peer.add_argument("--key", type=Path, metavar="FILE", help="be this identity (see: key); else a fresh one")
+    mine = "be this identity (see: key), - is one on standard input; else a fresh one"
+    peer.add_argument("--key", type=Path, metavar="FILE", help=mine)
+    add_passphrase(peer)
     reach = Parser(add_help=False, parents=[peer])
     reach.add_argument("addr", type=reading.address, metavar="ADDR", help="/ip4/<ip>/tcp/<port>/p2p/<peer id>")
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
@@ -98,6 +101,7 @@ def parser() -> argparse.ArgumentParser:
     keys = add(key, common)
     keys.add_argument("file", type=Path, metavar="FILE", help="made with mode 0600 if it is not there")
     keys.add_argument("--public", action="store_true", help="show the public key of a file that is there, as PEM")
+    add_passphrase(keys)
     _add_listening(add(listen, peer))
     _add_asking(add(request, peer))
     pinging = add(ping, reach)

@@ -95,8 +95,9 @@ class Events:
     """
 
     def __init__(self, hub: Hub, buffer: int, overflow: Overflow) -> None:
-        if buffer < 1:
-            raise ConfigError(f"a buffer of {buffer} events: at least 1", where="buffer")
+        number: object = buffer
+        if not isinstance(number, int) or buffer < 1:
+            raise ConfigError(f"a buffer of {buffer!r} events: at least 1", where="buffer")
         if overflow not in OVERFLOWS:
             raise ConfigError(f"overflow {overflow!r}: take one of {', '.join(OVERFLOWS)}", where="overflow")
         self._waiting: deque[Event] = deque()

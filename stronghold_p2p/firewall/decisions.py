@@ -17,14 +17,15 @@ from typing import Final, TypeAlias, Unpack
 
 from multiaddr import Multiaddr
 
+from stronghold_p2p.arguments import check_function, check_kind, kind_of
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall.entries import LEARNED, Entries, Judgement, banned_of, key_of
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Fault, Rule, Scope
 from stronghold_p2p.firewall.rules import decide as rule_of
 from stronghold_p2p.identity import PeerId
 
-AskHook: TypeAlias = Callable[[Attempt], Awaitable[bool | Rule]]
-NoRuleHook: TypeAlias = Callable[[Attempt], Awaitable[Rule | None]]
+AskHook: TypeAlias = Callable[[Attempt], Awaitable[bool | Rule] | bool | Rule]
+NoRuleHook: TypeAlias = Callable[[Attempt], Awaitable[Rule | None] | Rule | None]
 Observer: TypeAlias = Callable[[PeerId | None], None]
 
 OPEN_PROTOCOLS: Final = frozenset({CONNECTION, "/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0"})
@@ -53,6 +54,7 @@ class Decisions:
     """
 
     def __init__(self, fault: Fault | None = None, *, open_protocols: frozenset[str] = OPEN_PROTOCOLS) -> None:
+        check_kind("open_protocols", open_protocols, (set, frozenset), "take a set of ids")
         self.version = 0
         self._hooks = AppHooks()
         self._open = open_protocols
@@ -135,8 +137,10 @@ class Decisions:
         """Let ``hook`` answer for ``Rule.ASK`` (a decorator; the last one counts).
 
         It is called with each attempt and returns True (this once), False, or a ``Rule``, which becomes the
-        peer's. Without a hook, and whenever it raises, is late or returns anything else, ``ASK`` rejects.
+        peer's; or an awaitable of that. A plain function has to answer at once. Without a hook, and whenever it raises,
+        is late or returns anything else, ``ASK`` rejects. ``ConfigError``: it is no function of an attempt.
         """
+        check_function("on_ask", hook, "an Attempt")
         self._hooks.ask = hook
         return hook
 
@@ -144,16 +148,19 @@ class Decisions:
         """Let ``hook`` give a rule to peers that none covers (a decorator; the last one counts).
 
         It is called once for each such peer, with the first of its attempts, while they all wait. The ``Rule`` that
-        it returns becomes the peer's, and they are judged by it. If it returns None, raises, is late or returns
-        anything else, they are rejected and nothing is kept. Without a hook a peer without a rule is told that
-        nothing is served.
+        it returns, or an awaitable gives, becomes the peer's, and they are judged by it. If it returns None, raises, is
+        late or returns anything else, they are rejected and nothing is kept. Without a hook a peer without a rule is
+        told that nothing is served. ``ConfigError``: it is no function of an attempt.
         """
+        check_function("on_no_rule", hook, "an Attempt")
         self._hooks.no_rule = hook
         self._changed()
         return hook
 
     def watch(self, observer: Callable[[], None]) -> Callable[[], None]:
         """Call ``observer`` after each change of rules or bans; returns what ends that. It must not raise."""
+        if not callable(observer):
+            raise ConfigError(f"watch is {kind_of(observer)}: take a function without arguments", where="watch")
         return watch_changes(self, lambda _whom: observer())
 
     def _fault(self, rule: Rule, error: BaseException) -> None:

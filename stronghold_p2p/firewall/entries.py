@@ -1,15 +1,25 @@
 """The rules and bans: each rule stands under its key, and is found by peer, protocol and address."""
 
 from collections import OrderedDict
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias, cast
 
 from multiaddr import Multiaddr
 
+from stronghold_p2p.addressing.kinds import inner_ip4
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule, Scope
-from stronghold_p2p.firewall.subnets import ANYWHERE, Network, Place, host_of, parse_host, parse_subnet, place_of
+from stronghold_p2p.firewall.subnets import (
+    ANYWHERE,
+    Address,
+    Network,
+    Place,
+    host_of,
+    parse_host,
+    parse_subnet,
+    place_of,
+)
 from stronghold_p2p.identity import PeerId
 
 LEARNED: Final = 1_024  # rules that hooks have returned: a fourth of what fits into a file, so it can be saved
@@ -60,18 +70,31 @@ class Key(NamedTuple):
 
 
 def key_of(
-    peer: PeerId | None = None, protocol: str | None = None, subnet: str | None = None, direction: Direction = "in"
+    peer: PeerId | None = None,
+    protocol: str | None = None,
+    subnet: str | None = None,
+    direction: Direction = "in",
+    **unknown: object,
 ) -> Key:
-    """The key of a scope; ``ConfigError`` for a selector that could never match."""
+    """The key of a scope; ``ConfigError`` for a selector that could never match, or that there is not."""
+    for name in unknown:
+        raise ConfigError(f"{name!r} unknown: take peer, protocol, subnet, direction", where=name)
     # A selector of the wrong type would match nothing: a rejecting rule would silently let everything through.
     for name, value, kind in (("peer", peer, PeerId), ("protocol", protocol, str)):
         if value is not None and not (isinstance(value, kind) and value):
             raise ConfigError(f"{name} {value!r}: take a {kind.__name__}")
-    if protocol is not None and not (protocol.startswith("/") or protocol == CONNECTION):
-        raise ConfigError(f"protocol {protocol!r}: ids begin with '/', and there is {CONNECTION!r}")
+    if protocol is not None and (wrong := never_matches(protocol)) is not None:
+        raise ConfigError(f"protocol {protocol!r}: {wrong}")
     if direction not in ("in", "out"):
         raise ConfigError(f"direction {direction!r}: take 'in' or 'out'")
     return Key(direction, peer, protocol, None if subnet is None else parse_subnet(subnet))
+
+
+def never_matches(protocol: str) -> str | None:
+    """Why nobody can serve ``protocol``, so that a rule about it would pass everything by; None: somebody may."""
+    if protocol.startswith("/") or protocol == CONNECTION:
+        return None
+    return f"ids begin with '/', and there is {CONNECTION!r}"
 
 
 @dataclass(frozen=True)
@@ -163,15 +186,20 @@ class Entries:
     def around(self, address: Multiaddr | str) -> list[Place]:
         """Where an entry may stand that speaks of ``address``: the smallest network first, and last what names none.
 
-        Text is a host as a socket tells it.
+        Text is a host as a socket tells it. Behind the networks of an IPv6 address that leads to an IPv4 one
+        (``inner_ip4``) stand those of that: no ban is passed by writing the address in another way.
         """
         if not (self._lengths[4] or self._lengths[6]):
             return [ANYWHERE]
         host = parse_host(address) if isinstance(address, str) else host_of(address)
         if host is None:
             return [ANYWHERE]
+        hosts = [host] if (inner := inner_ip4(host)) is None else [host, inner]
+        return [*(place for one in hosts for place in self._places(one)), ANYWHERE]
+
+    def _places(self, host: Address) -> Iterator[Place]:
         number, width, version = int(host), host.max_prefixlen, host.version
-        return [*((version, length, number >> width - length) for length in self._lengths[version]), ANYWHERE]
+        return ((version, length, number >> width - length) for length in self._lengths[version])
 
     def holds_back(self, peer: PeerId | None, places: Collection[Place]) -> bool:
         """Whether this peer (None: not known), or one of the networks around it, is banned."""

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NoReturn
 
 from stronghold_p2p.errors import ConfigError, DecodeError
-from stronghold_p2p.firewall.entries import Banned, Content, Key
+from stronghold_p2p.firewall.entries import Banned, Content, Key, never_matches
 from stronghold_p2p.firewall.rules import Predicate, Rule
 from stronghold_p2p.firewall.subnets import parse_subnet
 from stronghold_p2p.identity import PeerId
@@ -155,6 +155,8 @@ class _Reader:
                 raise ConfigError("take a text")
             if name == "direction" and value not in ("in", "out"):
                 raise ConfigError("take in or out")
+            if name == "protocol" and (wrong := never_matches(value)) is not None:
+                raise ConfigError(wrong)
             return PeerId(value) if name == "peer" else parse_subnet(value) if name == "subnet" else value
         except (ConfigError, DecodeError) as error:
             self._wrong(f"{name} {value!r}: {error}", name, index)
@@ -191,10 +193,14 @@ class _Reader:
             if len(self._starts) != len(self._document["rules"]):
                 return None  # written in another way, or a text that only looks like an entry
             first, last = [*self._starts, len(self._lines)][index : index + 2]
-        named = re.compile(rf"""[ \t]*["']?{re.escape(key)}["']?[ \t]*[.=]""")
-        for number in range(first, last):
-            if named.match(self._lines[number]):
-                return number + 1
+        name = rf"""["']?{re.escape(key)}["']?[ \t]*"""
+        places = [rf"[ \t]*{name}[.=]"]
+        if index is None:  # a table of that name comes first: what stands in it may have the name, too
+            places.insert(0, rf"[ \t]*\[\[?[ \t]*{name}[.\]]")
+        for named in map(re.compile, places):
+            for number in range(first, last):
+                if named.match(self._lines[number]):
+                    return number + 1
         return None if index is None else first + 1
 
 

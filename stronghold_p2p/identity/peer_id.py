@@ -10,6 +10,7 @@ import hashlib
 from functools import total_ordering
 from typing import Final
 
+from stronghold_p2p.arguments import kind_of
 from stronghold_p2p.encoding import base58
 from stronghold_p2p.errors import DecodeError
 from stronghold_p2p.identity import verify
@@ -33,7 +34,10 @@ class PeerId:
     __slots__ = ("_text", "multihash")
 
     def __init__(self, value: str | bytes) -> None:
-        self.multihash = _check(_from_text(value) if isinstance(value, str) else bytes(value))
+        try:
+            self.multihash = _check(_from_text(value) if isinstance(value, str) else bytes(value))
+        except TypeError:
+            raise DecodeError(f"peer id: take its text or its bytes, not {kind_of(value)}") from None
         self._text = ""
 
     @staticmethod

@@ -270,7 +270,10 @@ class Identify(Service):
         if not connection.closed:
             self._infos[peer] = info
             self._swarm.peer_protocols[peer] = frozenset(info.protocols)
-            store.learn(peer, info.addresses, edition=None if info.record is None else info.record.edition)
+            if info.record is not None:
+                store.learn(peer, info.addresses, edition=info.record.edition)
+            else:  # its record may be an older one because its clock went back: it says so itself, and now
+                store.learn(peer, info.addresses, besides=True)
             self._push_if_stale(peer)
         return info
 

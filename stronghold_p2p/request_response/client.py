@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from multiaddr import Multiaddr
 
+from stronghold_p2p.arguments import unless
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.errors import DeadlineExceeded, Malformed, P2PError, Rejected, StreamReset, UnsupportedProtocol
 from stronghold_p2p.firewall.decisions import know_ids
@@ -62,7 +63,10 @@ class Client:
         """
         began = self._swarm.loop.time()
         due = math.inf if timeout is None else began + timeout
-        framed = write(protocol.request, message, protocol.max_request, "request", peer)
+        try:
+            framed = write(protocol.request, message, protocol.max_request, "request", peer)
+        except AttributeError as error:
+            raise unless(protocol, RequestProtocol, error) from None
         stream = self._open_now(peer, message, protocol, began)
         if stream is None:
             stream = await self._open(peer, addresses, message, protocol, timeout)
@@ -82,8 +86,8 @@ class Client:
                         piece = await reading
                     body = whole(piece, protocol.max_response) or await receive(stream, protocol.max_response, piece)
                 except (UnsupportedProtocol, StreamReset) as error:
-                    if isinstance(error, UnsupportedProtocol):
-                        phase = Phase.NEGOTIATE  # it came before the protocol was agreed on
+                    # One of these came before the protocol was agreed on.
+                    phase = Phase.NEGOTIATE if isinstance(error, UnsupportedProtocol) else phase
                     stream = await another_stream(self._swarm, error, Unanswered(stream, tried, protocol.ids, due))
                     phase = _SEND
             if body is None:

@@ -16,10 +16,12 @@ import asyncio
 from collections import deque
 from math import inf
 from types import SimpleNamespace, TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NoReturn, Self
 
+from stronghold_p2p.arguments import kind_of
 from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import (
+    ConfigError,
     ConnectionClosed,
     DeadlineExceeded,
     DecodeError,
@@ -94,7 +96,7 @@ class LiveStream:
 
     async def read(self, n: int = READ_CHUNK) -> bytes:
         if n < 1:
-            raise ValueError("read at least one byte")
+            raise ConfigError("read at least one byte", where="n")
         if self._reader is not None:
             raise UsageError("another task is reading this stream")
         while not self._chunks:
@@ -208,7 +210,10 @@ class LiveStream:
     async def write(self, data: Buffer) -> None:
         if self._error is not None or self._closed or self._end.finished or self._writer is not None:
             self._check_writable()
-        rest: bytes | memoryview = data if isinstance(data, bytes) else bytes(data)
+        try:
+            rest: bytes | memoryview = data if isinstance(data, bytes) else bytes(memoryview(data))
+        except TypeError:
+            _no_bytes(data)
         size, again = len(rest), False
         while (taken := self._end.send(rest)) < size:
             rest = memoryview(rest)[taken:]
@@ -217,7 +222,10 @@ class LiveStream:
             again = True
 
     async def write_message(self, data: Buffer) -> None:
-        body = bytes(data)
+        try:
+            body = data if isinstance(data, bytes) else bytes(memoryview(data))
+        except TypeError:
+            _no_bytes(data)
         await self.write(varint.encode(len(body)) + body)
 
     def _check_writable(self) -> None:
@@ -403,6 +411,12 @@ class LiveStream:
             self._reader.set()
         if self._writer is not None:
             self._writer.set()
+
+
+def _no_bytes(data: object) -> NoReturn:
+    """``ConfigError`` for what is no buffer; ``bytes`` would make zeros of a number."""
+    advice = "text.encode() makes them" if isinstance(data, str) else "a codec makes them of a message"
+    raise ConfigError(f"a stream takes bytes, not {kind_of(data)}: {advice}", where="data")
 
 
 def _collect(pieces: list[bytes], piece: bytes) -> None:

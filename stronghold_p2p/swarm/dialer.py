@@ -18,6 +18,7 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.kinds import relays_of
 from stronghold_p2p.addressing.parse import split_peer
+from stronghold_p2p.addressing.undialed import RELAYED, UNKNOWN, why_not
 from stronghold_p2p.book.addresses import store_of
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import ConnectionClosed, DeadlineExceeded, DialError, LimitExceeded, P2PError
@@ -28,7 +29,6 @@ from stronghold_p2p.swarm.host import Host
 
 ADDRESSES: Final = 16  # of one peer that a dial tries (rust, js): 250 ms apart, the last one starts after 4 s
 STAGGER: Final = 0.25  # seconds; the "Connection Attempt Delay" that RFC 8305, 5, recommends
-RELAYED: Final = "skipped, relays are not supported yet: give a direct address"
 
 # What a dial is known by: its peer; or its addresses, where no peer is named.
 _Key: TypeAlias = "PeerId | tuple[Multiaddr, ...]"
@@ -66,7 +66,7 @@ class _Dial:
         """Those through relays take no place: there is no transport for them yet, which is their cause."""
         for address in addresses:
             if relays_of(address):
-                self.failures[address] = DialError(f"{address}: {RELAYED}")
+                self.failures[address] = DialError(f"{address}: skipped, {RELAYED}")
             elif address not in self._known and len(self._known) < ADDRESSES:
                 self._known.add(address)
                 self.todo.append(address)
@@ -238,7 +238,7 @@ class Dialer:
         self._check(attempt)
         transport = self._host.transport_for(attempt.address)
         if transport is None:
-            raise DialError(f"{attempt.address} is no TCP address that can be dialed")
+            raise DialError(f"{attempt.address} cannot be dialed: {why_not(attempt.address) or UNKNOWN}")
         token = self._host.gate.dial()
         try:
             self._host.hub.emit(Dialing(attempt.peer, attempt.address))

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from multiaddr import Multiaddr
 
+from stronghold_p2p.addressing.undialed import UNKNOWN, why_not
 from stronghold_p2p.errors import (
     ConfigError,
     ConnectionClosed,
@@ -181,7 +182,7 @@ class Listeners:
         """Accept connections on ``address``. ``ConfigError``: nobody can; ``ListenError``: the system's reason."""
         transport = self.host.transport_for(address)
         if transport is None:
-            raise ConfigError(f"{address} is no TCP address", where="listen")
+            raise ConfigError(f"cannot listen on {address}: {why_not(address) or UNKNOWN}", where="listen")
         listener = LiveListener(self)
         listener.started(await transport.listen(address, listener))
         self.all.append(listener)

@@ -14,6 +14,7 @@ from multiaddr import Multiaddr
 from multiaddr.utils import get_network_addrs
 
 from stronghold_p2p.addressing.kinds import from_socket, is_unspecified, tcp_address
+from stronghold_p2p.addressing.undialed import UNKNOWN, why_not
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConfigError, DialError, ListenError, P2PError
 from stronghold_p2p.identity import PeerId
@@ -44,7 +45,7 @@ class TcpTransport:
     async def dial(self, address: Multiaddr, expected: PeerId | None) -> Upgraded:
         target = tcp_address(address)
         if target is None or not target[1] or is_unspecified(address):
-            raise DialError(f"{address} is no TCP address that can be dialed")
+            raise DialError(f"{address} cannot be dialed: {why_not(address) or UNKNOWN}")
         dialed = Dialed()
         loop = asyncio.get_running_loop()
         wire = self._wires(partial(self._made, address, expected, dialed))
@@ -54,7 +55,7 @@ class TcpTransport:
         except BaseException as error:
             dialed.cancel()
             if isinstance(error, OSError) and not isinstance(error, P2PError):
-                raise DialError(f"{address}: {_reason(error)}") from error
+                raise DialError(f"{address}: {_reason(error, address)}") from error
             raise
         return await dialed.upgraded()
 
@@ -71,12 +72,12 @@ class TcpTransport:
     async def listen(self, address: Multiaddr, arrivals: Arrivals) -> "TcpListener":
         target = tcp_address(address)
         if target is None:
-            raise ConfigError(f"{address} is no TCP address", where="listen")
+            raise ConfigError(f"cannot listen on {address}: {why_not(address) or UNKNOWN}", where="listen")
         listener = TcpListener(arrivals)
         try:
             await listener.start(target[:2], self._wires(partial(self._accepted, arrivals)))
         except OSError as error:
-            told = f"cannot listen on {address}: {_reason(error)}{_advice(error, target[1])}"
+            told = f"cannot listen on {address}: {_reason(error, address)}{_advice(error, target[1])}"
             raise ListenError(told, address=str(address)) from error
         return listener
 
@@ -197,6 +198,14 @@ def _advice(error: OSError, port: int) -> str:
     return "; take a port above 1023" if error.errno == errno.EACCES and port < 1_024 else ""
 
 
-def _reason(error: OSError) -> str:
-    """The system's own words: asyncio puts the address into theirs, which we name already."""
+def _reason(error: OSError, address: Multiaddr) -> str:
+    """The system's own words: asyncio puts the address into theirs, which we name already. Its ``EINVAL`` tells less
+    than the address does, and ``getaddrinfo`` has numbers of its own, which mean that there is no such zone.
+    """
+    if isinstance(error, socket.gaierror):
+        target = tcp_address(address)
+        zone = "" if target is None else target[0].partition("%")[2]
+        return f"there is no zone {zone} here ({error.strerror})" if zone else str(error.strerror)
+    if error.errno == errno.EINVAL and not is_unspecified(address) and (why := why_not(address)) is not None:
+        return why
     return os.strerror(error.errno) if error.errno else str(error)

@@ -204,6 +204,24 @@ def test_a_signed_record_counts_alone_while_it_holds(monkeypatch: pytest.MonkeyP
     assert store_of(book).edition(CAROL) is None  # of whom nothing is known, nothing can be taken back
 
 
+def test_b16_what_is_said_beside_a_record_is_tried_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(store, "monotonic", clock)
+    book = AddressBook()
+    store_of(book).learn(BOB, [ONE], edition=Edition(7, b""))
+    store_of(book).learn(BOB, [TWO, ONE], besides=True)
+    assert book.addresses(BOB) == (ONE, TWO)
+    assert store_of(book).edition(BOB) == Edition(7, b"")
+    clock.now += LEARNED / 2
+    store_of(book).learn(BOB, [ONE], edition=Edition(7, b""))  # the same record again takes nothing away
+    assert book.addresses(BOB) == (ONE, TWO)
+    clock.now += LEARNED / 2
+    assert book.addresses(BOB) == (ONE,)
+    store_of(book).learn(BOB, [TWO], besides=True)
+    store_of(book).learn(BOB, [THREE], edition=Edition(8, b""))
+    assert book.addresses(BOB) == (THREE,)
+
+
 def test_relays_give_the_dial_order() -> None:
     book = AddressBook()
     book.add(RELAY, f"{THREE}/p2p/{RELAY}")

@@ -204,3 +204,34 @@ async def test_a_network_holds_its_peers_in_the_book_while_it_is_open() -> None:
         assert bob.peer_id not in left
         assert CAROL in left
     assert CAROL not in crowd()
+
+
+def test_b18_addresses_of_kinds_that_we_do_not_know_are_never_dialed_and_written_back(tmp_path: Path) -> None:
+    path, unread = tmp_path / "book.json", ["/ip4/192.0.2.1/udp/4001/utp", "/p2p-webrtc-star"]
+    path.write_text(json.dumps({"peers": {str(ALICE): {"known": [*unread, str(ONE)]}, str(BOB): {"known": unread}}}))
+    book = AddressBook.load(path)
+    assert (book.peers(), book.addresses(ALICE), book.addresses(BOB)) == ((ALICE,), (ONE,), ())
+    store_of(book).worked(BOB, TWO)
+    book.save()
+
+    def known() -> dict[str, list[str]]:
+        return {peer: entry["known"] for peer, entry in json.loads(path.read_text())["peers"].items()}
+
+    assert known() == {str(ALICE): [str(ONE), *unread], str(BOB): [str(TWO), *unread]}
+    book.remove(ALICE, unread[0])
+    book.remove(BOB)
+    book.save()
+    assert known() == {str(ALICE): [str(ONE), unread[1]]}
+    other = AddressBook()
+    other.import_(path.read_text())
+    other.import_(path.read_text())
+    assert json.loads(other.export())["peers"] == json.loads(path.read_text())["peers"]
+    other.remove(ALICE)
+    assert json.loads(other.export())["peers"] == {}
+
+
+def test_b18_a_text_that_is_no_address_stands_in_one_line_of_the_message() -> None:
+    with pytest.raises(ConfigError) as caught:
+        AddressBook().add(ALICE, "/ip4/192.0.2.1/tcp/4001\n")
+    assert str(caught.value).startswith(r"'/ip4/192.0.2.1/tcp/4001\n': ")
+    assert "\n" not in str(caught.value) + caught.value.where

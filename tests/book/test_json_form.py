@@ -88,6 +88,31 @@ def test_of_too_many_addresses_the_first_count() -> None:
     assert list(map(to_text, entry.places)) == known[:64]
 
 
+UNREAD = [
+    "/ip4/192.0.2.1/udp/4001/utp",
+    "/ip4/192.0.2.1/tcp/80/x-parity-ws/%2F",
+    f"/dns4/star.example/tcp/443/wss/p2p-webrtc-star/p2p/{ALICE}",
+]
+
+
+def test_b18_addresses_of_kinds_that_we_do_not_know_are_kept_as_they_are() -> None:
+    body = old([UNREAD[0], "/ip4/192.0.2.1/tcp/4001", *UNREAD[1:], UNREAD[0]])
+    content = loads(body, "book")
+    assert content == Content((SavedPeer(ALICE, (ONE,), unread=tuple(UNREAD)),))
+    written = dumps(content)
+    assert json.loads(written)["peers"][str(ALICE)]["known"] == ["/ip4/192.0.2.1/tcp/4001", *UNREAD]
+    assert loads(written, "book") == content
+    many = loads(old([*(f"/utp/{number}" for number in range(100)), "/ip4/192.0.2.1/tcp/4001"]), "book")
+    assert (len(many.peers[0].unread), many.peers[0].places) == (64, ())
+
+
+@pytest.mark.parametrize("text", ["/ip4/192.0.2/utp", "/utp\n", "/UTP", "utp", "/utp/" + "x" * 1_024, "/tcp/0x1/utp"])
+def test_b18_what_is_wrong_with_them_is_told_all_the_same(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        loads(old([text]), "book")
+    assert caught.value.where == f"book: peers.{ALICE}.known.0"
+
+
 ENTRY = {"known": [], "use_relay_fallback": True}
 # What may stand in place of alice's entry, where it is wrong, and how.
 ENTRIES: list[tuple[object, str, str]] = [

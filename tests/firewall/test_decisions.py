@@ -143,7 +143,7 @@ def test_nothing_set_refuses_inbound_and_says_no_rule() -> None:
     assert firewall.decide(attempt(direction="out")) == Rule.ALLOW
     assert firewall.rules() == ()
     assert hooks_of(firewall) == AppHooks(None, None)
-    hooks: list[Any] = [object(), object()]
+    hooks: list[Any] = [lambda _asked: True, lambda _asked: False]
     assert [firewall.on_ask(hook) for hook in hooks] == hooks
     assert hooks_of(firewall).ask is hooks[1]  # the last one counts
 

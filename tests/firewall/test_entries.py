@@ -97,3 +97,30 @@ def test_a_rule_may_name_any_id_of_a_protocol() -> None:
     assert found("/new") == Rule.ASK  # who names the peer, too, is stronger
     judged = entries.find(attempt(protocol="/new"), entries.around(Multiaddr("/ip4/10.0.0.1")), named_only=False)
     assert judged == Judgement(Rule.ASK, "ask@peer+protocol", named=True)
+
+
+TRANSLATED = ["64:ff9b::cb00:7105", "2002:cb00:7105::1", "::ffff:203.0.113.5"]
+
+
+@pytest.mark.parametrize("host", TRANSLATED)
+def test_b19_an_ipv4_address_inside_an_ipv6_one_is_in_its_networks_too(host: str) -> None:
+    """By NAT64 and by 6to4; a mapped one is the IPv4 address itself. Text is what a socket tells."""
+    for address in (Multiaddr(f"/ip6/{host}/tcp/4001"), host):
+        entries = Entries()
+        assert not entries.holds_back(None, entries.around(address))
+        entries.ban(ip_network("203.0.113.0/24"))
+        assert entries.holds_back(None, entries.around(address))
+        entries.unban(ip_network("203.0.113.0/24"))
+        entries.ban(ip_network("203.0.112.0/24"))
+        assert not entries.holds_back(None, entries.around(address))
+
+
+def test_b19_its_own_networks_come_first() -> None:
+    entries = Entries()
+    entries.put(key_of(subnet="203.0.113.5"), Rule.ALLOW)
+    entries.put(key_of(subnet="2002::/16"), Rule.ASK)
+    around = entries.around(Multiaddr("/ip6/2002:cb00:7105::1/tcp/1"))
+    assert [place[:2] for place in around] == [(6, 16), (4, 32), (0, 0)]
+    found = entries.find(attempt(), around, named_only=False)
+    assert found is not None
+    assert found.rule == Rule.ASK

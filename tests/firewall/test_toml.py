@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -92,7 +93,7 @@ RULE = 'version = 1\n[[rules]]\nrule = "ask"\n\n[[rules]]\n'
         ("\nversion = 1.0\n", ":2", "version 1.0"),
         ('version = "1"\n', ":1", "version '1'"),
         ("version = 1\nban = []\n", ":2", "'ban' unknown: take version, banned and"),
-        ("version = 1\n[ruling]\nx = 1\n", "", "'ruling' unknown"),
+        ("version = 1\n[ruling]\nx = 1\n", ":2", "'ruling' unknown"),
         ("version = 1\nversion = 1\n", ":2", "Cannot overwrite a value"),
         ("version = 1\n\nbanned = [\n", ":4", "Invalid value"),
         ("version = 1\nrule: allow\n", ":2", "Expected '=' after a key"),
@@ -111,13 +112,18 @@ RULE = 'version = 1\n[[rules]]\nrule = "ask"\n\n[[rules]]\n'
         ('version = 1\nbanned = [""]\n', ":2", "banned ''"),
         ("version = 1\nrules = 5\n", ":2", r"begin with \[\[rules\]\]"),
         ("version = 1\nrules = [5]\n", ":2", r"begin with \[\[rules\]\]"),
-        ("version = 1\n[rules]\nrule = 5\n", "", r"begin with \[\[rules\]\]"),
+        ("version = 1\n[rules]\nrule = 5\n", ":2", r"begin with \[\[rules\]\]"),
         (RULE, ":5", r"each entry ends with rule = \.\.\."),
         (RULE + 'rule = "allow"\npeer = "x"\n', ":6", "each entry ends with rule"),
         (RULE + 'peeer = "x"\nrule = "allow"\n', ":6", "'peeer' unknown: take peer, protocol, subnet, direction"),
         (RULE + 'peer = "x"\nrule = "allow"\n', ":6", "peer 'x'"),
         (RULE + 'peer = ""\nrule = "allow"\n', ":6", "peer '': take a text"),
         (RULE + 'protocol = 5\nrule = "allow"\n', ":6", "protocol 5: take a text"),
+        (RULE + 'protocol = "conection"\nrule = "reject"\n', ":6", "protocol 'conection': ids begin with '/', and"),
+        (RULE + 'subnet = "10.0.0.0/8"\nprotocol = "chat"\nrule = "allow"\n', ":7", "protocol 'chat': ids begin"),
+        ('version = 1\n[[rule]]\nprotocol = "/a"\nrule = "allow"\n', ":2", "'rule' unknown: take version, banned"),
+        ('version = 1\n\n[ "rule" . x ]\nrule = "allow"\n', ":3", "'rule' unknown"),
+        ('version = 1\nrule = "allow"\n', ":2", "'rule' unknown"),
         (RULE + 'protocol = "/a"\nsubnet = "10/8"\nrule = "allow"\n', ":7", "subnet '10/8'"),
         (RULE + 'direction = "both"\nrule = "allow"\n', ":6", "direction 'both': take in or out"),
         (RULE + 'rule = "ask"\n', ":6", "a second rule for the same selectors"),
@@ -145,7 +151,7 @@ RULE = 'version = 1\n[[rules]]\nrule = "ask"\n\n[[rules]]\n'
         ('version = 1\n[[rules]]\nprotocol = """/\n[[rules]]\n"""\nrule = "maybe"\n', "", "rule 'maybe'"),
     ],
 )
-def test_what_is_not_understood_is_refused_with_its_line(text: str, where: str, about: str) -> None:
+def test_defect_1_what_is_not_understood_is_refused_with_its_line(text: str, where: str, about: str) -> None:
     with pytest.raises(ConfigError, match=about) as caught:
         load(text)
     assert caught.value.where == f"rules.toml{where}"
@@ -338,3 +344,25 @@ def test_garbage_ends_in_one_error(text: str) -> None:
         assert error.where.startswith("rules.toml")
     else:
         assert content == Content()
+
+
+@pytest.mark.parametrize(
+    ("scope", "line"),
+    [
+        ({"protocol": "conection"}, 'protocol = "conection"'),
+        ({"protocol": ""}, 'protocol = ""'),
+        ({"protocol": 5}, "protocol = 5"),
+        ({"subnet": "10.0.0.1/8"}, 'subnet = "10.0.0.1/8"'),
+        ({"subnet": "fe80::1%eth0"}, 'subnet = "fe80::1%eth0"'),
+        ({"subnet": ""}, 'subnet = ""'),
+        ({"direction": "both"}, 'direction = "both"'),
+        ({"direction": ""}, 'direction = ""'),
+        ({"peer": ""}, 'peer = ""'),
+    ],
+)
+def test_defect_1_what_set_refuses_is_refused_in_a_file(scope: Any, line: str) -> None:
+    with pytest.raises(ConfigError):
+        key_of(**scope)
+    with pytest.raises(ConfigError) as caught:
+        load(f'version = 1\n\n[[rules]]\n{line}\nrule = "reject"\n')
+    assert caught.value.where.endswith(":4")

@@ -69,7 +69,6 @@ HOOKS: Final[dict[str, Callable[..., Any]]] = {
     "never": _never,
     "cancelled": _cancelled,
     "stubborn": _stubborn,
-    "plain": lambda *_: True,
     "node": _node,
 }
 

@@ -359,7 +359,7 @@ def test_row_80_predicates_and_hooks_that_fail(arena: Arena) -> None:
                 assert [asked(peer) for _ in range(3)] == ["refused"] * 3, predicate
             assert guard.state()["errors"] == 1, predicate
             guard.ask(do="forget")
-        for hook in ("raises", "cancelled", "number", "text", "none", "plain", "never", "stubborn", "node"):
+        for hook in ("raises", "cancelled", "number", "text", "none", "never", "stubborn", "node"):
             guard.rules(("ask", {}))
             guard.ask(do="hooks", ask=hook)
             with guard.connect() as peer:

@@ -284,7 +284,7 @@ def test_row_96_key_files(arena: Arena) -> None:
         peer = reader.ask(do="key", path=str(path), create=True)["peer"]
         whole = path.read_bytes()
         assert path.stat().st_mode & 0o777 == 0o600
-        for mode in (0o640, 0o604, 0o666, 0o601):
+        for mode in (0o660, 0o604, 0o666, 0o601):
             path.chmod(mode)
             got = stays(reader, path, "key", do="save_key")
             assert got["error"] == "IdentityError", (mode, got)

@@ -229,7 +229,7 @@ CHECKS: Final[dict[str, list[Patch]]] = {
     "in-use": [("book.store:Store._is_held", always(False))],
     "damaged-books": [("book.addresses:BookFile.read", lenient(ConfigError, nothing))],
     "one-step": [("files:replace", lambda _: slowly)],
-    "owner-only": [("files:read", lambda read: lambda *given, private=False: read(*given))],
+    "owner-only": [("files:read", lambda read: lambda *given, private="": read(*given))],
     "end-line": [
         ("firewall.toml:loads", lambda loads: lambda text, *rest: loads(text.removeprefix(toml._BEGIN), *rest))
     ],

@@ -5,18 +5,26 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import PIPE
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from stronghold_p2p.errors import IdentityError
+from stronghold_p2p import files
+from stronghold_p2p.errors import ConfigError, IdentityError
 from stronghold_p2p.identity.keys import storage
+from stronghold_p2p.identity.keys.identity import Identity
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+PEM = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def write(path: Path, data: bytes) -> Path:
@@ -74,13 +82,13 @@ def test_a_passphrase_that_cannot_be(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-NO_KEYS = [b"", b"no key", b"\xff" * 100, b"-----BEGIN PRIVATE KEY-----\nAAAA\n"]
+NO_KEYS = [b"no key", b"\xff" * 100, b"-----BEGIN PRIVATE KEY-----\nAAAA\n"]
 
 
 def test_files_that_hold_no_key(tmp_path: Path) -> None:
     storage.save(KEY, tmp_path / "key")
     whole = (tmp_path / "key").read_bytes()
-    for content in (*NO_KEYS, *(whole[:end] for end in range(len(whole) - 1))):
+    for content in (*NO_KEYS, *(whole[:end] for end in range(1, len(whole) - 1))):
         with pytest.raises(IdentityError, match="not a private key in PKCS#8 PEM"):
             storage.load(write(tmp_path / "other", content))
     with pytest.raises(IdentityError, match="too large"):
@@ -117,3 +125,101 @@ def test_elsewhere_modes_mean_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     storage.save(KEY, path)
     os.chmod(text, 0o644)
     assert is_key(storage.load(path))
+
+
+def test_defect_8_a_passphrase_that_is_no_bytes(tmp_path: Path) -> None:
+    """It is the caller's mistake, and not the file's; it is not shown."""
+    path = tmp_path / "key"
+    storage.save(KEY, path, passphrase=b"correct horse")
+    wrong: Any
+    for wrong in ("correct horse", None, 5, bytearray(b"correct horse")):
+        for call in (
+            lambda wrong=wrong: Identity.load(path, passphrase=wrong),
+            lambda wrong=wrong: Identity.load(tmp_path / "new", create=True, passphrase=wrong),
+            lambda wrong=wrong: Identity.from_seed(bytes(32)).save(tmp_path / "new", passphrase=wrong),
+            lambda wrong=wrong: Identity.from_pem(path.read_bytes(), passphrase=wrong),
+        ):
+            kind = type(wrong).__name__
+            with pytest.raises(IdentityError, match=f"passphrase= is an? {kind}: take bytes, as text.encode") as caught:
+                call()
+            assert "horse" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+MANY = """
+import sys
+from stronghold_p2p import Identity
+sys.stdin.readline()
+print(Identity.load(sys.argv[1], create=True).peer_id)
+"""
+
+
+NO_LINKS = """
+import os
+def fail(*given, **options): raise PermissionError(1, "Operation not permitted")
+os.link = fail
+"""
+
+
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_b03_of_several_processes_that_create_a_key_all_get_the_one_that_was_written(
+    tmp_path: Path, *, hard_links: bool
+) -> None:
+    program = MANY if hard_links else NO_LINKS + MANY
+    command = [sys.executable, "-c", program, str(tmp_path / "bob.key")]
+    workers = [subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) for _ in range(3)]
+    said = [worker.communicate("go\n")[0] for worker in workers]
+    assert {*said} == {f"{Identity.load(tmp_path / 'bob.key').peer_id}\n"}
+    assert [path.name for path in tmp_path.iterdir()] == ["bob.key"]
+
+
+def test_b03_who_comes_second_reads_what_the_first_has_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the worst moment: between the look, which finds nothing, and the creation."""
+    path, create = tmp_path / "key", files.create
+
+    def late(where: Path, data: bytes, error: type[ConfigError]) -> None:
+        create(where, PEM, error)
+        create(where, data, error)
+
+    monkeypatch.setattr(files, "create", late)
+    assert is_key(storage.load(path, create=True))
+    assert path.read_bytes() == PEM
+    path.unlink()
+    with pytest.raises(IdentityError, match="never overwritten"):
+        storage.save(Ed25519PrivateKey.generate(), path)  # who asked to write has to know
+
+
+def test_b03_a_file_that_is_about_to_be_written_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are no hard links, the name is taken before the content is there."""
+    path = write(tmp_path / "key", b"")
+    monkeypatch.setattr(time, "sleep", lambda _seconds: path.write_bytes(PEM))
+    assert is_key(storage.load(path, create=True))
+    path.write_bytes(b"")
+    now = iter([0.0, 0.5, 1.5])
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(time, "monotonic", lambda: next(now))
+    with pytest.raises(IdentityError, match="it is empty"):
+        storage.load(path, create=True)
+
+
+def test_b08_a_key_that_was_read_in_any_other_way(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    storage.save(KEY, path, passphrase=b"correct horse")
+    for data in (path.read_bytes(), path.read_text()):
+        identity = Identity.from_pem(data, passphrase=b"correct horse")
+        assert identity.peer_id == Identity.from_seed(bytes(range(32))).peer_id
+    for what, told in (
+        (PEM + b" " * 20_000, "too large"),
+        ("\udc80", "not a private key"),
+        (5, "takes the bytes or the text of a key file, not an int"),
+        (path, "takes the bytes or the text of a key file, not a PosixPath"),
+    ):
+        with pytest.raises(IdentityError, match=told):
+            Identity.from_pem(what)  # type: ignore[arg-type]
+
+
+def test_b08_the_message_for_a_secret_that_others_can_read_names_what_can_be_done(tmp_path: Path) -> None:
+    path = write(tmp_path / "key", PEM)
+    path.chmod(0o444)
+    with pytest.raises(IdentityError, match=r"where that does nothing, Identity\.from_pem\(data\) takes a key"):
+        Identity.load(path)

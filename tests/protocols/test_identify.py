@@ -576,6 +576,32 @@ async def test_a_record_is_not_taken_back() -> None:
         assert (await on.ask()).addresses == (other,)
 
 
+async def test_b16_a_peer_whose_clock_went_back_is_found_at_its_new_address() -> None:
+    """Its record is older than the one that is known and not taken; what it says itself is dialed last."""
+    async with meeting() as on:
+        bob, book = on.bob, on.alice.book
+        old, new = (parse(f"/ip4/127.0.0.1/tcp/{port}") for port in (1, 2))
+
+        def told(seq: int, address: Multiaddr) -> bytes:
+            signed = PeerRecord(bob.peer_id, seq, (bytes(address),)).seal(bob.identity)
+            return message(listen_addrs=(bytes(address),), signed_peer_record=signed)
+
+        bob.handle(IDENTIFY, saying(told(5, old)))
+        await on.ask()
+        place = bob.addresses[0]
+        assert book.addresses(bob.peer_id) == (place, old)
+        await on.connection.close()  # and the peer starts again
+        bob.handle(IDENTIFY, saying(told(4, new)))
+        await until(lambda: on.nothing_known)
+        on.connection = await connect(on.alice, bob)
+        info = await on.ask()
+        assert (info.record, info.addresses) == (None, (new,))
+        assert book.addresses(bob.peer_id) == (place, old, new)
+        bob.handle(IDENTIFY, saying(told(6, new)))
+        await on.ask()
+        assert book.addresses(bob.peer_id) == (place, new)
+
+
 async def test_half_a_push_changes_nothing() -> None:
     async with meeting() as on:
         async with await on.push(message(**names("/a"))[:-1]) as stream:

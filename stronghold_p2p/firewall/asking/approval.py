@@ -48,6 +48,7 @@ class Approval:
         self._told = False  # that there is no more room
         # The swarm sets it: whom a limit has refused is told of.
         self.refused: Callable[[object, LimitExceeded], None] = lambda _whom, _error: None
+        self._told_missing = False  # that there is nobody to ask
         self._open: dict[PeerId, Question] = {}  # for peers without a rule
 
     def verdict(self, attempt: Attempt) -> bool | None:
@@ -128,6 +129,9 @@ class Approval:
 
     async def _approve(self, hook: Hook | None, attempt: Attempt, preferred: bool) -> bool | None:
         """What ``on_ask`` says of this attempt; None: the rules have changed and no longer ask."""
+        if hook is None and not self._told_missing:
+            self._told_missing = True
+            log.warning("a rule says ASK, and nobody is registered with on_ask: what would be asked about is refused")
         if hook is None or self._full(attempt.peer, preferred=preferred):
             return False
         firewall, version = self._firewall, self._firewall.version

@@ -4,6 +4,8 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from stronghold_p2p import files
+from stronghold_p2p.arguments import check_kind
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall import toml
 from stronghold_p2p.firewall.asking import rules_file
@@ -40,8 +42,11 @@ class Firewall(Decisions):
         ``create`` a file that is not there is an empty one, made by the first ``save``. ``ConfigError``, whose
         ``where`` tells file and line: it cannot be read, or not be understood.
         """
+        check_kind("predicates", predicates or {}, Mapping, "take a dict of functions by their names")
+        for name, predicate in (predicates or {}).items():
+            Rule.when(predicate, name=name)  # what it refuses is no predicate
         firewall = Firewall()
-        firewall._file = RulesFile(Path(path), predicates or {}, firewall._follow, watch=watch)
+        firewall._file = RulesFile(files.located(path), predicates or {}, firewall._follow, watch=watch)
         firewall._entries.replace(firewall._file.read(create=create))
         return firewall
 
@@ -56,7 +61,7 @@ class Firewall(Decisions):
             self._file.write(content)
             self._entries.written(content)
         elif path is not None:
-            rules_file.write(Path(path), toml.dumps(content))
+            rules_file.write(files.located(path), toml.dumps(content))
         else:
             raise ConfigError("these rules come from no file: give save(path) one")
 

@@ -19,7 +19,7 @@ from stronghold_p2p.identity import PeerId
 from stronghold_p2p.logs import Faults
 from stronghold_p2p.per_peer import PerPeer
 
-Hook: TypeAlias = Callable[[Attempt], Awaitable[Any]]
+Hook: TypeAlias = Callable[[Attempt], Awaitable[Any] | Any]
 
 log = logging.getLogger("stronghold_p2p.request")
 
@@ -57,8 +57,8 @@ class Hooks(PerPeer[PeerId]):
 
 
 async def _run(hook: Hook, attempt: Attempt) -> Any:
-    # A hook that raises before its first await, or is no coroutine function, fails inside the task.
-    return await hook(attempt)
+    outcome = hook(attempt)  # what it raises before its first await fails inside the task, too
+    return await outcome if hasattr(outcome, "__await__") else outcome
 
 
 class Question:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from stronghold_p2p import files
+from stronghold_p2p.arguments import kind_of
 from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.errors import DecodeError, IdentityError
 from stronghold_p2p.identity.keys import storage
@@ -24,7 +26,10 @@ class Identity:
     __slots__ = ("_private", "_sign", "peer_id", "public_key")
 
     def __init__(self, private: Ed25519PrivateKey | None = None) -> None:
-        private = private or Ed25519PrivateKey.generate()
+        private = Ed25519PrivateKey.generate() if private is None else private
+        if not isinstance(private, Ed25519PrivateKey):
+            told = "Identity.load(path) reads a key file, Identity.from_seed and Identity.from_pem take its bytes"
+            raise IdentityError(f"private is {kind_of(private)}: {told}", where="private")
         self._be(private.public_key().public_bytes_raw(), private.sign, private)
 
     def _be(self, public: bytes, sign: Callable[[bytes], bytes], private: Ed25519PrivateKey | None) -> "Identity":
@@ -35,7 +40,8 @@ class Identity:
 
     @staticmethod
     def from_seed(seed: bytes) -> "Identity":
-        """The key pair of a 32-byte ``seed`` (RFC 8032's private key); ``IdentityError`` for another length."""
+        """The key pair of a 32-byte ``seed`` (RFC 8032's private key); ``IdentityError`` for anything else."""
+        _check_bytes(seed, "a seed")
         if len(seed) != 32:
             raise IdentityError(f"a seed has 32 bytes, not {len(seed)}")
         return Identity(Ed25519PrivateKey.from_private_bytes(seed))
@@ -46,6 +52,9 @@ class Identity:
 
         ``sign`` is called from the event loop and has to be quick. What it returns is verified.
         """
+        _check_bytes(public_key, "an Ed25519 public key")
+        if not callable(sign):
+            raise IdentityError(f"sign={sign!r}: take a function that returns the signature of a message", where="sign")
         if len(public_key) != 32:
             raise IdentityError(f"an Ed25519 public key has 32 bytes, not {len(public_key)}")
         return Identity.__new__(Identity)._be(bytes(public_key), sign, None)  # noqa: SLF001 - ours
@@ -57,6 +66,7 @@ class Identity:
         Both forms of peer-ids/peer-ids.md, "Ed25519", are read: seed and public key, and the older one that repeats
         the public key. The copies have to be those of the seed.
         """
+        _check_bytes(data, "a private key")
         try:
             message = protobuf.decode(KeyMessage, data)
         except DecodeError as error:
@@ -70,13 +80,29 @@ class Identity:
         return identity
 
     @staticmethod
+    def from_pem(data: bytes | str, *, passphrase: bytes = b"") -> "Identity":
+        """The key pair in the text of a key file, wherever that comes from: a mounted secret, a variable, a vault.
+
+        PKCS#8 in PEM (RFC 5958, both versions), encrypted with ``passphrase`` if there is one, and with anything around
+        it. ``IdentityError``: it is none; what it looks like is told, and the call that reads that.
+        """
+        if not isinstance(data, bytes | str):
+            raise IdentityError(f"from_pem takes the bytes or the text of a key file, not {kind_of(data)}")
+        text = data.encode(errors="replace") if isinstance(data, str) else data
+        return Identity(storage.parse(text, "the key", passphrase))
+
+    @staticmethod
     def load(path: Path | str, *, create: bool = False, passphrase: bytes = b"") -> "Identity":
-        """Read a key file; with ``create``, make one if there is none. ``IdentityError`` says what to do."""
-        return Identity(storage.load(Path(path), create=create, passphrase=passphrase))
+        """Read a key file; with ``create``, make one if there is none: of several processes that do, all get the same.
+
+        Others must have no rights on the file; on one that belongs to root, as mounted secrets do, its group may read.
+        ``IdentityError`` says what to do.
+        """
+        return Identity(storage.load(files.located(path), create=create, passphrase=passphrase))
 
     def save(self, path: Path | str, *, passphrase: bytes = b"") -> None:
         """Write a new key file of mode 0600, encrypted if there is a ``passphrase``; never overwrites anything."""
-        storage.save(self._exportable(), Path(path), passphrase=passphrase)
+        storage.save(self._exportable(), files.located(path), passphrase=passphrase)
 
     def private_protobuf(self) -> bytes:
         """The ``PrivateKey`` protobuf, for other implementations. It is the secret itself: keep it so."""
@@ -97,3 +123,9 @@ class Identity:
         if self._private is None:
             raise IdentityError("the private key is held by the signer and cannot be exported")
         return self._private
+
+
+def _check_bytes(value: object, what: str) -> None:
+    """``IdentityError`` for what is no bytes; it is not shown, as it may be a secret."""
+    if not isinstance(value, bytes):
+        raise IdentityError(f"{what} is bytes, not {kind_of(value)}")

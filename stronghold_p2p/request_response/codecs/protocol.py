@@ -4,15 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
+from stronghold_p2p.arguments import check_codec, check_function, check_ids, shown
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.request_response.codecs.codec import JSON, Codec
 
 Rq = TypeVar("Rq")
 # Covariant, although a codec writes, too: in ``print(await network.request(...))`` mypy takes what print wants for it.
 Rs_co = TypeVar("Rs_co", covariant=True)
-
-# multistream-select sends an id as one line, and go and js read lines of at most 1,024 bytes, the newline included.
-_MAX_ID: Final = 1_023
 
 
 @dataclass(frozen=True, init=False)
@@ -23,7 +21,7 @@ class RequestProtocol(Generic[Rq, Rs_co]):
     peer is known to serve, else under the first, and under the others once that is refused. ``max_request`` and
     ``max_response`` are bytes of a message body (1 MiB and 10 MiB), checked when its length is read.
     ``view`` makes of a request what the firewall sees of it besides its variant; without one it sees the request.
-    ``ConfigError``: no id, one that cannot be an id, one twice, or a size below zero.
+    ``ConfigError``: no id, one that cannot be an id, one twice, a codec that is none, or a size below zero.
     """
 
     ids: tuple[str, ...]
@@ -42,21 +40,24 @@ class RequestProtocol(Generic[Rq, Rs_co]):
         max_response: int = 10 << 20,
         view: Callable[[Rq], Any] | None = None,
     ) -> None:
-        _check(ids, max_request, max_response)
+        _check(ids, max_request=max_request, max_response=max_response)
+        for name, codec in (("request", request), ("response", response)):
+            check_codec(name, codec)
+        if view is not None:
+            check_function("view", view, "a request")
         values = {"ids": ids, "request": request, "response": response, "view": view}
         values |= {"max_request": max_request, "max_response": max_response}
         for name, value in values.items():
             object.__setattr__(self, name, value)  # frozen dataclasses are filled this way
 
 
-def _check(ids: tuple[str, ...], *sizes: int) -> None:
+def _check(ids: tuple[str, ...], **sizes: object) -> None:
+    check_ids(ids)
     if not ids or len(set(ids)) != len(ids):
         raise ConfigError(f"protocol ids {ids}: give at least one, each once")
-    for name in ids:
-        if not name.startswith("/") or not name.isprintable() or len(name.encode(errors="replace")) > _MAX_ID:
-            raise ConfigError(f"protocol id {name!r}: a slash, then up to {_MAX_ID - 1} printable bytes")
-    if min(sizes) < 0:
-        raise ConfigError("a maximum size is a number of bytes, so not below zero")
+    for name, size in sizes.items():
+        if not isinstance(size, int) or size < 0:
+            raise ConfigError(f"{name} is {shown(size)}: take a number of bytes, so not below zero", where=name)
 
 
 STRONGHOLD: Final[RequestProtocol[Any, Any]] = RequestProtocol(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall.asking.approval import ASK_MEMORY, ASK_SHARE
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.asking.firewall import Firewall
@@ -31,10 +32,6 @@ async def raises(asked: Attempt) -> bool:
     raise ValueError("in the hook")
 
 
-def is_no_coroutine(asked: Attempt) -> Any:
-    return Rule.ALLOW
-
-
 def raises_at_once(asked: Attempt) -> bool:
     raise LookupError("in the call")
 
@@ -44,7 +41,7 @@ async def cancels(asked: Attempt) -> Rule:
 
 
 @BOTH_HOOKS
-@pytest.mark.parametrize(("hook", "told"), [(raises, 1), (is_no_coroutine, 1), (raises_at_once, 1), (cancels, 0)])
+@pytest.mark.parametrize(("hook", "told"), [(raises, 1), (raises_at_once, 1), (cancels, 0)])
 async def test_a_broken_hook_rejects_and_is_reported_once(
     rule: Rule | None, hook: Any, told: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -59,6 +56,40 @@ async def test_a_broken_hook_rejects_and_is_reported_once(
     assert firewall.rules() == before
     caplog.clear()
     await nothing_left(approval)
+
+
+@BOTH_HOOKS
+@pytest.mark.parametrize(("answer", "allowed"), [(Rule.ALLOW, True), (Rule.REJECT, False)])
+async def test_defect_4_hooks_may_be_plain_functions(
+    rule: Rule | None, answer: Rule, caplog: pytest.LogCaptureFixture, *, allowed: bool
+) -> None:
+    firewall, approval, _ = asking(rule)
+    hooked(firewall, lambda _asked: answer)
+    assert await approval.ask(attempt()) is allowed
+    if rule is not None:
+        firewall.on_ask(lambda asked: asked.variant == "Ping")
+        assert await approval.ask(attempt(BOB)) is True
+        assert await approval.ask(attempt(BOB, variant="Put")) is False
+    assert caplog.records == []
+    await nothing_left(approval)
+
+
+@pytest.mark.parametrize("hook", [None, "yes", lambda: True, lambda one, two: True])
+def test_defect_4_what_is_no_function_of_an_attempt_is_refused_when_it_is_registered(hook: Any) -> None:
+    for register in (Firewall().on_ask, Firewall().on_no_rule):
+        with pytest.raises(ConfigError, match=r"^on_(ask|no_rule)(:| takes a function of an Attempt)"):
+            register(hook)
+
+
+async def test_defect_5_a_rule_that_asks_without_anybody_to_ask_warns_once(caplog: pytest.LogCaptureFixture) -> None:
+    firewall = Firewall()
+    firewall.set(Rule.ASK)
+    approval = approving(firewall)
+    for _ in range(3):
+        assert await approval.ask(attempt()) is False
+    told = [(record.levelno, record.getMessage()) for record in caplog.records]
+    about = "a rule says ASK, and nobody is registered with on_ask: what would be asked about is refused"
+    assert told == [(logging.WARNING, about)]
 
 
 @BOTH_HOOKS
