@@ -124,8 +124,8 @@ class Limits(_Options):
         themselves.
     request_memory = 268435456 (256 MiB): what all requests of peers take from their first byte to their answer: what
         has come of one, what that is reckoned to become when it is read, and this as long as an event that shows it
-        waits for its reader. Then the request that needs more is reset. Peers in ``Network.protected`` keep a
-        quarter of it.
+        waits for its reader. Then the request that needs more is reset, unless readers lose events in time, which
+        those do who do not take ``"wait"``. Peers in ``Network.protected`` keep a quarter of it.
     request_memory_per_peer = 67108864 (64 MiB): of this, for the requests of one peer.
     asks = 256: questions to the firewall's hooks at once. Then what would be asked about is refused. Peers that a rule
         names keep a quarter of them.
@@ -173,7 +173,8 @@ class Limits(_Options):
     request_memory: int | None = 256 << 20
     """What all requests of peers take from their first byte to their answer: what has come of one, what that is
     reckoned to become when it is read, and this as long as an event that shows it waits for its reader. Then the
-    request that needs more is reset. Peers in ``Network.protected`` keep a quarter of it.
+    request that needs more is reset, unless readers lose events in time, which those do who do not take ``"wait"``.
+    Peers in ``Network.protected`` keep a quarter of it.
     """
     request_memory_per_peer: int | None = 64 << 20
     """Of this, for the requests of one peer."""

@@ -16,6 +16,7 @@ AT_ONCE: Final = 5  # tracebacks of one kind, before they come one at a time; ea
 EVERY: Final = 60.0  # seconds between two of them from then on
 KINDS: Final = 256  # that are told apart
 LONGEST: Final = 1_000  # characters of a message
+LINES: Final = 50  # of one that is indented
 
 
 class OneLine:
@@ -131,7 +132,11 @@ def record(log: logging.Logger, level: int, text: str, given: tuple[str, ...], e
 
 
 def _part(part: str) -> str:
-    """Frames and the words between exceptions are Python's; what is left is an exception with its message."""
-    if part.startswith(("  ", "\n", "Traceback ")):
+    """Frames and the words between exceptions are Python's, what is left is an exception with its message.
+
+    What is indented may be a peer's, too: exceptions of a group, a line of what was taken for Python. It stays so.
+    """
+    if part.startswith("\n"):
         return part
-    return escaped(part.rstrip("\n"), LONGEST) + "\n"
+    lines = part.rstrip("\n").split("\n") if part.startswith("  ") else [part.rstrip("\n")]
+    return "\n".join([escaped(line, LONGEST) for line in lines[:LINES]]) + "\n"

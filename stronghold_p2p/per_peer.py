@@ -55,16 +55,18 @@ class PerPeer(Generic[K]):
 class Memory(Generic[K]):
     """Bytes that peers make us keep: at most ``maximum`` of all together, ``share`` of each (None: any number).
 
-    The last quarter is for those who are preferred: whoever fills all the rest does not stop them.
+    The last quarter is for those who are preferred: whoever fills all the rest does not stop them. ``relieve(peer,
+    fits)`` gives back what is kept for nobody's need, of ``peer`` (None: of all), until that ``fits``; and says so.
     """
 
-    __slots__ = ("_sizes", "common", "maximum", "share", "total")
+    __slots__ = ("_sizes", "common", "maximum", "relieve", "share", "total")
 
     def __init__(self, maximum: int | None, share: int | None) -> None:
         self.maximum = math.inf if maximum is None else maximum
         self.common = math.inf if maximum is None else maximum - maximum // 4
         self.share = math.inf if share is None else share
         self.total = 0
+        self.relieve: Callable[[K | None, Callable[[], bool]], bool] = lambda _peer, _fits: False
         self._sizes: dict[K, int] = {}
 
     def size(self, peer: K) -> int:
@@ -98,11 +100,11 @@ class Hold(Generic[K]):
     ``preferred`` is asked when there is no room otherwise.
     """
 
-    __slots__ = ("_keepers", "_peer", "memory", "preferred", "size")
+    __slots__ = ("_keepers", "memory", "peer", "preferred", "size")
 
     def __init__(self, memory: Memory[K], peer: K, preferred: Callable[[], bool]) -> None:
         self.memory = memory
-        self._peer = peer
+        self.peer = peer
         self._keepers = 1
         self.preferred = preferred
         self.size = 0
@@ -111,13 +113,21 @@ class Hold(Generic[K]):
         """It is ``size`` bytes from now on; False: there is no room, and it stays as it is. Less is always granted."""
         more = size - self.size
         if more > 0:
-            take = self.memory.take
-            if not take(self._peer, more) and not (self.preferred() and take(self._peer, more, preferred=True)):
+            if not self.memory.take(self.peer, more) and not self._make_room(more):
                 return False
         elif more:
-            self.memory.give_back(self._peer, -more)
+            self.memory.give_back(self.peer, -more)
         self.size = size
         return True
+
+    def _make_room(self, more: int) -> bool:
+        memory, peer = self.memory, self.peer
+
+        def fits() -> bool:
+            return memory.take(peer, more, preferred=self.preferred())
+
+        whose = peer if memory.size(peer) + more > memory.share else None
+        return fits() or memory.relieve(whose, fits)
 
     def keep(self) -> None:
         """One more keeps it."""

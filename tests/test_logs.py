@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -40,6 +42,42 @@ def test_a_message_in_a_traceback_is_one_line(caplog: pytest.LogCaptureFixture) 
     assert "direct cause" in caplog.text
     assert not any(line.startswith("ERROR:root") for line in told)
     assert caplog.records[0].exc_info is not None
+    caplog.clear()
+
+
+def in_a_group() -> Exception:
+    def nested(depth: int) -> Exception:
+        return ExceptionGroup("of tasks", [failing(), nested(depth - 1)]) if depth else failing()
+
+    return nested(2)
+
+
+def in_what_was_taken_for_python() -> Exception:
+    try:
+        ast.literal_eval('"\x1b[2J\x1b]0;owned\x07" +')
+    except SyntaxError as error:
+        return error
+    raise AssertionError
+
+
+def with_notes() -> Exception:
+    error = failing("x")
+    for begin in ("", "  ", "Traceback "):
+        error.add_note(begin + NASTY)
+    return error
+
+
+@pytest.mark.parametrize("made", [in_a_group, in_what_was_taken_for_python, with_notes])
+def test_nothing_in_a_traceback_steers_a_terminal_or_is_long(
+    made: Callable[[], Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    record(LOG, logging.ERROR, "handler of %s failed", ("/x",), made())
+    assert all(char.isprintable() or char == "\n" for char in caplog.text)
+    assert "\\u001b[2J" in caplog.text
+    caplog.clear()
+    many = ExceptionGroup("of tasks", [ValueError("x" * 1_000_000), ValueError("\n" * 1_000_000)])
+    record(LOG, logging.ERROR, "handler of %s failed", ("/x",), many)
+    assert len(caplog.text) < 10_000
     caplog.clear()
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from stronghold_p2p.per_peer import Hold, Memory, PerPeer
@@ -47,6 +49,36 @@ def test_a_share_for_each_and_a_reserve_for_some() -> None:
     assert (memory.total, memory._sizes) == (55, {"bob": 35, "carol": 20})
     endless: Memory[str] = Memory(None, None)
     assert all(endless.take("alice", 1 << 40) for _ in range(10))
+
+
+def test_what_nobody_needs_is_given_back_where_there_is_no_room() -> None:
+    memory: Memory[str] = Memory(100, 40)
+    asked: list[str | None] = []
+    kept = {"alice": 30, "bob": 40}
+    for peer, size in kept.items():
+        assert memory.take(peer, size)
+
+    def relieve(peer: str | None, fits: Callable[[], bool]) -> bool:
+        asked.append(peer)
+        for whose in (*kept,) if peer is None else (peer,):
+            memory.give_back(whose, kept.pop(whose, 0))
+            if fits():
+                return True
+        return False
+
+    held = Hold(memory, "alice", lambda: False)
+    assert not held.resize(20)  # as before
+    memory.relieve = relieve
+    assert held.resize(20)
+    assert asked == ["alice"]
+    other = Hold(memory, "carol", lambda: False)
+    assert other.resize(40)
+    assert asked == ["alice", None]
+    assert not other.resize(41)
+    assert asked == ["alice", None, "carol"]
+    for one in (held, other):
+        one.let_go()
+    assert memory.total == 0
 
 
 def test_what_is_held_counts_until_the_last_one_lets_go() -> None:

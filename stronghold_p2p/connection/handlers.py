@@ -194,6 +194,16 @@ class Handlers:
                 elif _is_fresh(self.tasks.get(stream)):
                     self.tasks.pop(stream).cancel()
 
+    def left(self, stream: LiveStream, error: Exception) -> None:
+        """The peer has reset a stream, and what it had said is there to be read. Its handler may begin a moment later,
+        and then finds out.
+        """
+        if stream in self._due or _is_fresh(self.tasks.get(stream)):
+            self._loop.call_soon(self.left, stream, error)
+        elif stream in self.tasks and stream.intake is not None:
+            intake, stream.intake = stream.intake, None
+            intake.failed(error)
+
     def cancel_one(self, stream: LiveStream, reason: str) -> None:
         """Nobody waits for what the handler of this stream would answer."""
         task = self.tasks.get(stream)

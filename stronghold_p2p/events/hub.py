@@ -5,7 +5,7 @@ import logging
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Literal, Self, TypeAlias, get_args
+from typing import Any, Final, Literal, Self, TypeAlias, get_args
 
 from stronghold_p2p.errors import ConfigError, UsageError
 from stronghold_p2p.events.backlog import Backlog, Crowd, held_of, source_of
@@ -17,6 +17,7 @@ from stronghold_p2p.logs import Faults
 Callback: TypeAlias = Callable[[Event], None]
 Overflow: TypeAlias = Literal["drop_oldest", "drop_newest", "wait"]
 OVERFLOWS: Final = get_args(Overflow)
+Lose: TypeAlias = Callable[[bytes | None, Callable[[], bool]], bool]
 FOLLOWED: Final = (Judged, Accepting, Dialing)  # nothing of ours wants to know
 
 _LOG: Final = object()  # the follower that is the log
@@ -38,26 +39,35 @@ class Hub:
         self._faults = Faults(log, audit.net)
         self._listeners: list[Callback] = []
         self._followers: dict[object, tuple[Callback, Callable[[], None] | None]] = {}
+        self._losing: dict[object, Lose] = {}
 
     def on_event(self, callback: Callback) -> None:
         """Call ``callback`` with every event but those in ``FOLLOWED``; it must not block."""
         self._listeners.append(callback)
 
     def follow(
-        self, callback: Callback, ended: Callable[[], None] | None = None, crowd: Crowd | None = None
+        self,
+        callback: Callback,
+        ended: Callable[[], None] | None = None,
+        crowd: Crowd | None = None,
+        lose: Lose | None = None,
     ) -> Callable[[], None]:
         """Call ``callback`` with every event, and ``ended`` when there will be no more. The result ends that.
 
-        ``crowd`` counts the events of a reader for which peers wait.
+        ``crowd`` counts the events of a reader for which peers wait; ``lose`` has another one lose some, as ``relieve``
+        says.
         """
         token = object()
         self._audit.readers[:] = [self._judged]
         self._followers[token] = (callback, ended)
         if crowd is not None:
             self.backlog.readers.append(crowd)
+        if lose is not None:
+            self._losing[token] = lose
 
         def unfollow() -> None:
             left = self._followers.pop(token, None)
+            self._losing.pop(token, None)
             if crowd is not None:
                 self.backlog.leave(crowd)
             if left is not None and not self._followers.keys() - {_LOG}:
@@ -77,6 +87,10 @@ class Hub:
             except Exception as error:  # the application's own; nothing of ours may depend on it
                 self._faults.tell("an event callback failed", error=error)
 
+    def relieve(self, peer: bytes | None, fits: Callable[[], bool]) -> bool:
+        """As ``Memory.relieve``: no request is refused for events that their reader lets be lost."""
+        return any(lose(peer, fits) for lose in list(self._losing.values()))
+
     def end(self) -> None:
         for _, ended in list(self._followers.values()):
             if ended is not None:
@@ -90,7 +104,8 @@ class Events:
     """``async for event in events``: what happens from now on, in order, until the network has closed.
 
     At most ``buffer`` events wait. Beyond that the oldest or the newest are lost, and a ``Dropped(count)`` stands
-    in their place; with ``"wait"`` new connections and handlers wait before it comes to that (see ``backlog``).
+    in their place; and so are those that show requests, where there is no memory for others. With ``"wait"`` new
+    connections and handlers wait before it comes to that (see ``backlog``).
     ``async with`` or ``close`` ends it before; so does forgetting it. One task reads.
     """
 
@@ -108,7 +123,8 @@ class Events:
         self._crowd = Crowd(buffer) if overflow == "wait" else None
         self._ended = False
         self._reader: asyncio.Future[None] | None = None
-        unfollow = hub.follow(_weakly(self._put), _weakly(self.close), self._crowd)
+        lose = _weakly(self._lose) if self._crowd is None else None
+        unfollow = hub.follow(_weakly(self._put), _weakly(self.close), self._crowd, lose)
         # An iterator that is not read any more must not collect what happens for ever.
         self._unfollow: Callable[[], object] = weakref.finalize(self, unfollow)
         weakref.finalize(self, _let_go_of_all, self._waiting)
@@ -159,6 +175,17 @@ class Events:
         if self._crowd is not None:
             self._crowd.take(source_of(event))
 
+    def _lose(self, peer: bytes | None, fits: Callable[[], bool]) -> bool:
+        waiting = [*enumerate(self._waiting)]
+        for place, event in waiting if self._oldest else reversed(waiting):
+            held = held_of(event)
+            if held is not None and peer in (None, held.peer):
+                self._waiting[place] = Dropped(1)
+                held.let_go()
+                if fits():
+                    return True
+        return False
+
     def close(self) -> None:
         """Take no more events; what waits can still be read."""
         self._unfollow()
@@ -187,12 +214,11 @@ def _let_go_of_all(waiting: deque[Event]) -> None:
         _let_go(waiting.popleft())
 
 
-def _weakly(method: Callable[..., None]) -> Callable[..., None]:
+def _weakly(method: Callable[..., Any]) -> Callable[..., Any]:
     """Calls a bound method as long as somebody else holds its object."""
     held = weakref.WeakMethod(method)
 
-    def call(*given: object) -> None:
-        if (alive := held()) is not None:
-            alive(*given)
+    def call(*given: object) -> Any:
+        return None if (alive := held()) is None else alive(*given)
 
     return call

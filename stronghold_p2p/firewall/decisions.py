@@ -203,11 +203,14 @@ def watch_changes(firewall: Decisions, observer: Observer, peer: PeerId | None =
 
 
 def learn(firewall: Decisions, rule: Rule, **scope: Unpack[Scope]) -> None:
-    """A hook has returned ``rule`` for a peer: keep it, and forget others where ``LEARNED`` are kept."""
+    """A hook has returned ``rule`` for a peer: keep it, and forget others where ``LEARNED`` are kept.
+
+    In the place of a rule that is not learned it is not, either: forgotten, it would leave less than there was.
+    """
     entries, key = firewall._entries, key_of(**scope)  # noqa: SLF001 - as above
     if entries.rules.get(key) == rule:
         return
-    entries.put(key, rule, learned=True)
+    entries.put(key, rule, learned=key not in entries.rules or key in entries.learned)
     for whom in dict.fromkeys(one.peer for one in (key, *entries.make_room())):
         firewall._tell(whom)  # noqa: SLF001 - as above
 

@@ -105,6 +105,7 @@ class Server:
         self.ids = itertools.count(1)
         self.places: PerPeer[bytes] = PerPeer(swarm.limits.requests_per_peer)  # by multihash, whose hash costs no call
         self.memory: Memory[bytes] = Memory(swarm.limits.request_memory, swarm.limits.request_memory_per_peer)
+        self.memory.relieve = swarm.hub.relieve
 
     def serve(self, protocol: RequestProtocol[Rq, Rs], handler: Handler[Rq, Rs]) -> None:
         """Let ``handler`` answer what the firewall lets through.

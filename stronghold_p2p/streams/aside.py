@@ -1,12 +1,14 @@
 """Long work for a stream, beside the event loop: a message of many bytes is read in a thread (hostile row 130).
 
-At most one thread works for a network, as more of them would only keep the interpreter from the loop; each peer has its
-turn, so that one with many long messages delays its own. It is a thread of asyncio's own pool.
+One thread works for a network, as more of them would only keep the interpreter from the loop; each peer has its turn,
+so that one with many long messages delays its own. It is not one of asyncio's own pool: the application may have taken
+all of these, also to wait for an answer that is read here.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
@@ -24,13 +26,17 @@ _Job: TypeAlias = tuple[asyncio.Future[_Outcome], Callable[[], _Outcome]]
 
 
 class _Meanwhile(Intake):
-    """What happens on the stream until ``done``: its end is told there, and no more bytes may come."""
+    """What happens on the stream: its end is told to ``done``, and no more bytes may come.
 
-    __slots__ = ("_done", "_stream")
+    It may end after ``done`` as well, before who waits for that goes on: ``error`` is why it did.
+    """
+
+    __slots__ = ("_done", "_stream", "error")
 
     def __init__(self, stream: LiveStream, done: asyncio.Future[_Outcome]) -> None:
         self._stream = stream
         self._done = done
+        self.error: Exception | None = None
         stream.intake = self
 
     def stop(self) -> None:
@@ -42,8 +48,9 @@ class _Meanwhile(Intake):
             self._stream.reset(Reset.PROTOCOL_VIOLATION)
 
     def failed(self, error: Exception) -> None:
+        self.error = again(error, self._stream.peer)
         if not self._done.done():
-            self._done.set_result((None, again(error, self._stream.peer)))
+            self._done.set_result((None, None))
 
 
 class Aside:
@@ -52,6 +59,7 @@ class Aside:
     def __init__(self) -> None:
         self._waiting: dict[PeerId, deque[_Job]] = {}
         self._working = False
+        self._thread: ThreadPoolExecutor | None = None  # few networks ever need one
 
     async def run(self, peer: PeerId, work: Callable[[], T], stream: LiveStream | None = None) -> T:
         """What ``work()`` returns or raises; or what ``stream`` fails with meanwhile, on which nothing more may come.
@@ -66,6 +74,8 @@ class Aside:
         try:
             self._next(loop)
             result, error = await done
+            if meanwhile is not None:
+                error = meanwhile.error or error
         finally:
             if meanwhile is not None:
                 meanwhile.stop()
@@ -91,7 +101,8 @@ class Aside:
         done, work = jobs.popleft()
         if jobs:
             self._waiting[peer] = jobs  # behind the others
-        loop.run_in_executor(None, work).add_done_callback(partial(self._over, loop, done))
+        self._thread = self._thread or ThreadPoolExecutor(1, "stronghold_p2p")
+        loop.run_in_executor(self._thread, work).add_done_callback(partial(self._over, loop, done))
         self._working = True
 
     def _over(
@@ -102,6 +113,12 @@ class Aside:
             done.set_result(worked.result())
         if not loop.is_closed():
             self._next(loop)
+
+    def close(self) -> None:
+        """The thread ends with what it works at."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.shutdown(wait=False)
 
 
 def _outcome(work: Callable[[], Any]) -> _Outcome:

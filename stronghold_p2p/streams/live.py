@@ -400,6 +400,8 @@ class LiveStream:
         intake, self.intake = self.intake, None
         if intake is not None:
             intake.failed(error)
+        elif self._ended and not isinstance(error, ConnectionClosed):
+            self.connection.handlers.left(self, error)
         self._wake_all()
 
     def ready(self) -> None:

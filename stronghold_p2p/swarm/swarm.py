@@ -349,6 +349,7 @@ class Swarm:
         finally:
             for connection in [*self.connections(), *self._ending]:
                 connection.abort()
+            self.aside.close()
             self._close_book()
         await asyncio.sleep(0)  # the turn of the loop in which aborted sockets are closed
 

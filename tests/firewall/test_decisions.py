@@ -284,6 +284,19 @@ def test_what_hooks_have_returned_is_marked_and_bounded(monkeypatch: pytest.Monk
     assert firewall.match(attempt(CAROL)).source == "ask@peer"
 
 
+def test_an_answer_in_the_place_of_a_rule_is_never_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else many strangers could take back a refusal, and leave what is open to everybody."""
+    monkeypatch.setattr(entries, "LEARNED", 1)
+    firewall = Decisions()
+    firewall.set(Rule.ALLOW)
+    firewall.set(Rule.ASK, peer=ALICE, protocol=ECHO)
+    learn(firewall, Rule.REJECT, peer=ALICE, protocol=ECHO)
+    for peer in (BOB, CAROL):
+        learn(firewall, Rule.ALLOW, peer=peer)
+    assert [scope["peer"] for scope in firewall.learned] == [CAROL]
+    assert firewall.match(attempt(ALICE)).source == "reject@peer+protocol"
+
+
 def test_where_all_are_connected_nothing_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entries, "LEARNED", 1)
     firewall = Decisions()

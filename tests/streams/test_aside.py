@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from stronghold_p2p.codes import Reset
-from stronghold_p2p.errors import StreamReset
+from stronghold_p2p.errors import DeadlineExceeded, StreamReset
 from stronghold_p2p.streams.aside import Aside
+from stronghold_p2p.streams.live import LiveStream
 from tests.firewall.attempts import ALICE, BOB
 from tests.peers import swallow, swarms, turns, until
 
@@ -111,6 +114,76 @@ async def test_the_end_of_the_stream_is_told_meanwhile(how: str) -> None:
         gate.go_on.set()
         await until(lambda: not aside._working)
     told.clear()
+
+
+async def test_an_end_behind_the_last_step_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The work is through and the stream ends in one turn of the loop, before who waited for the work goes on."""
+    aside, streams, told = Aside(), list[LiveStream](), list[BaseException]()
+    over = aside._over
+
+    def both(*given: Any) -> None:
+        over(*given)
+        streams[0].expired(math.inf)
+
+    monkeypatch.setattr(Aside, "_over", lambda _, *given: both(*given))
+
+    async def serve(stream: LiveStream) -> None:
+        streams.append(stream)
+        stream.expire(asyncio.get_running_loop().time() + 60)
+        try:
+            await aside.run(stream.peer, lambda: None, stream)
+        except DeadlineExceeded as error:
+            told.append(error)
+            raise
+
+    async with swarms(serve) as (_, _, connection), await connection.open_stream("/echo/1.0.0") as stream:
+        await stream.write(b"")
+        await until(lambda: told)
+    aside.close()
+    told.clear()
+    streams.clear()
+
+
+async def test_threads_that_the_application_has_taken_are_no_matter() -> None:
+    """They may even wait for what is read here."""
+    aside, gate = Aside(), Gate()
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1) as pool:
+        loop.set_default_executor(pool)
+        taken = asyncio.ensure_future(asyncio.to_thread(gate))
+        await until(gate.began.is_set)
+        async with asyncio.timeout(5):
+            assert await aside.run(ALICE, lambda: "read") == "read"
+        gate.go_on.set()
+        await taken
+    aside.close()
+
+
+async def test_closed_it_ends_its_thread_and_takes_another_for_what_comes_late() -> None:
+    aside, gate = Aside(), Gate()
+    running = asyncio.ensure_future(aside.run(ALICE, gate))
+    await until(gate.began.is_set)
+    aside.close()
+    aside.close()
+    gate.go_on.set()
+    assert await running == "through"
+    assert await aside.run(ALICE, lambda: "late") == "late"
+    aside.close()
+
+
+def test_a_loop_that_was_closed_meanwhile_hears_nothing() -> None:
+    aside, gate = Aside(), Gate()
+
+    async def leave() -> None:
+        running = asyncio.ensure_future(aside.run(ALICE, gate))
+        await until(gate.began.is_set)
+        running.cancel()
+
+    asyncio.run(leave())
+    gate.go_on.set()
+    thread = aside._thread
+    assert thread is not None
+    thread.shutdown()
 
 
 async def test_a_stream_that_lasts_is_read_again() -> None:

@@ -33,6 +33,7 @@ class End:
         self.accepted: asyncio.Queue[LiveStream] = asyncio.Queue()
         self.intake: Callable[[LiveStream], Intake] | None = None
         self.deadlines: End = self
+        self.handlers: End = self
         self.all_at = inf
         self.looks: list[float] = []
         self.lingers_until = inf
@@ -51,6 +52,9 @@ class End:
 
     def worn(self) -> None:
         """Few ids are left."""
+
+    def left(self, stream: LiveStream, error: Exception) -> None:
+        """There is no handler."""
 
     def accept(self, stream: StreamEnd) -> LiveStream:
         live = LiveStream(stream, self, self.loop)

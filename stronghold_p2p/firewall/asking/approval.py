@@ -67,7 +67,10 @@ class Approval:
         """
         preferred = self._prefers(attempt)
         if size and not self._memory.take(attempt.peer, size, preferred=preferred):
-            if self._memory.size(attempt.peer) + size <= ASK_SHARE:
+            if size > ASK_SHARE:  # as it would be at any time
+                told = f": it takes {size} bytes, {ASK_SHARE} allowed; {attempt.peer}"
+                self._hooks.faults.tell("a request is too large to be asked about", more=told, level=logging.WARNING)
+            elif self._memory.size(attempt.peer) + size <= ASK_SHARE:
                 self._tell_full("of their memory", self._memory.total, ASK_MEMORY)
             return self._audit.tell(attempt, self._firewall.match(attempt), False)
         try:

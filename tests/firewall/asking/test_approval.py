@@ -362,6 +362,20 @@ async def test_what_waits_is_bounded_in_bytes(caplog: pytest.LogCaptureFixture) 
     await nothing_left(approval)
 
 
+async def test_a_request_that_is_too_large_to_be_asked_about_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody is asked about it, at any time, so nobody would know why it is refused."""
+    _, approval, asked = asking()
+    for _ in range(100):
+        assert await approval.ask(attempt(ALICE), ASK_SHARE + 1) is False
+    assert asked.attempts == []
+    assert 0 < len(caplog.messages) < 10
+    assert caplog.messages[0] == (
+        f"a request is too large to be asked about: it takes {ASK_SHARE + 1} bytes, {ASK_SHARE} allowed; {ALICE}"
+    )
+    caplog.clear()
+    await nothing_left(approval)
+
+
 @pytest.mark.parametrize("direction", ["in", "out"])
 async def test_whom_a_rule_names_has_a_quarter_of_the_questions(
     direction: Direction, caplog: pytest.LogCaptureFixture
