@@ -163,8 +163,9 @@ async def test_a_protocol_that_nobody_serves_is_told(logged: pytest.LogCaptureFi
     logging.getLogger("stronghold_p2p.audit").setLevel(logging.WARNING)
     try:
         async with serving() as bob, Network() as alice:
+            connection = (await alice.connect(bob.addresses[0]))._live  # a program of ours could not ask for that
             with pytest.raises(UnsupportedProtocol):
-                await alice.open_stream(bob.addresses[0], "/silnet/1\x1b", wait=True)
+                await connection.open_stream("/silnet/1\x1b", wait=True)
             line = f"a protocol is not served here: /silnet/1\\u001b for {alice.peer_id} net=bob"
             await until(lambda: told(logged, "not served") == [line])
     finally:
