@@ -42,6 +42,7 @@ from stronghold_p2p.events.events import ListenerEnded as ListenerEnded
 from stronghold_p2p.events.events import Opened as Opened
 from stronghold_p2p.events.events import RequestFailed as RequestFailed
 from stronghold_p2p.events.events import RequestUnread as RequestUnread
+from stronghold_p2p.events.events import Retrying as Retrying
 from stronghold_p2p.events.events import RulesLoaded as RulesLoaded
 from stronghold_p2p.events.hub import Events as Events
 from stronghold_p2p.firewall.asking.firewall import Firewall as Firewall
@@ -51,9 +52,8 @@ from stronghold_p2p.firewall.rules import Rule as Rule
 from stronghold_p2p.firewall.rules import Scope as Scope
 from stronghold_p2p.identity import PeerId as PeerId
 from stronghold_p2p.identity.keys.identity import Identity as Identity
-from stronghold_p2p.network import Address as Address
+from stronghold_p2p.keeping import Keeping as Keeping
 from stronghold_p2p.network import Network as Network
-from stronghold_p2p.network import Target as Target
 from stronghold_p2p.protocols.identify_messages import PeerInfo as PeerInfo
 from stronghold_p2p.request_response.codecs.codec import BYTES as BYTES
 from stronghold_p2p.request_response.codecs.codec import JSON as JSON
@@ -65,6 +65,8 @@ from stronghold_p2p.request_response.server import Request as Request
 from stronghold_p2p.streams.stream import Stream as Stream
 from stronghold_p2p.streams.stream import StreamOpening as StreamOpening
 from stronghold_p2p.swarm.listeners import Listener as Listener
+from stronghold_p2p.targets import Address as Address
+from stronghold_p2p.targets import Target as Target
 from stronghold_p2p.version import VERSION as _VERSION
 
 __version__ = _VERSION

@@ -121,7 +121,9 @@ class Limits(_Options):
     receive_memory = 33554432 (32 MiB): unread bytes of one connection, and as much again of windows that have
         grown. Then the stream that brings more is reset, and windows grow no more.
     requests_per_peer = 100: requests at once with one peer (rust), those to it and those from it each for
-        themselves.
+        themselves. Further ones to it wait.
+    requests_waiting = 1000: requests of ours to one peer that wait, each for its own ``timeout``, as
+        ``requests_per_peer`` are under way. With 0 none waits: ``LimitExceeded`` tells of ``requests_per_peer``.
     request_memory = 268435456 (256 MiB): what all requests of peers take from their first byte to their answer: what
         has come of one, what that is reckoned to become when it is read, and this as long as an event that shows it
         waits for its reader. Then the request that needs more is reset, unless readers lose events in time, which
@@ -169,7 +171,13 @@ class Limits(_Options):
     reset, and windows grow no more.
     """
     requests_per_peer: int | None = 100
-    """Requests at once with one peer (rust), those to it and those from it each for themselves."""
+    """Requests at once with one peer (rust), those to it and those from it each for themselves. Further ones to it
+    wait.
+    """
+    requests_waiting: int | None = 1_000
+    """Requests of ours to one peer that wait, each for its own ``timeout``, as ``requests_per_peer`` are under way.
+    With 0 none waits: ``LimitExceeded`` tells of ``requests_per_peer``.
+    """
     request_memory: int | None = 256 << 20
     """What all requests of peers take from their first byte to their answer: what has come of one, what that is
     reckoned to become when it is read, and this as long as an event that shows it waits for its reader. Then the

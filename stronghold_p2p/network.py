@@ -1,6 +1,7 @@
-"""The face of the package: one ``Network`` in ``async with``; nothing before it, nothing after it."""
+"""The face of the package: one ``Network``, in ``async with`` or between ``open`` and ``close``."""
 
 import asyncio
+from asyncio import _get_running_loop
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from types import EllipsisType
@@ -8,48 +9,45 @@ from typing import Any, Final, NoReturn, Self, TypeAlias, TypeVar, overload
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing.parse import parse, shown, split_peer, with_peer
+from stronghold_p2p.addressing.parse import split_peer, with_peer
 from stronghold_p2p.arguments import (
     check_coroutine_function,
     check_function,
     check_ids,
     check_kind,
-    check_seconds,
     no_protocol,
 )
 from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.live import Connection, LiveConnection
-from stronghold_p2p.errors import ConfigError, DecodeError, UsageError
+from stronghold_p2p.errors import ConfigError, UsageError
 from stronghold_p2p.events.events import Event
 from stronghold_p2p.events.hub import Events, Overflow
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
+from stronghold_p2p.keeping import Keeper, Keeping
+from stronghold_p2p.loops import at_home, check_home
 from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.protocols.ping import Ping
 from stronghold_p2p.request_response.attempts import kept_back
 from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
+from stronghold_p2p.request_response.retry import insist
 from stronghold_p2p.request_response.server import Handler, Server
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.streams.stream import Stream, StreamOpening
 from stronghold_p2p.swarm.listeners import Listener
 from stronghold_p2p.swarm.swarm import Swarm
+from stronghold_p2p.targets import Address, Target, Timeout, parsed, parsed_all, resolved, seconds
 from stronghold_p2p.version import VERSION
 
 AGENT: Final = f"stronghold-p2p/{VERSION}"
 
-Address: TypeAlias = Multiaddr | str
-Target: TypeAlias = PeerId | Address
-"""The peer to reach, by its id or at an address; where that ends in ``/p2p/<id>`` nobody else can answer."""
-
 StreamHandler: TypeAlias = Callable[[Stream], Awaitable[None]]
-Timeout: TypeAlias = float | EllipsisType | None
 CHECKED: Final = 1_000  # sets of protocols that are known to be well-formed
 
-_ADDRESS: Final = "take a text like '/ip4/192.0.2.7/tcp/4001', or a Multiaddr"
 _PEER: Final = "take a PeerId, as PeerId(text) is"
 _OPTIONS: Final[dict[str, tuple[type, str]]] = {
     "identity": (Identity, "take an Identity; Identity.load(path) reads one from a file"),
@@ -68,8 +66,10 @@ Rs = TypeVar("Rs")
 class Network:
     """A peer: it listens, connects, asks and answers, as one ``identity``, behind one ``firewall``.
 
-    ``async with Network(...) as network`` opens it once, and closes it in order within ``timeouts.close`` seconds.
-    Handlers are best added before. Networks share nothing but a ``firewall`` or ``book`` that is given to both.
+    ``async with Network(...) as network`` opens it once, and closes it in order within ``timeouts.close`` seconds; so
+    do ``open`` and ``close``. Handlers are best added before. It belongs to the event loop in which it was opened:
+    docs/api.md has a table of what may be called from elsewhere. Networks share nothing but a ``firewall`` or ``book``
+    that is given to both.
 
     identity: our key pair; a fresh one by default.
     listen: the addresses to accept connections at; none by default.
@@ -103,30 +103,35 @@ class Network:
             if value is not None:
                 check_kind(option, value, *_OPTIONS[option])
         self.identity, self.name = identity or Identity(), name
-        self._listen = _addresses("listen", listen)
+        self._listen = parsed_all("listen", listen)
         self._swarm = swarm = Swarm(
             self.identity,
             firewall=firewall,
             timeouts=timeouts,
             limits=limits,
             book=book,
-            announce=None if announce is None else [self._ours(one) for one in _addresses("announce", announce)],
+            announce=None if announce is None else [self._ours(one) for one in parsed_all("announce", announce)],
             name=name,
         )
         self.timeouts, self.limits = swarm.timeouts, swarm.limits
         self._identify = Identify(self._swarm, agent)
         self._ping = Ping(self._swarm)
         self._client, self._server = Client(self._swarm), Server(self._swarm)
-        self._entered = False
+        self._keeper = Keeper(self._swarm, self._ping.ping)
+        self._loop: asyncio.AbstractEventLoop | None = None  # since it was opened
         self._checked: set[tuple[str, ...]] = set()  # protocols that streams were opened for
 
     def __repr__(self) -> str:
         return f"<Network {' '.join(filter(None, (self.name, str(self.peer_id))))}>"
 
-    async def __aenter__(self) -> Self:
-        if self._entered:
+    async def open(self) -> Self:
+        """Listen, and be ready to connect, from now on until ``close``; returns the network. ``async with`` does both.
+
+        ``UsageError``: it was open, or closed, before. When it fails, or is cancelled, nothing is left open.
+        """
+        if self._loop is not None or self._swarm.closing:
             raise UsageError("a network is opened once: make a new one")
-        self._entered = True
+        self._loop = asyncio.get_running_loop()
         self._swarm.start()
         try:
             for address in self._listen:
@@ -136,8 +141,20 @@ class Network:
             raise
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def close(self) -> None:
+        """Close everything in order, within ``timeouts.close`` seconds; what is left then is aborted.
+
+        As often as you like, from a handler, too. ``UsageError``: called in another event loop than ``open``.
+        """
+        if self._loop is not None:
+            check_home(self._loop)
         await self._swarm.close()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def serve_forever(self) -> NoReturn:
         """Wait until this task is cancelled; requests are answered meanwhile, as they are without it."""
@@ -166,7 +183,7 @@ class Network:
 
         ``UsageError``: the network has yet to be opened, so that is not known.
         """
-        if not self._entered and self._swarm.announce is None:
+        if self._loop is None and self._swarm.announce is None:
             raise UsageError("a network has no addresses before it is open: use async with")
         return tuple(with_peer(address, self.peer_id) for address in self._swarm.addresses)
 
@@ -196,6 +213,26 @@ class Network:
         async with Deadline(self._timeout(timeout, self.timeouts.dial), "dial") as deadline:
             return (await self._connected(to, deadline)).face
 
+    def keep(self, to: Target, *, longest: float = 30.0) -> Keeping:
+        """Connect to ``to``, and again whenever that connection has ended, until the network closes.
+
+        Returns at once: ``async with network.keep(...) as kept`` stops it at the end, and so does ``kept.stop()``;
+        ``await kept.connected()`` waits for the connection. The first try after an end comes within a quarter of a
+        second, each further one after about twice the time, ``longest`` seconds (at least a quarter) at most;
+        ``Retrying`` tells of each.
+        While it is connected the peer is pinged now and then, so that neither side takes the connection for idle.
+        ``ConfigError``: no address, our own peer id, or no seconds. ``UsageError``: the network is not open, or belongs
+        to another event loop.
+        """
+        self._check_open()
+        peer, addresses = resolved(to)
+        if peer == self.peer_id:
+            raise ConfigError("that is our own peer id", where="to")
+        number: object = longest
+        if isinstance(number, bool) or not isinstance(number, int | float) or not number > 0:
+            raise ConfigError(f"longest is {number!r}: take seconds, more than 0", where="longest")
+        return self._keeper.keep(to, peer, addresses, longest)
+
     async def disconnect(self, peer: PeerId) -> int:
         """Close every connection to ``peer`` in order; how many there were."""
         self._check_open()
@@ -218,26 +255,60 @@ class Network:
         return tuple(connection.face for connection in self._swarm.connections(peer))
 
     @overload
-    async def request(self, to: Target, message: Any, *, timeout: Timeout = ...) -> Any: ...
+    async def request(self, to: Target, message: Any, *, timeout: Timeout = ..., retry: bool = False) -> Any: ...
     @overload
     async def request(
-        self, to: Target, message: Rq, protocol: RequestProtocol[Rq, Rs], *, timeout: Timeout = ...
+        self,
+        to: Target,
+        message: Rq,
+        protocol: RequestProtocol[Rq, Rs],
+        *,
+        timeout: Timeout = ...,
+        retry: bool = False,
     ) -> Rs: ...
     def request(
-        self, to: Target, message: Any, protocol: RequestProtocol[Any, Any] = STRONGHOLD, *, timeout: Timeout = ...
+        self,
+        to: Target,
+        message: Any,
+        protocol: RequestProtocol[Any, Any] = STRONGHOLD,
+        *,
+        timeout: Timeout = ...,
+        retry: bool = False,
     ) -> Coroutine[Any, Any, Any]:
         """Send ``message`` and return the answer.
 
         ``timeout`` (default ``timeouts.request``, 10 s) covers dial, negotiation and answer. Each call ends in its
         answer or one error: ``DeadlineExceeded``, ``DialError`` (or another error of the dial), ``ConnectionClosed``,
         ``UnsupportedProtocol``, ``Rejected``, ``LimitExceeded``, ``Malformed``, ``StreamReset``; ``error.sent`` tells
-        whether the peer may have acted.
+        whether the peer may have acted. With ``retry`` it is asked again, within ``timeout``, after an error for which
+        that is not so and which may pass: nobody there, the connection ended before, a limit. A refusal stays one.
+
+        Where ``limits.requests_per_peer`` are under way to that peer, further ones wait for their turn.
         """
-        if not self._entered or self._swarm.closing or asyncio.get_running_loop() is not self._swarm.loop:
-            self._check_open()
-        peer, addresses = (to, ()) if isinstance(to, PeerId) else _resolved(to)
-        limit = self.timeouts.request if timeout is ... else _seconds(timeout)
+        if retry or self._swarm.closing or _get_running_loop() is not self._loop:
+            return self._request_later(to, message, protocol, timeout, retry=retry)
+        peer, addresses = (to, ()) if isinstance(to, PeerId) else resolved(to)
+        limit = self.timeouts.request if timeout is ... else seconds(timeout)
         return self._client.request(peer, addresses, message, protocol, timeout=limit)
+
+    async def _request_later(
+        self,
+        to: Target,
+        message: Any,
+        protocol: RequestProtocol[Any, Any],
+        timeout: Timeout,
+        *,
+        retry: bool,
+    ) -> Any:
+        """As ``request``; the call may have come from another thread, which runs this in our loop then."""
+        self._check_open()
+        peer, addresses = resolved(to)
+        limit = self._timeout(timeout, self.timeouts.request)
+
+        def ask(left: float | None) -> Coroutine[Any, Any, Any]:
+            return self._client.request(peer, addresses, message, protocol, timeout=left)
+
+        return await (insist(ask, limit) if retry else ask(limit))
 
     @overload
     def on_request(self, handler: Handler[Any, Any], /) -> Handler[Any, Any]: ...
@@ -261,7 +332,7 @@ class Network:
         check_function("on_request", handler, "a Request")
         self._check_free(protocol.ids)
         self._server.serve(protocol, handler)
-        self._identify.changed()
+        self._serves_more()
         return handler
 
     def open_stream(self, to: Target, *protocols: str, timeout: Timeout = ..., wait: bool = False) -> StreamOpening:
@@ -278,7 +349,7 @@ class Network:
         except TypeError:  # a list in the place of an id
             check_ids(protocols)
             raise
-        limit = self.timeouts.dial if timeout is ... else _seconds(timeout)
+        limit = self.timeouts.dial if timeout is ... else seconds(timeout)
         patient = timeout is not ...
         return StreamOpening(lambda: self._open_stream(to, protocols, limit, patient=patient, wait=wait))
 
@@ -325,7 +396,7 @@ class Network:
             served = handler if certain else partial(_awaited, handler)
             for protocol in protocols:
                 self._swarm.handle(protocol, lambda live: served(Stream(live)))
-            self._identify.changed()
+            self._serves_more()
             return handler
 
         return register
@@ -383,58 +454,37 @@ class Network:
 
     async def _connected(self, to: Target, deadline: Deadline) -> LiveConnection:
         self._check_open()
-        peer, addresses = _resolved(to)
+        peer, addresses = resolved(to)
         deadline.peer = peer
         connection = await self._swarm.dial(peer, addresses)
         deadline.peer = connection.peer
         return connection
 
     def _ours(self, address: Address) -> Multiaddr:
-        place, peer = split_peer(_parsed(address))
+        place, peer = split_peer(parsed(address))
         if peer not in (None, self.peer_id):
             raise ConfigError(f"{address} names another peer than us", where=str(address))
         return place
 
     def _timeout(self, given: Timeout, default: float | None) -> float | None:
-        return default if isinstance(given, EllipsisType) else _seconds(given)
+        return default if isinstance(given, EllipsisType) else seconds(given)
 
     def _check_open(self) -> None:
-        if not self._entered or self._swarm.closing:
+        if self._loop is None or self._swarm.closing:
             raise UsageError("the network is not open: use async with")
-        if asyncio.get_running_loop() is not self._swarm.loop:
-            raise UsageError("the network belongs to another event loop")
+        check_home(self._loop)
+
+    def _serves_more(self) -> None:
+        """Tell the peers, from whatever thread the handler was added."""
+        if self._loop is None:
+            self._identify.changed()
+        else:
+            at_home(self._identify.changed, self._loop)()
 
     def _check_free(self, protocols: Iterable[str]) -> None:
         for protocol in protocols:
             if self._swarm.handler(protocol) is not None:
                 raise ConfigError(f"{protocol} has a handler already: one per network", where=protocol)
-
-
-def _parsed(address: Address) -> Multiaddr:
-    try:
-        return parse(address)
-    except (DecodeError, TypeError, OverflowError) as error:
-        check_kind("address", address, (str, bytes, Multiaddr), _ADDRESS)
-        raise ConfigError(f"{shown(address)}: {error}", where=shown(address)) from None
-
-
-def _addresses(option: str, given: Iterable[Address]) -> tuple[Multiaddr, ...]:
-    """The addresses of an option, which is a list of them."""
-    if isinstance(given, str | bytes | Multiaddr):
-        raise ConfigError(f"{option} is one address: take [{str(given)!r}]", where=option)
-    check_kind(option, given, Iterable, f"a list of addresses: {_ADDRESS}")
-    return tuple(_parsed(address) for address in given)
-
-
-def _seconds(timeout: float | None) -> float | None:
-    """A deadline that the caller gave, looked at before anything is sent."""
-    try:
-        if timeout is None or timeout >= 0:
-            return timeout
-    except TypeError:
-        pass
-    check_seconds(timeout)
-    return timeout
 
 
 async def _awaited(handler: StreamHandler, stream: Stream) -> None:
@@ -443,11 +493,3 @@ async def _awaited(handler: StreamHandler, stream: Stream) -> None:
     if not isinstance(outcome, Awaitable):
         raise TypeError(f"{handler!r} returned {type(outcome).__name__}, which nobody can await: write async def")
     await outcome
-
-
-def _resolved(to: Target) -> tuple[PeerId | None, tuple[Multiaddr, ...]]:
-    """The peer, and the addresses to try besides those that are known."""
-    if isinstance(to, PeerId):
-        return to, ()
-    address, peer = split_peer(_parsed(to))
-    return peer, (address,) if bytes(address) else ()

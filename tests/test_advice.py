@@ -213,6 +213,7 @@ async def kept_back(one: Scene) -> None:
 
 FULL: dict[str, Any] = {"limit": "requests_per_peer", "current": 1, "maximum": 1}
 REMEDY = "requests_per_peer 1/1 .*raise it in Limits"
+WAITING: dict[str, Any] = {"limit": "requests_waiting", "current": 1, "maximum": 1}
 
 
 @row("too many requests", failures.LimitExceeded, REMEDY, remote=False, **FULL)
@@ -220,6 +221,20 @@ async def too_many(one: Scene) -> None:
     one.tasks.append(asyncio.ensure_future(one.alice.request(one.address, "Hang")))
     await until(lambda: one.alice.stats()["requests_out"])
     await one.alice.request(one.address, "x")
+
+
+@row("too many wait", failures.LimitExceeded, "requests_waiting 1/1 .*raise it in Limits", remote=False, **WAITING)
+async def too_many_wait(one: Scene) -> None:
+    async with Network(limits=Limits(requests_per_peer=1, requests_waiting=1)) as carol:
+        await carol.connect(one.address)
+        asked = [asyncio.ensure_future(carol.request(one.address, "Hang")) for _ in range(2)]
+        try:
+            await asyncio.sleep(0)
+            await carol.request(one.address, "x")
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
 
 
 row("too long", failures.LimitExceeded, "max_request 10/9.*RequestProtocol", limit="max_request", maximum=9)(
@@ -282,7 +297,7 @@ def serving() -> Network:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 async def test_an_error_says_what_to_do(row: Row, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async with serving() as bob, Network(limits=Limits(requests_per_peer=1)) as alice:
+    async with serving() as bob, Network(limits=Limits(requests_per_peer=1, requests_waiting=0)) as alice:
         scene = Scene(bob, alice, tmp_path)
         with pytest.raises(row.kind) as caught:
             await row.provoke(scene)

@@ -219,6 +219,37 @@ async def leave(one: Scene) -> int:
     return await one.everywhere(close_it, None, tidy)
 
 
+@scenario("Network.open", "Network.close")
+async def open_and_close(one: Scene) -> int:
+    """The same as entering and leaving, which call them."""
+    made: list[Network] = []
+
+    async def both() -> None:
+        made.append(Network(listen=[LOOPBACK]))
+        await made[-1].open()
+        await made[-1].close()
+
+    async def tidy() -> None:
+        for each in made:
+            await closed(each)
+        made.clear()
+
+    return await one.everywhere(both, None, tidy)
+
+
+@scenario("Keeping.connected", "Keeping.__aenter__", "Keeping.__aexit__", least=2)
+async def keeping(one: Scene) -> int:
+    async def kept() -> bool:
+        async with one.alice.keep(one.bob.addresses[0]) as keep:
+            await one.alice.disconnect(one.bob.peer_id)
+            return (await keep.connected()).peer == one.bob.peer_id
+
+    async def tidy() -> None:
+        await one.alice.connect(one.bob.addresses[0])
+
+    return await one.everywhere(kept, gives(lambda found: found is True), tidy)
+
+
 @scenario("Network.connect")
 async def connect(one: Scene) -> int:
     async with serving() as carol:

@@ -9,9 +9,9 @@ import subprocess
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 
@@ -182,6 +182,51 @@ async def test_t14_dynamic_firewall(tmp_path: Path) -> None:
         terminal.press("n\n")
         assert (await client.communicate())[1].startswith(b"refused: ")
         assert client.returncode == 3
+
+
+@pytest.mark.long(4)
+def test_chat_survives_the_restart_of_its_room(tmp_path: Path) -> None:
+    """What alice types while the room is away is said when it is back."""
+
+    def member(name: str, errors: TextIO) -> subprocess.Popen[str]:
+        command = program("chat.py", "join", address, "--name", name)
+        return subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=errors, text=True, bufsize=1)
+
+    def until(who: subprocess.Popen[str], wanted: str) -> None:
+        """The members join in any order, so the room greets one or two of them."""
+        while wanted not in (told := line(who)):
+            assert told
+
+    options = ("serve", "--key", "room.key", "--listen")
+    with ExitStack() as stack:
+        room = stack.enter_context(serving("chat.py", *options, "/ip4/127.0.0.1/tcp/0", folder=tmp_path))
+        address = address_in(line(room))
+        errors = stack.enter_context((tmp_path / "members").open("w"))
+        alice, bob = [stack.enter_context(member(name, errors)) for name in ("alice", "bob")]
+        stack.callback(alice.kill)
+        stack.callback(bob.kill)
+        assert alice.stdin is not None
+        assert bob.stdin is not None
+        until(alice, "room: 2 are here")
+        until(bob, "room: 2 are here")
+        alice.stdin.write("hello\n")
+        assert line(alice) == line(bob) == "alice: hello"
+        room.kill()
+        until(alice, "-- out of the room: ")
+        until(bob, "-- out of the room: ")
+        alice.stdin.write("is anybody there?\n")
+        room.wait(PATIENCE)
+        stack.enter_context(serving("chat.py", *options, address.partition("/p2p/")[0], folder=tmp_path))
+        until(alice, "alice: is anybody there?")
+        until(bob, "room: 2 are here")
+        bob.stdin.write("I am\n")
+        until(alice, "bob: I am")
+        until(bob, "bob: I am")
+        for one in (alice, bob):
+            assert one.stdin is not None
+            one.stdin.close()  # Ctrl-D
+            assert one.wait(PATIENCE) == 0
+    assert not (tmp_path / "members").read_text()
 
 
 @pytest.mark.parametrize("name", [path.name for path in sorted((ROOT / "examples").glob("*.py"))])

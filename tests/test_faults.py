@@ -31,6 +31,7 @@ from stronghold_p2p.streams import waiter
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm import swarm as swarms
 from stronghold_p2p.swarm.dialer import Dialer
+from stronghold_p2p.swarm.gatekeeper import Gatekeeper
 from stronghold_p2p.swarm.listeners import LiveListener
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport.tcp import TcpTransport
@@ -64,6 +65,9 @@ def places() -> Iterator[str]:
 
 
 HARMLESS = {
+    "keeping.__init__": "a task that logs its faults, and tries again (tests/test_keeping.py breaks it)",
+    "keeping.keep": "forgets what has ended",
+    "sync.loop_thread.stop": "sets an event",
     "swarm.swarm.leave_behind": "forgets a task that has ended",
     "muxing.yamux_muxer._send": "goes on as ``received`` does",
     "muxing.yamux_muxer._take_turns": "goes on as ``received`` does",
@@ -72,6 +76,7 @@ HARMLESS = {
     "streams.waiter.set": "a step of a task, whose faults are the task's",
     "streams.aside._next": "sets a future, and gives the thread its next work",
     "connection.handlers.cancel": "cancels tasks",
+    "connection.handlers.left": "tells an intake of an end, or itself once more",
     "request_response.client._send_much": "a read and a write, whose faults are the request's",
     "protocols.ping._measure": "closes one stream, as the end of each handler does",
     "firewall.asking.questions.start": "the hook's own faults are answers; what follows counts",
@@ -147,6 +152,13 @@ def breaks(*where: str) -> Callable[[Play], Play]:
         return play
 
     return register
+
+
+@breaks("loops.at_home", "loops.call")
+async def a_change_of_the_rules_from_a_thread(one: Scene) -> None:
+    fault = one.breaks(Gatekeeper, "recheck")
+    await asyncio.to_thread(one.bob.firewall.ban, "203.0.113.0/24")
+    await until(lambda: fault.times)
 
 
 def test_every_place_is_broken_or_harmless() -> None:

@@ -13,6 +13,12 @@ NESTING = 4
 
 # Where a handler may catch everything: the border to code of the application, and the one of a connection.
 BROAD: dict[tuple[str, str], str] = {
+    ("loops.py", "at_home"): "nobody waits for what another thread has begun: it is logged",
+    ("loops.py", "handed_over"): "the same",
+    (
+        "keeping.py",
+        "_run",
+    ): "a fault of ours must not end what keeps a connection: it is logged, and the next try comes",
     ("swarm/swarm.py", "_replace"): "a task that nobody awaits: the worn connection goes on",
     ("muxing/yamux_muxer.py", "begin"): "what came with the end of the handshake: only this connection pays for it",
     ("muxing/yamux_muxer.py", "received"): "the one catch of a connection",

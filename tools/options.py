@@ -53,6 +53,7 @@ SYMPTOMS: Final[Mapping[str, str]] = {
     "max_window": "nothing: one stream gets no faster over a long way",
     "receive_memory": "the log names it; our reader and the peer get `LimitExceeded`",
     "requests_per_peer": "whose request it was gets `LimitExceeded`; if the peer's, the log names it",
+    "requests_waiting": "our request gets `LimitExceeded`",
     "request_memory": "the log names it, `RequestUnread` shows it; the peer gets `LimitExceeded`",
     "request_memory_per_peer": "the log names it, `RequestUnread` shows it; the peer gets `LimitExceeded`",
     "asks": "the log says how many questions there are; the requester gets `Rejected`",

@@ -33,7 +33,8 @@ class AddressBook:
     ``via``), and those to whom a network has a connection, or that stand in its ``protected``.
 
     ``relays`` are the peers through which any other may be reached, in order, at most 64; change the list as you like.
-    ``peers`` and ``per_peer`` set lower limits (``ConfigError``: they are higher).
+    ``peers`` and ``per_peer`` set lower limits (``ConfigError``: they are higher). Every method may be called from any
+    thread, with or without an event loop.
     """
 
     def __init__(self, *, peers: int | None = None, per_peer: int | None = None) -> None:
@@ -99,28 +100,30 @@ class AddressBook:
         not taken by something that the caller gave, too.
         """
         store, place = self._store, place_of(peer, address)
-        entry = store.entry(peer)
-        entry.pinned = True
-        if entry.places.get(place, 0.0) >= FOUND:
-            entry.places[place] = GIVEN
-        elif not entry.keep(place, GIVEN, store.per_peer):
-            raise full("per_peer", store.per_peer, peer)
-        if not store.put(peer, entry):
-            raise full("peers", store.maximum, peer)
+        with store.lock:
+            entry = store.entry(peer)
+            entry.pinned = True
+            if entry.places.get(place, 0.0) >= FOUND:
+                entry.places[place] = GIVEN
+            elif not entry.keep(place, GIVEN, store.per_peer):
+                raise full("per_peer", store.per_peer, peer)
+            if not store.put(peer, entry):
+                raise full("peers", store.maximum, peer)
 
     def remove(self, peer: PeerId, address: Multiaddr | str | None = None) -> None:
         """Forget one address of ``peer``, or (None) all; nothing happens if it is not known."""
         _check_peers(peer)
-        entry = self._store.entry(peer)
-        if address is None:
-            entry.places, entry.unread = {}, ()
-        elif isinstance(address, str) and address in entry.unread:
-            entry.unread = tuple(text for text in entry.unread if text != address)
-        else:
-            entry.places.pop(place_of(peer, address), None)
-        if not entry.places:
-            entry.pinned = False
-        self._store.put(peer, entry)
+        with self._store.lock:
+            entry = self._store.entry(peer)
+            if address is None:
+                entry.places, entry.unread = {}, ()
+            elif isinstance(address, str) and address in entry.unread:
+                entry.unread = tuple(text for text in entry.unread if text != address)
+            else:
+                entry.places.pop(place_of(peer, address), None)
+            if not entry.places:
+                entry.pinned = False
+            self._store.put(peer, entry)
 
     def addresses(self, peer: PeerId) -> tuple[Multiaddr, ...]:
         """The addresses of ``peer`` in dial order: as ``via`` says, and those known in the order of their success.
@@ -153,10 +156,11 @@ class AddressBook:
             raise ConfigError("exclusive, and through no relay: nothing is left to dial", where="relays")
         if named is not None and len(named) > RELAYS:
             raise ConfigError(f"{len(named)} relays, at most {RELAYS}", where="relays")
-        entry = self._store.entry(to)
-        entry.relays, entry.exclusive = named, exclusive
-        if not self._store.put(to, entry):
-            raise full("peers", self._store.maximum, to)
+        with self._store.lock:
+            entry = self._store.entry(to)
+            entry.relays, entry.exclusive = named, exclusive
+            if not self._store.put(to, entry):
+                raise full("peers", self._store.maximum, to)
 
     def _circuits(self, peer: PeerId, relays: Iterable[PeerId]) -> list[bytes]:
         """One address of ``peer`` through each relay of which an address is known; nobody is a relay to itself."""

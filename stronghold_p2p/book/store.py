@@ -6,10 +6,13 @@ take a copy by ``entry`` and give it back by ``put``: that makes room by forgett
 and leaves what is known of the peer as it was.
 """
 
+import threading
 from collections import OrderedDict
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
+from functools import wraps
 from time import monotonic
+from typing import Any, TypeVar, cast
 
 from multiaddr import Multiaddr
 
@@ -21,10 +24,28 @@ from stronghold_p2p.identity import Edition, PeerId
 SIZE = 8 << 20  # bytes of all addresses: with the rest of a full book they stay below 32 MiB (hostile row 94)
 
 
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def locked(method: Method) -> Method:
+    """One thread at a time: a program may use its book in any thread, while a network does so in its loop."""
+
+    @wraps(method)
+    def alone(self: "Store", *args: Any, **options: Any) -> Any:
+        with self.lock:
+            return method(self, *args, **options)
+
+    return cast("Method", alone)
+
+
 class Store:
-    """The entries of one book. ``peers`` and ``per_peer`` set lower limits than those of a file."""
+    """The entries of one book. ``peers`` and ``per_peer`` set lower limits than those of a file.
+
+    Whoever takes a copy of an entry to change it has the ``lock`` until it is given back.
+    """
 
     def __init__(self, peers: int | None, per_peer: int | None) -> None:
+        self.lock = threading.RLock()
         self.relays: list[PeerId] = []
         self.maximum = _at_most("peers", PEERS, peers)
         self.per_peer = _at_most("per_peer", PER_PEER, per_peer)
@@ -34,11 +55,13 @@ class Store:
         self._size = 0
         self._held: list[Container[PeerId]] = []
 
+    @locked
     def entry(self, peer: PeerId) -> BookEntry:
         """A copy of what is known of ``peer``, without what has expired; an empty one if nothing is."""
         known = self._known(peer)
         return BookEntry() if known is None else replace(known, places=dict(known.places))
 
+    @locked
     def put(self, peer: PeerId, entry: BookEntry, *, lasting: bool = True) -> bool:
         """Make ``entry`` the one of ``peer``, as the one that was used last. False: the book is full, nothing changed.
 
@@ -54,17 +77,19 @@ class Store:
                 return False
         return True
 
-    def peers(self) -> Iterator[PeerId]:
-        for peer in (*self._lasting, *self._hearsay):
-            known = self._known(peer)
-            if known is not None and known.places:
-                yield peer
+    @locked
+    def peers(self) -> list[PeerId]:
+        """Those of whom an address is known."""
+        known = {peer: self._known(peer) for peer in (*self._lasting, *self._hearsay)}
+        return [peer for peer, entry in known.items() if entry is not None and entry.places]
 
+    @locked
     def edition(self, peer: PeerId) -> Edition | None:
         """That of the newest signed record that ``peer`` has told; None: none is known."""
         known = self._known(peer)
         return None if known is None else known.edition
 
+    @locked
     def learn(
         self, peer: PeerId, addresses: Iterable[Multiaddr], *, edition: Edition | None = None, besides: bool = False
     ) -> None:
@@ -85,12 +110,14 @@ class Store:
             entry.drop(TOLD)
             self.put(peer, entry, lasting=False)
 
+    @locked
     def worked(self, peer: PeerId, address: Multiaddr) -> None:
         """A dial to ``address`` found the peer there: the address stays, and comes first from now on."""
         place, entry = checked(peer, address), self.entry(peer)
         if place is not None and entry.keep(place, FOUND, self.per_peer, first=True):
             self.put(peer, entry)
 
+    @locked
     def failed(self, peer: PeerId, address: Multiaddr) -> None:
         """A dial to ``address`` failed while another worked: it comes last from now on, if it is known."""
         place, known = checked(peer, address), self._known(peer)
@@ -104,6 +131,7 @@ class Store:
     def let_go(self, peers: Container[PeerId]) -> None:
         self._held = [held for held in self._held if held is not peers]
 
+    @locked
     def content(self) -> Content:
         """What is saved: all that stays."""
         entries = (
@@ -113,6 +141,7 @@ class Store:
         said = tuple(one for one in entries if one.places or one.unread or one.relays is not None or one.exclusive)
         return Content(said, tuple(dict.fromkeys(self.relays)))
 
+    @locked
     def take(self, content: Content) -> None:
         """Add what a file says, behind what is known already. ``LimitExceeded``: it does not fit; nothing changes."""
         self._check_room(content)

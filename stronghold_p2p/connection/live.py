@@ -27,6 +27,7 @@ from stronghold_p2p.errors import ConnectionClosed, LimitExceeded, again
 from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS
 from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId, PublicKey
+from stronghold_p2p.loops import check_home
 from stronghold_p2p.seams import USED_UP, Muxer, Sink, StreamEnd, Upgraded
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.streams.live import LiveStream
@@ -135,8 +136,10 @@ class Connection:
     async def close(self, code: int = GoAway.NORMAL) -> None:
         """Close in order: what was written leaves, then a go-away with ``code``, then our end of the connection.
 
-        Waits up to a second for the peer to close its end, too. Cancelled, the connection is aborted.
+        Waits up to a second for the peer to close its end, too. Cancelled, the connection is aborted. ``UsageError``:
+        called in another event loop than the network's.
         """
+        check_home(self._live.loop)
         await self._live.close(code)
 
 

@@ -64,6 +64,15 @@ class DialFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Retrying:
+    """``Network.keep`` has no connection to ``to``, for this ``error``; it tries again in ``delay`` seconds."""
+
+    to: Any
+    error: Exception
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
 class AddressAdded:
     """We can be reached here now."""
 
@@ -145,6 +154,7 @@ Event: TypeAlias = (
     | AcceptFailed
     | Dialing
     | DialFailed
+    | Retrying
     | AddressAdded
     | AddressRemoved
     | ListenerEnded

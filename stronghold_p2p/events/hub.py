@@ -13,6 +13,7 @@ from stronghold_p2p.events.events import Accepting, Dialing, Dropped, Event, Jud
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.logs import Faults
+from stronghold_p2p.loops import at_home, check_home
 
 Callback: TypeAlias = Callable[[Event], None]
 Overflow: TypeAlias = Literal["drop_oldest", "drop_newest", "wait"]
@@ -30,8 +31,10 @@ class Hub:
 
     The kinds in ``FOLLOWED`` go to followers only; without any, the audit makes no ``Judged``.
 
-    ``backlog`` is what waits for slow readers.
+    ``backlog`` is what waits for slow readers. ``loop`` is that of the network, once it is open.
     """
+
+    loop: asyncio.AbstractEventLoop | None = None
 
     def __init__(self, audit: Audit) -> None:
         self._audit = audit
@@ -55,7 +58,7 @@ class Hub:
         """Call ``callback`` with every event, and ``ended`` when there will be no more. The result ends that.
 
         ``crowd`` counts the events of a reader for which peers wait; ``lose`` has another one lose some, as ``relieve``
-        says.
+        says. Any thread may call this, and end it.
         """
         token = object()
         self._audit.readers[:] = [self._judged]
@@ -69,11 +72,18 @@ class Hub:
             left = self._followers.pop(token, None)
             self._losing.pop(token, None)
             if crowd is not None:
-                self.backlog.leave(crowd)
+                self.backlog.leave(crowd)  # those who waited for this reader begin
             if left is not None and not self._followers.keys() - {_LOG}:
                 self._audit.readers.clear()
 
-        return unfollow
+        return lambda: self.at_home(unfollow)
+
+    def at_home(self, function: Callable[[], None]) -> None:
+        """Call ``function`` in the loop of the network; before it is open, here."""
+        if self.loop is None:
+            function()
+        else:
+            at_home(function, self.loop)()
 
     def log_to(self, callback: Callback) -> None:
         """Call ``callback`` with every event but ``Judged``, which the audit writes itself."""
@@ -81,7 +91,7 @@ class Hub:
 
     def emit(self, event: Event) -> None:
         listeners = [] if isinstance(event, FOLLOWED) else self._listeners
-        for callback in (*listeners, *[callback for callback, _ in self._followers.values()]):
+        for callback in (*listeners, *[callback for callback, _ in list(self._followers.values())]):
             try:
                 callback(event)
             except Exception as error:  # the application's own; nothing of ours may depend on it
@@ -115,6 +125,7 @@ class Events:
             raise ConfigError(f"a buffer of {buffer!r} events: at least 1", where="buffer")
         if overflow not in OVERFLOWS:
             raise ConfigError(f"overflow {overflow!r}: take one of {', '.join(OVERFLOWS)}", where="overflow")
+        self._hub = hub
         self._waiting: deque[Event] = deque()
         self._buffer = buffer
         self._oldest = overflow == "drop_oldest"
@@ -133,6 +144,8 @@ class Events:
         return self
 
     async def __anext__(self) -> Event:
+        if self._hub.loop is not None:
+            check_home(self._hub.loop)
         if self._reader is not None:
             raise UsageError("another task is reading these events: each takes its own events()")
         while not self._waiting and not self._lost:
@@ -187,7 +200,10 @@ class Events:
         return False
 
     def close(self) -> None:
-        """Take no more events; what waits can still be read."""
+        """Take no more events; what waits can still be read. Any thread may call this."""
+        self._hub.at_home(self._close)
+
+    def _close(self) -> None:
         self._unfollow()
         self._ended = True
         self._wake()

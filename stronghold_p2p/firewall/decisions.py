@@ -7,13 +7,17 @@ greatest by (names the peer, names the protocol, prefix length of the subnet) sp
 as scopes are keys, but for a protocol of several ids (``Entries.find``). Peers come before protocols and subnets,
 because a peer id is proven and an address is not. Without any entry, outbound passes and inbound has no rule, which
 refuses.
+
+Whoever changes something, or goes through whole tables, holds the ``guard``, as threads may do so at once. Who judges
+an attempt does not: an entry changes in one step, and a whole file takes its place as one new table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass
-from typing import Final, TypeAlias, Unpack
+from types import TracebackType
+from typing import Final, Protocol, TypeAlias, Unpack
 
 from multiaddr import Multiaddr
 
@@ -37,6 +41,26 @@ _OUTBOUND: Final = Judgement(Rule.ALLOW, "outbound")
 _BANNED: Final = Judgement(Rule.REJECT, "ban")
 
 
+class Guard(Protocol):
+    """A lock, which the thread that has it may take once more."""
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> object: ...
+
+
+class Unguarded:
+    """Instead of a lock, where one thread alone changes the rules."""
+
+    def __enter__(self) -> None:
+        """Nobody has to be waited for."""
+
+    def __exit__(self, *_: object) -> None:
+        """Nobody waits."""
+
+
 @dataclass(slots=True)
 class AppHooks:
     """The hooks of the application: what answers for ``Rule.ASK``, and what gives a rule where there is none."""
@@ -50,12 +74,19 @@ class Decisions:
 
     ``fault(rule, error)`` is called for a predicate that fails, once for each rule until rules change.
     ``open_protocols`` are the names that pass as long as no entry that matches names them. ``version`` counts the
-    changes of rules and bans.
+    changes of rules and bans. With a ``guard``, several threads may make them.
     """
 
-    def __init__(self, fault: Fault | None = None, *, open_protocols: frozenset[str] = OPEN_PROTOCOLS) -> None:
+    def __init__(
+        self,
+        fault: Fault | None = None,
+        *,
+        open_protocols: frozenset[str] = OPEN_PROTOCOLS,
+        guard: Guard | None = None,
+    ) -> None:
         check_kind("open_protocols", open_protocols, (set, frozenset), "take a set of ids")
         self.version = 0
+        self._guard: Guard = Unguarded() if guard is None else guard
         self._hooks = AppHooks()
         self._open = open_protocols
         self._entries = Entries()
@@ -72,31 +103,36 @@ class Decisions:
         if not isinstance(rule, Rule):
             raise ConfigError(f"{rule!r} is no rule: take Rule.ALLOW, Rule.REJECT, Rule.ASK, Rule.only or Rule.when")
         key = key_of(**scope)
-        self._entries.put(key, rule)
+        with self._guard:
+            self._entries.put(key, rule)
         self._changed(key.peer)
 
     def remove(self, **scope: Unpack[Scope]) -> bool:
         """Remove the rule of exactly this scope; whether there was one. ``ConfigError`` as for ``set``."""
         key = key_of(**scope)
-        removed = self._entries.drop(key)
+        with self._guard:
+            removed = self._entries.drop(key)
         if removed:
             self._changed(key.peer)
         return removed
 
     def rules(self) -> tuple[tuple[Scope, Rule], ...]:
         """All entries by precedence, the strongest first; each can be given to ``set`` again."""
-        entries = self._entries.rules
+        with self._guard:
+            entries = dict(self._entries.rules)
         return tuple((key.scope, entries[key]) for key in sorted(entries, key=lambda key: key.place))
 
     @property
     def learned(self) -> tuple[Scope, ...]:
         """The scopes of the rules that hooks have returned, the one of longest ago first; ``set`` makes one lasting."""
-        return tuple(key.scope for key in self._entries.learned)
+        with self._guard:
+            return tuple(key.scope for key in self._entries.learned)
 
     @property
     def banned(self) -> frozenset[PeerId | str]:
         """Who is banned: peer ids, and subnets as text."""
-        return frozenset(whom if isinstance(whom, PeerId) else str(whom) for whom in self._entries.banned)
+        with self._guard:
+            return frozenset(whom if isinstance(whom, PeerId) else str(whom) for whom in self._entries.banned)
 
     def ban(self, whom: PeerId | str) -> None:
         """Refuse a peer, or every address of a subnet, both ways, whatever the rules say.
@@ -104,21 +140,26 @@ class Decisions:
         Open connections are closed, and what waits on them fails. ``ConfigError``: neither a ``PeerId`` nor the text
         of a subnet.
         """
-        self._entries.ban(banned_of(whom))
+        banned = banned_of(whom)
+        with self._guard:
+            self._entries.ban(banned)
         self._changed(whom if isinstance(whom, PeerId) else None)
 
     def unban(self, whom: PeerId | str) -> None:
         """Take one ban back, if there is one; the rules decide again. ``ConfigError`` as for ``ban``."""
-        self._entries.unban(banned_of(whom))
+        banned = banned_of(whom)
+        with self._guard:
+            self._entries.unban(banned)
         self._changed(whom if isinstance(whom, PeerId) else None)
 
     def match(self, attempt: Attempt) -> Judgement:
         """The entry that speaks for this attempt. Its rule is as it was set: ``only`` and ``when`` have yet to look."""
-        places = self._entries.around(attempt.address)
-        if self._entries.holds_back(attempt.peer, places):
+        entries = self._entries  # one table, also if a file takes its place meanwhile
+        places = entries.around(attempt.address)
+        if entries.holds_back(attempt.peer, places):
             return _BANNED
         is_open = attempt.protocol in self._open
-        found = self._entries.find(attempt, places, named_only=is_open)
+        found = entries.find(attempt, places, named_only=is_open)
         if found is not None:
             return found
         if is_open:
@@ -176,10 +217,12 @@ class Decisions:
 
     def _tell(self, whom: PeerId | None) -> None:
         """Rules have changed for ``whom`` (None: for everybody). What one peer may do is no matter of all others."""
-        self.version += 1
-        observers = self._observers
-        groups = [*observers.values()] if whom is None else [observers[None], observers.get(whom, {})]
-        for observer in [observer for group in groups for observer in group.values()]:
+        with self._guard:
+            self.version += 1
+            observers = self._observers
+            groups = [*observers.values()] if whom is None else [observers[None], observers.get(whom, {})]
+            told = [observer for group in groups for observer in group.values()]
+        for observer in told:
             observer(whom)
 
 
@@ -190,14 +233,16 @@ def hooks_of(firewall: Decisions) -> AppHooks:
 
 def watch_changes(firewall: Decisions, observer: Observer, peer: PeerId | None = None) -> Callable[[], None]:
     """``Decisions.watch``, with whom it concerns (None: everybody); if ``peer`` is given, of its changes alone."""
-    observers, token = firewall._observers, object()  # noqa: SLF001 - as above
-    observers.setdefault(peer, {})[token] = observer
+    observers, token, guard = firewall._observers, object(), firewall._guard  # noqa: SLF001 - as above
+    with guard:
+        observers.setdefault(peer, {})[token] = observer
 
     def unwatch() -> None:
-        group = observers.get(peer, {})
-        group.pop(token, None)
-        if not group and peer is not None:
-            observers.pop(peer, None)
+        with guard:
+            group = observers.get(peer, {})
+            group.pop(token, None)
+            if not group and peer is not None:
+                observers.pop(peer, None)
 
     return unwatch
 
@@ -207,11 +252,14 @@ def learn(firewall: Decisions, rule: Rule, **scope: Unpack[Scope]) -> None:
 
     In the place of a rule that is not learned it is not, either: forgotten, it would leave less than there was.
     """
-    entries, key = firewall._entries, key_of(**scope)  # noqa: SLF001 - as above
-    if entries.rules.get(key) == rule:
-        return
-    entries.put(key, rule, learned=key not in entries.rules or key in entries.learned)
-    for whom in dict.fromkeys(one.peer for one in (key, *entries.make_room())):
+    key = key_of(**scope)
+    with firewall._guard:  # noqa: SLF001 - as above
+        entries = firewall._entries  # noqa: SLF001 - as above
+        if entries.rules.get(key) == rule:
+            return
+        entries.put(key, rule, learned=key not in entries.rules or key in entries.learned)
+        forgotten = entries.make_room()
+    for whom in dict.fromkeys(one.peer for one in (key, *forgotten)):
         firewall._tell(whom)  # noqa: SLF001 - as above
 
 
@@ -228,10 +276,13 @@ def hold(firewall: Decisions, peers: Container[PeerId]) -> Callable[[], None]:
 
 def know_ids(firewall: Decisions, ids: tuple[str, ...]) -> None:
     """The protocol with these ``ids`` is judged under the first; a rule that names another one speaks for it, too."""
-    same, first = firewall._entries.same, ids[0]  # noqa: SLF001 - as above
-    more = [name for name in ids[1:] if name not in same.get(first, ())]
-    same[first] = (*same.get(first, ()), *more)
-    if any(key.protocol in more for key in firewall._entries.rules):  # noqa: SLF001 - as above
+    first = ids[0]
+    with firewall._guard:  # noqa: SLF001 - as above
+        same = firewall._entries.same  # noqa: SLF001 - as above
+        more = [name for name in ids[1:] if name not in same.get(first, ())]
+        same[first] = (*same.get(first, ()), *more)
+        named = any(key.protocol in more for key in firewall._entries.rules)  # noqa: SLF001 - as above
+    if named:
         firewall._changed()  # noqa: SLF001 - as above
 
 

@@ -131,14 +131,27 @@ class Entries:
         self.learned: OrderedDict[Key, None] = OrderedDict()
         self.held: list[Container[PeerId | None]] = []
 
+    def copy(self) -> "Entries":
+        """Another table that says the same, to be changed in many steps of which nobody is to see the first ones."""
+        twin = Entries()
+        twin.rules, twin.same, twin.banned = dict(self.rules), self.same, set(self.banned)
+        twin._found, twin._banned = dict(self._found), set(self._banned)
+        twin._lengths = dict(self._lengths)
+        twin._content, twin._filed = self._content, set(self._filed)
+        twin.learned, twin.held = OrderedDict(self.learned), self.held
+        return twin
+
     def put(self, key: Key, rule: Rule, *, learned: bool = False) -> None:
-        self.drop(key)
-        self.rules[key] = rule
+        """In one step for who looks at the same time, also where there was another rule."""
+        self._filed.discard(key)
+        self.learned.pop(key, None)
         source = key.source(rule)
         if learned:
             self.learned[key] = None
             source += "+learned"
-        self._found[*key[:3], self._place(key.network, 1)] = Judgement(rule, source, named=key.peer is not None)
+        place = self._place(key.network, 0 if key in self.rules else 1)
+        self.rules[key] = rule
+        self._found[*key[:3], place] = Judgement(rule, source, named=key.peer is not None)
 
     def make_room(self) -> list[Key]:
         """Forget what was learned longest ago, and return it."""
@@ -163,9 +176,10 @@ class Entries:
         return True
 
     def ban(self, whom: Banned) -> None:
-        self.unban(whom)
-        self.banned.add(whom)
-        self._banned.add(whom if isinstance(whom, PeerId) else self._place(whom, 1))
+        self._filed.discard(whom)
+        if whom not in self.banned:
+            self.banned.add(whom)
+            self._banned.add(whom if isinstance(whom, PeerId) else self._place(whom, 1))
 
     def unban(self, whom: Banned) -> None:
         self._filed.discard(whom)
@@ -178,7 +192,7 @@ class Entries:
         if network is None:
             return ANYWHERE
         version, length, _ = place = place_of(network)
-        counts = self._lengths[version]
+        counts = dict(self._lengths[version])  # somebody may be going through the other one
         counts[length] = counts.get(length, 0) + change
         self._lengths[version] = {each: counts[each] for each in sorted(counts, reverse=True) if counts[each]}
         return place

@@ -88,12 +88,10 @@ class YamuxMuxer:
         outbox = session.outbox
         notified, outbox.notified = outbox.notified, True
         turn.waiting = []
+        small = len(view) <= SMALL and not self._behind
         try:
             try:
-                if len(view) <= SMALL and not self._behind:
-                    used = self._channel.open(view, self._receiver.receive)
-                else:
-                    used = self._receive_in_turn(view)
+                used = self._channel.open(view, self._receiver.receive) if small else self._receive_in_turn(view)
             finally:  # what came before a fault still counts
                 turn.resume()
         except Exception as error:  # the one catch of a connection: whatever it is ends this connection only
@@ -114,6 +112,8 @@ class YamuxMuxer:
         if self._wire.congested and session.overloaded and not self._reading_paused and not self.closed:
             self._reading_paused = True
             self._wire.pause()
+        if not small:
+            self._take_turns()
         return used
 
     def _receive_in_turn(self, view: memoryview) -> int:
@@ -123,7 +123,6 @@ class YamuxMuxer:
             used = 0
         else:
             used = self._channel.open(view, receiver.receive_in_turn)
-        self._take_turns()
         return used
 
     def _await_rest(self, used: int, now: float) -> None:

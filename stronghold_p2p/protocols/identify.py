@@ -23,6 +23,7 @@ from stronghold_p2p.events.events import AddressAdded, AddressRemoved, Event
 from stronghold_p2p.firewall.decisions import watch_changes
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.logs import OneLine
+from stronghold_p2p.loops import at_home
 from stronghold_p2p.protocols import identify_messages as messages
 from stronghold_p2p.protocols.identify_messages import IdentifyMessage, PeerInfo, Template, View
 from stronghold_p2p.streams.deadline import Deadline
@@ -106,7 +107,7 @@ class Identify(Service):
 
     def start(self) -> None:
         self._swarm.hub.on_event(self._on_event)
-        self._unwatch = watch_changes(self._swarm.firewall, self._rules_changed)
+        self._unwatch = watch_changes(self._swarm.firewall, at_home(self._rules_changed))
 
     async def close(self) -> None:
         """Cancel the tasks that wait for a peer, and start no more."""

@@ -43,6 +43,12 @@ def kept_back(connection: LiveConnection, what: str) -> P2PError:
     return Rejected(told, peer=connection.peer, local=True)
 
 
+def too_many_wait(waiting: int, maximum: int, peer: PeerId) -> LimitExceeded:
+    """The error for a request of ours where too many wait for a place already."""
+    told = f"requests_waiting {waiting}/{maximum} with {peer}: wait for some to end, or raise it in Limits"
+    return LimitExceeded(told, limit="requests_waiting", current=waiting, maximum=maximum, peer=peer)
+
+
 def too_many(places: PerPeer[bytes], peer: PeerId) -> LimitExceeded:
     """The error for a request with a peer that has all its places taken."""
     taken, maximum = places.count(peer.multihash), int(places.maximum)

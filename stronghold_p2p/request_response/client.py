@@ -23,6 +23,7 @@ from stronghold_p2p.request_response.codecs.codec import BYTES, Codec, decode
 from stronghold_p2p.request_response.codecs.protocol import RequestProtocol
 from stronghold_p2p.request_response.framing import CHUNK, receive, whole, write
 from stronghold_p2p.request_response.outcome import Failure, Phase, fail
+from stronghold_p2p.request_response.queue import Queue
 from stronghold_p2p.request_response.rust_quirks import Unanswered, another_stream
 from stronghold_p2p.streams.aside import LONG
 from stronghold_p2p.streams.deadline import Deadline
@@ -44,6 +45,9 @@ class Client:
         self._swarm = swarm
         self._known: RequestProtocol[Any, Any] | None = None  # the protocol of the last request
         self.places: PerPeer[bytes] = PerPeer(swarm.limits.requests_per_peer)  # by multihash, whose hash costs no call
+        self._plain = self.places
+        self._queue = Queue(self.places)  # ``places`` while somebody waits
+        self._may_wait = swarm.limits.requests_waiting
 
     async def request(
         self,
@@ -152,7 +156,7 @@ class Client:
         if not self._swarm.gatekeeper.passes(connection, protocol.ids[0], "out", message):
             return None
         if not self.places.take(connection.peer.multihash):
-            raise attempts.too_many(self.places, connection.peer)
+            return None
         stream = None
         try:
             stream = connection.open_now(protocol.ids, now)
@@ -171,13 +175,17 @@ class Client:
         protocol: RequestProtocol[Rq, Rs],
         timeout: float | None,
     ) -> LiveStream:
-        """Dial, ask our own firewall, agree on the protocol; the place is taken when it returns."""
+        """Dial, wait for a place, ask our own firewall, agree on the protocol; the place is taken when it returns."""
         async with Deadline(timeout, Phase.DIAL.value, peer=peer) as deadline:
             connection = await self._swarm.dial(peer, addresses)
-            deadline.peer = connection.peer
-            if not self.places.take(connection.peer.multihash):
-                raise attempts.too_many(self.places, connection.peer)
+            deadline.peer = found = connection.peer
+            if not self.places.take(found.multihash):
+                deadline.phase = Phase.QUEUE.value
+                await self._wait_for_a_place(found)
             try:
+                if connection.closed:  # while we waited; nothing has been sent on it
+                    deadline.phase = Phase.DIAL.value
+                    connection = await self._swarm.dial(found, addresses)
                 deadline.phase = Phase.FIREWALL.value
                 when = deadline.when
                 attempt = attempts.attempt_of(connection, protocol, message, direction="out", deadline=when)
@@ -186,7 +194,21 @@ class Client:
                 deadline.phase = Phase.NEGOTIATE.value
                 return await connection.open_stream(connection.likely(protocol.ids))
             except BaseException as error:
-                self.places.give_back(connection.peer.multihash)
+                self.places.give_back(found.multihash)
                 if isinstance(error, P2PError) and deadline.phase == Phase.NEGOTIATE:
-                    fail(error, Failure(Phase.NEGOTIATE, protocol.ids, connection.peer))
+                    fail(error, Failure(Phase.NEGOTIATE, protocol.ids, found))
                 raise
+
+    async def _wait_for_a_place(self, peer: PeerId) -> None:
+        """Return with a place, behind those who wait already. ``LimitExceeded``: too many do."""
+        waiting = self._queue.waiting(peer.multihash)
+        if self._may_wait == 0:
+            raise attempts.too_many(self.places, peer)
+        if self._may_wait is not None and waiting >= self._may_wait:
+            raise attempts.too_many_wait(waiting, self._may_wait, peer)
+        self.places = self._queue
+        try:
+            await self._queue.wait(peer.multihash)
+        finally:
+            if not self._queue:
+                self.places = self._plain

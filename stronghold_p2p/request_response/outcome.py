@@ -31,6 +31,7 @@ class Phase(StrEnum):
     """How far a request has come; ``DeadlineExceeded.phase`` has the value."""
 
     DIAL = "dial"
+    QUEUE = "queue"
     FIREWALL = "firewall"
     NEGOTIATE = "negotiate"
     SEND = "send"

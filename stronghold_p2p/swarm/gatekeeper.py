@@ -174,7 +174,7 @@ class Gatekeeper:
         """The protocols that the peer is told we serve: all but those that the rules keep from it in any case."""
         asks = self._hooks.no_rule is not None
         match, attempt = self._firewall.match, self.attempt
-        rules = ((name, match(attempt(connection, one.rule_name)).rule) for name, one in self._services.items())
+        rules = ((name, match(attempt(connection, one.rule_name)).rule) for name, one in list(self._services.items()))
         return tuple(name for name, rule in rules if (asks if rule is None else rule.may_allow))
 
     def passes(self, connection: LiveConnection, protocol: str, direction: Direction, message: Any = None) -> bool:

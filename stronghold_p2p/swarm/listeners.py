@@ -20,6 +20,7 @@ from stronghold_p2p.errors import (
 from stronghold_p2p.events.events import AcceptFailed, Accepting, AddressAdded, AddressRemoved, ListenerEnded
 from stronghold_p2p.firewall.limits.gate import Token
 from stronghold_p2p.logs import OneLine
+from stronghold_p2p.loops import check_home
 from stronghold_p2p.seams import TransportListener, Upgraded
 from stronghold_p2p.swarm.gatekeeper import kept_out
 from stronghold_p2p.swarm.host import Host
@@ -81,7 +82,11 @@ class Listener:
         return self._live.addresses
 
     async def close(self) -> None:
-        """Accept no more; connections stay. The address is free again when it returns."""
+        """Accept no more; connections stay. The address is free again when it returns.
+
+        ``UsageError``: called in another event loop than the network's.
+        """
+        check_home(self._live.home)
         self._live.stop()
         await asyncio.sleep(0)
 
@@ -98,6 +103,11 @@ class LiveListener:
         self._accepting: TransportListener | None = None
         self.addresses: tuple[Multiaddr, ...] = ()
         self.face = Listener(self)
+
+    @property
+    def home(self) -> asyncio.AbstractEventLoop:
+        """The loop in which it accepts."""
+        return self._listeners.host.loop
 
     def started(self, accepting: TransportListener) -> None:
         self._accepting = accepting

@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import chain
 from operator import attrgetter
 from typing import Final
 
@@ -29,6 +30,7 @@ from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.logs import Faults, OneLine, Refusals
+from stronghold_p2p.loops import at_home
 from stronghold_p2p.muxing.yamux_muxer import YamuxFactory
 from stronghold_p2p.noise.libp2p import Noise
 from stronghold_p2p.noise.payload import StaticKeys
@@ -121,14 +123,14 @@ class Swarm:
 
     def start(self) -> None:
         """Take the running event loop. A swarm is started once."""
-        self.loop = asyncio.get_running_loop()
+        self.loop = self.hub.loop = asyncio.get_running_loop()
         self._running = True
         if log.isEnabledFor(logging.DEBUG):  # looked at once: a connection costs nothing where nobody reads of it
             self.hub.log_to(self._lines.tell)
         store_of(self.book).hold(self._connections)
         store_of(self.book).hold(self.protected)
         held = [hold(self.firewall, peers) for peers in (self._connections, self.protected)]
-        self._leave = [watch_changes(self.firewall, self._rules_changed), *held]
+        self._leave = [watch_changes(self.firewall, at_home(self._rules_changed)), *held]
         watch_rules(self._rules_watch, self.firewall, self.hub.emit)
         for service in self._added:
             service.start()
@@ -151,7 +153,7 @@ class Swarm:
     def connections(self, peer: PeerId | None = None) -> tuple[LiveConnection, ...]:
         if peer is not None:
             return tuple(self._connections.get(peer, ()))
-        return tuple(connection for group in self._connections.values() for connection in group)
+        return tuple(chain.from_iterable(list(self._connections.values())))  # in one step, as threads ask, too
 
     def connected(self, peer: PeerId) -> LiveConnection | None:
         return next(iter(self._connections.get(peer, ())), None)

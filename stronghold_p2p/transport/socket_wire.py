@@ -153,7 +153,7 @@ class SocketWire(asyncio.BufferedProtocol):
             asyncio.get_running_loop().call_soon(self._deliver_kept)
 
     def _deliver_kept(self) -> None:
-        if self._tail and not self.lost:
+        if self._tail and not self.lost and self.transport.is_reading():  # or it was paused again meanwhile
             self._deliver(memoryview(self._tail))
 
     def write(self, data: bytes | memoryview) -> None:

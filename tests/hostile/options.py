@@ -63,6 +63,7 @@ def limits_of(network: Network, connection: Connection) -> Snapshot:
         "max_window": of_session.max_window,
         "receive_memory": session._dropped.maximum,
         "requests_per_peer": sorted(requests),
+        "requests_waiting": network._client._may_wait,
         "request_memory": network._server.memory.maximum,
         "request_memory_per_peer": network._server.memory.share,
         "asks": hooks.asks,

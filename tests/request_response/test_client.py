@@ -297,7 +297,7 @@ async def test_cancelled_at_any_moment_it_leaves_nothing(ids: tuple[str, ...], a
 
 
 async def test_more_requests_than_we_may_have_with_one_peer() -> None:
-    limits = {"limits": Limits(requests_per_peer=3)}
+    limits = {"limits": Limits(requests_per_peer=3, requests_waiting=0)}
     async with requests(stream=saying(close=False), alice=limits) as on, swarm(3) as carol:
         carol.handle(ID, saying(frame(b"1")))
         tasks = [on.asking() for _ in range(3)]

@@ -1,6 +1,7 @@
 """The firewall of one network: the decisions of its rules, and the file that these may come from."""
 
 import logging
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,11 +24,11 @@ class Firewall(Decisions):
 
     Rules may change at any time; a change takes effect at once, also on attempts that wait for an answer.
     ``open_protocols`` are the names that pass as long as no entry that matches names them: by default
-    ``CONNECTION``, identify and ping. Not for use from several threads.
+    ``CONNECTION``, identify and ping. Every method may be called from any thread, with or without an event loop.
     """
 
     def __init__(self, *, open_protocols: frozenset[str] = OPEN_PROTOCOLS) -> None:
-        super().__init__(self._log_fault, open_protocols=open_protocols)
+        super().__init__(self._log_fault, open_protocols=open_protocols, guard=threading.RLock())
         self._file: RulesFile | None = None
         self._faults = Faults(log)
 
@@ -56,10 +57,12 @@ class Firewall(Decisions):
         The file is replaced in one step and keeps its mode; a new one is readable by its owner only. Predicates need
         names. ``ConfigError``: no file, a predicate without a name, or it cannot be written.
         """
-        content = self._entries.everything
+        with self._guard:
+            content = self._entries.everything
         if self._file is not None and path in (None, str(self._file.path), self._file.path):
             self._file.write(content)
-            self._entries.written(content)
+            with self._guard:
+                self._entries.written(content)
         elif path is not None:
             rules_file.write(files.located(path), toml.dumps(content))
         else:
@@ -72,7 +75,13 @@ class Firewall(Decisions):
         self._follow(self._file.read())
 
     def _follow(self, content: Content) -> None:
-        self._entries.replace(content)
+        """The whole file at once. What somebody has read or written since then is newer."""
+        with self._guard:
+            if self._file is not None and self._file.latest is not content:
+                return
+            entries = self._entries.copy()
+            entries.replace(content)
+            self._entries = entries
         self._changed()
 
     def _log_fault(self, rule: Rule, error: BaseException) -> None:

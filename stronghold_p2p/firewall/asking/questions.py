@@ -17,6 +17,7 @@ from stronghold_p2p.firewall.decisions import Decisions, learn, watch_changes
 from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.logs import Faults
+from stronghold_p2p.loops import at_home
 from stronghold_p2p.per_peer import PerPeer
 
 Hook: TypeAlias = Callable[[Attempt], Awaitable[Any] | Any]
@@ -86,7 +87,7 @@ class Question:
         self._waiting: dict[asyncio.Future[object], Callable[[], bool]] = {}
         if shared is not None:
             shared[attempt.peer] = self
-        self._unwatch = watch_changes(firewall, self._rules_changed, attempt.peer)
+        self._unwatch = watch_changes(firewall, at_home(self._rules_changed), attempt.peer)
         self._timer: asyncio.TimerHandle | None = None
         if attempt.deadline < math.inf:
             self._timer = asyncio.get_running_loop().call_at(attempt.deadline, self._late)

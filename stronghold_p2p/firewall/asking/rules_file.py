@@ -23,7 +23,8 @@ class RulesFile:
     """One file, and the predicates that it may name. ``follow`` is called with what it says after a change.
 
     ``watch``: whether networks follow its changes. ``loads`` counts the changes that were read, also those that could
-    not be used; ``error`` is why the last one could not, or None.
+    not be used; ``error`` is why the last one could not, or None. ``latest`` is what was read or written last: several
+    threads may do so.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class RulesFile:
         self.error: ConfigError | None = None
         self._predicates = dict(predicates)
         self._follow = follow
+        self.latest = Content()
         self._stamp: Stamp | None = None
         self._reading = False
         self._seen: tuple[Stamp | None, float] | None = None  # how the last look found it, and since when
@@ -47,7 +49,8 @@ class RulesFile:
             if create:
                 return Content()
             raise self._missing() from None
-        return self._understood(data)
+        self.latest = self._understood(data)
+        return self.latest
 
     def _missing(self) -> ConfigError:
         return ConfigError(f"{self.path} does not exist", where=str(self.path))
@@ -86,6 +89,7 @@ class RulesFile:
             return
         self.loads += 1
         self.error = None
+        self.latest = content
         self._follow(content)
 
     def _look(self) -> tuple[Stamp | None, Content | ConfigError]:
@@ -102,6 +106,7 @@ class RulesFile:
     def write(self, content: Content) -> None:
         """Write ``content``. ``ConfigError``: it has no text form, or cannot be written; the file is as it was."""
         self._stamp = write(self.path, toml.dumps(content, self._predicates))
+        self.latest = content
 
 
 def write(path: Path, text: str) -> Stamp:

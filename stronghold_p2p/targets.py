@@ -1,0 +1,56 @@
+"""What calls are given: whom to reach, at which addresses, and for how long."""
+
+from collections.abc import Iterable
+from types import EllipsisType
+from typing import Final, TypeAlias
+
+from multiaddr import Multiaddr
+
+from stronghold_p2p.addressing.parse import parse, shown, split_peer
+from stronghold_p2p.arguments import check_kind, check_seconds
+from stronghold_p2p.errors import ConfigError, DecodeError
+from stronghold_p2p.identity import PeerId
+
+Address: TypeAlias = Multiaddr | str
+Target: TypeAlias = PeerId | Address
+"""The peer to reach, by its id or at an address; where that ends in ``/p2p/<id>`` nobody else can answer."""
+
+Timeout: TypeAlias = float | EllipsisType | None
+
+_ADDRESS: Final = "take a text like '/ip4/192.0.2.7/tcp/4001', or a Multiaddr"
+
+
+def parsed(address: Address) -> Multiaddr:
+    """``ConfigError``: it is no address."""
+    try:
+        return parse(address)
+    except (DecodeError, TypeError, OverflowError) as error:
+        check_kind("address", address, (str, bytes, Multiaddr), _ADDRESS)
+        raise ConfigError(f"{shown(address)}: {error}", where=shown(address)) from None
+
+
+def parsed_all(option: str, given: Iterable[Address]) -> tuple[Multiaddr, ...]:
+    """The addresses of an option, which is a list of them."""
+    if isinstance(given, str | bytes | Multiaddr):
+        raise ConfigError(f"{option} is one address: take [{str(given)!r}]", where=option)
+    check_kind(option, given, Iterable, f"a list of addresses: {_ADDRESS}")
+    return tuple(parsed(address) for address in given)
+
+
+def resolved(to: Target) -> tuple[PeerId | None, tuple[Multiaddr, ...]]:
+    """The peer, and the addresses to try besides those that are known."""
+    if isinstance(to, PeerId):
+        return to, ()
+    address, peer = split_peer(parsed(to))
+    return peer, (address,) if bytes(address) else ()
+
+
+def seconds(timeout: float | None) -> float | None:
+    """A deadline that the caller gave, looked at before anything is sent."""
+    try:
+        if timeout is None or timeout >= 0:
+            return timeout
+    except TypeError:
+        pass
+    check_seconds(timeout)
+    return timeout

@@ -1,0 +1,42 @@
+"""What calls are given: whom to reach, at which addresses, and for how long."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stronghold_p2p.addressing.parse import parse
+from stronghold_p2p.errors import ConfigError
+from stronghold_p2p.identity.keys.identity import Identity
+from stronghold_p2p.targets import parsed, parsed_all, resolved, seconds
+
+PEER = Identity().peer_id
+PLACE = "/ip4/192.0.2.7/tcp/4001"
+
+
+def test_whom_to_reach() -> None:
+    assert resolved(PEER) == (PEER, ())
+    assert resolved(f"{PLACE}/p2p/{PEER}") == (PEER, (parse(PLACE),))
+    assert resolved(PLACE) == (None, (parse(PLACE),))
+    assert resolved(f"/p2p/{PEER}") == (PEER, ())
+    assert parsed_all("listen", [PLACE, parse(PLACE)]) == (parse(PLACE), parse(PLACE))
+
+
+@pytest.mark.parametrize("given", ["", "nonsense", 5, None, ["/ip4/1.2.3.4/tcp/1"]])
+def test_what_is_no_address(given: Any) -> None:
+    with pytest.raises(ConfigError):
+        parsed(given)
+
+
+@pytest.mark.parametrize("given", [PLACE, parse(PLACE), 5, None])
+def test_what_is_no_list_of_addresses(given: Any) -> None:
+    with pytest.raises(ConfigError, match="listen"):
+        parsed_all("listen", given)
+
+
+def test_for_how_long() -> None:
+    assert [seconds(given) for given in (None, 0, 1.5)] == [None, 0, 1.5]
+    for given in (-1, float("nan"), "5"):
+        with pytest.raises(ConfigError, match="timeout"):
+            seconds(given)  # type: ignore[arg-type]
