@@ -123,6 +123,7 @@ docs: install  ## writes the generated parts of the documentation anew
 	$(BIN)/python -m tests.closure write
 	$(BIN)/python -m tools.decisions write
 	$(BIN)/python -m tools.diagrams write
+	$(BIN)/python -m tools.options write
 	$(BIN)/python -m tools.journey > .cache/journey.md && mv .cache/journey.md docs/journey.md
 
 house: install  ## the rooms of the package, who imports whom, and what does not fit

@@ -9,8 +9,9 @@ terminal 2:  python counter.py add ADDRESS 5 | read ADDRESS | reset ADDRESS   [-
 
 import argparse
 import asyncio
+import os
 import sys
-import termios
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,22 +41,30 @@ Message = Add | Read | Reset
 COUNTER = RequestProtocol("/counter/1.0.0", request=messages(Message), response=messages(Total))
 
 
-async def ask_person(question: str) -> str:
-    line: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    termios.tcflush(sys.stdin, termios.TCIFLUSH)  # what was typed before this question does not answer it
-    print(question, end=" ", flush=True)
-    asyncio.get_running_loop().add_reader(sys.stdin, lambda: line.set_result(sys.stdin.readline()))
-    try:
-        return (await line).strip().lower()
-    except asyncio.CancelledError:
-        print("- too late, or decided otherwise")
-        raise
-    finally:
-        asyncio.get_running_loop().remove_reader(sys.stdin)
+class Keyboard:
+    """Lines that are typed, from a thread: on Windows no event loop can wait for them."""
+
+    def __init__(self) -> None:
+        self._lines: asyncio.Queue[str] = asyncio.Queue()
+        threading.Thread(target=self._read, args=(asyncio.get_running_loop(),), daemon=True).start()
+
+    def _read(self, loop: asyncio.AbstractEventLoop) -> None:
+        while typed := os.read(sys.stdin.fileno(), 4_096):  # of sys.stdin, it would hold the lock when we end
+            loop.call_soon_threadsafe(self._lines.put_nowait, typed.decode(errors="replace"))
+
+    async def ask(self, question: str) -> str:
+        while not self._lines.empty():  # what was typed before this question does not answer it
+            self._lines.get_nowait()
+        print(question, end=" ", flush=True)
+        try:
+            return (await self._lines.get()).strip().lower()
+        except asyncio.CancelledError:
+            print("- too late, or decided otherwise")
+            raise
 
 
 async def serve(listen: str, identity: Identity, owner: PeerId | None, limit: float) -> None:
-    total, turn = 0, asyncio.Lock()
+    total, turn, keyboard = 0, asyncio.Lock(), Keyboard()
     network = Network(identity=identity, listen=[listen], timeouts=Timeouts(request=limit + 5, ask=limit))
     firewall, asking = network.firewall, Rule.only([Add], then=Rule.ASK)
     firewall.set(Rule.only([Read], otherwise=asking), protocol=COUNTER.ids[0])
@@ -66,7 +75,7 @@ async def serve(listen: str, identity: Identity, owner: PeerId | None, limit: fl
     async def ask(attempt: Attempt) -> bool | Rule:
         async with turn:  # hooks run side by side; a person takes one question at a time
             left = attempt.deadline - asyncio.get_running_loop().time()
-            answer = await ask_person(f"{attempt.peer} asks {attempt.view}\n[y]es [a]lways [n]o ({left:.0f} s)")
+            answer = await keyboard.ask(f"{attempt.peer} asks {attempt.view}\n[y]es [a]lways [n]o ({left:.0f} s)")
         if answer in ("a", "always"):  # a rule becomes this peer's for this protocol
             return Rule.only([Add, Read, Reset] if attempt.peer == owner else [Add, Read])
         return answer in ("y", "yes")

@@ -20,6 +20,7 @@ from typing import Any, Self
 ROOT = Path(__file__).resolve().parent.parent
 READY_WITHIN = 20.0
 STOP_WITHIN = 6.0
+REFUSED = r"a limit refuses |\w+ has refused \d+ more "  # what the log is for, where limits are tried
 KIB = 1 << 10
 
 
@@ -42,8 +43,8 @@ class Patience:
 class Process:
     """``python -m module arguments``, in a network ``namespace`` or not, which prints one JSON line when it is ready.
 
-    At the end it is asked to stop; its exit code has to be 0 and its standard error empty, except for lines that
-    match ``tolerated``.
+    At the end it is asked to stop; its exit code has to be 0 and its standard error empty, except for lines that tell
+    whom a limit has refused, and those that match ``tolerated``.
     """
 
     def __init__(
@@ -162,7 +163,8 @@ class Process:
         errors = self.errors()
         self._close()
         assert code == 0, f"exit code {code}: {errors}"
-        left = [text for text in errors.splitlines() if self._tolerated is None or not re.match(self._tolerated, text)]
+        fine = re.compile(REFUSED if self._tolerated is None else f"{REFUSED}|{self._tolerated}")
+        left = [text for text in errors.splitlines() if not fine.match(text)]
         assert not left, "on standard error:\n" + "\n".join(left[:40])
 
     def kill(self) -> None:

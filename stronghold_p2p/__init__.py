@@ -70,5 +70,7 @@ from stronghold_p2p.streams.stream import StreamOpening as StreamOpening
 from stronghold_p2p.swarm.listeners import Listener as Listener
 from stronghold_p2p.targets import Address as Address
 from stronghold_p2p.targets import Target as Target
+from stronghold_p2p.version import VERSION as _VERSION
 
+__version__ = _VERSION
 __all__ = [name for name in dir() if name[0].isupper() or name == "messages"]

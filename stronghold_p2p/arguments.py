@@ -8,10 +8,12 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
-from stronghold_p2p.errors import ConfigError
+from stronghold_p2p.errors import ConfigError, UsageError
 
 MAX_ID: Final = 1_023
 """Bytes of a protocol's id: it is sent as one line, and go and js read lines of at most 1,024 (multistream-select)."""
+
+KNOWN: Final = 1_000  # sets of protocols that are known to be well-formed
 
 _SHOWN: Final = 100  # characters
 
@@ -112,6 +114,16 @@ def no_protocol(value: object) -> ConfigError:
 def unless(protocol: object, kind: type, error: Exception) -> Exception:
     """What a call failed with: ``error``, unless its ``protocol`` is none."""
     return error if isinstance(protocol, kind) else no_protocol(protocol)
+
+
+def check_ids_once(protocols: tuple[str, ...], known: set[tuple[str, ...]]) -> None:
+    """As ``check_ids``, once for each call that a program has: they are ``known`` then."""
+    if not protocols:
+        raise UsageError("name at least one protocol")
+    check_ids(protocols)
+    if len(known) >= KNOWN:
+        known.clear()
+    known.add(protocols)
 
 
 async def awaited(handler: Callable[[Any], object], given: Any) -> None:

@@ -100,7 +100,11 @@ class PeerIdMismatch(HandshakeError):
     """The dialed address belongs to ``actual``, not to ``expected``."""
 
     def __init__(self, *, expected: Any, actual: Any) -> None:
-        super().__init__(f"found {actual} where {expected} was expected: correct the /p2p/ part", peer=expected)
+        told = (
+            f"{actual} answers where {expected} was expected: somebody may be in between, so nothing was said to it; "
+            "only if the peer has told you its new key, correct the /p2p/ part"
+        )
+        super().__init__(told, peer=expected)
         self.expected = expected
         self.actual = actual
 

@@ -3,12 +3,14 @@
 The text of an exception may be a peer's, as a handler may name in it what it was sent.
 """
 
+import asyncio
 import logging
 import time
 import traceback
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from stronghold_p2p.errors import LimitExceeded
 from stronghold_p2p.token_bucket import TokenBucket
 
 AT_ONCE: Final = 5  # tracebacks of one kind, before they come one at a time; each takes some 2,000 bytes
@@ -30,6 +32,11 @@ class OneLine:
         return escaped(str(self._value), LONGEST)
 
 
+def _line(value: object) -> str:
+    """As ``OneLine``, at once: a handler that keeps records would keep an error, and its frames."""
+    return str(OneLine(value))
+
+
 def escaped(text: str, longest: int, *, kept: str = " ") -> str:
     """At most ``longest`` characters of ``text``, none of which ends the line or steers a terminal."""
     if len(text) > longest:
@@ -47,10 +54,12 @@ class Faults:
     """Tells one network's faults of the application: of each kind so many as ``AT_ONCE`` and ``EVERY`` allow.
 
     What is not told is counted, and told with the next one. A kind is a text and what it is about; no peer chooses it.
+    ``net``: what logs call the network, if it is one's.
     """
 
-    def __init__(self, log: logging.Logger) -> None:
+    def __init__(self, log: logging.Logger, net: str = "") -> None:
         self._log = log
+        self._of = f" net={net}" if net else ""
         self._kinds: dict[tuple[str, str], tuple[TokenBucket, list[int]]] = {}
 
     def tell(
@@ -71,7 +80,7 @@ class Faults:
         if not bucket.take(time.monotonic()):
             untold[0] += 1
             return
-        more += f" ({untold[0]} more since the last one)" if untold[0] else ""
+        more += self._of + (f" ({untold[0]} more since the last one)" if untold[0] else "")
         untold[0] = 0
         record(self._log, level, f"{text}%s", (about, more) if "%s" in text else (more,), error)
 
@@ -86,6 +95,43 @@ def each(steps: Iterable[Callable[[], object]], log: logging.Logger, text: str) 
             step()
         except Exception as error:
             record(log, logging.ERROR, "%s", (text,), error)
+
+
+class Refusals:
+    """Tells of each limit of one network that somebody was refused by it: of the first at once, then how many more.
+
+    A limit has one line a minute at most, so nobody can fill the log by it.
+    """
+
+    def __init__(self, log: logging.Logger, net: str) -> None:
+        self._log = log
+        self._net = net
+        self._more: dict[str, tuple[int, asyncio.TimerHandle]] = {}
+
+    def tell(self, whom: object, error: LimitExceeded) -> None:
+        """``whom`` is refused; ``error`` names the limit and says what to do."""
+        limit = error.limit
+        if limit in self._more:
+            count, timer = self._more[limit]
+            self._more[limit] = count + 1, timer
+            return
+        self._more[limit] = 0, asyncio.get_running_loop().call_later(EVERY, self._count, limit)
+        self._log.warning("a limit refuses %s: %s net=%s", *map(_line, (whom, error)), self._net)
+
+    def _count(self, limit: str) -> None:
+        count, timer = self._more.pop(limit)
+        timer.cancel()
+        if count:
+            self._log.warning("%s has refused %d more net=%s", limit, count, self._net)
+            self._more[limit] = 0, asyncio.get_running_loop().call_later(EVERY, self._count, limit)
+
+    def close(self) -> None:
+        """Tell what is not told yet."""
+        for limit in list(self._more):
+            self._count(limit)
+        for _, timer in self._more.values():
+            timer.cancel()
+        self._more.clear()
 
 
 def record(log: logging.Logger, level: int, text: str, given: tuple[str, ...], error: BaseException | None) -> None:

@@ -168,9 +168,7 @@ def _read_header() -> Exchange[None]:
     try:
         name = yield from _read_line(longest=len(_HEADER_NAME) + 1)
     except NegotiationError as error:
-        raise NegotiationError(
-            f"what answers there is no libp2p peer, or no byte of it is multistream: {error}"
-        ) from None
+        raise NegotiationError(f"the other side is no libp2p peer, or no byte of it is multistream: {error}") from None
     if name != _HEADER_NAME:
         raise NegotiationError(f"{name!r:.80} where the multistream header was expected")
 

@@ -4,7 +4,6 @@ import asyncio
 from asyncio import _get_running_loop
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from functools import partial
-from inspect import isasyncgenfunction
 from types import EllipsisType
 from typing import Any, Final, NoReturn, Self, TypeAlias, TypeVar, overload
 
@@ -16,7 +15,7 @@ from stronghold_p2p.arguments import (
     check_coroutine_function,
     check_function,
     check_ids,
-    check_kind,
+    check_ids_once,
     no_protocol,
 )
 from stronghold_p2p.book.addresses import AddressBook
@@ -39,21 +38,20 @@ from stronghold_p2p.request_response.attempts import kept_back
 from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, PartsProtocol, RequestProtocol
 from stronghold_p2p.request_response.parts import LiveParts, Parts, Question
-from stronghold_p2p.request_response.parts_server import PartsHandler, serve_parts
+from stronghold_p2p.request_response.parts_server import PartsHandler, answer_with
 from stronghold_p2p.request_response.retry import insist
 from stronghold_p2p.request_response.server import Handler, Server
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.streams.stream import Stream, StreamOpening
 from stronghold_p2p.swarm.listeners import Listener
 from stronghold_p2p.swarm.swarm import Swarm
-from stronghold_p2p.targets import Address, Target, Timeout, own, parsed_all, resolved, seconds
+from stronghold_p2p.targets import Address, Target, Timeout, check_peer, own, parsed_all, resolved, seconds
+from stronghold_p2p.version import VERSION
 
-AGENT: Final = "stronghold-p2p/0.1.0"
+AGENT: Final = f"stronghold-p2p/{VERSION}"
 
 StreamHandler: TypeAlias = Callable[[Stream], Awaitable[None]]
-CHECKED: Final = 1_000  # sets of protocols that are known to be well-formed
 
-_PEER: Final = "take a PeerId, as PeerId(text) is"
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")
 P = TypeVar("P")
@@ -108,7 +106,7 @@ class Network:
             announce=None if announce is None else [own(one, self.peer_id) for one in parsed_all("announce", announce)],
             name=name,
         )
-        self.firewall, self.book, self.timeouts, self.limits = swarm.firewall, swarm.book, swarm.timeouts, swarm.limits
+        self.timeouts, self.limits = swarm.timeouts, swarm.limits
         self._identify = Identify(self._swarm, agent)
         self._ping = Ping(self._swarm)
         self._client, self._server = Client(self._swarm), Server(self._swarm)
@@ -162,6 +160,16 @@ class Network:
     def peer_id(self) -> PeerId:
         """Our peer id: the name by which others know us."""
         return self.identity.peer_id
+
+    @property
+    def firewall(self) -> Firewall:
+        """Who may do what: rules, bans, and the hooks that are asked."""
+        return self._swarm.firewall
+
+    @property
+    def book(self) -> AddressBook:
+        """Where peers can be reached."""
+        return self._swarm.book
 
     @property
     def addresses(self) -> tuple[Multiaddr, ...]:
@@ -222,7 +230,7 @@ class Network:
     async def disconnect(self, peer: PeerId) -> int:
         """Close every connection to ``peer`` in order; how many there were."""
         self._check_open()
-        check_kind("peer", peer, PeerId, _PEER)
+        check_peer(peer)
         open_ones = self._swarm.connections(peer)
         for connection in open_ones:
             connection.shut()  # before anything is waited for: cancelled, the peer is gone all the same
@@ -231,13 +239,13 @@ class Network:
 
     def is_connected(self, peer: PeerId) -> bool:
         """Whether there is an open connection to ``peer``, opened by either side."""
-        check_kind("peer", peer, PeerId, _PEER)
+        check_peer(peer)
         return self._swarm.connected(peer) is not None
 
     def connections(self, peer: PeerId | None = None) -> tuple[Connection, ...]:
         """The open connections, to ``peer`` or to everybody."""
         if peer is not None:
-            check_kind("peer", peer, PeerId, _PEER)
+            check_peer(peer)
         return tuple(connection.face for connection in self._swarm.connections(peer))
 
     @overload
@@ -342,44 +350,32 @@ class Network:
 
     def _answer_with(self, protocol: RequestProtocol[Any, Any] | PartsProtocol[Any, Any], handler: Any) -> Any:
         check_function("on_request", handler, "a Request")
-        self._check_free(protocol.ids)
-        around = self._interceptors
-        if isinstance(protocol, PartsProtocol):
-            parts = serve_parts(self._server, protocol, handler)
-            around.keep(lambda: setattr(parts, "around", around.around if around else None))
-        elif isasyncgenfunction(handler):
-            raise ConfigError("on_request: only a PartsProtocol has answers in parts, by yield", where="on_request")
-        else:
-            one = self._server.serve(protocol, handler)
-            around.keep(lambda: setattr(one, "handler", around.around(handler) if around else handler))
+        self._swarm.check_free(protocol.ids)
+        answer_with(self._server, self._interceptors, protocol, handler)
         self._serves_more()
         return handler
 
-    def open_stream(self, to: Target, *protocols: str, timeout: Timeout = ...) -> StreamOpening:
+    def open_stream(self, to: Target, *protocols: str, timeout: Timeout = ..., wait: bool = False) -> StreamOpening:
         """A stream for the first of ``protocols`` that the peer serves; await it, or use it in ``async with``.
 
         With one protocol nothing is waited for beyond the connection: a refusal comes from the first read, as
-        ``UnsupportedProtocol``. ``timeout``: by default ``timeouts.dial``.
+        ``UnsupportedProtocol``. With ``wait`` it comes from here, after the peer's application was asked if need be.
+        ``timeout`` is until the peer has accepted the stream, wherever that is waited for; by default it may take
+        ``timeouts.dial`` to connect and then ``timeouts.negotiate`` to accept.
         """
         try:
             if protocols not in self._checked:
-                self._check_ids(protocols)
+                check_ids_once(protocols, self._checked)
         except TypeError:  # a list in the place of an id
             check_ids(protocols)
             raise
         limit = self.timeouts.dial if timeout is ... else seconds(timeout)
-        return StreamOpening(lambda: self._open_stream(to, protocols, limit))
+        patient = timeout is not ...
+        return StreamOpening(lambda: self._open_stream(to, protocols, limit, patient=patient, wait=wait))
 
-    def _check_ids(self, protocols: tuple[str, ...]) -> None:
-        """Once for each call that a program has: whoever opens a stream again has not to wait for this."""
-        if not protocols:
-            raise UsageError("name at least one protocol")
-        check_ids(protocols)
-        if len(self._checked) >= CHECKED:
-            self._checked.clear()
-        self._checked.add(protocols)
-
-    async def _open_stream(self, to: Target, protocols: tuple[str, ...], timeout: float | None) -> Stream:
+    async def _open_stream(
+        self, to: Target, protocols: tuple[str, ...], timeout: float | None, *, patient: bool, wait: bool
+    ) -> Stream:
         async with Deadline(timeout, "dial") as deadline:
             connection = await self._connected(to, deadline)
             deadline.phase = "firewall"
@@ -390,7 +386,8 @@ class Network:
             if not allowed:
                 raise kept_back(connection, "stream")
             deadline.phase = "negotiate"
-            return Stream(await connection.open_stream(*allowed))
+            patience = deadline if patient else None
+            return Stream(await connection.open_stream(*allowed, wait=wait, patience=patience))
 
     def on_stream(self, *protocols: str) -> Callable[[StreamHandler], StreamHandler]:
         """Let a coroutine function handle streams of your own ``protocols`` (a decorator).
@@ -402,11 +399,11 @@ class Network:
             raise ConfigError(
                 "on_stream needs the id of a protocol: @network.on_stream('/chat/1.0.0')", where="on_stream"
             )
-        self._check_ids(protocols)
+        check_ids_once(protocols, self._checked)
 
         def register(handler: StreamHandler) -> StreamHandler:
             certain = check_coroutine_function("on_stream", handler, "a Stream")
-            self._check_free(protocols)
+            self._swarm.check_free(protocols)
             served = handler if certain else partial(awaited, handler)
             self._interceptors.keep(lambda: self._handle(protocols, served))
             self._serves_more()
@@ -498,8 +495,3 @@ class Network:
             self._identify.changed()
         else:
             at_home(self._identify.changed, self._loop)()
-
-    def _check_free(self, protocols: Iterable[str]) -> None:
-        for protocol in protocols:
-            if self._swarm.handler(protocol) is not None:
-                raise ConfigError(f"{protocol} has a handler already: one per network", where=protocol)

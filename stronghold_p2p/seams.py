@@ -21,6 +21,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from multiaddr import Multiaddr
 
+from stronghold_p2p.errors import LimitExceeded
 from stronghold_p2p.exchange import Exchange
 from stronghold_p2p.identity import PeerId, PublicKey
 
@@ -213,6 +214,9 @@ class MuxerUser(Protocol):
 
     def worn(self) -> None:
         """Soon no stream can be opened any more. Called once at most, from ``Muxer.open``."""
+
+    def refused(self, error: LimitExceeded) -> None:
+        """A limit of ours has cost the peer a stream."""
 
     def ended(self, error: Exception) -> None:
         """No stream works any more, and why. Called once, whoever ended it."""

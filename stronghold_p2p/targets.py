@@ -53,6 +53,11 @@ def resolved(to: Target) -> tuple[PeerId | None, tuple[Multiaddr, ...]]:
     return peer, (address,) if bytes(address) else ()
 
 
+def check_peer(peer: object) -> None:
+    """``ConfigError``: it is no ``PeerId``."""
+    check_kind("peer", peer, PeerId, "take a PeerId, as PeerId(text) is")
+
+
 def seconds(timeout: float | None) -> float | None:
     """A deadline that the caller gave, looked at before anything is sent."""
     try:

@@ -17,6 +17,36 @@ _AT_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 )
 
+# A shell in small: its job starts in the background; SIGUSR1 is ``fg``, SIGUSR2 is Ctrl-Z and ``bg``. A job that the
+# system stops ends everything with 99.
+_IN_BACKGROUND = """
+import fcntl, os, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+job = os.fork()
+if not job:
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+    os.execv(sys.argv[1], sys.argv[1:])
+def foreground(*_):
+    os.tcsetpgrp(0, job)
+    os.kill(job, signal.SIGCONT)
+def background(*_):
+    os.tcsetpgrp(0, os.getpgrp())
+    os.kill(job, signal.SIGSTOP)
+    os.kill(job, signal.SIGCONT)
+signal.signal(signal.SIGUSR1, foreground)
+signal.signal(signal.SIGUSR2, background)
+signal.signal(signal.SIGTERM, lambda *_: os.kill(job, signal.SIGTERM))
+while True:
+    _, status = os.waitpid(job, os.WUNTRACED)
+    if not os.WIFSTOPPED(status):
+        os._exit(os.waitstatus_to_exitcode(status))
+    if os.WSTOPSIG(status) != signal.SIGSTOP:
+        os.kill(job, signal.SIGKILL)
+        os._exit(99)
+"""
+
 
 class Terminal:
     """``shows`` waits for a pattern, from where the one before it ended."""
@@ -63,10 +93,10 @@ class Terminal:
 
 
 @asynccontextmanager
-async def at_terminal(*command: str) -> AsyncIterator[Terminal]:
-    """Run ``command`` with a terminal for everything."""
+async def at_terminal(*command: str, background: bool = False) -> AsyncIterator[Terminal]:
+    """Run ``command`` with a terminal for everything; with ``background`` as the job of a shell that has it itself."""
     ours, theirs = pty.openpty()
-    whole = (sys.executable, "-c", _AT_TERMINAL, *command)
+    whole = (sys.executable, "-c", _IN_BACKGROUND if background else _AT_TERMINAL, *command)
     with ExitStack() as stack:
         stack.callback(os.close, ours)
         stack.callback(os.close, theirs)

@@ -11,13 +11,14 @@ import pytest
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.yamux.header import INITIAL_WINDOW
+from tools import options
 
 
 @pytest.mark.parametrize("kind", [Limits, Timeouts])
 def test_they_cannot_be_changed(kind: type[Limits | Timeouts]) -> None:
-    options = kind()
+    made = kind()
     with pytest.raises(FrozenInstanceError):
-        setattr(options, fields(kind)[0].name, 1)
+        setattr(made, fields(kind)[0].name, 1)
 
 
 @pytest.mark.parametrize("kind", [Limits, Timeouts])
@@ -43,6 +44,18 @@ def test_help_names_every_field_with_its_default(kind: type[Limits | Timeouts]) 
     assert all(int(default) == int(size) << 20 for _, default, size in told if size)
     shown = " ".join(pydoc.render_doc(kind, renderer=pydoc.plaintext).replace("|", "").split())  # type: ignore[attr-defined]
     assert " ".join((kind.__doc__ or "").split()) in shown
+
+
+@pytest.mark.parametrize("kind", [Limits, Timeouts])
+def test_each_field_has_a_meaning_and_a_symptom(kind: type[Limits | Timeouts]) -> None:
+    names = [one.name for one in fields(kind)]
+    assert [name for name, text in options.meanings(kind).items() if text] == names
+    assert [name for name in names if name not in options.SYMPTOMS] == []
+
+
+def test_editors_and_the_page_say_what_help_says() -> None:
+    for path, text in options.current().items():
+        assert path.read_text(encoding="utf-8") == text, "make docs"
 
 
 def test_what_is_left_is_what_somebody_tunes() -> None:

@@ -78,7 +78,7 @@ def test_echo(tmp_path: Path) -> None:
         assert told == "rules.toml: the new rules hold"
         assert run("echo.py", "ask", address, "now", "--key", "other.key", folder=tmp_path).stdout.startswith("now (")
         nobody = address.replace(address.rpartition("/")[2], str(Identity().peer_id))
-        assert "found 12D3" in run("echo.py", "ask", nobody, "x", "--key", "me.key", folder=tmp_path).stderr
+        assert "answers where 12D3" in run("echo.py", "ask", nobody, "x", "--key", "me.key", folder=tmp_path).stderr
 
 
 async def test_counter(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import pydoc
 import re
 from functools import cache
 from pathlib import Path
@@ -65,3 +66,14 @@ def test_help_tells_each_option_of_a_network() -> None:
 def test_each_public_method_has_a_docstring(kind: type) -> None:
     methods = [name for name in public(kind) if callable(getattr(kind, name, None))]
     assert [name for name in methods if not (getattr(kind, name).__doc__ or "").strip()] == []
+
+
+def test_each_count_is_explained() -> None:
+    table = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| ", (DOCS / "api.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(Network().stats()) - set(re.findall(r"\w+", " ".join(table))) == set()
+
+
+def test_help_shows_the_firewall_and_the_book() -> None:
+    shown = pydoc.render_doc(Network, renderer=pydoc.plaintext)  # type: ignore[attr-defined]
+    assert re.search(r"^ \|  firewall$", shown, re.MULTILINE)
+    assert re.search(r"^ \|  book$", shown, re.MULTILINE)

@@ -5,13 +5,15 @@ import asyncio
 import json
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from stronghold_p2p.cli.output import DONE, compact, tell
+from stronghold_p2p.cli.output import DONE, compact, tell, tell_json
 from stronghold_p2p.errors import DeadlineExceeded, P2PError
+
+Say: TypeAlias = Callable[[str], None]
 
 PEER: Final = "stronghold_p2p.cli.demo_peer"
 PATIENCE: Final = 60.0  # seconds for the whole demo; it takes about one
@@ -79,17 +81,22 @@ async def actors(*names: str) -> AsyncIterator[list[Actor]]:
 async def demo(options: argparse.Namespace) -> int:
     """Show it: one peer asks, the other's firewall decides."""
     start = perf_counter()
+    say: Say = _in_json if options.json else tell
     try:
         async with asyncio.timeout(PATIENCE), actors("bob", "alice", "carol") as (bob, alice, carol):
-            await _play(bob, alice, carol, yes=options.answer == "yes")
+            await _play(bob, alice, carol, say, yes=options.answer == "yes")
     except TimeoutError:
         message = f"the demo did not end within {PATIENCE:g} s"
         raise DeadlineExceeded(message, timeout=PATIENCE, phase="demo") from None
-    tell(f"done in {perf_counter() - start:.1f} s: three processes, each with its own key, every connection encrypted")
+    say(f"done in {perf_counter() - start:.1f} s: three processes, each with its own key, every connection encrypted")
     return DONE
 
 
-async def _play(bob: Actor, alice: Actor, carol: Actor, *, yes: bool) -> None:
+def _in_json(line: str) -> None:
+    tell_json({"told": line.strip()})
+
+
+async def _play(bob: Actor, alice: Actor, carol: Actor, tell: Say, *, yes: bool) -> None:
     await bob.order(alice=alice.peer, answer=yes)
     address = (await bob.hears("address"))["address"]
     tell(f"{bob.who} listens on {address.partition('/p2p/')[0]}")
@@ -105,7 +112,7 @@ async def _play(bob: Actor, alice: Actor, carol: Actor, *, yes: bool) -> None:
     asked = await bob.hears("asked")
     tell(f"{alice.who} asks {compact(asked['asked'])}: bob's firewall asks bob, and he says {'yes' if yes else 'no'}")
     if yes:
-        await _answered(bob, alice)
+        await _answered(bob, alice, tell)
     else:
         refused = await alice.hears("refused")
         tell(f"       alice got {refused['refused']}, and no answer")
@@ -113,7 +120,7 @@ async def _play(bob: Actor, alice: Actor, carol: Actor, *, yes: bool) -> None:
     await bob.leave()
 
 
-async def _answered(bob: Actor, alice: Actor) -> None:
+async def _answered(bob: Actor, alice: Actor, tell: Say) -> None:
     made = (await bob.hears("nonce"))["nonce"]
     tell(f"       bob makes up a number for his answer: {made}")
     told = await alice.hears("answer")

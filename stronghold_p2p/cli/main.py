@@ -2,52 +2,66 @@
 
 import argparse
 import asyncio
-import logging
-import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from stronghold_p2p.addressing.parse import parse
+from stronghold_p2p.cli import reading, rules
 from stronghold_p2p.cli.commands import identify, key, perf, ping, request
 from stronghold_p2p.cli.demo import demo
+from stronghold_p2p.cli.failures import CODES, FAILED, TERMINATED, Parser, UnreachedError, interrupted, report
 from stronghold_p2p.cli.keys import add_passphrase
 from stronghold_p2p.cli.listen import AFTERWARDS, listen
-from stronghold_p2p.cli.output import FAILED, INTERRUPTED, TERMINATED, report, safe_output
-from stronghold_p2p.encoding import strict_json
-from stronghold_p2p.errors import DecodeError, P2PError
-from stronghold_p2p.identity import PeerId
+from stronghold_p2p.cli.output import let_go_of_output, logged, safe_output
+from stronghold_p2p.errors import P2PError
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD
+from stronghold_p2p.version import VERSION
 
 Command: TypeAlias = Callable[[argparse.Namespace], Coroutine[Any, Any, int]]
 
-CODES: Final = (
-    "exit codes: 0 done (listen: also when it is stopped), 1 failed, 2 usage, 3 refused, 4 deadline, 5 unreachable, "
-    "130 interrupted (Ctrl-C), 143 terminated"
-)
 ASK: Final = 60.0  # seconds; a person has to answer
 BYTES: Final = 64 << 20
-MOST: Final = 1 << 40
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code. Errors are one line each."""
+    """Run one command; returns the exit code. An error is one line, or with ``--json`` one object."""
     safe_output()
-    options = parser().parse_args(arguments)
-    if options.verbose:
-        logging.basicConfig(level=logging.DEBUG, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
-    command: Command = options.command
+    code = _run(sys.argv[1:] if arguments is None else list(arguments))
     try:
-        return asyncio.run(_until_stopped(command(options)))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:  # what is left cannot be printed, as when a disk is full
+        let_go_of_output()
+        return code or _failed(error, as_json=False, timeout=None)
+    return code
+
+
+def _run(words: list[str]) -> int:
+    as_json, timeout = "--json" in words, None
+    try:
+        options = parser().parse_args(words)
+        as_json, timeout = options.json, getattr(options, "timeout", None)
+        with logged(verbose=options.verbose):
+            return asyncio.run(_until_stopped(options.command(options)))
     except BrokenPipeError:  # the program that read our output has ended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        let_go_of_output()
         return FAILED
-    except (P2PError, OSError) as error:
-        return report(error, as_json=options.json)
+    except (P2PError, OSError, UnreachedError) as error:
+        return _failed(error, as_json=as_json, timeout=timeout)
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return interrupted()
+    except SystemExit as left:  # --help, --version
+        return int(left.code or 0)
+
+
+def _failed(error: Exception, *, as_json: bool, timeout: float | None) -> int:
+    try:
+        return report(error, as_json=as_json, timeout=timeout)
+    except OSError:  # standard output takes not even that, as when a disk is full
+        let_go_of_output()
+        return report(error, timeout=timeout)
 
 
 async def _until_stopped(command: Coroutine[Any, Any, int]) -> int:
@@ -66,95 +80,107 @@ async def _until_stopped(command: Coroutine[Any, Any, int]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--json", action="store_true", help="print JSON, one object a line")
-    common.add_argument("-v", "--verbose", action="store_true", help="log to standard error")
-    peer = argparse.ArgumentParser(add_help=False, parents=[common])
+    whole = Parser(prog="stronghold-p2p", description=__doc__, epilog=CODES)
+    whole.add_argument("--version", action="version", version=f"stronghold-p2p {VERSION}")
+    _add_common(whole, default=False)
+    common = Parser(add_help=False)
+    _add_common(common, default=argparse.SUPPRESS)  # else it would take back what stands before the command
+    peer = Parser(add_help=False, parents=[common])
     mine = "be this identity (see: key), - is one on standard input; else a fresh one"
     peer.add_argument("--key", type=Path, metavar="FILE", help=mine)
     add_passphrase(peer)
-    reach = argparse.ArgumentParser(add_help=False, parents=[peer])
-    reach.add_argument("addr", type=_address, metavar="ADDR", help="/ip4/<ip>/tcp/<port>/p2p/<peer id>")
-
-    whole = argparse.ArgumentParser(prog="stronghold-p2p", description=__doc__, epilog=CODES)
+    reach = Parser(add_help=False, parents=[peer])
+    reach.add_argument("addr", type=reading.address, metavar="ADDR", help="/ip4/<ip>/tcp/<port>/p2p/<peer id>")
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
 
     def add(command: Command, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        about = (command.__doc__ or "").splitlines()[0]
-        added = commands.add_parser(
-            command.__name__,
-            help=about[0].lower() + about[1:].rstrip("."),
-            description=about,
-            epilog=CODES,
-            parents=parents,
-        )
-        added.set_defaults(command=command)
-        return added
+        return _add(commands, command, *parents)
 
-    shown = add(demo)
+    shown = add(demo, common)
     shown.add_argument("--answer", choices=["yes", "no"], default="yes", help="what bob says when he is asked (yes)")
-    shown.set_defaults(json=False, verbose=False)
     keys = add(key, common)
     keys.add_argument("file", type=Path, metavar="FILE", help="made with mode 0600 if it is not there")
+    keys.add_argument("--public", action="store_true", help="show the public key of a file that is there, as PEM")
     add_passphrase(keys)
     _add_listening(add(listen, peer))
-    asking = add(request, reach)
-    asking.add_argument("message", type=_message, metavar="JSON", help="for example '\"Ping\"'")
-    asking.add_argument("--protocol", metavar="ID", help=f"default: {STRONGHOLD.ids[0]}")
-    _add_timeout(asking, ASK + AFTERWARDS, "for everything; whoever is asked has to answer")
+    _add_asking(add(request, peer))
     pinging = add(ping, reach)
-    pinging.add_argument("-n", dest="count", type=_count, default=3, metavar="N", help="how often (3)")
-    _add_timeout(pinging, 10.0, "for everything")
+    pinging.add_argument("-n", dest="count", type=reading.count, default=3, metavar="N", help="how often (3)")
+    _add_timeout(pinging, 10.0, "for connecting, and for each answer")
     _add_timeout(add(identify, reach), 10.0, "for everything")
     measuring = add(perf, reach)
-    measuring.add_argument("--bytes", type=_count, default=BYTES, metavar="N", help=f"each way ({BYTES})")
-    _add_timeout(measuring, 60.0, "for everything")
+    measuring.add_argument("--bytes", type=reading.count, default=BYTES, metavar="N", help=f"each way ({BYTES})")
+    _add_timeout(measuring, 2 * ASK, "for everything; whoever is asked has to answer")
+    _add_rules(commands, common)
     return whole
 
 
-def _add_listening(listening: argparse.ArgumentParser) -> None:
-    listening.add_argument("addrs", nargs="*", type=_address, metavar="ADDR", help="default: /ip4/0.0.0.0/tcp/4001")
-    listening.add_argument(
-        "--allow", action="append", default=[], type=_peer, metavar="PEER", help="answer this peer without asking"
+def _add(
+    commands: Any, command: Command, *parents: argparse.ArgumentParser, name: str | None = None
+) -> argparse.ArgumentParser:
+    about = (command.__doc__ or "").splitlines()[0]
+    added: argparse.ArgumentParser = commands.add_parser(
+        name or command.__name__,
+        help=about[0].lower() + about[1:].rstrip("."),
+        description=about,
+        epilog=CODES,
+        parents=parents,
     )
-    rules = "rules and bans in TOML (docs/firewall.md); always and never at the terminal are kept there"
-    listening.add_argument("--rules", type=Path, metavar="FILE", help=rules)
+    added.set_defaults(command=command)
+    return added
+
+
+def _add_common(to: argparse.ArgumentParser, *, default: Any) -> None:
+    to.add_argument("--json", action="store_true", default=default, help="print JSON, one object a line")
+    verbose = "tell on standard error of connections, dials and refusals"
+    to.add_argument("-v", "--verbose", action="store_true", default=default, help=verbose)
+
+
+def _add_listening(listening: argparse.ArgumentParser) -> None:
+    where = "default: /ip4/0.0.0.0/tcp/4001"
+    listening.add_argument("addrs", nargs="*", type=reading.listening, metavar="ADDR", help=where)
+    listening.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        type=reading.peer,
+        metavar="PEER",
+        help="answer this peer without asking",
+    )
+    kept = "rules and bans in TOML (see: rules check); always and never at the terminal are kept there"
+    listening.add_argument("--rules", type=Path, metavar="FILE", help=kept)
     reply = "the answer to every request (else an echo), to everybody unasked unless there is an --allow or --rules"
-    listening.add_argument("--reply", type=_message, default=..., metavar="JSON", help=reply)
+    listening.add_argument("--reply", type=reading.message, default=..., metavar="JSON", help=reply)
     listening.add_argument("--perf", action="store_true", help="serve /perf/1.0.0 to those who are let in")
     _add_timeout(listening, ASK, "for an answer at the terminal")
 
 
+def _add_asking(asking: argparse.ArgumentParser) -> None:
+    where = "/ip4/<ip>/tcp/<port>/p2p/<peer id>; of several each is asked, one line for each"
+    asking.add_argument("addrs", nargs="+", type=reading.address, metavar="ADDR", help=where)
+    what = "for example '\"Ping\"'; - for standard input, @FILE for a file"
+    asking.add_argument("message", type=reading.message, metavar="JSON", help=what)
+    asking.add_argument("--protocol", metavar="ID", help=f"default: {STRONGHOLD.ids[0]}")
+    _add_timeout(asking, ASK + AFTERWARDS, "for everything; whoever is asked has to answer")
+
+
+def _add_rules(commands: Any, common: argparse.ArgumentParser) -> None:
+    about = (
+        "Say what a rules file would decide. A file begins with version = 1; banned = [...] lists peers and subnets; "
+        'each [[rules]] has a rule ("allow", "reject", "ask", { only = ["Ping"] }) and whom it is for: peer, protocol, '
+        "subnet, or nothing for everybody."
+    )
+    group = commands.add_parser("rules", help="say what a rules file would decide", description=about, epilog=CODES)
+    checking = _add(group.add_subparsers(required=True, metavar="check"), rules.check, common)
+    checking.add_argument("file", type=Path, metavar="FILE", help="rules and bans in TOML")
+    checking.add_argument("--peer", type=reading.peer, metavar="PEER", help="who asks (somebody whom no rule names)")
+    checking.add_argument("--protocol", metavar="ID", help=f"for what ({STRONGHOLD.ids[0]})")
+    checking.add_argument("--variant", metavar="NAME", help="which request (one that no rule names)")
+    checking.add_argument(
+        "--address", type=reading.address, metavar="ADDR", help="from where (an address like any other)"
+    )
+
+
 def _add_timeout(command: argparse.ArgumentParser, default: float, what: str) -> None:
     told = f"seconds {what} ({default:g})"
-    command.add_argument("--timeout", type=_seconds, default=default, metavar="S", help=told)
-
-
-def _reading(read: Callable[[str], Any], advice: str = "") -> Callable[[str], Any]:
-    """A type of argument; argparse would not tell what is wrong with it."""
-
-    def argument(text: str) -> Any:
-        try:
-            return read(text)
-        except (DecodeError, UnicodeError) as error:
-            raise argparse.ArgumentTypeError(f"{error}{advice}") from None
-
-    return argument
-
-
-_address, _peer = _reading(parse), _reading(PeerId)
-_message = _reading(lambda text: strict_json.loads(text.encode()), "; a text needs quotes of its own: '\"Ping\"'")
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError("more than 0 seconds")
-    return seconds
-
-
-def _count(text: str) -> int:
-    count = int(text)
-    if not 1 <= count <= MOST:
-        raise argparse.ArgumentTypeError(f"1 to {MOST}")
-    return count
+    command.add_argument("--timeout", type=reading.seconds, default=default, metavar="S", help=told)

@@ -25,6 +25,7 @@ from stronghold_p2p.errors import (
     DeadlineExceeded,
     DecodeError,
     HandshakeError,
+    LimitExceeded,
     MuxerError,
     Rejected,
     StreamEnded,
@@ -95,6 +96,9 @@ class Owner(Protocol):
     def worn(self, connection: Any) -> None:
         """Soon it takes no more streams of ours: have a fresh one in its place, and drain it then."""
 
+    def refused(self, connection: Any, error: LimitExceeded) -> None:
+        """A limit has cost its peer a stream."""
+
     def ended(self, connection: Any, error: Exception) -> None:
         """It is over; its wire may take a moment longer."""
 
@@ -122,6 +126,8 @@ class Handlers:
     def park(self, stream: LiveStream) -> bool:
         if self._parked >= NEGOTIATING:
             stream.reset(Reset.RESOURCE_LIMIT)
+            told = f"{NEGOTIATING} of its streams have not named their protocol yet"
+            self._owner.refused(stream.connection, LimitExceeded(told, limit="negotiating", maximum=NEGOTIATING))
             return False
         self._parked += 1
         return True
@@ -141,7 +147,7 @@ class Handlers:
     def start(self, stream: LiveStream) -> None:
         # Streams that were reset may leave their handlers running.
         if len(self.tasks) + len(self._due) >= self._maximum:
-            stream.reset(Reset.RESOURCE_LIMIT)
+            self._too_many(stream)
             return
         self._due.add(stream)
         stream.connection.turn.add(partial(self._start, stream))
@@ -164,7 +170,7 @@ class Handlers:
 
     def ask_first(self, stream: LiveStream, protocol: str, answer: bytes, leftover: bytes) -> None:
         if len(self.tasks) + len(self._due) >= self._maximum:
-            stream.reset(Reset.RESOURCE_LIMIT)
+            self._too_many(stream)
             return
         stream.intake = held = HeldUntilAnswered(leftover)
         held.asking = task = self._loop.create_task(self._ask(stream, protocol, answer, held))
@@ -192,6 +198,13 @@ class Handlers:
                 task.cancel()
             elif stream.intake is not None and not stream.intake.begun:
                 stream.reset(Reset.RESOURCE_LIMIT)  # which cancels who waits for the answer
+
+    def _too_many(self, stream: LiveStream) -> None:
+        stream.reset(Reset.RESOURCE_LIMIT)
+        running = len(self.tasks) + len(self._due)
+        told = f"streams_in {running}/{self._maximum} handlers of its connection are at work: raise it in Limits"
+        error = LimitExceeded(told, limit="streams_in", current=running, maximum=int(self._maximum))
+        self._owner.refused(stream.connection, error)
 
     def recheck(self, kept: Callable[[str], bool]) -> None:
         """Rules have changed: reset the streams that the peer has opened for protocols which are not ``kept``."""
@@ -289,7 +302,7 @@ class Handlers:
             log.debug("handler of %s for %s: %s", stream.protocol, stream.peer, OneLine(error))
             stream.reset(Reset.PROTOCOL_VIOLATION if isinstance(error, DecodeError) else Reset.NONE)
         except Exception as error:  # the application's own: only its stream pays for it
-            self._owner.faults.tell("handler of %s failed", stream.protocol, error)
+            self._owner.faults.tell("handler of %s failed", stream.protocol, error, more=f" for {stream.peer}")
             stream.reset()
         finally:
             self.tasks.pop(stream, None)

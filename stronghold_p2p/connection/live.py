@@ -31,11 +31,13 @@ from stronghold_p2p.identity import PeerId, PublicKey
 from stronghold_p2p.logs import each
 from stronghold_p2p.loops import check_home
 from stronghold_p2p.seams import USED_UP, Muxer, Sink, StreamEnd, Upgraded
+from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import (
     SILENT_AFTER,
     InboundNegotiation,
     LazyConfirm,
+    PatientConfirm,
     negotiate,
     open_when_acknowledged,
 )
@@ -233,11 +235,12 @@ class LiveConnection:
     def latency(self) -> float | None:
         return self._muxer.round_trip or None
 
-    async def open_stream(self, *protocols: str, wait: bool = False) -> LiveStream:
+    async def open_stream(self, *protocols: str, wait: bool = False, patience: Deadline | None = None) -> LiveStream:
         """A stream for the first of ``protocols`` that the peer serves.
 
         With one protocol, or when identify has told which the peer serves, nothing is waited for (unless ``wait``): a
-        refusal then comes as ``UnsupportedProtocol`` from the first read, and silence as ``DeadlineExceeded``.
+        refusal then comes as ``UnsupportedProtocol`` from the first read, and silence as ``DeadlineExceeded``. The
+        peer has ``Timeouts.negotiate`` to accept it, or until ``patience`` is over.
         ``LimitExceeded`` if the peer takes no more streams, ``ConnectionClosed`` if the connection ends.
         """
         known = None if wait else self._known(protocols)
@@ -249,9 +252,15 @@ class LiveConnection:
             raise
         self.others += 1
         if known is not None:
-            return self._propose(stream, known, proposal)
+            if patience is None:
+                return self._propose(stream, known, proposal)
+            stream.send_now(proposal)
+            stream.protocol = known
+            stream.take_in(PatientConfirm(stream, known, proposal, patience.when, patience.timeout))
+            return stream
         try:
-            stream.protocol = await negotiate(stream, protocols, self._timeouts.negotiate)
+            within = self._timeouts.negotiate if patience is None else None  # who is patient counts for himself
+            stream.protocol = await negotiate(stream, protocols, within)
         except BaseException:
             stream.reset(Reset.NEGOTIATION_FAILED)
             raise
@@ -319,6 +328,9 @@ class LiveConnection:
     def probe(self) -> None:
         """Ask the peer whether this connection still leads to it: without an answer it ends."""
         self._muxer.probe(self.loop.time())
+
+    def refused(self, error: LimitExceeded) -> None:
+        self._owner.refused(self, error)
 
     def drain(self) -> None:
         """Close it in order as soon as there is no stream on it."""

@@ -22,6 +22,8 @@ OVERFLOWS: Final = get_args(Overflow)
 Lose: TypeAlias = Callable[[bytes | None, Callable[[], bool]], bool]
 FOLLOWED: Final = (Judged, Accepting, Dialing)  # nothing of ours wants to know
 
+_LOG: Final = object()  # the follower that is the log
+
 log = logging.getLogger("stronghold_p2p.network")
 
 
@@ -39,7 +41,7 @@ class Hub:
         self._audit = audit
         self.backlog = Backlog()
         self.counts = Counts()
-        self._faults = Faults(log)
+        self._faults = Faults(log, audit.net)
         self._listeners: list[Callback] = []
         self._followers: dict[object, tuple[Callback, Callable[[], None] | None]] = {}
         self._losing: dict[object, Lose] = {}
@@ -61,8 +63,7 @@ class Hub:
         says. Any thread may call this, and end it.
         """
         token = object()
-        if not self._followers:
-            self._audit.readers.append(self._judged)
+        self._audit.readers[:] = [self._judged]
         self._followers[token] = (callback, ended)
         if crowd is not None:
             self.backlog.readers.append(crowd)
@@ -74,8 +75,8 @@ class Hub:
             self._losing.pop(token, None)
             if crowd is not None:
                 self.backlog.leave(crowd)  # those who waited for this reader begin
-            if left is not None and not self._followers:
-                self._audit.readers.remove(self._judged)
+            if left is not None and not self._followers.keys() - {_LOG}:
+                self._audit.readers.clear()
 
         return lambda: self.at_home(unfollow)
 
@@ -90,6 +91,10 @@ class Hub:
         """``emit`` what has failed or is over, and count it."""
         self.counts.tell(event)
         self.emit(event)
+
+    def log_to(self, callback: Callback) -> None:
+        """Call ``callback`` with every event but ``Judged``, which the audit writes itself."""
+        self._followers[_LOG] = (callback, None)
 
     def emit(self, event: Event) -> None:
         listeners = [] if isinstance(event, FOLLOWED) else self._listeners

@@ -23,7 +23,7 @@ from typing import Final
 
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
-from stronghold_p2p.errors import ConnectionClosed, DecryptError, MuxerError
+from stronghold_p2p.errors import ConnectionClosed, DecryptError, LimitExceeded, MuxerError
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.logs import each
 from stronghold_p2p.seams import Buffer, MuxerUser, Secured, Sink, StreamEnd, Wire
@@ -172,6 +172,10 @@ class YamuxMuxer:
     def worn(self) -> None:
         if self._user is not None:
             self._user.worn()
+
+    def refused(self, error: LimitExceeded) -> None:
+        if self._user is not None:
+            self._user.refused(error)
 
     def writable(self) -> None:
         self._flush()

@@ -46,15 +46,19 @@ async def drain(stream: Stream, progress: Progress = _ignore) -> int:
     return total
 
 
-async def measure(stream: Stream, *, upload: int, download: int, progress: Progress = _ignore) -> None:
+async def measure(
+    stream: Stream, *, upload: int, download: int, progress: Progress = _ignore, back: Progress | None = None
+) -> None:
     """The client's side on a fresh stream; ``progress`` is called with the bytes so far, each way from 0.
+
+    ``back`` is called instead of it on the way back, whose first bytes say that the upload has arrived.
 
     ``StreamEnded`` if fewer bytes come back than were asked for, ``Malformed`` if more do.
     """
     await stream.write(download.to_bytes(8, "big"))
     await send_zeros(stream, upload, progress=progress)
     await stream.close_write()
-    got = await drain(stream, progress)
+    got = await drain(stream, back or progress)
     if got < download:
         raise StreamEnded(f"{got} of {download} bytes, then the end")
     if got > download:

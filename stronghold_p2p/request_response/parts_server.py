@@ -8,14 +8,14 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from inspect import iscoroutine, iscoroutinefunction
+from inspect import isasyncgenfunction, iscoroutine, iscoroutinefunction
 from typing import Any, Final, TypeAlias, TypeVar
 
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.errors import ConfigError, Rejected
-from stronghold_p2p.interceptors import Handle
+from stronghold_p2p.interceptors import Handle, Interceptors
 from stronghold_p2p.per_peer import Hold
-from stronghold_p2p.request_response.codecs.protocol import PartsProtocol
+from stronghold_p2p.request_response.codecs.protocol import PartsProtocol, RequestProtocol
 from stronghold_p2p.request_response.codecs.records import REFUSAL, THE_END
 from stronghold_p2p.request_response.server import Request, Responder, Server, Watch
 from stronghold_p2p.streams.live import LiveStream
@@ -107,3 +107,17 @@ def serve_parts(server: Server, protocol: PartsProtocol[Rq, P], handler: PartsHa
     responder = PartsResponder(server, protocol, handler)
     server.answer_with(responder, protocol.asked)
     return responder
+
+
+def answer_with(
+    server: Server, around: Interceptors, protocol: RequestProtocol[Any, Any] | PartsProtocol[Any, Any], handler: Any
+) -> None:
+    """Let ``handler`` answer ``protocol``, inside of whatever interceptors there are or will be."""
+    if isinstance(protocol, PartsProtocol):
+        parts = serve_parts(server, protocol, handler)
+        around.keep(lambda: setattr(parts, "around", around.around if around else None))
+    elif isasyncgenfunction(handler):
+        raise ConfigError("on_request: only a PartsProtocol has answers in parts, by yield", where="on_request")
+    else:
+        one = server.serve(protocol, handler)
+        around.keep(lambda: setattr(one, "handler", around.around(handler) if around else handler))

@@ -31,6 +31,7 @@ from stronghold_p2p.errors import (
     again,
 )
 from stronghold_p2p.events.events import RequestFailed, RequestUnread
+from stronghold_p2p.firewall.asking.audit import auditing
 from stronghold_p2p.firewall.asking.questions import Refusal
 from stronghold_p2p.firewall.decisions import know_ids
 from stronghold_p2p.firewall.rules import Rule
@@ -154,6 +155,7 @@ class Responder(Generic[Rq, Rs]):
         if not self._server.places.take(peer.multihash):
             stream.reset(Reset.RESOURCE_LIMIT)
             error = attempts.too_many(self._server.places, peer)
+            swarm.refusals.tell(peer, error)
             swarm.hub.failed(RequestUnread(connection.face, stream.protocol, error))
             return
         held: Hold[bytes] | None = None
@@ -207,6 +209,7 @@ class Responder(Generic[Rq, Rs]):
             raise
         except LimitExceeded as error:
             stream.reset(Reset.RESOURCE_LIMIT)
+            self._swarm.refusals.tell(stream.peer, error)
             self._unread(stream, error)
             return None
         except P2PError as error:
@@ -272,6 +275,7 @@ class Responder(Generic[Rq, Rs]):
         """The handler refuses: its reason is for our log, and for the requester if the rules still let it ask."""
         self._swarm.hub.counts["requests_in_refused"] += 1
         log.info("handler of %s refuses %s: %s", stream.protocol, request.peer, OneLine(str(error)))
+        self._refused(request, held)
         if version == self._swarm.firewall.version or self._still_allowed(request, held):
             await self._tell_why(stream, error)
 
@@ -320,6 +324,13 @@ class Responder(Generic[Rq, Rs]):
             shut_out = Rejected(told, peer=request.peer, local=True, reason="")
             self._swarm.hub.failed(RequestFailed(request, shut_out, held))
         return kept
+
+    def _refused(self, request: Request[Rq], held: Hold[bytes] | None) -> None:
+        """The audit log has told that it was let in: the handler's no is a decision, too."""
+        if auditing(logging.INFO):
+            live, message, due = request.connection, request.message, request.deadline
+            attempt = attempts.attempt_of(live, self._protocol, message, direction="in", deadline=due, held=held)
+            self._swarm.approval.refused_by_handler(attempt)
 
     def _interruption(self, watch: Watch | None, request: Request[Any]) -> P2PError:
         """Why a handler was cancelled; its own future may have been, which is not ours to tell anybody but itself."""

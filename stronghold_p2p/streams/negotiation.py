@@ -115,11 +115,12 @@ class _Negotiation(Intake):
 
     __slots__ = ("_stream", "_timeout", "due")
 
+    setting = "Timeouts.negotiate"  # what makes it longer
     _stream: LiveStream
     _timeout: float | None
 
     def expired(self) -> None:
-        error = late(self._timeout or 0.0, "negotiate", self._stream.peer, sent=False, setting="Timeouts.negotiate")
+        error = late(self._timeout or 0.0, "negotiate", self._stream.peer, sent=False, setting=self.setting)
         self._stream.abandon(error, Reset.NEGOTIATION_FAILED)
 
 
@@ -172,6 +173,14 @@ class LazyConfirm(_Negotiation):
         if isinstance(error, StreamReset):
             self._stream.protocol = ""  # nothing was said about it: what that means is for the opener to find out
         self._stream.explain(explain_reset(error, (self._protocol,)))
+
+
+class PatientConfirm(LazyConfirm):
+    """Until the end of a ``timeout`` that the caller has given."""
+
+    __slots__ = ()
+
+    setting = "timeout="
 
 
 class InboundNegotiation(_Negotiation):

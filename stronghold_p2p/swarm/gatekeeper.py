@@ -34,9 +34,12 @@ from stronghold_p2p.firewall.asking.audit import Audit, auditing
 from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS, Decisions, bans_address, hooks_of
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule, allows
 from stronghold_p2p.identity import PeerId
+from stronghold_p2p.logs import Faults, OneLine
 
 LONGEST_NAME: Final = 128  # characters of a name that is remembered
 REMEMBERED_NAMES: Final = 64  # per connection and direction; a peer may propose any number of protocols
+
+log = logging.getLogger("stronghold_p2p.request")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,8 @@ class Gatekeeper:
         self._backlog = backlog
         self._ask_timeout = math.inf if ask_timeout is None else ask_timeout
         self.remembered: dict[Direction, dict[LiveConnection, dict[str, Rule | None]]] = {"in": {}, "out": {}}
-        self._refused: list[tuple[LiveConnection, Served | None]] = []  # of whom nobody was told yet
+        self._refused: list[tuple[LiveConnection, Served | None, str]] = []  # of whom nobody was told yet
+        self._unserved = Faults(log, audit.net)
 
     def forget(self, connection: LiveConnection) -> None:
         for rules in self.remembered.values():
@@ -139,10 +143,10 @@ class Gatekeeper:
             rule = self._match(connection, protocol, "in", "" if service is None else service.rule_name)
         allowed = self._hooks.no_rule is not None if rule is None else rule.may_allow
         if service is None or not allowed:
-            if self._audit.wanted:
+            if self._audit.wanted or log.isEnabledFor(logging.INFO):
                 if not self._refused:
                     asyncio.get_running_loop().call_soon(self._tell_soon)
-                self._refused.append((connection, service))
+                self._refused.append((connection, service, protocol))
             return False
         if service.judges:
             return True
@@ -162,8 +166,11 @@ class Gatekeeper:
     def _tell(self) -> None:
         """Refusals are told when their answers have left: what that takes is no matter of who was refused."""
         refused, self._refused = self._refused, []
-        for connection, service in refused:
-            if service is not None:
+        for connection, service, protocol in refused:
+            if service is None:
+                about = f": {OneLine(protocol)} for {connection.peer}"
+                self._unserved.tell("a protocol is not served here", more=about, level=logging.INFO)
+            else:
                 try:
                     self._approval.verdict(self.attempt(connection, service.rule_name))
                 except Exception as error:  # a fault of ours: this connection pays for it

@@ -17,6 +17,7 @@ from stronghold_p2p.firewall.limits.gate import Gate, Token
 from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
+from stronghold_p2p.logs import Faults, Refusals
 from stronghold_p2p.seams import Transport, Upgraded
 from stronghold_p2p.streams.aside import Aside
 from stronghold_p2p.swarm.gatekeeper import Gatekeeper
@@ -55,6 +56,10 @@ class Host(Protocol):
     gatekeeper: Gatekeeper
     approval: Approval
     hub: Hub
+    refusals: Refusals
+    """Tells the log who was refused by a limit."""
+    strangers: Faults
+    """Tells the log of those who came and are no peers."""
     gate: Gate
     aside: Aside
     """Where long messages are read."""

@@ -9,10 +9,18 @@ from functools import partial
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.undialed import UNKNOWN, why_not
-from stronghold_p2p.errors import ConfigError, ConnectionClosed, LimitExceeded, ListenError, P2PError
+from stronghold_p2p.errors import (
+    ConfigError,
+    ConnectionClosed,
+    DeadlineExceeded,
+    HandshakeError,
+    LimitExceeded,
+    ListenError,
+    P2PError,
+)
 from stronghold_p2p.events.events import AcceptFailed, Accepting, AddressAdded, AddressRemoved, ListenerEnded
 from stronghold_p2p.firewall.limits.gate import Token
-from stronghold_p2p.logs import each
+from stronghold_p2p.logs import OneLine, each
 from stronghold_p2p.loops import check_home
 from stronghold_p2p.seams import TransportListener, Upgraded
 from stronghold_p2p.swarm.gatekeeper import kept_out
@@ -54,7 +62,13 @@ class _Arrival:
     def failed(self, error: Exception) -> None:
         self._listeners.pending.pop(self._token, None)
         self._token.release()
-        self._listeners.host.hub.failed(AcceptFailed(self._host, error, self._local))
+        host = self._listeners.host
+        if isinstance(error, LimitExceeded):
+            host.refusals.tell(self._host, error)
+        elif isinstance(error, HandshakeError | DeadlineExceeded):  # a web browser, for example, or somebody silent
+            about = f" {self._local} from {self._host}: {OneLine(error)}"
+            host.strangers.tell("no handshake came to", more=about, level=logging.INFO)
+        host.hub.failed(AcceptFailed(self._host, error, self._local))
 
 
 class Listener:
@@ -132,7 +146,13 @@ class LiveListener:
             token, gives_way = listeners.host.gate.admit(host, asyncio.get_running_loop().time())
             if gives_way is not None:
                 listeners.pending.pop(gives_way).give_up()
+                most = listeners.host.limits.pending_in or 0
+                told = f"pending_in {most}/{most}, and of these its address had most: raise it in Limits"
+                error = LimitExceeded(told, limit="pending_in", current=most, maximum=most)
+                listeners.host.refusals.tell("a socket that was on its way", error)
         except (LimitExceeded, ConnectionClosed) as error:
+            if isinstance(error, LimitExceeded):
+                listeners.host.refusals.tell(host, error)
             self._hub.failed(AcceptFailed(host, error, local))
         except Exception:  # a fault of ours: this connection pays for it, and the loop hears nothing of it
             log.exception("internal error while accepting")
@@ -145,6 +165,7 @@ class LiveListener:
         self._hub.failed(AcceptFailed(None, self._told(error), self.addresses[0] if self.addresses else None))
 
     def closed(self, error: OSError) -> None:
+        log.error("the system has ended a listener: %s", OneLine(self._told(error)))
         self.stop(self._told(error))
 
     def _told(self, error: OSError) -> ListenError:

@@ -23,6 +23,7 @@ from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, P2PError, UsageError
 from stronghold_p2p.events.events import AddressAdded, Ended, Opened
 from stronghold_p2p.events.hub import Hub
+from stronghold_p2p.events.lines import Lines
 from stronghold_p2p.firewall.asking.approval import Approval
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.asking.firewall import Firewall
@@ -31,7 +32,7 @@ from stronghold_p2p.firewall.limits.gate import Gate, Token
 from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
-from stronghold_p2p.logs import Faults, OneLine, each
+from stronghold_p2p.logs import Faults, OneLine, Refusals, each
 from stronghold_p2p.loops import at_home
 from stronghold_p2p.muxing.yamux_muxer import YamuxFactory
 from stronghold_p2p.noise.libp2p import Noise
@@ -91,10 +92,14 @@ class Swarm:
         self.gate.gives_way = self._gives_way
         self.pool = ReceivePool(self.limits.receive_memory_total)
         audit = Audit(name or str(self.peer_id))
+        self.refusals = Refusals(log, audit.net)
         self.approval = Approval(self.firewall, audit, self.timeouts, self.limits)
+        self.approval.refused = self.refusals.tell
         self.hub = Hub(audit)
         self.backlog = self.hub.backlog
-        self.faults = Faults(logging.getLogger("stronghold_p2p.connection"))
+        self.faults = Faults(logging.getLogger("stronghold_p2p.connection"), audit.net)
+        self.strangers = Faults(log, audit.net)
+        self._lines = Lines(audit.net)
         self.aside = Aside()
         self.protected: set[PeerId] = set()
         self.peer_protocols: dict[PeerId, frozenset[str]] = {}
@@ -126,6 +131,8 @@ class Swarm:
         """Take the running event loop. A swarm is started once."""
         self.loop = self.hub.loop = asyncio.get_running_loop()
         self._running = True
+        if log.isEnabledFor(logging.DEBUG):  # looked at once: a connection costs nothing where nobody reads of it
+            self.hub.log_to(self._lines.tell)
         store_of(self.book).hold(self._connections)
         store_of(self.book).hold(self.protected)
         held = [hold(self.firewall, peers) for peers in (self._connections, self.protected)]
@@ -136,6 +143,12 @@ class Swarm:
 
     def handle(self, protocol: str, handler: Handler, *, judges: bool = False, rule_name: str = "") -> None:
         self._services[protocol] = Served(handler, judges, rule_name or protocol)
+
+    def check_free(self, protocols: Iterable[str]) -> None:
+        """``ConfigError``: somebody serves one of them."""
+        for protocol in protocols:
+            if self.handler(protocol) is not None:
+                raise ConfigError(f"{protocol} has a handler already: one per network", where=protocol)
 
     def handler(self, protocol: str) -> Handler | None:
         service = self._services.get(protocol)
@@ -268,6 +281,10 @@ class Swarm:
                 return
             await asyncio.sleep(REPLACE_EVERY)
 
+    def refused(self, connection: LiveConnection, error: LimitExceeded) -> None:
+        self.hub.counts.limit(error)
+        self.refusals.tell(connection.peer, error)
+
     def ended(self, connection: LiveConnection, error: Exception) -> None:
         if isinstance(error, P2PError):
             error.peer = connection.peer
@@ -373,6 +390,7 @@ class Swarm:
             for leave in self._leave:
                 leave()
             self.aside.close()
+            self.refusals.close()
             self._close_book()
         await asyncio.sleep(0)  # the turn of the loop in which aborted sockets are closed
 

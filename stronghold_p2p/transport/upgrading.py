@@ -146,7 +146,10 @@ class UpgradeRunner:
         if self._refusal is not None:
             self._fail(self._refusal)
             return
-        cause = ConnectionClosed("the peer closed the connection during the upgrade", remote=True)
+        told = "the peer closed the connection during the upgrade"
+        if self._dialer:  # who turns away before the handshake has no words for it
+            told += ": it is no libp2p peer, or one of its limits refuses us, which its log tells"
+        cause = ConnectionClosed(told, remote=True)
         cause.__cause__ = error
         self._fail(cause)
 

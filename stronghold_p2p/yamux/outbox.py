@@ -7,6 +7,7 @@ follow each other share a frame, up to ``MAX_BODY``, so that writes of any size 
 
 from typing import Final, Protocol, TypeAlias
 
+from stronghold_p2p.errors import LimitExceeded
 from stronghold_p2p.seams import Buffer, Sink, StreamEnd
 from stronghold_p2p.yamux.header import DATA, HEADER, HEADER_SIZE, MAX_BODY
 
@@ -40,6 +41,9 @@ class SessionUser(Protocol):
 
     def worn(self) -> None:
         """Few ids are left for streams of ours. Told once, while one is being opened."""
+
+    def refused(self, error: LimitExceeded) -> None:
+        """A limit has cost the peer a stream."""
 
 
 class Outbox:

@@ -215,6 +215,7 @@ class Receiver:
                 sink = stream.sink
                 stream.reset(Reset.RESOURCE_LIMIT)
                 sink.failed(refusal)
+                self._session.outbox.user.refused(refusal)
 
     def _body(self, piece: Buffer) -> None:
         self._body_left -= len(piece)

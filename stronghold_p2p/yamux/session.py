@@ -18,6 +18,7 @@ Source: yamux/README.md of the libp2p specs; where go, rust and js differ, the c
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from math import inf
 from typing import Final
 
@@ -72,6 +73,8 @@ class _Ended:
     def early(self) -> None: ...
 
     def worn(self) -> None: ...
+
+    def refused(self, error: LimitExceeded) -> None: ...
 
 
 ENDED: Final = _Ended()
@@ -136,6 +139,7 @@ class Session:
             self.outbox.add(WINDOW_UPDATE, RST, stream_id, Reset.RESOURCE_LIMIT)
             self._dropped.bury(stream_id, INITIAL_WINDOW)
             self.spend_reset()
+            self.outbox.user.refused(_streams_in(maximum))
             return None
         window = ReceiveWindow(self.budget, self.limits.max_window)
         stream = self.streams[stream_id] = YamuxStream(self, stream_id, window, inbound=True)
@@ -459,6 +463,12 @@ class YamuxStream:
     def _reset(self) -> None:
         self.gone = self.finished = True
         self.sending, self.receiving = SENDING[self.sending, _RESET], RECEIVING[self.receiving, _RESET]
+
+
+@lru_cache(16)
+def _streams_in(maximum: int) -> LimitExceeded:
+    told = f"streams_in {maximum}/{maximum} on its connection: raise it in Limits"
+    return LimitExceeded(told, limit="streams_in", current=maximum, maximum=maximum)
 
 
 def _full(message: str, limit: str, current: int, maximum: int) -> LimitExceeded:

@@ -64,7 +64,7 @@ def test_a_peer_without_orders_leaves(monkeypatch: pytest.MonkeyPatch, capsys: p
 async def test_a_process_that_ends_too_early_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli_demo, "PEER", "keyword")  # a module that does nothing
     with pytest.raises(P2PError, match="the demo failed at bob"):
-        await cli_demo.demo(argparse.Namespace(answer="yes"))
+        await cli_demo.demo(argparse.Namespace(answer="yes", json=False))
 
 
 async def test_a_process_that_fails_is_named() -> None:
@@ -88,4 +88,5 @@ async def test_an_answer_that_is_not_bobs_is_a_failure(monkeypatch: pytest.Monke
             return self.told
 
     with pytest.raises(P2PError, match="not what bob answered"):
-        await cli_demo._answered(Stub({"nonce": "a"}), Stub({"answer": {"Pong": "b"}, "ms": 1}))  # type: ignore[arg-type]
+        bob, alice = Stub({"nonce": "a"}), Stub({"answer": {"Pong": "b"}, "ms": 1})
+        await cli_demo._answered(bob, alice, lambda line: None)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from math import inf
 
 from stronghold_p2p.config import Limits
+from stronghold_p2p.errors import LimitExceeded
 from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.seams import StreamEnd
 from stronghold_p2p.streams.live import Intake, LiveStream
@@ -46,6 +47,8 @@ class End:
 
     def linger(self) -> float:
         return self.lingers_until
+
+    def refused(self, error: LimitExceeded) -> None: ...
 
     def worn(self) -> None:
         """Few ids are left."""

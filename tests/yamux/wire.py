@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from stronghold_p2p.config import Limits
+from stronghold_p2p.errors import LimitExceeded
 from stronghold_p2p.seams import Buffer, StreamEnd
 from stronghold_p2p.yamux.header import (
     ACK,
@@ -142,6 +143,8 @@ class Side:
     def early(self) -> None:
         """As much as may leave early; the tests look at it when they ``take``."""
         self.early_notices += 1
+
+    def refused(self, error: LimitExceeded) -> None: ...
 
     def worn(self) -> None:
         """Few ids are left."""

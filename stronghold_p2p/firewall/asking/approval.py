@@ -8,11 +8,12 @@ rejects.
 import asyncio
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from stronghold_p2p.config import Limits, Timeouts
+from stronghold_p2p.errors import LimitExceeded
 from stronghold_p2p.firewall.asking.audit import Audit
 from stronghold_p2p.firewall.asking.questions import CHANGED, Hook, Hooks, Question, Refusal
 from stronghold_p2p.firewall.decisions import Decisions, hooks_of, learn
@@ -23,6 +24,8 @@ from stronghold_p2p.per_peer import Memory
 
 ASK_MEMORY: Final = 32 << 20  # bytes of requests that wait for an answer
 ASK_SHARE: Final = ASK_MEMORY // 4  # of these, of one peer (hostile row 132)
+
+_HANDLER: Final = Judgement(Rule.REJECT, "handler")
 
 log = logging.getLogger("stronghold_p2p.request")
 
@@ -43,6 +46,8 @@ class Approval:
         self._hooks = Hooks(limits.asks, limits.asks_per_peer)
         self._memory: Memory[PeerId] = Memory(ASK_MEMORY, ASK_SHARE)
         self._told = False  # that there is no more room
+        # The swarm sets it: whom a limit has refused is told of.
+        self.refused: Callable[[object, LimitExceeded], None] = lambda _whom, _error: None
         self._told_missing = False  # that there is nobody to ask
         self._open: dict[PeerId, Question] = {}  # for peers without a rule
 
@@ -83,7 +88,10 @@ class Approval:
 
     def _full(self, peer: PeerId, *, preferred: bool) -> bool:
         if not self._hooks.crowded(preferred=preferred):
-            return self._hooks.full(peer)
+            if full := self._hooks.full(peer):
+                told = "asks_per_peer: as many questions about it wait as may: raise it in Limits"
+                self.refused(peer, LimitExceeded(told, limit="asks_per_peer", peer=peer))
+            return full
         self._tell_full("asks", self._hooks.total, self._hooks.asks)
         return True
 
@@ -96,6 +104,10 @@ class Approval:
     def take_back(self, attempt: Attempt) -> None:
         """Tell that the rules have changed since ``attempt`` was allowed, and allow it no longer."""
         self._audit.tell(attempt, self._firewall.match(attempt), False)
+
+    def refused_by_handler(self, attempt: Attempt) -> None:
+        """What was let in and was then refused by the application's handler: for the log, as readers saw it let in."""
+        self._audit.record(attempt, _HANDLER, False)
 
     def snapshot(self) -> Mapping[str, int]:
         """How many questions there are, about how many peers, and how many bytes wait for an answer."""

@@ -24,14 +24,15 @@ from stronghold_p2p.token_bucket import TokenBucket
 
 AuditReader: TypeAlias = Callable[[Attempt, Rule], None]
 _Place: TypeAlias = tuple[PeerId, Multiaddr]
-_What: TypeAlias = tuple[Direction, str, bool]  # protocol, and whether it was allowed
+_What: TypeAlias = tuple[Direction, str, bool, bool]  # protocol, whether it was allowed, and whether a handler says so
 
 _MAX_WORD: Final = 128
+UNRULED: Final = "outbound"  # the source of what we do and no entry speaks of
 REFUSALS: Final = 200
 REFUSALS_EACH_SECOND: Final = 10.0
 PLACES: Final = 4_096  # connections whose decisions are counted; what comes late, or from more, begins anew
 
-AUDIT_FORMAT: Final = "net=%s verdict=%s peer=%s protocol=%s variant=%s from=%s rule=%s"
+AUDIT_FORMAT: Final = "net=%s verdict=%s peer=%s protocol=%s variant=%s %s=%s rule=%s"
 
 _log = logging.getLogger("stronghold_p2p.audit")
 auditing = _log.isEnabledFor
@@ -45,7 +46,7 @@ class Audit:
     """
 
     def __init__(self, net: str = "-") -> None:
-        self._net = word(net)
+        self.net = word(net)
         self.readers: list[AuditReader] = []
         self._counts: OrderedDict[_Place, dict[_What, tuple[int, str]]] = OrderedDict()
         self._refusals = TokenBucket(REFUSALS_EACH_SECOND, REFUSALS)
@@ -64,9 +65,12 @@ class Audit:
         return self.record(attempt, found, allowed)
 
     def record(self, attempt: Attempt, found: Judgement, allowed: bool) -> bool:
-        """Tell the log only, of a decision that has events of its own, and return it."""
-        if not found.implicit and auditing(logging.INFO):
-            what, count = (attempt.direction, attempt.protocol, allowed), 1
+        """Tell the log only, of a decision that has events of its own, and return it.
+
+        What we do ourselves, and no entry speaks of, was nobody's decision.
+        """
+        if not found.implicit and found.source != UNRULED and auditing(logging.INFO):
+            what, count = (attempt.direction, attempt.protocol, allowed, found.source == "handler"), 1
             if attempt.protocol != CONNECTION:  # that is decided once
                 if (place := (attempt.peer, attempt.address)) not in self._counts and len(self._counts) >= PLACES:
                     self._counts.popitem(last=False)
@@ -85,13 +89,14 @@ class Audit:
                 self._write(place, what, count, source)
 
     def _write(self, place: _Place, what: _What, count: int, source: str, variant: str | None = None) -> None:
-        (peer, address), (_, protocol, allowed) = place, what
+        (peer, address), (direction, protocol, allowed, _) = place, what
         if not allowed and not self._refusals.take(time.monotonic()):
             self._without += 1
             return
         shown = "-" if variant is None else word(variant)
         # The name of a predicate may hold anything.
-        given = (self._net, "allow" if allowed else "reject", peer, word(protocol), shown, address, word(source))
+        verdict, way = "allow" if allowed else "reject", "from" if direction == "in" else "to"
+        given = (self.net, verdict, peer, word(protocol), shown, way, address, word(source))
         text = AUDIT_FORMAT if count == 1 else f"{AUDIT_FORMAT} count={count}"
         if not allowed and self._without:
             text += f" without={self._without}"

@@ -38,7 +38,7 @@ class Firewall(Decisions):
     def load(
         path: Path | str, *, predicates: Mapping[str, Predicate] | None = None, watch: bool = True, create: bool = False
     ) -> "Firewall":
-        """The firewall that a TOML file describes (docs/firewall.md, "Rules in a file").
+        """The firewall that a TOML file describes ("Rules in a file" of the guide to the firewall).
 
         ``predicates`` are those that it may name. With ``watch`` a network that uses the firewall follows changes of
         the file while it is open: ``RulesLoaded`` tells of each, a file that cannot be used changes nothing. With
