@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Generic, NamedTuple, TypeVar, cast
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, patch
 
 from stronghold_p2p import exchange, multistream
 from stronghold_p2p.addressing.parse import parse
@@ -215,7 +215,8 @@ class Units:
 
 
 def over_a_socket() -> Feeding:
-    wire = SocketWire(memoryview(bytearray(1024)), lambda _: None)
+    with patch("asyncio.get_running_loop"):
+        wire = SocketWire(memoryview(bytearray(1024)), lambda _: None)
     user = Units(wire)
 
     def feed(data: bytes) -> None:

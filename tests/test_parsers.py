@@ -77,6 +77,7 @@ def kind(name: str, function: Any) -> str | None:
 TAKES_NOTHING = {
     "stronghold_p2p.streams.live.Intake.data",  # what each kind of it does is its own
     "stronghold_p2p.streams.stream.Stream.readuntil",  # the separator
+    "stronghold_p2p.sync.parts.Stream.readuntil",
 }
 
 

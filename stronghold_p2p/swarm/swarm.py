@@ -20,7 +20,7 @@ from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.handlers import Handler
 from stronghold_p2p.connection.live import LiveConnection
-from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, P2PError, UsageError
+from stronghold_p2p.errors import ConfigError, ConnectionClosed, DialError, LimitExceeded, P2PError, UsageError
 from stronghold_p2p.events.events import AddressAdded, Ended, Opened
 from stronghold_p2p.events.hub import Hub
 from stronghold_p2p.events.lines import Lines

@@ -80,7 +80,7 @@ class Network:
             agent=agent,
             name=name,
         )
-        self.identity, self.name, self.firewall, self.book = of.identity, of.name, of.firewall, of.book
+        self.identity, self.name = of.identity, of.name
         self.timeouts, self.limits = of.timeouts, of.limits
         self._thread: LoopThread | None = None
         self._handlers = ThreadPoolExecutor(threads, thread_name_prefix=f"{name or 'network'} handler")
@@ -140,6 +140,16 @@ class Network:
     def listeners(self) -> tuple[Listener, ...]:
         """The listeners that accept connections now."""
         return tuple(Listener(self._running(), one) for one in self._of.listeners)
+
+    @property
+    def firewall(self) -> Firewall:
+        """Who may do what: rules, bans, and the hooks that are asked."""
+        return self._of.firewall
+
+    @property
+    def book(self) -> AddressBook:
+        """Where peers can be reached."""
+        return self._of.book
 
     @property
     def protected(self) -> set[PeerId]:
@@ -245,9 +255,10 @@ class Network:
         """
         return self._of.intercept(interceptor)
 
-    def open_stream(self, to: Target, *protocols: str, timeout: Timeout = ...) -> Stream:
+    def open_stream(self, to: Target, *protocols: str, timeout: Timeout = ..., wait: bool = False) -> Stream:
         """A stream for the first of ``protocols`` that the peer serves; use it in ``with``, or close it yourself."""
-        return Stream(self._running(), self._call(opening(self._of.open_stream(to, *protocols, timeout=timeout))))
+        made = self._of.open_stream(to, *protocols, timeout=timeout, wait=wait)
+        return Stream(self._running(), self._call(opening(made)))
 
     def on_stream(self, *protocols: str) -> Callable[[StreamHandler], StreamHandler]:
         """Let a function handle streams of your own ``protocols`` (a decorator). It runs in a thread.

@@ -109,6 +109,7 @@ PROTOCOL: Sentinels = {
     "max_request": lambda: 97,
     "max_response": lambda: 97,
     "view": lambda: len,
+    "reasons": lambda: True,
 }
 EVENTS: Sentinels = {"buffer": lambda: 97, "overflow": lambda: "drop_newest"}
 
@@ -134,7 +135,7 @@ async def with_options(options: dict[str, Any]) -> Snapshot:
 async def with_protocol(options: dict[str, Any]) -> Snapshot:
     given = {"ids": ("/a/1",), "request": BYTES, "response": BYTES, **options}
     protocol: RequestProtocol[Any, Any] = RequestProtocol(*given.pop("ids"), **given)
-    return {name: str(getattr(protocol, name)) for name in PROTOCOL}
+    return {name: str(getattr(protocol, name)).removesuffix(" in records") for name in PROTOCOL}
 
 
 async def with_events(options: dict[str, Any]) -> Snapshot:

@@ -177,7 +177,8 @@ async def upgrade(timeouts: Timeouts) -> float:
 async def negotiate(timeouts: Timeouts) -> float:
     async with pair(timeouts) as (alice, bob, _):
         deaf(bob)
-        return await seconds(alice.open_stream(bob.peer_id, "/one/1", "/two/1", timeout=None).__aenter__())
+        stream = await alice.open_stream(bob.peer_id, "/one/1")
+        return await seconds(stream.read())
 
 
 @scene

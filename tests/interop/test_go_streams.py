@@ -76,7 +76,7 @@ async def test_gos_at_once(go: Path, role: Role) -> None:
         await pair.quiet()
 
 
-async def test_the_513th_is_reset_and_the_others_go_on(pair: Pair) -> None:
+async def test_the_513th_is_reset_and_the_others_go_on(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
     assert DEFAULT == 512
     opened = await pair.ask_go("open_hold", n=DEFAULT + 3)
     assert opened["done"] == DEFAULT
@@ -98,6 +98,8 @@ async def test_the_513th_is_reset_and_the_others_go_on(pair: Pair) -> None:
     await pair.go.call("release")
     await pair.quiet()
     assert (await pair.ask_go("streams_sequential", n=10))["done"] == 10
+    assert [record.levelname for record in caplog.records if "streams_in 512/512" in record.getMessage()] == ["WARNING"]
+    caplog.clear()  # the only one
 
 
 async def test_we_hold_more_than_the_backlog(pair: Pair) -> None:
