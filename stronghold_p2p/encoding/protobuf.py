@@ -219,7 +219,9 @@ def _take_list(declared: tuple[str, int], values: _Values, run: _Pass, offset: i
     elements = values.setdefault(name, [])
     before, data, add = len(elements), run.data, elements.append
     tag = data[offset]
-    while offset < end and data[offset] == tag:
+    for _ in range(min(limit + 1 - before, run.left + 1)):  # one more than may be
+        if offset == end or data[offset] != tag:
+            break
         size, start = data[offset + 1] if offset + 1 < end else 0x80, offset + 2
         if size >= 0x80:
             size, start = _varint(data, offset + 1, end)

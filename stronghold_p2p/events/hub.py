@@ -163,6 +163,9 @@ class Events:
                 await self._reader
             finally:
                 self._reader = None
+        return self._next()
+
+    def _next(self) -> Event:
         if self._lost:
             lost, self._lost = self._lost, 0
             return Dropped(lost)
@@ -245,3 +248,8 @@ def _weakly(method: Callable[..., Any]) -> Callable[..., Any]:
         return None if (alive := held()) is None else alive(*given)
 
     return call
+
+
+def left_of(events: Events) -> Event | None:
+    """What is still to be read when the network has closed, and its event loop as well; None: nothing."""
+    return events._next() if events._waiting or events._lost else None  # noqa: SLF001 - no part of the public face

@@ -48,6 +48,10 @@ class LoopThread:
             self.loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join()
 
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
     def check(self) -> None:
         """``UsageError`` where ``call`` would be one."""
         if self._process != os.getpid():

@@ -9,6 +9,7 @@ from multiaddr import Multiaddr
 from stronghold_p2p import keeping
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.connection import live
+from stronghold_p2p.errors import ConnectionClosed, UsageError
 from stronghold_p2p.events import hub
 from stronghold_p2p.events.events import Event
 from stronghold_p2p.firewall.rules import Direction
@@ -154,7 +155,12 @@ class Events(_Part[hub.Events]):
         return self
 
     def __next__(self) -> Event:
-        event: Any = self._thread.call(self._next())
+        try:
+            event: Any = self._thread.call(self._next())
+        except (UsageError, ConnectionClosed):
+            if self._thread.running:
+                raise
+            event = hub.left_of(self._of) or _END
         if event is _END:
             raise StopIteration
         found: Event = event

@@ -159,7 +159,7 @@ def crossed(make: Function) -> Function:
 
 
 async def untold(self: Any, request: Any, stream: Any, _held: Any) -> None:
-    await stream.write(frame(self._protocol.response.encode(await self._handler(request))))
+    await stream.write(frame(self._protocol.response.encode(await self.handler(request))))
 
 
 def each_told(record: Function) -> Function:

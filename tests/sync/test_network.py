@@ -234,10 +234,13 @@ def test_events_and_callbacks() -> None:
             assert any(isinstance(event, Opened) for event in events if not isinstance(event, Judged))
         assert list(events)  # what has happened until then
         rest = bob.events()
+        late = bob.events()
         closing = threading.Thread(target=bob.close)
         closing.start()
         assert any(isinstance(event, ListenerEnded) for event in rest)  # and then it ends
         closing.join()
+        assert any(isinstance(event, ListenerEnded) for event in late)  # when there is no loop any more
+        assert next(late, None) is None
     assert any(isinstance(event, Judged) for event in told)
 
 
