@@ -239,7 +239,7 @@ def test_events_and_callbacks() -> None:
         closing.start()
         assert any(isinstance(event, ListenerEnded) for event in rest)  # and then it ends
         closing.join()
-        assert any(isinstance(event, ListenerEnded) for event in late)  # when there is no loop any more
+        assert any(isinstance(event, ListenerEnded) for event in [*late])  # when there is no loop any more
         assert next(late, None) is None
     assert any(isinstance(event, Judged) for event in told)
 
