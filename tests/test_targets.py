@@ -9,7 +9,7 @@ import pytest
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.identity.keys.identity import Identity
-from stronghold_p2p.targets import parsed, parsed_all, resolved, seconds
+from stronghold_p2p.targets import check_peer, own, parsed, parsed_all, resolved, seconds
 
 PEER = Identity().peer_id
 PLACE = "/ip4/192.0.2.7/tcp/4001"
@@ -40,3 +40,17 @@ def test_for_how_long() -> None:
     for given in (-1, float("nan"), "5"):
         with pytest.raises(ConfigError, match="timeout"):
             seconds(given)  # type: ignore[arg-type]
+
+
+def test_an_address_of_our_own_names_nobody_else() -> None:
+    mine, other = (Identity.from_seed(bytes([seed]) * 32).peer_id for seed in (1, 2))
+    assert str(own("/ip4/192.0.2.1/tcp/1", mine)) == "/ip4/192.0.2.1/tcp/1"
+    assert str(own(f"/ip4/192.0.2.1/tcp/1/p2p/{mine}", mine)) == "/ip4/192.0.2.1/tcp/1"
+    with pytest.raises(ConfigError, match="names another peer than us"):
+        own(f"/ip4/192.0.2.1/tcp/1/p2p/{other}", mine)
+
+
+def test_a_peer_is_a_peer_id() -> None:
+    check_peer(Identity.from_seed(bytes(32)).peer_id)
+    with pytest.raises(ConfigError, match="take a PeerId"):
+        check_peer("12D3KooW")
