@@ -68,10 +68,13 @@ class Faults:
         about: str = "",
         error: BaseException | None = None,
         *,
-        more: str = "",
+        more: str | Callable[[], str] = "",
         level: int = logging.ERROR,
     ) -> None:
-        """One record, ``text % about`` and ``more``, with the traceback of ``error``."""
+        """One record, ``text % about`` and ``more``, with the traceback of ``error``.
+
+        ``more`` may be a function, where its text costs much: it is called for what is told.
+        """
         if not self._log.isEnabledFor(level):
             return
         if (text, about) not in self._kinds and len(self._kinds) >= KINDS:
@@ -80,7 +83,8 @@ class Faults:
         if not bucket.take(time.monotonic()):
             untold[0] += 1
             return
-        more += self._of + (f" ({untold[0]} more since the last one)" if untold[0] else "")
+        since = f" ({untold[0]} more since the last one)" if untold[0] else ""
+        more = f"{more if isinstance(more, str) else more()}{self._of}{since}"
         untold[0] = 0
         record(self._log, level, f"{text}%s", (about, more) if "%s" in text else (more,), error)
 

@@ -35,6 +35,7 @@ MAX_ADDRESSES: Final = 64
 MAX_EXAMINED: Final = 128  # different addresses that are looked at to find those: a bad one costs as much as a good one
 MAX_KINDS: Final = 16  # different kinds of them, of which somebody here is asked whether they can be dialed
 MAX_COMPONENTS: Final = 8  # of one of them; one that leads through a relay has five
+MAX_WALKED: Final = 384  # of all that are more than an IP address and a TCP port; there are few such, or many of five
 MAX_FIELDS: Final = 1_024  # of one part: eight bytes for each, less than any address has
 
 _PLAIN_KINDS: Final[dict[int, tuple[int, ...]]] = {4: (4, 6), 41: (41, 6)}  # of what is ``IP_TCP``, by its first byte
@@ -151,6 +152,7 @@ class View:
         self._dialable = dialable
         self._own = P2P.prefixed(bytes(peer))
         self._kinds: dict[tuple[int, ...], bool] = {}
+        self._left = MAX_WALKED
 
     def usable(self, listed: Iterable[bytes]) -> tuple[Multiaddr, ...]:
         """Of binary addresses that the peer told, the first 64 that can be dialed and reached from where we are.
@@ -172,7 +174,7 @@ class View:
         """What ``data`` is, if it names a place and no peer, and can be dialed."""
         plain = IP_TCP.fullmatch(data) is not None
         try:
-            kind = _PLAIN_KINDS[data[0]] if plain else kind_of(data, MAX_COMPONENTS)
+            kind = _PLAIN_KINDS[data[0]] if plain else self._kind_of(data)
             if kind not in self._kinds:
                 if len(self._kinds) == MAX_KINDS:
                     return None
@@ -184,6 +186,13 @@ class View:
             return Multiaddr(data) if plain else parse(data)
         except DecodeError:
             return None
+
+    def _kind_of(self, data: bytes) -> tuple[int, ...]:
+        most = min(MAX_COMPONENTS, self._left)
+        self._left -= most
+        kind = kind_of(data, most)
+        self._left += most - len(kind)
+        return kind
 
 
 def interpret(message: IdentifyMessage, before: PeerInfo, view: View) -> PeerInfo:

@@ -66,7 +66,7 @@ class _Arrival:
         if isinstance(error, LimitExceeded):
             host.refusals.tell(self._host, error)
         elif isinstance(error, HandshakeError | DeadlineExceeded):  # a web browser, for example, or somebody silent
-            about = f" {self._local} from {self._host}: {OneLine(error)}"
+            about = partial(" {} from {}: {}".format, self._local, self._host, OneLine(error))
             host.strangers.tell("no handshake came to", more=about, level=logging.INFO)
         host.hub.failed(AcceptFailed(self._host, error, self._local))
 

@@ -186,10 +186,10 @@ class Guard:
         self.firewall.save(path)
         return {"read": len(Firewall.load(path).rules())}
 
-    async def keep(self, *, overflow: Overflow) -> None:
+    async def keep(self, *, overflow: Overflow, buffer: int = 256) -> None:
         """From now on events are kept, and not read."""
         self.emitted = self.most = 0
-        self.kept = self.network.events(buffer=256, overflow=overflow)
+        self.kept = self.network.events(buffer=buffer, overflow=overflow)
 
     async def read(self, *, seconds: float) -> Result:
         """Read what waits, and what comes in this time; then nobody reads events any more."""

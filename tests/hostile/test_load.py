@@ -104,7 +104,7 @@ def test_row_131_events_that_show_requests(arena: Arena) -> None:
     fit = share // size - 1  # while one is read it counts twice
     with arena.guard("--limit", f"request_memory_per_peer={share}", memory=share + 32 * MIB) as guard:
         guard.rules(("allow", {}))
-        guard.ask(do="keep", overflow="wait")
+        guard.ask(do="keep", overflow="wait", buffer=4_096)  # so that nobody has to wait for its reader
         with guard.connect() as peer:
             for number in range(fit + 2):
                 stream = peer.open(GUARDED)

@@ -22,7 +22,8 @@ def test_row_150_a_rule_for_one_peer(arena: Arena) -> None:
     """Newcomers to whom a hook gives a rule, beside others that are connected and have been told what we serve"""
     others, newcomers = arena.pick(20, 250), arena.pick(3, 50)
     judged, spent = [], []
-    with arena.guard("--protocols", "60") as guard, ExitStack() as stack:
+    options = ("--protocols", "60", "--limit", "connections=400")  # strangers have three quarters of them
+    with arena.guard(*options) as guard, ExitStack() as stack:
         guard.ask(do="hooks", no_rule="allow")
         for _ in range(others):
             peer = stack.enter_context(guard.connect())

@@ -324,6 +324,15 @@ def test_what_nobody_dials_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> Non
     assert seen.address(listed[0]) is None
 
 
+def test_row_120_no_more_components_are_looked_at_than_so_many() -> None:
+    long = [bytes(parse(f"/udp/{port}" + "/tls" * (caps.MAX_COMPONENTS - 1))) for port in range(1, 49)]
+    assert len(long) * caps.MAX_COMPONENTS == caps.MAX_WALKED
+    other = bytes(parse("/ip6zone/eth0/ip6/fe80::1/tcp/1"))
+    for listed, found in ((long[1:], 2), (long, 1)):
+        seen = View(PEER.peer_id, LOOPBACK, lambda address: bytes(address) in {bytes(PUBLIC), other}, None)
+        assert len(seen.usable([*listed, bytes(PUBLIC), other])) == found  # who needs no walk is always looked at
+
+
 def test_a_record_that_was_known_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hostile row 95: what the book remembers counts as much as what was told on this connection."""
     sealed = record(5, bytes(PUBLIC))
