@@ -15,7 +15,7 @@ from multiaddr import Multiaddr
 from stronghold_p2p.addressing.components import BY_CODE, P2P
 from stronghold_p2p.addressing.kinds import reach_of
 from stronghold_p2p.addressing.parse import IP_TCP, kind_of, parse
-from stronghold_p2p.addressing.reach import Reach
+from stronghold_p2p.addressing.reach import Reach, reach_of_ip
 from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.encoding.protobuf import Message, field
 from stronghold_p2p.errors import DecodeError, HandshakeError
@@ -38,7 +38,8 @@ MAX_COMPONENTS: Final = 8  # of one of them; one that leads through a relay has 
 MAX_WALKED: Final = 384  # of all that are more than an IP address and a TCP port; there are few such, or many of five
 MAX_FIELDS: Final = 1_024  # of one part: eight bytes for each, less than any address has
 
-_PLAIN_KINDS: Final[dict[int, tuple[int, ...]]] = {4: (4, 6), 41: (41, 6)}  # of what is ``IP_TCP``, by its first byte
+_IP4_TCP: Final = (4, 6)
+_PLAIN_KINDS: Final[dict[int, tuple[int, ...]]] = {4: _IP4_TCP, 41: (41, 6)}  # of what is ``IP_TCP``, by its first byte
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,7 +149,8 @@ class View:
     ) -> None:
         self.known = known
         self.peer = peer
-        self._remote = reach_of(remote)
+        there = reach_of(remote)
+        self._reaches = tuple(one for one in Reach if _reachable(one, there))
         self._dialable = dialable
         self._own = P2P.prefixed(bytes(peer))
         self._kinds: dict[tuple[int, ...], bool] = {}
@@ -161,14 +163,22 @@ class View:
         or private ones for us, nor a peer in our network its loopback or (unless it is a neighbour) its link-local
         ones. An address that ends in another peer's id is not this peer's.
         """
-        found: dict[Multiaddr, None] = {}
+        found: dict[bytes, Multiaddr] = {}
         for data in islice(dict.fromkeys(listed), MAX_EXAMINED):
-            address = self.address(data.removesuffix(self._own))
-            if address is not None and _reachable(address, self._remote):
-                found[address] = None
+            place = data.removesuffix(self._own)
+            address = self._usable(place)
+            if address is not None:
+                found[place] = address
                 if len(found) == MAX_ADDRESSES:
                     break
-        return tuple(found)
+        return tuple(found.values())
+
+    def _usable(self, data: bytes) -> Multiaddr | None:
+        plain = IP_TCP.fullmatch(data)
+        if plain is not None and plain[1] and self._kinds.get(_IP4_TCP):  # as nearly all are
+            return Multiaddr(data) if reach_of_ip(plain[1]) in self._reaches else None
+        address = self.address(data)
+        return address if address is not None and reach_of(address) in self._reaches else None
 
     def address(self, data: bytes) -> Multiaddr | None:
         """What ``data`` is, if it names a place and no peer, and can be dialed."""
@@ -230,8 +240,7 @@ def _record(sealed: bytes | None, peer: PeerId, known: Edition | None) -> PeerRe
         return None
 
 
-def _reachable(address: Multiaddr, remote: Reach) -> bool:
-    there = reach_of(address)
+def _reachable(there: Reach, remote: Reach) -> bool:
     if there is Reach.NOWHERE or remote is Reach.MACHINE:
         return there is not Reach.NOWHERE
     if remote is Reach.WORLD:
