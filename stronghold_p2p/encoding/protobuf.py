@@ -222,7 +222,8 @@ def _take_list(declared: tuple[str, int], values: _Values, run: _Pass, offset: i
     for _ in range(min(limit + 1 - before, run.left + 1)):  # one more than may be
         if offset == end or data[offset] != tag:
             break
-        size, start = data[offset + 1] if offset + 1 < end else 0x80, offset + 2
+        start = offset + 2
+        size = data[start - 1] if start <= end else 0x80
         if size >= 0x80:
             size, start = _varint(data, offset + 1, end)
         offset = start + size
