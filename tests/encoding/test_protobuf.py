@@ -11,7 +11,7 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError as TheirError
 from google.protobuf.message import Message as TheirMessage
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stronghold_p2p.encoding import protobuf
@@ -230,12 +230,14 @@ def they_decode(encoded: bytes) -> Outer | None:
 
 @settings(max_examples=300)
 @given(raw(bodies))
+@example(bytes.fromhex("4a0ac280e0a080f090808030"))
 def test_any_form_of_known_and_unknown_fields(encoded: bytes) -> None:
     """Packed or not, any order, any wire type, not minimal: the same verdict and the same message as theirs."""
     ours, theirs = decodes(encoded), they_decode(encoded)
     if ours is None and theirs is not None:
-        # The one difference: in a nested body they take groups for fields, and skip them.
-        with pytest.raises(DecodeError, match="wire type"):
+        # Two differences: in a nested body they take groups for fields, and skip them; and of a varint of more than 64
+        # bits they cut what is too much, where go's protowire refuses it as we do.
+        with pytest.raises(DecodeError, match="wire type|more than 64 bits"):
             protobuf.decode(Outer, encoded)
     else:
         assert ours == theirs
