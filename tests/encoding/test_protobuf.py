@@ -237,7 +237,7 @@ def test_any_form_of_known_and_unknown_fields(encoded: bytes) -> None:
     if ours is None and theirs is not None:
         # Two differences: in a nested body they take groups for fields, and skip them; and of a varint of more than 64
         # bits they cut what is too much, where go's protowire refuses it as we do.
-        with pytest.raises(DecodeError, match="wire type|more than 64 bits"):
+        with pytest.raises(DecodeError, match=r"wire type|more than 64 bits"):
             protobuf.decode(Outer, encoded)
     else:
         assert ours == theirs
