@@ -15,27 +15,25 @@ import traceback
 from pathlib import Path
 
 from stronghold_p2p import AddressBook, Firewall, Identity, Rule
+from tests.field.figure import Figure
+from tests.netns import Unavailable
 
 USER, GROUP = 1_000, 5_000
 SAVES = 10  # of each file, in each kind of folder
 KINDS = ("root's", "read-only", "ours")
-NEEDS = "mounted files: not played, as it needs root and unshare (util-linux)"
 
 
-def main() -> None:
-    """Play it, and print one line: the figure and its bound. ``SystemExit`` if it does not hold."""
+def files_that_are_mounted() -> Figure:
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
-        alone = ["unshare", "--mount", "--propagation", "private", sys.executable, "-m", __spec__.name, folder]
+        alone = ["unshare", "--mount", "--propagation", "private", sys.executable, "-m", __name__, folder]
         if os.geteuid():
-            raise SystemExit(NEEDS)
+            raise Unavailable("only root may mount")
         try:
             done = subprocess.run(alone, stdout=subprocess.PIPE, text=True, check=False, timeout=60)
         except FileNotFoundError:
-            raise SystemExit(NEEDS) from None
-    print(done.stdout, end="", flush=True)
-    if done.returncode:
-        raise SystemExit(done.returncode)
+            raise Unavailable("unshare (util-linux) is missing") from None
+    return Figure(done.stdout.strip() or "nothing", "all, all, 0", done.returncode == 0)
 
 
 def inside(folder: Path) -> None:
@@ -63,7 +61,7 @@ def inside(folder: Path) -> None:
         keys, kept, left = keys + key, kept + saves, left + len(list(app.iterdir())) - 3
     wanted = 2 * SAVES * len(KINDS)
     figures = f"{keys} of {len(KINDS)} keys read, {kept} of {wanted} saves kept, {left} files left over"
-    print(f"mounted files: {figures} (bound: all, all, 0)", flush=True)
+    print(figures, flush=True)
     raise SystemExit((keys, kept, left) != (len(KINDS), wanted, 0))
 
 
@@ -117,6 +115,4 @@ def used(app: Path) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        inside(Path(sys.argv[1]))
-    main()
+    inside(Path(sys.argv[1]))
