@@ -29,14 +29,11 @@ from stronghold_p2p.protocols.identify_messages import IdentifyMessage, PeerInfo
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.host import Host, Service
-from stronghold_p2p.token_bucket import TokenBucket
 
 IDENTIFY: Final = "/ipfs/id/1.0.0"
 PUSH: Final = "/ipfs/id/push/1.0.0"
 PUSHES: Final = 32  # pushes of one change that run at the same time (go)
 PUSH_EVERY: Final = 1.0  # seconds: in this time one push of a connection is read
-READS: Final = 20  # pushes of all peers in a second, but those in ``protected``: each costs up to a millisecond
-READS_AT_ONCE: Final = 40
 PUSH_PAUSE: Final = 1.1  # seconds between pushes of ours to one peer, so that none comes to it too early
 CATCH_UP: Final = 1.25  # seconds after a refused push, if none was read in them: then we ask what it would have told
 ASKS: Final = 10  # times in ``ASKS_IN`` that a peer is told who we are: kilobytes for a hundred bytes
@@ -76,7 +73,6 @@ class Identify(Service):
         self._push_pending: dict[PeerId, bool] = {}  # a push runs; True: it has to run again
         self._push_next: dict[PeerId, float] = {}  # when the next one may leave
         self._places = asyncio.Semaphore(PUSHES)
-        self._reads = TokenBucket(READS, READS_AT_ONCE)
         self._closed = False
         swarm.handle(IDENTIFY, self._answer)
         swarm.handle(PUSH, self._on_push)
@@ -220,8 +216,7 @@ class Identify(Service):
     async def _on_push(self, stream: LiveStream) -> None:
         connection: LiveConnection = stream.connection
         now, last = self._swarm.loop.time(), self._pushed.get(connection)
-        early = connection in self._pushes_being_read or (last is not None and now - last < PUSH_EVERY)
-        if early or not self._may_read(connection):
+        if connection in self._pushes_being_read or (last is not None and now - last < PUSH_EVERY):
             stream.reset(Reset.RATE_LIMITED)
             if not (connection in self._missed or connection.closed or self._closed):
                 self._missed[connection] = self._start(self._catch_up(connection))
@@ -236,17 +231,12 @@ class Identify(Service):
         finally:
             self._pushes_being_read.discard(connection)
 
-    def _may_read(self, connection: LiveConnection) -> bool:
-        """However many peers push at once, reading that takes a small part of the processor (hostile row 120)."""
-        return connection.peer in self._swarm.protected or self._reads.take(self._swarm.loop.time())
-
     async def _catch_up(self, connection: LiveConnection) -> None:
         """Ask, once the peer has stopped to push: go pushes each change at once, and does not try again."""
-        before: float | None = -1.0
-        latest = self._pushed.get(connection)
-        while latest != before or not self._may_read(connection):
+        before, latest = None, self._pushed[connection]
+        while latest != before:
             await asyncio.sleep(CATCH_UP)
-            before, latest = latest, self._pushed.get(connection)
+            before, latest = latest, self._pushed[connection]
         del self._missed[connection]
         await self.identify(connection)
 

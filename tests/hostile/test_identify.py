@@ -11,7 +11,6 @@ from typing import Any
 from harness.process import soon
 from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.encoding.varint import encode as varint
-from stronghold_p2p.protocols.identify import READS
 from tests.hostile.arena import KIB, MIB, Arena, Program, accepted, dialed
 from tests.hostile.client import Host, Peer
 from tests.hostile.codec import Identity, blob, integer, noise, prefixed, propose
@@ -404,8 +403,7 @@ def push_all(arena: Arena, guard: Program, peers: list[tuple[Identity, Peer]], n
             stream = peer.push(bodies[turn][number])
             assert peer.over(stream)
             taken += stream not in peer.resets
-    # One that was late has the next one too early; and of all together so many in a second are read.
-    assert taken >= 0.8 * min(turns * len(peers), READS * turns)
+    assert taken >= 0.8 * turns * len(peers)  # one that was late has the next one too early
     if arena.full:
         time.sleep(max(0.0, start + 3 * 1.05 - time.monotonic()))
     return (guard.cpu() - before) / (time.monotonic() - start)

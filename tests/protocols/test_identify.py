@@ -474,23 +474,6 @@ async def test_one_push_in_a_second_is_read() -> None:
         assert on.hers._pushed == {}
 
 
-async def test_row_120_of_all_peers_so_many_pushes_in_a_second_are_read() -> None:
-    """What is not read is asked for when there is room; who is protected is always read."""
-    async with meeting(saying(message(**names("/latest")))) as on:
-        await until(lambda: not on.nothing_known)
-        while on.hers._reads.take(now()):
-            """Others have pushed."""
-        with pytest.raises(StreamReset) as caught:
-            await (await on.push(message(**names("/refused")))).read()
-        assert caught.value.code == Reset.RATE_LIMITED
-        on.alice.protected.add(on.bob.peer_id)
-        await on.pushed(message(**names("/read")))
-        assert on.info.protocols == ("/read",)
-        on.alice.protected.clear()
-        await until(lambda: on.info.protocols == ("/latest",))
-        assert on.hers._missed == {}
-
-
 async def test_what_a_refused_push_would_have_told_is_asked_for() -> None:
     """go pushes each change at once, and does not push again what was refused."""
     asked = 0
