@@ -252,11 +252,9 @@ class LiveConnection:
             raise
         self.others += 1
         if known is not None:
-            if patience is None:
-                return self._propose(stream, known, proposal)
-            stream.send_now(proposal)
-            stream.protocol = known
-            stream.take_in(PatientConfirm(stream, known, proposal, patience.when, patience.timeout))
+            self._propose(stream, known, proposal)
+            if patience is not None:
+                stream.take_in(PatientConfirm(stream, known, proposal, patience.when, patience.timeout))
             return stream
         try:
             within = self._timeouts.negotiate if patience is None else None  # who is patient counts for himself

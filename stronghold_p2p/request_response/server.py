@@ -36,7 +36,7 @@ from stronghold_p2p.firewall.asking.questions import Refusal
 from stronghold_p2p.firewall.decisions import know_ids
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.logs import OneLine
+from stronghold_p2p.logs import Faults, OneLine
 from stronghold_p2p.per_peer import Hold, Memory, PerPeer
 from stronghold_p2p.request_response import attempts
 from stronghold_p2p.request_response.codecs.codec import BYTES, decode, frame, weight
@@ -116,6 +116,7 @@ class Server:
         self.places: PerPeer[bytes] = PerPeer(swarm.limits.requests_per_peer)  # by multihash, whose hash costs no call
         self.memory: Memory[bytes] = Memory(swarm.limits.request_memory, swarm.limits.request_memory_per_peer)
         self.memory.relieve = swarm.hub.relieve
+        self.reasons = Faults(log)  # of handlers that refuse
 
     @property
     def begun(self) -> int:
@@ -274,8 +275,10 @@ class Responder(Generic[Rq, Rs]):
     ) -> None:
         """The handler refuses: its reason is for our log, and for the requester if the rules still let it ask."""
         self._swarm.hub.counts["requests_in_refused"] += 1
-        log.info("handler of %s refuses %s: %s", stream.protocol, request.peer, OneLine(str(error)))
-        self._refused(request, held)
+        if str(error):  # the audit log tells the rest
+            why = partial(" {}: {}".format, request.peer, OneLine(error))
+            self._server.reasons.tell("handler of %s refuses", stream.protocol, more=why, level=logging.INFO)
+        self._audit_refusal(request, held)
         if version == self._swarm.firewall.version or self._still_allowed(request, held):
             await self._tell_why(stream, error)
 
@@ -325,7 +328,7 @@ class Responder(Generic[Rq, Rs]):
             self._swarm.hub.failed(RequestFailed(request, shut_out, held))
         return kept
 
-    def _refused(self, request: Request[Rq], held: Hold[bytes] | None) -> None:
+    def _audit_refusal(self, request: Request[Rq], held: Hold[bytes] | None) -> None:
         """The audit log has told that it was let in: the handler's no is a decision, too."""
         if auditing(logging.INFO):
             live, message, due = request.connection, request.message, request.deadline

@@ -163,7 +163,7 @@ class LiveStream:
 
     async def readuntil(self, separator: bytes = b"\n", maximum: int = READ_CHUNK) -> bytes:
         if not separator:
-            raise ValueError("a separator has at least one byte")
+            raise ConfigError("a separator has at least one byte", where="separator")
         if self._chunks and self._reader is None and (size := self._up_to(separator)):
             self._check_line(size, maximum)
             return self._take(size)
