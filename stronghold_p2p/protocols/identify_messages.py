@@ -36,7 +36,7 @@ MAX_ADDRESSES: Final = 64
 MAX_EXAMINED: Final = 128  # different addresses that are looked at to find those: a bad one costs as much as a good one
 MAX_KINDS: Final = 16  # different kinds of them, of which somebody here is asked whether they can be dialed
 MAX_COMPONENTS: Final = 8  # of one of them; one that leads through a relay has five
-MAX_WALKED: Final = 384  # of all that are more than an IP address and a TCP port; there are few such, or many of five
+MAX_WALKED: Final = 192  # of all that are more than an IP address and a TCP port; there are few such, or many of five
 MAX_FIELDS: Final = 1_024  # of one part: eight bytes for each, less than any address has
 
 # Of what is ``IP_TCP``, by its first byte.
@@ -197,6 +197,8 @@ class View:
         """What ``data`` is, if it names a place and no peer, and can be dialed."""
         try:
             kind = _PLAIN_KINDS[data[0]] if IP_TCP.fullmatch(data) else self._kind_of(data)
+            if kind is None:
+                return None
             if kind not in self._kinds:
                 if len(self._kinds) == MAX_KINDS:
                     return None
@@ -207,11 +209,10 @@ class View:
         except DecodeError:
             return None
 
-    def _kind_of(self, data: bytes) -> tuple[int, ...]:
+    def _kind_of(self, data: bytes) -> tuple[int, ...] | None:
         most = min(MAX_COMPONENTS, self._left)
-        self._left -= most
         kind = kind_of(data, most)
-        self._left += most - len(kind)
+        self._left -= most if kind is None else len(kind)
         return kind
 
 
