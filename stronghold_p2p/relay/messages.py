@@ -116,7 +116,8 @@ def read_stop(data: bytes) -> StopMessage:
 
 def status_of(message: HopMessage | StopMessage) -> Status:
     """The status that a message tells; ``NONE`` for one that is absent or unknown."""
-    return Status(message.status) if message.status in Status.__members__.values() else Status.NONE
+    told = message.status
+    return Status(told) if told is not None and told in Status.__members__.values() else Status.NONE
 
 
 def peer_of(message: HopMessage | StopMessage) -> PeerId:
