@@ -1,0 +1,289 @@
+"""A relay for others (relay/circuit-v2.md): ``HOP``, spoken with who wants a place, or a circuit to who has one.
+
+Every step is judged by the same firewall: an attempt of the peer for ``HOP`` with the variant ``reserve`` or
+``connect``, and one towards the target for ``STOP``, direction out. A circuit is unlimited where a rule names its
+source or its target and allows the variant ``unlimited``, too.
+
+A circuit has no task. All of them share one timer, for the one whose time is over first.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from math import inf
+from typing import Final
+
+from multiaddr import Multiaddr
+
+from stronghold_p2p.addressing.kinds import relays_of, tcp_address
+from stronghold_p2p.addressing.parse import with_peer
+from stronghold_p2p.codes import Reset
+from stronghold_p2p.connection.live import LiveConnection
+from stronghold_p2p.errors import DecodeError, P2PError
+from stronghold_p2p.firewall.rules import Attempt, Direction, Rule
+from stronghold_p2p.identity import PeerId
+from stronghold_p2p.logs import OneLine
+from stronghold_p2p.per_peer import PerPeer
+from stronghold_p2p.relay import messages, voucher
+from stronghold_p2p.relay.allowance import UNLIMITED, Allowance
+from stronghold_p2p.relay.circuit import Circuit, End, Half
+from stronghold_p2p.relay.messages import HOP, STOP, HopMessage, HopType, Status, StopType
+from stronghold_p2p.relay.reservations import Reservations
+from stronghold_p2p.relay.service.options import RelayLimits
+from stronghold_p2p.streams.deadline import Deadline
+from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.swarm.host import Host, Service
+
+MESSAGE: Final = 10.0  # seconds for each message of a peer
+OPENING: Final = 30.0  # seconds until the target has answered (go: ``ConnectTimeout``)
+RESERVE, CONNECT, UNLIMITED_CIRCUIT = "reserve", "connect", "unlimited"
+
+log = logging.getLogger("stronghold_p2p.relay")
+
+
+class Refused(Exception):
+    """The answer is this status, and nothing happens."""
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class RelayService(Service):
+    """The relay of one swarm. ``clock`` tells the Unix time, in which clients are told when a reservation ends."""
+
+    def __init__(self, host: Host, limits: RelayLimits | None = None, clock: Callable[[], float] = time.time) -> None:
+        self.limits = limits or RelayLimits()
+        self._host = host
+        self._clock = clock
+        self._places = Reservations(self.limits.reservations, self.limits.reservations_per_ip, self.limits.reservation)
+        self._holders: dict[PeerId, LiveConnection] = {}  # on which connection each has its place
+        self._circuits: dict[Circuit, tuple[PeerId, PeerId]] = {}
+        self._opening = 0
+        self._of_peers: PerPeer[tuple[str, PeerId]] = PerPeer(self.limits.circuits_per_peer)
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = inf
+        self._counts = {"relayed_bytes_total": 0, "reservations_total": 0, "circuits_total": 0, "refusals_total": 0}
+        host.handle(HOP, self._serve, judges=True)
+        host.add(self)
+
+    def snapshot(self) -> Mapping[str, int]:
+        """How many places and circuits there are, and what there was since the start."""
+        carried = sum(sum(circuit.carried) for circuit in self._circuits)
+        now = {"reservations": len(self._places), "circuits": len(self._circuits)}
+        return {**now, **self._counts, "relayed_bytes_total": self._counts["relayed_bytes_total"] + carried}
+
+    def disconnected(self, connection: LiveConnection) -> None:
+        """A place is gone with its connection (relay/circuit-v2.md, "Reservation")."""
+        if self._holders.get(connection.peer) is connection:
+            del self._holders[connection.peer]
+            self._places.release(connection.peer)
+
+    async def close(self) -> None:
+        for circuit in list(self._circuits):
+            circuit.end(End.CLOSED)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def _serve(self, stream: LiveStream) -> None:
+        try:
+            message = await self._read(stream)
+            if relays_of(stream.connection.remote_address):
+                raise Refused(Status.PERMISSION_DENIED, "a relayed connection leads to no relay")
+            if message.type == HopType.RESERVE:
+                await self._reserve(stream)
+            elif message.type == HopType.CONNECT:
+                await self._connect(stream, message)
+            else:
+                raise Refused(Status.UNEXPECTED_MESSAGE, "a status, which nobody asked for")
+        except Refused as refused:
+            self._counts["refusals_total"] += 1
+            log.debug("%s is refused: %s", stream.peer, OneLine(refused))
+            await self._answer(stream, messages.hop_status(refused.status))
+
+    async def _read(self, stream: LiveStream) -> HopMessage:
+        async with Deadline(MESSAGE, "relay", peer=stream.peer):
+            data = await stream.read_message(messages.MAX_MESSAGE)
+        try:
+            return messages.read_hop(data or b"")
+        except DecodeError as error:
+            raise Refused(Status.MALFORMED_MESSAGE, str(error)) from None
+
+    async def _answer(self, stream: LiveStream, message: bytes) -> None:
+        async with Deadline(MESSAGE, "relay", peer=stream.peer):
+            await stream.write_message(message)
+
+    async def _reserve(self, stream: LiveStream) -> None:
+        connection, peer = stream.connection, stream.peer
+        if not await self._may(connection, RESERVE):
+            raise Refused(Status.PERMISSION_DENIED, "the firewall lets it have no place")
+        if connection.closed:
+            return
+        now, preferred = self._host.loop.time(), peer in self._host.protected
+        self._forget(self._places.expire(now))
+        expires = self._places.reserve(peer, _ip_of(connection.remote_address), now, preferred=preferred)
+        if isinstance(expires, Status):
+            raise Refused(expires, f"{len(self._places)} have a place already")
+        self._counts["reservations_total"] += self._holders.get(peer) is None
+        self._holders[peer] = connection
+        until = int(self._clock() + expires - now)
+        sealed = voucher.issue(self._host.identity, peer, until)
+        told = messages.granted(until, self._addresses(connection), sealed)
+        limit = self._allowance(connection, connection).message()
+        await self._answer(stream, messages.hop_status(Status.OK, reservation=told, limit=limit))
+
+    def _forget(self, peers: tuple[PeerId, ...]) -> None:
+        for peer in peers:
+            self._holders.pop(peer, None)
+
+    def _addresses(self, connection: LiveConnection) -> list[bytes]:
+        """Where we can be reached, with our name: rust wants one at least, so it may be where it has come to."""
+        places = self._host.addresses or (connection.local_address,)
+        return [bytes(with_peer(place, self._host.peer_id)) for place in places if not relays_of(place)]
+
+    async def _connect(self, stream: LiveStream, message: HopMessage) -> None:
+        source = stream.connection
+        try:
+            target = messages.peer_of(message)
+        except DecodeError as error:
+            raise Refused(Status.MALFORMED_MESSAGE, str(error)) from None
+        if target in (source.peer, self._host.peer_id):
+            raise Refused(Status.PERMISSION_DENIED, "a circuit leads to somebody else")
+        self._forget(self._places.expire(self._host.loop.time()))
+        holder = self._holders.get(target)
+        if holder is None or holder.closed:
+            raise Refused(Status.NO_RESERVATION, f"{target} has no place here")
+        if not await self._may(source, CONNECT, view={"target": str(target)}):
+            raise Refused(Status.PERMISSION_DENIED, "the firewall lets it have no circuit")
+        if not await self._may(holder, CONNECT, protocol=STOP, direction="out", view={"source": str(source.peer)}):
+            raise Refused(Status.PERMISSION_DENIED, f"the firewall lets nobody reach {target}")
+        self._take(source.peer, target)
+        try:
+            await self._join(stream, holder)
+        except BaseException:
+            self._give_back(source.peer, target)
+            raise
+
+    def _take(self, source: PeerId, target: PeerId) -> None:
+        """A place for one more circuit."""
+        full = self.limits.circuits
+        if full is not None and len(self._circuits) + self._opening >= full:
+            raise Refused(Status.RESOURCE_LIMIT_EXCEEDED, f"circuits {full}/{full}")
+        if not self._of_peers.take(("from", source)):
+            raise Refused(Status.RESOURCE_LIMIT_EXCEEDED, "circuits_per_peer of the source")
+        if not self._of_peers.take(("to", target)):
+            self._of_peers.give_back(("from", source))
+            raise Refused(Status.RESOURCE_LIMIT_EXCEEDED, "circuits_per_peer of the target")
+
+    def _give_back(self, source: PeerId, target: PeerId) -> None:
+        self._of_peers.give_back(("from", source))
+        self._of_peers.give_back(("to", target))
+
+    async def _join(self, stream: LiveStream, holder: LiveConnection) -> None:
+        """Ask the target; if it agrees, both streams are one circuit from then on."""
+        source, allowance = stream.connection, self._allowance(stream.connection, holder)
+        self._opening += 1
+        try:
+            far = await self._offer(source, holder, allowance)
+        finally:
+            self._opening -= 1
+        try:
+            # From here on the next byte on either stream is the circuit's.
+            await self._answer(stream, messages.hop_status(Status.OK, limit=allowance.message()))
+            loop = self._host.loop
+            circuit = Circuit(allowance, loop.time(), self._over)
+            near, unread, over = stream.release()
+            there, behind, ended = far.release()
+        except BaseException:
+            far.reset(Reset.NONE)
+            raise
+        self._circuits[circuit] = source.peer, holder.peer
+        self._counts["circuits_total"] += 1
+        halves = Half(circuit, near, source.turn.add, loop.time), Half(circuit, there, holder.turn.add, loop.time)
+        circuit.join(*halves, (unread, behind), (over, ended))
+        self._look_at(circuit.expires)
+
+    async def _offer(self, source: LiveConnection, holder: LiveConnection, allowance: Allowance) -> LiveStream:
+        """A stream of the target on which it has agreed to the circuit."""
+        far: LiveStream | None = None
+        try:
+            async with Deadline(OPENING, "relay", peer=holder.peer):
+                far = await holder.open_stream(STOP)
+                await far.write_message(messages.offer(source.peer, allowance.message()))
+                answer = messages.read_stop(await far.read_message(messages.MAX_MESSAGE) or b"")
+            if answer.type != StopType.STATUS or messages.status_of(answer) is not Status.OK:
+                raise Refused(Status.CONNECTION_FAILED, f"the target says {messages.status_of(answer).name}")
+        except (P2PError, Refused) as error:
+            if far is not None:
+                far.reset(Reset.NONE)
+            if isinstance(error, Refused):
+                raise
+            raise Refused(Status.CONNECTION_FAILED, str(error)) from None
+        except BaseException:
+            if far is not None:
+                far.reset(Reset.NONE)
+            raise
+        return far
+
+    async def _may(
+        self,
+        connection: LiveConnection,
+        variant: str,
+        *,
+        protocol: str = HOP,
+        direction: Direction = "in",
+        view: Mapping[str, str] | None = None,
+    ) -> bool:
+        attempt = self._attempt(connection, variant, protocol, direction, view)
+        allowed = self._host.approval.verdict(attempt)
+        return bool(await self._host.approval.ask(attempt)) if allowed is None else allowed
+
+    def _attempt(
+        self,
+        connection: LiveConnection,
+        variant: str,
+        protocol: str = HOP,
+        direction: Direction = "in",
+        view: Mapping[str, str] | None = None,
+    ) -> Attempt:
+        plain = self._host.gatekeeper.attempt(connection, protocol, direction)
+        return replace(plain, variant=variant, view=view)
+
+    def _allowance(self, source: LiveConnection, target: LiveConnection) -> Allowance:
+        """``unlimited`` is only for whom a rule names: a default that allows everybody everything is no trust."""
+        firewall = self._host.firewall
+        for connection in (source, target):
+            attempt = self._attempt(connection, UNLIMITED_CIRCUIT)
+            found = firewall.match(attempt)
+            if found.named and firewall.decide(attempt, found) == Rule.ALLOW:
+                return UNLIMITED
+        return self.limits.allowance
+
+    def _over(self, circuit: Circuit, why: End) -> None:
+        source, target = self._circuits.pop(circuit)
+        self._give_back(source, target)
+        self._counts["relayed_bytes_total"] += sum(circuit.carried)
+        log.debug("circuit from %s to %s: %s", source, target, why.value)
+
+    def _look_at(self, moment: float) -> None:
+        if moment >= self._due:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = moment
+        self._timer = self._host.loop.call_at(moment, self._expire)
+
+    def _expire(self) -> None:
+        self._due, self._timer = inf, None
+        now = self._host.loop.time()
+        for circuit in [one for one in self._circuits if one.expires <= now]:
+            circuit.end(End.DURATION)
+        self._look_at(min((one.expires for one in self._circuits), default=inf))
+
+
+def _ip_of(address: Multiaddr) -> str | None:
+    """What reservations are counted by."""
+    found = tcp_address(address)
+    return None if found is None else found[0]
