@@ -135,7 +135,8 @@ class StreamWire:
                 self._end.consumed(used, self._clock)
             if self.user is user:  # else a change of phase: the rest is for the next one
                 break
-        if self._over and not self.lost and not (self._paused and self._inbox):
+        # An orderly end comes behind all that came before it, also behind what a paused user has yet to read.
+        if self._over and not self.lost and (self._error is not None or not self._paused):
             self._lose(self._error)
 
     def _lose(self, error: Exception | None) -> None:
