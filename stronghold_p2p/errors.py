@@ -15,7 +15,8 @@ it too, so that code which knows nothing of this package still handles it.
     │   └── PeerIdMismatch                   somebody else answered
     ├── ConnectionClosed (ConnectionError)   the connection ended under a call
     │   ├── DecryptError                     a record did not authenticate
-    │   └── MuxerError                       a yamux invariant was broken
+    │   ├── MuxerError                       a yamux invariant was broken
+    │   └── CircuitLimit                     a relay carries no more for us
     ├── DeadlineExceeded (TimeoutError)      any timeout
     ├── UnsupportedProtocol (LookupError)    the other side does not serve it (or rejects us)
     ├── Rejected (PermissionError)           a rule, a hook or a handler said no
@@ -131,6 +132,17 @@ class DecryptError(ConnectionClosed):
 
 class MuxerError(ConnectionClosed):
     """A yamux invariant was broken; ``code`` goes into the go-away that we send."""
+
+
+class CircuitLimit(ConnectionClosed):
+    """A relay carries no more for a relayed connection: ``limit`` is ``"data"`` (``maximum`` bytes each way) or
+    ``"duration"`` (``maximum`` seconds). A new circuit begins anew; a rule of the relay may lift both.
+    """
+
+    def __init__(self, message: str, *, limit: str, maximum: float, peer: Any = None) -> None:
+        super().__init__(message, code=None, peer=peer)
+        self.limit = limit
+        self.maximum = maximum
 
 
 class DeadlineExceeded(P2PError, TimeoutError):

@@ -344,6 +344,9 @@ class Arrivals(Protocol):
     def admit(self, host: str | None, local: Multiaddr) -> Arrival | None:
         """Decide on an accepted connection, before any cryptography; None: abort it."""
 
+    def look(self) -> None:
+        """What ``TransportListener.addresses`` tells has changed."""
+
     def missed(self, error: OSError) -> None:
         """The system refused to accept one."""
 

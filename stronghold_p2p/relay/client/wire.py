@@ -1,0 +1,80 @@
+"""Our end of a circuit: a stream as a wire, which knows what the relay lets it carry.
+
+The relay counts, and ends a circuit without a word: a go relay lets the target read a clean end, and the source write
+into nothing (docs/peers.md). So we count, too. What would go beyond is not sent, and the connection ends at once with
+``CircuitLimit``, instead of waiting for somebody who cannot hear of it.
+"""
+
+from collections.abc import Callable
+from math import inf
+
+from multiaddr import Multiaddr
+
+from stronghold_p2p.errors import CircuitLimit
+from stronghold_p2p.relay.allowance import Allowance, Meter
+from stronghold_p2p.streams.live import LiveStream
+from stronghold_p2p.transport.stream_wire import StreamWire
+
+NEARLY = 0.98  # of its time, or of its data: js and rust count both directions together, and each relay has its clock
+
+
+class CircuitWire(StreamWire):
+    """``allowance`` is what the relay has told when the circuit began."""
+
+    def __init__(
+        self, stream: LiveStream, local: Multiaddr, remote: Multiaddr, clock: Callable[[], float], allowance: Allowance
+    ) -> None:
+        self.allowance = allowance
+        self._began = clock()
+        self._sent, self._received = Meter(allowance, self._began), Meter(allowance, self._began)
+        super().__init__(stream, local, remote, clock)
+
+    @property
+    def data_left(self) -> float:
+        """Bytes that we may still send, as far as we know; infinite: any number."""
+        return self._sent.left
+
+    @property
+    def seconds_left(self) -> float:
+        """How long the circuit lasts, as far as we know; infinite: as long as it likes."""
+        return max(0.0, self._sent.ends - self._clock())
+
+    def write(self, data: bytes | memoryview) -> None:
+        if self.lost:
+            return
+        if len(data) > self._sent.left:
+            self._sent.take(int(self._sent.left))
+            self.failed(self._limit("data"))
+            return
+        self._sent.take(len(data))
+        super().write(data)
+
+    def data(self, piece: bytes | memoryview) -> None:
+        self._received.take(len(piece))
+        super().data(piece)
+
+    def failed(self, error: Exception) -> None:
+        super().failed(self._why() or error)
+
+    def end(self) -> None:
+        why = self._why()
+        if why is None:
+            super().end()
+        else:
+            super().failed(why)
+
+    def _why(self) -> CircuitLimit | None:
+        """The limit that the relay must have ended the circuit for; None: there is another reason."""
+        allowance = self.allowance
+        if self._sent.used + self._received.used >= allowance.data * NEARLY:
+            return self._limit("data")
+        passed = self._clock() - self._began
+        return self._limit("duration") if allowance.duration < inf and passed >= allowance.duration * NEARLY else None
+
+    def _limit(self, limit: str) -> CircuitLimit:
+        allowance = self.allowance
+        if limit == "data":
+            told = f"the relay carries {allowance.data:.0f} bytes each way for a circuit, and no more"
+            return CircuitLimit(told, limit=limit, maximum=allowance.data)
+        told = f"the relay lets a circuit last {allowance.duration:g} s, and no longer"
+        return CircuitLimit(told, limit=limit, maximum=allowance.duration)
