@@ -156,6 +156,8 @@ class Case:
     def failed(self, error: Exception) -> None:
         self.errors.append(error)
 
+    def look(self) -> None: ...
+
     def missed(self, error: OSError) -> None:
         raise AssertionError(error)
 
