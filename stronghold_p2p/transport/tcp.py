@@ -46,7 +46,7 @@ class TcpTransport:
     def handles(self, address: Multiaddr) -> bool:
         return tcp_address(address) is not None
 
-    async def dial(self, address: Multiaddr, expected: PeerId | None) -> Upgraded:
+    async def dial(self, address: Multiaddr, expected: PeerId | None, *, name: str = "") -> Upgraded:
         target = tcp_address(address)
         if target is None or not target[1] or is_unspecified(address):
             raise DialError(f"{address} cannot be dialed: {why_not(address) or UNKNOWN}")
