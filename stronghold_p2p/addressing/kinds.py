@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing.components import CIRCUIT, IP4, IP6, IP6ZONE, NAMES, P2P, TCP, Ip
-from stronghold_p2p.addressing.parse import IP_TCP, Part, parse, walk, with_peer
+from stronghold_p2p.addressing.components import CIRCUIT, IP4, IP6, IP6ZONE, NAMES, P2P, TCP
+from stronghold_p2p.addressing.parse import IP_TCP, CheckedAddress, Part, parse, walk, with_peer
 from stronghold_p2p.addressing.reach import Reach, reach_of_ip
+from stronghold_p2p.addressing.values import Ip
 from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import DecodeError
 from stronghold_p2p.identity.peer_id import PeerId
@@ -73,7 +74,7 @@ def through_relay(address: Multiaddr, relay: PeerId) -> Multiaddr:
 
     The relay is named once, also where ``address`` ends in its name; ``ConfigError`` if another peer stands there.
     """
-    return Multiaddr(bytes(with_peer(address, relay)) + CIRCUIT.prefixed(b""))
+    return CheckedAddress(bytes(with_peer(address, relay)) + CIRCUIT.prefixed(b""))
 
 
 def reach_of(address: Multiaddr) -> Reach:

@@ -10,7 +10,7 @@ from enum import Enum
 from functools import cache
 from typing import Final
 
-from stronghold_p2p.addressing.components import Ip
+from stronghold_p2p.addressing.values import Ip
 
 # The IANA registries of special-purpose addresses (RFC 6890), and IPv6's global unicast space (RFC 4291, 2.4). One
 # network more does no harm.
