@@ -17,6 +17,8 @@ from stronghold_p2p.errors import DecodeError
 from stronghold_p2p.identity.peer_id import PeerId
 
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")  # the well-known prefix (RFC 6052, 2.1)
+# For multicast DNS (RFC 6762, 3), for homes (RFC 8375, 3), and what ICANN keeps free for networks of one's own.
+_OF_A_SITE: Final = (".local", ".home.arpa", ".internal")
 _CIRCUIT_CODE: Final = varint.encode(CIRCUIT.code)
 
 
@@ -86,7 +88,27 @@ def reach_of(address: Multiaddr) -> Reach:
     if ip is not None:
         return reach_of_ip(ip.packed)
     name = _name(address)
-    return Reach.SITE if not name else Reach.MACHINE if name == "localhost" else Reach.WORLD
+    return reach_of_name(name) if name else Reach.SITE
+
+
+def reach_of_name(name: str) -> Reach:
+    """As far as a name tells before it is looked up. The last label of a public one is a word (RFC 3696, 2): behind a
+    number some systems look for an IPv4 address in one of its old forms.
+    """
+    name = name.lower().removesuffix(".")
+    if ip4 := _ip4(name):
+        return reach_of_ip(ip4.packed)
+    if name == "localhost" or name.endswith(".localhost"):
+        return Reach.MACHINE
+    last = name.rpartition(".")[2]
+    return Reach.SITE if last == name or last[0].isdigit() or name.endswith(_OF_A_SITE) else Reach.WORLD
+
+
+def _ip4(text: str) -> ipaddress.IPv4Address | None:
+    try:
+        return ipaddress.IPv4Address(text) if text[-1:].isdigit() else None
+    except ValueError:
+        return None
 
 
 def is_unspecified(address: Multiaddr) -> bool:
@@ -128,4 +150,4 @@ def unmapped(ip: Ip) -> Ip:
 
 def _name(address: Multiaddr) -> str:
     first = walk(bytes(address))[0]
-    return first.value.decode().lower().rstrip(".") if first.protocol in NAMES else ""
+    return first.value.decode() if first.protocol in NAMES else ""

@@ -1,9 +1,9 @@
 """Addresses are multiaddrs, checked strictly (multiformats/multiaddr, "Specification"; libp2p addressing/README.md).
 
-An address is a row of components, each a code and a value whose length the code tells. Its object is a ``Multiaddr`` of
-the ``multiaddr`` package, but that package takes any bytes and fails later, when they are printed or walked. So whatever
-comes from outside passes this module first: a walk over codes, lengths and values of our own, and for text a parser
-that produces those bytes. What ``parse`` returns can be printed, and its text parses back to the same bytes.
+An address is a row of components, each a code and a value whose length the code tells. Its object is a ``Multiaddr``
+of the ``multiaddr`` package, but that package takes any bytes and fails later, when they are printed or walked. So
+whatever comes from outside passes this module first: a walk over codes, lengths and values of our own, and for text a
+parser that produces those bytes. What ``parse`` returns can be printed, and its text parses back to the same bytes.
 
 An unknown code ends the walk, because the length of its value is unknown too; that loses one address, never the
 message it came in.
@@ -15,19 +15,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from multiaddr import Multiaddr
-from multiaddr.exceptions import Error as PackageError
 
 from stronghold_p2p.addressing.components import BY_NAME, BY_PREFIX, P2P, UNIX, Protocol
 from stronghold_p2p.addressing.pasted import advice_for
 from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import ConfigError, DecodeError
-from stronghold_p2p.identity.peer_id import PeerId
+from stronghold_p2p.identity.peer_id import CID_PREFIX, PeerId
 
 MAX_SIZE: Final = 1_024  # bytes, and characters
 MAX_COMPONENTS: Final = 32
 SHOWN: Final = 200  # characters of what is no address
 _NAME: Final = re.compile("[a-z0-9-]{1,64}")
 P2P_CODE: Final = varint.encode(P2P.code)  # an address without these bytes names no peer
+UNIX_CODE: Final = varint.encode(UNIX.code)
 IP_TCP: Final = re.compile(rb"(?:\x04(.{4})|\x29(.{16}))\x06..", re.DOTALL)
 """An IP address and a TCP port: what has this shape is an address, whatever the values."""
 
@@ -86,20 +86,20 @@ def text_of(data: bytes) -> str:
 def _from_object(address: Multiaddr) -> bytes:
     """The bytes of an object that somebody else may have made.
 
-    The package keeps the CID that stood behind ``/p2p/`` in them, where only a multihash may stand, and loses the first
-    slash of a path; its texts are right in both (addressing/README.md, "p2p": "the multihash").
+    The package keeps in them the CID that stood behind ``/p2p/``, where a multihash belongs (addressing/README.md,
+    "p2p"), and loses the first slash of a path.
     """
     data = address.to_bytes()
-    try:
-        _check(data)
-    except DecodeError as error:
-        try:
-            if len(data) > MAX_SIZE:
-                raise
-            data = _from_text(str(Multiaddr(data)))
-        except (DecodeError, PackageError):
-            raise error from None
-    return data
+    if P2P_CODE not in data and UNIX_CODE not in data:
+        return data
+    right = b""
+    for protocol, _, value in _components(data, MAX_COMPONENTS):
+        if protocol is P2P:
+            value = value.removeprefix(CID_PREFIX)
+        elif protocol is UNIX and not value.startswith(b"/"):
+            value = b"/" + value
+        right += protocol.prefixed(value)
+    return right
 
 
 def walk(data: bytes) -> list[Part]:
@@ -111,6 +111,8 @@ def walk(data: bytes) -> list[Part]:
     parts: list[Part] = []
     for protocol, start, value in _components(data, MAX_COMPONENTS):
         protocol.check(value)
+        if parts and parts[-1].protocol is UNIX:
+            raise DecodeError("in an address nothing stands behind a path, which would be a part of it")
         parts.append(Part(protocol, value, start))
     return parts
 

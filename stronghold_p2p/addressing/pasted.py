@@ -89,7 +89,7 @@ def _kind_of_host(text: str) -> str:
     try:
         return f"ip{ipaddress.ip_address(text).version}"
     except ValueError:
-        return "dns" if len(text) <= 253 and re.fullmatch(r"[\w-]+(?:\.[\w-]+)*\.?", text) else ""  # noqa: PLR2004
+        return "dns" if len(text) <= 253 and re.fullmatch(r"[\w-]+(?:\.[\w-]+)*\.?", text) else ""
 
 
 def _is_peer(text: str) -> bool:

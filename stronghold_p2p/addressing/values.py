@@ -18,6 +18,8 @@ from stronghold_p2p.errors import DecodeError
 
 MAX_NAME: Final = 253  # bytes of a domain (RFC 1035)
 MAX_LABEL: Final = 63  # characters between two of its dots, in the form in which they are looked up
+IP4_MAPPED: Final = bytes(10) + b"\xff\xff"
+"""How the IPv6 form of an IPv4 address begins (RFC 4291, 2.5.5.2)."""
 
 Ip: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -45,10 +47,13 @@ def uint_to_bytes(bits: int) -> Callable[[str], bytes]:
 
 
 def uint_to_text(value: bytes) -> str:
+    """Decimal."""
     return str(int.from_bytes(value, "big"))
 
 
 def ip_to_bytes(kind: type[Ip]) -> Callable[[str], bytes]:
+    """Without a zone, which is a component of its own."""
+
     def to_bytes(text: str) -> bytes:
         try:
             if "%" not in text:
@@ -61,14 +66,17 @@ def ip_to_bytes(kind: type[Ip]) -> Callable[[str], bytes]:
 
 
 def ip4_to_text(value: bytes) -> str:
+    """Dotted."""
     return f"{value[0]}.{value[1]}.{value[2]}.{value[3]}"
 
 
 def ip6_to_text(value: bytes) -> str:
+    """In its shortest form (RFC 5952)."""
     return str(ipaddress.IPv6Address(value))
 
 
 def utf8(text: str) -> bytes:
+    """``DecodeError`` for what is no Unicode."""
     try:
         return text.encode()
     except UnicodeEncodeError:
@@ -113,14 +121,17 @@ def check_zone(value: bytes) -> None:
 
 
 def to_text(value: bytes) -> str:
+    """Of a value that is text, and was checked."""
     return value.decode()
 
 
 def unix_to_bytes(text: str) -> bytes:
+    """The separator is the first slash of the path."""
     return utf8("/" + text)
 
 
 def check_unix(value: bytes) -> None:
+    """A path of such characters as need no escape."""
     if not _PATH.fullmatch(value):
         raise DecodeError(f"{_shown(value)} is no path that an address can hold")
 
@@ -138,6 +149,7 @@ def path_to_bytes(text: str) -> bytes:
 
 
 def check_path(value: bytes) -> None:
+    """Printable UTF-8: it becomes part of a request's first line."""
     try:
         text = value.decode()
     except UnicodeDecodeError:
@@ -147,10 +159,12 @@ def check_path(value: bytes) -> None:
 
 
 def path_to_text(value: bytes) -> str:
+    """Escaped."""
     return quote(value, safe="")
 
 
 def onion3_to_bytes(text: str) -> bytes:
+    """Base32, a colon, and a port."""
     found = _ONION.fullmatch(text.replace(".onion:", ":", 1).lower())
     if found is None or int(found[2]) >= 1 << 16:
         raise DecodeError(f"{text[:64]!r} is no address of an onion service")
@@ -158,11 +172,13 @@ def onion3_to_bytes(text: str) -> bytes:
 
 
 def check_onion3(value: bytes) -> None:
+    """The port is one that can be dialed."""
     if value[35:] == b"\0\0":
         raise DecodeError("an onion service has no port 0")
 
 
 def onion3_to_text(value: bytes) -> str:
+    """Base32, a colon, and a port."""
     return f"{base64.b32encode(value[:35]).decode().lower()}:{uint_to_text(value[35:])}"
 
 
@@ -178,6 +194,7 @@ def certhash_to_bytes(text: str) -> bytes:
 
 
 def check_certhash(value: bytes) -> None:
+    """A multihash, whatever its function."""
     _, offset = varint.decode(value)
     size, offset = varint.decode(value, offset)
     if not size or offset + size != len(value):
@@ -185,6 +202,7 @@ def check_certhash(value: bytes) -> None:
 
 
 def certhash_to_text(value: bytes) -> str:
+    """Multibase."""
     return "u" + base64.urlsafe_b64encode(value).decode().rstrip("=")
 
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stronghold_p2p.addressing.values import MAX_NAME
 from stronghold_p2p.addressing.kinds import (
     from_socket,
     is_unspecified,
@@ -21,6 +20,7 @@ from stronghold_p2p.addressing.kinds import (
 )
 from stronghold_p2p.addressing.parse import MAX_COMPONENTS, kind_of, parse, split_peer, walk, with_peer
 from stronghold_p2p.addressing.reach import Reach
+from stronghold_p2p.addressing.values import MAX_NAME
 from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import ConfigError, DecodeError
 from stronghold_p2p.identity import PeerId

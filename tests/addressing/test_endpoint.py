@@ -22,7 +22,8 @@ FOUND = {
     "/dns4/a.b/tcp/80/ws/http-path/x%2Fy": Endpoint("a.b", 80, "ws", "a.b", path="/x/y"),
     "/ip4/192.0.2.7/tcp/443/wss/http-path/%2Fx": Endpoint("192.0.2.7", 443, "wss", path="/x"),
 }
-NONE = f"""/ip4/192.0.2.7 /ip4/192.0.2.7/udp/1 /ip4/192.0.2.7/udp/1/quic-v1 /dnsaddr/a.b /dnsaddr/a.b/tcp/1 /tcp/1 /p2p/{PEER}
+NONE = f"""/ip4/192.0.2.7 /ip4/192.0.2.7/udp/1 /ip4/192.0.2.7/udp/1/quic-v1 /dnsaddr/a.b /dnsaddr/a.b/tcp/1 /tcp/1
+/p2p/{PEER}
 /ip4/192.0.2.7/tcp/1/tls /ip4/192.0.2.7/tcp/1/ws/tls /ip4/192.0.2.7/tcp/1/sni/a.b/ws /ip4/192.0.2.7/tcp/1/ws/ws
 /ip4/192.0.2.7/tcp/1/http-path/%2F /ip4/192.0.2.7/tcp/1/tls/sni/a.b /ip6zone/eth0/ip4/192.0.2.7/tcp/1 /ip6zone/eth0
 /ip4/192.0.2.7/tcp/1/p2p/{OTHER}/p2p-circuit /ip4/192.0.2.7/tcp/1/ws/p2p/{OTHER}/p2p-circuit/p2p/{PEER} /memory/1

@@ -106,7 +106,9 @@ def test_b18_addresses_of_kinds_that_we_do_not_know_are_kept_as_they_are() -> No
     assert (len(many.peers[0].unread), many.peers[0].places) == (64, ())
 
 
-@pytest.mark.parametrize("text", ["/ip4/192.0.2/quic-v2", "/quic-v2\n", "/UTP", "utp", "/garlic32/" + "x" * 1_024, "/tcp/0x1/quic-v2"])
+@pytest.mark.parametrize(
+    "text", ["/ip4/192.0.2/quic-v2", "/quic-v2\n", "/UTP", "utp", "/garlic32/" + "x" * 1_024, "/tcp/0x1/quic-v2"]
+)
 def test_b18_what_is_wrong_with_them_is_told_all_the_same(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         loads(old([text]), "book")
