@@ -38,22 +38,22 @@ def _number(code: int, name: str, bits: int) -> Protocol:
 
 
 def _named(code: int, name: str) -> Protocol:
-    return Protocol(code, name, None, values.utf8, check=values.check_name)
+    return Protocol(code, name, None, values.utf8, check=values.ensure_name)
 
 
 IP4 = Protocol(4, "ip4", 4, values.ip_to_bytes(ipaddress.IPv4Address), values.ip4_to_text)
 IP6 = Protocol(41, "ip6", 16, values.ip_to_bytes(ipaddress.IPv6Address), values.ip6_to_text)
-IP6ZONE = Protocol(42, "ip6zone", None, values.utf8, check=values.check_zone)
+IP6ZONE = Protocol(42, "ip6zone", None, values.utf8, check=values.ensure_zone)
 TCP = _number(6, "tcp", 16)
 UDP = _number(273, "udp", 16)
 P2P = Protocol(421, "p2p", None, lambda text: bytes(PeerId(text)), lambda value: str(PeerId(value)), PeerId)
-UNIX = Protocol(400, "unix", None, values.unix_to_bytes, values.unix_to_text, values.check_unix)
+UNIX = Protocol(400, "unix", None, values.unix_to_bytes, values.unix_to_text, values.ensure_unix)
 CIRCUIT = Protocol(290, "p2p-circuit")
 TLS = Protocol(448, "tls")
 SNI = _named(449, "sni")
 WS = Protocol(477, "ws")
 WSS = Protocol(478, "wss")
-HTTP_PATH = Protocol(481, "http-path", None, values.path_to_bytes, values.path_to_text, values.check_path)
+HTTP_PATH = Protocol(481, "http-path", None, values.path_to_bytes, values.path_to_text, values.ensure_path)
 DNSADDR = _named(56, "dnsaddr")
 NAMES = (_named(53, "dns"), _named(54, "dns4"), _named(55, "dns6"), DNSADDR)
 
@@ -70,12 +70,12 @@ _PROTOCOLS: Final = (
     Protocol(301, "udt"),
     Protocol(302, "utp"),
     Protocol(443, "https"),
-    Protocol(445, "onion3", 37, values.onion3_to_bytes, values.onion3_to_text, values.check_onion3),
+    Protocol(445, "onion3", 37, values.onion3_to_bytes, values.onion3_to_text, values.ensure_onion3),
     Protocol(454, "noise"),
     Protocol(460, "quic"),
     Protocol(461, "quic-v1"),
     Protocol(465, "webtransport"),
-    Protocol(466, "certhash", None, values.certhash_to_bytes, values.certhash_to_text, values.check_certhash),
+    Protocol(466, "certhash", None, values.certhash_to_bytes, values.certhash_to_text, values.ensure_certhash),
     Protocol(479, "p2p-websocket-star"),
     Protocol(480, "http"),
     _number(777, "memory", 64),

@@ -83,7 +83,7 @@ def utf8(text: str) -> bytes:
         raise DecodeError("text that is not Unicode") from None
 
 
-def check_name(value: bytes) -> None:
+def ensure_name(value: bytes) -> None:
     """A name that somebody may look up; one that is not ASCII is looked at more closely when that is done."""
     if len(value) > MAX_NAME or not (_NAME.fullmatch(value) or _is_international(value)):
         raise DecodeError(f"{_shown(value)} is no name of a host")
@@ -110,7 +110,7 @@ def _is_label(label: str) -> bool:
     return all(char in "-_" or unicodedata.category(char)[0] in "LMN" for char in label)
 
 
-def check_zone(value: bytes) -> None:
+def ensure_zone(value: bytes) -> None:
     """What a system calls one of its links: printable UTF-8 without spaces or separators (RFC 4007, 11.2)."""
     try:
         text = value.decode()
@@ -130,7 +130,7 @@ def unix_to_bytes(text: str) -> bytes:
     return utf8("/" + text)
 
 
-def check_unix(value: bytes) -> None:
+def ensure_unix(value: bytes) -> None:
     """A path of such characters as need no escape."""
     if not _PATH.fullmatch(value):
         raise DecodeError(f"{_shown(value)} is no path that an address can hold")
@@ -148,7 +148,7 @@ def path_to_bytes(text: str) -> bytes:
     return unquote_to_bytes(utf8(text))
 
 
-def check_path(value: bytes) -> None:
+def ensure_path(value: bytes) -> None:
     """Printable UTF-8: it becomes part of a request's first line."""
     try:
         text = value.decode()
@@ -171,7 +171,7 @@ def onion3_to_bytes(text: str) -> bytes:
     return base64.b32decode(found[1].upper()) + int(found[2]).to_bytes(2, "big")
 
 
-def check_onion3(value: bytes) -> None:
+def ensure_onion3(value: bytes) -> None:
     """The port is one that can be dialed."""
     if value[35:] == b"\0\0":
         raise DecodeError("an onion service has no port 0")
@@ -193,7 +193,7 @@ def certhash_to_bytes(text: str) -> bytes:
     return value
 
 
-def check_certhash(value: bytes) -> None:
+def ensure_certhash(value: bytes) -> None:
     """A multihash, whatever its function."""
     _, offset = varint.decode(value)
     size, offset = varint.decode(value, offset)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing.components import P2P
+from stronghold_p2p.addressing.components import IP6ZONE, P2P
 from stronghold_p2p.addressing.kinds import reach_of
 from stronghold_p2p.addressing.parse import IP_TCP, CheckedAddress, kind_of, parse
 from stronghold_p2p.addressing.reach import Reach, reach_of_ip
@@ -189,7 +189,8 @@ class View:
                 if len(self._kinds) == MAX_KINDS:
                     return None
                 self._kinds[kind] = False
-                self._kinds[kind] = kind[-1] != P2P.code and self._dialable(Multiaddr(data))
+                placed = kind[-1] != P2P.code and IP6ZONE.code not in kind  # a zone is the peer's own (RFC 4007, 6)
+                self._kinds[kind] = placed and self._dialable(Multiaddr(data))
             if not self._kinds[kind]:
                 return None
             return CheckedAddress(data) if plain else parse(data)
