@@ -8,14 +8,17 @@ from typing import Any, Final
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing.components import CIRCUIT, IP4, IP6, IP6ZONE, NAMES, P2P, TCP, Ip
-from stronghold_p2p.addressing.parse import IP_TCP, Part, parse, walk, with_peer
+from stronghold_p2p.addressing.components import CIRCUIT, IP4, IP6, IP6ZONE, NAMES, P2P, TCP
+from stronghold_p2p.addressing.parse import IP_TCP, CheckedAddress, Part, parse, walk, with_peer
 from stronghold_p2p.addressing.reach import Reach, reach_of_ip
+from stronghold_p2p.addressing.values import Ip
 from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import DecodeError
 from stronghold_p2p.identity.peer_id import PeerId
 
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")  # the well-known prefix (RFC 6052, 2.1)
+# For multicast DNS (RFC 6762, 3), for homes (RFC 8375, 3), and what ICANN keeps free for networks of one's own.
+_OF_A_SITE: Final = (".local", ".home.arpa", ".internal")
 _CIRCUIT_CODE: Final = varint.encode(CIRCUIT.code)
 
 
@@ -73,7 +76,7 @@ def through_relay(address: Multiaddr, relay: PeerId) -> Multiaddr:
 
     The relay is named once, also where ``address`` ends in its name; ``ConfigError`` if another peer stands there.
     """
-    return Multiaddr(bytes(with_peer(address, relay)) + CIRCUIT.prefixed(b""))
+    return CheckedAddress(bytes(with_peer(address, relay)) + CIRCUIT.prefixed(b""))
 
 
 def reach_of(address: Multiaddr) -> Reach:
@@ -85,7 +88,27 @@ def reach_of(address: Multiaddr) -> Reach:
     if ip is not None:
         return reach_of_ip(ip.packed)
     name = _name(address)
-    return Reach.SITE if not name else Reach.MACHINE if name == "localhost" else Reach.WORLD
+    return reach_of_name(name) if name else Reach.SITE
+
+
+def reach_of_name(name: str) -> Reach:
+    """As far as a name tells before it is looked up. The last label of a public one is a word (RFC 3696, 2): behind a
+    number some systems look for an IPv4 address in one of its old forms.
+    """
+    name = name.lower().removesuffix(".")
+    if ip4 := _ip4(name):
+        return reach_of_ip(ip4.packed)
+    if name == "localhost" or name.endswith(".localhost"):
+        return Reach.MACHINE
+    last = name.rpartition(".")[2]
+    return Reach.SITE if last == name or last[0].isdigit() or name.endswith(_OF_A_SITE) else Reach.WORLD
+
+
+def _ip4(text: str) -> ipaddress.IPv4Address | None:
+    try:
+        return ipaddress.IPv4Address(text) if text[-1:].isdigit() else None
+    except ValueError:
+        return None
 
 
 def is_unspecified(address: Multiaddr) -> bool:
@@ -127,4 +150,4 @@ def unmapped(ip: Ip) -> Ip:
 
 def _name(address: Multiaddr) -> str:
     first = walk(bytes(address))[0]
-    return first.value.decode().lower().rstrip(".") if first.protocol in NAMES else ""
+    return first.value.decode() if first.protocol in NAMES else ""

@@ -10,7 +10,7 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p import files
 from stronghold_p2p.addressing.kinds import relays_of, through_relay
-from stronghold_p2p.addressing.parse import with_peer
+from stronghold_p2p.addressing.parse import CheckedAddress, with_peer
 from stronghold_p2p.arguments import check_kind
 from stronghold_p2p.book import json_form
 from stronghold_p2p.book.entry import FOUND, GIVEN, place_of
@@ -135,7 +135,7 @@ class AddressBook:
         if not entry.places:
             _check_peers(peer)
         order = entry.order(peer, self._circuits(peer, self.relays if entry.relays is None else entry.relays))
-        found = map(Multiaddr, order)
+        found = map(CheckedAddress, order)
         return tuple(with_peer(one, peer) if relays_of(one) else one for one in found)
 
     def peers(self) -> tuple[PeerId, ...]:

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing.components import BY_CODE, P2P
+from stronghold_p2p.addressing.components import IP6ZONE, P2P
 from stronghold_p2p.addressing.kinds import reach_of
-from stronghold_p2p.addressing.parse import IP_TCP, kind_of, parse
+from stronghold_p2p.addressing.parse import IP_TCP, CheckedAddress, kind_of, parse
 from stronghold_p2p.addressing.reach import Reach, reach_of_ip
 from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.encoding.protobuf import Message, field
@@ -176,7 +176,7 @@ class View:
     def _usable(self, data: bytes) -> Multiaddr | None:
         plain = IP_TCP.fullmatch(data)
         if plain is not None and plain[1] and self._kinds.get(_IP4_TCP):  # as nearly all are
-            return Multiaddr(data) if reach_of_ip(plain[1]) in self._reaches else None
+            return CheckedAddress(data) if reach_of_ip(plain[1]) in self._reaches else None
         address = self.address(data)
         return address if address is not None and reach_of(address) in self._reaches else None
 
@@ -189,11 +189,11 @@ class View:
                 if len(self._kinds) == MAX_KINDS:
                     return None
                 self._kinds[kind] = False
-                certain = all(BY_CODE[code].certain for code in kind)
-                self._kinds[kind] = certain and kind[-1] != P2P.code and self._dialable(Multiaddr(data))
+                placed = kind[-1] != P2P.code and IP6ZONE.code not in kind  # a zone is the peer's own (RFC 4007, 6)
+                self._kinds[kind] = placed and self._dialable(Multiaddr(data))
             if not self._kinds[kind]:
                 return None
-            return Multiaddr(data) if plain else parse(data)
+            return CheckedAddress(data) if plain else parse(data)
         except DecodeError:
             return None
 

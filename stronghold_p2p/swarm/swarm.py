@@ -14,7 +14,6 @@ from typing import Final
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.kinds import is_unspecified
-from stronghold_p2p.addressing.parse import prepare_text
 from stronghold_p2p.book.addresses import AddressBook, save_changes, store_of
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
@@ -82,7 +81,6 @@ class Swarm:
         announce: Iterable[Multiaddr] | None = None,
         name: str = "",
     ) -> None:
-        prepare_text()
         self.identity, self.peer_id = identity, identity.peer_id
         self.timeouts = timeouts or Timeouts()
         self.limits = limits or Limits()
