@@ -9,9 +9,9 @@ import ipaddress
 from enum import Enum
 from typing import Final
 
-from stronghold_p2p.addressing.components import Ip
 from stronghold_p2p.addressing.kinds import inner_ip4, unmapped
 from stronghold_p2p.addressing.reach import Reach, reach_of_ip
+from stronghold_p2p.addressing.values import Ip
 
 
 class Source(Enum):

@@ -18,6 +18,7 @@ from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.logs import Faults, Refusals
+from stronghold_p2p.resolving.nameservers.resolver import Resolver
 from stronghold_p2p.seams import Transport, Upgraded
 from stronghold_p2p.streams.aside import Aside
 from stronghold_p2p.swarm.gatekeeper import Gatekeeper
@@ -66,6 +67,8 @@ class Host(Protocol):
     upgrader: Upgrader
     transports: list[Transport]
     """A service appends its own."""
+    resolver: Resolver
+    """Looks names up."""
     protected: set[PeerId]
     """Peers that the application wants to keep."""
     peer_protocols: dict[PeerId, frozenset[str]]
@@ -74,6 +77,10 @@ class Host(Protocol):
     @property
     def addresses(self) -> tuple[Multiaddr, ...]:
         """Where others are told to reach us, without ``/p2p/``."""
+
+    @property
+    def bound(self) -> tuple[Multiaddr, ...]:
+        """Where we listen, without ``/p2p/``."""
 
     def transport_for(self, address: Multiaddr) -> Transport | None:
         """The first that handles ``address``; None: nobody here."""
@@ -92,6 +99,9 @@ class Host(Protocol):
 
     def connected(self, peer: PeerId) -> LiveConnection | None:
         """An open connection to ``peer``, if there is one."""
+
+    def dialed_at(self, addresses: Sequence[Multiaddr], peer: PeerId | None = None) -> LiveConnection | None:
+        """The newest open connection that we have dialed at one of ``addresses``, to ``peer`` if one is named."""
 
     async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr] = ()) -> LiveConnection:
         """The open connection to ``peer``, or a new one; ``addresses`` are tried before the known ones.

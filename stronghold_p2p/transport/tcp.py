@@ -59,7 +59,8 @@ class TcpTransport:
         except BaseException as error:
             dialed.cancel()
             if isinstance(error, OSError) and not isinstance(error, P2PError):
-                raise DialError(f"{address}: {_reason(error, address)}") from error
+                told = f"{address} ({name})" if name else str(address)
+                raise DialError(f"{told}: {_reason(error, address)}") from error
             raise
         return await dialed.upgraded()
 

@@ -22,7 +22,7 @@ from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, Pe
 from stronghold_p2p.events.events import DialFailed, Ended, Opened
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.streams.deadline import Deadline
-from stronghold_p2p.swarm import dialer
+from stronghold_p2p.swarm import dial, dialer
 from stronghold_p2p.swarm.dialer import STAGGER
 from tests.peers import ECHO, ask, echo, now, swarm, turns, until
 from tests.swarm.raw import SEED, Events, Server, shake
@@ -184,7 +184,7 @@ async def test_ourselves_by_an_address_that_we_do_not_know() -> None:
 
 
 async def test_more_addresses_than_we_try_and_one_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialer, "ADDRESSES", 3)
+    monkeypatch.setattr(dial, "CANDIDATES", 3)
     async with alone() as alice, swarm(2) as bob:
         dead = [closed_port(f"127.0.0.{n}") for n in range(1, 4)]
         with pytest.raises(DialError) as caught:
