@@ -279,7 +279,7 @@ class Identify(Service):
         return info
 
     def _dialable(self, address: Multiaddr) -> bool:
-        return self._swarm.transport_for(address) is not None
+        return self._swarm.can_dial(address)
 
     def connected(self, connection: LiveConnection) -> None:
         if not self._closed:

@@ -16,6 +16,7 @@ from stronghold_p2p.errors import DeadlineExceeded, DialError, LimitExceeded, P2
 from stronghold_p2p.identity import PeerId
 
 CANDIDATES: Final = 64  # addresses of one dial, and names besides: as many as a book has of one peer
+TOLD_NAMES: Final = 8  # of one dial, as each may cost 32 look-ups: those that the caller has not given
 
 Key: TypeAlias = "PeerId | tuple[Multiaddr, ...]"
 """What a dial is known by: its peer; or its addresses, where no peer is named."""
@@ -27,7 +28,8 @@ class Candidate:
 
     ``origin`` is what the caller or the book has, and ``shown`` what errors call it: where a name leads is another one.
     ``address`` is that without ``/p2p/``, and ``name`` the one that led there. ``given``: the caller has named it for
-    this dial. ``tried``: its transport was asked. ``refused``: why the rules, since they have changed, keep us from it.
+    this dial; ``trusted``: or before, and no peer has told it. ``tried``: its transport was asked. ``refused``: why the
+    rules, since they have changed, keep us from it.
     """
 
     origin: Multiaddr
@@ -35,6 +37,7 @@ class Candidate:
     address: Multiaddr
     peer: PeerId | None
     given: bool
+    trusted: bool = False
     name: str = ""
     rank: Rank | None = None
     tried: bool = False
@@ -64,6 +67,7 @@ class Dial:
         self.failed: list[Candidate] = []
         self.failures: dict[Multiaddr, Exception] = {}
         self._begun: Rank | None = None  # of the last one
+        self._told_names = 0
         self._known: set[tuple[bytes, PeerId | None, str]] = set()
         self._ended: list[asyncio.Task[Any]] = []
         self._waiter: asyncio.Future[None] | None = None
@@ -72,10 +76,17 @@ class Dial:
         """Each is tried once. Over plain TCP it makes no difference by which name it was found."""
         place, name = canonical(candidate.address), candidate.name
         key = place, candidate.peer, "" if name and IP_TCP.fullmatch(place) else name
-        if key not in self._known and len(self._known) < CANDIDATES:
-            self._known.add(key)
-            (self.names if lookup else self.waiting).append(candidate)
-            self.wake()
+        if key in self._known or len(self._known) >= CANDIDATES:
+            return
+        self._known.add(key)
+        if lookup and not candidate.trusted:
+            self._told_names += 1
+            if self._told_names > TOLD_NAMES:
+                told = f"{candidate.shown}: passed over, of the names that peers tell {TOLD_NAMES} are looked up"
+                self.failures[candidate.shown] = DialError(told)
+                return
+        (self.names if lookup else self.waiting).append(candidate)
+        self.wake()
 
     def take(self, ranks: Sequence[Rank]) -> Candidate:
         """The next to begin; ``ranks`` are those of ``waiting``."""

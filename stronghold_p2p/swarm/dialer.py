@@ -16,9 +16,9 @@ from typing import Final
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing.components import IP4, NAMES
+from stronghold_p2p.addressing.components import DNSADDR, IP4, NAMES
 from stronghold_p2p.addressing.kinds import relays_of
-from stronghold_p2p.addressing.parse import P2P_CODE, split_peer
+from stronghold_p2p.addressing.parse import P2P_CODE, split_peer, walk
 from stronghold_p2p.addressing.ranking import Rank, in_one_network, rank
 from stronghold_p2p.addressing.undialed import RELAYED, UNKNOWN, why_not
 from stronghold_p2p.book.addresses import store_of
@@ -47,6 +47,7 @@ RESOLUTION_DELAY: Final = 0.05
 # The order of what is known besides an address' form. What has failed lately comes behind all others.
 _GIVEN, _LAST, _NAMED_RELAY, _ANY, _FAILED = range(5)
 
+_SOME_IP: Final = IP4.prefixed(bytes((192, 0, 2, 1)))
 _NAME_CODES: Final = frozenset(protocol.code for protocol in NAMES)
 
 
@@ -70,12 +71,12 @@ class Dialer:
         """
         key = tuple(addresses) if peer is None else peer
         dial = self._shared.get(key) or self._start(key, peer)
-        for address in addresses:
-            self._add(dial, address, given=True)
-        for address in known:
-            self._add(dial, address, given=False)
         dial.waiters += 1
         try:
+            for address in addresses:
+                self._add(dial, address, given=True)
+            for address in known:
+                self._add(dial, address, given=False)
             connection = await asyncio.shield(dial.outcome)
             dial.returned = True
             return connection
@@ -86,6 +87,15 @@ class Dialer:
                 self._forget(dial)
                 if not dial.task.cancel():
                     self._close_unwanted(dial)
+
+    def can_dial(self, address: Multiaddr) -> bool:
+        """Judged by its form. A ``/dnsaddr`` may lead anywhere, another name to IP addresses with the same behind."""
+        first, *behind = walk(bytes(address))
+        if self._host.transport_for(address) is not None or first.protocol is DNSADDR:
+            return True
+        if first.protocol not in NAMES or not behind:
+            return False
+        return self._host.transport_for(Multiaddr(_SOME_IP + bytes(address)[behind[0].start :])) is not None
 
     def arrived(self, connection: LiveConnection) -> None:
         """The peer that we dial has connected to us: the callers that wait for the dial take that connection.
@@ -258,7 +268,6 @@ class Dialer:
     async def _look_up(self, dial: Dial, candidate: Candidate) -> None:
         """Where the name leads joins the others as it comes, IPv4 a little later than IPv6."""
         self._check(candidate)
-        given = candidate.given or bytes(candidate.origin) in self._past(dial).given
         held: list[Resolved] = []
         timer: asyncio.TimerHandle | None = None
 
@@ -272,7 +281,8 @@ class Dialer:
                 timer = loop.call_later(RESOLUTION_DELAY, self._join_held, dial, candidate, held)
 
         try:
-            await self._host.resolver.resolve(candidate.address, peer=candidate.peer, given=given, found=found)
+            resolve = self._host.resolver.resolve
+            await resolve(candidate.address, peer=candidate.peer, given=candidate.trusted, found=found)
         finally:
             if timer is not None:
                 timer.cancel()
@@ -291,7 +301,8 @@ class Dialer:
         """An address to which a name leads. It may be our own, or one where somebody has answered already."""
         address, named = split_peer(resolved.address)
         peer = looked_up.peer or named
-        candidate = Candidate(looked_up.origin, resolved.address, address, peer, looked_up.given, resolved.name)
+        given, trusted = looked_up.given, looked_up.trusted
+        candidate = Candidate(looked_up.origin, resolved.address, address, peer, given, trusted, resolved.name)
         if relays_of(address) and self._host.transport_for(address) is None:
             dial.failures[resolved.address] = _skipped(resolved.address)
         elif address in self._host.bound:
@@ -307,12 +318,15 @@ class Dialer:
         """One through a relay takes no place while there is no transport for it, which is its cause then."""
         data = bytes(address)
         place, named = split_peer(address) if P2P_CODE in data else (address, None)
-        looked_up = data[0] not in _NAME_CODES or self._host.transport_for(place) is not None
-        if relays_of(address) and looked_up and self._host.transport_for(place) is None:
+        looked_up = data[0] not in _NAME_CODES or self._host.transport_for(place) is not None  # by somebody else
+        if not bytes(place):
+            dial.failures[address] = DialError(f"{address} names a peer and no place")
+        elif relays_of(address) and looked_up and self._host.transport_for(place) is None:
             dial.failures[address] = _skipped(address)
         else:
             peer = named if dial.peer is None else dial.peer
-            dial.add(Candidate(address, address, place, peer, given), lookup=not looked_up)
+            trusted = given or (not looked_up and data in self._past(dial).given)
+            dial.add(Candidate(address, address, place, peer, given, trusted), lookup=not looked_up)
 
     def _rank(self, dial: Dial, candidate: Candidate, now: float) -> Rank:
         past = self._past(dial)

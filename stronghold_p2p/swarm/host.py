@@ -85,6 +85,9 @@ class Host(Protocol):
     def transport_for(self, address: Multiaddr) -> Transport | None:
         """The first that handles ``address``; None: nobody here."""
 
+    def can_dial(self, address: Multiaddr) -> bool:
+        """Whether its form is one that can be dialed, or that of a name which may lead to such ones."""
+
     def handle(self, protocol: str, handler: Handler, *, judges: bool = False, rule_name: str = "") -> None:
         """Serve ``protocol``: ``handler(stream)`` runs as a task; returning closes the stream, raising resets it.
 

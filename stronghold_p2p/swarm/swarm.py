@@ -157,6 +157,9 @@ class Swarm:
     def transport_for(self, address: Multiaddr) -> Transport | None:
         return next((transport for transport in self.transports if transport.handles(address)), None)
 
+    def can_dial(self, address: Multiaddr) -> bool:
+        return self.dialer.can_dial(address)
+
     def add(self, service: Service) -> None:
         self._added.append(service)
         if self._running:
