@@ -11,10 +11,10 @@ and ``local`` is empty.
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from math import inf
-from typing import Any, Final
+from typing import Final
 
 from stronghold_p2p.identity import PeerId
 
@@ -41,38 +41,13 @@ def network_of(packed: bytes) -> bytes:
     return packed[: 2 if len(packed) == _IP4 else 4]
 
 
-@dataclass(slots=True)
-class _Votes:
-    """Who says one thing of one end, and how often: it counts as often as there are both networks and peers."""
-
-    networks: Counter[bytes] = field(default_factory=Counter)
-    peers: Counter[PeerId] = field(default_factory=Counter)
-
-    @property
-    def count(self) -> int:
-        return min(len(self.networks), len(self.peers))
-
-    def add(self, network: bytes, peer: PeerId) -> None:
-        self.networks[network] += 1
-        self.peers[peer] += 1
-
-    def drop(self, network: bytes, peer: PeerId) -> None:
-        _drop(self.networks, network)
-        _drop(self.peers, peer)
-
-
-def _drop(counter: Counter[Any], key: object) -> None:
-    counter[key] -= 1
-    if not counter[key]:
-        del counter[key]
-
-
 class Observations:
     """What has been observed. The network that has spoken last stands last, and in it what it has said last."""
 
     def __init__(self) -> None:
         self._networks: dict[bytes, dict[tuple[PeerId, bytes], Observation]] = {}
-        self._votes: dict[bytes, dict[bytes, _Votes]] = {}  # by our end, and what it is seen as
+        self._network_of: dict[tuple[PeerId, bytes], bytes] = {}  # each peer speaks from one
+        self._votes: dict[bytes, dict[bytes, Counter[bytes]]] = {}  # by our end and what it is seen as, of each network
         self.due = inf
         """Before then none expires."""
 
@@ -84,16 +59,17 @@ class Observations:
 
         Where there is no room, what was said over a connection that has ended is forgotten first.
         """
-        of_network = self._networks.pop(network, {})
-        if not of_network and len(self._networks) >= NETWORKS:
+        if (peer, local) in self._network_of:
+            self._forget((peer, local))
+        if network not in self._networks and len(self._networks) >= NETWORKS:
             self._make_room()
-        self._networks[network] = of_network
-        if (peer, local) in of_network:
-            self._forget(network, (peer, local))
-        elif len(of_network) >= PER_NETWORK:
-            self._forget(network, _first_ended(of_network) or next(iter(of_network)))
+        of_network = self._networks[network] = self._networks.pop(network, {})
+        if len(of_network) >= PER_NETWORK:
+            self._forget(_first_ended(of_network) or next(iter(of_network)))
+            self._networks[network] = of_network
         observation = of_network[peer, local] = Observation(peer, local, seen)
-        self._votes.setdefault(local, {}).setdefault(seen, _Votes()).add(network, peer)
+        self._network_of[peer, local] = network
+        self._votes.setdefault(local, {}).setdefault(seen, Counter())[network] += 1
         return observation
 
     def ended(self, observation: Observation, now: float) -> None:
@@ -105,18 +81,16 @@ class Observations:
         """Forget what has counted until ``now``."""
         if now < self.due:
             return
-        for network, found in list(self._networks.items()):
-            for key in [key for key, one in found.items() if one.until <= now]:
-                self._forget(network, key)
-            if not found:
-                del self._networks[network]
-        everything = chain.from_iterable(found.values() for found in self._networks.values())
-        self.due = min((one.until for one in everything), default=inf)
+        everything = chain.from_iterable(found.items() for found in self._networks.values())
+        for key in [key for key, one in everything if one.until <= now]:
+            self._forget(key)
+        left = chain.from_iterable(found.values() for found in self._networks.values())
+        self.due = min((one.until for one in left), default=inf)
 
     def agreed(self, local: bytes) -> tuple[bytes, ...]:
         """What ``AGREED`` networks see ``local`` as, those on which most agree first."""
         votes = self._votes.get(local, {})
-        found = sorted((-count, seen) for seen, one in votes.items() if (count := one.count) >= AGREED)
+        found = sorted((-count, seen) for seen, one in votes.items() if (count := len(one)) >= AGREED)
         return tuple(seen for _, seen in found[:PER_LOCAL])
 
     def counts(self) -> dict[bytes, int]:
@@ -124,21 +98,27 @@ class Observations:
         whole: dict[bytes, int] = {}
         for votes in self._votes.values():
             for seen, one in votes.items():
-                whole[seen] = max(one.count, whole.get(seen, 0))
+                whole[seen] = max(len(one), whole.get(seen, 0))
         return dict(sorted(whole.items(), key=lambda item: (-item[1], item[0])))
 
     def _make_room(self) -> None:
         ended = (name for name, found in self._networks.items() if all(one.until < inf for one in found.values()))
         network = next(ended, next(iter(self._networks)))
         for key in list(self._networks[network]):
-            self._forget(network, key)
-        del self._networks[network]
+            self._forget(key)
 
-    def _forget(self, network: bytes, key: tuple[PeerId, bytes]) -> None:
-        one = self._networks[network].pop(key)
+    def _forget(self, key: tuple[PeerId, bytes]) -> None:
+        network = self._network_of.pop(key)
+        found = self._networks[network]
+        one = found.pop(key)
+        if not found:
+            del self._networks[network]
         by_seen = self._votes[one.local]
-        by_seen[one.seen].drop(network, one.peer)
-        if not by_seen[one.seen].networks:
+        votes = by_seen[one.seen]
+        votes[network] -= 1
+        if not votes[network]:
+            del votes[network]
+        if not votes:
             del by_seen[one.seen]
         if not by_seen:
             del self._votes[one.local]
