@@ -2,14 +2,14 @@
 address has a zone, and its ``decapsulate`` cuts ``/tcp/1234`` where ``/tcp/1`` was asked for.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.components import CIRCUIT, IP4, IP6, IP6ZONE, NAMES, P2P, SNI, TLS, WS, WSS
 from stronghold_p2p.addressing.kinds import relays_of
-from stronghold_p2p.addressing.parse import IP_TCP, Part, walk
+from stronghold_p2p.addressing.parse import IP_TCP, CheckedAddress, Part, parse, split_peer, walk
 from stronghold_p2p.addressing.values import IP4_MAPPED
 from stronghold_p2p.identity.peer_id import PeerId
 
@@ -25,6 +25,7 @@ _TRANSPORTS: Final = {
     "udp/quic-v1/webtransport": "webtransport",
     "udp/webrtc-direct": "webrtc-direct",
 }
+_NOWHERE: Final = CheckedAddress(b"")
 _TLS_WS: Final = TLS.prefixed(b"") + WS.prefixed(b"")
 
 
@@ -41,6 +42,7 @@ class AddressParts:
     path: of HTTP, or in the file system; empty if there is none.
     peer: who is to be found there; None: nobody is named.
     relays: the relays in order, None for one without a name; empty: the address is a direct one.
+    place: the address without ``/p2p/`` and ``peer`` at its end.
     """
 
     host: str = ""
@@ -51,10 +53,16 @@ class AddressParts:
     path: str = ""
     peer: PeerId | None = None
     relays: tuple[PeerId | None, ...] = ()
+    place: Multiaddr = field(default=_NOWHERE, compare=False)
+
+    @staticmethod
+    def of(address: str | bytes | Multiaddr) -> "AddressParts":
+        """``DecodeError``: it is no address; the error says what to write instead, where that can be told."""
+        return parts_of(parse(address))
 
 
 def parts_of(address: Multiaddr) -> AddressParts:
-    """``DecodeError``: it is no address, as for ``walk``."""
+    """Of an address that was parsed."""
     parts = walk(bytes(address))
     named = [at for at, part in enumerate(parts) if part.protocol in (P2P, CIRCUIT)]
     own = parts[: named[0]] if named else parts
@@ -70,6 +78,7 @@ def parts_of(address: Multiaddr) -> AddressParts:
         path=next((values[name].value.decode() for name in _PATHS if name in values), ""),
         peer=PeerId(parts[-1].value) if parts[-1].protocol is P2P else None,
         relays=relays_of(address),
+        place=split_peer(address)[0],
     )
 
 

@@ -11,7 +11,6 @@ import re
 import unicodedata
 from collections.abc import Callable
 from typing import Final, TypeAlias
-from urllib.parse import quote, unquote_to_bytes
 
 from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import DecodeError
@@ -27,6 +26,8 @@ Ip: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAME: Final = re.compile(rb"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(?:\.(?!\Z)|\.?\Z))+")
 _PATH: Final = re.compile(rb"/[\w.~-](?:[\w.~/-]*[\w.~-])?", re.ASCII)
 _ONION: Final = re.compile("([a-z2-7]{56}):([1-9][0-9]{0,4})", re.ASCII)
+_ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
+_RESERVED: Final = re.compile(rb"[^A-Za-z0-9_.~-]")  # RFC 3986, 2.3
 _ESCAPED: Final = re.compile(r"(?:[^%]|%[0-9A-Fa-f]{2})+", re.DOTALL)
 
 
@@ -145,7 +146,7 @@ def path_to_bytes(text: str) -> bytes:
     """A path of HTTP has its slashes escaped (multiaddr, ``http-path``)."""
     if not _ESCAPED.fullmatch(text):
         raise DecodeError(f"{text[:64]!r} is no escaped path")
-    return unquote_to_bytes(utf8(text))
+    return _ESCAPE.sub(lambda found: bytes((int(found[1], 16),)), utf8(text))
 
 
 def ensure_path(value: bytes) -> None:
@@ -160,7 +161,7 @@ def ensure_path(value: bytes) -> None:
 
 def path_to_text(value: bytes) -> str:
     """Escaped."""
-    return quote(value, safe="")
+    return _RESERVED.sub(lambda found: b"%%%02X" % found[0][0], value).decode()
 
 
 def onion3_to_bytes(text: str) -> bytes:

@@ -30,6 +30,7 @@ MAX_PART: Final = 8_192  # what go and js read of one message
 MAX_PARTS: Final = 10
 MAX_TOTAL: Final = 65_536
 MAX_PROTOCOLS: Final = 1_024
+MAX_PROTOCOLS_SENT: Final = 128  # of a peer that names more, go remembers none
 MAX_NAME: Final = 256  # bytes of a protocol's name, and of the two versions
 MAX_ADDRESSES: Final = 64
 MAX_EXAMINED: Final = 128  # different addresses that are looked at to find those: a bad one costs as much as a good one
@@ -92,11 +93,14 @@ class Template:
 def build(
     identity: Identity, agent: str, protocols: Sequence[str], addresses: Sequence[Multiaddr], seq: int
 ) -> Template:
-    """Our message, with at most 64 addresses. What does not fit is dropped from the end, addresses before protocols.
+    """Our message, with at most 64 addresses and 128 protocols. What does not fit is dropped from the end, addresses
+    before protocols, and of the addresses those first that nobody reaches from another machine.
 
     ``seq`` has to grow from record to record (RFC 0003, "Peer Record").
     """
-    names, places = [name.encode() for name in protocols], [bytes(address) for address in addresses[:MAX_ADDRESSES]]
+    names = [name.encode() for name in protocols[:MAX_PROTOCOLS_SENT]]
+    near_last = sorted(addresses, key=lambda address: reach_of(address) is Reach.MACHINE)
+    places = [bytes(address) for address in near_last[:MAX_ADDRESSES]]
     while True:
         head = IdentifyMessage(
             public_key=identity.public_key.encode(), listen_addrs=tuple(places), protocols=tuple(names)
@@ -141,17 +145,24 @@ class View:
     """How one end looks at what ``peer`` says of itself over a connection whose other end is at ``remote``.
 
     ``dialable`` tells whether somebody here dials addresses of the kind that it is given; no other is parsed.
-    ``known`` is the last of the peer's signed records that was taken, at any time.
+    ``known`` is the last of the peer's signed records that was taken, at any time; ``us`` our own peer id.
     """
 
     def __init__(
-        self, peer: PeerId, remote: Multiaddr, dialable: Callable[[Multiaddr], bool], known: Edition | None
+        self,
+        peer: PeerId,
+        remote: Multiaddr,
+        dialable: Callable[[Multiaddr], bool],
+        known: Edition | None,
+        *,
+        us: PeerId,
     ) -> None:
         self.known = known
         self.peer = peer
         there = reach_of(remote)
         self._reaches = tuple(one for one in Reach if _reachable(one, there))
         self._dialable = dialable
+        self._us = P2P.prefixed(bytes(us))
         self._own = P2P.prefixed(bytes(peer))
         self._kinds: dict[tuple[int, ...], bool] = {}
         self._left = MAX_WALKED
@@ -197,6 +208,11 @@ class View:
         except DecodeError:
             return None
 
+    def seen(self, message: IdentifyMessage) -> Multiaddr | None:
+        """How the peer sees us; js puts our own name behind that."""
+        data = message.observed_addr
+        return None if data is None else self.address(data.removesuffix(self._us))
+
     def _kind_of(self, data: bytes) -> tuple[int, ...]:
         most = min(MAX_COMPONENTS, self._left)
         self._left -= most
@@ -218,7 +234,7 @@ def interpret(message: IdentifyMessage, before: PeerInfo, view: View) -> PeerInf
         addresses = view.usable(message.listen_addrs)
     else:
         addresses = before.addresses
-    observed = None if message.observed_addr is None else view.address(message.observed_addr)
+    observed = view.seen(message)
     return PeerInfo(
         peer=before.peer,
         agent=_text(message.agent_version, before.agent),

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from multiaddr import Multiaddr
 
+from stronghold_p2p.announcing.announcer import Announcer
 from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.handlers import Handler
@@ -73,6 +74,13 @@ class Host(Protocol):
     """Peers that the application wants to keep."""
     peer_protocols: dict[PeerId, frozenset[str]]
     """What connected peers have said to serve; identify fills it."""
+
+    announcer: Announcer
+    """Where peers see us, and what we tell of where we are."""
+
+    @property
+    def bound(self) -> tuple[Multiaddr, ...]:
+        """Where we listen."""
 
     @property
     def addresses(self) -> tuple[Multiaddr, ...]:

@@ -14,6 +14,7 @@ from typing import Final
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.kinds import is_unspecified
+from stronghold_p2p.announcing.announcer import Announcer
 from stronghold_p2p.book.addresses import AddressBook, save_changes, store_of
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
@@ -79,14 +80,14 @@ class Swarm:
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
         book: AddressBook | None = None,
-        announce: Iterable[Multiaddr] | None = None,
+        announcer: Announcer | None = None,
         name: str = "",
     ) -> None:
         self.identity, self.peer_id = identity, identity.peer_id
         self.timeouts = timeouts or Timeouts()
         self.limits = limits or Limits()
         self.firewall, self.book = firewall or Firewall(), AddressBook() if book is None else book
-        self.announce = None if announce is None else tuple(announce)
+        self.announcer = announcer or Announcer()
         self.gate = Gate(self.limits)
         self.gate.gives_way = self._gives_way
         self.pool = ReceivePool(self.limits.receive_memory_total)
@@ -356,7 +357,7 @@ class Swarm:
 
     @property
     def addresses(self) -> tuple[Multiaddr, ...]:
-        return self.announce if self.announce is not None else self.bound
+        return self.announcer.addresses(self.bound)
 
     @property
     def bound(self) -> tuple[Multiaddr, ...]:

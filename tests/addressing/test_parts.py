@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.addressing.parts import AddressParts, canonical, parts_of
+from stronghold_p2p.errors import DecodeError
 from stronghold_p2p.identity import PeerId
 from tests.addressing.test_addresses import CERTHASH, FORMS, ONION, OTHER, PEER
 
@@ -42,7 +43,11 @@ SAID = {
 
 @pytest.mark.parametrize("text", SAID)
 def test_what_an_address_says(text: str) -> None:
-    assert parts_of(parse(text)) == SAID[text]
+    said = AddressParts.of(text)
+    assert said == SAID[text]
+    assert str(said.place) == text.removesuffix(f"/p2p/{PEER}")
+    with pytest.raises(DecodeError, match="take /ip4/"):
+        AddressParts.of("192.0.2.7:4001")
 
 
 ONE_PLACE = [

@@ -41,7 +41,7 @@ def dialable(address: Multiaddr) -> bool:
 
 def view(remote: Multiaddr) -> View:
     """How a network that dials TCP sees what the peer says from there."""
-    return View(PEER.peer_id, remote, dialable, None)
+    return View(PEER.peer_id, remote, dialable, None, us=STRANGER.peer_id)
 
 
 def addresses(count: int) -> list[bytes]:
@@ -314,11 +314,11 @@ def test_what_nobody_dials_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> Non
     listed = [bytes(parse(text)) for text in texts]
     listed += [bytes(parse(kind * count)) for kind in ("/tls", "/ws") for count in range(1, caps.MAX_COMPONENTS + 5)]
     monkeypatch.setattr(CheckedAddress, "__str__", no_text)
-    seen = View(PEER.peer_id, LOOPBACK, ask, None)
+    seen = View(PEER.peer_id, LOOPBACK, ask, None, us=STRANGER.peer_id)
     assert seen.usable([*listed, bytes(PUBLIC)]) == ()  # that is one kind more than anybody is asked about
-    assert len(asked) == caps.MAX_KINDS
+    assert len(asked) == caps.MAX_KINDS - 2  # nobody is asked about a zone, or about a peer's name at the end
     asked.clear()
-    seen = View(PEER.peer_id, LOOPBACK, ask, None)
+    seen = View(PEER.peer_id, LOOPBACK, ask, None, us=STRANGER.peer_id)
     assert seen.usable([bytes(PUBLIC), *listed, bytes(PRIVATE)]) == (PUBLIC, PRIVATE)
     assert [bytes(address) for address in asked[:2]] == [bytes(PUBLIC), listed[0]]  # of each kind the first
     assert seen.address(listed[0]) is None
@@ -329,7 +329,7 @@ def test_row_120_no_more_components_are_looked_at_than_so_many() -> None:
     assert len(long) * caps.MAX_COMPONENTS == caps.MAX_WALKED
     other = bytes(parse("/ip4/8.8.8.8/udp/1/quic-v1"))
     for listed, found in ((long[1:], 2), (long, 1)):
-        seen = View(PEER.peer_id, LOOPBACK, lambda address: bytes(address)[0] != long[0][0], None)
+        seen = View(PEER.peer_id, LOOPBACK, lambda address: bytes(address)[0] != long[0][0], None, us=STRANGER.peer_id)
         assert len(seen.usable([*listed, bytes(PUBLIC), other])) == found  # who needs no walk is always looked at
 
 
@@ -337,7 +337,7 @@ def test_a_record_that_was_known_before(monkeypatch: pytest.MonkeyPatch) -> None
     """Hostile row 95: what the book remembers counts as much as what was told on this connection."""
     sealed = record(5, bytes(PUBLIC))
     known = PeerRecord.open(sealed).edition
-    seen = View(PEER.peer_id, LOOPBACK, dialable, known)
+    seen = View(PEER.peer_id, LOOPBACK, dialable, known, us=STRANGER.peer_id)
     for data, expected in ((sealed, 5), (record(6), 6), (record(5), None), (record(4, bytes(PUBLIC)), None)):
         info = interpret(IdentifyMessage(signed_peer_record=data), KNOWN, seen)
         assert (None if info.record is None else info.record.seq) == expected
