@@ -305,7 +305,7 @@ class Dialer:
         candidate = Candidate(looked_up.origin, resolved.address, address, peer, given, trusted, resolved.name)
         if relays_of(address) and self._host.transport_for(address) is None:
             dial.failures[resolved.address] = _skipped(resolved.address)
-        elif address in self._host.bound:
+        elif address in self._host.own:
             dial.failures[resolved.address] = DialError(f"{resolved.address} is our own address")
         elif dial.peer is None and (there := self._host.dialed_at((address,), peer)) is not None and not there.used_up:
             there.wanted = True

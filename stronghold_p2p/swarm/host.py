@@ -83,12 +83,12 @@ class Host(Protocol):
         """Where we listen."""
 
     @property
-    def addresses(self) -> tuple[Multiaddr, ...]:
-        """Where others are told to reach us, without ``/p2p/``."""
+    def own(self) -> tuple[Multiaddr, ...]:
+        """Wherever a dial would find ourselves, without ``/p2p/``."""
 
     @property
-    def bound(self) -> tuple[Multiaddr, ...]:
-        """Where we listen, without ``/p2p/``."""
+    def addresses(self) -> tuple[Multiaddr, ...]:
+        """Where others are told to reach us, without ``/p2p/``."""
 
     def transport_for(self, address: Multiaddr) -> Transport | None:
         """The first that handles ``address``; None: nobody here."""

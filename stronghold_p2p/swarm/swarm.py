@@ -183,7 +183,7 @@ class Swarm:
         if connection is not None and not connection.used_up:
             connection.wanted = True
             return connection
-        own, known = self.bound, () if peer is None else self.book.addresses(peer)
+        own, known = self.own, () if peer is None else self.book.addresses(peer)
         others = [address for address in addresses if address not in own]
         known_others = [address for address in known if address not in own]
         if (addresses or known) and not (others or known_others):
@@ -362,6 +362,12 @@ class Swarm:
     @property
     def bound(self) -> tuple[Multiaddr, ...]:
         return tuple(address for listener in self.listeners.all for address in listener.addresses)
+
+    @property
+    def own(self) -> tuple[Multiaddr, ...]:
+        """Wherever a dial would find ourselves: where we listen, are seen by others, and say that we are."""
+        bound, announcer = self.bound, self.announcer
+        return (*bound, *announcer.outside(bound), *(announcer.announce or ()))
 
     async def close(self) -> None:
         """Accept nothing new, let handlers finish for up to ``Timeouts.close`` seconds, say goodbye, end everything.

@@ -16,6 +16,7 @@ from multiaddr import Multiaddr
 from stronghold_p2p import errors
 from stronghold_p2p.addressing.kinds import from_socket
 from stronghold_p2p.addressing.parse import parse, with_peer
+from stronghold_p2p.announcing.announcer import Announcer
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, PeerIdMismatch
@@ -170,6 +171,15 @@ async def test_ourselves() -> None:
             await alice.dial(None, alice.addresses)
         with pytest.raises(DialError, match="our own address"):
             await alice.dial(STRANGER, alice.addresses)
+
+
+async def test_ourselves_where_we_say_that_we_are() -> None:
+    """An address in front of ours leads to us, and so does a name."""
+    announced = [parse("/ip4/203.0.113.7/tcp/4001"), parse("/dns4/us.example/tcp/4001")]
+    async with swarm(1, announcer=Announcer(announced)) as alice:
+        for address in announced:
+            with pytest.raises(DialError, match="our own address"):
+                await alice.dial(STRANGER, [address])
 
 
 async def test_ourselves_by_an_address_that_we_do_not_know() -> None:
