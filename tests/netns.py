@@ -158,7 +158,7 @@ SYN, ACK = 0x02, 0x10
 
 
 class Nowhere(NamedTuple):
-    """``namespace`` reaches its own addresses, and whatever it sends elsewhere is lost. ``packets``: all that it sends."""
+    """``namespace`` reaches its own addresses; what it sends elsewhere is lost. ``packets``: all that it sends."""
 
     namespace: str
     packets: socket.socket

@@ -48,29 +48,29 @@ class Dial:
     """``waiting`` and ``names``: what has not begun; who joins later may bring more."""
 
     task: asyncio.Task[LiveConnection]
+    waiters = 0
+    unwanted = False  # the last who waited has left without it
+    returned = False  # somebody has the connection
+    winner: LiveConnection | None = None
+    found: LiveConnection | None = None  # one that is open leads to where a name does
+    past: Past | None = None
+    soonest = 0.0  # when the next one may begin
+    _begun: Rank | None = None  # of the last one
+    _told_names = 0
+    _waiter: asyncio.Future[None] | None = None
 
     def __init__(self, key: Key, peer: PeerId | None, outcome: asyncio.Future[LiveConnection]) -> None:
         self.key = key
         self.peer = peer
         self.outcome = outcome
-        self.waiters = 0
-        self.unwanted = False  # the last who waited has left without it
-        self.returned = False  # somebody has the connection
-        self.winner: LiveConnection | None = None
-        self.past: Past | None = None
         self.waiting: list[Candidate] = []
         self.names: list[Candidate] = []
         self.running: dict[asyncio.Task[LiveConnection], Candidate] = {}
         self.lookups: dict[asyncio.Task[None], Candidate] = {}
-        self.soonest = 0.0  # when the next one may begin
-        self.found: LiveConnection | None = None  # one that is open leads to where a name does
         self.failed: list[Candidate] = []
         self.failures: dict[Multiaddr, Exception] = {}
-        self._begun: Rank | None = None  # of the last one
-        self._told_names = 0
         self._known: set[tuple[bytes, PeerId | None, str]] = set()
         self._ended: list[asyncio.Task[Any]] = []
-        self._waiter: asyncio.Future[None] | None = None
 
     def add(self, candidate: Candidate, *, lookup: bool = False) -> None:
         """Each is tried once. Over plain TCP it makes no difference by which name it was found."""

@@ -90,12 +90,12 @@ class Dialer:
 
     def can_dial(self, address: Multiaddr) -> bool:
         """Judged by its form. A ``/dnsaddr`` may lead anywhere, another name to IP addresses with the same behind."""
-        first, *behind = walk(bytes(address))
-        if self._host.transport_for(address) is not None or first.protocol is DNSADDR:
+        if self._host.transport_for(address) is not None:
             return True
+        first, *behind = walk(bytes(address))
         if first.protocol not in NAMES or not behind:
-            return False
-        return self._host.transport_for(Multiaddr(_SOME_IP + bytes(address)[behind[0].start :])) is not None
+            return first.protocol is DNSADDR
+        return first.protocol is DNSADDR or self.can_dial(Multiaddr(_SOME_IP + bytes(address)[behind[0].start :]))
 
     def arrived(self, connection: LiveConnection) -> None:
         """The peer that we dial has connected to us: the callers that wait for the dial take that connection.
