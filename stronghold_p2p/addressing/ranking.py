@@ -13,7 +13,7 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.components import IP4, IP6
 from stronghold_p2p.addressing.kinds import reach_of
-from stronghold_p2p.addressing.parse import Part, walk
+from stronghold_p2p.addressing.parse import IP_TCP, walk
 from stronghold_p2p.addressing.parts import parts_of
 from stronghold_p2p.addressing.reach import Reach
 
@@ -23,7 +23,7 @@ Near = Callable[[bytes], bool]
 # Where the peer is: in our network it answers soonest, and nobody is in between. Private addresses of other networks
 # mean nobody here, or somebody else.
 _NEAR, _WORLD, _ELSEWHERE = range(3)
-_NAME: Final = 2  # instead of IPv6, 0, and IPv4, 1
+_FAMILIES: Final = {16: 0, 4: 1, 0: 2}  # by the bytes of an IP address; a name has none
 
 # What is spoken there: WebSocket takes a round trip more than TCP, and TLS below it one more.
 _CARRIERS: Final = {"tcp": 0, "ws": 1, "wss": 2}
@@ -52,11 +52,14 @@ class Rank(NamedTuple):
 
 def rank(address: Multiaddr, near: Near, preference: int = 0) -> Rank:
     """``preference`` is what is known besides the form: the lower ones come before all others."""
-    parts = parts_of(address)
-    ips = [part for part in walk(bytes(address))[:2] if part.protocol in (IP4, IP6)]
-    family = _NAME if not ips else int(ips[0].protocol is IP4)
-    carrier = _CARRIERS.get(parts.transport, len(_CARRIERS))
-    return Rank(preference, bool(parts.relays), _place(address, ips, near), carrier, family)
+    plain = IP_TCP.fullmatch(bytes(address))
+    if plain is not None:  # as nearly all are
+        packed, carrier, relayed = plain[1] or plain[2], _CARRIERS["tcp"], False
+    else:
+        parts = parts_of(address)
+        packed = next((part.value for part in walk(bytes(address))[:2] if part.protocol in (IP4, IP6)), b"")
+        carrier, relayed = _CARRIERS.get(parts.transport, len(_CARRIERS)), bool(parts.relays)
+    return Rank(preference, relayed, _place(address, packed, near), carrier, _FAMILIES[len(packed)])
 
 
 def first_of(ranks: Sequence[Rank], before: Rank | None) -> int:
@@ -81,10 +84,10 @@ def in_one_network(ours: bytes, theirs: bytes) -> bool:
     )
 
 
-def _place(address: Multiaddr, ips: list[Part], near: Near) -> int:
+def _place(address: Multiaddr, packed: bytes, near: Near) -> int:
     reach = reach_of(address)
     if reach is Reach.WORLD:
         return _WORLD
-    if reach is Reach.MACHINE or (reach is Reach.LINK and ips and ips[0].protocol is IP6):  # its zone says where
+    if reach is Reach.MACHINE or (reach is Reach.LINK and len(packed) == 16):  # its zone says where
         return _NEAR
-    return _NEAR if ips and near(ips[0].value) else _ELSEWHERE
+    return _NEAR if packed and near(packed) else _ELSEWHERE
