@@ -1,4 +1,4 @@
-"""What users see of a book: known addresses of peers in the order in which they are dialed, last success first.
+"""What users see of a book: known addresses of peers, the last success first.
 
 Its file is read whole or not at all, replaced in one step, and only where an address book was.
 """
@@ -126,7 +126,7 @@ class AddressBook:
             self._store.put(peer, entry)
 
     def addresses(self, peer: PeerId) -> tuple[Multiaddr, ...]:
-        """The addresses of ``peer`` in dial order: as ``via`` says, and those known in the order of their success.
+        """The addresses of ``peer``: as ``via`` says, and those known in the order of their success. A dial ranks them.
 
         One at the peer itself is without ``/p2p/``; one through a relay is
         ``<relay's address>/p2p/<relay>/p2p-circuit/p2p/<peer>``.

@@ -309,6 +309,7 @@ class Dialer:
             dial.failures[resolved.address] = DialError(f"{resolved.address} is our own address")
         elif dial.peer is None and (there := self._host.dialed_at((address,), peer)) is not None and not there.used_up:
             there.wanted = True
+            there.dialed_as |= {looked_up.origin}
             dial.found = there
             dial.wake()
         else:
@@ -357,6 +358,8 @@ class Dialer:
         """A name is kept as it is, as it may lead elsewhere the next time."""
         book, place = store_of(self._host.book), winner.origin if winner.name else winner.address
         book.worked(connection.peer, place, given=winner.given and bool(winner.name))
+        if winner.name:
+            connection.dialed_as |= {winner.origin}
         self._failures.forget(winner.peer, bytes(winner.address))
         if dial.peer is not None:
             for failed in dial.failed:

@@ -192,7 +192,8 @@ class Swarm:
 
     def dialed_at(self, addresses: Sequence[Multiaddr], peer: PeerId | None = None) -> LiveConnection | None:
         for one in reversed(self._tokens):
-            if one.direction == "out" and one.remote_address in addresses and peer in (None, one.peer):
+            there = one.remote_address in addresses or not one.dialed_as.isdisjoint(addresses)
+            if there and one.direction == "out" and peer in (None, one.peer):
                 return one
         return None
 

@@ -66,10 +66,15 @@ async def test_who_has_answered_behind_a_name_is_not_dialed_again() -> None:
     async with alone() as alice, swarm(2) as bob:
         place, port = str(bob.addresses[0]), str(bob.addresses[0]).split("/")[4]
         name = f"/dns4/bob.example/tcp/{port}"
-        names(alice, {name: [(0.0, place)]})
+        other = f"/dns6/bob.example/tcp/{port}"
+        asked = names(alice, {name: [(0.0, place)], other: [(0.0, place)]})
         first = await alice.dial(None, [parse(name)])
         assert first.remote_address == bob.addresses[0]
         assert await alice.dial(None, [parse(name)]) is first
+        assert len(asked.begun) == 1  # who is connected needs no nameserver
+        for _ in range(2):
+            assert await alice.dial(None, [parse(other)]) is first
+        assert len(asked.begun) == 2
         assert await alice.dial(None, [with_peer(parse(name), bob.peer_id)]) is first
         with pytest.raises(PeerIdMismatch):  # it is somebody else who is wanted there
             await alice.dial(None, [with_peer(parse(name), STRANGER)])
@@ -148,6 +153,19 @@ async def test_a_transport_may_take_the_name_itself() -> None:
         assert (await alice.dial(bob.peer_id, [parse(OTHER)])).peer == bob.peer_id
         assert [(one.address, one.told) for one in tried.begun] == [(OTHER, "")]
         assert asked.begun == []
+
+
+async def test_what_peers_tell_is_kept_if_it_may_lead_somewhere() -> None:
+    async with alone() as alice:
+        for address, right in {
+            "/dns4/example.org/tcp/1": True,
+            "/dnsaddr/example.org": True,
+            "/dns4/example.org": False,
+            "/dns4/example.org/udp/1/quic-v1": False,
+            "/ip4/8.8.8.8/tcp/1": True,
+            "/ip4/8.8.8.8/udp/1/quic-v1": False,
+        }.items():
+            assert alice.can_dial(parse(address)) is right, address
 
 
 # ---------------------------------------------------------------------- beside the others

@@ -7,7 +7,6 @@ import socket
 
 import pytest
 
-from stronghold_p2p.transport import routes
 from stronghold_p2p.transport.routes import source_towards
 
 
@@ -24,6 +23,6 @@ def test_no_way_there(monkeypatch: pytest.MonkeyPatch) -> None:
         def connect(self, address: object) -> None:
             raise OSError(101, "Network is unreachable")
 
-    monkeypatch.setattr(routes.socket, "socket", Nowhere)
+    monkeypatch.setattr("stronghold_p2p.transport.routes.socket.socket", Nowhere)
     assert source_towards(packed("203.0.113.1")) is None
     assert source_towards(packed("2001:db8::1")) is None
