@@ -15,6 +15,7 @@ from tests.hostile.client import Host
 from tests.hostile.codec import prefixed
 from tests.hostile.test_identify import introduced
 from tests.hostile.told import identify, ip4_tcp, ip6_tcp, named_tcp
+from tests.nowhere import Nowhere, nowhere
 
 PEER = "8.8.8.8"
 HOLES = [f"/ip4/8.8.4.{number}/tcp/4001" for number in range(1, 16)]
@@ -24,11 +25,11 @@ WITHIN = 5.0
 @contextmanager
 def nowhere(
     arena: Arena, *own: str, hosts: str = "", options: tuple[str, ...] = ()
-) -> Iterator[tuple[netns.Nowhere, Program, Host]]:
+) -> Iterator[tuple[Nowhere, Program, Host]]:
     """A dialer there, and somebody at the first of the namespace's ``own`` addresses."""
     with ExitStack() as stack:
         try:
-            there = stack.enter_context(netns.nowhere(*own, hosts=hosts))
+            there = stack.enter_context(nowhere(*own, hosts=hosts))
         except netns.Unavailable as error:
             pytest.skip(str(error))
         dialer = stack.enter_context(arena.dialer("--listen", own[-1], *options, namespace=there.namespace))
@@ -39,7 +40,7 @@ def nowhere(
 
 def test_row_9_black_holes(arena: Arena) -> None:
     """Fifteen addresses that never answer, then the good one"""
-    with nowhere(arena, PEER, "8.8.8.9") as (there, dialer, host):
+    with dialing(arena, PEER, "8.8.8.9") as (there, dialer, host):
         before = dialer.descriptors()
         began = time.monotonic()
         dialer.tell(do="dial", addrs=[*HOLES, host.address], peer=host.identity.name)
@@ -63,7 +64,7 @@ def test_row_10_no_packet_leads_inwards(arena: Arena) -> None:
     private = ("10.1.2.3", "172.16.3.4", "192.168.5.6", "100.64.7.8", "169.254.169.254", "127.0.0.1", "224.0.0.1")
     hosts = "\n".join(f"{ip} inward{number}.example" for number, ip in enumerate(private))
     hosts += "\n9.9.9.9 public.example\n9.9.10.9 banned.example\n8.8.8.9 us.example\n"
-    with nowhere(arena, PEER, "8.8.8.9", hosts=hosts, options=("--timeout", "connect=1")) as (there, dialer, host):
+    with dialing(arena, PEER, "8.8.8.9", hosts=hosts, options=("--timeout", "connect=1")) as (there, dialer, host):
         ours = dialer.address[1]
         told = [ip4_tcp(ip, 22) for ip in (*private, "0.0.0.0")]
         told += [ip4_tcp("9.9.9.8", 0), ip4_tcp("8.8.8.9", ours)]
