@@ -108,6 +108,19 @@ def test_then_surplus_protocols_are_dropped() -> None:
     assert PeerRecord.open(message.signed_peer_record or b"").peer_id == US.peer_id
 
 
+def test_of_more_than_128_protocols_go_would_remember_none() -> None:
+    names = [f"/{number}" for number in range(200)]
+    message = decoded(build(US, "a", names, [PUBLIC], 1).message(LOOPBACK))
+    assert message.protocols == tuple(name.encode() for name in names[: caps.MAX_PROTOCOLS_SENT])
+
+
+def test_loopback_is_told_last_and_dropped_first() -> None:
+    places = [parse(f"/ip4/127.0.0.1/tcp/{port}") for port in range(1, 40)]
+    listed = [parse(f"/ip4/10.0.0.1/tcp/{port}") for port in range(1, 40)]
+    message = decoded(build(US, "a", ["/x"], [*places, *listed], 1).message(LOOPBACK))
+    assert message.listen_addrs == tuple(map(bytes, [*listed, *places]))[: caps.MAX_ADDRESSES]
+
+
 @given(st.lists(st.integers(1, 200), max_size=80), st.integers(0, 60))
 def test_our_message_never_exceeds_what_rust_reads(sizes: list[int], protocols: int) -> None:
     listed = [named(size) for size in sizes]
