@@ -12,6 +12,7 @@ message it came in.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from multiaddr import Multiaddr
@@ -113,6 +114,15 @@ def walk(data: bytes) -> list[Part]:
         protocol.check(value)
         if parts and parts[-1].protocol is UNIX:
             raise DecodeError("in an address nothing stands behind a path, which would be a part of it")
+        parts.append(Part(protocol, value, start))
+    return parts
+
+
+def beginning(data: bytes) -> list[Part]:
+    """The first two components of a binary address, which tell the host; nobody has looked at the others."""
+    parts: list[Part] = []
+    for protocol, start, value in islice(_components(data, MAX_COMPONENTS), 2):
+        protocol.check(value)
         parts.append(Part(protocol, value, start))
     return parts
 
