@@ -9,7 +9,7 @@ from typing import Any, Final
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.components import CIRCUIT, IP4, IP6, IP6ZONE, NAMES, P2P, TCP
-from stronghold_p2p.addressing.parse import IP_TCP, CheckedAddress, Part, parse, walk, with_peer
+from stronghold_p2p.addressing.parse import IP_TCP, CheckedAddress, Part, beginning, parse, walk, with_peer
 from stronghold_p2p.addressing.reach import Reach, reach_of_ip
 from stronghold_p2p.addressing.values import Ip
 from stronghold_p2p.encoding import varint
@@ -82,13 +82,12 @@ def through_relay(address: Multiaddr, relay: PeerId) -> Multiaddr:
 def reach_of(address: Multiaddr) -> Reach:
     """From where it can be reached; of a relayed address, from where the relay can be."""
     plain = IP_TCP.fullmatch(bytes(address))
-    if plain is not None and plain[1]:
-        return reach_of_ip(plain[1])
-    ip = _first_ip(address)
-    if ip is not None:
+    if plain is not None:
+        return reach_of_ip(plain[1] or _innermost(ipaddress.IPv6Address(plain[2])).packed)
+    parts = beginning(bytes(address))
+    if (ip := _host_of(parts)) is not None:
         return reach_of_ip(ip.packed)
-    name = _name(address)
-    return reach_of_name(name) if name else Reach.SITE
+    return reach_of_name(parts[0].value.decode()) if parts[0].protocol in NAMES else Reach.SITE
 
 
 def reach_of_name(name: str) -> Reach:
@@ -113,18 +112,17 @@ def _ip4(text: str) -> ipaddress.IPv4Address | None:
 
 def is_unspecified(address: Multiaddr) -> bool:
     """Stands for all addresses of this machine: ``0.0.0.0`` or ``::``."""
-    return bool((ip := _first_ip(address)) and ip.is_unspecified)
+    return bool((ip := _host_of(beginning(bytes(address)))) and ip.is_unspecified)
 
 
-def _first_ip(address: Multiaddr) -> Ip | None:
-    """The innermost IP address at the start; of a relayed address it is the relay's."""
-    ip: Ip | None
-    if (plain := IP_TCP.fullmatch(bytes(address))) is not None:
-        ip = ipaddress.IPv4Address(plain[1]) if plain[1] else ipaddress.IPv6Address(plain[2])
-    else:
-        parts = walk(bytes(address))
-        ip = _ip_of(parts[0]) or (_ip_of(parts[1]) if len(parts) > 1 and parts[0].protocol is IP6ZONE else None)
-    return (inner_ip4(ip) or unmapped(ip)) if ip else None
+def _host_of(parts: list[Part]) -> Ip | None:
+    """The innermost IP address at the beginning; of a relayed address it is the relay's."""
+    ip = _ip_of(parts[0]) or (_ip_of(parts[1]) if len(parts) > 1 and parts[0].protocol is IP6ZONE else None)
+    return _innermost(ip) if ip else None
+
+
+def _innermost(ip: Ip) -> Ip:
+    return inner_ip4(ip) or unmapped(ip)
 
 
 def _ip_of(part: Part) -> Ip | None:
@@ -146,8 +144,3 @@ def inner_ip4(ip: Ip) -> ipaddress.IPv4Address | None:
 def unmapped(ip: Ip) -> Ip:
     """The IPv4 address inside a mapped one (RFC 4291, 2.5.5.2); any other as it is."""
     return ip.ipv4_mapped or ip if isinstance(ip, ipaddress.IPv6Address) else ip
-
-
-def _name(address: Multiaddr) -> str:
-    first = walk(bytes(address))[0]
-    return first.value.decode() if first.protocol in NAMES else ""

@@ -74,7 +74,7 @@ class Identify(Service):
         self._push_pending: dict[PeerId, bool] = {}  # a push runs; True: it has to run again
         self._push_next: dict[PeerId, float] = {}  # when the next one may leave
         self._places = asyncio.Semaphore(PUSHES)
-        self._closed = False
+        self._closed = self._told_too_many = False
         self._observing = Observing(swarm)
         swarm.handle(IDENTIFY, self._answer)
         swarm.handle(PUSH, self._on_push)
@@ -153,6 +153,9 @@ class Identify(Service):
         template = self._templates.get(shown)
         if template is None:
             self._seq = max(self._seq + 1, time.time_ns())  # nanoseconds, as go counts
+            if len(shown) > messages.MAX_PROTOCOLS_SENT and not self._told_too_many:
+                self._told_too_many = True
+                log.warning("of %d protocols peers are told the first %d", len(shown), messages.MAX_PROTOCOLS_SENT)
             template = messages.build(swarm.identity, self._agent, shown, swarm.addresses, self._seq)
             if len(self._templates) >= TEMPLATES:
                 self._templates.clear()

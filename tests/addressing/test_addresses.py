@@ -114,7 +114,7 @@ PEER_BYTES = bytes(PeerId(PEER))
 
 NO_ADDRESSES = """
 00 05 ff ffffffffffffffffff01 047f0000 0600 3500 3580 358000 35ffffffffffffffff7f 3503612f62 3501ff 350100 350120
-35026120 3502c3 3503612d2d 2a00 2a03652f30 a50300 a5030100 900300 900303746d70 9003042f612062 d20300 d20304deadbeef
+35026120 3502c3 3503612d2d 2a00 2a02fffe 2a03652f30 a50300 a5030100 900300 900303746d70 9003042f612062 d20300 d20304deadbeef
 e10300 e10301ff bb0300 890600000000000000 bc030000 06000106
 """
 
@@ -308,6 +308,18 @@ def test_the_kind_of_an_address_is_told_without_its_values() -> None:
     relayed = parse(f"/ip4/8.8.8.8/tcp/1/p2p/{OTHER}/p2p-circuit")
     assert kind_of(bytes(relayed), MAX_COMPONENTS) == (4, 6, 421, 290)
     assert kind_of(b"\xa5\x03\x02no" + b"\x35\x02\xff\xfe", 2) == (421, 53)  # neither a peer id, nor a name
-    for data in (b"", b"\x04\x7f", b"\xff\xff\x7f", b"\x06\x00\x01" * 3, bytes(1_025)):
-        with pytest.raises(DecodeError):
-            kind_of(data, 2)
+    for data in (b"", b"\x04\x7f", b"\xff\xff\x7f", b"\x06\x00\x01" * 3, bytes(1_025), b"\x35", b"\x35\xff\x01"):
+        assert kind_of(data, 2) is None
+
+
+ADDRESSES = [bytes(parse(text)) for texts in SCOPES.values() for text in texts.split()]
+
+
+@given(st.binary(max_size=40) | st.sampled_from(ADDRESSES))
+def test_the_kind_is_that_of_the_walk(data: bytes) -> None:
+    kind = kind_of(data, MAX_COMPONENTS)
+    try:
+        parts = walk(data)
+    except DecodeError:
+        return
+    assert kind == tuple(part.protocol.code for part in parts)

@@ -72,6 +72,8 @@ REFUSED = {
     "/dns4/a:b/tcp/1": "'a:b' is no name of a host",
     "/dns4/bu\u0308cher.example/tcp/1": "is no name of a host",
     "/dns4/" + "a" * 64 + "/tcp/1": "is no name of a host",
+    "/dns4/bü-.example/tcp/1": "'bü-.example' is no name of a host",
+    "/dns4/bü..example/tcp/1": "'bü..example' is no name of a host",
     "/ip6zone/a%b/ip6/fe80::1/tcp/1": "'a%b' is no zone",
     "/dns4/a.b/tcp/443/wss/http-path/%zz": "'%zz' is no escaped path",
     "/dns4/a.b/tcp/443/wss/http-path/a%0D%0Ab": "'a\\r\\nb' is no path",

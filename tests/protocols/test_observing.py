@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from multiaddr import Multiaddr
@@ -20,9 +21,8 @@ from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.events.events import AddressAdded, AddressRemoved, Event
 from stronghold_p2p.firewall.limits.gate import Token
 from stronghold_p2p.firewall.rules import Direction
-from stronghold_p2p.protocols import identify
 from stronghold_p2p.protocols.identify import Identify
-from stronghold_p2p.protocols.identify_messages import IdentifyMessage
+from stronghold_p2p.protocols.identify_messages import IdentifyMessage, Template
 from stronghold_p2p.protocols.observing import seen_by_us
 from stronghold_p2p.seams import Upgraded
 from stronghold_p2p.swarm.swarm import Swarm
@@ -77,7 +77,7 @@ class Crowd:
 
 
 @asynccontextmanager
-async def crowd(**options: object) -> AsyncIterator[Crowd]:
+async def crowd(**options: Any) -> AsyncIterator[Crowd]:
     async with AsyncExitStack() as stack:
         bob = await stack.enter_async_context(swarm(1, timeouts=PATIENT, **options))
         on = Crowd(bob, stack)
@@ -173,14 +173,14 @@ async def test_what_peers_are_told_of_where_they_are(remote: str, told: bool) ->
 async def test_our_own_name_behind_it_is_taken_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """js says ``<address>/p2p/<who is seen>``."""
     async with Network(listen=["/ip4/127.0.0.1/tcp/0"]) as bob, Network() as alice:
-        build = identify.messages.Template.message
+        build = Template.message
 
-        def as_js(self: identify.Template, observed: Multiaddr | None) -> bytes:
+        def as_js(self: Template, observed: Multiaddr | None) -> bytes:
             assert observed is not None
             named = bytes(parse(f"{observed}/p2p/{alice.peer_id}"))
             return build(self, None) + protobuf.encode(IdentifyMessage(observed_addr=named))
 
-        monkeypatch.setattr(identify.messages.Template, "message", as_js)
+        monkeypatch.setattr(Template, "message", as_js)
         connection = await alice.connect(bob.addresses[0])
         info = await alice.identify(bob.peer_id)
         assert info.observed == connection.local_address
