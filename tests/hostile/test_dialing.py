@@ -23,7 +23,7 @@ WITHIN = 5.0
 
 
 @contextmanager
-def nowhere(
+def dialing(
     arena: Arena, *own: str, hosts: str = "", options: tuple[str, ...] = ()
 ) -> Iterator[tuple[Nowhere, Program, Host]]:
     """A dialer there, and somebody at the first of the namespace's ``own`` addresses."""
