@@ -4,6 +4,8 @@ Everything that a program needs is here; ``Network`` is where it begins.
 """
 
 # ``as``: for type checkers a name that is exported, and not only used here.
+from stronghold_p2p.addressing.parts import AddressParts as AddressParts
+from stronghold_p2p.announcing.announcer import ObservedAddress as ObservedAddress
 from stronghold_p2p.book.addresses import AddressBook as AddressBook
 from stronghold_p2p.config import Limits as Limits
 from stronghold_p2p.config import Timeouts as Timeouts

@@ -6,8 +6,9 @@ from typing import Final
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing.components import CIRCUIT, IP4, IP6, IP6ZONE, NAMES, P2P, TCP, UNIX, Ip
+from stronghold_p2p.addressing.components import CIRCUIT, IP4, IP6, IP6ZONE, NAMES, P2P, TCP, UNIX
 from stronghold_p2p.addressing.parse import Part, walk
+from stronghold_p2p.addressing.values import Ip
 
 RELAYED: Final = "relays are not supported yet: give a direct address"
 UNKNOWN: Final = "it is no TCP address: give one like /ip4/192.0.2.7/tcp/4001"

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar, overload
 from multiaddr import Multiaddr
 
 from stronghold_p2p import network
+from stronghold_p2p.announcing.announcer import ObservedAddress
 from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import UsageError
@@ -65,6 +66,7 @@ class Network:
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
         announce: Iterable[Address] | None = None,
+        no_announce: Iterable[Address] = (),
         agent: str = AGENT,
         name: str = "",
         threads: int = 32,
@@ -77,6 +79,7 @@ class Network:
             timeouts=timeouts,
             limits=limits,
             announce=announce,
+            no_announce=no_announce,
             agent=agent,
             name=name,
         )
@@ -135,6 +138,11 @@ class Network:
     def addresses(self) -> tuple[Multiaddr, ...]:
         """Where others reach us, each ending in ``/p2p/`` and our peer id."""
         return self._of.addresses
+
+    @property
+    def observed(self) -> tuple[ObservedAddress, ...]:
+        """Where connected peers see us, what most of their networks say first."""
+        return self._of.observed
 
     @property
     def listeners(self) -> tuple[Listener, ...]:

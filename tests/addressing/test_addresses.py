@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stronghold_p2p.addressing.components import MAX_NAME
 from stronghold_p2p.addressing.kinds import (
     from_socket,
     is_unspecified,
@@ -21,6 +20,7 @@ from stronghold_p2p.addressing.kinds import (
 )
 from stronghold_p2p.addressing.parse import MAX_COMPONENTS, kind_of, parse, split_peer, walk, with_peer
 from stronghold_p2p.addressing.reach import Reach
+from stronghold_p2p.addressing.values import MAX_NAME
 from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import ConfigError, DecodeError
 from stronghold_p2p.identity import PeerId
@@ -91,7 +91,7 @@ NO_TEXTS = """
 /ip4/::1 /ip4/example.com /ip6/127.0.0.1 /ip6/:::1 /ip6/fe80::1%eth0 /ip6/[::1] /ip4=127.0.0.1 /ip4/127.0.0.1/tcp=80
 /ip4/127.0.0.1/tcp/65536 /ip4/127.0.0.1/tcp/-1 /ip4/127.0.0.1/tcp/+1 /ip4/127.0.0.1/tcp/01 /ip4/127.0.0.1/tcp/1_0
 /ip4/127.0.0.1/tcp/１ /ip4/127.0.0.1/tcp/http /memory/18446744073709551616 /ip4/1.2.3.4/ipcidr/256 /tls/1 /p2p/
-/p2p/127.0.0.1 /p2p/bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy /dns4/ /dns4/a_b /dns4/-a /dns4/a..b
+/p2p/127.0.0.1 /p2p/bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy /dns4/ /dns4/-a /dns4/a..b
 /ip6zone/ /unix /unix/ /http-path/%zz /certhash/abc /quic-v2 /garlic32/abc
 """
 OTHER_TEXTS = [
@@ -114,7 +114,7 @@ PEER_BYTES = bytes(PeerId(PEER))
 
 NO_ADDRESSES = """
 00 05 ff ffffffffffffffffff01 047f0000 0600 3500 3580 358000 35ffffffffffffffff7f 3503612f62 3501ff 350100 350120
-35026120 3502c3 3503612d2d 2a00 2a03652f30 a50300 a5030100 900300 900303746d70 9003042f612062 d20300 d20304deadbeef
+35026120 3502c3 3503612d2d 2a00 2a02fffe 2a03652f30 a50300 a5030100 900300 900303746d70 9003042f612062 d20300 d20304deadbeef
 e10300 e10301ff bb0300 890600000000000000 bc030000 06000106
 """
 

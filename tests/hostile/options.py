@@ -100,6 +100,7 @@ NETWORK: Sentinels = {
     "timeouts": lambda: Timeouts(ask=7.5),
     "limits": lambda: Limits(connections=299),
     "announce": lambda: ["/ip4/192.0.2.9/tcp/9"],
+    "no_announce": lambda: ["127.0.0.0/8"],
     "agent": lambda: "another/1",
     "name": lambda: "bob",
 }
@@ -128,6 +129,7 @@ async def with_options(options: dict[str, Any]) -> Snapshot:
             "timeouts": str(swarm.timeouts),
             "limits": str(swarm.limits),
             "announce": [str(one) for one in told.addresses if "192.0.2.9" in str(one)],
+            "no_announce": bool(network.addresses),
             "agent": told.agent,
             "name": repr(network).split()[1:-1],
         }

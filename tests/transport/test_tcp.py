@@ -404,11 +404,12 @@ assert set(sys.modules) == known, set(sys.modules) - known
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of descriptors are Unix's")
 def test_b12_addresses_of_each_kind_can_be_printed_without_a_descriptor() -> None:
     values = {
-        "ip4": "192.0.2.1", "ip6": "2001:db8::1", "ip6zone": "eth0/ip6/fe80::1", "tcp": "4001", "udp": "4001",
-        "p2p": "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA", "unix": "a/b", "ipcidr": "8", "memory": "7",
+        "ip4": "192.0.2.1", "ip6": "2001:db8::1", "ip6zone": "eth0/ip6/fe80::1", "memory": "7",
+        "p2p": "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA", "unix": "a/b", "ipcidr": "8",
         "onion3": "vww6ybal4bd7szmgncyruucpgfkqahzddi37ktceo3ah7ngmcopnpyyd:1234", "http-path": "a",
         "certhash": "uEiDDq4_xNyDorZBH3TlGazyJdOWSwvo4PUo5YHFMrvDE8g",
-        **dict.fromkeys(("dns", "dns4", "dns6", "dnsaddr", "sni"), "example.org"),
+        **dict.fromkeys(("tcp", "udp", "dccp", "sctp"), "4001"),
+        **dict.fromkeys(("dns", "dns4", "dns6", "dnsaddr"), "example.org"), "sni": "bücher.example",
     }  # fmt: skip
     kinds = {protocol.name: protocol.size for protocol in BY_NAME.values()}
     assert {name for name, size in kinds.items() if size != 0} == set(values)
