@@ -92,14 +92,11 @@ def answer(ours: Records, message: bytes) -> Found:
         first, last = ours.span(lower, upper)
         if kind == FINGERPRINT and told != ours.fingerprint(first, last):
             _cut(out, ours, first, last, upper)
-        elif kind == LIST:
+        elif isinstance(told, list):
             theirs = dict(told)
-            for key in ours.keys[first:last]:
-                if theirs.pop(key, None) != ours.digests[key][:SIZE]:
-                    found.surplus.append(key)
-                    if key in dict(told):
-                        found.missing.append(key)
-            found.missing += theirs
+            mine = {key: ours.digests[key][:SIZE] for key in ours.keys[first:last]}
+            found.surplus += [key for key in mine if theirs.get(key) != mine[key]]
+            found.missing += [key for key in theirs if mine.get(key) != theirs[key]]
             out.add(upper, SAME)
         else:
             out.add(upper, SAME)
