@@ -10,6 +10,7 @@ from stronghold_p2p.book.addresses import AddressBook as AddressBook
 from stronghold_p2p.config import Limits as Limits
 from stronghold_p2p.config import Timeouts as Timeouts
 from stronghold_p2p.connection.live import Connection as Connection
+from stronghold_p2p.errors import CircuitLimit as CircuitLimit
 from stronghold_p2p.errors import ConfigError as ConfigError
 from stronghold_p2p.errors import ConnectionClosed as ConnectionClosed
 from stronghold_p2p.errors import DeadlineExceeded as DeadlineExceeded
@@ -26,6 +27,7 @@ from stronghold_p2p.errors import NegotiationError as NegotiationError
 from stronghold_p2p.errors import P2PError as P2PError
 from stronghold_p2p.errors import PeerIdMismatch as PeerIdMismatch
 from stronghold_p2p.errors import Rejected as Rejected
+from stronghold_p2p.errors import RelayRefused as RelayRefused
 from stronghold_p2p.errors import StreamEnded as StreamEnded
 from stronghold_p2p.errors import StreamReset as StreamReset
 from stronghold_p2p.errors import UnsupportedProtocol as UnsupportedProtocol
@@ -34,6 +36,8 @@ from stronghold_p2p.events.events import AcceptFailed as AcceptFailed
 from stronghold_p2p.events.events import Accepting as Accepting
 from stronghold_p2p.events.events import AddressAdded as AddressAdded
 from stronghold_p2p.events.events import AddressRemoved as AddressRemoved
+from stronghold_p2p.events.events import CircuitClosed as CircuitClosed
+from stronghold_p2p.events.events import CircuitOpened as CircuitOpened
 from stronghold_p2p.events.events import DialFailed as DialFailed
 from stronghold_p2p.events.events import Dialing as Dialing
 from stronghold_p2p.events.events import Dropped as Dropped
@@ -44,6 +48,9 @@ from stronghold_p2p.events.events import ListenerEnded as ListenerEnded
 from stronghold_p2p.events.events import Opened as Opened
 from stronghold_p2p.events.events import RequestFailed as RequestFailed
 from stronghold_p2p.events.events import RequestUnread as RequestUnread
+from stronghold_p2p.events.events import ReservationLost as ReservationLost
+from stronghold_p2p.events.events import ReservationMade as ReservationMade
+from stronghold_p2p.events.events import ReservationRefused as ReservationRefused
 from stronghold_p2p.events.events import Retrying as Retrying
 from stronghold_p2p.events.events import RulesLoaded as RulesLoaded
 from stronghold_p2p.events.hub import Events as Events
@@ -58,6 +65,8 @@ from stronghold_p2p.interceptors import Handle as Handle
 from stronghold_p2p.keeping import Keeping as Keeping
 from stronghold_p2p.network import Network as Network
 from stronghold_p2p.protocols.identify_messages import PeerInfo as PeerInfo
+from stronghold_p2p.relay.messages import HOP as HOP
+from stronghold_p2p.relay.options import RelayLimits as RelayLimits
 from stronghold_p2p.request_response.codecs.codec import BYTES as BYTES
 from stronghold_p2p.request_response.codecs.codec import JSON as JSON
 from stronghold_p2p.request_response.codecs.codec import Codec as Codec
@@ -67,6 +76,7 @@ from stronghold_p2p.request_response.codecs.protocol import RequestProtocol as R
 from stronghold_p2p.request_response.codecs.typed import messages as messages
 from stronghold_p2p.request_response.parts import Parts as Parts
 from stronghold_p2p.request_response.server import Request as Request
+from stronghold_p2p.seams import Limited as Limited
 from stronghold_p2p.streams.stream import Stream as Stream
 from stronghold_p2p.streams.stream import StreamOpening as StreamOpening
 from stronghold_p2p.swarm.listeners import Listener as Listener

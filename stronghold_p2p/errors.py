@@ -10,7 +10,8 @@ it too, so that code which knows nothing of this package still handles it.
     │   └── IdentityError                    a key file
     ├── ListenError (OSError)                an address cannot be listened on
     ├── DialError (ConnectionError)          no address of a peer worked
-    │   └── NameResolutionError              a name in an address leads nowhere
+    │   ├── NameResolutionError              a name in an address leads nowhere
+    │   └── RelayRefused                     a relay says no
     ├── HandshakeError (ConnectionError)     between the socket and the finished connection
     │   ├── NegotiationError                 multistream-select found no common protocol, or nonsense
     │   └── PeerIdMismatch                   somebody else answered
@@ -92,6 +93,17 @@ class NameResolutionError(DialError):
         super().__init__(message, peer=peer)
         self.query = query
         self.address = address
+
+
+class RelayRefused(DialError):
+    """The ``relay`` has said no to a reservation, or to a circuit to ``peer``. ``status`` is its code
+    (relay/circuit-v2.md, "Status codes"); 0: it serves nobody as a relay, or not us.
+    """
+
+    def __init__(self, message: str, *, relay: Any, status: int, peer: Any = None) -> None:
+        super().__init__(message, peer=peer)
+        self.relay = relay
+        self.status = status
 
 
 class HandshakeError(P2PError, ConnectionError):

@@ -35,6 +35,8 @@ from stronghold_p2p.options import announcer_of, check_options
 from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.protocols.ping import Ping
+from stronghold_p2p.relay.options import RelayLimits
+from stronghold_p2p.relaying import use_relays
 from stronghold_p2p.request_response.attempts import kept_back
 from stronghold_p2p.request_response.client import Client
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, PartsProtocol, RequestProtocol
@@ -75,6 +77,7 @@ class Network:
     limits: how much there may be at once, see ``Limits``.
     announce: where peers are told to reach us; by default where we listen, and where enough of them see us.
     no_announce: what they are never told: networks, or addresses or beginnings of them.
+    relay: be a relay for those whom the firewall lets use ``HOP``, within these limits; by default it is none.
     agent: what identify tells about the software, at most 256 bytes.
     name: what ``repr`` and the audit log call this network.
 
@@ -93,26 +96,22 @@ class Network:
         limits: Limits | None = None,
         announce: Iterable[Address] | None = None,
         no_announce: Iterable[Address] = (),
+        relay: RelayLimits | None = None,
         agent: str = AGENT,
         name: str = "",
     ) -> None:
         options = {"identity": identity, "firewall": firewall, "book": book, "timeouts": timeouts, "limits": limits}
-        check_options(**options, agent=agent, name=name)
-        self.identity, self.name = identity or Identity(), name
+        check_options(**options, relay=relay, agent=agent, name=name)
+        self.name, self.identity = name, identity or Identity()
         self._listen = parsed_all("listen", listen)
+        us, announcer = self.identity, announcer_of(announce, no_announce, self.peer_id)
         self._swarm = swarm = Swarm(
-            self.identity,
-            firewall=firewall,
-            timeouts=timeouts,
-            limits=limits,
-            book=book,
-            announcer=announcer_of(announce, no_announce, self.peer_id),
-            name=name,
+            us, firewall=firewall, timeouts=timeouts, limits=limits, book=book, announcer=announcer, name=name
         )
         self.timeouts, self.limits = swarm.timeouts, swarm.limits
-        self._identify = Identify(self._swarm, agent)
-        self._ping = Ping(self._swarm)
-        self._client, self._server = Client(self._swarm), Server(self._swarm)
+        self._identify, self._ping = Identify(swarm, agent), Ping(swarm)
+        use_relays(swarm, relay)
+        self._client, self._server = Client(swarm), Server(swarm)
         self._keeper = Keeper(self._swarm, self._ping.ping)
         self._loop: asyncio.AbstractEventLoop | None = None  # since it was opened
         self._checked: set[tuple[str, ...]] = set()  # protocols that streams were opened for
@@ -201,7 +200,8 @@ class Network:
 
     async def listen(self, address: Address) -> Listener:
         """Accept connections on ``/ip4/<ip>/tcp/<port>`` or ``/ip6/...``; port 0 is a free one, ``0.0.0.0`` every
-        address of this host. ``ConfigError``: no such address; ``ListenError``: the system refuses it.
+        address of this host. ``<relay's address>/p2p/<relay>/p2p-circuit``: through that relay, for as long as one
+        listens. ``ConfigError``: no such address; ``ListenError``: the system, or the relay, refuses it.
         """
         self._check_open()
         return (await self._swarm.listen(own(address, self.peer_id))).face

@@ -51,6 +51,22 @@ class WireUser(Protocol):
         """The wire is gone, whatever ended it. Called once, and nothing is called after it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """What a relay still lets through: ``data``, bytes that we may send, and ``seconds``; infinite: any number."""
+
+    data: float
+    seconds: float
+
+
+class Rationed(Protocol):
+    """A wire that somebody in between lets carry so much, and no more."""
+
+    @property
+    def rest(self) -> Limited:
+        """What is left of it now."""
+
+
 class Wire(Protocol):
     """Ordered bytes to one other end. Where it is nested in a stream of another connection, it delivers at the end of
     that connection's turn and from memory of its own: the outer record is still being read until then.
@@ -67,6 +83,10 @@ class Wire(Protocol):
     """What is written now would only be buffered; ``writable`` tells when to go on."""
     lost: bool
     """``ended`` was called."""
+
+    @property
+    def limited(self) -> Rationed | None:
+        """The wire itself, if it may not carry what it likes; None for all others."""
 
     @property
     def partial(self) -> bool:
@@ -310,6 +330,10 @@ class Upgraded(Protocol):
     public_key: PublicKey
     local: Multiaddr
     remote: Multiaddr
+
+    @property
+    def limited(self) -> Rationed | None:
+        """As of its wire."""
 
     def start(self, user: MuxerUser) -> Muxer:
         """Take the connection. ``ConnectionClosed``: it was lost before."""

@@ -20,6 +20,7 @@ from typing import Final
 from multiaddr import Multiaddr
 
 from stronghold_p2p import multistream
+from stronghold_p2p.addressing.kinds import relays_of
 from stronghold_p2p.codes import GoAway, Reset
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.deadlines import Deadlines
@@ -30,7 +31,7 @@ from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId, PublicKey
 from stronghold_p2p.logs import each
 from stronghold_p2p.loops import check_home
-from stronghold_p2p.seams import USED_UP, Muxer, Sink, StreamEnd, Upgraded
+from stronghold_p2p.seams import USED_UP, Limited, Muxer, Sink, StreamEnd, Upgraded
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import (
@@ -133,6 +134,14 @@ class Connection:
         """The round trip that was measured last, in seconds; None before the first."""
         return self._live.latency
 
+    @property
+    def limited(self) -> Limited | None:
+        """What a relay still lets through, as far as we know; None: it leads through none, or that sets no limit.
+
+        What goes beyond ends the connection with ``CircuitLimit``.
+        """
+        return self._live.limited
+
     def __repr__(self) -> str:
         return repr(self._live)
 
@@ -155,6 +164,7 @@ class LiveConnection:
     worn_out = False  # few ids are left for streams of ours
     used_up = False  # and now none
     replacement: asyncio.Task[None] | None = None  # looks for the fresh one
+    kept = 0  # so many services need it although nothing happens on it
     _draining = False
 
     def __init__(
@@ -165,6 +175,8 @@ class LiveConnection:
         self.direction: Direction = direction
         self.local_address: Multiaddr = upgraded.local
         self.remote_address: Multiaddr = upgraded.remote
+        self.relayed = bool(relays_of(upgraded.remote))
+        self._rationed = upgraded.limited
         self.error: Exception | None = None
         self.life = Life.OPEN
         self.loop = asyncio.get_running_loop()
@@ -227,6 +239,10 @@ class LiveConnection:
         sinks = (end.sink for end in self._muxer.streams)
         names = (sink.protocol if isinstance(sink, LiveStream) else "a wire" for sink in sinks)
         return self.wanted or any(name and name not in OPEN_PROTOCOLS for name in names)
+
+    @property
+    def limited(self) -> Limited | None:
+        return None if self._rationed is None else self._rationed.rest
 
     @property
     def heard(self) -> float:
@@ -354,7 +370,7 @@ class LiveConnection:
         return self._next(now) if self.life is _OPEN else self._muxer.due()
 
     def _is_idle(self, now: float) -> bool:
-        if self._muxer.streams or self.peer in self._owner.protected:
+        if self._muxer.streams or self.kept or self.peer in self._owner.protected:
             self._idle_since = None
         elif self._idle_since is None:
             self._idle_since = now

@@ -38,6 +38,12 @@ def source_of(event: Event) -> Source:
         case events.RequestFailed(request):
             peer: PeerId = request.peer
             return peer
+        case (
+            events.ReservationMade(_, holder) | events.ReservationLost(_, holder) | events.ReservationRefused(_, holder)
+        ):
+            return holder
+        case events.CircuitOpened(source) | events.CircuitClosed(source):
+            return source
         case events.Accepting(remote) | events.AcceptFailed(remote, _):
             return remote
         case _:
@@ -54,7 +60,7 @@ def held_of(event: Event) -> Hold[bytes] | None:
 
 def refuses(event: Event) -> bool:
     """Whether somebody was turned away: no handler and no connection, so nothing of it can be made to wait."""
-    return isinstance(event, events.AcceptFailed | events.RequestUnread) or (
+    return isinstance(event, events.AcceptFailed | events.RequestUnread | events.ReservationRefused) or (
         isinstance(event, events.Judged) and event.rule == Rule.REJECT
     )
 

@@ -141,6 +141,57 @@ class RulesLoaded:
 
 
 @dataclass(frozen=True, slots=True)
+class ReservationMade:
+    """``peer`` has a reservation at ``relay`` for ``seconds``, unless it is renewed. One of both is ourselves."""
+
+    relay: PeerId
+    peer: PeerId
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationLost:
+    """It has none any more: its connection has ended (``error`` tells why), it was not renewed, or we have left."""
+
+    relay: PeerId
+    peer: PeerId
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationRefused:
+    """``relay`` has given ``peer`` no reservation, or has not renewed it."""
+
+    relay: PeerId
+    peer: PeerId
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitOpened:
+    """We relay a circuit between the two: ``data`` bytes each way, for ``seconds``. Infinite: any number."""
+
+    source: PeerId
+    target: PeerId
+    data: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitClosed:
+    """It is over after ``seconds``, for this ``reason``. ``sent``: bytes from the source to the target, ``received``:
+    back.
+    """
+
+    source: PeerId
+    target: PeerId
+    reason: str
+    sent: int
+    received: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Dropped:
     """``count`` events are missing here: the reader was too slow for its buffer."""
 
@@ -162,5 +213,10 @@ Event: TypeAlias = (
     | RequestUnread
     | Judged
     | RulesLoaded
+    | ReservationMade
+    | ReservationLost
+    | ReservationRefused
+    | CircuitOpened
+    | CircuitClosed
     | Dropped
 )

@@ -64,4 +64,20 @@ def line_of(event: Event) -> str | None:
         case events.RequestUnread(connection, protocol, error):
             return f"a request of {connection.peer} for {protocol} was not read: {error}"
         case _:
+            return _relay_line(event)
+
+
+def _relay_line(event: Event) -> str | None:
+    match event:
+        case events.ReservationMade(relay, peer, seconds):
+            return f"{peer} has a reservation at {relay} for {seconds:.0f} s"
+        case events.ReservationLost(relay, peer, error):
+            return f"{peer} has no reservation at {relay} any more: {error or 'it has left, or has not renewed it'}"
+        case events.ReservationRefused(relay, peer, error):
+            return f"{peer} gets no reservation at {relay}: {error}"
+        case events.CircuitOpened(source, target):
+            return f"circuit from {source} to {target}"
+        case events.CircuitClosed(source, target, reason, sent, received):
+            return f"circuit from {source} to {target} is over, {sent} and {received} bytes: {reason}"
+        case _:
             return None

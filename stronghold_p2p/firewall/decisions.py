@@ -32,8 +32,12 @@ AskHook: TypeAlias = Callable[[Attempt], Awaitable[bool | Rule] | bool | Rule]
 NoRuleHook: TypeAlias = Callable[[Attempt], Awaitable[Rule | None] | Rule | None]
 Observer: TypeAlias = Callable[[PeerId | None], None]
 
-OPEN_PROTOCOLS: Final = frozenset({CONNECTION, "/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0"})
-"""What passes unless an entry names it: connecting, identify (specs: identify/README.md) and ping (ping/ping.md)."""
+OPEN_PROTOCOLS: Final = frozenset(
+    {CONNECTION, "/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0", "/libp2p/circuit/relay/0.2.0/stop"}
+)
+"""What passes unless an entry names it: connecting, identify (specs: identify/README.md), ping (ping/ping.md), and what
+a relay offers to those who have a place there (relay/circuit-v2.md): others refuse it themselves.
+"""
 
 _NO_RULE: Final = Judgement(None, "none")
 _OPEN: Final = Judgement(Rule.ALLOW, "open", implicit=True)

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias, TypedDict, get_args
 
 from multiaddr import Multiaddr
 
+from stronghold_p2p.addressing.kinds import relays_of
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.identity import PeerId
 
@@ -218,6 +219,11 @@ class Attempt:
     variant: str | None = None
     view: Any = None
     held: Any = field(default=None, repr=False, compare=False)  # of the library: what the request takes of its memory
+
+    @property
+    def relayed(self) -> bool:
+        """It comes, or goes, through a relay: then ``address`` tells where that is."""
+        return bool(relays_of(self.address))
 
 
 _PLAIN: Final = (dict, list, int, float, bytes, type(None))

@@ -28,9 +28,16 @@ class Allowance:
         """
         if not self.limited:
             return None
-        return Limit(
-            duration=0 if self.duration == inf else int(self.duration), data=0 if self.data == inf else int(self.data)
-        )
+        return Limit(duration=_whole(self.duration, _MOST_SECONDS), data=_whole(self.data, _MOST_BYTES))
+
+
+_MOST_SECONDS = (1 << 32) - 1  # a uint32 in go's message
+_MOST_BYTES = (1 << 63) - 1
+
+
+def _whole(limit: float, most: int) -> int:
+    """As a number on the wire, where 0 stands for any: a part of one is one."""
+    return 0 if limit == inf else min(max(1, int(limit)), most)
 
 
 UNLIMITED = Allowance()

@@ -33,6 +33,9 @@ class End(Enum):
 
 _CODES: Final = {End.FINISHED: Reset.NONE, End.BROKEN: Reset.NONE, End.CLOSED: Reset.SHUTDOWN}
 
+# Bytes: pieces that are shorter are put together, as each costs an object. A window of single bytes would be 15 MB.
+JOIN_BELOW: Final = 512
+
 Later = Callable[[Callable[[], None]], None]
 
 
@@ -71,7 +74,11 @@ class Half:
         return self._meter.used
 
     def data(self, piece: bytes | memoryview) -> None:
-        self._queued.append(piece)
+        queued = self._queued
+        if queued and len(piece) < JOIN_BELOW and len(queued[-1]) < JOIN_BELOW:
+            queued[-1] = b"".join((queued[-1], piece))
+        else:
+            queued.append(piece)
         self._soon()
 
     def end(self) -> None:

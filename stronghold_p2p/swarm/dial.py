@@ -18,8 +18,8 @@ from stronghold_p2p.identity import PeerId
 CANDIDATES: Final = 64  # addresses of one dial, and names besides: as many as a book has of one peer
 TOLD_NAMES: Final = 8  # of one dial, as each may cost 32 look-ups: those that the caller has not given
 
-Key: TypeAlias = "PeerId | tuple[Multiaddr, ...]"
-"""What a dial is known by: its peer; or its addresses, where no peer is named."""
+Key: TypeAlias = "PeerId | tuple[Multiaddr, ...] | tuple[PeerId]"
+"""What a dial is known by: its peer, in a tuple if it leads through no relay; its addresses, where no peer is named."""
 
 
 @dataclass(eq=False, slots=True)

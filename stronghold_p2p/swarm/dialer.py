@@ -62,14 +62,20 @@ class Dialer:
         self._failures = Failures()
 
     async def dial(
-        self, peer: PeerId | None, addresses: Sequence[Multiaddr], known: Iterable[Multiaddr] = ()
+        self,
+        peer: PeerId | None,
+        addresses: Sequence[Multiaddr],
+        known: Iterable[Multiaddr] = (),
+        *,
+        directly: bool = False,
     ) -> LiveConnection:
         """Connect to ``peer`` (None: to whoever proves an identity at the address).
 
         ``addresses`` are those that the caller gives, and come before the ``known`` ones. All callers for one peer, or
-        for the same addresses, share one dial; it is cancelled when the last of them is.
+        for the same addresses, share one dial; it is cancelled when the last of them is. ``directly``: none of them
+        leads through a relay, so they share none with those who wait for one.
         """
-        key = tuple(addresses) if peer is None else peer
+        key: Key = tuple(addresses) if peer is None else (peer,) if directly else peer
         dial = self._shared.get(key) or self._start(key, peer)
         dial.waiters += 1
         try:

@@ -1,7 +1,7 @@
 """The swarm as others of this package see it: the services above it, and its own dialer and listeners."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from multiaddr import Multiaddr
@@ -40,6 +40,10 @@ class Service:
 
     def disconnected(self, connection: LiveConnection) -> None:
         """It is over."""
+
+    def snapshot(self) -> Mapping[str, int]:
+        """What ``stats()`` tells of it."""
+        return {}
 
     async def close(self) -> None:
         """The network closes: end every task. The connections are still there."""
@@ -119,6 +123,9 @@ class Host(Protocol):
 
         ``DialError`` names each address and its cause; a single address' own error is raised as it is.
         """
+
+    async def dial_directly(self, peer: PeerId, addresses: Sequence[Multiaddr] = ()) -> LiveConnection:
+        """As ``dial``, but through no relay: so relays are reached, as two of them would lead to each other."""
 
     def establish(self, upgraded: Upgraded, token: Token, direction: Direction) -> LiveConnection:
         """Make a connection of what was upgraded. ``LimitExceeded`` or ``ConnectionClosed`` if it is not wanted: it has

@@ -13,7 +13,7 @@ from typing import Final
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing.kinds import is_unspecified
+from stronghold_p2p.addressing.kinds import is_unspecified, relays_of
 from stronghold_p2p.announcing.announcer import Announcer
 from stronghold_p2p.book.addresses import AddressBook, save_changes, store_of
 from stronghold_p2p.codes import GoAway
@@ -176,19 +176,33 @@ class Swarm:
 
     async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr] = ()) -> LiveConnection:
         self._check_running()
-        if peer == self.peer_id:
-            raise DialError("that is our own peer id", peer=peer)
         # Whoever is at an address that we have dialed has answered already.
         connection = self.dialed_at(addresses) if peer is None else self.connected(peer)
         if connection is not None and not connection.used_up:
             connection.wanted = True
             return connection
-        own, known = self.own, () if peer is None else self.book.addresses(peer)
+        return await self._dial(peer, addresses, () if peer is None else self.book.addresses(peer))
+
+    async def dial_directly(self, peer: PeerId, addresses: Sequence[Multiaddr] = ()) -> LiveConnection:
+        self._check_running()
+        for connection in self.connections(peer):
+            if not (connection.relayed or connection.used_up):
+                connection.wanted = True
+                return connection
+        known = [address for address in self.book.addresses(peer) if not relays_of(address)]
+        return await self._dial(peer, [one for one in addresses if not relays_of(one)], known, directly=True)
+
+    async def _dial(
+        self, peer: PeerId | None, addresses: Sequence[Multiaddr], known: Sequence[Multiaddr], *, directly: bool = False
+    ) -> LiveConnection:
+        own = self.own
+        if peer == self.peer_id:
+            raise DialError("that is our own peer id", peer=peer)
         others = [address for address in addresses if address not in own]
         known_others = [address for address in known if address not in own]
         if (addresses or known) and not (others or known_others):
             raise DialError("that is our own address", peer=peer)
-        return await self.dialer.dial(peer, others, known_others)
+        return await self.dialer.dial(peer, others, known_others, directly=directly)
 
     def dialed_at(self, addresses: Sequence[Multiaddr], peer: PeerId | None = None) -> LiveConnection | None:
         for one in reversed(self._tokens):
@@ -208,8 +222,10 @@ class Swarm:
         connection = LiveConnection(upgraded, self, direction=direction, limits=self.limits, timeouts=self.timeouts)
         self._tokens[connection] = token
         group = self._connections.setdefault(connection.peer, [])
-        group.insert(0, connection)
-        if len(group) > 1:
+        # One through a relay comes behind those that are not: it may carry little, and not for long.
+        at = sum(not one.relayed for one in group) if connection.relayed else 0
+        group.insert(at, connection)
+        if len(group) > 1 and not at:
             self._prefer(connection, group[1:])
         self.dialer.arrived(connection)
         for service in self._added:
@@ -247,7 +263,8 @@ class Swarm:
         if now < self._all_needed_until:
             return None
         for one in self._tokens:  # in the order in which they have come
-            if one.direction == "in" and one.peer not in self.protected and now - one.idle_since >= GIVES_WAY_AFTER:
+            idle = one.direction == "in" and now - one.idle_since >= GIVES_WAY_AFTER
+            if idle and not one.kept and one.peer not in self.protected:
                 break
         else:  # a crowd at the door is not worth a look at all for each
             self._all_needed_until = now + LOOK_AGAIN
@@ -351,6 +368,7 @@ class Swarm:
             **self.gate.snapshot(),
             **self.approval.snapshot(),
             **self.pool.snapshot(),
+            **dict(chain.from_iterable(service.snapshot().items() for service in self._added)),
             "held": self.hub.backlog.held,
             "listeners": len(self.listeners.all),
             "streams": sum(connection.streams for connection in connections),

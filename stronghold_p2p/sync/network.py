@@ -24,6 +24,7 @@ from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.interceptors import Interceptor
 from stronghold_p2p.network import AGENT
 from stronghold_p2p.protocols.identify_messages import PeerInfo
+from stronghold_p2p.relay.options import RelayLimits
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, PartsProtocol, RequestProtocol
 from stronghold_p2p.request_response.server import Handler, Request
 from stronghold_p2p.streams import stream
@@ -67,6 +68,7 @@ class Network:
         limits: Limits | None = None,
         announce: Iterable[Address] | None = None,
         no_announce: Iterable[Address] = (),
+        relay: RelayLimits | None = None,
         agent: str = AGENT,
         name: str = "",
         threads: int = 32,
@@ -80,6 +82,7 @@ class Network:
             limits=limits,
             announce=announce,
             no_announce=no_announce,
+            relay=relay,
             agent=agent,
             name=name,
         )

@@ -15,7 +15,7 @@ from stronghold_p2p.events.events import Event
 from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId, PublicKey
 from stronghold_p2p.request_response import parts
-from stronghold_p2p.seams import Buffer
+from stronghold_p2p.seams import Buffer, Limited
 from stronghold_p2p.streams import stream
 from stronghold_p2p.streams.live import READ_CHUNK
 from stronghold_p2p.swarm import listeners
@@ -94,6 +94,11 @@ class Connection(_Part[live.Connection]):
     def latency(self) -> float | None:
         """The round trip that was measured last, in seconds; None before the first."""
         return self._of.latency
+
+    @property
+    def limited(self) -> Limited | None:
+        """What a relay still lets through; None: it leads through none, or that sets no limit."""
+        return self._of.limited
 
     def close(self, code: int = GoAway.NORMAL) -> None:
         """Close in order, with ``code``; waits up to a second for the peer to close its end, too."""

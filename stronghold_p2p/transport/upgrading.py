@@ -19,7 +19,7 @@ from multiaddr import Multiaddr
 from stronghold_p2p.errors import ConnectionClosed, DeadlineExceeded, HandshakeError, P2PError
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity import PeerId, PublicKey
-from stronghold_p2p.seams import Arrivals, Muxer, MuxerUser, Outcome, Upgraded, Wire
+from stronghold_p2p.seams import Arrivals, Muxer, MuxerUser, Outcome, Rationed, Upgraded, Wire
 from stronghold_p2p.transport.upgrade import Negotiated, UpgradeSettings
 
 MAX_EARLY: Final = 4_096  # bytes that a dialer sends before it hears of us: two lines and Noise's first message are 62
@@ -161,6 +161,10 @@ class UpgradeRunner:
         self._stop_timer()
         assert self._outcome is not None
         self._outcome.proven(self)
+
+    @property
+    def limited(self) -> Rationed | None:
+        return self._wire.limited
 
     def start(self, user: MuxerUser) -> Muxer:
         if self._phase is Phase.OVER:

@@ -9,8 +9,17 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.kinds import relays_of, through_relay
 from stronghold_p2p.addressing.parse import parse
+from stronghold_p2p.codes import Reset
 from stronghold_p2p.connection.live import LiveConnection
-from stronghold_p2p.errors import DecodeError, DialError, Malformed
+from stronghold_p2p.errors import (
+    DecodeError,
+    DialError,
+    Malformed,
+    RelayRefused,
+    StreamEnded,
+    StreamReset,
+    UnsupportedProtocol,
+)
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.relay import messages, voucher
 from stronghold_p2p.relay.allowance import Allowance, told
@@ -33,13 +42,9 @@ _REASONS: Final = {
 }
 
 
-class RelayRefused(DialError):
-    """A relay has said no: ``status`` is its code, ``relay`` its id."""
-
-    def __init__(self, relay: PeerId, status: Status, *, peer: PeerId | None = None) -> None:
-        super().__init__(f"the relay {relay} refuses: {_REASONS.get(status, status.name)} (status {status})", peer=peer)
-        self.relay = relay
-        self.status = int(status)
+def _refused(relay: PeerId, status: Status, peer: PeerId | None = None) -> RelayRefused:
+    told = f"the relay {relay} refuses: {_REASONS.get(status, status.name)} (status {status})"
+    return RelayRefused(told, relay=relay, status=int(status), peer=peer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +66,23 @@ async def _ask(relay: LiveConnection, body: bytes) -> tuple[HopMessage, LiveStre
         if message.type != HopType.STATUS:
             raise DecodeError("a request where an answer was due")
     except DecodeError as error:
-        stream.reset(0)
-        raise Malformed(f"the relay's answer: {error}", peer=relay.peer) from None
+        stream.reset(Reset.NONE)
+        raise Malformed(f"the answer of the relay {relay.peer}: {error}", peer=relay.peer) from None
+    except UnsupportedProtocol:
+        stream.reset(Reset.NONE)
+        told = f"{relay.peer} is no relay, or not for us: its firewall decides to whom it shows that it is one"
+        raise RelayRefused(told, relay=relay.peer, status=Status.NONE) from None
+    except (StreamReset, StreamEnded) as error:
+        stream.reset(Reset.NONE)
+        raise DialError(f"the relay {relay.peer} gives no answer: {error}", peer=relay.peer) from error
     except BaseException:
-        stream.reset(0)
+        stream.reset(Reset.NONE)
         raise
     return message, stream
 
 
 async def reserve(relay: LiveConnection, own: PeerId, clock: Callable[[], float] = time.time) -> Granted:
-    """A place at the other end of ``relay``. ``RelayRefused``, ``Malformed``, or what its stream raises.
+    """A place at the other end of ``relay``. ``DialError``, ``Malformed``, ``DeadlineExceeded`` or ``ConnectionClosed``.
 
     A voucher that is there and wrong is ``Malformed``, as go has it; rust sends none.
     """
@@ -78,7 +90,7 @@ async def reserve(relay: LiveConnection, own: PeerId, clock: Callable[[], float]
     stream.close()
     status, reservation = messages.status_of(message), message.reservation
     if status is not Status.OK:
-        raise RelayRefused(relay.peer, status)
+        raise _refused(relay.peer, status)
     if reservation is None or reservation.expire is None:
         raise Malformed("the relay grants a place and does not say until when", peer=relay.peer)
     if reservation.voucher:
@@ -109,5 +121,5 @@ async def connect(relay: LiveConnection, target: PeerId) -> tuple[LiveStream, Al
     status = messages.status_of(message)
     if status is not Status.OK:
         stream.close()
-        raise RelayRefused(relay.peer, status, peer=target)
+        raise _refused(relay.peer, status, target)
     return stream, told(message.limit)

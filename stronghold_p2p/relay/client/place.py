@@ -1,8 +1,9 @@
 """One reservation that is kept, for as long as somebody listens there.
 
 It is renewed before it expires (rust: at three quarters), on the same connection; a relay that refuses to renew keeps
-what it has granted, so ours lasts until then. When the connection ends, the relay is dialed again, with back-off. One
-task for each.
+what it has granted, so ours lasts until then, and is asked for again meanwhile. When the connection ends, the relay is
+dialed again, with back-off: a relay that grants places and does not keep them is not asked more often than one that
+grants none (hostile rows 86 and 87). One task for each.
 """
 
 import asyncio
@@ -14,7 +15,8 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p.backoff import backoff
 from stronghold_p2p.connection.live import LiveConnection
-from stronghold_p2p.errors import P2PError
+from stronghold_p2p.errors import ConnectionClosed, P2PError, RelayRefused
+from stronghold_p2p.events.events import ReservationLost, ReservationMade, ReservationRefused
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.logs import OneLine
 from stronghold_p2p.relay.client.asking import Granted, reserve
@@ -24,8 +26,9 @@ RENEW_AT: Final = 0.75  # of the time that a place lasts
 SOONEST: Final = 30.0  # seconds until it is renewed: a relay that grants less is not asked more often for that (row 86)
 LATEST: Final = 3_600.0  # and one that grants a hundred years is asked nonetheless
 FIRST: Final = 1.0  # seconds at most until the first try again (row 87)
-LONGEST: Final = 300.0  # and until any other
-STEADY: Final = 60.0  # seconds that a place has to last for the next try to come soon
+LONGEST: Final = 300.0  # and until any other, of a relay that is not there or refuses
+SOON_GONE: Final = 10.0  # and of one that has granted places, and lost them soon
+STEADY: Final = 5.0  # seconds that a place has to last for the next try to come as after the first loss
 
 log = logging.getLogger("stronghold_p2p.relay")
 
@@ -41,15 +44,14 @@ class KeptPlace:
         self.connection: LiveConnection | None = None
         self._host = host
         self._addresses = addresses
+        self._since = self._until = 0.0  # of what was granted
         self._lost = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
         """The first try, whose error is the caller's; from then on it is kept."""
-        host = self._host
-        self.connection = connection = await host.dial(self.relay, self._addresses)
-        self._take(connection, await reserve(connection, host.peer_id))
-        self._task = host.loop.create_task(self._keep())
+        await self._ask(None)
+        self._task = self._host.loop.create_task(self._keep())
 
     def disconnected(self, connection: LiveConnection) -> None:
         if connection is self.connection:
@@ -63,50 +65,89 @@ class KeptPlace:
         self._drop(None)
         return self._task
 
-    def _take(self, connection: LiveConnection, granted: Granted) -> None:
-        before, self.granted, self.connection = self.granted, granted, connection
+    async def _ask(self, connection: LiveConnection | None) -> None:
+        """A place, on ``connection`` if that is still there. It is gone with its connection, and may be at once."""
+        host = self._host
+        if connection is None or connection.closed:
+            connection = await host.dial_directly(self.relay, self._addresses)
+        granted = await reserve(connection, host.peer_id)
+        if connection.closed:
+            raise ConnectionClosed("the relay closed the connection on which it granted a place", peer=self.relay)
+        before = self.granted
+        if self.connection is not connection:
+            self._let_go()
+            self.connection = connection
+            connection.kept += 1
+        self.granted, self.error = granted, None
+        self._until = host.loop.time() + granted.lasts
+        if before is None:
+            self._since = host.loop.time()
+            host.hub.emit(ReservationMade(self.relay, host.peer_id, granted.lasts))
         if before is None or before.addresses != granted.addresses:
             self.changed()
 
+    def _let_go(self) -> None:
+        if self.connection is not None:
+            self.connection.kept -= 1
+            self.connection = None
+
     def _drop(self, error: Exception | None) -> None:
-        before, self.granted, self.connection, self.error = self.granted, None, None, error
+        self._let_go()
+        before, self.granted = self.granted, None
+        self.error = error or self.error
         if before is not None:
             self.changed()
+            self._host.hub.emit(ReservationLost(self.relay, self._host.peer_id, error))
 
     async def _keep(self) -> None:
         loop = self._host.loop
-        delays, since = backoff(FIRST, LONGEST), loop.time()
+        failing, losing = backoff(FIRST, LONGEST), backoff(FIRST, SOON_GONE)
+        pause = 0.0  # after a try that has failed
         while True:
             if self.granted is not None:
-                await self._wait(self.granted)
-            try:
-                await self._again()
-            except P2PError as error:
-                self.error = error
-                log.info("no place at the relay %s: %s", self.relay, OneLine(error))
-            except Exception as error:  # a fault of ours: the next try may do better
-                self.error = error
-                log.exception("internal error while keeping a place at a relay")
-            if self.granted is not None:
-                if loop.time() - since >= STEADY:
-                    delays = backoff(FIRST, LONGEST)
-                since = loop.time()
-                continue
-            await asyncio.sleep(next(delays))
+                await self._wait(self._renewal() if not pause else max(SOONEST, pause))
+                if self.granted is None:
+                    if loop.time() - self._since >= STEADY:
+                        losing = backoff(FIRST, SOON_GONE)
+                    pause = next(losing)
+            if self.granted is None:
+                await asyncio.sleep(pause)
+            if await self._again():
+                failing, pause = backoff(FIRST, LONGEST), 0.0
+            else:
+                pause = next(failing)
 
-    async def _wait(self, granted: Granted) -> None:
-        """Until it has to be renewed, or the connection has ended."""
-        lasts = min(LATEST, max(SOONEST, granted.lasts * RENEW_AT))
+    async def _again(self) -> bool:
+        """Renew it, or take a new one; whether that worked."""
+        self._lost.clear()
         try:
-            async with asyncio.timeout(lasts):
+            await self._ask(self.connection)
+        except P2PError as error:
+            self._failed(error)
+        except Exception as error:  # a fault of ours: the next try may do better
+            self.error = error
+            log.exception("internal error while keeping a place at a relay")
+        else:
+            return True
+        if self.granted is not None and self._host.loop.time() >= self._until:
+            self._drop(self.error)
+        return False
+
+    def _failed(self, error: P2PError) -> None:
+        self.error = error
+        log.info("no place at the relay %s: %s", self.relay, OneLine(error))
+        if isinstance(error, RelayRefused):
+            self._host.hub.emit(ReservationRefused(self.relay, self._host.peer_id, error))
+
+    def _renewal(self) -> float:
+        """Seconds until it has to be renewed."""
+        lasts = 0.0 if self.granted is None else self.granted.lasts
+        return min(LATEST, max(SOONEST, lasts * RENEW_AT))
+
+    async def _wait(self, seconds: float) -> None:
+        """So long, or until the connection has ended."""
+        try:
+            async with asyncio.timeout(seconds):
                 await self._lost.wait()
         except TimeoutError:
             pass
-
-    async def _again(self) -> None:
-        """Renew it, or take a new one; what was granted stays while the same connection does."""
-        self._lost.clear()
-        connection = self.connection
-        if connection is None or connection.closed:
-            connection = await self._host.dial(self.relay, self._addresses)
-        self._take(connection, await reserve(connection, self._host.peer_id))

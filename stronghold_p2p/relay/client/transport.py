@@ -6,6 +6,7 @@ that the handshake inside proves. What the relay says of who comes is only a cla
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import Final
 
 from multiaddr import Multiaddr
@@ -15,7 +16,15 @@ from stronghold_p2p.addressing.kinds import relays_of, through_relay
 from stronghold_p2p.addressing.parse import split_peer
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.encoding import varint
-from stronghold_p2p.errors import ConfigError, DecodeError, DialError, ListenError, P2PError
+from stronghold_p2p.errors import (
+    ConfigError,
+    ConnectionClosed,
+    DecodeError,
+    DialError,
+    ListenError,
+    Malformed,
+    P2PError,
+)
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.logs import OneLine
 from stronghold_p2p.relay import messages
@@ -66,10 +75,15 @@ class RelayClient(Service):
         far = through_relay(outer.remote_address, outer.peer)
         return CircuitWire(stream, outer.local_address, far, self.host.loop.time, allowance)
 
-    def leave(self, relay: PeerId) -> None:
-        """Keep no place there."""
-        if relay in self.places:
-            self.places.pop(relay)[0].stop()
+    def leave(self, kept: KeptPlace) -> None:
+        """Keep it no longer."""
+        if self.places.get(kept.relay, (None,))[0] is kept:
+            del self.places[kept.relay]
+            kept.stop()
+
+    def snapshot(self) -> Mapping[str, int]:
+        held = sum(kept.granted is not None for kept, _ in self.places.values())
+        return {"relays_used": len(self.places), "relays_reserved": held}
 
     def disconnected(self, connection: LiveConnection) -> None:
         for kept, _ in list(self.places.values()):
@@ -94,12 +108,16 @@ class RelayClient(Service):
             log.debug("a relay's offer: %s", OneLine(error))
             await self._answer(stream, Status.MALFORMED_MESSAGE)
             return
-        kept, arrivals = self.places.get(relay.peer, (None, None))
-        if kept is None or arrivals is None or kept.connection is not relay:
+        # On whichever of its connections, as go takes any; an offer may be here before the answer that grants a place.
+        if relay.peer not in self.places or relay.relayed:
             await self._answer(stream, Status.NO_RESERVATION)
             return
         await self._answer(stream, Status.OK)  # before the first byte of the circuit
-        self.host.upgrader.accept(self.wire(stream, told(message.limit)), arrivals)
+        wire = self.wire(stream, told(message.limit))
+        if relay.peer in self.places:
+            self.host.upgrader.accept(wire, self.places[relay.peer][1])
+        else:  # we have left meanwhile
+            wire.abort()
 
     async def _answer(self, stream: LiveStream, status: Status) -> None:
         async with Deadline(MESSAGE, "relay", peer=stream.peer):
@@ -125,7 +143,10 @@ class CircuitTransport:
             raise DialError(f"{address} does not say who is behind the relay: end it in /p2p/<peer id>")
         if expected in (relay, host.peer_id):
             raise DialError(f"{address} leads from the relay to {'itself' if expected == relay else 'us'}")
-        stream, allowance = await connect(await host.dial(relay, place), expected)
+        try:
+            stream, allowance = await connect(await host.dial_directly(relay, place), expected)
+        except (ConnectionClosed, Malformed) as error:  # of the relay, and not of whom we dial
+            raise DialError(f"the relay {relay}: {error}", peer=expected) from error
         dialed = Dialed()
         host.upgrader.dial(self._client.wire(stream, allowance), expected, dialed)
         return await dialed.upgraded()
@@ -136,6 +157,8 @@ class CircuitTransport:
             relay, place = _relay_at(address)
         except DecodeError as error:
             raise ConfigError(str(error), where="listen") from None
+        if relay == client.host.peer_id:
+            raise ConfigError("that relay is ourselves", where="listen")
         if relay in client.places:
             raise ListenError(f"a place at {relay} is kept already", address=str(address))
         kept = KeptPlace(client.host, relay, place)
@@ -143,7 +166,7 @@ class CircuitTransport:
         try:
             await kept.begin()
         except BaseException as error:
-            client.leave(relay)
+            client.leave(kept)
             if isinstance(error, P2PError):
                 raise ListenError(f"no place at the relay: {error}", address=str(address)) from error
             raise
@@ -168,4 +191,4 @@ class RelayListener:
         return () if granted is None else granted.addresses
 
     def stop(self) -> None:
-        self._client.leave(self._place.relay)
+        self._client.leave(self._place)

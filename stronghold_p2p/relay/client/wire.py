@@ -12,6 +12,7 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import CircuitLimit
 from stronghold_p2p.relay.allowance import Allowance, Meter
+from stronghold_p2p.seams import Limited, Rationed
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.transport.stream_wire import StreamWire
 
@@ -30,14 +31,12 @@ class CircuitWire(StreamWire):
         super().__init__(stream, local, remote, clock)
 
     @property
-    def data_left(self) -> float:
-        """Bytes that we may still send, as far as we know; infinite: any number."""
-        return self._sent.left
+    def limited(self) -> Rationed | None:
+        return self if self.allowance.limited else None
 
     @property
-    def seconds_left(self) -> float:
-        """How long the circuit lasts, as far as we know; infinite: as long as it likes."""
-        return max(0.0, self._sent.ends - self._clock())
+    def rest(self) -> Limited:
+        return Limited(data=self._sent.left, seconds=max(0.0, self._sent.ends - self._clock()))
 
     def write(self, data: bytes | memoryview) -> None:
         if self.lost:

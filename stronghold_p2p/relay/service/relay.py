@@ -21,7 +21,14 @@ from stronghold_p2p.addressing.kinds import relays_of, tcp_address
 from stronghold_p2p.addressing.parse import with_peer
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.connection.live import LiveConnection
-from stronghold_p2p.errors import DecodeError, P2PError
+from stronghold_p2p.errors import ConnectionClosed, DecodeError, P2PError, RelayRefused
+from stronghold_p2p.events.events import (
+    CircuitClosed,
+    CircuitOpened,
+    ReservationLost,
+    ReservationMade,
+    ReservationRefused,
+)
 from stronghold_p2p.firewall.rules import Attempt, Direction, Rule
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.logs import OneLine
@@ -30,14 +37,25 @@ from stronghold_p2p.relay import messages, voucher
 from stronghold_p2p.relay.allowance import UNLIMITED, Allowance
 from stronghold_p2p.relay.circuit import Circuit, End, Half
 from stronghold_p2p.relay.messages import HOP, STOP, HopMessage, HopType, Status, StopType
+from stronghold_p2p.relay.options import RelayLimits
 from stronghold_p2p.relay.reservations import Reservations
-from stronghold_p2p.relay.service.options import RelayLimits
+from stronghold_p2p.seams import NOBODY
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.host import Host, Service
+from stronghold_p2p.token_bucket import TokenBucket
 
 MESSAGE: Final = 10.0  # seconds for each message of a peer
 OPENING: Final = 30.0  # seconds until the target has answered (go: ``ConnectTimeout``)
+ASKS: Final = 0.1  # a second: reservations of one connection, which have to be renewed once in a minute at most
+ASKS_AT_ONCE: Final = 10
+COUNTED: Final = (
+    "circuit_bytes_total",
+    "circuits_total",
+    "circuits_limited_total",
+    "reservations_total",
+    "relay_refusals_total",
+)
 RESERVE, CONNECT, UNLIMITED_CIRCUIT = "reserve", "connect", "unlimited"
 
 log = logging.getLogger("stronghold_p2p.relay")
@@ -65,23 +83,26 @@ class RelayService(Service):
         self._of_peers: PerPeer[tuple[str, PeerId]] = PerPeer(self.limits.circuits_per_peer)
         self._timer: asyncio.TimerHandle | None = None
         self._due = inf
-        self._counts = {"relayed_bytes_total": 0, "reservations_total": 0, "circuits_total": 0, "refusals_total": 0}
+        self._counts = dict.fromkeys(COUNTED, 0)
+        self._asked: dict[LiveConnection, TokenBucket] = {}  # how often each has asked for a place
+        self._closed = False
         host.handle(HOP, self._serve, judges=True)
         host.add(self)
 
     def snapshot(self) -> Mapping[str, int]:
-        """How many places and circuits there are, and what there was since the start."""
-        carried = sum(sum(circuit.carried) for circuit in self._circuits)
+        carried = sum(sum(circuit.carried) for circuit in list(self._circuits))  # threads ask, too
         now = {"reservations": len(self._places), "circuits": len(self._circuits)}
-        return {**now, **self._counts, "relayed_bytes_total": self._counts["relayed_bytes_total"] + carried}
+        return {**now, **self._counts, "circuit_bytes_total": self._counts["circuit_bytes_total"] + carried}
 
     def disconnected(self, connection: LiveConnection) -> None:
         """A place is gone with its connection (relay/circuit-v2.md, "Reservation")."""
+        self._asked.pop(connection, None)
         if self._holders.get(connection.peer) is connection:
-            del self._holders[connection.peer]
             self._places.release(connection.peer)
+            self._forget((connection.peer,), connection.error)
 
     async def close(self) -> None:
+        self._closed = True
         for circuit in list(self._circuits):
             circuit.end(End.CLOSED)
         if self._timer is not None:
@@ -90,16 +111,16 @@ class RelayService(Service):
     async def _serve(self, stream: LiveStream) -> None:
         try:
             message = await self._read(stream)
-            if relays_of(stream.connection.remote_address):
+            if stream.connection.relayed:
                 raise Refused(Status.PERMISSION_DENIED, "a relayed connection leads to no relay")
             if message.type == HopType.RESERVE:
-                await self._reserve(stream)
+                await self._reserve_or_tell(stream)
             elif message.type == HopType.CONNECT:
                 await self._connect(stream, message)
             else:
                 raise Refused(Status.UNEXPECTED_MESSAGE, "a status, which nobody asked for")
         except Refused as refused:
-            self._counts["refusals_total"] += 1
+            self._counts["relay_refusals_total"] += 1
             log.debug("%s is refused: %s", stream.peer, OneLine(refused))
             await self._answer(stream, messages.hop_status(refused.status))
 
@@ -115,33 +136,60 @@ class RelayService(Service):
         async with Deadline(MESSAGE, "relay", peer=stream.peer):
             await stream.write_message(message)
 
+    async def _reserve_or_tell(self, stream: LiveStream) -> None:
+        try:
+            await self._reserve(stream)
+        except Refused as refused:
+            us, peer = self._host.peer_id, stream.peer
+            error = RelayRefused(str(refused), relay=us, status=refused.status, peer=peer)
+            self._host.hub.emit(ReservationRefused(us, peer, error))
+            raise
+
     async def _reserve(self, stream: LiveStream) -> None:
         connection, peer = stream.connection, stream.peer
+        asked = self._asked.setdefault(connection, TokenBucket(ASKS, ASKS_AT_ONCE))
+        if not asked.take(self._host.loop.time()):
+            raise Refused(Status.RESERVATION_REFUSED, "it asks too often")
         if not await self._may(connection, RESERVE):
             raise Refused(Status.PERMISSION_DENIED, "the firewall lets it have no place")
-        if connection.closed:
-            return
+        if connection.closed or self._closed:
+            raise Refused(Status.RESERVATION_REFUSED, "the connection ends")
         now, preferred = self._host.loop.time(), peer in self._host.protected
         self._forget(self._places.expire(now))
         expires = self._places.reserve(peer, _ip_of(connection.remote_address), now, preferred=preferred)
         if isinstance(expires, Status):
             raise Refused(expires, f"{len(self._places)} have a place already")
-        self._counts["reservations_total"] += self._holders.get(peer) is None
-        self._holders[peer] = connection
+        self._hold(peer, connection, expires - now)
         until = int(self._clock() + expires - now)
         sealed = voucher.issue(self._host.identity, peer, until)
         told = messages.granted(until, self._addresses(connection), sealed)
         limit = self._allowance(connection, connection).message()
         await self._answer(stream, messages.hop_status(Status.OK, reservation=told, limit=limit))
 
-    def _forget(self, peers: tuple[PeerId, ...]) -> None:
+    def _hold(self, peer: PeerId, connection: LiveConnection, seconds: float) -> None:
+        """``peer`` has its place on ``connection``, which is kept for that."""
+        before = self._holders.get(peer)
+        if before is not connection:
+            connection.kept += 1
+            self._holders[peer] = connection
+        if before is None:
+            self._counts["reservations_total"] += 1
+            self._host.hub.emit(ReservationMade(self._host.peer_id, peer, seconds))
+        elif before is not connection:
+            before.kept -= 1
+        self._look_at(self._places.due())
+
+    def _forget(self, peers: tuple[PeerId, ...], error: Exception | None = None) -> None:
         for peer in peers:
-            self._holders.pop(peer, None)
+            connection = self._holders.pop(peer, None)
+            if connection is not None:
+                connection.kept -= 1
+                self._host.hub.emit(ReservationLost(self._host.peer_id, peer, error))
 
     def _addresses(self, connection: LiveConnection) -> list[bytes]:
         """Where we can be reached, with our name: rust wants one at least, so it may be where it has come to."""
-        places = self._host.addresses or (connection.local_address,)
-        return [bytes(with_peer(place, self._host.peer_id)) for place in places if not relays_of(place)]
+        places = [place for place in self._host.addresses if not relays_of(place)] or [connection.local_address]
+        return [bytes(with_peer(place, self._host.peer_id)) for place in places]
 
     async def _connect(self, stream: LiveStream, message: HopMessage) -> None:
         source = stream.connection
@@ -149,6 +197,8 @@ class RelayService(Service):
             target = messages.peer_of(message)
         except DecodeError as error:
             raise Refused(Status.MALFORMED_MESSAGE, str(error)) from None
+        if self._closed:
+            raise Refused(Status.RESOURCE_LIMIT_EXCEEDED, "the network is closing")
         if target in (source.peer, self._host.peer_id):
             raise Refused(Status.PERMISSION_DENIED, "a circuit leads to somebody else")
         self._forget(self._places.expire(self._host.loop.time()))
@@ -192,16 +242,24 @@ class RelayService(Service):
         try:
             # From here on the next byte on either stream is the circuit's.
             await self._answer(stream, messages.hop_status(Status.OK, limit=allowance.message()))
-            loop = self._host.loop
-            circuit = Circuit(allowance, loop.time(), self._over)
+            if self._closed:
+                raise ConnectionClosed("the network is closing", peer=stream.peer)
             near, unread, over = stream.release()
-            there, behind, ended = far.release()
         except BaseException:
             far.reset(Reset.NONE)
             raise
+        try:
+            there, behind, ended = far.release()
+        except BaseException:
+            near.sink = NOBODY
+            near.reset(Reset.NONE)
+            raise
+        loop = self._host.loop
+        circuit = Circuit(allowance, loop.time(), self._over)
+        halves = Half(circuit, near, source.turn.add, loop.time), Half(circuit, there, holder.turn.add, loop.time)
         self._circuits[circuit] = source.peer, holder.peer
         self._counts["circuits_total"] += 1
-        halves = Half(circuit, near, source.turn.add, loop.time), Half(circuit, there, holder.turn.add, loop.time)
+        self._host.hub.emit(CircuitOpened(source.peer, holder.peer, allowance.data, allowance.duration))
         circuit.join(*halves, (unread, behind), (over, ended))
         self._look_at(circuit.expires)
 
@@ -264,11 +322,13 @@ class RelayService(Service):
     def _over(self, circuit: Circuit, why: End) -> None:
         source, target = self._circuits.pop(circuit)
         self._give_back(source, target)
-        self._counts["relayed_bytes_total"] += sum(circuit.carried)
-        log.debug("circuit from %s to %s: %s", source, target, why.value)
+        self._counts["circuit_bytes_total"] += sum(circuit.carried)
+        self._counts["circuits_limited_total"] += why in (End.DATA, End.DURATION)
+        lasted = self._host.loop.time() - circuit.began
+        self._host.hub.emit(CircuitClosed(source, target, why.value, *circuit.carried, lasted))
 
-    def _look_at(self, moment: float) -> None:
-        if moment >= self._due:
+    def _look_at(self, moment: float | None) -> None:
+        if moment is None or moment >= self._due or self._closed:
             return
         if self._timer is not None:
             self._timer.cancel()
@@ -280,6 +340,8 @@ class RelayService(Service):
         now = self._host.loop.time()
         for circuit in [one for one in self._circuits if one.expires <= now]:
             circuit.end(End.DURATION)
+        self._forget(self._places.expire(now))
+        self._look_at(self._places.due())
         self._look_at(min((one.expires for one in self._circuits), default=inf))
 
 

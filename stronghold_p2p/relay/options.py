@@ -17,11 +17,11 @@ class RelayLimits:
     reservation = 3600.0: seconds that a place lasts unless it is renewed; at least 60.
     circuits = 64: circuits at the same time. Then the next one is refused with RESOURCE_LIMIT_EXCEEDED.
     circuits_per_peer = 16: of these, from one peer, and to one peer.
-    duration = 120.0: seconds that a circuit lasts. Then both its ends are reset.
-    data = 131072 (128 KiB): bytes that a circuit carries each way. Then both its ends are reset.
+    duration = 120.0: seconds that a circuit lasts, at least 1. Then both its ends are reset.
+    data = 131072 (128 KiB): bytes that a circuit carries each way, at least 1. Then both its ends are reset.
 
     A peer whom a rule names may have more: see the guide to relays.
-    ``ConfigError``: something that is no number from 0 on, or a reservation of less than a minute.
+    ``ConfigError``: something that is no number from 0 on, or less than the least.
     """
 
     reservations: int | None = 128
@@ -40,6 +40,11 @@ class RelayLimits:
             if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
                 where = f"RelayLimits.{option.name}"
                 raise ConfigError(f"{where} is {value!r}: take a number from 0 on, or None for none", where=where)
+        for name, value in (("duration", self.duration), ("data", self.data)):
+            if value is not None and value < 1:  # on the wire 0 stands for any number
+                raise ConfigError(
+                    f"RelayLimits.{name} is {value!r}: take at least 1, or None", where=f"RelayLimits.{name}"
+                )
         if self.reservation < SHORTEST:
             told = f"a reservation of {self.reservation:g} s: clients renew theirs once in a minute, take {SHORTEST:g}"
             raise ConfigError(told, where="RelayLimits.reservation")
