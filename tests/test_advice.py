@@ -5,14 +5,28 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stronghold_p2p import BYTES, CONNECTION, Ended, Identity, Limits, Network, PeerId, Request, RequestProtocol, Rule
+from stronghold_p2p import (
+    BYTES,
+    CONNECTION,
+    HOP,
+    Ended,
+    Identity,
+    Limits,
+    Network,
+    PeerId,
+    RelayLimits,
+    Request,
+    RequestProtocol,
+    Rule,
+)
 from stronghold_p2p import errors as failures
 from stronghold_p2p.addressing.kinds import from_socket
 from stronghold_p2p.addressing.parse import split_peer
@@ -157,6 +171,27 @@ row("a changed record", failures.DecryptError, "authenticate", remote=False)(
 row("no frame", failures.MuxerError, code=1, remote=False)(
     lambda one: breaks(one, lambda alice: alice._channel.seal([b"\xff" * 12], 12, alice._wire.write))
 )
+
+
+@asynccontextmanager
+async def relayed(one: Scene, limits: RelayLimits) -> AsyncIterator[str]:
+    """A relay at which bob listens, and where he is reached through it."""
+    async with Network(listen=[LOOPBACK], relay=limits) as relay:
+        relay.firewall.set(Rule.ALLOW, protocol=HOP)
+        listener = await one.bob.listen(f"{relay.addresses[0]}/p2p-circuit")
+        yield f"{listener.addresses[0]}/p2p/{one.bob.peer_id}"
+
+
+@row("a relay without the peer", failures.RelayRefused, "has no place there", status=204)
+async def not_at_the_relay(one: Scene) -> None:
+    async with relayed(one, RelayLimits()) as at:
+        await one.alice.connect(at.replace(str(one.bob.peer_id), str(NOBODY)))
+
+
+@row("more than a relay carries", failures.CircuitLimit, "no more", limit="data", maximum=20_000)
+async def more_than_a_relay_carries(one: Scene) -> None:
+    async with relayed(one, RelayLimits(data=20_000)) as at:
+        await one.alice.request(at, "x" * 30_000)
 
 
 @row("no peer id", failures.DecodeError, anonymous=True)

@@ -19,6 +19,7 @@ BROAD: dict[tuple[str, str], str] = {
         "keeping.py",
         "_run",
     ): "a fault of ours must not end what keeps a connection: it is logged, and the next try comes",
+    ("relay/client/place.py", "_again"): "a fault of ours must not end what keeps a reservation: as for keeping.py",
     ("logs.py", "each"): "what has to reach its end: the steps behind it are taken",
     ("swarm/swarm.py", "_replace"): "a task that nobody awaits: the worn connection goes on",
     ("swarm/swarm.py", "establish"): "a service is told of a connection: the others are told, too",

@@ -73,6 +73,11 @@ class Half:
         """Bytes that have come here and left there."""
         return self._meter.used
 
+    @property
+    def left(self) -> float:
+        """Bytes that may still come here."""
+        return self._meter.left
+
     def data(self, piece: bytes | memoryview) -> None:
         queued = self._queued
         if queued and len(piece) < JOIN_BELOW and len(queued[-1]) < JOIN_BELOW:
@@ -172,6 +177,8 @@ class Circuit:
     def end(self, why: End) -> None:
         if self.over is not None:
             return
+        if why is End.BROKEN and self._halves is not None and not min(half.left for half in self._halves):
+            why = End.DATA  # who counts, too, leaves at the limit
         self.over = why
         for half in self._halves or ():
             half.drop(_CODES.get(why, Reset.RESOURCE_LIMIT))

@@ -147,9 +147,12 @@ class StreamWire:
         self.lost = True
         if error is None and self._inbox:
             error = ConnectionClosed("the peer closed in the middle of a record", remote=True)
-        if not self._end.gone:
-            self._end.reset()
+        self._let_go()
         self._inbox, user = bytearray(), self.user
-        self._queued.clear()
         self.user = NOBODY
         user.ended(error)
+
+    def _let_go(self) -> None:
+        if not self._end.gone:
+            self._end.reset()
+        self._queued.clear()

@@ -84,6 +84,8 @@ class NativeEnd:
 class NativeMuxer:
     """One end of one connection; ``other`` is the other one."""
 
+    limited = None
+
     def __init__(self, proven: tuple[PeerId, PublicKey], ends: tuple[Multiaddr, Multiaddr], *, dialer: bool) -> None:
         self.peer, self.public_key = proven
         self.local, self.remote = ends

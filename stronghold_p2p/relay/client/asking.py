@@ -82,7 +82,7 @@ async def _ask(relay: LiveConnection, body: bytes) -> tuple[HopMessage, LiveStre
 
 
 async def reserve(relay: LiveConnection, own: PeerId, clock: Callable[[], float] = time.time) -> Granted:
-    """A place at the other end of ``relay``. ``DialError``, ``Malformed``, ``DeadlineExceeded`` or ``ConnectionClosed``.
+    """A place at the end of ``relay``. ``DialError``, ``Malformed``, ``DeadlineExceeded``, ``ConnectionClosed``.
 
     A voucher that is there and wrong is ``Malformed``, as go has it; rust sends none.
     """

@@ -1,8 +1,9 @@
 """Our end of a circuit: a stream as a wire, which knows what the relay lets it carry.
 
 The relay counts, and ends a circuit without a word: a go relay lets the target read a clean end, and the source write
-into nothing (docs/peers.md). So we count, too. What would go beyond is not sent, and the connection ends at once with
-``CircuitLimit``, instead of waiting for somebody who cannot hear of it.
+into nothing (docs/peers.md). So we count, too. At the limit the connection ends at once with ``CircuitLimit``, instead
+of waiting for somebody who cannot hear of it. What still fits is sent, and then our end of the stream: the other has
+counted as much then, and knows why there is no more.
 """
 
 from collections.abc import Callable
@@ -19,6 +20,9 @@ from stronghold_p2p.transport.stream_wire import StreamWire
 NEARLY = 0.98  # of its time, or of its data: js and rust count both directions together, and each relay has its clock
 
 
+LINGER = 10.0  # seconds for what still fits to leave
+
+
 class CircuitWire(StreamWire):
     """``allowance`` is what the relay has told when the circuit began."""
 
@@ -27,6 +31,8 @@ class CircuitWire(StreamWire):
     ) -> None:
         self.allowance = allowance
         self._began = clock()
+        self._struck = False  # we have sent all that we may
+        self._look_at = stream.connection.look_at
         self._sent, self._received = Meter(allowance, self._began), Meter(allowance, self._began)
         super().__init__(stream, local, remote, clock)
 
@@ -41,12 +47,25 @@ class CircuitWire(StreamWire):
     def write(self, data: bytes | memoryview) -> None:
         if self.lost:
             return
-        if len(data) > self._sent.left:
-            self._sent.take(int(self._sent.left))
+        fits = self._sent.take(len(data))
+        super().write(data[:fits])
+        if fits < len(data):
+            self._struck = True
+            self.finish()
             self.failed(self._limit("data"))
+
+    def _let_go(self) -> None:
+        if not self._struck or self._end.gone:
+            super()._let_go()
             return
-        self._sent.take(len(data))
-        super().write(data)
+        self._end.discard()
+        self._end.due = self._clock() + LINGER
+        self._look_at(self._end.due)
+
+    def expired(self, now: float) -> None:
+        super().expired(now)
+        if self.lost and not self._end.gone:
+            self._end.reset()
 
     def data(self, piece: bytes | memoryview) -> None:
         self._received.take(len(piece))

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from math import inf
 from typing import Final
 
@@ -31,7 +32,7 @@ from stronghold_p2p.events.events import (
 )
 from stronghold_p2p.firewall.rules import Attempt, Direction, Rule
 from stronghold_p2p.identity import PeerId
-from stronghold_p2p.logs import OneLine
+from stronghold_p2p.logs import OneLine, each
 from stronghold_p2p.per_peer import PerPeer
 from stronghold_p2p.relay import messages, voucher
 from stronghold_p2p.relay.allowance import UNLIMITED, Allowance
@@ -103,8 +104,7 @@ class RelayService(Service):
 
     async def close(self) -> None:
         self._closed = True
-        for circuit in list(self._circuits):
-            circuit.end(End.CLOSED)
+        each([partial(one.end, End.CLOSED) for one in self._circuits], log, "internal error while circuits were closed")
         if self._timer is not None:
             self._timer.cancel()
 
@@ -338,8 +338,8 @@ class RelayService(Service):
     def _expire(self) -> None:
         self._due, self._timer = inf, None
         now = self._host.loop.time()
-        for circuit in [one for one in self._circuits if one.expires <= now]:
-            circuit.end(End.DURATION)
+        over = [partial(one.end, End.DURATION) for one in self._circuits if one.expires <= now]
+        each(over, log, "internal error while the time of circuits was over")
         self._forget(self._places.expire(now))
         self._look_at(self._places.due())
         self._look_at(min((one.expires for one in self._circuits), default=inf))
