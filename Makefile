@@ -4,7 +4,7 @@ SHELL := /bin/sh
 ifndef SIDE_BY_SIDE
 .NOTPARALLEL:
 endif
-.PHONY: help demo test test-all toolchains install peer lint types test-most test-cores test-serial coverage slowest hostile field cost soak conformance bench scale docs house pins clean
+.PHONY: help demo test test-all toolchains install peer lint types test-most test-cores test-serial coverage slowest hostile field cost soak relay-peers conformance bench scale docs house pins clean
 
 PYTHON ?= $(shell sh .ci/pythons | head -n 1)
 VENV ?= .venv
@@ -105,6 +105,9 @@ field: install  ## what shows only in a namespace, on a slow link or without des
 
 cost: install  ## what strangers can make us pay: processor, bytes and log for their bytes, by layer (ARGS=yamux: of this)
 	$(BIN)/python -m tests.hostile.cost $(ARGS)
+
+relay-peers: install  ## circuits with go in every role, 200 requests of 64 bytes and of 64 KiB each
+	RELAY_REQUESTS=200 $(BIN)/python -m pytest -q tests/interop/test_go_relay.py
 
 conformance: install  ## ours and the Rust crate, both ways, into docs/conformance.md; needs cargo (ARGS=ask: these only)
 	$(BIN)/python -m tests.conformance $(ARGS)

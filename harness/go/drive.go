@@ -21,6 +21,7 @@ import (
 // a stream reset with a code.
 //
 //	connect            addr                                dial; tells how the connection was negotiated
+//	reserve            addr                                a reservation at that relay (with --circuits)
 //	connections        peer                                the same for the connections that exist
 //	identify           peer [after]                        what the remote said, once there were more than `after` answers
 //	protocols          peer                                what the peer store holds
@@ -92,6 +93,7 @@ type action func(*driver, context.Context, command) (fields, error)
 
 var actions = map[string]action{
 	"connect":            (*driver).connect,
+	"reserve":            (*driver).reserve,
 	"connections":        (*driver).connections,
 	"identify":           (*driver).identify,
 	"protocols":          (*driver).protocols,
@@ -133,6 +135,11 @@ func drive(args []string) error {
 	flags.StringVar(&options.keyType, "key-type", "ed25519", "ed25519, secp256k1, ecdsa or rsa")
 	flags.StringVar(&options.earlyMuxer, "early-muxer", earlyMuxer, "on, empty or absent")
 	without := flags.Bool("no-early-muxer", false, "the same as --early-muxer absent")
+	flags.BoolVar(&options.relays.circuits, "circuits", false, "dial through relays, and be reached through them")
+	flags.BoolVar(&options.relays.relay, "relay", false, "be a relay, with go's limits")
+	flags.BoolVar(&options.relays.unlimited, "relay-unlimited", false, "without limits for a circuit")
+	flags.Int64Var(&options.relays.data, "relay-data", 0, "bytes that a circuit carries each way")
+	flags.DurationVar(&options.relays.duration, "relay-duration", 0, "how long a circuit lasts")
 	listen := flags.Bool("listen", false, "listen on /ip4/127.0.0.1/tcp/0")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -210,7 +217,7 @@ func (d *driver) perform(c command) (fields, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	return act(d, ctx, c)
+	return act(d, onCircuits(ctx), c)
 }
 
 func (d *driver) print(value any) {

@@ -10,6 +10,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/core/sec"
+	"github.com/libp2p/go-libp2p/core/transport"
 	basichost "github.com/libp2p/go-libp2p/p2p/host/basic"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 	"github.com/libp2p/go-libp2p/p2p/host/peerstore/pstoremem"
@@ -39,6 +40,7 @@ type hostOptions struct {
 	keyType    string
 	earlyMuxer string
 	listen     []string
+	relays     relayOptions
 }
 
 // newHost puts together the parts that libp2p.New would: the swarm, the TCP transport with its upgrader, and the
@@ -80,7 +82,10 @@ func newHost(options hostOptions) (*basichost.BasicHost, error) {
 	if err != nil {
 		return nil, err
 	}
-	return host, startHost(host, options.listen)
+	if err := startHost(host, options.listen); err != nil {
+		return nil, err
+	}
+	return host, addCircuits(host, key, options.earlyMuxer, options.relays)
 }
 
 func startHost(host *basichost.BasicHost, listen []string) error {
@@ -103,15 +108,19 @@ func addTCP(net *swarm.Swarm, key crypto.PrivKey, early string) error {
 	if err != nil {
 		return err
 	}
-	upgrade, err := upgrader.New([]sec.SecureTransport{security}, muxers, nil, &network.NullResourceManager{}, nil)
+	upgrade, err := newUpgrader(security, muxers)
 	if err != nil {
 		return err
 	}
-	transport, err := tcp.NewTCPTransport(upgrade, &network.NullResourceManager{}, nil)
+	sockets, err := tcp.NewTCPTransport(upgrade, &network.NullResourceManager{}, nil)
 	if err != nil {
 		return err
 	}
-	return net.AddTransport(transport)
+	return net.AddTransport(sockets)
+}
+
+func newUpgrader(security sec.SecureTransport, muxers []upgrader.StreamMuxer) (transport.Upgrader, error) {
+	return upgrader.New([]sec.SecureTransport{security}, muxers, nil, &network.NullResourceManager{}, nil)
 }
 
 func newNoise(key crypto.PrivKey, muxers []upgrader.StreamMuxer, early string) (sec.SecureTransport, error) {
@@ -121,12 +130,12 @@ func newNoise(key crypto.PrivKey, muxers []upgrader.StreamMuxer, early string) (
 	case earlyMuxerEmpty:
 		return noise.New(protocol.ID(noise.ID), key, nil)
 	case earlyMuxerAbsent:
-		transport, err := noise.New(protocol.ID(noise.ID), key, nil)
+		secure, err := noise.New(protocol.ID(noise.ID), key, nil)
 		if err != nil {
 			return nil, err
 		}
 		// A session transport without early data handlers sends a payload without extensions.
-		return transport.WithSessionOptions()
+		return secure.WithSessionOptions()
 	}
 	return nil, fmt.Errorf("unknown early muxer mode %q", early)
 }

@@ -34,7 +34,7 @@ async def listen(options: argparse.Namespace) -> int:
     saved = None if options.rules is None else SavedRules(options.rules)
     network = Network(
         identity=identity_of(options.key, options, create=True) if options.key else None,
-        listen=options.addrs or [DEFAULT],
+        listen=[*(options.addrs or ([] if options.via else [DEFAULT])), *options.via],
         firewall=None if saved is None else saved.firewall,
         timeouts=Timeouts(ask=options.timeout, request=options.timeout + AFTERWARDS),
     )

@@ -15,7 +15,9 @@ from stronghold_p2p.cli.failures import CODES, FAILED, TERMINATED, Parser, Unrea
 from stronghold_p2p.cli.keys import add_passphrase
 from stronghold_p2p.cli.listen import AFTERWARDS, listen
 from stronghold_p2p.cli.output import let_go_of_output, logged, safe_output
+from stronghold_p2p.cli.relay import relay
 from stronghold_p2p.errors import P2PError
+from stronghold_p2p.relay.options import RelayLimits
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD
 from stronghold_p2p.version import VERSION
 
@@ -103,6 +105,7 @@ def parser() -> argparse.ArgumentParser:
     keys.add_argument("--public", action="store_true", help="show the public key of a file that is there, as PEM")
     add_passphrase(keys)
     _add_listening(add(listen, peer))
+    _add_relaying(add(relay, peer))
     _add_asking(add(request, peer))
     pinging = add(ping, reach)
     pinging.add_argument("-n", dest="count", type=reading.count, default=3, metavar="N", help="how often (3)")
@@ -151,8 +154,32 @@ def _add_listening(listening: argparse.ArgumentParser) -> None:
     listening.add_argument("--rules", type=Path, metavar="FILE", help=kept)
     reply = "the answer to every request (else an echo), to everybody unasked unless there is an --allow or --rules"
     listening.add_argument("--reply", type=reading.message, default=..., metavar="JSON", help=reply)
+    through = "listen through this relay, too; without an ADDR nowhere else: /ip4/<ip>/tcp/<port>/p2p/<relay>"
+    listening.add_argument("--via", action="append", default=[], type=reading.relay, metavar="RELAY", help=through)
     listening.add_argument("--perf", action="store_true", help="serve /perf/1.0.0 to those who are let in")
     _add_timeout(listening, ASK, "for an answer at the terminal")
+
+
+def _add_relaying(relaying: argparse.ArgumentParser) -> None:
+    usual = RelayLimits()
+    where = "default: /ip4/0.0.0.0/tcp/4001"
+    relaying.add_argument("addrs", nargs="*", type=reading.listening, metavar="ADDR", help=where)
+    some = "let this peer reserve, and of others only those that are named so; without it, everybody may"
+    relaying.add_argument("--allow", action="append", default=[], type=reading.peer, metavar="PEER", help=some)
+    trusted = "as --allow, and circuits from and to this peer have no limits"
+    relaying.add_argument("--trust", action="append", default=[], type=reading.peer, metavar="PEER", help=trusted)
+    rules = "rules and bans in TOML (see: rules check), instead of --allow and --trust"
+    relaying.add_argument("--rules", type=Path, metavar="FILE", help=rules)
+    for name, what in (
+        ("reservations", "peers that are reached through us"),
+        ("circuits", "circuits at the same time"),
+        ("data", "bytes that a circuit carries each way"),
+        ("duration", "seconds that a circuit lasts"),
+    ):
+        value = getattr(usual, name)
+        kind = reading.seconds if name == "duration" else reading.count
+        relaying.add_argument(f"--{name}", type=kind, default=value, metavar="N", help=f"{what} ({value:g})")
+    relaying.add_argument("--unlimited", action="store_true", help="circuits carry any amount for any time")
 
 
 def _add_asking(asking: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from multiaddr import Multiaddr
 
+from stronghold_p2p.addressing.kinds import relays_of, through_relay
 from stronghold_p2p.addressing.parse import parse, split_peer
 from stronghold_p2p.encoding import strict_json
 from stronghold_p2p.errors import DecodeError
@@ -44,6 +45,17 @@ def address(text: str) -> Multiaddr:
     if not bytes(split_peer(found)[0]):
         raise _wrong(text, f"only a peer id: say where the peer is, too; {ADDRESS}")
     return found
+
+
+def relay(text: str) -> Multiaddr:
+    """Where to listen through a relay, from the relay's own address."""
+    found = address(text)
+    if relays_of(found):
+        raise _wrong(text, "that leads through a relay already: name the relay itself")
+    place, named = split_peer(found)
+    if named is None:
+        raise _wrong(text, f"the relay has to be named; {ADDRESS}")
+    return through_relay(place, named)
 
 
 def peer(text: str) -> PeerId:
