@@ -22,6 +22,7 @@ PAGES = (
     "requests.md",
     "streams.md",
     "counts.md",
+    "relay.md",
     "errors.md",
     "in-your-program.md",
     "addresses.md",

@@ -161,7 +161,12 @@ async def test_a_relay_is_nobodys_unless_its_firewall_says_so() -> None:
 async def test_the_firewall_of_the_target_sees_that_it_is_a_relay() -> None:
     async with three() as at:
         seen: list[Attempt] = []
-        at.bob.firewall.set(Rule.when(lambda attempt: not (seen.append(attempt) or attempt.relayed)), protocol="/raw/1")
+
+        def direct(attempt: Attempt) -> bool:
+            seen.append(attempt)
+            return not attempt.relayed
+
+        at.bob.firewall.set(Rule.when(direct), protocol="/raw/1")
         stream = await at.alice.open_stream(at.at, "/raw/1")
         with pytest.raises(Exception, match="raw"):
             await stream.read()

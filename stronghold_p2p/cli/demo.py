@@ -1,4 +1,6 @@
-"""``stronghold-p2p demo``: three peers in three processes; one of them decides whom it answers."""
+"""``stronghold-p2p demo``: a peer that only a relay can reach, and two who come to it through that; it decides whom it
+answers. Each is a process.
+"""
 
 import argparse
 import asyncio
@@ -16,6 +18,7 @@ from stronghold_p2p.errors import DeadlineExceeded, P2PError
 Say: TypeAlias = Callable[[str], None]
 
 PEER: Final = "stronghold_p2p.cli.demo_peer"
+CAST: Final = ("relay", "bob", "alice", "carol")
 PATIENCE: Final = 60.0  # seconds for the whole demo; it takes about one
 
 
@@ -34,6 +37,9 @@ class Actor:
         return f"{self.name:<6} 12D3..{self.peer[-6:]} (process {self.number})"
 
     async def order(self, **orders: Any) -> None:
+        await self.say(orders)
+
+    async def say(self, orders: Any) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(orders).encode() + b"\n")
         await self._process.stdin.drain()
@@ -79,16 +85,16 @@ async def actors(*names: str) -> AsyncIterator[list[Actor]]:
 
 
 async def demo(options: argparse.Namespace) -> int:
-    """Show it: one peer asks, the other's firewall decides."""
+    """Show it: one peer asks another through a relay, and the other's firewall decides."""
     start = perf_counter()
     say: Say = _in_json if options.json else tell
     try:
-        async with asyncio.timeout(PATIENCE), actors("bob", "alice", "carol") as (bob, alice, carol):
-            await _play(bob, alice, carol, say, yes=options.answer == "yes")
+        async with asyncio.timeout(PATIENCE), actors(*CAST) as cast:
+            await _play(*cast, say, yes=options.answer == "yes")
     except TimeoutError:
         message = f"the demo did not end within {PATIENCE:g} s"
         raise DeadlineExceeded(message, timeout=PATIENCE, phase="demo") from None
-    say(f"done in {perf_counter() - start:.1f} s: three processes, each with its own key, every connection encrypted")
+    say(f"done in {perf_counter() - start:.1f} s: four processes, each with its own key, every connection encrypted")
     return DONE
 
 
@@ -96,10 +102,13 @@ def _in_json(line: str) -> None:
     tell_json({"told": line.strip()})
 
 
-async def _play(bob: Actor, alice: Actor, carol: Actor, tell: Say, *, yes: bool) -> None:
-    await bob.order(alice=alice.peer, answer=yes)
+async def _play(relay: Actor, bob: Actor, alice: Actor, carol: Actor, tell: Say, *, yes: bool) -> None:
+    await relay.order()
+    where = (await relay.hears("address"))["address"]
+    tell(f"{relay.who} relays at {where.partition('/p2p/')[0]}")
+    await bob.order(alice=alice.peer, answer=yes, relay=where)
     address = (await bob.hears("address"))["address"]
-    tell(f"{bob.who} listens on {address.partition('/p2p/')[0]}")
+    tell(f"{bob.who} listens nowhere: who wants to reach him goes through the relay")
     tell("       his firewall lets nobody in; about alice he wants to be asked")
 
     await carol.order(address=address)
@@ -111,19 +120,31 @@ async def _play(bob: Actor, alice: Actor, carol: Actor, tell: Say, *, yes: bool)
     await alice.order(address=address)
     asked = await bob.hears("asked")
     tell(f"{alice.who} asks {compact(asked['asked'])}: bob's firewall asks bob, and he says {'yes' if yes else 'no'}")
+    words = ["Ping"]
     if yes:
-        await _answered(bob, alice, tell)
+        words += ["Pong", await _answered(bob, alice, tell)]
     else:
         refused = await alice.hears("refused")
         tell(f"       alice got {refused['refused']}, and no answer")
     await alice.leave()
     await bob.leave()
+    await _looked_for(words, relay, tell)
 
 
-async def _answered(bob: Actor, alice: Actor, tell: Say) -> None:
+async def _looked_for(words: list[str], relay: Actor, tell: Say) -> None:
+    await relay.say(words)
+    told = await relay.hears("carried")
+    if told["found"] or not told["carried"]:
+        raise P2PError(f"the demo failed: the relay has read {told['found']} in {told['carried']} bytes")
+    tell(f"relay  has carried {told['carried']} bytes, and has found in them neither {' nor '.join(words)}")
+    await relay.leave()
+
+
+async def _answered(bob: Actor, alice: Actor, tell: Say) -> str:
     made = (await bob.hears("nonce"))["nonce"]
     tell(f"       bob makes up a number for his answer: {made}")
     told = await alice.hears("answer")
     if told["answer"] != {"Pong": made}:
         raise P2PError(f"the demo failed: alice got {compact(told['answer'])}, which is not what bob answered")
     tell(f"       alice got {compact(told['answer'])} in {told['ms']:.0f} ms, connecting included")
+    return str(made)

@@ -1,4 +1,4 @@
-"""One peer of the demo, in a process of its own: ``python -m stronghold_p2p.cli.demo_peer bob|alice|carol``.
+"""One peer of the demo, in a process of its own: ``python -m stronghold_p2p.cli.demo_peer relay|bob|alice|carol``.
 
 It says who it is, gets its orders as one line of JSON from standard input, and tells what happens to it line by
 line on standard output. ``demo.py`` starts these processes and makes a story of their lines.
@@ -9,6 +9,8 @@ import json
 import os
 import secrets
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, Final
 
@@ -19,15 +21,47 @@ from stronghold_p2p.firewall.rules import Attempt, Rule
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.network import Network
+from stronghold_p2p.relay.circuit import Half
+from stronghold_p2p.relay.messages import HOP
+from stronghold_p2p.relay.options import RelayLimits
 from stronghold_p2p.request_response.server import Request
 
 LIFE: Final = 30.0  # seconds; no process outlives its parent for longer
 
 
+async def relaying(identity: Identity, _: dict[str, Any]) -> None:
+    """The relay: carries what the others say to each other, and looks for words in it when it is told to."""
+    network = Network(identity=identity, listen=["/ip4/127.0.0.1/tcp/0"], relay=RelayLimits(), name="relay")
+    network.firewall.set(Rule.ALLOW, protocol=HOP)
+    seen = bytearray()
+    with watched(seen):
+        async with network:
+            tell_json({"address": network.addresses[0]})
+            words = json.loads(await asyncio.to_thread(sys.stdin.readline) or "[]")
+    found = [word for word in words if word.encode() in seen]
+    tell_json({"carried": len(seen), "found": found})
+
+
+@contextmanager
+def watched(seen: bytearray) -> Iterator[None]:
+    """Keep a copy of all that circuits carry, as a relay that is curious would."""
+    plain = Half.data
+
+    def data(half: Half, piece: bytes | memoryview) -> None:
+        seen.extend(piece)
+        plain(half, piece)
+
+    Half.data = data  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Half.data = plain  # type: ignore[method-assign]
+
+
 async def answering(identity: Identity, orders: dict[str, Any]) -> None:
     """Bob: refuses everybody but alice, and about her he is asked."""
     alice = PeerId(orders["alice"])
-    network = Network(identity=identity, listen=["/ip4/127.0.0.1/tcp/0"], name="bob")
+    network = Network(identity=identity, listen=[f"{orders['relay']}/p2p-circuit"], name="bob")
     network.firewall.set(Rule.ASK, peer=alice)
     alice_has_gone = asyncio.Event()
 
@@ -69,7 +103,7 @@ async def asking(identity: Identity, orders: dict[str, Any]) -> None:
 async def live(identity: Identity, role: str, orders: dict[str, Any]) -> None:
     """Play the role for at most ``LIFE`` seconds."""
     async with asyncio.timeout(LIFE):
-        await (answering if role == "bob" else asking)(identity, orders)
+        await {"relay": relaying, "bob": answering}.get(role, asking)(identity, orders)
 
 
 def main(role: str) -> None:

@@ -118,9 +118,15 @@ def _happened(options: argparse.Namespace, event: Event) -> None:
             _say(options, value, f"circuit {who(source)} -> {who(target)}")
         case CircuitClosed(source, target, reason, sent, received, seconds):
             ends = {"source": source, "target": target}
-            value = {"closed": ends, "reason": reason, "sent": sent, "received": received, "seconds": round(seconds, 3)}
+            over: dict[str, Any] = {
+                "closed": ends,
+                "reason": reason,
+                "sent": sent,
+                "received": received,
+                "seconds": round(seconds, 3),
+            }
             told = f"{amount(sent)} and {amount(received)} back in {seconds:.1f} s: {reason}"
-            _say(options, value, f"circuit {who(source)} -> {who(target)} over, {told}")
+            _say(options, over, f"circuit {who(source)} -> {who(target)} over, {told}")
         case RulesLoaded(path, error):
             note(f"rules of {path}: {error or 'read again'}")
         case _:

@@ -25,7 +25,7 @@ class End(Enum):
     """Why a circuit is over."""
 
     FINISHED = "both ends have finished"
-    BROKEN = "an end has gone"
+    BROKEN = "an end has left"
     DATA = "the data that it may carry is used up"
     DURATION = "the time that it may last is over"
     CLOSED = "the relay has closed it"

@@ -8,6 +8,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import pytest
@@ -26,12 +27,28 @@ def test_the_module_is_the_command() -> None:
     assert vars(stronghold_p2p.__main__)["main"] is main
 
 
+class Listens:
+    """Standard input, which says nothing until ``said`` is set."""
+
+    def __init__(self) -> None:
+        self.said = threading.Event()
+
+    def readline(self) -> str:
+        self.said.wait()
+        return '["Ping", "Pong"]\n'
+
+
 @pytest.mark.parametrize("yes", [True, False])
 async def test_the_peers_play_their_roles(yes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[dict[str, Any]] = []
     monkeypatch.setattr(cli_demo_peer, "tell_json", told.append)
     bob, alice, carol = (Identity.from_seed(bytes([seed]) * 32) for seed in (1, 2, 3))
-    answering = asyncio.ensure_future(cli_demo_peer.live(bob, "bob", {"alice": str(alice.peer_id), "answer": yes}))
+    words = Listens()
+    monkeypatch.setattr(cli_demo_peer.sys, "stdin", words)
+    relaying = asyncio.ensure_future(cli_demo_peer.live(Identity(), "relay", {}))
+    await until(lambda: told)
+    orders = {"alice": str(alice.peer_id), "answer": yes, "relay": str(told.pop()["address"])}
+    answering = asyncio.ensure_future(cli_demo_peer.live(bob, "bob", orders))
     await until(lambda: told)
     address = {"address": str(told.pop()["address"])}
     await cli_demo_peer.live(carol, "carol", address)
@@ -44,6 +61,10 @@ async def test_the_peers_play_their_roles(yes: bool, monkeypatch: pytest.MonkeyP
         assert told[2]["answer"] == {"Pong": told[1]["nonce"]}
     else:
         assert told[1]["refused"] == "Rejected"
+    words.said.set()
+    await relaying
+    assert told[-1]["carried"] > 1_000
+    assert told[-1]["found"] == []
 
 
 async def test_a_peer_that_finds_nobody_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +90,7 @@ async def test_a_process_that_ends_too_early_is_named(monkeypatch: pytest.Monkey
 
 async def test_a_process_that_fails_is_named() -> None:
     async with cli_demo.actors("bob", "alice") as (bob, alice):
-        await bob.order(alice="nonsense", answer=True)
+        await bob.order(alice="nonsense", answer=True, relay="nowhere")
         with pytest.raises(P2PError, match="the demo failed at bob: its process has ended"):
             await bob.hears("address")
         with pytest.raises(P2PError, match="the process of bob ended with 1"):
