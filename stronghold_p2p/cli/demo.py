@@ -89,8 +89,8 @@ async def demo(options: argparse.Namespace) -> int:
     start = perf_counter()
     say: Say = _in_json if options.json else tell
     try:
-        async with asyncio.timeout(PATIENCE), actors(*CAST) as cast:
-            await _play(*cast, say, yes=options.answer == "yes")
+        async with asyncio.timeout(PATIENCE), actors(*CAST) as (relay, bob, alice, carol):
+            await _play(relay, bob, alice, carol, say, yes=options.answer == "yes")
     except TimeoutError:
         message = f"the demo did not end within {PATIENCE:g} s"
         raise DeadlineExceeded(message, timeout=PATIENCE, phase="demo") from None

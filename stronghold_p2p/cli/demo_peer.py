@@ -51,7 +51,7 @@ def watched(seen: bytearray) -> Iterator[None]:
         seen.extend(piece)
         plain(half, piece)
 
-    Half.data = data  # type: ignore[method-assign]
+    Half.data = data  # type: ignore[assignment, method-assign]
     try:
         yield
     finally:

@@ -44,7 +44,7 @@ async def test_the_peers_play_their_roles(yes: bool, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(cli_demo_peer, "tell_json", told.append)
     bob, alice, carol = (Identity.from_seed(bytes([seed]) * 32) for seed in (1, 2, 3))
     words = Listens()
-    monkeypatch.setattr(cli_demo_peer.sys, "stdin", words)
+    monkeypatch.setattr(sys, "stdin", words)
     relaying = asyncio.ensure_future(cli_demo_peer.live(Identity(), "relay", {}))
     await until(lambda: told)
     orders = {"alice": str(alice.peer_id), "answer": yes, "relay": str(told.pop()["address"])}
@@ -84,7 +84,7 @@ def test_a_peer_without_orders_leaves(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 async def test_a_process_that_ends_too_early_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli_demo, "PEER", "keyword")  # a module that does nothing
-    with pytest.raises(P2PError, match="the demo failed at bob"):
+    with pytest.raises(P2PError, match="the demo failed at relay"):
         await cli_demo.demo(argparse.Namespace(answer="yes", json=False))
 
 

@@ -29,6 +29,7 @@ from stronghold_p2p import (
     Identity,
     Limits,
     Network,
+    RelayLimits,
     RequestProtocol,
     Timeouts,
 )
@@ -102,6 +103,7 @@ NETWORK: Sentinels = {
     "announce": lambda: ["/ip4/192.0.2.9/tcp/9"],
     "no_announce": lambda: ["127.0.0.0/8"],
     "agent": lambda: "another/1",
+    "relay": RelayLimits,
     "name": lambda: "bob",
 }
 PROTOCOL: Sentinels = {
@@ -131,6 +133,7 @@ async def with_options(options: dict[str, Any]) -> Snapshot:
             "announce": [str(one) for one in told.addresses if "192.0.2.9" in str(one)],
             "no_announce": bool(network.addresses),
             "agent": told.agent,
+            "relay": "reservations" in network.stats(),
             "name": repr(network).split()[1:-1],
         }
 
