@@ -4,7 +4,7 @@ SHELL := /bin/sh
 ifndef SIDE_BY_SIDE
 .NOTPARALLEL:
 endif
-.PHONY: help demo test test-all toolchains install peer lint types test-most test-cores test-serial coverage slowest hostile field cost soak relay-peers conformance bench scale docs house pins clean
+.PHONY: help demo test test-all toolchains install peer lint types test-most test-cores test-serial coverage slowest hostile field cost soak relay-bench relay-peers conformance bench scale docs house pins clean
 
 PYTHON ?= $(shell sh .ci/pythons | head -n 1)
 VENV ?= .venv
@@ -111,6 +111,9 @@ relay-peers: install  ## circuits with go in every role, 200 requests of 64 byte
 
 conformance: install  ## ours and the Rust crate, both ways, into docs/conformance.md; needs cargo (ARGS=ask: these only)
 	$(BIN)/python -m tests.conformance $(ARGS)
+
+relay-bench: install  ## what a relay costs, ours and go's: bulk, reservations, circuits
+	$(BIN)/python -m benchmarks.relay $(ARGS)
 
 soak: install  ## requests while their connection is killed and cut (ARGS="--requests 1000000 --cuts 200" for more)
 	$(BIN)/python -m tests.outcomes

@@ -33,6 +33,7 @@ KEPT: list[tuple[type[P2PError], dict[str, Any]]] = [
     (errors.HandshakeError, {"phase": "muxer", "peer": "bob"}),
     (errors.NegotiationError, {"refused": True, "phase": "multistream", "peer": "bob"}),
     (errors.ConnectionClosed, {"code": 2, "remote": True, "peer": "bob"}),
+    (errors.CircuitLimit, {"limit": "data", "maximum": 131_072, "peer": "bob"}),
     (errors.DecryptError, {"code": 1, "remote": False}),
     (errors.MuxerError, {"code": 1}),
     (errors.DeadlineExceeded, {"timeout": 8.0, "phase": "ask", "peer": "bob", "sent": True}),

@@ -31,8 +31,9 @@ from stronghold_p2p import (
     Stream,
     Timeouts,
 )
+from stronghold_p2p.relaying import use_relays
 from stronghold_p2p.sync import Network as SyncNetwork
-from tests.peers import LOOPBACK, until
+from tests.peers import LOOPBACK, swarm, until
 
 SAY = RequestProtocol("/say/1", request=BYTES, response=BYTES)
 
@@ -199,6 +200,13 @@ async def test_a_place_outlives_the_idle_time_of_both_ends() -> None:
         await until(lambda: not relay.connections(alice.peer_id))  # an idle connection that nobody needs
         assert not connection.closed
         await alice.connect(f"{relay.addresses[0]}/p2p-circuit/p2p/{bob.peer_id}")
+
+
+async def test_a_swarm_with_relays() -> None:
+    async with swarm(1) as one:
+        use_relays(one, None)
+        assert one.snapshot()["relays_used"] == 0
+        assert "reservations" not in one.snapshot()
 
 
 async def test_we_are_no_relay_of_ours() -> None:

@@ -49,11 +49,11 @@ class RelayLimits:
             told = f"a reservation of {self.reservation:g} s: clients renew theirs once in a minute, take {SHORTEST:g}"
             raise ConfigError(told, where="RelayLimits.reservation")
 
-    @property
-    def allowance(self) -> Allowance:
-        """What one circuit may carry."""
-        everything = Allowance()
-        return Allowance(
-            data=everything.data if self.data is None else float(self.data),
-            duration=everything.duration if self.duration is None else self.duration,
-        )
+
+def allowance_of(limits: RelayLimits) -> Allowance:
+    """What one circuit may carry."""
+    everything = Allowance()
+    return Allowance(
+        data=everything.data if limits.data is None else float(limits.data),
+        duration=everything.duration if limits.duration is None else limits.duration,
+    )

@@ -38,7 +38,7 @@ from stronghold_p2p.relay import messages, voucher
 from stronghold_p2p.relay.allowance import UNLIMITED, Allowance
 from stronghold_p2p.relay.circuit import Circuit, End, Half
 from stronghold_p2p.relay.messages import HOP, STOP, HopMessage, HopType, Status, StopType
-from stronghold_p2p.relay.options import RelayLimits
+from stronghold_p2p.relay.options import RelayLimits, allowance_of
 from stronghold_p2p.relay.reservations import Reservations
 from stronghold_p2p.seams import NOBODY
 from stronghold_p2p.streams.deadline import Deadline
@@ -317,7 +317,7 @@ class RelayService(Service):
             found = firewall.match(attempt)
             if found.named and firewall.decide(attempt, found) == Rule.ALLOW:
                 return UNLIMITED
-        return self.limits.allowance
+        return allowance_of(self.limits)
 
     def _over(self, circuit: Circuit, why: End) -> None:
         source, target = self._circuits.pop(circuit)
