@@ -27,6 +27,7 @@ class RealPeer(Driven):
     def __init__(self, process: asyncio.subprocess.Process, ready: Line) -> None:
         super().__init__(process, ready)
         self.addresses: list[Multiaddr] = [parse(text) for text in ready["addrs"]]
+        self.codes = ready["version"].startswith("go-libp2p")
         self.address = f"{self.addresses[0]}/p2p/{self.peer}"
         self._events: list[Line] = []
 
@@ -36,6 +37,14 @@ class RealPeer(Driven):
         if not answer["ok"]:
             raise RealError(answer)
         return answer
+
+    def sent(self, code: int) -> int:
+        """What we hear of a reset with that code: only go-libp2p sends them."""
+        return code if self.codes else 0
+
+    def heard(self, code: int) -> int | None:
+        """What it tells of a reset of ours with that code."""
+        return code if self.codes else None
 
     async def until(self, name: str, *, timeout: float = 10.0, **expected: object) -> Line:
         """The first event of that name whose fields are as expected; each event is given out once."""

@@ -11,6 +11,7 @@ from tests.interop.our_peer import AGENT, Pair, echo
 from tests.interop.ways import OURS_DIALS
 from tests.peers import until
 
+VERSION = "stronghold-interop/1.0.0"
 LATE = "/test/late/1"
 
 
@@ -38,8 +39,8 @@ async def test_we_take_every_field_of_gos(pair: Pair) -> None:
     assert sorted(info.protocols) == sorted(ready["protocols"])
     assert list(info.addresses) == pair.real.addresses
     assert info.observed == pair.connection.local_address
-    assert info.version == "stronghold-interop/1.0.0"
-    assert info.agent == f"go-libp2p/{ready['version'].split()[1]}"
+    assert info.version == VERSION
+    assert info.agent == ready["version"].replace(" ", "/")
     assert info.record is not None
     assert info.record.peer_id == pair.real.peer
     assert [parse(address) for address in info.record.addresses] == pair.real.addresses
@@ -99,5 +100,5 @@ async def test_both_ping_at_once(pair: Pair) -> None:
         theirs = group.create_task(pair.ask("ping", n=100))
         mine = [group.create_task(pair.ours.ping.ping(pair.connection)) for _ in range(100)]
     assert len(theirs.result()["rtt_us"]) == len(mine) == 100
-    assert all(0 < took < 1e6 for took in theirs.result()["rtt_us"])
+    assert all(0 <= took < 1e6 for took in theirs.result()["rtt_us"])
     assert all(0 < task.result() < 1.0 for task in mine)

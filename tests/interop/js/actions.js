@@ -40,7 +40,7 @@ async function identify (driver, { peer, after = 0, signal }) {
     agent_version: last.agentVersion,
     signed_record: last.signedPeerRecord === undefined
       ? null
-      : { seq: Number(last.signedPeerRecord.seq), addrs: last.signedPeerRecord.addresses.map(String) },
+      : { peer: last.signedPeerRecord.peerId?.toString() ?? last.peerId.toString(), seq: Number(last.signedPeerRecord.seq), addrs: last.signedPeerRecord.addresses.map(String) },
     known_addrs: known.addresses.map(({ multiaddr }) => multiaddr.toString())
   }
 }

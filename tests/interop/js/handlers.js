@@ -35,12 +35,13 @@ export async function serveOne (node, protocol, handler, done) {
     const ended = { event: 'stream', protocol, peer: connection.remotePeer.toString() }
     try {
       await handler(stream, seen)
-      await stream.close()
-      done({ ...ended, bytes: seen.bytes })
     } catch (error) {
       stream.abort(error)
       done({ ...ended, bytes: seen.bytes, error: String(error) })
+      return
     }
+    done({ ...ended, bytes: seen.bytes })
+    await stream.close().catch(error => stream.abort(error))
   }, LIFTED)
 }
 
