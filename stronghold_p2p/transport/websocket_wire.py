@@ -193,7 +193,7 @@ class WebSocketWire:
     def _read(self, view: memoryview) -> int:
         reader, space = self._reader, self._space
         space.begin(self._tail)
-        used = reader.read(view, space.take, self._loop.time())
+        used = reader.receive(view, space.take, self._loop.time())
         self._deliver(space.taken())
         if reader.ping is not None:
             ping, reader.ping = reader.ping, None

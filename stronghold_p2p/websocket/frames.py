@@ -16,6 +16,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final, TypeAlias
 
+from stronghold_p2p.errors import DecodeError
 from stronghold_p2p.seams import Buffer
 from stronghold_p2p.token_bucket import TokenBucket
 from stronghold_p2p.websocket.closing import PROTOCOL_ERROR, TOO_BIG, VIOLATION, Close
@@ -73,7 +74,7 @@ class FrameReader:
     """The frames of the peer. ``masked``: it is a client, whose frames have to be; a server's must not (RFC 6455, 5.1).
 
     ``ping`` is the payload of the newest ping, for who answers it; ``close`` the peer's close, behind which nothing
-    is read; ``fault`` what is wrong, as the close to send for it; ``more``: ``read`` has stopped before the end.
+    is read; ``fault`` what is wrong, as the close to send for it; ``more``: ``receive`` has stopped before the end.
     """
 
     __slots__ = (
@@ -108,7 +109,7 @@ class FrameReader:
         """Within a frame or a message: it is no place to end."""
         return bool(self._left) or self._fragmented
 
-    def read(self, view: memoryview, take: Take, now: float) -> int:
+    def receive(self, view: memoryview, take: Take, now: float) -> int:
         """Give the payload of what is in ``view`` to ``take``; returns the bytes used: a header comes as a whole."""
         at, size = 0, len(view)
         for _ in range(MAX_FRAMES):
@@ -185,9 +186,10 @@ class FrameReader:
     def _control(self, opcode: Opcode, view: memoryview, body: int, length: int, now: float) -> int:
         payload = bytes(self._open(view[body : body + length]))
         if opcode is Opcode.CLOSE:
-            self.close = Close.read(payload)
-            if self.close is None:
-                return self._fail(PROTOCOL_ERROR, "a close without a code that there is, or a reason that is no text")
+            try:
+                self.close = Close.parse(payload)
+            except DecodeError as error:
+                return self._fail(PROTOCOL_ERROR, str(error))
         elif not self._nothings.take(now):
             return self._fail(VIOLATION, "too many pings and pongs")
         elif opcode is Opcode.PING:
