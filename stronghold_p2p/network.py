@@ -41,6 +41,7 @@ from stronghold_p2p.request_response.parts import LiveParts, Parts, Question
 from stronghold_p2p.request_response.parts_server import PartsHandler, answer_with
 from stronghold_p2p.request_response.retry import insist
 from stronghold_p2p.request_response.server import Handler, Server
+from stronghold_p2p.resolving.dns import Dns
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.streams.stream import Stream, StreamOpening
 from stronghold_p2p.swarm.listeners import Listener
@@ -73,6 +74,7 @@ class Network:
     timeouts: seconds until something is given up, see ``Timeouts``.
     limits: how much there may be at once, see ``Limits``.
     announce: where peers are told to reach us; by default where we listen. For a port forwarding.
+    dns: who is asked for the names in addresses, see ``Dns``; by default the system's nameservers.
     agent: what identify tells about the software, at most 256 bytes.
     name: what ``repr`` and the audit log call this network.
 
@@ -90,21 +92,25 @@ class Network:
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
         announce: Iterable[Address] | None = None,
+        dns: Dns | None = None,
         agent: str = AGENT,
         name: str = "",
     ) -> None:
-        options = {"identity": identity, "firewall": firewall, "book": book, "timeouts": timeouts, "limits": limits}
-        check_options(**options, agent=agent, name=name)
+        options: dict[str, Any] = {
+            "firewall": firewall,
+            "book": book,
+            "timeouts": timeouts,
+            "limits": limits,
+            "dns": dns,
+        }
+        check_options(**options, identity=identity, agent=agent, name=name)
         self.identity, self.name = identity or Identity(), name
         self._listen = parsed_all("listen", listen)
         self._swarm = swarm = Swarm(
             self.identity,
-            firewall=firewall,
-            timeouts=timeouts,
-            limits=limits,
-            book=book,
             announce=None if announce is None else [own(one, self.peer_id) for one in parsed_all("announce", announce)],
             name=name,
+            **options,
         )
         self.timeouts, self.limits = swarm.timeouts, swarm.limits
         self._identify = Identify(self._swarm, agent)

@@ -128,7 +128,7 @@ class Expansion:
             if why is None:
                 self._find(data + branch.tail, "")
             else:
-                self._blame(f"{Multiaddr(data)}: {why}")
+                self._blame(f"its TXT records lead to {why}")
 
     def _enter_dnsaddr(self, data: bytes, parts: list[Part], branch: _Branch) -> None:
         if branch.depth == DEPTH:
@@ -148,7 +148,7 @@ class Expansion:
     def _ask(self, first: Part, branch: _Branch) -> None:
         name = normal(first.value.decode())
         if branch.source is Source.TOLD and _below(name, self._own):
-            branch = replace(branch, source=Source.RECORD)
+            branch = replace(branch, source=Source.OF_SITE)
         searched = branch.source is Source.GIVEN and not first.value.endswith(b".")
         for kind in _KINDS[first.protocol.code]:
             question = Question((DNSADDR_AT if kind == "TXT" else "") + name, kind, searched)
@@ -184,10 +184,11 @@ class Expansion:
                     protocol = IP4 if question.kind == "A" else IP6
                     self._find(protocol.prefixed(packed) + branch.rest, question.name)
                 else:
+                    self.failed.append(question)
                     self._blame(f"{question.name} leads to {why}")
 
     def _take_texts(self, question: Question, branch: _Branch, texts: tuple[bytes, ...]) -> None:
-        source = Source.RECORD if branch.source is Source.GIVEN else branch.source
+        source = Source.OF_SITE if branch.source is Source.GIVEN else branch.source
         count = 0
         for data in _addresses(texts):
             if not branch.end or _may_end(data, branch.end):

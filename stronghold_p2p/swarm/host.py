@@ -18,6 +18,7 @@ from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.logs import Faults, Refusals
+from stronghold_p2p.resolving.nameservers.resolver import Resolver
 from stronghold_p2p.seams import Transport, Upgraded
 from stronghold_p2p.streams.aside import Aside
 from stronghold_p2p.swarm.gatekeeper import Gatekeeper
@@ -66,6 +67,8 @@ class Host(Protocol):
     upgrader: Upgrader
     transports: list[Transport]
     """A service appends its own."""
+    resolver: Resolver
+    """Looks names up."""
     protected: set[PeerId]
     """Peers that the application wants to keep."""
     peer_protocols: dict[PeerId, frozenset[str]]

@@ -37,6 +37,8 @@ from stronghold_p2p.loops import at_home
 from stronghold_p2p.muxing.yamux_muxer import YamuxFactory
 from stronghold_p2p.noise.libp2p import Noise
 from stronghold_p2p.noise.payload import StaticKeys
+from stronghold_p2p.resolving.dns import Dns
+from stronghold_p2p.resolving.nameservers.resolver import Resolver
 from stronghold_p2p.seams import Transport, Upgraded
 from stronghold_p2p.streams.aside import Aside
 from stronghold_p2p.swarm.dialer import Dialer
@@ -80,6 +82,7 @@ class Swarm:
         limits: Limits | None = None,
         book: AddressBook | None = None,
         announce: Iterable[Multiaddr] | None = None,
+        dns: Dns | None = None,
         name: str = "",
     ) -> None:
         prepare_text()
@@ -101,6 +104,7 @@ class Swarm:
         self.strangers = Faults(log, audit.net)
         self._lines = Lines(audit.net)
         self.aside = Aside()
+        self.resolver = Resolver(dns, timeout=self.timeouts.resolve)
         self.protected: set[PeerId] = set()
         self.peer_protocols: dict[PeerId, frozenset[str]] = {}
         self._services: dict[str, Served] = {}
@@ -427,6 +431,7 @@ class Swarm:
         try:
             async with asyncio.timeout_at(due):
                 await self.dialer.close()
+                await self.resolver.close()
                 if self._ending:  # sockets of connections that have said goodbye
                     self._drained.clear()
                     await self._drained.wait()

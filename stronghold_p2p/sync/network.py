@@ -25,6 +25,7 @@ from stronghold_p2p.network import AGENT
 from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, PartsProtocol, RequestProtocol
 from stronghold_p2p.request_response.server import Handler, Request
+from stronghold_p2p.resolving.dns import Dns
 from stronghold_p2p.streams import stream
 from stronghold_p2p.sync.loop_thread import LoopThread
 from stronghold_p2p.sync.parts import Connection, Events, Keeping, Listener, Parts, Stream, opening
@@ -65,6 +66,7 @@ class Network:
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
         announce: Iterable[Address] | None = None,
+        dns: Dns | None = None,
         agent: str = AGENT,
         name: str = "",
         threads: int = 32,
@@ -77,6 +79,7 @@ class Network:
             timeouts=timeouts,
             limits=limits,
             announce=announce,
+            dns=dns,
             agent=agent,
             name=name,
         )

@@ -42,12 +42,12 @@ class DnsServer(Driven):
         """``data`` follows the question in each answer about ``name``."""
         await self._do(cmd="raw", name=name, hex=data.hex())
 
-    async def mode(self, mode: str, type: str = "") -> None:
+    async def mode(self, mode: str, kind: str = "") -> None:
         """``answer``, ``silent``, ``servfail``, ``refused`` or ``old``: for questions of one type, or for all."""
-        await self._do(cmd="mode", mode=mode, type=type)
+        await self._do(cmd="mode", mode=mode, type=kind)
 
-    async def delay(self, seconds: float, type: str = "") -> None:
-        await self._do(cmd="delay", seconds=seconds, type=type)
+    async def delay(self, seconds: float, kind: str = "") -> None:
+        await self._do(cmd="delay", seconds=seconds, type=kind)
 
     async def asked(self) -> list[Asked]:
         """What it was asked since the last time."""

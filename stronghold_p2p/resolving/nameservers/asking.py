@@ -76,9 +76,8 @@ class Nameservers:
 async def _send(name: Name, kind: Kind, server: Server, *, edns: bool) -> message.Message:
     query = message.make_query(name, kind, use_edns=0 if edns else False, payload=PAYLOAD)
     backend, (host, port) = asyncbackend.get_backend("asyncio"), server
-    family = inet.af_for_address(host)
-    connected = await backend.make_socket(family, socket.SOCK_DGRAM, destination=server)  # type: ignore[no-untyped-call]
-    async with connected as sock:
+    family, to = inet.af_for_address(host), None if "%" in host else server  # asyncio drops the zone of a destination
+    async with await backend.make_socket(family, socket.SOCK_DGRAM, destination=to) as sock:  # type: ignore[no-untyped-call]
         try:
             return await asyncquery.udp(
                 query, host, port=port, sock=sock, raise_on_truncation=True, ignore_errors=True, ignore_unexpected=True

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.kinds import reach_of
-from stronghold_p2p.addressing.reach import Reach
 from stronghold_p2p.errors import NameResolutionError
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.resolving.cache import Cache
@@ -28,7 +27,7 @@ from stronghold_p2p.resolving.nameservers.system import (
     HostsFile,
     state_of,
 )
-from stronghold_p2p.resolving.permitted import Source
+from stronghold_p2p.resolving.permitted import source_of
 from stronghold_p2p.resolving.questions import Answer, Question, by_itself, full_names
 from stronghold_p2p.resolving.resolved import Resolved, has_name
 
@@ -101,7 +100,9 @@ class Resolver:
             return (only,)
         now = asyncio.get_running_loop().time
         until = now() + self._timeout
-        expansion = Expansion(address, peer, _source(address, given=given), tuple(self._dns.private_domains))
+        expansion = Expansion(
+            address, peer, source_of(reach_of(address), given=given), tuple(self._dns.private_domains)
+        )
         waiting: dict[asyncio.Task[Answer], Question] = {}
         told = 0
         try:
@@ -246,14 +247,9 @@ class Resolver:
     def _nothing(
         self, expansion: Expansion, address: Multiaddr, peer: PeerId | None, open_: list[Question]
     ) -> NameResolutionError:
+        asked = ", ".join(host for host, _ in self._configuration.servers) if self._configuration else "nobody yet"
         for question in open_:
-            expansion.fail(question, f"{question}: no nameserver has answered within {self._timeout:g} s")
+            expansion.fail(question, f"{question}: no answer within {self._timeout:g} s from {asked}")
         query = str(expansion.failed[0]) if expansion.failed else ""
         told = f"{address} leads nowhere: {expansion.why_nothing()}"
         return NameResolutionError(told, query=query, address=address, peer=peer)
-
-
-def _source(address: Multiaddr, *, given: bool) -> Source:
-    if given:
-        return Source.GIVEN
-    return Source.TOLD_HERE if reach_of(address) is Reach.MACHINE else Source.TOLD
