@@ -96,21 +96,15 @@ class Network:
         agent: str = AGENT,
         name: str = "",
     ) -> None:
-        options: dict[str, Any] = {
-            "firewall": firewall,
-            "book": book,
-            "timeouts": timeouts,
-            "limits": limits,
-            "dns": dns,
-        }
-        check_options(**options, identity=identity, agent=agent, name=name)
+        given: dict[str, Any] = {"firewall": firewall, "book": book, "timeouts": timeouts, "limits": limits, "dns": dns}
+        check_options(**given, identity=identity, agent=agent, name=name)
         self.identity, self.name = identity or Identity(), name
         self._listen = parsed_all("listen", listen)
         self._swarm = swarm = Swarm(
             self.identity,
             announce=None if announce is None else [own(one, self.peer_id) for one in parsed_all("announce", announce)],
             name=name,
-            **options,
+            **given,
         )
         self.timeouts, self.limits = swarm.timeouts, swarm.limits
         self._identify = Identify(self._swarm, agent)

@@ -116,6 +116,11 @@ async def two_addresses(one: Scene) -> None:
     await one.alice.connect(NOBODY)
 
 
+row("a name that leads nowhere", failures.NameResolutionError, "nobody.invalid cannot exist", query="nobody.invalid A")(
+    lambda one: one.alice.connect(f"/dns4/nobody.invalid/tcp/1/p2p/{one.bob.peer_id}")
+)
+
+
 @row("banned by us", failures.DialError, r"firewall\.banned")
 async def banned(one: Scene) -> None:
     one.alice.firewall.ban(one.bob.peer_id)

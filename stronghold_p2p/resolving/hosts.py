@@ -16,7 +16,8 @@ def addresses_in(text: bytes, name: str) -> tuple[bytes, ...]:
     Some hosts files have 100,000 lines and more, to block names: so only lines that hold the name are taken apart.
     """
     found = dict[bytes, None]()
-    wanted = re.escape(normal(name).encode())
+    if not (wanted := re.escape(normal(name).encode())):
+        return ()
     for at in re.finditer(rb"(?<=[ \t])" + wanted + rb"\.?(?=[\s#]|\Z)", text):
         line = text[text.rfind(b"\n", 0, at.start()) + 1 : at.end()]
         words = line.split()

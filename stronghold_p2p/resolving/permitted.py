@@ -42,10 +42,19 @@ _PERMIT: Final = (
 )
 
 # RFC 1918; RFC 6598 (carriers, and overlays such as Tailscale); RFC 2544 (what proxies give instead of the addresses of
-# all names); RFC 4193. What else is special is nobody's address: documentation, reserved, broadcast.
+# all names); RFC 4193; RFC 8215 (a translator of the network's own, behind which anything may be). What else is special
+# is nobody's address: documentation, reserved, broadcast.
 _PRIVATE: Final = tuple(
     ipaddress.ip_network(text)
-    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "198.18.0.0/15", "fc00::/7")
+    for text in (
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",
+        "198.18.0.0/15",
+        "fc00::/7",
+        "64:ff9b:1::/48",
+    )
 )
 
 
@@ -53,13 +62,13 @@ def why_refused(packed: bytes, source: Source) -> str | None:
     """What is wrong with an IP address as the result of a name that ``source`` gave; None: nothing."""
     ip = ipaddress.ip_address(packed)
     inside = inner_ip4(ip) or unmapped(ip)
-    reach = reach_of_ip(inside.packed)
+    reach = Reach.SITE if (private := any(ip in network for network in _PRIVATE)) else reach_of_ip(inside.packed)
     if reach is Reach.WORLD:
         return None
     if inside is not ip:
         return f"{ip}, which stands for {inside}, and that is not public"
     if reach is Reach.MACHINE:
         return None if reach in source.value else f"{ip}, which is this machine: {_PERMIT}"
-    if reach is Reach.SITE and any(ip in network for network in _PRIVATE):
+    if private:
         return None if reach in source.value else f"{ip}, which is in a private network: {_PERMIT}"
     return f"{ip}, which is no machine's" if reach is not Reach.LINK else f"{ip}, which is another one in each link"
