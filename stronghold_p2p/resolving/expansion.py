@@ -54,7 +54,8 @@ class _Branch:
 
 
 class Expansion:
-    """One address on its way. ``questions`` are those that have yet to be asked; ``found`` only grows.
+    """One address on its way. ``questions`` are those that have yet to be asked; ``found`` only grows. ``causes`` tell
+    what has led nowhere, and ``failed`` which questions.
 
     peer: of a ``/dnsaddr`` only what ends in this peer counts. source: who has named the address. own: domains whose
     names may lead into private networks whoever tells them.
@@ -64,7 +65,7 @@ class Expansion:
         self.found: list[Resolved] = []
         self.questions: list[Question] = []
         self.failed: list[Question] = []
-        self._causes: list[str] = []
+        self.causes: list[str] = []
         self._lookups = self._size = 0
         self._own = own
         self._seen: set[bytes] = set()
@@ -96,8 +97,8 @@ class Expansion:
 
     def why_nothing(self) -> str:
         """Why nothing was found: the first causes."""
-        more = len(self._causes) - CAUSES
-        told = "; ".join(self._causes[:CAUSES]) or "no answer has come in time"
+        more = len(self.causes) - CAUSES
+        told = "; ".join(self.causes[:CAUSES]) or "no answer has come in time"
         return f"{told}; and {more} more" if more > 0 else told
 
     def _begin(self, data: bytes, peer: PeerId | None, source: Source) -> None:
@@ -207,8 +208,8 @@ class Expansion:
             self.found.append(Resolved(parse(data), name))
 
     def _blame(self, why: str) -> None:
-        if why not in self._causes and len(self._causes) < RESULTS:
-            self._causes.append(why)
+        if why not in self.causes and len(self.causes) < RESULTS:
+            self.causes.append(why)
 
     def _stop(self, why: str) -> None:
         """Ask for nothing more, and wait for nothing that was asked."""
