@@ -1,4 +1,4 @@
-"""What the resolver does without a nameserver, and with one that says nothing (tests/interop/test_dns.py: a real one)."""
+"""What the resolver does without a nameserver, or with a silent one; tests/interop/test_dns.py has a real one."""
 
 from __future__ import annotations
 
