@@ -7,7 +7,8 @@
 //	raw      name hex          what follows the question in each answer about this name, as it is
 //	mode     mode [type]       answer, silent, servfail, refused, or old (no EDNS); for questions of one type, or all
 //	delay    seconds [type]    before each answer
-//	queries                    what was asked since the last time: name, type, net, edns, id, and the port it came from
+//	queries                    what was asked since the last time: name, type, net, edns, id, and the port it came from;
+//	                           sent is how many bytes were answered
 package main
 
 import (
@@ -53,6 +54,7 @@ type server struct {
 	modes   map[string]string
 	delays  map[string]time.Duration
 	asked   []query
+	sent    int
 }
 
 func main() {
@@ -142,8 +144,8 @@ func (s *server) do(c command, answer map[string]any) error {
 	case "delay":
 		s.delays[c.Type] = time.Duration(c.Seconds * float64(time.Second))
 	case "queries":
-		answer["queries"] = append([]query{}, s.asked...)
-		s.asked = nil
+		answer["queries"], answer["sent"] = append([]query{}, s.asked...), s.sent
+		s.asked, s.sent = nil, 0
 	default:
 		return fmt.Errorf("no command %q", c.Cmd)
 	}
@@ -183,7 +185,7 @@ func (s *server) ServeDNS(w dns.ResponseWriter, request *dns.Msg) {
 	case isRaw:
 		packed, _ := new(dns.Msg).SetReply(request).Pack()
 		packed[7] = 1 // one record in the answer
-		_, _ = w.Write(append(packed, raw...))
+		s.write(w, append(packed, raw...))
 		return
 	}
 	if mode != "old" && q.Edns > 0 {
@@ -192,7 +194,15 @@ func (s *server) ServeDNS(w dns.ResponseWriter, request *dns.Msg) {
 	if q.Net == "udp" {
 		response.Truncate(size)
 	}
-	_ = w.WriteMsg(response)
+	packed, _ := response.Pack()
+	s.write(w, packed)
+}
+
+func (s *server) write(w dns.ResponseWriter, message []byte) {
+	_, _ = w.Write(message)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sent += len(message)
 }
 
 // answer holds the records of the name, or of those to which its CNAMEs lead; without any, the SOA of its zone.
