@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from stronghold_p2p.resolving.nameservers.asking import Nameservers
 
 CLOSING: Final = "the network is closing"
+READ_AGAIN: Final = 60.0  # seconds, of what has no file that tells its changes, as on Windows
 
 # dnspython takes about 70 ms to import, and several times that with aioquic installed: between these steps the loop
 # goes on.
@@ -68,6 +69,7 @@ class Resolver:
         self._timeout = inf if timeout is None else timeout
         self._hosts, self._path = HostsFile(hosts), configuration
         self._state: object = ()
+        self._read = 0.0
         self._configuration: Configuration | None = None
         self._nameservers: Nameservers | None = None
         self._cache = Cache()
@@ -169,8 +171,13 @@ class Resolver:
         return Answer(records, missing="has an address of the other family in the hosts file") if packed else None
 
     def _look_at_configuration(self) -> None:
-        """Another configuration is often another network, where names lead elsewhere."""
-        if self._configuration is not None and not self._dns.nameservers and state_of(self._path) != self._state:
+        """Another configuration is often another network, where names lead elsewhere. One that is not in this file is
+        taken for another one after a minute.
+        """
+        if self._configuration is None or self._dns.nameservers:
+            return
+        state = state_of(self._path)
+        if state != self._state or (state is None and asyncio.get_running_loop().time() >= self._read + READ_AGAIN):
             self._configuration = None
             self._cache.clear()
 
@@ -185,7 +192,7 @@ class Resolver:
             if self._dns.nameservers:
                 self._configuration = Configuration(tuple(map(server_of, self._dns.nameservers)))
             else:
-                self._state = state_of(self._path)
+                self._state, self._read = state_of(self._path), asyncio.get_running_loop().time()
                 self._configuration = read_configuration(self._path)
             self._nameservers = Nameservers(self._configuration.servers)
         return self._configuration, self._nameservers

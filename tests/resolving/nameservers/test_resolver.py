@@ -195,3 +195,22 @@ print([name for name in sys.modules if name.split(".")[0] == "dns"])
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+async def test_a_configuration_that_changes_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file names a server that is not there; the error tells which one was asked."""
+    path = tmp_path / "resolv.conf"
+    resolver = Resolver(configuration=path, hosts=tmp_path / "hosts")
+    for text, told in (("nameserver 127.1.1.1\n", "127.1.1.1"), ("nameserver 127.1.1.20\n", "127.1.1.20")):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(NameResolutionError, match=f"{told} .*refused"):
+            await found(resolver, "/dns4/a.example/tcp/1")
+    path.unlink()
+    with pytest.raises(NameResolutionError, match="there is nobody to ask"):
+        await found(resolver, "/dns4/a.example/tcp/1")
+    before = resolver._configuration
+    resolver._look_at_configuration()
+    assert resolver._configuration is before
+    monkeypatch.setattr("stronghold_p2p.resolving.nameservers.resolver.READ_AGAIN", 0.0)
+    resolver._look_at_configuration()
+    assert resolver._configuration is None
