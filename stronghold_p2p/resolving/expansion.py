@@ -26,8 +26,6 @@ TEXTS: Final = 16  # addresses in the TXT records of one name that count (rust)
 READ: Final = 100  # of which so many are looked at, as most may end in other peers than the wanted one
 RESULTS: Final = 100  # (go)
 BRANCHES: Final = 200  # addresses in which the answer to a question is put
-SIZE: Final = 1 << 20  # bytes of all answers
-MESSAGE: Final = 65_535  # bytes that an answer may have (RFC 1035, 4.2.2): so 16 questions may be open at once
 CAUSES: Final = 3  # that an error tells
 
 _PREFIX: Final = b"dnsaddr="
@@ -67,35 +65,26 @@ class Expansion:
         self.questions: list[Question] = []
         self.failed: list[Question] = []
         self.causes: list[str] = []
-        self._lookups = self._size = self._under_way = 0
-        self._held: list[Question] = []
+        self._lookups = 0
         self._own = own
         self._seen: set[bytes] = set()
         self._entered: set[tuple[Question, _Branch]] = set()
         self._open: dict[Question, list[_Branch]] = {}
         self._answered: dict[Question, Answer] = {}
         self._begin(bytes(address), peer, source)
-        self._release()
 
     def answer(self, question: Question, answer: Answer) -> None:
         """What ``question`` has brought. It may lead to further questions."""
         self._lookups += answer.lookups - 1
-        self._size += answer.size
-        if self._size > SIZE:
-            self._stop(f"the answers have more than {SIZE} bytes")
         self._answered[question] = answer
-        self._under_way -= question in self._open
         for branch in self._open.pop(question, ()):
             self._take(question, branch, answer)
-        self._release()
 
     def fail(self, question: Question, why: str) -> None:
         """Nobody has answered ``question``."""
         if self._open.pop(question, None) is not None:
-            self._under_way -= 1
             self.failed.append(question)
             self._blame(why)
-            self._release()
 
     @property
     def done(self) -> bool:
@@ -177,15 +166,7 @@ class Expansion:
             else:
                 self._lookups += 1
                 self._open[question] = [branch]
-                self._held.append(question)
-
-    def _release(self) -> None:
-        """Let questions be asked for whose answers there is room, however long those are."""
-        while self._held and self._size + (self._under_way + 1) * MESSAGE <= SIZE:
-            self._under_way += 1
-            self.questions.append(self._held.pop(0))
-        if self._held and not self._under_way:
-            self._stop(f"the answers have nearly {SIZE} bytes")
+                self.questions.append(question)
 
     def _take(self, question: Question, branch: _Branch, answer: Answer) -> None:
         if not answer.records:
@@ -225,14 +206,6 @@ class Expansion:
     def _blame(self, why: str) -> None:
         if why not in self.causes and len(self.causes) < RESULTS:
             self.causes.append(why)
-
-    def _stop(self, why: str) -> None:
-        """Ask for nothing more, and wait for nothing that was asked."""
-        self._blame(why)
-        self._lookups = LOOKUPS
-        self._open.clear()
-        self._held.clear()
-        self.questions.clear()
 
 
 def _addresses(texts: tuple[bytes, ...]) -> Iterator[bytes]:

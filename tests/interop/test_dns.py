@@ -19,6 +19,7 @@ from stronghold_p2p import Dns, NameResolutionError, PeerId
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.resolving.expansion import LOOKUPS
+from stronghold_p2p.resolving.nameservers.asking import LONGEST
 from stronghold_p2p.resolving.nameservers.resolver import Resolver
 from stronghold_p2p.resolving.resolved import Resolved
 from tests import netns
@@ -170,6 +171,15 @@ async def test_what_does_not_fit_into_a_datagram_comes_by_tcp(server: DnsServer,
     await server.zone(*texts)
     assert await found(resolver, "/dnsaddr/big.example", peer=BOB) == [f"/ip4/8.8.39.8/tcp/4001/p2p/{BOB}"]
     assert [one.net for one in await server.asked()] == ["udp", "tcp"]
+
+
+async def test_an_answer_that_is_too_long_is_not_read(server: DnsServer, resolver: Resolver) -> None:
+    """It would stop the event loop for as long as it takes to read it."""
+    await server.zone(*(f"many.example. A 8.{at >> 8}.{at & 255}.8" for at in range(1_000)))
+    error = await fails(resolver, "/dns4/many.example/tcp/1")
+    assert f"of which at most {LONGEST} are read" in str(error)
+    await server.zone(*(f"some.example. A 8.{at >> 8}.{at & 255}.8" for at in range(250)))
+    assert len(await found(resolver, "/dns4/some.example/tcp/1")) == 100
 
 
 async def test_long_texts_in_pieces_aliases_and_nested_names(server: DnsServer, resolver: Resolver) -> None:

@@ -14,7 +14,7 @@ from stronghold_p2p.addressing.components import IP4, IP6
 from stronghold_p2p.addressing.parse import parse, split_peer, walk
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
-from stronghold_p2p.resolving.expansion import BRANCHES, DEPTH, LOOKUPS, MESSAGE, RESULTS, SIZE, TEXTS, Expansion
+from stronghold_p2p.resolving.expansion import BRANCHES, DEPTH, LOOKUPS, RESULTS, TEXTS, Expansion
 from stronghold_p2p.resolving.permitted import Source
 from stronghold_p2p.resolving.questions import Answer, Question
 
@@ -288,16 +288,6 @@ def test_names_in_records_are_bounded_also_where_they_cost_no_question() -> None
     assert f"more than {BRANCHES} names in the TXT records" in run.expansion.causes
 
 
-def test_bytes_are_bounded() -> None:
-    expansion = Expansion(parse("/dns/a.example/tcp/1"), None, Source.GIVEN)
-    aaaa, a = expansion.questions
-    expansion.answer(aaaa, Answer((bytes(15) + b"\x02",), size=SIZE + 1))
-    assert expansion.done
-    assert f"more than {SIZE} bytes" in expansion.why_nothing()
-    expansion.answer(a, Answer((bytes((8, 8, 8, 8)),)))
-    assert expansion.found == []
-
-
 def test_look_ups_of_a_search_list_count() -> None:
     expansion = Expansion(parse("/dnsaddr/a"), None, Source.GIVEN)
     (question,) = expansion.questions
@@ -373,18 +363,3 @@ def test_no_text_is_too_strange(texts: list[bytes]) -> None:
     expansion = Expansion(parse("/dnsaddr/a.example"), None, Source.GIVEN)
     expansion.answer(expansion.questions.pop(), Answer(tuple(texts)))
     assert all(walk(bytes(one.address)) for one in expansion.found)
-
-
-def test_no_more_is_asked_at_once_than_may_be_answered() -> None:
-    expansion = Expansion(parse("/dnsaddr/a.example"), None, Source.TOLD)
-    (first,) = expansion.questions
-    expansion.questions.clear()
-    expansion.answer(first, Answer(tuple(f"dnsaddr=/dns/b{at}.example".encode() for at in range(16)), size=MESSAGE))
-    at_once = SIZE // MESSAGE - 1
-    assert len(expansion.questions) == at_once
-    under_way = list(expansion.questions)
-    for question in under_way:
-        expansion.answer(question, Answer(size=MESSAGE))
-        assert len(expansion.questions) in {0, at_once}
-    assert expansion.done
-    assert f"the answers have nearly {SIZE} bytes" in expansion.causes

@@ -18,6 +18,7 @@ from stronghold_p2p.resolving.dns import Server
 from stronghold_p2p.resolving.questions import Answer, Kind, worth_keeping
 
 TRY: Final = 2.0  # seconds for one server to answer (dnspython)
+LONGEST: Final = 8_192  # bytes of an answer over TCP: the worst of them takes dnspython 50 ms, in the event loop
 PAYLOAD: Final = 1_232  # bytes that an answer over UDP may have: no network cuts those up (DNS flag day 2020)
 _FAMILIES: Final = {"A": socket.AF_INET, "AAAA": socket.AF_INET6}
 
@@ -83,7 +84,27 @@ async def _send(name: Name, kind: Kind, server: Server, *, edns: bool) -> messag
                 query, host, port=port, sock=sock, raise_on_truncation=True, ignore_errors=True, ignore_unexpected=True
             )
         except message.Truncated:
-            return await asyncquery.tcp(query, host, port=port, backend=backend)
+            return await _by_tcp(query, server)
+
+
+async def _by_tcp(query: message.Message, server: Server) -> message.Message:
+    """The same question where the answer is too long for a datagram (RFC 7766, 8 for the length before it).
+
+    dnspython would read an answer of any length at once.
+    """
+    reader, writer = await asyncio.open_connection(*server, limit=LONGEST)
+    try:
+        wire = query.to_wire()
+        writer.write(len(wire).to_bytes(2, "big") + wire)
+        size = int.from_bytes(await reader.readexactly(2), "big")
+        if size > LONGEST:
+            raise ValueError(f"answers with {size} bytes, of which at most {LONGEST} are read")
+        response = message.from_wire(await reader.readexactly(size))
+    finally:
+        writer.close()
+    if not query.is_response(response):
+        raise ValueError("answers another question")
+    return response
 
 
 def _read(response: message.Message, kind: Kind) -> tuple[Answer | None, str]:
@@ -101,4 +122,4 @@ def _read(response: message.Message, kind: Kind) -> tuple[Answer | None, str]:
     else:
         records = [socket.inet_pton(_FAMILIES[kind], record.address) for record in found]
     missing = "does not exist (NXDOMAIN)" if code == rcode.NXDOMAIN else f"has no {kind} record"
-    return Answer(worth_keeping(kind, records), float(chain.minimum_ttl), missing, len(response.wire or b"")), ""
+    return Answer(worth_keeping(kind, records), float(chain.minimum_ttl), missing), ""
