@@ -36,7 +36,7 @@ CONTROLS: Final = {
     "10_addresses_that_lead_inwards": ("--without reachable", "inner in text"),
     "11_names_without_end": ("--constant resolving.expansion.LOOKUPS=320", "lookups <= LOOKUPS"),
     "11_names_that_lead_inwards": ("--without permitted", '== "NameResolutionError", (ip'),
-    "11_nameservers_that_say_nothing": ("--timeout resolve=20", '<= answer["seconds"] <='),
+    "11_nameservers_that_say_nothing": ("--timeout resolve=10", '<= answer["seconds"] <='),
     "123_banned_addresses": ("--without early-bans", "until_closed:"),
     "111_the_end_with_stalled_peers": ("--timeout close=60 --constant muxing.yamux_muxer.CLOSE_GRACE=60", "stop:"),
     # multistream-select

@@ -18,7 +18,7 @@ from stronghold_p2p.resolving.dns import Server
 from stronghold_p2p.resolving.questions import Answer, Kind, worth_keeping
 
 TRY: Final = 2.0  # seconds for one server to answer (dnspython)
-LONGEST: Final = 8_192  # bytes of an answer over TCP: the worst of them takes dnspython 50 ms, in the event loop
+LONGEST: Final = 8_192  # bytes of an answer over TCP: the worst of them takes dnspython 30 ms, in the event loop
 PAYLOAD: Final = 1_232  # bytes that an answer over UDP may have: no network cuts those up (DNS flag day 2020)
 _FAMILIES: Final = {"A": socket.AF_INET, "AAAA": socket.AF_INET6}
 
