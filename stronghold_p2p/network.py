@@ -42,6 +42,7 @@ from stronghold_p2p.request_response.parts import LiveParts, Parts, Question
 from stronghold_p2p.request_response.parts_server import PartsHandler, answer_with
 from stronghold_p2p.request_response.retry import insist
 from stronghold_p2p.request_response.server import Handler, Server
+from stronghold_p2p.resolving.dns import Dns
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.streams.stream import Stream, StreamOpening
 from stronghold_p2p.swarm.listeners import Listener
@@ -75,6 +76,7 @@ class Network:
     limits: how much there may be at once, see ``Limits``.
     announce: where peers are told to reach us; by default where we listen, and where enough of them see us.
     no_announce: what they are never told: networks, or addresses or beginnings of them.
+    dns: who is asked for the names in addresses, see ``Dns``; by default the system's nameservers.
     agent: what identify tells about the software, at most 256 bytes.
     name: what ``repr`` and the audit log call this network.
 
@@ -93,21 +95,19 @@ class Network:
         limits: Limits | None = None,
         announce: Iterable[Address] | None = None,
         no_announce: Iterable[Address] = (),
+        dns: Dns | None = None,
         agent: str = AGENT,
         name: str = "",
     ) -> None:
-        options = {"identity": identity, "firewall": firewall, "book": book, "timeouts": timeouts, "limits": limits}
-        check_options(**options, agent=agent, name=name)
+        given: dict[str, Any] = {"firewall": firewall, "book": book, "timeouts": timeouts, "limits": limits, "dns": dns}
+        check_options(**given, identity=identity, agent=agent, name=name)
         self.identity, self.name = identity or Identity(), name
         self._listen = parsed_all("listen", listen)
         self._swarm = swarm = Swarm(
             self.identity,
-            firewall=firewall,
-            timeouts=timeouts,
-            limits=limits,
-            book=book,
             announcer=announcer_of(announce, no_announce, self.peer_id),
             name=name,
+            **given,
         )
         self.timeouts, self.limits = swarm.timeouts, swarm.limits
         self._identify = Identify(self._swarm, agent)

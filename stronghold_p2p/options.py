@@ -11,6 +11,7 @@ from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
+from stronghold_p2p.resolving.dns import Dns
 from stronghold_p2p.targets import Address, own, parsed_all
 
 _OPTIONS: Final[dict[str, tuple[type, str]]] = {
@@ -19,6 +20,7 @@ _OPTIONS: Final[dict[str, tuple[type, str]]] = {
     "book": (AddressBook, "take an AddressBook; AddressBook.load(path) reads one from a file"),
     "timeouts": (Timeouts, "take Timeouts(request=5), for example"),
     "limits": (Limits, "take Limits(connections=100), for example"),
+    "dns": (Dns, 'take Dns(nameservers=["192.0.2.53"]), for example'),
     "agent": (str, "take a text"),
     "name": (str, "take a text"),
 }

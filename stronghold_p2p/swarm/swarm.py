@@ -37,6 +37,7 @@ from stronghold_p2p.loops import at_home
 from stronghold_p2p.muxing.yamux_muxer import YamuxFactory
 from stronghold_p2p.noise.libp2p import Noise
 from stronghold_p2p.noise.payload import StaticKeys
+from stronghold_p2p.resolving.dns import Dns
 from stronghold_p2p.resolving.nameservers.resolver import Resolver
 from stronghold_p2p.seams import Transport, Upgraded
 from stronghold_p2p.streams.aside import Aside
@@ -81,6 +82,7 @@ class Swarm:
         limits: Limits | None = None,
         book: AddressBook | None = None,
         announcer: Announcer | None = None,
+        dns: Dns | None = None,
         name: str = "",
     ) -> None:
         self.identity, self.peer_id = identity, identity.peer_id
@@ -101,6 +103,7 @@ class Swarm:
         self.strangers = Faults(log, audit.net)
         self._lines = Lines(audit.net)
         self.aside = Aside()
+        self.resolver = Resolver(dns, timeout=self.timeouts.resolve)
         self.protected: set[PeerId] = set()
         self.peer_protocols: dict[PeerId, frozenset[str]] = {}
         self._services: dict[str, Served] = {}
@@ -124,7 +127,6 @@ class Swarm:
         noise = Noise(StaticKeys.create(identity, os.urandom(32)), os.urandom)
         self.upgrader = Upgrader(UpgradeSettings((noise,), (yamux,)), self.timeouts.upgrade)
         self.transports: list[Transport] = [TcpTransport(self.upgrader, self.timeouts)]
-        self.resolver = Resolver()
         self.listeners, self.dialer = Listeners(self), Dialer(self)
         self._rules_watch, self._address_watch = Watch(RULES_EVERY), Watch(ADDRESSES_EVERY)
 

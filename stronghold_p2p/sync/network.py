@@ -26,6 +26,7 @@ from stronghold_p2p.network import AGENT
 from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, PartsProtocol, RequestProtocol
 from stronghold_p2p.request_response.server import Handler, Request
+from stronghold_p2p.resolving.dns import Dns
 from stronghold_p2p.streams import stream
 from stronghold_p2p.sync.loop_thread import LoopThread
 from stronghold_p2p.sync.parts import Connection, Events, Keeping, Listener, Parts, Stream, opening
@@ -67,6 +68,7 @@ class Network:
         limits: Limits | None = None,
         announce: Iterable[Address] | None = None,
         no_announce: Iterable[Address] = (),
+        dns: Dns | None = None,
         agent: str = AGENT,
         name: str = "",
         threads: int = 32,
@@ -80,6 +82,7 @@ class Network:
             limits=limits,
             announce=announce,
             no_announce=no_announce,
+            dns=dns,
             agent=agent,
             name=name,
         )
