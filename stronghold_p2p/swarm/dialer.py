@@ -92,10 +92,8 @@ class Dialer:
         """Judged by its form. A ``/dnsaddr`` may lead anywhere, another name to IP addresses with the same behind."""
         if self._host.transport_for(address) is not None:
             return True
-        first, *behind = walk(bytes(address))
-        if first.protocol not in NAMES or not behind:
-            return first.protocol is DNSADDR
-        return first.protocol is DNSADDR or self.can_dial(Multiaddr(_SOME_IP + bytes(address)[behind[0].start :]))
+        example = _example(address)
+        return example is address or (example is not None and self._host.transport_for(example) is not None)
 
     def arrived(self, connection: LiveConnection) -> None:
         """The peer that we dial has connected to us: the callers that wait for the dial take that connection.
@@ -247,7 +245,7 @@ class Dialer:
         address = candidate.address
         transport = self._host.transport_for(address)
         if transport is None:
-            raise DialError(f"{address} cannot be dialed: {why_not(address) or UNKNOWN}")
+            raise _undialed(address, address)
         token = self._host.gate.dial()
         try:
             self._host.hub.emit(Dialing(candidate.peer, address))
@@ -268,6 +266,8 @@ class Dialer:
     async def _look_up(self, dial: Dial, candidate: Candidate) -> None:
         """Where the name leads joins the others as it comes, IPv4 a little later than IPv6."""
         self._check(candidate)
+        if not self.can_dial(candidate.address):
+            raise _undialed(candidate.address, _example(candidate.address))
         held: list[Resolved] = []
         timer: asyncio.TimerHandle | None = None
 
@@ -322,7 +322,7 @@ class Dialer:
         looked_up = data[0] not in _NAME_CODES or self._host.transport_for(place) is not None  # by somebody else
         if not bytes(place):
             dial.failures[address] = DialError(f"{address} names a peer and no place")
-        elif relays_of(address) and looked_up and self._host.transport_for(place) is None:
+        elif relays_of(address) and not self.can_dial(place):
             dial.failures[address] = _skipped(address)
         else:
             peer = named if dial.peer is None else dial.peer
@@ -356,9 +356,9 @@ class Dialer:
 
     def _learn(self, dial: Dial, connection: LiveConnection, winner: Candidate) -> None:
         """A name is kept as it is, as it may lead elsewhere the next time."""
-        book, place = store_of(self._host.book), winner.origin if winner.name else winner.address
-        book.worked(connection.peer, place, given=winner.given and bool(winner.name))
-        if winner.name:
+        book, place = store_of(self._host.book), winner.origin if winner.looked_up else winner.address
+        book.worked(connection.peer, place, given=winner.given and winner.looked_up)
+        if winner.looked_up:
             connection.dialed_as |= {winner.origin}
         self._failures.forget(winner.peer, bytes(winner.address))
         if dial.peer is not None:
@@ -367,10 +367,22 @@ class Dialer:
                     book.failed(connection.peer, failed.origin)
 
 
+def _example(address: Multiaddr) -> Multiaddr | None:
+    """An address of the kind to which a name leads; a ``/dnsaddr`` itself, as that may be any; None: it is no name."""
+    first, *behind = walk(bytes(address))
+    if first.protocol is DNSADDR:
+        return address
+    return Multiaddr(_SOME_IP + bytes(address)[behind[0].start :]) if first.protocol in NAMES and behind else None
+
+
 def _near(packed: bytes) -> bool:
     """Whether a private address is in a network of ours: so it is if ours on the way there is."""
     ours = source_towards(packed)
     return ours is not None and in_one_network(ours, packed)
+
+
+def _undialed(address: Multiaddr, example: Multiaddr | None) -> DialError:
+    return DialError(f"{address} cannot be dialed: {(example and why_not(example)) or UNKNOWN}")
 
 
 def _skipped(address: Multiaddr) -> DialError:

@@ -80,7 +80,9 @@ async def test_what_needs_no_nameserver(hosts: Path, tmp_path: Path, address: st
 async def test_a_peer_may_name_what_is_public_or_shows_what_it_is(
     hosts: Path, tmp_path: Path, address: str, query: str, why: str
 ) -> None:
-    """By the hosts file, too: that is for who sits at this machine. ``localhost`` and addresses as text are judged when they are learned."""
+    """By the hosts file, too: that is for who sits at this machine. ``localhost`` and addresses as text are judged when
+    they are learned.
+    """
     resolver = Resolver(hosts=hosts, configuration=tmp_path / "missing")
     if not why:
         assert await found(resolver, address, given=False)
