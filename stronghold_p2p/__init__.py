@@ -4,6 +4,8 @@ Everything that a program needs is here; ``Network`` is where it begins.
 """
 
 # ``as``: for type checkers a name that is exported, and not only used here.
+from stronghold_p2p.addressing.parts import AddressParts as AddressParts
+from stronghold_p2p.announcing.announcer import ObservedAddress as ObservedAddress
 from stronghold_p2p.book.addresses import AddressBook as AddressBook
 from stronghold_p2p.config import Limits as Limits
 from stronghold_p2p.config import Timeouts as Timeouts
@@ -20,6 +22,7 @@ from stronghold_p2p.errors import LimitExceeded as LimitExceeded
 from stronghold_p2p.errors import ListenError as ListenError
 from stronghold_p2p.errors import Malformed as Malformed
 from stronghold_p2p.errors import MuxerError as MuxerError
+from stronghold_p2p.errors import NameResolutionError as NameResolutionError
 from stronghold_p2p.errors import NegotiationError as NegotiationError
 from stronghold_p2p.errors import P2PError as P2PError
 from stronghold_p2p.errors import PeerIdMismatch as PeerIdMismatch
@@ -65,6 +68,7 @@ from stronghold_p2p.request_response.codecs.protocol import RequestProtocol as R
 from stronghold_p2p.request_response.codecs.typed import messages as messages
 from stronghold_p2p.request_response.parts import Parts as Parts
 from stronghold_p2p.request_response.server import Request as Request
+from stronghold_p2p.resolving.dns import Dns as Dns
 from stronghold_p2p.streams.stream import Stream as Stream
 from stronghold_p2p.streams.stream import StreamOpening as StreamOpening
 from stronghold_p2p.swarm.listeners import Listener as Listener

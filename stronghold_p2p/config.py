@@ -35,6 +35,8 @@ class Timeouts(_Options):
     ask = 8.0: the firewall's hooks, for their answer. Then the request is refused. Keep it below ``request`` of who
         asks, so that the refusal still arrives.
     dial = 30.0: one dial, over all addresses of the peer.
+    resolve = 10.0: one address with a name, from its first question to the DNS to the last answer. Then what was found
+        by then is dialed.
     connect = 5.0: one TCP connect (go). Then that address has failed, and the dial goes on with the others.
     upgrade = 10.0: security and muxer of one connection, from the socket until the connection is usable (rust, js).
         Then the socket is closed; a listener tells ``AcceptFailed``.
@@ -64,6 +66,10 @@ class Timeouts(_Options):
     """
     dial: float | None = 30.0
     """One dial, over all addresses of the peer."""
+    resolve: float | None = 10.0
+    """One address with a name, from its first question to the DNS to the last answer. Then what was found by then is
+    dialed.
+    """
     connect: float | None = 5.0
     """One TCP connect (go). Then that address has failed, and the dial goes on with the others."""
     upgrade: float | None = 10.0

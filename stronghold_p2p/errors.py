@@ -10,6 +10,7 @@ it too, so that code which knows nothing of this package still handles it.
     │   └── IdentityError                    a key file
     ├── ListenError (OSError)                an address cannot be listened on
     ├── DialError (ConnectionError)          no address of a peer worked
+    │   └── NameResolutionError              a name in an address leads nowhere
     ├── HandshakeError (ConnectionError)     between the socket and the finished connection
     │   ├── NegotiationError                 multistream-select found no common protocol, or nonsense
     │   └── PeerIdMismatch                   somebody else answered
@@ -78,6 +79,18 @@ class DialError(P2PError, ConnectionError):
     def __init__(self, message: str, *, peer: Any = None, attempts: dict[Any, Exception] | None = None) -> None:
         super().__init__(message, peer=peer)
         self.attempts: dict[Any, Exception] = attempts or {}
+
+
+class NameResolutionError(DialError):
+    """The name in an address leads nowhere; ``query`` is the first question to the DNS that failed, as ``name type``.
+
+    ``address`` is the address as it was given. The cause, if there is one, is what the system said.
+    """
+
+    def __init__(self, message: str, *, query: str = "", address: Any = None, peer: Any = None) -> None:
+        super().__init__(message, peer=peer)
+        self.query = query
+        self.address = address
 
 
 class HandshakeError(P2PError, ConnectionError):

@@ -15,13 +15,14 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p.backoff import backoff
 from stronghold_p2p.connection.live import Connection, LiveConnection
-from stronghold_p2p.errors import ConnectionClosed, P2PError, UsageError
+from stronghold_p2p.errors import ConfigError, ConnectionClosed, P2PError, UsageError
 from stronghold_p2p.events.events import Retrying
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.logs import OneLine
 from stronghold_p2p.loops import at_home, check_home
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.swarm.host import Host, Service
+from stronghold_p2p.targets import Target, resolved
 
 FIRST: Final = 0.25  # seconds at most until the first try again
 STEADY: Final = 10.0  # seconds that a connection has to last, or the next try comes as late as if it had failed
@@ -135,7 +136,14 @@ class Keeper(Service):
         self._closed = False
         swarm.add(self)
 
-    def keep(self, to: Any, peer: PeerId | None, addresses: Sequence[Multiaddr], longest: float) -> Keeping:
+    def keep(self, to: Target, longest: float) -> Keeping:
+        """As ``Network.keep``."""
+        peer, addresses = resolved(to)
+        if peer == self.swarm.peer_id:
+            raise ConfigError("that is our own peer id", where="to")
+        number: object = longest
+        if isinstance(number, bool) or not isinstance(number, int | float) or not number > 0:
+            raise ConfigError(f"longest is {number!r}: take seconds, more than 0", where="longest")
         one = Keeping(self, to, peer, addresses)
         self._all[one] = max(longest, FIRST)
         one._task.add_done_callback(lambda _: self._all.pop(one, None))  # noqa: SLF001 - its own

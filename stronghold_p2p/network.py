@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn, Self, TypeAlias, TypeVar, overload
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.parse import with_peer
+from stronghold_p2p.announcing.announcer import ObservedAddress
 from stronghold_p2p.arguments import (
     awaited,
     check_coroutine_function,
@@ -30,7 +31,7 @@ from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.interceptors import Interceptor, Interceptors
 from stronghold_p2p.keeping import Keeper, Keeping
 from stronghold_p2p.loops import at_home, check_home
-from stronghold_p2p.options import check_options
+from stronghold_p2p.options import announcer_of, check_options
 from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.protocols.ping import Ping
@@ -41,6 +42,7 @@ from stronghold_p2p.request_response.parts import LiveParts, Parts, Question
 from stronghold_p2p.request_response.parts_server import PartsHandler, answer_with
 from stronghold_p2p.request_response.retry import insist
 from stronghold_p2p.request_response.server import Handler, Server
+from stronghold_p2p.resolving.dns import Dns
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.streams.stream import Stream, StreamOpening
 from stronghold_p2p.swarm.listeners import Listener
@@ -72,7 +74,9 @@ class Network:
     book: the addresses of peers; empty by default.
     timeouts: seconds until something is given up, see ``Timeouts``.
     limits: how much there may be at once, see ``Limits``.
-    announce: where peers are told to reach us; by default where we listen. For a port forwarding.
+    announce: where peers are told to reach us; by default where we listen, and where enough of them see us.
+    no_announce: what they are never told: networks, or addresses or beginnings of them.
+    dns: who is asked for the names in addresses, see ``Dns``; by default the system's nameservers.
     agent: what identify tells about the software, at most 256 bytes.
     name: what ``repr`` and the audit log call this network.
 
@@ -90,21 +94,20 @@ class Network:
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
         announce: Iterable[Address] | None = None,
+        no_announce: Iterable[Address] = (),
+        dns: Dns | None = None,
         agent: str = AGENT,
         name: str = "",
     ) -> None:
-        options = {"identity": identity, "firewall": firewall, "book": book, "timeouts": timeouts, "limits": limits}
-        check_options(**options, agent=agent, name=name)
+        given: dict[str, Any] = {"firewall": firewall, "book": book, "timeouts": timeouts, "limits": limits, "dns": dns}
+        check_options(**given, identity=identity, agent=agent, name=name)
         self.identity, self.name = identity or Identity(), name
         self._listen = parsed_all("listen", listen)
         self._swarm = swarm = Swarm(
             self.identity,
-            firewall=firewall,
-            timeouts=timeouts,
-            limits=limits,
-            book=book,
-            announce=None if announce is None else [own(one, self.peer_id) for one in parsed_all("announce", announce)],
+            announcer=announcer_of(announce, no_announce, self.peer_id),
             name=name,
+            **given,
         )
         self.timeouts, self.limits = swarm.timeouts, swarm.limits
         self._identify = Identify(self._swarm, agent)
@@ -173,13 +176,18 @@ class Network:
 
     @property
     def addresses(self) -> tuple[Multiaddr, ...]:
-        """Where others reach us, each ending in ``/p2p/`` and our peer id: where we listen, or what is announced.
+        """Where others are told to reach us, each ending in ``/p2p/`` and our peer id.
 
         ``UsageError``: the network has yet to be opened, so that is not known.
         """
-        if self._loop is None and self._swarm.announce is None:
+        if self._loop is None and self._swarm.announcer.announce is None:
             raise UsageError("a network has no addresses before it is open: use async with")
         return tuple(with_peer(address, self.peer_id) for address in self._swarm.addresses)
+
+    @property
+    def observed(self) -> tuple[ObservedAddress, ...]:
+        """Where connected peers see us, what most of their networks say first."""
+        return self._swarm.announcer.observed()
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
@@ -219,13 +227,7 @@ class Network:
         to another event loop.
         """
         self._check_open()
-        peer, addresses = resolved(to)
-        if peer == self.peer_id:
-            raise ConfigError("that is our own peer id", where="to")
-        number: object = longest
-        if isinstance(number, bool) or not isinstance(number, int | float) or not number > 0:
-            raise ConfigError(f"longest is {number!r}: take seconds, more than 0", where="longest")
-        return self._keeper.keep(to, peer, addresses, longest)
+        return self._keeper.keep(to, longest)
 
     async def disconnect(self, peer: PeerId) -> int:
         """Close every connection to ``peer`` in order; how many there were."""

@@ -15,7 +15,7 @@ import pytest
 from stronghold_p2p import BYTES, CONNECTION, Ended, Identity, Limits, Network, PeerId, Request, RequestProtocol, Rule
 from stronghold_p2p import errors as failures
 from stronghold_p2p.addressing.kinds import from_socket
-from stronghold_p2p.addressing.parse import split_peer
+from stronghold_p2p.addressing.parse import parse, split_peer
 from stronghold_p2p.muxing.yamux_muxer import YamuxMuxer
 from stronghold_p2p.streams.stream import Stream
 from tests.inside import muxer
@@ -114,6 +114,11 @@ async def two_addresses(one: Scene) -> None:
     for port in (1, 2):
         one.alice.book.add(NOBODY, f"/ip4/127.0.0.1/tcp/{port}")
     await one.alice.connect(NOBODY)
+
+
+row("a name that leads nowhere", failures.NameResolutionError, "nobody.invalid cannot exist", query="nobody.invalid A")(
+    lambda one: one.alice._swarm.resolver.resolve(parse("/dns4/nobody.invalid/tcp/1"), peer=one.bob.peer_id)
+)
 
 
 @row("banned by us", failures.DialError, r"firewall\.banned")

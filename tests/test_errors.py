@@ -29,6 +29,7 @@ KEPT: list[tuple[type[P2PError], dict[str, Any]]] = [
     (errors.IdentityError, {"where": "bob.key"}),
     (errors.ListenError, {"address": "/ip4/127.0.0.1/tcp/80"}),
     (errors.DialError, {"peer": "bob", "attempts": {"/ip4/127.0.0.1/tcp/1": OSError("refused")}}),
+    (errors.NameResolutionError, {"query": "a.example A", "address": "/dns4/a.example/tcp/80", "peer": "bob"}),
     (errors.HandshakeError, {"phase": "muxer", "peer": "bob"}),
     (errors.NegotiationError, {"refused": True, "phase": "multistream", "peer": "bob"}),
     (errors.ConnectionClosed, {"code": 2, "remote": True, "peer": "bob"}),

@@ -16,7 +16,16 @@ import stronghold_p2p
 from stronghold_p2p import AddressBook, Firewall, Identity, Network, P2PError
 
 DOCS = Path(__file__).parent.parent / "docs"
-PAGES = ("api.md", "firewall.md", "requests.md", "streams.md", "counts.md", "errors.md", "in-your-program.md")
+PAGES = (
+    "api.md",
+    "firewall.md",
+    "requests.md",
+    "streams.md",
+    "counts.md",
+    "errors.md",
+    "in-your-program.md",
+    "addresses.md",
+)
 CLASSES = [thing for name in stronghold_p2p.__all__ if isinstance(thing := getattr(stronghold_p2p, name), type)]
 MADE: dict[type, Any] = {kind: kind() for kind in (AddressBook, Firewall, Identity, Network)}
 

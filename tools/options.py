@@ -30,6 +30,7 @@ SYMPTOMS: Final[Mapping[str, str]] = {
     "request": "`DeadlineExceeded`, whose `phase` tells where; a late handler is cancelled: `StreamReset`",
     "ask": "the log says that the hook gave no answer in time; the requester gets `Rejected`",
     "dial": "`DeadlineExceeded` with `phase` `dial`, `raise Timeouts.dial`",
+    "resolve": "`NameResolutionError`, whose `query` names the question",
     "connect": "that address in `DialError.attempts`, or `DeadlineExceeded` with `phase` `connecting`",
     "upgrade": "`DeadlineExceeded` with `phase` `upgrade`; at a listener the log says that no handshake came",
     "negotiate": "`DeadlineExceeded` with `phase` `negotiate`, `raise Timeouts.negotiate`",

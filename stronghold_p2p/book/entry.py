@@ -37,6 +37,7 @@ class BookEntry:
     ``pinned``: the caller named this peer, so the book never forgets it by itself.
     ``relays`` and ``exclusive`` are what ``AddressBook.via`` said. ``edition`` is that of the newest signed record,
     which holds until ``record_until``; no older one counts after that, either.
+    ``last`` is the place at which a dial has found the peer last, if that is known.
     """
 
     places: dict[bytes, float] = field(default_factory=dict)
@@ -46,6 +47,7 @@ class BookEntry:
     edition: Edition | None = None
     record_until: float = -inf
     unread: tuple[str, ...] = ()
+    last: bytes = b""
 
     @property
     def bound(self) -> bool:

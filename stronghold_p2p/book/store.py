@@ -9,11 +9,11 @@ and leaves what is known of the peer as it was.
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import wraps
 from itertools import islice
 from time import monotonic
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from multiaddr import Multiaddr
 
@@ -24,6 +24,21 @@ from stronghold_p2p.identity import Edition, PeerId
 
 SIZE = 8 << 20  # bytes of all addresses: with the rest of a full book they stay below 32 MiB (hostile row 94)
 
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a dial wants to know of a peer's addresses besides the order in which the book has them.
+
+    ``last``: where the peer was found last, if that is known. ``given``: those that the caller has given; all others
+    come from the peer. ``relays_first``: the caller has named relays for this peer.
+    """
+
+    last: bytes
+    given: frozenset[bytes]
+    relays_first: bool
+
+
+NO_PAST: Final = Past(b"", frozenset(), relays_first=False)
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -91,6 +106,14 @@ class Store:
         return None if known is None else known.edition
 
     @locked
+    def past(self, peer: PeerId) -> Past:
+        entry = self._known(peer)
+        if entry is None:
+            return NO_PAST
+        given = frozenset(place for place, until in entry.places.items() if until == GIVEN)
+        return Past(entry.last, given, entry.relays is not None)
+
+    @locked
     def learn(
         self, peer: PeerId, addresses: Iterable[Multiaddr], *, edition: Edition | None = None, besides: bool = False
     ) -> None:
@@ -113,10 +136,14 @@ class Store:
             self.put(peer, entry, lasting=False)
 
     @locked
-    def worked(self, peer: PeerId, address: Multiaddr) -> None:
-        """A dial to ``address`` found the peer there: the address stays, and comes first from now on."""
+    def worked(self, peer: PeerId, address: Multiaddr, *, given: bool = False) -> None:
+        """A dial to ``address`` found the peer there: the address stays, and comes first from now on.
+
+        ``given``: it counts as one that the caller gave. The peer itself may still be forgotten.
+        """
         place, entry = checked(peer, address), self.entry(peer)
-        if place is not None and entry.keep(place, FOUND, self.per_peer, first=True):
+        if place is not None and entry.keep(place, GIVEN if given else FOUND, self.per_peer, first=True):
+            entry.last = place
             self.put(peer, entry)
 
     @locked
@@ -149,6 +176,8 @@ class Store:
         self._check_room(content)
         for saved in content.peers:
             entry = self.entry(saved.peer)
+            if saved.places and not (entry.places or saved.pinned):  # those that dials have found, last success first
+                entry.last = saved.places[0]
             for place in saved.places:
                 if entry.places.get(place, 0.0) < FOUND:
                     entry.keep(place, GIVEN if saved.pinned else FOUND, self.per_peer)

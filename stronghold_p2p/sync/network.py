@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar, overload
 from multiaddr import Multiaddr
 
 from stronghold_p2p import network
+from stronghold_p2p.announcing.announcer import ObservedAddress
 from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import UsageError
@@ -25,6 +26,7 @@ from stronghold_p2p.network import AGENT
 from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, PartsProtocol, RequestProtocol
 from stronghold_p2p.request_response.server import Handler, Request
+from stronghold_p2p.resolving.dns import Dns
 from stronghold_p2p.streams import stream
 from stronghold_p2p.sync.loop_thread import LoopThread
 from stronghold_p2p.sync.parts import Connection, Events, Keeping, Listener, Parts, Stream, opening
@@ -65,6 +67,8 @@ class Network:
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
         announce: Iterable[Address] | None = None,
+        no_announce: Iterable[Address] = (),
+        dns: Dns | None = None,
         agent: str = AGENT,
         name: str = "",
         threads: int = 32,
@@ -77,6 +81,8 @@ class Network:
             timeouts=timeouts,
             limits=limits,
             announce=announce,
+            no_announce=no_announce,
+            dns=dns,
             agent=agent,
             name=name,
         )
@@ -135,6 +141,11 @@ class Network:
     def addresses(self) -> tuple[Multiaddr, ...]:
         """Where others reach us, each ending in ``/p2p/`` and our peer id."""
         return self._of.addresses
+
+    @property
+    def observed(self) -> tuple[ObservedAddress, ...]:
+        """Where connected peers see us, what most of their networks say first."""
+        return self._of.observed
 
     @property
     def listeners(self) -> tuple[Listener, ...]:

@@ -46,7 +46,7 @@ class TcpTransport:
     def handles(self, address: Multiaddr) -> bool:
         return tcp_address(address) is not None
 
-    async def dial(self, address: Multiaddr, expected: PeerId | None) -> Upgraded:
+    async def dial(self, address: Multiaddr, expected: PeerId | None, *, name: str = "") -> Upgraded:
         target = tcp_address(address)
         if target is None or not target[1] or is_unspecified(address):
             raise DialError(f"{address} cannot be dialed: {why_not(address) or UNKNOWN}")
@@ -59,7 +59,8 @@ class TcpTransport:
         except BaseException as error:
             dialed.cancel()
             if isinstance(error, OSError) and not isinstance(error, P2PError):
-                raise DialError(f"{address}: {_reason(error, address)}") from error
+                told = f"{address} ({name})" if name else str(address)
+                raise DialError(f"{told}: {_reason(error, address)}") from error
             raise
         return await dialed.upgraded()
 

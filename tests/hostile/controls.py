@@ -34,6 +34,11 @@ CONTROLS: Final = {
     "7_fin_at_every_byte": ("--without fin", "until_closed:"),
     "8_another_protocol": ("--without header", "until_closed:"),
     "10_addresses_that_lead_inwards": ("--without reachable", "inner in text"),
+    "9_black_holes": ("--constant swarm.dialer.IN_FLIGHT=4", "accept:"),
+    "10_no_packet_leads_inwards": ("--without reachable", "called =="),
+    "11_names_without_end": ("--constant resolving.expansion.LOOKUPS=320", "lookups <= LOOKUPS"),
+    "11_names_that_lead_inwards": ("--without permitted", '== "NameResolutionError", (ip'),
+    "11_nameservers_that_say_nothing": ("--timeout resolve=10", '<= answer["seconds"] <='),
     "123_banned_addresses": ("--without early-bans", "until_closed:"),
     "111_the_end_with_stalled_peers": ("--timeout close=60 --constant muxing.yamux_muxer.CLOSE_GRACE=60", "stop:"),
     # multistream-select

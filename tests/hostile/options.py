@@ -24,6 +24,7 @@ from stronghold_p2p import (
     JSON,
     AddressBook,
     Connection,
+    Dns,
     Events,
     Firewall,
     Identity,
@@ -100,6 +101,8 @@ NETWORK: Sentinels = {
     "timeouts": lambda: Timeouts(ask=7.5),
     "limits": lambda: Limits(connections=299),
     "announce": lambda: ["/ip4/192.0.2.9/tcp/9"],
+    "no_announce": lambda: ["127.0.0.0/8"],
+    "dns": lambda: Dns(nameservers=["192.0.2.53"]),
     "agent": lambda: "another/1",
     "name": lambda: "bob",
 }
@@ -128,6 +131,8 @@ async def with_options(options: dict[str, Any]) -> Snapshot:
             "timeouts": str(swarm.timeouts),
             "limits": str(swarm.limits),
             "announce": [str(one) for one in told.addresses if "192.0.2.9" in str(one)],
+            "no_announce": bool(network.addresses),
+            "dns": str(swarm.resolver._dns),
             "agent": told.agent,
             "name": repr(network).split()[1:-1],
         }
