@@ -29,7 +29,7 @@ from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.interceptors import Interceptor, Interceptors
 from stronghold_p2p.keeping import Keeper, Keeping
-from stronghold_p2p.loops import at_home, check_home
+from stronghold_p2p.loops import AsyncOnly, at_home, check_home
 from stronghold_p2p.options import check_options
 from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.protocols.identify_messages import PeerInfo
@@ -58,7 +58,7 @@ P = TypeVar("P")
 Around = TypeVar("Around", bound=Interceptor)
 
 
-class Network:
+class Network(AsyncOnly):
     """A peer: it listens, connects, asks and answers, as one ``identity``, behind one ``firewall``.
 
     ``async with Network(...) as network`` opens it once, and closes it in order within ``timeouts.close`` seconds:
@@ -96,7 +96,6 @@ class Network:
         options = {"identity": identity, "firewall": firewall, "book": book, "timeouts": timeouts, "limits": limits}
         check_options(**options, agent=agent, name=name)
         self.identity, self.name = identity or Identity(), name
-        self._listen = parsed_all("listen", listen)
         self._swarm = swarm = Swarm(
             self.identity,
             firewall=firewall,
@@ -114,6 +113,7 @@ class Network:
         self._loop: asyncio.AbstractEventLoop | None = None  # since it was opened
         self._checked: set[tuple[str, ...]] = set()  # protocols that streams were opened for
         self._interceptors = Interceptors()
+        self._listen = swarm.listeners.checked(own(one, self.peer_id) for one in parsed_all("listen", listen))
 
     def __repr__(self) -> str:
         return f"<Network {' '.join(filter(None, (self.name, str(self.peer_id))))}>"

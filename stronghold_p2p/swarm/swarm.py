@@ -173,7 +173,7 @@ class Swarm:
     async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr] = ()) -> LiveConnection:
         self._check_running()
         if peer == self.peer_id:
-            raise DialError("that is our own peer id", peer=peer)
+            raise DialError("that is our own peer id", peer=peer, temporary=False)
         if peer is not None:
             connection = self.connected(peer)
         else:  # whoever is at an address that we have dialed has answered already; of several, the newest
@@ -186,7 +186,7 @@ class Swarm:
         candidates = list(addresses) + (list(self.book.addresses(peer)) if peer is not None else [])
         others = [address for address in candidates if address not in self.bound]
         if candidates and not others:
-            raise DialError("that is our own address", peer=peer)
+            raise DialError("that is our own address", peer=peer, temporary=False)
         return await self.dialer.dial(peer, others)
 
     def establish(self, upgraded: Upgraded, token: Token, direction: Direction) -> LiveConnection:
@@ -282,6 +282,10 @@ class Swarm:
             await asyncio.sleep(REPLACE_EVERY)
 
     def refused(self, connection: LiveConnection, error: LimitExceeded) -> None:
+        if self._over is not None and error.limit == "streams_in":  # see ``_accept_no_more``: no limit is too low
+            whom = partial(" {}".format, connection.peer)
+            self.faults.tell("the network closes, so it refuses what has not begun, to", more=whom, level=logging.INFO)
+            return
         self.hub.counts.limit(error)
         self.refusals.tell(connection.peer, error)
 

@@ -11,7 +11,7 @@ import stronghold_p2p as p2p
 from stronghold_p2p import DeadlineExceeded, DialError, Identity, Limits, Network, Request
 from stronghold_p2p.addressing.parse import split_peer
 from stronghold_p2p.codes import GoAway
-from stronghold_p2p.request_response.retry import insist, may_pass
+from stronghold_p2p.request_response.retry import insist
 from tests.peers import LOOPBACK, connected, mirror, network, now
 from tests.virtual import VIRTUAL
 
@@ -56,7 +56,7 @@ async def test_what_is_asked_again(error: p2p.P2PError, again: bool) -> None:
             raise error
         return "answer"
 
-    assert may_pass(error) is again
+    assert error.temporary is again
     if again:
         assert await insist(ask, 5.0) == "answer"
         tries = 0
