@@ -1,7 +1,6 @@
 """What calls are given: whom to reach, at which addresses, and for how long."""
 
 from collections.abc import Iterable
-from contextlib import suppress
 from types import EllipsisType
 from typing import Final, TypeAlias
 
@@ -54,8 +53,10 @@ def resolved(to: Target) -> tuple[PeerId | None, tuple[Multiaddr, ...]]:
     if isinstance(to, PeerId):
         return to, ()
     if isinstance(to, str) and not to.startswith("/"):  # perhaps a peer id; what it is not, is told of addresses
-        with suppress(DecodeError):
+        try:
             return PeerId(to), ()
+        except DecodeError:
+            pass
     address, peer = split_peer(parsed(to))
     return peer, (address,) if bytes(address) else ()
 

@@ -177,7 +177,15 @@ async def shut_out(one: Scene) -> None:
     await stream.read()
 
 
-@row("late", failures.DeadlineExceeded, "no answer within 0.1 s", setting="timeout=", timeout=0.1, phase="wait", sent=True)
+@row(
+    "late",
+    failures.DeadlineExceeded,
+    "no answer within 0.1 s",
+    setting="timeout=",
+    timeout=0.1,
+    phase="wait",
+    sent=True,
+)
 async def late(one: Scene) -> None:
     await one.alice.connect(one.address)
     await one.alice.request(one.address, "Hang", timeout=0.1)

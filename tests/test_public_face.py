@@ -52,7 +52,9 @@ def test_what_is_there_is_explained(kind: type) -> None:
 
 
 def test_all_is_what_is_there() -> None:
-    assert {name for name in dir(stronghold_p2p) if name[0].isupper() or name == "messages"} == {*stronghold_p2p.__all__}
+    assert {name for name in dir(stronghold_p2p) if name[0].isupper() or name == "messages"} == {
+        *stronghold_p2p.__all__
+    }
 
 
 @pytest.mark.parametrize("name", stronghold_p2p.__all__)

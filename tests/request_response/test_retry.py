@@ -84,7 +84,7 @@ async def test_the_whole_has_one_deadline() -> None:
         await ask(left) if left == 9.0 else await asyncio.sleep(left or 0)
         raise DeadlineExceeded("x", timeout=left, phase="wait", sent=True)
 
-    with pytest.raises(DeadlineExceeded, match="^no answer within 9 s$") as caught:
+    with pytest.raises(DeadlineExceeded, match=r"^no answer within 9 s$") as caught:
         await insist(late, 9.0)
     assert (caught.value.timeout, caught.value.sent, type(caught.value.__cause__)) == (9.0, True, DialError)
 
