@@ -8,6 +8,7 @@ nothing but itself. Only a public key that is not the connection's makes the who
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from itertools import islice
 from typing import Any, Final
 
@@ -153,8 +154,7 @@ class View:
     ) -> None:
         self.known = known
         self.peer = peer
-        there = reach_of(remote)
-        self._reaches = tuple(one for one in Reach if _reachable(one, there))
+        self._reaches = _reaches_from(reach_of(remote))
         self._dialable = dialable
         self._own = P2P.prefixed(bytes(peer))
         self._kinds: dict[tuple[int, ...], bool] = {}
@@ -249,6 +249,12 @@ def _record(sealed: bytes | None, peer: PeerId, known: Edition | None) -> PeerRe
         return PeerRecord.open(sealed, peer, lambda record: record.edition.follows(known))
     except DecodeError:
         return None
+
+
+@cache
+def _reaches_from(remote: Reach) -> frozenset[Reach]:
+    """Of which reach addresses of a peer at ``remote`` may be that we can use."""
+    return frozenset(one for one in Reach if _reachable(one, remote))
 
 
 def _reachable(there: Reach, remote: Reach) -> bool:
