@@ -83,7 +83,8 @@ def key_of(
         raise ConfigError(f"{name!r} unknown: take peer, protocol, subnet, direction", where=name)
     # A selector of the wrong type would match nothing: a rejecting rule would silently let everything through.
     whom = None if peer is None else named_by(peer)
-    if protocol is not None and (not isinstance(protocol, str) or not protocol):
+    given: object = protocol
+    if given is not None and not (isinstance(given, str) and given):
         raise ConfigError(f"protocol {protocol!r}: take a str")
     if protocol is not None and (wrong := never_matches(protocol)) is not None:
         raise ConfigError(f"protocol {protocol!r}: {wrong}")
