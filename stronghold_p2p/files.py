@@ -192,7 +192,7 @@ def _closed_to_us(path: Path, error: type[ConfigError]) -> Iterator[None]:
             owner = path.stat().st_uid
         except OSError:  # it is the folder that keeps us out
             raise cause from None
-        if owner == os.geteuid():
+        if os.name != "posix" or owner == os.geteuid():
             raise
         told = f"{path} cannot be read: {cause.strerror}: it belongs to user {owner}, and we are user {os.geteuid()}: "
         advice = "give it our user, or a group of ours and the mode 0440 with root as its owner"
