@@ -30,7 +30,7 @@ from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.interceptors import Interceptor, Interceptors
 from stronghold_p2p.keeping import Keeper, Keeping
-from stronghold_p2p.loops import at_home, check_home
+from stronghold_p2p.loops import AsyncOnly, at_home, check_home
 from stronghold_p2p.options import announcer_of, check_options
 from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.protocols.identify_messages import PeerInfo
@@ -60,7 +60,7 @@ P = TypeVar("P")
 Around = TypeVar("Around", bound=Interceptor)
 
 
-class Network:
+class Network(AsyncOnly):
     """A peer: it listens, connects, asks and answers, as one ``identity``, behind one ``firewall``.
 
     ``async with Network(...) as network`` opens it once, and closes it in order within ``timeouts.close`` seconds:
@@ -102,7 +102,6 @@ class Network:
         given: dict[str, Any] = {"firewall": firewall, "book": book, "timeouts": timeouts, "limits": limits, "dns": dns}
         check_options(**given, identity=identity, agent=agent, name=name)
         self.identity, self.name = identity or Identity(), name
-        self._listen = parsed_all("listen", listen)
         self._swarm = swarm = Swarm(
             self.identity,
             announcer=announcer_of(announce, no_announce, self.peer_id),
@@ -117,6 +116,7 @@ class Network:
         self._loop: asyncio.AbstractEventLoop | None = None  # since it was opened
         self._checked: set[tuple[str, ...]] = set()  # protocols that streams were opened for
         self._interceptors = Interceptors()
+        self._listen = swarm.listeners.checked(own(one, self.peer_id) for one in parsed_all("listen", listen))
 
     def __repr__(self) -> str:
         return f"<Network {' '.join(filter(None, (self.name, str(self.peer_id))))}>"

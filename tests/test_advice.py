@@ -182,13 +182,21 @@ async def shut_out(one: Scene) -> None:
     await stream.read()
 
 
-@row("late", failures.DeadlineExceeded, "raise timeout=", timeout=0.1, phase="wait", sent=True)
+@row(
+    "late",
+    failures.DeadlineExceeded,
+    "no answer within 0.1 s",
+    setting="timeout=",
+    timeout=0.1,
+    phase="wait",
+    sent=True,
+)
 async def late(one: Scene) -> None:
     await one.alice.connect(one.address)
     await one.alice.request(one.address, "Hang", timeout=0.1)
 
 
-@row("a late dial", failures.DeadlineExceeded, "raise timeout=", anonymous=True, phase="dial", sent=False)
+@row("a late dial", failures.DeadlineExceeded, "no connection within 0.1 s", anonymous=True, phase="dial", sent=False)
 async def late_dial(one: Scene) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         await one.alice.connect(from_socket(silent.getsockname()), timeout=0.1)

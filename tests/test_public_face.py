@@ -60,6 +60,12 @@ def test_what_is_there_is_explained(kind: type) -> None:
     assert public(kind) - explained() - by_help == set()
 
 
+def test_all_is_what_is_there() -> None:
+    assert {name for name in dir(stronghold_p2p) if name[0].isupper() or name == "messages"} == {
+        *stronghold_p2p.__all__
+    }
+
+
 @pytest.mark.parametrize("name", stronghold_p2p.__all__)
 def test_each_public_name_is_explained(name: str) -> None:
     assert name in explained()

@@ -179,7 +179,7 @@ class Swarm:
     async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr] = ()) -> LiveConnection:
         self._check_running()
         if peer == self.peer_id:
-            raise DialError("that is our own peer id", peer=peer)
+            raise DialError("that is our own peer id", peer=peer, temporary=False)
         # Whoever is at an address that we have dialed has answered already.
         connection = self.dialed_at(addresses) if peer is None else self.connected(peer)
         if connection is not None and not connection.used_up:
@@ -189,7 +189,7 @@ class Swarm:
         others = [address for address in addresses if address not in own]
         known_others = [address for address in known if address not in own]
         if (addresses or known) and not (others or known_others):
-            raise DialError("that is our own address", peer=peer)
+            raise DialError("that is our own address", peer=peer, temporary=False)
         return await self.dialer.dial(peer, others, known_others)
 
     def dialed_at(self, addresses: Sequence[Multiaddr], peer: PeerId | None = None) -> LiveConnection | None:
@@ -292,6 +292,10 @@ class Swarm:
             await asyncio.sleep(REPLACE_EVERY)
 
     def refused(self, connection: LiveConnection, error: LimitExceeded) -> None:
+        if self._over is not None and error.limit == "streams_in":  # see ``_accept_no_more``: no limit is too low
+            whom = partial(" {}".format, connection.peer)
+            self.faults.tell("the network closes, so it refuses what has not begun, to", more=whom, level=logging.INFO)
+            return
         self.hub.counts.limit(error)
         self.refusals.tell(connection.peer, error)
 

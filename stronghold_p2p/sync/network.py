@@ -22,6 +22,7 @@ from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.interceptors import Interceptor
+from stronghold_p2p.loops import SyncOnly
 from stronghold_p2p.network import AGENT
 from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, PartsProtocol, RequestProtocol
@@ -45,7 +46,7 @@ _END = object()
 _open: "set[Network]" = set()
 
 
-class Network:
+class Network(SyncOnly):
     """A peer, as ``stronghold_p2p.Network`` is one, for programs without an event loop.
 
     ``with Network(...) as network`` opens and closes it; so do ``open`` and ``close``, and what is still open when the
