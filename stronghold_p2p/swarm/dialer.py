@@ -306,7 +306,7 @@ class Dialer:
         if relays_of(address) and self._host.transport_for(address) is None:
             dial.failures[resolved.address] = _skipped(resolved.address)
         elif address in self._host.own:
-            dial.failures[resolved.address] = DialError(f"{resolved.address} is our own address")
+            dial.failures[resolved.address] = DialError(f"{resolved.address} is our own address", temporary=False)
         elif dial.peer is None and (there := self._host.dialed_at((address,), peer)) is not None and not there.used_up:
             there.wanted = True
             there.dialed_as |= {looked_up.origin}
@@ -321,7 +321,7 @@ class Dialer:
         place, named = split_peer(address) if P2P_CODE in data else (address, None)
         looked_up = data[0] not in _NAME_CODES or self._host.transport_for(place) is not None  # by somebody else
         if not bytes(place):
-            dial.failures[address] = DialError(f"{address} names a peer and no place")
+            dial.failures[address] = DialError(f"{address} names a peer and no place", temporary=False)
         elif relays_of(address) and not self.can_dial(place):
             dial.failures[address] = _skipped(address)
         else:
@@ -352,7 +352,7 @@ class Dialer:
         """``DialError`` if the firewall keeps us from there. Asked of a name, and again of each address behind it."""
         if not self._host.gatekeeper.may_connect(candidate.peer, "out", candidate.address):
             what = f"our own firewall keeps us from {candidate.peer or 'whoever is'} at {candidate.address}"
-            raise DialError(f"{what}: see firewall.banned and firewall.rules()", peer=candidate.peer)
+            raise DialError(f"{what}: see firewall.banned and firewall.rules()", peer=candidate.peer, temporary=False)
 
     def _learn(self, dial: Dial, connection: LiveConnection, winner: Candidate) -> None:
         """A name is kept as it is, as it may lead elsewhere the next time."""
@@ -382,8 +382,8 @@ def _near(packed: bytes) -> bool:
 
 
 def _undialed(address: Multiaddr, example: Multiaddr | None) -> DialError:
-    return DialError(f"{address} cannot be dialed: {(example and why_not(example)) or UNKNOWN}")
+    return DialError(f"{address} cannot be dialed: {(example and why_not(example)) or UNKNOWN}", temporary=False)
 
 
 def _skipped(address: Multiaddr) -> DialError:
-    return DialError(f"{address}: skipped, {RELAYED}")
+    return DialError(f"{address}: skipped, {RELAYED}", temporary=False)

@@ -49,7 +49,7 @@ class TcpTransport:
     async def dial(self, address: Multiaddr, expected: PeerId | None, *, name: str = "") -> Upgraded:
         target = tcp_address(address)
         if target is None or not target[1] or is_unspecified(address):
-            raise DialError(f"{address} cannot be dialed: {why_not(address) or UNKNOWN}")
+            raise DialError(f"{address} cannot be dialed: {why_not(address) or UNKNOWN}", temporary=False)
         dialed = Dialed()
         loop = asyncio.get_running_loop()
         wire = self._wires(partial(self._made, address, expected, dialed))
