@@ -28,6 +28,7 @@ BROAD: dict[tuple[str, str], str] = {
         "recheck",
     ): "rules have changed: only that connection pays for it, and the others are looked at",
     ("swarm/dialer.py", "recheck"): "rules have changed: only that dial pays for it",
+    ("swarm/dialer.py", "_join_held"): "a callback of the loop: only that name pays for it, and its dial is told",
     ("yamux/session.py", "fail"): "a stream is told of the end: the others are told, too, and it is raised then",
     ("muxing/yamux_muxer.py", "close"): "a goodbye: the connection ends without it",
     ("firewall/decisions.py", "_tell"): "an observer of the application: the others hear of the change",

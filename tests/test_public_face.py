@@ -25,6 +25,7 @@ PAGES = (
     "errors.md",
     "in-your-program.md",
     "addresses.md",
+    "names.md",
 )
 CLASSES = [thing for name in stronghold_p2p.__all__ if isinstance(thing := getattr(stronghold_p2p, name), type)]
 MADE: dict[type, Any] = {kind: kind() for kind in (AddressBook, Firewall, Identity, Network)}
