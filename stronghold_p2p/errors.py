@@ -83,8 +83,8 @@ class DialError(P2PError, ConnectionError):
 
 
 class HandshakeError(P2PError, ConnectionError):
-    """The upgrade of a raw connection failed in ``phase``: ``multistream``, ``noise``, ``muxer``; before, for WebSocket,
-    ``proxy`` or ``tls``.
+    """The upgrade of a raw connection failed in ``phase``: ``multistream``, ``noise``, ``muxer``; for WebSocket also
+    ``proxy``, ``tls`` or ``websocket``.
     """
 
     def __init__(self, message: str, *, phase: str = "noise", peer: Any = None) -> None:

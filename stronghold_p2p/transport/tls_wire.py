@@ -48,8 +48,8 @@ _workspaces: WeakKeyDictionary[asyncio.AbstractEventLoop, list[memoryview]] = We
 
 
 class TlsWire:
-    """Takes the wire ``outer`` over. ``name``: what a client asks for and verifies, a name or an IP address; None: we are
-    the server.
+    """Takes the wire ``outer`` over. ``name``: what a client asks for and verifies, a name or an IP address. None: it is
+    the server's side.
     """
 
     __slots__ = (
