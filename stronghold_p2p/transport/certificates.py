@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Final
 
 from stronghold_p2p import files
-from stronghold_p2p.errors import ConfigError
+from stronghold_p2p.errors import ConfigError, DialError
 from stronghold_p2p.logs import OneLine
 from stronghold_p2p.transport.tls_faults import words
 
@@ -196,3 +196,15 @@ def _end_of(chain: bytes, path: Path) -> datetime:
         return x509.load_pem_x509_certificate(chain).not_valid_after_utc
     except ValueError as error:
         raise ConfigError(f"{path} cannot be used: {error}", where=str(path)) from error
+
+
+def server_name(host: str) -> str:
+    """What a certificate has to be for: ``host``, a name or an IP address, as DNS and TLS have it (RFC 6066, 3)."""
+    bare = host.rstrip(".")
+    try:
+        found = bare if ":" in bare else bare.encode("idna").decode()
+    except UnicodeError:  # a label of more than 63 bytes, or an empty one
+        found = ""
+    if not found or found.startswith("."):
+        raise DialError(f"{host} is no name that a certificate can be for")
+    return found

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from stronghold_p2p.errors import ConfigError, ProxyError
+from stronghold_p2p.errors import ProxyError
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.seams import Wire
 from stronghold_p2p.transport.undecided_wire import UndecidedWire
@@ -31,6 +31,18 @@ ADVICE: Final = {
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a dial has to come: to ``host``, a name or an IP address without a zone. ``secure``: by wss."""
+
+    host: str
+    port: int
+    secure: bool
+
+    def __str__(self) -> str:
+        return authority(self.host, self.port)
+
+
+@dataclass(frozen=True, slots=True)
 class Proxy:
     """Where it is, and what it wants to be told. ``text`` names it without the password; ``secure``: it speaks TLS."""
 
@@ -41,16 +53,27 @@ class Proxy:
     authorization: str = ""
 
 
-def proxy_for(environment: Mapping[str, str], host: str, port: int, *, secure: bool) -> Proxy | None:
-    """The proxy on the way to ``host``, a name or an IP address without a zone; None: there is none.
+def has_proxy(place: Place, environment: Mapping[str, str]) -> bool:
+    """Whether a proxy is on the way to ``place``, be it one that cannot be used."""
+    return bool(_given(place, environment))
 
-    ``ConfigError``: what the environment names cannot be used. Nothing goes past a proxy because of that.
+
+def proxy_for(place: Place, environment: Mapping[str, str]) -> Proxy | None:
+    """The proxy on the way to ``place``; None: there is none.
+
+    ``ProxyError``: what the environment names cannot be used. Nothing goes past a proxy because of that.
     """
-    variable = "https_proxy" if secure else "http_proxy"
-    given = _variable(environment, variable)
-    if not given or _direct(host, port, _variable(environment, "no_proxy")):
-        return None
-    return _proxy(given, variable.upper())
+    given = _given(place, environment)
+    return _proxy(given, _name(place).upper()) if given else None
+
+
+def _name(place: Place) -> str:
+    return "https_proxy" if place.secure else "http_proxy"
+
+
+def _given(place: Place, environment: Mapping[str, str]) -> str:
+    given = _variable(environment, _name(place))
+    return "" if not given or _direct(place.host, place.port, _variable(environment, "no_proxy")) else given
 
 
 def _variable(environment: Mapping[str, str], name: str) -> str:
@@ -119,23 +142,23 @@ def _proxy(given: str, variable: str) -> Proxy:
         host, port = "", 0
     shown = f"{url.scheme}://{url.netloc.rpartition('@')[2]}"
     if url.scheme not in PORTS:
-        raise ConfigError(f"{variable} names {shown}: only http and https proxies can be used", where=variable)
+        raise ProxyError(f"{variable} names {shown}: only http and https proxies can be used", proxy=shown)
     if not host or not port:
-        raise ConfigError(f"{variable} names {shown}: take http://HOST:PORT", where=variable)
+        raise ProxyError(f"{variable} names {shown}: take http://HOST:PORT", proxy=shown)
     authorization = ""
     if url.username is not None:
         pair = f"{unquote(url.username)}:{unquote(url.password or '')}"
         authorization = b64encode(pair.encode()).decode()
-    return Proxy(host, port, f"{url.scheme}://{_authority(host, port)}", url.scheme == "https", authorization)
+    return Proxy(host, port, f"{url.scheme}://{authority(host, port)}", url.scheme == "https", authorization)
 
 
-def _authority(host: str, port: int) -> str:
+def authority(host: str, port: int) -> str:
+    """Both in one text, as HTTP has it (RFC 3986, 3.2)."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def connect(proxy: Proxy, host: str, port: int) -> Exchange[None]:
-    """Ask ``proxy`` for a way to ``host``: read up to the blank line, as what follows is the other end's already."""
-    place = _authority(host, port)
+def connect(proxy: Proxy, place: Place) -> Exchange[None]:
+    """Ask ``proxy`` for a way to ``place``: read up to the blank line, as what follows is the other end's already."""
     request = f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n"
     if proxy.authorization:
         request += f"Proxy-Authorization: Basic {proxy.authorization}\r\n"
@@ -160,32 +183,23 @@ def _status(head: bytes) -> int | None:
 
 
 class ProxyWire(UndecidedWire):
-    """The wire to ``proxy`` is the one to ``host`` when that has led on."""
+    """The wire to ``proxy`` is the one to ``place`` when that has led on."""
 
-    def __init__(self, outer: Wire, proxy: Proxy, host: str, port: int) -> None:
+    def __init__(self, outer: Wire, proxy: Proxy, place: Place) -> None:
         super().__init__(outer)
         self._text = proxy.text
-        self._exchange = ExchangeRunner(connect(proxy, host, port))
-        self._error: Exception | None = None
+        self._exchange = ExchangeRunner(connect(proxy, place))
         outer.write(self._exchange.start())
 
-    def received(self, view: memoryview) -> int:
-        if self._error is not None:
+    def _advance(self, view: memoryview) -> int:
+        self._exchange.feed(view)
+        if not self._exchange.done:
             return len(view)
-        try:
-            self._exchange.feed(view)
-            if self._exchange.done:
-                self._decide(self._outer)
-                return len(view) - len(self._exchange.leftover)
-        except Exception as error:  # whatever it is ends this dial only
-            self._error = error
-            self._outer.abort()
-        return len(view)
+        self._decide(self._outer)
+        return len(view) - len(self._exchange.leftover)
 
     def ended(self, error: Exception | None) -> None:
-        told = self._error
-        if told is None:
-            told = ProxyError(f"{self._text} has closed the connection without an answer", proxy=self._text)
-            told.__cause__ = error
         self._exchange.close()
+        told = ProxyError(f"{self._text} has closed the connection without an answer", proxy=self._text)
+        told.__cause__ = error
         super().ended(told)

@@ -15,6 +15,9 @@ from contextlib import suppress
 from typing import Final
 from weakref import WeakKeyDictionary
 
+from multiaddr import Multiaddr
+
+from stronghold_p2p.addressing.components import TLS
 from stronghold_p2p.errors import ConnectionClosed, HandshakeError, P2PError
 from stronghold_p2p.seams import NOBODY, Wire, WireUser
 from stronghold_p2p.transport.tls_faults import failed, refused, words
@@ -48,11 +51,10 @@ _workspaces: WeakKeyDictionary[asyncio.AbstractEventLoop, list[memoryview]] = We
 
 
 class TlsWire:
-    """Takes the wire ``outer`` over. ``name``: what a client asks for and verifies, a name or an IP address. None: it is
-    the server's side.
-    """
+    """Takes the wire ``outer`` over. ``name``: what a client asks for and verifies; a server has none."""
 
     __slots__ = (
+        "_context",
         "_early",
         "_ending",
         "_error",
@@ -78,14 +80,15 @@ class TlsWire:
     )
 
     def __init__(self, outer: Wire, context: ssl.SSLContext, name: str | None = None) -> None:
-        self.local, self.remote, self.host = outer.local, outer.remote, outer.host
+        self.local, self.remote, self.host = _over_tls(outer.local), outer.remote, outer.host
+        if name is None:
+            self.remote = _over_tls(outer.remote)
         self.user: WireUser = NOBODY
         self.congested = self.lost = False
         self._outer = outer
         self._loop = asyncio.get_running_loop()
         self._name = name
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=name is None, server_hostname=name)
+        self._context: ssl.SSLContext | None = context
         self._established = self._paused = self._ending = False
         self._early = b""
         self._tail = b""
@@ -95,13 +98,27 @@ class TlsWire:
         self._workspaces = _workspaces.setdefault(self._loop, [])
         outer.user = self
         if name is not None:
-            self._step()
+            self._start(context)
+
+    def _start(self, context: ssl.SSLContext) -> None:
+        """A server does so when something comes: a socket of which nothing does costs no more than any other."""
+        self._context = None
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._object = context.wrap_bio(
+            self._incoming, self._outgoing, server_side=self._name is None, server_hostname=self._name
+        )
+        self._step()
 
     # -------------------------------------------------------------------------------- as the outer wire's user
 
     def received(self, view: memoryview) -> int:
+        if self._paused:  # uvloop begins to read after ``connection_made``, whatever was said in it
+            self._outer.pause()
+            return 0
         plain = self._workspaces.pop() if self._workspaces else memoryview(bytearray(WORKSPACE))
         try:
+            if self._context is not None:
+                self._start(self._context)
             return self._open(view, plain)
         except Exception as error:  # whatever it is ends this connection only
             self._fail(error)
@@ -277,7 +294,7 @@ class TlsWire:
         self.congested = self._outer.congested
 
     def _flush(self) -> None:
-        if self._outgoing.pending:
+        if self._context is None and self._outgoing.pending:
             self._outer.write(self._outgoing.read())
 
     def pause(self) -> None:
@@ -291,7 +308,7 @@ class TlsWire:
         self._outer.resume()
 
     def _deliver_kept(self) -> None:
-        if self._tail and not (self.lost or self._paused or self._ending):
+        if self._tail and not (self.lost or self._ending):
             self.received(memoryview(b""))
 
     def finish(self) -> None:
@@ -305,3 +322,7 @@ class TlsWire:
     def abort(self) -> None:
         self._ending = True
         self._outer.abort()
+
+
+def _over_tls(address: Multiaddr) -> Multiaddr:
+    return Multiaddr(bytes(address) + TLS.prefixed(b""))

@@ -11,17 +11,31 @@ from stronghold_p2p.seams import NOBODY, Wire, WireUser
 
 
 class UndecidedWire:
-    """Takes the wire ``outer`` over. Subclasses implement ``received``, and call ``_decide``."""
+    """Takes the wire ``outer`` over. Subclasses implement ``_advance``, which calls ``_decide``."""
 
     def __init__(self, outer: Wire) -> None:
         self._outer = self._to = outer
         self._user: WireUser = NOBODY
         self._decided = False
         self._early = b""
+        self._paused = False
+        self._error: Exception | None = None
         outer.user = self
 
     def received(self, view: memoryview) -> int:
-        """What came before it is decided."""
+        if self._paused:  # uvloop begins to read after ``connection_made``, whatever was said in it
+            self._outer.pause()
+            return 0
+        if self._error is None:
+            try:
+                return self._advance(view)
+            except Exception as error:  # whatever it is ends this connection only
+                self._error = error
+                self._outer.abort()
+        return len(view)
+
+    def _advance(self, view: memoryview) -> int:
+        """Bytes came before it is decided. Returns how many were used; the others are for who has the wire next."""
         raise NotImplementedError
 
     def writable(self) -> None:
@@ -29,7 +43,7 @@ class UndecidedWire:
 
     def ended(self, error: Exception | None) -> None:
         user, self._user = self._user, NOBODY
-        user.ended(error)
+        user.ended(self._error or error)
 
     def _decide(self, to: Wire) -> None:
         """From now on stand for ``to``: ``outer``, or a wire around it."""
@@ -110,9 +124,11 @@ class UndecidedWire:
             self._early += data
 
     def pause(self) -> None:
+        self._paused = True
         self._to.pause()
 
     def resume(self) -> None:
+        self._paused = False
         self._to.resume()
 
     def finish(self) -> None:
