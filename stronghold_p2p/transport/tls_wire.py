@@ -28,7 +28,7 @@ RECORD: Final = HEADER + PLAIN + 2_048  # and of the record (RFC 5246, 6.2.3); T
 HELLO: Final = 32 << 10  # bytes of a client until the handshake is done; a hello with a post-quantum share has 1,519
 CHAIN: Final = 128 << 10  # and of a server, which sends its certificates; OpenSSL takes 100 KiB of them
 SILENT: Final = 32  # records in a row that bring no plaintext: tickets and key updates come one or two at a time
-TOGETHER: Final = 4  # records that are written to the outer wire at once
+TOGETHER: Final = 64 << 10  # bytes beyond which records are written to the outer wire: the other end can begin
 WORKSPACE: Final = 256 << 10  # bytes of plaintext that are handed on at once; connections of a loop share them
 CLOSE_GRACE: Final = 1.0  # seconds for the other side to close after we did, so that nothing it sent is answered by RST
 
@@ -276,22 +276,32 @@ class TlsWire:
         if not self._established:
             self._early += data
             return
-        seal, take = self._object.write, self._outgoing.read
         if len(data) <= PLAIN:
-            seal(data)
-            self._outer.write(take())
+            self._object.write(data)
+            self._outer.write(self._outgoing.read())
         else:
-            records: list[bytes] = []
-            view = memoryview(data)
+            self._write_long(memoryview(data))
+        self.congested = self._outer.congested
+
+    def _write_long(self, view: memoryview) -> None:
+        """Several records leave in one call of the system, out of memory that is used again."""
+        seal, take, write = self._object.write, self._outgoing.read, self._outer.write
+        space = self._workspaces.pop() if self._workspaces else memoryview(bytearray(WORKSPACE))
+        try:
+            filled = 0
             for start in range(0, len(view), PLAIN):
                 seal(view[start : start + PLAIN])
-                records.append(take())
-                if len(records) == TOGETHER:
-                    self._outer.write(b"".join(records))
-                    records.clear()
-            if records:
-                self._outer.write(b"".join(records))
-        self.congested = self._outer.congested
+                record = take()
+                end = filled + len(record)
+                space[filled:end] = record
+                filled = end
+                if filled > TOGETHER:
+                    write(space[:filled])
+                    filled = 0
+            if filled:
+                write(space[:filled])
+        finally:
+            self._workspaces.append(space)
 
     def _flush(self) -> None:
         if self._context is None and self._outgoing.pending:
