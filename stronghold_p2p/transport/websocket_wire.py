@@ -17,18 +17,22 @@ import os
 from collections.abc import Mapping
 from enum import Enum
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from stronghold_p2p.errors import ConnectionClosed, HandshakeError
 from stronghold_p2p.logs import OneLine
 from stronghold_p2p.seams import NOBODY, Buffer, Wire, WireUser
 from stronghold_p2p.transport.websocket_opening import MAX_HEAD, PHASE, Opening
 from stronghold_p2p.websocket.closing import NORMAL, ORDINARY, Close
-from stronghold_p2p.websocket.frames import FrameReader, Opcode, frame
+from stronghold_p2p.websocket.frames import FrameReader, FrameWriter, Opcode
+from stronghold_p2p.websocket.space import Space
 
 try:
     from websockets.speedups import apply_mask
 except ImportError:  # there is no such wheel for this machine: 90 times slower, and still half a GB/s
     from websockets.utils import apply_mask
+
+_spaces: WeakKeyDictionary[asyncio.AbstractEventLoop, Space] = WeakKeyDictionary()
 
 CLOSE_GRACE: Final = 1.0  # seconds for the other side to close
 
@@ -74,9 +78,10 @@ class WebSocketWire:
         self.user: WireUser = NOBODY
         self._wire = wire
         self._opening: Opening | None = opening
-        self._client = opening.client
-        self._reader = FrameReader(apply_mask, masked=not opening.client)
         self._loop = asyncio.get_running_loop()
+        self._space = _spaces.get(self._loop) or _spaces.setdefault(self._loop, Space())
+        self._reader = FrameReader(apply_mask, masked=not opening.client)
+        self._writer = FrameWriter(apply_mask, os.urandom if opening.client else None, self._space.sent)
         self._phase = Phase.OPENING
         self._early = bytearray()  # written before the end of the handshake
         self._tail = b""
@@ -183,14 +188,13 @@ class WebSocketWire:
             self.write(memoryview(early))
 
     def _send(self, data: Buffer, opcode: Opcode = Opcode.BINARY) -> None:
-        self._wire.write(frame(data, apply_mask, os.urandom(4) if self._client else b"", opcode))
+        self._wire.write(self._writer.frame(data, opcode))
 
     def _read(self, view: memoryview) -> int:
-        reader = self._reader
-        pieces: list[Buffer] = []
-        used = reader.read(view, pieces, self._loop.time())
-        if pieces:
-            self._deliver(pieces)
+        reader, space = self._reader, self._space
+        space.begin(self._tail)
+        used = reader.receive(view, space.take, self._loop.time())
+        self._deliver(space.taken())
         if reader.ping is not None:
             ping, reader.ping = reader.ping, None
             if self._phase is Phase.OPEN:
@@ -203,10 +207,9 @@ class WebSocketWire:
             self._rest()
         return used
 
-    def _deliver(self, pieces: list[Buffer]) -> None:
-        if self._tail:
-            pieces.insert(0, self._tail)
-        view = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+    def _deliver(self, view: memoryview) -> None:
+        if len(view) == len(self._tail):  # there is nothing new
+            return
         self._tail = b""
         user = self.user
         used = user.received(view)
@@ -219,8 +222,8 @@ class WebSocketWire:
     def _deliver_kept(self) -> None:
         if self._paused or self._phase is Phase.OVER or self._phase is Phase.LOST:
             return
-        if self._tail:
-            self._deliver([])
+        kept, self._tail = self._tail, b""
+        self._deliver(memoryview(kept))
         if self._reader.close is not None:
             self._closed()
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+from stronghold_p2p.errors import DecodeError
+
 NORMAL: Final = 1_000
 GOING_AWAY: Final = 1_001
 PROTOCOL_ERROR: Final = 1_002
@@ -25,17 +27,17 @@ class Close:
     reason: str = ""
 
     @staticmethod
-    def read(payload: bytes) -> "Close | None":
-        """None: that is no payload of a Close frame."""
+    def parse(payload: bytes) -> "Close":
+        """``DecodeError``: that is no payload of a Close frame."""
         if not payload:
             return Close(NO_CODE)
         code = int.from_bytes(payload[:2], "big")
         if len(payload) == 1 or code not in _SENT:
-            return None
+            raise DecodeError("a close with a code that there is not")
         try:
             return Close(code, payload[2:].decode())
         except UnicodeDecodeError:
-            return None
+            raise DecodeError("a close with a reason that is no text") from None
 
     def payload(self) -> bytes:
         """As it is sent; a reason that is too long is cut."""

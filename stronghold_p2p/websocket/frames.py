@@ -16,12 +16,16 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final, TypeAlias
 
+from stronghold_p2p.errors import DecodeError
 from stronghold_p2p.seams import Buffer
 from stronghold_p2p.token_bucket import TokenBucket
 from stronghold_p2p.websocket.closing import PROTOCOL_ERROR, TOO_BIG, VIOLATION, Close
 
 Mask: TypeAlias = Callable[[Buffer, bytes], bytes]
 """The payload, each byte of it combined with one of the key's four (RFC 6455, 5.3)."""
+
+Take: TypeAlias = Callable[[Buffer], object]
+"""Takes a piece of payload: a part of what was read, where nothing was masked; or memory of its own."""
 
 MAX_FRAME: Final = 1 << 20
 """Bytes of payload that a frame may announce. None is kept, so this only tells early that the length is nonsense; go's
@@ -32,6 +36,8 @@ MAX_FRAMES: Final = 1_024  # in one call: the least ones take a microsecond each
 # ping now and then.
 NOTHINGS: Final = 100
 NOTHINGS_A_SECOND: Final = 10.0
+
+LARGE: Final = 16 << 10  # bytes of a payload from which on memory is used again
 
 MAX_CONTROL: Final = 125  # bytes of payload of a ping, a pong or a close (RFC 6455, 5.5)
 
@@ -68,7 +74,7 @@ class FrameReader:
     """The frames of the peer. ``masked``: it is a client, whose frames have to be; a server's must not (RFC 6455, 5.1).
 
     ``ping`` is the payload of the newest ping, for who answers it; ``close`` the peer's close, behind which nothing
-    is read; ``fault`` what is wrong, as the close to send for it; ``more``: ``read`` has stopped before the end.
+    is read; ``fault`` what is wrong, as the close to send for it; ``more``: ``receive`` has stopped before the end.
     """
 
     __slots__ = (
@@ -103,11 +109,8 @@ class FrameReader:
         """Within a frame or a message: it is no place to end."""
         return bool(self._left) or self._fragmented
 
-    def read(self, view: memoryview, pieces: list[Buffer], now: float) -> int:
-        """Add the payload of what is in ``view`` to ``pieces``; returns the bytes used: a header comes as a whole.
-
-        A piece is a part of ``view`` where nothing was masked.
-        """
+    def receive(self, view: memoryview, take: Take, now: float) -> int:
+        """Give the payload of what is in ``view`` to ``take``; returns the bytes used: a header comes as a whole."""
         at, size = 0, len(view)
         for _ in range(MAX_FRAMES):
             if not self._left:
@@ -117,7 +120,7 @@ class FrameReader:
                 at = begun
             if self._left and at < size:
                 end = min(at + self._left, size)
-                pieces.append(self._open(view[at:end]))
+                take(self._open(view[at:end]))
                 self._left -= end - at
                 at = end
             if at == size:
@@ -183,9 +186,10 @@ class FrameReader:
     def _control(self, opcode: Opcode, view: memoryview, body: int, length: int, now: float) -> int:
         payload = bytes(self._open(view[body : body + length]))
         if opcode is Opcode.CLOSE:
-            self.close = Close.read(payload)
-            if self.close is None:
-                return self._fail(PROTOCOL_ERROR, "a close without a code that there is, or a reason that is no text")
+            try:
+                self.close = Close.parse(payload)
+            except DecodeError as error:
+                return self._fail(PROTOCOL_ERROR, str(error))
         elif not self._nothings.take(now):
             return self._fail(VIOLATION, "too many pings and pongs")
         elif opcode is Opcode.PING:
@@ -209,13 +213,39 @@ class FrameReader:
         return 0
 
 
-def frame(payload: Buffer, mask: Mask, key: bytes, opcode: Opcode = Opcode.BINARY) -> bytes:
-    """A frame of ours, a message of its own. ``key``: four bytes that nobody can foretell, of a client; else none."""
-    first, length, masked = _FIN | opcode, len(payload), _MASKED if key else 0
-    if length <= _SHORT:
-        header = bytes((first, masked | length))
-    elif length < 1 << 16:
-        header = _u16.pack(first, masked | _LENGTH_16, length)
-    else:
-        header = _u64.pack(first, masked | _LENGTH_64, length)
-    return header + key + mask(payload, key) if key else header + payload
+class FrameWriter:
+    """Frames of ours, each a message of its own. ``key``: four bytes for each that nobody can foretell (RFC 6455, 5.3),
+    of a client, whose frames are masked; None: of a server, whose are not.
+
+    Large ones are put together in ``space``, which is used again and again: fresh memory for each costs more than all
+    the rest.
+    """
+
+    __slots__ = ("_key", "_mask", "_masked", "_space")
+
+    def __init__(self, mask: Mask, key: Callable[[int], bytes] | None, space: memoryview) -> None:
+        self._mask = mask
+        self._key = key
+        self._masked = _MASKED if key else 0
+        self._space = space
+
+    def frame(self, payload: Buffer, opcode: Opcode = Opcode.BINARY) -> bytes | memoryview:
+        """The frame, valid until the next one."""
+        first, length, masked = _FIN | opcode, len(payload), self._masked
+        if length <= _SHORT:
+            header = bytes((first, masked | length))
+        elif length < 1 << 16:
+            header = _u16.pack(first, masked | _LENGTH_16, length)
+        else:
+            header = _u64.pack(first, masked | _LENGTH_64, length)
+        if self._key is not None:
+            key = self._key(4)
+            header += key
+            payload = self._mask(payload, key)
+        start, space = len(header), self._space
+        end = start + length
+        if length < LARGE or end > len(space):
+            return header + payload
+        space[:start] = header
+        space[start:end] = payload
+        return space[:end]
