@@ -135,20 +135,19 @@ def _inside(ip: IPv4Address | IPv6Address, network: str) -> bool:
 
 def _proxy(given: str, variable: str) -> Proxy:
     """Of an URL; without a scheme it is http, as for curl and go."""
-    url = urlsplit(given if "://" in given else f"http://{given}")
-    try:
-        host, port = url.hostname or "", url.port or PORTS.get(url.scheme, 0)
-    except ValueError:
-        host, port = "", 0
-    shown = f"{url.scheme}://{url.netloc.rpartition('@')[2]}"
-    if url.scheme not in PORTS:
+    scheme, _, rest = given.rpartition("://")
+    shown = f"{scheme or 'http'}://{rest.rpartition('@')[2]}"  # without the password
+    if scheme.lower() not in {"", *PORTS}:
         raise ProxyError(f"{variable} names {shown}: only http and https proxies can be used", proxy=shown)
-    if not host or not port:
+    try:
+        url = urlsplit(f"{scheme or 'http'}://{rest}")
+        host, port = url.hostname or "", url.port or PORTS[url.scheme]
+        pair = None if url.username is None else f"{unquote(url.username)}:{unquote(url.password or '')}"
+        authorization = "" if pair is None else b64encode(pair.encode()).decode()
+    except ValueError:
+        host = ""
+    if not host:
         raise ProxyError(f"{variable} names {shown}: take http://HOST:PORT", proxy=shown)
-    authorization = ""
-    if url.username is not None:
-        pair = f"{unquote(url.username)}:{unquote(url.password or '')}"
-        authorization = b64encode(pair.encode()).decode()
     return Proxy(host, port, f"{url.scheme}://{authority(host, port)}", url.scheme == "https", authorization)
 
 

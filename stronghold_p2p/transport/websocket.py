@@ -6,6 +6,7 @@ The ``websockets`` package is loaded when the first such address is used: most p
 """
 
 import os
+from dataclasses import replace
 
 from multiaddr import Multiaddr
 
@@ -62,7 +63,7 @@ class WebSocketTransport:
             if proxy is not None:
                 if proxy.secure:
                     wire = TlsWire(wire, self._authorities.context(), server_name(proxy.host))
-                wire = ProxyWire(wire, proxy, place)
+                wire = ProxyWire(wire, proxy, replace(place, host=server_name(place.host)))
             if place.secure:
                 wire = TlsWire(wire, self._authorities.context(), verified)
             return dialed(wire, verified, endpoint.port, endpoint.path, secure=place.secure)
