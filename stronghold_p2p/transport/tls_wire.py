@@ -229,7 +229,8 @@ class TlsWire:
             self._timer.cancel()
         error = self._error or error
         if error is None and not self._established:
-            error = HandshakeError("the other side ended the connection in the TLS handshake", phase="tls")
+            told = "the other side ended the connection in the TLS handshake: it speaks no TLS, or none that we do"
+            error = HandshakeError(told, phase="tls")
         elif error is None and self._tail:
             error = ConnectionClosed("the peer closed in the middle of a record", remote=True)
         user, self.user = self.user, NOBODY
