@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from os import PathLike
 from pathlib import Path
 from time import monotonic
@@ -148,12 +149,24 @@ class TrustedAuthorities:
         return self._watched.context()
 
     def _load(self) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        context.options |= ssl.OP_NO_RENEGOTIATION
-        context.set_alpn_protocols(list(ALPN))
-        if self._ca is not None:
-            _trust(context, self._ca)
+        if self._ca is None:
+            return _of_the_system()
+        context = _client_context()
+        _trust(context, self._ca)
         return context
+
+
+@cache
+def _of_the_system() -> ssl.SSLContext:
+    """One for all networks: to read it takes 30 ms, and it changes with the system."""
+    return _client_context()
+
+
+def _client_context() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.set_alpn_protocols(list(ALPN))
+    return context
 
 
 def _trust(context: ssl.SSLContext, ca: Path) -> None:

@@ -56,16 +56,18 @@ class WebSocketTransport:
 
     def _around(self, endpoint: Endpoint, place: Place, proxy: Proxy | None, name: str) -> Around:
         """What is spoken over the socket of a dial: with the proxy, then TLS, then HTTP."""
-        called = endpoint.sni or place.host
-        verified = server_name(called)
+        verified = server_name(endpoint.sni or place.host)
+        secure = place.secure or (proxy is not None and proxy.secure)
+        # The system's authorities are read with the first one, which takes a while: before there is a socket.
+        trusted = self._authorities.context() if secure else None
 
         def around(wire: Wire) -> Wire:
             if proxy is not None:
-                if proxy.secure:
-                    wire = TlsWire(wire, self._authorities.context(), server_name(proxy.host))
+                if trusted is not None and proxy.secure:
+                    wire = TlsWire(wire, trusted, server_name(proxy.host))
                 wire = ProxyWire(wire, proxy, replace(place, host=server_name(place.host)))
-            if place.secure:
-                wire = TlsWire(wire, self._authorities.context(), verified)
+            if trusted is not None and place.secure:
+                wire = TlsWire(wire, trusted, verified)
             return dialed(wire, verified, endpoint.port, endpoint.path, secure=place.secure)
 
         return around

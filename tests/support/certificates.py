@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -116,3 +118,12 @@ def _general(name: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
+
+
+@cache
+def certified() -> WebTLS:
+    """A certificate for loopback and for whom both ends trust, in files that last as long as the tests do."""
+    folder = TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    authority = Authority(Path(folder.name))
+    return replace(authority.issue("127.0.0.1", "::1", "localhost"), ca=authority.ca)
