@@ -36,6 +36,9 @@ CONTROLS: Final = {
     "10_addresses_that_lead_inwards": ("--without reachable", "inner in text"),
     "123_banned_addresses": ("--without early-bans", "until_closed:"),
     "111_the_end_with_stalled_peers": ("--timeout close=60 --constant muxing.yamux_muxer.CLOSE_GRACE=60", "stop:"),
+    # TLS
+    "160_what_is_no_tls": ("--constant transport.tls_wire.HELLO=10485760", "until_closed:"),
+    "161_records_that_say_nothing": ("--constant transport.tls_wire.SILENT=1000000", "until_closed:"),
     # multistream-select
     "15_bad_headers": ("--without header", "until_closed:"),
     "16_bad_lengths": ("--without line-length", "until_closed:"),

@@ -298,6 +298,9 @@ async def main(options: argparse.Namespace) -> None:
             kind = "ip6" if ":" in options.listen else "ip4"
             await node.network.listen(f"/{kind}/{options.listen}/tcp/{options.port}")
             ready["addr"] = str(node.swarm.addresses[0])
+            if options.tls is not None:
+                listener = await node.network.listen(f"/{kind}/{options.listen}/tcp/0/tls/ws")
+                ready["wss"] = str(listener.addresses[0])
         await settings.obey(node, **ready)
         if watching is not None:
             watching.cancel()
@@ -309,6 +312,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rules", type=Path)
     parser.add_argument("--protocols", type=int, default=0, help="so many more for requests")
     parser.add_argument("--book", type=Path)
+    parser.add_argument("--tls", type=Path, help="the certificate and key of a further listener, for secure WebSocket")
     for flag in ("--closed", "--lifted", "--count-loopback"):
         parser.add_argument(flag, action="store_true")
     parser.add_argument("--protect", action="append", default=[], metavar="PEER")

@@ -31,7 +31,9 @@ from stronghold_p2p import (
     Network,
     RequestProtocol,
     Timeouts,
+    WebTLS,
 )
+from stronghold_p2p.addressing.parse import parse
 from tests import inside
 from tests.hostile import settings, waits
 
@@ -99,6 +101,7 @@ NETWORK: Sentinels = {
     "timeouts": lambda: Timeouts(ask=7.5),
     "limits": lambda: Limits(connections=299),
     "announce": lambda: ["/ip4/192.0.2.9/tcp/9"],
+    "tls": lambda: WebTLS(certificate="none.pem"),
     "agent": lambda: "another/1",
     "name": lambda: "bob",
 }
@@ -127,6 +130,7 @@ async def with_options(options: dict[str, Any]) -> Snapshot:
             "timeouts": str(swarm.timeouts),
             "limits": str(swarm.limits),
             "announce": [str(one) for one in told.addresses if "192.0.2.9" in str(one)],
+            "tls": str(swarm.transport_for(parse(f"{HOME}/tls/ws"))._tls),  # type: ignore[union-attr]
             "agent": told.agent,
             "name": repr(network).split()[1:-1],
         }
