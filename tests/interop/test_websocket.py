@@ -1,4 +1,6 @@
-"""The short list over WebSocket, in both roles; ``make websocket`` plays the whole list over it.
+"""The short list over WebSocket, in both roles; with go over the secure one, too.
+
+``make websocket`` plays the whole list over it.
 
 go's client sends fragments of 4 KiB, its server one frame for each record; js sends an empty message in each handshake.
 """
@@ -17,10 +19,11 @@ from stronghold_p2p.identity.keys.identity import Identity
 from tests.interop.names import ECHO, SINK, SOURCE
 from tests.interop.our_peer import Pair, our_peer
 from tests.interop.real_peer import RealError, real_peer
-from tests.interop.ways import played
+from tests.interop.ways import ways
 from tests.peers import until
 
-OVER_WS = played("go", "js", over="ws")
+PLAYED = [*ways(("go", "js"), over="ws"), *ways(("go",), over="wss")]
+OVER_WS = pytest.mark.parametrize("pair", PLAYED, indirect=True, ids=str)
 SIZE = 4 << 20
 
 
