@@ -22,12 +22,17 @@ class RealError(Exception):
 
 
 class RealPeer(Driven):
-    """``ready`` tells peer, addrs, key, version; go and js tell protocols, too."""
+    """``ready`` tells peer, addrs, key, version; go and js tell protocols, too.
+
+    ``codes``: it tells and hears with which code a stream is reset. ``pings``: it pings from the beginning, and keeps
+    the stream for it.
+    """
 
     def __init__(self, process: asyncio.subprocess.Process, ready: Line) -> None:
         super().__init__(process, ready)
         self.addresses: list[Multiaddr] = [parse(text) for text in ready["addrs"]]
         self.codes = ready["version"].startswith("go-libp2p")
+        self.pings = ready["version"].startswith(("rust-libp2p", "litep2p"))
         self.address = f"{self.addresses[0]}/p2p/{self.peer}"
         self._events: list[Line] = []
 

@@ -56,7 +56,7 @@ async def test_ours_at_once(pair: Pair) -> None:
         async with await pair.open(RR) as stream:
             await stream.write(body[:32])
             await opened.wait()
-            most = max(most, pair.connection.streams)
+            most = max(most, pair.streams)
             await stream.write(body[32:])
             stream.finish()
             assert await stream.read_to_end() == body
@@ -92,7 +92,7 @@ async def test_the_513th_is_reset_and_the_others_go_on(pair: Pair, caplog: pytes
     await request(pair.connection, b"ours are not counted")
 
     await pair.real.call("release", n=1)
-    await until(lambda: pair.connection.streams < DEFAULT)
+    await until(lambda: pair.streams < DEFAULT)
     assert (await pair.ask("open_hold", n=1))["failed"] == 0
     again = await pair.ask("open_hold", n=1)
     assert [failure.get("code") for failure in again["failures"]] == [refused]
@@ -112,7 +112,7 @@ async def test_we_hold_more_than_the_backlog(pair: Pair) -> None:
         await stream.write(b"a")
     for stream in streams:
         assert await stream.readexactly(1) == b"a"
-    assert pair.connection.streams == 600
+    assert pair.streams == 600
     for stream in streams:
         stream.close()
     await pair.quiet()
@@ -151,7 +151,7 @@ async def test_go_ends_first_and_we_go_on_writing(pair: Pair) -> None:
         assert await stream.read() == b""
         for _ in range(16):
             await stream.write(bytes(SIZE // 16))
-        assert pair.connection.streams == 1
+        assert pair.streams == 1
         stream.finish()
         await pair.real.until("stream", protocol=HALF_CLOSE, bytes=SIZE)
         await pair.quiet()
@@ -181,7 +181,7 @@ async def test_go_resets_what_we_opened(pair: Pair) -> None:
     with pytest.raises(StreamReset) as caught:
         await stream.write(b"more")
     assert caught.value.code == pair.real.sent(RESET_CODE)
-    assert pair.connection.streams == 0
+    assert pair.streams == 0
 
 
 @pytest.mark.parametrize("code", CODES, ids=hex)
@@ -192,7 +192,7 @@ async def test_go_resets_what_it_opened(pair: Pair, code: int) -> None:
     assert served.protocol == ECHO
     assert isinstance(served.error, StreamReset)
     assert served.error.code == pair.real.sent(code)
-    assert pair.connection.streams == 0
+    assert pair.streams == 0
 
 
 @pytest.mark.parametrize("code", CODES, ids=hex)
@@ -206,7 +206,7 @@ async def test_we_reset_what_we_opened(pair: Pair, code: int) -> None:
     ended = await pair.real.until("stream", protocol=ECHO)
     assert (ended.get("code"), ended["bytes"]) == (pair.real.heard(code), 3)
     assert "error" in ended
-    assert pair.connection.streams == 0
+    assert pair.streams == 0
 
 
 async def test_we_reset_what_go_opened(pair: Pair) -> None:

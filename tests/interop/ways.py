@@ -20,6 +20,7 @@ ROLES: tuple[Role, ...] = ("ours dials", "theirs dials")
 PLAYED = tuple(os.environ.get("INTEROP", "go js").split())
 WHOLE = ("go", "js", "rust")
 """Those whose programs know the whole list of commands."""
+EVERY = (*WHOLE, "litep2p", "py")
 
 
 @dataclass(frozen=True)
