@@ -368,10 +368,17 @@ class Transport(Protocol):
     """One kind of address."""
 
     def handles(self, address: Multiaddr) -> bool:
-        """Whether it can dial ``address`` and listen there, judged by its form."""
+        """Whether it can dial ``address`` and listen there, judged by its form.
 
-    async def dial(self, address: Multiaddr, expected: PeerId | None) -> Upgraded:
-        """Connect and prove the peer. ``DialError``, ``HandshakeError``, ``DeadlineExceeded``, ``ConnectionClosed``."""
+        A name is looked up before it comes here: one that begins with a name is handled only where that is somebody
+        else's work, such as a proxy's.
+        """
+
+    async def dial(self, address: Multiaddr, expected: PeerId | None, *, name: str = "") -> Upgraded:
+        """Connect and prove the peer. ``DialError``, ``HandshakeError``, ``DeadlineExceeded``, ``ConnectionClosed``.
+
+        ``name`` is the DNS name whose IP address stands in ``address``; it was given by address, if it is empty.
+        """
 
     async def listen(self, address: Multiaddr, arrivals: Arrivals) -> TransportListener:
         """Accept connections. ``ConfigError``: no such address; ``ListenError``: the system refuses it."""

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"runtime/debug"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/net/upgrader"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
+	"github.com/libp2p/go-libp2p/p2p/transport/websocket"
 	ma "github.com/multiformats/go-multiaddr"
 )
 
@@ -41,9 +43,9 @@ type hostOptions struct {
 	listen     []string
 }
 
-// newHost puts together the parts that libp2p.New would: the swarm, the TCP transport with its upgrader, and the
-// basic host with identify and ping. Doing it here leaves QUIC, WebRTC and the rest out of the build, and lets a
-// test choose what the Noise handshake announces. Nothing limits connections, streams or memory.
+// newHost puts together the parts that libp2p.New would: the swarm, the TCP and WebSocket transports with their
+// upgrader, and the basic host with identify and ping. Doing it here leaves QUIC, WebRTC and the rest out of the build,
+// and lets a test choose what the Noise handshake announces. Nothing limits connections, streams or memory.
 func newHost(options hostOptions) (*basichost.BasicHost, error) {
 	key, err := newKey(options.keyType)
 	if err != nil {
@@ -68,7 +70,7 @@ func newHost(options hostOptions) (*basichost.BasicHost, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := addTCP(net, key, options.earlyMuxer); err != nil {
+	if err := addTransports(net, key, options.earlyMuxer); err != nil {
 		return nil, err
 	}
 	host, err := basichost.NewHost(net, &basichost.HostOpts{
@@ -97,7 +99,7 @@ func startHost(host *basichost.BasicHost, listen []string) error {
 	return nil
 }
 
-func addTCP(net *swarm.Swarm, key crypto.PrivKey, early string) error {
+func addTransports(net *swarm.Swarm, key crypto.PrivKey, early string) error {
 	muxers := []upgrader.StreamMuxer{{ID: yamux.ID, Muxer: yamux.DefaultTransport}}
 	security, err := newNoise(key, muxers, early)
 	if err != nil {
@@ -107,11 +109,15 @@ func addTCP(net *swarm.Swarm, key crypto.PrivKey, early string) error {
 	if err != nil {
 		return err
 	}
-	transport, err := tcp.NewTCPTransport(upgrade, &network.NullResourceManager{}, nil)
+	bare, err := tcp.NewTCPTransport(upgrade, &network.NullResourceManager{}, nil)
 	if err != nil {
 		return err
 	}
-	return net.AddTransport(transport)
+	web, err := websocket.New(upgrade, &network.NullResourceManager{}, nil)
+	if err != nil {
+		return err
+	}
+	return errors.Join(net.AddTransport(bare), net.AddTransport(web))
 }
 
 func newNoise(key crypto.PrivKey, muxers []upgrader.StreamMuxer, early string) (sec.SecureTransport, error) {

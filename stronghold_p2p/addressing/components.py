@@ -107,6 +107,11 @@ TCP = Protocol(6, "tcp", 2, _uint(16))
 P2P = Protocol(421, "p2p", None, lambda text: bytes(PeerId(text)), PeerId)
 UNIX = Protocol(400, "unix", None, lambda text: _utf8("/" + text), certain=False)
 CIRCUIT = Protocol(290, "p2p-circuit")
+TLS = Protocol(448, "tls")
+SNI = Protocol(449, "sni", None, _utf8, _check_text, certain=False)
+WS = Protocol(477, "ws")
+WSS = Protocol(478, "wss")
+HTTP_PATH = Protocol(481, "http-path", None, _of_package("http-path"), certain=False)
 NAMES = tuple(
     Protocol(code, name, None, _utf8, _check_text, certain=False)
     for code, name in ((53, "dns"), (54, "dns4"), (55, "dns6"), (56, "dnsaddr"))
@@ -119,17 +124,13 @@ _PROTOCOLS: Final = (
     Protocol(281, "webrtc"),
     Protocol(443, "https"),
     Protocol(445, "onion3", 37, _of_package("onion3"), certain=False),
-    Protocol(448, "tls"),
-    Protocol(449, "sni", None, _utf8, _check_text, certain=False),
+    *(TLS, SNI, WS, WSS, HTTP_PATH),
     Protocol(454, "noise"),
     Protocol(460, "quic"),
     Protocol(461, "quic-v1"),
     Protocol(465, "webtransport"),
     Protocol(466, "certhash", None, _of_package("certhash"), certain=False),
-    Protocol(477, "ws"),
-    Protocol(478, "wss"),
     Protocol(480, "http"),
-    Protocol(481, "http-path", None, _of_package("http-path"), certain=False),
     Protocol(777, "memory", 8, _uint(64)),
 )
 BY_CODE: Final = {protocol.code: protocol for protocol in _PROTOCOLS}

@@ -47,6 +47,7 @@ from stronghold_p2p.swarm.watches import ADDRESSES_EVERY, RULES_EVERY, Watch, wa
 from stronghold_p2p.transport.tcp import TcpTransport
 from stronghold_p2p.transport.upgrade import UpgradeSettings
 from stronghold_p2p.transport.upgrading import Upgrader
+from stronghold_p2p.transport.websocket import WebSocketTransport
 from stronghold_p2p.yamux.window import ReceivePool
 
 # Seconds for which a stranger's connection has had no stream, before it may give way to another one: longer than what
@@ -123,7 +124,8 @@ class Swarm:
         yamux = YamuxFactory(self.limits, self.timeouts, self.pool, self.protected)
         noise = Noise(StaticKeys.create(identity, os.urandom(32)), os.urandom)
         self.upgrader = Upgrader(UpgradeSettings((noise,), (yamux,)), self.timeouts.upgrade)
-        self.transports: list[Transport] = [TcpTransport(self.upgrader, self.timeouts)]
+        tcp = TcpTransport(self.upgrader, self.timeouts)
+        self.transports: list[Transport] = [tcp, WebSocketTransport(tcp)]
         self.listeners, self.dialer = Listeners(self), Dialer(self)
         self._rules_watch, self._address_watch = Watch(RULES_EVERY), Watch(ADDRESSES_EVERY)
 

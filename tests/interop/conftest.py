@@ -57,7 +57,7 @@ def go(programs: Callable[[str], Path]) -> Path:
 async def pair(programs: Callable[[str], Path], request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
     """Ours and a real one, connected."""
     way: Way = request.param
-    async with connected(programs(way.name), way.role) as both:
+    async with connected(programs(way.name), way.role, over=way.over) as both:
         yield both
 
 

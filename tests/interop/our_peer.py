@@ -38,7 +38,7 @@ from tests.interop.names import (
     SOURCE,
 )
 from tests.interop.real_peer import RealPeer, real_peer
-from tests.interop.ways import Role
+from tests.interop.ways import OVER, Over, Role
 from tests.peers import until
 from tests.support.driven import Line
 from tests.transport.ends import Silent
@@ -160,7 +160,7 @@ TESTED: dict[str, Callable[[Stream], Awaitable[int]]] = {
 
 @asynccontextmanager
 async def our_peer(
-    *, limits: Limits | None = None, timeouts: Timeouts | None = None, early_muxer: bool = True
+    *, limits: Limits | None = None, timeouts: Timeouts | None = None, early_muxer: bool = True, over: Over = OVER
 ) -> AsyncIterator[OurPeer]:
     """Listens on loopback, and lets everybody in."""
     firewall = Firewall()
@@ -178,7 +178,7 @@ async def our_peer(
     for protocol, handler in TESTED.items():
         ours.serve(protocol, handler)
     try:
-        await swarm.listen(parse("/ip4/127.0.0.1/tcp/0"))
+        await swarm.listen(parse("/ip4/127.0.0.1/tcp/0" + ("/ws" if over == "ws" else "")))
         yield ours
     finally:
         await ours.identify.close()
@@ -221,11 +221,12 @@ async def connected(
     timeouts: Timeouts | None = None,
     early_muxer: bool = True,
     may_say: tuple[str, ...] = (),
+    over: Over = OVER,
 ) -> AsyncIterator[Pair]:
     """One connection between the two, dialed by the one that ``role`` names; theirs leaves first."""
     async with (
-        our_peer(limits=limits, timeouts=timeouts, early_muxer=early_muxer) as ours,
-        real_peer(program, *options, may_say=may_say) as real,
+        our_peer(limits=limits, timeouts=timeouts, early_muxer=early_muxer, over=over) as ours,
+        real_peer(program, *options, may_say=may_say, over=over) as real,
     ):
         if role == "ours dials":
             await ours.dial(real.address)

@@ -10,6 +10,7 @@ from pathlib import Path
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.parse import parse
+from tests.interop.ways import OVER, Over
 from tests.support.driven import PATIENCE, Driven, Line, driven
 
 
@@ -63,6 +64,9 @@ class RealPeer(Driven):
                 self._events += (await self.call("events"))["events"]
 
 
-def real_peer(program: Path, *options: str, may_say: Sequence[str] = ()) -> AbstractAsyncContextManager[RealPeer]:
+def real_peer(
+    program: Path, *options: str, may_say: Sequence[str] = (), over: Over = OVER
+) -> AbstractAsyncContextManager[RealPeer]:
     """A host that listens on loopback; what it complains of would be told on its standard error."""
-    return driven(RealPeer, program, "--listen", *options, may_say=may_say)
+    listen = "--listen-ws" if over == "ws" else "--listen"
+    return driven(RealPeer, program, listen, *options, may_say=may_say)

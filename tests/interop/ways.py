@@ -1,7 +1,8 @@
 """Who the tests are played with: which implementation, over which transport, dialed by whom.
 
 The environment variable ``INTEROP`` names the implementations that run; all others are left out when tests are
-collected. ``make test`` plays go and js, ``make peers`` the rest.
+collected. ``make test`` plays go and js, ``make peers`` the rest. ``OVER`` names what every test is played over that
+does not say so itself: ``tcp`` if it is not set, or ``ws`` (``make websocket``).
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from itertools import product
 from typing import Literal
 
 import pytest
+
+Over = Literal["tcp", "ws"]
+OVER: Over = "ws" if os.environ.get("OVER") == "ws" else "tcp"
 
 Role = Literal["ours dials", "theirs dials"]
 ROLES: tuple[Role, ...] = ("ours dials", "theirs dials")
@@ -29,18 +33,19 @@ class Way:
 
     name: str
     role: Role
+    over: Over = OVER
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.role}"
+        return f"{self.name}: {self.role}" + ("" if self.over == OVER else f" over {self.over}")
 
 
-def ways(names: Iterable[str] = WHOLE, roles: Iterable[Role] = ROLES) -> list[Way]:
-    return [Way(name, role) for name, role in product(names, roles)]
+def ways(names: Iterable[str] = WHOLE, roles: Iterable[Role] = ROLES, over: Over = OVER) -> list[Way]:
+    return [Way(name, role, over) for name, role in product(names, roles)]
 
 
-def played(*names: str, roles: Iterable[Role] = ROLES) -> pytest.MarkDecorator:
+def played(*names: str, roles: Iterable[Role] = ROLES, over: Over = OVER) -> pytest.MarkDecorator:
     """For a test that asks for ``pair``: with these implementations only."""
-    return pytest.mark.parametrize("pair", ways(names or WHOLE, roles), indirect=True, ids=str)
+    return pytest.mark.parametrize("pair", ways(names or WHOLE, roles, over), indirect=True, ids=str)
 
 
 GO = played("go")

@@ -164,7 +164,7 @@ class MemoryTransport:
     def handles(self, address: Multiaddr) -> bool:
         return tcp_address(address) is not None
 
-    async def dial(self, address: Multiaddr, expected: PeerId | None) -> Upgraded:
+    async def dial(self, address: Multiaddr, expected: PeerId | None, *, name: str = "") -> Upgraded:
         port = dialed_port(address)
         await asyncio.sleep(0)
         listener = listening().get(port)

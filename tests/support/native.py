@@ -248,7 +248,7 @@ class NativeTransport:
         assert key.verify(challenge, self.identity.sign(challenge))
         return PeerId.from_public_key(key), key
 
-    async def dial(self, address: Multiaddr, expected: PeerId | None) -> Upgraded:
+    async def dial(self, address: Multiaddr, expected: PeerId | None, *, name: str = "") -> Upgraded:
         port = dialed_port(address)
         await asyncio.sleep(0)
         listener = listening().get(port)
