@@ -49,7 +49,7 @@ def js() -> Path | None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(source, target)
             websocket = " --experimental-websocket --no-warnings" if _numbers(release) < (22,) else ""
-            _script(folder / "peer", f'exec "{node}"{websocket} "{folder}/tests/interop/js/peer.js" "$@"')
+            script(folder / "peer", f'exec "{node}"{websocket} "{folder}/tests/interop/js/peer.js" "$@"')
             _done(folder, "copied", release, sources)
     return folder / "peer"
 
@@ -70,9 +70,8 @@ def litep2p() -> Path | None:
 def py() -> Path | None:
     """py-libp2p in an environment of its own."""
     inside = _environment(CACHE / "py", ROOT / "benchmarks" / "py" / "requirements.txt")
-    script = inside / "peer"
-    _script(script, f'exec "{inside}/python" "{HERE}/py/peer.py" "$@"')
-    return script
+    script(inside / "peer", f'exec "{inside}/python" "{HERE}/py/peer.py" "$@"')
+    return inside / "peer"
 
 
 PEERS: dict[str, Callable[[], Path | None]] = {"go": go, "js": js, "rust": rust, "litep2p": litep2p, "py": py}
@@ -121,7 +120,8 @@ def _done(folder: Path, stamp: str, release: str, files: Iterable[Path]) -> None
     (folder / f".{stamp}").write_text(_fingerprint(release, files))
 
 
-def _script(path: Path, line: str) -> None:
+def script(path: Path, line: str) -> None:
+    """A program that does what the line of shell says."""
     path.write_text(f"#!/bin/sh\n{line}\n")
     path.chmod(0o755)
 

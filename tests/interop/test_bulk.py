@@ -80,7 +80,7 @@ async def test_ours_while_63_others_answer(pair: Pair, up: int, down: int) -> No
 @pytest.mark.speed
 @each_way(BULK)
 @THEIRS_DIALS
-async def test_gos_while_63_others_answer(pair: Pair, up: int, down: int) -> None:
+async def test_theirs_while_63_others_answer(pair: Pair, up: int, down: int) -> None:
     answer = await pair.real.call(
         "bulk_with_small", peer=str(pair.ours.peer), bytes=up, down=down, others=OTHERS, timeout=TIMEOUT
     )
@@ -94,7 +94,7 @@ async def test_gos_while_63_others_answer(pair: Pair, up: int, down: int) -> Non
     assert answer["worst_ms"] < WORST_MS
 
 
-async def test_go_reads_slowly(pair: Pair) -> None:
+async def test_they_read_slowly(pair: Pair) -> None:
     """The window holds us back: what go has not read waits here and not in its memory."""
     async with await pair.open(SLOW) as stream:
         begin = time.perf_counter()
@@ -125,7 +125,7 @@ async def test_we_read_slowly(pair: Pair) -> None:
         assert WINDOW // 2 < most <= 2 * WINDOW
 
 
-async def test_gos_stream_that_we_read_slowly(pair: Pair) -> None:
+async def test_their_stream_that_we_read_slowly(pair: Pair) -> None:
     answer = await pair.ask("sink", bytes=MIB, protocol=SLOW)
     assert answer["counted"] == MIB
 
@@ -153,6 +153,6 @@ async def test_perf_that_we_ask(pair: Pair, up: int, down: int) -> None:
 
 @pytest.mark.speed
 @each_way(PERF_SIZE, ((1 << 20) + 1, (1 << 20) + 3))  # more than a window, and an odd number of bytes
-async def test_perf_that_go_asks(pair: Pair, up: int, down: int) -> None:
+async def test_perf_that_they_ask(pair: Pair, up: int, down: int) -> None:
     answer = await pair.ask("perf", up=up, down=down, timeout=PERF_TIMEOUT)
     print(f"go asks, {pair.role}: {PERF_SIZE >> 20} MiB {'up' if up else 'down'} in {answer['seconds']:.2f} s")

@@ -49,5 +49,7 @@ def played(*names: str, roles: Iterable[Role] = ROLES, over: Over = OVER) -> pyt
 
 
 GO = played("go")
+AT_ONCE = played("go", "js")
+"""libp2p-stream, on which rust's program is built, drops streams that arrive faster than they are fetched."""
 OURS_DIALS = played(roles=["ours dials"])
 THEIRS_DIALS = played(roles=["theirs dials"])

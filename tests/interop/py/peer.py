@@ -29,7 +29,7 @@ from libp2p.security.noise.transport import Transport as NoiseTransport
 from multiaddr import Multiaddr
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "benchmarks" / "py"))
-from peer import ECHO, PERF, REQUEST, own_version, read_all, serve_echo, serve_perf, serve_request
+from peer import ECHO, PERF, REQUEST, own_version, read_all, serve_echo, serve_perf, serve_request  # type: ignore[import-not-found]
 
 Fields = dict[str, Any]
 
@@ -156,7 +156,15 @@ async def drive(options: list[str]) -> None:
         driver = Driver(host)
         end = f"/p2p/{host.get_id()}"
         addresses = sorted((str(address).replace(end, "") for address in host.get_transport_addrs()), key=len)
-        say({"ready": True, "peer": str(host.get_id()), "addrs": addresses, "pid": os.getpid(), "version": own_version()})
+        say(
+            {
+                "ready": True,
+                "peer": str(host.get_id()),
+                "addrs": addresses,
+                "pid": os.getpid(),
+                "version": own_version(),
+            }
+        )
         while line := await trio.to_thread.run_sync(sys.stdin.readline):
             nursery.start_soon(driver.answer, json.loads(line))
         os._exit(0)  # closing the host takes seconds, and nothing is left to tell
