@@ -62,17 +62,17 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
 @contextmanager
 def _many(program: Path, folder: Path) -> Iterator[Path]:
     socket = folder / "socket"
-    with subprocess.Popen([program, "many", "--socket", socket], stdin=subprocess.PIPE) as process:
-        try:
-            end = time.monotonic() + 30.0
-            while not socket.exists() and process.poll() is None and time.monotonic() < end:
-                time.sleep(0.01)
-            bridge = folder / "peer"
-            build.script(bridge, f'exec "{sys.executable}" -S "{HERE}/bridge.py" "{socket}" "$@"')
-            yield bridge
-        finally:
-            assert process.stdin is not None
-            process.stdin.close()
+    process = subprocess.Popen([program, "many", "--socket", socket], stdin=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 60.0
+        while not socket.exists() and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.01)
+        bridge = folder / "peer"
+        build.script(bridge, f'exec "{sys.executable}" -S "{HERE}/bridge.py" "{socket}" "$@"')
+        yield bridge
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,8 @@ export async function many ({ socket }, parse) {
     connection.end()
   })
   server.listen(socket)
-  process.stdin.on('end', () => process.exit(0)).resume()
+  const parent = process.ppid
+  setInterval(() => process.ppid === parent || process.exit(1), 1000)
 }
 
 export async function drive (values) {
