@@ -64,7 +64,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 peer:
 	@command -v go >/dev/null && test -n "$(PYTHON)" || exit 0; \
-	echo "building go's side of the interoperability tests ..."; "$(PYTHON)" -m harness.build
+	echo "building go's side of the interoperability tests ..."; "$(PYTHON)" -m harness.build && "$(PYTHON)" -m harness.build caddy
 
 lint: install  ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.identity.keys.identity import Identity
+from stronghold_p2p.transport.certificates import WebTLS
 
 _OPTIONS: Final[dict[str, tuple[type, str]]] = {
     "identity": (Identity, "take an Identity; Identity.load(path) reads one from a file"),
@@ -14,6 +15,7 @@ _OPTIONS: Final[dict[str, tuple[type, str]]] = {
     "book": (AddressBook, "take an AddressBook; AddressBook.load(path) reads one from a file"),
     "timeouts": (Timeouts, "take Timeouts(request=5), for example"),
     "limits": (Limits, "take Limits(connections=100), for example"),
+    "tls": (WebTLS, "take WebTLS(certificate='fullchain.pem', key='privkey.pem'), for example"),
     "agent": (str, "take a text"),
     "name": (str, "take a text"),
 }

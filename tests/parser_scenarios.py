@@ -36,7 +36,7 @@ from tests.identity import private_keys
 from tests.noise.pair import YAMUX, handshake, keys, opened, randomness, sealed, side
 from tests.transport.ends import dialer, identity, listener
 from tests.transport.test_websocket_opening import REQUEST, answer_to
-from tests.websocket.by_the_book import BINARY, CLOSE, CONTINUATION, FIN, PING, Heard, raw
+from tests.websocket import by_the_book as book
 from tests.yamux.wire import ACK, FIN, RST, SYN, Side, data, ping, syn, update
 
 T = TypeVar("T")
@@ -231,15 +231,15 @@ def over_a_socket() -> Feeding:
 
 
 def framed() -> Feeding:
-    heard = Heard()
+    heard = book.Heard()
     return Feeding(heard.hear, lambda: (bytes(heard.data), heard.pings, heard.close, heard.fault))
 
 
 FRAGMENTS = (
-    raw(BINARY, b"ab", key=b"1234")
-    + raw(FIN | PING, b"?", key=b"5678")
-    + raw(FIN | CONTINUATION, b"cd", key=b"9012")
-    + raw(FIN | CLOSE, Close(1_000, "end").payload(), key=b"3456")
+    book.raw(book.BINARY, b"ab", key=b"1234")
+    + book.raw(book.FIN | book.PING, b"?", key=b"5678")
+    + book.raw(book.FIN | book.CONTINUATION, b"cd", key=b"9012")
+    + book.raw(book.FIN | book.CLOSE, Close(1_000, "end").payload(), key=b"3456")
 )
 
 

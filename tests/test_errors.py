@@ -31,6 +31,8 @@ KEPT: list[tuple[type[P2PError], dict[str, Any]]] = [
     (errors.DialError, {"peer": "bob", "attempts": {"/ip4/127.0.0.1/tcp/1": OSError("refused")}}),
     (errors.HandshakeError, {"phase": "muxer", "peer": "bob"}),
     (errors.NegotiationError, {"refused": True, "phase": "multistream", "peer": "bob"}),
+    (errors.CertificateError, {"name": "peer.example", "reason": "expired", "peer": "bob"}),
+    (errors.ProxyError, {"proxy": "http://proxy:3128", "status": 407, "peer": "bob"}),
     (errors.ConnectionClosed, {"code": 2, "remote": True, "peer": "bob"}),
     (errors.DecryptError, {"code": 1, "remote": False}),
     (errors.MuxerError, {"code": 1}),

@@ -2,8 +2,11 @@ package main
 
 import (
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"os"
 	"runtime/debug"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
@@ -41,6 +44,9 @@ type hostOptions struct {
 	keyType    string
 	earlyMuxer string
 	listen     []string
+	tlsCert    string
+	tlsKey     string
+	ca         string
 }
 
 // newHost puts together the parts that libp2p.New would: the swarm, the TCP and WebSocket transports with their
@@ -70,7 +76,7 @@ func newHost(options hostOptions) (*basichost.BasicHost, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := addTransports(net, key, options.earlyMuxer); err != nil {
+	if err := addTransports(net, key, options); err != nil {
 		return nil, err
 	}
 	host, err := basichost.NewHost(net, &basichost.HostOpts{
@@ -99,9 +105,9 @@ func startHost(host *basichost.BasicHost, listen []string) error {
 	return nil
 }
 
-func addTransports(net *swarm.Swarm, key crypto.PrivKey, early string) error {
+func addTransports(net *swarm.Swarm, key crypto.PrivKey, options hostOptions) error {
 	muxers := []upgrader.StreamMuxer{{ID: yamux.ID, Muxer: yamux.DefaultTransport}}
-	security, err := newNoise(key, muxers, early)
+	security, err := newNoise(key, muxers, options.earlyMuxer)
 	if err != nil {
 		return err
 	}
@@ -113,11 +119,39 @@ func addTransports(net *swarm.Swarm, key crypto.PrivKey, early string) error {
 	if err != nil {
 		return err
 	}
-	web, err := websocket.New(upgrade, &network.NullResourceManager{}, nil)
+	secure, err := webOptions(options)
+	if err != nil {
+		return err
+	}
+	web, err := websocket.New(upgrade, &network.NullResourceManager{}, nil, secure...)
 	if err != nil {
 		return err
 	}
 	return errors.Join(net.AddTransport(bare), net.AddTransport(web))
+}
+
+// webOptions are what secure WebSocket needs: a certificate to listen with, and whom to trust.
+func webOptions(options hostOptions) ([]websocket.Option, error) {
+	var found []websocket.Option
+	if options.tlsCert != "" {
+		pair, err := tls.LoadX509KeyPair(options.tlsCert, options.tlsKey)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, websocket.WithTLSConfig(&tls.Config{Certificates: []tls.Certificate{pair}}))
+	}
+	if options.ca != "" {
+		data, err := os.ReadFile(options.ca)
+		if err != nil {
+			return nil, err
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(data) {
+			return nil, fmt.Errorf("%s holds no certificate", options.ca)
+		}
+		found = append(found, websocket.WithTLSClientConfig(&tls.Config{RootCAs: pool}))
+	}
+	return found, nil
 }
 
 func newNoise(key crypto.PrivKey, muxers []upgrader.StreamMuxer, early string) (sec.SecureTransport, error) {

@@ -44,6 +44,7 @@ from stronghold_p2p.swarm.gatekeeper import Gatekeeper, Served, kept_out
 from stronghold_p2p.swarm.host import Service
 from stronghold_p2p.swarm.listeners import Listeners, LiveListener
 from stronghold_p2p.swarm.watches import ADDRESSES_EVERY, RULES_EVERY, Watch, watch_rules
+from stronghold_p2p.transport.certificates import WebTLS
 from stronghold_p2p.transport.tcp import TcpTransport
 from stronghold_p2p.transport.upgrade import UpgradeSettings
 from stronghold_p2p.transport.upgrading import Upgrader
@@ -81,6 +82,7 @@ class Swarm:
         limits: Limits | None = None,
         book: AddressBook | None = None,
         announce: Iterable[Multiaddr] | None = None,
+        tls: WebTLS | None = None,
         name: str = "",
     ) -> None:
         prepare_text()
@@ -125,7 +127,7 @@ class Swarm:
         noise = Noise(StaticKeys.create(identity, os.urandom(32)), os.urandom)
         self.upgrader = Upgrader(UpgradeSettings((noise,), (yamux,)), self.timeouts.upgrade)
         tcp = TcpTransport(self.upgrader, self.timeouts)
-        self.transports: list[Transport] = [tcp, WebSocketTransport(tcp)]
+        self.transports: list[Transport] = [tcp, WebSocketTransport(tcp, tls)]
         self.listeners, self.dialer = Listeners(self), Dialer(self)
         self._rules_watch, self._address_watch = Watch(RULES_EVERY), Watch(ADDRESSES_EVERY)
 

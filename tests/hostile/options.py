@@ -31,7 +31,9 @@ from stronghold_p2p import (
     Network,
     RequestProtocol,
     Timeouts,
+    WebTLS,
 )
+from stronghold_p2p.addressing.parse import parse
 from tests import inside
 from tests.hostile import settings, waits
 
@@ -59,7 +61,8 @@ def limits_of(network: Network, connection: Connection) -> Snapshot:
         **{name: getattr(gate._limits, name) for name in OF_THE_GATE},
         "accept_rate": arrivals.rate,
         "receive_memory_total": swarm.pool._maximum,
-        "streams_in": of_session.streams_in,
+        "streams_in": session.places._limit,
+        "streams_in_total": session.places._pool._maximum,
         "max_window": of_session.max_window,
         "receive_memory": session._dropped.maximum,
         "requests_per_peer": sorted(requests),
@@ -99,6 +102,7 @@ NETWORK: Sentinels = {
     "timeouts": lambda: Timeouts(ask=7.5),
     "limits": lambda: Limits(connections=299),
     "announce": lambda: ["/ip4/192.0.2.9/tcp/9"],
+    "tls": lambda: WebTLS(certificate="none.pem"),
     "agent": lambda: "another/1",
     "name": lambda: "bob",
 }
@@ -127,6 +131,7 @@ async def with_options(options: dict[str, Any]) -> Snapshot:
             "timeouts": str(swarm.timeouts),
             "limits": str(swarm.limits),
             "announce": [str(one) for one in told.addresses if "192.0.2.9" in str(one)],
+            "tls": str(swarm.transport_for(parse(f"{HOME}/tls/ws"))._tls),  # type: ignore[union-attr]
             "agent": told.agent,
             "name": repr(network).split()[1:-1],
         }

@@ -9,7 +9,7 @@ from importlib import import_module
 from tests.hostile.arena import Arena
 
 MODULES = (
-    *("transport", "multistream", "yamux", "noise", "identify", "requests"),
+    *("transport", "websocket", "tls", "multistream", "yamux", "noise", "identify", "requests"),
     *("firewall", "rules", "stored", "load", "shares"),
 )
 

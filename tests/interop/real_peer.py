@@ -11,6 +11,7 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.parse import parse
 from tests.interop.ways import OVER, Over
+from tests.support.certificates import certified
 from tests.support.driven import PATIENCE, Driven, Line, driven
 
 
@@ -74,5 +75,10 @@ def real_peer(
     program: Path, *options: str, may_say: Sequence[str] = (), over: Over = OVER
 ) -> AbstractAsyncContextManager[RealPeer]:
     """A host that listens on loopback; what it complains of would be told on its standard error."""
-    listen = "--listen-ws" if over == "ws" else "--listen"
-    return driven(RealPeer, program, listen, *options, may_say=may_say)
+    listen = ["--listen" if over == "tcp" else f"--listen-{over}"]
+    if over == "wss":
+        tls = certified()
+        listen += ["--tls-cert", str(tls.certificate), "--tls-key", str(tls.key), "--ca", str(tls.ca)]
+        # At its end go's listener of secure WebSocket closes its socket twice, now and then (0.52.0).
+        may_say = [*may_say, "error when shutting down listener .*use of closed network connection"]
+    return driven(RealPeer, program, *listen, *options, may_say=may_say)

@@ -15,9 +15,9 @@ SIZE = 300_000
 """More than a window of Yamux."""
 
 
-@pytest.mark.parametrize("way", ways(EVERY), ids=str)
+@pytest.mark.parametrize("way", [*ways(EVERY, over="tcp"), *ways(EVERY, over="ws")], ids=str)
 async def test_connect_identify_and_echo(programs: Callable[[str], Path], way: Way) -> None:
-    async with connected(programs(way.name), way.role) as pair:
+    async with connected(programs(way.name), way.role, over=way.over) as pair:
         info = await pair.ours.identified(pair.real.peer)
         assert info.peer == pair.real.peer == pair.connection.peer
         assert ECHO in info.protocols
