@@ -26,6 +26,9 @@ async def test_they_take_every_field_of_ours(pair: Pair) -> None:
     assert newer(seen["observed_addr"]) == str(pair.connection.remote_address)
     assert seen["protocol_version"] == PROTOCOL_VERSION
     assert seen["agent_version"] == AGENT
+    if pair.real.name == "rust-libp2p":  # which signs and expects records under another domain
+        assert seen["signed_record"] is None
+        return
     assert seen["signed_record"]["peer"] == str(ours.peer)
     assert seen["signed_record"]["addrs"] == addresses
     assert seen["signed_record"]["seq"] > 0
@@ -44,11 +47,14 @@ async def test_we_take_every_field_of_theirs(pair: Pair) -> None:
         assert newer(info.observed) == str(pair.connection.local_address)
     assert info.version == ("ipfs/0.1.0" if pair.real.name == "js-libp2p" else VERSION)
     assert info.agent == ready["version"].replace(" ", "/")
+    assert await pair.ours.identify.identify(pair.connection) == info
+    if pair.real.name == "rust-libp2p":
+        assert info.record is None
+        return
     assert info.record is not None
     assert info.record.peer_id == pair.real.peer
     assert [parse(address) for address in info.record.addresses] == pair.real.addresses
     assert set(pair.real.addresses) <= set(pair.ours.swarm.book.addresses(pair.real.peer))
-    assert await pair.ours.identify.identify(pair.connection) == info
 
 
 @played("go", "js")
@@ -96,7 +102,8 @@ async def test_we_tell_of_a_new_address(pair: Pair) -> None:
     await pair.ours.swarm.listen(parse("/ip4/127.0.0.1/tcp/0"))
     pushed = await pair.ask("identify", after=before["count"])
     assert pushed["listen_addrs"] == [str(address) for address in pair.ours.swarm.addresses]
-    assert pushed["signed_record"]["addrs"] == pushed["listen_addrs"]
+    if pair.real.name != "rust-libp2p":
+        assert pushed["signed_record"]["addrs"] == pushed["listen_addrs"]
     assert len(pushed["listen_addrs"]) == 2
 
 

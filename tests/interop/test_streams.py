@@ -124,6 +124,22 @@ async def test_we_hold_more_than_the_backlog(pair: Pair) -> None:
     await pair.quiet()
 
 
+@played("rust")
+async def test_streams_that_libp2p_stream_drops(pair: Pair) -> None:
+    """It keeps one for an application that has not fetched the last one yet."""
+    streams = [await pair.open(ECHO) for _ in range(200)]
+    for stream in streams:
+        await stream.write(b"x")
+    answers = await asyncio.gather(*(stream.readexactly(1) for stream in streams), return_exceptions=True)
+    assert b"x" in answers
+    assert {type(answer) for answer in answers} == {bytes, StreamReset}
+    for stream in streams:
+        stream.close()
+    async with await pair.open(ECHO) as stream:
+        await stream.write(b"y")
+        assert await stream.readexactly(1) == b"y"
+
+
 @played("go", "rust", roles=["ours dials"])
 async def test_held_streams_end_with_the_peer(pair: Pair) -> None:
     """go dies with streams open: each of ours ends, and nothing is left."""
