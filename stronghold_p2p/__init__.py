@@ -10,6 +10,7 @@ from stronghold_p2p.book.addresses import AddressBook as AddressBook
 from stronghold_p2p.config import Limits as Limits
 from stronghold_p2p.config import Timeouts as Timeouts
 from stronghold_p2p.connection.live import Connection as Connection
+from stronghold_p2p.errors import CertificateError as CertificateError
 from stronghold_p2p.errors import ConfigError as ConfigError
 from stronghold_p2p.errors import ConnectionClosed as ConnectionClosed
 from stronghold_p2p.errors import DeadlineExceeded as DeadlineExceeded
@@ -26,6 +27,7 @@ from stronghold_p2p.errors import NameResolutionError as NameResolutionError
 from stronghold_p2p.errors import NegotiationError as NegotiationError
 from stronghold_p2p.errors import P2PError as P2PError
 from stronghold_p2p.errors import PeerIdMismatch as PeerIdMismatch
+from stronghold_p2p.errors import ProxyError as ProxyError
 from stronghold_p2p.errors import Rejected as Rejected
 from stronghold_p2p.errors import StreamEnded as StreamEnded
 from stronghold_p2p.errors import StreamReset as StreamReset
@@ -74,6 +76,7 @@ from stronghold_p2p.streams.stream import StreamOpening as StreamOpening
 from stronghold_p2p.swarm.listeners import Listener as Listener
 from stronghold_p2p.targets import Address as Address
 from stronghold_p2p.targets import Target as Target
+from stronghold_p2p.transport.certificates import WebTLS as WebTLS
 from stronghold_p2p.version import VERSION as _VERSION
 
 __version__ = _VERSION

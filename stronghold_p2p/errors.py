@@ -13,7 +13,9 @@ it too, so that code which knows nothing of this package still handles it.
     │   └── NameResolutionError              a name in an address leads nowhere
     ├── HandshakeError (ConnectionError)     between the socket and the finished connection
     │   ├── NegotiationError                 multistream-select found no common protocol, or nonsense
-    │   └── PeerIdMismatch                   somebody else answered
+    │   ├── PeerIdMismatch                   somebody else answered
+    │   ├── CertificateError                 the certificate of a wss server is not trusted
+    │   └── ProxyError                       the HTTP proxy on the way refuses
     ├── ConnectionClosed (ConnectionError)   the connection ended under a call
     │   ├── DecryptError                     a record did not authenticate
     │   └── MuxerError                       a yamux invariant was broken
@@ -112,7 +114,9 @@ class NameResolutionError(DialError):
 
 
 class HandshakeError(P2PError, ConnectionError):
-    """The upgrade of a raw connection failed in ``phase``: ``multistream``, ``noise`` or ``muxer``."""
+    """The upgrade of a raw connection failed in ``phase``: ``multistream``, ``noise``, ``muxer``; for WebSocket also
+    ``proxy``, ``tls`` or ``websocket``.
+    """
 
     def __init__(self, message: str, *, phase: str = "noise", peer: Any = None) -> None:
         super().__init__(message, peer=peer)
@@ -138,6 +142,28 @@ class PeerIdMismatch(HandshakeError):
         super().__init__(told, peer=expected)
         self.expected = expected
         self.actual = actual
+
+
+class CertificateError(HandshakeError):
+    """The certificate of a wss server does not prove that it is ``name``.
+
+    ``reason`` is ``expired``, ``not yet valid``, ``self-signed``, ``unknown authority``, ``another name``, or OpenSSL's
+    own words for what is rarer.
+    """
+
+    def __init__(self, message: str, *, name: str, reason: str, peer: Any = None) -> None:
+        super().__init__(message, phase="tls", peer=peer)
+        self.name = name
+        self.reason = reason
+
+
+class ProxyError(HandshakeError):
+    """``proxy``, the HTTP proxy that the environment names, does not lead on; ``status``: its answer, None if none."""
+
+    def __init__(self, message: str, *, proxy: str, status: int | None = None, peer: Any = None) -> None:
+        super().__init__(message, phase="proxy", peer=peer)
+        self.proxy = proxy
+        self.status = status
 
 
 class ConnectionClosed(P2PError, ConnectionError):

@@ -48,6 +48,7 @@ from stronghold_p2p.streams.stream import Stream, StreamOpening
 from stronghold_p2p.swarm.listeners import Listener
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.targets import Address, Target, Timeout, check_peer, own, parsed_all, resolved, seconds
+from stronghold_p2p.transport.certificates import WebTLS
 from stronghold_p2p.version import VERSION
 
 AGENT: Final = f"stronghold-p2p/{VERSION}"
@@ -77,6 +78,7 @@ class Network(AsyncOnly):
     announce: where peers are told to reach us; by default where we listen, and where enough of them see us.
     no_announce: what they are never told: networks, or addresses or beginnings of them.
     dns: who is asked for the names in addresses, see ``Dns``; by default the system's nameservers.
+    tls: the certificates of secure WebSocket, see ``WebTLS``; as a listener there are none by default.
     agent: what identify tells about the software, at most 256 bytes.
     name: what ``repr`` and the audit log call this network.
 
@@ -96,10 +98,12 @@ class Network(AsyncOnly):
         announce: Iterable[Address] | None = None,
         no_announce: Iterable[Address] = (),
         dns: Dns | None = None,
+        tls: WebTLS | None = None,
         agent: str = AGENT,
         name: str = "",
     ) -> None:
         given: dict[str, Any] = {"firewall": firewall, "book": book, "timeouts": timeouts, "limits": limits, "dns": dns}
+        given["tls"] = tls
         check_options(**given, identity=identity, agent=agent, name=name)
         self.identity, self.name = identity or Identity(), name
         self._swarm = swarm = Swarm(
@@ -109,8 +113,7 @@ class Network(AsyncOnly):
             **given,
         )
         self.timeouts, self.limits = swarm.timeouts, swarm.limits
-        self._identify = Identify(self._swarm, agent)
-        self._ping = Ping(self._swarm)
+        self._identify, self._ping = Identify(swarm, agent), Ping(swarm)
         self._client, self._server = Client(self._swarm), Server(self._swarm)
         self._keeper = Keeper(self._swarm, self._ping.ping)
         self._loop: asyncio.AbstractEventLoop | None = None  # since it was opened
@@ -200,8 +203,9 @@ class Network(AsyncOnly):
         return self._swarm.protected
 
     async def listen(self, address: Address) -> Listener:
-        """Accept connections on ``/ip4/<ip>/tcp/<port>`` or ``/ip6/...``; port 0 is a free one, ``0.0.0.0`` every
-        address of this host. ``ConfigError``: no such address; ``ListenError``: the system refuses it.
+        """Accept connections on ``/ip4/<ip>/tcp/<port>`` or ``/ip6/...``, or those with ``/ws`` or ``/tls/ws`` behind;
+        port 0 is a free one, ``0.0.0.0`` every address of this host. ``ConfigError``: no such address, or one of TLS
+        and no certificate; ``ListenError``: the system refuses it.
         """
         self._check_open()
         return (await self._swarm.listen(own(address, self.peer_id))).face

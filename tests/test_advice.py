@@ -20,6 +20,7 @@ from stronghold_p2p.muxing.yamux_muxer import YamuxMuxer
 from stronghold_p2p.streams.stream import Stream
 from tests.inside import muxer
 from tests.peers import LOOPBACK, until
+from tests.support.certificates import Authority
 from tests.test_errors import CLASSES
 
 RAW: RequestProtocol[bytes, bytes] = RequestProtocol(
@@ -172,6 +173,21 @@ async def no_peer_id(_: Scene) -> None:
 row("somebody else", failures.PeerIdMismatch, "correct the /p2p/", expected=NOBODY)(
     lambda one: one.alice.connect(f"{one.place}/p2p/{NOBODY}")
 )
+
+
+@row("self-signed", failures.CertificateError, r"give it as WebTLS\(ca=", reason="self-signed")
+async def self_signed(one: Scene) -> None:
+    address = f"{LOOPBACK}/tls/ws"
+    async with Network(listen=[address], tls=Authority(one.folder, 7).issue("127.0.0.1", number=7)) as carol:
+        await one.alice.connect(carol.addresses[0])
+
+
+@row("a proxy in between", failures.ProxyError, "cannot be reached", status=None, proxy="http://127.0.0.1:1")
+async def proxy_in_between(one: Scene) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+        patched.delenv("http_proxy", raising=False)
+        await one.alice.connect(f"/ip4/192.0.2.7/tcp/80/ws/p2p/{NOBODY}")
 
 
 @row("shut out", failures.ConnectionClosed, "its firewall keeps us out", remote=True)

@@ -25,7 +25,7 @@ PURE = """
     ipaddress itertools json math operator re string struct tomllib types typing unicodedata
 """
 PACKAGES = frozenset({"cryptography", "multiaddr"})
-RUN_TIME = PACKAGES | {"dns"}  # what the shells use besides
+RUN_TIME = PACKAGES | {"dns", "websockets"}  # what the shells use besides
 
 # What only type checkers import: each has its own copy, so nobody has to install it. TypeForm (PEP 747) is in typing
 # from 3.15 on.

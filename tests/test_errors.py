@@ -33,6 +33,8 @@ KEPT: list[tuple[type[P2PError], dict[str, Any]]] = [
     (errors.NameResolutionError, {"query": "a.example A", "address": "/dns4/a.example/tcp/80", "peer": "bob"}),
     (errors.HandshakeError, {"phase": "muxer", "peer": "bob"}),
     (errors.NegotiationError, {"refused": True, "phase": "multistream", "peer": "bob"}),
+    (errors.CertificateError, {"name": "peer.example", "reason": "expired", "peer": "bob"}),
+    (errors.ProxyError, {"proxy": "http://proxy:3128", "status": 407, "peer": "bob"}),
     (errors.ConnectionClosed, {"code": 2, "remote": True, "peer": "bob"}),
     (errors.DecryptError, {"code": 1, "remote": False}),
     (errors.MuxerError, {"code": 1}),

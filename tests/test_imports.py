@@ -61,7 +61,7 @@ def test_import_loads_only_what_was_asked_for() -> None:
 
 
 def test_only_these_packages_are_asked_for() -> None:
-    assert closure.needs(closure.OWN) == {"cryptography", "dnspython", "multiaddr"}
+    assert closure.needs(closure.OWN) == {"cryptography", "dnspython", "multiaddr", "websockets"}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the table is that of Linux")

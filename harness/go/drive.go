@@ -134,6 +134,11 @@ func drive(args []string) error {
 	flags.StringVar(&options.earlyMuxer, "early-muxer", earlyMuxer, "on, empty or absent")
 	without := flags.Bool("no-early-muxer", false, "the same as --early-muxer absent")
 	listen := flags.Bool("listen", false, "listen on /ip4/127.0.0.1/tcp/0")
+	listenWS := flags.Bool("listen-ws", false, "listen on /ip4/127.0.0.1/tcp/0/ws")
+	listenWSS := flags.Bool("listen-wss", false, "listen on /ip4/127.0.0.1/tcp/0/tls/ws")
+	flags.StringVar(&options.tlsCert, "tls-cert", "", "PEM file for tls/ws")
+	flags.StringVar(&options.tlsKey, "tls-key", "", "PEM file of its key")
+	flags.StringVar(&options.ca, "ca", "", "PEM file of whom a dialer of tls/ws trusts")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -141,7 +146,13 @@ func drive(args []string) error {
 		options.earlyMuxer = earlyMuxerAbsent
 	}
 	if *listen {
-		options.listen = []string{"/ip4/127.0.0.1/tcp/0"}
+		options.listen = append(options.listen, "/ip4/127.0.0.1/tcp/0")
+	}
+	if *listenWS {
+		options.listen = append(options.listen, "/ip4/127.0.0.1/tcp/0/ws")
+	}
+	if *listenWSS {
+		options.listen = append(options.listen, "/ip4/127.0.0.1/tcp/0/tls/ws")
 	}
 	logged := collectWarnings(os.Stderr)
 	host, err := newHost(options)

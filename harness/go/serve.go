@@ -21,10 +21,15 @@ func serve(args []string) error {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	ip := flags.String("host", "127.0.0.1", "IPv4 address to listen on")
 	port := flags.Int("port", 0, "TCP port")
+	over := flags.String("over", "", "what is spoken there: ws, or nothing for TCP itself")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	host, err := newHost(hostOptions{listen: []string{fmt.Sprintf("/ip4/%s/tcp/%d", *ip, *port)}})
+	listen := fmt.Sprintf("/ip4/%s/tcp/%d", *ip, *port)
+	if *over != "" {
+		listen += "/" + *over
+	}
+	host, err := newHost(hostOptions{listen: []string{listen}})
 	if err != nil {
 		return err
 	}

@@ -89,6 +89,8 @@ def parser() -> argparse.ArgumentParser:
     mine = "be this identity (see: key), - is one on standard input; else a fresh one"
     peer.add_argument("--key", type=Path, metavar="FILE", help=mine)
     add_passphrase(peer)
+    trusted = "trust the authorities in this file, too, where secure WebSocket is dialed (PEM)"
+    peer.add_argument("--ca", type=Path, metavar="FILE", help=trusted)
     reach = Parser(add_help=False, parents=[peer])
     reach.add_argument("addr", type=reading.address, metavar="ADDR", help="/ip4/<ip>/tcp/<port>/p2p/<peer id>")
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
@@ -151,6 +153,9 @@ def _add_listening(listening: argparse.ArgumentParser) -> None:
     listening.add_argument("--rules", type=Path, metavar="FILE", help=kept)
     reply = "the answer to every request (else an echo), to everybody unasked unless there is an --allow or --rules"
     listening.add_argument("--reply", type=reading.message, default=..., metavar="JSON", help=reply)
+    shown = "the certificate for addresses with /tls/ws, and those in between (PEM); read again when it changes"
+    listening.add_argument("--tls-cert", type=Path, metavar="FILE", help=shown)
+    listening.add_argument("--tls-key", type=Path, metavar="FILE", help="its private key (in the same file)")
     listening.add_argument("--perf", action="store_true", help="serve /perf/1.0.0 to those who are let in")
     _add_timeout(listening, ASK, "for an answer at the terminal")
 

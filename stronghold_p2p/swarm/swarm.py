@@ -46,9 +46,11 @@ from stronghold_p2p.swarm.gatekeeper import Gatekeeper, Served, kept_out
 from stronghold_p2p.swarm.host import Service
 from stronghold_p2p.swarm.listeners import Listeners, LiveListener
 from stronghold_p2p.swarm.watches import ADDRESSES_EVERY, RULES_EVERY, Watch, watch_rules
+from stronghold_p2p.transport.certificates import WebTLS
 from stronghold_p2p.transport.tcp import TcpTransport
 from stronghold_p2p.transport.upgrade import UpgradeSettings
 from stronghold_p2p.transport.upgrading import Upgrader
+from stronghold_p2p.transport.websocket import WebSocketTransport
 from stronghold_p2p.yamux.window import ReceivePool
 
 # Seconds for which a stranger's connection has had no stream, before it may give way to another one: longer than what
@@ -83,6 +85,7 @@ class Swarm:
         book: AddressBook | None = None,
         announcer: Announcer | None = None,
         dns: Dns | None = None,
+        tls: WebTLS | None = None,
         name: str = "",
     ) -> None:
         self.identity, self.peer_id = identity, identity.peer_id
@@ -126,7 +129,8 @@ class Swarm:
         yamux = YamuxFactory(self.limits, self.timeouts, self.pool, self.protected)
         noise = Noise(StaticKeys.create(identity, os.urandom(32)), os.urandom)
         self.upgrader = Upgrader(UpgradeSettings((noise,), (yamux,)), self.timeouts.upgrade)
-        self.transports: list[Transport] = [TcpTransport(self.upgrader, self.timeouts)]
+        tcp = TcpTransport(self.upgrader, self.timeouts)
+        self.transports: list[Transport] = [tcp, WebSocketTransport(tcp, tls)]
         self.listeners, self.dialer = Listeners(self), Dialer(self)
         self._rules_watch, self._address_watch = Watch(RULES_EVERY), Watch(ADDRESSES_EVERY)
 

@@ -147,6 +147,9 @@ class UpgradeRunner:
         if self._refusal is not None:
             self._fail(self._refusal)
             return
+        if isinstance(error, HandshakeError):  # of a wire around a wire, which begins with one of its own
+            self._fail(error)
+            return
         told = "the peer closed the connection during the upgrade"
         if self._dialer:  # who turns away before the handshake has no words for it
             told += ": it is no libp2p peer, or one of its limits refuses us, which its log tells"

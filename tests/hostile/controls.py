@@ -41,6 +41,13 @@ CONTROLS: Final = {
     "11_nameservers_that_say_nothing": ("--timeout resolve=10", '<= answer["seconds"] <='),
     "123_banned_addresses": ("--without early-bans", "until_closed:"),
     "111_the_end_with_stalled_peers": ("--timeout close=60 --constant muxing.yamux_muxer.CLOSE_GRACE=60", "stop:"),
+    # WebSocket
+    "12_requests_that_are_none": ("--constant transport.websocket_opening.MAX_HEAD=1048576", "== status"),
+    "13_frames_that_are_none": ("--constant websocket.frames.NOTHINGS=1000000", "closed_with:"),
+    "14_the_end_of_a_websocket": ("--constant transport.websocket_wire.CLOSE_GRACE=20", "soon("),
+    # TLS
+    "160_what_is_no_tls": ("--constant transport.tls_wire.HELLO=10485760", "until_closed:"),
+    "161_records_that_say_nothing": ("--constant transport.tls_wire.SILENT=1000000", "until_closed:"),
     # multistream-select
     "15_bad_headers": ("--without header", "until_closed:"),
     "16_bad_lengths": ("--without line-length", "until_closed:"),

@@ -1,7 +1,7 @@
 """The program under test: a ``Network`` that listens and dials, with limits and timeouts as a user has them.
 
-    python -m tests.hostile.node [--listen HOST] [--lifted] [--closed] [--rules FILE] [--book FILE] [--protocols N]
-                               [--count-loopback] [settings]
+    python -m tests.hostile.node [--listen HOST] [--ws] [--lifted] [--closed] [--rules FILE] [--book FILE]
+                               [--protocols N] [--count-loopback] [settings]
 
 JSON lines on its standard input are the commands, each a method of ``Node`` or ``Guard``. ``--lifted`` takes the limits
 away that a measurement would run into, ``--count-loopback`` counts sources of this machine, too; ``--closed`` lets in
@@ -298,6 +298,12 @@ async def main(options: argparse.Namespace) -> None:
             kind = "ip6" if ":" in options.listen else "ip4"
             await node.network.listen(f"/{kind}/{options.listen}/tcp/{options.port}")
             ready["addr"] = str(node.swarm.addresses[0])
+            if options.ws:
+                listener = await node.network.listen(f"/{kind}/{options.listen}/tcp/0/ws")
+                ready["ws"] = str(listener.addresses[0])
+            if options.tls is not None:
+                listener = await node.network.listen(f"/{kind}/{options.listen}/tcp/0/tls/ws")
+                ready["wss"] = str(listener.addresses[0])
         await settings.obey(node, **ready)
         if watching is not None:
             watching.cancel()
@@ -309,7 +315,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rules", type=Path)
     parser.add_argument("--protocols", type=int, default=0, help="so many more for requests")
     parser.add_argument("--book", type=Path)
-    for flag in ("--closed", "--lifted", "--count-loopback"):
+    parser.add_argument("--tls", type=Path, help="the certificate and key of a further listener, for secure WebSocket")
+    for flag in ("--closed", "--lifted", "--count-loopback", "--ws"):
         parser.add_argument(flag, action="store_true")
     parser.add_argument("--protect", action="append", default=[], metavar="PEER")
 

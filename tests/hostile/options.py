@@ -32,7 +32,9 @@ from stronghold_p2p import (
     Network,
     RequestProtocol,
     Timeouts,
+    WebTLS,
 )
+from stronghold_p2p.addressing.parse import parse
 from tests import inside
 from tests.hostile import settings, waits
 
@@ -103,6 +105,7 @@ NETWORK: Sentinels = {
     "announce": lambda: ["/ip4/192.0.2.9/tcp/9"],
     "no_announce": lambda: ["127.0.0.0/8"],
     "dns": lambda: Dns(nameservers=["192.0.2.53"]),
+    "tls": lambda: WebTLS(certificate="none.pem"),
     "agent": lambda: "another/1",
     "name": lambda: "bob",
 }
@@ -133,6 +136,7 @@ async def with_options(options: dict[str, Any]) -> Snapshot:
             "announce": [str(one) for one in told.addresses if "192.0.2.9" in str(one)],
             "no_announce": bool(network.addresses),
             "dns": str(swarm.resolver._dns),
+            "tls": str(swarm.transport_for(parse(f"{HOME}/tls/ws"))._tls),  # type: ignore[union-attr]
             "agent": told.agent,
             "name": repr(network).split()[1:-1],
         }

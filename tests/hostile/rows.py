@@ -9,7 +9,7 @@ from importlib import import_module
 from tests.hostile.arena import Arena
 
 MODULES = (
-    *("transport", "dialing", "multistream", "yamux", "noise", "identify", "requests"),
+    *("transport", "websocket", "tls", "dialing", "multistream", "yamux", "noise", "identify", "requests"),
     *("firewall", "rules", "stored", "load", "shares", "names"),
 )
 
