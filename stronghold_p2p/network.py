@@ -10,7 +10,6 @@ from typing import Any, Final, NoReturn, Self, TypeAlias, TypeVar, overload
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.parse import with_peer
-from stronghold_p2p.announcing.announcer import ObservedAddress
 from stronghold_p2p.arguments import (
     awaited,
     check_coroutine_function,
@@ -23,14 +22,12 @@ from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.live import Connection, LiveConnection
 from stronghold_p2p.errors import ConfigError, UsageError
-from stronghold_p2p.events.events import Event
-from stronghold_p2p.events.hub import Events, Overflow
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.interceptors import Interceptor, Interceptors
 from stronghold_p2p.keeping import Keeper, Keeping
-from stronghold_p2p.loops import AsyncOnly, at_home, check_home
+from stronghold_p2p.loops import at_home, check_home
 from stronghold_p2p.options import announcer_of, check_options
 from stronghold_p2p.protocols.identify import Identify
 from stronghold_p2p.protocols.identify_messages import PeerInfo
@@ -43,6 +40,7 @@ from stronghold_p2p.request_response.parts_server import PartsHandler, answer_wi
 from stronghold_p2p.request_response.retry import insist
 from stronghold_p2p.request_response.server import Handler, Server
 from stronghold_p2p.resolving.dns import Dns
+from stronghold_p2p.shown import Shown
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.streams.stream import Stream, StreamOpening
 from stronghold_p2p.swarm.listeners import Listener
@@ -61,7 +59,7 @@ P = TypeVar("P")
 Around = TypeVar("Around", bound=Interceptor)
 
 
-class Network(AsyncOnly):
+class Network(Shown):
     """A peer: it listens, connects, asks and answers, as one ``identity``, behind one ``firewall``.
 
     ``async with Network(...) as network`` opens it once, and closes it in order within ``timeouts.close`` seconds:
@@ -168,16 +166,6 @@ class Network(AsyncOnly):
         return self.identity.peer_id
 
     @property
-    def firewall(self) -> Firewall:
-        """Who may do what: rules, bans, and the hooks that are asked."""
-        return self._swarm.firewall
-
-    @property
-    def book(self) -> AddressBook:
-        """Where peers can be reached."""
-        return self._swarm.book
-
-    @property
     def addresses(self) -> tuple[Multiaddr, ...]:
         """Where others are told to reach us, each ending in ``/p2p/`` and our peer id.
 
@@ -186,21 +174,6 @@ class Network(AsyncOnly):
         if self._loop is None and self._swarm.announcer.announce is None:
             raise UsageError("a network has no addresses before it is open: use async with")
         return tuple(with_peer(address, self.peer_id) for address in self._swarm.addresses)
-
-    @property
-    def observed(self) -> tuple[ObservedAddress, ...]:
-        """Where connected peers see us, what most of their networks say first."""
-        return self._swarm.announcer.observed()
-
-    @property
-    def listeners(self) -> tuple[Listener, ...]:
-        """The listeners that accept connections now."""
-        return tuple(listener.face for listener in self._swarm.listeners.all)
-
-    @property
-    def protected(self) -> set[PeerId]:
-        """Peers whose connections are kept although nothing happens on them; change the set as you like."""
-        return self._swarm.protected
 
     async def listen(self, address: Address) -> Listener:
         """Accept connections on ``/ip4/<ip>/tcp/<port>`` or ``/ip6/...``, or those with ``/ws`` or ``/tls/ws`` behind;
@@ -242,17 +215,6 @@ class Network(AsyncOnly):
             connection.shut()  # before anything is waited for: cancelled, the peer is gone all the same
         await asyncio.gather(*(connection.close() for connection in open_ones))
         return len(open_ones)
-
-    def is_connected(self, peer: PeerId) -> bool:
-        """Whether there is an open connection to ``peer``, opened by either side."""
-        check_peer(peer)
-        return self._swarm.connected(peer) is not None
-
-    def connections(self, peer: PeerId | None = None) -> tuple[Connection, ...]:
-        """The open connections, to ``peer`` or to everybody."""
-        if peer is not None:
-            check_peer(peer)
-        return tuple(connection.face for connection in self._swarm.connections(peer))
 
     @overload
     async def request(self, to: Target, message: Any, *, timeout: Timeout = ..., retry: bool = False) -> Any: ...
@@ -445,25 +407,6 @@ class Network(AsyncOnly):
             connection = await self._connected(to, deadline)
             deadline.phase = "identify"
             return await self._identify.identify(connection)
-
-    def on_event(self, callback: Callable[[Event], None]) -> Callable[[Event], None]:
-        """Call ``callback`` with every event at once (a decorator). It must not block; what it raises is logged."""
-        check_function("on_event", callback, "an event")
-        self._swarm.hub.follow(callback)
-        return callback
-
-    def events(self, *, buffer: int = 256, overflow: Overflow = "drop_oldest") -> Events:
-        """What happens from now on, for ``async for``, until the network closes.
-
-        At most ``buffer`` events wait for the reader; beyond that the oldest, or with ``"drop_newest"`` the newest,
-        are lost, and ``Dropped(count)`` stands in their place. With ``"wait"`` the peers wait instead: while half of
-        the buffer is full, accepted sockets are not read from and no handler starts (a peer or an address that has
-        filled an eighth waits before the others do). Your own calls never wait, so a task that reads events may make
-        them; what still does not fit is lost and counted. A reader that stops for ever stops a server: the log tells.
-        """
-        if self._swarm.closing:
-            raise UsageError("the network is closed: nothing will happen any more")
-        return Events(self._swarm.hub, buffer, overflow)
 
     def stats(self) -> Mapping[str, int]:
         """Counts of what there is now: connections, sockets on their way, streams, requests, asks; and bytes: unread,

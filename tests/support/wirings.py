@@ -25,7 +25,7 @@ from tests.support.native import NativeTransport
 class OverWebSocket(TcpTransport):
     """Takes TCP's own addresses, so that suites which were written for TCP run over it unchanged."""
 
-    async def connect(self, address: Any, target: Any, expected: Any, around: Any = None) -> Any:
+    async def connect(self, address: Any, target: Any, expected: Any, around: Any = None, *, name: str = "") -> Any:
         return await super().connect(address, target, expected, lambda wire: as_tcp(dialed(wire, *target)))
 
     async def bind(self, address: Any, target: Any, arrivals: Any, around: Any = None, **spoken: Any) -> Any:
