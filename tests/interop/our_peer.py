@@ -204,9 +204,14 @@ class Pair:
     async def open(self, *protocols: str) -> LiveStream:
         return await self.connection.open_stream(*protocols)
 
+    @property
+    def streams(self) -> int:
+        """How many there are but the one of a peer that pings."""
+        return self.connection.streams - self.real.pings
+
     async def quiet(self) -> None:
         """Wait until no stream is left."""
-        await until(lambda: self.connection.streams == 0)
+        await until(lambda: self.streams == 0)
 
 
 @asynccontextmanager
@@ -231,5 +236,7 @@ async def connected(
             await real.call("connect", addr=ours.address)
         await real.call("identify", peer=str(ours.peer), timeout=10.0)
         await ours.identified(real.peer)
+        if real.pings:
+            await real.call("ping", peer=str(ours.peer), timeout=10.0)
         (connection,) = ours.swarm.connections(real.peer)
         yield Pair(role, ours, real, connection)

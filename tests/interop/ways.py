@@ -33,6 +33,7 @@ ROLES: tuple[Role, ...] = ("ours dials", "theirs dials")
 PLAYED = tuple(os.environ.get("INTEROP", "go js").split())
 WHOLE = ("go", "js", "rust")
 """Those whose programs know the whole list of commands."""
+EVERY = (*WHOLE, "litep2p", "py")
 
 
 @dataclass(frozen=True)
@@ -57,5 +58,7 @@ def played(*names: str, roles: Iterable[Role] = ROLES, over: Over = OVER) -> pyt
 
 
 GO = played("go")
+AT_ONCE = played("go", "js")
+"""libp2p-stream, on which rust's program is built, drops streams that arrive faster than they are fetched."""
 OURS_DIALS = played(roles=["ours dials"])
 THEIRS_DIALS = played(roles=["theirs dials"])
