@@ -68,6 +68,8 @@ class WebSocket(Wire):
                 return 0
         self.head, _, rest = bytes(self.frames).partition(b"\r\n\r\n")
         self.frames[:] = rest
+        while self._one():
+            pass
         return int(self.head.split()[1])
 
     def accept(self) -> None:
