@@ -112,8 +112,7 @@ class Network:
         )
         self.timeouts, self.limits = swarm.timeouts, swarm.limits
         self._identify, self._ping = Identify(swarm, agent), Ping(swarm)
-        self._client, self._server = Client(self._swarm), Server(self._swarm)
-        self._keeper = Keeper(self._swarm, self._ping.ping)
+        self._client, self._server, self._keeper = Client(swarm), Server(swarm), Keeper(swarm, self._ping.ping)
         self._loop: asyncio.AbstractEventLoop | None = None  # since it was opened
         self._checked: set[tuple[str, ...]] = set()  # protocols that streams were opened for
         self._interceptors = Interceptors()
@@ -195,9 +194,9 @@ class Network:
         return self._swarm.protected
 
     async def listen(self, address: Address) -> Listener:
-        """Accept connections on ``/ip4/<ip>/tcp/<port>`` or ``/ip6/...``, or those with ``/ws`` or ``/tls/ws`` behind;
-        port 0 is a free one, ``0.0.0.0`` every address of this host. ``ConfigError``: no such address, or one of TLS
-        and no certificate; ``ListenError``: the system refuses it.
+        """Accept connections on ``/ip4/<ip>/tcp/<port>`` or ``/ip6/...``, or those with ``/ws`` or ``/tls/ws``; port 0
+        is a free one, ``0.0.0.0`` every address of this host. ``ConfigError``: no such address, or no certificate for
+        it; ``ListenError``: the system refuses it.
         """
         self._check_open()
         return (await self._swarm.listen(own(address, self.peer_id))).face

@@ -170,8 +170,8 @@ row("somebody else", failures.PeerIdMismatch, "correct the /p2p/", expected=NOBO
 )
 
 
-@row("self-signed", failures.CertificateError, r"give it as WebTLS\(ca=", reason="self-signed")
-async def self_signed(one: Scene) -> None:
+@row("not trusted", failures.CertificateError, r"give that one as WebTLS\(ca=", reason="unknown authority")
+async def not_trusted(one: Scene) -> None:
     address = f"{LOOPBACK}/tls/ws"
     async with Network(listen=[address], tls=Authority(one.folder, 7).issue("127.0.0.1", number=7)) as carol:
         await one.alice.connect(carol.addresses[0])

@@ -227,7 +227,7 @@ async def test_an_end_in_the_handshake(ends: Ends) -> None:
 
 
 async def test_key_updates_without_end(ends: Ends, tmp_path: Path) -> None:
-    """Some are in order, between words; a row of them is not."""
+    """Some are in order, between words; many without a word are not."""
     ends.plain_client.keylog_filename = str(tmp_path / "secrets")
     async with around(ends.server) as (wire, bare, taker):
         await Speaker(bare, ends.plain_client, NAME).handshake()
