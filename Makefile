@@ -4,7 +4,7 @@ SHELL := /bin/sh
 ifndef SIDE_BY_SIDE
 .NOTPARALLEL:
 endif
-.PHONY: help demo test test-all toolchains install peer lint types test-most test-cores test-serial coverage slowest hostile field cost soak conformance peers bench scale docs house pins clean
+.PHONY: help demo test test-all toolchains install peer lint types test-most test-cores test-serial coverage slowest peers websocket hostile field cost soak conformance bench scale docs house pins clean
 
 PYTHON ?= $(shell sh .ci/pythons | head -n 1)
 VENV ?= .venv
@@ -103,6 +103,9 @@ peers: install  ## js, rust, litep2p and py against ours, over TCP and WebSocket
 
 slowest: install  ## the tests that take longest, one after the other (ARGS=tests/swarm: of these only)
 	$(BIN)/python -m pytest -q --durations=40 $(ARGS)
+
+websocket: install  ## the whole list of tests with real peers over WebSocket, in both roles (ARGS="-k go")
+	OVER=ws $(BIN)/python -m pytest -n 2 --dist worksteal -q tests/interop $(ARGS)
 
 hostile: install  ## every hostile row in full, one line each (ARGS="33 39": these rows only)
 	$(BIN)/python -m tests.hostile $(ARGS)

@@ -38,7 +38,8 @@ Result = dict[str, Any]
 
 async def serve(options: argparse.Namespace) -> None:
     serving = below.serving if options.below else facade.serving
-    async with serving(options, f"/ip4/{options.host}/tcp/{options.port}") as address:
+    over = f"/{options.over}" if options.over else ""
+    async with serving(options, f"/ip4/{options.host}/tcp/{options.port}{over}") as address:
         await stay(address)
 
 
@@ -192,6 +193,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     server = commands.add_parser("serve")
     server.add_argument("--host", default="127.0.0.1")
     server.add_argument("--port", type=int, default=0)
+    server.add_argument("--over", choices=["ws"], help="what is spoken there, if it is not TCP itself")
     caller = commands.add_parser("client")
     caller.add_argument("--addr", required=True)
     caller.add_argument("--mode", required=True, choices=["connect", *MODES])

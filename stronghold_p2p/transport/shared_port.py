@@ -74,8 +74,10 @@ class SharedPort:
         return PortListener(self, spoken)
 
     def leave(self, spoken: Spoken) -> None:
-        """Listen for it no more; the last one closes the socket."""
-        if self._members.pop(spoken, None) is not None and not self._members:
+        """Listen for it no more. The last one closes the socket; what has been accepted by then is still its."""
+        if len(self._members) > 1:
+            self._members.pop(spoken, None)
+        else:
             self.gone(self)
             if self.listening is not None:
                 self.listening.stop()
@@ -83,18 +85,20 @@ class SharedPort:
     def around(self, wire: Wire) -> Wire:
         """What stands for an accepted socket."""
         if len(self._members) == 1:
-            return next(iter(self._members.values())).around(wire)
+            return self._first.around(wire)
         return SharedWire(wire, {spoken: member.around for spoken, member in self._members.items()})
+
+    @property
+    def _first(self) -> _Member:
+        return next(iter(self._members.values()))
 
     def admit(self, host: str | None, local: Multiaddr) -> Arrival | None:
         """Before anything is known of what is spoken: limits are the same for all, so any of them can tell."""
-        first = next(iter(self._members.values()), None)
-        return None if first is None else first.arrivals.admit(host, local)
+        return self._first.arrivals.admit(host, local)
 
     def missed(self, error: OSError) -> None:
         """One socket was missed, whose ever it would have become."""
-        for member in list(self._members.values())[:1]:
-            member.arrivals.missed(error)
+        self._first.arrivals.missed(error)
 
     def closed(self, error: OSError) -> None:
         """All of them have lost it."""

@@ -27,10 +27,12 @@ from stronghold_p2p.cli.main import main
 from tests.cli.commands import COMMAND, NOBODY, asks, line_of, run, serving
 from tests.firewall.attempts import attempt
 from tests.peers import LOOPBACK
+from tests.support.certificates import Authority
 from tests.terminals import at_terminal
 
 PEER = Identity.from_seed(b"p" * 32).peer_id
 PLACE = "/ip4/127.0.0.1/tcp/1"
+UNREACHABLE = 5
 
 
 # ---------------------------------------------------------------------- terminals and readers that are not there
@@ -275,3 +277,24 @@ async def test_several_peers_are_asked_at_once() -> None:
         code, out, err = await run("request", second, first, "1", "--json")
         told = {one["addr"]: one for one in map(json.loads, out.splitlines())}
         assert (code, err, told[first]["answer"], told[second]["code"]) == (3, "", {"Got": 1}, 3)
+
+
+# ---------------------------------------------------------------------- certificates
+
+
+async def test_secure_websocket_with_files(tmp_path: Path) -> None:
+    """The listener shows a certificate, and who dials trusts its authority by ``--ca``."""
+    authority = Authority(tmp_path)
+    tls = authority.issue("127.0.0.1")
+    shown = ["--tls-cert", str(tls.certificate), "--tls-key", str(tls.key), "--reply", '"Pong"']
+    process = await create_subprocess_exec(*COMMAND, "listen", f"{LOOPBACK}/tls/ws", *shown, stdout=PIPE, stderr=PIPE)
+    try:
+        assert process.stdout is not None
+        address = (await process.stdout.readline()).decode().split()[-1]
+        assert await run("request", "--ca", str(authority.ca), address, '"Ping"') == (0, '"Pong"\n', "")
+        code, _, said = await run("request", address, '"Ping"')
+        assert code == UNREACHABLE
+        assert "does not trust its authority" in said
+    finally:
+        process.terminate()
+        await process.communicate()

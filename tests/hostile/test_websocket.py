@@ -187,7 +187,8 @@ def test_row_13_frames_that_are_none(arena: Arena) -> None:
 def dialed(dialer: Program, host: Host) -> Peer:
     """The package has dialed us over WebSocket, and is connected."""
     dialer.tell(do="dial", addrs=[f"{host.address}/ws"], peer=host.identity.name)
-    with closing(WebSocket(host.accept().sock)) as wire:
+    wire = WebSocket(host.accept().sock)
+    with closing(wire):
         wire.accept()
         peer = upgrade_in(wire, host.identity)
     assert dialer.read()["error"] == ""

@@ -14,7 +14,8 @@ class Below:
 
     def __init__(self) -> None:
         self.user: WireUser = NOBODY
-        self.local, self.remote, self.host = HERE, THERE, "192.0.2.2"
+        self.local, self.remote = HERE, THERE
+        self.host: str | None = "192.0.2.2"
         self.congested = self.lost = False
         self.unsent, self.delivered = 7, 11
         self.written: list[bytes] = []

@@ -18,11 +18,13 @@ from stronghold_p2p import (
     AcceptFailed,
     CertificateError,
     ConfigError,
+    DeadlineExceeded,
     DialError,
     HandshakeError,
     ListenError,
     Network,
     ProxyError,
+    Timeouts,
     WebTLS,
 )
 from stronghold_p2p.addressing.parse import parse, split_peer
@@ -138,6 +140,37 @@ async def test_who_speaks_no_tls(authority: Authority) -> None:
         with pytest.raises(HandshakeError, match="speaks no TLS") as caught:
             await alice.connect(parse(str(bob.addresses[0]).replace("/ws", f"/tls/sni/{NAME}/ws")))
         assert caught.value.phase == "tls"
+
+
+@asynccontextmanager
+async def silence() -> AsyncIterator[int]:
+    """Takes what comes, and says nothing; where."""
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(take, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+        server.close()
+
+
+async def test_a_server_that_says_nothing_has_the_deadline_of_the_upgrade() -> None:
+    async with silence() as port, Network(timeouts=Timeouts(upgrade=0.2)) as alice:
+        with pytest.raises(DeadlineExceeded) as caught:
+            await alice.connect(f"/ip4/127.0.0.1/tcp/{port}/tls/ws")
+        assert caught.value.phase == "upgrade"
+
+
+async def test_who_gives_up_in_the_handshake_leaves_nothing() -> None:
+    async with silence() as port, Network() as alice:
+        dial = asyncio.create_task(alice.connect(f"/ip4/127.0.0.1/tcp/{port}/tls/ws"))
+        await until(lambda: alice._swarm.upgrader.running)
+        dial.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await dial
+        await until(lambda: not alice._swarm.upgrader.running and not alice.stats()["pending_out"])
 
 
 # ---------------------------------------------------------------------- one port

@@ -69,12 +69,15 @@ async def test_there_and_back(host: str) -> None:
 
 def test_what_it_handles() -> None:
     transport = WebSocketTransport(TcpTransport(Upgrader.__new__(Upgrader), Timeouts()))
-    for text in ("/ip4/192.0.2.1/tcp/80/ws", "/ip6/::1/tcp/1/ws/http-path/a%2Fb", "/ip4/192.0.2.1/tcp/1/ws"):
+    for text in (
+        "/ip4/192.0.2.1/tcp/80/ws",
+        "/ip6/::1/tcp/1/ws/http-path/a%2Fb",
+        "/ip4/192.0.2.1/tcp/1/wss",
+        "/ip4/192.0.2.1/tcp/1/ws",
+    ):
         assert transport.handles(parse(text))
     for text in (
         "/ip4/192.0.2.1/tcp/80",
-        "/ip4/192.0.2.1/tcp/443/wss",
-        "/ip4/192.0.2.1/tcp/443/tls/ws",
         "/dns4/example.org/tcp/80/ws",
         "/ip4/192.0.2.1/udp/80/quic-v1",
     ):
