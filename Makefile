@@ -4,7 +4,7 @@ SHELL := /bin/sh
 ifndef SIDE_BY_SIDE
 .NOTPARALLEL:
 endif
-.PHONY: help demo test test-all toolchains install peer lint types test-most test-cores test-serial coverage slowest peers websocket hostile field cost soak conformance bench scale docs house pins clean
+.PHONY: help demo test test-all toolchains install peer lint types test-most test-cores test-serial coverage slowest websocket hostile field cost soak conformance peers bench scale docs house pins clean
 
 PYTHON ?= $(shell sh .ci/pythons | head -n 1)
 VENV ?= .venv

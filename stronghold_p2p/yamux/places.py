@@ -7,6 +7,7 @@ with 512 streams each would be a gigabyte, and half a second for each full colle
 """
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from stronghold_p2p.errors import LimitExceeded
@@ -85,6 +86,7 @@ class Places:
         self.spare = (self.maximum - 1) // STEP * STEP - STEP // 2 if self.maximum > OWN else -1
 
 
+@lru_cache(16)
 def _full(limit: str, where: str, maximum: int) -> LimitExceeded:
     told = f"{limit} {maximum}/{maximum} {where}: raise it in Limits"
     return LimitExceeded(told, limit=limit, current=maximum, maximum=maximum)

@@ -1,6 +1,6 @@
 """How a WebSocket begins, byte by byte and against the package's own other side; what is refused, and with which words.
 
-Rows 8 and 12 of the catalogue stand in tests/hostile, over sockets.
+Hostile rows 8 and 12 stand in tests/hostile, over sockets.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A WebSocket around a wire: what both sides hand on, and how it ends, whoever ends it.
 
-Rows 13 and 14 of the catalogue stand in tests/hostile, over sockets.
+Hostile rows 13 and 14 stand in tests/hostile, over sockets.
 """
 
 from __future__ import annotations
