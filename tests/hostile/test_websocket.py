@@ -83,7 +83,7 @@ REQUESTS: list[tuple[bytes, int]] = [
 
 def test_row_12_requests_that_are_none(arena: Arena) -> None:
     """Requests for a WebSocket that are none, or much more"""
-    with arena.serve("--ws", "--timeout", "upgrade=2", warm_up=warm_up, memory=512 * KIB) as target:
+    with arena.serve("--ws", "--timeout", "upgrade=4", warm_up=warm_up, memory=512 * KIB) as target:
         for asked, status in REQUESTS:
             with socket_to(target) as wire:
                 with suppress(Ended):
@@ -95,10 +95,10 @@ def test_row_12_requests_that_are_none(arena: Arena) -> None:
             with socket_to(target) as wire:  # in one piece with the request, they are the first frames
                 assert wire.open(request() + behind) == 101
                 assert wire.exactly(len(MULTISTREAM), 1.0) == MULTISTREAM
-        with socket_to(target) as wire:  # and byte by byte
-            wire.slowly(b"")
-            for byte in request():
-                wire.say(bytes([byte]))
+        with socket_to(target) as wire:  # and in any pieces
+            asked = request()
+            for at in range(0, len(asked), 5):
+                wire.say(asked[at : at + 5])
             assert wire.answer() == 101
             wire.send(FIRST)
             assert wire.exactly(len(MULTISTREAM), 1.0) == MULTISTREAM
@@ -109,7 +109,7 @@ def test_row_12_requests_that_are_none(arena: Arena) -> None:
                     wire.say(bytes([byte]))
                     wire.fill(0.02)
             wire.until_closed(3.0)
-            assert time.monotonic() - start <= 2.0 + arena.slack
+            assert time.monotonic() - start <= 4.0 + arena.slack
         before, count = target.cpu(), arena.pick(52, 2_000)
         for number in range(count):
             with socket_to(target) as wire, suppress(Ended):

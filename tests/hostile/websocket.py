@@ -43,6 +43,7 @@ class WebSocket(Wire):
     def __init__(self, sock: Any) -> None:
         super().__init__(sock)
         self.frames = bytearray()
+        self.framed = False
         self.closed: int | None = None
         self.controls: list[int] = []
         self.head = b""
@@ -68,7 +69,11 @@ class WebSocket(Wire):
                 return 0
         self.head, _, rest = bytes(self.frames).partition(b"\r\n\r\n")
         self.frames[:] = rest
-        return int(self.head.split()[1])
+        status = int(self.head.split()[1])
+        self.framed = status == 101
+        while self._one():
+            pass
+        return status
 
     def accept(self) -> None:
         """The handshake as a server."""
@@ -79,6 +84,7 @@ class WebSocket(Wire):
         accept = hashlib.sha1(asked + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
         told = f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {base64.b64encode(accept).decode()}"
         self.frames.clear()
+        self.framed = True
         self.say(f"HTTP/1.1 101 Switching Protocols\r\n{told}\r\n\r\n".encode())
 
     def fill(self, within: float) -> bool:
@@ -97,7 +103,7 @@ class WebSocket(Wire):
     def _one(self) -> bool:
         """Takes one frame, of a peer that writes it well."""
         data = self.frames
-        if len(data) < 2:
+        if not self.framed or len(data) < 2:
             return False
         at, size = 2, data[1] & 0x7F
         if size > 125:

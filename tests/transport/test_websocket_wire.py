@@ -6,7 +6,7 @@ Hostile rows 13 and 14 stand in tests/hostile, over sockets.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -60,11 +60,17 @@ class Side:
 
 
 @pytest.fixture(params=["client", "server"])
-def side(request: pytest.FixtureRequest) -> Callable[..., Side]:
-    def made(**options: object) -> Side:
-        return Side(client=request.param == "client", **options)  # type: ignore[arg-type]
+def side(request: pytest.FixtureRequest) -> Iterator[Callable[..., Side]]:
+    """Either side; its wire below is lost in the end."""
+    sides: list[Side] = []
 
-    return made
+    def made(**options: object) -> Side:
+        sides.append(Side(client=request.param == "client", **options))  # type: ignore[arg-type]
+        return sides[-1]
+
+    yield made
+    for one in sides:
+        one.below.end()
 
 
 # ------------------------------------------------------------------------------ to begin with
