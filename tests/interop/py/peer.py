@@ -98,7 +98,9 @@ async def connections(driver: Driver, command: Fields) -> Fields:
 
 
 async def identify(driver: Driver, command: Fields) -> Fields:
-    """Asks anew: what the host itself has learned is not told."""
+    """Asks anew: what the host itself has learned is not told. It lists a connection a moment after the other side."""
+    while not (await connections(driver, command))["connections"]:
+        await trio.sleep(0.01)
     stream = await driver.host.new_stream(ID.from_string(command["peer"]), [IDENTIFY])
     data, _ = await read_all(stream)
     await stream.close()
