@@ -21,6 +21,7 @@ from stronghold_p2p.arguments import (
 from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.live import Connection, LiveConnection
+from stronghold_p2p.discovery import switch_on
 from stronghold_p2p.errors import ConfigError, UsageError
 from stronghold_p2p.events.events import Event
 from stronghold_p2p.events.hub import Events, Overflow
@@ -73,6 +74,7 @@ class Network:
     timeouts: seconds until something is given up, see ``Timeouts``.
     limits: how much there may be at once, see ``Limits``.
     announce: where peers are told to reach us; by default where we listen. For a port forwarding.
+    mdns: announce us on the LAN, and discover others there (docs/mdns.md).
     agent: what identify tells about the software, at most 256 bytes.
     name: what ``repr`` and the audit log call this network.
 
@@ -90,11 +92,12 @@ class Network:
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
         announce: Iterable[Address] | None = None,
+        mdns: bool = False,
         agent: str = AGENT,
         name: str = "",
     ) -> None:
         options = {"identity": identity, "firewall": firewall, "book": book, "timeouts": timeouts, "limits": limits}
-        check_options(**options, agent=agent, name=name)
+        check_options(**options, mdns=mdns, agent=agent, name=name)
         self.identity, self.name = identity or Identity(), name
         self._listen = parsed_all("listen", listen)
         self._swarm = swarm = Swarm(
@@ -107,10 +110,10 @@ class Network:
             name=name,
         )
         self.timeouts, self.limits = swarm.timeouts, swarm.limits
-        self._identify = Identify(self._swarm, agent)
-        self._ping = Ping(self._swarm)
+        self._identify, self._ping = Identify(swarm, agent), Ping(swarm)
         self._client, self._server = Client(self._swarm), Server(self._swarm)
         self._keeper = Keeper(self._swarm, self._ping.ping)
+        self._mdns = switch_on(swarm) if mdns else None
         self._loop: asyncio.AbstractEventLoop | None = None  # since it was opened
         self._checked: set[tuple[str, ...]] = set()  # protocols that streams were opened for
         self._interceptors = Interceptors()

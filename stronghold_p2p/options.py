@@ -14,6 +14,7 @@ _OPTIONS: Final[dict[str, tuple[type, str]]] = {
     "book": (AddressBook, "take an AddressBook; AddressBook.load(path) reads one from a file"),
     "timeouts": (Timeouts, "take Timeouts(request=5), for example"),
     "limits": (Limits, "take Limits(connections=100), for example"),
+    "mdns": (bool, "take True or False"),
     "agent": (str, "take a text"),
     "name": (str, "take a text"),
 }
