@@ -122,6 +122,8 @@ class Limits(_Options):
         connections may fill their ``receive_memory``; with 300 connections at work this leaves two thirds of 1 GiB
         to everything else.
     streams_in = 512: streams that the peer has open on one connection.
+    streams_in_total = 32768: streams that peers have open on all connections together, beyond 32 on each. Then the
+        next one is reset. Peers in ``Network.protected`` keep a quarter of it.
     max_window = 16777216 (16 MiB): what the receive window of a stream may grow to (go, js); it starts at 256 KiB.
         Then it stays there.
     receive_memory = 33554432 (32 MiB): unread bytes of one connection, and as much again of windows that have
@@ -174,6 +176,10 @@ class Limits(_Options):
     """
     streams_in: int | None = 512
     """Streams that the peer has open on one connection."""
+    streams_in_total: int | None = 32_768
+    """Streams that peers have open on all connections together, beyond 32 on each. Then the next one is reset. Peers in
+    ``Network.protected`` keep a quarter of it.
+    """
     max_window: int = 16 << 20
     """What the receive window of a stream may grow to (go, js); it starts at 256 KiB. Then it stays there."""
     receive_memory: int = 32 << 20

@@ -34,11 +34,12 @@ import pytest_asyncio
 from stronghold_p2p.firewall.asking.approval import Approval
 from stronghold_p2p.firewall.limits.gate import Gate
 from stronghold_p2p.per_peer import Memory
+from stronghold_p2p.yamux.places import StreamPool
 from stronghold_p2p.yamux.window import ReceivePool
 
 OURS = "stronghold_p2p"
-Limiter: TypeAlias = Gate | Approval | ReceivePool | Memory[Any]
-LIMITERS = (Gate, Approval, ReceivePool, Memory)
+Limiter: TypeAlias = Gate | Approval | ReceivePool | StreamPool | Memory[Any]
+LIMITERS = (Gate, Approval, ReceivePool, StreamPool, Memory)
 MANY = 20_000  # objects: to look at so many after each test takes longer than the test
 CLOSERS = ("close", "abort", "reset")
 

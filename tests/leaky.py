@@ -14,6 +14,7 @@ import pytest_asyncio
 from stronghold_p2p.config import Limits
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.firewall.limits.gate import Gate
+from stronghold_p2p.yamux.places import StreamPool
 from stronghold_p2p.yamux.window import ReceivePool
 from tests.leaks import MANY
 
@@ -52,6 +53,7 @@ LEAKS: Leaks = {  # and what their failure says
     "socket": (lambda: kept.append(socket.socket()), "file descriptor"),
     "place": (lambda: Gate(Limits()).dial(), "taken: Gate {'pending_in': 0, 'pending_out': 1"),
     "unread": (lambda: ReceivePool(9).take(1, protected=True), "taken: ReceivePool {'receive_memory': 1"),
+    "stream": (lambda: StreamPool(9).take(1, protected=True), "taken: StreamPool {'streams_in': 1"),
     "future": (_unasked, "exception handler: Future exception was never retrieved"),
     "failed": (lambda: asyncio.ensure_future(_raises()), "exception handler: Task exception was never retrieved"),
     "callback": (lambda: asyncio.get_running_loop().call_soon(int, "x"), "exception handler: Exception in callback"),

@@ -50,6 +50,7 @@ SYMPTOMS: Final[Mapping[str, str]] = {
     "accept_rate": "the log names it; the peer gets `ConnectionClosed` during the upgrade",
     "receive_memory_total": "the log names it; our reader and the peer get `LimitExceeded`",
     "streams_in": "the log names it; the peer gets `LimitExceeded` with `remote`",
+    "streams_in_total": "the log names it; the peer gets `LimitExceeded` with `remote`",
     "max_window": "nothing: one stream gets no faster over a long way",
     "receive_memory": "the log names it; our reader and the peer get `LimitExceeded`",
     "requests_per_peer": "whose request it was gets `LimitExceeded`; if the peer's, the log names it",

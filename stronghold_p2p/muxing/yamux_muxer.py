@@ -29,6 +29,7 @@ from stronghold_p2p.logs import each
 from stronghold_p2p.seams import Buffer, MuxerUser, Secured, Sink, StreamEnd, Wire
 from stronghold_p2p.streams.waiter import Slices, Turn
 from stronghold_p2p.yamux.header import GO_AWAY, frame
+from stronghold_p2p.yamux.places import Places, StreamPool
 from stronghold_p2p.yamux.receiver import Receiver
 from stronghold_p2p.yamux.session import Session
 from stronghold_p2p.yamux.window import ReceiveBudget, ReceivePool
@@ -58,7 +59,8 @@ class YamuxMuxer:
         self._user: MuxerUser | None = user
         self._early = early
         self._timeouts = network.timeouts
-        self._session = Session(self, client=dialer, limits=network.limits, budget=network.budget(secured.peer))
+        budget, places = network.budget(secured.peer), network.places(secured.peer)
+        self._session = Session(self, client=dialer, limits=network.limits, budget=budget, places=places)
         self._loop = asyncio.get_running_loop()
         self._receiver = Receiver(self._session, self._loop.time)
         self._partial_since: float | None = None
@@ -428,6 +430,7 @@ class YamuxFactory:
         self.timeouts = timeouts
         self.slices = Slices()
         self._pool = pool
+        self._places = StreamPool(limits.streams_in_total)
         self._protected = protected
 
     def start(self, wire: Wire, secured: Secured, early: bytes, user: MuxerUser, *, dialer: bool) -> YamuxMuxer:
@@ -436,6 +439,10 @@ class YamuxFactory:
     def budget(self, peer: PeerId) -> ReceiveBudget:
         """What one more connection to ``peer`` may hold."""
         return ReceiveBudget(self.limits.receive_memory, self._pool, lambda: peer in self._protected)
+
+    def places(self, peer: PeerId) -> Places:
+        """How many streams ``peer`` may have open on one more connection."""
+        return Places(self.limits.streams_in, self._places, lambda: peer in self._protected)
 
     def refuse(self, wire: Wire, secured: Secured, code: int) -> None:
         goodbye = frame(GO_AWAY, 0, 0, code)

@@ -41,6 +41,7 @@ from stronghold_p2p.yamux.header import (
     frame,
 )
 from stronghold_p2p.yamux.outbox import EARLY, JOIN_UP_TO, TURN_BYTES, WAKE_TOGETHER, Outbox, SessionUser
+from stronghold_p2p.yamux.places import Places
 from stronghold_p2p.yamux.state import RECEIVING, SENDING, Event, Receiving, Sending
 from stronghold_p2p.yamux.window import DroppedBytes, ReceiveBudget, ReceiveWindow
 
@@ -81,14 +82,19 @@ ENDED: Final = _Ended()
 
 
 class Session:
-    """``client``: we dialed, so our ids are odd (yamux/README.md, "StreamID Field"). ``budget``: out of a pool."""
+    """``client``: we dialed, so our ids are odd (yamux/README.md, "StreamID Field"). ``budget`` and ``places``
+    come out of pools of all connections.
+    """
 
-    def __init__(self, user: SessionUser, *, client: bool, limits: Limits, budget: ReceiveBudget) -> None:
+    def __init__(
+        self, user: SessionUser, *, client: bool, limits: Limits, budget: ReceiveBudget, places: Places
+    ) -> None:
         self.limits = limits
         self.streams: dict[int, YamuxStream] = {}
         self.inbound = 0  # of those, how many the peer has opened
         self.unacknowledged = 0  # streams of ours whose SYN the peer has not acknowledged
         self.budget = budget
+        self.places = places
         self.round_trip = 0.0  # seconds that the last answered ping took
         self.now = 0.0  # set by the muxer for each callback
         self.congested = False  # the wire wants no more for now
@@ -134,12 +140,11 @@ class Session:
     def _incoming(self, stream_id: int) -> "YamuxStream | None":
         if not self._dropped.fresh(stream_id):
             raise MuxerError(f"stream id {stream_id} was used before", code=GoAway.PROTOCOL_ERROR)
-        maximum = self.limits.streams_in
-        if maximum is not None and self.inbound >= maximum:
+        if self.inbound >= self.places.maximum and (refusal := self.places.refusal(self.inbound)) is not None:
             self.outbox.add(WINDOW_UPDATE, RST, stream_id, Reset.RESOURCE_LIMIT)
             self._dropped.bury(stream_id, INITIAL_WINDOW)
             self.spend_reset()
-            self.outbox.user.refused(_streams_in(maximum))
+            self.outbox.user.refused(refusal)
             return None
         window = ReceiveWindow(self.budget, self.limits.max_window)
         stream = self.streams[stream_id] = YamuxStream(self, stream_id, window, inbound=True)
@@ -225,6 +230,8 @@ class Session:
         self.streams.pop(stream.id, None)
         if stream.inbound:
             self.inbound -= 1
+            if self.inbound <= self.places.spare:
+                self.places.give_back(self.inbound)
         if not stream.acknowledged:
             self.acknowledged(stream)
         if stream.receiving is not _FINISHED:
@@ -301,6 +308,7 @@ class Session:
             except Exception as failed:
                 fault = failed
         self.inbound = self.unacknowledged = 0
+        self.places.give_back(0)
         for waiting in (self.streams, self.stalled, self.requeued, self._holding):
             waiting.clear()
         self.outbox.take()
@@ -466,10 +474,5 @@ class YamuxStream:
 
 
 @lru_cache(16)
-def _streams_in(maximum: int) -> LimitExceeded:
-    told = f"streams_in {maximum}/{maximum} on its connection: raise it in Limits"
-    return LimitExceeded(told, limit="streams_in", current=maximum, maximum=maximum)
-
-
 def _full(message: str, limit: str, current: int, maximum: int) -> LimitExceeded:
     return LimitExceeded(message, limit=limit, current=current, maximum=maximum)

@@ -14,7 +14,7 @@ from stronghold_p2p.streams.live import Intake, LiveStream
 from stronghold_p2p.streams.waiter import Turn
 from stronghold_p2p.yamux.receiver import Receiver
 from stronghold_p2p.yamux.session import Session
-from tests.yamux.wire import Frame, alone, parse
+from tests.yamux.wire import Frame, all_places, alone, parse
 
 PEER = Identity.from_seed(bytes(32)).peer_id
 
@@ -28,7 +28,8 @@ class End:
         self.loop = asyncio.get_running_loop()
         self.turn = Turn(self.loop)
         limits = limits or Limits()
-        self.session = Session(self, client=client, limits=limits, budget=alone(limits.receive_memory))
+        budget, places = alone(limits.receive_memory), all_places(limits.streams_in)
+        self.session = Session(self, client=client, limits=limits, budget=budget, places=places)
         self._parser = Receiver(self.session, self.loop.time)
         self.accepted: asyncio.Queue[LiveStream] = asyncio.Queue()
         self.intake: Callable[[LiveStream], Intake] | None = None

@@ -21,6 +21,7 @@ from stronghold_p2p.yamux.header import (
     SYN,
     WINDOW_UPDATE,
 )
+from stronghold_p2p.yamux.places import Places, StreamPool
 from stronghold_p2p.yamux.receiver import Receiver
 from stronghold_p2p.yamux.session import Session, YamuxStream
 from stronghold_p2p.yamux.state import Receiving, Sending
@@ -120,11 +121,21 @@ def alone(limit: int, pool: ReceivePool | None = None) -> ReceiveBudget:
     return ReceiveBudget(limit, pool or ReceivePool(None), lambda: False)
 
 
+def all_places(limit: int | None) -> Places:
+    """Those of a connection that has no other beside it."""
+    return Places(limit, StreamPool(None), lambda: False)
+
+
 class Side:
     """A session with everything that it told. The test is the peer, or another ``Side`` is."""
 
     def __init__(
-        self, *, client: bool = False, limits: Limits | None = None, budget: ReceiveBudget | None = None
+        self,
+        *,
+        client: bool = False,
+        limits: Limits | None = None,
+        budget: ReceiveBudget | None = None,
+        places: Places | None = None,
     ) -> None:
         self.notified = 0
         self.now = 1_000.0
@@ -133,7 +144,13 @@ class Side:
         self.accepting: Callable[[YamuxStream], None] = lambda _: None
         self.early_notices = 0
         limits = limits or Limits()
-        self.session = Session(self, client=client, limits=limits, budget=budget or alone(limits.receive_memory))
+        self.session = Session(
+            self,
+            client=client,
+            limits=limits,
+            budget=budget or alone(limits.receive_memory),
+            places=places or all_places(limits.streams_in),
+        )
         self.parser = Receiver(self.session, self.clock)
         self.look = 0.0
 
