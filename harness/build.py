@@ -36,12 +36,10 @@ def go_peer() -> Path | None:
 
     Raises ``BuildError`` when the build fails, and when Go is missing although ``CI=true``.
     """
-    go = shutil.which("go")
+    go = tool("go")
     if go is None:
-        if os.environ.get("CI") == "true":
-            raise BuildError("CI=true, but there is no go on the PATH")
         return None
-    with _alone():
+    with alone():
         return _build(go)
 
 
@@ -68,16 +66,25 @@ def crate_peer() -> Path | None:
         return None
     target = CACHE / "stronghold"
     environment = {**os.environ, "CARGO_TARGET_DIR": str(target)}
-    with _alone():
-        _run((cargo, "build", "--release", "--locked"), CRATE, environment)
+    with alone():
+        run((cargo, "build", "--release", "--locked"), CRATE, environment)
     return target / "release" / "stronghold-peer"
 
 
+def tool(name: str) -> str | None:
+    """Where the program is, None if there is none; with ``CI=true`` that is a ``BuildError``."""
+    found = shutil.which(name)
+    if found is None and os.environ.get("CI") == "true":
+        raise BuildError(f"CI=true, but there is no {name} on the PATH")
+    return found
+
+
 def _go(go: str, *arguments: str) -> str:
-    return _run((go, *arguments), SOURCES, {**os.environ, **GO_SETTINGS})
+    return run((go, *arguments), SOURCES, {**os.environ, **GO_SETTINGS})
 
 
-def _run(command: tuple[str, ...], folder: Path, environment: dict[str, str]) -> str:
+def run(command: tuple[str, ...], folder: Path, environment: dict[str, str] | None = None) -> str:
+    """What it prints; ``BuildError`` with what it complains of if it fails."""
     what = f"{Path(command[0]).name} {command[1]}"
     try:
         done = subprocess.run(
@@ -99,7 +106,7 @@ def _fingerprint(go: str) -> str:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def alone() -> Iterator[None]:
     """Several test processes may ask at once; one builds, the others wait."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:

@@ -1,31 +1,63 @@
-"""What the tests against real peers need: the program, and a log in which nobody complains."""
+"""What the tests against real peers need: the programs, and a log in which nobody complains."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from harness import build
-from tests.interop.our_peer import ROLES, Pair, connected
+from tests.interop import build
+from tests.interop.our_peer import Pair, connected
+from tests.interop.ways import PLAYED, Way, ways
+
+HERE = Path(__file__).resolve().parent
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out the implementations that ``INTEROP`` does not name (tests/interop/ways.py)."""
+    left_out = [item for item in items if not _wanted(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _wanted(item: pytest.Item) -> bool:
+    if not isinstance(item, pytest.Function) or not item.path.is_relative_to(HERE):
+        return True
+    callspec = getattr(item, "callspec", None)
+    given = callspec.params.values() if callspec is not None else ()
+    named = {value.name for value in given if isinstance(value, Way)} | {*item.fixturenames} & {*build.PEERS}
+    return named <= {*PLAYED}
 
 
 @pytest.fixture(scope="session")
-def go() -> Path:
-    """The go-libp2p peer; without a Go toolchain the test is skipped, and with ``CI=true`` it fails."""
-    program = build.go_peer()
-    if program is None:
-        pytest.skip("go toolchain missing")
-    return program
+def programs() -> Callable[[str], Path]:
+    """The program of each implementation; one whose toolchain is missing skips the test, and with ``CI=true`` fails."""
+
+    def program(name: str) -> Path:
+        built = build.PEERS[name]()
+        if built is None:
+            pytest.skip(f"no toolchain for {name}")
+        return built
+
+    return cache(program)
 
 
-@pytest_asyncio.fixture(params=ROLES)
-async def pair(go: Path, request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
-    """Ours and go, connected in both roles."""
-    async with connected(go, request.param) as both:
+@pytest.fixture(scope="session")
+def go(programs: Callable[[str], Path]) -> Path:
+    """The go-libp2p peer."""
+    return programs("go")
+
+
+@pytest_asyncio.fixture(params=ways(), ids=str)
+async def pair(programs: Callable[[str], Path], request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
+    """Ours and a real one, connected."""
+    way: Way = request.param
+    async with connected(programs(way.name), way.role) as both:
         yield both
 
 

@@ -17,7 +17,8 @@ from stronghold_p2p.connection.live import LINGER
 from stronghold_p2p.protocols import ping
 from stronghold_p2p.streams.live import LiveStream
 from tests.interop.names import ECHO
-from tests.interop.our_peer import ROLES, Pair, Role, connected
+from tests.interop.our_peer import Pair, connected
+from tests.interop.ways import ROLES, Role
 from tests.peers import until
 
 SILENCE = 75.0
@@ -44,8 +45,8 @@ async def silence(pair: Pair) -> None:
     await held.write(b"after")
     assert await held.readexactly(5) == b"after"
     held.close()
-    assert (await pair.go.call("streams_sequential", peer=peer))["done"] == 1
-    (seen,) = (await pair.go.call("connections", peer=peer))["connections"]
+    assert (await pair.real.call("streams_sequential", peer=peer))["done"] == 1
+    (seen,) = (await pair.real.call("connections", peer=peer))["connections"]
     assert seen["remote_addr"] == str(connection.local_address)
     assert pair.ours.swarm.connections() == (connection,)
     assert pair.ours.endings == []
@@ -103,19 +104,19 @@ async def we_ping_on(program: Path, role: Role) -> None:
 
 async def our_clock(program: Path) -> None:
     """A ping stream of go's on which no ping comes: we end our side after 30 s, and the stream soon after."""
-    async with connected(program, "go dials") as pair:
+    async with connected(program, "theirs dials") as pair:
         peer = str(pair.ours.peer)
         await until(lambda: pair.connection.streams == 0)
         begin = time.monotonic()
-        assert (await pair.go.call("open_hold", peer=peer, protocol=ping.PING, no_echo=True))["done"] == 1
+        assert (await pair.real.call("open_hold", peer=peer, protocol=ping.PING, no_echo=True))["done"] == 1
         await until(lambda: pair.connection.streams == 1)
         await until(lambda: pair.connection.streams == 0, patience=ping.IDLE + LINGER + 5.0)
         assert ping.IDLE - 1.0 < time.monotonic() - begin
         async with asyncio.timeout(5):  # the reset is on its way to go
-            while (await pair.go.call("check_held", no_echo=True))["failed"] != 1:
+            while (await pair.real.call("check_held", no_echo=True))["failed"] != 1:
                 await asyncio.sleep(0.05)
-        await pair.go.call("release")
-        assert (await pair.go.call("ping", peer=peer, n=2))["rtt_us"]
+        await pair.real.call("release")
+        assert (await pair.real.call("ping", peer=peer, n=2))["rtt_us"]
 
 
 @pytest.mark.long(80)

@@ -13,7 +13,8 @@ from stronghold_p2p.protocols import perf
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.stream import Stream
 from tests.interop.names import ECHO, SINK, SLOW, SLOW_CHUNK, SLOW_PAUSE, SOURCE
-from tests.interop.our_peer import GO_DIALS, OURS_DIALS, Pair
+from tests.interop.our_peer import Pair
+from tests.interop.ways import OURS_DIALS, THEIRS_DIALS
 
 BULK = 1 << 30
 OTHERS = 63
@@ -78,9 +79,9 @@ async def test_ours_while_63_others_answer(pair: Pair, up: int, down: int) -> No
 
 @pytest.mark.speed
 @each_way(BULK)
-@GO_DIALS
+@THEIRS_DIALS
 async def test_gos_while_63_others_answer(pair: Pair, up: int, down: int) -> None:
-    answer = await pair.go.call(
+    answer = await pair.real.call(
         "bulk_with_small", peer=str(pair.ours.peer), bytes=up, down=down, others=OTHERS, timeout=TIMEOUT
     )
     print(
@@ -125,7 +126,7 @@ async def test_we_read_slowly(pair: Pair) -> None:
 
 
 async def test_gos_stream_that_we_read_slowly(pair: Pair) -> None:
-    answer = await pair.ask_go("sink", bytes=MIB, protocol=SLOW)
+    answer = await pair.ask("sink", bytes=MIB, protocol=SLOW)
     assert answer["counted"] == MIB
 
 
@@ -153,5 +154,5 @@ async def test_perf_that_we_ask(pair: Pair, up: int, down: int) -> None:
 @pytest.mark.speed
 @each_way(PERF_SIZE, ((1 << 20) + 1, (1 << 20) + 3))  # more than a window, and an odd number of bytes
 async def test_perf_that_go_asks(pair: Pair, up: int, down: int) -> None:
-    answer = await pair.ask_go("perf", up=up, down=down, timeout=PERF_TIMEOUT)
+    answer = await pair.ask("perf", up=up, down=down, timeout=PERF_TIMEOUT)
     print(f"go asks, {pair.role}: {PERF_SIZE >> 20} MiB {'up' if up else 'down'} in {answer['seconds']:.2f} s")

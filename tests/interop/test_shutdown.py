@@ -13,7 +13,8 @@ from stronghold_p2p.errors import ConnectionClosed
 from stronghold_p2p.events.events import Ended, Opened
 from stronghold_p2p.streams.live import LiveStream
 from tests.interop.names import ECHO, HOLD, SINK
-from tests.interop.our_peer import OURS_DIALS, Pair
+from tests.interop.our_peer import Pair
+from tests.interop.ways import OURS_DIALS
 from tests.peers import until
 
 MIB = 1 << 20
@@ -29,11 +30,11 @@ async def we_close_everything(pair: Pair) -> None:
 
 
 async def go_closes_the_connection(pair: Pair) -> None:
-    await pair.ask_go("close")
+    await pair.ask("close")
 
 
 async def go_closes_everything(pair: Pair) -> None:
-    await pair.go.call("close_host")
+    await pair.real.call("close_host")
 
 
 End = Callable[[Pair], Awaitable[None]]
@@ -44,7 +45,7 @@ ALL_WAYS: list[End] = [*OUR_WAYS, go_closes_the_connection, go_closes_everything
 
 async def both_know(pair: Pair, *, remote: bool) -> None:
     """go has seen it, and we were told exactly once."""
-    await pair.go.until("disconnected", peer=str(pair.ours.peer))
+    await pair.real.until("disconnected", peer=str(pair.ours.peer))
     await until(lambda: pair.connection.closed)
     await asyncio.sleep(0.05)
     (opened,) = [event for event in pair.ours.events if isinstance(event, Opened)]
@@ -75,7 +76,7 @@ async def held(pair: Pair) -> list[LiveStream]:
     streams = [await pair.open(HOLD) for _ in range(3)]
     for stream in streams:
         await stream.write(b"x")
-    await pair.ask_go("open_hold", n=3)
+    await pair.ask("open_hold", n=3)
     return streams
 
 
@@ -95,7 +96,7 @@ async def test_the_end_in_the_middle(pair: Pair, end: End) -> None:
         with pytest.raises(ConnectionClosed):
             await stream.write(b"more")
     if not remote:
-        checked = await pair.go.call("check_held")
+        checked = await pair.real.call("check_held")
         assert (checked["done"], checked["failed"]) == (0, 3)
 
 
@@ -106,7 +107,7 @@ async def test_what_we_wrote_before_we_end_arrives(pair: Pair, end: End) -> None
     await stream.write(bytes(MIB))
     stream.finish()
     await end(pair)
-    served = await pair.go.until("stream", protocol=HOLD)
+    served = await pair.real.until("stream", protocol=HOLD)
     assert served["bytes"] == MIB
     assert "error" not in served
     await both_know(pair, remote=False)
@@ -114,7 +115,7 @@ async def test_what_we_wrote_before_we_end_arrives(pair: Pair, end: End) -> None
 
 async def test_what_go_wrote_before_it_ends_arrives(pair: Pair) -> None:
     """go closes a connection with a reset, so it waits for the answer first."""
-    assert (await pair.ask_go("sink", bytes=MIB))["counted"] == MIB
+    assert (await pair.ask("sink", bytes=MIB))["counted"] == MIB
     await go_closes_everything(pair)
     await both_know(pair, remote=True)
     (served,) = pair.ours.served
@@ -124,7 +125,7 @@ async def test_what_go_wrote_before_it_ends_arrives(pair: Pair) -> None:
 async def test_both_end_at_once(pair: Pair) -> None:
     await held(pair)
     await asyncio.gather(we_close_everything(pair), go_closes_everything(pair))
-    await pair.go.until("disconnected", peer=str(pair.ours.peer))
+    await pair.real.until("disconnected", peer=str(pair.ours.peer))
     assert len(pair.ours.endings) == 1
 
 
@@ -134,12 +135,12 @@ async def test_again_and_again(pair: Pair) -> None:
     peer = str(pair.ours.peer)
     for turn in range(10):
         if turn % 2:
-            await pair.ask_go("close")
+            await pair.ask("close")
         else:
-            await pair.ours.swarm.connections(pair.go.peer)[0].close()
-        await pair.go.until("disconnected", peer=peer)
+            await pair.ours.swarm.connections(pair.real.peer)[0].close()
+        await pair.real.until("disconnected", peer=peer)
         await until(lambda: not pair.ours.swarm.connections())
-        await pair.go.call("connect", addr=pair.ours.address)
-        await pair.ours.identified(pair.go.peer)
-        assert (await pair.ask_go("streams_sequential"))["done"] == 1
+        await pair.real.call("connect", addr=pair.ours.address)
+        await pair.ours.identified(pair.real.peer)
+        assert (await pair.ask("streams_sequential"))["done"] == 1
     assert len(pair.ours.endings) == 10

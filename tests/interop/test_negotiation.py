@@ -15,9 +15,10 @@ from stronghold_p2p.errors import ConnectionClosed, PeerIdMismatch, UnsupportedP
 from stronghold_p2p.events.events import AcceptFailed, Opened
 from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.identity.public_key import KeyType
-from tests.interop.go_peer import GoError, go_peer
 from tests.interop.names import ECHO, HALF_CLOSE, RR
-from tests.interop.our_peer import ROLES, Pair, Role, connected, echo, our_peer
+from tests.interop.our_peer import Pair, connected, echo, our_peer
+from tests.interop.real_peer import RealError, real_peer
+from tests.interop.ways import ROLES, Role
 from tests.peers import until
 
 UNKNOWN = "/test/unknown/1"
@@ -57,30 +58,30 @@ async def test_go_does_not_serve_it(pair: Pair) -> None:
 
 
 async def test_we_do_not_serve_it(pair: Pair) -> None:
-    with pytest.raises(GoError, match="protocols not supported") as caught:
-        await pair.ask_go("streams_sequential", protocol=UNKNOWN)
+    with pytest.raises(RealError, match="protocols not supported") as caught:
+        await pair.ask("streams_sequential", protocol=UNKNOWN)
     assert UNKNOWN in str(caught.value)
-    assert (await pair.ask_go("streams_sequential", n=10))["done"] == 10
+    assert (await pair.ask("streams_sequential", n=10))["done"] == 10
 
 
 async def test_we_serve_it_no_longer(pair: Pair) -> None:
     """go believes identify, proposes lazily, and is refused when it reads."""
     pair.ours.serve_no_longer(RR)
-    with pytest.raises(GoError) as caught:
-        await pair.ask_go("streams_sequential")
+    with pytest.raises(RealError) as caught:
+        await pair.ask("streams_sequential")
     assert caught.value.code == Reset.NEGOTIATION_FAILED
-    assert (await pair.ask_go("streams_sequential", protocol=ECHO))["done"] == 1
+    assert (await pair.ask("streams_sequential", protocol=ECHO))["done"] == 1
 
 
 async def test_go_is_lazy_once_it_knows(pair: Pair, first_flights: list[bytes]) -> None:
     first_flights.clear()
-    await pair.ask_go("streams_sequential", protocol=RR, size=100)
+    await pair.ask("streams_sequential", protocol=RR, size=100)
     (flight,) = first_flights
     proposal = multistream.propose(RR)
     assert flight.startswith(proposal)
     # A lazy opener that reads first sends its proposal with nothing behind it.
     first_flights.clear()
-    answer = await pair.ask_go("half_close", remote_first=True, size=1000)
+    answer = await pair.ask("half_close", remote_first=True, size=1000)
     assert (answer["received"], answer["sent"]) == (0, 1000)
     assert first_flights == [multistream.propose(HALF_CLOSE)]
 
@@ -88,7 +89,7 @@ async def test_go_is_lazy_once_it_knows(pair: Pair, first_flights: list[bytes]) 
 async def test_go_asks_first_when_it_does_not_know(pair: Pair, first_flights: list[bytes]) -> None:
     pair.ours.serve(LATE, echo)  # identify does not tell
     first_flights.clear()
-    assert (await pair.ask_go("streams_sequential", protocol=LATE))["done"] == 1
+    assert (await pair.ask("streams_sequential", protocol=LATE))["done"] == 1
     assert len(first_flights) == 1
     assert len(first_flights[0]) <= len(multistream.propose(LATE))  # no data yet
 
@@ -97,7 +98,7 @@ async def test_ls_is_nothing_that_is_served(pair: Pair) -> None:
     """go-multistream has dropped ``ls`` and answers ``na``; so do we, and the negotiation goes on."""
     question = multistream.HEADER + multistream.message("ls") + multistream.message(ECHO) + b"payload"
     expected = multistream.HEADER + multistream.NA + multistream.message(ECHO) + b"payload"
-    raw = await pair.ask_go("raw", send=question.hex(), want=len(expected))
+    raw = await pair.ask("raw", send=question.hex(), want=len(expected))
     assert bytes.fromhex(raw["received"]) == expected
 
     stream = pair.connection._stream(pair.connection._muxer.open())
@@ -111,7 +112,7 @@ async def talk(pair: Pair) -> None:
     async with await pair.open(ECHO) as stream:
         await stream.write(b"from ours")
         assert await stream.readexactly(9) == b"from ours"
-    assert (await pair.ask_go("streams_sequential"))["done"] == 1
+    assert (await pair.ask("streams_sequential"))["done"] == 1
 
 
 @pytest.mark.parametrize("ours_early", [True, False], ids=["ours early", "ours without"])
@@ -121,12 +122,12 @@ async def test_muxer_inside_the_handshake_or_after_it(go: Path, role: Role, go_e
     """libp2p/specs noise/README.md, "Libp2p Data in Handshake Messages": without it, multistream chooses."""
     async with connected(go, role, "--early-muxer", go_early, early_muxer=ours_early) as pair:
         early = ours_early and go_early == "on"
-        (seen,) = (await pair.ask_go("connections"))["connections"]
+        (seen,) = (await pair.ask("connections"))["connections"]
         assert seen["security"] == "/noise"
         assert seen["muxer"] == "/yamux/1.0.0"
         assert seen["early_muxer"] is early
-        assert seen["direction"] == {"ours dials": "Inbound", "go dials": "Outbound"}[role]
-        assert pair.connection.direction == {"ours dials": "out", "go dials": "in"}[role]
+        assert seen["direction"] == {"ours dials": "Inbound", "theirs dials": "Outbound"}[role]
+        assert pair.connection.direction == {"ours dials": "out", "theirs dials": "in"}[role]
         assert str(pair.connection.local_address) == seen["remote_addr"]
         assert str(pair.connection.remote_address) == seen["local_addr"]
         await talk(pair)
@@ -137,17 +138,17 @@ async def test_muxer_inside_the_handshake_or_after_it(go: Path, role: Role, go_e
 async def test_identity_keys(go: Path, role: Role, kind: KeyType) -> None:
     async with connected(go, role, "--key-type", kind.name.lower()) as pair:
         assert pair.connection.public_key.type is kind
-        assert pair.connection.public_key.encode().hex() == pair.go.ready["key"]["protobuf"]
-        assert pair.connection.peer == pair.go.peer
-        assert pair.go.peer.matches(pair.connection.public_key)
-        info = await pair.ours.identified(pair.go.peer)
+        assert pair.connection.public_key.encode().hex() == pair.real.ready["key"]["protobuf"]
+        assert pair.connection.peer == pair.real.peer
+        assert pair.real.peer.matches(pair.connection.public_key)
+        info = await pair.ours.identified(pair.real.peer)
         assert info.record is not None
         await talk(pair)
 
 
 async def test_we_expect_somebody_else(go: Path) -> None:
     expected = Identity().peer_id
-    async with our_peer() as ours, go_peer(go) as peer:
+    async with our_peer() as ours, real_peer(go) as peer:
         address, _ = split_peer(parse(peer.address))
         with pytest.raises(PeerIdMismatch) as caught:
             await ours.swarm.dial(expected, [address])
@@ -162,8 +163,8 @@ async def test_we_expect_somebody_else(go: Path) -> None:
 
 async def test_go_expects_somebody_else(go: Path) -> None:
     expected = Identity().peer_id
-    async with our_peer() as ours, go_peer(go) as peer:
-        with pytest.raises(GoError, match="peer id mismatch") as caught:
+    async with our_peer() as ours, real_peer(go) as peer:
+        with pytest.raises(RealError, match="peer id mismatch") as caught:
             await peer.call("connect", addr=f"{ours.swarm.addresses[0]}/p2p/{expected}")
         assert str(ours.peer) in str(caught.value)
         await until(lambda: any(isinstance(event, AcceptFailed) for event in ours.events))

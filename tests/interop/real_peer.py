@@ -1,4 +1,4 @@
-"""The go-libp2p peer as the tests see it (harness/go/drive.go)."""
+"""A peer of another implementation as the tests see it; harness/go/drive.go lists its commands."""
 
 from __future__ import annotations
 
@@ -13,29 +13,38 @@ from stronghold_p2p.addressing.parse import parse
 from tests.support.driven import PATIENCE, Driven, Line, driven
 
 
-class GoError(Exception):
-    """go could not do it; ``code`` is the reset's, if it was one."""
+class RealError(Exception):
+    """The peer could not do it; ``code`` is the reset's, if it was one and the implementation tells."""
 
     def __init__(self, answer: Line) -> None:
         super().__init__(answer.get("error", "no reason given"))
         self.code: int | None = answer.get("code")
 
 
-class GoPeer(Driven):
-    """``ready`` tells peer, addrs, key, protocols, version."""
+class RealPeer(Driven):
+    """``ready`` tells peer, addrs, key, version; go and js tell protocols, too."""
 
     def __init__(self, process: asyncio.subprocess.Process, ready: Line) -> None:
         super().__init__(process, ready)
         self.addresses: list[Multiaddr] = [parse(text) for text in ready["addrs"]]
+        self.codes = ready["version"].startswith("go-libp2p")
         self.address = f"{self.addresses[0]}/p2p/{self.peer}"
         self._events: list[Line] = []
 
     async def call(self, command: str, *, timeout: float = PATIENCE, **arguments: object) -> Line:
-        """One command and its answer; ``GoError`` if go says that it failed."""
+        """One command and its answer; ``RealError`` if the peer says that it failed."""
         answer = await self.answer_to({"cmd": command, "timeout": timeout, **arguments}, timeout)
         if not answer["ok"]:
-            raise GoError(answer)
+            raise RealError(answer)
         return answer
+
+    def sent(self, code: int) -> int:
+        """What we hear of a reset with that code: only go-libp2p sends them."""
+        return code if self.codes else 0
+
+    def heard(self, code: int) -> int | None:
+        """What it tells of a reset of ours with that code."""
+        return code if self.codes else None
 
     async def until(self, name: str, *, timeout: float = 10.0, **expected: object) -> Line:
         """The first event of that name whose fields are as expected; each event is given out once."""
@@ -49,6 +58,6 @@ class GoPeer(Driven):
                 self._events += (await self.call("events"))["events"]
 
 
-def go_peer(program: Path, *options: str, may_say: Sequence[str] = ()) -> AbstractAsyncContextManager[GoPeer]:
-    """A go-libp2p host that listens on loopback; warnings and a failed identify would be told on its standard error."""
-    return driven(GoPeer, program, "--listen", *options, may_say=may_say)
+def real_peer(program: Path, *options: str, may_say: Sequence[str] = ()) -> AbstractAsyncContextManager[RealPeer]:
+    """A host that listens on loopback; what it complains of would be told on its standard error."""
+    return driven(RealPeer, program, "--listen", *options, may_say=may_say)
