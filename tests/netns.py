@@ -164,6 +164,8 @@ class Lan:
             self._hosts += 1
             _ip("-netns", name, "link", "set", "lo", "up")
             self.plug(name, "eth0", f"10.7.0.{self._hosts}/24")
+            # Nobody is there, but js sends to groups as to everybody: where the default route leads.
+            _ip("-netns", name, "route", "add", "default", "via", "10.7.0.254")
         return name
 
     def plug(self, name: str, device: str, address: str) -> None:
