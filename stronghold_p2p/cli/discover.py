@@ -8,7 +8,7 @@ from typing import Any, Final
 from multiaddr import Multiaddr
 
 from stronghold_p2p.cli.keys import identity_of
-from stronghold_p2p.cli.output import DONE, note, show
+from stronghold_p2p.cli.output import DONE, note, show, tell_json
 from stronghold_p2p.events.events import Event, PeerDiscovered, PeerLost
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.network import Network
@@ -26,7 +26,9 @@ async def discover(options: argparse.Namespace) -> int:
     known: set[PeerId] = set()
     with suppress(TimeoutError, asyncio.CancelledError):
         async with asyncio.timeout(options.timeout), network:
-            if not options.json:
+            if options.json:
+                tell_json({"event": "looking", "peer": network.peer_id, "addresses": _texts(network.addresses)})
+            else:
                 note(f"looking for peers on the LAN, as {network.peer_id}; Ctrl-C ends it")
             async for event in network.events():
                 _tell(event, known, options)
@@ -47,6 +49,10 @@ def _tell(event: Event, known: set[PeerId], options: argparse.Namespace) -> None
 
 
 def _line(options: argparse.Namespace, word: str, peer: PeerId, addresses: tuple[Multiaddr, ...] = ()) -> None:
-    places = [str(address) for address in addresses]
+    places = _texts(addresses)
     value: dict[str, Any] = {"event": word, "peer": peer}
     show(options, value if word == "lost" else {**value, "addresses": places}, " ".join((word, str(peer), *places)))
+
+
+def _texts(addresses: tuple[Multiaddr, ...]) -> list[str]:
+    return [str(address) for address in addresses]

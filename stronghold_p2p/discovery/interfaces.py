@@ -1,9 +1,10 @@
 """The links of this host, and a socket on each.
 
 Each link has a socket of its own, so it is known where a packet has come in, and where one goes out. It shares port
-5353 with everybody: programs that set only SO_REUSEADDR, as go's, share with those that set it as well; where a system
-wants SO_REUSEPORT, too, it is there. On Linux it is bound to the group's address, so it takes no answers by unicast
-away from others, and IP_MULTICAST_ALL keeps away what comes in at other links.
+5353 with everybody, by SO_REUSEADDR, which all set who share it. Other systems want SO_REUSEPORT, too; on Linux that
+makes our sockets one group, and a packet that came in at one link was seen to reach the socket of another. There it is
+bound to the group's address, so it takes no answers by unicast away from others, and IP_MULTICAST_ALL keeps away what
+comes in at other links.
 """
 
 import ipaddress
@@ -81,7 +82,7 @@ def socket_on(link: Link, interfaces: tuple[Interface, ...]) -> socket.socket:
     try:
         made.setblocking(False)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if hasattr(socket, "SO_REUSEPORT"):
+        if sys.platform != "linux" and hasattr(socket, "SO_REUSEPORT"):
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if link.version == 4:
             _join_4(made, link, interfaces[0].ip.packed)

@@ -9,7 +9,6 @@ import asyncio
 import json
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -17,30 +16,45 @@ from typing import Any
 
 import pytest
 
-from stronghold_p2p import PeerId
 from tests import netns
 from tests.interop.real_peer import RealPeer, real_peer
-from tests.interop.ways import WHOLE
+from tests.interop.ways import Way, ways
 
 SOON = 3.0
-ADDRESS = "/ip4/10.7.0."
 QUERY_EVERY = 2.0  # seconds, of rust, whose own figure is five minutes
+EACH = pytest.mark.parametrize("way", ways(roles=["ours dials"]), ids=lambda way: way.name)
+
+pytestmark = pytest.mark.speed
+
+
+class Lan(netns.Lan):
+    """With three hosts from the start."""
+
+    def __init__(self, lan: netns.Lan) -> None:
+        self.__dict__.update(lan.__dict__)
+        self.a, self.b, self.c = (self.host() for _ in range(3))
 
 
 @pytest.fixture
-def lan() -> Iterator[netns.Lan]:
+def lan() -> Iterator[Lan]:
     try:
         with netns.lan() as made:
-            yield made
+            yield Lan(made)
     except netns.Unavailable as reason:
         pytest.skip(str(reason))
 
 
-class Seen:
-    """What ``discover --json`` says."""
+def port_of(addresses: list[str]) -> str:
+    return addresses[0].split("/")[4]
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
+
+class Seen:
+    """What ``discover --json`` says; the first line is about itself."""
+
+    def __init__(self, process: asyncio.subprocess.Process, about: dict[str, Any], *, reads: bool) -> None:
+        self.process, self.reads = process, reads
+        self.peer: str = about["peer"]
+        self.port = port_of(about["addresses"])
         self.lines: list[dict[str, Any]] = []
         self._reader = asyncio.create_task(self._read())
 
@@ -49,39 +63,47 @@ class Seen:
         async for line in self.process.stdout:
             self.lines.append(json.loads(line))
 
-    async def until(self, word: str, peer: PeerId, *, within: float = SOON) -> dict[str, Any]:
-        """That of ``peer``; how long it took is not measured where it came before."""
+    async def until(self, word: str, peer: object, *, within: float = SOON) -> list[str]:
+        """Whether it says that of ``peer`` in time; and where it is."""
         async with asyncio.timeout(within):
             while True:
                 for line in self.lines:
                     if (line["event"], line["peer"]) == (word, str(peer)):
                         self.lines.remove(line)
-                        return line
+                        return list(line.get("addresses", ()))
                 await asyncio.sleep(0.01)
 
     async def end(self) -> None:
-        if self.process.returncode is None:
+        """The end of standard input; discover reads none."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        if self.process.returncode is None and not self.reads:
             self.process.send_signal(signal.SIGTERM)
-        await self.process.wait()
+        async with asyncio.timeout(10.0):
+            await self.process.wait()
         await self._reader
 
 
 @asynccontextmanager
-async def discovering(host: str, *options: str) -> AsyncIterator[Seen]:
-    """``stronghold-p2p discover`` in a namespace."""
-    command = netns.run_in(host, sys.executable, "-m", "stronghold_p2p", "discover", "--json", *options)
+async def discovering(host: str, module: str = "stronghold_p2p") -> AsyncIterator[Seen]:
+    """``stronghold-p2p discover`` in a namespace, which is looking already."""
+    command = netns.run_in(host, sys.executable, "-m", module, "discover", "--json")
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe)
-    seen = Seen(process)
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    seen: Seen | None = None
     try:
+        async with asyncio.timeout(30.0):
+            seen = Seen(process, json.loads(await process.stdout.readline()), reads=module != "stronghold_p2p")
         yield seen
         await seen.end()
-        assert process.stderr is not None
-        assert await process.stderr.read() == b""
+        assert (process.returncode, await process.stderr.read()) == (0, b"")
     finally:
         if process.returncode is None:
             process.kill()
-        await seen.end()
+        if seen is not None:
+            await seen.end()
 
 
 @asynccontextmanager
@@ -94,17 +116,60 @@ async def peer_on(host: str, name: str, program: Path) -> AsyncIterator[RealPeer
         yield peer
 
 
-@pytest.mark.parametrize("name", WHOLE)
-async def test_a_peer_and_discover_see_each_other(name: str, programs: Callable[[str], Path], lan: netns.Lan) -> None:
-    one, other = lan.host(), lan.host()
-    program = programs(name)
-    async with discovering(one) as first, peer_on(other, name, program) as theirs:
-        begun = time.monotonic()
-        found = await first.until("found", theirs.peer)
-        assert any(address.startswith(f"{ADDRESS}2/tcp/") for address in found["addresses"])
-        assert not any("/127.0.0.1/" in address for address in found["addresses"])  # go and js announce it
-        print(f"{name} seen after {time.monotonic() - begun:.2f} s")
-        async with discovering(lan.host()) as late:  # a peer that has been there for long
-            begun = time.monotonic()
-            await late.until("found", theirs.peer, within=SOON + 1.0)  # a second for Python to start
-            print(f"{name} seen by a late one after {time.monotonic() - begun:.2f} s")
+@EACH
+async def test_discover_sees_a_peer_that_comes_and_one_that_is_there(
+    way: Way, programs: Callable[[str], Path], lan: Lan
+) -> None:
+    async with discovering(lan.a) as ours, peer_on(lan.b, way.name, programs(way.name)) as theirs:
+        addresses = await ours.until("found", theirs.peer)
+        assert any(address.startswith("/ip4/10.7.0.2/tcp/") for address in addresses)
+        assert not any("/127.0.0.1/" in address for address in addresses)  # go and js announce it
+        async with discovering(lan.c) as late:
+            await late.until("found", theirs.peer)
+
+
+@EACH
+async def test_a_peer_sees_discover(way: Way, programs: Callable[[str], Path], lan: Lan) -> None:
+    async with peer_on(lan.b, way.name, programs(way.name)) as theirs, discovering(lan.a) as ours:
+        await sees(theirs, way.name, ours)
+
+
+@EACH
+async def test_a_peer_and_discover_see_where_a_peer_of_ours_has_moved(
+    way: Way, programs: Callable[[str], Path], lan: Lan
+) -> None:
+    async with (
+        peer_on(lan.b, way.name, programs(way.name)) as theirs,
+        discovering(lan.a) as ours,
+        discovering(lan.c, "tests.interop.moving_peer") as moving,
+    ):
+        await sees(theirs, way.name, moving)
+        await ours.until("found", moving.peer)
+        assert moving.process.stdin is not None
+        moving.process.stdin.write(b"move\n")
+        before, moving.port = moving.port, port_of(await moving.until("listening", moving.peer))
+        # js tells of a peer once, and then its store of addresses that are new.
+        await sees(theirs, way.name, moving, "readdressed" if way.name == "js" else "discovered")
+        places: list[str] = []
+        while not any(f"/tcp/{moving.port}" in place for place in places) or str(before) in str(places):
+            places = await ours.until("changed", moving.peer)
+
+
+async def sees(theirs: RealPeer, name: str, ours: Seen, event: str = "discovered") -> None:
+    """rust sees it when its next query is answered, and so within its interval, if not before."""
+    async with asyncio.timeout(QUERY_EVERY if name == "rust" else SOON):
+        while True:
+            found = await theirs.until(event, peer=ours.peer)
+            if any(f"/tcp/{ours.port}" in address for address in found["addrs"]):
+                return
+
+
+async def test_goodbyes_of_go_and_of_ours(programs: Callable[[str], Path], lan: Lan) -> None:
+    async with discovering(lan.a) as ours, discovering(lan.b) as others:
+        await ours.until("found", others.peer)
+        async with peer_on(lan.c, "go", programs("go")) as go:
+            await ours.until("found", go.peer)
+            await go.call("close_mdns")
+            await ours.until("lost", go.peer)
+        await others.end()
+        await ours.until("lost", others.peer)
