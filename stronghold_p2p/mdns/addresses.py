@@ -75,10 +75,10 @@ def heard(text: str, *, here: bool, zone: str) -> tuple[PeerId, Multiaddr] | Non
     if reach is Reach.MACHINE and not here:
         return None
     if parts[0].protocol is IP6ZONE or (parts[0].protocol is IP6 and reach is Reach.LINK):
-        rest = bytes(address)[parts[1].start :] if parts[0].protocol is IP6ZONE else bytes(address)
-        if not zone or not rest:
+        first = parts[1] if parts[0].protocol is IP6ZONE and len(parts) > 1 else parts[0]
+        if not zone or first.protocol is not IP6:
             return None
-        address = Multiaddr(IP6ZONE.prefixed(zone.encode()) + rest)
+        address = Multiaddr(IP6ZONE.prefixed(zone.encode()) + bytes(address)[first.start :])
     return peer, address
 
 

@@ -65,6 +65,7 @@ class Network:
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
         announce: Iterable[Address] | None = None,
+        mdns: bool = False,
         agent: str = AGENT,
         name: str = "",
         threads: int = 32,
@@ -77,6 +78,7 @@ class Network:
             timeouts=timeouts,
             limits=limits,
             announce=announce,
+            mdns=mdns,
             agent=agent,
             name=name,
         )

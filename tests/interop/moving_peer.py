@@ -1,6 +1,6 @@
 """A peer of ours with mDNS that listens elsewhere whenever a line comes on standard input; it prints where, as JSON.
 
-    python -m tests.interop.moving_peer
+python -m tests.interop.moving_peer
 """
 
 from __future__ import annotations
