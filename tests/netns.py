@@ -157,15 +157,15 @@ class Lan:
     def __init__(self, hub: str, stack: ExitStack) -> None:
         self._hub, self._stack, self._hosts = hub, stack, 0
 
-    def host(self) -> str:
-        """One more; its namespace."""
+    def host(self, address: str | None = None) -> str:
+        """One more, at this address and prefix instead; its namespace."""
         with _making():
             name = _made(self._stack)
             self._hosts += 1
             _ip("-netns", name, "link", "set", "lo", "up")
-            self.plug(name, "eth0", f"10.7.0.{self._hosts}/24")
-            # Nobody is there, but js sends to groups as to everybody: where the default route leads.
-            _ip("-netns", name, "route", "add", "default", "via", "10.7.0.254")
+            self.plug(name, "eth0", address or f"10.7.0.{self._hosts}/24")
+            if address is None:  # nobody is there, but js sends to groups as to everybody: where that route leads
+                _ip("-netns", name, "route", "add", "default", "via", "10.7.0.254")
         return name
 
     def plug(self, name: str, device: str, address: str) -> None:

@@ -133,8 +133,9 @@ class Mdns:
         return found
 
     def _take(self, announcement: Announcement, source: str, link: Link, now: float) -> list[Output]:
-        here, zone = ip_address(source) in self._host, link.name
-        read_ones = (heard(text, here=here, zone=zone) for text in announcement.texts)
+        ip = ip_address(source)
+        here = ip.is_loopback or ip in self._host
+        read_ones = (heard(text, here=here, zone=link.name) for text in announcement.texts)
         peer, addresses = grouped(one for one in read_ones if one is not None)
         if peer is None or peer == self._peer:
             return []

@@ -91,7 +91,8 @@ class Guard:
     def __init__(self, options: argparse.Namespace, limits: Limits) -> None:
         self.firewall = firewall_of(options)
         book = None if options.book is None else AddressBook.load(options.book)
-        self.network = Network(firewall=self.firewall, timeouts=options.timeouts, limits=limits, book=book)
+        given = {"firewall": self.firewall, "timeouts": options.timeouts, "limits": limits, "book": book}
+        self.network = Network(**given, mdns=options.mdns)
         self.codec = Counted()
         self.protocol: RequestProtocol[Any, Any] = RequestProtocol(GUARDED, request=self.codec, response=JSON)
         self.errors = Errors()

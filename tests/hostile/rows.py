@@ -10,7 +10,7 @@ from tests.hostile.arena import Arena
 
 MODULES = (
     *("transport", "multistream", "yamux", "noise", "identify", "requests"),
-    *("firewall", "rules", "stored", "load", "shares"),
+    *("firewall", "rules", "stored", "load", "shares", "mdns"),
 )
 
 

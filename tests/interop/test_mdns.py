@@ -85,9 +85,9 @@ class Seen:
 
 
 @asynccontextmanager
-async def discovering(host: str, module: str = "stronghold_p2p") -> AsyncIterator[Seen]:
+async def discovering(host: str, *options: str, module: str = "stronghold_p2p") -> AsyncIterator[Seen]:
     """``stronghold-p2p discover`` in a namespace, which is looking already."""
-    command = netns.run_in(host, sys.executable, "-m", module, "discover", "--json")
+    command = netns.run_in(host, sys.executable, "-m", module, "discover", "--json", *options)
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
     assert process.stdout is not None
@@ -141,7 +141,7 @@ async def test_a_peer_and_discover_see_where_a_peer_of_ours_has_moved(
     async with (
         peer_on(lan.b, way.name, programs(way.name)) as theirs,
         discovering(lan.a) as ours,
-        discovering(lan.c, "tests.interop.moving_peer") as moving,
+        discovering(lan.c, module="tests.interop.moving_peer") as moving,
     ):
         await sees(theirs, way.name, moving)
         await ours.until("found", moving.peer)
@@ -173,3 +173,31 @@ async def test_goodbyes_of_go_and_of_ours(programs: Callable[[str], Path], lan: 
             await ours.until("lost", go.peer)
         await others.end()
         await ours.until("lost", others.peer)
+
+
+async def test_over_ipv6_alone(lan: Lan) -> None:
+    one, other = lan.host("fd07::1/64"), lan.host("fd07::2/64")
+    async with discovering(one, "/ip6/::/tcp/0") as ours, discovering(other, "/ip6/::/tcp/0") as others:
+        assert await ours.until("found", others.peer) == [f"/ip6/fd07::2/tcp/{others.port}"]
+        assert await others.until("found", ours.peer) == [f"/ip6/fd07::1/tcp/{ours.port}"]
+
+
+async def test_each_network_is_told_the_addresses_there_and_interfaces_come_and_go(lan: Lan) -> None:
+    """Another interface is there within ten seconds: interfaces and addresses are looked at every five."""
+    with netns.lan() as another:
+        far = another.host()
+        async with (
+            discovering(lan.a) as ours,
+            discovering(far) as theirs,
+            discovering(lan.b, module="tests.interop.moving_peer") as moving,
+        ):
+            assert await ours.until("found", moving.peer) == [f"/ip4/10.7.0.2/tcp/{moving.port}"]
+            another.plug(lan.b, "eth1", "10.7.0.77/24")
+            assert await theirs.until("found", moving.peer, within=10.0) == [f"/ip4/10.7.0.77/tcp/{moving.port}"]
+            lan.unplug(lan.b, "eth0")
+            lan.plug(lan.b, "eth0", "10.7.0.88/24")
+            places: list[str] = []
+            async with asyncio.timeout(10.0):
+                while f"/ip4/10.7.0.88/tcp/{moving.port}" not in places:
+                    places = await ours.until("changed", moving.peer, within=10.0)
+            assert not any("10.7.0.77" in place for place in places)
