@@ -91,12 +91,28 @@ def walk(data: bytes) -> list[Part]:
     return parts
 
 
-def kind_of(data: bytes, most: int) -> tuple[int, ...]:
-    """The codes of at most ``most`` components of a binary address, whose values are passed over: they may cost much.
+def kind_of(data: bytes, most: int) -> tuple[int, ...] | None:
+    """The codes of the components of a binary address, whose values are passed over: they may cost much.
 
-    ``DecodeError`` as for ``walk``, but for what is wrong with a value.
+    None where ``walk`` would raise, but for what is wrong with a value, and for more than ``most`` components. Nothing
+    is raised: an error costs more than the walk, and a stranger may send a hundred wrong ones (hostile row 120).
     """
-    return tuple(protocol.code for protocol, _, _ in _components(data, most))
+    codes: list[int] = []
+    offset, end = 0, len(data)
+    while offset < end <= MAX_SIZE and len(codes) < most:
+        protocol = BY_PREFIX.get(data[offset : offset + 1]) or BY_PREFIX.get(data[offset : offset + 2])
+        if protocol is None:
+            return None
+        codes.append(protocol.code)
+        offset += 1 if protocol.code < 0x80 else 2
+        size = protocol.size
+        if size is None:
+            try:
+                size, offset = varint.decode(data, offset, maximum=MAX_SIZE)
+            except DecodeError:
+                return None
+        offset += size
+    return tuple(codes) if offset == end and codes else None
 
 
 def _components(data: bytes, most: int) -> Iterator[tuple[Protocol, int, bytes]]:

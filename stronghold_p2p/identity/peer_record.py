@@ -4,6 +4,7 @@ Deployed implementations use a domain and a payload type other than those in the
 them, and so do we.
 """
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -66,8 +67,9 @@ class PeerRecord:
 
     @property
     def edition(self) -> Edition:
-        listed = b"".join(len(address).to_bytes(4, "big") + address for address in self.addresses)
-        return Edition(self.seq, sha256(listed).digest()[:DIGEST])
+        count = len(self.addresses)
+        sizes = struct.pack(f">{count + 1}I", count, *map(len, self.addresses))
+        return Edition(self.seq, sha256(b"".join((sizes, *self.addresses))).digest()[:DIGEST])
 
     def seal(self, signer: Signer) -> bytes:
         """The record in an envelope signed by ``signer``, whose peer id has to be the record's (``ValueError``)."""

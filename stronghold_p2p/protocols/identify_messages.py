@@ -8,6 +8,7 @@ nothing but itself. Only a public key that is not the connection's makes the who
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from itertools import islice
 from typing import Any, Final
 
@@ -36,7 +37,7 @@ MAX_ADDRESSES: Final = 64
 MAX_EXAMINED: Final = 128  # different addresses that are looked at to find those: a bad one costs as much as a good one
 MAX_KINDS: Final = 16  # different kinds of them, of which somebody here is asked whether they can be dialed
 MAX_COMPONENTS: Final = 8  # of one of them; one that leads through a relay has five
-MAX_WALKED: Final = 384  # of all that are more than an IP address and a TCP port; there are few such, or many of five
+MAX_WALKED: Final = 192  # of all that are more than an IP address and a TCP port; there are few such, or many of five
 MAX_FIELDS: Final = 1_024  # of one part: eight bytes for each, less than any address has
 
 # Of what is ``IP_TCP``, by its first byte.
@@ -153,8 +154,7 @@ class View:
     ) -> None:
         self.known = known
         self.peer = peer
-        there = reach_of(remote)
-        self._reaches = tuple(one for one in Reach if _reachable(one, there))
+        self._reaches = _reaches_from(reach_of(remote))
         self._dialable = dialable
         self._own = P2P.prefixed(bytes(peer))
         self._kinds: dict[tuple[int, ...], bool] = {}
@@ -197,6 +197,8 @@ class View:
         """What ``data`` is, if it names a place and no peer, and can be dialed."""
         try:
             kind = _PLAIN_KINDS[data[0]] if IP_TCP.fullmatch(data) else self._kind_of(data)
+            if kind is None:
+                return None
             if kind not in self._kinds:
                 if len(self._kinds) == MAX_KINDS:
                     return None
@@ -207,11 +209,10 @@ class View:
         except DecodeError:
             return None
 
-    def _kind_of(self, data: bytes) -> tuple[int, ...]:
+    def _kind_of(self, data: bytes) -> tuple[int, ...] | None:
         most = min(MAX_COMPONENTS, self._left)
-        self._left -= most
         kind = kind_of(data, most)
-        self._left += most - len(kind)
+        self._left -= most if kind is None else len(kind)
         return kind
 
 
@@ -248,6 +249,12 @@ def _record(sealed: bytes | None, peer: PeerId, known: Edition | None) -> PeerRe
         return PeerRecord.open(sealed, peer, lambda record: record.edition.follows(known))
     except DecodeError:
         return None
+
+
+@cache
+def _reaches_from(remote: Reach) -> frozenset[Reach]:
+    """Of which reach addresses of a peer at ``remote`` may be that we can use."""
+    return frozenset(one for one in Reach if _reachable(one, remote))
 
 
 def _reachable(there: Reach, remote: Reach) -> bool:

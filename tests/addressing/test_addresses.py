@@ -308,6 +308,18 @@ def test_the_kind_of_an_address_is_told_without_its_values() -> None:
     relayed = parse(f"/ip4/8.8.8.8/tcp/1/p2p/{OTHER}/p2p-circuit")
     assert kind_of(bytes(relayed), MAX_COMPONENTS) == (4, 6, 421, 290)
     assert kind_of(b"\xa5\x03\x02no" + b"\x35\x02\xff\xfe", 2) == (421, 53)  # neither a peer id, nor a name
-    for data in (b"", b"\x04\x7f", b"\xff\xff\x7f", b"\x06\x00\x01" * 3, bytes(1_025)):
-        with pytest.raises(DecodeError):
-            kind_of(data, 2)
+    for data in (b"", b"\x04\x7f", b"\xff\xff\x7f", b"\x06\x00\x01" * 3, bytes(1_025), b"\x35", b"\x35\xff\x01"):
+        assert kind_of(data, 2) is None
+
+
+ADDRESSES = [bytes(parse(text)) for texts in SCOPES.values() for text in texts.split()]
+
+
+@given(st.binary(max_size=40) | st.sampled_from(ADDRESSES))
+def test_the_kind_is_that_of_the_walk(data: bytes) -> None:
+    kind = kind_of(data, MAX_COMPONENTS)
+    try:
+        parts = walk(data)
+    except DecodeError:
+        return
+    assert kind == tuple(part.protocol.code for part in parts)
