@@ -26,9 +26,11 @@ from stronghold_p2p import (
     PeerIdMismatch,
     PeerLost,
 )
+from stronghold_p2p.book.addresses import store_of
 from stronghold_p2p.discovery import interfaces, mdns
 from stronghold_p2p.events.lines import line_of
-from stronghold_p2p.mdns.core import Link
+from stronghold_p2p.mdns.core import Hint, Link
+from stronghold_p2p.mdns.table import Change
 from tests.peers import LOOPBACK, levels, turns, until
 
 
@@ -92,7 +94,7 @@ async def test_a_hint_is_no_more_than_that_and_is_not_saved(tmp_path: Path) -> N
         (place,) = book.addresses(bob.peer_id)
         book.remove(bob.peer_id)
         spoofed = eve.listeners[0].addresses[0]
-        service._do([mdns.Hint(bob.peer_id, (spoofed,), 120.0)])
+        service._do([Hint(bob.peer_id, (spoofed,), 120.0)])
         with pytest.raises(PeerIdMismatch):
             await alice.connect(bob.peer_id)
         book.add(bob.peer_id, place)
@@ -105,10 +107,10 @@ async def test_what_goes_takes_its_hints_along_and_nothing_else() -> None:
         assert isinstance(service, mdns.MdnsService)
         given, hint, told = (Multiaddr(f"/ip4/192.0.2.1/tcp/{port}") for port in (1, 2, 3))
         alice.book.add(bob, given)
-        mdns.store_of(alice.book).learn(bob, [told])
-        service._do([mdns.Hint(bob, (given, hint, told), 120.0), mdns.Change(bob, (), (given, hint, told))])
+        store_of(alice.book).learn(bob, [told])
+        service._do([Hint(bob, (given, hint, told), 120.0), Change(bob, (), (given, hint, told))])
         assert alice.book.addresses(bob) == (given, told, hint)
-        service._do([mdns.Change(bob, (given, hint, told), ())])
+        service._do([Change(bob, (given, hint, told), ())])
         assert alice.book.addresses(bob) == (given, told)
 
 
