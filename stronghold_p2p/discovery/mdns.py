@@ -4,6 +4,7 @@ Importing this module loads zeroconf, so it is imported by who switches mDNS on.
 """
 
 import asyncio
+import errno
 import logging
 import os
 from collections.abc import Callable, Iterable
@@ -19,6 +20,14 @@ from stronghold_p2p.mdns.table import LONGEST, Change
 from stronghold_p2p.swarm.host import Host, Service
 
 LOOK_EVERY: Final = 5.0  # seconds between two looks at the interfaces of this host, as for the addresses of listeners
+
+FAULT: Final = "internal error in mDNS"
+FAULTY: Final = 1.0  # seconds of rest after a fault of ours
+PASSING: Final = {
+    errno.ENOBUFS,
+    errno.EMSGSIZE,
+    errno.EPERM,
+}  # one packet is lost: the queue is full, a filter drops it
 
 log = logging.getLogger("stronghold_p2p.network")
 
@@ -46,9 +55,12 @@ class _Ear(asyncio.DatagramProtocol):
         self._service.received(data, str(addr[0]).partition("%")[0], self.link)
 
     def error_received(self, error: Exception) -> None:
-        """The interface is down, or has gone; the next look makes another socket."""
+        """Unless it passes, the interface is down, or has gone; the next look makes another socket."""
         log.debug("mDNS on %s: %s", self.link.name, OneLine(error))
-        self.broken = True
+        self.broken = self.broken or getattr(error, "errno", None) not in PASSING
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.transport, self.broken = None, True
 
     def pause_writing(self) -> None:
         """What is said now is left out: it comes again."""
@@ -97,7 +109,7 @@ class MdnsService(Service):
             return
         core = self._mdns
         dropped = core.dropped
-        each([partial(self._receive, data, source, link)], log, "internal error while an mDNS packet was read")
+        each([partial(self._receive, data, source, link)], log, FAULT)
         counts = self._swarm.hub.counts
         counts["mdns_packets"] += 1
         counts["mdns_dropped"] += core.dropped - dropped
@@ -128,11 +140,11 @@ class MdnsService(Service):
                     hub.counts["peers_lost"] += not after
                     hub.emit(PeerDiscovered(peer, after) if after else PeerLost(peer))
 
-    def _wait(self) -> None:
+    def _wait(self, earliest: float = 0.0) -> None:
         """Set the one timer anew, where what is due comes earlier than it; it comes too early now and then."""
         if self._closed:
             return
-        due = min(self._mdns.due, self._look_at)
+        due = max(min(self._mdns.due, self._look_at), earliest)
         if self._timer is not None:
             if self._timer.when() <= due:
                 return
@@ -141,12 +153,16 @@ class MdnsService(Service):
 
     def _tick(self) -> None:
         self._timer = None
-        loop = self._swarm.loop
-        steps = [lambda: self._do(self._mdns.tick(loop.time()))]
-        if self._look_at <= loop.time():
-            steps.append(self._look)
-        each(steps, log, "internal error in mDNS")
-        self._wait()
+        now = self._swarm.loop.time()
+        earliest = 0.0
+        try:
+            self._do(self._mdns.tick(now))
+            if self._look_at <= now:
+                self._look()
+        except Exception:  # what is due stays so: not again in this moment
+            log.exception(FAULT)
+            earliest = now + FAULTY
+        self._wait(earliest)
 
     # ---------------------------------------------------------------- links
 
@@ -163,15 +179,23 @@ class MdnsService(Service):
         for link, ear in list(self._ears.items()):
             if ear.broken or self._links.get(link, ())[:1] != ear.interfaces[:1]:  # it sends from the first
                 self._ears.pop(link).close()
-        missing = [link for link in self._links if link not in self._ears]
+        missing = {link: interfaces for link, interfaces in self._links.items() if link not in self._ears}
         if missing and (self._opening is None or self._opening.done()):
             self._opening = self._swarm.loop.create_task(self._open(missing))
         self._use()
 
-    async def _open(self, missing: Iterable[Link]) -> None:
+    async def _open(self, missing: dict[Link, tuple[Interface, ...]]) -> None:
+        try:
+            await self._open_each(missing)
+        except Exception:  # a fault of ours, of which nobody else would hear
+            log.exception(FAULT)
+        self._use()
+        self._wait()
+
+    async def _open_each(self, missing: dict[Link, tuple[Interface, ...]]) -> None:
         reason: OSError | None = None
-        for link in missing:
-            ear = _Ear(self, link, self._links[link])
+        for link, interfaces in missing.items():
+            ear = _Ear(self, link, interfaces)
             try:
                 await self._swarm.loop.create_datagram_endpoint(ear.itself, sock=socket_on(link, ear.interfaces))
             except OSError as error:
@@ -182,8 +206,6 @@ class MdnsService(Service):
         if reason is not None and not self._ears and not self._told:
             self._told = True
             log.warning("nobody can be discovered by mDNS, nor discover us: %s", OneLine(reason))
-        self._use()
-        self._wait()
 
     def _use(self) -> None:
         """Speak on the links that have a socket."""
@@ -199,7 +221,7 @@ class MdnsService(Service):
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        each(steps, log, "internal error in mDNS")
+        each(steps, log, FAULT)
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait([self._opening])

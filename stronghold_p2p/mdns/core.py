@@ -89,6 +89,8 @@ class Mdns:
 
     def set_links(self, links: Mapping[Link, tuple[Interface, ...]], now: float) -> None:
         """These are there now, each with the addresses that we have on it."""
+        if links == self._interfaces:
+            return
         self._host = frozenset(interface.ip for interfaces in links.values() for interface in interfaces)
         self._interfaces = dict(links)
         self._links = {link: self._links.get(link) or Speaker(now, self._draw) for link in links}

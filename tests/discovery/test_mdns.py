@@ -185,6 +185,8 @@ async def test_a_link_that_breaks_gets_another_socket(monkeypatch: pytest.Monkey
         assert isinstance(service, mdns.MdnsService)
         await until(lambda: service._ears)
         link, ear = next(iter(service._ears.items()))
+        ear.error_received(OSError(errno.ENOBUFS, "full"))
+        assert not ear.broken
         ear.error_received(OSError(errno.ENETDOWN, "down"))
         await until(lambda: service._ears.get(link) not in (None, ear))
         ear.pause_writing()
@@ -203,7 +205,18 @@ async def test_a_fault_of_ours_ends_nothing(monkeypatch: pytest.MonkeyPatch, cap
         with monkeypatch.context() as patched:
             patched.setattr(service._mdns, "receive", fails)
             service.received(b"", "127.0.0.1", Link("lo", 1, 4))
-        assert levels(caplog) == [logging.ERROR]
+        with monkeypatch.context() as patched:
+            patched.setattr(service._mdns, "tick", fails)
+            patched.setattr(service, "_open_each", fails)
+            await until(lambda: service._opening is not None and service._opening.done())
+            service._ears.popitem()[1].close()
+            assert service._timer is not None
+            service._timer.cancel()
+            service._tick()
+            assert service._timer.when() > service._swarm.loop.time() + 0.9
+            service._look()
+            await turns()
+        assert levels(caplog) == [logging.ERROR] * 3
         await until(lambda: of(seen, bob.peer_id), 5.0)
 
 
