@@ -136,10 +136,10 @@ func drive(args []string) error {
 	flags := flag.NewFlagSet("drive", flag.ContinueOnError)
 	flags.StringVar(&options.keyType, "key-type", "ed25519", "ed25519, secp256k1, ecdsa or rsa")
 	flags.StringVar(&options.earlyMuxer, "early-muxer", earlyMuxer, "on, empty or absent")
-	without := flags.Bool("no-early-muxer", false, "the same as --early-muxer absent")
-	listen := flags.Bool("listen", false, "listen on a free TCP port")
-	on := flags.String("host", "127.0.0.1", "of this IPv4 address")
+	on := flags.String("host", "127.0.0.1", "listen on this IPv4 address instead")
 	discover := flags.Bool("mdns", false, "discover peers on the LAN, and be discovered")
+	without := flags.Bool("no-early-muxer", false, "the same as --early-muxer absent")
+	listen := flags.Bool("listen", false, "listen on /ip4/127.0.0.1/tcp/0")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -147,9 +147,10 @@ func drive(args []string) error {
 		options.earlyMuxer = earlyMuxerAbsent
 	}
 	if *listen {
-		options.listen = []string{"/ip4/" + *on + "/tcp/0"}
+		options.listen = []string{"/ip4/127.0.0.1/tcp/0"}
 	}
 	logged := collectWarnings(os.Stderr)
+	onHost(options.listen, *on)
 	host, err := newHost(options)
 	if err != nil {
 		return err

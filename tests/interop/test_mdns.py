@@ -9,7 +9,7 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 
 from tests import netns
-from tests.interop.real_peer import RealPeer, real_peer
+from tests.interop import build
+from tests.interop.real_peer import RealPeer
 from tests.interop.ways import Way, ways
+from tests.support.driven import driven
 
 SOON = 3.0
 QUERY_EVERY = 2.0  # seconds, of rust, whose own figure is five minutes
@@ -112,18 +114,21 @@ async def peer_on(host: str, name: str, program: Path) -> AsyncIterator[RealPeer
     options = ["--mdns", "--host", "0.0.0.0", *(["--query-every", str(QUERY_EVERY)] if name == "rust" else [])]
     async with AsyncExitStack() as stack:
         with netns.inside(host):  # what is started from here stays there
-            peer = await stack.enter_async_context(real_peer(program, *options))
+            peer = await stack.enter_async_context(driven(RealPeer, program, "--listen", *options))
         yield peer
 
 
 @EACH
-async def test_a_real_peer_and_discover(way: Way, programs: Callable[[str], Path], lan: Lan) -> None:
+async def test_a_real_peer_and_discover(way: Way, lan: Lan) -> None:
     """Each sees the other within three seconds, whoever comes first; both see where a peer of ours has moved; go's
     goodbye and ours are heard. The others say none: tests/mdns/test_core.py, in virtual time.
     """
+    program = build.PEERS[way.name]()
+    if program is None:
+        pytest.skip(f"no toolchain for {way.name}")
     async with (
         discovering(lan.a) as ours,
-        peer_on(lan.b, way.name, programs(way.name)) as theirs,
+        peer_on(lan.b, way.name, program) as theirs,
         discovering(lan.c, module="tests.interop.moving_peer") as moving,
     ):
         addresses = await ours.until("found", theirs.peer)
