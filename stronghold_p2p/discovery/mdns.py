@@ -115,7 +115,7 @@ class MdnsService(Service):
         counts["mdns_dropped"] += core.dropped - dropped
 
     def _receive(self, data: bytes, source: str, link: Link) -> None:
-        self._do(self._mdns.receive(data, source, link, self._swarm.loop.time()))
+        self._do(self._mdns.hear(data, source, link, self._swarm.loop.time()))
         self._wait()
 
     def _on_event(self, event: Event) -> None:

@@ -1,6 +1,6 @@
 """mDNS as a function of bytes, source, link and time: what is heard comes in, and what to do about it comes out.
 
-The shell calls ``set_links`` and ``set_addresses`` when something has changed, ``receive`` for each packet, and
+The shell calls ``set_links`` and ``set_addresses`` when something has changed, ``hear`` for each packet, and
 ``tick`` when it is ``due``; these two return what follows.
 """
 
@@ -110,7 +110,7 @@ class Mdns:
             texts = tuple(worth_telling(self._addresses, self._peer, both, self._host))
             speaker.set(texts, ips[:2] if texts else (), now, port_of(texts) or DUMMY_PORT)
 
-    def receive(self, data: bytes, source: str, link: Link, now: float) -> list[Output]:
+    def hear(self, data: bytes, source: str, link: Link, now: float) -> list[Output]:
         """One packet from the IP address ``source``; whatever port it came from, as rust takes any."""
         self.heard += 1
         if link not in self._links or not self._is_near(source, link) or not self._may(source, now):

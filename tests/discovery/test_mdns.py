@@ -203,7 +203,7 @@ async def test_a_fault_of_ours_ends_nothing(monkeypatch: pytest.MonkeyPatch, cap
             raise RuntimeError("a fault")
 
         with monkeypatch.context() as patched:
-            patched.setattr(service._mdns, "receive", fails)
+            patched.setattr(service._mdns, "hear", fails)
             service.received(b"", "127.0.0.1", Link("lo", 1, 4))
         with monkeypatch.context() as patched:
             patched.setattr(service._mdns, "tick", fails)

@@ -66,7 +66,7 @@ class Node:
         self.now = until
 
     def hears(self, data: bytes, source: str = FAR, link: Link = ETH4) -> None:
-        self.did(self.core.receive(data, source, link, self.now))
+        self.did(self.core.hear(data, source, link, self.now))
 
     def times(self, kind: str, link: Link = ETH4) -> list[float]:
         return [at for at, on, data in self.said if on == link and kind == kind_of(data)]
