@@ -31,7 +31,7 @@ class Change:
 
 @dataclass(slots=True)
 class _Said:
-    """Who said last that the peer is at an address, under which name, and until when that holds."""
+    """Who has said first that the peer is at an address, under which name lately, and until when that holds."""
 
     source: str
     name: str
@@ -80,7 +80,10 @@ class Table:
             self._per_source[source] += 1
         places, until = self._entries[peer].places, now + min(ttl, LONGEST)
         for address in addresses[:PER_PEER]:
-            if address in places or _has_room(places, source):
+            said = places.get(address)
+            if said is not None and said.source != source:  # that stays, and holds no shorter than this
+                said.until = max(said.until, until)
+            elif said is not None or _has_room(places, source):
                 places[address] = _Said(source, name, until)
         for address, said in list(places.items()):
             if (said.source, said.name) == (source, name) and address not in addresses:

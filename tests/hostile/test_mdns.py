@@ -147,6 +147,8 @@ def test_row_102_what_the_lan_may_say(arena: Arena) -> None:
             attacker.say(announced((Identity().name, [place(9)]), label=f"ttl{number}x", ttl=ttl))
         attacker.say(announced((victim.name, [place(8)]), label="victim", of=IN | 0x8000))  # "flush what you have"
         attacker.say(announced((victim.name, [place(port) for port in range(100, 200)]), label="more"), "127.3.0.3")
+        attacker.say(announced((victim.name, [place(7)]), label="same", ttl=1), "127.3.0.2")
+        attacker.say(goodbye("same"), "127.3.0.2")
         attacker.say(goodbye("victim"), "127.3.0.2")
         for number in range(arena.pick(300, 3_000)):
             attacker.say(bytes((0, 0, 2)) + QUERY[3:], f"127.3.2.{number % 200}")  # TC: more is to come

@@ -68,6 +68,15 @@ def test_a_goodbye_takes_back_what_its_source_has_said_under_that_name_a_second_
 
 
 def test_somebody_else_takes_nothing_away() -> None:
+    """Neither by saying the same for a moment, or with a goodbye to that, nor by saying something else."""
+    table = Table(9)
+    says(table, [A])
+    assert says(table, [A], source="192.168.1.66", name="mine", ttl=1) == []
+    table.leave({"mine"}, source="192.168.1.66", now=0.0)
+    assert says(table, [], source="192.168.1.66", name="mine") == []
+    assert table.expire(100.0) == []
+    assert says(table, [A], source="192.168.1.7", name="also", now=100.0) == []  # its other address, by IPv6 perhaps
+    assert table.expire(200.0) == []
     table = Table(9)
     says(table, [A])
     assert says(table, [C], source="192.168.1.66") == [Change(PEER, (A,), (A, C))]
