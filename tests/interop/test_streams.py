@@ -82,7 +82,7 @@ async def test_the_513th_is_reset_and_the_others_go_on(pair: Pair, caplog: pytes
     opened = await pair.ask("open_hold", n=DEFAULT + 3)
     assert opened["done"] == DEFAULT
     assert [failure["index"] for failure in opened["failures"]] == [512, 513, 514]
-    assert Reset.RESOURCE_LIMIT == 0x1002
+    assert int(Reset.RESOURCE_LIMIT) == 0x1002
     refused = pair.real.heard(Reset.RESOURCE_LIMIT)
     assert {failure.get("code") for failure in opened["failures"]} == {refused}
     assert all(failure["remote"] for failure in opened["failures"] if pair.real.codes)
