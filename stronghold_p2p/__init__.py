@@ -45,6 +45,8 @@ from stronghold_p2p.events.events import Event as Event
 from stronghold_p2p.events.events import Judged as Judged
 from stronghold_p2p.events.events import ListenerEnded as ListenerEnded
 from stronghold_p2p.events.events import Opened as Opened
+from stronghold_p2p.events.events import PeerDiscovered as PeerDiscovered
+from stronghold_p2p.events.events import PeerLost as PeerLost
 from stronghold_p2p.events.events import RequestFailed as RequestFailed
 from stronghold_p2p.events.events import RequestUnread as RequestUnread
 from stronghold_p2p.events.events import Retrying as Retrying

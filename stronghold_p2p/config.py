@@ -146,6 +146,10 @@ class Limits(_Options):
     asks = 256: questions to the firewall's hooks at once. Then what would be asked about is refused. Peers that a rule
         names keep a quarter of them.
     asks_per_peer = 16: of these, about one peer.
+    mdns_peers = 256: peers that mDNS has discovered and not lost. Then the source that has most of them gives way to
+        one that has less.
+    mdns_rate = 20.0: mDNS packets of one source that are read in a second, after three times as many at once; of all
+        sources together twenty times as many. Further ones are dropped.
     """
 
     connections: int | None = 300
@@ -210,3 +214,11 @@ class Limits(_Options):
     """
     asks_per_peer: int | None = 16
     """Of these, about one peer."""
+    mdns_peers: int | None = 256
+    """Peers that mDNS has discovered and not lost. Then the source that has most of them gives way to one that has
+    less.
+    """
+    mdns_rate: float | None = 20.0
+    """MDNS packets of one source that are read in a second, after three times as many at once; of all sources together
+    twenty times as many. Further ones are dropped.
+    """

@@ -21,6 +21,7 @@ from stronghold_p2p.arguments import (
 from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.live import Connection, LiveConnection
+from stronghold_p2p.discovery import switch_on
 from stronghold_p2p.errors import ConfigError, UsageError
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.identity import PeerId
@@ -77,6 +78,7 @@ class Network(Shown):
     no_announce: what they are never told: networks, or addresses or beginnings of them.
     dns: who is asked for the names in addresses, see ``Dns``; by default the system's nameservers.
     tls: the certificates of secure WebSocket, see ``WebTLS``; as a listener there are none by default.
+    mdns: announce us on the LAN, and discover others there (docs/mdns.md).
     agent: what identify tells about the software, at most 256 bytes.
     name: what ``repr`` and the audit log call this network.
 
@@ -97,12 +99,13 @@ class Network(Shown):
         no_announce: Iterable[Address] = (),
         dns: Dns | None = None,
         tls: WebTLS | None = None,
+        mdns: bool = False,
         agent: str = AGENT,
         name: str = "",
     ) -> None:
         given: dict[str, Any] = {"firewall": firewall, "book": book, "timeouts": timeouts, "limits": limits, "dns": dns}
         given["tls"] = tls
-        check_options(**given, identity=identity, agent=agent, name=name)
+        check_options(**given, identity=identity, mdns=mdns, agent=agent, name=name)
         self.identity, self.name = identity or Identity(), name
         self._swarm = swarm = Swarm(
             self.identity,
@@ -113,6 +116,7 @@ class Network(Shown):
         self.timeouts, self.limits = swarm.timeouts, swarm.limits
         self._identify, self._ping = Identify(swarm, agent), Ping(swarm)
         self._client, self._server, self._keeper = Client(swarm), Server(swarm), Keeper(swarm, self._ping.ping)
+        self._mdns = switch_on(swarm) if mdns else None
         self._loop: asyncio.AbstractEventLoop | None = None  # since it was opened
         self._checked: set[tuple[str, ...]] = set()  # protocols that streams were opened for
         self._interceptors = Interceptors()

@@ -23,6 +23,7 @@ _OPTIONS: Final[dict[str, tuple[type, str]]] = {
     "limits": (Limits, "take Limits(connections=100), for example"),
     "dns": (Dns, 'take Dns(nameservers=["192.0.2.53"]), for example'),
     "tls": (WebTLS, "take WebTLS(certificate='fullchain.pem', key='privkey.pem'), for example"),
+    "mdns": (bool, "take True or False"),
     "agent": (str, "take a text"),
     "name": (str, "take a text"),
 }

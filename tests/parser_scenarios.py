@@ -19,6 +19,7 @@ from stronghold_p2p.exchange import ExchangeRunner
 from stronghold_p2p.identity import Envelope, PeerId, PeerRecord, PublicKey
 from stronghold_p2p.identity.keys import pkcs8, storage
 from stronghold_p2p.identity.keys.identity import Identity
+from stronghold_p2p.mdns import messages as mdns
 from stronghold_p2p.noise import payload
 from stronghold_p2p.noise.handshake import HandshakeState
 from stronghold_p2p.request_response.codecs import codec, records
@@ -439,6 +440,14 @@ BLOCKS: list[Block] = [
         protobuf.encode(MESSAGE),
         MESSAGE,
         lambda message, result: protobuf.encode(result) == message,  # a shorter one that is a message, too
+    ),
+    Block(
+        "mdns.messages.read",
+        mdns.read,
+        mdns.query(),
+        mdns.Heard(asked=frozenset({mdns.SERVICE})),
+        lambda data, result: data.endswith(TAIL) and result.asked == {mdns.SERVICE},  # as all of DNS takes it
+        any_buffer=False,
     ),
     Block(
         "identity.envelope.Envelope.open",

@@ -60,6 +60,8 @@ SYMPTOMS: Final[Mapping[str, str]] = {
     "request_memory_per_peer": "the log names it, `RequestUnread` shows it; the peer gets `LimitExceeded`",
     "asks": "the log says how many questions there are; the requester gets `Rejected`",
     "asks_per_peer": "the log names it; the requester gets `Rejected`",
+    "mdns_peers": "no `PeerDiscovered` for further ones, or a `PeerLost` for another one of the same source",
+    "mdns_rate": "`mdns_dropped_total` grows",
 }
 
 

@@ -37,6 +37,7 @@ async def listen(options: argparse.Namespace) -> int:
         identity=identity_of(options.key, options, create=True) if options.key else None,
         listen=options.addrs or [DEFAULT],
         firewall=None if saved is None else saved.firewall,
+        mdns=options.mdns,
         timeouts=Timeouts(ask=options.timeout, request=options.timeout + AFTERWARDS),
         tls=WebTLS(certificate=options.tls_cert, key=options.tls_key, ca=options.ca),
     )

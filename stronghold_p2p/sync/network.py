@@ -70,6 +70,8 @@ class Network(SyncOnly):
         announce: Iterable[Address] | None = None,
         no_announce: Iterable[Address] = (),
         dns: Dns | None = None,
+        tls: WebTLS | None = None,
+        mdns: bool = False,
         agent: str = AGENT,
         name: str = "",
         threads: int = 32,
@@ -84,6 +86,8 @@ class Network(SyncOnly):
             announce=announce,
             no_announce=no_announce,
             dns=dns,
+            tls=tls,
+            mdns=mdns,
             agent=agent,
             name=name,
         )

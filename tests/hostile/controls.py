@@ -119,6 +119,10 @@ CONTROLS: Final = {
     "80_predicates_and_hooks_that_fail": ("--timeout ask=80", "over(peer, stream), within"),
     "81_other_names_for_the_same": ("--without exact-ids", '== "na", name'),
     "96_rules_that_were_spoilt": ("--without end-line", 'cut["allows"]'),
+    # mDNS
+    "101_packets_that_are_none": ("--limit mdns_rate=2000", "found <="),
+    "102_what_the_lan_may_say": ("--limit mdns_peers=2560", '["peers"] <= 256'),
+    "104_spoofed": ("--constant mdns.speaker.EVERY=0.01", "answers <="),
     # rules that change and rules in files, and the log
     "150_a_rule_for_one_peer": ("--without one-peer", "max(judged) <="),
     "150_rules_that_hooks_have_learned": ("--constant firewall.entries.LEARNED=400", '["learned"] <='),

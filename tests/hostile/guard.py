@@ -93,7 +93,8 @@ class Guard:
         self.firewall = firewall_of(options)
         book = None if options.book is None else AddressBook.load(options.book)
         tls = WebTLS(certificate=options.tls)
-        self.network = Network(firewall=self.firewall, timeouts=options.timeouts, limits=limits, book=book, tls=tls)
+        given = {"firewall": self.firewall, "timeouts": options.timeouts, "limits": limits, "book": book, "tls": tls}
+        self.network = Network(**given, mdns=options.mdns)
         self.codec = Counted()
         self.protocol: RequestProtocol[Any, Any] = RequestProtocol(GUARDED, request=self.codec, response=JSON)
         self.errors = Errors()

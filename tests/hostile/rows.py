@@ -10,7 +10,7 @@ from tests.hostile.arena import Arena
 
 MODULES = (
     *("transport", "websocket", "tls", "dialing", "multistream", "yamux", "noise", "identify", "requests"),
-    *("firewall", "rules", "stored", "load", "shares", "names"),
+    *("firewall", "rules", "stored", "load", "shares", "names", "mdns"),
 )
 
 

@@ -107,6 +107,9 @@ class Driver {
     const removed = [...before].filter(protocol => !now.has(protocol))
     if (added.length + removed.length > 0) {
       this.add({ event: 'protocols_updated', peer: peer.id.toString(), added, removed })
+    } else if (previous != null) { // whose addresses are the new ones, too: the store adds to its list
+      const addrs = peer.addresses.map(({ multiaddr }) => multiaddr.toString())
+      this.add({ event: 'readdressed', peer: peer.id.toString(), addrs })
     }
   }
 }
