@@ -32,6 +32,7 @@ from stronghold_p2p.streams import stream
 from stronghold_p2p.sync.loop_thread import LoopThread
 from stronghold_p2p.sync.parts import Connection, Events, Keeping, Listener, Parts, Stream, opening
 from stronghold_p2p.targets import Address, Target, Timeout
+from stronghold_p2p.transport.certificates import WebTLS
 
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")
