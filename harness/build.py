@@ -1,7 +1,8 @@
 """Builds the peers of other implementations into ``.cache/interop``, once per change of their sources.
 
-``python -m harness.build`` prints the path of the go-libp2p peer (``harness/go``), with ``crate`` that of
-the peer on the Rust crate (``harness/crate``).
+``python -m harness.build`` prints the path of the go-libp2p peer (``harness/go``), with ``dns`` that of the DNS server
+(``harness/dns``), with ``caddy`` that of a web server (``harness/caddy``), with ``crate`` that of the peer on the Rust
+crate (``harness/crate``).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = Path(__file__).resolve().parent / "go"
+DNS = Path(__file__).resolve().parent / "dns"
+CADDY = Path(__file__).resolve().parent / "caddy"
 CRATE = Path(__file__).resolve().parent / "crate"
 CACHE = ROOT / ".cache" / "interop"
 
@@ -36,20 +39,34 @@ def go_peer() -> Path | None:
 
     Raises ``BuildError`` when the build fails, and when Go is missing although ``CI=true``.
     """
+    return _go_program(SOURCES, "peer")
+
+
+def dns_server() -> Path | None:
+    """The DNS server of the tests, on the same terms."""
+    return _go_program(DNS, "dns")
+
+
+def caddy() -> Path | None:
+    """Caddy with the modules of a reverse proxy, on the same terms."""
+    return _go_program(CADDY, "caddy")
+
+
+def _go_program(sources: Path, name: str) -> Path | None:
     go = tool("go")
     if go is None:
         return None
     with alone():
-        return _build(go)
+        return _build(go, sources, name)
 
 
-def _build(go: str) -> Path:
-    program = CACHE / f"peer-{_fingerprint(go)}"
+def _build(go: str, sources: Path, name: str) -> Path:
+    program = CACHE / f"{name}-{_fingerprint(go, sources)}"
     if program.exists():
         return program
     fresh = program.with_suffix(".new")
-    _go(go, "build", "-trimpath", "-o", str(fresh), ".")
-    for old in CACHE.glob("peer-*"):
+    _go(go, sources, "build", "-trimpath", "-o", str(fresh), ".")
+    for old in CACHE.glob(f"{name}-*"):
         if old != fresh:
             old.unlink()
     return fresh.rename(program)
@@ -79,8 +96,8 @@ def tool(name: str) -> str | None:
     return found
 
 
-def _go(go: str, *arguments: str) -> str:
-    return run((go, *arguments), SOURCES, {**os.environ, **GO_SETTINGS})
+def _go(go: str, sources: Path, *arguments: str) -> str:
+    return run((go, *arguments), sources, {**os.environ, **GO_SETTINGS})
 
 
 def run(command: tuple[str, ...], folder: Path, environment: dict[str, str] | None = None) -> str:
@@ -97,9 +114,9 @@ def run(command: tuple[str, ...], folder: Path, environment: dict[str, str] | No
     return done.stdout
 
 
-def _fingerprint(go: str) -> str:
-    digest = hashlib.sha256(_go(go, "version").encode())
-    for path in sorted([*SOURCES.glob("*.go"), SOURCES / "go.mod", SOURCES / "go.sum"]):
+def _fingerprint(go: str, sources: Path) -> str:
+    digest = hashlib.sha256(_go(go, sources, "version").encode())
+    for path in sorted([*sources.glob("*.go"), sources / "go.mod", sources / "go.sum"]):
         digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
@@ -117,5 +134,9 @@ def alone() -> Iterator[None]:
 if __name__ == "__main__":
     if sys.argv[1:] == ["crate"]:
         print(crate_peer() or "no cargo", file=sys.stdout)
+    elif sys.argv[1:] == ["dns"]:
+        print(dns_server() or "no go toolchain", file=sys.stdout)
+    elif sys.argv[1:] == ["caddy"]:
+        print(caddy() or "no go toolchain", file=sys.stdout)
     else:
         print(go_peer() or "no go toolchain", file=sys.stdout)

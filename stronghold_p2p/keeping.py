@@ -15,13 +15,14 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p.backoff import backoff
 from stronghold_p2p.connection.live import Connection, LiveConnection
-from stronghold_p2p.errors import ConnectionClosed, P2PError, UsageError
+from stronghold_p2p.errors import ConfigError, ConnectionClosed, DeadlineExceeded, P2PError, UsageError
 from stronghold_p2p.events.events import Retrying
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.logs import OneLine
 from stronghold_p2p.loops import at_home, check_home
-from stronghold_p2p.streams.deadline import Deadline
+from stronghold_p2p.streams.deadline import Deadline, late
 from stronghold_p2p.swarm.host import Host, Service
+from stronghold_p2p.targets import Target, resolved
 
 FIRST: Final = 0.25  # seconds at most until the first try again
 STEADY: Final = 10.0  # seconds that a connection has to last, or the next try comes as late as if it had failed
@@ -58,19 +59,23 @@ class Keeping:
     async def connected(self, *, timeout: float | EllipsisType | None = ...) -> Connection:
         """The open connection, as soon as there is one. ``timeout``: by default ``timeouts.dial``.
 
-        ``DeadlineExceeded``: there was none in time, and ``error`` tells why; the tries go on. ``UsageError``: it was
-        stopped. ``ConnectionClosed``: the network has closed.
+        ``DeadlineExceeded``: there was none in time, and ``error`` is its cause; the tries go on. ``UsageError``: it
+        was stopped. ``ConnectionClosed``: the network has closed.
         """
         swarm = self._keeper.swarm
         check_home(swarm.loop)
         limit = swarm.timeouts.dial if isinstance(timeout, EllipsisType) else timeout
-        async with Deadline(limit, "dial", peer=self._peer):
-            while (connection := self.connection) is None:
-                if self._task.done() or self._task.cancelling():
-                    raise self._keeper.over()
-                self._up.clear()
-                await self._up.wait()
-            return connection
+        try:
+            async with Deadline(limit, "dial", peer=self._peer):
+                while (connection := self.connection) is None:
+                    if self._task.done() or self._task.cancelling():
+                        raise self._keeper.over()
+                    self._up.clear()
+                    await self._up.wait()
+                return connection
+        except DeadlineExceeded as error:  # more time may help, and may not: why there is none says more
+            why = "" if self.error is None else OneLine(self.error)
+            raise late(error.timeout or 0.0, "dial", self._peer, sent=False, setting="", why=why) from self.error
 
     def stop(self) -> None:
         """Dial no more; a connection that is open stays. As often as you like, from any thread."""
@@ -135,7 +140,14 @@ class Keeper(Service):
         self._closed = False
         swarm.add(self)
 
-    def keep(self, to: Any, peer: PeerId | None, addresses: Sequence[Multiaddr], longest: float) -> Keeping:
+    def keep(self, to: Target, longest: float) -> Keeping:
+        """As ``Network.keep``."""
+        peer, addresses = resolved(to)
+        if peer == self.swarm.peer_id:
+            raise ConfigError("that is our own peer id", where="to")
+        number: object = longest
+        if isinstance(number, bool) or not isinstance(number, int | float) or not number > 0:
+            raise ConfigError(f"longest is {number!r}: take seconds, more than 0", where="longest")
         one = Keeping(self, to, peer, addresses)
         self._all[one] = max(longest, FIRST)
         one._task.add_done_callback(lambda _: self._all.pop(one, None))  # noqa: SLF001 - its own

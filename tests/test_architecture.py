@@ -24,8 +24,9 @@ PURE = """
     __future__ abc base64 binascii bisect collections dataclasses enum functools hashlib heapq hmac inspect
     ipaddress itertools json math operator re string struct tomllib types typing unicodedata
 """
-PACKAGES = frozenset({"cryptography", "multiaddr"})
-RUN_TIME = PACKAGES | {"websockets"}  # what the shells use besides
+# zeroconf's message classes, given a time, are a function of bytes; ifaddr is for the shell.
+PACKAGES = frozenset({"cryptography", "multiaddr", "zeroconf", "ifaddr"})
+RUN_TIME = PACKAGES | {"dns", "websockets"}  # what the shells use besides
 
 # What only type checkers import: each has its own copy, so nobody has to install it. TypeForm (PEP 747) is in typing
 # from 3.15 on.

@@ -27,6 +27,7 @@ from stronghold_p2p.firewall.asking.rules_file import RulesFile
 from stronghold_p2p.firewall.limits.gate import Gate
 from stronghold_p2p.muxing.yamux_muxer import YamuxMuxer
 from stronghold_p2p.protocols import identify_messages
+from stronghold_p2p.resolving.nameservers.resolver import Resolver
 from stronghold_p2p.streams import waiter
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm import swarm as swarms
@@ -93,6 +94,8 @@ HARMLESS = {
     "transport.upgrading.refuse": "the transport is aborted, nothing else",
     "logs.tell": "a line of the log, a minute later",
     "logs._count": "a line of the log, a minute later",
+    "swarm.dial.news": "wakes the dial",
+    "resolving.nameservers.resolver._join": "the faults of a look-up are those of who waits for it",
     "transport.upgrading.__init__": "gives the place back and tells of it",
 }
 
@@ -207,10 +210,18 @@ async def dial(one: Scene) -> None:
     await one.meets(one.breaks(Dialer, "_race"), one.alice.connect(one.carol.addresses[0]))
 
 
-@breaks("swarm.dialer._race")
+@breaks("swarm.dialer._begin")
 async def attempt(one: Scene) -> None:
     """The task of one address."""
     await one.meets(one.breaks(TcpTransport, "dial"), one.alice.connect(one.carol.addresses[0]))
+
+
+@breaks("swarm.dialer._look_up_names", "swarm.dialer._look_up", "swarm.dialer.found")
+async def look_up(one: Scene) -> None:
+    """The task of one name, and where it leads."""
+    port = str(one.carol.addresses[0]).split("/")[4]
+    await one.meets(one.breaks(Resolver, "resolve"), one.alice.connect(f"/dns4/localhost/tcp/{port}"))
+    await one.meets(one.breaks(Dialer, "_join"), one.alice.connect(f"/dns4/localhost/tcp/{port}"))
 
 
 @breaks("transport.socket_wire.connection_made")

@@ -61,7 +61,8 @@ def test_import_loads_only_what_was_asked_for() -> None:
 
 
 def test_only_these_packages_are_asked_for() -> None:
-    assert closure.needs(closure.OWN) == {"cryptography", "multiaddr", "websockets"}
+    named = {"cryptography", "dnspython", "ifaddr", "multiaddr", "websockets", "zeroconf"}
+    assert closure.needs(closure.OWN) == named
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the table is that of Linux")

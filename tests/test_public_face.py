@@ -16,7 +16,17 @@ import stronghold_p2p
 from stronghold_p2p import AddressBook, Firewall, Identity, Network, P2PError
 
 DOCS = Path(__file__).parent.parent / "docs"
-PAGES = ("api.md", "firewall.md", "requests.md", "streams.md", "counts.md", "errors.md", "in-your-program.md")
+PAGES = (
+    "api.md",
+    "firewall.md",
+    "requests.md",
+    "streams.md",
+    "counts.md",
+    "errors.md",
+    "in-your-program.md",
+    "addresses.md",
+    "names.md",
+)
 CLASSES = [thing for name in stronghold_p2p.__all__ if isinstance(thing := getattr(stronghold_p2p, name), type)]
 MADE: dict[type, Any] = {kind: kind() for kind in (AddressBook, Firewall, Identity, Network)}
 
@@ -49,6 +59,12 @@ def public(kind: type) -> set[str]:
 def test_what_is_there_is_explained(kind: type) -> None:
     by_help = public(kind) & set(re.findall(r"^    (\w+) = ", kind.__doc__ or "", re.MULTILINE))
     assert public(kind) - explained() - by_help == set()
+
+
+def test_all_is_what_is_there() -> None:
+    assert {name for name in dir(stronghold_p2p) if name[0].isupper() or name == "messages"} == {
+        *stronghold_p2p.__all__
+    }
 
 
 @pytest.mark.parametrize("name", stronghold_p2p.__all__)

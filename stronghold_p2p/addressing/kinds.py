@@ -8,14 +8,17 @@ from typing import Any, Final
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing.components import CIRCUIT, IP4, IP6, IP6ZONE, NAMES, P2P, TCP, Ip
-from stronghold_p2p.addressing.parse import IP_TCP, Part, parse, walk, with_peer
+from stronghold_p2p.addressing.components import CIRCUIT, IP4, IP6, IP6ZONE, NAMES, P2P, TCP
+from stronghold_p2p.addressing.parse import IP_TCP, CheckedAddress, Part, beginning, parse, walk, with_peer
 from stronghold_p2p.addressing.reach import Reach, reach_of_ip
+from stronghold_p2p.addressing.values import Ip
 from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import DecodeError
 from stronghold_p2p.identity.peer_id import PeerId
 
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")  # the well-known prefix (RFC 6052, 2.1)
+# For multicast DNS (RFC 6762, 3), for homes (RFC 8375, 3), and what ICANN keeps free for networks of one's own.
+_OF_A_SITE: Final = (".local", ".home.arpa", ".internal")
 _CIRCUIT_CODE: Final = varint.encode(CIRCUIT.code)
 
 
@@ -73,35 +76,53 @@ def through_relay(address: Multiaddr, relay: PeerId) -> Multiaddr:
 
     The relay is named once, also where ``address`` ends in its name; ``ConfigError`` if another peer stands there.
     """
-    return Multiaddr(bytes(with_peer(address, relay)) + CIRCUIT.prefixed(b""))
+    return CheckedAddress(bytes(with_peer(address, relay)) + CIRCUIT.prefixed(b""))
 
 
 def reach_of(address: Multiaddr) -> Reach:
     """From where it can be reached; of a relayed address, from where the relay can be."""
     plain = IP_TCP.fullmatch(bytes(address))
-    if plain is not None and plain[1]:
-        return reach_of_ip(plain[1])
-    ip = _first_ip(address)
-    if ip is not None:
+    if plain is not None:
+        return reach_of_ip(plain[1] or _innermost(ipaddress.IPv6Address(plain[2])).packed)
+    parts = beginning(bytes(address))
+    if (ip := _host_of(parts)) is not None:
         return reach_of_ip(ip.packed)
-    name = _name(address)
-    return Reach.SITE if not name else Reach.MACHINE if name == "localhost" else Reach.WORLD
+    return reach_of_name(parts[0].value.decode()) if parts[0].protocol in NAMES else Reach.SITE
+
+
+def reach_of_name(name: str) -> Reach:
+    """As far as a name tells before it is looked up. The last label of a public one is a word (RFC 3696, 2): behind a
+    number some systems look for an IPv4 address in one of its old forms.
+    """
+    name = name.lower().removesuffix(".")
+    if ip4 := _ip4(name):
+        return reach_of_ip(ip4.packed)
+    if name == "localhost" or name.endswith(".localhost"):
+        return Reach.MACHINE
+    last = name.rpartition(".")[2]
+    return Reach.SITE if last == name or last[0].isdigit() or name.endswith(_OF_A_SITE) else Reach.WORLD
+
+
+def _ip4(text: str) -> ipaddress.IPv4Address | None:
+    try:
+        return ipaddress.IPv4Address(text) if text[-1:].isdigit() else None
+    except ValueError:
+        return None
 
 
 def is_unspecified(address: Multiaddr) -> bool:
     """Stands for all addresses of this machine: ``0.0.0.0`` or ``::``."""
-    return bool((ip := _first_ip(address)) and ip.is_unspecified)
+    return bool((ip := _host_of(beginning(bytes(address)))) and ip.is_unspecified)
 
 
-def _first_ip(address: Multiaddr) -> Ip | None:
-    """The innermost IP address at the start; of a relayed address it is the relay's."""
-    ip: Ip | None
-    if (plain := IP_TCP.fullmatch(bytes(address))) is not None:
-        ip = ipaddress.IPv4Address(plain[1]) if plain[1] else ipaddress.IPv6Address(plain[2])
-    else:
-        parts = walk(bytes(address))
-        ip = _ip_of(parts[0]) or (_ip_of(parts[1]) if len(parts) > 1 and parts[0].protocol is IP6ZONE else None)
-    return (inner_ip4(ip) or unmapped(ip)) if ip else None
+def _host_of(parts: list[Part]) -> Ip | None:
+    """The innermost IP address at the beginning; of a relayed address it is the relay's."""
+    ip = _ip_of(parts[0]) or (_ip_of(parts[1]) if len(parts) > 1 and parts[0].protocol is IP6ZONE else None)
+    return _innermost(ip) if ip else None
+
+
+def _innermost(ip: Ip) -> Ip:
+    return inner_ip4(ip) or unmapped(ip)
 
 
 def _ip_of(part: Part) -> Ip | None:
@@ -123,8 +144,3 @@ def inner_ip4(ip: Ip) -> ipaddress.IPv4Address | None:
 def unmapped(ip: Ip) -> Ip:
     """The IPv4 address inside a mapped one (RFC 4291, 2.5.5.2); any other as it is."""
     return ip.ipv4_mapped or ip if isinstance(ip, ipaddress.IPv6Address) else ip
-
-
-def _name(address: Multiaddr) -> str:
-    first = walk(bytes(address))[0]
-    return first.value.decode().lower().rstrip(".") if first.protocol in NAMES else ""

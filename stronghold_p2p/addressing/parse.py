@@ -1,9 +1,9 @@
 """Addresses are multiaddrs, checked strictly (multiformats/multiaddr, "Specification"; libp2p addressing/README.md).
 
-An address is a row of components, each a code and a value whose length the code tells. Its object is the ``multiaddr``
-package's ``Multiaddr``, but that package takes any bytes and fails later, when they are printed or walked. So whatever
-comes from outside passes this module first: a walk over codes, lengths and values of our own, and for text a parser
-that produces those bytes. What ``parse`` returns can be printed, and its text parses back to the same bytes.
+An address is a row of components, each a code and a value whose length the code tells. Its object is a ``Multiaddr``
+of the ``multiaddr`` package, but that package takes any bytes and fails later, when they are printed or walked. So
+whatever comes from outside passes this module first: a walk over codes, lengths and values of our own, and for text a
+parser that produces those bytes. What ``parse`` returns can be printed, and its text parses back to the same bytes.
 
 An unknown code ends the walk, because the length of its value is unknown too; that loses one address, never the
 message it came in.
@@ -12,22 +12,23 @@ message it came in.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from itertools import islice
 from typing import Final
 
 from multiaddr import Multiaddr
-from multiaddr.exceptions import Error as PackageError
 
 from stronghold_p2p.addressing.components import BY_NAME, BY_PREFIX, P2P, UNIX, Protocol
+from stronghold_p2p.addressing.pasted import advice_for
 from stronghold_p2p.encoding import varint
 from stronghold_p2p.errors import ConfigError, DecodeError
-from stronghold_p2p.identity.peer_id import PeerId
+from stronghold_p2p.identity.peer_id import CID_PREFIX, PeerId
 
 MAX_SIZE: Final = 1_024  # bytes, and characters
 MAX_COMPONENTS: Final = 32
 SHOWN: Final = 200  # characters of what is no address
 _NAME: Final = re.compile("[a-z0-9-]{1,64}")
 P2P_CODE: Final = varint.encode(P2P.code)  # an address without these bytes names no peer
+UNIX_CODE: Final = varint.encode(UNIX.code)
 IP_TCP: Final = re.compile(rb"(?:\x04(.{4})|\x29(.{16}))\x06..", re.DOTALL)
 """An IP address and a TCP port: what has this shape is an address, whatever the values."""
 
@@ -41,41 +42,65 @@ class Part:
     start: int
 
 
+class CheckedAddress(Multiaddr):
+    """A ``Multiaddr`` whose text is ours: the package has none for names such as ``my_relay``."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        try:
+            return text_of(self._bytes)
+        except DecodeError:  # somebody has made another one of it, with the package's own methods
+            return super().__str__()
+
+
 def parse(address: str | bytes | Multiaddr) -> Multiaddr:
     """An address from its text, its bytes, or the package's object; ``DecodeError`` as for ``walk``.
 
     Text starts with a slash and may end with one; ``/p2p/`` (or the old ``/ipfs/``) takes every form of a peer id.
     """
-    data = _from_text(address) if isinstance(address, str) else bytes(address)
-    parts = walk(data)
-    result = Multiaddr(data)
-    if all(part.protocol.certain for part in parts):
-        return result
-    try:
-        text = str(result)
-    except PackageError:
-        raise DecodeError("an address holds a value that has no text") from None
-    if _from_text(text) != data:
-        raise DecodeError(f"the text {text!r} is another address than its bytes")
-    return result
+    if isinstance(address, str):
+        data = _from_text(address)
+    elif isinstance(address, Multiaddr):
+        data = _from_object(address)
+    else:
+        data = bytes(address)
+    _check(data)
+    return CheckedAddress(data)
 
 
-# Each kind of value that text shows in a form of its own.
-_SAMPLES: Final = (
-    *("/ip4/127.0.0.1/tcp/1", "/ip6zone/lo/ip6/::1/udp/1", "/dns4/localhost", "/ip4/0.0.0.0/ipcidr/8", "/memory/1"),
-    *("/unix/a", "/http-path/a", "/certhash/uEiDDq4_xNyDorZBH3TlGazyJdOWSwvo4PUo5YHFMrvDE8g", "/tls/sni/localhost"),
-    "/onion3/vww6ybal4bd7szmgncyruucpgfkqahzddi37ktceo3ah7ngmcopnpyyd:1234",
-    "/p2p/12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA",
-)
+def _check(data: bytes) -> None:
+    if not IP_TCP.fullmatch(data):
+        walk(data)
 
 
-@cache
-def prepare_text() -> None:
-    """Make one address of each kind into text: the package loads what it needs for that when it is first asked, which
-    fails where no file can be opened any more.
+def text_of(data: bytes) -> str:
+    """The text of an address that was checked."""
+    if len(data) == 8 and IP_TCP.fullmatch(data):  # as nearly all are
+        return f"/ip4/{data[1]}.{data[2]}.{data[3]}.{data[4]}/tcp/{data[6] << 8 | data[7]}"
+    text = ""
+    for protocol, _, value in _components(data, MAX_COMPONENTS):
+        text += "/" + protocol.name if protocol.size == 0 else f"/{protocol.name}/{protocol.to_text(value)}"
+    return text
+
+
+def _from_object(address: Multiaddr) -> bytes:
+    """The bytes of an object that somebody else may have made.
+
+    The package keeps in them the CID that stood behind ``/p2p/``, where a multihash belongs (addressing/README.md,
+    "p2p"), and loses the first slash of a path.
     """
-    for sample in _SAMPLES:
-        str(parse(sample))
+    data = address.to_bytes()
+    if P2P_CODE not in data and UNIX_CODE not in data:
+        return data
+    right = b""
+    for protocol, _, value in _components(data, MAX_COMPONENTS):
+        if protocol is P2P:
+            value = value.removeprefix(CID_PREFIX)
+        elif protocol is UNIX and not value.startswith(b"/"):
+            value = b"/" + value
+        right += protocol.prefixed(value)
+    return right
 
 
 def walk(data: bytes) -> list[Part]:
@@ -86,6 +111,17 @@ def walk(data: bytes) -> list[Part]:
     """
     parts: list[Part] = []
     for protocol, start, value in _components(data, MAX_COMPONENTS):
+        protocol.check(value)
+        if parts and parts[-1].protocol is UNIX:
+            raise DecodeError("in an address nothing stands behind a path, which would be a part of it")
+        parts.append(Part(protocol, value, start))
+    return parts
+
+
+def beginning(data: bytes) -> list[Part]:
+    """The first two components of a binary address, which tell the host; nobody has looked at the others."""
+    parts: list[Part] = []
+    for protocol, start, value in islice(_components(data, MAX_COMPONENTS), 2):
         protocol.check(value)
         parts.append(Part(protocol, value, start))
     return parts
@@ -144,14 +180,14 @@ def split_peer(address: Multiaddr) -> tuple[Multiaddr, PeerId | None]:
     last = walk(data)[-1]
     if last.protocol is not P2P:
         return address, None
-    return Multiaddr(data[: last.start]), PeerId(last.value)
+    return CheckedAddress(data[: last.start]), PeerId(last.value)
 
 
 def with_peer(address: Multiaddr, peer: PeerId) -> Multiaddr:
     """``address`` with ``/p2p/<peer>`` at its end; ``ConfigError`` if another peer stands there."""
     named = split_peer(address)[1]
     if named is None:
-        return Multiaddr(bytes(address) + P2P.prefixed(bytes(peer)))
+        return CheckedAddress(bytes(address) + P2P.prefixed(bytes(peer)))
     if named != peer:
         raise ConfigError(f"{address} names another peer than {peer}", where=str(address))
     return address
@@ -182,8 +218,16 @@ def known_part(text: str) -> str | None:
 def _from_text(text: str) -> bytes:
     if len(text) > MAX_SIZE:
         raise DecodeError(f"an address has at most {MAX_SIZE} characters, not {len(text)}")
+    try:
+        return _encoded(text)
+    except DecodeError as error:
+        advice = advice_for(text)
+        raise DecodeError(f"{error}: {advice}" if advice else str(error)) from None
+
+
+def _encoded(text: str) -> bytes:
     if not text.startswith("/"):
-        raise DecodeError("an address looks like /ip4/192.0.2.7/tcp/4001/p2p/12D3...; a peer id alone is PeerId(text)")
+        raise DecodeError("an address looks like /ip4/192.0.2.7/tcp/4001/p2p/12D3...")
     words = text.removesuffix("/").split("/")[1:]
     out = bytearray()
     while words:

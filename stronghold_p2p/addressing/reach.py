@@ -10,7 +10,7 @@ from enum import Enum
 from functools import cache
 from typing import Final
 
-from stronghold_p2p.addressing.components import Ip
+from stronghold_p2p.addressing.values import Ip
 
 # The IANA registries of special-purpose addresses (RFC 6890), and IPv6's global unicast space (RFC 4291, 2.4). One
 # network more does no harm.
@@ -29,10 +29,10 @@ class Reach(Enum):
     """From where an address can be reached, as far as its form tells."""
 
     NOWHERE = "it stands for all addresses of a machine, or for a group"
-    MACHINE = "only from the same machine: loopback, or the name localhost"
+    MACHINE = "only from the same machine: loopback, or a name that ends in localhost"
     LINK = "only by neighbours on the same link; in a cloud also the service that knows a machine's secrets"
-    SITE = "a private IP address, or none at all"
-    WORLD = "from anywhere: a global unicast IP address, or another name"
+    SITE = "a private IP address or a name of a private network, or neither"
+    WORLD = "from anywhere: a global unicast IP address, or a public name"
 
 
 def reach_of_ip(packed: bytes) -> Reach:

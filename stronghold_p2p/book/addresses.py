@@ -1,4 +1,4 @@
-"""What users see of a book: known addresses of peers in the order in which they are dialed, last success first.
+"""What users see of a book: known addresses of peers, the last success first.
 
 Its file is read whole or not at all, replaced in one step, and only where an address book was.
 """
@@ -10,7 +10,7 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p import files
 from stronghold_p2p.addressing.kinds import relays_of, through_relay
-from stronghold_p2p.addressing.parse import with_peer
+from stronghold_p2p.addressing.parse import CheckedAddress, with_peer
 from stronghold_p2p.arguments import check_kind
 from stronghold_p2p.book import json_form
 from stronghold_p2p.book.entry import FOUND, GIVEN, place_of
@@ -126,7 +126,7 @@ class AddressBook:
             self._store.put(peer, entry)
 
     def addresses(self, peer: PeerId) -> tuple[Multiaddr, ...]:
-        """The addresses of ``peer`` in dial order: as ``via`` says, and those known in the order of their success.
+        """The addresses of ``peer``: as ``via`` says, and those known in the order of their success. A dial ranks them.
 
         One at the peer itself is without ``/p2p/``; one through a relay is
         ``<relay's address>/p2p/<relay>/p2p-circuit/p2p/<peer>``.
@@ -135,7 +135,7 @@ class AddressBook:
         if not entry.places:
             _check_peers(peer)
         order = entry.order(peer, self._circuits(peer, self.relays if entry.relays is None else entry.relays))
-        found = map(Multiaddr, order)
+        found = map(CheckedAddress, order)
         return tuple(with_peer(one, peer) if relays_of(one) else one for one in found)
 
     def peers(self) -> tuple[PeerId, ...]:

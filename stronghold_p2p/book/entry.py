@@ -37,6 +37,7 @@ class BookEntry:
     ``pinned``: the caller named this peer, so the book never forgets it by itself.
     ``relays`` and ``exclusive`` are what ``AddressBook.via`` said. ``edition`` is that of the newest signed record,
     which holds until ``record_until``; no older one counts after that, either.
+    ``last`` is the place at which a dial has found the peer last, if that is known.
     """
 
     places: dict[bytes, float] = field(default_factory=dict)
@@ -46,6 +47,7 @@ class BookEntry:
     edition: Edition | None = None
     record_until: float = -inf
     unread: tuple[str, ...] = ()
+    last: bytes = b""
 
     @property
     def bound(self) -> bool:
@@ -83,7 +85,14 @@ class BookEntry:
         return True
 
     def tell(
-        self, places: Iterable[bytes], now: float, maximum: int, edition: Edition | None, *, besides: bool = False
+        self,
+        places: Iterable[bytes],
+        now: float,
+        maximum: int,
+        edition: Edition | None,
+        *,
+        besides: bool = False,
+        seconds: float = LEARNED,
     ) -> None:
         """Take the addresses that the peer tells of itself; ``edition`` is that of their record, if it is signed.
 
@@ -91,7 +100,7 @@ class BookEntry:
         its own, and only for as long as no newer one is told. A newer one (RFC 0003, "Peer Record":
         a higher ``seq``) replaces what was told before, the same holds longer, and no other is ever taken.
         """
-        until = now + LEARNED
+        until = now + seconds
         signed = self.record_until > now
         if (signed and not besides) if edition is None else not edition.follows(self.edition):
             return

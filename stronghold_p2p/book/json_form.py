@@ -19,7 +19,7 @@ from typing import Any, Final
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.kinds import relays_of
-from stronghold_p2p.addressing.parse import MAX_SIZE, P2P_CODE, known_part, parse, split_peer, with_peer
+from stronghold_p2p.addressing.parse import MAX_SIZE, P2P_CODE, known_part, parse, split_peer, text_of, with_peer
 from stronghold_p2p.encoding import strict_json
 from stronghold_p2p.errors import ConfigError, DecodeError, Malformed
 from stronghold_p2p.identity import Edition, PeerId
@@ -123,12 +123,8 @@ def loads(body: bytes, where: str) -> Content:
 
 
 def to_text(place: bytes) -> str:
-    """The text of a place. The common kinds are written here, as a book may hold a hundred thousand."""
-    if len(place) == 8 and place[0] == 4 and place[5] == 6:
-        return f"/ip4/{place[1]}.{place[2]}.{place[3]}.{place[4]}/tcp/{place[6] << 8 | place[7]}"
-    if len(place) == 20 and place[0] == 41 and place[17] == 6:
-        return f"/ip6/{ipaddress.IPv6Address(place[1:17])}/tcp/{place[18] << 8 | place[19]}"
-    return str(Multiaddr(place))
+    """The text of a place."""
+    return text_of(place)
 
 
 def to_bytes(text: str) -> bytes:

@@ -9,21 +9,36 @@ and leaves what is known of the peer as it was.
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import wraps
 from itertools import islice
 from time import monotonic
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.book.entry import FOUND, GIVEN, TOLD, BookEntry, checked
+from stronghold_p2p.book.entry import FOUND, GIVEN, LEARNED, TOLD, BookEntry, checked
 from stronghold_p2p.book.json_form import ADDRESSES, PEERS, PER_PEER, RELAYS, Content, SavedPeer
 from stronghold_p2p.errors import ConfigError, LimitExceeded
 from stronghold_p2p.identity import Edition, PeerId
 
 SIZE = 8 << 20  # bytes of all addresses: with the rest of a full book they stay below 32 MiB (hostile row 94)
 
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a dial wants to know of a peer's addresses besides the order in which the book has them.
+
+    ``last``: where the peer was found last, if that is known. ``given``: those that the caller has given; all others
+    come from the peer. ``relays_first``: the caller has named relays for this peer.
+    """
+
+    last: bytes
+    given: frozenset[bytes]
+    relays_first: bool
+
+
+NO_PAST: Final = Past(b"", frozenset(), relays_first=False)
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -91,10 +106,24 @@ class Store:
         return None if known is None else known.edition
 
     @locked
+    def past(self, peer: PeerId) -> Past:
+        entry = self._known(peer)
+        if entry is None:
+            return NO_PAST
+        given = frozenset(place for place, until in entry.places.items() if until == GIVEN)
+        return Past(entry.last, given, entry.relays is not None)
+
+    @locked
     def learn(
-        self, peer: PeerId, addresses: Iterable[Multiaddr], *, edition: Edition | None = None, besides: bool = False
+        self,
+        peer: PeerId,
+        addresses: Iterable[Multiaddr],
+        *,
+        edition: Edition | None = None,
+        besides: bool = False,
+        seconds: float = LEARNED,
     ) -> None:
-        """``peer`` says that it can be reached there: for an hour, if there is room.
+        """``peer`` says that it can be reached there: for an hour, or ``seconds``, if there is room.
 
         ``edition`` is that of the signed record which says so, if one does. ``besides``: where a signed record holds,
         they are kept behind what that says.
@@ -107,16 +136,31 @@ class Store:
             self.per_peer,
             edition,
             besides=besides,
+            seconds=seconds,
         )
         if not self.put(peer, entry, lasting=False):
             entry.drop(TOLD)
             self.put(peer, entry, lasting=False)
 
     @locked
-    def worked(self, peer: PeerId, address: Multiaddr) -> None:
-        """A dial to ``address`` found the peer there: the address stays, and comes first from now on."""
+    def unlearn(self, peer: PeerId, addresses: Iterable[Multiaddr], *, seconds: float) -> None:
+        """What was learned for ``seconds`` at most does not hold any more. What the peer told for an hour does."""
+        entry, soon = self.entry(peer), monotonic() + seconds
+        for address in addresses:
+            place = checked(peer, address)
+            if place is not None and entry.places.get(place, GIVEN) <= soon:
+                del entry.places[place]
+        self.put(peer, entry, lasting=False)
+
+    @locked
+    def worked(self, peer: PeerId, address: Multiaddr, *, given: bool = False) -> None:
+        """A dial to ``address`` found the peer there: the address stays, and comes first from now on.
+
+        ``given``: it counts as one that the caller gave. The peer itself may still be forgotten.
+        """
         place, entry = checked(peer, address), self.entry(peer)
-        if place is not None and entry.keep(place, FOUND, self.per_peer, first=True):
+        if place is not None and entry.keep(place, GIVEN if given else FOUND, self.per_peer, first=True):
+            entry.last = place
             self.put(peer, entry)
 
     @locked
@@ -149,6 +193,8 @@ class Store:
         self._check_room(content)
         for saved in content.peers:
             entry = self.entry(saved.peer)
+            if saved.places and not (entry.places or saved.pinned):  # those that dials have found, last success first
+                entry.last = saved.places[0]
             for place in saved.places:
                 if entry.places.get(place, 0.0) < FOUND:
                     entry.keep(place, GIVEN if saved.pinned else FOUND, self.per_peer)

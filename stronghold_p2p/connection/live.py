@@ -150,6 +150,7 @@ class LiveConnection:
     """``direction`` is ``"out"`` when we dialed. ``owner``: the swarm."""
 
     wanted = False  # somebody has found it here, and not by a dial
+    dialed_as: frozenset[Multiaddr] = frozenset()  # addresses with names that have led here
     others = 0  # of the streams that we have opened, those for no request
     worn_out = False  # few ids are left for streams of ours
     used_up = False  # and now none

@@ -20,7 +20,7 @@ MAX_INLINE: Final = 42
 
 _IDENTITY, _SHA2_256 = 0x00, 0x12  # multicodec table, "multihash"
 _ED25519: Final = bytes.fromhex("002408011220")  # how the id of every Ed25519 key begins, in 38 bytes
-_CID_PREFIX: Final = b"\x01\x72"  # CIDv1, multicodec libp2p-key
+CID_PREFIX: Final = b"\x01\x72"  # CIDv1, multicodec libp2p-key
 
 
 @total_ordering
@@ -58,7 +58,7 @@ class PeerId:
 
     def to_cid(self) -> str:
         """The other text form: a CIDv1 with multicodec ``libp2p-key`` in base32."""
-        return _base32(_CID_PREFIX + self.multihash)
+        return _base32(CID_PREFIX + self.multihash)
 
     def __bytes__(self) -> bytes:
         return self.multihash
@@ -105,14 +105,16 @@ def _check(multihash: bytes) -> bytes:
 
 def _from_text(text: str) -> bytes:
     """peer-ids/peer-ids.md, "Decoding"."""
+    if text.startswith("/"):
+        raise DecodeError("peer id: that is an address: take what stands behind its last /p2p/")
     if len(text) > base58.MAX_TEXT:
         raise DecodeError(f"peer id of {len(text)} characters, {base58.MAX_TEXT} allowed")
     if text.startswith(("1", "Qm")):
         return base58.decode(text)
     cid = _from_multibase(text)
-    if not cid.startswith(_CID_PREFIX):
+    if not cid.startswith(CID_PREFIX):
         raise DecodeError("peer id: not a CIDv1 of a libp2p key")
-    return cid[len(_CID_PREFIX) :]
+    return cid[len(CID_PREFIX) :]
 
 
 def _from_multibase(text: str) -> bytes:

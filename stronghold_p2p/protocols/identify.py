@@ -26,6 +26,7 @@ from stronghold_p2p.logs import OneLine
 from stronghold_p2p.loops import at_home
 from stronghold_p2p.protocols import identify_messages as messages
 from stronghold_p2p.protocols.identify_messages import IdentifyMessage, PeerInfo, Template, View
+from stronghold_p2p.protocols.observing import Observing, seen_by_us
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.swarm.host import Host, Service
@@ -73,7 +74,8 @@ class Identify(Service):
         self._push_pending: dict[PeerId, bool] = {}  # a push runs; True: it has to run again
         self._push_next: dict[PeerId, float] = {}  # when the next one may leave
         self._places = asyncio.Semaphore(PUSHES)
-        self._closed = False
+        self._closed = self._told_too_many = False
+        self._observing = Observing(swarm)
         swarm.handle(IDENTIFY, self._answer)
         swarm.handle(PUSH, self._on_push)
         self._comparing: dict[PeerId, None] = {}  # whose rules have changed in this turn of the loop
@@ -114,6 +116,7 @@ class Identify(Service):
         self._closed = True
         if self._unwatch is not None:
             self._unwatch()
+        self._observing.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -150,11 +153,14 @@ class Identify(Service):
         template = self._templates.get(shown)
         if template is None:
             self._seq = max(self._seq + 1, time.time_ns())  # nanoseconds, as go counts
+            if len(shown) > messages.MAX_PROTOCOLS_SENT and not self._told_too_many:
+                self._told_too_many = True
+                log.warning("of %d protocols peers are told the first %d", len(shown), messages.MAX_PROTOCOLS_SENT)
             template = messages.build(swarm.identity, self._agent, shown, swarm.addresses, self._seq)
             if len(self._templates) >= TEMPLATES:
                 self._templates.clear()
             self._templates[shown] = template
-        return template.message(connection.remote_address)
+        return template.message(seen_by_us(connection))
 
     def _rules_changed(self, peer: PeerId | None) -> None:
         """Compare once for all rules that change in one turn of the loop, and those peers whom they concern."""
@@ -266,9 +272,11 @@ class Identify(Service):
             connection.shut(code, ConnectionClosed(str(error), code=code))
             raise
         known, store = self._infos.get(peer) or PeerInfo(peer=peer), store_of(self._swarm.book)
-        view = View(peer, connection.remote_address, self._dialable, store.edition(peer))
+        view = View(peer, connection.remote_address, self._dialable, store.edition(peer), us=self._swarm.peer_id)
         info = messages.interpret(message, known, view)
         if not connection.closed:
+            if (seen := view.seen(message)) is not None:
+                self._observing.told(connection, seen)
             self._infos[peer] = info
             self._swarm.peer_protocols[peer] = frozenset(info.protocols)
             if info.record is not None:
@@ -279,7 +287,7 @@ class Identify(Service):
         return info
 
     def _dialable(self, address: Multiaddr) -> bool:
-        return self._swarm.transport_for(address) is not None
+        return self._swarm.can_dial(address)
 
     def connected(self, connection: LiveConnection) -> None:
         if not self._closed:
@@ -288,6 +296,7 @@ class Identify(Service):
     def disconnected(self, connection: LiveConnection) -> None:
         self._pushed.pop(connection, None)
         self._answered.discard(connection)
+        self._observing.disconnected(connection)
         if (catching_up := self._missed.pop(connection, None)) is not None:
             catching_up.cancel()
         if not self._swarm.connections(connection.peer):
@@ -298,6 +307,7 @@ class Identify(Service):
     def _on_event(self, event: Event) -> None:
         if isinstance(event, AddressAdded | AddressRemoved):
             self.changed()
+            self._observing.look_soon()
 
     def _start(self, coroutine: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
         task = self._swarm.loop.create_task(coroutine)

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing.components import BY_CODE, P2P
+from stronghold_p2p.addressing.components import IP6ZONE, P2P
 from stronghold_p2p.addressing.kinds import reach_of
-from stronghold_p2p.addressing.parse import IP_TCP, kind_of, parse
+from stronghold_p2p.addressing.parse import IP_TCP, CheckedAddress, kind_of, parse
 from stronghold_p2p.addressing.reach import Reach, reach_of_ip
 from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.encoding.protobuf import Message, field
@@ -32,6 +32,7 @@ MAX_PART: Final = 8_192  # what go and js read of one message
 MAX_PARTS: Final = 10
 MAX_TOTAL: Final = 65_536
 MAX_PROTOCOLS: Final = 1_024
+MAX_PROTOCOLS_SENT: Final = 128  # of a peer that names more, go remembers none
 MAX_NAME: Final = 256  # bytes of a protocol's name, and of the two versions
 MAX_ADDRESSES: Final = 64
 MAX_EXAMINED: Final = 128  # different addresses that are looked at to find those: a bad one costs as much as a good one
@@ -97,11 +98,14 @@ class Template:
 def build(
     identity: Identity, agent: str, protocols: Sequence[str], addresses: Sequence[Multiaddr], seq: int
 ) -> Template:
-    """Our message, with at most 64 addresses. What does not fit is dropped from the end, addresses before protocols.
+    """Our message, with at most 64 addresses and 128 protocols. What does not fit is dropped from the end, addresses
+    before protocols, and of the addresses those first that nobody reaches from another machine.
 
     ``seq`` has to grow from record to record (RFC 0003, "Peer Record").
     """
-    names, places = [name.encode() for name in protocols], [bytes(address) for address in addresses[:MAX_ADDRESSES]]
+    names = [name.encode() for name in protocols[:MAX_PROTOCOLS_SENT]]
+    near_last = sorted(addresses, key=lambda address: reach_of(address) is Reach.MACHINE)
+    places = [bytes(address) for address in near_last[:MAX_ADDRESSES]]
     while True:
         head = IdentifyMessage(
             public_key=identity.public_key.encode(), listen_addrs=tuple(places), protocols=tuple(names)
@@ -146,16 +150,23 @@ class View:
     """How one end looks at what ``peer`` says of itself over a connection whose other end is at ``remote``.
 
     ``dialable`` tells whether somebody here dials addresses of the kind that it is given; no other is parsed.
-    ``known`` is the last of the peer's signed records that was taken, at any time.
+    ``known`` is the last of the peer's signed records that was taken, at any time; ``us`` our own peer id.
     """
 
     def __init__(
-        self, peer: PeerId, remote: Multiaddr, dialable: Callable[[Multiaddr], bool], known: Edition | None
+        self,
+        peer: PeerId,
+        remote: Multiaddr,
+        dialable: Callable[[Multiaddr], bool],
+        known: Edition | None,
+        *,
+        us: PeerId,
     ) -> None:
         self.known = known
         self.peer = peer
         self._reaches = _reaches_from(reach_of(remote))
         self._dialable = dialable
+        self._us = P2P.prefixed(bytes(us))
         self._own = P2P.prefixed(bytes(peer))
         self._kinds: dict[tuple[int, ...], bool] = {}
         self._forms: dict[tuple[int, bytes], bool] = {}  # what stands around IP and port, and whether it can be dialed
@@ -186,9 +197,9 @@ class View:
             form = place.end(), data[place.end() :]
             if form not in self._forms:
                 self._forms[form] = self.address(data) is not None
-            if not self._forms[form]:
+            if not self._forms[form] or data[place.end() - 2 : place.end()] == b"\0\0":  # no port
                 return None
-            address = Multiaddr(data)
+            address = CheckedAddress(data)
             if place[1]:
                 return address if reach_of_ip(place[1]) in self._reaches else None
         return address if address is not None and reach_of(address) in self._reaches else None
@@ -203,11 +214,16 @@ class View:
                 if len(self._kinds) == MAX_KINDS:
                     return None
                 self._kinds[kind] = False
-                certain = all(BY_CODE[code].certain for code in kind)
-                self._kinds[kind] = certain and kind[-1] != P2P.code and self._dialable(Multiaddr(data))
+                placed = kind[-1] != P2P.code and IP6ZONE.code not in kind  # a zone is the peer's own (RFC 4007, 6)
+                self._kinds[kind] = placed and self._dialable(Multiaddr(data))
             return parse(data) if self._kinds[kind] else None
         except DecodeError:
             return None
+
+    def seen(self, message: IdentifyMessage) -> Multiaddr | None:
+        """How the peer sees us; js puts our own name behind that."""
+        data = message.observed_addr
+        return None if data is None else self.address(data.removesuffix(self._us))
 
     def _kind_of(self, data: bytes) -> tuple[int, ...] | None:
         most = min(MAX_COMPONENTS, self._left)
@@ -229,7 +245,7 @@ def interpret(message: IdentifyMessage, before: PeerInfo, view: View) -> PeerInf
         addresses = view.usable(message.listen_addrs)
     else:
         addresses = before.addresses
-    observed = None if message.observed_addr is None else view.address(message.observed_addr)
+    observed = view.seen(message)
     return PeerInfo(
         peer=before.peer,
         agent=_text(message.agent_version, before.agent),

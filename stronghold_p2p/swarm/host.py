@@ -6,6 +6,7 @@ from typing import Protocol
 
 from multiaddr import Multiaddr
 
+from stronghold_p2p.announcing.announcer import Announcer
 from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.handlers import Handler
@@ -18,6 +19,7 @@ from stronghold_p2p.firewall.rules import Direction
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.logs import Faults, Refusals
+from stronghold_p2p.resolving.nameservers.resolver import Resolver
 from stronghold_p2p.seams import Transport, Upgraded
 from stronghold_p2p.streams.aside import Aside
 from stronghold_p2p.swarm.gatekeeper import Gatekeeper
@@ -66,10 +68,23 @@ class Host(Protocol):
     upgrader: Upgrader
     transports: list[Transport]
     """A service appends its own."""
+    resolver: Resolver
+    """Looks names up."""
     protected: set[PeerId]
     """Peers that the application wants to keep."""
     peer_protocols: dict[PeerId, frozenset[str]]
     """What connected peers have said to serve; identify fills it."""
+
+    announcer: Announcer
+    """Where peers see us, and what we tell of where we are."""
+
+    @property
+    def bound(self) -> tuple[Multiaddr, ...]:
+        """Where we listen."""
+
+    @property
+    def own(self) -> tuple[Multiaddr, ...]:
+        """Wherever a dial would find ourselves, without ``/p2p/``."""
 
     @property
     def addresses(self) -> tuple[Multiaddr, ...]:
@@ -77,6 +92,9 @@ class Host(Protocol):
 
     def transport_for(self, address: Multiaddr) -> Transport | None:
         """The first that handles ``address``; None: nobody here."""
+
+    def can_dial(self, address: Multiaddr) -> bool:
+        """Whether its form is one that can be dialed, or that of a name which may lead to such ones."""
 
     def handle(self, protocol: str, handler: Handler, *, judges: bool = False, rule_name: str = "") -> None:
         """Serve ``protocol``: ``handler(stream)`` runs as a task; returning closes the stream, raising resets it.
@@ -92,6 +110,9 @@ class Host(Protocol):
 
     def connected(self, peer: PeerId) -> LiveConnection | None:
         """An open connection to ``peer``, if there is one."""
+
+    def dialed_at(self, addresses: Sequence[Multiaddr], peer: PeerId | None = None) -> LiveConnection | None:
+        """The newest open connection that we have dialed at one of ``addresses``, to ``peer`` if one is named."""
 
     async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr] = ()) -> LiveConnection:
         """The open connection to ``peer``, or a new one; ``addresses`` are tried before the known ones.

@@ -14,7 +14,7 @@ from typing import Final
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.kinds import is_unspecified
-from stronghold_p2p.addressing.parse import prepare_text
+from stronghold_p2p.announcing.announcer import Announcer
 from stronghold_p2p.book.addresses import AddressBook, save_changes, store_of
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
@@ -37,6 +37,8 @@ from stronghold_p2p.loops import at_home
 from stronghold_p2p.muxing.yamux_muxer import YamuxFactory
 from stronghold_p2p.noise.libp2p import Noise
 from stronghold_p2p.noise.payload import StaticKeys
+from stronghold_p2p.resolving.dns import Dns
+from stronghold_p2p.resolving.nameservers.resolver import Resolver
 from stronghold_p2p.seams import Transport, Upgraded
 from stronghold_p2p.streams.aside import Aside
 from stronghold_p2p.swarm.dialer import Dialer
@@ -44,6 +46,7 @@ from stronghold_p2p.swarm.gatekeeper import Gatekeeper, Served, kept_out
 from stronghold_p2p.swarm.host import Service
 from stronghold_p2p.swarm.listeners import Listeners, LiveListener
 from stronghold_p2p.swarm.watches import ADDRESSES_EVERY, RULES_EVERY, Watch, watch_rules
+from stronghold_p2p.transport.certificates import WebTLS
 from stronghold_p2p.transport.tcp import TcpTransport
 from stronghold_p2p.transport.upgrade import UpgradeSettings
 from stronghold_p2p.transport.upgrading import Upgrader
@@ -80,15 +83,16 @@ class Swarm:
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
         book: AddressBook | None = None,
-        announce: Iterable[Multiaddr] | None = None,
+        announcer: Announcer | None = None,
+        dns: Dns | None = None,
+        tls: WebTLS | None = None,
         name: str = "",
     ) -> None:
-        prepare_text()
         self.identity, self.peer_id = identity, identity.peer_id
         self.timeouts = timeouts or Timeouts()
         self.limits = limits or Limits()
         self.firewall, self.book = firewall or Firewall(), AddressBook() if book is None else book
-        self.announce = None if announce is None else tuple(announce)
+        self.announcer = announcer or Announcer()
         self.gate = Gate(self.limits)
         self.gate.gives_way = self._gives_way
         self.pool = ReceivePool(self.limits.receive_memory_total)
@@ -102,6 +106,7 @@ class Swarm:
         self.strangers = Faults(log, audit.net)
         self._lines = Lines(audit.net)
         self.aside = Aside()
+        self.resolver = Resolver(dns, timeout=self.timeouts.resolve)
         self.protected: set[PeerId] = set()
         self.peer_protocols: dict[PeerId, frozenset[str]] = {}
         self._services: dict[str, Served] = {}
@@ -125,7 +130,7 @@ class Swarm:
         noise = Noise(StaticKeys.create(identity, os.urandom(32)), os.urandom)
         self.upgrader = Upgrader(UpgradeSettings((noise,), (yamux,)), self.timeouts.upgrade)
         tcp = TcpTransport(self.upgrader, self.timeouts)
-        self.transports: list[Transport] = [tcp, WebSocketTransport(tcp)]
+        self.transports: list[Transport] = [tcp, WebSocketTransport(tcp, tls)]
         self.listeners, self.dialer = Listeners(self), Dialer(self)
         self._rules_watch, self._address_watch = Watch(RULES_EVERY), Watch(ADDRESSES_EVERY)
 
@@ -159,6 +164,9 @@ class Swarm:
     def transport_for(self, address: Multiaddr) -> Transport | None:
         return next((transport for transport in self.transports if transport.handles(address)), None)
 
+    def can_dial(self, address: Multiaddr) -> bool:
+        return self.dialer.can_dial(address)
+
     def add(self, service: Service) -> None:
         self._added.append(service)
         if self._running:
@@ -175,21 +183,25 @@ class Swarm:
     async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr] = ()) -> LiveConnection:
         self._check_running()
         if peer == self.peer_id:
-            raise DialError("that is our own peer id", peer=peer)
-        if peer is not None:
-            connection = self.connected(peer)
-        else:  # whoever is at an address that we have dialed has answered already; of several, the newest
-            all_ = reversed(self._tokens)
-            dialed = (one for one in all_ if one.direction == "out" and one.remote_address in addresses)
-            connection = next(dialed, None)
+            raise DialError("that is our own peer id", peer=peer, temporary=False)
+        # Whoever is at an address that we have dialed has answered already.
+        connection = self.dialed_at(addresses) if peer is None else self.connected(peer)
         if connection is not None and not connection.used_up:
             connection.wanted = True
             return connection
-        candidates = list(addresses) + (list(self.book.addresses(peer)) if peer is not None else [])
-        others = [address for address in candidates if address not in self.bound]
-        if candidates and not others:
-            raise DialError("that is our own address", peer=peer)
-        return await self.dialer.dial(peer, others)
+        own, known = self.own, () if peer is None else self.book.addresses(peer)
+        others = [address for address in addresses if address not in own]
+        known_others = [address for address in known if address not in own]
+        if (addresses or known) and not (others or known_others):
+            raise DialError("that is our own address", peer=peer, temporary=False)
+        return await self.dialer.dial(peer, others, known_others)
+
+    def dialed_at(self, addresses: Sequence[Multiaddr], peer: PeerId | None = None) -> LiveConnection | None:
+        for one in reversed(self._tokens):
+            there = one.remote_address in addresses or not one.dialed_as.isdisjoint(addresses)
+            if there and one.direction == "out" and peer in (None, one.peer):
+                return one
+        return None
 
     def establish(self, upgraded: Upgraded, token: Token, direction: Direction) -> LiveConnection:
         """If limits or firewall do not take it, the peer is told why by a go-away."""
@@ -274,7 +286,7 @@ class Swarm:
         while not (connection.closed or self.closing) and self._connections[peer][0].worn_out:
             try:
                 known = self.book.addresses(peer)
-                await self.dialer.dial(peer, [connection.remote_address, *known] if dialed else known)
+                await self.dialer.dial(peer, [connection.remote_address] if dialed else [], known)
             except P2PError as error:
                 log.debug("no fresh connection to %s: %s", peer, error)
             except Exception:  # a fault of ours: what there is goes on
@@ -284,6 +296,10 @@ class Swarm:
             await asyncio.sleep(REPLACE_EVERY)
 
     def refused(self, connection: LiveConnection, error: LimitExceeded) -> None:
+        if self._over is not None and error.limit == "streams_in":  # see ``_accept_no_more``: no limit is too low
+            whom = partial(" {}".format, connection.peer)
+            self.faults.tell("the network closes, so it refuses what has not begun, to", more=whom, level=logging.INFO)
+            return
         self.hub.counts.limit(error)
         self.refusals.tell(connection.peer, error)
 
@@ -352,11 +368,17 @@ class Swarm:
 
     @property
     def addresses(self) -> tuple[Multiaddr, ...]:
-        return self.announce if self.announce is not None else self.bound
+        return self.announcer.addresses(self.bound)
 
     @property
     def bound(self) -> tuple[Multiaddr, ...]:
         return tuple(address for listener in self.listeners.all for address in listener.addresses)
+
+    @property
+    def own(self) -> tuple[Multiaddr, ...]:
+        """Wherever a dial would find ourselves: where we listen, are seen by others, and say that we are."""
+        bound, announcer = self.bound, self.announcer
+        return (*bound, *announcer.outside(bound), *(announcer.announce or ()))
 
     async def close(self) -> None:
         """Accept nothing new, let handlers finish for up to ``Timeouts.close`` seconds, say goodbye, end everything.
@@ -429,6 +451,7 @@ class Swarm:
         try:
             async with asyncio.timeout_at(due):
                 await self.dialer.close()
+                await self.resolver.close()
                 if self._ending:  # sockets of connections that have said goodbye
                     self._drained.clear()
                     await self._drained.wait()

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar, overload
 from multiaddr import Multiaddr
 
 from stronghold_p2p import network
+from stronghold_p2p.announcing.announcer import ObservedAddress
 from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import UsageError
@@ -21,14 +22,17 @@ from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.interceptors import Interceptor
+from stronghold_p2p.loops import SyncOnly
 from stronghold_p2p.network import AGENT
 from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, PartsProtocol, RequestProtocol
 from stronghold_p2p.request_response.server import Handler, Request
+from stronghold_p2p.resolving.dns import Dns
 from stronghold_p2p.streams import stream
 from stronghold_p2p.sync.loop_thread import LoopThread
 from stronghold_p2p.sync.parts import Connection, Events, Keeping, Listener, Parts, Stream, opening
 from stronghold_p2p.targets import Address, Target, Timeout
+from stronghold_p2p.transport.certificates import WebTLS
 
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")
@@ -43,7 +47,7 @@ _END = object()
 _open: "set[Network]" = set()
 
 
-class Network:
+class Network(SyncOnly):
     """A peer, as ``stronghold_p2p.Network`` is one, for programs without an event loop.
 
     ``with Network(...) as network`` opens and closes it; so do ``open`` and ``close``, and what is still open when the
@@ -65,6 +69,10 @@ class Network:
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
         announce: Iterable[Address] | None = None,
+        no_announce: Iterable[Address] = (),
+        dns: Dns | None = None,
+        tls: WebTLS | None = None,
+        mdns: bool = False,
         agent: str = AGENT,
         name: str = "",
         threads: int = 32,
@@ -77,6 +85,10 @@ class Network:
             timeouts=timeouts,
             limits=limits,
             announce=announce,
+            no_announce=no_announce,
+            dns=dns,
+            tls=tls,
+            mdns=mdns,
             agent=agent,
             name=name,
         )
@@ -135,6 +147,11 @@ class Network:
     def addresses(self) -> tuple[Multiaddr, ...]:
         """Where others reach us, each ending in ``/p2p/`` and our peer id."""
         return self._of.addresses
+
+    @property
+    def observed(self) -> tuple[ObservedAddress, ...]:
+        """Where connected peers see us, what most of their networks say first."""
+        return self._of.observed
 
     @property
     def listeners(self) -> tuple[Listener, ...]:

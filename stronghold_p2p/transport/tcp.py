@@ -14,15 +14,17 @@ from typing import Any, Final, TypeAlias
 from multiaddr import Multiaddr
 from multiaddr.utils import get_network_addrs
 
+from stronghold_p2p.addressing.endpoint import Spoken
 from stronghold_p2p.addressing.kinds import from_socket, is_unspecified, tcp_address
 from stronghold_p2p.addressing.undialed import UNKNOWN, why_not
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConfigError, DialError, ListenError, P2PError
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.logs import each
-from stronghold_p2p.seams import Arrivals, Upgraded, Wire
+from stronghold_p2p.seams import Arrivals, TransportListener, Upgraded, Wire
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.transport.busy_poll import PollingWire
+from stronghold_p2p.transport.shared_port import Around, SharedPort
 from stronghold_p2p.transport.socket_wire import SocketWire, inbox_for
 from stronghold_p2p.transport.upgrading import Dialed, Upgrader
 
@@ -37,8 +39,6 @@ log = logging.getLogger("stronghold_p2p.network")
 
 Target: TypeAlias = tuple[str, int]
 """An IP address, with a zone behind ``%`` if it has one, and a port."""
-Around: TypeAlias = Callable[[Wire], Wire]
-"""What is spoken over a socket before the upgrade, as a wire around its wire."""
 
 
 def _bare(wire: Wire) -> Wire:
@@ -55,6 +55,7 @@ class TcpTransport:
         self._upgrader = upgrader
         self._connect = timeouts.connect
         self._busy_poll = timeouts.busy_poll
+        self._ports: dict[Target, SharedPort] = {}
 
     def handles(self, address: Multiaddr) -> bool:
         return tcp_address(address) is not None
@@ -62,15 +63,15 @@ class TcpTransport:
     async def dial(self, address: Multiaddr, expected: PeerId | None, *, name: str = "") -> Upgraded:
         target = tcp_address(address)
         if target is None:
-            raise DialError(f"{address} cannot be dialed: {why_not(address) or UNKNOWN}")
-        return await self.connect(address, target[:2], expected)
+            raise DialError(f"{address} cannot be dialed: {why_not(address) or UNKNOWN}", temporary=False)
+        return await self.connect(address, target[:2], expected, name=name)
 
     async def connect(
-        self, address: Multiaddr, target: Target, expected: PeerId | None, around: Around = _bare
+        self, address: Multiaddr, target: Target, expected: PeerId | None, around: Around = _bare, *, name: str = ""
     ) -> Upgraded:
         """Connect a socket to ``target``, and upgrade what ``around`` makes of it; ``address`` is where that leads."""
         if not target[1] or is_unspecified(address):
-            raise DialError(f"{address} cannot be dialed: {why_not(address) or UNKNOWN}")
+            raise DialError(f"{address} cannot be dialed: {why_not(address) or UNKNOWN}", temporary=False)
         dialed = Dialed()
         loop = asyncio.get_running_loop()
         wire = self._wires(partial(self._made, address, expected, dialed, around))
@@ -80,7 +81,8 @@ class TcpTransport:
         except BaseException as error:
             dialed.cancel()
             if isinstance(error, OSError) and not isinstance(error, P2PError):
-                raise DialError(f"{address}: {_reason(error, address, target)}") from error
+                told = f"{address} ({name})" if name else str(address)
+                raise DialError(f"{told}: {_reason(error, address, target)}") from error
             raise
         return await dialed.upgraded()
 
@@ -96,32 +98,50 @@ class TcpTransport:
             wire.abort()
             dialed.failed(error)
 
-    async def listen(self, address: Multiaddr, arrivals: Arrivals) -> "TcpListener":
+    async def listen(self, address: Multiaddr, arrivals: Arrivals) -> TransportListener:
         target = tcp_address(address)
         if target is None:
             raise ConfigError(f"cannot listen on {address}: {why_not(address) or UNKNOWN}", where="listen")
         return await self.bind(address, target[:2], arrivals)
 
     async def bind(
-        self, address: Multiaddr, target: Target, arrivals: Arrivals, around: Around = _bare
-    ) -> "TcpListener":
-        """Listen on ``target``, and upgrade what ``around`` makes of each socket; ``address`` is what errors name."""
-        listener = TcpListener(arrivals)
+        self,
+        address: Multiaddr,
+        target: Target,
+        arrivals: Arrivals,
+        around: Around = _bare,
+        *,
+        spoken: Spoken = "tcp",
+    ) -> TransportListener:
+        """Listen on ``target``, and upgrade what ``around`` makes of each socket; ``address`` is what errors name.
+
+        Where we listen there already for something else, the port is shared (``shared_port.py``).
+        """
+        shared = self._ports.get(target)
+        if shared is not None and shared.free_for(spoken):
+            return shared.join(spoken, arrivals, around)
+        port = SharedPort(self._forget)
+        listener = TcpListener(port)
         try:
-            await listener.start(target, self._wires(partial(self._accepted, arrivals, around)))
+            await listener.start(target, self._wires(partial(self._accepted, port)))
         except OSError as error:
             told = f"cannot listen on {address}: {_reason(error, address, target)}{_advice(error, target)}"
             raise ListenError(told, address=str(address)) from error
-        return listener
+        port.listening = listener
+        self._ports[target[0], listener.port] = port
+        return port.join(spoken, arrivals, around)
 
-    def _accepted(self, arrivals: Arrivals, around: Around, wire: SocketWire) -> None:
+    def _forget(self, gone: SharedPort) -> None:
+        self._ports = {target: port for target, port in self._ports.items() if port is not gone}
+
+    def _accepted(self, port: SharedPort, wire: SocketWire) -> None:
         try:
             ends = _ends(wire.transport)
             if ends is None:  # reset before we came to it
                 wire.abort()
                 return
             wire.local, wire.remote, wire.host = ends
-            self._upgrader.accept(around(wire), arrivals)
+            self._upgrader.accept(port.around(wire), port)
         except Exception:  # a fault of ours: this connection pays for it, and the loop hears nothing of it
             log.exception("internal error while accepting")
             wire.abort()
@@ -167,6 +187,13 @@ class TcpListener:
             accepting.close()
             raise
         accepting.listener = self
+
+    @property
+    def port(self) -> int:
+        """The port, also where the system has chosen it; 0 once it is closed."""
+        for listening in self._server.sockets if self._server is not None else ():
+            return int(listening.getsockname()[1])
+        return 0
 
     @property
     def addresses(self) -> tuple[Multiaddr, ...]:

@@ -16,10 +16,11 @@ from typing import Final
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.errors import ConnectionClosed, DeadlineExceeded, HandshakeError, P2PError
+from stronghold_p2p.errors import ConnectionClosed, HandshakeError, P2PError
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity import PeerId, PublicKey
 from stronghold_p2p.seams import Arrivals, Muxer, MuxerUser, Outcome, Upgraded, Wire
+from stronghold_p2p.streams.deadline import late
 from stronghold_p2p.transport.upgrade import Negotiated, UpgradeSettings
 
 MAX_EARLY: Final = 4_096  # bytes that a dialer sends before it hears of us: two lines and Noise's first message are 62
@@ -205,7 +206,7 @@ class UpgradeRunner:
     def _expired(self) -> None:
         self._timer = None
         limit = self._timeout or 0.0
-        self._fail(DeadlineExceeded(f"{limit:g} s in the upgrade", timeout=limit, phase="upgrade"))
+        self._fail(late(limit, "upgrade", None, sent=False, setting="Timeouts.upgrade"))
 
     def _leave(self, event: Event) -> None:
         self._phase = PHASES[self._phase, event]

@@ -144,10 +144,9 @@ class ClientOpening:
         for event in protocol.events_received():
             assert isinstance(event, Response)
         self.done = protocol.state is State.OPEN
-        status, _, _ = self._status.partition(b"\r\n")
-        if not self.done and self._head.whole and protocol.handshake_exc is None:  # it waits for what it says to us
-            told = OneLine(status.decode("latin-1"))
-            self.error = HandshakeError(f"there is a web server, and no WebSocket: {told}", phase=PHASE)
+        status = self._status.partition(b"\r\n")[0].decode("latin-1")
+        if self._head.whole and status.startswith("HTTP/") and " 101" not in status:  # it may have more to say to us
+            self.error = HandshakeError(f"a web server answers, and no WebSocket: {OneLine(status)}", phase=PHASE)
         elif protocol.handshake_exc is not None or self._head.too_long:
             told = OneLine(protocol.handshake_exc or f"an answer of more than {MAX_HEAD} bytes")
             self.error = HandshakeError(f"what answered is no WebSocket: {told}", phase=PHASE)

@@ -171,6 +171,8 @@ class WebSocketWire:
         self._wire.finish()
 
     def abort(self) -> None:
+        if self._phase not in {Phase.OVER, Phase.LOST}:
+            self._phase = PHASES[self._phase, Event.LAST]
         self._wire.abort()
 
     # ------------------------------------------------------------------------------------ in between

@@ -14,15 +14,19 @@ DIALED = [
     f"/ip4/192.0.2.7/tcp/4001/p2p/{PEER}",
     "/ip6/2001:db8::1/tcp/1",
     "/ip6zone/eth0/ip6/fe80::1/tcp/1",
+    "/ip4/192.0.2.7/tcp/80/ws",
+    "/ip4/192.0.2.7/tcp/443/wss/http-path/ws",
+    "/ip4/192.0.2.7/tcp/443/tls/sni/example.com/ws",
 ]
 NOT_DIALED = {
-    "/dns4/example.com/tcp/4001": "names are not looked up yet: give the IP address of example.com",
+    "/dns4/example.com/tcp/4001": "it has a name: give the IP address of example.com",
     f"/dnsaddr/bootstrap.libp2p.io/p2p/{PEER}": "the IP address of bootstrap.libp2p.io",
     f"/ip4/192.0.2.7/tcp/4001/p2p/{OTHER}/p2p-circuit/p2p/{PEER}": RELAYED,
-    "/ip4/192.0.2.7/tcp/443/ws": "ws is not supported yet: give an address that ends in /tcp/<port>",
-    "/ip4/192.0.2.7/tcp/443/tls/sni/example.com/ws": "tls/sni/ws is not supported yet",
-    f"/ip4/192.0.2.7/udp/4001/quic-v1/p2p/{PEER}": "udp/quic-v1 is not supported yet",
-    "/ip4/192.0.2.7/tcp/1/tcp/2": "tcp/tcp is not supported yet",
+    "/ip4/192.0.2.7/tcp/443/tls/http": "tls/http is not supported: give an address that ends in /tcp/<port>, or",
+    f"/ip4/192.0.2.7/udp/4001/quic-v1/p2p/{PEER}": "udp/quic-v1 is not supported: give",
+    "/ip4/192.0.2.7/udp/4001/utp": "udp/utp is not supported",
+    "/ip4/192.0.2.7/tcp/1/tcp/2": "tcp/tcp is not supported",
+    "/ip4/192.0.2.7/tcp/0/ws": "port 0 stands for any free one",
     "/ip4/192.0.2.7/tcp/0": "port 0 stands for any free one: take the port that the peer listens on",
     "/ip4/192.0.2.7": "it names no port: add /tcp/<port>",
     "/ip4/0.0.0.0/tcp/4001": "0.0.0.0 stands for all addresses of a machine: take one of them",
@@ -51,10 +55,10 @@ def test_b18_what_cannot_be_dialed_is_told_in_words_of_its_own(text: str) -> Non
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("/ip6/fe80::1%eth0/tcp/1", "no IP address: the zone stands before it, /ip6zone/eth0/ip6/fe80::1"),
-        ("/ip6/fe80::1%/tcp/1", "no IP address$"),
-        ("/ip4/192.0.2.7%eth0/tcp/1", "no IP address$"),
-        ("/ip6/example%eth0/tcp/1", "no IP address$"),
+        ("/ip6/fe80::1%eth0/tcp/1", "no IPv6 address: the zone stands before it, /ip6zone/eth0/ip6/fe80::1"),
+        ("/ip6/fe80::1%/tcp/1", "no IPv6 address$"),
+        ("/ip4/192.0.2.7%eth0/tcp/1", "no IPv4 address$"),
+        ("/ip6/example%eth0/tcp/1", "no IPv6 address$"),
     ],
 )
 def test_b18_a_zone_as_other_programs_write_it(text: str, told: str) -> None:
@@ -73,14 +77,14 @@ def test_b18_what_was_given_stands_in_one_line_of_a_message() -> None:
     ("text", "front"),
     [
         ("/ip4/192.0.2.7/tcp/4001", None),
-        ("/unix/utp/x", None),
+        ("/unix/garlic32/x", None),
         ("", None),
         ("/IP4/192.0.2.7", None),
         ("/ip4/192.0.2.7/ tcp/1", None),
-        ("/utp", ""),
-        ("/ip4/192.0.2.7/udp/4001/utp", "/ip4/192.0.2.7/udp/4001"),
+        ("/garlic32", ""),
+        ("/ip4/192.0.2.7/udp/4001/quic-v2", "/ip4/192.0.2.7/udp/4001"),
         ("/ip4/192.0.2.7/tcp/80/x-parity-ws/%2F", "/ip4/192.0.2.7/tcp/80"),
-        ("/ip4/no address/p2p-webrtc-star", "/ip4/no address"),
+        ("/ip4/no address/libp2p-webrtc-star", "/ip4/no address"),
     ],
 )
 def test_what_stands_before_a_kind_that_we_do_not_know(text: str, front: str | None) -> None:

@@ -207,7 +207,7 @@ async def test_a_network_holds_its_peers_in_the_book_while_it_is_open() -> None:
 
 
 def test_b18_addresses_of_kinds_that_we_do_not_know_are_never_dialed_and_written_back(tmp_path: Path) -> None:
-    path, unread = tmp_path / "book.json", ["/ip4/192.0.2.1/udp/4001/utp", "/p2p-webrtc-star"]
+    path, unread = tmp_path / "book.json", ["/ip4/192.0.2.1/udp/4001/quic-v2", "/libp2p-webrtc-star"]
     path.write_text(json.dumps({"peers": {str(ALICE): {"known": [*unread, str(ONE)]}, str(BOB): {"known": unread}}}))
     book = AddressBook.load(path)
     assert (book.peers(), book.addresses(ALICE), book.addresses(BOB)) == ((ALICE,), (ONE,), ())

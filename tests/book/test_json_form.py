@@ -89,9 +89,9 @@ def test_of_too_many_addresses_the_first_count() -> None:
 
 
 UNREAD = [
-    "/ip4/192.0.2.1/udp/4001/utp",
+    "/ip4/192.0.2.1/udp/4001/quic-v2",
     "/ip4/192.0.2.1/tcp/80/x-parity-ws/%2F",
-    f"/dns4/star.example/tcp/443/wss/p2p-webrtc-star/p2p/{ALICE}",
+    f"/dns4/star.example/tcp/443/wss/libp2p-webrtc-star/p2p/{ALICE}",
 ]
 
 
@@ -102,11 +102,13 @@ def test_b18_addresses_of_kinds_that_we_do_not_know_are_kept_as_they_are() -> No
     written = dumps(content)
     assert json.loads(written)["peers"][str(ALICE)]["known"] == ["/ip4/192.0.2.1/tcp/4001", *UNREAD]
     assert loads(written, "book") == content
-    many = loads(old([*(f"/utp/{number}" for number in range(100)), "/ip4/192.0.2.1/tcp/4001"]), "book")
+    many = loads(old([*(f"/garlic32/{number}" for number in range(100)), "/ip4/192.0.2.1/tcp/4001"]), "book")
     assert (len(many.peers[0].unread), many.peers[0].places) == (64, ())
 
 
-@pytest.mark.parametrize("text", ["/ip4/192.0.2/utp", "/utp\n", "/UTP", "utp", "/utp/" + "x" * 1_024, "/tcp/0x1/utp"])
+@pytest.mark.parametrize(
+    "text", ["/ip4/192.0.2/quic-v2", "/quic-v2\n", "/UTP", "utp", "/garlic32/" + "x" * 1_024, "/tcp/0x1/quic-v2"]
+)
 def test_b18_what_is_wrong_with_them_is_told_all_the_same(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         loads(old([text]), "book")

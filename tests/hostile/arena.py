@@ -237,9 +237,9 @@ class Arena:
         assert soon(clean), f"left behind: {program.state()}, before: {before}"
 
     @contextmanager
-    def dialer(self, *arguments: str) -> Iterator[Program]:
+    def dialer(self, *arguments: str, namespace: str | None = None) -> Iterator[Program]:
         """The package as a dialer."""
-        start = self.start("node", *arguments)
+        start = self.start("node", *arguments, namespace=namespace)
         with start as dialer, self._weakened(dialer, arguments), self._left_as_it_was(dialer):
             yield dialer
             dialer.ask(do="hang_up")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable
 
 from tests.hostile.codec import Identity, blob, integer, prefixed
@@ -13,6 +14,14 @@ RECORD_TYPE = b"\x03\x01"
 def ip4_tcp(host: str, port: int) -> bytes:
     """A binary multiaddr."""
     return b"\x04" + bytes(map(int, host.split("."))) + b"\x06" + port.to_bytes(2, "big")
+
+
+def ip6_tcp(host: str, port: int) -> bytes:
+    return b"\x29" + socket.inet_pton(socket.AF_INET6, host) + b"\x06" + port.to_bytes(2, "big")
+
+
+def named_tcp(name: str, port: int) -> bytes:
+    return b"\x36" + prefixed(name.encode()) + b"\x06" + port.to_bytes(2, "big")
 
 
 def envelope(

@@ -49,7 +49,7 @@ def js() -> Path | None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(source, target)
             websocket = " --experimental-websocket --no-warnings" if _numbers(release) < (22,) else ""
-            _script(folder / "peer", f'exec "{node}"{websocket} "{folder}/tests/interop/js/peer.js" "$@"')
+            script(folder / "peer", f'exec "{node}"{websocket} "{folder}/tests/interop/js/peer.js" "$@"')
             _done(folder, "copied", release, sources)
     return folder / "peer"
 
@@ -60,38 +60,44 @@ def rust() -> Path | None:
 
 
 def litep2p() -> Path | None:
-    """litep2p."""
-    return _cargo("litep2p-peer")
+    """litep2p, whose build wants protoc: an environment of its own brings it."""
+    if tool("cargo") is None:
+        return None
+    inside = _environment(CACHE / "protoc", HERE / "rust" / "requirements.txt")
+    return _cargo("litep2p-peer", PROTOC=str(inside / "protoc"))
 
 
 def py() -> Path | None:
-    """py-libp2p in an environment of its own, filled by our own pip."""
-    folder = CACHE / "py"
-    pins = [ROOT / "benchmarks" / "py" / "requirements.txt"]
-    release = sysconfig.get_python_version()
-    inside = folder / "bin" / "python"
-    with alone():
-        if _changed(folder, "installed", release, pins):
-            run((sys.executable, "-m", "venv", "--clear", "--without-pip", str(folder)), HERE)
-            pip = (sys.executable, "-m", "pip", "--python", str(inside), "--disable-pip-version-check")
-            run((*pip, "install", "-q", "--prefer-binary", "-r", str(pins[0])), HERE)
-            _script(folder / "peer", f'exec "{inside}" "{HERE}/py/peer.py" "$@"')
-            _done(folder, "installed", release, pins)
-    return folder / "peer"
+    """py-libp2p in an environment of its own."""
+    inside = _environment(CACHE / "py", ROOT / "benchmarks" / "py" / "requirements.txt")
+    script(inside / "peer", f'exec "{inside}/python" "{HERE}/py/peer.py" "$@"')
+    return inside / "peer"
 
 
 PEERS: dict[str, Callable[[], Path | None]] = {"go": go, "js": js, "rust": rust, "litep2p": litep2p, "py": py}
 
 
-def _cargo(program: str) -> Path | None:
+def _cargo(program: str, **environment: str) -> Path | None:
     cargo = tool("cargo")
     if cargo is None:
         return None
     target = CACHE / "rust"
     with alone():
-        environment = {**os.environ, "CARGO_TARGET_DIR": str(target)}
-        run((cargo, "build", "--release", "--locked", "--bin", program), HERE / "rust", environment)
+        settings = {**os.environ, "CARGO_TARGET_DIR": str(target), **environment}
+        run((cargo, "build", "--release", "--locked", "--package", program), HERE / "rust", settings)
     return target / "release" / program
+
+
+def _environment(folder: Path, pins: Path) -> Path:
+    """The folder with the programs of a virtual environment, which our own pip fills with what is pinned."""
+    release = sysconfig.get_python_version()
+    with alone():
+        if _changed(folder, "installed", release, [pins]):
+            run((sys.executable, "-m", "venv", "--clear", "--without-pip", str(folder)), HERE)
+            pip = (sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"))
+            run((*pip, "--disable-pip-version-check", "install", "-q", "--prefer-binary", "-r", str(pins)), HERE)
+            _done(folder, "installed", release, [pins])
+    return folder / "bin"
 
 
 def _numbers(release: str) -> tuple[int, ...]:
@@ -114,7 +120,8 @@ def _done(folder: Path, stamp: str, release: str, files: Iterable[Path]) -> None
     (folder / f".{stamp}").write_text(_fingerprint(release, files))
 
 
-def _script(path: Path, line: str) -> None:
+def script(path: Path, line: str) -> None:
+    """A program that does what the line of shell says."""
     path.write_text(f"#!/bin/sh\n{line}\n")
     path.chmod(0o755)
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -35,16 +39,40 @@ def _wanted(item: pytest.Item) -> bool:
 
 
 @pytest.fixture(scope="session")
-def programs() -> Callable[[str], Path]:
-    """The program of each implementation; one whose toolchain is missing skips the test, and with ``CI=true`` fails."""
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
+    """The program of each implementation; one whose toolchain is missing skips the test, and with ``CI=true`` fails.
 
-    def program(name: str) -> Path:
-        built = build.PEERS[name]()
-        if built is None:
-            pytest.skip(f"no toolchain for {name}")
-        return built
+    js-libp2p's hosts live in one process, which takes long to start; each has a bridge that stands for it.
+    """
+    builders = dict(build.PEERS)
+    with ExitStack() as stack:
+        if "js" in PLAYED and (js := build.js()) is not None:
+            bridge = stack.enter_context(_many(js, tmp_path_factory.mktemp("js")))
+            builders["js"] = lambda: bridge
 
-    return cache(program)
+        def program(name: str) -> Path:
+            built = builders[name]()
+            if built is None:
+                pytest.skip(f"no toolchain for {name}")
+            return built
+
+        yield cache(program)
+
+
+@contextmanager
+def _many(program: Path, folder: Path) -> Iterator[Path]:
+    socket = folder / "socket"
+    process = subprocess.Popen([program, "many", "--socket", socket], stdin=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 60.0
+        while not socket.exists() and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.01)
+        bridge = folder / "peer"
+        build.script(bridge, f'exec "{sys.executable}" -S "{HERE}/bridge.py" "{socket}" "$@"')
+        yield bridge
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 @pytest.fixture(scope="session")

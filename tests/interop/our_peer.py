@@ -38,8 +38,9 @@ from tests.interop.names import (
     SOURCE,
 )
 from tests.interop.real_peer import RealPeer, real_peer
-from tests.interop.ways import OVER, Over, Role
+from tests.interop.ways import BEHIND, OVER, Over, Role
 from tests.peers import until
+from tests.support.certificates import certified
 from tests.support.driven import Line
 from tests.transport.ends import Silent
 
@@ -165,7 +166,8 @@ async def our_peer(
     """Listens on loopback, and lets everybody in."""
     firewall = Firewall()
     firewall.set(Rule.ALLOW)
-    swarm = Swarm(Identity(), firewall=firewall, limits=limits, timeouts=timeouts)
+    tls = certified() if over == "wss" else None
+    swarm = Swarm(Identity(), firewall=firewall, limits=limits, timeouts=timeouts, tls=tls)
     if not early_muxer:
         settings = swarm.upgrader.settings
         swarm.upgrader.settings = replace(settings, securities=tuple(map(Silent, settings.securities)))
@@ -178,7 +180,7 @@ async def our_peer(
     for protocol, handler in TESTED.items():
         ours.serve(protocol, handler)
     try:
-        await swarm.listen(parse("/ip4/127.0.0.1/tcp/0" + ("/ws" if over == "ws" else "")))
+        await swarm.listen(parse("/ip4/127.0.0.1/tcp/0" + BEHIND[over]))
         yield ours
     finally:
         await ours.identify.close()
@@ -202,9 +204,14 @@ class Pair:
     async def open(self, *protocols: str) -> LiveStream:
         return await self.connection.open_stream(*protocols)
 
+    @property
+    def streams(self) -> int:
+        """How many there are but the one of a peer that pings."""
+        return self.connection.streams - self.real.pings
+
     async def quiet(self) -> None:
         """Wait until no stream is left."""
-        await until(lambda: self.connection.streams == 0)
+        await until(lambda: self.streams == 0)
 
 
 @asynccontextmanager
@@ -229,5 +236,7 @@ async def connected(
             await real.call("connect", addr=ours.address)
         await real.call("identify", peer=str(ours.peer), timeout=10.0)
         await ours.identified(real.peer)
+        if real.pings:
+            await real.call("ping", peer=str(ours.peer), timeout=10.0)
         (connection,) = ours.swarm.connections(real.peer)
         yield Pair(role, ours, real, connection)

@@ -11,6 +11,7 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.parse import parse
 from tests.interop.ways import OVER, Over
+from tests.support.certificates import certified
 from tests.support.driven import PATIENCE, Driven, Line, driven
 
 
@@ -23,12 +24,19 @@ class RealError(Exception):
 
 
 class RealPeer(Driven):
-    """``ready`` tells peer, addrs, key, version; go and js tell protocols, too."""
+    """``ready`` tells peer, addrs, key, version; go and js tell protocols, too.
+
+    ``codes``: it tells and hears with which code a stream is reset. ``pings``: it pings from the beginning, and keeps
+    the stream for it. ``hears_resets``: to rust-libp2p a reset is an end like any other.
+    """
 
     def __init__(self, process: asyncio.subprocess.Process, ready: Line) -> None:
         super().__init__(process, ready)
         self.addresses: list[Multiaddr] = [parse(text) for text in ready["addrs"]]
-        self.codes = ready["version"].startswith("go-libp2p")
+        self.name = ready["version"].split()[0]
+        self.codes = self.name == "go-libp2p"
+        self.pings = self.name in {"rust-libp2p", "litep2p"}
+        self.hears_resets = self.name != "rust-libp2p"
         self.address = f"{self.addresses[0]}/p2p/{self.peer}"
         self._events: list[Line] = []
 
@@ -38,6 +46,10 @@ class RealPeer(Driven):
         if not answer["ok"]:
             raise RealError(answer)
         return answer
+
+    async def warnings(self) -> list[str]:
+        """What it has logged; only go's program collects that."""
+        return (await self.call("warnings"))["warnings"] if self.codes else []
 
     def sent(self, code: int) -> int:
         """What we hear of a reset with that code: only go-libp2p sends them."""
@@ -63,5 +75,10 @@ def real_peer(
     program: Path, *options: str, may_say: Sequence[str] = (), over: Over = OVER
 ) -> AbstractAsyncContextManager[RealPeer]:
     """A host that listens on loopback; what it complains of would be told on its standard error."""
-    listen = "--listen-ws" if over == "ws" else "--listen"
-    return driven(RealPeer, program, listen, *options, may_say=may_say)
+    listen = ["--listen" if over == "tcp" else f"--listen-{over}"]
+    if over == "wss":
+        tls = certified()
+        listen += ["--tls-cert", str(tls.certificate), "--tls-key", str(tls.key), "--ca", str(tls.ca)]
+        # At its end go's listener of secure WebSocket closes its socket twice, now and then (0.52.0).
+        may_say = [*may_say, "error when shutting down listener .*use of closed network connection"]
+    return driven(RealPeer, program, *listen, *options, may_say=may_say)

@@ -18,9 +18,10 @@ from stronghold_p2p.identity.public_key import KeyType
 from tests.interop.names import ECHO, HALF_CLOSE, RR
 from tests.interop.our_peer import Pair, connected, echo, our_peer
 from tests.interop.real_peer import RealError, real_peer
-from tests.interop.ways import ROLES, Role
+from tests.interop.ways import GO, ROLES, Role, newer
 from tests.peers import until
 
+REFUSED = r"protocols not supported|could not negotiate|does not support"
 UNKNOWN = "/test/unknown/1"
 LATE = "/test/late/1"
 
@@ -39,7 +40,7 @@ def first_flights() -> Iterator[list[bytes]]:
         yield seen
 
 
-async def test_go_does_not_serve_it(pair: Pair) -> None:
+async def test_they_do_not_serve_it(pair: Pair) -> None:
     # One name is proposed lazily, so the refusal comes with the first read ...
     stream = await pair.open(UNKNOWN)
     await stream.write(b"in vain")
@@ -58,7 +59,7 @@ async def test_go_does_not_serve_it(pair: Pair) -> None:
 
 
 async def test_we_do_not_serve_it(pair: Pair) -> None:
-    with pytest.raises(RealError, match="protocols not supported") as caught:
+    with pytest.raises(RealError, match=REFUSED) as caught:
         await pair.ask("streams_sequential", protocol=UNKNOWN)
     assert UNKNOWN in str(caught.value)
     assert (await pair.ask("streams_sequential", n=10))["done"] == 10
@@ -69,10 +70,11 @@ async def test_we_serve_it_no_longer(pair: Pair) -> None:
     pair.ours.serve_no_longer(RR)
     with pytest.raises(RealError) as caught:
         await pair.ask("streams_sequential")
-    assert caught.value.code == Reset.NEGOTIATION_FAILED
+    assert caught.value.code == pair.real.heard(Reset.NEGOTIATION_FAILED)
     assert (await pair.ask("streams_sequential", protocol=ECHO))["done"] == 1
 
 
+@GO
 async def test_go_is_lazy_once_it_knows(pair: Pair, first_flights: list[bytes]) -> None:
     first_flights.clear()
     await pair.ask("streams_sequential", protocol=RR, size=100)
@@ -86,6 +88,7 @@ async def test_go_is_lazy_once_it_knows(pair: Pair, first_flights: list[bytes]) 
     assert first_flights == [multistream.propose(HALF_CLOSE)]
 
 
+@GO
 async def test_go_asks_first_when_it_does_not_know(pair: Pair, first_flights: list[bytes]) -> None:
     pair.ours.serve(LATE, echo)  # identify does not tell
     first_flights.clear()
@@ -94,6 +97,7 @@ async def test_go_asks_first_when_it_does_not_know(pair: Pair, first_flights: li
     assert len(first_flights[0]) <= len(multistream.propose(LATE))  # no data yet
 
 
+@GO
 async def test_ls_is_nothing_that_is_served(pair: Pair) -> None:
     """go-multistream has dropped ``ls`` and answers ``na``; so do we, and the negotiation goes on."""
     question = multistream.HEADER + multistream.message("ls") + multistream.message(ECHO) + b"payload"
@@ -128,8 +132,8 @@ async def test_muxer_inside_the_handshake_or_after_it(go: Path, role: Role, go_e
         assert seen["early_muxer"] is early
         assert seen["direction"] == {"ours dials": "Inbound", "theirs dials": "Outbound"}[role]
         assert pair.connection.direction == {"ours dials": "out", "theirs dials": "in"}[role]
-        assert str(pair.connection.local_address) == seen["remote_addr"]
-        assert str(pair.connection.remote_address) == seen["local_addr"]
+        assert str(pair.connection.local_address) == newer(seen["remote_addr"])
+        assert str(pair.connection.remote_address) == newer(seen["local_addr"])
         await talk(pair)
 
 
@@ -161,7 +165,7 @@ async def test_we_expect_somebody_else(go: Path) -> None:
         await peer.call("identify", peer=str(ours.peer))
 
 
-async def test_go_expects_somebody_else(go: Path) -> None:
+async def test_they_expect_somebody_else(go: Path) -> None:
     expected = Identity().peer_id
     async with our_peer() as ours, real_peer(go) as peer:
         with pytest.raises(RealError, match="peer id mismatch") as caught:

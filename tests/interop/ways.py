@@ -2,7 +2,7 @@
 
 The environment variable ``INTEROP`` names the implementations that run; all others are left out when tests are
 collected. ``make test`` plays go and js, ``make peers`` the rest. ``OVER`` names what every test is played over that
-does not say so itself: ``tcp`` if it is not set, or ``ws`` (``make websocket``).
+does not say so itself: ``tcp`` if it is not set, or ``ws`` or ``wss`` (``make websocket``).
 """
 
 from __future__ import annotations
@@ -15,8 +15,17 @@ from typing import Literal
 
 import pytest
 
-Over = Literal["tcp", "ws"]
-OVER: Over = "ws" if os.environ.get("OVER") == "ws" else "tcp"
+Over = Literal["tcp", "ws", "wss"]
+BEHIND: dict[Over, str] = {"tcp": "", "ws": "/ws", "wss": "/tls/ws"}
+"""What stands behind the port."""
+_GIVEN = os.environ.get("OVER")
+OVER: Over = "wss" if _GIVEN == "wss" else "ws" if _GIVEN == "ws" else "tcp"
+
+
+def newer(address: object) -> str:
+    """go names the ends of a secure WebSocket by ``/wss``, and dials and announces them as ``/tls/ws`` (0.52.0)."""
+    return str(address).replace("/wss", "/tls/ws")
+
 
 Role = Literal["ours dials", "theirs dials"]
 ROLES: tuple[Role, ...] = ("ours dials", "theirs dials")
@@ -24,6 +33,7 @@ ROLES: tuple[Role, ...] = ("ours dials", "theirs dials")
 PLAYED = tuple(os.environ.get("INTEROP", "go js").split())
 WHOLE = ("go", "js", "rust")
 """Those whose programs know the whole list of commands."""
+EVERY = (*WHOLE, "litep2p", "py")
 
 
 @dataclass(frozen=True)
@@ -48,5 +58,7 @@ def played(*names: str, roles: Iterable[Role] = ROLES, over: Over = OVER) -> pyt
 
 
 GO = played("go")
+AT_ONCE = played("go", "js")
+"""libp2p-stream, on which rust's program is built, drops streams that arrive faster than they are fetched."""
 OURS_DIALS = played(roles=["ours dials"])
 THEIRS_DIALS = played(roles=["theirs dials"])

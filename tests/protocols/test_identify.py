@@ -162,6 +162,21 @@ async def test_both_sides_learn_everything() -> None:
         assert on.bob.book.addresses(on.alice.peer_id) == on.alice.addresses
 
 
+async def test_of_more_protocols_than_peers_are_told_the_log_tells(caplog: pytest.LogCaptureFixture) -> None:
+    async with meeting(his=True) as on:
+        for number in range(150):
+            on.bob.handle(f"/{number}", saying())
+        assert on.his is not None
+        on.his.changed()
+        info = await on.ask()
+        on.his.changed()
+        await on.ask()
+    assert len(info.protocols) == 128
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == ["of 152 protocols peers are told the first 128"]
+    caplog.clear()
+
+
 async def test_what_was_told_goes_with_the_last_connection() -> None:
     async with meeting(his=True) as on:
         await until(lambda: not on.nothing_known)

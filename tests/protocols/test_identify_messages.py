@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.kinds import tcp_address
-from stronghold_p2p.addressing.parse import parse, with_peer
+from stronghold_p2p.addressing.parse import CheckedAddress, parse, with_peer
 from stronghold_p2p.encoding import protobuf
 from stronghold_p2p.errors import DecodeError, HandshakeError
 from stronghold_p2p.identity import Envelope, PeerRecord, PublicKey
@@ -41,7 +41,7 @@ def dialable(address: Multiaddr) -> bool:
 
 def view(remote: Multiaddr) -> View:
     """How a network that dials TCP sees what the peer says from there."""
-    return View(PEER.peer_id, remote, dialable, None)
+    return View(PEER.peer_id, remote, dialable, None, us=STRANGER.peer_id)
 
 
 def addresses(count: int) -> list[bytes]:
@@ -106,6 +106,19 @@ def test_then_surplus_protocols_are_dropped() -> None:
     assert len(message.protocols) > 40
     assert len(message.agent_version or b"") == caps.MAX_NAME
     assert PeerRecord.open(message.signed_peer_record or b"").peer_id == US.peer_id
+
+
+def test_of_more_than_128_protocols_go_would_remember_none() -> None:
+    names = [f"/{number}" for number in range(200)]
+    message = decoded(build(US, "a", names, [PUBLIC], 1).message(LOOPBACK))
+    assert message.protocols == tuple(name.encode() for name in names[: caps.MAX_PROTOCOLS_SENT])
+
+
+def test_loopback_is_told_last_and_dropped_first() -> None:
+    places = [parse(f"/ip4/127.0.0.1/tcp/{port}") for port in range(1, 40)]
+    listed = [parse(f"/ip4/10.0.0.1/tcp/{port}") for port in range(1, 40)]
+    message = decoded(build(US, "a", ["/x"], [*places, *listed], 1).message(LOOPBACK))
+    assert message.listen_addrs == tuple(map(bytes, [*listed, *places]))[: caps.MAX_ADDRESSES]
 
 
 @given(st.lists(st.integers(1, 200), max_size=80), st.integers(0, 60))
@@ -238,6 +251,24 @@ def test_addresses_that_lead_elsewhere_than_they_say() -> None:
     assert view(neighbour).usable(listed) == (parse(texts[1]), parse(texts[3]))
 
 
+INSIDE = """/ip4/127.0.0.1/tcp/22 /ip4/169.254.169.254/tcp/80 /ip4/10.0.0.1/tcp/80 /ip4/192.168.0.1/tcp/80/ws
+    /ip4/172.16.0.1/tcp/80 /ip4/100.64.0.1/tcp/80 /ip4/0.0.0.0/tcp/80 /ip4/224.0.0.1/tcp/80 /ip6/::ffff:127.0.0.1/tcp/1
+    /ip6/64:ff9b::7f00:1/tcp/1 /ip6/2002:7f00:1::1/tcp/1 /ip6/::1/tcp/1 /ip6/fd00::1/tcp/1 /ip6/fe80::1/tcp/1
+    /ip6zone/eth0/ip6/2606:4700::1/tcp/1 /ip4/8.8.8.8/tcp/0 /ip6/2606:4700::1/tcp/0 /ip4/8.8.8.8/tcp/0/ws
+    /dns4/localhost/tcp/1 /dns4/Localhost./tcp/1 /dns4/a.localhost/tcp/1 /dns4/127.0.0.1/tcp/1 /dns4/2130706433/tcp/1
+    /dns4/0x7f.1/tcp/1 /dns4/10.1/tcp/1 /dns4/my_relay/tcp/1 /dns4/router.local/tcp/1 /dns4/a.internal/tcp/80
+    /dns4/a.home.arpa/tcp/443/wss"""
+
+
+@pytest.mark.parametrize("text", INSIDE.split())
+def test_hostile_row_10_somebody_in_the_internet_names_nothing_inside(text: str) -> None:
+    """Whatever is dialed; names are looked at before they are looked up, and what they lead to afterwards."""
+    seen = View(PEER.peer_id, PUBLIC, lambda _: True, None, us=US.peer_id)
+    assert seen.usable([bytes(parse(text)), bytes(parse("/dns4/example.org/tcp/443/wss"))]) == (
+        parse("/dns4/example.org/tcp/443/wss"),
+    )
+
+
 def test_numbers_are_capped() -> None:
     many = tuple(f"/{number}".encode() for number in range(caps.MAX_PROTOCOLS + 1))
     names = (b"", b"\xff\xfe", b"x" * (caps.MAX_NAME + 1), b"x" * caps.MAX_NAME, b"x" * caps.MAX_NAME, *many)
@@ -313,12 +344,12 @@ def test_what_nobody_dials_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> Non
     ]
     listed = [bytes(parse(text)) for text in texts]
     listed += [bytes(parse(kind * count)) for kind in ("/tls", "/ws") for count in range(1, caps.MAX_COMPONENTS + 5)]
-    monkeypatch.setattr(Multiaddr, "__str__", no_text)
-    seen = View(PEER.peer_id, LOOPBACK, ask, None)
+    monkeypatch.setattr(CheckedAddress, "__str__", no_text)
+    seen = View(PEER.peer_id, LOOPBACK, ask, None, us=STRANGER.peer_id)
     assert seen.usable([*listed, bytes(PUBLIC)]) == ()  # that is one kind more than anybody is asked about
-    assert len(asked) < caps.MAX_KINDS
+    assert len(asked) == caps.MAX_KINDS - 2  # nobody is asked about a zone, or about a peer's name at the end
     asked.clear()
-    seen = View(PEER.peer_id, LOOPBACK, ask, None)
+    seen = View(PEER.peer_id, LOOPBACK, ask, None, us=STRANGER.peer_id)
     assert seen.usable([bytes(PUBLIC), *listed, bytes(PRIVATE)]) == (PUBLIC, PRIVATE)
     assert [bytes(address) for address in asked[:2]] == [bytes(PUBLIC), listed[0]]  # of each kind the first
     assert seen.address(listed[0]) is None
@@ -329,7 +360,7 @@ def test_row_120_no_more_components_are_looked_at_than_so_many() -> None:
     assert len(long) * caps.MAX_COMPONENTS == caps.MAX_WALKED
     other = bytes(parse("/ip4/8.8.8.8/udp/1/quic-v1"))
     for listed, found in ((long[1:], 2), (long, 1)):
-        seen = View(PEER.peer_id, LOOPBACK, lambda address: bytes(address)[0] != long[0][0], None)
+        seen = View(PEER.peer_id, LOOPBACK, lambda address: bytes(address)[0] != long[0][0], None, us=STRANGER.peer_id)
         assert len(seen.usable([*listed, bytes(PUBLIC), other])) == found  # who needs no walk is always looked at
 
 
@@ -337,7 +368,7 @@ def test_a_record_that_was_known_before(monkeypatch: pytest.MonkeyPatch) -> None
     """Hostile row 95: what the book remembers counts as much as what was told on this connection."""
     sealed = record(5, bytes(PUBLIC))
     known = PeerRecord.open(sealed).edition
-    seen = View(PEER.peer_id, LOOPBACK, dialable, known)
+    seen = View(PEER.peer_id, LOOPBACK, dialable, known, us=STRANGER.peer_id)
     for data, expected in ((sealed, 5), (record(6), 6), (record(5), None), (record(4, bytes(PUBLIC)), None)):
         info = interpret(IdentifyMessage(signed_peer_record=data), KNOWN, seen)
         assert (None if info.record is None else info.record.seq) == expected

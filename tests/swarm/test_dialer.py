@@ -16,13 +16,14 @@ from multiaddr import Multiaddr
 from stronghold_p2p import errors
 from stronghold_p2p.addressing.kinds import from_socket
 from stronghold_p2p.addressing.parse import parse, with_peer
+from stronghold_p2p.announcing.announcer import Announcer
 from stronghold_p2p.codes import GoAway
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.errors import ConnectionClosed, DialError, LimitExceeded, PeerIdMismatch
 from stronghold_p2p.events.events import DialFailed, Ended, Opened
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.streams.deadline import Deadline
-from stronghold_p2p.swarm import dialer
+from stronghold_p2p.swarm import dial, dialer
 from stronghold_p2p.swarm.dialer import STAGGER
 from tests.peers import ECHO, ask, echo, now, swarm, turns, until
 from tests.swarm.raw import SEED, Events, Server, shake
@@ -172,6 +173,15 @@ async def test_ourselves() -> None:
             await alice.dial(STRANGER, alice.addresses)
 
 
+async def test_ourselves_where_we_say_that_we_are() -> None:
+    """An address in front of ours leads to us, and so does a name."""
+    announced = [parse("/ip4/203.0.113.7/tcp/4001"), parse("/dns4/us.example/tcp/4001")]
+    async with swarm(1, announcer=Announcer(announced)) as alice:
+        for address in announced:
+            with pytest.raises(DialError, match="our own address"):
+                await alice.dial(STRANGER, [address])
+
+
 async def test_ourselves_by_an_address_that_we_do_not_know() -> None:
     async with swarm(1) as alice:
         await alice.listen(parse("/ip4/127.0.0.9/tcp/0"))
@@ -184,7 +194,7 @@ async def test_ourselves_by_an_address_that_we_do_not_know() -> None:
 
 
 async def test_more_addresses_than_we_try_and_one_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialer, "ADDRESSES", 3)
+    monkeypatch.setattr(dial, "CANDIDATES", 3)
     async with alone() as alice, swarm(2) as bob:
         dead = [closed_port(f"127.0.0.{n}") for n in range(1, 4)]
         with pytest.raises(DialError) as caught:

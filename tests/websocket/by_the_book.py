@@ -29,7 +29,7 @@ class Heard:
 
     def __init__(self, *, of_client: bool = True) -> None:
         self.reader = FrameReader(masked, masked=of_client)
-        self.data = bytearray()
+        self._data = bytearray()
         self.pings: list[bytes] = []
         self.rest = b""
         self.now = 0.0
@@ -50,11 +50,15 @@ class Heard:
         return self
 
     def take(self, piece: Buffer) -> None:
-        self.data += piece
+        self._data += piece
+
+    @property
+    def data(self) -> bytes:
+        return bytes(self._data)
 
     @property
     def fault(self) -> int | None:
-        return self.reader.fault and self.reader.fault.code
+        return None if self.reader.fault is None else self.reader.fault.code
 
     @property
     def close(self) -> Close | None:

@@ -149,7 +149,7 @@ def test_random_bytes_are_read_or_a_fault(data: bytes, of_client: bool) -> None:
     assert len(heard.data) <= len(data)
     if heard.fault is not None:
         assert heard.fault in {PROTOCOL_ERROR, TOO_BIG, VIOLATION}
-        before = bytes(heard.data)
+        before = heard.data
         heard.hear(raw(FIN | BINARY, b"more", key=KEY if of_client else b""))
         assert heard.data == before  # nothing behind a fault is read
 

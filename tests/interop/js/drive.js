@@ -1,5 +1,6 @@
 // `drive`: JSON lines in, JSON lines out, with the commands of harness/go/drive.go. Not here: open_hold's and others'
 // codes (js-libp2p resets streams without), raw, and warnings (js-libp2p logs nothing unless DEBUG asks for it).
+import { createServer } from 'node:net'
 import { createInterface } from 'node:readline'
 import { actions } from './actions.js'
 import { serveTests } from './handlers.js'
@@ -8,11 +9,32 @@ import { connectionFields, publicKey } from './told.js'
 
 const TIMEOUT = 60
 
+// One host for each connection to the socket: its first line holds the command line, the others are as on stdin.
+// Node.js and js-libp2p take half a second to start.
+export async function many ({ socket }, parse) {
+  const server = createServer(async connection => {
+    connection.on('error', () => {})
+    const lines = createInterface({ input: connection })[Symbol.asyncIterator]()
+    const { value } = await lines.next()
+    await serve(parse(JSON.parse(value)).values, lines, connection)
+    connection.end()
+  })
+  server.listen(socket)
+  const parent = process.ppid
+  setInterval(() => process.ppid === parent || process.exit(1), 1000)
+}
+
 export async function drive (values) {
+  await serve(values, createInterface({ input: process.stdin })[Symbol.asyncIterator](), process.stdout)
+  process.exit(0)
+}
+
+async function serve (values, lines, output) {
+  const say = line => output.write(JSON.stringify(line) + '\n')
   const ends = [['listen', ''], ['listen-ws', '/ws']].filter(([option]) => values[option])
   const listen = ends.map(([, end]) => `/ip4/${values.host}/tcp/0${end}`)
   const node = await createHost({ ...values, listen })
-  const driver = new Driver(node)
+  const driver = new Driver(node, say)
   await serveTests(node, event => driver.add(event))
   say({
     ready: true,
@@ -23,15 +45,10 @@ export async function drive (values) {
     pid: process.pid,
     version
   })
-  for await (const line of createInterface({ input: process.stdin })) {
+  for await (const line of { [Symbol.asyncIterator]: () => lines }) {
     driver.answer(JSON.parse(line))
   }
   await node.stop()
-  process.exit(0)
-}
-
-function say (line) {
-  process.stdout.write(JSON.stringify(line) + '\n')
 }
 
 // What happened since it was last asked for, each peer's identify answers, and the streams that are held open.
@@ -40,8 +57,9 @@ class Driver {
   identified = new Map()
   held = []
 
-  constructor (node) {
+  constructor (node, say) {
     this.node = node
+    this.say = say
     watch(node, event => this.add(event))
     node.addEventListener('connection:open', ({ detail }) => this.add(connectionFields('connected', detail)))
     node.addEventListener('connection:close', ({ detail }) => this.add(connectionFields('disconnected', detail)))
@@ -76,9 +94,9 @@ class Driver {
         throw new Error(`unknown command ${cmd}`)
       }
       const signal = AbortSignal.timeout((options.timeout ?? TIMEOUT) * 1e3)
-      say({ ...await action(this, { ...options, signal }), id, ok: true })
+      this.say({ ...await action(this, { ...options, signal }), id, ok: true })
     } catch (error) {
-      say({ id, ok: false, error: `${error.name}: ${error.message}` })
+      this.say({ id, ok: false, error: `${error.name}: ${error.message}` })
     }
   }
 
@@ -89,6 +107,9 @@ class Driver {
     const removed = [...before].filter(protocol => !now.has(protocol))
     if (added.length + removed.length > 0) {
       this.add({ event: 'protocols_updated', peer: peer.id.toString(), added, removed })
+    } else if (previous != null) { // whose addresses are the new ones, too: the store adds to its list
+      const addrs = peer.addresses.map(({ multiaddr }) => multiaddr.toString())
+      this.add({ event: 'readdressed', peer: peer.id.toString(), addrs })
     }
   }
 }

@@ -45,14 +45,16 @@ export async function serveOne (node, protocol, handler, done) {
   }, LIFTED)
 }
 
-// Until the remote's end. A reset is told as an end, too; only the stream's status tells them apart.
+// Until the remote's end. A reset is told as an end, too; only the stream's status at that moment tells them apart.
 export async function drain (stream, seen, onData = () => {}) {
+  let ended = stream.readableEnded ? stream.status : 'open'
+  stream.addEventListener('end', () => { ended = stream.status })
   await readToEnd(stream, data => {
     seen.bytes += data.byteLength
     onData(data)
   })
-  if (stream.status === 'reset' || stream.status === 'aborted') {
-    throw new Error(`stream ${stream.status}`)
+  if (ended === 'reset' || ended === 'aborted') {
+    throw new Error(`stream ${ended}`)
   }
 }
 

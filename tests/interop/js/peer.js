@@ -2,11 +2,12 @@
 //
 //   peer.js serve [--port P] [--ws PORT] [options]   one JSON line when it listens, one for each event, until SIGTERM
 //   peer.js drive [--listen] [--listen-ws] [options] driven by JSON lines (drive.js)
+//   peer.js many --socket PATH                       a host for each connection to PATH, driven in the same way
 //
 // Options: --host H (127.0.0.1), --mdns, --relay (serves circuits), --via RELAY (reserves a place there), --key-type K.
 import '../../../benchmarks/js/compat.js'
 import { parseArgs } from 'node:util'
-import { drive } from './drive.js'
+import { drive, many } from './drive.js'
 import { addresses, createHost, version, watch } from './host.js'
 import { serveContract } from './handlers.js'
 
@@ -28,26 +29,30 @@ async function serve (values) {
   process.on('SIGTERM', () => node.stop().then(() => process.exit(0)))
 }
 
-async function main () {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: {
-      host: { type: 'string', default: '127.0.0.1' },
-      port: { type: 'string', default: '0' },
-      ws: text,
-      listen: flag,
-      'listen-ws': flag,
-      mdns: flag,
-      relay: flag,
-      via: text,
-      'key-type': { type: 'string', default: 'ed25519' }
-    }
-  })
-  const command = { serve, drive }[positionals[0]]
-  if (command === undefined) {
-    throw new Error('usage: peer.js serve|drive [options]')
+const parse = args => parseArgs({
+  args,
+  allowPositionals: true,
+  options: {
+    host: { type: 'string', default: '127.0.0.1' },
+    port: { type: 'string', default: '0' },
+    ws: text,
+    listen: flag,
+    'listen-ws': flag,
+    mdns: flag,
+    relay: flag,
+    via: text,
+    'key-type': { type: 'string', default: 'ed25519' },
+    socket: text
   }
-  await command(values)
+})
+
+async function main () {
+  const { values, positionals } = parse(process.argv.slice(2))
+  const command = { serve, drive, many }[positionals[0]]
+  if (command === undefined) {
+    throw new Error('usage: peer.js serve|drive|many [options]')
+  }
+  await command(values, parse)
 }
 
 main().catch(error => {

@@ -17,6 +17,8 @@ use crate::{
 };
 
 const UNLIMITED: usize = 1_000_000;
+/// As many as its Yamux takes: each may fill 256 KiB of the gibibyte that a connection receives at most.
+const STREAMS: usize = 4096;
 const FOREVER: Duration = Duration::from_secs(86_400);
 
 #[derive(NetworkBehaviour)]
@@ -94,7 +96,7 @@ fn unlimited() -> relay::Config {
 
 fn muxer() -> yamux::Config {
     let mut config = yamux::Config::default();
-    config.set_max_num_streams(UNLIMITED);
+    config.set_max_num_streams(STREAMS);
     config
 }
 

@@ -111,9 +111,11 @@ impl Node {
         self.seen().events.push(event);
     }
 
-    /// Where it listens, the first one first, without its peer id.
+    /// Where it listens, TCP first, without its peer id.
     pub fn addresses(&self) -> Vec<String> {
-        self.seen().listening.iter().map(Multiaddr::to_string).collect()
+        let mut all: Vec<String> = self.seen().listening.iter().map(Multiaddr::to_string).collect();
+        all.sort_by_key(|address| address.ends_with("/ws"));
+        all
     }
 
     pub fn order(&self, order: Order) {
