@@ -28,6 +28,7 @@ from stronghold_p2p.request_response.server import Watch
 from stronghold_p2p.seams import Secured
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import HeldUntilAnswered, InboundNegotiation, LazyConfirm
+from stronghold_p2p.transport.proxy import Place, Proxy, connect
 from stronghold_p2p.transport.socket_wire import SocketWire
 from stronghold_p2p.transport.stream_wire import StreamWire
 from stronghold_p2p.transport.upgrade import Negotiated
@@ -182,6 +183,13 @@ EXCHANGES: list[Exchange[Any]] = [
         "request_response.codecs.codec.unframe", lambda: codec.unframe(200), codec.frame(b"x" * 130), b"x" * 130, b""
     ),
     Exchange("request_response.codecs.codec.unframe", lambda: codec.unframe(200), b"\0", b"", b""),
+    Exchange(
+        "transport.proxy.connect",
+        lambda: connect(Proxy("proxy", 1, "http://proxy:1"), Place("bob.example", 443, secure=True)),
+        b"HTTP/1.1 200 OK\r\nVia: x\r\n\r\n",
+        None,
+        b"CONNECT bob.example:443 HTTP/1.1\r\nHost: bob.example:443\r\n\r\n",
+    ),
 ]
 
 
