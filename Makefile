@@ -4,7 +4,7 @@ SHELL := /bin/sh
 ifndef SIDE_BY_SIDE
 .NOTPARALLEL:
 endif
-.PHONY: help demo test test-all toolchains install peer lint types test-most test-cores test-serial coverage slowest hostile field cost soak relay-bench relay-peers conformance bench scale docs house pins clean
+.PHONY: help demo test test-all toolchains install peer lint types test-most test-cores test-serial coverage slowest websocket hostile field cost soak relay-bench relay-peers conformance peers bench scale docs house pins clean
 
 PYTHON ?= $(shell sh .ci/pythons | head -n 1)
 VENV ?= .venv
@@ -41,7 +41,9 @@ test: toolchains  ## installs, then checks and tests everything that CI does
 	echo "make test took $$(($$(date +%s) - start)) s"
 
 toolchains:
-	@command -v go >/dev/null || { echo "no go on this machine: the tests in tests/interop are skipped"; test "$$CI" != true; }
+	@command -v go >/dev/null || { echo "no go on this machine: the tests with go-libp2p are skipped"; test "$$CI" != true; }
+	@{ command -v node && command -v npm; } >/dev/null || \
+		{ echo "no node and npm on this machine: the tests with js-libp2p are skipped"; test "$$CI" != true; }
 
 test-all:  ## make test on each CPython >= 3.11 of this machine
 	@sh .ci/pythons | { while read -r python; do \
@@ -63,8 +65,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 peer:
-	@command -v go >/dev/null && test -n "$(PYTHON)" || exit 0; \
-	echo "building go's side of the interoperability tests ..."; "$(PYTHON)" -m harness.build
+	@test -n "$(PYTHON)" || exit 0; echo "building the other sides of the interoperability tests ..."; \
+	"$(PYTHON)" -m harness.build && "$(PYTHON)" -m harness.build dns && "$(PYTHON)" -m harness.build caddy && "$(PYTHON)" -m tests.interop.build js
 
 lint: install  ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -94,8 +96,16 @@ coverage: install  ## the coverage of the whole package by all tests but test-se
 	-$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q -m "not serial" -p tests.whole $(ARGS)
 	$(BIN)/python -m tests.whole
 
+peers: install  ## js, rust, litep2p and py against ours, over TCP and WebSocket; builds them first (minutes); needs cargo, node
+	$(BIN)/python -m tests.interop.build js rust litep2p py
+	INTEROP="js rust litep2p py" $(BIN)/python -m pytest -n 2 -q -m "not serial" tests/interop
+	INTEROP="js rust" OVER=ws $(BIN)/python -m pytest -n 2 -q -m "not serial" tests/interop
+
 slowest: install  ## the tests that take longest, one after the other (ARGS=tests/swarm: of these only)
 	$(BIN)/python -m pytest -q --durations=40 $(ARGS)
+
+websocket: install  ## the whole list of tests with real peers over WebSocket, in both roles (ARGS="-k go")
+	OVER=ws $(BIN)/python -m pytest -n 2 --dist worksteal -q tests/interop $(ARGS)
 
 hostile: install  ## every hostile row in full, one line each (ARGS="33 39": these rows only)
 	$(BIN)/python -m tests.hostile $(ARGS)
@@ -106,8 +116,8 @@ field: install  ## what shows only in a namespace, on a slow link or without des
 cost: install  ## what strangers can make us pay: processor, bytes and log for their bytes, by layer (ARGS=yamux: of this)
 	$(BIN)/python -m tests.hostile.cost $(ARGS)
 
-relay-peers: install  ## circuits with go in every role, 200 requests of 64 bytes and of 64 KiB each
-	RELAY_REQUESTS=200 $(BIN)/python -m pytest -q tests/interop/test_go_relay.py
+relay-peers: install  ## circuits with go and js in every role, 200 requests of 64 bytes and of 64 KiB each
+	RELAY_REQUESTS=200 $(BIN)/python -m pytest -q tests/interop/test_relay.py
 
 conformance: install  ## ours and the Rust crate, both ways, into docs/conformance.md; needs cargo (ARGS=ask: these only)
 	$(BIN)/python -m tests.conformance $(ARGS)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import interpreter
+from harness import authority
 from harness import build as peers
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,6 +73,19 @@ def crate_with_nodelay() -> Command:
     return (*crate(), "--nodelay")
 
 
+def certificates() -> tuple[str, str, str]:
+    """The files of a certificate for 127.0.0.1, its key, and the authority that signed it; made once."""
+    folder = CACHE / "tls"
+    places = tuple(str(folder / name) for name in ("certificate.pem", "key.pem", "ca.pem"))
+    if not all(Path(place).exists() for place in places):
+        folder.mkdir(parents=True, exist_ok=True)
+        for place, data in zip(places, authority.issue("127.0.0.1"), strict=True):
+            Path(place).write_bytes(data)
+            Path(place).chmod(0o600)
+    certificate, key, ca = places
+    return certificate, key, ca
+
+
 def js() -> Command:
     node, npm = _tool("node"), _tool("npm")
     folder = CACHE / "js"
@@ -85,7 +99,9 @@ def js() -> Command:
     _once(folder, pins, _run((node, "--version"), SOURCES), install)
     for source in (SOURCES / "js").glob("*.js"):
         shutil.copy(source, folder)
-    return (node, str(folder / "peer.js"))
+    major = int(_run((node, "--version"), SOURCES).removeprefix("v").partition(".")[0])
+    websocket = () if major >= 22 else ("--experimental-websocket", "--no-warnings")  # what js dials with
+    return (node, *websocket, str(folder / "peer.js"))
 
 
 def py() -> Command:

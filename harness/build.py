@@ -1,7 +1,8 @@
 """Builds the peers of other implementations into ``.cache/interop``, once per change of their sources.
 
-``python -m harness.build`` prints the path of the go-libp2p peer (``harness/go``), with ``crate`` that of
-the peer on the Rust crate (``harness/crate``).
+``python -m harness.build`` prints the path of the go-libp2p peer (``harness/go``), with ``dns`` that of the DNS server
+(``harness/dns``), with ``caddy`` that of a web server (``harness/caddy``), with ``crate`` that of the peer on the Rust
+crate (``harness/crate``).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = Path(__file__).resolve().parent / "go"
+DNS = Path(__file__).resolve().parent / "dns"
+CADDY = Path(__file__).resolve().parent / "caddy"
 CRATE = Path(__file__).resolve().parent / "crate"
 CACHE = ROOT / ".cache" / "interop"
 
@@ -36,22 +39,34 @@ def go_peer() -> Path | None:
 
     Raises ``BuildError`` when the build fails, and when Go is missing although ``CI=true``.
     """
-    go = shutil.which("go")
+    return _go_program(SOURCES, "peer")
+
+
+def dns_server() -> Path | None:
+    """The DNS server of the tests, on the same terms."""
+    return _go_program(DNS, "dns")
+
+
+def caddy() -> Path | None:
+    """Caddy with the modules of a reverse proxy, on the same terms."""
+    return _go_program(CADDY, "caddy")
+
+
+def _go_program(sources: Path, name: str) -> Path | None:
+    go = tool("go")
     if go is None:
-        if os.environ.get("CI") == "true":
-            raise BuildError("CI=true, but there is no go on the PATH")
         return None
-    with _alone():
-        return _build(go)
+    with alone():
+        return _build(go, sources, name)
 
 
-def _build(go: str) -> Path:
-    program = CACHE / f"peer-{_fingerprint(go)}"
+def _build(go: str, sources: Path, name: str) -> Path:
+    program = CACHE / f"{name}-{_fingerprint(go, sources)}"
     if program.exists():
         return program
     fresh = program.with_suffix(".new")
-    _go(go, "build", "-trimpath", "-o", str(fresh), ".")
-    for old in CACHE.glob("peer-*"):
+    _go(go, sources, "build", "-trimpath", "-o", str(fresh), ".")
+    for old in CACHE.glob(f"{name}-*"):
         if old != fresh:
             old.unlink()
     return fresh.rename(program)
@@ -68,16 +83,25 @@ def crate_peer() -> Path | None:
         return None
     target = CACHE / "stronghold"
     environment = {**os.environ, "CARGO_TARGET_DIR": str(target)}
-    with _alone():
-        _run((cargo, "build", "--release", "--locked"), CRATE, environment)
+    with alone():
+        run((cargo, "build", "--release", "--locked"), CRATE, environment)
     return target / "release" / "stronghold-peer"
 
 
-def _go(go: str, *arguments: str) -> str:
-    return _run((go, *arguments), SOURCES, {**os.environ, **GO_SETTINGS})
+def tool(name: str) -> str | None:
+    """Where the program is, None if there is none; with ``CI=true`` that is a ``BuildError``."""
+    found = shutil.which(name)
+    if found is None and os.environ.get("CI") == "true":
+        raise BuildError(f"CI=true, but there is no {name} on the PATH")
+    return found
 
 
-def _run(command: tuple[str, ...], folder: Path, environment: dict[str, str]) -> str:
+def _go(go: str, sources: Path, *arguments: str) -> str:
+    return run((go, *arguments), sources, {**os.environ, **GO_SETTINGS})
+
+
+def run(command: tuple[str, ...], folder: Path, environment: dict[str, str] | None = None) -> str:
+    """What it prints; ``BuildError`` with what it complains of if it fails."""
     what = f"{Path(command[0]).name} {command[1]}"
     try:
         done = subprocess.run(
@@ -90,16 +114,16 @@ def _run(command: tuple[str, ...], folder: Path, environment: dict[str, str]) ->
     return done.stdout
 
 
-def _fingerprint(go: str) -> str:
-    digest = hashlib.sha256(_go(go, "version").encode())
-    for path in sorted([*SOURCES.glob("*.go"), SOURCES / "go.mod", SOURCES / "go.sum"]):
+def _fingerprint(go: str, sources: Path) -> str:
+    digest = hashlib.sha256(_go(go, sources, "version").encode())
+    for path in sorted([*sources.glob("*.go"), sources / "go.mod", sources / "go.sum"]):
         digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def alone() -> Iterator[None]:
     """Several test processes may ask at once; one builds, the others wait."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
@@ -110,5 +134,9 @@ def _alone() -> Iterator[None]:
 if __name__ == "__main__":
     if sys.argv[1:] == ["crate"]:
         print(crate_peer() or "no cargo", file=sys.stdout)
+    elif sys.argv[1:] == ["dns"]:
+        print(dns_server() or "no go toolchain", file=sys.stdout)
+    elif sys.argv[1:] == ["caddy"]:
+        print(caddy() or "no go toolchain", file=sys.stdout)
     else:
         print(go_peer() or "no go toolchain", file=sys.stdout)

@@ -21,6 +21,7 @@ LIFTED = Limits(
     pending_out=None,
     accept_rate=None,
     streams_in=None,
+    streams_in_total=None,
 )
 
 

@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import Any
 
 from harness.contract import ECHO, LIFTED, RR, WRONG, answer, answer_echo, timeouts
-from stronghold_p2p import BYTES, STRONGHOLD, Network, Request, RequestProtocol, Rule, Stream
+from stronghold_p2p import BYTES, STRONGHOLD, Network, Request, RequestProtocol, Rule, Stream, WebTLS
 from stronghold_p2p.protocols import perf
 
 LIMITS = replace(LIFTED, requests_per_peer=None)
@@ -30,7 +30,8 @@ def as_text(body: bytes) -> Any:
 @asynccontextmanager
 async def serving(options: argparse.Namespace, address: str) -> AsyncIterator[str]:
     """A server of the contract, which also answers requests of ``Network.request``; its address."""
-    server = Network(listen=[address], limits=LIMITS, timeouts=timeouts(options))
+    tls = WebTLS(certificate=options.tls_cert, key=options.tls_key) if options.tls_cert else None
+    server = Network(listen=[address], limits=LIMITS, timeouts=timeouts(options), tls=tls)
     server.on_stream(perf.PERF)(perf.serve)
     server.on_stream(RR)(answer)
     server.on_stream(ECHO)(answer_echo)
@@ -82,5 +83,6 @@ class ByHand(NetworkClient):
 
 @asynccontextmanager
 async def calling(options: argparse.Namespace) -> AsyncIterator[NetworkClient]:
-    async with Network(limits=LIMITS, timeouts=timeouts(options)) as network:
+    tls = WebTLS(ca=options.ca) if options.ca else None
+    async with Network(limits=LIMITS, timeouts=timeouts(options), tls=tls) as network:
         yield ByHand(network) if options.by_hand else NetworkClient(network, json=options.json)

@@ -38,7 +38,8 @@ Result = dict[str, Any]
 
 async def serve(options: argparse.Namespace) -> None:
     serving = below.serving if options.below else facade.serving
-    async with serving(options, f"/ip4/{options.host}/tcp/{options.port}") as address:
+    over = f"/{options.over}" if options.over else ""
+    async with serving(options, f"/ip4/{options.host}/tcp/{options.port}{over}") as address:
         await stay(address)
 
 
@@ -192,6 +193,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     server = commands.add_parser("serve")
     server.add_argument("--host", default="127.0.0.1")
     server.add_argument("--port", type=int, default=0)
+    server.add_argument("--over", default="", help="what is spoken there: ws, tls/ws, or nothing for TCP itself")
+    server.add_argument("--tls-cert", default=None, help="for tls/ws, in PEM")
+    server.add_argument("--tls-key", default=None)
     caller = commands.add_parser("client")
     caller.add_argument("--addr", required=True)
     caller.add_argument("--mode", required=True, choices=["connect", *MODES])
@@ -199,6 +203,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     caller.add_argument("--c", type=int, default=32)
     caller.add_argument("--bytes", type=int, default=268_435_456)
     caller.add_argument("--size", type=int, default=0)
+    caller.add_argument("--ca", default=None, help="whom a client of tls/ws trusts, in PEM")
     for flag, meaning in FLAGS.items():
         parser.add_argument(flag, action="store_true", help=meaning)
     return parser.parse_args(arguments)

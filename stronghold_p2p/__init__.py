@@ -10,6 +10,7 @@ from stronghold_p2p.book.addresses import AddressBook as AddressBook
 from stronghold_p2p.config import Limits as Limits
 from stronghold_p2p.config import Timeouts as Timeouts
 from stronghold_p2p.connection.live import Connection as Connection
+from stronghold_p2p.errors import CertificateError as CertificateError
 from stronghold_p2p.errors import CircuitLimit as CircuitLimit
 from stronghold_p2p.errors import ConfigError as ConfigError
 from stronghold_p2p.errors import ConnectionClosed as ConnectionClosed
@@ -23,9 +24,11 @@ from stronghold_p2p.errors import LimitExceeded as LimitExceeded
 from stronghold_p2p.errors import ListenError as ListenError
 from stronghold_p2p.errors import Malformed as Malformed
 from stronghold_p2p.errors import MuxerError as MuxerError
+from stronghold_p2p.errors import NameResolutionError as NameResolutionError
 from stronghold_p2p.errors import NegotiationError as NegotiationError
 from stronghold_p2p.errors import P2PError as P2PError
 from stronghold_p2p.errors import PeerIdMismatch as PeerIdMismatch
+from stronghold_p2p.errors import ProxyError as ProxyError
 from stronghold_p2p.errors import Rejected as Rejected
 from stronghold_p2p.errors import RelayRefused as RelayRefused
 from stronghold_p2p.errors import StreamEnded as StreamEnded
@@ -46,6 +49,8 @@ from stronghold_p2p.events.events import Event as Event
 from stronghold_p2p.events.events import Judged as Judged
 from stronghold_p2p.events.events import ListenerEnded as ListenerEnded
 from stronghold_p2p.events.events import Opened as Opened
+from stronghold_p2p.events.events import PeerDiscovered as PeerDiscovered
+from stronghold_p2p.events.events import PeerLost as PeerLost
 from stronghold_p2p.events.events import RequestFailed as RequestFailed
 from stronghold_p2p.events.events import RequestUnread as RequestUnread
 from stronghold_p2p.events.events import ReservationLost as ReservationLost
@@ -76,13 +81,92 @@ from stronghold_p2p.request_response.codecs.protocol import RequestProtocol as R
 from stronghold_p2p.request_response.codecs.typed import messages as messages
 from stronghold_p2p.request_response.parts import Parts as Parts
 from stronghold_p2p.request_response.server import Request as Request
+from stronghold_p2p.resolving.dns import Dns as Dns
 from stronghold_p2p.seams import Limited as Limited
 from stronghold_p2p.streams.stream import Stream as Stream
 from stronghold_p2p.streams.stream import StreamOpening as StreamOpening
 from stronghold_p2p.swarm.listeners import Listener as Listener
 from stronghold_p2p.targets import Address as Address
 from stronghold_p2p.targets import Target as Target
+from stronghold_p2p.transport.certificates import WebTLS as WebTLS
 from stronghold_p2p.version import VERSION as _VERSION
 
 __version__ = _VERSION
-__all__ = [name for name in dir() if name[0].isupper() or name == "messages"]
+# Written out: type checkers read it for ``import *``.
+__all__ = [
+    "BYTES",
+    "CONNECTION",
+    "JSON",
+    "STRONGHOLD",
+    "AcceptFailed",
+    "Accepting",
+    "Address",
+    "AddressAdded",
+    "AddressBook",
+    "AddressParts",
+    "AddressRemoved",
+    "Attempt",
+    "CertificateError",
+    "Codec",
+    "ConfigError",
+    "Connection",
+    "ConnectionClosed",
+    "DeadlineExceeded",
+    "DecodeError",
+    "DecryptError",
+    "DialError",
+    "DialFailed",
+    "Dialing",
+    "Dns",
+    "Dropped",
+    "Ended",
+    "Event",
+    "Events",
+    "Firewall",
+    "Handle",
+    "HandshakeError",
+    "Identity",
+    "IdentityError",
+    "Judged",
+    "Keeping",
+    "LimitExceeded",
+    "Limits",
+    "ListenError",
+    "Listener",
+    "ListenerEnded",
+    "Malformed",
+    "MuxerError",
+    "NameResolutionError",
+    "NegotiationError",
+    "Network",
+    "ObservedAddress",
+    "Opened",
+    "P2PError",
+    "Parts",
+    "PartsProtocol",
+    "PeerDiscovered",
+    "PeerId",
+    "PeerIdMismatch",
+    "PeerInfo",
+    "PeerLost",
+    "ProxyError",
+    "Rejected",
+    "Request",
+    "RequestFailed",
+    "RequestProtocol",
+    "RequestUnread",
+    "Retrying",
+    "Rule",
+    "RulesLoaded",
+    "Scope",
+    "Stream",
+    "StreamEnded",
+    "StreamOpening",
+    "StreamReset",
+    "Target",
+    "Timeouts",
+    "UnsupportedProtocol",
+    "UsageError",
+    "WebTLS",
+    "messages",
+]

@@ -35,6 +35,8 @@ class Timeouts(_Options):
     ask = 8.0: the firewall's hooks, for their answer. Then the request is refused. Keep it below ``request`` of who
         asks, so that the refusal still arrives.
     dial = 30.0: one dial, over all addresses of the peer.
+    resolve = 10.0: one address with a name, from its first question to the DNS to the last answer. Then what was found
+        by then is dialed.
     connect = 5.0: one TCP connect (go). Then that address has failed, and the dial goes on with the others.
     upgrade = 10.0: security and muxer of one connection, from the socket until the connection is usable (rust, js).
         Then the socket is closed; a listener tells ``AcceptFailed``.
@@ -64,6 +66,10 @@ class Timeouts(_Options):
     """
     dial: float | None = 30.0
     """One dial, over all addresses of the peer."""
+    resolve: float | None = 10.0
+    """One address with a name, from its first question to the DNS to the last answer. Then what was found by then is
+    dialed.
+    """
     connect: float | None = 5.0
     """One TCP connect (go). Then that address has failed, and the dial goes on with the others."""
     upgrade: float | None = 10.0
@@ -140,6 +146,10 @@ class Limits(_Options):
     asks = 256: questions to the firewall's hooks at once. Then what would be asked about is refused. Peers that a rule
         names keep a quarter of them.
     asks_per_peer = 16: of these, about one peer.
+    mdns_peers = 256: peers that mDNS has discovered and not lost. Then the source that has most of them gives way to
+        one that has less.
+    mdns_rate = 20.0: mDNS packets of one source that are read in a second, after three times as many at once; of all
+        sources together twenty times as many. Further ones are dropped.
     """
 
     connections: int | None = 300
@@ -204,3 +214,11 @@ class Limits(_Options):
     """
     asks_per_peer: int | None = 16
     """Of these, about one peer."""
+    mdns_peers: int | None = 256
+    """Peers that mDNS has discovered and not lost. Then the source that has most of them gives way to one that has
+    less.
+    """
+    mdns_rate: float | None = 20.0
+    """MDNS packets of one source that are read in a second, after three times as many at once; of all sources together
+    twenty times as many. Further ones are dropped.
+    """

@@ -14,7 +14,9 @@ it too, so that code which knows nothing of this package still handles it.
     │   └── RelayRefused                     a relay says no
     ├── HandshakeError (ConnectionError)     between the socket and the finished connection
     │   ├── NegotiationError                 multistream-select found no common protocol, or nonsense
-    │   └── PeerIdMismatch                   somebody else answered
+    │   ├── PeerIdMismatch                   somebody else answered
+    │   ├── CertificateError                 the certificate of a wss server is not trusted
+    │   └── ProxyError                       the HTTP proxy on the way refuses
     ├── ConnectionClosed (ConnectionError)   the connection ended under a call
     │   ├── DecryptError                     a record did not authenticate
     │   ├── MuxerError                       a yamux invariant was broken
@@ -30,7 +32,9 @@ it too, so that code which knows nothing of this package still handles it.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
+
+_GATED: Final = 0x1007  # ``GoAway.GATED`` of codes.py, which stands above: a firewall does not want us
 
 
 class P2PError(Exception):
@@ -43,6 +47,11 @@ class P2PError(Exception):
         super().__init__(message)
         self.peer = peer
         self.sent = sent
+
+    @property
+    def temporary(self) -> bool:
+        """The same call may work a little later: the peer is down, busy or out of reach. ``sent`` is another matter."""
+        return _may_pass(self)
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
@@ -76,11 +85,22 @@ class ListenError(P2PError, OSError):
 
 
 class DialError(P2PError, ConnectionError):
-    """No address worked; ``attempts`` maps each address that was tried to why it failed."""
+    """No address worked; ``attempts`` maps each address that was tried to why it failed.
 
-    def __init__(self, message: str, *, peer: Any = None, attempts: dict[Any, Exception] | None = None) -> None:
+    ``temporary``: False where time changes nothing, as for our own address.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        peer: Any = None,
+        attempts: dict[Any, Exception] | None = None,
+        temporary: bool = True,
+    ) -> None:
         super().__init__(message, peer=peer)
         self.attempts: dict[Any, Exception] = attempts or {}
+        self._temporary = temporary
 
 
 class NameResolutionError(DialError):
@@ -107,7 +127,9 @@ class RelayRefused(DialError):
 
 
 class HandshakeError(P2PError, ConnectionError):
-    """The upgrade of a raw connection failed in ``phase``: ``multistream``, ``noise`` or ``muxer``."""
+    """The upgrade of a raw connection failed in ``phase``: ``multistream``, ``noise``, ``muxer``; for WebSocket also
+    ``proxy``, ``tls`` or ``websocket``.
+    """
 
     def __init__(self, message: str, *, phase: str = "noise", peer: Any = None) -> None:
         super().__init__(message, peer=peer)
@@ -133,6 +155,28 @@ class PeerIdMismatch(HandshakeError):
         super().__init__(told, peer=expected)
         self.expected = expected
         self.actual = actual
+
+
+class CertificateError(HandshakeError):
+    """The certificate of a wss server does not prove that it is ``name``.
+
+    ``reason`` is ``expired``, ``not yet valid``, ``self-signed``, ``unknown authority``, ``another name``, or OpenSSL's
+    own words for what is rarer.
+    """
+
+    def __init__(self, message: str, *, name: str, reason: str, peer: Any = None) -> None:
+        super().__init__(message, phase="tls", peer=peer)
+        self.name = name
+        self.reason = reason
+
+
+class ProxyError(HandshakeError):
+    """``proxy``, the HTTP proxy that the environment names, does not lead on; ``status``: its answer, None if none."""
+
+    def __init__(self, message: str, *, proxy: str, status: int | None = None, peer: Any = None) -> None:
+        super().__init__(message, phase="proxy", peer=peer)
+        self.proxy = proxy
+        self.status = status
 
 
 class ConnectionClosed(P2PError, ConnectionError):
@@ -171,14 +215,25 @@ class CircuitLimit(ConnectionClosed):
 
 
 class DeadlineExceeded(P2PError, TimeoutError):
-    """``timeout`` seconds passed (None: it is not known how many); ``phase`` says what was waited for."""
+    """``timeout`` seconds passed (None: it is not known how many); ``phase`` says what was waited for.
+
+    ``setting`` is what makes it longer: ``timeout=`` of the call, or a field of ``Timeouts``; empty if nothing does.
+    """
 
     def __init__(
-        self, message: str, *, timeout: float | None = None, phase: str = "", peer: Any = None, sent: bool = False
+        self,
+        message: str,
+        *,
+        timeout: float | None = None,
+        phase: str = "",
+        peer: Any = None,
+        sent: bool = False,
+        setting: str = "",
     ) -> None:
         super().__init__(message, peer=peer, sent=sent)
         self.timeout = timeout
         self.phase = phase
+        self.setting = setting
 
 
 class UnsupportedProtocol(P2PError, LookupError):
@@ -259,6 +314,25 @@ class StreamEnded(P2PError, EOFError):
     def __init__(self, message: str, *, partial: bytes = b"", peer: Any = None) -> None:
         super().__init__(message, peer=peer)
         self.partial = partial
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether what has failed so may work a little later."""
+    match error:
+        case PeerIdMismatch() | NegotiationError():
+            return False
+        case ConnectionClosed():
+            return error.code != _GATED
+        case LimitExceeded():
+            return error.limit != "max_request"  # a message does not become shorter
+        case StreamReset():
+            return not error.sent  # its handler failed, and would fail again
+        case DialError():
+            causes = [one for one in error.attempts.values() if one is not error]  # a single address' own error
+            return error._temporary and (not causes or any(map(_may_pass, causes)))  # noqa: SLF001 - of this module
+        case P2PError():
+            return isinstance(error, (DeadlineExceeded, HandshakeError))
+    return isinstance(error, OSError)  # the system's reason, for one address of a dial
 
 
 def again(cause: Exception, peer: Any = None) -> P2PError:

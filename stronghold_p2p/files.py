@@ -41,15 +41,14 @@ def read(
     (which is seen before anything is read), if others may write or own it or its folder, as for ssh, or if it is
     ``private`` and others have rights on it; ``private`` says how else such a secret can be given.
     """
-    with _faults(path, "read", error, FileNotFoundError):
+    with _faults(path, "read", error, FileNotFoundError), _closed_to_us(path, error):
         descriptor = os.open(path, _READ)
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise error(f"{path} is not a regular file", where=str(path))
-            wrong = (_open_to_others(path, status, descriptor, private) if private else None) or _of_others(
-                path, status
-            )
+            wrong = _open_to_others(path, status, descriptor, private) if private else None
+            wrong = wrong or _of_others(path, status, private)
             if wrong is not None:
                 raise error(wrong, where=str(path))
             data = b""
@@ -71,16 +70,17 @@ def _open_to_others(path: Path, status: os.stat_result, descriptor: int, otherwi
     """
     if os.name != "posix" or not status.st_mode & (0o037 if status.st_uid == 0 else 0o077):
         return None
-    ours = os.geteuid() in (0, status.st_uid)
-    if ours and not os.fstatvfs(descriptor).f_flag & os.ST_RDONLY:
+    if os.geteuid() not in (0, status.st_uid):
+        owner = "" if status.st_uid == 0 else "let root own it, and "
+        advice = f"is not ours to change: {owner}give it the mode 0440 and a group of ours"
+    elif os.fstatvfs(descriptor).f_flag & os.ST_RDONLY:
+        advice = "is on a read-only mount: give it the mode 0400 where it comes from"
+    else:
         return f"others can read it: chmod 600 {path}; where that does nothing, {otherwise}"
-    return (
-        f"others can read it, and {path} is not ours to change: let root own it, with the mode 0440 and a group "
-        f"of ours, or {otherwise}"
-    )
+    return f"others can read it, and {path} {advice}, or {otherwise}"
 
 
-def _of_others(path: Path, status: os.stat_result) -> str | None:
+def _of_others(path: Path, status: os.stat_result, otherwise: str = "") -> str | None:
     """What is wrong if others may change what the file says; None: nobody but we and root may.
 
     OpenSSH asks the same of its files (``StrictModes``). A group is no other if it is the owner's alone, by the name
@@ -90,7 +90,7 @@ def _of_others(path: Path, status: os.stat_result) -> str | None:
     if os.name != "posix":
         return None
     if status.st_uid not in (0, os.geteuid()):
-        return f"{path} belongs to another user: chown it, or copy it"
+        return f"{path} belongs to another user: chown it, or copy it{f'; {otherwise}' if otherwise else ''}"
     if status.st_mode & _writable(status):
         return f"others can write it: chmod go-w {path}"
     folder = os.path.dirname(os.path.realpath(path))
@@ -180,6 +180,23 @@ def _faults(path: Path, done: str, error: type[ConfigError], but: type[OSError] 
         raise
     except OSError as cause:
         raise error(f"{path} cannot be {done}: {cause.strerror}", where=str(path)) from cause
+
+
+@contextmanager
+def _closed_to_us(path: Path, error: type[ConfigError]) -> Iterator[None]:
+    """Say whose the file is that we may not read: as a rule it was mounted with the owner that it has elsewhere."""
+    try:
+        yield
+    except PermissionError as cause:
+        try:
+            owner = path.stat().st_uid
+        except OSError:  # it is the folder that keeps us out
+            raise cause from None
+        if os.name != "posix" or owner == os.geteuid():
+            raise
+        told = f"{path} cannot be read: {cause.strerror}: it belongs to user {owner}, and we are user {os.geteuid()}: "
+        advice = "give it our user, or a group of ours and the mode 0440 with root as its owner"
+        raise error(told + advice, where=str(path)) from cause
 
 
 def _beside(path: Path) -> Path:

@@ -49,6 +49,13 @@ class Interceptors:
         return handle
 
 
+def name_of(handler: Callable[..., Any]) -> str:
+    """What the application calls its ``handler``, which may be behind interceptors."""
+    while isinstance(handler, partial):
+        handler = handler.args[-1] if handler.args else handler.func
+    return getattr(handler, "__qualname__", None) or type(handler).__qualname__
+
+
 async def _called(handler: Callable[[Any], Any], call: Any) -> Any:
     outcome = handler(call)
     return await outcome if hasattr(outcome, "__await__") else outcome

@@ -15,12 +15,12 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p.backoff import backoff
 from stronghold_p2p.connection.live import Connection, LiveConnection
-from stronghold_p2p.errors import ConfigError, ConnectionClosed, P2PError, UsageError
+from stronghold_p2p.errors import ConfigError, ConnectionClosed, DeadlineExceeded, P2PError, UsageError
 from stronghold_p2p.events.events import Retrying
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.logs import OneLine
 from stronghold_p2p.loops import at_home, check_home
-from stronghold_p2p.streams.deadline import Deadline
+from stronghold_p2p.streams.deadline import Deadline, late
 from stronghold_p2p.swarm.host import Host, Service
 from stronghold_p2p.targets import Target, resolved
 
@@ -59,19 +59,23 @@ class Keeping:
     async def connected(self, *, timeout: float | EllipsisType | None = ...) -> Connection:
         """The open connection, as soon as there is one. ``timeout``: by default ``timeouts.dial``.
 
-        ``DeadlineExceeded``: there was none in time, and ``error`` tells why; the tries go on. ``UsageError``: it was
-        stopped. ``ConnectionClosed``: the network has closed.
+        ``DeadlineExceeded``: there was none in time, and ``error`` is its cause; the tries go on. ``UsageError``: it
+        was stopped. ``ConnectionClosed``: the network has closed.
         """
         swarm = self._keeper.swarm
         check_home(swarm.loop)
         limit = swarm.timeouts.dial if isinstance(timeout, EllipsisType) else timeout
-        async with Deadline(limit, "dial", peer=self._peer):
-            while (connection := self.connection) is None:
-                if self._task.done() or self._task.cancelling():
-                    raise self._keeper.over()
-                self._up.clear()
-                await self._up.wait()
-            return connection
+        try:
+            async with Deadline(limit, "dial", peer=self._peer):
+                while (connection := self.connection) is None:
+                    if self._task.done() or self._task.cancelling():
+                        raise self._keeper.over()
+                    self._up.clear()
+                    await self._up.wait()
+                return connection
+        except DeadlineExceeded as error:  # more time may help, and may not: why there is none says more
+            why = "" if self.error is None else OneLine(self.error)
+            raise late(error.timeout or 0.0, "dial", self._peer, sent=False, setting="", why=why) from self.error
 
     def stop(self) -> None:
         """Dial no more; a connection that is open stays. As often as you like, from any thread."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, TypeVarTuple
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVarTuple
 
 from stronghold_p2p.errors import UsageError
 
@@ -13,6 +13,30 @@ Ts = TypeVarTuple("Ts")
 ANOTHER: Final = "the network belongs to another event loop"
 
 log = logging.getLogger("stronghold_p2p.network")
+
+
+class AsyncOnly:
+    """The base of what ``async with`` opens: ``with`` says so. Type checkers do not see this: they know."""
+
+    if not TYPE_CHECKING:
+
+        def __enter__(self) -> NoReturn:
+            raise UsageError("take async with; without an event loop, the Network of stronghold_p2p.sync")
+
+        def __exit__(self, *_: object) -> None:
+            """There was no beginning."""
+
+
+class SyncOnly:
+    """The base of what ``with`` opens: ``async with`` says so. It is hidden in the same way."""
+
+    if not TYPE_CHECKING:
+
+        async def __aenter__(self) -> NoReturn:
+            raise UsageError("take with; in an event loop, the Network of stronghold_p2p itself")
+
+        async def __aexit__(self, *_: object) -> None:
+            """There was no beginning."""
 
 
 def running() -> asyncio.AbstractEventLoop | None:

@@ -10,7 +10,6 @@ from typing import Any, Final, NoReturn, Self, TypeAlias, TypeVar, overload
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.parse import with_peer
-from stronghold_p2p.announcing.announcer import ObservedAddress
 from stronghold_p2p.arguments import (
     awaited,
     check_coroutine_function,
@@ -22,9 +21,8 @@ from stronghold_p2p.arguments import (
 from stronghold_p2p.book.addresses import AddressBook
 from stronghold_p2p.config import Limits, Timeouts
 from stronghold_p2p.connection.live import Connection, LiveConnection
+from stronghold_p2p.discovery import switch_on
 from stronghold_p2p.errors import ConfigError, UsageError
-from stronghold_p2p.events.events import Event
-from stronghold_p2p.events.hub import Events, Overflow
 from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
@@ -44,11 +42,14 @@ from stronghold_p2p.request_response.parts import LiveParts, Parts, Question
 from stronghold_p2p.request_response.parts_server import PartsHandler, answer_with
 from stronghold_p2p.request_response.retry import insist
 from stronghold_p2p.request_response.server import Handler, Server
+from stronghold_p2p.resolving.dns import Dns
+from stronghold_p2p.shown import Shown
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.streams.stream import Stream, StreamOpening
 from stronghold_p2p.swarm.listeners import Listener
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.targets import Address, Target, Timeout, check_peer, own, parsed_all, resolved, seconds
+from stronghold_p2p.transport.certificates import WebTLS
 from stronghold_p2p.version import VERSION
 
 AGENT: Final = f"stronghold-p2p/{VERSION}"
@@ -61,7 +62,7 @@ P = TypeVar("P")
 Around = TypeVar("Around", bound=Interceptor)
 
 
-class Network:
+class Network(Shown):
     """A peer: it listens, connects, asks and answers, as one ``identity``, behind one ``firewall``.
 
     ``async with Network(...) as network`` opens it once, and closes it in order within ``timeouts.close`` seconds:
@@ -77,6 +78,9 @@ class Network:
     limits: how much there may be at once, see ``Limits``.
     announce: where peers are told to reach us; by default where we listen, and where enough of them see us.
     no_announce: what they are never told: networks, or addresses or beginnings of them.
+    dns: who is asked for the names in addresses, see ``Dns``; by default the system's nameservers.
+    tls: the certificates of secure WebSocket, see ``WebTLS``; as a listener there are none by default.
+    mdns: announce us on the LAN, and discover others there (docs/mdns.md).
     relay: be a relay for those whom the firewall lets use ``HOP``, within these limits; by default it is none.
     agent: what identify tells about the software, at most 256 bytes.
     name: what ``repr`` and the audit log call this network.
@@ -96,26 +100,32 @@ class Network:
         limits: Limits | None = None,
         announce: Iterable[Address] | None = None,
         no_announce: Iterable[Address] = (),
+        dns: Dns | None = None,
+        tls: WebTLS | None = None,
+        mdns: bool = False,
         relay: RelayLimits | None = None,
         agent: str = AGENT,
         name: str = "",
     ) -> None:
-        options = {"identity": identity, "firewall": firewall, "book": book, "timeouts": timeouts, "limits": limits}
-        check_options(**options, relay=relay, agent=agent, name=name)
-        self.name, self.identity = name, identity or Identity()
-        self._listen = parsed_all("listen", listen)
-        us, announcer = self.identity, announcer_of(announce, no_announce, self.peer_id)
+        given: dict[str, Any] = {"firewall": firewall, "book": book, "timeouts": timeouts, "limits": limits, "dns": dns}
+        given["tls"] = tls
+        check_options(**given, identity=identity, mdns=mdns, relay=relay, agent=agent, name=name)
+        self.identity, self.name = identity or Identity(), name
         self._swarm = swarm = Swarm(
-            us, firewall=firewall, timeouts=timeouts, limits=limits, book=book, announcer=announcer, name=name
+            self.identity,
+            announcer=announcer_of(announce, no_announce, self.peer_id),
+            name=name,
+            **given,
         )
         self.timeouts, self.limits = swarm.timeouts, swarm.limits
         self._identify, self._ping = Identify(swarm, agent), Ping(swarm)
         use_relays(swarm, relay)
-        self._client, self._server = Client(swarm), Server(swarm)
-        self._keeper = Keeper(self._swarm, self._ping.ping)
+        self._client, self._server, self._keeper = Client(swarm), Server(swarm), Keeper(swarm, self._ping.ping)
+        self._mdns = switch_on(swarm) if mdns else None
         self._loop: asyncio.AbstractEventLoop | None = None  # since it was opened
         self._checked: set[tuple[str, ...]] = set()  # protocols that streams were opened for
         self._interceptors = Interceptors()
+        self._listen = swarm.listeners.checked(own(one, self.peer_id) for one in parsed_all("listen", listen))
 
     def __repr__(self) -> str:
         return f"<Network {' '.join(filter(None, (self.name, str(self.peer_id))))}>"
@@ -164,16 +174,6 @@ class Network:
         return self.identity.peer_id
 
     @property
-    def firewall(self) -> Firewall:
-        """Who may do what: rules, bans, and the hooks that are asked."""
-        return self._swarm.firewall
-
-    @property
-    def book(self) -> AddressBook:
-        """Where peers can be reached."""
-        return self._swarm.book
-
-    @property
     def addresses(self) -> tuple[Multiaddr, ...]:
         """Where others are told to reach us, each ending in ``/p2p/`` and our peer id.
 
@@ -183,25 +183,11 @@ class Network:
             raise UsageError("a network has no addresses before it is open: use async with")
         return tuple(with_peer(address, self.peer_id) for address in self._swarm.addresses)
 
-    @property
-    def observed(self) -> tuple[ObservedAddress, ...]:
-        """Where connected peers see us, what most of their networks say first."""
-        return self._swarm.announcer.observed()
-
-    @property
-    def listeners(self) -> tuple[Listener, ...]:
-        """The listeners that accept connections now."""
-        return tuple(listener.face for listener in self._swarm.listeners.all)
-
-    @property
-    def protected(self) -> set[PeerId]:
-        """Peers whose connections are kept although nothing happens on them; change the set as you like."""
-        return self._swarm.protected
-
     async def listen(self, address: Address) -> Listener:
-        """Accept connections on ``/ip4/<ip>/tcp/<port>`` or ``/ip6/...``; port 0 is a free one, ``0.0.0.0`` every
-        address of this host. ``<relay's address>/p2p/<relay>/p2p-circuit``: through that relay, for as long as one
-        listens. ``ConfigError``: no such address; ``ListenError``: the system, or the relay, refuses it.
+        """Accept connections on ``/ip4/<ip>/tcp/<port>`` or ``/ip6/...``, or those with ``/ws`` or ``/tls/ws``; port 0
+        is a free one, ``0.0.0.0`` every address of this host. ``<relay's address>/p2p/<relay>/p2p-circuit``: through
+        that relay, for as long as one listens. ``ConfigError``: no such address, or no certificate for it;
+        ``ListenError``: the system, or the relay, refuses it.
         """
         self._check_open()
         return (await self._swarm.listen(own(address, self.peer_id))).face
@@ -238,17 +224,6 @@ class Network:
             connection.shut()  # before anything is waited for: cancelled, the peer is gone all the same
         await asyncio.gather(*(connection.close() for connection in open_ones))
         return len(open_ones)
-
-    def is_connected(self, peer: PeerId) -> bool:
-        """Whether there is an open connection to ``peer``, opened by either side."""
-        check_peer(peer)
-        return self._swarm.connected(peer) is not None
-
-    def connections(self, peer: PeerId | None = None) -> tuple[Connection, ...]:
-        """The open connections, to ``peer`` or to everybody."""
-        if peer is not None:
-            check_peer(peer)
-        return tuple(connection.face for connection in self._swarm.connections(peer))
 
     @overload
     async def request(self, to: Target, message: Any, *, timeout: Timeout = ..., retry: bool = False) -> Any: ...
@@ -441,25 +416,6 @@ class Network:
             connection = await self._connected(to, deadline)
             deadline.phase = "identify"
             return await self._identify.identify(connection)
-
-    def on_event(self, callback: Callable[[Event], None]) -> Callable[[Event], None]:
-        """Call ``callback`` with every event at once (a decorator). It must not block; what it raises is logged."""
-        check_function("on_event", callback, "an event")
-        self._swarm.hub.follow(callback)
-        return callback
-
-    def events(self, *, buffer: int = 256, overflow: Overflow = "drop_oldest") -> Events:
-        """What happens from now on, for ``async for``, until the network closes.
-
-        At most ``buffer`` events wait for the reader; beyond that the oldest, or with ``"drop_newest"`` the newest,
-        are lost, and ``Dropped(count)`` stands in their place. With ``"wait"`` the peers wait instead: while half of
-        the buffer is full, accepted sockets are not read from and no handler starts (a peer or an address that has
-        filled an eighth waits before the others do). Your own calls never wait, so a task that reads events may make
-        them; what still does not fit is lost and counted. A reader that stops for ever stops a server: the log tells.
-        """
-        if self._swarm.closing:
-            raise UsageError("the network is closed: nothing will happen any more")
-        return Events(self._swarm.hub, buffer, overflow)
 
     def stats(self) -> Mapping[str, int]:
         """Counts of what there is now: connections, sockets on their way, streams, requests, asks; and bytes: unread,

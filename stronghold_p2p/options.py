@@ -12,7 +12,9 @@ from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.relay.options import RelayLimits
+from stronghold_p2p.resolving.dns import Dns
 from stronghold_p2p.targets import Address, own, parsed_all
+from stronghold_p2p.transport.certificates import WebTLS
 
 _OPTIONS: Final[dict[str, tuple[type, str]]] = {
     "identity": (Identity, "take an Identity; Identity.load(path) reads one from a file"),
@@ -20,6 +22,9 @@ _OPTIONS: Final[dict[str, tuple[type, str]]] = {
     "book": (AddressBook, "take an AddressBook; AddressBook.load(path) reads one from a file"),
     "timeouts": (Timeouts, "take Timeouts(request=5), for example"),
     "limits": (Limits, "take Limits(connections=100), for example"),
+    "dns": (Dns, 'take Dns(nameservers=["192.0.2.53"]), for example'),
+    "tls": (WebTLS, "take WebTLS(certificate='fullchain.pem', key='privkey.pem'), for example"),
+    "mdns": (bool, "take True or False"),
     "relay": (RelayLimits, "take RelayLimits(), which has the usual limits"),
     "agent": (str, "take a text"),
     "name": (str, "take a text"),

@@ -17,7 +17,7 @@ A *turn* is one callback of a connection, from the first byte that it received t
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 
 from multiaddr import Multiaddr
 
@@ -59,12 +59,13 @@ class Limited:
     seconds: float
 
 
+@runtime_checkable
 class Rationed(Protocol):
-    """A wire that somebody in between lets carry so much, and no more."""
+    """A wire, of which somebody in between may let through so much, and no more."""
 
     @property
-    def rest(self) -> Limited:
-        """What is left of it now."""
+    def rest(self) -> Limited | None:
+        """What is left of it now; None: it carries what it likes."""
 
 
 class Wire(Protocol):
@@ -83,10 +84,6 @@ class Wire(Protocol):
     """What is written now would only be buffered; ``writable`` tells when to go on."""
     lost: bool
     """``ended`` was called."""
-
-    @property
-    def limited(self) -> Rationed | None:
-        """The wire itself, if it may not carry what it likes; None for all others."""
 
     @property
     def partial(self) -> bool:
@@ -333,7 +330,7 @@ class Upgraded(Protocol):
 
     @property
     def limited(self) -> Rationed | None:
-        """As of its wire."""
+        """The wire, if it is one."""
 
     def start(self, user: MuxerUser) -> Muxer:
         """Take the connection. ``ConnectionClosed``: it was lost before."""

@@ -7,16 +7,19 @@ from typing import Final, TypeAlias
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.parse import parse, shown, split_peer
-from stronghold_p2p.arguments import check_kind, check_seconds
+from stronghold_p2p.arguments import check_kind, check_seconds, kind_of
 from stronghold_p2p.errors import ConfigError, DecodeError
 from stronghold_p2p.identity import PeerId
 
 Address: TypeAlias = Multiaddr | str
 Target: TypeAlias = PeerId | Address
-"""The peer to reach, by its id or at an address; where that ends in ``/p2p/<id>`` nobody else can answer."""
+"""The peer to reach, by its id (or the text of it) or at an address; where that ends in ``/p2p/<id>`` nobody else can
+answer.
+"""
 
 Timeout: TypeAlias = float | EllipsisType | None
 
+_PEER: Final = "take a PeerId, its text, or an address that ends in /p2p/ and it"
 _ADDRESS: Final = "take a text like '/ip4/192.0.2.7/tcp/4001', or a Multiaddr"
 
 
@@ -49,8 +52,34 @@ def resolved(to: Target) -> tuple[PeerId | None, tuple[Multiaddr, ...]]:
     """The peer, and the addresses to try besides those that are known."""
     if isinstance(to, PeerId):
         return to, ()
+    if isinstance(to, str) and not to.startswith("/"):  # perhaps a peer id; what it is not, is told of addresses
+        try:
+            return PeerId(to), ()
+        except DecodeError:
+            pass
     address, peer = split_peer(parsed(to))
     return peer, (address,) if bytes(address) else ()
+
+
+def named_by(whom: PeerId | str | Multiaddr, name: str = "peer") -> PeerId:
+    """The peer that is meant: a ``PeerId``, its text, or an address that ends in ``/p2p/`` and it.
+
+    ``ConfigError``: none, or more than one.
+    """
+    if isinstance(whom, PeerId):
+        return whom
+    if isinstance(whom, list | tuple | set | frozenset):
+        raise ConfigError(f"{name} is {kind_of(whom)}: take one peer, and make the call for each", where=name)
+    check_kind(name, whom, (str, Multiaddr), _PEER)
+    try:
+        if isinstance(whom, str) and not whom.startswith("/"):
+            return PeerId(whom)
+        found = split_peer(parse(whom))[1]
+    except DecodeError as error:
+        raise ConfigError(f"{name} {shown(whom)!r}: {error}: {_PEER}", where=name) from None
+    if found is None:
+        raise ConfigError(f"{name} {shown(whom)!r} names nobody: it has to end in /p2p/ and a peer id", where=name)
+    return found
 
 
 def check_peer(peer: object) -> None:

@@ -158,7 +158,7 @@ def _is_ours(callback: Callable[..., Any]) -> bool:
 
 @functools.cache
 def _can_be_closed(kind: type) -> bool:
-    return kind.__module__.split(".")[0] == OURS and any(callable(getattr(kind, name, None)) for name in CLOSERS)
+    return str(kind.__module__).split(".")[0] == OURS and any(callable(getattr(kind, name, None)) for name in CLOSERS)
 
 
 def _noted(make: Callable[..., None], made: list[Limiter]) -> Callable[..., None]:

@@ -3,7 +3,8 @@
 A process of its own (this file) carries the packets, so a busy test does not slow the link down. Needs root,
 ``/dev/net/tun`` and ``ip`` (iproute2).
 
-``prefix`` gives one namespace instead, in which any address of an IPv6 prefix may be a source.
+``prefix`` gives one namespace instead, in which any address of an IPv6 prefix may be a source. ``lan`` gives several
+that share an Ethernet, with multicast and IPv6.
 """
 
 from __future__ import annotations
@@ -145,6 +146,56 @@ def inside(namespace: str) -> Iterator[None]:
             yield
         finally:
             setns(here.fileno(), CLONE_NEWNET)
+
+
+# ---------------------------------------------------------------------- an Ethernet
+
+
+class Lan:
+    """Hosts on one bridge, each in a namespace, with the interface ``eth0`` and 10.7.0.N and a link-local address."""
+
+    def __init__(self, hub: str, stack: ExitStack) -> None:
+        self._hub, self._stack, self._hosts = hub, stack, 0
+
+    def host(self, address: str | None = None) -> str:
+        """One more, at this address and prefix instead; its namespace."""
+        with _making():
+            name = _made(self._stack)
+            self._hosts += 1
+            _ip("-netns", name, "link", "set", "lo", "up")
+            self.plug(name, "eth0", address or f"10.7.0.{self._hosts}/24")
+            if address is None:  # nobody is there, but js sends to groups as to everybody: where that route leads
+                _ip("-netns", name, "route", "add", "default", "via", "10.7.0.254")
+        return name
+
+    def plug(self, name: str, device: str, address: str) -> None:
+        """An interface of a host, on the bridge."""
+        end = f"v{os.getpid() % 100_000}.{next(_numbers)}"
+        _ip("-netns", name, "link", "add", device, "type", "veth", "peer", "name", end, "netns", self._hub)
+        _no_dad(name, device)
+        _ip("-netns", name, "address", "add", address, "dev", device)
+        _ip("-netns", name, "link", "set", device, "up")
+        _ip("-netns", self._hub, "link", "set", end, "master", "hub", "up")
+
+    def unplug(self, name: str, device: str) -> None:
+        _ip("-netns", name, "link", "delete", device)
+
+
+@contextmanager
+def lan() -> Iterator[Lan]:
+    """A bridge without hosts; ``Unavailable`` if it cannot be had. Afterwards nothing is left of it."""
+    with ExitStack() as stack:
+        with _making():
+            hub = _made(stack)
+            _ip("-netns", hub, "link", "add", "hub", "type", "bridge", "mcast_snooping", "0")
+            _ip("-netns", hub, "link", "set", "hub", "up")
+        yield Lan(hub, stack)
+
+
+def _no_dad(name: str, device: str) -> None:
+    """A link-local address can be used at once; it is alone with the others here."""
+    command = run_in(name, "sh", "-c", f"echo 0 > /proc/sys/net/ipv6/conf/{device}/accept_dad")
+    subprocess.run(command, capture_output=True, check=False, timeout=PATIENCE)
 
 
 def _remove(namespace: str) -> None:

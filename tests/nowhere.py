@@ -50,6 +50,12 @@ def _begun(packet: bytes, kind: int) -> tuple[str, int] | None:
     return (host, int.from_bytes(tcp[2:4], "big")) if tcp[13] & (SYN | ACK) == SYN else None
 
 
+def _forget(files: Path) -> None:
+    shutil.rmtree(files)
+    with suppress(OSError):  # others have theirs there
+        files.parent.rmdir()
+
+
 @contextmanager
 def nowhere(*own: str, hosts: str = "") -> Iterator[Nowhere]:
     """A namespace with these IPv4 addresses of its own, whose route to everywhere ends in a device that nobody reads.
@@ -72,7 +78,7 @@ def nowhere(*own: str, hosts: str = "") -> Iterator[Nowhere]:
             if hosts:
                 files = Path("/etc/netns") / name
                 files.mkdir(parents=True)
-                stack.callback(shutil.rmtree, files)
+                stack.callback(_forget, files)
                 (files / "hosts").write_text(hosts)
             with netns.inside(name):
                 packets = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ALL_PACKETS))

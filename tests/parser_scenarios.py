@@ -19,6 +19,7 @@ from stronghold_p2p.exchange import ExchangeRunner
 from stronghold_p2p.identity import Envelope, PeerId, PeerRecord, PublicKey
 from stronghold_p2p.identity.keys import pkcs8, storage
 from stronghold_p2p.identity.keys.identity import Identity
+from stronghold_p2p.mdns import messages as mdns
 from stronghold_p2p.noise import payload
 from stronghold_p2p.noise.handshake import HandshakeState
 from stronghold_p2p.request_response.codecs import codec, records
@@ -27,12 +28,17 @@ from stronghold_p2p.request_response.server import Watch
 from stronghold_p2p.seams import Secured
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.negotiation import HeldUntilAnswered, InboundNegotiation, LazyConfirm
+from stronghold_p2p.transport.proxy import Place, Proxy, connect
 from stronghold_p2p.transport.socket_wire import SocketWire
 from stronghold_p2p.transport.stream_wire import StreamWire
 from stronghold_p2p.transport.upgrade import Negotiated
+from stronghold_p2p.transport.websocket_opening import ClientOpening, ServerOpening
+from stronghold_p2p.websocket.closing import Close
 from tests.identity import private_keys
 from tests.noise.pair import YAMUX, handshake, keys, opened, randomness, sealed, side
 from tests.transport.ends import dialer, identity, listener
+from tests.transport.test_websocket_opening import REQUEST, answer_to
+from tests.websocket import by_the_book as book
 from tests.yamux.wire import ACK, FIN, RST, SYN, Side, data, ping, syn, update
 
 T = TypeVar("T")
@@ -177,6 +183,13 @@ EXCHANGES: list[Exchange[Any]] = [
         "request_response.codecs.codec.unframe", lambda: codec.unframe(200), codec.frame(b"x" * 130), b"x" * 130, b""
     ),
     Exchange("request_response.codecs.codec.unframe", lambda: codec.unframe(200), b"\0", b"", b""),
+    Exchange(
+        "transport.proxy.connect",
+        lambda: connect(Proxy("proxy", 1, "http://proxy:1"), Place("bob.example", 443, secure=True)),
+        b"HTTP/1.1 200 OK\r\nVia: x\r\n\r\n",
+        None,
+        b"CONNECT bob.example:443 HTTP/1.1\r\nHost: bob.example:443\r\n\r\n",
+    ),
 ]
 
 
@@ -224,6 +237,33 @@ def over_a_socket() -> Feeding:
         wire.buffer_updated(len(data))
 
     return Feeding(feed, lambda: user.units)
+
+
+def framed() -> Feeding:
+    heard = book.Heard()
+    return Feeding(heard.hear, lambda: (bytes(heard.data), heard.pings, heard.close, heard.fault))
+
+
+FRAGMENTS = (
+    book.raw(book.BINARY, b"ab", key=b"1234")
+    + book.raw(book.FIN | book.PING, b"?", key=b"5678")
+    + book.raw(book.FIN | book.CONTINUATION, b"cd", key=b"9012")
+    + book.raw(book.FIN | book.CLOSE, Close(1_000, "end").payload(), key=b"3456")
+)
+
+
+def asking() -> ClientOpening:
+    """A dialer that always asks with the same key."""
+    with patch("websockets.client.generate_key", return_value="dGhlIHNhbXBsZSBub25jZQ=="):
+        return ClientOpening("localhost", 80)
+
+
+def shaking(opening: ServerOpening | ClientOpening) -> Feeding:
+    def feed(data: bytes) -> None:
+        if not opening.done:
+            opening.feed(memoryview(data))
+
+    return Feeding(feed, lambda: (opening.done, opening.error, opening.out.partition(b"\r\n")[0]))
 
 
 def over_a_stream() -> Feeding:
@@ -331,6 +371,23 @@ STREAMS: list[Stream] = [
     Stream("transport.stream_wire.StreamWire.data", over_a_stream, b"abcdefgh", b"ij", [b"abcd", b"efgh"]),
     Stream("yamux.receiver.Receiver.receive", muxed, FRAMES, b"\0\0\0\0\0", (HEARD, ANSWERS, [1, 5])),
     Stream("yamux.receiver.Receiver.receive", muxed, FRAMES, FRAMES[:11], (HEARD, ANSWERS, [1, 5])),
+    Stream(
+        "websocket.frames.FrameReader.receive", framed, FRAGMENTS, b"\x82", (b"abcd", [b"?"], Close(1_000, "end"), None)
+    ),
+    Stream(
+        "transport.websocket_opening.ServerOpening.feed",
+        lambda: shaking(ServerOpening()),
+        REQUEST,
+        b"\x81\x05hello",
+        (True, None, b"HTTP/1.1 101 Switching Protocols"),
+    ),
+    Stream(
+        "transport.websocket_opening.ClientOpening.feed",
+        lambda: shaking(asking()),
+        answer_to(asking().out),
+        b"\x81\x05hello",
+        (True, None, b"GET / HTTP/1.1"),
+    ),
     Stream("streams.live.LiveStream.data", talking, FRAMED, b"\x05ab", ("", MESSAGES, b"", [])),
     Stream(
         "streams.negotiation.LazyConfirm.data",
@@ -391,6 +448,14 @@ BLOCKS: list[Block] = [
         protobuf.encode(MESSAGE),
         MESSAGE,
         lambda message, result: protobuf.encode(result) == message,  # a shorter one that is a message, too
+    ),
+    Block(
+        "mdns.messages.read",
+        mdns.read,
+        mdns.query(),
+        mdns.Heard(asked=frozenset({mdns.SERVICE})),
+        lambda data, result: data.endswith(TAIL) and result.asked == {mdns.SERVICE},  # as all of DNS takes it
+        any_buffer=False,
     ),
     Block(
         "identity.envelope.Envelope.open",
@@ -500,6 +565,13 @@ BLOCKS: list[Block] = [
         {"Ping": [1, "é"]},
         None,
         False,
+    ),
+    Block(
+        "websocket.closing.Close.parse",
+        lambda data: Close.parse(bytes(data)),
+        Close(1_000, "\xe9").payload(),
+        Close(1_000, "\xe9"),
+        lambda data, result: result.payload() == data,  # a reason may end anywhere, and there may be none
     ),
     Block("encoding.strict_json.loads", strict_json.loads, JSON, {"Ping": [1, "é"]}, any_buffer=False),
     Block(

@@ -29,11 +29,12 @@ from stronghold_p2p import (
 )
 from stronghold_p2p import errors as failures
 from stronghold_p2p.addressing.kinds import from_socket
-from stronghold_p2p.addressing.parse import split_peer
+from stronghold_p2p.addressing.parse import parse, split_peer
 from stronghold_p2p.muxing.yamux_muxer import YamuxMuxer
 from stronghold_p2p.streams.stream import Stream
 from tests.inside import muxer
 from tests.peers import LOOPBACK, until
+from tests.support.certificates import Authority
 from tests.test_errors import CLASSES
 
 RAW: RequestProtocol[bytes, bytes] = RequestProtocol(
@@ -130,6 +131,11 @@ async def two_addresses(one: Scene) -> None:
     await one.alice.connect(NOBODY)
 
 
+row("a name that leads nowhere", failures.NameResolutionError, "nobody.invalid cannot exist", query="nobody.invalid A")(
+    lambda one: one.alice._swarm.resolver.resolve(parse("/dns4/nobody.invalid/tcp/1"), peer=one.bob.peer_id)
+)
+
+
 @row("banned by us", failures.DialError, r"firewall\.banned")
 async def banned(one: Scene) -> None:
     one.alice.firewall.ban(one.bob.peer_id)
@@ -204,6 +210,21 @@ row("somebody else", failures.PeerIdMismatch, "correct the /p2p/", expected=NOBO
 )
 
 
+@row("not trusted", failures.CertificateError, r"give that one as WebTLS\(ca=", reason="unknown authority")
+async def not_trusted(one: Scene) -> None:
+    address = f"{LOOPBACK}/tls/ws"
+    async with Network(listen=[address], tls=Authority(one.folder, 7).issue("127.0.0.1", number=7)) as carol:
+        await one.alice.connect(carol.addresses[0])
+
+
+@row("a proxy in between", failures.ProxyError, "cannot be reached", status=None, proxy="http://127.0.0.1:1")
+async def proxy_in_between(one: Scene) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+        patched.delenv("http_proxy", raising=False)
+        await one.alice.connect(f"/ip4/192.0.2.7/tcp/80/ws/p2p/{NOBODY}")
+
+
 @row("shut out", failures.ConnectionClosed, "its firewall keeps us out", remote=True)
 async def shut_out(one: Scene) -> None:
     stream = await one.alice.open_stream(one.address, "/silent/1")
@@ -212,13 +233,21 @@ async def shut_out(one: Scene) -> None:
     await stream.read()
 
 
-@row("late", failures.DeadlineExceeded, "raise timeout=", timeout=0.1, phase="wait", sent=True)
+@row(
+    "late",
+    failures.DeadlineExceeded,
+    "no answer within 0.1 s",
+    setting="timeout=",
+    timeout=0.1,
+    phase="wait",
+    sent=True,
+)
 async def late(one: Scene) -> None:
     await one.alice.connect(one.address)
     await one.alice.request(one.address, "Hang", timeout=0.1)
 
 
-@row("a late dial", failures.DeadlineExceeded, "raise timeout=", anonymous=True, phase="dial", sent=False)
+@row("a late dial", failures.DeadlineExceeded, "no connection within 0.1 s", anonymous=True, phase="dial", sent=False)
 async def late_dial(one: Scene) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         await one.alice.connect(from_socket(silent.getsockname()), timeout=0.1)

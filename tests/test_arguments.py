@@ -24,6 +24,7 @@ from stronghold_p2p import (
     Stream,
     UsageError,
     messages,
+    sync,
 )
 from stronghold_p2p.addressing.parse import parse
 from tests.peers import LOOPBACK, until
@@ -111,6 +112,32 @@ BEFORE: dict[str, tuple[Callable[[], object], str]] = {
         lambda: Firewall().set(Rule.ALLOW, pear=PEER),  # type: ignore[call-arg]
         "'pear' unknown: take peer, protocol, subnet, direction",
     ),
+    "firewall.set, by place": (
+        lambda: Firewall().set(Rule.ALLOW, PEER),  # type: ignore[arg-type]
+        r"firewall\.set takes its selectors by name: peer=, protocol=, subnet=, direction=, not PeerId\('12D3",
+    ),
+    "firewall.remove, by place": (
+        lambda: Firewall().remove(PEER),  # type: ignore[arg-type]
+        r"firewall\.remove takes its selectors by name",
+    ),
+    "firewall.set, two peers": (
+        lambda: Firewall().set(Rule.ALLOW, peer=[PEER, PEER]),  # type: ignore[arg-type]
+        "peer is a list: take one peer, and make the call for each",
+    ),
+    "firewall.set, an address of anybody": (
+        lambda: Firewall().set(Rule.ALLOW, peer=SOMEWHERE),
+        f"peer '{SOMEWHERE}' names nobody: it has to end in /p2p/ and a peer id",
+    ),
+    "firewall.ban, an address": (
+        lambda: Firewall().ban(f"{SOMEWHERE}/p2p/{PEER}"),
+        "an address is a peer at a place: take the peer id behind its /p2p/, or its IP address",
+    ),
+    "firewall.ban, nobody": (lambda: Firewall().ban("bob"), "peer 'bob': peer id: "),
+    "listen, no transport": (
+        network(listen=["/ip4/127.0.0.1/udp/4001/quic-v1"]),
+        "cannot listen on /ip4/127.0.0.1/udp/4001/quic-v1: ",
+    ),
+    "listen, another peer": (network(listen=[f"{LOOPBACK}/p2p/{PEER}"]), "names another peer than us"),
     "predicates, list": (
         lambda: Firewall.load("rules.toml", predicates=["short"]),  # type: ignore[arg-type]
         "predicates is a list: take a dict",
@@ -141,7 +168,31 @@ def test_defect_14_what_is_given_before_a_network_is_open(name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_peer_is_let_in_by_its_address() -> None:
+    firewall = Firewall()
+    firewall.set(Rule.ALLOW, peer=f"{SOMEWHERE}/p2p/{PEER}")
+    firewall.set(Rule.ASK, peer=str(PEER), protocol="/x/1")
+    assert [scope["peer"] for scope, _ in firewall.rules()] == [PEER, PEER]
+    assert firewall.remove(peer=str(PEER))
+    firewall.ban(str(PEER))
+    firewall.ban("192.0.2.7")
+    firewall.ban("ba::/16")  # which might begin a peer id in base32
+    assert firewall.banned == {PEER, "192.0.2.7/32", "ba::/16"}
+    firewall.unban(PEER.to_cid())
+    assert PEER not in firewall.banned
+
+
+async def test_each_network_names_the_other_one() -> None:
+    with pytest.raises(UsageError, match=r"take async with; .* the Network of stronghold_p2p\.sync"), Network():  # type: ignore[attr-defined]
+        pass
+    with pytest.raises(UsageError, match="take with; in an event loop, the Network of stronghold_p2p itself"):
+        async with sync.Network():  # type: ignore[attr-defined]
+            pass
+
+
 def test_what_is_no_peer_id() -> None:
+    with pytest.raises(p2p.DecodeError, match="that is an address: take what stands behind its last /p2p/"):
+        p2p.PeerId(f"{SOMEWHERE}/p2p/{PEER}")
     with pytest.raises(p2p.DecodeError, match="peer id: take its text or its bytes, not a NoneType"):
         p2p.PeerId(None)  # type: ignore[arg-type]
 

@@ -59,7 +59,7 @@ def test_editors_and_the_page_say_what_help_says() -> None:
 
 
 def test_what_is_left_is_what_somebody_tunes() -> None:
-    assert len(fields(Timeouts)) + len(fields(Limits)) == 32
+    assert len(fields(Timeouts)) + len(fields(Limits)) == 35
 
 
 def test_some_limits_cannot_be_switched_off() -> None:

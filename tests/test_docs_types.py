@@ -67,6 +67,16 @@ messages(Message).decode(b"").text  # type: ignore[union-attr]
 messages(3)  # type: ignore[arg-type]
 """
 
+STAR = """
+from typing import Any
+
+from stronghold_p2p import *
+
+network: Network = Network(identity=Identity())
+rule: Rule = Rule.ALLOW
+echo: RequestProtocol[Any, Any] = RequestProtocol("/echo/1", request=JSON, response=messages(str))
+"""
+
 
 def run(*command: str | Path, cwd: Path) -> str:
     """The output of a command that has to succeed."""
@@ -97,6 +107,7 @@ def test_snippets_type_check_as_programs_of_a_user(tmp_path: Path) -> None:
     for script in scripts:
         name = f"{script.block.document.stem.lower()}_{script.block.line}.py"
         (programs / name).write_text(script.code, encoding="utf-8")
+    (programs / "star.py").write_text(STAR, encoding="utf-8")
     (programs / "forms.py").write_text(FORMS, encoding="utf-8")
     options = (f"--cache-dir={tmp_path / 'cache'}", f"--python-executable={installed(tmp_path)}")
     mypy = (sys.executable, "-m", "mypy", "--strict", "--config-file=", *options)

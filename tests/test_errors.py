@@ -13,6 +13,7 @@ import pytest
 
 from stronghold_p2p import errors
 from stronghold_p2p.addressing.parse import parse
+from stronghold_p2p.codes import GoAway
 from stronghold_p2p.errors import P2PError
 from stronghold_p2p.identity.keys.identity import Identity
 
@@ -29,14 +30,18 @@ KEPT: list[tuple[type[P2PError], dict[str, Any]]] = [
     (errors.IdentityError, {"where": "bob.key"}),
     (errors.ListenError, {"address": "/ip4/127.0.0.1/tcp/80"}),
     (errors.DialError, {"peer": "bob", "attempts": {"/ip4/127.0.0.1/tcp/1": OSError("refused")}}),
+    (errors.NameResolutionError, {"query": "a.example A", "address": "/dns4/a.example/tcp/80", "peer": "bob"}),
     (errors.RelayRefused, {"relay": "carol", "status": 204, "peer": "bob"}),
     (errors.HandshakeError, {"phase": "muxer", "peer": "bob"}),
     (errors.NegotiationError, {"refused": True, "phase": "multistream", "peer": "bob"}),
+    (errors.CertificateError, {"name": "peer.example", "reason": "expired", "peer": "bob"}),
+    (errors.ProxyError, {"proxy": "http://proxy:3128", "status": 407, "peer": "bob"}),
     (errors.ConnectionClosed, {"code": 2, "remote": True, "peer": "bob"}),
     (errors.CircuitLimit, {"limit": "data", "maximum": 131_072, "peer": "bob"}),
     (errors.DecryptError, {"code": 1, "remote": False}),
     (errors.MuxerError, {"code": 1}),
-    (errors.DeadlineExceeded, {"timeout": 8.0, "phase": "ask", "peer": "bob", "sent": True}),
+    (errors.DeadlineExceeded, {"timeout": 8.0, "phase": "ask", "peer": "bob", "sent": True, "setting": "timeout="}),
+    (errors.DialError, {"temporary": False}),
     (errors.UnsupportedProtocol, {"protocols": ("/echo/1.0.0",), "peer": "bob"}),
     (errors.Rejected, {"peer": "bob", "local": True, "sent": True}),
     (errors.LimitExceeded, {"limit": "connections", "current": 3, "maximum": 3, "remote": True, "peer": "bob"}),
@@ -136,3 +141,48 @@ def test_any_other_exception_ended_the_connection() -> None:
     fresh = errors.again(cause, "carol")
     assert isinstance(fresh, errors.ConnectionClosed)
     assert (str(fresh), fresh.peer, fresh.__cause__) == ("gone", "carol", cause)
+
+
+MISMATCH = errors.PeerIdMismatch(expected=PEER, actual=OTHER)
+REFUSED: dict[Any, Exception] = {"/ip4/192.0.2.7/tcp/1": ConnectionRefusedError()}
+
+
+@pytest.mark.parametrize(
+    ("error", "temporary"),
+    [
+        (errors.DialError("nobody"), True),
+        (errors.DialError("nobody", attempts=REFUSED), True),
+        (errors.DialError("somebody else", attempts={1: MISMATCH}), False),
+        (errors.DialError("both", attempts={**REFUSED, 1: MISMATCH}), True),
+        (errors.DialError("ourselves", temporary=False), False),
+        (errors.ConnectionClosed("it shuts down", code=GoAway.SHUTDOWN, remote=True), True),
+        (errors.ConnectionClosed("it has crashed", code=None, remote=True), True),
+        (errors.ConnectionClosed("its firewall", code=GoAway.GATED, remote=True), False),
+        (errors.DeadlineExceeded("late"), True),
+        (errors.LimitExceeded("it closes, or is busy", limit="streams", remote=True), True),
+        (errors.LimitExceeded("too long", limit="max_request"), False),
+        (errors.StreamReset("before anybody has looked"), True),
+        (MISMATCH, False),
+        (errors.NegotiationError("a web server"), False),
+        (errors.Rejected("no"), False),
+        (errors.UnsupportedProtocol("unknown"), False),
+        (errors.ListenError("taken"), False),
+    ],
+    ids=str,
+)
+def test_an_error_tells_whether_it_may_pass(error: P2PError, temporary: bool) -> None:
+    assert error.temporary is temporary
+    assert pickle.loads(pickle.dumps(error)).temporary is temporary
+    assert errors.again(error).temporary is temporary
+
+
+def test_a_handler_that_failed_fails_again() -> None:
+    error = errors.StreamReset("its handler failed")
+    error.sent = True
+    assert not error.temporary
+
+
+def test_the_error_of_a_single_address_may_be_its_own_attempt() -> None:
+    error = errors.DialError("our own firewall keeps us from there", temporary=False)
+    error.attempts = {"/ip4/192.0.2.7/tcp/1": error}
+    assert not error.temporary

@@ -189,12 +189,54 @@ def test_b08_a_mounted_secret_is_taken_as_postgresql_takes_it(
     if mode not in allowed and changeable and owner == "we":
         told = f"others can read it: chmod 600 {path}; where that does nothing, take another way"
     elif mode not in allowed:
-        told = (
-            f"others can read it, and {path} is not ours to change: let root own it, with the mode 0440 and a group "
-            "of ours, or take another way"
-        )
+        advice = "is not ours to change: let root own it, and give it the mode 0440 and a group of ours"
+        if owner == "we":
+            advice = "is on a read-only mount: give it the mode 0400 where it comes from"
+        if owner == "root":
+            advice = "is not ours to change: give it the mode 0440 and a group of ours"
+        told = f"others can read it, and {path} {advice}, or take another way"
+    else:
+        told += ": chown it, or copy it; take another way"
     with pytest.raises(ConfigError, match=told):
         files.read(path, 10, "note", private="take another way")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="owners are POSIX's")
+def test_root_is_not_told_to_own_what_it_owns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, fstat = tmp_path / "note", os.fstat
+    path.write_bytes(b"x")
+
+    def owned(descriptor: int) -> SimpleNamespace:
+        found = fstat(descriptor)
+        return SimpleNamespace(st_mode=stat.S_IFREG | 0o444, st_uid=0, st_size=found.st_size)
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fstat", owned)
+    monkeypatch.setattr(os, "fstatvfs", lambda _file: SimpleNamespace(f_flag=os.ST_RDONLY))
+    with pytest.raises(ConfigError) as caught:
+        files.read(path, 10, "note", private="take another way")
+    told = f"{path} is on a read-only mount: give it the mode 0400 where it comes from, or take another way"
+    assert str(caught.value) == f"others can read it, and {told}"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="owners are POSIX's")
+def test_whose_the_file_is_that_we_may_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "note"
+    path.write_bytes(b"x")
+
+    def closed(*_given: object) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "open", closed)
+    with pytest.raises(ConfigError, match=r"cannot be read: Permission denied$"):
+        read(path)
+    mine = path.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
+    told = f"cannot be read: Permission denied: it belongs to user {mine}, and we are user {mine + 1}: give it our user"
+    with pytest.raises(ConfigError, match=told):
+        read(path)
+    with pytest.raises(ConfigError, match=r"cannot be read: Permission denied$"):  # nothing can be told of it
+        read(path / "inside")
 
 
 @pytest.mark.parametrize("number", [errno.EBUSY, errno.EXDEV, errno.EROFS, errno.EACCES, errno.EPERM])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -74,7 +75,9 @@ async def test_it_waits_longer_each_time_and_never_longer_than_it_may() -> None:
         async with alice.keep("/ip4/127.0.0.1/tcp/1", longest=3.0) as kept:
             with pytest.raises(DeadlineExceeded) as caught:
                 await kept.connected(timeout=20)
-            assert caught.value.phase == "dial"
+            assert re.fullmatch("no connection within 20 s: .*tcp/1: Connection refused", str(caught.value))
+            assert (caught.value.phase, caught.value.setting) == ("dial", "")
+            assert caught.value.__cause__ is kept.error
             assert isinstance(kept.error, p2p.DialError)
             assert repr(kept) == "<Keeping /ip4/127.0.0.1/tcp/1 not connected>"
         delays = [retry.delay for retry in told]

@@ -26,6 +26,7 @@ PAGES = (
     "errors.md",
     "in-your-program.md",
     "addresses.md",
+    "names.md",
 )
 CLASSES = [thing for name in stronghold_p2p.__all__ if isinstance(thing := getattr(stronghold_p2p, name), type)]
 MADE: dict[type, Any] = {kind: kind() for kind in (AddressBook, Firewall, Identity, Network)}
@@ -59,6 +60,12 @@ def public(kind: type) -> set[str]:
 def test_what_is_there_is_explained(kind: type) -> None:
     by_help = public(kind) & set(re.findall(r"^    (\w+) = ", kind.__doc__ or "", re.MULTILINE))
     assert public(kind) - explained() - by_help == set()
+
+
+def test_all_is_what_is_there() -> None:
+    assert {name for name in dir(stronghold_p2p) if name[0].isupper() or name == "messages"} == {
+        *stronghold_p2p.__all__
+    }
 
 
 @pytest.mark.parametrize("name", stronghold_p2p.__all__)

@@ -37,6 +37,7 @@ LABEL = re.compile(r"\b([DT]\d{1,2})\b")
 NAME = re.compile(r"\btest_(row_|[dt])(\d+)_")
 BARE = re.compile(r"(?<!hostile )\brows? \d+", re.IGNORECASE)
 DOCUMENT = re.compile(r"(?<![\w./:-])[\w./-]*\w\.md\b")
+TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 FILE = re.compile(r"(?<![\w./-])(?:benchmarks|docs|examples|stronghold_p2p|tests|tools)/[\w./-]+\.(?:py|go|rs|js)\b")
 
 
@@ -148,6 +149,16 @@ def test_the_limits_that_the_catalogue_names_exist() -> None:
     named = set(re.findall(r"`([a-z_]+)`", hostile)) - {"na", "ls", "repr"}
     named |= set(re.findall(r"`(?:Limits|Timeouts)\.(\w+)`", parity))
     assert named - {field.name for options in (Limits, Timeouts) for field in fields(options)} == set()
+
+
+def test_each_row_about_other_implementations_names_tests_that_exist() -> None:
+    text = (ROOT / "docs" / "peers.md").read_text(encoding="utf-8")
+    for row in re.findall(r"^\| .* \|$", text, re.MULTILINE):
+        if row.count(" | ") != 3 or row.startswith(("| who |", "| name here |")) or "| `make" in row:
+            continue
+        assert TEST.search(row), f"no test: {row}"
+    for path, name in TEST.findall(text):
+        assert re.search(rf"^(async )?def {name}\(", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE), name
 
 
 @pytest.mark.parametrize(

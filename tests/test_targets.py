@@ -9,7 +9,7 @@ import pytest
 from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.identity.keys.identity import Identity
-from stronghold_p2p.targets import check_peer, own, parsed, parsed_all, resolved, seconds
+from stronghold_p2p.targets import check_peer, named_by, own, parsed, parsed_all, resolved, seconds
 
 PEER = Identity().peer_id
 PLACE = "/ip4/192.0.2.7/tcp/4001"
@@ -19,7 +19,7 @@ def test_whom_to_reach() -> None:
     assert resolved(PEER) == (PEER, ())
     assert resolved(f"{PLACE}/p2p/{PEER}") == (PEER, (parse(PLACE),))
     assert resolved(PLACE) == (None, (parse(PLACE),))
-    assert resolved(f"/p2p/{PEER}") == (PEER, ())
+    assert resolved(f"/p2p/{PEER}") == resolved(str(PEER)) == resolved(PEER.to_cid()) == (PEER, ())
     assert parsed_all("listen", [PLACE, parse(PLACE)]) == (parse(PLACE), parse(PLACE))
 
 
@@ -54,3 +54,25 @@ def test_a_peer_is_a_peer_id() -> None:
     check_peer(Identity.from_seed(bytes(32)).peer_id)
     with pytest.raises(ConfigError, match="take a PeerId"):
         check_peer("12D3KooW")
+
+
+def test_a_peer_is_named_by_its_id_its_text_or_an_address() -> None:
+    for given in (PEER, str(PEER), PEER.to_cid(), f"{PLACE}/p2p/{PEER}", parse(f"{PLACE}/p2p/{PEER}"), f"/p2p/{PEER}"):
+        assert named_by(given) == PEER
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (PLACE, "peer '/ip4/192.0.2.7/tcp/4001' names nobody: it has to end in /p2p/ and a peer id"),
+        ("bob", "peer 'bob': peer id: .*: take a PeerId, its text, or an address"),
+        ("", "peer '': peer id: "),
+        ("/nonsense", "peer '/nonsense': "),
+        (5, "peer is an int: take a PeerId"),
+        ([PEER, PEER], "peer is a list: take one peer, and make the call for each"),
+    ],
+)
+def test_what_names_no_peer(given: Any, told: str) -> None:
+    with pytest.raises(ConfigError, match=told) as caught:
+        named_by(given)
+    assert caught.value.where == "peer"

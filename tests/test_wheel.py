@@ -55,7 +55,8 @@ def test_it_says_what_it_is(wheel: zipfile.ZipFile) -> None:
     said = [told[name] for name in ("Name", "Requires-Python", "License-Expression")]
     assert said == ["stronghold-p2p", ">=3.11", "Apache-2.0"]
     needed = [one for one in told.get_all("Requires-Dist", []) if "extra" not in one]
-    assert sorted(Requirement(one).name for one in needed) == ["cryptography", "multiaddr"]
+    named = ["cryptography", "dnspython", "ifaddr", "multiaddr", "websockets", "zeroconf"]
+    assert sorted(Requirement(one).name for one in needed) == named
     assert told["Version"] == stronghold_p2p.__version__
     relative = re.findall(r"\]\((?!https://)[^)]*\)", str(told.get_payload()))
     assert relative == [], "an index shows the page alone"

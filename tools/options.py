@@ -30,6 +30,7 @@ SYMPTOMS: Final[Mapping[str, str]] = {
     "request": "`DeadlineExceeded`, whose `phase` tells where; a late handler is cancelled: `StreamReset`",
     "ask": "the log says that the hook gave no answer in time; the requester gets `Rejected`",
     "dial": "`DeadlineExceeded` with `phase` `dial`, `raise Timeouts.dial`",
+    "resolve": "`NameResolutionError`, whose `query` names the question",
     "connect": "that address in `DialError.attempts`, or `DeadlineExceeded` with `phase` `connecting`",
     "upgrade": "`DeadlineExceeded` with `phase` `upgrade`; at a listener the log says that no handshake came",
     "negotiate": "`DeadlineExceeded` with `phase` `negotiate`, `raise Timeouts.negotiate`",
@@ -59,6 +60,8 @@ SYMPTOMS: Final[Mapping[str, str]] = {
     "request_memory_per_peer": "the log names it, `RequestUnread` shows it; the peer gets `LimitExceeded`",
     "asks": "the log says how many questions there are; the requester gets `Rejected`",
     "asks_per_peer": "the log names it; the requester gets `Rejected`",
+    "mdns_peers": "no `PeerDiscovered` for further ones, or a `PeerLost` for another one of the same source",
+    "mdns_rate": "`mdns_dropped_total` grows",
 }
 
 

@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util'
 import { readFileSync } from 'node:fs'
 import { createLibp2p } from 'libp2p'
 import { tcp } from '@libp2p/tcp'
+import { webSockets } from '@libp2p/websockets'
 import { noise } from '@libp2p/noise'
 import { yamux } from '@libp2p/yamux'
 import { identify } from '@libp2p/identify'
@@ -18,7 +19,7 @@ const UNLIMITED = 1_000_000
 async function createHost (listen = []) {
   return createLibp2p({
     addresses: { listen },
-    transports: [tcp()],
+    transports: [tcp(), webSockets()],
     connectionEncrypters: [noise()],
     streamMuxers: [yamux({ maxInboundStreams: UNLIMITED, maxOutboundStreams: UNLIMITED })],
     services: { identify: identify(), ping: ping() },
@@ -35,8 +36,8 @@ function version () {
   return `js-libp2p ${JSON.parse(readFileSync(file)).version}`
 }
 
-async function serve ({ port }) {
-  const host = await createHost([`/ip4/127.0.0.1/tcp/${port}`])
+async function serve ({ port, over }) {
+  const host = await createHost([`/ip4/127.0.0.1/tcp/${port}${over === '' ? '' : `/${over}`}`])
   const lifted = { maxInboundStreams: UNLIMITED, maxOutboundStreams: UNLIMITED }
   await host.handle(PERF, servePerf, lifted)
   await host.handle(REQUEST, serveRequest, lifted)
@@ -61,7 +62,7 @@ async function main () {
   const text = { type: 'string' }
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { port: { type: 'string', default: '0' }, addr: text, mode: text, n: text, c: text, bytes: text, size: text }
+    options: { port: { type: 'string', default: '0' }, over: { type: 'string', default: '' }, addr: text, mode: text, n: text, c: text, bytes: text, size: text }
   })
   const command = { serve, client }[positionals[0]]
   if (command === undefined) {

@@ -119,7 +119,8 @@ class Round:
         if server is None or not server.running:
             if server is not None:
                 server.stop()
-            server = Server(self.commands[implementation.name], SERVER_CORE if self.pinned else None)
+            core = SERVER_CORE if self.pinned else None
+            server = Server(self.commands[implementation.name], core, implementation.over)
             self.servers[implementation.name] = server
             server.start()
             self.results.versions[implementation.name] = str(server.line.get("version", "unknown"))

@@ -17,6 +17,7 @@ class Implementation:
     prepare: Callable[[], build.Command]
     pace: str = "fast"
     modes: frozenset[str] | None = None
+    over: str = ""  # what its server speaks over TCP: ``ws``, ``tls/ws``; TCP itself without
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,15 @@ def of_ours(name: str, *flags: str) -> Implementation:
 
 
 REQUESTS = frozenset({"seq", "conc"})
+WS, WSS = "ws", "tls/ws"
+
+
+def over(transport: str, of: Implementation) -> Implementation:
+    """``of``, listening on WebSocket, or on secure WebSocket."""
+    return replace(of, name=f"{of.name} over {TRANSPORTS[transport]}", over=transport)
+
+
+TRANSPORTS = {WS: "ws", WSS: "wss"}
 
 OURS = of_ours("ours")
 OURS_BY_HAND = of_ours("ours by hand", "--by-hand")
@@ -99,6 +109,9 @@ PAIRINGS = (
     Pairing("go-ours", "go → ours", GO, OURS),
     Pairing(REFERENCE, "go → go", GO, GO),
     Pairing("js", "js → js", JS, JS),
+    *(Pairing(f"ours-{name}", f"ours → ours, {name}", OURS, over(key, OURS)) for key, name in TRANSPORTS.items()),
+    *(Pairing(f"go-{name}", f"go → go, {name}", GO, over(key, GO)) for key, name in TRANSPORTS.items()),
+    Pairing("js-ws", "js → js, ws", JS, over(WS, JS)),
     Pairing("py", "py → py", PY, PY),
     Pairing("crate", "crate → crate, with TCP_NODELAY", CRATE, CRATE),
     Pairing("crate-as-shipped", "crate → crate, as shipped", CRATE_AS_SHIPPED, CRATE_AS_SHIPPED),
@@ -148,6 +161,16 @@ BARS = (
         for row in ("ours", "ours-go", "go-ours")
     ),
     Bar("conc", "ours", REFERENCE, 1.0, at_least=True),
+    *(
+        Bar(metric, row, reference, limit, at_least=True)
+        for metric in ("upload", "download")
+        for row, reference, limit in (
+            ("ours-ws", "ours", 0.8),
+            ("ours-ws", "go-ws", 1.0),
+            ("ours-ws", "js-ws", 3.0),
+            ("ours-wss", "ours", 0.5),
+        )
+    ),
     Bar("seq", "ours", "below", 0.95, at_least=True),
     Bar("conc", "ours", "below", 0.95, at_least=True),
     Bar("seq", "ours", "py", 10.0, at_least=True),

@@ -63,6 +63,7 @@ class Server:
 
     command: build.Command
     core: int | None
+    over: str = ""
     line: Line = field(default_factory=dict)
     _process: subprocess.Popen[str] | None = None
     _errors: IO[str] | None = None
@@ -75,7 +76,7 @@ class Server:
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed in stop
         with children_on(self.core):
             self._process = subprocess.Popen(
-                [*self.command, "serve", "--port", str(_free_port())],
+                [*self.command, "serve", "--port", str(_free_port()), *_speaking(self.over)],
                 cwd=build.ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -129,7 +130,7 @@ def run_client(command: build.Command, server: Server, mode: str, count: int, co
     before = Spent(_of_children(), server.spent())
     with children_on(core):
         process = subprocess.Popen(
-            [*command, "client", "--addr", server.line["addr"], "--mode", mode, option, str(count)],
+            [*command, "client", "--addr", server.line["addr"], "--mode", mode, option, str(count), *_trusting(server)],
             cwd=build.ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -147,6 +148,20 @@ def run_client(command: build.Command, server: Server, mode: str, count: int, co
     if not server.running:
         raise PeerFailed("the server has ended")
     return _parse(out, errors), Spent(_of_children() - before.client, server.spent() - before.server)
+
+
+def _speaking(over: str) -> list[str]:
+    """The options of a server that speaks ``over`` on its TCP port."""
+    if not over:
+        return []
+    if not over.startswith("tls"):
+        return ["--over", over]
+    certificate, key, _ = build.certificates()
+    return ["--over", over, "--tls-cert", certificate, "--tls-key", key]
+
+
+def _trusting(server: Server) -> list[str]:
+    return ["--ca", build.certificates()[2]] if server.over.startswith("tls") else []
 
 
 def _of_children() -> float:

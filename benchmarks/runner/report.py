@@ -39,9 +39,10 @@ def head(results: Results, rounds: int, *, pinned: bool) -> str:
         [
             "# Benchmarks",
             "",
-            "Written by `make bench`. Everything runs over loopback: TCP, Noise and Yamux; limits on connections,",
-            "streams and rates are lifted. `a → b` has a as the client and b as the server. `ours` is `Network` with",
-            "default options; what a row names beside it is what differs. `below Network` is a swarm and live streams.",
+            "Written by `make bench`. Everything runs over loopback: TCP, in some rows WebSocket over it or secure",
+            "WebSocket (TLS 1.3), Noise and Yamux; limits on connections, streams and rates are lifted. `a → b` has a",
+            "as the client and b as the server. `ours` is `Network` with default options; what a row names beside it",
+            "is what differs. `below Network` is a swarm and live streams.",
             f"Medians of {rounds} round{'s' * (rounds != 1)}, {how}; in each round the",
             "implementations take turns mode by mode. The unpinned figures are of one round more, in which the",
             "scheduler decides.",

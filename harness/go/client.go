@@ -23,6 +23,7 @@ type clientOptions struct {
 	c     int
 	bytes int64
 	size  int
+	ca    string
 }
 
 func (o clientOptions) count(standard int) int {
@@ -58,6 +59,7 @@ func client(args []string) error {
 	flags.IntVar(&options.n, "n", 0, "repetitions (default: by mode)")
 	flags.IntVar(&options.c, "c", 32, "requests at a time")
 	flags.Int64Var(&options.bytes, "bytes", 268435456, "bytes to transfer")
+	flags.StringVar(&options.ca, "ca", "", "PEM file of whom a client of tls/ws trusts")
 	flags.IntVar(&options.size, "size", 0, "bytes of a write or of a request (default: by mode)")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -84,9 +86,9 @@ func client(args []string) error {
 
 func measureWith(ctx context.Context, measure mode, info peer.AddrInfo, options clientOptions) (map[string]any, error) {
 	if options.mode == "connect" {
-		return measure(ctx, target{info: info}, options)
+		return measure(ctx, target{info: info, ca: options.ca}, options)
 	}
-	h, err := newHost(hostOptions{})
+	h, err := newHost(hostOptions{ca: options.ca})
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/discovery/mdns"
 	basichost "github.com/libp2p/go-libp2p/p2p/host/basic"
 )
 
@@ -46,6 +47,7 @@ import (
 //	warnings                                               what go-libp2p logged as warning or worse, or as failed identify
 //	close              peer                                close the connections to a peer
 //	close_host                                             shut the host down
+//	close_mdns                                             say goodbye on the LAN, with --mdns
 //
 // Commands on many streams answer with done, failed and failures (the first hundred: index, error, code).
 // The end of stdin ends the program.
@@ -117,12 +119,14 @@ var actions = map[string]action{
 	"warnings":           (*driver).takeWarnings,
 	"close":              (*driver).closePeer,
 	"close_host":         (*driver).closeHost,
+	"close_mdns":         (*driver).closeMdns,
 }
 
 type driver struct {
 	host       *basichost.BasicHost
 	happenings *happenings
 	warnings   *warnings
+	mdns       mdns.Service
 
 	mu     sync.Mutex
 	held   []network.Stream
@@ -134,6 +138,8 @@ func drive(args []string) error {
 	flags := flag.NewFlagSet("drive", flag.ContinueOnError)
 	flags.StringVar(&options.keyType, "key-type", "ed25519", "ed25519, secp256k1, ecdsa or rsa")
 	flags.StringVar(&options.earlyMuxer, "early-muxer", earlyMuxer, "on, empty or absent")
+	on := flags.String("host", "127.0.0.1", "listen on this IPv4 address instead")
+	discover := flags.Bool("mdns", false, "discover peers on the LAN, and be discovered")
 	without := flags.Bool("no-early-muxer", false, "the same as --early-muxer absent")
 	flags.BoolVar(&options.relays.circuits, "circuits", false, "dial through relays, and be reached through them")
 	flags.BoolVar(&options.relays.relay, "relay", false, "be a relay, with go's limits")
@@ -141,6 +147,11 @@ func drive(args []string) error {
 	flags.Int64Var(&options.relays.data, "relay-data", 0, "bytes that a circuit carries each way")
 	flags.DurationVar(&options.relays.duration, "relay-duration", 0, "how long a circuit lasts")
 	listen := flags.Bool("listen", false, "listen on /ip4/127.0.0.1/tcp/0")
+	listenWS := flags.Bool("listen-ws", false, "listen on /ip4/127.0.0.1/tcp/0/ws")
+	listenWSS := flags.Bool("listen-wss", false, "listen on /ip4/127.0.0.1/tcp/0/tls/ws")
+	flags.StringVar(&options.tlsCert, "tls-cert", "", "PEM file for tls/ws")
+	flags.StringVar(&options.tlsKey, "tls-key", "", "PEM file of its key")
+	flags.StringVar(&options.ca, "ca", "", "PEM file of whom a dialer of tls/ws trusts")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -148,9 +159,16 @@ func drive(args []string) error {
 		options.earlyMuxer = earlyMuxerAbsent
 	}
 	if *listen {
-		options.listen = []string{"/ip4/127.0.0.1/tcp/0"}
+		options.listen = append(options.listen, "/ip4/127.0.0.1/tcp/0")
+	}
+	if *listenWS {
+		options.listen = append(options.listen, "/ip4/127.0.0.1/tcp/0/ws")
+	}
+	if *listenWSS {
+		options.listen = append(options.listen, "/ip4/127.0.0.1/tcp/0/tls/ws")
 	}
 	logged := collectWarnings(os.Stderr)
+	onHost(options.listen, *on)
 	host, err := newHost(options)
 	if err != nil {
 		return err
@@ -159,6 +177,12 @@ func drive(args []string) error {
 	d := &driver{host: host, warnings: logged}
 	if d.happenings, err = watch(host); err != nil {
 		return err
+	}
+	if *discover {
+		if d.mdns, err = startMdns(host, d.happenings); err != nil {
+			return err
+		}
+		defer d.mdns.Close()
 	}
 	serveContract(host, d.happenings.streamFailed)
 	serveTests(host, d.happenings.streamEnded)

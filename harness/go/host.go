@@ -2,7 +2,11 @@ package main
 
 import (
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
+	"os"
 	"runtime/debug"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
@@ -19,6 +23,7 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/net/upgrader"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
+	"github.com/libp2p/go-libp2p/p2p/transport/websocket"
 	ma "github.com/multiformats/go-multiaddr"
 )
 
@@ -41,11 +46,14 @@ type hostOptions struct {
 	earlyMuxer string
 	listen     []string
 	relays     relayOptions
+	tlsCert    string
+	tlsKey     string
+	ca         string
 }
 
-// newHost puts together the parts that libp2p.New would: the swarm, the TCP transport with its upgrader, and the
-// basic host with identify and ping. Doing it here leaves QUIC, WebRTC and the rest out of the build, and lets a
-// test choose what the Noise handshake announces. Nothing limits connections, streams or memory.
+// newHost puts together the parts that libp2p.New would: the swarm, the TCP and WebSocket transports with their
+// upgrader, and the basic host with identify and ping. Doing it here leaves QUIC, WebRTC and the rest out of the build,
+// and lets a test choose what the Noise handshake announces. Nothing limits connections, streams or memory.
 func newHost(options hostOptions) (*basichost.BasicHost, error) {
 	key, err := newKey(options.keyType)
 	if err != nil {
@@ -70,7 +78,7 @@ func newHost(options hostOptions) (*basichost.BasicHost, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := addTCP(net, key, options.earlyMuxer); err != nil {
+	if err := addTransports(net, key, options); err != nil {
 		return nil, err
 	}
 	host, err := basichost.NewHost(net, &basichost.HostOpts{
@@ -102,9 +110,9 @@ func startHost(host *basichost.BasicHost, listen []string) error {
 	return nil
 }
 
-func addTCP(net *swarm.Swarm, key crypto.PrivKey, early string) error {
+func addTransports(net *swarm.Swarm, key crypto.PrivKey, options hostOptions) error {
 	muxers := []upgrader.StreamMuxer{{ID: yamux.ID, Muxer: yamux.DefaultTransport}}
-	security, err := newNoise(key, muxers, early)
+	security, err := newNoise(key, muxers, options.earlyMuxer)
 	if err != nil {
 		return err
 	}
@@ -112,11 +120,43 @@ func addTCP(net *swarm.Swarm, key crypto.PrivKey, early string) error {
 	if err != nil {
 		return err
 	}
-	sockets, err := tcp.NewTCPTransport(upgrade, &network.NullResourceManager{}, nil)
+	bare, err := tcp.NewTCPTransport(upgrade, &network.NullResourceManager{}, nil)
 	if err != nil {
 		return err
 	}
-	return net.AddTransport(sockets)
+	secure, err := webOptions(options)
+	if err != nil {
+		return err
+	}
+	web, err := websocket.New(upgrade, &network.NullResourceManager{}, nil, secure...)
+	if err != nil {
+		return err
+	}
+	return errors.Join(net.AddTransport(bare), net.AddTransport(web))
+}
+
+// webOptions are what secure WebSocket needs: a certificate to listen with, and whom to trust.
+func webOptions(options hostOptions) ([]websocket.Option, error) {
+	var found []websocket.Option
+	if options.tlsCert != "" {
+		pair, err := tls.LoadX509KeyPair(options.tlsCert, options.tlsKey)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, websocket.WithTLSConfig(&tls.Config{Certificates: []tls.Certificate{pair}}))
+	}
+	if options.ca != "" {
+		data, err := os.ReadFile(options.ca)
+		if err != nil {
+			return nil, err
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(data) {
+			return nil, fmt.Errorf("%s holds no certificate", options.ca)
+		}
+		found = append(found, websocket.WithTLSClientConfig(&tls.Config{RootCAs: pool}))
+	}
+	return found, nil
 }
 
 func newUpgrader(security sec.SecureTransport, muxers []upgrader.StreamMuxer) (transport.Upgrader, error) {

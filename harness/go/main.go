@@ -1,8 +1,8 @@
-// Command peer is a stock go-libp2p host over TCP, Noise and Yamux, in three faces.
+// Command peer is a stock go-libp2p host over TCP or WebSocket, Noise and Yamux, in three faces.
 //
-//	peer serve  --port P [--host H]           the server of docs/catalogue/peer-contract.md
-//	peer client --addr A --mode M [...]       its client
-//	peer drive  [--listen] [--key-type T]     driven by JSON lines, for the interoperability tests
+//	peer serve  --port P [--host H] [--over ws]         the server of docs/catalogue/peer-contract.md
+//	peer client --addr A --mode M [...]                 its client
+//	peer drive  [--listen] [--listen-ws] [--key-type T] driven by JSON lines, for the interoperability tests
 //
 // drive.go lists the commands that drive understands.
 package main

@@ -44,7 +44,7 @@ func connectTimes(ctx context.Context, to target, n int, firstByte bool) ([]time
 }
 
 func connectOnce(ctx context.Context, to target, firstByte bool) (time.Duration, error) {
-	h, err := newHost(hostOptions{})
+	h, err := newHost(hostOptions{ca: to.ca})
 	if err != nil {
 		return 0, err
 	}

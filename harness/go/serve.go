@@ -21,10 +21,17 @@ func serve(args []string) error {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	ip := flags.String("host", "127.0.0.1", "IPv4 address to listen on")
 	port := flags.Int("port", 0, "TCP port")
+	over := flags.String("over", "", "what is spoken there: ws, tls/ws, or nothing for TCP itself")
+	cert := flags.String("tls-cert", "", "PEM file for tls/ws")
+	key := flags.String("tls-key", "", "PEM file of its key")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	host, err := newHost(hostOptions{listen: []string{fmt.Sprintf("/ip4/%s/tcp/%d", *ip, *port)}})
+	listen := fmt.Sprintf("/ip4/%s/tcp/%d", *ip, *port)
+	if *over != "" {
+		listen += "/" + *over
+	}
+	host, err := newHost(hostOptions{listen: []string{listen}, tlsCert: *cert, tlsKey: *key})
 	if err != nil {
 		return err
 	}

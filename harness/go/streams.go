@@ -16,7 +16,8 @@ import (
 type target struct {
 	host      host.Host
 	info      peer.AddrInfo
-	deadlines bool // the context's deadline becomes the stream's, which costs time that a benchmark would count
+	ca        string // whom a client of tls/ws trusts
+	deadlines bool   // the context's deadline becomes the stream's, which costs time that a benchmark would count
 }
 
 // open opens a stream on the existing connection; it never dials.

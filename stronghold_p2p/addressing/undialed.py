@@ -6,16 +6,35 @@ from typing import Final
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing.components import CIRCUIT, IP4, IP6, IP6ZONE, NAMES, P2P, TCP, UNIX
+from stronghold_p2p.addressing.components import (
+    CIRCUIT,
+    HTTP_PATH,
+    IP4,
+    IP6,
+    IP6ZONE,
+    NAMES,
+    P2P,
+    SNI,
+    TCP,
+    TLS,
+    UNIX,
+    WS,
+    WSS,
+)
 from stronghold_p2p.addressing.parse import Part, walk
 from stronghold_p2p.addressing.values import Ip
 
 RELAYED: Final = "relays are not supported yet: give a direct address"
-UNKNOWN: Final = "it is no TCP address: give one like /ip4/192.0.2.7/tcp/4001"
+UNKNOWN: Final = "nobody here knows its kind: give one like /ip4/192.0.2.7/tcp/4001"
+
+# What may stand behind an IP address: TCP, WebSocket, and secure WebSocket in its two forms.
+_SPOKEN: Final = ([TCP], [TCP, WS], [TCP, WSS], [TCP, TLS, WS])
 
 
 def why_not(address: Multiaddr) -> str | None:
-    """What keeps anybody from dialing ``address`` over TCP, and what to give instead; None: nothing that it tells."""
+    """What keeps anybody from dialing ``address``, or from listening there, and what to give instead; None: nothing
+    that it tells. A name is looked up by whoever dials, before this is asked.
+    """
     parts = [part for part in walk(bytes(address)) if part.protocol is not P2P]
     return next(filter(None, (reason(parts) for reason in _REASONS)), None)
 
@@ -27,7 +46,7 @@ def _relay(parts: list[Part]) -> str | None:
 def _name(parts: list[Part]) -> str | None:
     if not parts or parts[0].protocol not in NAMES:
         return None
-    return f"names are not looked up yet: give the IP address of {parts[0].value.decode()}"
+    return f"it has a name: give the IP address of {parts[0].value.decode()}"
 
 
 def _no_ip(parts: list[Part]) -> str | None:
@@ -51,17 +70,17 @@ def _no_place(parts: list[Part]) -> str | None:
 
 
 def _transport(parts: list[Part]) -> str | None:
-    rest = [part.protocol for part in parts if part.protocol not in (IP4, IP6, IP6ZONE)]
+    rest = [part.protocol for part in parts if part.protocol not in (IP4, IP6, IP6ZONE, SNI, HTTP_PATH)]
     if not rest:
         return "it names no port: add /tcp/<port>"
-    if rest != [TCP]:
+    if rest not in _SPOKEN:
         names = "/".join(protocol.name for protocol in rest if protocol is not TCP) or "tcp/tcp"
-        return f"{names} is not supported yet: give an address that ends in /tcp/<port>"
+        return f"{names} is not supported: give an address that ends in /tcp/<port>, or /tcp/<port>/ws or /wss"
     return None
 
 
 def _port(parts: list[Part]) -> str | None:
-    if not any(parts[-1].value):
+    if any(part.protocol is TCP and not any(part.value) for part in parts):
         return "port 0 stands for any free one: take the port that the peer listens on"
     return None
 

@@ -85,7 +85,14 @@ class BookEntry:
         return True
 
     def tell(
-        self, places: Iterable[bytes], now: float, maximum: int, edition: Edition | None, *, besides: bool = False
+        self,
+        places: Iterable[bytes],
+        now: float,
+        maximum: int,
+        edition: Edition | None,
+        *,
+        besides: bool = False,
+        seconds: float = LEARNED,
     ) -> None:
         """Take the addresses that the peer tells of itself; ``edition`` is that of their record, if it is signed.
 
@@ -93,7 +100,7 @@ class BookEntry:
         its own, and only for as long as no newer one is told. A newer one (RFC 0003, "Peer Record":
         a higher ``seq``) replaces what was told before, the same holds longer, and no other is ever taken.
         """
-        until = now + LEARNED
+        until = now + seconds
         signed = self.record_until > now
         if (signed and not besides) if edition is None else not edition.follows(self.edition):
             return

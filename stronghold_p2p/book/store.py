@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar, cast
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.book.entry import FOUND, GIVEN, TOLD, BookEntry, checked
+from stronghold_p2p.book.entry import FOUND, GIVEN, LEARNED, TOLD, BookEntry, checked
 from stronghold_p2p.book.json_form import ADDRESSES, PEERS, PER_PEER, RELAYS, Content, SavedPeer
 from stronghold_p2p.errors import ConfigError, LimitExceeded
 from stronghold_p2p.identity import Edition, PeerId
@@ -115,9 +115,15 @@ class Store:
 
     @locked
     def learn(
-        self, peer: PeerId, addresses: Iterable[Multiaddr], *, edition: Edition | None = None, besides: bool = False
+        self,
+        peer: PeerId,
+        addresses: Iterable[Multiaddr],
+        *,
+        edition: Edition | None = None,
+        besides: bool = False,
+        seconds: float = LEARNED,
     ) -> None:
-        """``peer`` says that it can be reached there: for an hour, if there is room.
+        """``peer`` says that it can be reached there: for an hour, or ``seconds``, if there is room.
 
         ``edition`` is that of the signed record which says so, if one does. ``besides``: where a signed record holds,
         they are kept behind what that says.
@@ -130,10 +136,21 @@ class Store:
             self.per_peer,
             edition,
             besides=besides,
+            seconds=seconds,
         )
         if not self.put(peer, entry, lasting=False):
             entry.drop(TOLD)
             self.put(peer, entry, lasting=False)
+
+    @locked
+    def unlearn(self, peer: PeerId, addresses: Iterable[Multiaddr], *, seconds: float) -> None:
+        """What was learned for ``seconds`` at most does not hold any more. What the peer told for an hour does."""
+        entry, soon = self.entry(peer), monotonic() + seconds
+        for address in addresses:
+            place = checked(peer, address)
+            if place is not None and entry.places.get(place, GIVEN) <= soon:
+                del entry.places[place]
+        self.put(peer, entry, lasting=False)
 
     @locked
     def worked(self, peer: PeerId, address: Multiaddr, *, given: bool = False) -> None:

@@ -24,6 +24,7 @@ from stronghold_p2p.protocols.perf import PERF, measure
 from stronghold_p2p.request_response.codecs.codec import JSON
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, RequestProtocol
 from stronghold_p2p.streams.deadline import Deadline
+from stronghold_p2p.transport.certificates import WebTLS
 
 EVERY: Final = 0.2  # seconds between two updates of the line
 EACH: Final = 20  # pings of which every one is shown
@@ -188,7 +189,8 @@ def _network(options: argparse.Namespace) -> Network:
     """Ours, in which nothing is over before ``--timeout`` is."""
     limit = options.timeout
     timeouts = Timeouts(dial=limit, connect=limit, upgrade=limit, negotiate=limit, identify=limit, request=limit)
-    return Network(identity=_identity(options.key, options) if options.key else None, timeouts=timeouts)
+    identity = _identity(options.key, options) if options.key else None
+    return Network(identity=identity, timeouts=timeouts, tls=WebTLS(ca=options.ca))
 
 
 def _identity(file: Path, options: argparse.Namespace) -> Identity:

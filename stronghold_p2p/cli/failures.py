@@ -16,6 +16,7 @@ from stronghold_p2p.errors import (
     UnsupportedProtocol,
     UsageError,
 )
+from stronghold_p2p.streams.deadline import not_done
 
 FAILED: Final = 1
 USAGE: Final = 2
@@ -40,18 +41,6 @@ _KINDS: Final[tuple[tuple[tuple[type[Exception], ...], int, str], ...]] = (
     ((ConfigError, UsageError), USAGE, ""),
     ((Exception,), FAILED, ""),
 )
-
-# What was waited for, by ``DeadlineExceeded.phase``.
-_WAITED: Final = {
-    "negotiate": "while waiting for the peer to let us in",
-    "wait": "while waiting for the answer",
-    "send": "while sending",
-    "ping": "while waiting for the answer",
-    "identify": "while waiting for the answer",
-    "upload": "during the upload",
-    "download": "during the download",
-}
-
 
 # Advice for programs: there is no such option here.
 _SETTING: Final = re.compile(r"[,:] (?:or )?raise (?:it|\w+) in (?:Limits|the RequestProtocol)")
@@ -95,8 +84,7 @@ def report(error: BaseException, *, as_json: bool = False, timeout: float | None
 def words_of(error: BaseException, timeout: float | None) -> str:
     """The message of ``error``; what a program would set has another name on the command line."""
     if isinstance(error, DeadlineExceeded) and timeout is not None:
-        waited = _WAITED.get(error.phase, "while connecting")
-        return f"{timeout:g} s were over {waited}: raise --timeout"
+        return not_done(timeout, error.phase, "raise --timeout")
     return _SETTING.sub("", str(error))
 
 

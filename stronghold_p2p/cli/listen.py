@@ -19,6 +19,7 @@ from stronghold_p2p.identity import PeerId
 from stronghold_p2p.network import Network
 from stronghold_p2p.protocols import perf
 from stronghold_p2p.request_response.server import Request
+from stronghold_p2p.transport.certificates import WebTLS
 
 DEFAULT: Final = "/ip4/0.0.0.0/tcp/4001"
 AFTERWARDS: Final = 5.0  # seconds for a handler after the longest question
@@ -36,7 +37,9 @@ async def listen(options: argparse.Namespace) -> int:
         identity=identity_of(options.key, options, create=True) if options.key else None,
         listen=[*(options.addrs or ([] if options.via else [DEFAULT])), *options.via],
         firewall=None if saved is None else saved.firewall,
+        mdns=options.mdns,
         timeouts=Timeouts(ask=options.timeout, request=options.timeout + AFTERWARDS),
+        tls=WebTLS(certificate=options.tls_cert, key=options.tls_key, ca=options.ca),
     )
     open_to_all = options.reply is not ... and not options.allow and saved is None
     terminal, voice = Terminal(wanted=not open_to_all), Voice(options)

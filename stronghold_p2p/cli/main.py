@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 from stronghold_p2p.cli import reading, rules
 from stronghold_p2p.cli.commands import identify, key, perf, ping, request
 from stronghold_p2p.cli.demo import demo
+from stronghold_p2p.cli.discover import discover
 from stronghold_p2p.cli.failures import CODES, FAILED, TERMINATED, Parser, UnreachedError, interrupted, report
 from stronghold_p2p.cli.keys import add_passphrase
 from stronghold_p2p.cli.listen import AFTERWARDS, listen
@@ -91,6 +92,8 @@ def parser() -> argparse.ArgumentParser:
     mine = "be this identity (see: key), - is one on standard input; else a fresh one"
     peer.add_argument("--key", type=Path, metavar="FILE", help=mine)
     add_passphrase(peer)
+    trusted = "trust the authorities in this file, too, where secure WebSocket is dialed (PEM)"
+    peer.add_argument("--ca", type=Path, metavar="FILE", help=trusted)
     reach = Parser(add_help=False, parents=[peer])
     reach.add_argument("addr", type=reading.address, metavar="ADDR", help="/ip4/<ip>/tcp/<port>/p2p/<peer id>")
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
@@ -106,6 +109,7 @@ def parser() -> argparse.ArgumentParser:
     add_passphrase(keys)
     _add_listening(add(listen, peer))
     _add_relaying(add(relay, peer))
+    _add_discovering(add(discover, peer))
     _add_asking(add(request, peer))
     pinging = add(ping, reach)
     pinging.add_argument("-n", dest="count", type=reading.count, default=3, metavar="N", help="how often (3)")
@@ -156,7 +160,11 @@ def _add_listening(listening: argparse.ArgumentParser) -> None:
     listening.add_argument("--reply", type=reading.message, default=..., metavar="JSON", help=reply)
     through = "listen through this relay, too; without an ADDR nowhere else: /ip4/<ip>/tcp/<port>/p2p/<relay>"
     listening.add_argument("--via", action="append", default=[], type=reading.relay, metavar="RELAY", help=through)
+    shown = "the certificate for addresses with /tls/ws, and those in between (PEM); read again when it changes"
+    listening.add_argument("--tls-cert", type=Path, metavar="FILE", help=shown)
+    listening.add_argument("--tls-key", type=Path, metavar="FILE", help="its private key (in the same file)")
     listening.add_argument("--perf", action="store_true", help="serve /perf/1.0.0 to those who are let in")
+    listening.add_argument("--mdns", action="store_true", help="let peers on the LAN discover us")
     _add_timeout(listening, ASK, "for an answer at the terminal")
 
 
@@ -180,6 +188,14 @@ def _add_relaying(relaying: argparse.ArgumentParser) -> None:
         kind = reading.seconds if name == "duration" else reading.count
         relaying.add_argument(f"--{name}", type=kind, default=value, metavar="N", help=f"{what} ({value:g})")
     relaying.add_argument("--unlimited", action="store_true", help="circuits carry any amount for any time")
+
+
+def _add_discovering(discovering: argparse.ArgumentParser) -> None:
+    where = "where we listen, so that others discover us, too; default: a free port; nobody is let in"
+    discovering.add_argument("addrs", nargs="*", type=reading.listening, metavar="ADDR", help=where)
+    discovering.add_argument("--hidden", action="store_true", help="do not listen, and do not announce ourselves")
+    told = "seconds until it ends (never)"
+    discovering.add_argument("--timeout", type=reading.seconds, default=None, metavar="S", help=told)
 
 
 def _add_asking(asking: argparse.ArgumentParser) -> None:

@@ -47,6 +47,10 @@ NAMES: Final = (
     "requests_in_unread",
     "requests_out",  # on connections that are over
     "requests_out_unsent",
+    "peers_discovered",
+    "peers_lost",
+    "mdns_packets",
+    "mdns_dropped",
     *dict.fromkeys(name for table in (DIALS, HANDLED, ASKED) for _, name in table),
 )
 

@@ -87,6 +87,24 @@ class AddressRemoved:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerDiscovered:
+    """Somebody on the LAN says that ``peer`` can be reached at ``addresses``; it comes again when these have changed.
+
+    It is a hint: whoever is there is told to be ``peer`` by the handshake, or is not.
+    """
+
+    peer: PeerId
+    addresses: tuple[Multiaddr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLost:
+    """A peer that was discovered has said goodbye, or was not heard of for as long as it had said. Connections stay."""
+
+    peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
 class ListenerEnded:
     """A listener accepts no more: we closed it, or with an ``error`` the system did.
 
@@ -208,6 +226,8 @@ Event: TypeAlias = (
     | Retrying
     | AddressAdded
     | AddressRemoved
+    | PeerDiscovered
+    | PeerLost
     | ListenerEnded
     | RequestFailed
     | RequestUnread

@@ -59,6 +59,8 @@ def line_of(event: Event) -> str | None:
             return f"listening on {address}"
         case events.AddressRemoved(address):
             return f"no longer listening on {address}"
+        case events.PeerDiscovered() | events.PeerLost():
+            return _of_others(event)
         case events.RequestFailed(request, error):
             return f"request {request.id} of {request.peer} for {request.protocol} failed: {error}"
         case events.RequestUnread(connection, protocol, error):
@@ -81,3 +83,9 @@ def _relay_line(event: Event) -> str | None:
             return f"circuit from {source} to {target} is over, {sent} and {received} bytes: {reason}"
         case _:
             return None
+
+
+def _of_others(event: events.PeerDiscovered | events.PeerLost) -> str:
+    if isinstance(event, events.PeerLost):
+        return f"lost {event.peer}"
+    return f"discovered {event.peer} at {' '.join(map(str, event.addresses))}"

@@ -17,14 +17,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Protocol, TypeAlias, Unpack
+from typing import Final, Never, Protocol, TypeAlias, Unpack
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.arguments import check_function, check_kind, kind_of
+from stronghold_p2p.arguments import check_function, check_kind, kind_of, shown
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall.entries import LEARNED, Entries, Judgement, banned_of, key_of
-from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Fault, Rule, Scope
+from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Fault, Rule, Scope, Selectors
 from stronghold_p2p.firewall.rules import decide as rule_of
 from stronghold_p2p.identity import PeerId
 
@@ -100,12 +100,14 @@ class Decisions:
         self._report, self._unheard = fault, unheard
         self._faulty: set[Rule] = set()
 
-    def set(self, rule: Rule, **scope: Unpack[Scope]) -> None:
+    def set(self, rule: Rule, *unnamed: Never, **scope: Unpack[Selectors]) -> None:
         """Make ``rule`` the rule of exactly this scope, in place of an earlier one; without selectors, the default.
 
-        The selectors are ``peer``, ``protocol`` (an id, which matches exactly), ``subnet``, and ``direction`` (``"in"``
-        unless given). ``ConfigError``: not a rule, or a selector that could never match.
+        The selectors are ``peer`` (a ``PeerId``, its text, or an address that ends in ``/p2p/`` and it), ``protocol``
+        (an id, which matches exactly), ``subnet``, and ``direction`` (``"in"`` unless given). They are given by name.
+        ``ConfigError``: not a rule, or a selector that could never match.
         """
+        _check_named("set", unnamed)
         if not isinstance(rule, Rule):
             raise ConfigError(f"{rule!r} is no rule: take Rule.ALLOW, Rule.REJECT, Rule.ASK, Rule.only or Rule.when")
         key = key_of(**scope)
@@ -113,8 +115,9 @@ class Decisions:
             self._entries.put(key, rule)
         self._changed(key.peer)
 
-    def remove(self, **scope: Unpack[Scope]) -> bool:
+    def remove(self, *unnamed: Never, **scope: Unpack[Selectors]) -> bool:
         """Remove the rule of exactly this scope; whether there was one. ``ConfigError`` as for ``set``."""
+        _check_named("remove", unnamed)
         key = key_of(**scope)
         with self._guard:
             removed = self._entries.drop(key)
@@ -143,20 +146,20 @@ class Decisions:
     def ban(self, whom: PeerId | str) -> None:
         """Refuse a peer, or every address of a subnet, both ways, whatever the rules say.
 
-        Open connections are closed, and what waits on them fails. ``ConfigError``: neither a ``PeerId`` nor the text
-        of a subnet.
+        Open connections are closed, and what waits on them fails. ``ConfigError``: neither a ``PeerId`` or its text nor
+        the text of a subnet.
         """
         banned = banned_of(whom)
         with self._guard:
             self._entries.ban(banned)
-        self._changed(whom if isinstance(whom, PeerId) else None)
+        self._changed(banned if isinstance(banned, PeerId) else None)
 
     def unban(self, whom: PeerId | str) -> None:
         """Take one ban back, if there is one; the rules decide again. ``ConfigError`` as for ``ban``."""
         banned = banned_of(whom)
         with self._guard:
             self._entries.unban(banned)
-        self._changed(whom if isinstance(whom, PeerId) else None)
+        self._changed(banned if isinstance(banned, PeerId) else None)
 
     def match(self, attempt: Attempt) -> Judgement:
         """The entry that speaks for this attempt. Its rule is as it was set: ``only`` and ``when`` have yet to look."""
@@ -237,6 +240,17 @@ class Decisions:
             except Exception as error:  # the others have to hear of a ban all the same
                 if self._unheard is not None:
                     self._unheard(error)
+
+
+def _check_named(call: str, unnamed: tuple[object, ...]) -> None:
+    if unnamed:
+        told = "takes its selectors by name: peer=, protocol=, subnet=, direction="
+        raise ConfigError(f"firewall.{call} {told}, not {shown(unnamed[0])}", where=call)
+
+
+def has_rules(firewall: Decisions) -> bool:
+    """Whether there is any rule."""
+    return bool(firewall._entries.rules)  # noqa: SLF001 - as below
 
 
 def hooks_of(firewall: Decisions) -> AppHooks:

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple, TypeAlias, cast
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.kinds import inner_ip4
+from stronghold_p2p.addressing.parse import shown
 from stronghold_p2p.errors import ConfigError
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule, Scope
 from stronghold_p2p.firewall.subnets import (
@@ -21,6 +22,7 @@ from stronghold_p2p.firewall.subnets import (
     place_of,
 )
 from stronghold_p2p.identity import PeerId
+from stronghold_p2p.targets import named_by
 
 LEARNED: Final = 1_024  # rules that hooks have returned: a fourth of what fits into a file, so it can be saved
 
@@ -70,7 +72,7 @@ class Key(NamedTuple):
 
 
 def key_of(
-    peer: PeerId | None = None,
+    peer: PeerId | str | None = None,
     protocol: str | None = None,
     subnet: str | None = None,
     direction: Direction = "in",
@@ -80,14 +82,15 @@ def key_of(
     for name in unknown:
         raise ConfigError(f"{name!r} unknown: take peer, protocol, subnet, direction", where=name)
     # A selector of the wrong type would match nothing: a rejecting rule would silently let everything through.
-    for name, value, kind in (("peer", peer, PeerId), ("protocol", protocol, str)):
-        if value is not None and not (isinstance(value, kind) and value):
-            raise ConfigError(f"{name} {value!r}: take a {kind.__name__}")
+    whom = None if peer is None else named_by(peer)
+    given: object = protocol
+    if given is not None and not (isinstance(given, str) and given):
+        raise ConfigError(f"protocol {protocol!r}: take a str")
     if protocol is not None and (wrong := never_matches(protocol)) is not None:
         raise ConfigError(f"protocol {protocol!r}: {wrong}")
     if direction not in ("in", "out"):
         raise ConfigError(f"direction {direction!r}: take 'in' or 'out'")
-    return Key(direction, peer, protocol, None if subnet is None else parse_subnet(subnet))
+    return Key(direction, whom, protocol, None if subnet is None else parse_subnet(subnet))
 
 
 def never_matches(protocol: str) -> str | None:
@@ -274,5 +277,13 @@ def _strictest(entry: Judgement | None, others: Iterable[Judgement | None]) -> J
 
 
 def banned_of(whom: PeerId | str) -> Banned:
-    """A ban in one form; ``ConfigError``: neither a ``PeerId`` nor the text of a subnet."""
-    return whom if isinstance(whom, PeerId) else parse_subnet(whom)
+    """A ban in one form; ``ConfigError``: neither a peer nor the text of a subnet."""
+    if isinstance(whom, PeerId):
+        return whom
+    text = str(whom)
+    if text.startswith("/"):
+        told = "an address is a peer at a place: take the peer id behind its /p2p/, or its IP address"
+        raise ConfigError(f"ban of {shown(whom)}: {told}")
+    if text and not {".", ":", "/"} & {*text}:  # as there are in every subnet
+        return named_by(whom)
+    return parse_subnet(whom)

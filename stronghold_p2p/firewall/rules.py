@@ -201,6 +201,15 @@ class Scope(TypedDict, total=False):
     direction: Direction
 
 
+class Selectors(TypedDict, total=False):
+    """A scope as a caller writes it: ``peer`` is a ``PeerId``, its text, or an address that names it."""
+
+    peer: PeerId | str
+    protocol: str
+    subnet: str
+    direction: Direction
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """The question that is judged: may ``peer`` use ``protocol``?

@@ -105,6 +105,8 @@ def _check(multihash: bytes) -> bytes:
 
 def _from_text(text: str) -> bytes:
     """peer-ids/peer-ids.md, "Decoding"."""
+    if text.startswith("/"):
+        raise DecodeError("peer id: that is an address: take what stands behind its last /p2p/")
     if len(text) > base58.MAX_TEXT:
         raise DecodeError(f"peer id of {len(text)} characters, {base58.MAX_TEXT} allowed")
     if text.startswith(("1", "Qm")):

@@ -6,33 +6,27 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from stronghold_p2p.backoff import backoff
-from stronghold_p2p.codes import GoAway
-from stronghold_p2p.errors import (
-    ConnectionClosed,
-    DeadlineExceeded,
-    DialError,
-    HandshakeError,
-    LimitExceeded,
-    NegotiationError,
-    P2PError,
-    PeerIdMismatch,
-    StreamReset,
-)
+from stronghold_p2p.errors import DeadlineExceeded, P2PError
 from stronghold_p2p.streams.deadline import late
 
 FIRST, LONGEST = 0.1, 2.0  # seconds between two tries, at most
-CURABLE: Final = (ConnectionClosed, DeadlineExceeded, DialError, HandshakeError, LimitExceeded, StreamReset)
+LAST: Final = 0.5  # seconds before the end in which the last try begins, a tenth of all at most
 
 T = TypeVar("T")
 
 
 async def insist(ask: Callable[[float | None], Coroutine[Any, Any, T]], timeout: float | None) -> T:
-    """``ask(seconds that are left)``, again after each error that ``may_pass``, within ``timeout`` seconds in all.
+    """``ask(seconds that are left)``, again after each ``temporary`` error, within ``timeout`` seconds in all.
 
-    The error is that of the last try; if the time is over in it, ``DeadlineExceeded`` with the error before as cause.
+    The last try begins just before the end, wherever the tries before it have led to. The error is that of the last
+    try. If the time is over in it, that says less than the error before: it is that one if nobody was reached again,
+    else ``DeadlineExceeded`` with that one as cause.
     """
     loop = asyncio.get_running_loop()
-    due = math.inf if timeout is None else loop.time() + timeout
+    due, last = math.inf, math.inf
+    if timeout is not None:
+        due = loop.time() + timeout
+        last = due - min(LAST, timeout / 10)
     before: P2PError | None = None
     for delay in backoff(FIRST, LONGEST):
         try:
@@ -40,25 +34,11 @@ async def insist(ask: Callable[[float | None], Coroutine[Any, Any, T]], timeout:
         except P2PError as error:
             now = loop.time()
             if before is not None and isinstance(error, DeadlineExceeded) and now >= due:
+                if error.phase == "dial":
+                    raise before from before.__cause__
                 raise late(timeout or 0.0, error.phase, error.peer, sent=error.sent) from before
-            if error.sent or not may_pass(error) or now + delay >= due:
+            if error.sent or not error.temporary or now >= last:
                 raise
             before = error
-        await asyncio.sleep(delay)
+        await asyncio.sleep(min(delay, last - now))
     raise AssertionError  # there is no last delay
-
-
-def may_pass(error: Exception) -> bool:
-    """Whether what has failed so may work a little later."""
-    match error:
-        case PeerIdMismatch() | NegotiationError():
-            return False
-        case ConnectionClosed(code=GoAway.GATED):  # a firewall, ours or theirs, does not want us
-            return False
-        case LimitExceeded(limit="max_request"):
-            return False
-        case DialError(attempts=attempts) if attempts:
-            return any(may_pass(one) for one in attempts.values())
-    if isinstance(error, P2PError):
-        return isinstance(error, CURABLE)
-    return isinstance(error, OSError)  # the system's reason, for one address of a dial

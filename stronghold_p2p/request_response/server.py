@@ -36,6 +36,7 @@ from stronghold_p2p.firewall.asking.questions import Refusal
 from stronghold_p2p.firewall.decisions import know_ids
 from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity import PeerId
+from stronghold_p2p.interceptors import name_of
 from stronghold_p2p.logs import Faults, OneLine
 from stronghold_p2p.per_peer import Hold, Memory, PerPeer
 from stronghold_p2p.request_response import attempts
@@ -314,7 +315,8 @@ class Responder(Generic[Rq, Rs]):
         try:
             return write(protocol.response, answer, protocol.max_response, part, None)
         except (Malformed, LimitExceeded) as error:
-            raise RuntimeError(f"the answer of the handler of {protocol.ids[0]} cannot be sent: {error}") from error
+            whose = f"the answer of {name_of(self.handler)}, the handler of {protocol.ids[0]},"
+            raise RuntimeError(f"{whose} cannot be sent: {error}") from None
 
     def _still_allowed(self, request: Request[Rq], held: Hold[bytes] | None) -> bool:
         """The rules may have changed since: a peer that was shut out is told nothing."""

@@ -26,7 +26,6 @@ TEXTS: Final = 16  # addresses in the TXT records of one name that count (rust)
 READ: Final = 100  # of which so many are looked at, as most may end in other peers than the wanted one
 RESULTS: Final = 100  # (go)
 BRANCHES: Final = 200  # addresses in which the answer to a question is put
-SIZE: Final = 1 << 20  # bytes of all answers
 CAUSES: Final = 3  # that an error tells
 
 _PREFIX: Final = b"dnsaddr="
@@ -54,7 +53,8 @@ class _Branch:
 
 
 class Expansion:
-    """One address on its way. ``questions`` are those that have yet to be asked; ``found`` only grows.
+    """One address on its way. ``questions`` are those that have yet to be asked; ``found`` only grows. ``causes`` tell
+    what has led nowhere, and ``failed`` which questions.
 
     peer: of a ``/dnsaddr`` only what ends in this peer counts. source: who has named the address. own: domains whose
     names may lead into private networks whoever tells them.
@@ -64,8 +64,8 @@ class Expansion:
         self.found: list[Resolved] = []
         self.questions: list[Question] = []
         self.failed: list[Question] = []
-        self._causes: list[str] = []
-        self._lookups = self._size = 0
+        self.causes: list[str] = []
+        self._lookups = 0
         self._own = own
         self._seen: set[bytes] = set()
         self._entered: set[tuple[Question, _Branch]] = set()
@@ -76,9 +76,6 @@ class Expansion:
     def answer(self, question: Question, answer: Answer) -> None:
         """What ``question`` has brought. It may lead to further questions."""
         self._lookups += answer.lookups - 1
-        self._size += answer.size
-        if self._size > SIZE:
-            self._stop(f"the answers have more than {SIZE} bytes")
         self._answered[question] = answer
         for branch in self._open.pop(question, ()):
             self._take(question, branch, answer)
@@ -96,8 +93,8 @@ class Expansion:
 
     def why_nothing(self) -> str:
         """Why nothing was found: the first causes."""
-        more = len(self._causes) - CAUSES
-        told = "; ".join(self._causes[:CAUSES]) or "no answer has come in time"
+        more = len(self.causes) - CAUSES
+        told = "; ".join(self.causes[:CAUSES]) or "no answer has come in time"
         return f"{told}; and {more} more" if more > 0 else told
 
     def _begin(self, data: bytes, peer: PeerId | None, source: Source) -> None:
@@ -128,7 +125,7 @@ class Expansion:
             if why is None:
                 self._find(data + branch.tail, "")
             else:
-                self._blame(f"{Multiaddr(data)}: {why}")
+                self._blame(f"its TXT records lead to {why}")
 
     def _enter_dnsaddr(self, data: bytes, parts: list[Part], branch: _Branch) -> None:
         if branch.depth == DEPTH:
@@ -148,7 +145,7 @@ class Expansion:
     def _ask(self, first: Part, branch: _Branch) -> None:
         name = normal(first.value.decode())
         if branch.source is Source.TOLD and _below(name, self._own):
-            branch = replace(branch, source=Source.RECORD)
+            branch = replace(branch, source=Source.OF_SITE)
         searched = branch.source is Source.GIVEN and not first.value.endswith(b".")
         for kind in _KINDS[first.protocol.code]:
             question = Question((DNSADDR_AT if kind == "TXT" else "") + name, kind, searched)
@@ -184,10 +181,11 @@ class Expansion:
                     protocol = IP4 if question.kind == "A" else IP6
                     self._find(protocol.prefixed(packed) + branch.rest, question.name)
                 else:
+                    self.failed.append(question)
                     self._blame(f"{question.name} leads to {why}")
 
     def _take_texts(self, question: Question, branch: _Branch, texts: tuple[bytes, ...]) -> None:
-        source = Source.RECORD if branch.source is Source.GIVEN else branch.source
+        source = Source.OF_SITE if branch.source is Source.GIVEN else branch.source
         count = 0
         for data in _addresses(texts):
             if not branch.end or _may_end(data, branch.end):
@@ -206,15 +204,8 @@ class Expansion:
             self.found.append(Resolved(parse(data), name))
 
     def _blame(self, why: str) -> None:
-        if why not in self._causes and len(self._causes) < RESULTS:
-            self._causes.append(why)
-
-    def _stop(self, why: str) -> None:
-        """Ask for nothing more, and wait for nothing that was asked."""
-        self._blame(why)
-        self._lookups = LOOKUPS
-        self._open.clear()
-        self.questions.clear()
+        if why not in self.causes and len(self.causes) < RESULTS:
+            self.causes.append(why)
 
 
 def _addresses(texts: tuple[bytes, ...]) -> Iterator[bytes]:

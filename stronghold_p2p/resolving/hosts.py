@@ -16,9 +16,12 @@ def addresses_in(text: bytes, name: str) -> tuple[bytes, ...]:
     Some hosts files have 100,000 lines and more, to block names: so only lines that hold the name are taken apart.
     """
     found = dict[bytes, None]()
-    wanted = re.escape(normal(name).encode())
-    for at in re.finditer(rb"(?<=[ \t])" + wanted + rb"\.?(?=[\s#]|\Z)", text):
-        line = text[text.rfind(b"\n", 0, at.start()) + 1 : at.end()]
+    if not (wanted := re.escape(normal(name).encode())):
+        return ()
+    # Two searches for fixed texts, as one for either blank takes twenty times as long.
+    ends = (at.end() for blank in (b" ", b"\t") for at in re.finditer(blank + wanted + rb"\.?(?=[\s#]|\Z)", text))
+    for end in sorted(ends):
+        line = text[text.rfind(b"\n", 0, end) + 1 : end]
         words = line.split()
         packed = None if b"#" in line or len(words) < 2 else _packed(words[0])
         if packed is not None:

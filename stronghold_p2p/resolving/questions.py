@@ -33,13 +33,12 @@ class Question:
 class Answer:
     """``records``: IP addresses in their 4 or 16 bytes, or texts; without any, ``missing`` says how that was told.
 
-    ttl: seconds for which it holds. size: bytes of the messages that brought it. lookups: how many those were.
+    ttl: seconds for which it holds. lookups: how many questions have brought it.
     """
 
     records: tuple[bytes, ...] = ()
     ttl: float = 0.0
     missing: str = "has no such record"
-    size: int = 0
     lookups: int = 1
 
 

@@ -1,10 +1,31 @@
 """One absolute deadline over several steps, whose end says during which of them it came."""
 
 import asyncio
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from stronghold_p2p.errors import DeadlineExceeded
+
+OWN: Final = "timeout="  # what the caller has given, who therefore needs no word on how to make it longer
+_NOT_DONE: Final[Mapping[str, str]] = {  # by ``DeadlineExceeded.phase``, for those who read a message and no code
+    "connecting": "no connection",
+    "upgrade": "no handshake",
+    "dial": "no connection",
+    "queue": "no free place among the requests to this peer",
+    "firewall": "no word from our own application, which the firewall asks",
+    "negotiate": "no word from the peer on whether it lets us in",
+    "send": "the peer did not take the request",
+    "wait": "no answer",
+    "read": "the request did not come to its end",
+    "answer": "the handler gave no answer",
+    "ping": "no answer to a ping",
+    "identify": "the peer did not tell about itself",
+    "push": "the peer did not take what we tell about ourselves",
+    "perf": "the measurement did not end",
+    "upload": "the upload did not end",
+    "download": "the download did not end",
+}
 
 
 class Deadline:
@@ -16,7 +37,7 @@ class Deadline:
 
     __slots__ = ("_scope", "_setting", "peer", "phase", "sent", "timeout")
 
-    def __init__(self, timeout: float | None, phase: str, *, peer: Any = None, setting: str = "timeout=") -> None:
+    def __init__(self, timeout: float | None, phase: str, *, peer: Any = None, setting: str = OWN) -> None:
         self.timeout = timeout
         self.phase = phase
         self.peer = peer
@@ -43,7 +64,14 @@ class Deadline:
             raise late(self.timeout or 0.0, self.phase, self.peer, sent=self.sent, setting=self._setting) from None
 
 
-def late(timeout: float, phase: str, peer: Any, *, sent: bool, setting: str = "timeout=") -> DeadlineExceeded:
-    """The error for ``timeout`` seconds that were over in ``phase``."""
-    message = f"{timeout:g} s were over in {phase}: raise {setting}"
-    return DeadlineExceeded(message, timeout=timeout, phase=phase, peer=peer, sent=sent)
+def late(
+    timeout: float, phase: str, peer: Any, *, sent: bool, setting: str = OWN, why: object = ""
+) -> DeadlineExceeded:
+    """The error for ``timeout`` seconds that were over in ``phase``; ``why`` is the last that was heard, if known."""
+    message = not_done(timeout, phase, why or ("" if setting in {"", OWN} else f"raise {setting}"))
+    return DeadlineExceeded(message, timeout=timeout, phase=phase, peer=peer, sent=sent, setting=setting)
+
+
+def not_done(timeout: float, phase: str, more: object = "") -> str:
+    """What was not there in time, as "no answer within 3 s"; ``more`` is said behind it."""
+    return f"{_NOT_DONE.get(phase, f'no end of {phase}')} within {timeout:g} s{f': {more}' if more else ''}"

@@ -43,6 +43,11 @@ class Candidate:
     tried: bool = False
     refused: Exception | None = None
 
+    @property
+    def looked_up(self) -> bool:
+        """A name has led there."""
+        return self.shown is not self.origin
+
 
 class Dial:
     """``waiting`` and ``names``: what has not begun; who joins later may bring more."""

@@ -98,10 +98,8 @@ class Dialer:
         """Judged by its form. A ``/dnsaddr`` may lead anywhere, another name to IP addresses with the same behind."""
         if self._host.transport_for(address) is not None:
             return True
-        first, *behind = walk(bytes(address))
-        if first.protocol not in NAMES or not behind:
-            return first.protocol is DNSADDR
-        return first.protocol is DNSADDR or self.can_dial(Multiaddr(_SOME_IP + bytes(address)[behind[0].start :]))
+        example = _example(address)
+        return example is address or (example is not None and self._host.transport_for(example) is not None)
 
     def arrived(self, connection: LiveConnection) -> None:
         """The peer that we dial has connected to us: the callers that wait for the dial take that connection.
@@ -253,7 +251,7 @@ class Dialer:
         address = candidate.address
         transport = self._host.transport_for(address)
         if transport is None:
-            raise DialError(f"{address} cannot be dialed: {why_not(address) or UNKNOWN}")
+            raise _undialed(address, address)
         token = self._host.gate.dial()
         try:
             self._host.hub.emit(Dialing(candidate.peer, address))
@@ -274,6 +272,8 @@ class Dialer:
     async def _look_up(self, dial: Dial, candidate: Candidate) -> None:
         """Where the name leads joins the others as it comes, IPv4 a little later than IPv6."""
         self._check(candidate)
+        if not self.can_dial(candidate.address):
+            raise _undialed(candidate.address, _example(candidate.address))
         held: list[Resolved] = []
         timer: asyncio.TimerHandle | None = None
 
@@ -312,7 +312,7 @@ class Dialer:
         if relays_of(address) and self._host.transport_for(address) is None:
             dial.failures[resolved.address] = _skipped(resolved.address)
         elif address in self._host.own:
-            dial.failures[resolved.address] = DialError(f"{resolved.address} is our own address")
+            dial.failures[resolved.address] = DialError(f"{resolved.address} is our own address", temporary=False)
         elif dial.peer is None and (there := self._host.dialed_at((address,), peer)) is not None and not there.used_up:
             there.wanted = True
             there.dialed_as |= {looked_up.origin}
@@ -327,8 +327,8 @@ class Dialer:
         place, named = split_peer(address) if P2P_CODE in data else (address, None)
         looked_up = data[0] not in _NAME_CODES or self._host.transport_for(place) is not None  # by somebody else
         if not bytes(place):
-            dial.failures[address] = DialError(f"{address} names a peer and no place")
-        elif relays_of(address) and looked_up and self._host.transport_for(place) is None:
+            dial.failures[address] = DialError(f"{address} names a peer and no place", temporary=False)
+        elif relays_of(address) and not self.can_dial(place):
             dial.failures[address] = _skipped(address)
         else:
             peer = named if dial.peer is None else dial.peer
@@ -358,13 +358,13 @@ class Dialer:
         """``DialError`` if the firewall keeps us from there. Asked of a name, and again of each address behind it."""
         if not self._host.gatekeeper.may_connect(candidate.peer, "out", candidate.address):
             what = f"our own firewall keeps us from {candidate.peer or 'whoever is'} at {candidate.address}"
-            raise DialError(f"{what}: see firewall.banned and firewall.rules()", peer=candidate.peer)
+            raise DialError(f"{what}: see firewall.banned and firewall.rules()", peer=candidate.peer, temporary=False)
 
     def _learn(self, dial: Dial, connection: LiveConnection, winner: Candidate) -> None:
         """A name is kept as it is, as it may lead elsewhere the next time."""
-        book, place = store_of(self._host.book), winner.origin if winner.name else winner.address
-        book.worked(connection.peer, place, given=winner.given and bool(winner.name))
-        if winner.name:
+        book, place = store_of(self._host.book), winner.origin if winner.looked_up else winner.address
+        book.worked(connection.peer, place, given=winner.given and winner.looked_up)
+        if winner.looked_up:
             connection.dialed_as |= {winner.origin}
         self._failures.forget(winner.peer, bytes(winner.address))
         if dial.peer is not None:
@@ -373,11 +373,23 @@ class Dialer:
                     book.failed(connection.peer, failed.origin)
 
 
+def _example(address: Multiaddr) -> Multiaddr | None:
+    """An address of the kind to which a name leads; a ``/dnsaddr`` itself, as that may be any; None: it is no name."""
+    first, *behind = walk(bytes(address))
+    if first.protocol is DNSADDR:
+        return address
+    return Multiaddr(_SOME_IP + bytes(address)[behind[0].start :]) if first.protocol in NAMES and behind else None
+
+
 def _near(packed: bytes) -> bool:
     """Whether a private address is in a network of ours: so it is if ours on the way there is."""
     ours = source_towards(packed)
     return ours is not None and in_one_network(ours, packed)
 
 
+def _undialed(address: Multiaddr, example: Multiaddr | None) -> DialError:
+    return DialError(f"{address} cannot be dialed: {(example and why_not(example)) or UNKNOWN}", temporary=False)
+
+
 def _skipped(address: Multiaddr) -> DialError:
-    return DialError(f"{address}: skipped, {RELAYED}")
+    return DialError(f"{address}: skipped, {RELAYED}", temporary=False)

@@ -31,13 +31,18 @@ from stronghold_p2p.errors import ConnectionClosed
 from stronghold_p2p.events.backlog import Backlog
 from stronghold_p2p.firewall.asking.approval import Approval
 from stronghold_p2p.firewall.asking.audit import Audit, auditing
-from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS, Decisions, bans_address, hooks_of
+from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS, Decisions, bans_address, has_rules, hooks_of
 from stronghold_p2p.firewall.rules import CONNECTION, Attempt, Direction, Rule, allows
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.logs import Faults, OneLine
 
 LONGEST_NAME: Final = 128  # characters of a name that is remembered
 REMEMBERED_NAMES: Final = 64  # per connection and direction; a peer may propose any number of protocols
+
+NO_RULE: Final = (
+    "the firewall has no rule, so it refuses everybody, and just now %s for %s: firewall.set(Rule.ALLOW, peer=...) "
+    "lets a peer in, firewall.set(Rule.ASK) asks net=%s"
+)
 
 log = logging.getLogger("stronghold_p2p.request")
 
@@ -84,6 +89,8 @@ class Gatekeeper:
         self.remembered: dict[Direction, dict[LiveConnection, dict[str, Rule | None]]] = {"in": {}, "out": {}}
         self._refused: list[tuple[LiveConnection, Served | None, str]] = []  # of whom nobody was told yet
         self._unserved = Faults(log, audit.net)
+        self._net = audit.net
+        self._told_bare = False  # that there is no rule
 
     def forget(self, connection: LiveConnection) -> None:
         for rules in self.remembered.values():
@@ -143,7 +150,8 @@ class Gatekeeper:
             rule = self._match(connection, protocol, "in", "" if service is None else service.rule_name)
         allowed = self._hooks.no_rule is not None if rule is None else rule.may_allow
         if service is None or not allowed:
-            if self._audit.wanted or log.isEnabledFor(logging.INFO):
+            bare = not self._told_bare and not has_rules(self._firewall)  # the same for what nobody serves
+            if bare or self._audit.wanted or log.isEnabledFor(logging.INFO):
                 if not self._refused:
                     asyncio.get_running_loop().call_soon(self._tell_soon)
                 self._refused.append((connection, service, protocol))
@@ -171,10 +179,17 @@ class Gatekeeper:
                 about = f": {OneLine(protocol)} for {connection.peer}"
                 self._unserved.tell("a protocol is not served here", more=about, level=logging.INFO)
             else:
+                self._tell_bare(connection.peer, service.rule_name)
                 try:
                     self._approval.verdict(self.attempt(connection, service.rule_name))
                 except Exception as error:  # a fault of ours: this connection pays for it
                     connection.failed(error)
+
+    def _tell_bare(self, peer: PeerId, protocol: str) -> None:
+        """Once: what is served is served to nobody, which is hardly meant."""
+        if not self._told_bare and not has_rules(self._firewall) and self._hooks.no_rule is None:
+            self._told_bare = True
+            log.warning(NO_RULE, peer, protocol, self._net)
 
     def shown_to(self, connection: LiveConnection) -> tuple[str, ...]:
         """The protocols that the peer is told we serve: all but those that the rules keep from it in any case."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 
@@ -22,7 +22,7 @@ from stronghold_p2p.events.events import AcceptFailed, Accepting, AddressAdded, 
 from stronghold_p2p.firewall.limits.gate import Token
 from stronghold_p2p.logs import OneLine, each
 from stronghold_p2p.loops import check_home
-from stronghold_p2p.seams import TransportListener, Upgraded
+from stronghold_p2p.seams import Transport, TransportListener, Upgraded
 from stronghold_p2p.swarm.gatekeeper import kept_out
 from stronghold_p2p.swarm.host import Host
 
@@ -184,11 +184,23 @@ class Listeners:
         self.pending: dict[Token, _Arrival] = {}
         self.closed = False
 
-    async def listen(self, address: Multiaddr) -> LiveListener:
-        """Accept connections on ``address``. ``ConfigError``: nobody can; ``ListenError``: the system's reason."""
+    def transport_for(self, address: Multiaddr) -> Transport:
+        """``ConfigError``: none of ours can listen there."""
         transport = self.host.transport_for(address)
         if transport is None:
             raise ConfigError(f"cannot listen on {address}: {why_not(address) or UNKNOWN}", where="listen")
+        return transport
+
+    def checked(self, addresses: Iterable[Multiaddr]) -> tuple[Multiaddr, ...]:
+        """``addresses``, on each of which we can listen as far as that shows before it is done."""
+        found = tuple(addresses)
+        for address in found:
+            self.transport_for(address)
+        return found
+
+    async def listen(self, address: Multiaddr) -> LiveListener:
+        """Accept connections on ``address``. ``ConfigError``: nobody can; ``ListenError``: the system's reason."""
+        transport = self.transport_for(address)
         listener = LiveListener(self)
         listener.started(await transport.listen(address, listener))
         self.all.append(listener)

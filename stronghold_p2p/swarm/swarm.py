@@ -37,6 +37,7 @@ from stronghold_p2p.loops import at_home
 from stronghold_p2p.muxing.yamux_muxer import YamuxFactory
 from stronghold_p2p.noise.libp2p import Noise
 from stronghold_p2p.noise.payload import StaticKeys
+from stronghold_p2p.resolving.dns import Dns
 from stronghold_p2p.resolving.nameservers.resolver import Resolver
 from stronghold_p2p.seams import Transport, Upgraded
 from stronghold_p2p.streams.aside import Aside
@@ -45,9 +46,11 @@ from stronghold_p2p.swarm.gatekeeper import Gatekeeper, Served, kept_out
 from stronghold_p2p.swarm.host import Service
 from stronghold_p2p.swarm.listeners import Listeners, LiveListener
 from stronghold_p2p.swarm.watches import ADDRESSES_EVERY, RULES_EVERY, Watch, watch_rules
+from stronghold_p2p.transport.certificates import WebTLS
 from stronghold_p2p.transport.tcp import TcpTransport
 from stronghold_p2p.transport.upgrade import UpgradeSettings
 from stronghold_p2p.transport.upgrading import Upgrader
+from stronghold_p2p.transport.websocket import WebSocketTransport
 from stronghold_p2p.yamux.window import ReceivePool
 
 # Seconds for which a stranger's connection has had no stream, before it may give way to another one: longer than what
@@ -81,6 +84,8 @@ class Swarm:
         limits: Limits | None = None,
         book: AddressBook | None = None,
         announcer: Announcer | None = None,
+        dns: Dns | None = None,
+        tls: WebTLS | None = None,
         name: str = "",
     ) -> None:
         self.identity, self.peer_id = identity, identity.peer_id
@@ -101,6 +106,7 @@ class Swarm:
         self.strangers = Faults(log, audit.net)
         self._lines = Lines(audit.net)
         self.aside = Aside()
+        self.resolver = Resolver(dns, timeout=self.timeouts.resolve)
         self.protected: set[PeerId] = set()
         self.peer_protocols: dict[PeerId, frozenset[str]] = {}
         self._services: dict[str, Served] = {}
@@ -123,8 +129,8 @@ class Swarm:
         yamux = YamuxFactory(self.limits, self.timeouts, self.pool, self.protected)
         noise = Noise(StaticKeys.create(identity, os.urandom(32)), os.urandom)
         self.upgrader = Upgrader(UpgradeSettings((noise,), (yamux,)), self.timeouts.upgrade)
-        self.transports: list[Transport] = [TcpTransport(self.upgrader, self.timeouts)]
-        self.resolver = Resolver()
+        tcp = TcpTransport(self.upgrader, self.timeouts)
+        self.transports: list[Transport] = [tcp, WebSocketTransport(tcp, tls)]
         self.listeners, self.dialer = Listeners(self), Dialer(self)
         self._rules_watch, self._address_watch = Watch(RULES_EVERY), Watch(ADDRESSES_EVERY)
 
@@ -197,11 +203,11 @@ class Swarm:
     ) -> LiveConnection:
         own = self.own
         if peer == self.peer_id:
-            raise DialError("that is our own peer id", peer=peer)
+            raise DialError("that is our own peer id", peer=peer, temporary=False)
         others = [address for address in addresses if address not in own]
         known_others = [address for address in known if address not in own]
         if (addresses or known) and not (others or known_others):
-            raise DialError("that is our own address", peer=peer)
+            raise DialError("that is our own address", peer=peer, temporary=False)
         return await self.dialer.dial(peer, others, known_others, directly=directly)
 
     def dialed_at(self, addresses: Sequence[Multiaddr], peer: PeerId | None = None) -> LiveConnection | None:
@@ -307,6 +313,10 @@ class Swarm:
             await asyncio.sleep(REPLACE_EVERY)
 
     def refused(self, connection: LiveConnection, error: LimitExceeded) -> None:
+        if self._over is not None and error.limit == "streams_in":  # see ``_accept_no_more``: no limit is too low
+            whom = partial(" {}".format, connection.peer)
+            self.faults.tell("the network closes, so it refuses what has not begun, to", more=whom, level=logging.INFO)
+            return
         self.hub.counts.limit(error)
         self.refusals.tell(connection.peer, error)
 

@@ -2,14 +2,23 @@
 
 import asyncio
 import concurrent.futures
+import logging
 import os
 import threading
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from stronghold_p2p.errors import ConnectionClosed, UsageError
+from stronghold_p2p.loops import running
 
 T = TypeVar("T")
+
+HELD_UP: Final = (
+    "a call of stronghold_p2p.sync holds up the event loop of this thread: take the Network of stronghold_p2p "
+    "there, or asyncio.to_thread; in a notebook it does no harm"
+)
+
+log = logging.getLogger("stronghold_p2p.network")
 
 
 class LoopThread:
@@ -19,6 +28,7 @@ class LoopThread:
 
     def __init__(self, name: str) -> None:
         self._process = os.getpid()
+        self._told = False  # that a call has held up an event loop
         self._begun = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -34,6 +44,9 @@ class LoopThread:
         except UsageError:
             coroutine.close()
             raise
+        if not self._told and running() is not None:
+            self._told = True
+            log.warning(HELD_UP)
         future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         try:
             return future.result()

@@ -22,15 +22,18 @@ from stronghold_p2p.firewall.asking.firewall import Firewall
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.interceptors import Interceptor
+from stronghold_p2p.loops import SyncOnly
 from stronghold_p2p.network import AGENT
 from stronghold_p2p.protocols.identify_messages import PeerInfo
 from stronghold_p2p.relay.options import RelayLimits
 from stronghold_p2p.request_response.codecs.protocol import STRONGHOLD, PartsProtocol, RequestProtocol
 from stronghold_p2p.request_response.server import Handler, Request
+from stronghold_p2p.resolving.dns import Dns
 from stronghold_p2p.streams import stream
 from stronghold_p2p.sync.loop_thread import LoopThread
 from stronghold_p2p.sync.parts import Connection, Events, Keeping, Listener, Parts, Stream, opening
 from stronghold_p2p.targets import Address, Target, Timeout
+from stronghold_p2p.transport.certificates import WebTLS
 
 Rq = TypeVar("Rq")
 Rs = TypeVar("Rs")
@@ -45,7 +48,7 @@ _END = object()
 _open: "set[Network]" = set()
 
 
-class Network:
+class Network(SyncOnly):
     """A peer, as ``stronghold_p2p.Network`` is one, for programs without an event loop.
 
     ``with Network(...) as network`` opens and closes it; so do ``open`` and ``close``, and what is still open when the
@@ -68,6 +71,9 @@ class Network:
         limits: Limits | None = None,
         announce: Iterable[Address] | None = None,
         no_announce: Iterable[Address] = (),
+        dns: Dns | None = None,
+        tls: WebTLS | None = None,
+        mdns: bool = False,
         relay: RelayLimits | None = None,
         agent: str = AGENT,
         name: str = "",
@@ -82,6 +88,9 @@ class Network:
             limits=limits,
             announce=announce,
             no_announce=no_announce,
+            dns=dns,
+            tls=tls,
+            mdns=mdns,
             relay=relay,
             agent=agent,
             name=name,

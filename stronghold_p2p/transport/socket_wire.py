@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import ConnectionClosed
-from stronghold_p2p.seams import NOBODY, Rationed, WireUser
+from stronghold_p2p.seams import NOBODY, WireUser
 
 try:
     from fcntl import ioctl
@@ -68,7 +68,6 @@ class SocketWire(asyncio.BufferedProtocol):
     local: Multiaddr
     remote: Multiaddr
     host: str | None
-    limited: Rationed | None = None
 
     def __init__(self, inbox: memoryview, on_made: Callable[[Any], None]) -> None:
         self._inbox = inbox

@@ -16,7 +16,7 @@ from math import inf
 from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import ConnectionClosed
-from stronghold_p2p.seams import NOBODY, Rationed, StreamEnd, WireUser
+from stronghold_p2p.seams import NOBODY, StreamEnd, WireUser
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.waiter import Turn
 from stronghold_p2p.transport.socket_wire import WRITE_HIGH, WRITE_LOW
@@ -24,10 +24,6 @@ from stronghold_p2p.transport.socket_wire import WRITE_HIGH, WRITE_LOW
 
 class StreamWire:
     """Takes a negotiated ``stream`` over; nobody else may use it any more. ``clock`` is the loop's."""
-
-    @property
-    def limited(self) -> Rationed | None:
-        return None
 
     def __init__(self, stream: LiveStream, local: Multiaddr, remote: Multiaddr, clock: Callable[[], float]) -> None:
         self.local, self.remote = local, remote

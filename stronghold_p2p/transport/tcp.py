@@ -9,20 +9,22 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from multiaddr import Multiaddr
 from multiaddr.utils import get_network_addrs
 
+from stronghold_p2p.addressing.endpoint import Spoken
 from stronghold_p2p.addressing.kinds import from_socket, is_unspecified, tcp_address
 from stronghold_p2p.addressing.undialed import UNKNOWN, why_not
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConfigError, DialError, ListenError, P2PError
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.logs import each
-from stronghold_p2p.seams import Arrivals, Upgraded
+from stronghold_p2p.seams import Arrivals, TransportListener, Upgraded, Wire
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.transport.busy_poll import PollingWire
+from stronghold_p2p.transport.shared_port import Around, SharedPort
 from stronghold_p2p.transport.socket_wire import SocketWire, inbox_for
 from stronghold_p2p.transport.upgrading import Dialed, Upgrader
 
@@ -35,65 +37,111 @@ TOGETHER: Final = 1
 log = logging.getLogger("stronghold_p2p.network")
 
 
+Target: TypeAlias = tuple[str, int]
+"""An IP address, with a zone behind ``%`` if it has one, and a port."""
+
+
+def _bare(wire: Wire) -> Wire:
+    return wire
+
+
 class TcpTransport:
-    """Dials and listens for one network; ``upgrader`` makes connections of its sockets."""
+    """Dials and listens for one network; ``upgrader`` makes connections of its sockets.
+
+    Transports whose wires go around those of sockets do it by ``connect`` and ``bind``.
+    """
 
     def __init__(self, upgrader: Upgrader, timeouts: Timeouts) -> None:
         self._upgrader = upgrader
         self._connect = timeouts.connect
         self._busy_poll = timeouts.busy_poll
+        self._ports: dict[Target, SharedPort] = {}
 
     def handles(self, address: Multiaddr) -> bool:
         return tcp_address(address) is not None
 
     async def dial(self, address: Multiaddr, expected: PeerId | None, *, name: str = "") -> Upgraded:
         target = tcp_address(address)
-        if target is None or not target[1] or is_unspecified(address):
-            raise DialError(f"{address} cannot be dialed: {why_not(address) or UNKNOWN}")
+        if target is None:
+            raise DialError(f"{address} cannot be dialed: {why_not(address) or UNKNOWN}", temporary=False)
+        return await self.connect(address, target[:2], expected, name=name)
+
+    async def connect(
+        self, address: Multiaddr, target: Target, expected: PeerId | None, around: Around = _bare, *, name: str = ""
+    ) -> Upgraded:
+        """Connect a socket to ``target``, and upgrade what ``around`` makes of it; ``address`` is where that leads."""
+        if not target[1] or is_unspecified(address):
+            raise DialError(f"{address} cannot be dialed: {why_not(address) or UNKNOWN}", temporary=False)
         dialed = Dialed()
         loop = asyncio.get_running_loop()
-        wire = self._wires(partial(self._made, address, expected, dialed))
+        wire = self._wires(partial(self._made, address, expected, dialed, around))
         try:
             async with Deadline(self._connect, "connecting", peer=expected, setting="Timeouts.connect"):
-                await loop.create_connection(wire, target[0], target[1])
+                await loop.create_connection(wire, *target)
         except BaseException as error:
             dialed.cancel()
             if isinstance(error, OSError) and not isinstance(error, P2PError):
                 told = f"{address} ({name})" if name else str(address)
-                raise DialError(f"{told}: {_reason(error, address)}") from error
+                raise DialError(f"{told}: {_reason(error, address, target)}") from error
             raise
         return await dialed.upgraded()
 
-    def _made(self, address: Multiaddr, expected: PeerId | None, dialed: Dialed, wire: SocketWire) -> None:
+    def _made(
+        self, address: Multiaddr, expected: PeerId | None, dialed: Dialed, around: Around, wire: SocketWire
+    ) -> None:
         """The socket is there: the upgrade owns it before its first byte can arrive."""
         try:
             local, _, wire.host = _ends(wire.transport) or (address, address, None)
             wire.local, wire.remote = local, address
-            self._upgrader.dial(wire, expected, dialed)
+            self._upgrader.dial(around(wire), expected, dialed)
         except Exception as error:  # a fault of ours: the caller of the dial hears of it, the loop does not
             wire.abort()
             dialed.failed(error)
 
-    async def listen(self, address: Multiaddr, arrivals: Arrivals) -> "TcpListener":
+    async def listen(self, address: Multiaddr, arrivals: Arrivals) -> TransportListener:
         target = tcp_address(address)
         if target is None:
             raise ConfigError(f"cannot listen on {address}: {why_not(address) or UNKNOWN}", where="listen")
-        listener = TcpListener(arrivals)
-        try:
-            await listener.start(target[:2], self._wires(partial(self._accepted, arrivals)))
-        except OSError as error:
-            told = f"cannot listen on {address}: {_reason(error, address)}{_advice(error, target)}"
-            raise ListenError(told, address=str(address)) from error
-        return listener
+        return await self.bind(address, target[:2], arrivals)
 
-    def _accepted(self, arrivals: Arrivals, wire: SocketWire) -> None:
+    async def bind(
+        self,
+        address: Multiaddr,
+        target: Target,
+        arrivals: Arrivals,
+        around: Around = _bare,
+        *,
+        spoken: Spoken = "tcp",
+    ) -> TransportListener:
+        """Listen on ``target``, and upgrade what ``around`` makes of each socket; ``address`` is what errors name.
+
+        Where we listen there already for something else, the port is shared (``shared_port.py``).
+        """
+        shared = self._ports.get(target)
+        if shared is not None and shared.free_for(spoken):
+            return shared.join(spoken, arrivals, around)
+        port = SharedPort(self._forget)
+        listener = TcpListener(port)
+        try:
+            await listener.start(target, self._wires(partial(self._accepted, port)))
+        except OSError as error:
+            told = f"cannot listen on {address}: {_reason(error, address, target)}{_advice(error, target)}"
+            raise ListenError(told, address=str(address)) from error
+        port.listening = listener
+        self._ports[target[0], listener.port] = port
+        return port.join(spoken, arrivals, around)
+
+    def _forget(self, gone: SharedPort) -> None:
+        self._ports = {target: port for target, port in self._ports.items() if port is not gone}
+
+    def _accepted(self, port: SharedPort, wire: SocketWire) -> None:
         try:
             ends = _ends(wire.transport)
             if ends is None:  # reset before we came to it
                 wire.abort()
                 return
             wire.local, wire.remote, wire.host = ends
-            self._upgrader.accept(wire, arrivals)
+            self._upgrader.accept(port.around(wire), port)
         except Exception:  # a fault of ours: this connection pays for it, and the loop hears nothing of it
             log.exception("internal error while accepting")
             wire.abort()
@@ -139,6 +187,13 @@ class TcpListener:
             accepting.close()
             raise
         accepting.listener = self
+
+    @property
+    def port(self) -> int:
+        """The port, also where the system has chosen it; 0 once it is closed."""
+        for listening in self._server.sockets if self._server is not None else ():
+            return int(listening.getsockname()[1])
+        return 0
 
     @property
     def addresses(self) -> tuple[Multiaddr, ...]:
@@ -249,8 +304,8 @@ def _ends(transport: asyncio.BaseTransport) -> tuple[Multiaddr, Multiaddr, str] 
     return from_socket(local), from_socket(remote), str(remote[0])
 
 
-def _advice(error: OSError, target: tuple[str, int, PeerId | None]) -> str:
-    host, port, _ = target
+def _advice(error: OSError, target: Target) -> str:
+    host, port = target
     if error.errno == errno.EADDRINUSE:
         return "; take another port, or 0 for a free one"
     if error.errno == errno.EADDRNOTAVAIL:
@@ -259,13 +314,12 @@ def _advice(error: OSError, target: tuple[str, int, PeerId | None]) -> str:
     return "; take a port above 1023" if error.errno == errno.EACCES and port < 1_024 else ""
 
 
-def _reason(error: OSError, address: Multiaddr) -> str:
+def _reason(error: OSError, address: Multiaddr, target: Target) -> str:
     """The system's own words: asyncio puts the address into theirs, which we name already. Its ``EINVAL`` tells less
     than the address does, and ``getaddrinfo`` has numbers of its own, which mean that there is no such zone.
     """
     if isinstance(error, socket.gaierror):
-        target = tcp_address(address)
-        zone = "" if target is None else target[0].partition("%")[2]
+        zone = target[0].partition("%")[2]
         return f"there is no zone {zone} here ({error.strerror})" if zone else str(error.strerror)
     if error.errno == errno.EINVAL and not is_unspecified(address) and (why := why_not(address)) is not None:
         return why

@@ -16,10 +16,11 @@ from typing import Final
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.errors import ConnectionClosed, DeadlineExceeded, HandshakeError, P2PError
+from stronghold_p2p.errors import ConnectionClosed, HandshakeError, P2PError
 from stronghold_p2p.exchange import Exchange, ExchangeRunner
 from stronghold_p2p.identity import PeerId, PublicKey
 from stronghold_p2p.seams import Arrivals, Muxer, MuxerUser, Outcome, Rationed, Upgraded, Wire
+from stronghold_p2p.streams.deadline import late
 from stronghold_p2p.transport.upgrade import Negotiated, UpgradeSettings
 
 MAX_EARLY: Final = 4_096  # bytes that a dialer sends before it hears of us: two lines and Noise's first message are 62
@@ -146,6 +147,9 @@ class UpgradeRunner:
         if self._refusal is not None:
             self._fail(self._refusal)
             return
+        if isinstance(error, HandshakeError):  # of a wire around a wire, which begins with one of its own
+            self._fail(error)
+            return
         told = "the peer closed the connection during the upgrade"
         if self._dialer:  # who turns away before the handshake has no words for it
             told += ": it is no libp2p peer, or one of its limits refuses us, which its log tells"
@@ -164,7 +168,7 @@ class UpgradeRunner:
 
     @property
     def limited(self) -> Rationed | None:
-        return self._wire.limited
+        return self._wire if isinstance(self._wire, Rationed) else None
 
     def start(self, user: MuxerUser) -> Muxer:
         if self._phase is Phase.OVER:
@@ -206,7 +210,7 @@ class UpgradeRunner:
     def _expired(self) -> None:
         self._timer = None
         limit = self._timeout or 0.0
-        self._fail(DeadlineExceeded(f"{limit:g} s in the upgrade", timeout=limit, phase="upgrade"))
+        self._fail(late(limit, "upgrade", None, sent=False, setting="Timeouts.upgrade"))
 
     def _leave(self, event: Event) -> None:
         self._phase = PHASES[self._phase, event]

@@ -18,7 +18,6 @@ Source: yamux/README.md of the libp2p specs; where go, rust and js differ, the c
 """
 
 from collections.abc import Callable
-from functools import lru_cache
 from math import inf
 from typing import Final
 
@@ -473,6 +472,5 @@ class YamuxStream:
         self.sending, self.receiving = SENDING[self.sending, _RESET], RECEIVING[self.receiving, _RESET]
 
 
-@lru_cache(16)
 def _full(message: str, limit: str, current: int, maximum: int) -> LimitExceeded:
     return LimitExceeded(message, limit=limit, current=current, maximum=maximum)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stronghold_p2p.addressing.endpoint import endpoint_of
 from stronghold_p2p.addressing.kinds import (
     from_socket,
     is_unspecified,
@@ -19,6 +20,7 @@ from stronghold_p2p.addressing.kinds import (
     through_relay,
 )
 from stronghold_p2p.addressing.parse import MAX_COMPONENTS, kind_of, parse, split_peer, walk, with_peer
+from stronghold_p2p.addressing.parts import canonical
 from stronghold_p2p.addressing.reach import Reach
 from stronghold_p2p.addressing.values import MAX_NAME
 from stronghold_p2p.encoding import varint
@@ -114,8 +116,8 @@ PEER_BYTES = bytes(PeerId(PEER))
 
 NO_ADDRESSES = """
 00 05 ff ffffffffffffffffff01 047f0000 0600 3500 3580 358000 35ffffffffffffffff7f 3503612f62 3501ff 350100 350120
-35026120 3502c3 3503612d2d 2a00 2a02fffe 2a03652f30 a50300 a5030100 900300 900303746d70 9003042f612062 d20300 d20304deadbeef
-e10300 e10301ff bb0300 890600000000000000 bc030000 06000106
+35026120 3502c3 3503612d2d 2a00 2a02fffe 2a03652f30 a50300 a5030100 900300 900303746d70 9003042f612062 d20300
+d20304deadbeef e10300 e10301ff bb0300 890600000000000000 bc030000 06000106
 """
 
 
@@ -203,6 +205,27 @@ def test_any_text(words: list[str]) -> None:
     except DecodeError:
         return
     assert parse(str(address)) == address
+
+
+LABELS = st.text(st.characters(codec="utf-8") | st.sampled_from("aB0-_.é"), max_size=70)
+
+
+@given(LABELS | st.lists(LABELS, max_size=5).map(".".join))
+def test_any_name(name: str) -> None:
+    """What is taken as a name holds no white space and nothing that ends a line, an address or a part of a URL."""
+    try:
+        address = parse(f"/dns4/{name}/tcp/443/tls/sni/{name}/ws")
+    except DecodeError:
+        return
+    assert parse(str(address)) == address
+    assert name.isprintable()
+    assert not set(name) & set(" /%?#@:[]\\\"'<>")
+    assert all(label and len(label) <= 63 for label in name.removesuffix(".").split("."))
+    assert reach_of(address) in Reach
+    parsed = endpoint_of(address)
+    assert parsed is not None
+    assert (parsed.host, parsed.sni, parsed.spoken) == (name, name, "wss")
+    assert canonical(address) == canonical(parse(f"/dns4/{name.upper()}/tcp/443/wss") if name.isascii() else address)
 
 
 NO_TCP = f"""/ip6zone/eth0/ip4/1.2.3.4/tcp/1 /ip6zone/eth0/tcp/1 /ip4/127.0.0.1 /p2p/{PEER} /ip6zone/eth0

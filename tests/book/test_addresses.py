@@ -313,3 +313,23 @@ def test_what_was_told_gives_way_before_what_was_found() -> None:
     assert book.addresses(ALICE) == (TWO, ONE)
     book.add(ALICE, THREE)
     assert book.addresses(ALICE) == (ONE, THREE)
+
+
+def test_what_is_learned_for_a_while_is_forgotten_then_or_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As mDNS tells it: what the peer has told for an hour, what was given and what a dial has found stay."""
+    clock = Clock()
+    monkeypatch.setattr(store, "monotonic", clock)
+    book = AddressBook()
+    book.add(BOB, ONE)
+    store_of(book).learn(BOB, [TWO])
+    store_of(book).learn(BOB, [ONE, TWO, THREE, FOUR], besides=True, seconds=120)
+    assert book.addresses(BOB) == (ONE, TWO, THREE, FOUR)
+    store_of(book).worked(BOB, FOUR)
+    store_of(book).unlearn(BOB, [ONE, TWO, THREE, FOUR], seconds=600)
+    assert book.addresses(BOB) == (FOUR, ONE, TWO)
+    store_of(book).learn(BOB, [THREE], seconds=120)
+    assert book.addresses(BOB) == (FOUR, ONE, TWO, THREE)
+    clock.now += 121
+    assert book.addresses(BOB) == (FOUR, ONE, TWO)
+    store_of(book).unlearn(CAROL, [ONE], seconds=600)
+    assert book.peers() == (BOB,)

@@ -58,7 +58,11 @@ async def test_request_as_a_known_peer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("message", "code", "about"),
-    [('"Refuse"', 3, "refused: .* refused the request"), ('"Hang"', 4, "too late: .* wait"), ('"Break"', 1, "reset")],
+    [
+        ('"Refuse"', 3, "refused: .* refused the request"),
+        ('"Hang"', 4, "too late: no answer within 1.5 s"),
+        ('"Break"', 1, "reset"),
+    ],
 )
 async def test_a_request_that_fails(message: str, code: int, about: str, caplog: pytest.LogCaptureFixture) -> None:
     async with serving() as (_, address):

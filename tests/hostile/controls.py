@@ -36,8 +36,18 @@ CONTROLS: Final = {
     "10_addresses_that_lead_inwards": ("--without reachable", "inner in text"),
     "9_black_holes": ("--constant swarm.dialer.IN_FLIGHT=4", "accept:"),
     "10_no_packet_leads_inwards": ("--without reachable", "called =="),
+    "11_names_without_end": ("--constant resolving.expansion.LOOKUPS=320", "lookups <= LOOKUPS"),
+    "11_names_that_lead_inwards": ("--without permitted", '== "NameResolutionError", (ip'),
+    "11_nameservers_that_say_nothing": ("--timeout resolve=10", '<= answer["seconds"] <='),
     "123_banned_addresses": ("--without early-bans", "until_closed:"),
     "111_the_end_with_stalled_peers": ("--timeout close=60 --constant muxing.yamux_muxer.CLOSE_GRACE=60", "stop:"),
+    # WebSocket
+    "12_requests_that_are_none": ("--constant transport.websocket_opening.MAX_HEAD=1048576", "== status"),
+    "13_frames_that_are_none": ("--constant websocket.frames.NOTHINGS=1000000", "closed_with:"),
+    "14_the_end_of_a_websocket": ("--constant transport.websocket_wire.CLOSE_GRACE=20", "soon("),
+    # TLS
+    "160_what_is_no_tls": ("--constant transport.tls_wire.HELLO=10485760", "until_closed:"),
+    "161_records_that_say_nothing": ("--constant transport.tls_wire.SILENT=1000000", "until_closed:"),
     # multistream-select
     "15_bad_headers": ("--without header", "until_closed:"),
     "16_bad_lengths": ("--without line-length", "until_closed:"),
@@ -109,6 +119,10 @@ CONTROLS: Final = {
     "80_predicates_and_hooks_that_fail": ("--timeout ask=80", "over(peer, stream), within"),
     "81_other_names_for_the_same": ("--without exact-ids", '== "na", name'),
     "96_rules_that_were_spoilt": ("--without end-line", 'cut["allows"]'),
+    # mDNS
+    "101_packets_that_are_none": ("--limit mdns_rate=2000", "found <="),
+    "102_what_the_lan_may_say": ("--limit mdns_peers=2560", '["peers"] <= 256'),
+    "104_spoofed": ("--constant mdns.speaker.EVERY=0.01", "answers <="),
     # rules that change and rules in files, and the log
     "150_a_rule_for_one_peer": ("--without one-peer", "max(judged) <="),
     "150_rules_that_hooks_have_learned": ("--constant firewall.entries.LEARNED=400", '["learned"] <='),

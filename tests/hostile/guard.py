@@ -26,6 +26,7 @@ from stronghold_p2p import (
     RequestProtocol,
     Rule,
     Scope,
+    WebTLS,
 )
 from stronghold_p2p.events.hub import Overflow
 from stronghold_p2p.firewall.decisions import OPEN_PROTOCOLS
@@ -91,7 +92,9 @@ class Guard:
     def __init__(self, options: argparse.Namespace, limits: Limits) -> None:
         self.firewall = firewall_of(options)
         book = None if options.book is None else AddressBook.load(options.book)
-        self.network = Network(firewall=self.firewall, timeouts=options.timeouts, limits=limits, book=book)
+        tls = WebTLS(certificate=options.tls)
+        given = {"firewall": self.firewall, "timeouts": options.timeouts, "limits": limits, "book": book, "tls": tls}
+        self.network = Network(**given, mdns=options.mdns)
         self.codec = Counted()
         self.protocol: RequestProtocol[Any, Any] = RequestProtocol(GUARDED, request=self.codec, response=JSON)
         self.errors = Errors()

@@ -1,7 +1,7 @@
 """The program under test: a ``Network`` that listens and dials, with limits and timeouts as a user has them.
 
-    python -m tests.hostile.node [--listen HOST] [--lifted] [--closed] [--rules FILE] [--book FILE] [--protocols N]
-                               [--count-loopback] [settings]
+    python -m tests.hostile.node [--listen HOST] [--ws] [--lifted] [--closed] [--rules FILE] [--book FILE]
+                               [--protocols N] [--count-loopback] [settings]
 
 JSON lines on its standard input are the commands, each a method of ``Node`` or ``Guard``. ``--lifted`` takes the limits
 away that a measurement would run into, ``--count-loopback`` counts sources of this machine, too; ``--closed`` lets in
@@ -251,6 +251,14 @@ class Node(Guard):
     async def ping(self) -> Result:
         return {"took": await self.network.ping(self._connection().peer, timeout=2.0)}
 
+    async def heard(self, peer: str | None = None) -> Result:
+        """What mDNS knows: of how many peers, for how long at most, and where this one is."""
+        table, now = self.network._mdns._mdns._table, self.swarm.loop.time()  # type: ignore[union-attr]
+        ends = [said.until - now for entry in table._entries.values() for said in entry.places.values()]
+        most = max((len(entry.places) for entry in table._entries.values()), default=0)
+        where = [] if peer is None else [str(address) for address in table.addresses(PeerId(peer))]
+        return {"peers": len(table), "longest": max(ends, default=0.0), "most": most, "where": where}
+
     async def hang_up(self) -> None:
         """Close all connections."""
         for connection in self.swarm.connections():
@@ -294,10 +302,18 @@ async def main(options: argparse.Namespace) -> None:
     ready = {"peer": str(node.network.peer_id)}
     async with node.network:
         watching = asyncio.create_task(node.watch()) if options.closed else None
+        if options.mdns:
+            await node.network._mdns._opening  # type: ignore[union-attr]  # its sockets are there from the start
         if options.listen is not None:
             kind = "ip6" if ":" in options.listen else "ip4"
             await node.network.listen(f"/{kind}/{options.listen}/tcp/{options.port}")
             ready["addr"] = str(node.swarm.addresses[0])
+            if options.ws:
+                listener = await node.network.listen(f"/{kind}/{options.listen}/tcp/0/ws")
+                ready["ws"] = str(listener.addresses[0])
+            if options.tls is not None:
+                listener = await node.network.listen(f"/{kind}/{options.listen}/tcp/0/tls/ws")
+                ready["wss"] = str(listener.addresses[0])
         await settings.obey(node, **ready)
         if watching is not None:
             watching.cancel()
@@ -309,7 +325,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rules", type=Path)
     parser.add_argument("--protocols", type=int, default=0, help="so many more for requests")
     parser.add_argument("--book", type=Path)
-    for flag in ("--closed", "--lifted", "--count-loopback"):
+    parser.add_argument("--tls", type=Path, help="the certificate and key of a further listener, for secure WebSocket")
+    for flag in ("--closed", "--lifted", "--count-loopback", "--ws", "--mdns"):
         parser.add_argument(flag, action="store_true")
     parser.add_argument("--protect", action="append", default=[], metavar="PEER")
 

@@ -24,6 +24,7 @@ from stronghold_p2p import (
     JSON,
     AddressBook,
     Connection,
+    Dns,
     Events,
     Firewall,
     Identity,
@@ -32,7 +33,9 @@ from stronghold_p2p import (
     RelayLimits,
     RequestProtocol,
     Timeouts,
+    WebTLS,
 )
+from stronghold_p2p.addressing.parse import parse
 from tests import inside
 from tests.hostile import settings, waits
 
@@ -70,11 +73,14 @@ def limits_of(network: Network, connection: Connection) -> Snapshot:
         "request_memory_per_peer": network._server.memory.share,
         "asks": hooks.asks,
         "asks_per_peer": hooks.maximum,
+        "mdns_peers": network._mdns._mdns._table._maximum,  # type: ignore[union-attr]
+        "mdns_rate": network._mdns._mdns._rate,  # type: ignore[union-attr]
     }
 
 
 async def with_limits(options: dict[str, Any]) -> Snapshot:
-    async with Network(listen=[HOME], limits=Limits(**options)) as network, Network() as other:
+    made = Network(listen=[HOME], mdns=True, limits=Limits(**options))
+    async with made as network, Network() as other:
         connection = await network.connect((await other.listen(HOME)).addresses[0])
         return limits_of(network, connection)
 
@@ -102,6 +108,9 @@ NETWORK: Sentinels = {
     "limits": lambda: Limits(connections=299),
     "announce": lambda: ["/ip4/192.0.2.9/tcp/9"],
     "no_announce": lambda: ["127.0.0.0/8"],
+    "dns": lambda: Dns(nameservers=["192.0.2.53"]),
+    "tls": lambda: WebTLS(certificate="none.pem"),
+    "mdns": lambda: True,
     "agent": lambda: "another/1",
     "relay": RelayLimits,
     "name": lambda: "bob",
@@ -132,6 +141,9 @@ async def with_options(options: dict[str, Any]) -> Snapshot:
             "limits": str(swarm.limits),
             "announce": [str(one) for one in told.addresses if "192.0.2.9" in str(one)],
             "no_announce": bool(network.addresses),
+            "dns": str(swarm.resolver._dns),
+            "tls": str(swarm.transport_for(parse(f"{HOME}/tls/ws"))._tls),  # type: ignore[union-attr]
+            "mdns": network._mdns is not None,
             "agent": told.agent,
             "relay": "reservations" in network.stats(),
             "name": repr(network).split()[1:-1],

@@ -9,8 +9,8 @@ from importlib import import_module
 from tests.hostile.arena import Arena
 
 MODULES = (
-    *("transport", "dialing", "multistream", "yamux", "noise", "identify", "requests"),
-    *("firewall", "rules", "stored", "load", "shares"),
+    *("transport", "websocket", "tls", "dialing", "multistream", "yamux", "noise", "identify", "requests"),
+    *("firewall", "rules", "stored", "load", "shares", "names", "mdns"),
 )
 
 

@@ -15,8 +15,9 @@ from typing import Any
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p import AcceptFailed, Connection, Ended, Event, Network, P2PError, Rule, Timeouts
+from stronghold_p2p import AcceptFailed, Connection, Dns, Ended, Event, Network, P2PError, Rule, Timeouts
 from stronghold_p2p.addressing.kinds import from_socket
+from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.transport.busy_poll import PollingWire
 from tests import inside
 from tests.peers import LOOPBACK, mirror, network, never, now
@@ -26,6 +27,7 @@ BASE: dict[str, float] = {
     "request": 97.0,
     "ask": 53.0,
     "dial": 47.0,
+    "resolve": 31.0,
     "connect": 37.0,
     "upgrade": 71.0,
     "negotiate": 61.0,
@@ -152,6 +154,16 @@ async def dial(timeouts: Timeouts) -> float:
     async with Network(timeouts=timeouts) as alice:
         with silent() as address:
             return await seconds(alice.connect(address, timeout=None))
+
+
+@scene
+async def resolve(timeouts: Timeouts) -> float:
+    """Its nameserver says nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        dns = Dns(nameservers=[f"127.0.0.1:{sock.getsockname()[1]}"])
+        async with Network(timeouts=timeouts, dns=dns) as alice:
+            return await seconds(alice._swarm.resolver.resolve(parse("/dns/a.example/tcp/1"), peer=None))
 
 
 @scene

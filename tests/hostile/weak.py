@@ -205,6 +205,7 @@ CHECKS: Final[dict[str, list[Patch]]] = {
     "loss": [("transport.upgrading:UpgradeRunner.ended", always(None))],
     "fin": [("transport.socket_wire:SocketWire.eof_received", always(True))],
     "reachable": [("protocols.identify_messages:_reachable", always(True))],
+    "permitted": [("resolving.expansion:why_refused", always(None))],
     "header": [("multistream:_read_header", lambda _: multistream._read_line)],
     "line-length": [("multistream:_read_line.__defaults__", lambda _: (10 * multistream.MAX_LINE,))],
     "echo": [("multistream:_read_answer", lambda _: any_answer)],

@@ -1,4 +1,4 @@
-"""Our side of the interoperability tests: a swarm with identify, ping, perf and the protocols of the go peer."""
+"""Our side of the interoperability tests: a swarm with identify, ping, perf and the protocols of the real ones."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
-
-import pytest
 
 from stronghold_p2p.addressing.parse import parse, split_peer
 from stronghold_p2p.config import Limits, Timeouts
@@ -27,7 +24,6 @@ from stronghold_p2p.protocols.ping import Ping
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.streams.stream import Stream
 from stronghold_p2p.swarm.swarm import Swarm
-from tests.interop.go_peer import GoPeer, go_peer
 from tests.interop.names import (
     ECHO,
     HALF_CLOSE,
@@ -41,16 +37,14 @@ from tests.interop.names import (
     SLOW_PAUSE,
     SOURCE,
 )
+from tests.interop.real_peer import RealPeer, real_peer
+from tests.interop.ways import BEHIND, OVER, Over, Role
 from tests.peers import until
+from tests.support.certificates import certified
 from tests.support.driven import Line
 from tests.transport.ends import Silent
 
 AGENT = "stronghold-p2p/interop"
-
-Role = Literal["ours dials", "go dials"]
-ROLES: tuple[Role, ...] = ("ours dials", "go dials")
-OURS_DIALS = pytest.mark.parametrize("pair", ["ours dials"], indirect=True)
-GO_DIALS = pytest.mark.parametrize("pair", ["go dials"], indirect=True)
 
 
 @dataclass(frozen=True)
@@ -167,12 +161,13 @@ TESTED: dict[str, Callable[[Stream], Awaitable[int]]] = {
 
 @asynccontextmanager
 async def our_peer(
-    *, limits: Limits | None = None, timeouts: Timeouts | None = None, early_muxer: bool = True
+    *, limits: Limits | None = None, timeouts: Timeouts | None = None, early_muxer: bool = True, over: Over = OVER
 ) -> AsyncIterator[OurPeer]:
     """Listens on loopback, and lets everybody in."""
     firewall = Firewall()
     firewall.set(Rule.ALLOW)
-    swarm = Swarm(Identity(), firewall=firewall, limits=limits, timeouts=timeouts)
+    tls = certified() if over == "wss" else None
+    swarm = Swarm(Identity(), firewall=firewall, limits=limits, timeouts=timeouts, tls=tls)
     if not early_muxer:
         settings = swarm.upgrader.settings
         swarm.upgrader.settings = replace(settings, securities=tuple(map(Silent, settings.securities)))
@@ -185,7 +180,7 @@ async def our_peer(
     for protocol, handler in TESTED.items():
         ours.serve(protocol, handler)
     try:
-        await swarm.listen(parse("/ip4/127.0.0.1/tcp/0"))
+        await swarm.listen(parse("/ip4/127.0.0.1/tcp/0" + BEHIND[over]))
         yield ours
     finally:
         await ours.identify.close()
@@ -195,45 +190,53 @@ async def our_peer(
 
 @dataclass
 class Pair:
-    """Ours and go, connected, each with the other's identify message read."""
+    """Ours and a real one, connected, each with the other's identify message read."""
 
     role: Role
     ours: OurPeer
-    go: GoPeer
+    real: RealPeer
     connection: LiveConnection
 
-    async def ask_go(self, command: str, **arguments: object) -> Line:
+    async def ask(self, command: str, **arguments: object) -> Line:
         """A command that is about us."""
-        return await self.go.call(command, peer=str(self.ours.peer), **arguments)  # type: ignore[arg-type]
+        return await self.real.call(command, peer=str(self.ours.peer), **arguments)  # type: ignore[arg-type]
 
     async def open(self, *protocols: str) -> LiveStream:
         return await self.connection.open_stream(*protocols)
 
+    @property
+    def streams(self) -> int:
+        """How many there are but the one of a peer that pings."""
+        return self.connection.streams - self.real.pings
+
     async def quiet(self) -> None:
         """Wait until no stream is left."""
-        await until(lambda: self.connection.streams == 0)
+        await until(lambda: self.streams == 0)
 
 
 @asynccontextmanager
 async def connected(
     program: Path,
     role: Role,
-    *go_options: str,
+    *options: str,
     limits: Limits | None = None,
     timeouts: Timeouts | None = None,
     early_muxer: bool = True,
     may_say: tuple[str, ...] = (),
+    over: Over = OVER,
 ) -> AsyncIterator[Pair]:
-    """One connection between the two, dialed by the one that ``role`` names; go leaves first."""
+    """One connection between the two, dialed by the one that ``role`` names; theirs leaves first."""
     async with (
-        our_peer(limits=limits, timeouts=timeouts, early_muxer=early_muxer) as ours,
-        go_peer(program, *go_options, may_say=may_say) as go,
+        our_peer(limits=limits, timeouts=timeouts, early_muxer=early_muxer, over=over) as ours,
+        real_peer(program, *options, may_say=may_say, over=over) as real,
     ):
         if role == "ours dials":
-            await ours.dial(go.address)
+            await ours.dial(real.address)
         else:
-            await go.call("connect", addr=ours.address)
-        await go.call("identify", peer=str(ours.peer), timeout=10.0)
-        await ours.identified(go.peer)
-        (connection,) = ours.swarm.connections(go.peer)
-        yield Pair(role, ours, go, connection)
+            await real.call("connect", addr=ours.address)
+        await real.call("identify", peer=str(ours.peer), timeout=10.0)
+        await ours.identified(real.peer)
+        if real.pings:
+            await real.call("ping", peer=str(ours.peer), timeout=10.0)
+        (connection,) = ours.swarm.connections(real.peer)
+        yield Pair(role, ours, real, connection)

@@ -23,10 +23,14 @@ LINE = 1 << 25  # a mebibyte as JSON numbers is four
 class Driven:
     """One running process. ``ready`` is its first line; ``exit_code`` is what the process has to end with."""
 
+    peer: PeerId
+    """Its peer id, if it is one."""
+
     def __init__(self, process: asyncio.subprocess.Process, ready: Line) -> None:
         self.process = process
         self.ready = ready
-        self.peer = PeerId(ready["peer"])
+        if "peer" in ready:
+            self.peer = PeerId(ready["peer"])
         self.stderr: list[str] = []
         self.exit_code = 0
         self._waiting: dict[int, asyncio.Future[Line]] = {}

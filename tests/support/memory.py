@@ -64,8 +64,6 @@ def dialed_port(address: Multiaddr) -> int:
 class MemoryWire:
     """One end; ``other`` is the other one."""
 
-    limited = None
-
     def __init__(self, local: Multiaddr, remote: Multiaddr) -> None:
         self.local, self.remote = local, remote
         self.host: str | None = "127.0.0.1"

@@ -142,6 +142,7 @@ async def test_a_dnsaddr_names_peers() -> None:
         connection = await alice.dial(None, [parse(name)])
         assert connection.peer == bob.peer_id
         assert tried.order == [ONE_4, TWO_4]
+        assert alice.book.addresses(bob.peer_id) == (parse(name),)
 
 
 async def test_a_transport_may_take_the_name_itself() -> None:
@@ -219,6 +220,18 @@ async def test_each_name_that_leads_nowhere_is_told() -> None:
         assert isinstance(single, NameResolutionError)
         assert list(map(str, single.attempts)) == [OTHER]
         assert single.peer == STRANGER
+
+
+async def test_what_nobody_can_dial_is_not_looked_up() -> None:
+    async with alone() as alice:
+        asked = names(alice, {})
+        relay = f"/dns4/example.org/tcp/1/p2p/{identity(5).peer_id}/p2p-circuit"
+        error = await fails(alice, relay, "/dns4/example.org/udp/1/quic-v1", "/dns4/example.org")
+        assert asked.begun == []
+        relayed, quic, bare = reasons(error).values()
+        assert "skipped, relays are not supported yet" in relayed
+        assert quic.startswith("/dns4/example.org/udp/1/quic-v1 cannot be dialed: ")
+        assert bare.startswith("/dns4/example.org cannot be dialed: ")
 
 
 async def test_the_system_tells_of_a_name_and_its_address() -> None:

@@ -26,6 +26,7 @@ from stronghold_p2p.firewall.rules import Rule
 from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.swarm.swarm import Swarm
 from stronghold_p2p.transport import tcp
+from stronghold_p2p.transport.shared_port import PortListener
 from tests.peers import ECHO, ask, connect, echo, swarm, until
 from tests.swarm.raw import Events, Raw, bare_to, dial_raw, shake
 from tests.transport.ends import identity, upgrade
@@ -93,7 +94,9 @@ async def test_a_listener_that_the_system_ends(monkeypatch: pytest.MonkeyPatch) 
     async with swarm(1) as alice:
         events, (listener,) = Events(alice), alice.listeners.all
         (place,) = listener.addresses
-        listening = listener._accepting
+        accepting = listener._accepting
+        assert isinstance(accepting, PortListener)
+        listening = accepting.port.listening
         assert isinstance(listening, tcp.TcpListener)
         assert listening._server is not None
         listening._server.close()

@@ -187,6 +187,33 @@ def test_streams() -> None:
             none.read()
 
 
+def test_one_thread_reads_while_another_one_writes() -> None:
+    size, pieces = 10_000, 100  # more than the windows of the stream hold
+    with pair() as (alice, bob):
+
+        @bob.on_stream("/echo/1.0.0")
+        def echo(stream: Stream) -> None:
+            for chunk in stream:
+                stream.write(chunk)
+
+        with alice.open_stream(bob.addresses[0], "/echo/1.0.0", timeout=5) as stream, ThreadPoolExecutor(1) as threads:
+            reading = threads.submit(stream.read_to_end, 2 * size * pieces)
+            for number in range(pieces):
+                stream.write(bytes((number,)) * size)
+            stream.close_write()
+            assert reading.result() == b"".join(bytes((number,)) * size for number in range(pieces))
+
+
+async def test_a_call_that_holds_up_an_event_loop_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    with pair() as (alice, bob):
+        for _ in range(2):
+            assert alice.request(bob.addresses[0], "x") == "x"
+        await asyncio.to_thread(alice.request, bob.addresses[0], "x")
+    told = [record for record in caplog.records if "holds up the event loop" in record.getMessage()]
+    assert [(record.levelname, record.name) for record in told] == [("WARNING", "stronghold_p2p.network")] * 2
+    caplog.clear()
+
+
 def test_answers_in_parts() -> None:
     count: PartsProtocol[int, int] = PartsProtocol("/count/1.0.0", request=messages(int), part=messages(int))
     with pair() as (alice, bob):

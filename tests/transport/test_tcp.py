@@ -26,7 +26,9 @@ from stronghold_p2p.addressing.parse import parse
 from stronghold_p2p.addressing.reach import Reach
 from stronghold_p2p.config import Timeouts
 from stronghold_p2p.errors import ConfigError, DialError, ListenError
+from stronghold_p2p.seams import TransportListener
 from stronghold_p2p.transport import tcp
+from stronghold_p2p.transport.shared_port import PortListener
 from stronghold_p2p.transport.socket_wire import SocketWire
 from stronghold_p2p.transport.tcp import TcpListener, TcpTransport
 from stronghold_p2p.transport.upgrading import Dialed, Upgrader
@@ -55,6 +57,11 @@ class Wires(Upgrader):
         self.closed = True
 
 
+def beneath(listener: TransportListener) -> TcpListener:
+    """The socket of a listener that is alone at its port."""
+    return cast(TcpListener, cast(PortListener, listener).port.listening)
+
+
 class Scene:
     def __init__(self) -> None:
         self.wires = Wires()
@@ -62,7 +69,7 @@ class Scene:
         self.listeners: list[TcpListener] = []
 
     async def listen(self, text: str = HOST) -> TcpListener:
-        self.listeners.append(await self.transport.listen(parse(text), cast(Any, None)))
+        self.listeners.append(beneath(await self.transport.listen(parse(text), cast(Any, None))))
         return self.listeners[-1]
 
     async def dial(self, address: Multiaddr) -> SocketWire:
@@ -143,7 +150,7 @@ async def test_what_cannot_be_dialed(text: str) -> None:
     [
         ("/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/tcp/0 cannot be dialed: port 0 stands for any free one"),
         ("/ip4/0.0.0.0/tcp/1", "0.0.0.0 stands for all addresses of a machine: take one of them"),
-        ("/dns4/localhost/tcp/1", "names are not looked up yet: give the IP address of localhost"),
+        ("/dns4/localhost/tcp/1", "it has a name: give the IP address of localhost"),
         ("/ip6zone/eth99/ip6/fe80::1/tcp/1", r"/tcp/1: there is no zone eth99 here \(Name or service not known\)"),
         ("/ip6/fe80::1/tcp/1", "/ip6/fe80::1/tcp/1: fe80::1 is one in each link: name the zone, as in /ip6zone/eth0/"),
     ],
@@ -157,8 +164,8 @@ async def test_b18_why_it_cannot_be_dialed_is_told(text: str, told: str) -> None
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("/dns4/localhost/tcp/1", "cannot listen on /dns4/localhost/tcp/1: names are not looked up yet"),
-        ("/ip4/127.0.0.1/udp/1/quic-v1", "udp/quic-v1 is not supported yet"),
+        ("/dns4/localhost/tcp/1", "cannot listen on /dns4/localhost/tcp/1: it has a name"),
+        ("/ip4/127.0.0.1/udp/1/quic-v1", "udp/quic-v1 is not supported"),
     ],
 )
 async def test_b18_why_it_cannot_be_listened_on_is_told(text: str, told: str) -> None:
@@ -169,7 +176,9 @@ async def test_b18_why_it_cannot_be_listened_on_is_told(text: str, told: str) ->
 
 async def test_a_name_look_up_that_fails_is_told_in_its_own_words() -> None:
     refused = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-    assert tcp._reason(refused, parse("/ip4/127.0.0.1/tcp/1")) == "Temporary failure in name resolution"
+    assert (
+        tcp._reason(refused, parse("/ip4/127.0.0.1/tcp/1"), ("127.0.0.1", 1)) == "Temporary failure in name resolution"
+    )
 
 
 async def test_nobody_there() -> None:
@@ -318,8 +327,8 @@ def test_b13_a_guess_without_a_route_is_loopback(monkeypatch: pytest.MonkeyPatch
 
 def test_b13_the_advice_speaks_of_the_right_kind() -> None:
     error = OSError(errno.EADDRNOTAVAIL, "x")
-    assert tcp._advice(error, ("2001:db8::7", 1, None)).endswith("or :: for all")
-    assert tcp._advice(error, ("192.0.2.7", 1, None)).endswith("or 0.0.0.0 for all")
+    assert tcp._advice(error, ("2001:db8::7", 1)).endswith("or :: for all")
+    assert tcp._advice(error, ("192.0.2.7", 1)).endswith("or 0.0.0.0 for all")
 
 
 async def test_b12_what_the_loop_calls_never_raises(caplog: pytest.LogCaptureFixture) -> None:
@@ -327,7 +336,8 @@ async def test_b12_what_the_loop_calls_never_raises(caplog: pytest.LogCaptureFix
     arrivals = Mock(
         **dict.fromkeys(("missed.side_effect", "closed.side_effect", "admit.side_effect"), ZeroDivisionError)
     )
-    listener = await TcpTransport(Upgrader(cast(Any, None), None), Timeouts()).listen(parse(HOST), arrivals)
+    transport = TcpTransport(Upgrader(cast(Any, None), None), Timeouts())
+    listener = beneath(await transport.listen(parse(HOST), arrivals))
     assert listener._server is not None
     (address,) = listener.addresses
     host, port, _ = tcp_address(address) or ("", 0, None)

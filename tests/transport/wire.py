@@ -9,6 +9,7 @@ import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from stronghold_p2p.seams import Wire
 from stronghold_p2p.transport.busy_poll import PollingWire
 from stronghold_p2p.transport.socket_wire import SocketWire, inbox_for
 from tests.peers import until
@@ -61,7 +62,7 @@ class Bare:
 class Taker:
     """The user of a wire: takes what comes in units of ``unit`` bytes, and notes what it is told."""
 
-    def __init__(self, wire: SocketWire, unit: int = 1) -> None:
+    def __init__(self, wire: Wire, unit: int = 1) -> None:
         self.wire = wire
         self.unit = unit
         self.got = bytearray()

@@ -13,7 +13,7 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p.errors import CircuitLimit
 from stronghold_p2p.relay.allowance import Allowance, Meter
-from stronghold_p2p.seams import Limited, Rationed
+from stronghold_p2p.seams import Limited
 from stronghold_p2p.streams.live import LiveStream
 from stronghold_p2p.transport.stream_wire import StreamWire
 
@@ -37,11 +37,9 @@ class CircuitWire(StreamWire):
         super().__init__(stream, local, remote, clock)
 
     @property
-    def limited(self) -> Rationed | None:
-        return self if self.allowance.limited else None
-
-    @property
-    def rest(self) -> Limited:
+    def rest(self) -> Limited | None:
+        if not self.allowance.limited:
+            return None
         return Limited(data=self._sent.left, seconds=max(0.0, self._sent.ends - self._clock()))
 
     def write(self, data: bytes | memoryview) -> None:

@@ -18,6 +18,7 @@ from stronghold_p2p.resolving.dns import Server
 from stronghold_p2p.resolving.questions import Answer, Kind, worth_keeping
 
 TRY: Final = 2.0  # seconds for one server to answer (dnspython)
+LONGEST: Final = 8_192  # bytes of an answer over TCP: the worst of them takes dnspython 30 ms, in the event loop
 PAYLOAD: Final = 1_232  # bytes that an answer over UDP may have: no network cuts those up (DNS flag day 2020)
 _FAMILIES: Final = {"A": socket.AF_INET, "AAAA": socket.AF_INET6}
 
@@ -76,15 +77,34 @@ class Nameservers:
 async def _send(name: Name, kind: Kind, server: Server, *, edns: bool) -> message.Message:
     query = message.make_query(name, kind, use_edns=0 if edns else False, payload=PAYLOAD)
     backend, (host, port) = asyncbackend.get_backend("asyncio"), server
-    family = inet.af_for_address(host)
-    connected = await backend.make_socket(family, socket.SOCK_DGRAM, destination=server)  # type: ignore[no-untyped-call]
-    async with connected as sock:
+    family, to = inet.af_for_address(host), None if "%" in host else server  # asyncio drops the zone of a destination
+    async with await backend.make_socket(family, socket.SOCK_DGRAM, destination=to) as sock:  # type: ignore[no-untyped-call]
         try:
             return await asyncquery.udp(
                 query, host, port=port, sock=sock, raise_on_truncation=True, ignore_errors=True, ignore_unexpected=True
             )
         except message.Truncated:
-            return await asyncquery.tcp(query, host, port=port, backend=backend)
+            return await _by_tcp(query, server)
+
+
+async def _by_tcp(query: message.Message, server: Server) -> message.Message:
+    """The same question where the answer is too long for a datagram (RFC 7766, 8 for the length before it).
+
+    dnspython would read an answer of any length at once.
+    """
+    reader, writer = await asyncio.open_connection(*server, limit=LONGEST)
+    try:
+        wire = query.to_wire()
+        writer.write(len(wire).to_bytes(2, "big") + wire)
+        size = int.from_bytes(await reader.readexactly(2), "big")
+        if size > LONGEST:
+            raise ValueError(f"answers with {size} bytes, of which at most {LONGEST} are read")
+        response = message.from_wire(await reader.readexactly(size))
+    finally:
+        writer.close()
+    if not query.is_response(response):
+        raise ValueError("answers another question")
+    return response
 
 
 def _read(response: message.Message, kind: Kind) -> tuple[Answer | None, str]:
@@ -102,4 +122,4 @@ def _read(response: message.Message, kind: Kind) -> tuple[Answer | None, str]:
     else:
         records = [socket.inet_pton(_FAMILIES[kind], record.address) for record in found]
     missing = "does not exist (NXDOMAIN)" if code == rcode.NXDOMAIN else f"has no {kind} record"
-    return Answer(worth_keeping(kind, records), float(chain.minimum_ttl), missing, len(response.wire or b"")), ""
+    return Answer(worth_keeping(kind, records), float(chain.minimum_ttl), missing), ""

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.kinds import reach_of
-from stronghold_p2p.addressing.reach import Reach
 from stronghold_p2p.errors import NameResolutionError
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.resolving.cache import Cache
@@ -28,7 +27,7 @@ from stronghold_p2p.resolving.nameservers.system import (
     HostsFile,
     state_of,
 )
-from stronghold_p2p.resolving.permitted import Source
+from stronghold_p2p.resolving.permitted import source_of
 from stronghold_p2p.resolving.questions import Answer, Question, by_itself, full_names
 from stronghold_p2p.resolving.resolved import Resolved, has_name
 
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from stronghold_p2p.resolving.nameservers.asking import Nameservers
 
 CLOSING: Final = "the network is closing"
+READ_AGAIN: Final = 60.0  # seconds, of what has no file that tells its changes, as on Windows
 
 # dnspython takes about 70 ms to import, and several times that with aioquic installed: between these steps the loop
 # goes on.
@@ -69,6 +69,7 @@ class Resolver:
         self._timeout = inf if timeout is None else timeout
         self._hosts, self._path = HostsFile(hosts), configuration
         self._state: object = ()
+        self._read = 0.0
         self._configuration: Configuration | None = None
         self._nameservers: Nameservers | None = None
         self._cache = Cache()
@@ -101,7 +102,9 @@ class Resolver:
             return (only,)
         now = asyncio.get_running_loop().time
         until = now() + self._timeout
-        expansion = Expansion(address, peer, _source(address, given=given), tuple(self._dns.private_domains))
+        expansion = Expansion(
+            address, peer, source_of(reach_of(address), given=given), tuple(self._dns.private_domains)
+        )
         waiting: dict[asyncio.Task[Answer], Question] = {}
         told = 0
         try:
@@ -168,8 +171,13 @@ class Resolver:
         return Answer(records, missing="has an address of the other family in the hosts file") if packed else None
 
     def _look_at_configuration(self) -> None:
-        """Another configuration is often another network, where names lead elsewhere."""
-        if self._configuration is not None and not self._dns.nameservers and state_of(self._path) != self._state:
+        """Another configuration is often another network, where names lead elsewhere. One that is not in this file is
+        taken for another one after a minute.
+        """
+        if self._configuration is None or self._dns.nameservers:
+            return
+        state = state_of(self._path)
+        if state != self._state or (state is None and asyncio.get_running_loop().time() >= self._read + READ_AGAIN):
             self._configuration = None
             self._cache.clear()
 
@@ -184,7 +192,7 @@ class Resolver:
             if self._dns.nameservers:
                 self._configuration = Configuration(tuple(map(server_of, self._dns.nameservers)))
             else:
-                self._state = state_of(self._path)
+                self._state, self._read = state_of(self._path), asyncio.get_running_loop().time()
                 self._configuration = read_configuration(self._path)
             self._nameservers = Nameservers(self._configuration.servers)
         return self._configuration, self._nameservers
@@ -246,14 +254,9 @@ class Resolver:
     def _nothing(
         self, expansion: Expansion, address: Multiaddr, peer: PeerId | None, open_: list[Question]
     ) -> NameResolutionError:
+        asked = ", ".join(host for host, _ in self._configuration.servers) if self._configuration else "nobody yet"
         for question in open_:
-            expansion.fail(question, f"{question}: no nameserver has answered within {self._timeout:g} s")
+            expansion.fail(question, f"{question}: no answer within {self._timeout:g} s from {asked}")
         query = str(expansion.failed[0]) if expansion.failed else ""
         told = f"{address} leads nowhere: {expansion.why_nothing()}"
         return NameResolutionError(told, query=query, address=address, peer=peer)
-
-
-def _source(address: Multiaddr, *, given: bool) -> Source:
-    if given:
-        return Source.GIVEN
-    return Source.TOLD_HERE if reach_of(address) is Reach.MACHINE else Source.TOLD

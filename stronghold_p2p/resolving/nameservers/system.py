@@ -1,6 +1,5 @@
 """What this machine says of names: its nameservers, its search list, its hosts file. What changes is read anew."""
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,7 @@ from stronghold_p2p.resolving.dns import Server
 from stronghold_p2p.resolving.hosts import addresses_in
 
 CONFIGURATION: Final = Path("/etc/resolv.conf")  # on Windows dnspython takes this for the registry
-HOSTS: Final = (
-    Path(os.environ.get("SYSTEMROOT", r"C:\Windows"), "System32/drivers/etc/hosts")
-    if sys.platform == "win32"
-    else Path("/etc/hosts")
-)
+HOSTS: Final = Path(r"C:\Windows\System32\drivers\etc\hosts" if sys.platform == "win32" else "/etc/hosts")
 MOST_OF_HOSTS: Final = 16 << 20  # bytes that are read of it
 
 _State: TypeAlias = tuple[int, int, int] | None
