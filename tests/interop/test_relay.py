@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from stronghold_p2p import CircuitLimit, Network, PeerId, RelayLimits, RelayRefused, Rule, Stream
+from stronghold_p2p import CircuitLimit, Network, PeerId, RelayLimits, RelayRefused, Rule, Stream, StreamReset
 from tests.interop.names import RR
 from tests.interop.real_peer import RealError, RealPeer, real_peer
 from tests.peers import LOOPBACK, until
@@ -60,12 +60,22 @@ class Ends:
             return
         connection = await self.of.connect(at)
         assert connection.peer == PeerId(target)
+        await self._ready(connection.peer)
         for _ in range(times):
             body = os.urandom(size)
             async with self.of.open_stream(PeerId(target), RR) as stream:
                 await stream.write(body)
                 await stream.close_write()
                 assert await stream.read_to_end(1 << 20) == body
+
+    async def _ready(self, peer: PeerId) -> None:
+        """js resets what comes on a circuit in its first moments."""
+        assert isinstance(self.of, Network)
+        for _ in range(20):
+            with suppress(StreamReset):
+                await self.of.ping(peer)
+                return
+            await asyncio.sleep(0.05)
 
 
 Programs = Callable[[str], Path]

@@ -11,19 +11,21 @@ export const SLOW = '/test/slow/1'
 
 const SLOW_CHUNK = 16384
 const SLOW_PAUSE = 5
+// As go's program, it serves circuits that have limits, too.
+const SERVED = { ...LIFTED, runOnLimitedConnection: true }
 
 export async function serveContract (node) {
-  await node.handle(PERF, servePerf, LIFTED)
-  await node.handle(REQUEST, serveRequest, LIFTED)
-  await node.handle(ECHO, serveEcho, LIFTED)
+  await node.handle(PERF, servePerf, SERVED)
+  await node.handle(REQUEST, serveRequest, SERVED)
+  await node.handle(ECHO, serveEcho, SERVED)
 }
 
 const TESTED = { [ECHO]: echo, [SINK]: sink, [SOURCE]: source, [RESET]: reset, [HALF_CLOSE]: halfClose, [HOLD]: drain, [SLOW]: slow }
 
 // `done` learns how each stream ended: the bytes read, and the error if it was none of the remote's end.
 export async function serveTests (node, done) {
-  await node.handle(PERF, servePerf, LIFTED)
-  await node.handle(REQUEST, serveRequest, LIFTED)
+  await node.handle(PERF, servePerf, SERVED)
+  await node.handle(REQUEST, serveRequest, SERVED)
   for (const [protocol, handler] of Object.entries(TESTED)) {
     await serveOne(node, protocol, handler, done)
   }
@@ -42,7 +44,7 @@ export async function serveOne (node, protocol, handler, done) {
     }
     done({ ...ended, bytes: seen.bytes })
     await stream.close().catch(error => stream.abort(error))
-  }, LIFTED)
+  }, SERVED)
 }
 
 // Until the remote's end. A reset is told as an end, too; only the stream's status at that moment tells them apart.
