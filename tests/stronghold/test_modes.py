@@ -169,8 +169,7 @@ def test_the_command_line(tmp_path: Path) -> None:
         return [sys.executable, "-m", "examples.stronghold", *arguments]
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        told = subprocess.run(command(*arguments), cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-        return told
+        return subprocess.run(command(*arguments), cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
     env = {**os.environ, "STRONGHOLD_PASSPHRASE": "secret"}
     server, client = str(tmp_path / "server"), str(tmp_path / "client")
