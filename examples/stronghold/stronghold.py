@@ -1,7 +1,7 @@
 """One stronghold: a vault, a store, and the network that serves them to those who have been granted something."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from examples.stronghold.reconcile import Malformed, answer, begin
 from examples.stronghold.store import Entry, Store
 from examples.stronghold.vault import Vault, VaultError
 from stronghold_p2p import Network, PeerId, Rejected, Request, Rule
+
+Told = dict[str, tuple[int, str | None]]  # records: time and value of each
 
 ROUNDS = 32  # messages of one reconciliation, at most
 
@@ -76,21 +78,27 @@ class Stronghold:
         self._take(peer, asked.records)
         found = answer(self.store.records(self._sees(peer, "read")), bytes.fromhex(asked.ranges))
         reads = self._sees(peer, "read")
-        given = [key for key in dict.fromkeys([*_texts(found.surplus), *asked.wanted]) if reads(key)]
-        return protocol.Compared(found.reply.hex(), _told(self.store.give(given)), _texts(found.missing))
+        given = self._given(reads, [*_texts(found.surplus), *asked.wanted], asked.records)
+        return protocol.Compared(found.reply.hex(), given, _texts(found.missing))
 
-    def _take(self, peer: PeerId, records: dict[str, tuple[int, str | None]]) -> int:
+    def _given(self, reads: Callable[[str], bool], keys: list[str], heard: Told) -> Told:
+        """Our records of ``keys`` that the other side may see, and has not just told us itself."""
+        ours = self.store.give([key for key in dict.fromkeys(keys) if reads(key)])
+        told = {key: (entry.time, entry.value) for key, entry in ours.items()}
+        return {key: record for key, record in told.items() if key not in heard or tuple(heard[key]) != record}
+
+    def _take(self, peer: PeerId, records: Told) -> int:
         stores = self._sees(peer, "store")
         return self.store.take({key: Entry(*told) for key, told in records.items() if stores(key)})
 
-    async def synchronise(self, target: Any, ask: Callable[[Any], Awaitable[Any]] | None = None) -> tuple[int, int]:
+    async def synchronise(self, target: Any) -> tuple[int, int]:
         """Make our store and the one of ``target`` equal, as far as each lets the other see and write it.
 
         How many records came and how many were sent. Its errors are those of ``Network.request``.
         """
         peer = (await self.network.connect(target)).peer
         reads, came, sent = self._sees(peer, "read"), 0, 0
-        given: dict[str, tuple[int, str | None]] = {}
+        given: Told = {}
         ranges, wanted = begin(self.store.records(reads)), list[str]()
         for _ in range(ROUNDS):
             sent += len(given)
@@ -98,8 +106,8 @@ class Stronghold:
             told: protocol.Compared = await self.network.request(peer, asked, PROTOCOL)
             came += self._take(peer, told.records)
             found = answer(self.store.records(reads), bytes.fromhex(told.ranges))
-            shown = [key for key in dict.fromkeys([*_texts(found.surplus), *told.wanted]) if reads(key)]
-            ranges, given = found.reply, _told(self.store.give(shown))
+            ranges = found.reply
+            given = self._given(reads, [*_texts(found.surplus), *told.wanted], told.records)
             wanted = [key for key in _texts(found.missing) if key not in told.records]
             if not (ranges or given or wanted):
                 break
@@ -108,10 +116,6 @@ class Stronghold:
 
 def _texts(keys: list[bytes]) -> list[str]:
     return [key.decode(errors="replace") for key in keys]
-
-
-def _told(entries: dict[str, Entry]) -> dict[str, tuple[int, str | None]]:
-    return {key: (entry.time, entry.value) for key, entry in entries.items()}
 
 
 def open_both(folder: Path, passphrase: bytes) -> tuple[Vault, Store]:
