@@ -10,7 +10,6 @@ come than ``requests_per_peer``.
 """
 
 import asyncio
-import itertools
 import logging
 import math
 from collections.abc import Awaitable, Callable
@@ -113,16 +112,11 @@ class Server:
 
     def __init__(self, swarm: Host) -> None:
         self.swarm = swarm
-        self.ids = itertools.count(1)
+        self.begun = 0  # requests that have reached a handler
         self.places: PerPeer[bytes] = PerPeer(swarm.limits.requests_per_peer)  # by multihash, whose hash costs no call
         self.memory: Memory[bytes] = Memory(swarm.limits.request_memory, swarm.limits.request_memory_per_peer)
         self.memory.relieve = swarm.hub.relieve
         self.reasons = Faults(log)  # of handlers that refuse
-
-    @property
-    def begun(self) -> int:
-        """How many requests have reached a handler."""
-        return int(repr(self.ids)[len("count(") : -1]) - 1  # itertools tells it in no other way
 
     def serve(self, protocol: RequestProtocol[Rq, Rs], handler: Handler[Rq, Rs]) -> "Responder[Rq, Rs]":
         """Let ``handler`` answer what the firewall lets through.
@@ -185,7 +179,8 @@ class Responder(Generic[Rq, Rs]):
                     if isinstance(allowed, Refusal):
                         await self._tell_why(stream, allowed.error)
                     return
-            request = Request(next(self._server.ids), peer, message, stream.protocol, connection.face, due)
+            self._server.begun = number = self._server.begun + 1
+            request = Request(number, peer, message, stream.protocol, connection.face, due)
             await self._answer(request, stream, held)
         except Malformed as error:  # the handler has raised none: what it raises comes as something else
             log.debug("a request of %s for %s cannot be read: %s", peer, stream.protocol, OneLine(error))
