@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any, Final, TypeAlias
 
 from multiaddr import Multiaddr
-from multiaddr.utils import get_network_addrs
 
 from stronghold_p2p.addressing.endpoint import Spoken
 from stronghold_p2p.addressing.kinds import from_socket, is_unspecified, tcp_address
@@ -261,6 +260,13 @@ class _AcceptSocket(socket.socket):
 def _told(tell: Callable[[], object]) -> None:
     """The event loop calls us from its own callbacks: nothing that we raise may come between it and its work."""
     each((tell,), log, "internal error while telling of a listener")
+
+
+def get_network_addrs(version: int) -> list[str]:
+    """The package brings psutil along, which takes ten milliseconds: whoever listens nowhere needs neither."""
+    from multiaddr.utils import get_network_addrs as told  # noqa: PLC0415
+
+    return list(told(version))
 
 
 def host_addresses(family: int) -> list[str]:
