@@ -186,7 +186,7 @@ def lie(relay: Swarm, target: PeerId, kind: str) -> Reservation:
 async def test_row_86_a_relay_that_lies(kind: str, weak: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hostile row 86."""
     if weak:
-        monkeypatch.setattr(asking.voucher, "check", lambda *_: 0)
+        monkeypatch.setattr(voucher, "check", lambda *_: 0)
         monkeypatch.setattr(places, "SOONEST", -1e12)
         monkeypatch.setattr(places, "LATEST", 1e12)
     async with swarm(1) as relay, swarm(2, listen=False) as target:
@@ -226,7 +226,7 @@ async def test_row_87_a_relay_that_does_not_come_back(weak: bool, monkeypatch: p
     async with swarm(2, listen=False) as target:
         kept = KeptPlace(target, PEERS[0], [])
         with monkeypatch.context() as patched:
-            patched.setattr(places.asyncio, "sleep", sleep)
+            patched.setattr(asyncio, "sleep", sleep)
             kept._task = task = asyncio.ensure_future(kept._keep())
             async with asyncio.timeout(5):
                 while len(pauses) < 30:
@@ -286,7 +286,7 @@ async def test_a_relay_that_gives_the_circuit_to_somebody_else(monkeypatch: pyte
         await mallory.listen(f"{relay.addresses[0]}/p2p-circuit")
         honest = messages.peer_of
         monkeypatch.setattr(
-            services.messages,
+            messages,
             "peer_of",
             lambda message: mallory.peer_id if bob.peer_id == honest(message) else honest(message),
         )
