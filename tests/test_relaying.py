@@ -159,6 +159,19 @@ async def test_a_relay_is_nobodys_unless_its_firewall_says_so() -> None:
             await carol.listen(f"{relay.addresses[0]}/p2p-circuit")
 
 
+async def test_what_rules_do_not_allow_any_more_ends() -> None:
+    async with three() as at:
+        connection = await at.alice.connect(at.at)
+        at.relay.firewall.set(Rule.ALLOW, protocol="/another/1")
+        assert not connection.closed
+        at.relay.firewall.set(Rule.only(["reserve"]), protocol=HOP)
+        await until(lambda: connection.closed)
+        await until(lambda: not at.relay.stats()["circuits"])
+        assert at.relay.stats()["reservations"] == 1
+        at.relay.firewall.remove(protocol=HOP)
+        assert at.relay.stats()["reservations"] == 0
+
+
 async def test_the_firewall_of_the_target_sees_that_it_is_a_relay() -> None:
     async with three() as at:
         seen: list[Attempt] = []

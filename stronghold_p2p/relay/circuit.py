@@ -28,10 +28,11 @@ class End(Enum):
     BROKEN = "an end has left"
     DATA = "the data that it may carry is used up"
     DURATION = "the time that it may last is over"
+    REFUSED = "the relay's rules do not allow it any more"
     CLOSED = "the relay has closed it"
 
 
-_CODES: Final = {End.FINISHED: Reset.NONE, End.BROKEN: Reset.NONE, End.CLOSED: Reset.SHUTDOWN}
+_CODES: Final = {End.FINISHED: Reset.NONE, End.BROKEN: Reset.NONE, End.CLOSED: Reset.SHUTDOWN, End.REFUSED: Reset.GATED}
 
 # Bytes: pieces that are shorter are put together, as each costs an object. A window of single bytes would be 15 MB.
 JOIN_BELOW: Final = 512

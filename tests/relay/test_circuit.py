@@ -199,3 +199,17 @@ def test_every_byte_once_and_in_order(steps: list[tuple[bool, str, int]], most: 
     else:
         assert relayed.ends == [End.DATA]
         assert max(map(len, came.values())) > most
+
+
+def test_short_pieces_are_put_together() -> None:
+    """Hostile row 141 at a relay: a window of single bytes would be an object for each."""
+    relayed = Relayed()
+    relayed.target.room = 0
+    for _ in range(100_000):
+        relayed.source.sink.data(b"x")
+    relayed.settle()
+    (half,) = [one for one in relayed.circuit._halves or () if one.stream is relayed.source]
+    assert len(half._queued) <= 100_000 / 256
+    relayed.target.room = inf
+    relayed.target.sink.ready()
+    assert relayed.target.sent == b"x" * 100_000

@@ -23,9 +23,9 @@ from stronghold_p2p.relay.client.asking import Granted, reserve
 from stronghold_p2p.swarm.host import Host
 
 RENEW_AT: Final = 0.75  # of the time that a place lasts
-SOONEST: Final = 30.0  # seconds until it is renewed: a relay that grants less is not asked more often for that (row 86)
+SOONEST: Final = 30.0  # seconds until it is renewed: who grants less is not asked more often for that (hostile row 86)
 LATEST: Final = 3_600.0  # and one that grants a hundred years is asked nonetheless
-FIRST: Final = 1.0  # seconds at most until the first try again (row 87)
+FIRST: Final = 1.0  # seconds at most until the first try again (hostile row 87)
 LONGEST: Final = 300.0  # and until any other, of a relay that is not there or refuses
 SOON_GONE: Final = 10.0  # and of one that has granted places, and lost them soon
 STEADY: Final = 5.0  # seconds that a place has to last for the next try to come as after the first loss

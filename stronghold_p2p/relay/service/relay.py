@@ -30,9 +30,11 @@ from stronghold_p2p.events.events import (
     ReservationMade,
     ReservationRefused,
 )
+from stronghold_p2p.firewall.decisions import watch_changes
 from stronghold_p2p.firewall.rules import Attempt, Direction, Rule
 from stronghold_p2p.identity import PeerId
 from stronghold_p2p.logs import OneLine, each
+from stronghold_p2p.loops import at_home
 from stronghold_p2p.per_peer import PerPeer
 from stronghold_p2p.relay import messages, voucher
 from stronghold_p2p.relay.allowance import UNLIMITED, Allowance
@@ -79,7 +81,7 @@ class RelayService(Service):
         self._clock = clock
         self._places = Reservations(self.limits.reservations, self.limits.reservations_per_ip, self.limits.reservation)
         self._holders: dict[PeerId, LiveConnection] = {}  # on which connection each has its place
-        self._circuits: dict[Circuit, tuple[PeerId, PeerId]] = {}
+        self._circuits: dict[Circuit, tuple[LiveConnection, LiveConnection]] = {}
         self._opening = 0
         self._of_peers: PerPeer[tuple[str, PeerId]] = PerPeer(self.limits.circuits_per_peer)
         self._timer: asyncio.TimerHandle | None = None
@@ -87,6 +89,7 @@ class RelayService(Service):
         self._counts = dict.fromkeys(COUNTED, 0)
         self._asked: dict[LiveConnection, TokenBucket] = {}  # how often each has asked for a place
         self._closed = False
+        self._unwatch: Callable[[], None] = lambda: None
         host.handle(HOP, self._serve, judges=True)
         host.add(self)
 
@@ -94,6 +97,23 @@ class RelayService(Service):
         carried = sum(sum(circuit.carried) for circuit in list(self._circuits))  # threads ask, too
         now = {"reservations": len(self._places), "circuits": len(self._circuits)}
         return {**now, **self._counts, "circuit_bytes_total": self._counts["circuit_bytes_total"] + carried}
+
+    def start(self) -> None:
+        self._unwatch = watch_changes(self._host.firewall, at_home(self._rules_changed))
+
+    def _rules_changed(self, _: PeerId | None) -> None:
+        """What the rules do not allow any more ends, as open streams do."""
+        kept_out = [peer for peer, held in self._holders.items() if self._rejects(self._attempt(held, RESERVE))]
+        for peer in kept_out:
+            self._places.release(peer)
+        self._forget(tuple(kept_out))
+        for circuit, (source, target) in list(self._circuits.items()):
+            there = self._attempt(target, CONNECT, STOP, "out", {"source": str(source.peer)})
+            if self._rejects(self._attempt(source, CONNECT, view={"target": str(target.peer)})) or self._rejects(there):
+                circuit.end(End.REFUSED)
+
+    def _rejects(self, attempt: Attempt) -> bool:
+        return self._host.firewall.decide(attempt) not in {Rule.ALLOW, Rule.ASK}
 
     def disconnected(self, connection: LiveConnection) -> None:
         """A place is gone with its connection (relay/circuit-v2.md, "Reservation")."""
@@ -104,6 +124,7 @@ class RelayService(Service):
 
     async def close(self) -> None:
         self._closed = True
+        self._unwatch()
         each([partial(one.end, End.CLOSED) for one in self._circuits], log, "internal error while circuits were closed")
         if self._timer is not None:
             self._timer.cancel()
@@ -257,7 +278,7 @@ class RelayService(Service):
         loop = self._host.loop
         circuit = Circuit(allowance, loop.time(), self._over)
         halves = Half(circuit, near, source.turn.add, loop.time), Half(circuit, there, holder.turn.add, loop.time)
-        self._circuits[circuit] = source.peer, holder.peer
+        self._circuits[circuit] = source, holder
         self._counts["circuits_total"] += 1
         self._host.hub.emit(CircuitOpened(source.peer, holder.peer, allowance.data, allowance.duration))
         circuit.join(*halves, (unread, behind), (over, ended))
@@ -320,7 +341,7 @@ class RelayService(Service):
         return allowance_of(self.limits)
 
     def _over(self, circuit: Circuit, why: End) -> None:
-        source, target = self._circuits.pop(circuit)
+        source, target = (connection.peer for connection in self._circuits.pop(circuit))
         self._give_back(source, target)
         self._counts["circuit_bytes_total"] += sum(circuit.carried)
         self._counts["circuits_limited_total"] += why in (End.DATA, End.DURATION)
