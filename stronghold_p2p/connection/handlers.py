@@ -116,7 +116,6 @@ class Handlers:
         self._owner = owner
         self._maximum = math.inf if maximum is None else maximum
         self._loop = loop
-        self._closing = False
         self._parked = 0  # negotiations that wait for more
         self._silent: TokenBucket | None = None  # few peers ever need one
         self._due: set[LiveStream] = set()  # their handlers start at the end of this callback
@@ -192,7 +191,7 @@ class Handlers:
 
     def refuse(self) -> None:
         """Start no more handlers, as the network closes; what has not begun is told that nothing was done about it."""
-        self._maximum, self._closing = 0, True
+        self._maximum = 0
         for stream, task in list(self.tasks.items()):
             if stream in self._waiting:
                 stream.reset(Reset.RESOURCE_LIMIT)
@@ -202,8 +201,6 @@ class Handlers:
 
     def _too_many(self, stream: LiveStream) -> None:
         stream.reset(Reset.RESOURCE_LIMIT)
-        if self._closing:
-            return  # no limit has cost its peer the stream
         running = len(self.tasks) + len(self._due)
         told = f"streams_in {running}/{self._maximum} handlers of its connection are at work: raise it in Limits"
         error = LimitExceeded(told, limit="streams_in", current=running, maximum=int(self._maximum))

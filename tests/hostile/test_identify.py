@@ -368,7 +368,7 @@ def test_row_120_addresses_that_cost(arena: Arena) -> None:
     """One address 500 times, 128 of each kind, 40 connections"""
     good, few = [ip4_tcp("127.0.0.1", 1_000 + number) for number in range(2)], ["/ip4/127.0.0.1/tcp/1000"]
     bad = [b"\x04" + bytes([number]) for number in range(127)]
-    nobody_dials = [good[0][:5] + b"\x91\x02\x10\x01", b"\x36" + prefixed(b"example.org") + good[0][5:]]
+    nobody_dials = [good[0][:5] + b"\x91\x02\x10\x01", b"\x36" + prefixed(b"example.org") + b"\x91\x02\x10\x01"]
     with arena.dialer() as dialer, Host() as host:
         for listed in (good[:1] * 700 + bad + good[1:], nobody_dials + good[:1]):
             with introduced(dialer, host, prefixed(identify(None, addresses=listed))) as (_, info):
