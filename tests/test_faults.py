@@ -21,10 +21,11 @@ from typing import Any
 
 import pytest
 
-from stronghold_p2p import Attempt, Connection, Firewall, Network, P2PError, Rule, Stream, Timeouts
+from stronghold_p2p import Attempt, Connection, DialError, Firewall, Network, P2PError, Rule, Stream, Timeouts
 from stronghold_p2p.announcing.observations import Observations
 from stronghold_p2p.connection.handlers import Handlers
 from stronghold_p2p.discovery import mdns
+from stronghold_p2p.events.hub import Hub
 from stronghold_p2p.firewall.asking.firewall import file_of
 from stronghold_p2p.firewall.asking.rules_file import RulesFile
 from stronghold_p2p.firewall.limits.gate import Gate
@@ -232,6 +233,18 @@ async def _a_fresh_connection(scene: Scene) -> None:
 async def dial(one: Scene) -> None:
     """The task of a dial."""
     await one.meets(one.breaks(Dialer, "_race"), one.alice.connect(one.carol.addresses[0]))
+
+
+@breaks("swarm.dialer._start")
+async def end_of_a_dial(one: Scene) -> None:
+    """What follows from it: who waits hears of the dial all the same."""
+    closing = one.breaks(Dialer, "_close_unwanted")
+    assert (await one.alice.connect(one.carol.addresses[0])).peer == one.carol.peer_id
+    assert closing.times
+    telling = one.breaks(Hub, "failed", one.alice._swarm.hub)
+    with pytest.raises(DialError):
+        await one.alice.connect("/ip4/127.0.0.1/tcp/1")
+    assert telling.times
 
 
 @breaks("swarm.dialer._begin")
