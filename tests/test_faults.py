@@ -15,18 +15,23 @@ import re
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stronghold_p2p import Attempt, Connection, Firewall, Network, P2PError, Rule, Stream, Timeouts
+from stronghold_p2p import Attempt, Connection, DialError, Firewall, Network, P2PError, Rule, Stream, Timeouts
+from stronghold_p2p.announcing.observations import Observations
 from stronghold_p2p.connection.handlers import Handlers
+from stronghold_p2p.discovery import mdns
+from stronghold_p2p.events.hub import Hub
 from stronghold_p2p.firewall.asking.firewall import file_of
 from stronghold_p2p.firewall.asking.rules_file import RulesFile
 from stronghold_p2p.firewall.limits.gate import Gate
+from stronghold_p2p.mdns.core import Mdns
 from stronghold_p2p.muxing.yamux_muxer import YamuxMuxer
-from stronghold_p2p.protocols import identify_messages
+from stronghold_p2p.protocols import identify_messages, observing
 from stronghold_p2p.resolving.nameservers.resolver import Resolver
 from stronghold_p2p.streams import waiter
 from stronghold_p2p.streams.live import LiveStream
@@ -35,21 +40,31 @@ from stronghold_p2p.swarm.dialer import Dialer
 from stronghold_p2p.swarm.gatekeeper import Gatekeeper
 from stronghold_p2p.swarm.listeners import LiveListener
 from stronghold_p2p.swarm.swarm import Swarm
+from stronghold_p2p.transport.proxy import ProxyWire
+from stronghold_p2p.transport.shared_port import SharedWire
 from stronghold_p2p.transport.tcp import TcpTransport
+from stronghold_p2p.transport.tls_wire import TlsWire
 from stronghold_p2p.transport.upgrade import UpgradeSettings
 from stronghold_p2p.transport.upgrading import UpgradeRunner
+from stronghold_p2p.transport.websocket_opening import ClientOpening, ServerOpening
+from stronghold_p2p.transport.websocket_wire import WebSocketWire
+from stronghold_p2p.websocket.frames import FrameReader
 from stronghold_p2p.yamux.session import LAST_STREAM_ID, WORN, Session
 from tests.inside import muxer, session
-from tests.peers import ECHO, echo, mirror, network, until
+from tests.peers import ECHO, LOOPBACK, echo, mirror, network, until
+from tests.support.certificates import certified
 from tools import house
 
 HANDS_OVER = re.compile(r"create_task|ensure_future|call_(soon(_threadsafe)?|later|at)|add_done_callback")
 # Those that lead further.
-CALLED_BY_ASYNCIO = {"connection_made", "buffer_updated", "connection_lost", "resume_writing"}
+CALLED_BY_ASYNCIO = {"connection_made", "buffer_updated", "connection_lost", "resume_writing", "datagram_received"}
+PROTOCOLS = {"transport.socket_wire", "discovery.mdns"}
 
 
 def places() -> Iterator[str]:
-    """``module.function`` of each place where something is given to the loop; the command line has one of its own."""
+    """``module.function`` of each place where something is given to the loop, or where a wire calls its user, which
+    must not raise (seams.py). The command line has a loop of its own.
+    """
     for path in house.modules():
         if path.parent.name == "cli":
             continue
@@ -60,7 +75,8 @@ def places() -> Iterator[str]:
             if (
                 any(map(HANDS_OVER.fullmatch, named))
                 or "asyncio.Task" in made
-                or (module == "transport.socket_wire" and function.name in CALLED_BY_ASYNCIO)
+                or (module in PROTOCOLS and function.name in CALLED_BY_ASYNCIO)
+                or (module.startswith(("transport.", "muxing.")) and function.name == "received")
             ):
                 yield f"{module}.{function.name}"
 
@@ -91,6 +107,13 @@ HARMLESS = {
     "firewall.asking.questions.wait": "sets a future",
     "transport.busy_poll.write": "looks at the socket, and delivers as ``buffer_updated`` does",
     "transport.socket_wire.connection_lost": "what was open is counted no more",
+    "discovery.mdns.connection_made": "keeps a socket",
+    "discovery.mdns.connection_lost": "forgets a socket",
+    "discovery.mdns.resume_writing": "keeps that there is room",
+    "transport.tls_wire.resume": "delivers as ``received`` does",
+    "transport.tls_wire._close": "the wire below is aborted, nothing else",
+    "transport.websocket_wire._end": "the wire below is aborted, nothing else",
+    "transport.websocket_wire._rest": "the wire below reads on, and delivers as ``received`` does",
     "transport.socket_wire.resume": "delivers as ``buffer_updated`` does",
     "transport.tcp.stop": "closes asyncio's own server",
     "transport.upgrading.refuse": "the transport is aborted, nothing else",
@@ -152,12 +175,14 @@ def serving() -> Network:
 
 
 Play = Callable[[Scene], Awaitable[None]]
-FAULTS: dict[str, Play] = {}
+PLAYS: list[Play] = []
+FAULTS: set[str] = set()
 
 
 def breaks(*where: str) -> Callable[[Play], Play]:
     def register(play: Play) -> Play:
-        FAULTS.update(dict.fromkeys(where, play))
+        PLAYS.append(play)
+        FAULTS.update(where)
         return play
 
     return register
@@ -171,13 +196,13 @@ async def a_change_of_the_rules_from_a_thread(one: Scene) -> None:
 
 
 def test_every_place_is_broken_or_harmless() -> None:
-    assert set(places()) == set(FAULTS) | set(HARMLESS)
-    assert not set(FAULTS) & set(HARMLESS)
+    assert set(places()) == FAULTS | set(HARMLESS)
+    assert not FAULTS & set(HARMLESS)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "play" in metafunc.fixturenames:
-        metafunc.parametrize("play", dict.fromkeys(FAULTS.values()), ids=lambda play: play.__name__)
+        metafunc.parametrize("play", PLAYS, ids=lambda play: play.__name__)
 
 
 async def test_a_fault_of_ours(play: Play, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -212,6 +237,18 @@ async def dial(one: Scene) -> None:
     await one.meets(one.breaks(Dialer, "_race"), one.alice.connect(one.carol.addresses[0]))
 
 
+@breaks("swarm.dialer._start")
+async def end_of_a_dial(one: Scene) -> None:
+    """What follows from it: who waits hears of the dial all the same."""
+    closing = one.breaks(Dialer, "_close_unwanted")
+    assert (await one.alice.connect(one.carol.addresses[0])).peer == one.carol.peer_id
+    assert closing.times
+    telling = one.breaks(Hub, "failed", one.alice._swarm.hub)
+    with pytest.raises(DialError):
+        await one.alice.connect("/ip4/127.0.0.1/tcp/1")
+    assert telling.times
+
+
 @breaks("swarm.dialer._begin")
 async def attempt(one: Scene) -> None:
     """The task of one address."""
@@ -233,7 +270,7 @@ async def socket_is_there(one: Scene) -> None:
     await one.meets(one.breaks(Gate, "admit"), one.alice.connect(one.carol.addresses[0]))
 
 
-@breaks("transport.socket_wire.buffer_updated")
+@breaks("transport.socket_wire.buffer_updated", "transport.upgrading.received")
 async def bytes_arrive(one: Scene) -> None:
     """In the upgrade, and in the session."""
     await one.meets(one.breaks(Swarm, "establish"), one.alice.connect(one.carol.addresses[0]))
@@ -357,3 +394,122 @@ async def identify(one: Scene) -> None:
     await one.alice.connect(one.carol.addresses[0])
     await until(lambda: fault.times >= 2)  # theirs, too
     assert (await one.alice.identify(one.carol.peer_id)).agent
+
+
+# ---------------------------------------------------------------------- wires around wires
+
+
+@breaks("transport.websocket_wire.received")
+async def frames(one: Scene) -> None:
+    """Of a WebSocket, in the upgrade and in the session."""
+    (place,) = (await one.bob.listen(f"{LOOPBACK}/ws")).addresses
+    async with Network() as erin:
+        await one.meets(one.breaks(FrameReader, "receive"), erin.connect(place))
+        await erin.connect(place)
+        await one.meets(one.breaks(FrameReader, "receive"), erin.request(one.bob.peer_id, "x"))
+        assert await erin.request(place, "again") == "again"
+
+
+@breaks("transport.websocket_wire.received")
+async def handshakes_of_http(one: Scene) -> None:
+    """The listener's, and the dialer's."""
+    (place,) = (await one.bob.listen(f"{LOOPBACK}/ws")).addresses
+    async with Network() as erin:
+        for opening in (ServerOpening, ClientOpening):
+            await one.meets(one.breaks(opening, "feed"), erin.connect(place))
+            await until(lambda: not one.bob.stats()["pending_in"])
+        assert await erin.request(place, "again") == "again"
+
+
+@breaks("transport.websocket_wire.resume")
+async def what_a_web_socket_kept(one: Scene) -> None:
+    """A record that is not complete, when reading goes on."""
+    (place,) = (await one.bob.listen(f"{LOOPBACK}/ws")).addresses
+    async with Network() as erin:
+        connection = await erin.connect(place)
+        await erin.request(place, "x")
+        wire = muxer(connection)._wire
+        assert isinstance(wire, WebSocketWire)
+        wire.pause()
+        wire._tail = b"r"
+        fault = one.breaks(WebSocketWire, "_deliver", wire)
+        wire.resume()
+        await until(lambda: fault.times and connection.closed)
+        assert await erin.request(place, "again") == "again"
+
+
+@breaks("transport.tls_wire.received")
+async def records_of_tls(one: Scene) -> None:
+    """In the handshake, and behind it."""
+    async with network(mirror, tls=certified()) as frank, Network(tls=certified()) as erin:
+        (place,) = (await frank.listen(f"{LOOPBACK}/tls/ws")).addresses
+        await one.meets(one.breaks(TlsWire, "_open"), erin.connect(place))
+        await erin.connect(place)
+        await one.meets(one.breaks(TlsWire, "_read_into"), erin.request(frank.peer_id, "x"))
+        assert await erin.request(place, "again") == "again"
+
+
+@breaks("transport.undecided_wire.received")
+async def who_speaks_first_at_a_shared_port(one: Scene) -> None:
+    """Before the wire for what is spoken is made, and when it is half made."""
+    async with network(mirror, tls=certified()) as frank, Network(tls=certified()) as erin:
+        port = str(frank.addresses[0]).split("/")[4]
+        (place,) = (await frank.listen(f"/ip4/127.0.0.1/tcp/{port}/tls/ws")).addresses
+        for where, name in ((SharedWire, "_advance"), (ServerOpening, "__init__")):
+            await one.meets(one.breaks(where, name), erin.connect(place))
+            await until(lambda: not frank.stats()["pending_in"])
+        assert await erin.request(place, "again") == "again"
+
+
+@breaks("transport.undecided_wire.received")
+async def answer_of_a_proxy(one: Scene) -> None:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server, Network() as erin:
+        port = server.sockets[0].getsockname()[1]
+        one.patch.delenv("no_proxy", raising=False)
+        one.patch.delenv("NO_PROXY", raising=False)
+        one.patch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+        fault = one.breaks(ProxyWire, "_advance")
+        await one.meets(fault, erin.connect(f"/ip4/192.0.2.7/tcp/80/ws/p2p/{one.bob.peer_id}"))
+
+
+# ---------------------------------------------------------------------- what a network learns of its surroundings
+
+
+@breaks("protocols.observing._set_timer")
+async def where_peers_see_us(one: Scene) -> None:
+    """A look at it: the next one comes all the same."""
+    one.patch.setattr(observing, "FAULTY", 0.01)
+    one.alice._swarm.announcer.observations.observe(one.bob.peer_id, b"", b"", b"")
+    fault = one.breaks(Observations, "expire")
+    await one.alice.listen(LOOPBACK)
+    await until(lambda: fault.times >= 2)
+
+
+@breaks("discovery.mdns._set_timer", "discovery.mdns.datagram_received")
+async def words_on_the_link(one: Scene) -> None:
+    """Ours, and those that are heard."""
+    one.patch.setattr(mdns, "FAULTY", 0.01)
+    async with Network(mdns=True, listen=[LOOPBACK]) as erin:
+        service = erin._mdns
+        assert isinstance(service, mdns.MdnsService)
+        for fault in (one.breaks(Mdns, name, service._mdns) for name in ("tick", "hear")):
+            await until(partial(lambda broken: broken.times >= 2, fault))
+
+
+@breaks("discovery.mdns._look")
+async def links_of_this_host(one: Scene) -> None:
+    """Their sockets, and what is said at the end."""
+    one.patch.setattr(mdns, "LOOK_EVERY", 0.01)
+    fault = one.breaks(mdns.MdnsService, "_open_each")
+    async with Network(mdns=True) as erin:
+        service = erin._mdns
+        assert isinstance(service, mdns.MdnsService)
+        await until(lambda: service._ears)
+        assert fault.times >= 2
+        one.breaks(Mdns, "close", service._mdns)
+    assert all(ear.transport is None or ear.transport.is_closing() for ear in service._ears.values())

@@ -47,6 +47,8 @@ BROAD: dict[tuple[str, str], str] = {
     ("transport/tcp.py", "_made"): "a callback of the loop: only that dial pays for it",
     ("transport/tls_wire.py", "received"): "the one catch of TLS: only that wire pays for it",
     ("transport/undecided_wire.py", "received"): "before it is known who has the wire: only that one pays for it",
+    ("transport/websocket_wire.py", "received"): "the one catch of a WebSocket: only that wire pays for it",
+    ("transport/websocket_wire.py", "_deliver_kept"): "what was kept is delivered: no receive is above it",
     ("transport/upgrading.py", "begin"): "the first step of an upgrade: only that wire pays for it",
     ("transport/upgrading.py", "received"): "the one catch of an upgrade",
     ("swarm/gatekeeper.py", "_tell"): "readers are told of a refusal: only its connection pays for it",
@@ -57,6 +59,9 @@ BROAD: dict[tuple[str, str], str] = {
     ("streams/aside.py", "_outcome"): "a codec of the application, in a thread: raised again where it is waited for",
     ("streams/asyncio_pair.py", "_read"): "a task that nobody awaits: asyncio's reader and writer are told",
     ("streams/asyncio_pair.py", "_write"): "a task that nobody awaits: asyncio's reader and writer are told",
+    ("discovery/mdns.py", "_tick"): "a callback of the loop: it is logged, and the next one comes",
+    ("discovery/mdns.py", "_open"): "a task that nobody awaits: it is logged, and the next look comes",
+    ("protocols/observing.py", "_tick"): "a callback of the loop: it is logged, and the next one comes",
     ("events/hub.py", "emit"): "a callback of the application: nothing of ours depends on it",
 }
 

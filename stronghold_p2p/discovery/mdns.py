@@ -91,6 +91,7 @@ class MdnsService(Service):
         self._opening: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._look_at = 0.0
+        self._rests = 0.0  # until then nothing is done: there was a fault
         self._links: dict[Link, tuple[Interface, ...]] = {}  # as they were seen last
         self._told = False  # that nothing works
         self._closed = False
@@ -140,11 +141,12 @@ class MdnsService(Service):
                     hub.counts["peers_lost"] += not after
                     hub.emit(PeerDiscovered(peer, after) if after else PeerLost(peer))
 
-    def _wait(self, earliest: float = 0.0) -> None:
+    def _wait(self) -> None:
         """Set the one timer anew, where what is due comes earlier than it; it comes too early now and then."""
-        if self._closed:
-            return
-        due = max(min(self._mdns.due, self._look_at), earliest)
+        if not self._closed:
+            self._set_timer(max(min(self._mdns.due, self._look_at), self._rests))
+
+    def _set_timer(self, due: float) -> None:
         if self._timer is not None:
             if self._timer.when() <= due:
                 return
@@ -154,15 +156,15 @@ class MdnsService(Service):
     def _tick(self) -> None:
         self._timer = None
         now = self._swarm.loop.time()
-        earliest = 0.0
         try:
             self._do(self._mdns.tick(now))
             if self._look_at <= now:
                 self._look()
+            self._wait()
         except Exception:  # what is due stays so: not again in this moment
             log.exception(FAULT)
-            earliest = now + FAULTY
-        self._wait(earliest)
+            self._rests = now + FAULTY
+            self._set_timer(self._rests)
 
     # ---------------------------------------------------------------- links
 
@@ -187,10 +189,10 @@ class MdnsService(Service):
     async def _open(self, missing: dict[Link, tuple[Interface, ...]]) -> None:
         try:
             await self._open_each(missing)
-        except Exception:  # a fault of ours, of which nobody else would hear
+            self._use()
+            self._wait()
+        except Exception:  # a fault of ours, of which nobody else would hear; the next look tries again
             log.exception(FAULT)
-        self._use()
-        self._wait()
 
     async def _open_each(self, missing: dict[Link, tuple[Interface, ...]]) -> None:
         reason: OSError | None = None
@@ -216,7 +218,7 @@ class MdnsService(Service):
         """Say goodbye, and close the sockets."""
         if self._closed:
             return
-        steps: list[Callable[[], object]] = [partial(self._do, self._mdns.close())]
+        steps: list[Callable[[], object]] = [self._say_goodbye]
         steps += [*(ear.close for ear in self._ears.values())]
         self._closed = True
         if self._timer is not None:
@@ -227,3 +229,6 @@ class MdnsService(Service):
             await asyncio.wait([self._opening])
             for ear in self._ears.values():
                 ear.close()
+
+    def _say_goodbye(self) -> None:
+        self._do(self._mdns.close())

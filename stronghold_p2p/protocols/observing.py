@@ -5,7 +5,9 @@ observation that expires, and none while every one belongs to an open connection
 """
 
 import asyncio
+import logging
 from math import inf
+from typing import Final
 
 from multiaddr import Multiaddr
 
@@ -15,6 +17,10 @@ from stronghold_p2p.announcing.observations import Observation
 from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.events.events import AddressAdded, AddressRemoved
 from stronghold_p2p.swarm.host import Host
+
+FAULTY: Final = 1.0  # seconds of rest after a fault of ours
+
+log = logging.getLogger("stronghold_p2p.network")
 
 
 class Observing:
@@ -55,6 +61,14 @@ class Observing:
         if self._timer is not None:
             self._timer.cancel()
 
+    def _tick(self) -> None:
+        self._timer = None
+        try:
+            self._look()
+        except Exception:  # what is due stays so: not again in this moment
+            log.exception("internal error in what peers observe of us")
+            self._set_timer(self._host.loop.time() + FAULTY)
+
     def _look(self) -> None:
         """Tell what is agreed, and what no longer is."""
         host = self._host
@@ -74,7 +88,7 @@ class Observing:
             self._timer = None
         due = self._host.announcer.observations.due if due is None else due
         if due < inf:
-            self._timer = self._host.loop.call_at(due, self._look)
+            self._timer = self._host.loop.call_at(due, self._tick)
 
 
 def seen_by_us(connection: LiveConnection) -> Multiaddr | None:

@@ -11,7 +11,9 @@ failed as well (hostile row 107).
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Final
 
 from multiaddr import Multiaddr
@@ -27,6 +29,7 @@ from stronghold_p2p.connection.live import LiveConnection
 from stronghold_p2p.errors import ConnectionClosed, DeadlineExceeded, DialError, LimitExceeded
 from stronghold_p2p.events.events import DialFailed, Dialing
 from stronghold_p2p.identity import PeerId
+from stronghold_p2p.logs import each
 from stronghold_p2p.resolving.resolved import Resolved
 from stronghold_p2p.streams.deadline import Deadline
 from stronghold_p2p.swarm.dial import Candidate, Dial, Key
@@ -49,6 +52,8 @@ _GIVEN, _LAST, _NAMED_RELAY, _ANY, _FAILED = range(5)
 
 _SOME_IP: Final = IP4.prefixed(bytes((192, 0, 2, 1)))
 _NAME_CODES: Final = frozenset(protocol.code for protocol in NAMES)
+
+log = logging.getLogger("stronghold_p2p.network")
 
 
 class Dialer:
@@ -150,24 +155,27 @@ class Dialer:
             dial.winner.shut(error=ConnectionClosed("who dialed did not wait for it any more"))
 
     def _ended(self, dial: Dial, task: asyncio.Task[LiveConnection]) -> None:
+        """A callback of the loop: whatever goes wrong in it, who waits for the dial gets its outcome."""
         self._all.discard(dial)
         self._forget(dial)
-        self._close_unwanted(dial)
+        steps = (partial(self._close_unwanted, dial), partial(self._settle, dial, task))
+        each(steps, log, "internal error at the end of a dial")
+
+    def _settle(self, dial: Dial, task: asyncio.Task[LiveConnection]) -> None:
         given_up = None
         if task.cancelled() and not dial.waiters and not self._closing:
             told = "nobody waited for it any more"
             given_up = DialError(told, peer=dial.peer, attempts=dict(dial.failures))
         closing = ConnectionClosed("the network is closing", peer=dial.peer)
         error = closing if task.cancelled() else task.exception()
+        if not dial.outcome.done():  # or the peer has come by itself
+            if error is None:
+                dial.outcome.set_result(task.result())
+            else:
+                dial.outcome.set_exception(error)
+                dial.outcome.exception()  # callers that still wait raise it; without any it counts as seen
         if isinstance(error, Exception) and (given_up or not task.cancelled()) and dial.opened() is None:
             self._host.hub.failed(DialFailed(dial.peer, given_up or error))
-        if dial.outcome.done():  # the peer has come by itself
-            return
-        if error is None:
-            dial.outcome.set_result(task.result())
-        else:
-            dial.outcome.set_exception(error)
-            dial.outcome.exception()  # callers that still wait raise it; without any it counts as seen
 
     async def _run(self, dial: Dial) -> LiveConnection:
         try:

@@ -19,8 +19,10 @@ from multiaddr import Multiaddr
 
 from stronghold_p2p.addressing.components import TLS
 from stronghold_p2p.errors import ConnectionClosed, HandshakeError, P2PError
+from stronghold_p2p.logs import each
 from stronghold_p2p.seams import NOBODY, Wire, WireUser
 from stronghold_p2p.transport.tls_faults import failed, refused, words
+from stronghold_p2p.transport.wire_faults import internal, log
 
 HEADER: Final = 5  # bytes: type, version, length (RFC 8446, 5.1)
 PLAIN: Final = 16_384  # bytes of plaintext in a record at most (RFC 8446, 5.1)
@@ -241,12 +243,13 @@ class TlsWire:
             return
         self._ending = True
         self._error = self._told(error)
-        self._flush()  # an alert may tell the other side
-        self._outer.abort()
+        each((self._flush, self._outer.abort), log, "internal error in TLS")  # an alert may tell the other side
 
     def _told(self, error: Exception) -> P2PError:
         if isinstance(error, P2PError):
             return error
+        if not isinstance(error, ssl.SSLError):
+            return internal(error, "TLS", opened=self._established)
         told: P2PError
         if isinstance(error, ssl.SSLCertVerificationError):
             told = refused(error, self._name or "")

@@ -7,7 +7,9 @@ one's: of what is received from then on, nothing passes through here.
 
 from multiaddr import Multiaddr
 
+from stronghold_p2p.errors import P2PError
 from stronghold_p2p.seams import NOBODY, Wire, WireUser
+from stronghold_p2p.transport.wire_faults import internal
 
 
 class UndecidedWire:
@@ -30,7 +32,10 @@ class UndecidedWire:
             try:
                 return self._advance(view)
             except Exception as error:  # whatever it is ends this connection only
-                self._error = error
+                wrong = error if isinstance(error, P2PError) else internal(error, "a wire", opened=False)
+                self._error = wrong
+                if not self._decided:  # a wire that was half made may have taken it: our user has to hear of the end
+                    self._outer.user = self
                 self._outer.abort()
         return len(view)
 

@@ -23,6 +23,7 @@ from stronghold_p2p.errors import ConnectionClosed, HandshakeError
 from stronghold_p2p.logs import OneLine
 from stronghold_p2p.seams import NOBODY, Buffer, Wire, WireUser
 from stronghold_p2p.transport.websocket_opening import MAX_HEAD, PHASE, Opening
+from stronghold_p2p.transport.wire_faults import internal
 from stronghold_p2p.websocket.closing import NORMAL, ORDINARY, Close
 from stronghold_p2p.websocket.frames import FrameReader, FrameWriter, Opcode
 from stronghold_p2p.websocket.space import Space
@@ -94,6 +95,13 @@ class WebSocketWire:
     # ------------------------------------------------------------------------------------ of the wire below
 
     def received(self, view: memoryview) -> int:
+        try:
+            return self._take(view)
+        except Exception as error:  # a fault of ours ends this connection only
+            self._fault(error)
+            return len(view)
+
+    def _take(self, view: memoryview) -> int:
         phase, opening = self._phase, self._opening
         if phase is Phase.OVER or phase is Phase.LOST:
             return len(view)
@@ -225,9 +233,12 @@ class WebSocketWire:
         if self._paused or self._phase is Phase.OVER or self._phase is Phase.LOST:
             return
         kept, self._tail = self._tail, b""
-        self._deliver(memoryview(kept))
-        if self._reader.close is not None:
-            self._closed()
+        try:
+            self._deliver(memoryview(kept))
+            if self._reader.close is not None:
+                self._closed()
+        except Exception as error:  # a bare callback of the loop: no receive is above it
+            self._fault(error)
 
     def _rest(self) -> None:
         """Many small frames came at once: the others of this loop have their turn before the next ones."""
@@ -264,6 +275,10 @@ class WebSocketWire:
         self._wire.finish()
         self._wire.resume()
         self._timer = self._loop.call_later(CLOSE_GRACE, self._wire.abort)
+
+    def _fault(self, error: Exception) -> None:
+        self._error = internal(error, "a WebSocket", opened=self._opening is None)
+        self.abort()
 
     def _why(self, error: Exception | None) -> Exception | None:
         """What the user is told. Behind a close, how the wire below ends means nothing."""
