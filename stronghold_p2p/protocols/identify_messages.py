@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from multiaddr import Multiaddr
 
-from stronghold_p2p.addressing.components import IP6ZONE, P2P
+from stronghold_p2p.addressing.components import IP4, IP6, IP6ZONE, NAMES, P2P
 from stronghold_p2p.addressing.kinds import reach_of
 from stronghold_p2p.addressing.parse import IP_TCP, CheckedAddress, kind_of, parse
 from stronghold_p2p.addressing.reach import Reach, reach_of_ip
@@ -43,6 +43,8 @@ MAX_FIELDS: Final = 1_024  # of one part: eight bytes for each, less than any ad
 
 # Of what is ``IP_TCP``, by its first byte.
 _PLAIN_KINDS: Final[dict[int, tuple[int, ...]]] = {4: (4, 6), 41: (41, 6)}
+
+_BEGIN: Final = frozenset(protocol.code for protocol in (IP4, IP6, *NAMES))
 
 # An IP address and a port, with which nearly all addresses begin. What follows is the same in most of one peer's.
 _PLACE: Final = re.compile(rb"(?:\x04(.{4})|\x29.{16})(?:\x06|\x91\x02)..", re.DOTALL)
@@ -214,7 +216,8 @@ class View:
                 if len(self._kinds) == MAX_KINDS:
                     return None
                 self._kinds[kind] = False
-                placed = kind[-1] != P2P.code and IP6ZONE.code not in kind  # a zone is the peer's own (RFC 4007, 6)
+                # With anything else it names no place; and a zone is the peer's own (RFC 4007, 6).
+                placed = kind[0] in _BEGIN and kind[-1] != P2P.code and IP6ZONE.code not in kind
                 self._kinds[kind] = placed and self._dialable(Multiaddr(data))
             return parse(data) if self._kinds[kind] else None
         except DecodeError:

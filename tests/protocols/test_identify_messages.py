@@ -343,12 +343,16 @@ def test_what_nobody_dials_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> Non
         f"/ip4/8.8.8.8/tcp/1/p2p/{STRANGER.peer_id}",
     ]
     listed = [bytes(parse(text)) for text in texts]
-    listed += [bytes(parse(kind * count)) for kind in ("/tls", "/ws") for count in range(1, caps.MAX_COMPONENTS + 5)]
+    kinds = [kind * count for kind in ("/tls", "/ws", "/noise") for count in range(1, caps.MAX_COMPONENTS - 1)]
+    listed += [bytes(parse(f"/ip4/8.8.8.8/tcp/1{kind}")) for kind in kinds]
     monkeypatch.setattr(CheckedAddress, "__str__", no_text)
     seen = View(PEER.peer_id, LOOPBACK, ask, None, us=STRANGER.peer_id)
     assert seen.usable([*listed, bytes(PUBLIC)]) == ()  # that is one kind more than anybody is asked about
     assert len(asked) == caps.MAX_KINDS - 2  # nobody is asked about a zone, or about a peer's name at the end
     asked.clear()
+    seen = View(PEER.peer_id, LOOPBACK, ask, None, us=STRANGER.peer_id)
+    assert seen.usable([bytes(parse(text)) for text in ("/tls", "/ws/ws", "/http-path/a", "/tcp/1", "/noise")]) == ()
+    assert asked == []  # what does not begin with an IP address or a name is no place
     seen = View(PEER.peer_id, LOOPBACK, ask, None, us=STRANGER.peer_id)
     assert seen.usable([bytes(PUBLIC), *listed, bytes(PRIVATE)]) == (PUBLIC, PRIVATE)
     assert [bytes(address) for address in asked[:2]] == [bytes(PUBLIC), listed[0]]  # of each kind the first
