@@ -22,6 +22,12 @@ from stronghold_p2p.identity.keys.identity import Identity
 from stronghold_p2p.mdns import messages as mdns
 from stronghold_p2p.noise import payload
 from stronghold_p2p.noise.handshake import HandshakeState
+from stronghold_p2p.relay import messages as relay
+from stronghold_p2p.relay import voucher
+from stronghold_p2p.relay.allowance import UNLIMITED, Allowance
+from stronghold_p2p.relay.circuit import Circuit, Half
+from stronghold_p2p.relay.client.wire import CircuitWire
+from stronghold_p2p.relay.messages import HopMessage, HopType, Peer, Status, StopMessage, StopType
 from stronghold_p2p.request_response.codecs import codec, records
 from stronghold_p2p.request_response.codecs.typed import messages
 from stronghold_p2p.request_response.server import Watch
@@ -276,6 +282,32 @@ def over_a_stream() -> Feeding:
     return Feeding(wire.data, lambda: user.units)
 
 
+def over_a_circuit() -> Feeding:
+    """The same at the end of a circuit, which counts what comes."""
+    outer = MagicMock()
+    outer.release.return_value = MagicMock(), b"", False
+    outer.connection.turn.add.side_effect = lambda go_on: go_on()
+    here = parse(ADDRESS)
+    wire = CircuitWire(outer, here, here, lambda: 0.0, Allowance(data=1_000))
+    user = Units(wire)
+    return Feeding(wire.data, lambda: user.units)
+
+
+def relayed() -> Feeding:
+    """One direction of a circuit: all that comes leaves on the other stream, in order."""
+    near, far, left = MagicMock(), MagicMock(), bytearray()
+
+    def send(piece: bytes | memoryview) -> int:
+        left.extend(piece)
+        return len(piece)
+
+    far.send.side_effect = send
+    circuit = Circuit(UNLIMITED, 0.0, lambda *_: None)
+    halves = [Half(circuit, stream, lambda go_on: go_on(), lambda: 0.0) for stream in (near, far)]
+    circuit.join(halves[0], halves[1], (b"", b""), (False, False))
+    return Feeding(halves[0].data, lambda: bytes(left))
+
+
 def muxed() -> Feeding:
     """A listener's session that accepts everything."""
     side = Side()
@@ -369,6 +401,8 @@ STREAMS: list[Stream] = [
     Stream("noise.records.Opener.open", opening, sealed_records(), b"\x00\x20\x01", b"one" + b"x" * 90 + b"three"),
     Stream("transport.socket_wire.SocketWire.buffer_updated", over_a_socket, b"abcdefgh", b"ij", [b"abcd", b"efgh"]),
     Stream("transport.stream_wire.StreamWire.data", over_a_stream, b"abcdefgh", b"ij", [b"abcd", b"efgh"]),
+    Stream("relay.client.wire.CircuitWire.data", over_a_circuit, b"abcdefgh", b"ij", [b"abcd", b"efgh"]),
+    Stream("relay.circuit.Half.data", relayed, b"abcdefgh", b"", b"abcdefgh"),
     Stream("yamux.receiver.Receiver.receive", muxed, FRAMES, b"\0\0\0\0\0", (HEARD, ANSWERS, [1, 5])),
     Stream("yamux.receiver.Receiver.receive", muxed, FRAMES, FRAMES[:11], (HEARD, ANSWERS, [1, 5])),
     Stream(
@@ -500,6 +534,26 @@ BLOCKS: list[Block] = [
         ALICE.peer_id.to_cid().encode(),
         ALICE.peer_id,
         any_buffer=False,
+    ),
+    Block(
+        "relay.voucher.check",
+        lambda data: voucher.check(data, ALICE.peer_id, BOB.peer_id),
+        voucher.issue(ALICE, BOB.peer_id, 1_800_000_000),
+        1_800_000_000,
+    ),
+    Block(
+        "relay.messages.read_hop",
+        relay.read_hop,
+        relay.connect(BOB.peer_id),
+        HopMessage(type=HopType.CONNECT, peer=Peer(id=bytes(BOB.peer_id))),
+        lambda data, result: relay.read_hop(data) == result,  # a shorter one that is a message, too
+    ),
+    Block(
+        "relay.messages.read_stop",
+        relay.read_stop,
+        relay.stop_status(Status.OK),
+        StopMessage(type=StopType.STATUS, status=Status.OK),
+        lambda data, result: relay.read_stop(data) == result,
     ),
     Block("identity.peer_record.PeerRecord.open", PeerRecord.open, RECORD.seal(ALICE), RECORD),
     Block("identity.public_key.PublicKey.decode", PublicKey.decode, ALICE.public_key.encode(), ALICE.public_key),

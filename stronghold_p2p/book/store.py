@@ -11,7 +11,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, replace
 from functools import wraps
-from itertools import islice
 from time import monotonic
 from typing import Any, Final, TypeVar, cast
 
@@ -128,16 +127,14 @@ class Store:
         ``edition`` is that of the signed record which says so, if one does. ``besides``: where a signed record holds,
         they are kept behind what that says.
         """
-        places = dict.fromkeys(checked(peer, address) for address in addresses)
+        told: dict[bytes, None] = {}
+        for address in addresses:
+            if (place := checked(peer, address)) is not None:
+                told[place] = None
+            if len(told) == PER_PEER:
+                break
         entry = self.entry(peer)
-        entry.tell(
-            islice((place for place in places if place is not None), PER_PEER),
-            monotonic(),
-            self.per_peer,
-            edition,
-            besides=besides,
-            seconds=seconds,
-        )
+        entry.tell(told, monotonic(), self.per_peer, edition, besides=besides, seconds=seconds)
         if not self.put(peer, entry, lasting=False):
             entry.drop(TOLD)
             self.put(peer, entry, lasting=False)

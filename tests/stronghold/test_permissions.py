@@ -1,4 +1,4 @@
-"""Rights for paths: whatever a request needs has to be granted, and what nobody has listed is refused (D17)."""
+"""Rights for paths: whatever a request needs has to be granted, and what nobody has listed is refused."""
 
 from __future__ import annotations
 
