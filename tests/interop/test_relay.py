@@ -22,7 +22,10 @@ JS = ("ooj", "joo", "joj")
 JS_RELAYS = ("ojo", "ojj", "jjo")  # which carry 128 KiB, and no more: both directions together
 UNLIMITED = RelayLimits(data=None, duration=None)
 # Over a relay we tell nobody from where we see it come; and a circuit may end before identify has.
-MAY_SAY = (r"error parsing received observed addr.*p2p-circuit.*empty multiaddr", r"level=(DEBUG|INFO) .*net/identify")
+MAY_SAY = (
+    r"error parsing received observed addr.*p2p-circuit.*empty multiaddr",
+    r"level=(DEBUG|INFO|WARN) .*net/identify",
+)
 
 
 @asynccontextmanager

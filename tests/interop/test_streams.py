@@ -173,7 +173,7 @@ async def test_they_end_first_and_we_write_on(pair: Pair) -> None:
         assert await stream.read() == b""
         for _ in range(16):
             await stream.write(bytes(SIZE // 16))
-        assert pair.streams == 1
+        await until(lambda: pair.streams == 1)
         stream.finish()
         await pair.real.until("stream", protocol=HALF_CLOSE, bytes=SIZE)
         await pair.quiet()
@@ -203,7 +203,7 @@ async def test_they_reset_what_we_opened(pair: Pair) -> None:
     with pytest.raises(StreamReset) as caught:
         await stream.write(b"more")
     assert caught.value.code == pair.real.sent(RESET_CODE)
-    assert pair.streams == 0
+    await until(lambda: pair.streams == 0)
 
 
 @pytest.mark.parametrize("code", CODES, ids=hex)
@@ -214,7 +214,7 @@ async def test_they_reset_what_they_opened(pair: Pair, code: int) -> None:
     assert served.protocol == ECHO
     assert isinstance(served.error, StreamReset)
     assert served.error.code == pair.real.sent(code)
-    assert pair.streams == 0
+    await until(lambda: pair.streams == 0)
 
 
 @pytest.mark.parametrize("code", CODES, ids=hex)

@@ -1,8 +1,8 @@
 """Who the tests are played with: which implementation, over which transport, dialed by whom.
 
 The environment variable ``INTEROP`` names the implementations that run; all others are left out when tests are
-collected. ``make test`` plays go and js, ``make peers`` the rest. ``OVER`` names what every test is played over that
-does not say so itself: ``tcp`` if it is not set, or ``ws`` or ``wss`` (``make websocket``).
+collected. ``make test`` plays go, and js but for its long lists, ``make peers`` the rest. ``OVER`` names what every
+test is played over that does not say so itself: ``tcp`` if it is not set, or ``ws`` or ``wss`` (``make websocket``).
 """
 
 from __future__ import annotations

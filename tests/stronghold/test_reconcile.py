@@ -42,7 +42,7 @@ def expected(one: Store, other: Store) -> set[bytes]:
     st.dictionaries(st.binary(min_size=1, max_size=6), st.binary(max_size=2), max_size=200),
     st.integers(0, 200),
 )
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_every_difference_is_found_by_both(one: Store, two: Store, shared: int) -> None:
     other = two | dict(list(one.items())[:shared])
     found = played(one, other)
