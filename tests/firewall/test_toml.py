@@ -221,7 +221,7 @@ CONTENTS = st.builds(
 
 
 @pytest.mark.long(4)
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(CONTENTS)
 def test_what_is_written_is_read_back(content: Content) -> None:
     text = dumps(content, PREDICATES)

@@ -267,14 +267,14 @@ def test_memory_stays_constant_however_many_addresses_call() -> None:
             host = str(IPv6Address(number << 72)) if number % 2 else str(IPv4Address(number + (11 << 24)))
             gate.admit(host, number / 1e5)
 
-    flood(1, 20_000)
+    flood(1, 10_000)
     tracemalloc.start()
     try:
-        flood(20_001, 30_000)
+        flood(10_001, 15_000)
         grown = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    flood(50_001, 50_000)
+    flood(25_001, 25_000)
     assert len(gate._arrivals) == 4_096
     assert gate.snapshot()["pending_in"] == 128
     assert gate.snapshot()["pending_sources"] <= 128
