@@ -10,7 +10,7 @@ import pytest
 from stronghold_p2p import JSON, Handle, Network, PartsProtocol, Rejected, Request, RequestProtocol, Stream
 from stronghold_p2p.codes import Reset
 from stronghold_p2p.errors import ConfigError, StreamReset
-from stronghold_p2p.interceptors import Interceptors
+from stronghold_p2p.interceptors import Interceptors, name_of
 from tests.peers import connected, mirror, network, until
 from tests.virtual import VIRTUAL
 
@@ -202,3 +202,12 @@ async def test_without_any_a_handler_is_stored_as_it_is() -> None:
     bob.on_request(mirror)
     assert stored[0].handler is mirror
     assert not Interceptors()
+
+
+def test_a_handler_has_its_name_behind_interceptors() -> None:
+    around = Interceptors()
+    assert name_of(mirror) == name_of(around.around(mirror)) == "mirror"
+    around.add(Told("one", []))
+    around.add(Told("other", []))
+    assert name_of(around.around(mirror)) == "mirror"
+    assert name_of(Told("of a class", [])) == "Told"

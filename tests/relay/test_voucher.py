@@ -30,6 +30,20 @@ def test_a_voucher_of_another_relay_or_for_another_peer_is_none() -> None:
         voucher.check(forged, RELAY.peer_id, CLIENT)
 
 
+@pytest.mark.parametrize(
+    ("claims", "match"),
+    [
+        (VoucherMessage(relay=bytes(OTHER.peer_id), peer=bytes(CLIENT), expiration=UNTIL), "another relay"),
+        (VoucherMessage(peer=bytes(CLIENT), expiration=UNTIL), "another relay"),
+        (VoucherMessage(relay=bytes(RELAY.peer_id), expiration=UNTIL), "another peer"),
+    ],
+)
+def test_what_a_relay_has_signed_has_to_name_both(claims: VoucherMessage, match: str) -> None:
+    signed = Envelope.seal(RELAY, voucher.DOMAIN, voucher.PAYLOAD_TYPE, protobuf.encode(claims))
+    with pytest.raises(DecodeError, match=match):
+        voucher.check(signed, RELAY.peer_id, CLIENT)
+
+
 def test_no_byte_of_it_may_change() -> None:
     good = voucher.issue(RELAY, CLIENT, UNTIL)
     for at in range(len(good)):
