@@ -260,7 +260,7 @@ async def cheated() -> AsyncIterator[tuple[Network, Network, Network, str]]:
 async def test_a_relay_that_touches_what_it_carries(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with cheated() as (_, bob, alice, at):
         assert await alice.request(at, "before") == "before"
-        (here,) = bob.connections(alice.peer_id)
+        (here,), (there,) = bob.connections(alice.peer_id), alice.connections(bob.peer_id)
         plain, cheats = Half.data, iter([True])
 
         def data(half: Half, piece: bytes | memoryview) -> None:
@@ -276,8 +276,9 @@ async def test_a_relay_that_touches_what_it_carries(how: str, monkeypatch: pytes
         with pytest.raises(P2PError):
             for _ in range(3):  # what was dropped is missed when something follows it
                 await alice.request(bob.peer_id, "again", timeout=0.5)
-        await until(lambda: here.closed)
-        assert isinstance(here.error, DecryptError)
+        await until(lambda: here.closed and there.closed)
+        # Whoever was to read what it has touched: bytes of identify may have been on their way to Alice.
+        assert any(isinstance(one.error, DecryptError) for one in (here, there))
 
 
 async def test_a_relay_that_gives_the_circuit_to_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
