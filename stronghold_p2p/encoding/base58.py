@@ -5,6 +5,7 @@ alphabet's first character. The work grows with the square of the length, so tha
 characters; the longest peer id has 71.
 """
 
+from functools import lru_cache
 from typing import Final
 
 from stronghold_p2p.errors import DecodeError
@@ -31,6 +32,11 @@ def decode(text: str, alphabet: str = BASE58BTC) -> bytes:
     """The bytes of ``text``; ``DecodeError`` for a foreign character or more than 128 of them."""
     if len(text) > MAX_TEXT:
         raise DecodeError(f"text of {len(text)} characters, {MAX_TEXT} allowed")
+    return _decoded(text, alphabet)
+
+
+@lru_cache(64)  # the addresses of one message end in one peer id
+def _decoded(text: str, alphabet: str) -> bytes:
     digits = _DIGITS[alphabet]
     number = 0
     for char in text:
