@@ -1,7 +1,7 @@
 """How many streams a peer may have open on one connection, and all peers on all connections together.
 
-Each open stream is a handler at work, some kilobytes and two dozen objects, whatever it costs the peer: 300 connections
-with 512 streams each would be a gigabyte, and half a second for each full collection of the interpreter's garbage
+Each open stream is a handler at work, some kilobytes and many objects, whatever it costs the peer: with 512 streams on
+each of 290 connections, a full collection of the interpreter's garbage held everybody up for half a second
 (hostile row 38). go-libp2p's resource manager bounds the streams of all connections for the same reason
 (``rcmgr``, "System Scope").
 """
@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Final
 
 from stronghold_p2p.errors import LimitExceeded
+from stronghold_p2p.yamux.pool import Pool
 
 # What each connection may have open whatever the others do; they take from the pool in steps of the same size.
 OWN: Final = 32
@@ -18,28 +19,12 @@ STEP: Final = OWN
 _ANY: Final = 1 << 63
 
 
-class StreamPool:
-    """Streams that peers may have open on all connections of a network, beyond ``OWN`` on each; None is any number.
-
-    ``taken`` counts them in steps. The last quarter is for protected peers alone.
+class StreamPool(Pool):
+    """Streams that peers may have open on all connections of a network, beyond ``OWN`` on each. ``taken`` counts them
+    in steps.
     """
 
-    __slots__ = ("_maximum", "taken")
-
-    def __init__(self, maximum: int | None) -> None:
-        self._maximum = _ANY if maximum is None else maximum
-        self.taken = 0
-
-    def share(self, *, protected: bool) -> int:
-        """How far a peer's connections may fill it."""
-        return self._maximum if protected else self._maximum - self._maximum // 4
-
-    def take(self, wanted: int, *, protected: bool) -> bool:
-        """Set ``wanted`` places aside; False: they are not there."""
-        if self.taken + wanted > self.share(protected=protected):
-            return False
-        self.taken += wanted
-        return True
+    __slots__ = ()
 
     def snapshot(self) -> Mapping[str, int]:
         return {"streams_in": self.taken}

@@ -12,6 +12,7 @@ from typing import Final
 
 from stronghold_p2p.errors import LimitExceeded
 from stronghold_p2p.yamux.header import INITIAL_WINDOW
+from stronghold_p2p.yamux.pool import Pool
 
 GROW_WITHIN_ROUND_TRIPS = 4
 
@@ -24,31 +25,18 @@ REMEMBERED: Final = 1_024  # ids of streams that ended early, or that the peer o
 _ALL: Final = (1 << REMEMBERED) - 1
 
 
-class ReceivePool:
+class ReceivePool(Pool):
     """What all connections of a network may hold together, beyond ``OWN`` on each; None is any amount.
 
     ``taken`` counts unread bytes, in steps; ``grown`` what windows are beyond the initial one: a promise and no
-    memory yet, so it only reaches as far as unread bytes leave room. The last quarter is for protected peers alone:
-    whoever fills all the rest does not stop them (hostile row 38).
+    memory yet, so it only reaches as far as unread bytes leave room.
     """
 
-    __slots__ = ("_maximum", "grown", "taken")
+    __slots__ = ("grown",)
 
     def __init__(self, maximum: int | None) -> None:
-        self._maximum = 1 << 63 if maximum is None else maximum
-        self.taken = 0
+        super().__init__(maximum)
         self.grown = 0
-
-    def share(self, *, protected: bool) -> int:
-        """How far a peer's connections may fill it."""
-        return self._maximum if protected else self._maximum - self._maximum // 4
-
-    def take(self, wanted: int, *, protected: bool) -> bool:
-        """Set ``wanted`` bytes aside; False: they are not there."""
-        if self.taken + wanted > self.share(protected=protected):
-            return False
-        self.taken += wanted
-        return True
 
     def grow(self, wanted: int, *, protected: bool) -> int:
         """Grant up to ``wanted`` more bytes of window."""

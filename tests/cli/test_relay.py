@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from stronghold_p2p import HOP, Identity, ListenError, Network
+from stronghold_p2p import HOP, Identity, ListenError, Network, RelayRefused
 from stronghold_p2p.cli import reading
 from stronghold_p2p.cli import relay as cli_relay
 from stronghold_p2p.cli.main import parser
@@ -76,8 +76,11 @@ async def test_only_those_who_are_named_may_reserve(monkeypatch: pytest.MonkeyPa
 async def test_rules_of_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     rules = f'version = 1\n\n[[rules]]\nprotocol = "{HOP}"\nrule = {{ only = ["reserve"] }}\n'
     (tmp_path / "rules.toml").write_text(rules, encoding="utf-8")
-    async with running(monkeypatch, "--rules", str(tmp_path / "rules.toml")) as (at, _), Network() as bob:
+    words = ("--rules", str(tmp_path / "rules.toml"))
+    async with running(monkeypatch, *words) as (at, _), Network() as bob, Network() as eve:
         await bob.listen(f"{at}/p2p-circuit")
+        with pytest.raises(RelayRefused):  # to connect is not among what the rule allows
+            await eve.connect(bob.addresses[0])
 
 
 @pytest.mark.parametrize(("size", "shown"), [(0, "0 B"), (999, "999 B"), (131_072, "131.1 kB"), (5e15, "5000.0 TB")])

@@ -231,11 +231,14 @@ class RelayService(Service):
         if not await self._may(holder, CONNECT, protocol=STOP, direction="out", view={"source": str(source.peer)}):
             raise Refused(Status.PERMISSION_DENIED, f"the firewall lets nobody reach {target}")
         self._take(source.peer, target)
+        self._opening += 1
         try:
             await self._join(stream, holder)
         except BaseException:
             self._give_back(source.peer, target)
             raise
+        finally:
+            self._opening -= 1
 
     def _take(self, source: PeerId, target: PeerId) -> None:
         """A place for one more circuit."""
@@ -255,11 +258,7 @@ class RelayService(Service):
     async def _join(self, stream: LiveStream, holder: LiveConnection) -> None:
         """Ask the target; if it agrees, both streams are one circuit from then on."""
         source, allowance = stream.connection, self._allowance(stream.connection, holder)
-        self._opening += 1
-        try:
-            far = await self._offer(source, holder, allowance)
-        finally:
-            self._opening -= 1
+        far = await self._offer(source, holder, allowance)
         try:
             # From here on the next byte on either stream is the circuit's.
             await self._answer(stream, messages.hop_status(Status.OK, limit=allowance.message()))

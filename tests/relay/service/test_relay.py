@@ -216,6 +216,14 @@ async def test_circuits_have_limits() -> None:
         assert await at.status(at.from_source, connect_again) is Status.RESOURCE_LIMIT_EXCEEDED
 
 
+async def test_circuits_that_are_on_their_way_count() -> None:
+    async with three(RelayLimits(circuits=1)) as at:
+        await at.reserve()
+        asked = await asyncio.gather(*(at.ask(at.from_source, messages.connect(at.target.peer_id)) for _ in range(5)))
+        said = sorted(messages.status_of(message) for message, _ in asked)
+        assert said == [Status.OK, *[Status.RESOURCE_LIMIT_EXCEEDED] * 4]
+
+
 async def test_places_have_limits_and_protected_peers_one_always() -> None:
     async with three(RelayLimits(reservations=1)) as at:
         await at.reserve()
