@@ -70,7 +70,7 @@ class Write:
 
 @dataclass(frozen=True)
 class Compare:
-    """A message of the reconciliation (in hex), and records that the other side has shown to be missing there, each
+    """A message of the reconciliation (in base64), and records that the other side has shown to be missing there, each
     with its time and its value. Answered with ``Compared``.
     """
 

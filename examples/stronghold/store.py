@@ -36,6 +36,7 @@ class Store:
     def __init__(self, file: Path | None = None, clock: Callable[[], int] = time_ns) -> None:
         self._file = file
         self._clock = clock
+        self.version = 0  # one more with each change
         self._entries: dict[str, Entry] = {}
         if file is not None and file.exists():
             told = json.loads(file.read_text(encoding="utf-8"))
@@ -74,6 +75,7 @@ class Store:
         news = {key: entry for key, entry in entries.items() if _later(entry, self._entries.get(key))}
         if news:
             self._entries.update(news)
+            self.version += 1
             self._save()
         return len(news)
 

@@ -1,6 +1,7 @@
 """One stronghold: a vault, a store, and the network that serves them to those who have been granted something."""
 
 import asyncio
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from examples.stronghold import protocol
 from examples.stronghold.permissions import Grant, allows, granted
 from examples.stronghold.protocol import NEEDS, PROTOCOL
-from examples.stronghold.reconcile import Malformed, answer, begin
+from examples.stronghold.reconcile import Malformed, Records, answer, begin
 from examples.stronghold.store import Entry, Store
 from examples.stronghold.vault import Vault, VaultError
 from stronghold_p2p import Network, PeerId, Rejected, Request, Rule
@@ -26,6 +27,7 @@ class Stronghold:
         self.vault = vault
         self.store = store
         self._grants: dict[PeerId, Sequence[Grant]] = {}
+        self._looked_at: tuple[PeerId, Sequence[Grant], int, Records] | None = None
         network.on_request(PROTOCOL)(self._serve)
 
     def permit(self, peer: PeerId, grants: Sequence[Grant]) -> None:
@@ -37,6 +39,13 @@ class Stronghold:
     def _sees(self, peer: PeerId, right: str) -> Callable[[str], bool]:
         grants = [grant for grant in self._grants.get(peer, ()) if grant.right == right]
         return lambda path: any(grant.covers(Grant(grant.right, path)) for grant in grants)
+
+    def _records(self, peer: PeerId) -> Records:
+        """What ``peer`` may see, looked at once as long as nothing changes: each message of a comparison needs it."""
+        grants, version, last = self._grants.get(peer, ()), self.store.version, self._looked_at
+        if last is None or last[:3] != (peer, grants, version):
+            last = self._looked_at = peer, grants, version, self.store.records(self._sees(peer, "read"))
+        return last[3]
 
     async def _serve(self, request: Request[Any]) -> Any:
         asked = request.message
@@ -76,10 +85,10 @@ class Stronghold:
     def _compare(self, peer: PeerId, asked: protocol.Compare) -> protocol.Compared:
         """One step of a reconciliation. What is shown is what the peer may read, what is taken what it may store."""
         self._take(peer, asked.records)
-        found = answer(self.store.records(self._sees(peer, "read")), bytes.fromhex(asked.ranges))
+        found = answer(self._records(peer), b64decode(asked.ranges, validate=True))
         reads = self._sees(peer, "read")
         given = self._given(reads, [*_texts(found.surplus), *asked.wanted], asked.records)
-        return protocol.Compared(found.reply.hex(), given, _texts(found.missing))
+        return protocol.Compared(b64encode(found.reply).decode(), given, _texts(found.missing))
 
     def _given(self, reads: Callable[[str], bool], keys: list[str], heard: Told) -> Told:
         """Our records of ``keys`` that the other side may see, and has not just told us itself."""
@@ -99,13 +108,13 @@ class Stronghold:
         peer = (await self.network.connect(target)).peer
         reads, came, sent = self._sees(peer, "read"), 0, 0
         given: Told = {}
-        ranges, wanted = begin(self.store.records(reads)), list[str]()
+        ranges, wanted = begin(self._records(peer)), list[str]()
         for _ in range(ROUNDS):
             sent += len(given)
-            asked = protocol.Compare(ranges.hex(), given, wanted)
+            asked = protocol.Compare(b64encode(ranges).decode(), given, wanted)
             told: protocol.Compared = await self.network.request(peer, asked, PROTOCOL)
             came += self._take(peer, told.records)
-            found = answer(self.store.records(reads), bytes.fromhex(told.ranges))
+            found = answer(self._records(peer), b64decode(told.ranges, validate=True))
             ranges = found.reply
             given = self._given(reads, [*_texts(found.surplus), *told.wanted], told.records)
             wanted = [key for key in _texts(found.missing) if key not in told.records]

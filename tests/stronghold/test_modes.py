@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -22,7 +23,7 @@ from examples.stronghold.reconcile import answer, begin
 from examples.stronghold.store import Entry, Store
 from examples.stronghold.stronghold import Stronghold
 from examples.stronghold.vault import Vault
-from stronghold_p2p import Network, P2PError, Rejected
+from stronghold_p2p import HOP, Network, P2PError, Rejected, RelayLimits, Rule
 from tests.cores import ROOT
 
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
@@ -97,8 +98,8 @@ async def test_a_request_that_fails_leaves_the_server_at_work(tmp_path: Path) ->
         at, ask = server.network.addresses[0], client.network.request
         for asked in (
             protocol.Sign("nothing there", ""),
-            protocol.Compare("zz", {}, []),
-            protocol.Compare("01", {}, []),
+            protocol.Compare("z?", {}, []),
+            protocol.Compare("AQ==", {}, []),
             protocol.Compare("", {"a": (1 << 62, "of tomorrow")}, []),
             protocol.Write("k" * 2_000, ""),
         ):
@@ -125,6 +126,27 @@ async def test_two_stores_become_equal_as_far_as_each_lets_the_other(tmp_path: P
             assert one.store.read("shared/9") is None
         assert (server.store.read("own/secret"), client.store.read("own/secret")) == ("stays", "mine")
         assert await client.synchronise(server.network.addresses[0]) == (0, 0)
+
+
+async def test_ten_differences_in_a_hundred_thousand_records_pass_through_a_relay(tmp_path: Path) -> None:
+    """With the limits that a public relay has; its own count of bytes is of both ways, handshakes included."""
+    drawn = random.Random(1)
+    records = {f"shared/{drawn.randrange(1 << 64):016x}": Entry(1, "value") for _ in range(100_000)}
+    rights = ("read:shared", "store:shared")
+    relay = Network(listen=[LOOPBACK], relay=RelayLimits())
+    relay.firewall.set(Rule.ALLOW, protocol=HOP)
+    async with relay, two(tmp_path, server=rights, client=rights) as (server, client):
+        await server.network.listen(f"{relay.addresses[0]}/p2p-circuit")
+        at = next(one for one in server.network.addresses if "p2p-circuit" in str(one))
+        for one in (server, client):
+            one.store.take(records)
+        for number, key in enumerate(drawn.sample(sorted(records), 10)):
+            (server if number % 2 else client).store.write(key, f"new {number}")
+        before = relay.stats()["circuit_bytes_total"]
+        await client.synchronise(at)
+        spent = relay.stats()["circuit_bytes_total"] - before
+        assert server.store.give(list(records)) == client.store.give(list(records))
+    assert spent <= 30_000
 
 
 Stores = st.dictionaries(
