@@ -146,7 +146,7 @@ async def test_ten_differences_in_a_hundred_thousand_records_pass_through_a_rela
         await client.synchronise(at)
         spent = relay.stats()["circuit_bytes_total"] - before
         assert server.store.give(list(records)) == client.store.give(list(records))
-    assert spent <= 30_000
+    assert spent <= 40 * 1024  # 28,200 seen
 
 
 Stores = st.dictionaries(
